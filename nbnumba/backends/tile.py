@@ -1,0 +1,169 @@
+"""Loops over a tile of neighbouring fast pixels: the table of lattices outside, pixels innermost, so that they vectorise.
+
+Every tile is computed whole, whatever part of it is wanted, so that no loop has a remainder and the arithmetic of a pixel
+does not depend on where its tile begins or ends.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
+from nbnumba.stages.lattice import square_lattice
+from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
+from nbnumba.stages.structure import slot
+from nbnumba.stages.vec3 import unit
+
+TILE = 128
+
+
+class Tile(NamedTuple):
+    """The working store of a thread: one number for each of TILE pixels."""
+
+    total: np.ndarray
+    omega: np.ndarray
+    polarization: np.ndarray
+    capture: np.ndarray
+    seen: np.ndarray
+    d_x: np.ndarray
+    d_y: np.ndarray
+    d_z: np.ndarray
+    q_x: np.ndarray
+    q_y: np.ndarray
+    q_z: np.ndarray
+    live: np.ndarray
+    weight: np.ndarray
+    factor: np.ndarray
+    sum: np.ndarray
+    spare: np.ndarray
+    lattice: np.ndarray
+    place: np.ndarray
+
+
+def new_tile():
+    """An empty tile."""
+    e = np.empty
+    return Tile(
+        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE),
+        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
+    )  # fmt: skip
+
+
+def wanted(mask, row, start, stop):
+    """Whether any pixel of a tile is to be computed."""
+    if mask.size == 0:
+        return True
+    for fast in range(start, stop):
+        if mask[row, fast] != 0:
+            return True
+    return False
+
+
+def store(image, mask, row, start, stop, values):
+    """Write those pixels of a tile that are wanted."""
+    for fast in range(start, stop):
+        if mask.size == 0 or mask[row, fast] != 0:
+            image[row, fast] = values[fast - start]
+
+
+def render_tile(tile, row, start, panel, beam, sources, crystal, structure, orientations, sampling):
+    """The photons of TILE pixels of a row from `start` on, into tile.total: the loop over the samples of a pixel (F10)."""
+    for i in range(TILE):
+        tile.total[i], tile.capture[i], tile.polarization[i], tile.seen[i] = beam.background_once, 1.0, 1.0, 0.0
+    fresh = orientations.fresh_pass[row, 0] - start
+    number = 0
+    for layer in range(sampling.layers):
+        for sub_slow in range(sampling.oversample):
+            for sub_fast in range(sampling.oversample):
+                first = sub_slow == 0 and sub_fast == 0
+                look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling)
+                for source in range(sources.weight.size):
+                    illuminate(tile, number == 0, source, beam, sources, sampling)
+                    begin_sum(tile, sampling)
+                    add_lattices(tile.sum, tile, crystal, structure, orientations.lattice, sampling)
+                    if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
+                        add_lattices(tile.spare, tile, crystal, structure, orientations.fresh_lattice, sampling)
+                        tile.sum[fresh] = tile.spare[fresh]
+                    end_sum(tile, beam, sampling)
+                    number += 1
+    for i in range(TILE):
+        lit = tile.seen[i] != 0.0 or beam.background_once == 0.0
+        total = tile.total[i] if lit else 0.0
+        tile.total[i] = photons(beam, sampling, total, tile.capture[i], tile.polarization[i], tile.omega[i])
+
+
+def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):
+    """Direction, solid angle and capture fraction of one sub-pixel in one layer (F1 to F4)."""
+    take_omega = sampling.every_omega or (first and layer == 0)
+    slow = sample_offset(panel, sampling.oversample, row, sub_slow)
+    for i in range(TILE):
+        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+        position = flat_position(panel, fast, slow, layer * panel.layer)
+        if panel.curved:
+            position = curved_position(panel, position)
+        (tile.d_x[i], tile.d_y[i], tile.d_z[i]), airpath = unit(position)
+        if take_omega:
+            tile.omega[i] = solid_angle(panel, airpath)
+    if panel.layer > 0.0 and (sampling.every_capture or first):
+        for i in range(TILE):
+            tile.capture[i] = capture_fraction(panel, layer, (tile.d_x[i], tile.d_y[i], tile.d_z[i]))
+
+
+def illuminate(tile, first, source, beam, sources, sampling):
+    """Scattering vector, polarization and weights of the samples under one source (F5, F6, F10)."""
+    incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
+    wavelength, share = sources.wavelength[source], sources.weight[source]
+    for i in range(TILE):
+        q = scattering_vector((tile.d_x[i], tile.d_y[i], tile.d_z[i]), incident, wavelength)
+        tile.q_x[i], tile.q_y[i], tile.q_z[i] = q
+        tile.live[i] = 1.0 if resolved(beam, q) else 0.0
+    if beam.polarized:
+        for i in range(TILE):
+            if first or sampling.every_polarization or (tile.seen[i] == 0.0 and tile.live[i] != 0.0):
+                diffracted = (tile.d_x[i], tile.d_y[i], tile.d_z[i])
+                tile.polarization[i] = polarization_factor(beam, diffracted, incident)
+    for i in range(TILE):
+        tile.seen[i] = max(tile.seen[i], tile.live[i])
+        tile.weight[i] = sample_weight(sampling, share, tile.capture[i])
+        tile.factor[i] = sample_factor(sampling, tile.capture[i], tile.polarization[i], tile.omega[i])
+
+
+def begin_sum(tile, sampling):
+    """The sum over the table of lattices starts from nothing; a running product (P2) goes on from the pixel's total."""
+    for i in range(TILE):
+        tile.sum[i] = tile.total[i] if sampling.running_product else 0.0
+        tile.spare[i] = tile.sum[i]
+
+
+def end_sum(tile, beam, sampling):
+    """Add the sum over the table of lattices, and the background, to the pixel's total (F10)."""
+    for i in range(TILE):
+        if sampling.running_product:
+            tile.total[i] = tile.sum[i] if tile.live[i] != 0.0 else tile.total[i]
+        else:
+            sample = tile.sum[i] * tile.live[i] + beam.background_each
+            tile.total[i] += sample * (tile.weight[i] * tile.factor[i])
+
+
+def add_lattices(total, tile, crystal, structure, lattices, sampling):
+    """Add every lattice to the total: a loop for the arithmetic, and one for the look-up, which does not vectorise."""
+    for m in range(lattices.shape[0]):
+        a_x, a_y, a_z = lattices[m, 0], lattices[m, 1], lattices[m, 2]
+        b_x, b_y, b_z = lattices[m, 3], lattices[m, 4], lattices[m, 5]
+        c_x, c_y, c_z = lattices[m, 6], lattices[m, 7], lattices[m, 8]
+        for i in range(TILE):
+            q = (tile.q_x[i], tile.q_y[i], tile.q_z[i])
+            dh, h = nearest(index(a_x, a_y, a_z, q))
+            dk, k = nearest(index(b_x, b_y, b_z, q))
+            dl, l = nearest(index(c_x, c_y, c_z, q))
+            tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
+            tile.place[i] = np.int32(slot(structure, h, k, l))
+        if sampling.running_product:
+            for i in range(TILE):
+                each = term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])
+                total[i] = (total[i] + each * tile.weight[i]) * tile.factor[i]
+        else:
+            for i in range(TILE):
+                total[i] += term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])

@@ -1,0 +1,85 @@
+"""Reads a command line by the table of flags: exact spellings, the right number of values, each of its kind."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from nbnumba.cli.flags import BY_NAME, VALUES, Flag
+from nbnumba.errors import InputError
+
+
+class Given(NamedTuple):
+    """A flag of the command line as it was spelled, its row of the table, and its value."""
+
+    spelling: str
+    flag: Flag
+    value: Any
+
+
+def read(args: Sequence[str]) -> list[Given]:
+    """The flags of a command line in their order. Raises InputError for anything that is not in the table."""
+    given, position = [], 0
+    while position < len(args):
+        spelling = args[position]
+        if spelling not in BY_NAME:
+            raise InputError(_unknown(spelling, given))
+        flag = BY_NAME[spelling]
+        values = _values(flag, args[position + 1 :])
+        given.append(Given(spelling, flag, _convert(spelling, flag, values)))
+        position += 1 + len(values)
+    return given
+
+
+def _unknown(spelling: str, given: list[Given]) -> str:
+    if not spelling.startswith("-"):
+        after = f" after {given[-1].spelling}" if given else ""
+        return f"{spelling!r}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
+    close = difflib.get_close_matches(spelling, BY_NAME, n=1, cutoff=0.7)
+    return f"{spelling}: no such flag; " + (f"did you mean {close[0]}?" if close else "nbnumba --help lists them")
+
+
+def _values(flag: Flag, rest: Sequence[str]) -> list[str]:
+    """The words that belong to a flag: as many as its kind takes; up to the next flag where the number varies."""
+    if flag.kind == "misset":
+        return list(rest[:1] if rest and "rand" in rest[0] else rest[:3])
+    most = {"cell": 6, "names": len(rest)}.get(flag.kind)
+    if most is None:
+        return list(rest[: len(VALUES[flag.kind])])
+    taken = []
+    for word in rest[:most]:
+        if word in BY_NAME or (flag.kind == "cell" and _number(word) is None):
+            break
+        taken.append(word)
+    return taken
+
+
+def _convert(spelling: str, flag: Flag, values: list[str]) -> Any:
+    unit = f" ({flag.unit})" if flag.unit else ""
+    if flag.kind == "switch":
+        return True
+    if flag.kind == "names":
+        return values
+    if flag.kind == "misset" and values and "rand" in values[0]:
+        return "random"
+    expected = {"cell": 1, "misset": 3}.get(flag.kind, len(VALUES[flag.kind]))
+    if len(values) < expected:
+        raise InputError(f"{spelling}: {len(values)} of {expected} values given; allowed: {' '.join(VALUES[flag.kind])}{unit}")
+    if flag.kind in ("file", "word"):
+        return values[0]
+    whole = flag.kind in ("whole", "region")
+    numbers = [_number(word) for word in values]
+    for word, number in zip(values, numbers):
+        if number is None or (whole and number != round(number)):
+            raise InputError(f"{spelling}: {word!r} is not allowed; allowed: a {'whole ' if whole else ''}number{unit}")
+    numbers = [int(number) for number in numbers] if whole else numbers
+    return numbers[0] if flag.kind in ("number", "whole") else tuple(numbers)
+
+
+def _number(word: str) -> float | None:
+    """The finite number that a word spells, if it does."""
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in word else None

@@ -1,0 +1,173 @@
+"""nanoBragg's flags as one table, a row each, and the help that is made from it. Imports nothing but the standard library."""
+
+import argparse
+from typing import NamedTuple
+
+VALUES = {
+    "switch": (),
+    "number": ("NUMBER",),
+    "whole": ("WHOLE",),
+    "file": ("FILE",),
+    "word": ("WORD",),
+    "vector": ("X", "Y", "Z"),
+    "region": ("XMIN", "XMAX", "YMIN", "YMAX"),
+    "cell": ("A", "[B C AL BE GA]"),
+    "misset": ("X Y Z | random",),
+    "names": ("[NAME ...]",),
+}
+"""The kinds of values that a flag takes, and how the help shows them."""
+
+
+class Flag(NamedTuple):
+    """A row of the table.
+
+    names: the flag and its other spellings. kind: of its values (VALUES). sets: the field of the experiment, or of the run,
+    that the value goes to as it is; None: cli/statement.py says where it goes. pivot: what the flag implies in the custom
+    convention. default: as specs/cli.md and the help state it.
+    """
+
+    group: str
+    names: tuple[str, ...]
+    kind: str
+    help: str
+    unit: str = ""
+    default: str = ""
+    sets: str | None = None
+    pivot: str | None = None
+
+
+def _row(group, names, kind, help, unit="", default="", sets=None, pivot=None):
+    return Flag(group, tuple(names.split()), kind, help, unit, default, sets, pivot)
+
+
+FLAGS: tuple[Flag, ...] = (
+    _row("crystal", "-mat", "file", "matrix: columns a* b* c* times the wavelength, as MOSFLM writes it"),
+    _row("crystal", "-cell", "cell", "unit cell; a missing length is a, a missing angle 90", "A, deg"),
+    _row("crystal", "-misset", "misset", "turn the crystal about x, then y, then z; or a random orientation", "deg", "0 0 0"),
+    _row("crystal", "-misset_seed", "whole", "seed of -misset random", default="that of -seed", sets="run.misset_seed"),
+    _row("crystal", "-N", "whole", "number of unit cells along a, b and c; 0 counts as 1", default="1"),
+    _row("crystal", "-Na", "whole", "number of unit cells along a", default="1"),
+    _row("crystal", "-Nb", "whole", "number of unit cells along b", default="1"),
+    _row("crystal", "-Nc", "whole", "number of unit cells along c", default="1"),
+    _row("crystal", "-square_xtal", "switch", "a parallelepiped of whole unit cells, the only shape"),
+    _row(
+        "crystal", "-mosaic -mosaicity -mosaic_spread", "number", "isotropic mosaic spread; 90 is a powder", "deg", "0",
+        "crystal.mosaic_spread_deg",
+    ),
+    _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
+    _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
+    _row("crystal", "-hkl", "file", "structure factors as text: h k l F for every reflection, no symmetry applied"),
+    _row(
+        "crystal", "-default_F", "number", "amplitude of every reflection not listed", "electrons", "0",
+        "structure_factors.default_F",
+    ),
+    _row("crystal", "-nointerpolate", "switch", "take the structure factor of the nearest reflection, the only way"),
+    _row("beam", "-lambda -wave -wavelength", "number", "wavelength", "A", "1", "beam.wavelength_A"),
+    _row("beam", "-energy", "number", "photon energy, instead of -lambda", "eV"),
+    _row("beam", "-fluence", "number", "photons per area", "photons/m^2", "1.25932e+29", "beam.fluence"),
+    _row("beam", "-flux", "number", "with -exposure and -beamsize, instead of -fluence; 0 means not given", "photons/s"),
+    _row("beam", "-exposure", "number", "exposure time", "s", "1"),
+    _row("beam", "-beamsize", "number", "edge of the square beam", "mm", "0.1", "beam.size_mm"),
+    _row("beam", "-polar", "number", "Kahn's polarization factor, -1 to 1", "", "0"),
+    _row("beam", "-nopolar", "switch", "no polarization factor"),
+    _row("beam", "-beam_vector", "vector", "direction of the beam; custom convention", "", "1 0 0", "beam.direction"),
+    _row(
+        "beam", "-polar_vector", "vector", "direction of the E vector; custom convention", "", "0 0 1",
+        "beam.polarization_axis",
+    ),
+    _row("detector", "-distance", "number", "distance along the beam", "mm", "100", "detector.distance_mm", "beam"),
+    _row(
+        "detector", "-close_distance", "number", "distance to the nearest point of the detector", "mm", "",
+        "detector.close_distance_mm", "sample",
+    ),
+    _row("detector", "-pixel", "number", "edge of a pixel", "mm", "0.1", "detector.pixel_mm"),
+    _row("detector", "-detpixels", "whole", "number of pixels along both axes", "pixels", "1024"),
+    _row("detector", "-detpixels_x -detpixels_f", "whole", "number of pixels along the fast axis", "pixels", "1024"),
+    _row("detector", "-detpixels_y -detpixels_s", "whole", "number of pixels along the slow axis", "pixels", "1024"),
+    _row("detector", "-detsize", "number", "size along both axes, instead of -detpixels", "mm", "102.4"),
+    _row("detector", "-detsize_f", "number", "size along the fast axis", "mm", "102.4"),
+    _row("detector", "-detsize_s", "number", "size along the slow axis", "mm", "102.4"),
+    _row("detector", "-Xbeam", "number", "direct beam, x of the convention", "mm", "the middle", "detector.xbeam_mm", "beam"),
+    _row("detector", "-Ybeam", "number", "direct beam, y of the convention", "mm", "the middle", "detector.ybeam_mm", "beam"),
+    _row("detector", "-Xclose", "number", "nearest point, fast", "mm", "the middle", "detector.xclose_mm", "sample"),
+    _row("detector", "-Yclose", "number", "nearest point, slow", "mm", "the middle", "detector.yclose_mm", "sample"),
+    _row("detector", "-ORGX", "number", "nearest point, fast, as XDS has it", "pixels", "", "detector.orgx_pixels", "sample"),
+    _row("detector", "-ORGY", "number", "nearest point, slow, as XDS has it", "pixels", "", "detector.orgy_pixels", "sample"),
+    _row("detector", "-mosflm", "switch", "MOSFLM's convention, the default"),
+    _row("detector", "-adxv", "switch", "ADXV's convention"),
+    _row("detector", "-denzo", "switch", "DENZO's convention"),
+    _row("detector", "-xds", "switch", "XDS's convention"),
+    _row("detector", "-dials", "switch", "DIALS's convention"),
+    _row("detector", "-pivot", "word", "what stays in place when the detector turns: beam or sample"),
+    _row("detector", "-detector_rotx", "number", "turn about x, first", "deg", "0", "detector.rotx_deg"),
+    _row("detector", "-detector_roty", "number", "turn about y, second", "deg", "0", "detector.roty_deg"),
+    _row("detector", "-detector_rotz", "number", "turn about z, third", "deg", "0", "detector.rotz_deg"),
+    _row("detector", "-twotheta", "number", "swing about -twotheta_axis, last", "deg", "0", "detector.twotheta_deg", "sample"),
+    _row("detector", "-twotheta_axis", "vector", "custom convention", "", "0 1 0", "detector.twotheta_axis"),
+    _row("detector", "-fdet_vector", "vector", "fast axis; custom convention", "", "0 0 1", "detector.fast_axis"),
+    _row("detector", "-sdet_vector", "vector", "slow axis; custom convention", "", "0 -1 0", "detector.slow_axis"),
+    _row("detector", "-odet_vector", "vector", "normal; custom convention", "", "fast x slow", "detector.normal_axis"),
+    _row("detector", "-pix0_vector", "vector", "corner of the first pixel; custom convention", "m"),
+    _row("detector", "-pix0_vector_mm", "vector", "corner of the first pixel; custom convention", "mm", "", "detector.pix0_mm"),
+    _row("detector", "-point_pixel", "switch", "the inverse square of the distance instead of the solid angle"),
+    _row("rotation", "-phi", "number", "start of the rotation", "deg", "0", "goniometer.phi_deg"),
+    _row("rotation", "-osc", "number", "range of the rotation", "deg", "0", "goniometer.osc_deg"),
+    _row("rotation", "-phistep", "number", "step of the rotation", "deg", "", "goniometer.phistep_deg"),
+    _row("rotation", "-phisteps", "whole", "number of steps; 0 counts as 1", "", "1, or 2 with -osc"),
+    _row("rotation", "-spindle_axis", "vector", "custom convention", "", "0 0 1", "goniometer.spindle_axis"),
+    _row("sampling", "-oversample", "whole", "sub-pixels along each edge of a pixel", "", "as the crystal needs"),
+    _row("sampling", "-oversample_polar", "switch", "the polarization factor anew for every sub-pixel"),
+    _row("sampling", "-oversample_omega", "switch", "the solid angle anew for every sub-pixel"),
+    _row("sampling", "-roi", "region", "render only these pixels, both ends included", "pixels", "all", "sampling.roi"),
+    _row("background", "-water", "number", "edge of a cube of water in the beam", "um", "0", "background.water_um"),
+    _row("output", "-floatfile -floatimage", "file", "image, 4-byte floats", "", "floatimage.bin", "run.floatfile"),
+    _row("output", "-intfile -intimage", "file", "scaled image, SMV", "", "intimage.img", "run.intfile"),
+    _row("output", "-noisefile -noiseimage", "file", "image with photon noise, SMV", "", "noiseimage.img", "run.noisefile"),
+    _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
+    _row("output", "-nonoise", "switch", "no noise image"),
+    _row("output", "-nopgm", "switch", "no picture"),
+    _row("output", "-scale", "number", "scale of the -intfile; 0 lets the brightest pixel be 55000", "", "0", "run.scale"),
+    _row("output", "-pgmscale", "number", "scale of the -pgmfile; 0 chooses one", "", "0", "run.pgmscale"),
+    _row("output", "-adc", "number", "added to every pixel of the SMV images", "", "40", "run.adc"),
+    _row("output", "-seed", "whole", "seed of the photon noise", "", "the time", "run.seed"),
+    _row("run", "-progress", "switch", "show progress, if the terminal can; the default"),
+    _row("run", "-noprogress", "switch", "show no progress"),
+    _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),
+    _row("run", "-c_parity", "names", "reproduce nanoBragg.c's defects: all, or those named", "", "none"),
+    _row("run", "-c_threads", "whole", "threads of the run of nanoBragg.c to reproduce", "", "1", "sampling.c_threads"),
+)
+
+BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.names}
+"""Every spelling of every flag."""
+
+SUBCOMMANDS = {
+    "simulate": "render an image; the default",
+    "example": "render a rotation frame of a real protein, with nothing to prepare",
+}
+"""What nbnumba can do besides, by the first word of the command line."""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The help of the command line as argparse shows it; the man page is made from it too."""
+    parser = argparse.ArgumentParser(
+        prog="nbnumba",
+        usage="nbnumba [simulate] FLAGS\n       nbnumba example",
+        description="X-ray diffraction of small crystals, on an absolute scale. Takes nanoBragg's flags as they are.",
+        epilog="Subcommands: " + "; ".join(f"{name}: {text}" for name, text in SUBCOMMANDS.items()) + ".",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    groups = {}
+    for flag in FLAGS:
+        group = groups.setdefault(flag.group, parser.add_argument_group(flag.group) if flag.group not in groups else None)
+        group.add_argument(*flag.names, **_argument(flag))
+    return parser
+
+
+def _argument(flag: Flag) -> dict:
+    notes = [note for note in (flag.unit, f"default: {flag.default}" if flag.default else "") if note]
+    text = flag.help + (f" ({'; '.join(notes)})" if notes else "")
+    shown = VALUES[flag.kind]
+    if not shown:
+        return {"action": "store_true", "help": text}
+    return {"nargs": len(shown), "metavar": shown if len(shown) > 1 else shown[0], "help": text}

@@ -1,0 +1,403 @@
+"""What a user says about an experiment: frozen, validated statements in mm, A and degrees. None means not given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nbnumba import parity
+from nbnumba.constants import HC_EV_A
+from nbnumba.errors import InputError
+
+Vector = tuple[float, float, float]
+
+CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
+PIVOTS = ("beam", "sample")
+
+
+def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
+    """The value as a float, if it is a finite number that passes the test."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{part}.{name}: {value!r} is not a number; allowed: {allowed}") from None
+    if not math.isfinite(number) or not test(number):
+        raise InputError(f"{part}.{name}: {value!r} is not allowed; allowed: {allowed}")
+    return number
+
+
+class _Statement:
+    """Validation shared by the parts of an experiment; each part lists its fields by kind."""
+
+    POSITIVE: tuple[str, ...] = ()
+    NOT_NEGATIVE: tuple[str, ...] = ()
+    FINITE: tuple[str, ...] = ()
+    COUNTS: tuple[str, ...] = ()
+    VECTORS: tuple[str, ...] = ()
+    DIRECTIONS: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        self._check_each(self.POSITIVE, "a positive number", lambda x: x > 0)
+        self._check_each(self.NOT_NEGATIVE, "a number not below 0", lambda x: x >= 0)
+        self._check_each(self.FINITE, "a finite number", lambda x: True)
+        for name in self.COUNTS:
+            value = getattr(self, name)
+            if value is not None:
+                count = self._number(name, value, "a whole number of at least 1", lambda x: x >= 1 and x == round(x))
+                self._set(name, int(count))
+        for name in (*self.VECTORS, *self.DIRECTIONS):
+            value = getattr(self, name)
+            if value is not None:
+                self._set(name, self._vector(name, value))
+        for name in self.DIRECTIONS:
+            if getattr(self, name) == (0.0, 0.0, 0.0):
+                raise InputError(f"{self._part()}.{name}: the vector 0 0 0 has no direction; allowed: any other")
+
+    @classmethod
+    def _part(cls) -> str:
+        return PART_NAMES[cls]
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def _number(self, name, value, allowed, test) -> float:
+        return _number(self._part(), name, value, allowed, test)
+
+    def _check_each(self, names, allowed, test):
+        for name in names:
+            if getattr(self, name) is not None:
+                self._set(name, self._number(name, getattr(self, name), allowed, test))
+
+    def _vector(self, name, value) -> Vector:
+        try:
+            x, y, z = value
+        except (TypeError, ValueError):
+            raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: three numbers") from None
+        return tuple(self._number(name, v, "three finite numbers", lambda _: True) for v in (x, y, z))
+
+    def _choice(self, name, allowed):
+        if getattr(self, name) is not None and getattr(self, name) not in allowed:
+            raise InputError(f"{self._part()}.{name}: {getattr(self, name)!r} is not allowed; allowed: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, eq=True)
+class Crystal(_Statement):
+    """Unit cell, orientation, size and mosaicity.
+
+    A length not given is that of a; an angle not given is 90. `orientation` is the rotation (three rows) that takes the
+    crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from.
+    """
+
+    a_A: float | None = None
+    b_A: float | None = None
+    c_A: float | None = None
+    alpha_deg: float = 90.0
+    beta_deg: float = 90.0
+    gamma_deg: float = 90.0
+    orientation: tuple[Vector, Vector, Vector] | None = None
+    misset_deg: Vector = (0.0, 0.0, 0.0)
+    n_a: float = 1.0
+    n_b: float = 1.0
+    n_c: float = 1.0
+    mosaic_spread_deg: float = 0.0
+    mosaic_domains: int | None = None
+    mosaic_seed: int = 12345678
+
+    POSITIVE = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+    NOT_NEGATIVE = ("mosaic_spread_deg",)
+    COUNTS = ("mosaic_domains",)
+    VECTORS = ("misset_deg",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.a_A is None:
+            raise InputError("crystal.a_A is not given; allowed: a cell (-cell) or a matrix (-mat)")
+        for name in ("b_A", "c_A"):
+            if getattr(self, name) is None:
+                self._set(name, self.a_A)
+        for name in ("n_a", "n_b", "n_c"):
+            self._set(name, self._number(name, getattr(self, name), "a number of unit cells of at least 1", lambda n: n >= 1))
+        self._set("mosaic_seed", int(self._number("mosaic_seed", self.mosaic_seed, "a whole number", _whole_31_bits)))
+        self._check_angles()
+        if self.orientation is not None:
+            self._set("orientation", self._rotation(self.orientation))
+
+    def _check_angles(self):
+        angles = (self.alpha_deg, self.beta_deg, self.gamma_deg)
+        al, be, ga = angles
+        if not (al + be + ga < 360 and al < be + ga and be < al + ga and ga < al + be):
+            shown = " ".join(f"{x:g}" for x in angles)
+            raise InputError(
+                f"crystal.alpha_deg, beta_deg, gamma_deg: {shown} enclose no volume; "
+                "allowed: angles whose sum is below 360, each smaller than the sum of the other two"
+            )
+
+    def _rotation(self, rows):
+        matrix = np.asarray(rows, dtype=float)
+        if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
+            raise InputError(f"crystal.orientation: {rows!r} is no rotation; allowed: three orthogonal unit rows")
+        return tuple(tuple(float(v) for v in row) for row in matrix)
+
+    @classmethod
+    def from_matrix(cls, matrix: np.ndarray, wavelength_A: float, **fields) -> Crystal:
+        """A crystal from a MOSFLM-style matrix (3, 3): columns a*, b*, c* times the wavelength. Other fields as given.
+
+        The cell is the matrix's, and changing a cell parameter afterwards keeps the orientation.
+        """
+        from nbnumba.setup.crystal import cell_of, standard_setting
+
+        reciprocal = np.asarray(matrix, dtype=float) / wavelength_A
+        if reciprocal.shape != (3, 3) or not np.isfinite(reciprocal).all() or np.linalg.matrix_rank(reciprocal) < 3:
+            raise InputError(f"crystal: the matrix {matrix!r} spans no lattice; allowed: three independent columns a* b* c*")
+        real_space = np.linalg.inv(reciprocal)
+        cell = cell_of(real_space)
+        orientation = (np.linalg.inv(standard_setting(*cell)) @ real_space).T
+        names = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+        return cls(**{**dict(zip(names, cell)), "orientation": orientation, **fields})
+
+
+@dataclass(frozen=True)
+class Beam(_Statement):
+    """Wavelength, intensity, direction and polarization of the incident beam.
+
+    fluence is in photons/m^2; size_mm only clips a sample that is given in mm. direction and polarization_axis are unit
+    vectors of the custom convention. dmin_A: samples of finer resolution are left out.
+    """
+
+    wavelength_A: float = 1.0
+    fluence: float = 125932015286227086360700780544.0
+    size_mm: float = 0.1
+    polarization: float = 0.0
+    polarized: bool = True
+    direction: Vector | None = None
+    polarization_axis: Vector | None = None
+
+    POSITIVE = ("wavelength_A",)
+    NOT_NEGATIVE = ("fluence", "size_mm")
+    DIRECTIONS = ("direction", "polarization_axis")
+
+    def __post_init__(self):
+        super().__post_init__()
+        allowed = "Kahn's factor between -1 and 1"
+        self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
+
+    @staticmethod
+    def wavelength_from_energy(energy_eV: float) -> float:
+        """Wavelength in A of photons of that energy."""
+        return HC_EV_A / _number("beam", "energy_eV", energy_eV, "a positive number", lambda e: e > 0)
+
+    @staticmethod
+    def fluence_from_flux(flux: float, exposure_s: float, size_mm: float) -> float:
+        """Photons/m^2 from photons/s, the exposure time, and the edge of a square beam."""
+        flux = _number("beam", "flux", flux, "a number not below 0", lambda x: x >= 0)
+        exposure_s = _number("beam", "exposure_s", exposure_s, "a number not below 0", lambda x: x >= 0)
+        metres = _number("beam", "size_mm", size_mm, "a positive number", lambda x: x > 0) / 1000
+        return flux * exposure_s / metres / metres
+
+
+@dataclass(frozen=True)
+class Detector(_Statement):
+    """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/cli.md).
+
+    pixels is (fast, slow). xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest
+    to the sample, along fast and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors
+    belong to the custom convention. implied_pivot is what the order of nanoBragg's flags implies there.
+    """
+
+    convention: str = "mosflm"
+    pixel_mm: float = 0.1
+    pixels: tuple[int, int] = (1024, 1024)
+    distance_mm: float | None = None
+    close_distance_mm: float | None = None
+    xbeam_mm: float | None = None
+    ybeam_mm: float | None = None
+    xclose_mm: float | None = None
+    yclose_mm: float | None = None
+    orgx_pixels: float | None = None
+    orgy_pixels: float | None = None
+    pix0_mm: Vector | None = None
+    rotx_deg: float = 0.0
+    roty_deg: float = 0.0
+    rotz_deg: float = 0.0
+    twotheta_deg: float = 0.0
+    pivot: str | None = None
+    implied_pivot: str | None = None
+    fast_axis: Vector | None = None
+    slow_axis: Vector | None = None
+    normal_axis: Vector | None = None
+    twotheta_axis: Vector | None = None
+    point_pixel: bool = False
+
+    POSITIVE = ("pixel_mm", "close_distance_mm")
+    FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
+    FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+    VECTORS = ("pix0_mm",)
+    DIRECTIONS = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._choice("convention", CONVENTIONS)
+        self._choice("pivot", PIVOTS)
+        self._choice("implied_pivot", PIVOTS)
+        if self.distance_mm == 0.0:
+            raise InputError("detector.distance_mm: 0 is not allowed; allowed: any other finite number")
+        allowed = "two whole numbers of pixels, fast and slow, each at least 1 and at most 65535"
+        try:
+            fast, slow = self.pixels
+        except (TypeError, ValueError):
+            raise InputError(f"detector.pixels: {self.pixels!r} is not allowed; allowed: {allowed}") from None
+        whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= 65535 and n == round(n)) for n in (fast, slow)]
+        self._set("pixels", (int(whole[0]), int(whole[1])))
+
+
+@dataclass(frozen=True)
+class Goniometer(_Statement):
+    """The rotation of the crystal: start, range, and the steps that it is rendered in (F7b). Rules for what is not given
+    are nanoBragg's (setup/orientations.py)."""
+
+    phi_deg: float = 0.0
+    osc_deg: float | None = None
+    phistep_deg: float | None = None
+    phisteps: int | None = None
+    spindle_axis: Vector | None = None
+
+    FINITE = ("phi_deg",)
+    NOT_NEGATIVE = ("osc_deg", "phistep_deg")
+    COUNTS = ("phisteps",)
+    DIRECTIONS = ("spindle_axis",)
+
+
+@dataclass(frozen=True, eq=False)
+class StructureFactors(_Statement):
+    """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied."""
+
+    hkl: np.ndarray | None = None
+    F: np.ndarray | None = None
+    default_F: float = 0.0
+
+    FINITE = ("default_F",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.hkl is None) != (self.F is None):
+            raise InputError("structure_factors: hkl and F are given together or not at all")
+        if self.hkl is None:
+            if self.default_F == 0.0:
+                raise InputError("structure_factors: nothing scatters; allowed: reflections (-hkl) or default_F other than 0")
+            return
+        hkl, amplitude = np.array(self.hkl), np.array(self.F, dtype=np.float64)
+        if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != hkl.shape[:1] or not len(hkl):
+            raise InputError(
+                f"structure_factors: hkl of shape {hkl.shape} and F of shape {amplitude.shape} are not allowed; "
+                "allowed: (n, 3) and (n,), n at least 1"
+            )
+        if not np.isfinite(amplitude).all() or not np.array_equal(hkl, np.round(hkl)):
+            raise InputError("structure_factors: allowed: whole Miller indices and finite amplitudes")
+        for name, array in (("hkl", hkl.astype(np.int32)), ("F", amplitude)):
+            array.setflags(write=False)
+            self._set(name, array)
+
+
+@dataclass(frozen=True)
+class Background(_Statement):
+    """What scatters beside the crystal: a thickness of water."""
+
+    water_um: float = 0.0
+
+    NOT_NEGATIVE = ("water_um",)
+
+
+@dataclass(frozen=True)
+class Sampling(_Statement):
+    """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
+
+    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. c_threads: the number of
+    threads of the run of nanoBragg.c whose phi carryover is reproduced.
+    """
+
+    oversample: int | None = None
+    oversample_polarization: bool = False
+    oversample_omega: bool = False
+    roi: tuple[int, int, int, int] | None = None
+    c_parity: frozenset[str] = frozenset()
+    c_threads: int = 1
+
+    COUNTS = ("oversample", "c_threads")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("c_parity", parity.switches(self.c_parity))
+        if self.roi is not None:
+            self._set("roi", self._region(self.roi))
+
+    def _region(self, roi):
+        allowed = "four whole numbers: first and last fast pixel, first and last slow pixel"
+        try:
+            numbers = [int(self._number("roi", n, allowed, lambda n: n == round(n))) for n in roi]
+        except TypeError:
+            numbers = []
+        if len(numbers) != 4:
+            raise InputError(f"sampling.roi: {roi!r} is not allowed; allowed: {allowed}")
+        return tuple(numbers)
+
+
+PART_NAMES: dict[type, str] = {
+    Crystal: "crystal",
+    Beam: "beam",
+    Detector: "detector",
+    Goniometer: "goniometer",
+    StructureFactors: "structure_factors",
+    Background: "background",
+    Sampling: "sampling",
+}
+
+
+def _whole_31_bits(n: float) -> bool:
+    return n == round(n) and abs(n) < 2**31
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything that determines an image, bit for bit."""
+
+    crystal: Crystal
+    structure_factors: StructureFactors
+    beam: Beam = field(default_factory=Beam)
+    detector: Detector = field(default_factory=Detector)
+    goniometer: Goniometer = field(default_factory=Goniometer)
+    background: Background = field(default_factory=Background)
+    sampling: Sampling = field(default_factory=Sampling)
+
+    @classmethod
+    def from_args(cls, args: Sequence[str]) -> Experiment:
+        """The experiment that nanoBragg's flags describe, by the parser of the command line.
+
+        Raises InputError for what the command line would refuse, and for flags that name files to be written.
+        """
+        from nbnumba.cli.statement import experiment_from_args
+
+        return experiment_from_args(args)
+
+    def value(self, name: str) -> Any:
+        """The value of a parameter such as "detector.distance_mm", as the image is computed from it.
+
+        Raises InputError for an unknown name.
+        """
+        from nbnumba.setup.values import value
+
+        return value(self, name)
+
+    def replace(self, values: Mapping[str, Any]) -> Experiment:
+        """A new experiment with some parameters changed, by the names of `value`.
+
+        A quantity that can be stated in several forms is stated in the new one alone: detector.xbeam_mm, for instance,
+        replaces whatever said where the beam is along that axis. Raises InputError for an unknown name or a bad value.
+        """
+        from nbnumba.setup.values import replaced
+
+        return replaced(self, values)

@@ -1,0 +1,1 @@
+"""File formats: one module per format, each turning bytes into arrays or arrays into bytes."""

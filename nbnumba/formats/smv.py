@@ -1,0 +1,170 @@
+"""SMV (ADSC) images: a text header of HEADER_BYTES bytes, then the pixels."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+from nbnumba.formats.text import excerpt
+
+Value = str | int | float | Sequence[float]
+Header = Mapping[str, Value] | Iterable[tuple[str, Value]]
+
+OWN_KEYS = ("HEADER_BYTES", "DIM", "BYTE_ORDER", "TYPE", "SIZE1", "SIZE2")
+"""The keys that write() derives from the pixels and puts first."""
+
+_BLOCK = 512
+_UNTERMINATED = ("DIALS_ORIGIN",)
+_KEY = re.compile(r"[A-Za-z0-9_.:+-]+")
+_TEXT = re.compile(r"[ -~]*")
+_END = b"}\f"
+_OPENING = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*([0-9]{1,9})\s*[;\n]")
+_TYPES = {
+    "unsigned_short": "u2",
+    "unsigned short int": "u2",
+    "signed_short": "i2",
+    "short int": "i2",
+    "unsigned_long": "u4",
+    "unsigned long int": "u4",
+    "signed_long": "i4",
+    "long int": "i4",
+    "float": "f4",
+    "float IEEE": "f4",
+}
+
+
+def write(path: files.PathName, pixels: np.ndarray, header: Header, what: str = "SMV file") -> None:
+    """Write `pixels`, uint16 (slow, fast), as little-endian SMV with nanoBragg's header layout.
+
+    `header` holds what follows the OWN_KEYS, in order: text as it is, integers as %d, other numbers as C's %g, a
+    sequence of numbers joined by commas. As in nanoBragg, DIALS_ORIGIN has no semicolon. A header that needs more
+    than 512 bytes gets the next multiple. InputError for an entry that SMV cannot hold; ValueError for other pixels.
+    """
+    if (pixels.dtype.kind, pixels.dtype.itemsize) != ("u", 2) or pixels.ndim != 2:
+        raise ValueError(f"SMV pixels must be uint16 (slow, fast), not {pixels.dtype} {pixels.shape}")
+    block = header_block(pixels.shape, header, what)
+    with files.replacing(path, what) as stream:
+        stream.write(block)
+        stream.write(pixels.astype("<u2", copy=False).tobytes())
+
+
+def header_block(shape: tuple[int, int], header: Header, what: str = "SMV file") -> bytes:
+    """Return the header of an image of `shape` (slow, fast): see write()."""
+    items = header.items() if isinstance(header, Mapping) else header
+    lines = "".join(_line(key, value, what) for key, value in items)
+    size = _BLOCK
+    while True:
+        own = (size, 2, "little_endian", "unsigned_short", shape[1], shape[0])
+        head = "".join(f"{key}={value};\n" for key, value in zip(OWN_KEYS, own))
+        block = b"{\n" + (head + lines).encode("ascii") + _END
+        if len(block) <= size:
+            return block.ljust(size)
+        size += _BLOCK
+
+
+def read_header(path: files.PathName, what: str = "-img") -> dict[str, str]:
+    """Return the header's keys and values as text, blanks around them removed; of a repeated key the last value.
+
+    InputError for a file that is no SMV file.
+    """
+    return _parse(files.read_bytes(path, what), os.fspath(path), what)[0]
+
+
+def read(path: files.PathName, what: str = "-img") -> tuple[dict[str, str], np.ndarray]:
+    """Return the header, as read_header() does, and the pixels (slow, fast) in the byte order of this machine.
+
+    The pixels are uint16, or what TYPE or Data_type says. Without SIZE1 the image is square, of
+    DETECTOR_DIMENSIONS. A header that overran its HEADER_BYTES, as nanoBragg writes it when its numbers are long, is
+    read from where the pixels really begin. InputError: no SMV file, an unknown pixel type or byte order, too few
+    pixels.
+    """
+    name = os.fspath(path)
+    content = files.read_bytes(path, what)
+    header, start = _parse(content, name, what)
+    slow, fast = _shape(header, name, what)
+    kind = _pixel_type(header, name, what)
+    needed = _bytes(header, name, what)
+    if len(content) - start < needed:
+        raise InputError(
+            f"{what}: {name!r} is cut short: {fast} x {slow} pixels take {needed} bytes after the header, "
+            f"not {len(content) - start}"
+        )
+    pixels = np.frombuffer(content, kind, slow * fast, start).reshape(slow, fast)
+    return header, pixels.astype(kind.newbyteorder("="))
+
+
+def _line(key: str, value: Value, what: str) -> str:
+    """Return one line of the header."""
+    if not _KEY.fullmatch(key) or key in OWN_KEYS:
+        raise InputError(f"{what}: {key!r} cannot be a header key; letters, digits and _.:+- can, {OWN_KEYS} cannot")
+    text = _text(value)
+    if not _TEXT.fullmatch(text) or set(text) & set(";={}"):
+        raise InputError(f"{what}: the value of {key} is {text!r}; it must be printable ASCII without ; = {{ }}")
+    return f"{key}={text}\n" if key in _UNTERMINATED else f"{key}={text};\n"
+
+
+def _text(value: Value) -> str:
+    """Return a value as C's printf writes it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Integral):
+        return str(int(value))
+    if isinstance(value, Real):
+        return "-nan" if math.isnan(value) and math.copysign(1.0, value) < 0 else f"{float(value):g}"
+    return ",".join(_text(element) for element in value)
+
+
+def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
+    """Return the header and where the pixels begin."""
+    opened = _OPENING.match(content)
+    if not opened:
+        raise InputError(f"{what}: {name!r} is no SMV image: it does not begin with {{ and HEADER_BYTES")
+    start = int(opened[1])
+    if not opened.end() <= start <= len(content):
+        raise InputError(f"{what}: {name!r} has HEADER_BYTES={start} but is {len(content)} bytes long")
+    closing = content.find(b"}", 0, start)
+    header = _entries(content[: closing if closing >= 0 else start])
+    overrun = content.find(_END, start - 1, start + _BLOCK)
+    if overrun >= 0 and closing in (-1, overrun) and len(content) == overrun + len(_END) + _bytes(header, name, what):
+        return _entries(content[:overrun]), overrun + len(_END)
+    return header, start
+
+
+def _entries(text: bytes) -> dict[str, str]:
+    """Return the entries of a header, which end with ; or a line."""
+    pairs = (entry.split("=", maxsplit=1) for entry in re.split(r"[{;\n]", text.decode("latin-1")) if "=" in entry)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _bytes(header: Mapping[str, str], name: str, what: str) -> int:
+    """Return how many bytes the pixels take."""
+    return math.prod(_shape(header, name, what)) * _pixel_type(header, name, what).itemsize
+
+
+def _pixel_type(header: Mapping[str, str], name: str, what: str) -> np.dtype:
+    """Return the type of a pixel as it is stored."""
+    kind = header.get("Data_type", header.get("TYPE", "unsigned_short"))
+    order = header.get("BYTE_ORDER", "little_endian")
+    if kind not in _TYPES:
+        raise InputError(f"{what}: {name!r} has pixels of TYPE {excerpt(kind)}; it must be one of {', '.join(_TYPES)}")
+    for word, mark in (("little", "<"), ("big", ">")):
+        if word in order:
+            return np.dtype(mark + _TYPES[kind])
+    raise InputError(f"{what}: {name!r} has BYTE_ORDER {excerpt(order)}; it must be little_endian or big_endian")
+
+
+def _shape(header: Mapping[str, str], name: str, what: str) -> tuple[int, int]:
+    """Return the size of the image, (slow, fast)."""
+    square = header.get("DETECTOR_DIMENSIONS", "missing")
+    sizes = header.get("SIZE2", square), header.get("SIZE1", square)
+    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
+        found = f"SIZE1 {excerpt(sizes[1])} and SIZE2 {excerpt(sizes[0])}"
+        raise InputError(f"{what}: {name!r} has {found}; they must be positive integers")
+    return int(sizes[0]), int(sizes[1])

@@ -1,0 +1,81 @@
+"""Numbers in text files: tokens, lines and small tables, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?")
+_LONGEST_EXCERPT = 60
+_TABLE_DELIMITERS = re.compile(r"[\s,;:!]+")
+
+
+def number(token: str) -> float | None:
+    """Return the value of a decimal number, Fortran's D exponents included; None if `token` is no number.
+
+    "nan", "inf" and hexadecimal numbers are not taken for numbers; 1e999 is infinite.
+    """
+    if not _NUMBER.fullmatch(token):
+        return None
+    return float(token.replace("D", "e").replace("d", "e"))
+
+
+def uncommented_lines(text: str, marks: str = "#!") -> Iterator[tuple[int, str, str]]:
+    """Yield (line number from 1, the line, the line up to a comment) for each line with anything but a comment.
+
+    A comment runs from any character of `marks` to the end of its line.
+    """
+    comment = re.compile(f"[{re.escape(marks)}]")
+    for line_number, line in enumerate(text.split("\n"), start=1):
+        content = comment.split(line, maxsplit=1)[0]
+        if content.strip():
+            yield line_number, line, content
+
+
+def place(path: files.PathName, line_number: int, line: str, what: str) -> str:
+    """Return the start of a message: "-hkl: 'x.hkl' line 7 ('1 2 a 4')"."""
+    return f"{what}: {os.fspath(path)!r} line {line_number} ({excerpt(line.strip())})"
+
+
+def excerpt(words: str) -> str:
+    """Return `words` in quotes, cut to a length that suits a message."""
+    return repr(words if len(words) <= _LONGEST_EXCERPT else words[:_LONGEST_EXCERPT] + "...")
+
+
+def read_table(path: files.PathName, what: str, columns: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
+    """Read a table as nanoBragg's read_text_file does: up to len(columns) numbers on a line.
+
+    Numbers are separated by blanks, tabs and , ; : ! in any number; further columns are ignored; lines with
+    nothing else, and what follows a #, are skipped. Returns float64 (n, len(columns)), NaN where a line stops short
+    or says nan, and for each row the start of a message about it. `columns` names the columns for the message.
+    InputError: a token that is no finite number, or a file without numbers.
+    """
+    rows: list[list[float]] = []
+    places: list[str] = []
+    for line_number, line, content in uncommented_lines(files.read_text(path, what), "#"):
+        tokens = [token for token in _TABLE_DELIMITERS.split(content) if token][: len(columns)]
+        if tokens:
+            where = place(path, line_number, line, what)
+            row = [_cell(token, column, where) for token, column in zip(tokens, columns)]
+            rows.append(row + [np.nan] * (len(columns) - len(row)))
+            places.append(where)
+    if not rows:
+        raise InputError(f"{what}: {os.fspath(path)!r} has no numbers; each line should be {' '.join(columns)}")
+    return np.array(rows, dtype=np.float64), places
+
+
+def _cell(token: str, column: str, where: str) -> float:
+    """Return the value of one table entry; NaN for the word nan."""
+    if token.lower() == "nan":
+        return np.nan
+    value = number(token)
+    if value is None or not math.isfinite(value):
+        raise InputError(f"{where}: {column} must be a finite number, not {excerpt(token)}")
+    return value

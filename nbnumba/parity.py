@@ -1,0 +1,33 @@
+"""nanoBragg.c's defects by name: each can be switched on, to get the image that C makes (specs/parity.md)."""
+
+from collections.abc import Iterable
+
+from nbnumba.errors import InputError
+
+SWITCHES: dict[str, str] = {
+    "phi_carryover": "where phi is exactly 0 the lattice is not reset: it is the one that the previous phi step left behind",
+    "oversample_running_sum": "-oversample_thick/_polar/_omega multiply the whole sum so far at every step, not the new term",
+    "pix0_ignored": "the values of -pix0_vector and -pix0_vector_mm never reach the geometry",
+    "pivot_ignored": "-pivot has no effect except in the custom convention, where the last flag that implies a pivot wins",
+    "near_point_ignored": "with the sample as pivot xds and dials ignore -Xbeam and -Xclose; the others ignore -Xclose and -ORGX",
+    "normal_not_derived": "custom fast and slow axes without a normal keep the normal 1 0 0",
+    "triclinic_angles": "the angles of a -cell with two or more oblique angles come out wrong, by up to a degree and more",
+    "mosaic_float32": "the angles of the mosaic domains are rounded to float32",
+    "misset_random": "-misset random passes 90 as radians, and is not uniform",
+    "water_scale": "the water term, already in photons, is multiplied by r_e^2 fluence / steps again",
+}
+"""Name of each switch: what C does when it is on."""
+
+
+def switches(wanted: Iterable[str] | str) -> frozenset[str]:
+    """The set of switches that are on: a name, names, "all", or an empty collection.
+
+    Raises InputError for an unknown name.
+    """
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    if names == ["all"]:
+        return frozenset(SWITCHES)
+    for name in names:
+        if name not in SWITCHES:
+            raise InputError(f"-c_parity: {name!r} is no switch; allowed: all, {', '.join(SWITCHES)}")
+    return frozenset(names)

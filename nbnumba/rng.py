@@ -1,0 +1,272 @@
+"""nanoBragg's random numbers: the ran1 generator, mosaic domains and random missetting angles, as C makes them.
+
+Seeds. A seed here is the number that a user gives to -seed, -mosaic_seed or -misset_seed: 42 for `-seed 42`.
+ran1 keeps a running number per seed and one shuffle table that all its users share for the life of the process:
+  seed > 0    the table is filled anew from the seed: the sequence depends on nothing else;
+  seed == 0   the same as seed 1;
+  seed < 0    if no table exists yet (the first use in a run), the same as seed 1, whatever its value. If one exists
+              (say, misset random was drawn before the mosaic domains), it is kept and only the running number
+              becomes |seed|: Ran1(seed, after=previous) says which generator was used before.
+C uses ran1 for misset random, then for the mosaic domains (always, at least one), then for photon noise.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from nbnumba.errors import InputError
+
+DEFAULT_MOSAIC_SEED = 12345678
+"""The seed of the mosaic domains when -mosaic_seed is not given."""
+
+LARGEST_SEED = 2**31 - 1
+"""Seeds lie in -LARGEST_SEED .. LARGEST_SEED: C reads them as 32-bit integers and changes their sign."""
+
+_MODULUS = 2**31 - 1
+_MULTIPLIER = 16807
+_SLOTS = 32
+_SLOT_SHIFT = 26
+_WARM_UP = 8
+_SCALE = 1.0 / _MODULUS
+_LARGEST_DEVIATE = np.float32(1.0 - 1.2e-7)
+
+# a generator's state is an int64 vector: the running number, the last output, the shuffle table
+_RUNNING, _LAST, _TABLE = 0, 1, 2
+
+_DEGREES_PER_RADIAN = 180.0 * 0.31830988618379067154
+_FULL_SPHERE = 90.0
+
+
+class Domains(NamedTuple):
+    """Mosaic domains without their spread: domain i is a turn by quantiles[i] * spread about axes[i].
+
+    axes: (domains, 3) float64, unit vectors in the lab frame. quantiles: (domains,) float64 in 0 .. 1; the first is 0.
+    """
+
+    axes: np.ndarray
+    quantiles: np.ndarray
+
+
+class MosaicRotations(NamedTuple):
+    """Mosaic domains as rotations: axes (domains, 3), angles_rad (domains,), matrices (domains, 3, 3), all float64."""
+
+    axes: np.ndarray
+    angles_rad: np.ndarray
+    matrices: np.ndarray
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def park_miller(number):
+    """The number that follows `number` in the minimal standard sequence: 16807 times it, modulo 2**31 - 1.
+
+    For 0 <= number <= 2**31 - 1. As 2**31 is 1 in that arithmetic, the product's high bits are added to its low ones.
+    """
+    product = _MULTIPLIER * number
+    folded = (product & _MODULUS) + (product >> 31)
+    return folded - _MODULUS if folded >= _MODULUS else folded
+
+
+@njit(cache=True, error_model="numpy")
+def fill_table(state):
+    """Start the state anew from the size of its running number (zero and positive ones, see the module, count as 1)."""
+    number = max(-state[_RUNNING], 1)
+    for _ in range(_WARM_UP):
+        number = park_miller(number)
+    for slot in range(_SLOTS - 1, -1, -1):
+        number = park_miller(number)
+        state[_TABLE + slot] = number
+    state[_RUNNING] = number
+    state[_LAST] = state[_TABLE]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def next_deviate(state):
+    """One float32 deviate, uniform on 0 <= u < 1; advances `state`, (34,) int64."""
+    if state[_RUNNING] <= 0 or state[_LAST] == 0:
+        fill_table(state)
+    state[_RUNNING] = park_miller(state[_RUNNING])
+    slot = _TABLE + (state[_LAST] >> _SLOT_SHIFT)
+    state[_LAST] = state[slot]
+    state[slot] = state[_RUNNING]
+    return min(np.float32(_SCALE * state[_LAST]), _LARGEST_DEVIATE)
+
+
+@njit(cache=True, error_model="numpy")
+def fill_deviates(state, deviates):
+    """Fill the float32 vector `deviates` with successive deviates; advances `state`, (34,) int64."""
+    for i in range(deviates.shape[0]):
+        deviates[i] = next_deviate(state)
+
+
+@njit(cache=True, error_model="numpy")
+def float32_cube_roots(values, roots):
+    """The cube roots of a float32 vector by the C library's float32 power, whose last bit nanoBragg's domains have."""
+    third = np.float32(1.0 / 3.0)
+    for i in range(values.shape[0]):
+        roots[i] = math.pow(values[i], third)
+
+
+class Ran1:
+    """Numerical Recipes' shuffled Park-Miller generator with float32 results, as nanoBragg uses it.
+
+    seed: the user's number, see the module. after: the generator that was used before in the same run, whose shuffle
+    table a negative seed takes over (as it now stands; the two are independent from then on).
+    state: (34,) int64, what the compiled functions advance. Raises InputError for a seed that C cannot hold.
+    """
+
+    def __init__(self, seed: int, after: Ran1 | None = None) -> None:
+        self.state = np.zeros(_TABLE + _SLOTS, dtype=np.int64)
+        if after is not None:
+            self.state[:] = after.state
+        self.state[_RUNNING] = -_checked_seed(seed)
+
+    def uniform(self, count: int) -> np.ndarray:
+        """The next `count` deviates, (count,) float32, 0 <= u < 1."""
+        deviates = np.empty(count, dtype=np.float32)
+        fill_deviates(self.state, deviates)
+        return deviates
+
+
+def generator(seed: int | Ran1) -> Ran1:
+    """The generator for a seed; a Ran1 is returned as it is. Raises InputError for a seed that C cannot hold."""
+    return seed if isinstance(seed, Ran1) else Ran1(seed)
+
+
+def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domains:
+    """`count` isotropic mosaic domains, three deviates each; the first is the identity, though it draws its three too.
+
+    The quantiles are those of float32 arithmetic, as in C. Raises InputError for a count below 1 or a bad seed.
+    """
+    axes, quantiles = _axes_and_quantiles(generator(seed), _checked_count(count))
+    quantiles[0] = 0.0
+    return Domains(axes, quantiles)
+
+
+def rotation_angles(domains: Domains, spread_rad: float, smooth: bool = False) -> np.ndarray:
+    """The angle of each domain in radians, (domains,) float64, for a mosaic spread in radians.
+
+    C multiplies quantile and spread in float32, and so does this, which makes the angle a staircase in the spread.
+    smooth=True multiplies in float64: the derivative with respect to the spread is then exactly the quantile.
+    Raises InputError for a spread outside 0 .. pi.
+    """
+    _check_spread("mosaic spread", spread_rad, math.pi, "rad")
+    return _angles(domains.quantiles, spread_rad, smooth)
+
+
+def rotations(domains: Domains, spread_rad: float, smooth: bool = False) -> np.ndarray:
+    """The rotation matrix of each domain, (domains, 3, 3) float64 acting on column vectors.
+
+    spread_rad, smooth and the errors raised are those of rotation_angles.
+    """
+    return _rotation_matrices(domains.axes, rotation_angles(domains, spread_rad, smooth))
+
+
+def mosaic_rotations(spread_deg: float, domains: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> MosaicRotations:
+    """Axes, angles (rad) and matrices of `domains` mosaic domains as C makes them for a spread in degrees.
+
+    Raises InputError for a spread outside 0 .. 180 degrees, a count below 1 or a bad seed.
+    """
+    _check_spread("mosaic spread", spread_deg, 180.0, "deg")
+    drawn = mosaic_domains(domains, seed)
+    angles = _angles(drawn.quantiles, spread_deg / _DEGREES_PER_RADIAN, smooth=False)
+    return MosaicRotations(drawn.axes, angles, _rotation_matrices(drawn.axes, angles))
+
+
+def random_misset_deg(seed: int | Ran1, c_parity: bool = False) -> tuple[float, float, float]:
+    """A random orientation as turns about lab x, then y, then z, in degrees: R = Rz Ry Rx. Three deviates are drawn.
+
+    The orientation is uniform over all rotations. With c_parity it is C's, which takes the 90 degrees that it calls a
+    full sphere for radians and is not uniform. Raises InputError for a bad seed.
+    """
+    source = generator(seed)
+    if not c_parity:
+        return _euler_xyz_deg(_uniform_rotation(*source.uniform(3).astype(np.float64)))
+    axes, quantiles = _axes_and_quantiles(source, 1)
+    return _euler_xyz_deg(_rotation_matrices(axes, _angles(quantiles, _FULL_SPHERE, smooth=False))[0])
+
+
+def _axes_and_quantiles(source: Ran1, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Axes uniform on the sphere, (count, 3), and quantiles cbrt(1 - u^2) with u uniform on -1 .. 1, (count,)."""
+    azimuth, height, u = (2.0 * source.uniform(3 * count).astype(np.float64) - 1.0).reshape(count, 3).T
+    radius = np.sqrt(1.0 - height * height)
+    axes = np.stack([radius * np.sin(np.pi * azimuth), radius * np.cos(np.pi * azimuth), height], axis=1)
+    roots = np.empty(count, dtype=np.float32)
+    float32_cube_roots((1.0 - u * u).astype(np.float32), roots)
+    return axes, roots.astype(np.float64)
+
+
+def _angles(quantiles: np.ndarray, spread_rad: float, smooth: bool) -> np.ndarray:
+    """quantiles * spread, (n,) float64; rounded to float32 on the way unless smooth."""
+    if smooth:
+        return quantiles * float(spread_rad)
+    return (quantiles.astype(np.float32) * np.float32(spread_rad)).astype(np.float64)
+
+
+def _rotation_matrices(axes: np.ndarray, angles_rad: np.ndarray) -> np.ndarray:
+    """Right-handed rotations about unit axes (n, 3) by angles (n,): cos 1 + sin [v]x + (1 - cos) v v^T, (n, 3, 3)."""
+    cosine, sine = np.cos(angles_rad)[:, None, None], np.sin(angles_rad)[:, None, None]
+    x, y, z = axes.T
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+    outer = axes[:, :, None] * axes[:, None, :]
+    return cosine * np.eye(3) + sine * cross + (1.0 - cosine) * outer
+
+
+def _uniform_rotation(u1: float, u2: float, u3: float) -> np.ndarray:
+    """Shoemake's uniform rotation from three uniform deviates, through a unit quaternion; (3, 3)."""
+    first, second = math.sqrt(1.0 - u1), math.sqrt(u1)
+    x, y = first * math.sin(2.0 * math.pi * u2), first * math.cos(2.0 * math.pi * u2)
+    z, w = second * math.sin(2.0 * math.pi * u3), second * math.cos(2.0 * math.pi * u3)
+    return np.array([
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)],
+    ])
+
+
+def _euler_xyz_deg(matrix: np.ndarray) -> tuple[float, float, float]:
+    """The angles (x, y, z) in degrees with matrix = Rz Ry Rx; where y is +-90 degrees, z is taken as 0."""
+    cos_y = math.hypot(matrix[2, 1], matrix[2, 2])
+    y = math.atan2(-matrix[2, 0], cos_y)
+    if cos_y > 0.0:
+        x, z = math.atan2(matrix[2, 1], matrix[2, 2]), math.atan2(matrix[1, 0], matrix[0, 0])
+    else:
+        x, z = math.atan2(-matrix[1, 2], matrix[1, 1]), 0.0
+    return math.degrees(x), math.degrees(y), math.degrees(z)
+
+
+def _checked_seed(seed: int) -> int:
+    """The seed as an int. Raises InputError unless it is a whole number within LARGEST_SEED."""
+    number = _whole(seed)
+    if number is None or abs(number) > LARGEST_SEED:
+        raise InputError(f"seed is {seed!r}: it must be a whole number from {-LARGEST_SEED} to {LARGEST_SEED}")
+    return number
+
+
+def _checked_count(count: int) -> int:
+    """The number of domains as an int. Raises InputError unless it is a whole number of at least 1."""
+    number = _whole(count)
+    if number is None or number < 1:
+        raise InputError(f"mosaic domains is {count!r}: it must be a whole number, 1 or more")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """The value as an int, or None if it is not an integer (a bool is not)."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _check_spread(field: str, value: float, largest: float, unit: str) -> None:
+    """Raise InputError unless 0 <= value <= largest."""
+    if not 0.0 <= value <= largest:
+        raise InputError(f"{field} is {value!r} {unit}: it must be a number from 0 to {largest:g} {unit}")

@@ -1,0 +1,61 @@
+"""Orients the crystal: from cell and missetting angles to real-space cell vectors at phi = 0 (specs/forward.md, F7a)."""
+
+import math
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import Crystal
+from nbnumba.setup.rotations import about_xyz, radians, unit
+
+
+def standard_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: float, gamma_deg: float) -> np.ndarray:
+    """Real-space vectors a, b, c as rows (3, 3), in A: a* along x, b* in the x-y plane, c along z (F7a)."""
+    al, be, ga = (radians(angle) for angle in (alpha_deg, beta_deg, gamma_deg))
+    cos_ga_star = (math.cos(al) * math.cos(be) - math.cos(ga)) / (math.sin(al) * math.sin(be))
+    sin_ga_star = math.sqrt(1.0 - cos_ga_star * cos_ga_star)
+    return np.array(
+        [
+            [a * math.sin(be) * sin_ga_star, -a * math.sin(be) * cos_ga_star, a * math.cos(be)],
+            [0.0, b * math.sin(al), b * math.cos(al)],
+            [0.0, 0.0, c],
+        ]
+    )
+
+
+def skewed_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: float, gamma_deg: float) -> np.ndarray:
+    """The standard setting as C builds it (P7): c* takes its z from the volume of the direct cell instead of the reciprocal one.
+
+    Its lengths are right; its angles are wrong where two or more angles are oblique.
+    """
+    exact = standard_setting(a, b, c, alpha_deg, beta_deg, gamma_deg)
+    reciprocal = np.linalg.inv(exact).T
+    sin_ga_star = math.sin(math.acos(reciprocal[0] @ reciprocal[1] / np.prod(np.linalg.norm(reciprocal[:2], axis=1))))
+    shape = abs(np.linalg.det(exact)) / (a * b * c)
+    reciprocal[2, 2] = np.linalg.norm(reciprocal[2]) * shape / sin_ga_star
+    directions = (np.cross(reciprocal[1], reciprocal[2]), np.cross(reciprocal[2], reciprocal[0]), exact[2])
+    return np.array([length * unit(direction) for length, direction in zip((a, b, c), directions)])
+
+
+def cell_of(vectors: np.ndarray) -> tuple[float, float, float, float, float, float]:
+    """Lengths in A and angles in degrees of the real-space vectors a, b, c (rows)."""
+    a, b, c = (math.sqrt(v @ v) for v in vectors)
+    (u, v, w) = (vector / length for vector, length in zip(vectors, (a, b, c)))
+    angles = (math.degrees(math.atan2(math.hypot(*np.cross(p, q)), p @ q)) for p, q in ((v, w), (w, u), (u, v)))
+    return (a, b, c, *angles)
+
+
+def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarray:
+    """Real-space cell vectors a, b, c as rows (3, 3) in A, at phi = 0. `switches` are the defects of C that are on.
+
+    Raises InputError when the vectors span no volume.
+    """
+    cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
+    vectors = standard_setting(*cell)
+    if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(cell[:3]):
+        raise InputError(f"crystal: the cell {' '.join(f'{x:g}' for x in cell)} has no volume; allowed: a cell with a volume")
+    if crystal.orientation is None and "triclinic_angles" in switches:
+        vectors = skewed_setting(*cell)
+    elif crystal.orientation is not None:
+        vectors = vectors @ np.array(crystal.orientation).T
+    return vectors @ about_xyz(crystal.misset_deg).T

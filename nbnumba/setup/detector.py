@@ -1,0 +1,202 @@
+"""Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (specs/forward.md, F1a)."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import Beam, Detector
+from nbnumba.setup.conventions import CONVENTIONS, Convention, from_detector, to_detector
+from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
+
+
+class Placement(NamedTuple):
+    """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms."""
+
+    origin: np.ndarray
+    fast: np.ndarray
+    slow: np.ndarray
+    normal: np.ndarray
+    beam: np.ndarray
+    pixel: float
+    pixels: tuple[int, int]
+    distance: float
+    close_distance: float
+    xbeam: float
+    ybeam: float
+
+    def near_point(self) -> tuple[float, float]:
+        """Fast and slow coordinates of the point nearest to the sample, m."""
+        return -float(self.origin @ self.fast), -float(self.origin @ self.slow)
+
+    def beam_spot(self) -> tuple[float, float]:
+        """Fast and slow coordinates of the direct beam, `distance` along it, m."""
+        spot = self.distance * self.beam - self.origin
+        return float(spot @ self.fast), float(spot @ self.slow)
+
+
+def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement:
+    """Where the detector stands. `switches` are the defects of C that are on (parity.py).
+
+    Raises InputError when the beam runs along the detector, or its axes are parallel, or it turns its back to the sample.
+    Warns when something that was given has no effect.
+    """
+    convention = CONVENTIONS[detector.convention]
+    fast, slow, normal = _axes(detector, convention, switches)
+    direction = beam_direction(detector, beam)
+    turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
+    swing = about_axis(_twotheta_axis(detector, convention), radians(detector.twotheta_deg))
+    ratio = _obliquity(direction, turn @ normal)
+    stated = 100.0 if detector.distance_mm is None else detector.distance_mm
+    close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
+    distance = close / ratio
+    pivot = pivot_of(detector, switches)
+    pixel, slow_size = detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
+    spot = _reference(detector, convention, switches, pixel)
+    near = _near_reference(detector, spot, switches, pixel)
+    corner = close * normal - near[0] * fast - near[1] * slow
+    if honours_pix0(detector, switches):
+        corner = np.array(detector.pix0_mm) / 1000
+        distance = float(corner @ normal) / _obliquity(direction, normal)
+        ahead = np.zeros(3) if pivot == "sample" else distance * direction
+        spot = (float((ahead - corner) @ fast), float((ahead - corner) @ slow))
+    corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))
+    origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
+    close = float(origin @ normal)
+    if close <= 0.0:
+        raise InputError("detector: it turns its back to the sample; allowed: rotations and twotheta that leave it facing it")
+    _warn_of_what_has_no_effect(detector, convention, switches)
+    x, y = from_detector(convention, *spot, pixel, slow_size)
+    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, close / ratio, close, x, y)
+
+
+def beam_direction(detector: Detector, beam: Beam) -> np.ndarray:
+    """Unit vector along the incident beam: the convention's, or in the custom convention the one given."""
+    convention = CONVENTIONS[detector.convention]
+    return unit(_own(detector, beam.direction, convention.beam))
+
+
+def polarization_axis(detector: Detector, beam: Beam) -> np.ndarray:
+    """Unit vector along the E vector of the incident beam."""
+    convention = CONVENTIONS[detector.convention]
+    return unit(_own(detector, beam.polarization_axis, convention.polarization))
+
+
+def spindle_axis(detector: Detector, given) -> np.ndarray:
+    """Unit vector along the spindle."""
+    return unit(_own(detector, given, CONVENTIONS[detector.convention].spindle))
+
+
+def pivot_of(detector: Detector, switches: frozenset[str]) -> str:
+    """What stays in place when the detector turns: the direct-beam spot ("beam") or the sample ("sample")."""
+    if detector.pivot is not None and "pivot_ignored" not in switches:
+        return detector.pivot
+    if detector.convention != "custom":
+        return CONVENTIONS[detector.convention].pivot
+    if detector.implied_pivot is not None:
+        return detector.implied_pivot
+    near = (detector.xclose_mm, detector.yclose_mm, detector.orgx_pixels, detector.orgy_pixels, detector.close_distance_mm)
+    return "sample" if any(v is not None for v in near) or detector.twotheta_deg != 0.0 else "beam"
+
+
+def _own(detector, given, default):
+    """A vector of the custom convention if it is given; the other conventions bring their own."""
+    return given if detector.convention == "custom" and given is not None else default
+
+
+def _axes(detector, convention, switches):
+    fast = unit(_own(detector, detector.fast_axis, convention.fast))
+    slow = unit(_own(detector, detector.slow_axis, convention.slow))
+    across = np.cross(fast, slow)
+    if across @ across < 1e-12:
+        raise InputError(f"detector: fast axis {fast} and slow axis {slow} are parallel; allowed: axes that span a plane")
+    default = convention.normal
+    if detector.convention == "custom" and "normal_not_derived" not in switches:
+        default = across
+    normal = np.array(_own(detector, detector.normal_axis, default))
+    return fast, slow, normal if normal @ normal == 1.0 else unit(across)
+
+
+def _twotheta_axis(detector, convention):
+    return unit(_own(detector, detector.twotheta_axis, convention.twotheta))
+
+
+def _obliquity(direction, normal) -> float:
+    ratio = float(direction @ normal)
+    if abs(ratio) < 1e-12:
+        raise InputError("detector: the incident beam runs along its plane; allowed: any plane that the beam meets")
+    return ratio
+
+
+def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
+    """Fast and slow coordinates of the beam centre as stated, in any of its forms, or the convention's default; m."""
+    sizes = [n * pixel for n in detector.pixels]
+    near = [_near(detector, axis, pixel) for axis in (0, 1)]
+    if convention.default_pixels is None:
+        default = [size / 2 if n is None else n for size, n in zip(sizes, near)]
+        x, y = default
+    else:
+        along = (sizes[1], sizes[0]) if convention.swapped else sizes
+        x, y = ((size + half * pixel) / 2 for size, half in zip(along, convention.default_pixels))
+    x = x if detector.xbeam_mm is None else detector.xbeam_mm / 1000
+    y = y if detector.ybeam_mm is None else detector.ybeam_mm / 1000
+    spot = list(to_detector(convention, x, y, pixel, sizes[1]))
+    if convention.default_pixels is not None and "near_point_ignored" not in switches:
+        given = (detector.ybeam_mm, detector.xbeam_mm) if convention.swapped else (detector.xbeam_mm, detector.ybeam_mm)
+        spot = [s if g is not None or n is None else n for s, g, n in zip(spot, given, near)]
+    return spot[0], spot[1]
+
+
+def _near(detector, axis, pixel) -> float | None:
+    """Coordinate of the near point along fast (0) or slow (1), if it is given; m."""
+    close = (detector.xclose_mm, detector.yclose_mm)[axis]
+    origin = (detector.orgx_pixels, detector.orgy_pixels)[axis]
+    if close is not None:
+        return close / 1000
+    return None if origin is None else (origin - 0.5) * pixel
+
+
+def _near_reference(detector, spot, switches, pixel) -> tuple[float, float]:
+    """The point that the sample faces before the detector turns: the beam centre; in C's xds and dials -ORGX or the middle."""
+    if detector.convention == "custom" or "near_point_ignored" not in switches:
+        return spot
+    origins = (detector.orgx_pixels, detector.orgy_pixels)
+    fast, slow = (n / 2 if o is None else o - 0.5 for n, o in zip(detector.pixels, origins))
+    return fast * pixel, slow * pixel
+
+
+def _stated_centres(detector) -> list[str]:
+    names = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
+    return [name for name in names if getattr(detector, name) is not None]
+
+
+def honours_pix0(detector: Detector, switches: frozenset[str]) -> bool:
+    """Whether the corner of the first pixel places the detector: it does unless a beam centre is given."""
+    return detector.pix0_mm is not None and "pix0_ignored" not in switches and not _stated_centres(detector)
+
+
+def _warn_of_what_has_no_effect(detector, convention, switches):
+    def warn(sentence):
+        warnings.warn(sentence, stacklevel=5)
+
+    stated = _stated_centres(detector)
+    if detector.pix0_mm is not None and not honours_pix0(detector, switches):
+        why = f"detector.{stated[0]} says where the beam is" if stated else "C's defect pix0_ignored is on"
+        warn(f"detector.pix0_mm has no effect: {why}")
+    elif detector.pix0_mm is not None and (detector.distance_mm is not None or detector.close_distance_mm is not None):
+        warn("detector.distance_mm and close_distance_mm have no effect: detector.pix0_mm says where the detector is")
+    for axis in "xy":
+        forms = [name for name in stated if name.startswith((axis, f"org{axis}"))]
+        if convention.swapped and forms and forms[0][1:] == "beam_mm":
+            continue
+        if len(forms) > 1:
+            warn(f"detector.{forms[1]} has no effect: detector.{forms[0]} says where the beam is")
+    if detector.distance_mm is not None and detector.close_distance_mm is not None:
+        warn("detector.distance_mm has no effect: detector.close_distance_mm is given")
+    if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
+        warn(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
+    if detector.convention != "custom":
+        for name in ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis"):
+            if getattr(detector, name) is not None:
+                warn(f"detector.{name} has no effect: the convention {detector.convention} has its own")

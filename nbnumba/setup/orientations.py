@@ -1,0 +1,77 @@
+"""The table of lattices: every phi step and mosaic domain of the crystal, and nanoBragg's phi carryover (F7b, P1)."""
+
+import math
+
+import numpy as np
+
+from nbnumba import rng
+from nbnumba.experiment import Crystal, Goniometer
+from nbnumba.setup.rotations import about_axis, radians
+
+
+def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:
+    """Number of phi steps, step and range in degrees, by nanoBragg's rules for what is not given.
+
+    Nothing given: a still. A range alone: two steps. A step alone: two steps over a range of one step. Range and step: as many
+    steps as the range needs. A number alone: a range of 1 degree. A number and a step, but no range: two steps over one step.
+    """
+    steps, osc, step = goniometer.phisteps, goniometer.osc_deg, goniometer.phistep_deg
+    has_step = step is not None and step > 0.0
+    if osc is None:
+        if has_step:
+            return 2, step, step
+        return (1, 0.0, 0.0) if steps is None else (steps, 1.0 / steps, 1.0)
+    if steps is None:
+        return (max(1, math.ceil(radians(osc) / radians(step))), step, osc) if has_step else (2, osc / 2, osc)
+    return steps, osc / steps if step is None else step, osc
+
+
+def phi_angles(goniometer: Goniometer) -> np.ndarray:
+    """The angle of every phi step in radians (steps,), rounded as nanoBragg rounds: a step at 0 is exactly 0."""
+    steps, step_deg, osc_deg = phi_steps(goniometer)
+    step = radians(osc_deg) / steps if step_deg != goniometer.phistep_deg else radians(step_deg)
+    return radians(goniometer.phi_deg) + step * np.arange(steps)
+
+
+def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, switches: frozenset[str]):
+    """The lattices of all phi steps and domains, phi outside: two arrays (steps * domains, 9) in A.
+
+    The first is for every pass through the phi steps; with phi_carryover the second, which starts from a fresh lattice, is for
+    the first pass of each thread (P1). Without, both are the same.
+    """
+    angles = phi_angles(goniometer)
+    turned = [vectors @ about_axis(spindle, angle).T for angle in angles]
+    carried = fresh = turned
+    if "phi_carryover" in switches:
+        carried = [turned[source] for source in carried_from(angles)]
+        fresh = [turned[source] for source in carried_from(angles, fresh=True)]
+    domains = domain_rotations(crystal, rounded="mosaic_float32" in switches)
+    return tuple(np.array([(v @ u.T).ravel() for v in steps for u in domains]) for steps in (carried, fresh))
+
+
+def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
+    """For each phi step the step whose lattice C uses there (P1).
+
+    Where phi is exactly 0, that is the step before; for the first step, the last one of the pass before, unless the pass is
+    fresh. A step that carries nothing over is its own source.
+    """
+    moving = [step for step, angle in enumerate(angles) if angle != 0.0]
+    if not moving:
+        return list(range(len(angles)))
+    sources = []
+    for step, angle in enumerate(angles):
+        before = [m for m in moving if m < step]
+        if angle != 0.0 or (fresh and not before):
+            sources.append(step)
+        else:
+            sources.append(before[-1] if before else moving[-1])
+    return sources
+
+
+def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
+    """Rotation matrices (domains, 3, 3) of the mosaic domains; the first is the identity. `rounded`: angles in float32."""
+    if crystal.mosaic_spread_deg == 0.0:
+        return np.eye(3)[np.newaxis]
+    domains = 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
+    drawn = rng.mosaic_domains(domains, crystal.mosaic_seed)
+    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)

@@ -1,0 +1,33 @@
+"""Rotation matrices in the laboratory frame, right-handed, and angles in nanoBragg's radians."""
+
+import math
+
+import numpy as np
+
+DEGREES_PER_RADIAN = 180.0 * 0.31830988618379067
+"""nanoBragg divides by this; phi = 0 is met exactly where nanoBragg meets it only if the quotient is the same."""
+
+
+def radians(degrees: float) -> float:
+    """Degrees to radians, rounded as nanoBragg rounds."""
+    return degrees / DEGREES_PER_RADIAN
+
+
+def about_axis(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rotation matrix (3, 3) about a unit axis by an angle in radians (Rodrigues' formula)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    along = np.outer(axis, axis)
+    return along * (1.0 - math.cos(angle)) + np.eye(3) * math.cos(angle) + cross * math.sin(angle)
+
+
+def about_xyz(degrees: tuple[float, float, float]) -> np.ndarray:
+    """Rotation matrix (3, 3) about x, then y, then z of the laboratory, angles in degrees."""
+    turns = [about_axis(axis, radians(angle)) for axis, angle in zip(np.eye(3), degrees)]
+    return turns[2] @ turns[1] @ turns[0]
+
+
+def unit(vector) -> np.ndarray:
+    """The unit vector along a vector that is not 0."""
+    vector = np.asarray(vector, dtype=np.float64)
+    return vector / math.sqrt(vector @ vector)

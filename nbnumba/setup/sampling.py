@@ -1,0 +1,119 @@
+"""How finely a pixel is sampled (F1b), which pixels are wanted, and where emulated threads of nanoBragg begin (P1)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup.detector import Placement
+from nbnumba.stages.beam import resolved, scattering_vector
+from nbnumba.stages.detector import curved_position, flat_position, sample_offset
+from nbnumba.stages.records import Beam, Panel, Sampling, Sources
+from nbnumba.stages.vec3 import unit
+
+
+class Window(NamedTuple):
+    """The pixels that are wanted: rows and columns from first to one past last, and a mask (slow, fast), or (0, 0) for none."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    mask: np.ndarray
+
+
+def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask: np.ndarray | None) -> Window:
+    """The window of a region of interest and a mask, in which 0 stands for a pixel that is not wanted.
+
+    Raises InputError for a region without pixels and for a mask of another shape than the detector.
+    """
+    rows, columns = region(roi, pixels)
+    if mask is None:
+        return Window(rows, columns, np.zeros((0, 0), dtype=np.uint8))
+    mask = np.asarray(mask)
+    if mask.shape != (pixels[1], pixels[0]):
+        raise InputError(f"mask of shape {mask.shape} does not fit; allowed: (slow, fast) = {(pixels[1], pixels[0])}")
+    return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
+
+
+def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> Sampling:
+    """How the samples of a pixel are laid out and weighted."""
+    stated = experiment.sampling
+    recommended = recommended_oversample(experiment, placement, vectors)
+    oversample = recommended if stated.oversample is None else stated.oversample
+    every = (False, stated.oversample_polarization, stated.oversample_omega)
+    running = any(every) and "oversample_running_sum" in stated.c_parity
+    return Sampling(1, oversample, *every, running, False)
+
+
+def recommended_oversample(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> int:
+    """nanoBragg's choice: three samples across the interference fringes of the largest edge of the crystal."""
+    crystal = experiment.crystal
+    edges = [math.sqrt(v @ v) * n for v, n in zip(vectors, (crystal.n_a, crystal.n_b, crystal.n_c))]
+    fringe_A = experiment.beam.wavelength_A * placement.distance / placement.pixel
+    return max(1, math.ceil(3.0 * max(edges) / fringe_A))
+
+
+def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and one-past-last row, and first and one-past-last column, of a region given by inclusive bounds.
+
+    A negative bound stands for the edge, and a last pixel beyond the edge is the edge, as in nanoBragg. Raises InputError for
+    a region without pixels.
+    """
+    if roi is None:
+        return (0, pixels[1]), (0, pixels[0])
+    bounds = []
+    for first, last, size in ((roi[0], roi[1], pixels[0]), (roi[2], roi[3], pixels[1])):
+        first, last = max(first, 0), size - 1 if last < 0 else min(last, size - 1)
+        if first > last:
+            shown = " ".join(map(str, roi))
+            raise InputError(f"-roi: {shown} holds no pixel of {pixels[0]} x {pixels[1]}; allowed: xmin <= xmax, ymin <= ymax")
+        bounds.append((first, last + 1))
+    return bounds[1], bounds[0]
+
+
+def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
+    """First and one-past-last row of each of C's threads: contiguous blocks, the first `rows % threads` one row longer."""
+    size, more = divmod(rows, threads)
+    ends = np.cumsum([size + (thread < more) for thread in range(threads)])
+    return [(int(end) - size - (thread < more), int(end)) for thread, end in enumerate(ends)]
+
+
+def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Beam, sources: Sources, sampling: Sampling):
+    """Where each of C's threads makes its first pass through the phi steps (rows, 2): fast pixel, number of the pass; or -1.
+
+    Pixels outside the window and samples that dmin leaves out make none (P1).
+    """
+    fresh = np.full((rows, 2), -1, dtype=np.int64)
+    for first, last in thread_rows(rows, threads):
+        for row in range(max(first, wanted.rows[0]), min(last, wanted.rows[1])):
+            number = _first_numbers(row, wanted, panel, beam, sources, sampling)
+            if (number >= 0).any():
+                column = int(np.argmax(number >= 0))
+                fresh[row] = wanted.columns[0] + column, number[column]
+                break
+    return fresh
+
+
+def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
+    """The number of the first pass that each pixel of a row makes, -1 where it makes none."""
+    columns = range(*wanted.columns)
+    number = np.full(len(columns), -1, dtype=np.int64)
+    allowed = wanted.mask[row, slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(len(columns), dtype=bool)
+    order = ((t, s, f) for t in range(sampling.layers) for s in range(sampling.oversample) for f in range(sampling.oversample))
+    for sample, (layer, sub_slow, sub_fast) in enumerate(order):
+        diffracted = _directions(panel, sampling, row, columns, layer, sub_slow, sub_fast)
+        for source, direction in enumerate(sources.direction):
+            q = scattering_vector(diffracted, direction, sources.wavelength[source])
+            makes = allowed & (number < 0) & resolved(beam, q)
+            number[makes] = sample * len(sources.weight) + source
+            if (number[allowed] >= 0).all():
+                return number
+    return number
+
+
+def _directions(panel, sampling, row, columns, layer, sub_slow, sub_fast):
+    fast = np.array([sample_offset(panel, sampling.oversample, column, sub_fast) for column in columns])
+    slow = sample_offset(panel, sampling.oversample, row, sub_slow)
+    position = flat_position(panel, fast, slow, layer * panel.layer)
+    return unit(curved_position(panel, position) if panel.curved else position)[0]

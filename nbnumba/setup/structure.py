@@ -1,0 +1,27 @@
+"""The box of structure-factor amplitudes that the kernels look up (specs/forward.md, F9)."""
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import StructureFactors
+from nbnumba.stages.records import Structure
+
+LARGEST_BOX = 2**31 - 2
+
+
+def box(factors: StructureFactors) -> Structure:
+    """All amplitudes between the smallest and largest h, k and l listed; default_F where none is listed, inside and outside.
+
+    Of a reflection that is listed more than once the last amplitude counts. Raises InputError for a box of 2^31 or more.
+    """
+    if factors.hkl is None:
+        return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]))
+    low, high = factors.hkl.min(axis=0).astype(np.int64), factors.hkl.max(axis=0).astype(np.int64)
+    shape = high - low + 1
+    size = int(shape[0]) * int(shape[1]) * int(shape[2])
+    if size > LARGEST_BOX:
+        raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
+    amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
+    amplitude[np.ravel_multi_index((factors.hkl - low).T, shape)] = factors.F
+    bounds = [float(b) for pair in zip(low, high) for b in pair]
+    return Structure(*bounds, float(size), amplitude)

@@ -1,0 +1,119 @@
+"""Parameters of an experiment by name, such as "detector.distance_mm": reading one, and stating some anew."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup import orientations
+from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.detector import honours_pix0, pivot_of, place
+
+COMPONENTS = {
+    "crystal.misset_x_deg": ("misset_deg", 0),
+    "crystal.misset_y_deg": ("misset_deg", 1),
+    "crystal.misset_z_deg": ("misset_deg", 2),
+}
+"""Names of single components of a vector field of the crystal."""
+
+CELLS = ("n_a", "n_b", "n_c")
+
+NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
+"""The forms in which the point nearest to the sample is stated, along each axis of the detector."""
+
+
+def value(experiment: Experiment, name: str) -> Any:
+    """The value of a parameter, as the image is computed from it."""
+    if name in COMPONENTS:
+        field, component = COMPONENTS[name]
+        return getattr(experiment.crystal, field)[component]
+    if name == "crystal.n_cells":
+        return tuple(getattr(experiment.crystal, field) for field in CELLS)
+    part, field = _split(experiment, name)
+    stated = getattr(getattr(experiment, part), field)
+    return _RESOLVED[name](experiment) if stated is None and name in _RESOLVED else stated
+
+
+def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """A new experiment in which these parameters have new values, stated in this form alone."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, new in values.items():
+        if name in COMPONENTS:
+            field, component = COMPONENTS[name]
+            fields = parts.setdefault("crystal", {})
+            vector = list(fields.get(field, experiment.crystal.misset_deg))
+            vector[component] = new
+            fields[field] = tuple(vector)
+        elif name == "crystal.n_cells":
+            parts.setdefault("crystal", {}).update(zip(CELLS, _three(name, new)))
+        else:
+            part, field = _split(experiment, name)
+            parts.setdefault(part, {})[field] = new
+    if "detector" in parts:
+        parts["detector"] = {**_superseded(experiment, parts["detector"]), **parts["detector"]}
+    changed = {part: dataclasses.replace(getattr(experiment, part), **fields) for part, fields in parts.items()}
+    return dataclasses.replace(experiment, **changed)
+
+
+def _three(name, new):
+    try:
+        a, b, c = new
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: {new!r} is not allowed; allowed: three numbers") from None
+    return a, b, c
+
+
+def _superseded(experiment, new) -> dict[str, Any]:
+    """What else has to change in the detector when these fields are stated anew, so that nothing contradicts them."""
+    detector, other = experiment.detector, {}
+    swapped = CONVENTIONS[new.get("convention", detector.convention)].swapped
+    along = {"xbeam_mm": "slow" if swapped else "fast", "ybeam_mm": "fast" if swapped else "slow"}
+    if detector.pix0_mm is not None and {"xbeam_mm", "ybeam_mm", "distance_mm", "close_distance_mm"} & set(new):
+        other |= _without_pix0(experiment)
+    for beam, axis in along.items():
+        if new.get(beam) is not None:
+            other |= {name: None for name in NEAR_POINT[axis]}
+    if new.get("distance_mm") is not None:
+        other["close_distance_mm"] = None
+    if new.get("close_distance_mm") is not None:
+        other["distance_mm"] = None
+    if new.get("pix0_mm") is not None:
+        other |= {name: None for name in (*along, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "distance_mm", "close_distance_mm")}
+    return other
+
+
+def _without_pix0(experiment) -> dict[str, Any]:
+    """The same place of the detector, stated by beam centre and distance."""
+    detector = experiment.detector
+    if not honours_pix0(detector, experiment.sampling.c_parity):
+        return {"pix0_mm": None}
+    unturned = dataclasses.replace(detector, rotx_deg=0.0, roty_deg=0.0, rotz_deg=0.0, twotheta_deg=0.0)
+    placement = place(unturned, experiment.beam, experiment.sampling.c_parity)
+    pivot = pivot_of(detector, experiment.sampling.c_parity)
+    distance = {"close_distance_mm" if pivot == "sample" else "distance_mm": None}
+    distance = {name: 1000 * getattr(placement, name.removesuffix("_mm")) for name in distance}
+    return {"pix0_mm": None, "xbeam_mm": placement.xbeam * 1000, "ybeam_mm": placement.ybeam * 1000, **distance}
+
+
+def _split(experiment, name):
+    part, _, field = name.partition(".")
+    parts = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
+    if part not in parts or field not in {f.name for f in dataclasses.fields(parts[part])}:
+        raise InputError(f"{name!r} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
+    return part, field
+
+
+def _placement(experiment):
+    return place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+
+
+_RESOLVED = {
+    "detector.xbeam_mm": lambda e: _placement(e).xbeam * 1000,
+    "detector.ybeam_mm": lambda e: _placement(e).ybeam * 1000,
+    "detector.distance_mm": lambda e: _placement(e).distance * 1000,
+    "detector.close_distance_mm": lambda e: _placement(e).close_distance * 1000,
+    "goniometer.osc_deg": lambda e: orientations.phi_steps(e.goniometer)[2],
+    "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
+    "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],
+}

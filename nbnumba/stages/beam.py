@@ -1,0 +1,31 @@
+"""Beam stages: the scattering vector and the polarization factor (F5, F6)."""
+
+from nbnumba.stages import real
+from nbnumba.stages.vec3 import cross, dot, unit
+
+
+def scattering_vector(diffracted, incident, wavelength):
+    """F5: q = (d - i) / lambda, 1/A."""
+    inverse = real(1) / wavelength
+    return (
+        (diffracted[0] - incident[0]) * inverse,
+        (diffracted[1] - incident[1]) * inverse,
+        (diffracted[2] - incident[2]) * inverse,
+    )
+
+
+def polarization_factor(beam, diffracted, incident):
+    """F6: Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, psi from the E vector about the beam."""
+    cosine = dot(incident, diffracted)
+    cosine_squared = cosine * cosine
+    b_axis, _ = unit(cross((beam.axis_x, beam.axis_y, beam.axis_z), incident))
+    e_axis, _ = unit(cross(incident, b_axis))
+    e, b = dot(diffracted, e_axis), dot(diffracted, b_axis)
+    across = e * e + b * b
+    cos_2psi = (e * e - b * b) / across if across > real(0) else real(1)
+    return real(0.5) * (real(1) + cosine_squared - beam.kahn * cos_2psi * (real(1) - cosine_squared))
+
+
+def resolved(beam, q):
+    """F5: whether the resolution 1 / |q| is at least as coarse as the cut-off dmin (0: no cut-off)."""
+    return beam.dmin * beam.dmin * dot(q, q) <= real(1)

@@ -1,0 +1,48 @@
+"""Lattice stages: the interference of all unit cells of a crystal (F8)."""
+
+from nbnumba.stages import real
+from nbnumba.stages.crystal import nearest
+
+# Relative-error minimax polynomial of sin(pi x) / x in x^2 on |x| <= 1/2, error 1.5e-16; tests/stages recomputes its error.
+SIN_PI = (
+    3.1415926535897927,
+    -5.167712780049753,
+    2.5501640398597765,
+    -0.5992645287757095,
+    0.08214587825655009,
+    -0.007370361071668179,
+    0.00046597761697805216,
+    -2.1122952927771243e-05,
+)
+# Stands for d = 0, where the quotient of F8 is 0/0: its limit is n. Small enough that nothing else sees it, large enough
+# for the product of three of them.
+TINY = 1e-60
+
+
+def sin_pi(x):
+    """sin(pi x) for |x| <= 1/2."""
+    u = x * x
+    c = SIN_PI
+    return x * (c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7])))))))
+
+
+def grating(n, d):
+    """F8: numerator and denominator of sin(pi n d) / sin(pi d) up to sign, |d| <= 1/2; both are even in d and never 0/0."""
+    d = abs(d)
+    d = d if d > TINY else TINY
+    return sin_pi(nearest(n * d)[0]), sin_pi(d)
+
+
+def square_lattice(crystal, dh, dk, dl):
+    """F8: |F_latt| up to sign of a parallelepiped of n_a x n_b x n_c cells at (dh, dk, dl) from the nearest reflection."""
+    above_h, below_h = grating(crystal.n_a, dh)
+    above_k, below_k = grating(crystal.n_b, dk)
+    above_l, below_l = grating(crystal.n_c, dl)
+    return above_h * above_k * above_l / (below_h * below_k * below_l)
+
+
+def grating_sign(n, d, whole):
+    """F8: the sign that `grating` leaves out for whole n: (-1)^((n - 1) h0 + round(n d))."""
+    d = abs(d)
+    odd = (real(n) - real(1)) * whole + nearest(n * d)[1]
+    return real(1) if odd % real(2) == real(0) else real(-1)
