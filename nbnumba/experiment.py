@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +84,7 @@ class _Statement:
             raise InputError(f"{self._part()}.{name}: {getattr(self, name)!r} is not allowed; allowed: {', '.join(allowed)}")
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True)
 class Crystal(_Statement):
     """Unit cell, orientation, size and mosaicity.
 

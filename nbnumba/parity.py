@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from nbnumba.errors import InputError
 
 SWITCHES: dict[str, str] = {
-    "phi_carryover": "where phi is exactly 0 the lattice is not reset: it is the one that the previous phi step left behind",
+    "phi_carryover": "where phi is exactly 0 the lattice is not reset: it is the one that the step before left behind",
     "oversample_running_sum": "-oversample_thick/_polar/_omega multiply the whole sum so far at every step, not the new term",
     "pix0_ignored": "the values of -pix0_vector and -pix0_vector_mm never reach the geometry",
     "pivot_ignored": "-pivot has no effect except in the custom convention, where the last flag that implies a pivot wins",
-    "near_point_ignored": "with the sample as pivot xds and dials ignore -Xbeam and -Xclose; the others ignore -Xclose and -ORGX",
+    "near_point_ignored": "xds and dials ignore -Xbeam and -Xclose; mosflm, adxv and denzo ignore -Xclose and -ORGX",
     "normal_not_derived": "custom fast and slow axes without a normal keep the normal 1 0 0",
     "triclinic_angles": "the angles of a -cell with two or more oblique angles come out wrong, by up to a degree and more",
     "mosaic_float32": "the angles of the mosaic domains are rounded to float32",

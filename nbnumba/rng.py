@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from nbnumba.backends.kept import exact
 from nbnumba.errors import InputError
 
 DEFAULT_MOSAIC_SEED = 12345678
@@ -60,7 +61,7 @@ class MosaicRotations(NamedTuple):
     matrices: np.ndarray
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def park_miller(number):
     """The number that follows `number` in the minimal standard sequence: 16807 times it, modulo 2**31 - 1.
 
@@ -71,7 +72,7 @@ def park_miller(number):
     return folded - _MODULUS if folded >= _MODULUS else folded
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def fill_table(state):
     """Start the state anew from the size of its running number (zero and positive ones, see the module, count as 1)."""
     number = max(-state[_RUNNING], 1)
@@ -84,7 +85,7 @@ def fill_table(state):
     state[_LAST] = state[_TABLE]
 
 
-@njit(cache=True, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def next_deviate(state):
     """One float32 deviate, uniform on 0 <= u < 1; advances `state`, (34,) int64."""
     if state[_RUNNING] <= 0 or state[_LAST] == 0:
@@ -96,14 +97,14 @@ def next_deviate(state):
     return min(np.float32(_SCALE * state[_LAST]), _LARGEST_DEVIATE)
 
 
-@njit(cache=True, error_model="numpy")
+@exact
 def fill_deviates(state, deviates):
     """Fill the float32 vector `deviates` with successive deviates; advances `state`, (34,) int64."""
     for i in range(deviates.shape[0]):
         deviates[i] = next_deviate(state)
 
 
-@njit(cache=True, error_model="numpy")
+@exact
 def float32_cube_roots(values, roots):
     """The cube roots of a float32 vector by the C library's float32 power, whose last bit nanoBragg's domains have."""
     third = np.float32(1.0 / 3.0)

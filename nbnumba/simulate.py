@@ -10,7 +10,7 @@ from nbnumba.setup import sampling, scene
 from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**24
-"""Samples times lattices rendered between two calls of `progress`, or two chances to be interrupted: some tenths of a second."""
+"""Samples times lattices rendered between two reports of progress, or two chances to be interrupted: tenths of a second."""
 
 Progress = Callable[[int, int], None]
 

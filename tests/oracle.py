@@ -128,7 +128,8 @@ NUMBER_FLAGS = {
 }
 # one number for several settings
 SPREAD_FLAGS = {
-    "-N": ("-Na", "-Nb", "-Nc"), "-detsize": ("-detsize_f", "-detsize_s"), "-detpixels": ("-detpixels_f", "-detpixels_s"),
+    "-N": ("-Na", "-Nb", "-Nc"),
+    "-detsize": ("-detsize_f", "-detsize_s"), "-detpixels": ("-detpixels_f", "-detpixels_s"),
     "-divergence": ("-hdivrange", "-vdivrange"), "-divsteps": ("-hdivsteps", "-vdivsteps"),
     "-samplesize": ("-sample_x", "-sample_y", "-sample_z"), "-sample_size": ("-sample_x", "-sample_y", "-sample_z"),
     "-xtalsize": ("-sample_x", "-sample_y", "-sample_z"), "-xtal_size": ("-sample_x", "-sample_y", "-sample_z"),
@@ -137,7 +138,8 @@ SWITCH_FLAGS = {
     "-curved_det": ("curved", True), "-point_pixel": ("point_pixel", True), "-nopolar": ("nopolar", True),
     "-oversample_thick": ("oversample_thick", True), "-oversample_polar": ("oversample_polar", True),
     "-oversample_omega": ("oversample_omega", True), "-round_div": ("round_div", True),
-    "-square_div": ("round_div", False), "-interpolate": ("interpolate", True), "-nointerpolate": ("interpolate", False),
+    "-square_div": ("round_div", False),
+    "-interpolate": ("interpolate", True), "-nointerpolate": ("interpolate", False),
     "-square_xtal": ("shape", "SQUARE"), "-round_xtal": ("shape", "ROUND"), "-gauss_xtal": ("shape", "GAUSS"),
     "-tophat_spots": ("shape", "TOPHAT"), "-binary_spots": ("shape", "TOPHAT"),
 }
@@ -608,7 +610,7 @@ def missetting(settings, parity, random_numbers):
     seed = settings.seed if settings.misset_seed is None else settings.misset_seed
     if seed is None:
         raise ValueError("-misset random without -misset_seed or -seed cannot be predicted")
-    if "misset_random" in parity:
+    if "misset_random" in parity:  # the spread is 90 radians
         return cap_rotation(random_numbers, [-seed], 90.0)
     return uniform_rotation(random_numbers, [-seed])
 
@@ -626,7 +628,8 @@ def mosaic_domains(settings, random_numbers):
 # --------------------------------------------------------------------------------- sampling: beam, spindle and sensor
 
 def sweep(extent, step, count, one_means_two):
-    """Complete the range, step and number of a sweep. Below 0 (count: 0) is unset; no extent means one step."""
+    """Complete the range, step and number of a sweep: below 0 (or, a count, 0) is unset. Without an extent, or with
+    one step, what is left is the centre."""
     if extent < 0.0:
         if step > 0.0:
             extent, count = step, 2
@@ -665,14 +668,12 @@ def phi_angles(settings):
 
 
 def sensor_layers(settings, parity):
-    """Number and thickness of the sensor layers, and the attenuation coefficient."""
+    """Number and thickness of the sensor layers, and the attenuation coefficient; two layers where none is asked."""
     total, count, mu = settings.thickness, settings.layers, settings.attenuation
-    if count < 0 or total < 0.0:
-        count, total = max(count, 0), max(total, 0.0)
-    if total == 0.0:
+    if total <= 0.0:
         return 1, 0.0, mu
     mu = 1.0 / total if mu < 0.0 else mu
-    if count == 0:
+    if count <= 0:
         return 2, total / 2.0, mu
     if "thick_layers" in parity:
         count = max(count, 2)
@@ -819,7 +820,8 @@ class Model:
         self.parity = frozenset(PARITY_SWITCHES if c_parity == "all" else c_parity)
         if not self.parity <= set(PARITY_SWITCHES):
             raise ValueError("unknown c_parity: " + " ".join(sorted(self.parity - set(PARITY_SWITCHES))))
-        self.settings, mask_pixels = s, _ = read_command_line(flags, files, self.parity)
+        self.settings, mask_pixels = read_command_line(flags, files, self.parity)
+        s = self.settings
         self.mask = mask_pixels if mask is None else mask
         random_numbers = Ran1()
         self.detector = Detector(s, self.parity)
@@ -853,8 +855,8 @@ class Model:
 
     def recommended_oversample(self):
         """Three sub-pixels per speckle of the crystal's longest edge."""
-        edge = max(length(v) * n for v, n in zip(self.crystal.lattice, self.crystal.cells)) * 1e-10
-        speckle = self.settings.wavelength * 1e-10 * self.detector.distance / self.detector.pixel
+        edge = max(length(scaled(v, 1e-10)) * n for v, n in zip(self.crystal.lattice, self.crystal.cells))
+        speckle = self.settings.wavelength / 1e10 * self.detector.distance / self.detector.pixel
         return max(1, math.ceil(3.0 * edge / speckle))
 
     def region(self):
@@ -891,8 +893,9 @@ class Model:
         """The pixel in which a single thread of C gives up interpolation for good, or None."""
         if "interpolation_latch" not in self.parity or not self.interpolate:
             return None
+        can = self.amplitudes.can_interpolate
         return next((pixel for pixel in self.pixels()
-                     if not all(self.amplitudes.can_interpolate(term.hkl) for term in self.lattice_terms(*pixel))), None)
+                     if not all(can(term.hkl) for term in self.lattice_terms(*pixel))), None)
 
     def position(self, slow, fast, layer=0, sub_slow=0, sub_fast=0):
         """Centre of a sub-pixel, on the front of a sensor layer."""

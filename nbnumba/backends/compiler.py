@@ -1,18 +1,14 @@
 """Compiles the stages, and a driver that calls them, for one machine and one precision."""
 
-import hashlib
 import types
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from pathlib import Path
 
 from numba import njit
 
+from nbnumba.backends.kept import FASTMATH, kept, with_globals
 from nbnumba.stages import beam, crystal, detector, lattice, pixel, structure, vec3
 
 STAGES = (vec3, detector, beam, crystal, lattice, structure, pixel)
-# Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order.
-FASTMATH = {"contract", "nsz", "arcp"}
 
 
 def stage_jit(function: Callable) -> Callable:
@@ -37,32 +33,13 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
         bound = {**others, **bound}
         for name, function in vars(module).items():
             if _is_stage(module, function):
-                bound[name] = jit(_with_globals(function, bound, name))
+                bound[name] = jit(with_globals(function, bound, name))
     return bound
 
 
 def driver(function: Callable, bound: dict, precision: str, **options) -> Callable:
-    """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
-
-    The name of the file on disk holds a digest of all kernel sources: Numba by itself would go on serving machine code
-    that was compiled from an older version of a stage (specs/forward.md, F0).
-    """
-    name = f"{function.__name__}_{precision}_{source_digest()}"
-    made = _with_globals(function, {**function.__globals__, **bound}, name)
-    try:
-        return njit(made, cache=True, error_model="numpy", fastmath=FASTMATH, **options)
-    except RuntimeError:  # no folder to keep it in: compile it in every process
-        return njit(made, error_model="numpy", fastmath=FASTMATH, **options)
-
-
-@lru_cache(maxsize=None)
-def source_digest() -> str:
-    """Digest of the sources that compiled code depends on."""
-    package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted([*package.glob("stages/*.py"), *package.glob("backends/*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change."""
+    return kept(with_globals(function, {**function.__globals__, **bound}, f"{function.__name__}_{precision}"), **options)
 
 
 def _is_stage(module, value) -> bool:
@@ -75,9 +52,3 @@ def _cast(value, real):
     if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
         return tuple(real(v) for v in value)
     return value
-
-
-def _with_globals(function, names, name):
-    made = types.FunctionType(function.__code__, names, name, function.__defaults__, function.__closure__)
-    made.__qualname__, made.__module__, made.__doc__ = name, function.__module__, function.__doc__
-    return made

@@ -1,6 +1,6 @@
 """The CPU driver: rows in parallel, tile by tile."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numba import prange
@@ -27,7 +27,7 @@ def render(image, rows, columns, mask, panel, beam, sources, crystal, structure,
                 store(image, mask, row, start, stop, work.total)
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel():
     """The compiled driver in double precision."""
     stages = bind(STAGES, stage_jit, WORDS)

@@ -124,6 +124,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-intfile -intimage", "file", "scaled image, SMV", "", "intimage.img", "run.intfile"),
     _row("output", "-noisefile -noiseimage", "file", "image with photon noise, SMV", "", "noiseimage.img", "run.noisefile"),
     _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
+    _row("output", "-pngfile", "file", "picture of the region, PNG", "", "none", "run.pngfile"),
     _row("output", "-nonoise", "switch", "no noise image"),
     _row("output", "-nopgm", "switch", "no picture"),
     _row("output", "-scale", "number", "scale of the -intfile; 0 lets the brightest pixel be 55000", "", "0", "run.scale"),

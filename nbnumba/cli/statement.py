@@ -50,6 +50,7 @@ class Run:
     intfile: str | None = None
     noisefile: str | None = None
     pgmfile: str | None = None
+    pngfile: str | None = None
     noise: bool = True
     pgm: bool = True
     scale: float = 0.0
@@ -279,7 +280,7 @@ def in_flags(message: str) -> str:
 def experiment_from_args(args: Sequence[str]) -> Experiment:
     """The experiment of a command line that names nothing to be written."""
     statement = Statement(args)
-    writes = [statement.spelling[f.names[0]] for f in FLAGS if f.kind == "file" and f.group == "output" and f.names[0] in statement.last]
+    writes = [given.spelling for given in statement.given if given.flag.kind == "file" and given.flag.group == "output"]
     if writes:
         raise InputError(f"{writes[0]} names a file to be written; allowed in an experiment: flags that describe it")
     try:

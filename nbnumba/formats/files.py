@@ -90,6 +90,17 @@ def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
         raise
 
 
+def check_writable(path: PathName, what: str) -> None:
+    """Raise InputError, naming `what`, if `path` could not be written: before a long computation, not after it."""
+    name = os.fspath(path)
+    if _STANDARD_STREAM.fullmatch(name) or _DESCRIPTOR.fullmatch(name):
+        return
+    target, temporary = _names(name, what)
+    if not os.path.exists(target) or os.path.isfile(target):
+        _create(temporary, target, name, what).close()
+        os.unlink(temporary)
+
+
 def _open_directly(name: str) -> BinaryIO | None:
     """Return a stream that writes to the device, pipe or open descriptor `name`; None if `name` is none of these."""
     descriptor = _DESCRIPTOR.fullmatch(name)

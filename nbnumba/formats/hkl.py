@@ -63,9 +63,9 @@ def write(path: files.PathName, hkl: ArrayLike, amplitudes: ArrayLike, what: str
         raise ValueError(f"hkl must be integers, not {indices.dtype}")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        reflection = "%d %d %d" % tuple(indices[bad[0]])
+        reflection = " ".join(map(str, indices[bad[0]]))
         raise InputError(f"{what}: the amplitude of reflection {reflection} is {values[bad[0]]}; it must be finite")
-    lines = ["%d %d %d %r\n" % (*index, value) for index, value in zip(indices.tolist(), values.tolist())]
+    lines = [f"{h} {k} {l} {value!r}\n" for (h, k, l), value in zip(indices.tolist(), values.tolist())]
     with files.replacing(path, what) as stream:
         stream.write("".join(lines).encode("ascii"))
 

@@ -24,7 +24,7 @@ def standard_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: f
 
 
 def skewed_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: float, gamma_deg: float) -> np.ndarray:
-    """The standard setting as C builds it (P7): c* takes its z from the volume of the direct cell instead of the reciprocal one.
+    """The standard setting as C builds it: c* takes its z from the volume of the direct cell, not of the reciprocal one (P7).
 
     Its lengths are right; its angles are wrong where two or more angles are oblique.
     """
@@ -59,3 +59,11 @@ def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarr
     elif crystal.orientation is not None:
         vectors = vectors @ np.array(crystal.orientation).T
     return vectors @ about_xyz(crystal.misset_deg).T
+
+
+def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
+    """Reciprocal vectors a*, b*, c* as rows (3, 3) in 1/A: cross products over the volume."""
+    a, b, c = vectors
+    cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
+    volume = math.copysign(np.linalg.det(standard_setting(*cell)), np.linalg.det(vectors))
+    return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / volume

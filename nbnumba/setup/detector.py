@@ -7,7 +7,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.experiment import Beam, Detector
-from nbnumba.setup.conventions import CONVENTIONS, Convention, from_detector, to_detector
+from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
 
 

@@ -41,8 +41,8 @@ def square_lattice(crystal, dh, dk, dl):
     return above_h * above_k * above_l / (below_h * below_k * below_l)
 
 
-def grating_sign(n, d, whole):
-    """F8: the sign that `grating` leaves out for whole n: (-1)^((n - 1) h0 + round(n d))."""
-    d = abs(d)
-    odd = (real(n) - real(1)) * whole + nearest(n * d)[1]
-    return real(1) if odd % real(2) == real(0) else real(-1)
+def signed_grating(n, d, whole):
+    """F8: sin(pi n h) / sin(pi h) for whole n, with its sign (-1)^((n - 1) h0 + round(n |d|))."""
+    above, below = grating(n, d)
+    odd = (n - real(1)) * whole + nearest(n * abs(d))[1]
+    return above / below if odd % real(2) == real(0) else -above / below

@@ -1,0 +1,54 @@
+"""The command nbnumba: chooses the subcommand, and turns errors and warnings into sentences."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from nbnumba.cli.flags import SUBCOMMANDS, get_parser
+from nbnumba.errors import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    words = list(sys.argv[1:] if args is None else args)
+    command = words.pop(0) if words and words[0] in SUBCOMMANDS else "simulate"
+    if not words and command == "simulate" or {"-h", "-help", "--help"} & set(words[:1]):
+        get_parser().print_help()
+        return 0 if words else BAD_INPUT
+    if words[:1] == ["--version"]:
+        from nbnumba.version import VERSION
+
+        print(f"nbnumba {VERSION}")
+        return 0
+    return _run(command, words)
+
+
+def _run(command: str, words: list[str]) -> int:
+    from nbnumba.cli.statement import in_flags
+
+    def show(message, *_, **__):
+        print(f"nbnumba: warning: {in_flags(str(message))}", file=sys.stderr)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            return _subcommand(command)(words)
+    except InputError as error:
+        print(f"nbnumba: {in_flags(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("nbnumba: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _subcommand(command: str):
+    """The function that runs a subcommand."""
+    if command == "example":
+        from nbnumba.cli.example import main as run
+    else:
+        from nbnumba.cli.simulate import main as run
+    return run

@@ -1,0 +1,139 @@
+"""What a run writes and prints: images in nanoBragg's files, and its lines of statistics."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba import noise
+from nbnumba.cli.statement import Run, time_seed
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.formats import files, pgm, png, raw, smv
+from nbnumba.setup.detector import Placement
+from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.sampling import Window
+
+DEFAULTS = {
+    "floatfile": "floatimage.bin",
+    "intfile": "intimage.img",
+    "noisefile": "noiseimage.img",
+    "pgmfile": "image.pgm",
+}
+"""The names of nanoBragg's files, where no other is given."""
+
+
+class Statistics(NamedTuple):
+    """nanoBragg's statistics of an image: brightest pixel and where, mean, rms and rms deviation over the region."""
+
+    largest: float
+    fast_m: float
+    slow_m: float
+    mean: float
+    rms: float
+    rmsd: float
+
+    def lines(self) -> list[str]:
+        """The lines that nanoBragg prints."""
+        return [
+            f"max_I = {self.largest:g}  at {self.fast_m:g} {self.slow_m:g}",
+            f"mean= {self.mean:g} rms= {self.rms:g} rmsd= {self.rmsd:g}",
+        ]
+
+
+def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int) -> Statistics:
+    """Statistics of an image (slow, fast) over a window, pixel in m; the place is the last sub-pixel of the brightest pixel."""
+    region = image[slice(*wanted.rows), slice(*wanted.columns)].astype(np.float64)
+    lit = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(region.shape, bool)
+    count = max(int(lit.sum()), 1)
+    mean = float(region.sum()) / count
+    rms = math.sqrt(float((region * region).sum()) / max(count - 1, 1))
+    rmsd = math.sqrt(float(((region - mean) ** 2).sum()) / max(region.size - 1, 1))
+    largest = float(region.max())
+    if largest <= 0.0:
+        return Statistics(0.0, 0.0, 0.0, mean, rms, rmsd)
+    slow, fast = np.unravel_index(int(np.argmax(region)), region.shape)
+    corner = ((wanted.columns[0], fast), (wanted.rows[0], slow))
+    place = [(first + int(p) + 1 - 0.5 / oversample) * pixel for first, p in corner]
+    return Statistics(largest, *place, mean, rms, rmsd)
+
+
+def names(run: Run) -> dict[str, str]:
+    """The files that a run writes, by kind. Raises InputError, before anything is computed, for one that cannot be written."""
+    kinds = ["floatfile", "intfile", *(["pgmfile"] if run.pgm else []), *(["noisefile"] if run.noise else [])]
+    paths = {kind: getattr(run, kind) or DEFAULTS[kind] for kind in kinds}
+    paths |= {"pngfile": run.pngfile} if run.pngfile else {}
+    for kind, path in paths.items():
+        files.check_writable(path, f"-{kind}")
+        same = [other for other in paths if other != kind and paths[other] == path and not path.startswith("/dev/")]
+        if same:
+            raise InputError(f"-{kind}: {path!r} is also the -{same[0]}; allowed: a name of its own")
+    return paths
+
+
+def header(experiment: Experiment, placement: Placement, adc: float) -> list[tuple]:
+    """The keys of an SMV header in nanoBragg's order, and the pedestal as ADC_OFFSET."""
+    (fast, slow), (near_fast, near_slow) = placement.beam_spot(), placement.near_point()
+    pixel = placement.pixel
+    half, slow_size = pixel / 2, placement.pixels[1] * pixel
+    x, y, z = (1000.0 * float(v) for v in placement.origin)
+    phi = experiment.goniometer.phi_deg
+    return [
+        ("PIXEL_SIZE", pixel * 1000),
+        ("DISTANCE", placement.distance * 1000),
+        ("WAVELENGTH", experiment.beam.wavelength_A),
+        ("BEAM_CENTER_X", placement.xbeam * 1000),
+        ("BEAM_CENTER_Y", placement.ybeam * 1000),
+        ("ADXV_CENTER_X", fast * 1000),
+        ("ADXV_CENTER_Y", (slow_size - slow) * 1000),
+        ("MOSFLM_CENTER_X", (slow - half) * 1000),
+        ("MOSFLM_CENTER_Y", (fast - half) * 1000),
+        ("DENZO_X_BEAM", slow * 1000),
+        ("DENZO_Y_BEAM", fast * 1000),
+        ("DIALS_ORIGIN", (z, y, -x)),
+        ("XDS_ORGX", near_fast / pixel + 0.5),
+        ("XDS_ORGY", near_slow / pixel + 0.5),
+        ("CLOSE_DISTANCE", placement.close_distance * 1000),
+        ("PHI", phi),
+        ("OSC_START", phi),
+        ("OSC_RANGE", phi_steps(experiment.goniometer)[2]),
+        ("TWOTHETA", experiment.detector.twotheta_deg),
+        ("DETECTOR_SN", "000"),
+        ("BEAMLINE", "fake"),
+        ("ADC_OFFSET", adc),
+    ]
+
+
+def as_float32(image: np.ndarray) -> np.ndarray:
+    """The image as 4-byte floats. Raises InputError when a pixel is too bright for them."""
+    with np.errstate(over="ignore"):
+        single = image.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise InputError(f"-fluence: the brightest pixel has {image.max():g} photons; allowed in 4-byte floats: at most 3.4e38")
+    return single
+
+
+def write(image: np.ndarray, experiment: Experiment, placement: Placement, wanted: Window, stats: Statistics, run: Run):
+    """Write the files of a run, image being 4-byte floats; yields a line of text on each."""
+    paths = names(run)
+    roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
+    keys = header(experiment, placement, run.adc)
+    raw.write(paths["floatfile"], image)
+    yield f"wrote {paths['floatfile']}: 4-byte floats"
+    pixels, scale = noise.scaled_integers(image, run.scale, run.adc, roi)
+    smv.write(paths["intfile"], pixels, keys, "-intfile")
+    yield f"intfile_scale = {scale:g}"
+    yield f"wrote {paths['intfile']}: SMV"
+    if "pgmfile" in paths:
+        chosen = run.pgmscale or (250.0 / (5.0 * stats.rmsd) if stats.rmsd > 0.0 else scale)
+        pgm.write(paths["pgmfile"], image, chosen)
+        yield f"wrote {paths['pgmfile']}: picture, pgm_scale = {chosen:g}"
+    if "pngfile" in paths:
+        png.write(paths["pngfile"], image[slice(*wanted.rows), slice(*wanted.columns)], what="-pngfile")
+        yield f"wrote {paths['pngfile']}: picture"
+    if "noisefile" in paths:
+        seed = time_seed() if run.seed is None else run.seed
+        noisy = noise.poisson(image, seed, run.adc, roi)
+        smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile")
+        yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
+        yield f"wrote {paths['noisefile']}: SMV"

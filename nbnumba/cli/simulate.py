@@ -1,0 +1,51 @@
+"""The subcommand simulate: nanoBragg's flags in, nanoBragg's files out."""
+
+import time
+from collections.abc import Sequence
+
+import numba
+
+from nbnumba.cli import output
+from nbnumba.cli.progress import bar
+from nbnumba.cli.statement import Run, Statement
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.detector import place
+from nbnumba.simulate import render
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status."""
+    statement = Statement(args)
+    run = statement.run()
+    report(statement.experiment(), run)
+    return 0
+
+
+def report(experiment: Experiment, run: Run) -> None:
+    """Render an experiment, write its files, and print nanoBragg's statistics."""
+    output.names(run)
+    if run.threads is not None:
+        use_threads(run.threads)
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, None)
+    placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    built = scene.build(experiment, wanted)
+    started = time.perf_counter()
+    with bar("rendering", run.progress) as progress:
+        image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress))
+    lattices, samples = len(built.orientations.lattice), built.sampling.oversample**2 * built.sampling.layers
+    seconds = time.perf_counter() - started
+    print(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")
+    stats = output.statistics(image, wanted, placement.pixel, built.sampling.oversample)
+    print(*stats.lines(), sep="\n")
+    for line in output.write(image, experiment, placement, wanted, stats, run):
+        print(line)
+
+
+def use_threads(threads: int) -> None:
+    """Set the number of threads; more than there are is an InputError."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads > most:
+        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most}, the cores here")
+    numba.set_num_threads(threads)

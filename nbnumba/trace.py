@@ -1,0 +1,227 @@
+"""A driver that records: the scaling chain of one pixel, factor by factor, under the names of nanoBragg's traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.constants import R_E_SQR_M2
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup import crystal, orientations, sampling, scene
+from nbnumba.simulate import restated
+from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
+from nbnumba.stages.lattice import signed_grating
+from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
+from nbnumba.stages.records import Scene
+from nbnumba.stages.structure import slot
+from nbnumba.stages.vec3 import dot, unit
+
+Factor = tuple[str, tuple[float, ...]]
+
+
+class PhiStep(NamedTuple):
+    """One lattice of a sample: phi step and mosaic domain, phi, the step whose lattice is used, and what it gives."""
+
+    step: int
+    domain: int
+    phi_deg: float
+    lattice_of: int
+    hkl: tuple[float, float, float]
+    hkl_nearest: tuple[float, float, float]
+    lattice_abc: tuple[float, float, float]
+    lattice: float
+    amplitude: float
+
+
+class Sample(NamedTuple):
+    """One sample of a pixel: its factors in the order of the chain, and its lattices."""
+
+    factors: list[Factor]
+    phi_steps: list[PhiStep]
+
+
+class Chain(NamedTuple):
+    """The scaling chain of a pixel: its samples, and the factors from their sum to the photons."""
+
+    slow: int
+    fast: int
+    samples: list[Sample]
+    factors: list[Factor]
+
+    def __getitem__(self, name):
+        """The value of a factor: of the pixel's, else of its first sample's."""
+        if isinstance(name, int):
+            return tuple.__getitem__(self, name)
+        for key, values in [*self.factors, *self.samples[0].factors]:
+            if key == name:
+                return values[0] if len(values) == 1 else values
+        raise KeyError(name)
+
+
+def trace(
+    experiment: Experiment,
+    slow: int,
+    fast: int,
+    *,
+    roi: tuple[int, int, int, int] | None = None,
+    mask: np.ndarray | None = None,
+    c_parity: Iterable[str] | str | None = None,
+    c_threads: int | None = None,
+) -> Chain:
+    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, carried-over lattices included.
+
+    Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
+    """
+    experiment = restated(experiment, roi=roi, c_parity=c_parity, c_threads=c_threads)
+    pixels = experiment.detector.pixels
+    wanted = sampling.window(pixels, experiment.sampling.roi, mask)
+    inside = wanted.rows[0] <= slow < wanted.rows[1] and wanted.columns[0] <= fast < wanted.columns[1]
+    if not inside or (wanted.mask.size and not wanted.mask[slow, fast]):
+        raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: a pixel of the region and the mask")
+    return _Walk(experiment, scene.build(experiment, wanted), slow, fast).chain()
+
+
+class _Walk:
+    """The loop over the samples of a pixel, as the drivers have it."""
+
+    def __init__(self, experiment: Experiment, built: Scene, slow: int, fast: int):
+        self.experiment, self.scene, self.slow, self.fast = experiment, built, slow, fast
+        switches = experiment.sampling.c_parity
+        self.angles = orientations.phi_angles(experiment.goniometer)
+        self.vectors = crystal.orient(experiment.crystal, switches)
+        self.carries = "phi_carryover" in switches
+        self.total, self.seen = built.beam.background_once, False
+        self.omega = self.polarization = self.capture = self.cos_2theta = 1.0
+
+    def chain(self) -> Chain:
+        layout, sources = self.scene.sampling, self.scene.sources
+        samples = []
+        for layer in range(layout.layers):
+            for sub_slow in range(layout.oversample):
+                for sub_fast in range(layout.oversample):
+                    seen = self._look_at(layer, sub_slow, sub_fast)
+                    for source in range(len(sources.weight)):
+                        samples.append(self._sample(seen, source, len(samples)))
+        return Chain(self.slow, self.fast, samples, self._scaling())
+
+    def _look_at(self, layer, sub_slow, sub_fast):
+        panel, layout = self.scene.panel, self.scene.sampling
+        first = sub_slow == 0 and sub_fast == 0
+        offsets = [sample_offset(panel, layout.oversample, p, s) for p, s in ((self.fast, sub_fast), (self.slow, sub_slow))]
+        position = flat_position(panel, *offsets, layer * panel.layer)
+        position = curved_position(panel, position) if panel.curved else position
+        diffracted, airpath = unit(position)
+        if layout.every_omega or (first and layer == 0):
+            self.omega = solid_angle(panel, airpath)
+        if panel.layer > 0.0 and (layout.every_capture or first):
+            self.capture = capture_fraction(panel, layer, diffracted)
+        return position, airpath, diffracted
+
+    def _sample(self, seen, source, number) -> Sample:
+        position, airpath, diffracted = seen
+        beam, layout, panel = self.scene.beam, self.scene.sampling, self.scene.panel
+        incident = tuple(self.scene.sources.direction[source])
+        wavelength = self.scene.sources.wavelength[source]
+        q = scattering_vector(diffracted, incident, wavelength)
+        live = bool(resolved(beam, q))
+        self.cos_2theta = dot(incident, diffracted)
+        if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.seen)):
+            self.polarization = polarization_factor(beam, diffracted, incident)
+        self.seen = self.seen or live
+        phi_steps = self._lattices(q, number)
+        self._add(phi_steps, live, self.scene.sources.weight[source])
+        factors = [
+            ("pix0_vector_meters", (panel.origin_x, panel.origin_y, panel.origin_z)),
+            ("fdet_vec", (panel.fast_x, panel.fast_y, panel.fast_z)),
+            ("sdet_vec", (panel.slow_x, panel.slow_y, panel.slow_z)),
+            ("pixel_pos_meters", position),
+            ("R_distance_meters", (airpath,)),
+            ("omega_pixel_sr", (self.omega,)),
+            ("close_distance_meters", (panel.close_distance,)),
+            ("obliquity_factor", (panel.close_distance / airpath,)),
+            ("diffracted_vec", diffracted),
+            ("incident_vec", incident),
+            ("lambda_meters", (wavelength * 1e-10,)),
+            ("lambda_angstroms", (wavelength,)),
+            ("scattering_vec_A_inv", tuple(x * 1e10 for x in q)),
+            *self._cell_factors(phi_steps[0], number),
+        ]
+        return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps)
+
+    def _cell_factors(self, step: PhiStep, number) -> list[Factor]:
+        lattice = self._table(number)[0].reshape(3, 3)
+        star = crystal.reciprocal(self.experiment.crystal, self.vectors)
+        return [
+            *((f"rot_{name}_angstroms", tuple(row)) for name, row in zip("abc", lattice)),
+            *((f"rot_{name}_star_A_inv", tuple(row)) for name, row in zip("abc", star)),
+            ("hkl_frac", step.hkl),
+            ("hkl_rounded", step.hkl_nearest),
+            *((f"F_latt_{name}", (value,)) for name, value in zip("abc", step.lattice_abc)),
+            ("F_latt", (step.lattice,)),
+            ("F_cell", (step.amplitude,)),
+        ]
+
+    def _table(self, number) -> np.ndarray:
+        """The lattices of a pass: the fresh ones in the first pass of an emulated thread (P1)."""
+        fresh = tuple(self.scene.orientations.fresh_pass[self.slow]) == (self.fast, number)
+        return self.scene.orientations.fresh_lattice if fresh else self.scene.orientations.lattice
+
+    def _lattices(self, q, number) -> list[PhiStep]:
+        fresh = tuple(self.scene.orientations.fresh_pass[self.slow]) == (self.fast, number)
+        used = orientations.carried_from(self.angles, fresh) if self.carries else list(range(len(self.angles)))
+        table = self._table(number)
+        domains = len(table) // len(self.angles)
+        found = []
+        for m, lattice in enumerate(table):
+            hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
+            step = m // domains
+            found.append(self._phi_step(step, m % domains, used[step], hkl))
+        return found
+
+    def _phi_step(self, step, domain, used, hkl) -> PhiStep:
+        near = [nearest(h) for h in hkl]
+        whole = tuple(float(h0) for _, h0 in near)
+        sizes = (self.scene.crystal.n_a, self.scene.crystal.n_b, self.scene.crystal.n_c)
+        each = tuple(signed_grating(n, d, h0) for n, (d, h0) in zip(sizes, near))
+        amplitude = float(self.scene.structure.amplitude[int(slot(self.scene.structure, *whole))])
+        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, each, math.prod(each), amplitude)
+
+    def _add(self, phi_steps, live, share):
+        layout = self.scene.sampling
+        factor = sample_factor(layout, self.capture, self.polarization, self.omega)
+        weight = sample_weight(layout, share, self.capture)
+        terms = [term(step.amplitude, step.lattice) for step in phi_steps]
+        if not layout.running_product:
+            self.total += (sum(terms) * live + self.scene.beam.background_each) * (weight * factor)
+        elif live:
+            for each in terms:
+                self.total = (self.total + each * weight) * factor
+
+    def _scaling(self) -> list[Factor]:
+        beam, layout = self.scene.beam, self.scene.sampling
+        total = self.total if self.seen or beam.background_once == 0.0 else 0.0
+        result = photons(beam, layout, total, self.capture, self.polarization, self.omega)
+        fluence = self.experiment.beam.fluence
+        steps = len(self.scene.sources.weight) * layout.oversample**2 * len(self.scene.orientations.lattice)
+        return [
+            ("I_before_scaling", (total,)),
+            ("r_e_meters", (math.sqrt(R_E_SQR_M2),)),
+            ("r_e_sqr", (R_E_SQR_M2,)),
+            ("fluence_photons_per_m2", (fluence,)),
+            ("steps", (float(steps),)),
+            ("oversample_thick", (float(layout.every_capture),)),
+            ("oversample_polar", (float(layout.every_polarization),)),
+            ("oversample_omega", (float(layout.every_omega),)),
+            ("capture_fraction", (self.capture,)),
+            ("polar", (float(self.polarization),)),
+            ("omega_pixel", (float(self.omega),)),
+            ("cos_2theta", (float(self.cos_2theta),)),
+            ("I_pixel_final", (float(result),)),
+            ("floatimage_accumulated", (float(np.float32(result)),)),
+        ]
