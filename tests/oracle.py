@@ -19,7 +19,8 @@ import numpy as np
 PARITY_SWITCHES = (
     "phi_carryover", "oversample_running_sum", "capture_last_layer", "thick_layers", "water_scale",
     "interpolation_latch", "misset_random", "pix0_ignored", "pivot_ignored", "header_twotheta", "source_weights",
-    "gauss_metric", "one_step_means_two",
+    "gauss_metric", "one_step_means_two", "triclinic_angles", "near_point_ignored", "normal_not_derived",
+    "mosaic_float32",
 )
 
 CLASSICAL_RADIUS_SQR = 7.94079248018965e-30  # m^2
@@ -186,7 +187,7 @@ class Settings:
         self.thickness, self.layers, self.attenuation = 0.0, 0, -1.0
         self.twotheta = self.rotx = self.roty = self.rotz = 0.0
         self.convention, self.pivot, self.asked_pivot = "MOSFLM", "BEAM", None
-        self.beam, self.fast, self.slow, self.normal, self.twotheta_axis = X, Z, MINUS_Y, X, Y
+        self.beam, self.fast, self.slow, self.normal, self.twotheta_axis = X, Z, MINUS_Y, None, Y
         self.polar_axis, self.spindle = Z, Z
         self.beam_centre_given = False
         self.kahn, self.nopolar, self.curved, self.point_pixel = 0.0, False, False, False
@@ -339,8 +340,10 @@ class Detector:
         self.settings = settings
         self.pixel = settings.pixel
         self.count_pixels()
-        self.choose_axes()
+        self.choose_axes(parity)
         self.choose_beam_centre()
+        if "near_point_ignored" not in parity:
+            self.choose_reference_point()
         self.choose_pivot(parity)
         self.place(parity)
 
@@ -352,14 +355,16 @@ class Detector:
         self.fpixels = math.ceil(self.detsize_f / s.pixel - 0.5)
         self.spixels = math.ceil(self.detsize_s / s.pixel - 0.5)
 
-    def choose_axes(self):
-        """The axes of the convention, or those given; a normal that is not of length 1 is fast x slow."""
+    def choose_axes(self, parity):
+        """The axes of the convention, or those given; a normal that is not of length 1 is fast x slow, and so is, except
+        in C, one that is not given."""
         s = self.settings
-        axes = CONVENTIONS[s.convention][:-1] if s.convention in CONVENTIONS else [getattr(s, name) for name in AXES]
-        for name, axis in zip(AXES, axes):
+        axes = dict(zip(AXES, CONVENTIONS[s.convention] if s.convention in CONVENTIONS else
+                        [getattr(s, name) for name in AXES]))
+        normal = axes.pop("normal") or (X if "normal_not_derived" in parity else (0.0, 0.0, 0.0))
+        for name, axis in axes.items():
             setattr(self, name, unit(axis))
-        if length(axes[AXES.index("normal")]) != 1.0:
-            self.normal = unit(cross(self.fast, self.slow))
+        self.normal = normal if length(normal) == 1.0 else unit(cross(self.fast, self.slow))
 
     def choose_beam_centre(self):
         """Fill in the beam centre, and turn it from its convention into fast and slow coordinates."""
@@ -381,6 +386,19 @@ class Detector:
         }.get(s.convention, (self.xbeam, self.ybeam))
         if s.convention == "CUSTOM":
             self.fclose, self.sclose = self.xbeam, self.ybeam
+
+    def choose_reference_point(self):
+        """Let one point of the face serve as direct-beam spot and as nearest point: along each axis the beam centre that
+        is given, else the nearest point that is given, else the beam centre of the convention."""
+        s = self.settings
+        is_swapped = s.convention in ("MOSFLM", "DENZO")
+        for axis, beam, close, org in (("f", s.Ybeam if is_swapped else s.Xbeam, s.Xclose, s.ORGX),
+                                       ("s", s.Xbeam if is_swapped else s.Ybeam, s.Yclose, s.ORGY)):
+            if beam is None and close is not None:
+                setattr(self, axis + "beam", close)
+            elif beam is None and org is not None:
+                setattr(self, axis + "beam", (org - 0.5) * self.pixel)
+        self.fclose, self.sclose = self.fbeam, self.sbeam
 
     def choose_pivot(self, parity):
         """A convention brings its own pivot; one that was asked for outright wins (in C, with CUSTOM alone)."""
@@ -444,8 +462,10 @@ class Detector:
 
 # ---------------------------------------------------------------------------------------------------------- crystal
 
-def reciprocal_from_cell(cell):
-    """a*, b*, c* with a* along x and b* in the xy plane; the six parameters with defaults; the cell volume."""
+def reciprocal_from_cell(cell, is_as_in_c):
+    """a*, b*, c* with a* along x and b* in the xy plane; the lengths with defaults; the cell volume.
+
+    C takes the third component of c* from the volume of the direct unit cell of edges 1 in place of the reciprocal one."""
     a, b, c = cell[0], cell[1] if cell[1] > 0 else cell[0], cell[2] if cell[2] > 0 else cell[0]
     alpha, beta, gamma = (angle / DEGREES if angle > 0 else math.pi / 2 for angle in cell[3:])
     half = (alpha + beta + gamma) / 2
@@ -457,12 +477,14 @@ def reciprocal_from_cell(cell):
     cos_beta_star = cosine_of_opposite_angle(gamma, alpha, beta)
     cos_gamma_star = cosine_of_opposite_angle(alpha, beta, gamma)
     sin_gamma_star = min(1.0, c / volume / (a_star * b_star))
+    along_y = (cos_alpha_star - cos_beta_star * cos_gamma_star) / sin_gamma_star
+    along_z = math.sqrt(1.0 - cos_beta_star**2 - along_y**2)
+    if is_as_in_c:
+        along_z = volume / (a * b * c * sin_gamma_star)
     vectors = (
         (a_star, 0.0, 0.0),
         (b_star * cos_gamma_star, b_star * sin_gamma_star, 0.0),
-        (c_star * cos_beta_star,
-         c_star * (cos_alpha_star - cos_beta_star * cos_gamma_star) / sin_gamma_star,
-         c_star * volume / (a * b * c * sin_gamma_star)),
+        (c_star * cos_beta_star, c_star * along_y, c_star * along_z),
     )
     return vectors, (a, b, c), volume
 
@@ -486,7 +508,7 @@ class Crystal:
     def __init__(self, settings, files, parity, random_numbers):
         lengths = volume = reciprocal = None
         if settings.cell:
-            reciprocal, lengths, volume = reciprocal_from_cell(settings.cell)
+            reciprocal, lengths, volume = reciprocal_from_cell(settings.cell, "triclinic_angles" in parity)
         if settings.mat_file:
             reciprocal = read_matrix(real_path(settings.mat_file, files), settings.wavelength)
         reciprocal = turned_lattice(missetting(settings, parity, random_numbers), reciprocal)
@@ -585,13 +607,14 @@ class Ran1:
         return float32(min(float32(self.last / self.MODULUS), 1.0 - 1.2e-7))
 
 
-def cap_rotation(random_numbers, stream, spread):
-    """A random rotation by at most `spread` radians, about an axis of any direction. The angle is float32."""
+def cap_rotation(random_numbers, stream, spread, is_as_in_c):
+    """A random rotation by at most `spread` radians, about an axis of any direction. The angle is float32 in C; else only
+    its quotient by the spread is."""
     r1, r2, r3 = (2.0 * random_numbers.deviate(stream) - 1.0 for _ in range(3))
     across = math.sqrt(1.0 - r2 * r2)
     axis = (across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2)
     root = float32(float32(1.0 - r3 * r3) ** float32(1.0 / 3.0))
-    return rotation(axis, float32(float32(spread) * root))
+    return rotation(axis, float32(float32(spread) * root) if is_as_in_c else spread * root)
 
 
 def uniform_rotation(random_numbers, stream):
@@ -611,17 +634,18 @@ def missetting(settings, parity, random_numbers):
     if seed is None:
         raise ValueError("-misset random without -misset_seed or -seed cannot be predicted")
     if "misset_random" in parity:  # the spread is 90 radians
-        return cap_rotation(random_numbers, [-seed], 90.0)
+        return cap_rotation(random_numbers, [-seed], 90.0, True)
     return uniform_rotation(random_numbers, [-seed])
 
 
-def mosaic_domains(settings, random_numbers):
+def mosaic_domains(settings, parity, random_numbers):
     """The rotation of each mosaic domain; the first one is aligned."""
     count = settings.domains if settings.domains > 0 else 10
     if settings.mosaic <= 0.0:
         count = 1
     stream = [-settings.mosaic_seed]
-    drawn = [cap_rotation(random_numbers, stream, max(settings.mosaic, 0.0)) for _ in range(count)]
+    spread, is_as_in_c = max(settings.mosaic, 0.0), "mosaic_float32" in parity
+    drawn = [cap_rotation(random_numbers, stream, spread, is_as_in_c) for _ in range(count)]
     return [IDENTITY] + drawn[1:]
 
 
@@ -826,7 +850,7 @@ class Model:
         random_numbers = Ran1()
         self.detector = Detector(s, self.parity)
         self.crystal = Crystal(s, files, self.parity, random_numbers)
-        self.domains = mosaic_domains(s, random_numbers)
+        self.domains = mosaic_domains(s, self.parity, random_numbers)
         self.choose_sampling(files)
         self.amplitudes = Amplitudes(s.hkl_file and real_path(s.hkl_file, files), s.default_F)
         few = min(s.Na, s.Nb, s.Nc) <= 2  # as on the command line: a sample size is not counted in yet

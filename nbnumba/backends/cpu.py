@@ -37,3 +37,8 @@ def kernel():
 def run(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], mask: np.ndarray, scene: Scene) -> None:
     """Render part of an image in place, on as many threads as Numba is set to use."""
     kernel()(image, rows, columns, mask, *scene)
+
+
+def prepare(scene: Scene) -> None:
+    """Compile the driver, or load it from disk, without rendering anything."""
+    run(np.zeros((1, 1)), (0, 0), (0, 0), np.zeros((0, 0), dtype=np.uint8), scene)

@@ -60,8 +60,8 @@ def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int)
 
 def names(run: Run) -> dict[str, str]:
     """The files that a run writes, by kind. Raises InputError, before anything is computed, for one that cannot be written."""
-    kinds = ["floatfile", "intfile", *(["pgmfile"] if run.pgm else []), *(["noisefile"] if run.noise else [])]
-    paths = {kind: getattr(run, kind) or DEFAULTS[kind] for kind in kinds}
+    wanted = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
+    paths = {kind: getattr(run, kind) or DEFAULTS[kind] for kind in wanted if wanted[kind]}
     paths |= {"pngfile": run.pngfile} if run.pngfile else {}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
@@ -121,19 +121,22 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     raw.write(paths["floatfile"], image)
     yield f"wrote {paths['floatfile']}: 4-byte floats"
     pixels, scale = noise.scaled_integers(image, run.scale, run.adc, roi)
-    smv.write(paths["intfile"], pixels, keys, "-intfile")
-    yield f"intfile_scale = {scale:g}"
-    yield f"wrote {paths['intfile']}: SMV"
+    if "intfile" in paths:
+        smv.write(paths["intfile"], pixels, keys, "-intfile")
+        yield f"intfile_scale = {scale:g}"
+        yield f"wrote {paths['intfile']}: SMV"
     if "pgmfile" in paths:
         chosen = run.pgmscale or (250.0 / (5.0 * stats.rmsd) if stats.rmsd > 0.0 else scale)
         pgm.write(paths["pgmfile"], image, chosen)
         yield f"wrote {paths['pgmfile']}: picture, pgm_scale = {chosen:g}"
-    if "pngfile" in paths:
-        png.write(paths["pngfile"], image[slice(*wanted.rows), slice(*wanted.columns)], what="-pngfile")
-        yield f"wrote {paths['pngfile']}: picture"
+    seen = image
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
         noisy = noise.poisson(image, seed, run.adc, roi)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile")
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
+        seen = noisy.pixels - np.float32(run.adc)
+    if "pngfile" in paths:
+        png.write(paths["pngfile"], seen[slice(*wanted.rows), slice(*wanted.columns)], what="-pngfile")
+        yield f"wrote {paths['pngfile']}: picture"

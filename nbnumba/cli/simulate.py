@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numba
 
+from nbnumba.backends import cpu
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cli.statement import Run, Statement
@@ -31,6 +32,10 @@ def report(experiment: Experiment, run: Run) -> None:
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, None)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     built = scene.build(experiment, wanted)
+    started = time.perf_counter()
+    cpu.prepare(built)
+    if time.perf_counter() - started > 1.0:
+        print(f"compiled in {time.perf_counter() - started:.1f} s; kept for the next run")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
         image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress))

@@ -42,6 +42,14 @@ CUSTOM_FLAGS = (
 """The flags that make the convention custom, unless a convention is chosen after them."""
 
 
+UNWANTED = (
+    ("-nonoise", ("-noisefile",), "noise"),
+    ("-nopgm", ("-pgmfile", "-pgmscale"), "pgm"),
+    ("-nointfile", ("-intfile",), "integers"),
+)
+"""The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What to do with an experiment: the files to write and how, and how to go about it. None: not given."""
@@ -53,6 +61,7 @@ class Run:
     pngfile: str | None = None
     noise: bool = True
     pgm: bool = True
+    integers: bool = True
     scale: float = 0.0
     pgmscale: float = 0.0
     adc: float = 40.0
@@ -91,9 +100,8 @@ class Statement:
         for name in ("scale", "pgmscale"):
             if fields.get(name, 0.0) < 0.0:
                 raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
-        for switch, fields_of in (("-nonoise", ("noisefile", "noise")), ("-nopgm", ("pgmfile", "pgm"))):
-            after = self.order([switch]) > self.order(["-" + fields_of[0]])
-            fields[fields_of[1]] = not (switch in self.last and after)
+        for switch, names, field in UNWANTED:
+            fields[field] = self.order([switch]) <= self.order(names)
         fields["progress"] = self.order(["-noprogress"]) <= self.order(["-progress"])
         return Run(**fields)
 
