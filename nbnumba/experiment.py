@@ -15,6 +15,7 @@ from nbnumba.errors import InputError
 
 Vector = tuple[float, float, float]
 
+SHAPES = ("square", "round", "gauss", "tophat")
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
 
@@ -89,7 +90,8 @@ class Crystal(_Statement):
     """Unit cell, orientation, size and mosaicity.
 
     A length not given is that of a; an angle not given is 90. `orientation` is the rotation (three rows) that takes the
-    crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from.
+    crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
+    misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
     """
 
     a_A: float | None = None
@@ -100,15 +102,18 @@ class Crystal(_Statement):
     gamma_deg: float = 90.0
     orientation: tuple[Vector, Vector, Vector] | None = None
     misset_deg: Vector = (0.0, 0.0, 0.0)
+    misset_seed: int | None = None
     n_a: float = 1.0
     n_b: float = 1.0
     n_c: float = 1.0
+    shape: str = "square"
+    fudge: float = 1.0
     mosaic_spread_deg: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
 
     POSITIVE = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
-    NOT_NEGATIVE = ("mosaic_spread_deg",)
+    NOT_NEGATIVE = ("mosaic_spread_deg", "fudge")
     COUNTS = ("mosaic_domains",)
     VECTORS = ("misset_deg",)
 
@@ -121,7 +126,10 @@ class Crystal(_Statement):
                 self._set(name, self.a_A)
         for name in ("n_a", "n_b", "n_c"):
             self._set(name, self._number(name, getattr(self, name), "a number of unit cells of at least 1", lambda n: n >= 1))
-        self._set("mosaic_seed", int(self._number("mosaic_seed", self.mosaic_seed, "a whole number", _whole_31_bits)))
+        for name in ("mosaic_seed", "misset_seed"):
+            if getattr(self, name) is not None:
+                self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
+        self._choice("shape", SHAPES)
         self._check_angles()
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))
@@ -165,7 +173,9 @@ class Beam(_Statement):
     """Wavelength, intensity, direction and polarization of the incident beam.
 
     fluence is in photons/m^2; size_mm only clips a sample that is given in mm. direction and polarization_axis are unit
-    vectors of the custom convention. dmin_A: samples of finer resolution are left out.
+    vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
+    what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
+    where a number is missing. dmin_A: samples of finer resolution are left out.
     """
 
     wavelength_A: float = 1.0
@@ -175,15 +185,43 @@ class Beam(_Statement):
     polarized: bool = True
     direction: Vector | None = None
     polarization_axis: Vector | None = None
+    hdivrange_mrad: float | None = None
+    hdivstep_mrad: float | None = None
+    hdivsteps: int | None = None
+    vdivrange_mrad: float | None = None
+    vdivstep_mrad: float | None = None
+    vdivsteps: int | None = None
+    round_divergence: bool = True
+    dispersion_percent: float | None = None
+    dispsteps: int | None = None
+    sources: tuple[tuple[float, float, float, float, float], ...] | None = None
+    dmin_A: float = 0.0
 
     POSITIVE = ("wavelength_A",)
-    NOT_NEGATIVE = ("fluence", "size_mm")
+    NOT_NEGATIVE = ("fluence", "size_mm", "dmin_A", "hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad")
+    NOT_NEGATIVE += ("dispersion_percent",)
+    COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
 
     def __post_init__(self):
         super().__post_init__()
         allowed = "Kahn's factor between -1 and 1"
         self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
+        if self.dispersion_percent is not None and self.dispersion_percent >= 200:
+            raise InputError(f"beam.dispersion_percent: {self.dispersion_percent:g} is not allowed; allowed: below 200")
+        if self.sources is not None:
+            self._set("sources", self._source_rows(self.sources))
+
+    def _source_rows(self, rows):
+        table = np.array(rows, dtype=np.float64, ndmin=2)
+        numbers = table[~np.isnan(table)]
+        if table.shape[1:] != (5,) or not len(table) or not np.isfinite(numbers).all():
+            raise InputError("beam.sources: allowed: rows of x, y, z, weight and wavelength in A, NaN where one is missing")
+        if (table[:, 3] < 0).any() or np.nansum(np.where(np.isnan(table[:, 3]), 1.0, table[:, 3])) == 0:
+            raise InputError("beam.sources: the weights are not allowed; allowed: none below 0, and one above")
+        if (table[:, 4] <= 0).any():
+            raise InputError(f"beam.sources: wavelength {table[:, 4].min():g} A is not allowed; allowed: positive numbers")
+        return tuple(tuple(float(x) for x in row) for row in table)
 
     @staticmethod
     def wavelength_from_energy(energy_eV: float) -> float:
@@ -205,7 +243,8 @@ class Detector(_Statement):
 
     pixels is (fast, slow). xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest
     to the sample, along fast and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors
-    belong to the custom convention. implied_pivot is what the order of nanoBragg's flags implies there.
+    belong to the custom convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at
+    the distance of the middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).
     """
 
     convention: str = "mosflm"
@@ -231,8 +270,14 @@ class Detector(_Statement):
     normal_axis: Vector | None = None
     twotheta_axis: Vector | None = None
     point_pixel: bool = False
+    curved: bool = False
+    thickness_um: float = 0.0
+    attenuation_um: float | None = None
+    layers: int | None = None
 
-    POSITIVE = ("pixel_mm", "close_distance_mm")
+    POSITIVE = ("pixel_mm", "close_distance_mm", "attenuation_um")
+    NOT_NEGATIVE = ("thickness_um",)
+    COUNTS = ("layers",)
     FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
     FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
     VECTORS = ("pix0_mm",)
@@ -273,11 +318,15 @@ class Goniometer(_Statement):
 
 @dataclass(frozen=True, eq=False)
 class StructureFactors(_Statement):
-    """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied."""
+    """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied.
+
+    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg.
+    """
 
     hkl: np.ndarray | None = None
     F: np.ndarray | None = None
     default_F: float = 0.0
+    interpolate: bool | None = None
 
     FINITE = ("default_F",)
 
@@ -311,18 +360,21 @@ class Background(_Statement):
     NOT_NEGATIVE = ("water_um",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
-    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. c_threads: the number of
+    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where a
+    pixel is not wanted. c_threads: the number of
     threads of the run of nanoBragg.c whose phi carryover is reproduced.
     """
 
     oversample: int | None = None
+    oversample_thick: bool = False
     oversample_polarization: bool = False
     oversample_omega: bool = False
     roi: tuple[int, int, int, int] | None = None
+    mask: np.ndarray | None = None
     c_parity: frozenset[str] = frozenset()
     c_threads: int = 1
 

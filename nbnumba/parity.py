@@ -14,6 +14,14 @@ SWITCHES: dict[str, str] = {
     "triclinic_angles": "the angles of a -cell with two or more oblique angles come out wrong, by up to a degree and more",
     "mosaic_float32": "the angles of the mosaic domains are rounded to float32",
     "misset_random": "-misset random passes 90 as radians, and is not uniform",
+    "capture_last_layer": "the sum over the sensor's layers is multiplied by the last layer's capture fraction",
+    "thick_layers": "a sensor of thickness T in n layers has layers of T/(n-1), and at least two",
+    "interpolation_latch": "one index out of range turns interpolation off for the rest of the run",
+    "source_weights": "the weights of a -sourcefile are not used",
+    "gauss_metric": "GAUSS and TOPHAT measure the distance to a reflection by |dr*| Na Nb Nc",
+    "one_step_means_two": "-dispsteps 1 or -hdivsteps 1 with a range becomes 2",
+    "header_twotheta": "TWOTHETA of an -img or -mask header is not used",
+    "header_close_distance": "CLOSE_DISTANCE of an -img or -mask header overrules -distance",
     "water_scale": "the water term, already in photons, is multiplied by r_e^2 fluence / steps again",
 }
 """Name of each switch: what C does when it is on."""

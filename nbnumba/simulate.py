@@ -36,8 +36,8 @@ def simulate(
     """
     if backend != "cpu" or precision != "double":
         raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: backend cpu, precision double")
-    experiment = restated(experiment, roi=roi, c_parity=c_parity, c_threads=c_threads)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, mask)
+    experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress)
 
 

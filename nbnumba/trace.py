@@ -16,10 +16,10 @@ from nbnumba.simulate import restated
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
-from nbnumba.stages.lattice import signed_grating
+from nbnumba.stages.lattice import peak_lattice, signed_grating
 from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
-from nbnumba.stages.records import Scene
-from nbnumba.stages.structure import slot
+from nbnumba.stages.records import SQUARE, Scene
+from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
 
 Factor = tuple[str, tuple[float, ...]]
@@ -78,9 +78,9 @@ def trace(
 
     Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
     """
-    experiment = restated(experiment, roi=roi, c_parity=c_parity, c_threads=c_threads)
+    experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     pixels = experiment.detector.pixels
-    wanted = sampling.window(pixels, experiment.sampling.roi, mask)
+    wanted = sampling.window(pixels, experiment.sampling.roi, experiment.sampling.mask)
     inside = wanted.rows[0] <= slow < wanted.rows[1] and wanted.columns[0] <= fast < wanted.columns[1]
     if not inside or (wanted.mask.size and not wanted.mask[slow, fast]):
         raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: a pixel of the region and the mask")
@@ -119,7 +119,7 @@ class _Walk:
         diffracted, airpath = unit(position)
         if layout.every_omega or (first and layer == 0):
             self.omega = solid_angle(panel, airpath)
-        if panel.layer > 0.0 and (layout.every_capture or first):
+        if panel.sensor and (layout.every_capture or first):
             self.capture = capture_fraction(panel, layer, diffracted)
         return position, airpath, diffracted
 
@@ -181,16 +181,25 @@ class _Walk:
         for m, lattice in enumerate(table):
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
-            found.append(self._phi_step(step, m % domains, used[step], hkl))
+            latched = (self.slow, self.fast, number, m) >= tuple(self.scene.structure.latch)
+            found.append(self._phi_step(step, m % domains, used[step], hkl, latched))
         return found
 
-    def _phi_step(self, step, domain, used, hkl) -> PhiStep:
+    def _phi_step(self, step, domain, used, hkl, latched) -> PhiStep:
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
-        sizes = (self.scene.crystal.n_a, self.scene.crystal.n_b, self.scene.crystal.n_c)
+        sizes = self.scene.crystal[:3]
         each = tuple(signed_grating(n, d, h0) for n, (d, h0) in zip(sizes, near))
-        amplitude = float(self.scene.structure.amplitude[int(slot(self.scene.structure, *whole))])
-        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, each, math.prod(each), amplitude)
+        square = self.scene.crystal.shape == SQUARE
+        total = math.prod(each) if square else float(peak_lattice(self.scene.crystal, *(d for d, _ in near)))
+        amplitude = self._amplitude(hkl, whole, latched)
+        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, each, total, amplitude)
+
+    def _amplitude(self, hkl, whole, latched) -> float:
+        structure = self.scene.structure
+        if structure.interpolate and not latched:
+            return float(between(structure, *hkl) if surrounded(structure, *hkl) else structure.amplitude[-1])
+        return float(structure.amplitude[int(slot(structure, *whole))])
 
     def _add(self, phi_steps, live, share):
         layout = self.scene.sampling
@@ -200,8 +209,9 @@ class _Walk:
         if not layout.running_product:
             self.total += (sum(terms) * live + self.scene.beam.background_each) * (weight * factor)
         elif live:
-            for each in terms:
-                self.total = (self.total + each * weight) * factor
+            wet = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
+            for step, each in zip(phi_steps, terms):
+                self.total = (self.total + each * weight) * factor if wet or step.lattice != 0.0 else self.total
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling

@@ -32,7 +32,7 @@ def exact(function: Callable) -> Callable:
 
 @cache
 def source_digest() -> str:
-    """Digest of the sources that compiled code depends on: all of this package, and its neighbour adjoint where there is one."""
+    """Digest of the sources that compiled code depends on: this package and its neighbour adjoint."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for path in sorted([*package.rglob("*.py"), *package.parent.glob("adjoint/**/*.py")]):

@@ -11,9 +11,10 @@ import numpy as np
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
-from nbnumba.stages.lattice import square_lattice
+from nbnumba.stages.lattice import peak_lattice, square_lattice
 from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
-from nbnumba.stages.structure import slot
+from nbnumba.stages.records import SQUARE
+from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import unit
 
 TILE = 128
@@ -73,6 +74,7 @@ def render_tile(tile, row, start, panel, beam, sources, crystal, structure, orie
     for i in range(TILE):
         tile.total[i], tile.capture[i], tile.polarization[i], tile.seen[i] = beam.background_once, 1.0, 1.0, 0.0
     fresh = orientations.fresh_pass[row, 0] - start
+    wet = beam.background_once + beam.background_each > 0.0
     number = 0
     for layer in range(sampling.layers):
         for sub_slow in range(sampling.oversample):
@@ -82,9 +84,10 @@ def render_tile(tile, row, start, panel, beam, sources, crystal, structure, orie
                 for source in range(sources.weight.size):
                     illuminate(tile, number == 0, source, beam, sources, sampling)
                     begin_sum(tile, sampling)
-                    add_lattices(tile.sum, tile, crystal, structure, orientations.lattice, sampling)
+                    where = (row, start, number)
+                    add_lattices(tile.sum, tile, where, crystal, structure, orientations.lattice, wet, sampling)
                     if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
-                        add_lattices(tile.spare, tile, crystal, structure, orientations.fresh_lattice, sampling)
+                        add_lattices(tile.spare, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
                         tile.sum[fresh] = tile.spare[fresh]
                     end_sum(tile, beam, sampling)
                     number += 1
@@ -106,7 +109,7 @@ def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling)
         (tile.d_x[i], tile.d_y[i], tile.d_z[i]), airpath = unit(position)
         if take_omega:
             tile.omega[i] = solid_angle(panel, airpath)
-    if panel.layer > 0.0 and (sampling.every_capture or first):
+    if panel.sensor and (sampling.every_capture or first):
         for i in range(TILE):
             tile.capture[i] = capture_fraction(panel, layer, (tile.d_x[i], tile.d_y[i], tile.d_z[i]))
 
@@ -147,7 +150,7 @@ def end_sum(tile, beam, sampling):
             tile.total[i] += sample * (tile.weight[i] * tile.factor[i])
 
 
-def add_lattices(total, tile, crystal, structure, lattices, sampling):
+def add_lattices(total, tile, where, crystal, structure, lattices, wet, sampling):
     """Add every lattice to the total: a loop for the arithmetic, and one for the look-up, which does not vectorise."""
     for m in range(lattices.shape[0]):
         a_x, a_y, a_z = lattices[m, 0], lattices[m, 1], lattices[m, 2]
@@ -158,12 +161,43 @@ def add_lattices(total, tile, crystal, structure, lattices, sampling):
             dh, h = nearest(index(a_x, a_y, a_z, q))
             dk, k = nearest(index(b_x, b_y, b_z, q))
             dl, l = nearest(index(c_x, c_y, c_z, q))
-            tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
+            if crystal.shape == SQUARE:
+                tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
+            else:
+                tile.lattice[i] = peak_lattice(crystal, dh, dk, dl)
             tile.place[i] = np.int32(slot(structure, h, k, l))
-        if sampling.running_product:
-            for i in range(TILE):
-                each = term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])
-                total[i] = (total[i] + each * tile.weight[i]) * tile.factor[i]
+        if structure.interpolate or sampling.running_product:
+            add_each(total, tile, where + (m,), structure, lattices[m], wet, sampling)
         else:
             for i in range(TILE):
                 total[i] += term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])
+
+
+def add_each(total, tile, where, structure, lattice, wet, sampling):
+    """Add one lattice to the total where that takes more than a look-up: between reflections (F9b), or as a product (P2)."""
+    row, start, number, m = where
+    for i in range(TILE):
+        amplitude = structure.amplitude[np.uintp(tile.place[i])]
+        if structure.interpolate and (row, start + i, number, m) < latch_of(structure):
+            q = (tile.q_x[i], tile.q_y[i], tile.q_z[i])
+            h, k, l = index_all(lattice, q)
+            amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+        each = term(amplitude, tile.lattice[i])
+        if not sampling.running_product:
+            total[i] += each
+        elif wet or tile.lattice[i] != 0.0:
+            total[i] = (total[i] + each * tile.weight[i]) * tile.factor[i]
+
+
+def index_all(lattice, q):
+    """Fractional Miller indices under one lattice of the table (F7)."""
+    return (
+        index(lattice[0], lattice[1], lattice[2], q),
+        index(lattice[3], lattice[4], lattice[5], q),
+        index(lattice[6], lattice[7], lattice[8], q),
+    )
+
+
+def latch_of(structure):
+    """The evaluation from which on nothing is interpolated: row, fast pixel, pass, lattice (P8)."""
+    return (structure.latch[0], structure.latch[1], structure.latch[2], structure.latch[3])

@@ -48,7 +48,7 @@ def _values(flag: Flag, rest: Sequence[str]) -> list[str]:
         return list(rest[: len(VALUES[flag.kind])])
     taken = []
     for word in rest[:most]:
-        if word in BY_NAME or (flag.kind == "cell" and _number(word) is None):
+        if word in BY_NAME or (flag.kind == "cell" and number(word) is None):
             break
         taken.append(word)
     return taken
@@ -68,18 +68,18 @@ def _convert(spelling: str, flag: Flag, values: list[str]) -> Any:
     if flag.kind in ("file", "word"):
         return values[0]
     whole = flag.kind in ("whole", "region")
-    numbers = [_number(word) for word in values]
-    for word, number in zip(values, numbers):
-        if number is None or (whole and number != round(number)):
+    numbers = [number(word) for word in values]
+    for word, value in zip(values, numbers):
+        if value is None or (whole and value != round(value)):
             raise InputError(f"{spelling}: {word!r} is not allowed; allowed: a {'whole ' if whole else ''}number{unit}")
-    numbers = [int(number) for number in numbers] if whole else numbers
+    numbers = [int(value) for value in numbers] if whole else numbers
     return numbers[0] if flag.kind in ("number", "whole") else tuple(numbers)
 
 
-def _number(word: str) -> float | None:
+def number(word: str) -> float | None:
     """The finite number that a word spells, if it does."""
     try:
-        number = float(word)
+        value = float(word)
     except ValueError:
         return None
-    return number if math.isfinite(number) and "_" not in word else None
+    return value if math.isfinite(value) and "_" not in word else None

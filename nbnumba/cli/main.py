@@ -1,5 +1,6 @@
 """The command nbnumba: chooses the subcommand, and turns errors and warnings into sentences."""
 
+import importlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -46,9 +47,5 @@ def _run(command: str, words: list[str]) -> int:
 
 
 def _subcommand(command: str):
-    """The function that runs a subcommand."""
-    if command == "example":
-        from nbnumba.cli.example import main as run
-    else:
-        from nbnumba.cli.simulate import main as run
-    return run
+    """The function that runs a subcommand: main of the module that bears its name."""
+    return importlib.import_module(f"nbnumba.cli.{command.replace('-', '_')}").main

@@ -9,7 +9,7 @@ from nbnumba import noise
 from nbnumba.cli.statement import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.formats import files, pgm, png, raw, smv
+from nbnumba.formats import fdump, files, pgm, png, raw, smv
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.sampling import Window
@@ -62,7 +62,7 @@ def names(run: Run) -> dict[str, str]:
     """The files that a run writes, by kind. Raises InputError, before anything is computed, for one that cannot be written."""
     wanted = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
     paths = {kind: getattr(run, kind) or DEFAULTS[kind] for kind in wanted if wanted[kind]}
-    paths |= {"pngfile": run.pngfile} if run.pngfile else {}
+    paths |= {kind: getattr(run, kind) for kind in ("pngfile", "dump") if getattr(run, kind)}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
         same = [other for other in paths if other != kind and paths[other] == path and not path.startswith("/dev/")]
@@ -118,6 +118,10 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     paths = names(run)
     roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
     keys = header(experiment, placement, run.adc)
+    if "dump" in paths:
+        factors = experiment.structure_factors
+        fdump.write(paths["dump"], factors.hkl, factors.F, factors.default_F)
+        yield f"wrote {paths['dump']}: structure factors"
     raw.write(paths["floatfile"], image)
     yield f"wrote {paths['floatfile']}: 4-byte floats"
     pixels, scale = noise.scaled_integers(image, run.scale, run.adc, roi)

@@ -29,7 +29,7 @@ def report(experiment: Experiment, run: Run) -> None:
     output.names(run)
     if run.threads is not None:
         use_threads(run.threads)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, None)
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     built = scene.build(experiment, wanted)
     started = time.perf_counter()

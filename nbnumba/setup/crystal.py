@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 
+from nbnumba import rng
 from nbnumba.errors import InputError
-from nbnumba.experiment import Crystal
+from nbnumba.experiment import SHAPES, Crystal
 from nbnumba.setup.rotations import about_xyz, radians, unit
+from nbnumba.stages import records
 
 
 def standard_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: float, gamma_deg: float) -> np.ndarray:
@@ -58,7 +60,14 @@ def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarr
         vectors = skewed_setting(*cell)
     elif crystal.orientation is not None:
         vectors = vectors @ np.array(crystal.orientation).T
-    return vectors @ about_xyz(crystal.misset_deg).T
+    return vectors @ about_xyz(missetting_deg(crystal, switches)).T
+
+
+def missetting_deg(crystal: Crystal, switches: frozenset[str]) -> tuple[float, float, float]:
+    """The missetting angles about x, y and z: those stated, or those of a random orientation (F7a)."""
+    if crystal.misset_seed is None:
+        return crystal.misset_deg
+    return rng.random_misset_deg(crystal.misset_seed, "misset_random" in switches)
 
 
 def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
@@ -67,3 +76,14 @@ def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
     cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
     volume = math.copysign(np.linalg.det(standard_setting(*cell)), np.linalg.det(vectors))
     return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / volume
+
+
+def record(crystal: Crystal, vectors: np.ndarray, switches: frozenset[str]) -> records.Crystal:
+    """Size, shape, and the metric of the distance to a reflection (F8b): by n_a, n_b, n_c or C's (P9)."""
+    cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
+    metric = np.diag(cells * cells)
+    if "gauss_metric" in switches and crystal.shape in ("gauss", "tophat"):
+        star = reciprocal(crystal, vectors)
+        metric = star @ star.T * np.prod(cells) ** 2
+    upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])
+    return records.Crystal(*map(float, cells), SHAPES.index(crystal.shape), crystal.fudge, *map(float, upper))

@@ -71,6 +71,19 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, close / ratio, close, x, y)
 
 
+def sensor(detector: Detector, switches: frozenset[str]) -> tuple[int, float, float]:
+    """Number of sensor layers, depth of each in m, and linear absorption in 1/m; without a sensor 1, 0, 0 (F4a)."""
+    thickness = detector.thickness_um * 1e-6
+    if thickness == 0.0:
+        return 1, 0.0, 0.0
+    absorption = 1 / thickness if detector.attenuation_um is None else 1 / (detector.attenuation_um * 1e-6)
+    layers = 2 if detector.layers is None else detector.layers
+    if detector.layers is not None and "thick_layers" in switches:
+        layers = max(layers, 2)
+        return layers, thickness / (layers - 1), absorption
+    return layers, thickness / layers, absorption
+
+
 def beam_direction(detector: Detector, beam: Beam) -> np.ndarray:
     """Unit vector along the incident beam: the convention's, or in the custom convention the one given."""
     convention = CONVENTIONS[detector.convention]

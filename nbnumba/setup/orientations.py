@@ -69,9 +69,16 @@ def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
 
 
 def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
-    """Rotation matrices (domains, 3, 3) of the mosaic domains; the first is the identity. `rounded`: angles in float32."""
+    """Rotation matrices (domains, 3, 3) of the mosaic domains; the first is the identity. `rounded`: angles in float32.
+
+    The random numbers come after those of a random orientation: a negative seed goes on with the same table (rng.py).
+    """
     if crystal.mosaic_spread_deg == 0.0:
         return np.eye(3)[np.newaxis]
     domains = 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
-    drawn = rng.mosaic_domains(domains, crystal.mosaic_seed)
+    before = None
+    if crystal.misset_seed is not None:
+        before = rng.Ran1(crystal.misset_seed)
+        before.uniform(3)
+    drawn = rng.mosaic_domains(domains, rng.Ran1(crystal.mosaic_seed, after=before))
     return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)

@@ -36,14 +36,14 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
     return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
 
 
-def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> Sampling:
+def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
     """How the samples of a pixel are laid out and weighted."""
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, placement, vectors)
     oversample = recommended if stated.oversample is None else stated.oversample
-    every = (False, stated.oversample_polarization, stated.oversample_omega)
+    every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
     running = any(every) and "oversample_running_sum" in stated.c_parity
-    return Sampling(1, oversample, *every, running, False)
+    return Sampling(layers, oversample, *every, running, "capture_last_layer" in stated.c_parity)
 
 
 def recommended_oversample(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> int:
@@ -100,9 +100,8 @@ def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
     columns = range(*wanted.columns)
     number = np.full(len(columns), -1, dtype=np.int64)
     allowed = wanted.mask[row, slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(len(columns), dtype=bool)
-    order = ((t, s, f) for t in range(sampling.layers) for s in range(sampling.oversample) for f in range(sampling.oversample))
-    for sample, (layer, sub_slow, sub_fast) in enumerate(order):
-        diffracted = _directions(panel, sampling, row, columns, layer, sub_slow, sub_fast)
+    for sample, (layer, sub_slow, sub_fast) in enumerate(sample_order(sampling)):
+        diffracted = directions(panel, sampling, row, columns, layer, sub_slow, sub_fast)
         for source, direction in enumerate(sources.direction):
             q = scattering_vector(diffracted, direction, sources.wavelength[source])
             makes = allowed & (number < 0) & resolved(beam, q)
@@ -112,7 +111,14 @@ def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
     return number
 
 
-def _directions(panel, sampling, row, columns, layer, sub_slow, sub_fast):
+def sample_order(sampling: Sampling):
+    """Layer, slow and fast sub-pixel of every sample of a pixel, in nanoBragg's order."""
+    each = range(sampling.oversample)
+    return ((layer, slow, fast) for layer in range(sampling.layers) for slow in each for fast in each)
+
+
+def directions(panel: Panel, sampling: Sampling, row: int, columns, layer: int, sub_slow: int, sub_fast: int):
+    """Unit vectors (x, y, z), arrays, to one sample of the pixels of a row."""
     fast = np.array([sample_offset(panel, sampling.oversample, column, sub_fast) for column in columns])
     slow = sample_offset(panel, sampling.oversample, row, sub_slow)
     position = flat_position(panel, fast, slow, layer * panel.layer)

@@ -1,8 +1,8 @@
 """From an experiment to the records that a kernel reads: the one place where all of setup comes together."""
 
 from nbnumba.experiment import Experiment
-from nbnumba.setup import background, crystal, orientations, sampling, sources, structure
-from nbnumba.setup.detector import Placement, place, polarization_axis, spindle_axis
+from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
+from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
 
@@ -17,49 +17,52 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     vectors = crystal.orient(experiment.crystal, switches)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)
-    source = sources.spread(experiment.beam, placement.beam)
-    samples = sampling.samples(experiment, placement, vectors)
-    panel = _panel(experiment, placement)
-    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried))
+    source = sources.spread(experiment.beam, placement.beam, polarization_axis(experiment.detector, experiment.beam), switches)
+    layers, depth, absorption = sensor(experiment.detector, switches)
+    samples = sampling.samples(experiment, placement, vectors, layers)
+    panel = _panel(experiment, placement, depth, absorption, samples)
+    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples)
     rows, threads = placement.pixels[1], experiment.sampling.c_threads
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
-    cells = experiment.crystal
-    return records.Scene(
-        panel,
-        beam,
-        source,
-        records.Crystal(cells.n_a, cells.n_b, cells.n_c),
-        structure.box(experiment.structure_factors),
-        records.Orientations(carried, fresh, passes),
-        samples,
-    )
+    crystal_record = crystal.record(experiment.crystal, vectors, switches)
+    box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
+    table = records.Orientations(carried, fresh, passes)
+    built = records.Scene(panel, beam, source, crystal_record, box, table, samples)
+    if "interpolation_latch" in switches and box.interpolate:
+        return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
+    return built
 
 
-def _panel(experiment: Experiment, placement: Placement) -> records.Panel:
+def _panel(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
+    """The detector. Without a sensor C takes the capture fraction of no depth, 0, where it is taken anew each time (P2)."""
     vectors = (placement.origin, placement.fast, placement.slow, placement.normal, placement.beam)
     return records.Panel(
         *(float(x) for vector in vectors for x in vector),
         pixel=placement.pixel,
         distance=placement.distance,
         close_distance=placement.close_distance,
-        layer=0.0,
-        absorption=0.0,
-        curved=False,
+        layer=depth,
+        absorption=absorption,
+        sensor=depth > 0.0 or (samples.every_capture and samples.running_product),
+        curved=experiment.detector.curved,
         point_pixel=experiment.detector.point_pixel,
     )
 
 
-def _beam(experiment: Experiment, steps: int, lattices: int) -> records.Beam:
-    """Polarization, scale and background. The scale is one number in double precision: its factors overflow in single."""
+def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sampling) -> records.Beam:
+    """Polarization, scale and background. The scale is one number in double precision: its factors overflow in single.
+
+    C's -oversample_polar polarizes even where polarization is switched off (P2).
+    """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
     water = background.water_electrons_squared(experiment.background)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
     return records.Beam(
-        beam.polarized,
+        beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
         *(float(x) for x in polarization_axis(experiment.detector, beam)),
-        dmin=0.0,
+        dmin=beam.dmin_A,
         photons=scale / steps,
         background_each=0.0 if twice_scaled else water * lattices,
         background_once=water * scale if twice_scaled else 0.0,

@@ -9,13 +9,18 @@ from nbnumba.stages.records import Structure
 LARGEST_BOX = 2**31 - 2
 
 
-def box(factors: StructureFactors) -> Structure:
+NEVER = np.full(4, np.iinfo(np.int64).max)
+"""The latch of a run that interpolates to its end (P8)."""
+
+
+def box(factors: StructureFactors, smallest: float) -> Structure:
     """All amplitudes between the smallest and largest h, k and l listed; default_F where none is listed, inside and outside.
 
-    Of a reflection that is listed more than once the last amplitude counts. Raises InputError for a box of 2^31 or more.
+    smallest: the least number of unit cells along an edge of the crystal: up to two it is interpolated by default (F9b). Of a
+    reflection that is listed more than once the last amplitude counts. Raises InputError for a box of 2^31 or more.
     """
     if factors.hkl is None:
-        return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]))
+        return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
     low, high = factors.hkl.min(axis=0).astype(np.int64), factors.hkl.max(axis=0).astype(np.int64)
     shape = high - low + 1
     size = int(shape[0]) * int(shape[1]) * int(shape[2])
@@ -23,5 +28,6 @@ def box(factors: StructureFactors) -> Structure:
         raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
     amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
     amplitude[np.ravel_multi_index((factors.hkl - low).T, shape)] = factors.F
+    interpolate = smallest <= 2 if factors.interpolate is None else factors.interpolate
     bounds = [float(b) for pair in zip(low, high) for b in pair]
-    return Structure(*bounds, float(size), amplitude)
+    return Structure(*bounds, float(size), amplitude, interpolate, NEVER)

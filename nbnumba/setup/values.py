@@ -8,6 +8,7 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, place
 
 COMPONENTS = {
@@ -27,7 +28,9 @@ def value(experiment: Experiment, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
     if name in COMPONENTS:
         field, component = COMPONENTS[name]
-        return getattr(experiment.crystal, field)[component]
+        return value(experiment, f"crystal.{field}")[component]
+    if name == "crystal.misset_deg":
+        return missetting_deg(experiment.crystal, experiment.sampling.c_parity)
     if name == "crystal.n_cells":
         return tuple(getattr(experiment.crystal, field) for field in CELLS)
     part, field = _split(experiment, name)
@@ -42,7 +45,7 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
         if name in COMPONENTS:
             field, component = COMPONENTS[name]
             fields = parts.setdefault("crystal", {})
-            vector = list(fields.get(field, experiment.crystal.misset_deg))
+            vector = list(fields.get(field, value(experiment, "crystal.misset_deg")))
             vector[component] = new
             fields[field] = tuple(vector)
         elif name == "crystal.n_cells":
@@ -50,6 +53,8 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
         else:
             part, field = _split(experiment, name)
             parts.setdefault(part, {})[field] = new
+    if "misset_deg" in parts.get("crystal", {}):
+        parts["crystal"].setdefault("misset_seed", None)
     if "detector" in parts:
         parts["detector"] = {**_superseded(experiment, parts["detector"]), **parts["detector"]}
     changed = {part: dataclasses.replace(getattr(experiment, part), **fields) for part, fields in parts.items()}

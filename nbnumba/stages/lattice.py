@@ -1,7 +1,8 @@
 """Lattice stages: the interference of all unit cells of a crystal (F8)."""
 
-from nbnumba.stages import real
+from nbnumba.stages import cos, exp, real, sin, sqrt
 from nbnumba.stages.crystal import nearest
+from nbnumba.stages.records import GAUSS, ROUND
 
 # Relative-error minimax polynomial of sin(pi x) / x in x^2 on |x| <= 1/2, error 1.5e-16; tests/stages recomputes its error.
 SIN_PI = (
@@ -17,6 +18,11 @@ SIN_PI = (
 # Stands for d = 0, where the quotient of F8 is 0/0: its limit is n. Small enough that nothing else sees it, large enough
 # for the product of three of them.
 TINY = 1e-60
+# nanoBragg's shapes other than the parallelepiped: amplitude and widths that give the same volume and width of a spot.
+SPHERE = 0.723601254558268
+GAUSS_REACH = 0.63
+TOPHAT_REACH = 0.3969
+PI_SQUARED = 9.869604401089358
 
 
 def sin_pi(x):
@@ -39,6 +45,35 @@ def square_lattice(crystal, dh, dk, dl):
     above_k, below_k = grating(crystal.n_b, dk)
     above_l, below_l = grating(crystal.n_c, dl)
     return above_h * above_k * above_l / (below_h * below_k * below_l)
+
+
+def reach_squared(crystal, dh, dk, dl):
+    """F8b: squared distance to the nearest reflection, in units of the reciprocal size of the crystal."""
+    return (
+        crystal.metric_hh * dh * dh
+        + crystal.metric_kk * dk * dk
+        + crystal.metric_ll * dl * dl
+        + real(2) * (crystal.metric_hk * dh * dk + crystal.metric_hl * dh * dl + crystal.metric_kl * dk * dl)
+    )
+
+
+def sinc3(u):
+    """F8c: transform of a sphere, 3 (sin x / x - cos x) / x^2, in u = x^2; by its series where the formula cancels."""
+    if u < real(0.01):
+        return real(1) - u / real(10) * (real(1) - u / real(28) * (real(1) - u / real(54) * (real(1) - u / real(88))))
+    x = sqrt(u)
+    return real(3) * (sin(x) / x - cos(x)) / u
+
+
+def peak_lattice(crystal, dh, dk, dl):
+    """F8c to F8e: F_latt of the shapes that are a function of the distance to the nearest reflection alone."""
+    cells = crystal.n_a * crystal.n_b * crystal.n_c
+    reach = reach_squared(crystal, dh, dk, dl) * crystal.fudge
+    if crystal.shape == ROUND:
+        return cells * SPHERE * sinc3(PI_SQUARED * reach)
+    if crystal.shape == GAUSS:
+        return cells * exp(-reach / GAUSS_REACH)
+    return cells if reach < TOPHAT_REACH else real(0)
 
 
 def signed_grating(n, d, whole):

@@ -28,6 +28,7 @@ class Panel(NamedTuple):
     close_distance: float
     layer: float
     absorption: float
+    sensor: bool
     curved: bool
     point_pixel: bool
 
@@ -54,16 +55,30 @@ class Sources(NamedTuple):
     weight: np.ndarray
 
 
+SQUARE, ROUND, GAUSS, TOPHAT = range(4)
+
+
 class Crystal(NamedTuple):
-    """The number of unit cells along a, b and c."""
+    """Numbers of unit cells along a, b and c, shape, and the metric that the distance to a reflection is measured by (F8b)."""
 
     n_a: float
     n_b: float
     n_c: float
+    shape: int
+    fudge: float
+    metric_hh: float
+    metric_kk: float
+    metric_ll: float
+    metric_hk: float
+    metric_hl: float
+    metric_kl: float
 
 
 class Structure(NamedTuple):
-    """Structure-factor amplitudes (n,) of a box of Miller indices, l fastest; the last one is for all outside the box."""
+    """Structure-factor amplitudes (n,) of a box of Miller indices, l fastest; the last one is for all outside the box.
+
+    interpolate: between reflections (F9b), up to the evaluation `latch` (4,): row, fast pixel, pass and lattice (P8).
+    """
 
     h_min: float
     h_max: float
@@ -73,6 +88,8 @@ class Structure(NamedTuple):
     l_max: float
     outside: float
     amplitude: np.ndarray
+    interpolate: bool
+    latch: np.ndarray
 
 
 class Orientations(NamedTuple):

@@ -1,8 +1,10 @@
-"""Structure-factor stages: which amplitude belongs to a reflection (F9)."""
+"""Structure-factor stages: the amplitude at a reflection (F9a), and between reflections (F9b)."""
+
+from nbnumba.stages import ceil, real
 
 
 def slot(structure, h, k, l):
-    """F9: index into the flat list of amplitudes of the reflection (h, k, l); its last entry when it is not listed."""
+    """F9a: index into the flat list of amplitudes of the reflection (h, k, l); its last entry when it is not listed."""
     inside = (
         (h >= structure.h_min)
         & (h <= structure.h_max)
@@ -15,3 +17,40 @@ def slot(structure, h, k, l):
     rows = structure.k_max - structure.k_min + 1
     place = ((h - structure.h_min) * rows + (k - structure.k_min)) * columns + (l - structure.l_min)
     return place if inside else structure.outside
+
+
+def surrounded(structure, h, k, l):
+    """F9b: whether (h, k, l) lies two reflections or more inside the box on every side."""
+    return (
+        (h >= structure.h_min + 2)
+        & (h <= structure.h_max - 2)
+        & (k >= structure.k_min + 2)
+        & (k <= structure.k_max - 2)
+        & (l >= structure.l_min + 2)
+        & (l <= structure.l_max - 2)
+    )
+
+
+def cubic_weights(t):
+    """F9b: Lagrange's weights of the points -1, 0, 1 and 2 at t, 0 <= t < 1."""
+    return (
+        -t * (t - real(1)) * (t - real(2)) / real(6),
+        (t + real(1)) * (t - real(1)) * (t - real(2)) / real(2),
+        -(t + real(1)) * t * (t - real(2)) / real(2),
+        (t + real(1)) * t * (t - real(1)) / real(6),
+    )
+
+
+def between(structure, h, k, l):
+    """F9b: tricubic interpolation of the amplitude at (h, k, l), which is `surrounded`."""
+    h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
+    of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
+    total = real(0)
+    for i in range(4):
+        for j in range(4):
+            first = int(slot(structure, h0 + real(i - 1), k0 + real(j - 1), l0 - real(1)))
+            line = real(0)
+            for m in range(4):
+                line += of_l[m] * structure.amplitude[first + m]
+            total += of_h[i] * of_k[j] * line
+    return total

@@ -1,0 +1,57 @@
+"""C's interpolation latch: the first evaluation whose index is out of range, from which on C interpolates no more (P8)."""
+
+import numpy as np
+
+from nbnumba.setup.sampling import Window, directions, sample_order
+from nbnumba.setup.structure import NEVER
+from nbnumba.stages.beam import resolved, scattering_vector
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.lattice import TOPHAT_REACH, reach_squared
+from nbnumba.stages.records import TOPHAT, Scene
+from nbnumba.stages.structure import surrounded
+
+
+def find(scene: Scene, wanted: Window) -> np.ndarray:
+    """Row, fast pixel, pass and lattice of that evaluation (4,), in the order of C's loops in one thread."""
+    columns = np.arange(*wanted.columns)
+    for row in range(*wanted.rows):
+        allowed = wanted.mask[row, columns] != 0 if wanted.mask.size else np.ones(len(columns), dtype=bool)
+        found = _first_of_row(scene, row, columns, allowed)
+        if found is not None:
+            return np.array([row, *found], dtype=np.int64)
+    return NEVER
+
+
+def _first_of_row(scene, row, columns, allowed):
+    """Fast pixel, pass and lattice of the first evaluation of a row that is out of range, if there is one."""
+    first = None
+    for number, (q, live) in enumerate(_passes(scene, row, columns)):
+        for m in range(len(scene.orientations.lattice)):
+            out = allowed & live & ~_in_range(scene, q, scene.orientations.lattice[m])
+            fresh_at, fresh_number = scene.orientations.fresh_pass[row]
+            if fresh_number == number and columns[0] <= fresh_at <= columns[-1]:
+                lane = fresh_at - columns[0]
+                out[lane] = (allowed & live & ~_in_range(scene, q, scene.orientations.fresh_lattice[m]))[lane]
+            if out.any():
+                candidate = (int(columns[np.argmax(out)]), number, m)
+                first = candidate if first is None else min(first, candidate)
+    return first
+
+
+def _passes(scene, row, columns):
+    """Scattering vectors of a row and which of them dmin leaves in, for every pass of its pixels."""
+    for layer, sub_slow, sub_fast in sample_order(scene.sampling):
+        diffracted = directions(scene.panel, scene.sampling, row, columns, layer, sub_slow, sub_fast)
+        for direction, wavelength in zip(scene.sources.direction, scene.sources.wavelength):
+            q = scattering_vector(diffracted, direction, wavelength)
+            yield q, resolved(scene.beam, q)
+
+
+def _in_range(scene, q, lattice):
+    """Where nothing is out of range: inside the box, or not evaluated because the lattice's factor is 0."""
+    hkl = [index(*lattice[3 * axis : 3 * axis + 3], q) for axis in range(3)]
+    inside = surrounded(scene.structure, *hkl)
+    if scene.crystal.shape != TOPHAT or scene.beam.background_each + scene.beam.background_once > 0.0:
+        return inside
+    reach = reach_squared(scene.crystal, *(nearest(h)[0] for h in hkl)) * scene.crystal.fudge
+    return inside | (reach >= TOPHAT_REACH)
