@@ -161,16 +161,22 @@ def add_lattices(total, tile, where, crystal, structure, lattices, wet, sampling
             dh, h = nearest(index(a_x, a_y, a_z, q))
             dk, k = nearest(index(b_x, b_y, b_z, q))
             dl, l = nearest(index(c_x, c_y, c_z, q))
-            if crystal.shape == SQUARE:
-                tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
-            else:
-                tile.lattice[i] = peak_lattice(crystal, dh, dk, dl)
+            tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
             tile.place[i] = np.int32(slot(structure, h, k, l))
+        if crystal.shape != SQUARE:
+            reshape(tile, crystal, lattices[m])
         if structure.interpolate or sampling.running_product:
             add_each(total, tile, where + (m,), structure, lattices[m], wet, sampling)
         else:
             for i in range(TILE):
                 total[i] += term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])
+
+
+def reshape(tile, crystal, lattice):
+    """Put the factor of another shape than the parallelepiped in its place (F8c to F8e)."""
+    for i in range(TILE):
+        h, k, l = index_all(lattice, (tile.q_x[i], tile.q_y[i], tile.q_z[i]))
+        tile.lattice[i] = peak_lattice(crystal, nearest(h)[0], nearest(k)[0], nearest(l)[0])
 
 
 def add_each(total, tile, where, structure, lattice, wet, sampling):
