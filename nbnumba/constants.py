@@ -15,5 +15,5 @@ WATER_F = 2.57
 WATER_G_PER_MOL = 18.0
 """Molar mass of water."""
 
-WATER_G_PER_M3 = 1.0e6
+WATER_G_PER_CM3 = 1.0
 """Density of water."""

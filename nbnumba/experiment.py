@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nbnumba import parity
-from nbnumba.constants import HC_EV_A
+from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.errors import InputError
 
 Vector = tuple[float, float, float]
@@ -353,11 +353,28 @@ class StructureFactors(_Statement):
 
 @dataclass(frozen=True)
 class Background(_Statement):
-    """What scatters beside the crystal: a thickness of water."""
+    """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
+
+    table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    """
 
     water_um: float = 0.0
+    density_g_per_cm3: float = WATER_G_PER_CM3
+    molar_mass_g: float = WATER_G_PER_MOL
+    table: tuple[tuple[float, float], ...] | None = None
 
     NOT_NEGATIVE = ("water_um",)
+    POSITIVE = ("density_g_per_cm3", "molar_mass_g")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.table is None:
+            return
+        rows = np.array(self.table, dtype=np.float64, ndmin=2)
+        fits = rows.ndim == 2 and rows.shape[1] == 2 and len(rows) >= 2 and np.isfinite(rows).all()
+        if not fits or (np.diff(rows[:, 0]) <= 0).any() or rows[0, 0] < 0:
+            raise InputError("background.table: allowed: two or more pairs of ascending sin(theta)/lambda and structure factor")
+        self._set("table", tuple((float(x), float(y)) for x, y in rows))
 
 
 @dataclass(frozen=True, eq=False)

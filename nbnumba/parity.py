@@ -22,6 +22,7 @@ SWITCHES: dict[str, str] = {
     "one_step_means_two": "-dispsteps 1 or -hdivsteps 1 with a range becomes 2",
     "header_twotheta": "TWOTHETA of an -img or -mask header is not used",
     "header_close_distance": "CLOSE_DISTANCE of an -img or -mask header overrules -distance",
+    "amorphous_ignored": "-stol, -4stol, -Q, -density and -molecwt are read and not used",
     "water_scale": "the water term, already in photons, is multiplied by r_e^2 fluence / steps again",
 }
 """Name of each switch: what C does when it is on."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import peak_lattice, signed_grating
-from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
+from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import SQUARE, Scene
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
@@ -26,7 +27,10 @@ Factor = tuple[str, tuple[float, ...]]
 
 
 class PhiStep(NamedTuple):
-    """One lattice of a sample: phi step and mosaic domain, phi, the step whose lattice is used, and what it gives."""
+    """One lattice of a sample: phi step and mosaic domain, phi, the step whose lattice is used, and what it gives.
+
+    fresh: that lattice is the one of this step itself, not one that an earlier step left behind (P1).
+    """
 
     step: int
     domain: int
@@ -38,12 +42,20 @@ class PhiStep(NamedTuple):
     lattice: float
     amplitude: float
 
+    @property
+    def fresh(self) -> bool:
+        return self.lattice_of == self.step
+
 
 class Sample(NamedTuple):
-    """One sample of a pixel: its factors in the order of the chain, and its lattices."""
+    """One sample of a pixel: its factors in the order of the chain, and its lattices.
+
+    place: sensor layer, sub-pixel slow and fast, source. A sample that dmin leaves out ends with its scattering vector.
+    """
 
     factors: list[Factor]
     phi_steps: list[PhiStep]
+    place: tuple[int, int, int, int]
 
 
 class Chain(NamedTuple):
@@ -55,36 +67,51 @@ class Chain(NamedTuple):
     factors: list[Factor]
 
     def __getitem__(self, name):
-        """The value of a factor: of the pixel's, else of its first sample's."""
+        """The value of a factor: of the pixel's, else of the first sample that has it."""
         if isinstance(name, int):
             return tuple.__getitem__(self, name)
-        for key, values in [*self.factors, *self.samples[0].factors]:
+        for key, values in itertools.chain(self.factors, *(sample.factors for sample in self.samples)):
             if key == name:
                 return values[0] if len(values) == 1 else values
         raise KeyError(name)
 
 
-def trace(
+def trace(experiment: Experiment, slow: int, fast: int, **keywords) -> Chain:
+    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, carried-over lattices included."""
+    return traces(experiment, [(slow, fast)], **keywords)[0]
+
+
+def traces(
     experiment: Experiment,
-    slow: int,
-    fast: int,
+    pixels: Sequence[tuple[int, int]],
     *,
+    backend: str = "cpu",
+    precision: str = "double",
     roi: tuple[int, int, int, int] | None = None,
     mask: np.ndarray | None = None,
     c_parity: Iterable[str] | str | None = None,
     c_threads: int | None = None,
-) -> Chain:
-    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, carried-over lattices included.
+) -> list[Chain]:
+    """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords.
 
     Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
     """
+    if backend != "cpu" or precision != "double":
+        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: backend cpu, precision double")
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
-    pixels = experiment.detector.pixels
-    wanted = sampling.window(pixels, experiment.sampling.roi, experiment.sampling.mask)
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    for slow, fast in pixels:
+        if not rendered(wanted, slow, fast):
+            allowed = "a pixel of the region and the mask"
+            raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
+    built = scene.build(experiment, wanted)
+    return [_Walk(experiment, built, slow, fast).chain() for slow, fast in pixels]
+
+
+def rendered(wanted: sampling.Window, slow: int, fast: int) -> bool:
+    """Whether a pixel lies in a window and its mask."""
     inside = wanted.rows[0] <= slow < wanted.rows[1] and wanted.columns[0] <= fast < wanted.columns[1]
-    if not inside or (wanted.mask.size and not wanted.mask[slow, fast]):
-        raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: a pixel of the region and the mask")
-    return _Walk(experiment, scene.build(experiment, wanted), slow, fast).chain()
+    return inside and not (wanted.mask.size and not wanted.mask[slow, fast])
 
 
 class _Walk:
@@ -107,7 +134,8 @@ class _Walk:
                 for sub_fast in range(layout.oversample):
                     seen = self._look_at(layer, sub_slow, sub_fast)
                     for source in range(len(sources.weight)):
-                        samples.append(self._sample(seen, source, len(samples)))
+                        place = (layer, sub_slow, sub_fast, source)
+                        samples.append(self._sample(seen, place, len(samples)))
         return Chain(self.slow, self.fast, samples, self._scaling())
 
     def _look_at(self, layer, sub_slow, sub_fast):
@@ -123,9 +151,9 @@ class _Walk:
             self.capture = capture_fraction(panel, layer, diffracted)
         return position, airpath, diffracted
 
-    def _sample(self, seen, source, number) -> Sample:
+    def _sample(self, seen, place, number) -> Sample:
         position, airpath, diffracted = seen
-        beam, layout, panel = self.scene.beam, self.scene.sampling, self.scene.panel
+        beam, layout, panel, source = self.scene.beam, self.scene.sampling, self.scene.panel, place[3]
         incident = tuple(self.scene.sources.direction[source])
         wavelength = self.scene.sources.wavelength[source]
         q = scattering_vector(diffracted, incident, wavelength)
@@ -134,7 +162,8 @@ class _Walk:
         if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.seen)):
             self.polarization = polarization_factor(beam, diffracted, incident)
         self.seen = self.seen or live
-        phi_steps = self._lattices(q, number)
+        self.background = float(amorphous(self.scene.amorphous, beam, q))
+        phi_steps = self._lattices(q, number) if live else []
         self._add(phi_steps, live, self.scene.sources.weight[source])
         factors = [
             ("pix0_vector_meters", (panel.origin_x, panel.origin_y, panel.origin_z)),
@@ -150,9 +179,9 @@ class _Walk:
             ("lambda_meters", (wavelength * 1e-10,)),
             ("lambda_angstroms", (wavelength,)),
             ("scattering_vec_A_inv", tuple(x * 1e10 for x in q)),
-            *self._cell_factors(phi_steps[0], number),
+            *(self._cell_factors(phi_steps[0], number) if live else ()),
         ]
-        return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps)
+        return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps, place)
 
     def _cell_factors(self, step: PhiStep, number) -> list[Factor]:
         lattice = self._table(number)[0].reshape(3, 3)
@@ -207,11 +236,13 @@ class _Walk:
         weight = sample_weight(layout, share, self.capture)
         terms = [term(step.amplitude, step.lattice) for step in phi_steps]
         if not layout.running_product:
-            self.total += (sum(terms) * live + self.scene.beam.background_each) * (weight * factor)
-        elif live:
+            self.total += (sum(terms) * live + self.background) * (weight * factor)
+            return
+        if live:
             wet = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
             for step, each in zip(phi_steps, terms):
                 self.total = (self.total + each * weight) * factor if wet or step.lattice != 0.0 else self.total
+        self.total += self.background * (weight * factor)
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling

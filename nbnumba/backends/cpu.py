@@ -13,7 +13,7 @@ from nbnumba.stages.records import Scene
 WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 
-def render(image, rows, columns, mask, panel, beam, sources, crystal, structure, orientations, sampling):
+def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """Fill image[rows[0]:rows[1], columns[0]:columns[1]] where the mask is not zero.
 
     image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
@@ -23,7 +23,7 @@ def render(image, rows, columns, mask, panel, beam, sources, crystal, structure,
         for start in range(columns[0], columns[1], TILE):
             stop = min(start + TILE, columns[1])
             if wanted(mask, row, start, stop):
-                render_tile(work, row, start, panel, beam, sources, crystal, structure, orientations, sampling)
+                render_tile(work, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling)
                 store(image, mask, row, start, stop, work.total)
 
 

@@ -12,7 +12,7 @@ from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import peak_lattice, square_lattice
-from nbnumba.stages.pixel import photons, sample_factor, sample_weight, term
+from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import unit
@@ -35,6 +35,7 @@ class Tile(NamedTuple):
     q_y: np.ndarray
     q_z: np.ndarray
     live: np.ndarray
+    background: np.ndarray
     weight: np.ndarray
     factor: np.ndarray
     sum: np.ndarray
@@ -48,7 +49,7 @@ def new_tile():
     e = np.empty
     return Tile(
         e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE),
-        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
+        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
     )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def store(image, mask, row, start, stop, values):
             image[row, fast] = values[fast - start]
 
 
-def render_tile(tile, row, start, panel, beam, sources, crystal, structure, orientations, sampling):
+def render_tile(tile, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """The photons of TILE pixels of a row from `start` on, into tile.total: the loop over the samples of a pixel (F10)."""
     for i in range(TILE):
         tile.total[i], tile.capture[i], tile.polarization[i], tile.seen[i] = beam.background_once, 1.0, 1.0, 0.0
@@ -89,7 +90,8 @@ def render_tile(tile, row, start, panel, beam, sources, crystal, structure, orie
                     if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
                         add_lattices(tile.spare, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
                         tile.sum[fresh] = tile.spare[fresh]
-                    end_sum(tile, beam, sampling)
+                    shine(tile, beam, material)
+                    end_sum(tile, sampling)
                     number += 1
     for i in range(TILE):
         lit = tile.seen[i] != 0.0 or beam.background_once == 0.0
@@ -140,13 +142,23 @@ def begin_sum(tile, sampling):
         tile.spare[i] = tile.sum[i]
 
 
-def end_sum(tile, beam, sampling):
+def shine(tile, beam, material):
+    """The background of the samples under one source (F12)."""
+    for i in range(TILE):
+        tile.background[i] = beam.background_each
+    if material.per_stol > 0.0 and beam.background_each > 0.0:
+        for i in range(TILE):
+            tile.background[i] = amorphous(material, beam, (tile.q_x[i], tile.q_y[i], tile.q_z[i]))
+
+
+def end_sum(tile, sampling):
     """Add the sum over the table of lattices, and the background, to the pixel's total (F10)."""
     for i in range(TILE):
         if sampling.running_product:
             tile.total[i] = tile.sum[i] if tile.live[i] != 0.0 else tile.total[i]
+            tile.total[i] += tile.background[i] * (tile.weight[i] * tile.factor[i])
         else:
-            sample = tile.sum[i] * tile.live[i] + beam.background_each
+            sample = tile.sum[i] * tile.live[i] + tile.background[i]
             tile.total[i] += sample * (tile.weight[i] * tile.factor[i])
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nbnumba.cli.flags import BY_NAME, VALUES, Flag
+from nbnumba.cli.flags import BY_NAME, REFUSED, VALUES, Flag
 from nbnumba.errors import InputError
 
 
@@ -35,6 +35,8 @@ def _unknown(spelling: str, given: list[Given]) -> str:
     if not spelling.startswith("-"):
         after = f" after {given[-1].spelling}" if given else ""
         return f"{spelling!r}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
+    if spelling in REFUSED:
+        return f"{spelling} is refused: {REFUSED[spelling]}"
     close = difflib.get_close_matches(spelling, BY_NAME, n=1, cutoff=0.7)
     return f"{spelling}: no such flag; " + (f"did you mean {close[0]}?" if close else "nbnumba --help lists them")
 

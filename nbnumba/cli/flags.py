@@ -152,7 +152,14 @@ FLAGS: tuple[Flag, ...] = (
     _row("sampling", "-oversample_polar", "switch", "the polarization factor anew for every sub-pixel"),
     _row("sampling", "-oversample_omega", "switch", "the solid angle anew for every sub-pixel"),
     _row("sampling", "-roi", "region", "render only these pixels, both ends included", "pixels", "all", "sampling.roi"),
-    _row("background", "-water", "number", "edge of a cube of water in the beam", "um", "0", "background.water_um"),
+    _row("background", "-water", "number", "edge of a cube of water, or other material", "um", "0", "background.water_um"),
+    _row("background", "-stol", "file", "structure factor of its molecules: a table of sin(theta)/lambda (1/A), F", "", "2.57"),
+    _row("background", "-4stol", "file", "the same by 4 sin(theta)/lambda (1/A)"),
+    _row("background", "-Q", "file", "the same by 4 pi sin(theta)/lambda (1/A)"),
+    _row(
+        "background", "-density -sample_density", "number", "its density", "g/cm^3", "1", "background.density_g_per_cm3",
+    ),
+    _row("background", "-molecwt -molecular_weight -MW", "number", "its molar mass", "g", "18", "background.molar_mass_g"),
     _row("output", "-floatfile -floatimage", "file", "image, 4-byte floats", "", "floatimage.bin", "run.floatfile"),
     _row("output", "-intfile -intimage", "file", "scaled image, SMV", "", "intimage.img", "run.intfile"),
     _row("output", "-noisefile -noiseimage", "file", "image with photon noise, SMV", "", "noiseimage.img", "run.noisefile"),
@@ -172,12 +179,24 @@ FLAGS: tuple[Flag, ...] = (
     _row("run", "-c_threads", "whole", "threads of the run of nanoBragg.c to reproduce", "", "1", "sampling.c_threads"),
 )
 
+REFUSED = {
+    "-coherent": "nanoBragg reads it and adds intensities all the same; nbnumba does not add amplitudes either",
+    "-stolout": "nanoBragg reads it and writes nothing; a radial average is left to programs made for it",
+    "-printout": "nbnumba trace --pixel SLOW FAST writes every factor of a pixel",
+    "-printout_pixel": "nbnumba trace --pixel SLOW FAST writes every factor of a pixel",
+}
+"""Flags of nanoBragg that nbnumba refuses, and why."""
+
 BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.names}
 """Every spelling of every flag."""
 
 SUBCOMMANDS = {
     "simulate": "render an image; the default",
+    "explain": "how much each of nanoBragg.c's defects changes an image",
     "example": "render a rotation frame of a real protein, with nothing to prepare",
+    "trace": "write the scaling chain of pixels, factor by factor",
+    "compare-traces": "compare two such chains, nanoBragg's or our own",
+    "compare": "run another program on the same flags and compare the images",
 }
 """What nbnumba can do besides, by the first word of the command line."""
 
@@ -188,7 +207,11 @@ def get_parser() -> argparse.ArgumentParser:
         prog="nbnumba",
         usage="nbnumba [simulate] FLAGS\n       nbnumba example",
         description="X-ray diffraction of small crystals, on an absolute scale. Takes nanoBragg's flags as they are.",
-        epilog="Subcommands: " + "; ".join(f"{name}: {text}" for name, text in SUBCOMMANDS.items()) + ".",
+        epilog="Subcommands: "
+        + "; ".join(f"{name}: {text}" for name, text in SUBCOMMANDS.items())
+        + ". Refused: "
+        + "; ".join(f"{name}: {why}" for name, why in REFUSED.items())
+        + ".",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version")

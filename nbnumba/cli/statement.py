@@ -26,7 +26,7 @@ from nbnumba.experiment import (
     Sampling,
     StructureFactors,
 )
-from nbnumba.formats import fdump, hkl, matrix, smv, sources
+from nbnumba.formats import fdump, hkl, matrix, smv, sources, stol
 
 CONVENTION_FLAGS = {"-mosflm": "beam", "-adxv": "beam", "-denzo": "beam", "-xds": "sample", "-dials": "beam"}
 """The flags that choose a convention, and the pivot that each implies if a later flag makes the convention custom."""
@@ -49,6 +49,9 @@ DIVERGENCE_FLAGS = (
     "-dispersion",
 )
 """The flags that a table of sources overrules."""
+
+STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
+"""The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
 
 NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 """The flags that say where the detector is nearest to the sample."""
@@ -165,7 +168,7 @@ class Statement:
             beam=beam,
             detector=self._detector(),
             goniometer=self._goniometer(),
-            background=Background(**self.fields("background")),
+            background=self._background(),
             sampling=sampling,
         )
 
@@ -307,6 +310,19 @@ class Statement:
             warnings.warn(f"{unused[0]} has no effect: -sourcefile is given", stacklevel=2)
         return table
 
+    def _background(self) -> Background:
+        fields = self.fields("background")
+        name = self._choice(STOL_FLAGS)
+        if name is not None:
+            table = stol.read(self.last[name], name)
+            table = table[np.argsort(table[:, 0], kind="stable")]
+            table[:, 0] /= STOL_FLAGS[name]
+            fields["table"] = np.nan_to_num(table, nan=0.0)
+        unused = [flag for flag in (*STOL_FLAGS, "-density", "-molecwt") if flag in self.last]
+        if unused and fields.get("water_um", 0.0) == 0.0:
+            warnings.warn(f"{unused[0]} has no effect: -water says how much of the material there is", stacklevel=2)
+        return Background(**fields)
+
     def _detector(self) -> Detector:
         fields = self.fields("detector")
         self._overrule_header(fields)
@@ -425,6 +441,7 @@ FIELD_FLAGS = {flag.sets: flag.names[0] for flag in FLAGS if flag.sets} | {
     "beam.energy_eV": "-energy",
     "beam.flux": "-flux",
     "beam.exposure_s": "-exposure",
+    "background.table": "-stol",
     "beam.sources": "-sourcefile",
     "beam.hdivsteps": "-hdivsteps",
     "beam.vdivsteps": "-vdivsteps",

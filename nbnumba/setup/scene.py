@@ -20,14 +20,15 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     source = sources.spread(experiment.beam, placement.beam, polarization_axis(experiment.detector, experiment.beam), switches)
     layers, depth, absorption = sensor(experiment.detector, switches)
     samples = sampling.samples(experiment, placement, vectors, layers)
+    water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = _panel(experiment, placement, depth, absorption, samples)
-    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples)
+    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples, water)
     rows, threads = placement.pixels[1], experiment.sampling.c_threads
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
     table = records.Orientations(carried, fresh, passes)
-    built = records.Scene(panel, beam, source, crystal_record, box, table, samples)
+    built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
     if "interpolation_latch" in switches and box.interpolate:
         return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
     return built
@@ -49,14 +50,13 @@ def _panel(experiment: Experiment, placement: Placement, depth: float, absorptio
     )
 
 
-def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sampling) -> records.Beam:
+def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sampling, water: float) -> records.Beam:
     """Polarization, scale and background. The scale is one number in double precision: its factors overflow in single.
 
     C's -oversample_polar polarizes even where polarization is switched off (P2).
     """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
-    water = background.water_electrons_squared(experiment.background)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
     return records.Beam(
         beam.polarized or (samples.every_polarization and samples.running_product),

@@ -1,11 +1,22 @@
 """The spine: from one lattice's contribution to the photons of a pixel (F10, F11)."""
 
-from nbnumba.stages import real
+from nbnumba.stages import real, sqrt
+from nbnumba.stages.vec3 import dot
 
 
 def term(amplitude, lattice):
     """F10: what one lattice adds to the sum of a sample, electrons^2."""
     return amplitude * amplitude * lattice * lattice
+
+
+def amorphous(material, beam, q):
+    """F12: what the background adds to the sum of a sample, electrons^2, by linear interpolation in its even table."""
+    at = sqrt(dot(q, q)) * real(0.5) * material.per_stol
+    last = material.value.size - 1
+    place = min(int(at), last - 1)
+    beyond = min(at - real(place), real(1))
+    value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
+    return beam.background_each * value
 
 
 def sample_factor(sampling, capture, polarization, omega):

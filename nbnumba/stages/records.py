@@ -58,6 +58,13 @@ class Sources(NamedTuple):
 SQUARE, ROUND, GAUSS, TOPHAT = range(4)
 
 
+class Amorphous(NamedTuple):
+    """How the background varies with sin(theta) / lambda (F12): values (n,) at even steps from 0, so many of them per 1/A."""
+
+    per_stol: float
+    value: np.ndarray
+
+
 class Crystal(NamedTuple):
     """Numbers of unit cells along a, b and c, shape, and the metric that the distance to a reflection is measured by (F8b)."""
 
@@ -121,6 +128,7 @@ class Scene(NamedTuple):
 
     panel: Panel
     beam: Beam
+    amorphous: Amorphous
     sources: Sources
     crystal: Crystal
     structure: Structure

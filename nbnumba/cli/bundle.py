@@ -1,0 +1,189 @@
+"""What the subcommands that leave a bundle of files share: their own options, nanoBragg's flags after --, and the bundle itself.
+
+A bundle is a directory. Besides what the subcommand found out it holds commands.txt (the exact command lines),
+environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the bundle, and by
+their absolute paths the files that went in. Each file is written whole or not at all, SHA256SUMS last.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any
+
+import numba
+
+from nbnumba.cli.arguments import number
+from nbnumba.cli.flags import BY_NAME, VALUES, Flag
+from nbnumba.cli.statement import Statement
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+from nbnumba.version import VERSION
+
+COMMANDS, ENVIRONMENT, SUMS = "commands.txt", "environment.json", "SHA256SUMS"
+VARYING = ("misset", "cell", "names")
+"""The kinds of flags that take a varying number of values."""
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a subcommand. What it cannot read is an InputError."""
+
+    def __init__(self, command: str, **keywords):
+        super().__init__(prog=f"nbnumba {command}", allow_abbrev=False, **keywords)
+
+    def error(self, message):
+        command = self.prog.partition(" ")[2]
+        raise InputError(f"{command}: {message}; allowed: what nbnumba {command} -h lists")
+
+
+def split(words: Sequence[str], command: str) -> tuple[list[str], list[str]]:
+    """The subcommand's own words and nanoBragg's flags: what stands before and after the first --."""
+    words = list(words)
+    if "--" in words:
+        place = words.index("--")
+        return words[:place], words[place + 1 :]
+    if {"-h", "--help"} & set(words):
+        return words, []
+    raise InputError(f"{command}: no -- is given; allowed: nbnumba {command} [its own options] -- nanoBragg's flags")
+
+
+def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int | None = None) -> tuple[int, ...]:
+    """The whole numbers that the words of an option spell."""
+    values = [number(word) for word in words]
+    for word, value in zip(words, values):
+        if value is None or value != round(value) or (lowest is not None and value < lowest):
+            raise InputError(f"{option}: {word!r} is not allowed; allowed: {allowed}")
+    return tuple(int(value) for value in values)
+
+
+def real_number(option: str, word: str, allowed: str, test) -> float:
+    """The number that the word of an option spells."""
+    value = number(word)
+    if value is None or not test(value):
+        raise InputError(f"{option}: {word!r} is not allowed; allowed: {allowed}")
+    return value
+
+
+def describing(flags: Sequence[str]) -> Statement:
+    """The statement of flags that describe a run and name no file to be written."""
+    statement = Statement(flags)
+    for given in statement.given:
+        if given.flag.kind == "file" and not _is_read(given.flag, statement):
+            raise InputError(f"{given.spelling}: {given.value!r} names a file to be written; allowed: flags that describe the run")
+    return statement
+
+
+def input_files(statement: Statement) -> list[str]:
+    """The files that the flags of a statement name, as absolute paths."""
+    named = [given.value for given in statement.given if given.flag.kind == "file" and _is_read(given.flag, statement)]
+    return [os.path.abspath(path) for path in named]
+
+
+def _is_read(flag: Flag, statement: Statement) -> bool:
+    """Whether a flag of the kind file names one to be read; -dump does where there is no -hkl."""
+    return flag.group != "output" and not (flag.names[0] == "-dump" and "-hkl" in statement.last)
+
+
+def flag_words(flags: Sequence[str]) -> list[tuple[Flag, list[str]]]:
+    """A command line that can be read, cut into its flags, each with all its words."""
+    cut, start = [], 0
+    while start < len(flags):
+        flag = BY_NAME[flags[start]]
+        stop = start + 1 + len(VALUES[flag.kind])
+        if flag.kind in VARYING:
+            stop = start + 1
+            while stop < len(flags) and flags[stop] not in BY_NAME:
+                stop += 1
+        cut.append((flag, list(flags[start:stop])))
+        start = stop
+    return cut
+
+
+def absolute(flags: Sequence[str]) -> list[str]:
+    """The same command line, for another working directory: with absolute names of files."""
+    found = []
+    for flag, (spelling, *values) in flag_words(flags):
+        found += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
+    return found
+
+
+def make_directory(path: str, option: str) -> str:
+    """Make the directory of a bundle, if it is not there."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{option}: cannot make the directory {path!r}: {reason}; allowed: one that can be written") from error
+    files.check_writable(os.path.join(path, SUMS), option)
+    return path
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file of text."""
+    with files.replacing(path) as stream:
+        stream.write(text.encode("utf-8", errors="surrogateescape"))
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write a file of JSON. A number that is not finite, which JSON has none of, becomes its name in quotes."""
+    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and value - value != 0.0:
+        return str(value)
+    return value
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and threads."""
+    return {
+        "nbnumba": VERSION,
+        "python": platform.python_version(),
+        "numba": numba.__version__,
+        "llvmlite": metadata.version("llvmlite"),
+        "numpy": metadata.version("numpy"),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "threads": numba.get_num_threads(),
+        "variables": {name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")},
+    }
+
+
+def _processor() -> str:
+    """The name of the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def seal(directory: str, contents: Iterable[str], commands: Sequence[str], inputs: Iterable[str]) -> None:
+    """Complete a bundle with commands.txt, environment.json and SHA256SUMS.
+
+    contents: the files that were written, as paths from the directory. inputs: the files that went in.
+    """
+    write_text(os.path.join(directory, COMMANDS), "".join(f"{line}\n" for line in commands))
+    write_json(os.path.join(directory, ENVIRONMENT), environment())
+    names = [*contents, COMMANDS, ENVIRONMENT, *dict.fromkeys(os.path.abspath(path) for path in inputs)]
+    write_text(os.path.join(directory, SUMS), "".join(_sum_line(directory, name) for name in names))
+
+
+def _sum_line(directory: str, name: str) -> str:
+    """A line as sha256sum writes it: a backslash in front says that the name has some escaped characters."""
+    digest = hashlib.sha256(files.read_bytes(os.path.join(directory, name), SUMS)).hexdigest()
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"

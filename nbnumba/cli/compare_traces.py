@@ -1,0 +1,294 @@
+"""The subcommand compare-traces: two scaling chains factor by factor, and where they diverge first.
+
+A component diverges when it differs by more than the tolerance, relative to the larger of the two, and by more than the floor
+of its factor (FLOORS): a value near 0 is what is left of larger terms, and has their rounding error however small it is itself.
+With e = 2^-53 and a handful of operations (8 e = 1e-15, a little more than the 15 digits of nanoBragg's traces) that error is:
+
+- unit vectors and cosines, terms of at most 1: 1e-15 each, 1e-14 with a few rotations on the way;
+- positions, m: 1e-14 on a detector up to 10 m away;
+- the scattering vector, 1/m: 1e-15 / lambda = 1e-4 down to 0.1 A;
+- cell vectors of up to 1000 A: 1e-11; reciprocal ones, up to 1/A: 1e-14;
+- a Miller index, the sum of three products of up to |a| |q| = 1000: 1e-12;
+- F_latt: its slope at a zero is at most N^2, so 1e-13 (an index of up to 100) times 100^2: 1e-9, and the product's likewise;
+- sums of squares F_cell^2 F_latt^2, with F_cell = 1e4: (1e4 * 1e-9)^2 = 1e-10; in photons, times at most
+  r_e^2 * 1e30 photons/m^2 * 1e-6 sr: 1e-15;
+- capture and polarization, differences of terms of at most 1: 1e-15; phi, degrees: 1e-12.
+
+All other factors are products, and have no floor. 0 and -0 are equal, and so are two that are not a number.
+"""
+
+import difflib
+import json
+import math
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from nbnumba.cli import bundle
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+
+ABOUT = """\
+Compares two traces of the same pixels, each of nanoBragg (TRACE_C) or of nbnumba trace (text or JSON). A factor that only one of
+them has diverges too, except that nanoBragg traces the first mosaic domain alone. A factor that comes more than once, because a
+pixel has several samples, is numbered from the second on: hkl_frac, hkl_frac[1]; a phi step's are phi[3].F_latt. Values near 0
+have an absolute floor. Exit status 1 if anything diverges.
+"""
+BUNDLE = "DIR will hold metrics.json, trace_diff.md, commands.txt, environment.json and SHA256SUMS, of the two traces too."
+METRICS, DIFFERENCES = "metrics.json", "trace_diff.md"
+DIVERGES = 1
+PHI_WORDS = ("phi_deg", "k_frac", "F_latt_b", "F_latt")
+"""What nanoBragg says of a phi step."""
+
+FLOORS = {
+    **dict.fromkeys(("fdet_vec", "sdet_vec", "diffracted_vec", "incident_vec", "cos_2theta", "obliquity_factor"), 1e-14),
+    **dict.fromkeys(("pix0_vector_meters", "pixel_pos_meters"), 1e-14),
+    "scattering_vec_A_inv": 1e-4,
+    **{f"rot_{axis}_angstroms": 1e-11 for axis in "abc"},
+    **{f"rot_{axis}_star_A_inv": 1e-14 for axis in "abc"},
+    **dict.fromkeys(("hkl_frac", "k_frac"), 1e-12),
+    **dict.fromkeys(("F_latt_a", "F_latt_b", "F_latt_c", "F_latt"), 1e-9),
+    "I_before_scaling": 1e-10,
+    **dict.fromkeys(("I_pixel_final", "floatimage_accumulated"), 1e-15),
+    **dict.fromkeys(("capture_fraction", "polar"), 1e-15),
+    "phi_deg": 1e-12,
+}
+"""The floor of each factor; the docstring of the module derives them."""
+
+Values = tuple[float, ...]
+_PIXEL = re.compile(r"TRACE_CONFIG:.*spixel=(-?\d+).*fpixel=(-?\d+)")
+_FACTOR = re.compile(r"TRACE_(?:C|NB): (\S+)\s*(.*)")
+_PHI = re.compile(r"TRACE_(?:C|NB)_PHI (.*)")
+
+
+class Traced(NamedTuple):
+    """The chain of a pixel as it was read: the pixel (slow, fast) if that is said, and names with values in their order."""
+
+    pixel: tuple[int, int] | None
+    factors: list[tuple[str, Values]]
+
+
+class Comparison(NamedTuple):
+    """A factor of both traces. None: it has none, or there is nothing to compare."""
+
+    name: str
+    reference: Values | None
+    ours: Values | None
+    abs_delta: float | None
+    rel_delta: float | None
+    status: str
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status: 1 if anything diverges."""
+    options = _parser().parse_args(list(args))
+    tolerance = bundle.real_number("--tolerance", options.tolerance, "a number not below 0", lambda x: x >= 0.0)
+    pair = [select(read(path, name), options.pixel, name) for path, name in zip(_paths(options), ("REFERENCE", "OURS"))]
+    found = compare(*pair, tolerance)
+    directory = bundle.make_directory(options.out, "--out")
+    bundle.write_json(os.path.join(directory, METRICS), metrics(found, tolerance))
+    bundle.write_text(os.path.join(directory, DIFFERENCES), report(found, tolerance, *_paths(options)))
+    command = shlex.join(["nbnumba", "compare-traces", *args])
+    bundle.seal(directory, [METRICS, DIFFERENCES], [command], _paths(options))
+    print(verdict(found, tolerance))
+    return DIVERGES if divergent(found) else 0
+
+
+def _paths(options) -> tuple[str, str]:
+    return options.reference, options.ours
+
+
+def _parser() -> bundle.Parser:
+    parser = bundle.Parser("compare-traces", description=ABOUT, epilog=BUNDLE)
+    parser.add_argument("reference", metavar="REFERENCE", help="the trace to compare with")
+    parser.add_argument("ours", metavar="OURS", help="the trace to be compared")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the directory to write to")
+    parser.add_argument("--tolerance", default="1e-6", help="largest relative difference (default: 1e-6)")
+    parser.add_argument("--pixel", nargs=2, metavar=("SLOW", "FAST"), help="compare this pixel alone, where a trace has several")
+    return parser
+
+
+def read(path: str, what: str) -> list[Traced]:
+    """The chains in a trace: nanoBragg's output or ours, as text or JSON."""
+    content = files.read_text(path, what)
+    found = _from_json(content, path, what) if content.lstrip().startswith("{") else _from_text(content, path, what)
+    if not any(chain.factors for chain in found):
+        raise InputError(f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON")
+    return found
+
+
+def _from_text(content: str, path: str, what: str) -> list[Traced]:
+    chains = [Traced(None, [])]
+    for number, line in enumerate(content.split("\n"), 1):
+        try:
+            pixel = _PIXEL.match(line)
+            if pixel and (chains[-1].factors or chains[-1].pixel):
+                chains.append(Traced(None, []))
+            if pixel:
+                chains[-1] = Traced((int(pixel[1]), int(pixel[2])), chains[-1].factors)
+            chains[-1].factors.extend(_of_line(line))
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{what}: {path!r}, line {number}: {line!r} is not a line of a trace; allowed: numbers") from error
+    return chains
+
+
+def _of_line(line: str) -> list[tuple[str, Values]]:
+    """The factors of a line; any other line has none."""
+    factor, phi = _FACTOR.match(line), _PHI.match(line)
+    if factor:
+        return [(factor[1], tuple(map(float, factor[2].split())))]
+    return list(_of_phi(dict(word.split("=", 1) for word in phi[1].split()))) if phi else []
+
+
+def _of_phi(words: dict[str, Any]) -> Iterator[tuple[str, Values]]:
+    """The factors of a phi step; those of the first mosaic domain are named as nanoBragg's, which says nothing of domains."""
+    domain = int(words.get("domain", 0))
+    prefix = f"phi[{int(words['phi_tic'])}]." + (f"domain[{domain}]." if domain else "")
+    for word in PHI_WORDS:
+        if word in words:
+            yield prefix + word, (float(words[word]),)
+
+
+def _from_json(content: str, path: str, what: str) -> list[Traced]:
+    try:
+        chains = []
+        for chain in json.loads(content)["chains"]:
+            factors = []
+            for entry in chain["trace"]:
+                numbers = tuple(map(float, entry.get("values", ())))
+                factors += _of_phi(entry["phi"]) if "phi" in entry else [(str(entry["name"]), numbers)]
+            chains.append(Traced((int(chain["spixel"]), int(chain["fpixel"])), factors))
+        return chains
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{what}: {path!r} is no JSON of a trace: {error}; allowed: what nbnumba trace --json writes") from error
+
+
+def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list[Traced]:
+    """The chains of one pixel, or all of them."""
+    if words is None:
+        return chains
+    pixel = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
+    chosen = [chain for chain in chains if chain.pixel == pixel]
+    if not chosen:
+        there = "; ".join(f"{slow} {fast}" for slow, fast in (chain.pixel for chain in chains if chain.pixel))
+        raise InputError(f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {there or 'which it does not say'}")
+    return chosen
+
+
+def compare(reference: list[Traced], ours: list[Traced], tolerance: float) -> list[Comparison]:
+    """The factors of two traces, in the order of the chain."""
+    if len(reference) == len(ours) == 1:
+        (first,), (second,) = reference, ours
+        if first.pixel and second.pixel and first.pixel != second.pixel:
+            names = [f"{slow} {fast}" for slow, fast in (first.pixel, second.pixel)]
+            raise InputError(f"OURS: its pixel is {names[1]}, that of REFERENCE {names[0]}; allowed: traces of the same pixel")
+    several = len(reference) > 1 or len(ours) > 1
+    left, right = _without_domains(numbered(reference, several), numbered(ours, several))
+    return [_compared(key, left.get(key), right.get(key), tolerance) for key in merged(list(left), list(right))]
+
+
+def numbered(chains: list[Traced], several: bool) -> dict[str, Values]:
+    """Values by names that are unique: numbered from the second of a name on, and with the pixel where there are several."""
+    found, seen = {}, Counter()
+    for chain in chains:
+        prefix = "pixel[{},{}].".format(*chain.pixel) if several and chain.pixel else ""
+        for name, values in chain.factors:
+            number = seen[prefix + name]
+            found[prefix + name + (f"[{number}]" if number else "")] = values
+            seen[prefix + name] += 1
+    return found
+
+
+def _without_domains(left: dict[str, Values], right: dict[str, Values]):
+    """Both, less the phi steps of further mosaic domains if only one of them has such."""
+    if any(".domain[" in key for key in left) != any(".domain[" in key for key in right):
+        return [{key: values for key, values in side.items() if ".domain[" not in key} for side in (left, right)]
+    return left, right
+
+
+def merged(left: list[str], right: list[str]) -> list[str]:
+    """The names of both in the order of the left, those that only the right has where they stand there."""
+    found = []
+    for change, first, last, start, stop in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        found += left[first:last]
+        found += right[start:stop] if change in ("insert", "replace") else []
+    return list(dict.fromkeys(found))
+
+
+def floor(name: str) -> float:
+    """The floor of a factor, whatever it is numbered or prefixed with."""
+    return FLOORS.get(re.sub(r"\[\d+(,\d+)?\]", "", name).split(".")[-1], 0.0)
+
+
+def _compared(name: str, reference: Values | None, ours: Values | None, tolerance: float) -> Comparison:
+    if reference is None or ours is None:
+        return Comparison(name, reference, ours, None, None, "only in ours" if reference is None else "only in reference")
+    if len(reference) != len(ours):
+        return Comparison(name, reference, ours, None, None, "diverges")
+    deltas = [difference(r, o, floor(name)) for r, o in zip(reference, ours)]
+    absolute, relative = (max((delta[i] for delta in deltas), default=0.0) for i in (0, 1))
+    return Comparison(name, reference, ours, absolute, relative, "diverges" if relative > tolerance else "ok")
+
+
+def difference(reference: float, ours: float, floor: float) -> tuple[float, float]:
+    """Absolute difference, and relative to the larger of two numbers: 0 up to the floor."""
+    if reference == ours or (math.isnan(reference) and math.isnan(ours)):
+        return 0.0, 0.0
+    if not (math.isfinite(reference) and math.isfinite(ours)):
+        return math.inf, math.inf
+    delta = abs(ours - reference)
+    return delta, delta / max(abs(reference), abs(ours)) if delta > floor else 0.0
+
+
+def divergent(found: list[Comparison]) -> list[Comparison]:
+    """The factors that diverge, or that only one trace has."""
+    return [each for each in found if each.status != "ok"]
+
+
+def metrics(found: list[Comparison], tolerance: float) -> dict[str, Any]:
+    """What metrics.json holds: single numbers as such, vectors as lists."""
+    wrong = divergent(found)
+    return {
+        "tolerance_rel": tolerance,
+        "first_divergence": wrong[0].name if wrong else None,
+        "num_divergent": len(wrong),
+        "factors": [
+            each._asdict() | {"reference": _single(each.reference), "ours": _single(each.ours), "floor": floor(each.name)}
+            for each in found
+        ],
+    }
+
+
+def _single(values: Values | None):
+    return values[0] if values and len(values) == 1 else values
+
+
+def verdict(found: list[Comparison], tolerance: float) -> str:
+    """The outcome in a sentence."""
+    wrong = divergent(found)
+    if not wrong:
+        return f"all {len(found)} factors agree to {tolerance:g}"
+    return f"{len(wrong)} of {len(found)} factors diverge beyond {tolerance:g}, first {wrong[0].name}"
+
+
+def report(found: list[Comparison], tolerance: float, reference: str, ours: str) -> str:
+    """What trace_diff.md holds."""
+    lines = ["# Trace comparison", "", f"- reference: `{reference}`", f"- ours: `{ours}`", "", f"**{verdict(found, tolerance)}.**", ""]
+    lines += ["| factor | reference | ours | abs. difference | rel. difference | status |", "|---|---|---|---|---|---|"]
+    wrong = divergent(found)
+    for each in found:
+        name = f"**{each.name}**" if wrong and each is wrong[0] else each.name
+        cells = [name, _cell(each.reference), _cell(each.ours), _number(each.abs_delta), _number(each.rel_delta), each.status]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Values | None) -> str:
+    return "" if values is None else " ".join(f"{value:.15g}" for value in values)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

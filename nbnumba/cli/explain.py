@@ -1,0 +1,72 @@
+"""The subcommand explain: how much each of nanoBragg.c's defects changes the image that some flags describe."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbnumba.cli.progress import bar
+from nbnumba.cli.statement import Statement
+from nbnumba.errors import InputError
+from nbnumba.parity import SWITCHES
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.sampling import Window
+from nbnumba.simulate import render
+from nbnumba.stages.records import Scene
+
+HELP = """nbnumba explain -- FLAGS
+Renders the image of FLAGS without and with each defect of nanoBragg.c that applies to it, and prints a line each: the defect,
+the change of the total, the largest change of a pixel relative to the brightest, the correlation, and what C does."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status."""
+    words = list(args[1:] if args[:1] == ["--"] else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if words else 2
+    if "-c_parity" in words:
+        raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
+    progress_wanted = Statement(words).run().progress
+    right, wanted = _scene(words)
+    image = _render("spec", right, wanted, progress_wanted)
+    print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
+    applying = 0
+    for name, meaning in SWITCHES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrong, window = _scene([*words, "-c_parity", name])
+        line = None if same(right, wrong) else compare(image, _render(name, wrong, window, progress_wanted))
+        if line is not None:
+            applying += 1
+            print(f"{name:24} {line}  {meaning}")
+    print(f"{applying} of {len(SWITCHES)} defects change this image")
+    return 0
+
+
+def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
+    """What a defect changes, in words; None if it changes nothing."""
+    if np.array_equal(right, wrong):
+        return None
+    total = 100 * (wrong.sum() - right.sum()) / right.sum() if right.sum() else np.inf
+    largest = 100 * np.abs(wrong - right).max() / max(right.max(), wrong.max())
+    spread = right.std() * wrong.std()
+    correlation = float(((right - right.mean()) * (wrong - wrong.mean())).mean() / spread) if spread else float("nan")
+    return f"total {total:+.3g} %, largest {largest:.3g} %, correlation {correlation:.6f}"
+
+
+def same(one: Scene, other: Scene) -> bool:
+    """Whether two scenes give the same image."""
+    return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
+
+
+def _scene(words: list[str]) -> tuple[Scene, Window]:
+    experiment = Statement(words).experiment()
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    return scene.build(experiment, window), window
+
+
+def _render(title: str, built: Scene, wanted: Window, progress_wanted: bool) -> np.ndarray:
+    pixels = (wanted.columns[1], wanted.rows[1])
+    with bar(title, progress_wanted) as progress:
+        return render(built, wanted, pixels, progress)

@@ -1,0 +1,197 @@
+"""The subcommand trace: the scaling chain of pixels, factor by factor, under the names and in the order of nanoBragg's traces."""
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nbnumba.cli import bundle
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.formats import files
+from nbnumba.setup import sampling
+from nbnumba.trace import Chain, PhiStep, rendered, traces
+
+ABOUT = """\
+Writes the scaling chain of pixels as it is in the run that FLAGS describe, lattices carried over from the pixel before included
+(-c_parity, -c_threads): a line "TRACE_NB: name value..." per factor, with nanoBragg's names and in its order, and a line
+"TRACE_NB_PHI name=value..." per phi step, with 17 significant digits. Every sample of a pixel (sensor layer, sub-pixel, source)
+has a block of its own; its geometry comes once per sub-pixel. In scattering_vec_A_inv are 1/m, as in nanoBragg's traces.
+"""
+BUNDLE = """\
+FILE.bundle/ holds commands.txt, environment.json and SHA256SUMS, of FILE, FILE.json and the files that FLAGS name. With /dev/stdout
+as FILE there is no bundle.
+"""
+GEOMETRY = ("pix0_vector_meters", "fdet_vec", "sdet_vec", "pixel_pos_meters", "R_distance_meters", "omega_pixel_sr",
+            "close_distance_meters", "obliquity_factor", "diffracted_vec")  # fmt: skip
+"""The factors that do not depend on the source: nanoBragg has them before its loop over the sources."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status."""
+    own, flags = bundle.split(args, "trace")
+    options = _parser().parse_args(own)
+    statement = bundle.describing(flags)
+    names = _names(options.out, options.json)
+    experiment = statement.experiment()
+    wanted = _pixels(experiment, options)
+    chains = traces(experiment, wanted, backend=options.backend, precision=options.precision)
+    bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
+    if options.json:
+        bundle.write_json(f"{options.out}.json", document(chains, experiment, flags))
+    if not _is_device(options.out):
+        directory = bundle.make_directory(f"{options.out}.bundle", "--out")
+        beside = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
+        bundle.seal(directory, beside, [shlex.join(["nbnumba", "trace", *args])], bundle.input_files(statement))
+    return 0
+
+
+def _parser() -> bundle.Parser:
+    parser = bundle.Parser("trace", usage="nbnumba trace --pixel SLOW FAST --out FILE [options] -- FLAGS",
+                           description=ABOUT, epilog=BUNDLE)  # fmt: skip
+    parser.add_argument("--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated")
+    parser.add_argument(
+        "--roi", nargs=4, metavar=("XMIN", "XMAX", "YMIN", "YMAX"),
+        help="trace the rendered pixels of a region, both ends included, x fast and y slow, in the order of the run",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--json", action="store_true", help="write FILE.json too, with the same numbers")
+    parser.add_argument("--backend", default="cpu", help="whose arithmetic to trace: cpu")
+    parser.add_argument("--precision", default="double", help="of the arithmetic: double")
+    return parser
+
+
+def _is_device(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _names(out: str, as_json: bool) -> list[str]:
+    """The files to write. Raises InputError, before anything is computed, for one that cannot be written."""
+    if as_json and _is_device(out):
+        raise InputError(f"--json: {out!r} is no file that FILE.json could lie beside; allowed: an --out that is a file")
+    names = [out, *([f"{out}.json"] if as_json else [])]
+    for name in names:
+        files.check_writable(name, "--out")
+    if os.path.exists(f"{out}.bundle") and not os.path.isdir(f"{out}.bundle"):
+        raise InputError(f"--out: {out}.bundle is there and is no directory; allowed: a FILE beside which there is room for it")
+    return names
+
+
+def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
+    """The pixels to trace, (slow, fast)."""
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    found = []
+    for words in options.pixel or ():
+        slow, fast = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
+        if not rendered(window, slow, fast):
+            raise InputError(f"--pixel: {slow} {fast} is not rendered; allowed: SLOW FAST in the region and the mask of the run")
+        found.append((slow, fast))
+    if options.roi is not None:
+        found += _region(experiment, options.roi, window)
+    if not found:
+        raise InputError("trace: no pixel is given; allowed: --pixel SLOW FAST, or --roi XMIN XMAX YMIN YMAX")
+    return list(dict.fromkeys(found))
+
+
+def _region(experiment: Experiment, words, window) -> list[tuple[int, int]]:
+    """The rendered pixels of a region."""
+    bounds = bundle.whole_numbers("--roi", words, "four whole numbers, XMIN XMAX YMIN YMAX")
+    rows, columns = region(bounds, experiment.detector.pixels)
+    found = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
+    if not found:
+        raise InputError(f"--roi: {' '.join(words)} holds no pixel that is rendered; allowed: some of the run's region and mask")
+    return found
+
+
+def region(bounds: tuple[int, ...], pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and one-past-last row and column of the region of an option --roi."""
+    try:
+        return sampling.region(bounds, pixels)
+    except InputError as error:
+        raise InputError(str(error).replace("-roi:", "--roi:", 1)) from None
+
+
+def records(chain: Chain) -> Iterator[tuple[str, Any]]:
+    """A chain in its order: names with their values, and ("phi", PhiStep) where the phi steps are."""
+    for sample in chain.samples:
+        for name, values in sample.factors:
+            if name in GEOMETRY and sample.place[3] > 0:
+                continue
+            if name == "F_cell":
+                yield "phi", sample.phi_steps[0]
+            yield name, values
+        yield from (("phi", step) for step in sample.phi_steps[1:])
+    yield from chain.factors
+
+
+def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
+    """What is said of a phi step: nanoBragg's words, the mosaic domain if there are several, and whose lattice it has."""
+    words: dict[str, Any] = {"phi_tic": step.step}
+    if domains > 1:
+        words["domain"] = step.domain
+    words |= {"phi_deg": step.phi_deg, "k_frac": step.hkl[1], "F_latt_b": step.lattice_abc[1], "F_latt": step.lattice}
+    words["lattice"] = "fresh" if step.fresh else "carried_over"
+    return words if step.fresh else words | {"from_step": step.lattice_of}
+
+
+def lattices_at_zero(chain: Chain) -> list[tuple[int, int, int | None]]:
+    """Of every sample its phi steps at 0: number of the sample, step, and the step it was carried over from, or None."""
+    steps = [(number, step) for number, sample in enumerate(chain.samples) for step in sample.phi_steps]
+    return [(n, s.step, None if s.fresh else s.lattice_of) for n, s in steps if s.phi_deg == 0.0 and s.domain == 0]
+
+
+def _said(chain: Chain) -> Iterator[str]:
+    """Sentences on which lattice is used where phi is 0."""
+    zero = lattices_at_zero(chain)
+    if not zero:
+        yield "lattice at phi = 0: there is no such step"
+    for step, source in dict.fromkeys((step, source) for _, step, source in zero):
+        which = [str(n) for n, *rest in zero if rest == [step, source]]
+        some = "" if len(which) == len(chain.samples) else f" in sample {', '.join(which)}"
+        yield f"lattice at phi = 0: step {step} {'is fresh' if source is None else f'has that of step {source}, carried over'}{some}"
+
+
+def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) -> Iterator[str]:
+    """The lines of a trace."""
+    yield f"# args: {shlex.join(flags)}"
+    yield f"# c_parity: {' '.join(sorted(experiment.sampling.c_parity)) or 'none'}"
+    yield f"# c_threads: {experiment.sampling.c_threads}"
+    for chain in chains:
+        yield f"TRACE_CONFIG: tracing pixel (spixel={chain.slow}, fpixel={chain.fast})"
+        yield from (f"# {sentence}" for sentence in _said(chain))
+        domains = _domains(chain)
+        for name, value in records(chain):
+            if name == "phi":
+                yield " ".join(["TRACE_NB_PHI", *(f"{key}={_digits(v)}" for key, v in phi_words(value, domains).items())])
+            else:
+                yield " ".join([f"TRACE_NB: {name}", *map(_digits, value)])
+
+
+def _domains(chain: Chain) -> int:
+    return max((step.domain + 1 for sample in chain.samples for step in sample.phi_steps), default=1)
+
+
+def _digits(value) -> str:
+    return f"{value:.17g}" if isinstance(value, float) else str(value)
+
+
+def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "args": list(flags),
+        "c_parity": sorted(experiment.sampling.c_parity),
+        "c_threads": experiment.sampling.c_threads,
+        "chains": [
+            {
+                "spixel": chain.slow,
+                "fpixel": chain.fast,
+                "lattice_at_phi_0": [{"sample": n, "step": step, "from_step": source} for n, step, source in lattices_at_zero(chain)],
+                "trace": [_entry(name, value, _domains(chain)) for name, value in records(chain)],
+            }
+            for chain in chains
+        ],
+    }
+
+
+def _entry(name: str, value, domains: int) -> dict[str, Any]:
+    return {"phi": phi_words(value, domains)} if name == "phi" else {"name": name, "values": list(value)}
