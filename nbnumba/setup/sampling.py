@@ -74,6 +74,8 @@ def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tu
 
 def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
     """First and one-past-last row of each of C's threads: contiguous blocks, the first `rows % threads` one row longer."""
+    if threads == 0:
+        return []
     size, more = divmod(rows, threads)
     ends = np.cumsum([size + (thread < more) for thread in range(threads)])
     return [(int(end) - size - (thread < more), int(end)) for thread, end in enumerate(ends)]
@@ -82,7 +84,7 @@ def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
 def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Beam, sources: Sources, sampling: Sampling):
     """Where each of C's threads makes its first pass through the phi steps (rows, 2): fast pixel, number of the pass; or -1.
 
-    Pixels outside the window and samples that dmin leaves out make none (P1).
+    No threads: nowhere. Pixels outside the window and samples that dmin leaves out make none (P1).
     """
     fresh = np.full((rows, 2), -1, dtype=np.int64)
     for first, last in thread_rows(rows, threads):

@@ -23,7 +23,7 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = _panel(experiment, placement, depth, absorption, samples)
     beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples, water)
-    rows, threads = placement.pixels[1], experiment.sampling.c_threads
+    rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
