@@ -241,15 +241,17 @@ class Beam(_Statement):
 class Detector(_Statement):
     """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/cli.md).
 
-    pixels is (fast, slow). xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest
-    to the sample, along fast and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors
-    belong to the custom convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at
-    the distance of the middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).
+    pixels is (fast, slow); size_mm, of which the default beam centre is the middle, need not be a whole number of them.
+    xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest to the sample, along fast
+    and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors belong to the custom
+    convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at the distance of the
+    middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).
     """
 
     convention: str = "mosflm"
     pixel_mm: float = 0.1
     pixels: tuple[int, int] = (1024, 1024)
+    size_mm: tuple[float, float] | None = None
     distance_mm: float | None = None
     close_distance_mm: float | None = None
     xbeam_mm: float | None = None
@@ -275,7 +277,7 @@ class Detector(_Statement):
     attenuation_um: float | None = None
     layers: int | None = None
 
-    POSITIVE = ("pixel_mm", "close_distance_mm", "attenuation_um")
+    POSITIVE = ("pixel_mm", "close_distance_mm")
     NOT_NEGATIVE = ("thickness_um",)
     COUNTS = ("layers",)
     FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
@@ -297,6 +299,13 @@ class Detector(_Statement):
             raise InputError(f"detector.pixels: {self.pixels!r} is not allowed; allowed: {allowed}") from None
         whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= 65535 and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
+        if self.size_mm is not None:
+            self._set("size_mm", self._vector("size_mm", (*self.size_mm, 1.0))[:2])
+        if self.attenuation_um is not None:
+            depth = float("nan") if isinstance(self.attenuation_um, str) else float(self.attenuation_um)
+            if not depth > 0.0:
+                raise InputError(f"detector.attenuation_um: {self.attenuation_um!r} is not allowed; allowed: above 0, or inf")
+            self._set("attenuation_um", depth)
 
 
 @dataclass(frozen=True)

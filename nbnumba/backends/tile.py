@@ -94,9 +94,9 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     end_sum(tile, sampling)
                     number += 1
     for i in range(TILE):
-        lit = tile.seen[i] != 0.0 or beam.background_once == 0.0
-        total = tile.total[i] if lit else 0.0
-        tile.total[i] = photons(beam, sampling, total, tile.capture[i], tile.polarization[i], tile.omega[i])
+        dark = tile.seen[i] == 0.0 and beam.polarized and beam.background_once > 0.0
+        polarization = 0.0 if dark else tile.polarization[i]
+        tile.total[i] = photons(beam, sampling, tile.total[i], tile.capture[i], polarization, tile.omega[i])
 
 
 def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):

@@ -1,5 +1,6 @@
 """Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (specs/forward.md, F1a)."""
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
     distance = close / ratio
     pivot = pivot_of(detector, switches)
-    pixel, slow_size = detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
+    pixel, slow_size = detector.pixel_mm / 1000, sizes(detector)[1]
     spot = _reference(detector, convention, switches, pixel)
     near = _near_reference(detector, spot, switches, pixel)
     corner = close * normal - near[0] * fast - near[1] * slow
@@ -71,10 +72,18 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, close / ratio, close, x, y)
 
 
+def sizes(detector: Detector) -> tuple[float, float]:
+    """Size along fast and slow, m."""
+    if detector.size_mm is not None:
+        return detector.size_mm[0] / 1000, detector.size_mm[1] / 1000
+    return detector.pixels[0] * detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
+
+
 def sensor(detector: Detector, switches: frozenset[str]) -> tuple[int, float, float]:
     """Number of sensor layers, depth of each in m, and linear absorption in 1/m; without a sensor 1, 0, 0 (F4a)."""
     thickness = detector.thickness_um * 1e-6
-    if thickness == 0.0:
+    endless = detector.attenuation_um == math.inf and "endless_depth_dark" not in switches
+    if thickness == 0.0 or endless:
         return 1, 0.0, 0.0
     absorption = 1 / thickness if detector.attenuation_um is None else 1 / (detector.attenuation_um * 1e-6)
     layers = 2 if detector.layers is None else detector.layers
@@ -144,17 +153,17 @@ def _obliquity(direction, normal) -> float:
 
 def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
     """Fast and slow coordinates of the beam centre as stated, in any of its forms, or the convention's default; m."""
-    sizes = [n * pixel for n in detector.pixels]
+    across = sizes(detector)
     near = [_near(detector, axis, pixel) for axis in (0, 1)]
     if convention.default_pixels is None:
-        default = [size / 2 if n is None else n for size, n in zip(sizes, near)]
+        default = [size / 2 if n is None else n for size, n in zip(across, near)]
         x, y = default
     else:
-        along = (sizes[1], sizes[0]) if convention.swapped else sizes
+        along = (across[1], across[0]) if convention.swapped else across
         x, y = ((size + half * pixel) / 2 for size, half in zip(along, convention.default_pixels))
     x = x if detector.xbeam_mm is None else detector.xbeam_mm / 1000
     y = y if detector.ybeam_mm is None else detector.ybeam_mm / 1000
-    spot = list(to_detector(convention, x, y, pixel, sizes[1]))
+    spot = list(to_detector(convention, x, y, pixel, across[1]))
     if convention.default_pixels is not None and "near_point_ignored" not in switches:
         given = (detector.ybeam_mm, detector.xbeam_mm) if convention.swapped else (detector.xbeam_mm, detector.ybeam_mm)
         spot = [s if g is not None or n is None else n for s, g, n in zip(spot, given, near)]
@@ -175,8 +184,8 @@ def _near_reference(detector, spot, switches, pixel) -> tuple[float, float]:
     if detector.convention == "custom" or "near_point_ignored" not in switches:
         return spot
     origins = (detector.orgx_pixels, detector.orgy_pixels)
-    fast, slow = (n / 2 if o is None else o - 0.5 for n, o in zip(detector.pixels, origins))
-    return fast * pixel, slow * pixel
+    fast, slow = (size / 2 if o is None else (o - 0.5) * pixel for size, o in zip(sizes(detector), origins))
+    return fast, slow
 
 
 def _stated_centres(detector) -> list[str]:

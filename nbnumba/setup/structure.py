@@ -21,13 +21,15 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
     """
     if factors.hkl is None:
         return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
-    low, high = factors.hkl.min(axis=0).astype(np.int64), factors.hkl.max(axis=0).astype(np.int64)
-    shape = high - low + 1
-    size = int(shape[0]) * int(shape[1]) * int(shape[2])
+    indices = np.ascontiguousarray(factors.hkl.T)
+    low, high = [int(x.min()) for x in indices], [int(x.max()) for x in indices]
+    rows, columns, depth = (last - first + 1 for first, last in zip(low, high))
+    size = rows * columns * depth
     if size > LARGEST_BOX:
         raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
     amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
-    amplitude[np.ravel_multi_index((factors.hkl - low).T, shape)] = factors.F
+    h, k, l = (x - first for x, first in zip(indices, low))
+    amplitude[(h * columns + k) * depth + l] = factors.F
     interpolate = smallest <= 2 if factors.interpolate is None else factors.interpolate
     bounds = [float(b) for pair in zip(low, high) for b in pair]
     return Structure(*bounds, float(size), amplitude, interpolate, NEVER)

@@ -1,0 +1,106 @@
+"""The named scenes of the bench: each a command line, with the files it names, and the experiment that it states."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba import Experiment
+
+MATRIX = (
+    (-0.02837711, -0.00305386, 0.02535816),
+    (-0.02871390, 0.01019549, -0.01400049),
+    (0.01050048, -0.03209440, -0.01036054),
+)
+"""Columns a*, b*, c* times the wavelength: triclinic, edges of about 27, 32 and 34 A."""
+
+LARGEST_INDEX = 34
+
+COMMON = (
+    "-nonoise -nointerpolate -exposure 1 -flux 1e18 -beamsize 1.0 -lambda 0.976800 -pixel 0.172 -Na 36 -Nb 47 -Nc 29"
+)
+PLAIN_CAMERA = "-distance 231.274660"
+PILATUS = """
+    -spindle_axis -1 0 0 -Xbeam 217.742295 -Ybeam 213.907080 -distance 231.274660
+    -odet_vector -0.000088 0.004914 -0.999988 -sdet_vector -0.005998 -0.999970 -0.004913
+    -fdet_vector 0.999982 -0.005998 -0.000118 -pix0_vector_mm -216.336293 215.205512 -230.200866
+    -beam_vector 0.00051387949 0.0 -0.99999986 -detector_rotx 0 -detector_roty 0 -detector_rotz 0 -twotheta 0
+"""
+
+
+class Scene(NamedTuple):
+    """A command line, for any model that reads one, and the pixels it wants: first, last fast; first, last slow."""
+
+    name: str
+    args: tuple[str, ...]
+    region: tuple[int, int, int, int]
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the command line states."""
+        return Experiment.from_args(self.args)
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels wanted."""
+        left, right, low, high = self.region
+        return (right - left + 1) * (high - low + 1)
+
+
+def supervisor(folder: Path, side: int | None = None) -> Scene:
+    """A whole frame of 2463 x 2527 pixels: a rotation of 0.1 degrees in 10 steps, one amplitude for all reflections."""
+    flags = f"{PILATUS} -default_F 190.27 -oversample 1 -osc 0.1 -phi 0 -phisteps 10"
+    return _scene("supervisor", folder, flags, (2463, 2527), side)
+
+
+def mosaic(folder: Path, side: int | None = None) -> Scene:
+    """1024 x 1024 pixels, 10 phi steps of 10 mosaic domains, amplitudes from a list: bound by the sum over lattices."""
+    flags = (
+        f"{PLAIN_CAMERA} -hkl {reflections(folder)} -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
+    )
+    return _scene("mosaic", folder, flags, (1024, 1024), side)
+
+
+def still(folder: Path, side: int | None = None) -> Scene:
+    """1024 x 1024 pixels, a single lattice: bound by the geometry of the pixels."""
+    return _scene("still", folder, f"{PLAIN_CAMERA} -default_F 100 -oversample 1", (1024, 1024), side)
+
+
+def oversampled(folder: Path, side: int | None = None) -> Scene:
+    """512 x 512 pixels of 3 x 3 samples, 10 phi steps: geometry and lattices."""
+    flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 3 -osc 1 -phisteps 10"
+    return _scene("oversampled", folder, flags, (512, 512), side)
+
+
+SCENES: dict[str, Callable[..., Scene]] = {
+    "supervisor": supervisor,
+    "mosaic": mosaic,
+    "still": still,
+    "oversampled": oversampled,
+}
+
+
+def reflections(folder: Path) -> Path:
+    """A list of all reflections up to LARGEST_INDEX, written to a folder: F = 20 + 2 ((7 h + 13 k + 29 l) mod 101)."""
+    path = folder / "bench.hkl"
+    if not path.exists():
+        axis = np.arange(-LARGEST_INDEX, LARGEST_INDEX + 1)
+        h, k, l = (x.ravel() for x in np.meshgrid(axis, axis, axis, indexing="ij"))
+        amplitude = 20 + 2 * ((7 * h + 13 * k + 29 * l) % 101)
+        np.savetxt(path, np.column_stack([h, k, l, amplitude]), fmt="%d")
+    return path
+
+
+def _scene(name, folder, flags, size, side) -> Scene:
+    """A scene of `size` (fast, slow) pixels, or of `side` x `side` of them, taken between the corner and the beam."""
+    matrix = folder / "bench.mat"
+    matrix.write_text("".join(" ".join(map(repr, row)) + "\n" for row in MATRIX))
+    region = (0, size[0] - 1, 0, size[1] - 1)
+    words = [*shlex.split(flags), "-detpixels_x", str(size[0]), "-detpixels_y", str(size[1])]
+    if side is not None:
+        left, low = (3 * pixels // 8 for pixels in size)
+        region = (left, min(left + side, size[0]) - 1, low, min(low + side, size[1]) - 1)
+        words += ["-roi", *map(str, region)]
+    return Scene(name, ("-mat", str(matrix), *shlex.split(COMMON), *words), region)

@@ -1,0 +1,422 @@
+"""The bench: compiles, checks each image against the oracle of the tests, and only then times it."""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import llvmlite  # noqa: E402
+import numba  # noqa: E402
+import numpy as np  # noqa: E402
+import oracle  # noqa: E402
+
+from bench import cases  # noqa: E402
+from nbnumba import simulate  # noqa: E402
+
+RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
+"""What a pixel may differ by from the oracle, of itself and of the brightest of those compared: the oracle takes the
+sine of pi N h as it stands, which rounds an angle of hundreds of turns."""
+
+BRIGHTEST, RANDOM = 16, 20
+SHORTEST_SAMPLE = 0.2
+NOISY = 1.2
+DISTURBED, TRIES = 0.15, 5
+"""A sample during which others used more processor time than this share of its wall time is one of so many tries."""
+
+BAR_NS, BAR_LANES, BAR_SPEEDUP = 7.0, 25.0, 1.9
+"""What "mosaic" has to reach: ns per step in float64 on a core of so many 1e9 FMA lanes per second; two threads."""
+
+CHAIN, ELEMENTS, BLOCKS = 16, 256, 4
+FMA_REPEATS = 60000
+
+
+class WrongImage(Exception):
+    """An image that is not to be timed."""
+
+
+class Sample(NamedTuple):
+    """Wall time, processor time, and what the machine's other processes and its host took meanwhile, in s."""
+
+    wall: float
+    cpu: float
+    others: float
+
+    @property
+    def disturbance(self) -> float:
+        """What others took, as a share of the wall time."""
+        return self.others / self.wall
+
+
+# ---- the check
+
+
+def check(scene: cases.Scene, image: np.ndarray) -> float:
+    """The largest error of an image on some pixels, in units of what is allowed. Raises WrongImage above 1."""
+    pixels = chosen(image, scene.region)
+    expected = oracle.render(scene.args, pixels=pixels)
+    largest = max(expected.values())
+    if not largest > 0.0:
+        raise WrongImage(f"{scene.name}: the oracle finds no light in {len(pixels)} pixels")
+    errors = {p: abs(image[p] - want) / (RELATIVE * want + OF_MAXIMUM * largest) for p, want in expected.items()}
+    worst = max(errors, key=lambda p: math.inf if math.isnan(errors[p]) else errors[p])
+    if not errors[worst] <= 1.0:
+        raise WrongImage(
+            f"{scene.name}: pixel {worst} (slow, fast) is {image[worst]!r}, the oracle has {expected[worst]!r}"
+        )
+    return errors[worst]
+
+
+def chosen(image: np.ndarray, region: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    """The brightest pixels of a region, its corners, and random ones, as (slow, fast)."""
+    left, right, low, high = region
+    part = image[low : high + 1, left : right + 1]
+    brightest = np.argsort(part, axis=None)[-BRIGHTEST:]
+    random = np.random.default_rng(1).choice(part.size, RANDOM, replace=False)
+    slow, fast = np.unravel_index(np.concatenate([brightest, random]), part.shape)
+    corners = [(s, f) for s in (low, high) for f in (left, right)]
+    return sorted({*corners, *((int(s) + low, int(f) + left) for s, f in zip(slow, fast))})
+
+
+def same_bits(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two images are the same bit for bit."""
+    return first.tobytes() == second.tobytes()
+
+
+def render(scene: cases.Scene, threads: int) -> np.ndarray:
+    """The image of a scene on so many threads."""
+    numba.set_num_threads(threads)
+    return simulate(scene.experiment)
+
+
+def checked(scene: cases.Scene, threads: list[int]) -> float:
+    """Compile, and check the images of all thread counts; the error as of `check`. Raises WrongImage."""
+    images = [render(scene, n) for n in threads]
+    error = check(scene, images[0])
+    for n, image in zip(threads, images):
+        if not same_bits(image, images[0]):
+            raise WrongImage(f"{scene.name}: {n} threads give other bits than {threads[0]}")
+    return error
+
+
+# ---- the clock
+
+
+@numba.njit(error_model="numpy", fastmath={"contract"})
+def fma_chains(x, y, a, b, repeats):
+    """Two chains of 8 dependent FMAs on every element: enough of them are independent to fill the pipes."""
+    for _ in range(repeats):
+        for i in range(x.size):
+            u, v = x[i], y[i]
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            x[i], y[i] = u, v
+
+
+@numba.njit(parallel=True, error_model="numpy", fastmath={"contract"})
+def fma_blocks(out, repeats):
+    """The plain loop on arrays that fit the first cache, once for every number of `out`."""
+    for block in numba.prange(out.size):
+        x, y = np.full(ELEMENTS, 0.5), np.full(ELEMENTS, 0.25)
+        fma_chains(x, y, 0.5, 0.25, repeats)
+        out[block] = x[0] + y[0]
+
+
+def timed(function, inner: int = 1) -> Sample:
+    """The time of a call, the mean of `inner` of them; the least disturbed of several tries, if it comes to that."""
+    tries = []
+    while len(tries) < TRIES and not (tries and tries[-1].disturbance <= DISTURBED):
+        tries.append(timed_once(function, inner))
+    return min(tries, key=lambda sample: sample.disturbance)
+
+
+def timed_once(function, inner: int) -> Sample:
+    """The time of a call, the mean of `inner` of them."""
+    busy, wall, cpu = busy_s(), time.perf_counter(), time.process_time()
+    for _ in range(inner):
+        function()
+    wall, cpu, busy = time.perf_counter() - wall, time.process_time() - cpu, busy_s() - busy
+    return Sample(wall / inner, cpu / inner, max(0.0, busy - cpu) / inner)
+
+
+def busy_s() -> float:
+    """Processor time that the machine has spent so far, and what its host has withheld; 0 where it is not known."""
+    try:
+        with open("/proc/stat") as lines:
+            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def fma_time(threads: int) -> Sample:
+    """Time of the plain loop."""
+    numba.set_num_threads(threads)
+    out = np.empty(BLOCKS)
+    return timed(lambda: fma_blocks(out, FMA_REPEATS))
+
+
+def samples_of(scene: cases.Scene, threads: list[int], repeat: int) -> tuple[dict, dict]:
+    """Times of the scene and of the plain loop, a list for each thread count, all of them taken in turn."""
+    experiment = scene.experiment
+    inner = max(1, math.ceil(SHORTEST_SAMPLE / timed_once(lambda: simulate(experiment), 1).wall))
+    scenes, loops = {n: [] for n in threads}, {n: [] for n in threads}
+    for n in threads:
+        fma_time(n)
+    for _ in range(repeat):
+        for n in threads:
+            loops[n].append(fma_time(n))
+            numba.set_num_threads(n)
+            scenes[n].append(timed(lambda: simulate(experiment), inner))
+    return scenes, loops
+
+
+# ---- the figures
+
+
+def bench(scene: cases.Scene, repeat: int) -> dict:
+    """Check a scene, then time it: the figures of its row. Raises WrongImage."""
+    threads = [n for n in (1, 2) if n <= numba.config.NUMBA_NUM_THREADS]
+    error = checked(scene, threads)
+    scenes, loops = samples_of(scene, threads, repeat)
+    steps = oracle.geometry(scene.args)["steps"]
+    return figures(scene.pixels, steps, scenes, loops) | {
+        "case": scene.name,
+        "error_of_allowed": error,
+        "repeat": repeat,
+    }
+
+
+def figures(pixels: int, steps: int, scenes: dict, loops: dict) -> dict:
+    """What the times of a scene and of the plain loop come to."""
+    wall = {n: [s.wall for s in scenes[n]] for n in scenes}
+    loop = {n: [s.wall for s in loops[n]] for n in loops}
+    per_step = 1e9 / (pixels * steps)
+    lanes = BLOCKS * ELEMENTS * CHAIN * FMA_REPEATS / 1e9
+    ns = statistics.median(wall[1]) * per_step
+    fma = lanes / statistics.median(loop[1])
+    found = {"pixels": pixels, "steps": steps}
+    for n in wall:
+        found |= {
+            f"wall_s_{n}": statistics.median(wall[n]),
+            f"wall_min_s_{n}": min(wall[n]),
+            f"cpu_s_{n}": statistics.median(s.cpu for s in scenes[n]),
+            f"ns_{n}": statistics.median(wall[n]) * per_step,
+            f"ns_min_{n}": min(wall[n]) * per_step,
+            f"noise_{n}": statistics.median(wall[n]) / min(wall[n]),
+            f"disturbance_{n}": max(s.disturbance for s in scenes[n]),
+        }
+    found |= {"fma_lanes_per_ns": fma, "fma_noise": statistics.median(loop[1]) / min(loop[1])}
+    found |= {"lanes_per_step": ns * fma, "ns_normalised": ns * fma / BAR_LANES}
+    found |= {"ns_min_normalised": found["ns_min_1"] * lanes / min(loop[1]) / BAR_LANES}
+    if 2 in wall:
+        found |= {"speedup": statistics.median(wall[1]) / statistics.median(wall[2])}
+        found |= {"speedup_min": min(wall[1]) / min(wall[2])}
+        found |= {"fma_speedup": statistics.median(loop[1]) / statistics.median(loop[2])}
+    return found
+
+
+def startup(folder: Path, repeat: int) -> dict:
+    """Wall time of `import nbnumba`, and of a second small run of the command line. Raises WrongImage."""
+    scene = cases.supervisor(folder, side=48)
+    out = folder / "startup.bin"
+    words = ("-m", "nbnumba", *scene.args, "-floatfile", str(out), "-nopgm", "-nointfile")
+    python_s(words)
+    left, right, low, high = scene.region
+    image = np.fromfile(out, dtype=np.float32).reshape(2527, 2463)
+    check_single(scene, image.astype(np.float64))
+    rows = {"empty": ("-c", "pass"), "numba": ("-c", "import numba"), "nbnumba": ("-c", "import nbnumba"), "run": words}
+    walls = {name: [] for name in rows}
+    for _ in range(repeat):
+        for name, arguments in rows.items():
+            walls[name].append(python_s(arguments))
+    typical = {name: statistics.median(values) for name, values in walls.items()}
+    return {
+        "case": "startup",
+        "repeat": repeat,
+        "python_s": typical["empty"],
+        "import_numba_s": typical["numba"] - typical["empty"],
+        "import_nbnumba_s": typical["nbnumba"] - typical["empty"],
+        "second_run_s": typical["run"],
+        "noise": typical["run"] / min(walls["run"]),
+    }
+
+
+def check_single(scene: cases.Scene, image: np.ndarray) -> None:
+    """Check an image that was rounded to 4-byte floats. Raises WrongImage."""
+    pixels = chosen(image, scene.region)
+    for pixel, want in oracle.render(scene.args, pixels=pixels).items():
+        if not abs(image[pixel] - want) <= 1e-6 * want:
+            raise WrongImage(f"startup: pixel {pixel} (slow, fast) is {image[pixel]!r}, the oracle has {want!r}")
+
+
+def python_s(arguments) -> float:
+    """Wall time of a Python process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    wall = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:3])} failed: {done.stderr}")
+    return wall
+
+
+def environment() -> dict:
+    """What the figures were measured with."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": numba.config.NUMBA_NUM_THREADS,
+        "threading_layer": numba.threading_layer(),
+    }
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+# ---- the report
+
+COLUMNS = (
+    ("case", "case", "<11"),
+    ("pixels", "pixels", ">8"),
+    ("steps", "steps", ">5"),
+    ("s", "wall_s_1", ">7.3f"),
+    ("min s", "wall_min_s_1", ">7.3f"),
+    ("cpu s", "cpu_s_1", ">7.3f"),
+    ("ns/step", "ns_1", ">7.2f"),
+    ("min", "ns_min_1", ">6.2f"),
+    ("FMA G/s", "fma_lanes_per_ns", ">7.1f"),
+    ("lanes", "lanes_per_step", ">6.0f"),
+    ("ns@25G", "ns_normalised", ">6.2f"),
+    ("2 thr s", "wall_s_2", ">7.3f"),
+    ("speedup", "speedup", ">7.2f"),
+    ("(min)", "speedup_min", ">6.2f"),
+    ("(FMA)", "fma_speedup", ">6.2f"),
+)
+
+
+def heading() -> str:
+    """The heading of the table."""
+    return "  ".join(f"{title:{width(form)}}" for title, _, form in COLUMNS)
+
+
+def row(found: dict) -> str:
+    """A row of the table."""
+    return "  ".join(f"{found[key]:{form}}" if key in found else f"{'':{width(form)}}" for _, key, form in COLUMNS)
+
+
+def width(form: str) -> str:
+    """Alignment and width of a format, without its precision."""
+    return form.rstrip("f").partition(".")[0]
+
+
+def remarks(found: dict) -> list[str]:
+    """What there is to say about a row: noise, and the bar for "mosaic"."""
+    said = []
+    for key, what in (
+        ("noise_1", "1 thread"),
+        ("noise_2", "2 threads"),
+        ("fma_noise", "the FMA loop"),
+        ("noise", "startup"),
+    ):
+        if found.get(key, 1.0) > NOISY:
+            said.append(f"warning: a noisy machine: {what}, median {100 * (found[key] - 1):.0f} % above the minimum")
+    for n in (1, 2):
+        if found.get(f"disturbance_{n}", 0.0) > DISTURBED:
+            share = 100 * found[f"disturbance_{n}"]
+            said.append(f"warning: other processes took up to {share:.0f} % of a core during samples of {n} threads")
+    if found["case"] == "mosaic":
+        ns, most = found["ns_normalised"], BAR_NS
+        said.append(f"{ns:.2f} ns per step at {BAR_LANES:g} G lanes/s, wanted at most {most:g}: {verdict(ns <= most)}")
+        if "speedup" in found:
+            times = found["speedup"]
+            said.append(
+                f"two threads {times:.2f} times one, wanted at least {BAR_SPEEDUP:g}: {verdict(times >= BAR_SPEEDUP)}"
+            )
+    return said
+
+
+def verdict(met: bool) -> str:
+    """In a word."""
+    return "met" if met else "MISSED"
+
+
+def startup_line(found: dict) -> str:
+    """The figures of startup in a line."""
+    return (
+        f"startup: python {found['python_s']:.2f} s; import nbnumba {found['import_nbnumba_s']:.2f} s more, of which "
+        f"import numba {found['import_numba_s']:.2f} s; a second run {found['second_run_s']:.2f} s in all"
+    )
+
+
+def report(found: dict, out) -> None:
+    """Print a row and its remarks; append it to a file of JSON lines, if there is one."""
+    print(startup_line(found) if found["case"] == "startup" else row(found))
+    for remark in remarks(found):
+        print(f"    {remark}")
+    sys.stdout.flush()
+    if out is not None:
+        with open(out, "a") as lines:
+            lines.write(json.dumps(found | {"environment": environment()}) + "\n")
+
+
+def main(args=None) -> int:
+    """Run the bench; returns the exit status: 1 for a wrong image."""
+    names = [*cases.SCENES, "startup"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--repeat", type=int, default=9, help="number of samples (default 9)")
+    parser.add_argument("--side", type=int, help="render only so many pixels along each edge: a quick look")
+    parser.add_argument("--json", metavar="FILE", help="append the figures to a file, a line of JSON for each case")
+    wanted = parser.parse_args(args)
+    fma_time(1)
+    print(", ".join(f"{key} {value}" for key, value in environment().items()))
+    print(heading())
+    with tempfile.TemporaryDirectory() as name:
+        for case in wanted.case:
+            try:
+                report(run_case(case, Path(name), wanted.side, wanted.repeat), wanted.json)
+            except WrongImage as wrong:
+                print(f"wrong image, not timed: {wrong}", file=sys.stderr)
+                return 1
+    return 0
+
+
+def run_case(case: str, folder: Path, side: int | None, repeat: int) -> dict:
+    """The figures of a case. Raises WrongImage."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        if case == "startup":
+            return startup(folder, repeat)
+        return bench(cases.SCENES[case](folder, side), repeat)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
