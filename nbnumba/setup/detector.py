@@ -1,7 +1,6 @@
 """Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (specs/forward.md, F1a)."""
 
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +40,6 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     """Where the detector stands. `switches` are the defects of C that are on (parity.py).
 
     Raises InputError when the beam runs along the detector, or its axes are parallel, or it turns its back to the sample.
-    Warns when something that was given has no effect.
     """
     convention = CONVENTIONS[detector.convention]
     fast, slow, normal = _axes(detector, convention, switches)
@@ -67,7 +65,6 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     close = float(origin @ normal)
     if close <= 0.0:
         raise InputError("detector: it turns its back to the sample; allowed: rotations and twotheta that leave it facing it")
-    _warn_of_what_has_no_effect(detector, convention, switches)
     x, y = from_detector(convention, *spot, pixel, slow_size)
     return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, close / ratio, close, x, y)
 
@@ -198,27 +195,35 @@ def honours_pix0(detector: Detector, switches: frozenset[str]) -> bool:
     return detector.pix0_mm is not None and "pix0_ignored" not in switches and not _stated_centres(detector)
 
 
-def _warn_of_what_has_no_effect(detector, convention, switches):
-    def warn(sentence):
-        warnings.warn(sentence, stacklevel=5)
+def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
+    """A sentence for everything that is stated of the detector and has no effect."""
+    convention, stated = CONVENTIONS[detector.convention], _stated_centres(detector)
+    found = [*_overruled_centres(convention, stated), *_overruled_distances(detector, switches, stated)]
+    if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
+        found.append(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
+    if detector.convention != "custom":
+        vectors = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
+        why = f"the convention {detector.convention} has its own"
+        found += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
+    return found
 
-    stated = _stated_centres(detector)
+
+def _overruled_distances(detector, switches, stated):
+    distance = detector.distance_mm is not None or detector.close_distance_mm is not None
     if detector.pix0_mm is not None and not honours_pix0(detector, switches):
         why = f"detector.{stated[0]} says where the beam is" if stated else "C's defect pix0_ignored is on"
-        warn(f"detector.pix0_mm has no effect: {why}")
-    elif detector.pix0_mm is not None and (detector.distance_mm is not None or detector.close_distance_mm is not None):
-        warn("detector.distance_mm and close_distance_mm have no effect: detector.pix0_mm says where the detector is")
-    for axis in "xy":
-        forms = [name for name in stated if name.startswith((axis, f"org{axis}"))]
-        if convention.swapped and forms and forms[0][1:] == "beam_mm":
-            continue
-        if len(forms) > 1:
-            warn(f"detector.{forms[1]} has no effect: detector.{forms[0]} says where the beam is")
+        yield f"detector.pix0_mm has no effect: {why}"
+    elif detector.pix0_mm is not None and distance:
+        yield "detector.distance_mm and close_distance_mm have no effect: detector.pix0_mm says where the detector is"
     if detector.distance_mm is not None and detector.close_distance_mm is not None:
-        warn("detector.distance_mm has no effect: detector.close_distance_mm is given")
-    if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
-        warn(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
-    if detector.convention != "custom":
-        for name in ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis"):
-            if getattr(detector, name) is not None:
-                warn(f"detector.{name} has no effect: the convention {detector.convention} has its own")
+        yield "detector.distance_mm has no effect: detector.close_distance_mm is given"
+
+
+def _overruled_centres(convention, stated):
+    """Of two forms of the beam centre along one axis of the detector the first counts."""
+    along = {"fast": ["ybeam_mm" if convention.swapped else "xbeam_mm", "xclose_mm", "orgx_pixels"]}
+    along["slow"] = ["xbeam_mm" if convention.swapped else "ybeam_mm", "yclose_mm", "orgy_pixels"]
+    for names in along.values():
+        forms = [name for name in names if name in stated]
+        for form in forms[1:]:
+            yield f"detector.{form} has no effect: detector.{forms[0]} says where the beam is"

@@ -1,8 +1,10 @@
 """From an experiment to the records that a kernel reads: the one place where all of setup comes together."""
 
+import warnings
+
 from nbnumba.experiment import Experiment
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
-from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis
+from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis, without_effect
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
 
@@ -13,6 +15,8 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     Raises InputError for what is impossible; warns of what was assumed.
     """
     switches = experiment.sampling.c_parity
+    for sentence in without_effect(experiment.detector, switches):
+        warnings.warn(sentence, stacklevel=3)
     placement = place(experiment.detector, experiment.beam, switches)
     vectors = crystal.orient(experiment.crystal, switches)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
