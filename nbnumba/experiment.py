@@ -456,7 +456,7 @@ class Experiment:
 
         Raises InputError for what the command line would refuse, and for flags that name files to be written.
         """
-        from nbnumba.cli.statement import experiment_from_args
+        from nbnumba.cli.parts import experiment_from_args
 
         return experiment_from_args(args)
 

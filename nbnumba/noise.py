@@ -43,7 +43,7 @@ _GAMMA_SERIES = (
 
 class NoiseImage(NamedTuple):
     """pixels: (slow, fast) uint16, as in C's noise file. photons: their sum before offset and clipping. overloads: how
-    many pixels were above 65535 and were clipped to it."""
+    many pixels were above 65535, or the saturation of a response, and were clipped to it."""
 
     pixels: np.ndarray
     photons: float
@@ -172,7 +172,7 @@ def poisson_counts(
     InputError for values that are negative or not finite (in float32), a bad seed or a bad roi.
     """
     means = _checked_image(image, "image")
-    inside = _window(roi, means.shape)
+    inside = region_slices(roi, means.shape)
     means_inside = np.ascontiguousarray(means[inside])
     drawn = np.empty_like(means_inside)
     draw_counts(means_inside, generator(seed).state, np.zeros(2, dtype=np.float32), drawn)
@@ -190,7 +190,7 @@ def integer_image(
     for counts that are negative or not finite, an offset that is not finite or a bad roi.
     """
     counts = _checked_image(counts, "counts")
-    inside = _window(roi, counts.shape)
+    inside = region_slices(roi, counts.shape)
     values = counts[inside].astype(np.float64)
     shifted = values + _finite(adc_offset, "adc_offset")
     pixels = np.zeros(counts.shape, dtype=np.uint16)
@@ -211,7 +211,7 @@ def scaled_integers(
     scale or an offset that is not finite or a bad roi.
     """
     image = _checked_image(image, "image")
-    inside = _window(roi, image.shape)
+    inside = region_slices(roi, image.shape)
     values = image[inside].astype(np.float64)
     factor = 0.0 if scale is None else _finite(scale, "scale")
     if factor <= 0.0:
@@ -253,7 +253,7 @@ def _finite(value: float, field: str) -> float:
     return float(value)
 
 
-def _window(roi: tuple[int, int, int, int] | None, shape: tuple[int, int]) -> tuple[slice, slice]:
+def region_slices(roi: tuple[int, int, int, int] | None, shape: tuple[int, int]) -> tuple[slice, slice]:
     """The slices (slow, fast) of a region. Raises InputError unless it lies within an image of that shape."""
     if roi is None:
         return slice(None), slice(None)

@@ -77,7 +77,7 @@ class Chain(NamedTuple):
 
 
 def trace(experiment: Experiment, slow: int, fast: int, **keywords) -> Chain:
-    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, carried-over lattices included."""
+    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, stale lattices included."""
     return traces(experiment, [(slow, fast)], **keywords)[0]
 
 
@@ -97,7 +97,8 @@ def traces(
     Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
     """
     if backend != "cpu" or precision != "double":
-        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: backend cpu, precision double")
+        there = "backend cpu, precision double"
+        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: {there}")
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     for slow, fast in pixels:
@@ -246,12 +247,13 @@ class _Walk:
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling
-        total = self.total if self.seen or beam.background_once == 0.0 else 0.0
-        result = photons(beam, layout, total, self.capture, self.polarization, self.omega)
+        dark = not self.seen and beam.polarized and beam.background_once > 0.0
+        polarization = 0.0 if dark else self.polarization
+        result = photons(beam, layout, self.total, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence
         steps = len(self.scene.sources.weight) * layout.oversample**2 * len(self.scene.orientations.lattice)
         return [
-            ("I_before_scaling", (total,)),
+            ("I_before_scaling", (self.total,)),
             ("r_e_meters", (math.sqrt(R_E_SQR_M2),)),
             ("r_e_sqr", (R_E_SQR_M2,)),
             ("fluence_photons_per_m2", (fluence,)),
@@ -260,7 +262,7 @@ class _Walk:
             ("oversample_polar", (float(layout.every_polarization),)),
             ("oversample_omega", (float(layout.every_omega),)),
             ("capture_fraction", (self.capture,)),
-            ("polar", (float(self.polarization),)),
+            ("polar", (float(polarization),)),
             ("omega_pixel", (float(self.omega),)),
             ("cos_2theta", (float(self.cos_2theta),)),
             ("I_pixel_final", (float(result),)),

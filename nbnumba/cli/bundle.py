@@ -1,8 +1,8 @@
-"""What the subcommands that leave a bundle of files share: their own options, nanoBragg's flags after --, and the bundle itself.
+"""What the subcommands that leave a bundle share: their own options, nanoBragg's flags after --, the bundle itself.
 
 A bundle is a directory. Besides what the subcommand found out it holds commands.txt (the exact command lines),
-environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the bundle, and by
-their absolute paths the files that went in. Each file is written whole or not at all, SHA256SUMS last.
+environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the
+bundle, and by their absolute paths the files that went in. Each file is written whole or not at all, SHA256SUMS last.
 """
 
 import argparse
@@ -72,7 +72,9 @@ def describing(flags: Sequence[str]) -> Statement:
     statement = Statement(flags)
     for given in statement.given:
         if given.flag.kind == "file" and not _is_read(given.flag, statement):
-            raise InputError(f"{given.spelling}: {given.value!r} names a file to be written; allowed: flags that describe the run")
+            raise InputError(
+                f"{given.spelling}: {given.value!r} names a file to be written; allowed: flags that describe the run"
+            )
     return statement
 
 
@@ -110,14 +112,21 @@ def absolute(flags: Sequence[str]) -> list[str]:
     return found
 
 
+def check_directory(path: str, option: str) -> None:
+    """Raise InputError if a directory could neither be used nor made: before a long computation, not after it."""
+    there = os.path.abspath(path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if "\0" in path or not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{option}: {path!r} cannot be written; allowed: a directory that can, or the name of a new one in such"
+        )
+
+
 def make_directory(path: str, option: str) -> str:
     """Make the directory of a bundle, if it is not there."""
-    try:
-        os.makedirs(path, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{option}: cannot make the directory {path!r}: {reason}; allowed: one that can be written") from error
-    files.check_writable(os.path.join(path, SUMS), option)
+    check_directory(path, option)
+    os.makedirs(path, exist_ok=True)
     return path
 
 
@@ -155,7 +164,9 @@ def environment() -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": numba.get_num_threads(),
-        "variables": {name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")},
+        "variables": {
+            name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")
+        },
     }
 
 

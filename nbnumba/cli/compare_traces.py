@@ -1,15 +1,15 @@
 """The subcommand compare-traces: two scaling chains factor by factor, and where they diverge first.
 
-A component diverges when it differs by more than the tolerance, relative to the larger of the two, and by more than the floor
-of its factor (FLOORS): a value near 0 is what is left of larger terms, and has their rounding error however small it is itself.
-With e = 2^-53 and a handful of operations (8 e = 1e-15, a little more than the 15 digits of nanoBragg's traces) that error is:
+A component diverges when it differs by more than the tolerance, relative to the larger of the two, and by more than the
+floor of its factor (FLOORS): a value near 0 is what is left of larger terms, and has their rounding error however small
+it is itself. With e = 2^-53 and a handful of operations (8 e = 1e-15, also the 15 digits of nanoBragg's traces) it is:
 
 - unit vectors and cosines, terms of at most 1: 1e-15 each, 1e-14 with a few rotations on the way;
 - positions, m: 1e-14 on a detector up to 10 m away;
 - the scattering vector, 1/m: 1e-15 / lambda = 1e-4 down to 0.1 A;
 - cell vectors of up to 1000 A: 1e-11; reciprocal ones, up to 1/A: 1e-14;
 - a Miller index, the sum of three products of up to |a| |q| = 1000: 1e-12;
-- F_latt: its slope at a zero is at most N^2, so 1e-13 (an index of up to 100) times 100^2: 1e-9, and the product's likewise;
+- F_latt: its slope at a zero is at most N^2, so 1e-13 (an index of up to 100) times 100^2: 1e-9; the product likewise;
 - sums of squares F_cell^2 F_latt^2, with F_cell = 1e4: (1e4 * 1e-9)^2 = 1e-10; in photons, times at most
   r_e^2 * 1e30 photons/m^2 * 1e-6 sr: 1e-15;
 - capture and polarization, differences of terms of at most 1: 1e-15; phi, degrees: 1e-12.
@@ -32,19 +32,23 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files
 
 ABOUT = """\
-Compares two traces of the same pixels, each of nanoBragg (TRACE_C) or of nbnumba trace (text or JSON). A factor that only one of
-them has diverges too, except that nanoBragg traces the first mosaic domain alone. A factor that comes more than once, because a
-pixel has several samples, is numbered from the second on: hkl_frac, hkl_frac[1]; a phi step's are phi[3].F_latt. Values near 0
-have an absolute floor. Exit status 1 if anything diverges.
+Compares two traces of the same pixels, each of nanoBragg (TRACE_C) or of nbnumba trace (text or JSON). A factor that
+only one of them has diverges too, except that nanoBragg traces the first mosaic domain alone. A factor that comes more
+than once, because a pixel has several samples, is numbered from the second on: hkl_frac, hkl_frac[1]; a phi step's are
+phi[3].F_latt. Values near 0 have an absolute floor. Exit status 1 if anything diverges.
 """
-BUNDLE = "DIR will hold metrics.json, trace_diff.md, commands.txt, environment.json and SHA256SUMS, of the two traces too."
+BUNDLE = (
+    "DIR will hold metrics.json, trace_diff.md, commands.txt, environment.json and SHA256SUMS, of the two traces too."
+)
 METRICS, DIFFERENCES = "metrics.json", "trace_diff.md"
 DIVERGES = 1
 PHI_WORDS = ("phi_deg", "k_frac", "F_latt_b", "F_latt")
 """What nanoBragg says of a phi step."""
 
 FLOORS = {
-    **dict.fromkeys(("fdet_vec", "sdet_vec", "diffracted_vec", "incident_vec", "cos_2theta", "obliquity_factor"), 1e-14),
+    **dict.fromkeys(
+        ("fdet_vec", "sdet_vec", "diffracted_vec", "incident_vec", "cos_2theta", "obliquity_factor"), 1e-14
+    ),
     **dict.fromkeys(("pix0_vector_meters", "pixel_pos_meters"), 1e-14),
     "scattering_vec_A_inv": 1e-4,
     **{f"rot_{axis}_angstroms": 1e-11 for axis in "abc"},
@@ -65,7 +69,7 @@ _PHI = re.compile(r"TRACE_(?:C|NB)_PHI (.*)")
 
 
 class Traced(NamedTuple):
-    """The chain of a pixel as it was read: the pixel (slow, fast) if that is said, and names with values in their order."""
+    """The chain of a pixel as it was read: the pixel (slow, fast) if that is said, and names with values in order."""
 
     pixel: tuple[int, int] | None
     factors: list[tuple[str, Values]]
@@ -87,6 +91,7 @@ def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(list(args))
     tolerance = bundle.real_number("--tolerance", options.tolerance, "a number not below 0", lambda x: x >= 0.0)
     pair = [select(read(path, name), options.pixel, name) for path, name in zip(_paths(options), ("REFERENCE", "OURS"))]
+    bundle.check_directory(options.out, "--out")
     found = compare(*pair, tolerance)
     directory = bundle.make_directory(options.out, "--out")
     bundle.write_json(os.path.join(directory, METRICS), metrics(found, tolerance))
@@ -107,7 +112,9 @@ def _parser() -> bundle.Parser:
     parser.add_argument("ours", metavar="OURS", help="the trace to be compared")
     parser.add_argument("--out", required=True, metavar="DIR", help="the directory to write to")
     parser.add_argument("--tolerance", default="1e-6", help="largest relative difference (default: 1e-6)")
-    parser.add_argument("--pixel", nargs=2, metavar=("SLOW", "FAST"), help="compare this pixel alone, where a trace has several")
+    parser.add_argument(
+        "--pixel", nargs=2, metavar=("SLOW", "FAST"), help="compare this pixel alone, where a trace has several"
+    )
     return parser
 
 
@@ -116,7 +123,9 @@ def read(path: str, what: str) -> list[Traced]:
     content = files.read_text(path, what)
     found = _from_json(content, path, what) if content.lstrip().startswith("{") else _from_text(content, path, what)
     if not any(chain.factors for chain in found):
-        raise InputError(f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON")
+        raise InputError(
+            f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON"
+        )
     return found
 
 
@@ -131,7 +140,9 @@ def _from_text(content: str, path: str, what: str) -> list[Traced]:
                 chains[-1] = Traced((int(pixel[1]), int(pixel[2])), chains[-1].factors)
             chains[-1].factors.extend(_of_line(line))
         except (ValueError, KeyError) as error:
-            raise InputError(f"{what}: {path!r}, line {number}: {line!r} is not a line of a trace; allowed: numbers") from error
+            raise InputError(
+                f"{what}: {path!r}, line {number}: {line!r} is not a line of a trace; allowed: numbers"
+            ) from error
     return chains
 
 
@@ -144,7 +155,7 @@ def _of_line(line: str) -> list[tuple[str, Values]]:
 
 
 def _of_phi(words: dict[str, Any]) -> Iterator[tuple[str, Values]]:
-    """The factors of a phi step; those of the first mosaic domain are named as nanoBragg's, which says nothing of domains."""
+    """The factors of a phi step; those of the first mosaic domain have names like nanoBragg's, which has no other."""
     domain = int(words.get("domain", 0))
     prefix = f"phi[{int(words['phi_tic'])}]." + (f"domain[{domain}]." if domain else "")
     for word in PHI_WORDS:
@@ -163,7 +174,9 @@ def _from_json(content: str, path: str, what: str) -> list[Traced]:
             chains.append(Traced((int(chain["spixel"]), int(chain["fpixel"])), factors))
         return chains
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{what}: {path!r} is no JSON of a trace: {error}; allowed: what nbnumba trace --json writes") from error
+        raise InputError(
+            f"{what}: {path!r} is no JSON of a trace: {error}; allowed: what nbnumba trace --json writes"
+        ) from error
 
 
 def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list[Traced]:
@@ -174,7 +187,9 @@ def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list
     chosen = [chain for chain in chains if chain.pixel == pixel]
     if not chosen:
         there = "; ".join(f"{slow} {fast}" for slow, fast in (chain.pixel for chain in chains if chain.pixel))
-        raise InputError(f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {there or 'which it does not say'}")
+        raise InputError(
+            f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {there or 'unnamed'}"
+        )
     return chosen
 
 
@@ -184,14 +199,16 @@ def compare(reference: list[Traced], ours: list[Traced], tolerance: float) -> li
         (first,), (second,) = reference, ours
         if first.pixel and second.pixel and first.pixel != second.pixel:
             names = [f"{slow} {fast}" for slow, fast in (first.pixel, second.pixel)]
-            raise InputError(f"OURS: its pixel is {names[1]}, that of REFERENCE {names[0]}; allowed: traces of the same pixel")
+            raise InputError(
+                f"OURS: its pixel is {names[1]}, that of REFERENCE {names[0]}; allowed: traces of the same pixel"
+            )
     several = len(reference) > 1 or len(ours) > 1
     left, right = _without_domains(numbered(reference, several), numbered(ours, several))
     return [_compared(key, left.get(key), right.get(key), tolerance) for key in merged(list(left), list(right))]
 
 
 def numbered(chains: list[Traced], several: bool) -> dict[str, Values]:
-    """Values by names that are unique: numbered from the second of a name on, and with the pixel where there are several."""
+    """Values by unique names: numbered from the second of a name on, and with the pixel where there are several."""
     found, seen = {}, Counter()
     for chain in chains:
         prefix = "pixel[{},{}].".format(*chain.pixel) if several and chain.pixel else ""
@@ -225,7 +242,9 @@ def floor(name: str) -> float:
 
 def _compared(name: str, reference: Values | None, ours: Values | None, tolerance: float) -> Comparison:
     if reference is None or ours is None:
-        return Comparison(name, reference, ours, None, None, "only in ours" if reference is None else "only in reference")
+        return Comparison(
+            name, reference, ours, None, None, "only in ours" if reference is None else "only in reference"
+        )
     if len(reference) != len(ours):
         return Comparison(name, reference, ours, None, None, "diverges")
     deltas = [difference(r, o, floor(name)) for r, o in zip(reference, ours)]
@@ -256,7 +275,8 @@ def metrics(found: list[Comparison], tolerance: float) -> dict[str, Any]:
         "first_divergence": wrong[0].name if wrong else None,
         "num_divergent": len(wrong),
         "factors": [
-            each._asdict() | {"reference": _single(each.reference), "ours": _single(each.ours), "floor": floor(each.name)}
+            each._asdict()
+            | {"reference": _single(each.reference), "ours": _single(each.ours), "floor": floor(each.name)}
             for each in found
         ],
     }
@@ -276,12 +296,27 @@ def verdict(found: list[Comparison], tolerance: float) -> str:
 
 def report(found: list[Comparison], tolerance: float, reference: str, ours: str) -> str:
     """What trace_diff.md holds."""
-    lines = ["# Trace comparison", "", f"- reference: `{reference}`", f"- ours: `{ours}`", "", f"**{verdict(found, tolerance)}.**", ""]
+    lines = [
+        "# Trace comparison",
+        "",
+        f"- reference: `{reference}`",
+        f"- ours: `{ours}`",
+        "",
+        f"**{verdict(found, tolerance)}.**",
+        "",
+    ]
     lines += ["| factor | reference | ours | abs. difference | rel. difference | status |", "|---|---|---|---|---|---|"]
     wrong = divergent(found)
     for each in found:
         name = f"**{each.name}**" if wrong and each is wrong[0] else each.name
-        cells = [name, _cell(each.reference), _cell(each.ours), _number(each.abs_delta), _number(each.rel_delta), each.status]
+        cells = [
+            name,
+            _cell(each.reference),
+            _cell(each.ours),
+            _number(each.abs_delta),
+            _number(each.rel_delta),
+            each.status,
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

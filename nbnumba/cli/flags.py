@@ -172,6 +172,21 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-pgmscale", "number", "scale of the -pgmfile; 0 chooses one", "", "0", "run.pgmscale"),
     _row("output", "-adc", "number", "added to every pixel of the SMV images", "", "40", "run.adc"),
     _row("output", "-seed", "whole", "seed of the photon noise", "", "the time", "run.seed"),
+    _row(
+        "response", "-gain", "number", "noise image: what a photon adds to a pixel", "ADU/photon", "1", "response.gain",
+    ),
+    _row(
+        "response", "-readout_noise -readnoise", "number", "noise image: rms of the Gaussian noise of the read-out", "ADU", "0",
+        "response.readout_noise",
+    ),
+    _row(
+        "response", "-saturation", "number", "noise image: the largest value of a pixel, -adc included", "ADU", "65535",
+        "response.saturation",
+    ),
+    _row(
+        "response", "-psf", "number", "noise image: width at half height of the Gaussian point spread", "mm", "0",
+        "response.psf_mm",
+    ),
     _row("run", "-progress", "switch", "show progress, if the terminal can; the default"),
     _row("run", "-noprogress", "switch", "show no progress"),
     _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),

@@ -28,10 +28,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, words: list[str]) -> int:
-    from nbnumba.cli.statement import in_flags
+    from nbnumba.cli.messages import in_flags
+
+    shown = set()
 
     def show(message, *_, **__):
-        print(f"nbnumba: warning: {in_flags(str(message))}", file=sys.stderr)
+        text = f"nbnumba: warning: {in_flags(str(message))}"
+        if text not in shown:
+            print(text, file=sys.stderr)
+        shown.add(text)
 
     try:
         with warnings.catch_warnings():

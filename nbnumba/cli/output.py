@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba import noise
-from nbnumba.cli.statement import Run, time_seed
+from nbnumba import noise, response
+from nbnumba.cli.run import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import fdump, files, pgm, png, raw, smv
@@ -136,7 +136,7 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     seen = image
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
-        noisy = noise.poisson(image, seed, run.adc, roi)
+        noisy = response.measure(image, seed, run.response, experiment.detector.pixel_mm, run.adc, roi)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile")
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"

@@ -1,6 +1,7 @@
 """The subcommand simulate: nanoBragg's flags in, nanoBragg's files out."""
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import numba
@@ -8,9 +9,11 @@ import numba
 from nbnumba.backends import cpu
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
-from nbnumba.cli.statement import Run, Statement
+from nbnumba.cli.run import Run
+from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
 from nbnumba.simulate import render
@@ -31,6 +34,7 @@ def report(experiment: Experiment, run: Run) -> None:
         use_threads(run.threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    check_response(experiment, run)
     built = scene.build(experiment, wanted)
     started = time.perf_counter()
     cpu.prepare(built)
@@ -46,6 +50,16 @@ def report(experiment: Experiment, run: Run) -> None:
     print(*stats.lines(), sep="\n")
     for line in output.write(image, experiment, placement, wanted, stats, run):
         print(line)
+
+
+def check_response(experiment: Experiment, run: Run) -> None:
+    """Raise InputError for a response that is impossible with this detector; warn of one that no image will show."""
+    if run.noise:
+        run.response.check(experiment.detector.pixels, experiment.detector.pixel_mm, run.adc)
+        return
+    for name, value in vars(run.response).items():
+        if value != getattr(PHOTON_COUNTER, name):
+            warnings.warn(f"response.{name} has no effect: -nonoise", stacklevel=2)
 
 
 def use_threads(threads: int) -> None:

@@ -1,4 +1,4 @@
-"""The subcommand trace: the scaling chain of pixels, factor by factor, under the names and in the order of nanoBragg's traces."""
+"""The subcommand trace: the scaling chain of pixels, factor by factor, in nanoBragg's words and order."""
 
 import os
 import shlex
@@ -13,14 +13,15 @@ from nbnumba.setup import sampling
 from nbnumba.trace import Chain, PhiStep, rendered, traces
 
 ABOUT = """\
-Writes the scaling chain of pixels as it is in the run that FLAGS describe, lattices carried over from the pixel before included
-(-c_parity, -c_threads): a line "TRACE_NB: name value..." per factor, with nanoBragg's names and in its order, and a line
-"TRACE_NB_PHI name=value..." per phi step, with 17 significant digits. Every sample of a pixel (sensor layer, sub-pixel, source)
-has a block of its own; its geometry comes once per sub-pixel. In scattering_vec_A_inv are 1/m, as in nanoBragg's traces.
+Writes the scaling chain of pixels as it is in the run that FLAGS describe, lattices carried over from the pixel before
+included (-c_parity, -c_threads): a line "TRACE_NB: name value..." per factor, with nanoBragg's names and in its order,
+and a line "TRACE_NB_PHI name=value..." per phi step, with 17 significant digits. Every sample of a pixel (sensor layer,
+sub-pixel, source) has a block of its own; its geometry comes once per sub-pixel. The unit of scattering_vec_A_inv is
+1/m, as in nanoBragg's traces.
 """
 BUNDLE = """\
-FILE.bundle/ holds commands.txt, environment.json and SHA256SUMS, of FILE, FILE.json and the files that FLAGS name. With /dev/stdout
-as FILE there is no bundle.
+FILE.bundle/ holds commands.txt, environment.json and SHA256SUMS, of FILE, FILE.json and the files that FLAGS name. With
+/dev/stdout as FILE there is no bundle.
 """
 GEOMETRY = ("pix0_vector_meters", "fdet_vec", "sdet_vec", "pixel_pos_meters", "R_distance_meters", "omega_pixel_sr",
             "close_distance_meters", "obliquity_factor", "diffracted_vec")  # fmt: skip
@@ -49,7 +50,9 @@ def main(args: Sequence[str]) -> int:
 def _parser() -> bundle.Parser:
     parser = bundle.Parser("trace", usage="nbnumba trace --pixel SLOW FAST --out FILE [options] -- FLAGS",
                            description=ABOUT, epilog=BUNDLE)  # fmt: skip
-    parser.add_argument("--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated")
+    parser.add_argument(
+        "--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated"
+    )
     parser.add_argument(
         "--roi", nargs=4, metavar=("XMIN", "XMAX", "YMIN", "YMAX"),
         help="trace the rendered pixels of a region, both ends included, x fast and y slow, in the order of the run",
@@ -68,12 +71,14 @@ def _is_device(path: str) -> bool:
 def _names(out: str, as_json: bool) -> list[str]:
     """The files to write. Raises InputError, before anything is computed, for one that cannot be written."""
     if as_json and _is_device(out):
-        raise InputError(f"--json: {out!r} is no file that FILE.json could lie beside; allowed: an --out that is a file")
+        raise InputError(
+            f"--json: {out!r} is no file that FILE.json could lie beside; allowed: an --out that is a file"
+        )
     names = [out, *([f"{out}.json"] if as_json else [])]
     for name in names:
         files.check_writable(name, "--out")
-    if os.path.exists(f"{out}.bundle") and not os.path.isdir(f"{out}.bundle"):
-        raise InputError(f"--out: {out}.bundle is there and is no directory; allowed: a FILE beside which there is room for it")
+    if not _is_device(out):
+        bundle.check_directory(f"{out}.bundle", "--out")
     return names
 
 
@@ -84,7 +89,9 @@ def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
     for words in options.pixel or ():
         slow, fast = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
         if not rendered(window, slow, fast):
-            raise InputError(f"--pixel: {slow} {fast} is not rendered; allowed: SLOW FAST in the region and the mask of the run")
+            raise InputError(
+                f"--pixel: {slow} {fast} is not rendered; allowed: SLOW FAST in the region and the mask of the run"
+            )
         found.append((slow, fast))
     if options.roi is not None:
         found += _region(experiment, options.roi, window)
@@ -99,7 +106,9 @@ def _region(experiment: Experiment, words, window) -> list[tuple[int, int]]:
     rows, columns = region(bounds, experiment.detector.pixels)
     found = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
     if not found:
-        raise InputError(f"--roi: {' '.join(words)} holds no pixel that is rendered; allowed: some of the run's region and mask")
+        raise InputError(
+            f"--roi: {' '.join(words)} holds no pixel that is rendered; allowed: some of the run's region and mask"
+        )
     return found
 
 
@@ -125,7 +134,7 @@ def records(chain: Chain) -> Iterator[tuple[str, Any]]:
 
 
 def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
-    """What is said of a phi step: nanoBragg's words, the mosaic domain if there are several, and whose lattice it has."""
+    """What is said of a phi step: nanoBragg's words, the mosaic domain if there are several, whose lattice it has."""
     words: dict[str, Any] = {"phi_tic": step.step}
     if domains > 1:
         words["domain"] = step.domain
@@ -135,7 +144,7 @@ def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
 
 
 def lattices_at_zero(chain: Chain) -> list[tuple[int, int, int | None]]:
-    """Of every sample its phi steps at 0: number of the sample, step, and the step it was carried over from, or None."""
+    """Of every sample its phi steps at 0: number of the sample, step, and the step that its lattice is of, or None."""
     steps = [(number, step) for number, sample in enumerate(chain.samples) for step in sample.phi_steps]
     return [(n, s.step, None if s.fresh else s.lattice_of) for n, s in steps if s.phi_deg == 0.0 and s.domain == 0]
 
@@ -148,7 +157,8 @@ def _said(chain: Chain) -> Iterator[str]:
     for step, source in dict.fromkeys((step, source) for _, step, source in zero):
         which = [str(n) for n, *rest in zero if rest == [step, source]]
         some = "" if len(which) == len(chain.samples) else f" in sample {', '.join(which)}"
-        yield f"lattice at phi = 0: step {step} {'is fresh' if source is None else f'has that of step {source}, carried over'}{some}"
+        whose = "is fresh" if source is None else f"has that of step {source}, carried over"
+        yield f"lattice at phi = 0: step {step} {whose}{some}"
 
 
 def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) -> Iterator[str]:
@@ -162,7 +172,9 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
         domains = _domains(chain)
         for name, value in records(chain):
             if name == "phi":
-                yield " ".join(["TRACE_NB_PHI", *(f"{key}={_digits(v)}" for key, v in phi_words(value, domains).items())])
+                yield " ".join(
+                    ["TRACE_NB_PHI", *(f"{key}={_digits(v)}" for key, v in phi_words(value, domains).items())]
+                )
             else:
                 yield " ".join([f"TRACE_NB: {name}", *map(_digits, value)])
 
@@ -185,7 +197,9 @@ def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[st
             {
                 "spixel": chain.slow,
                 "fpixel": chain.fast,
-                "lattice_at_phi_0": [{"sample": n, "step": step, "from_step": source} for n, step, source in lattices_at_zero(chain)],
+                "lattice_at_phi_0": [
+                    {"sample": n, "step": step, "from_step": source} for n, step, source in lattices_at_zero(chain)
+                ],
                 "trace": [_entry(name, value, _domains(chain)) for name, value in records(chain)],
             }
             for chain in chains

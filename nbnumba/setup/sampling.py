@@ -47,11 +47,11 @@ def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, l
 
 
 def recommended_oversample(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> int:
-    """nanoBragg's choice: three samples across the interference fringes of the largest edge of the crystal."""
+    """nanoBragg's choice, in metres as it rounds: three samples across the fringes of the largest edge of the crystal."""
     crystal = experiment.crystal
-    edges = [math.sqrt(v @ v) * n for v, n in zip(vectors, (crystal.n_a, crystal.n_b, crystal.n_c))]
-    fringe_A = experiment.beam.wavelength_A * placement.distance / placement.pixel
-    return max(1, math.ceil(3.0 * max(edges) / fringe_A))
+    edges = [math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c))]
+    fringe = experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
+    return max(1, math.ceil(3.0 * max(edges) / fringe))
 
 
 def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,0 +1,356 @@
+"""From the statements of a command line to the parts of an experiment, a function each."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nbnumba.cli.arguments import number
+from nbnumba.cli.messages import in_flags
+from nbnumba.cli.run import time_seed
+from nbnumba.cli.statement import CONVENTION_FLAGS, Statement
+from nbnumba.errors import InputError
+from nbnumba.experiment import (
+    Background,
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    Goniometer,
+    Sampling,
+    StructureFactors,
+)
+from nbnumba.formats import fdump, hkl, matrix, sources, stol
+
+SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": "gauss", "-tophat_spots": "tophat"}
+"""The flags that choose the shape of the crystal."""
+
+SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
+"""The flags that give edges of the crystal in mm, and along what."""
+
+DIVERGENCE_FLAGS = (
+    "-divergence",
+    "-hdivrange",
+    "-vdivrange",
+    "-hdivstep",
+    "-vdivstep",
+    "-divsteps",
+    "-hdivsteps",
+    "-vdivsteps",
+    "-dispersion",
+)
+"""The flags that a table of sources overrules."""
+
+STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
+"""The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
+
+NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
+"""The flags that say where the detector is nearest to the sample."""
+
+
+def experiment(said: Statement) -> Experiment:
+    """The experiment. Raises InputError for what is missing, contradictory or impossible."""
+    photons = beam(said)
+    return Experiment(
+        crystal=crystal(said, photons.wavelength_A),
+        structure_factors=structure_factors(said),
+        beam=photons,
+        detector=detector(said),
+        goniometer=goniometer(said),
+        background=background(said),
+        sampling=sampling(said),
+    )
+
+
+def experiment_from_args(args: Sequence[str]) -> Experiment:
+    """The experiment of a command line that names nothing to be written."""
+    statement = Statement(args)
+    writes = [given.spelling for given in statement.given if given.flag.kind == "file" and given.flag.group == "output"]
+    writes += ["-dump"] if statement.run().dump else []
+    if writes:
+        raise InputError(f"{writes[0]} names a file to be written; allowed in an experiment: flags that describe it")
+    try:
+        return statement.experiment()
+    except InputError as error:
+        raise InputError(in_flags(str(error))) from None
+
+
+def crystal(said: Statement, wavelength_A: float) -> Crystal:
+    """Cell, orientation, size, shape and mosaicity; a matrix is undone with the wavelength."""
+    fields = said.fields("crystal") | _cells(said) | _domains(said)
+    shape = said.choice(SHAPE_FLAGS)
+    if shape is not None:
+        fields["shape"] = SHAPE_FLAGS[shape]
+    if said.last.get("-misset") == "random":
+        fields["misset_seed"] = _misset_seed(said)
+    elif "-misset" in said.last:
+        fields["misset_deg"] = said.last["-misset"]
+    cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), said.last.get("-cell", ())))
+    return _cut_to_size(said, _of_cell(said, cell, wavelength_A, fields))
+
+
+def _of_cell(said: Statement, cell, wavelength_A, fields) -> Crystal:
+    if "-mat" not in said.last:
+        if not cell:
+            raise InputError("no unit cell is given; allowed: -mat FILE, or -cell A B C AL BE GA")
+        return Crystal(**cell, **fields)
+    from_matrix = Crystal.from_matrix(matrix.read(said.last["-mat"], "-mat"), wavelength_A, **fields)
+    if not cell:
+        return from_matrix
+    warnings.warn("-cell beside -mat gives the lengths of a, b and c; their directions are the matrix's", stacklevel=2)
+    lengths = {name: cell.get(name, cell["a_A"]) for name in ("a_A", "b_A", "c_A")}
+    return dataclasses.replace(from_matrix, **lengths)
+
+
+def _cells(said: Statement) -> dict[str, float]:
+    """Numbers of unit cells: of -N and -Na, -Nb, -Nc the later one counts; below 1 is 1, as in nanoBragg."""
+    found = {}
+    for given in said.given:
+        if given.flag.names[0] in ("-N", "-Na", "-Nb", "-Nc"):
+            if given.value < 0:
+                raise InputError(f"{given.spelling}: {given.value} is not allowed; allowed: a whole number not below 0")
+            along = given.spelling[2:] or "abc"
+            found |= {f"n_{axis}": max(given.value, 1) for axis in along}
+    return found
+
+
+def _cut_to_size(said: Statement, crystal: Crystal) -> Crystal:
+    """The crystal with numbers of cells from its edges in mm, width and height clipped by the beam, as in nanoBragg."""
+    edges = {}
+    for given in said.given:
+        name = given.flag.names[0]
+        for axis in SIZE_FLAGS.get(name, ()):
+            edges[axis] = given.value
+    beam = said.last.get("-beamsize", Beam.size_mm)
+    for axis in "bc":
+        if edges.get(axis, 0.0) > beam:
+            note = f"the crystal's edge along {axis}, {edges[axis]:g} mm, is clipped to the -beamsize {beam:g} mm"
+            warnings.warn(note, stacklevel=2)
+            edges[axis] = beam
+    cells = {f"n_{axis}": cells_along(edge, getattr(crystal, f"{axis}_A")) for axis, edge in edges.items() if edge > 0.0}
+    return dataclasses.replace(crystal, **cells)
+
+
+def _domains(said: Statement) -> dict[str, int]:
+    domains, spread = said.last.get("-mosaic_domains", 0), said.last.get("-mosaic", 0.0)
+    if spread == 0.0 and domains > 1:
+        warnings.warn("-mosaic_domains has no effect: no -mosaic spread is given", stacklevel=2)
+    elif domains <= 0 and spread > 0.0:
+        warnings.warn("-mosaic without -mosaic_domains: 10 domains", stacklevel=2)
+    return said.steps("-mosaic_domains", "mosaic_domains")
+
+
+def _misset_seed(said: Statement) -> int:
+    """The seed of a random orientation: its own, that of the noise, or the time."""
+    run = said.run()
+    seed = run.seed if run.misset_seed is None else run.misset_seed
+    if seed is None:
+        seed = time_seed()
+        warnings.warn(f"-misset random without a seed: -misset_seed {seed}", stacklevel=2)
+    return seed
+
+
+def structure_factors(said: Statement) -> StructureFactors:
+    """Reflections from a file or a dump, what the others have, and whether to interpolate."""
+    fields = said.fields("structure_factors")
+    chosen = said.choice(("-interpolate", "-nointerpolate"))
+    if chosen is not None:
+        fields["interpolate"] = chosen == "-interpolate"
+    elif "interpolation_by_flag" in said.switches:
+        cells = _cells(said)
+        fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
+    if "-hkl" not in said.last and "-dump" in said.last:
+        warnings.warn(f"structure factors are read from -dump {said.last['-dump']}", stacklevel=2)
+        found = fdump.read(said.last["-dump"], "-dump")
+        return StructureFactors(hkl=found.hkl, F=found.amplitudes, **fields)
+    if "-hkl" not in said.last:
+        if not fields.get("default_F"):
+            raise InputError("nothing scatters; allowed: -hkl FILE, -dump FILE, or -default_F other than 0")
+        return StructureFactors(**fields)
+    reflections = hkl.read(said.last["-hkl"], "-hkl")
+    for note in reflections.notes:
+        warnings.warn(f"-hkl {said.last['-hkl']}: {note}", stacklevel=2)
+    return StructureFactors(hkl=reflections.hkl, F=reflections.amplitudes, **fields)
+
+
+def beam(said: Statement) -> Beam:
+    """Wavelength, intensity, polarization, divergence, spectrum, sources."""
+    fields = said.fields("beam")
+    if said.order(["-energy"]) > said.order(["-lambda"]):
+        fields["wavelength_A"] = Beam.wavelength_from_energy(said.last["-energy"])
+    flux, exposure = said.last.get("-flux", 0.0), said.last.get("-exposure", 1.0)
+    if flux != 0.0 and exposure > 0.0:
+        fields["fluence"] = Beam.fluence_from_flux(flux, exposure, fields.get("size_mm", Beam.size_mm))
+        if "-fluence" in said.last:
+            warnings.warn("-fluence has no effect: -flux is given", stacklevel=2)
+    elif "-exposure" in said.last:
+        warnings.warn("-exposure has no effect without -flux", stacklevel=2)
+    if said.order(["-nopolar"]) > said.order(["-polar"]):
+        fields["polarized"] = False
+    if "-polar" in said.last:
+        fields["polarization"] = said.last["-polar"]
+    for both, each in (("-divergence", "range_mrad"), ("-divsteps", "steps")):
+        fields |= _both_ways(said, both, each)
+    if fields.get("dispersion_percent", 0.0) == 0.0 and said.last.get("-dispsteps", 1) > 1:
+        warnings.warn("-dispsteps has no effect: no -dispersion is given", stacklevel=2)
+    fields |= said.steps("-dispsteps", "dispsteps")
+    fields["round_divergence"] = said.choice(("-round_div", "-square_div")) != "-square_div"
+    if "-sourcefile" in said.last:
+        fields["sources"] = _sources(said, fields)
+    return Beam(**fields)
+
+
+def _both_ways(said: Statement, both: str, ending: str) -> dict[str, Any]:
+    """A flag for both directions of the divergence, and those for each: the later one counts."""
+    found = {}
+    for axis in "hv":
+        name = said.choice((both, f"-{axis}div{ending.removesuffix('_mrad')}"))
+        field = f"{axis}div{ending}"
+        if name is not None:
+            found |= said.steps(name, field) if ending == "steps" else {field: said.last[name]}
+    return found
+
+
+def _sources(said: Statement, fields):
+    table = sources.read(said.last["-sourcefile"], "-sourcefile")
+    table[:, 4] *= 1e10
+    unused = [name for name in DIVERGENCE_FLAGS if name in said.last]
+    if unused:
+        warnings.warn(f"{unused[0]} has no effect: -sourcefile is given", stacklevel=2)
+    return table
+
+
+def background(said: Statement) -> Background:
+    """The amorphous material in the beam."""
+    fields = said.fields("background")
+    name = said.choice(STOL_FLAGS)
+    if name is not None:
+        table = stol.read(said.last[name], name)
+        table = table[np.argsort(table[:, 0], kind="stable")]
+        table[:, 0] /= STOL_FLAGS[name]
+        fields["table"] = np.nan_to_num(table, nan=0.0)
+    unused = [flag for flag in (*STOL_FLAGS, "-density", "-molecwt") if flag in said.last]
+    if unused and fields.get("water_um", 0.0) == 0.0:
+        warnings.warn(f"{unused[0]} has no effect: -water says how much of the material there is", stacklevel=2)
+    return Background(**fields)
+
+
+def detector(said: Statement) -> Detector:
+    """Pixels, place, convention and sensor."""
+    fields = said.fields("detector")
+    _overrule_header(said, fields)
+    fields["convention"] = said.convention()
+    if fields["convention"] == "custom":
+        fields["implied_pivot"] = _implied_pivot(said)
+    if said.order(["-pix0_vector"]) > said.order(["-pix0_vector_mm"]):
+        fields["pix0_mm"] = tuple(1000 * x for x in said.last["-pix0_vector"])
+    if "-pivot" in said.last:
+        fields["pivot"] = said.last["-pivot"]
+    fields["point_pixel"], fields["curved"] = "-point_pixel" in said.last, "-curved_det" in said.last
+    fields |= said.steps("-detector_thicksteps", "layers") | _sensor(said, fields)
+    pixel = fields.get("pixel_mm", Detector.pixel_mm)
+    counted = [_pixels(said, axis, pixel) for axis in "xy"]
+    fields["pixels"] = tuple(count for count, _ in counted)
+    fields["size_mm"] = tuple(count * pixel if size is None else size for count, size in counted)
+    if all(size is None for _, size in counted):
+        del fields["size_mm"]
+    return Detector(**fields)
+
+
+def _overrule_header(said: Statement, fields) -> None:
+    """A distance or a beam centre that flags give replaces every form of it in a header."""
+    if said.order(NEAR_POINT_FLAGS) >= 0 and "near_point_ignored" not in said.switches:
+        _drop_from_header(said, fields, ("detector.xbeam_mm", "detector.ybeam_mm"))
+    if said.order(("-Xbeam", "-Ybeam")) >= 0 and "near_point_ignored" not in said.switches:
+        _drop_from_header(said, fields, ("detector.orgx_pixels", "detector.orgy_pixels"))
+    if "-distance" in said.last and "-close_distance" not in said.last:
+        if "header_close_distance" not in said.switches:
+            fields.pop("close_distance_mm", None)
+    elif "close_distance_mm" in fields and "-close_distance" not in said.last:
+        fields.pop("distance_mm", None)
+
+
+def _drop_from_header(said: Statement, fields, names) -> None:
+    for name in names:
+        field = name.partition(".")[2]
+        if fields.get(field) == said.header.get(name):
+            fields.pop(field, None)
+
+
+def _sensor(said: Statement, fields) -> dict[str, float]:
+    """Thickness and attenuation depth of the sensor; a depth of inf or 0 is no sensor, as in nanoBragg."""
+    thick, depth = fields.get("thickness_um", 0.0), said.last.get("-detector_abs")
+    if depth is None:
+        if thick > 0.0:
+            warnings.warn(f"-detector_thick without -detector_abs: attenuation depth {thick:g} um", stacklevel=2)
+        return {}
+    if "inf" in depth or number(depth) == 0.0:
+        if thick > 0.0:
+            warnings.warn("-detector_thick has no effect: the attenuation depth is infinite", stacklevel=2)
+        later = said.order(["-detector_thick"]) > said.order(["-detector_abs"])
+        return {"attenuation_um": math.inf, "thickness_um": thick if later else 0.0}
+    if number(depth) is None:
+        raise InputError(f"-detector_abs: {depth!r} is not allowed; allowed: a positive number (um), or inf")
+    if thick == 0.0:
+        warnings.warn("-detector_abs has no effect without -detector_thick", stacklevel=2)
+    return {"attenuation_um": number(depth)}
+
+
+def _implied_pivot(said: Statement) -> str:
+    """The pivot that the last flag with one implies, -pivot among them: nanoBragg's in the custom convention."""
+    pivot = "beam"
+    for given in said.given:
+        name = given.flag.names[0]
+        pivot = given.value if name == "-pivot" else given.flag.pivot or CONVENTION_FLAGS.get(name, pivot)
+    return pivot
+
+
+def _pixels(said: Statement, axis: str, pixel_mm: float) -> tuple[int, float | None]:
+    """Pixels along an axis, and its size in mm unless the pixels say it: pixels count before a size, of each the later flag."""
+    header = said.header.get("detector.pixels", (None, None))["xy".index(axis)]
+    count = _positive(said, ("-detpixels", f"-detpixels_{axis}")) or header
+    size = _positive(said, ("-detsize", f"-detsize_{'f' if axis == 'x' else 's'}"))
+    if count is not None and size is not None:
+        warnings.warn("-detsize has no effect: the number of pixels is given", stacklevel=2)
+    if pixel_mm <= 0.0:
+        return Detector.pixels[0], None
+    if count is not None:
+        return count, None
+    size = 102.4 if size is None else size
+    return max(math.ceil(size / pixel_mm - 0.5), 1), size
+
+
+def _positive(said: Statement, names):
+    """The later of some flags; the value of it has to be above 0."""
+    name = said.choice(names)
+    if name is not None and said.last[name] <= 0:
+        raise InputError(f"{said.spelling[name]}: {said.last[name]:g} is not allowed; allowed: a positive number")
+    return None if name is None else said.last[name]
+
+
+def goniometer(said: Statement) -> Goniometer:
+    """The rotation; no steps count as one."""
+    steps = said.last.get("-phisteps")
+    if steps is not None and steps < 0:
+        raise InputError(f"-phisteps: {steps} is not allowed; allowed: a whole number not below 0")
+    return Goniometer(**said.fields("goniometer"), phisteps=steps if steps is None else max(steps, 1))
+
+
+def sampling(said: Statement) -> Sampling:
+    """Sub-pixels, region, mask, and the defects of C to reproduce."""
+    fields = said.fields("sampling")
+    oversample = said.last.get("-oversample")
+    if oversample is not None and oversample > 0:
+        fields["oversample"] = oversample
+    fields["oversample_thick"] = "-oversample_thick" in said.last
+    fields["oversample_polarization"] = "-oversample_polar" in said.last
+    fields["oversample_omega"] = "-oversample_omega" in said.last
+    return Sampling(**fields, mask=said.mask, c_parity=said.switches)
+
+
+def cells_along(edge_mm: float, cell_A: float) -> int:
+    """Unit cells along an edge, rounded up as nanoBragg rounds: in metres."""
+    return math.ceil(edge_mm / 1000 / (cell_A * 1e-10))

@@ -1,0 +1,62 @@
+"""What a command line says about a run: the files to write and how, and how to go about it."""
+
+import time
+from dataclasses import dataclass
+
+from nbnumba import rng
+from nbnumba.cli.statement import Statement
+from nbnumba.errors import InputError
+from nbnumba.response import PHOTON_COUNTER, Response
+
+UNWANTED = (
+    ("-nonoise", ("-noisefile",), "noise"),
+    ("-nopgm", ("-pgmfile", "-pgmscale"), "pgm"),
+    ("-nointfile", ("-intfile",), "integers"),
+)
+"""The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to do with an experiment: the files to write and how, and how to go about it. None: not given."""
+
+    floatfile: str | None = None
+    intfile: str | None = None
+    noisefile: str | None = None
+    pgmfile: str | None = None
+    pngfile: str | None = None
+    noise: bool = True
+    pgm: bool = True
+    integers: bool = True
+    scale: float = 0.0
+    pgmscale: float = 0.0
+    adc: float = 40.0
+    response: Response = PHOTON_COUNTER
+    dump: str | None = None
+    seed: int | None = None
+    misset_seed: int | None = None
+    progress: bool = True
+    threads: int | None = None
+
+
+def of(said: Statement) -> Run:
+    """What to do with the experiment."""
+    fields = said.fields("run")
+    threads = fields.get("threads")
+    if threads is not None and threads < 1:
+        raise InputError(f"-threads: {threads} is not allowed; allowed: a whole number of at least 1")
+    for name in ("scale", "pgmscale"):
+        if fields.get(name, 0.0) < 0.0:
+            raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
+    for switch, names, field in UNWANTED:
+        fields[field] = said.order([switch]) <= said.order(names)
+    fields["response"] = Response(**said.fields("response"))
+    if "-hkl" in said.last:
+        fields["dump"] = said.last.get("-dump")
+    fields["progress"] = said.order(["-noprogress"]) <= said.order(["-progress"])
+    return Run(**fields)
+
+
+def time_seed() -> int:
+    """A seed from the clock, as nanoBragg takes it."""
+    return int(time.time()) % rng.LARGEST_SEED

@@ -1,0 +1,212 @@
+"""What a detector makes of the photons it counts: point spread, gain, read-out noise, saturation; C has none of them.
+
+In the order of the physics, which is that of nanoBragg::add_noise in cctbx's simtbx, for expected photons mu:
+
+    n ~ Poisson(mu)                                  X-ray photons are absorbed: noise.poisson_counts, C's bit for bit
+    s = P n                                          their light or charge spreads over the neighbours: point_spread
+    v = gain * s + readout_noise * N(0, 1) + offset  read out, in ADU (what a pixel of the file counts in)
+    pixel = floor(v + 1/2), within 0 .. saturation   digitized; an overload is a pixel with v > saturation
+
+The photons spread after they are counted. A photon that is absorbed makes thousands of light quanta or electrons, which
+spread with next to no noise of their own: neighbours share the noise of the same photon, so that it is correlated and
+weaker, cov(s_i, s_j) = sum_k P_ik P_jk mu_k. (If expected photons were spread, each photon would fall whole into one
+pixel or another, and the noise of pixels be independent: that is a photon counter, whose gain is 1 and which has no
+read-out noise. Spreading the image by `spread` before it is measured gives that.)
+
+Where a response makes no fractions (gain 1, no read-out noise, no point spread), v is truncated as in C, not rounded;
+the two differ only for a fractional offset. Masked pixels are pixels with no photons of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from nbnumba import noise
+from nbnumba.errors import InputError
+from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage
+from nbnumba.rng import Ran1, generator
+
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
+
+REACH = 6.0
+"""Standard deviations beyond which no light spreads; 2e-9 of it would."""
+
+_READ_OUT = 0x5EAD0A7
+_WORD = 2**32
+
+ALLOWED = {
+    "gain": ("a positive number of ADU per photon", lambda x: x > 0.0),
+    "readout_noise": ("a number of ADU not below 0", lambda x: x >= 0.0),
+    "saturation": (f"a number of ADU above 0, at most {LARGEST_PIXEL:g}", lambda x: 0.0 < x <= LARGEST_PIXEL),
+    "psf_mm": ("a number of mm not below 0", lambda x: x >= 0.0),
+}
+"""What each number of a response can be, and a test of that."""
+
+
+def _number(field: str, value: float) -> float:
+    """The value of a field of Response as a float, if that is possible there."""
+    allowed, test = ALLOWED[field]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"response.{field}: {value!r} is not a number; allowed: {allowed}") from None
+    if not (math.isfinite(number) and test(number)):
+        raise InputError(f"response.{field}: {number:g} is not allowed; allowed: {allowed}")
+    return number
+
+
+@dataclass(frozen=True)
+class Response:
+    """A detector's response; the defaults are C's: photons are counted, and that is all.
+
+    gain: ADU per photon. readout_noise: rms of the Gaussian noise of the read-out, ADU, not multiplied by the gain.
+    saturation: the largest value of a pixel, ADU, the offset included. psf_mm: full width at half maximum of the
+    Gaussian point spread at the detector, mm. Raises InputError for numbers that are impossible.
+    """
+
+    gain: float = 1.0
+    readout_noise: float = 0.0
+    saturation: float = LARGEST_PIXEL
+    psf_mm: float = 0.0
+
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, _number(field.name, getattr(self, field.name)))
+
+    @property
+    def makes_fractions(self) -> bool:
+        """Whether whole numbers of photons give numbers of ADU that are not whole."""
+        return (self.gain, self.readout_noise, self.psf_mm) != (1.0, 0.0, 0.0)
+
+    def check(self, pixels: tuple[int, int], pixel_mm: float | None, adc_offset: float) -> None:
+        """Raise InputError unless a detector of `pixels` of pixel_mm can respond so to photons, above the offset (ADU).
+
+        A saturation of 65535 is the limit of 16 bits and no statement about a detector: C has it with any offset.
+        """
+        if self.saturation < LARGEST_PIXEL and self.saturation <= adc_offset:
+            raise InputError(
+                f"response.saturation: {self.saturation:g} is not allowed; "
+                f"allowed: above the ADC offset of {adc_offset:g}, at most {LARGEST_PIXEL:g}"
+            )
+        if self.psf_mm == 0.0:
+            return
+        if pixel_mm is None or not 0.0 < pixel_mm < math.inf:
+            raise InputError(f"pixel_mm is {pixel_mm!r}: with a point spread it must be a positive number")
+        longest = max(pixels) * pixel_mm
+        if self.psf_mm > longest:
+            raise InputError(
+                f"response.psf_mm: {self.psf_mm:g} is not allowed; "
+                f"allowed: at most the detector's longer edge, {longest:g} mm"
+            )
+
+
+PHOTON_COUNTER = Response()
+"""C's detector."""
+
+
+def measure(
+    image: np.ndarray,
+    seed: int | Ran1,
+    response: Response = PHOTON_COUNTER,
+    pixel_mm: float | None = None,
+    adc_offset: float = DEFAULT_ADC_OFFSET,
+    roi: tuple[int, int, int, int] | None = None,
+) -> NoiseImage:
+    """What a detector writes for an image of expected photons, (slow, fast); for PHOTON_COUNTER that is noise.poisson.
+
+    image, seed, adc_offset (ADU) and roi: see noise. pixel_mm: edge of a pixel, mm; only a point spread needs it.
+    The photons that are counted, and their sum in the result, do not depend on the response. Nothing spreads into the
+    region from outside, as nothing is known there; what spreads out of it is lost. Raises InputError for what noise
+    refuses, and for a response that is impossible here: see Response.check.
+    """
+    source = generator(seed)
+    deviates = read_out_generator(source)
+    counts = noise.poisson_counts(image, source, roi)
+    counted = noise.integer_image(counts, adc_offset, roi)
+    if response == PHOTON_COUNTER:
+        return counted
+    response.check(counts.shape, pixel_mm, adc_offset)
+    inside = noise.region_slices(roi, counts.shape)
+    signal = counts[inside].astype(np.float64)
+    if response.psf_mm > 0.0:
+        signal = spread(signal, response.psf_mm / pixel_mm)
+    signal *= response.gain
+    if response.readout_noise > 0.0:
+        signal += response.readout_noise * deviates.standard_normal(signal.shape)
+    digits, overloads = digitize(signal + adc_offset, response.saturation, rounded=response.makes_fractions)
+    pixels = np.zeros(counts.shape, dtype=np.uint16)
+    pixels[inside] = digits
+    return counted._replace(pixels=pixels, overloads=overloads)
+
+
+def spread(image: np.ndarray, fwhm_pixels: float) -> np.ndarray:
+    """The image, (slow, fast), convolved with the point spread along both axes, float64; nothing lies beyond its edges.
+
+    fwhm_pixels: full width at half maximum in pixels, positive. The sum is kept but for what leaves by the edges.
+    Raises InputError for another width.
+    """
+    from scipy import ndimage
+
+    weights = point_spread(fwhm_pixels)
+    result = np.asarray(image, dtype=np.float64)
+    for axis, size in enumerate(result.shape):
+        result = ndimage.convolve1d(result, _within(weights, size), axis=axis, mode="constant", cval=0.0)
+    return result
+
+
+def point_spread(fwhm_pixels: float) -> np.ndarray:
+    """The share of a pixel's photons that each pixel of its row receives, (2 n + 1,) float64: it is the middle one.
+
+    The photons lie anywhere in their pixel, a Gaussian displaces their light by x (in pixels), and pixels add up what
+    falls on them: share(k) = integral over t from -1 to 1 of (1 - |t|) g(k - t), which has the variance
+    sigma^2 + 1/6 (unless sigma is well below a pixel) and is a pixel's own where sigma is 0. In closed form it is the
+    second difference of G(x) = x Phi(x / sigma) + sigma phi(x / sigma), the second integral of the Gaussian. The
+    Gaussian in two dimensions is the product of two. Cut off at REACH and scaled to the sum 1. Raises InputError for a
+    width that is not positive.
+    """
+    from scipy import special
+
+    if not 0.0 < fwhm_pixels < math.inf:
+        raise InputError(f"fwhm_pixels is {fwhm_pixels!r}: it must be a positive number")
+    sigma = fwhm_pixels / FWHM_PER_SIGMA
+    n = math.ceil(REACH * sigma) + 1
+    below = -np.arange(n + 2.0)
+    with np.errstate(over="ignore"):
+        scaled = below / sigma
+        bell = np.exp(-0.5 * scaled * scaled) / math.sqrt(2.0 * math.pi)
+    twice_integrated = below * special.ndtr(scaled) + sigma * bell
+    tail = np.maximum(twice_integrated[2:] - 2.0 * twice_integrated[1:-1] + twice_integrated[:-2], 0.0)
+    # G(1) = G(-1) + 1
+    middle = 1.0 + 2.0 * (twice_integrated[1] - twice_integrated[0])
+    weights = np.concatenate([tail[::-1], [middle], tail])
+    return weights / weights.sum()
+
+
+def read_out_generator(seed: int | Ran1) -> np.random.RandomState:
+    """The generator of the read-out noise of an image whose photons are drawn from `seed`, which is not advanced.
+
+    A Mersenne twister that is seeded from the state of ran1: read-out noise changes no photon, and each image of a
+    generator in mid-course has read-out noise of its own. RandomState, as numpy promises never to change its deviates.
+    """
+    entropy = [_READ_OUT, *(int(word) % _WORD for word in generator(seed).state)]
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(entropy)))
+
+
+def digitize(signal: np.ndarray, saturation: float = LARGEST_PIXEL, rounded: bool = True) -> tuple[np.ndarray, int]:
+    """The signal in ADU, offset included, as uint16 within 0 .. saturation, and how many values were above saturation.
+
+    Halves are rounded up; not rounded: truncated, as C does.
+    """
+    whole = np.floor(signal + 0.5 if rounded else signal)
+    digits = np.clip(whole, 0.0, math.floor(saturation)).astype(np.uint16)
+    return digits, int(np.count_nonzero(signal > saturation))
+
+
+def _within(weights: np.ndarray, size: int) -> np.ndarray:
+    """The weights that can matter along an axis of `size` pixels."""
+    beyond = max(len(weights) // 2 - (size - 1), 0)
+    return weights[beyond : len(weights) - beyond]
