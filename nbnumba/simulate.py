@@ -34,11 +34,16 @@ def simulate(
 
     Raises InputError for what cannot be simulated; warns of what was assumed. Equations: specs/forward.md.
     """
-    if backend != "cpu" or precision != "double":
-        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: backend cpu, precision double")
+    check_target(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress)
+
+
+def check_target(backend: str, precision: str) -> None:
+    """Raise InputError for a backend or a precision that there is no kernel for."""
+    if backend != "cpu" or precision != "double":
+        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: backend cpu, precision double")
 
 
 def restated(experiment: Experiment, **statements) -> Experiment:

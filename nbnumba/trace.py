@@ -13,7 +13,7 @@ from nbnumba.constants import R_E_SQR_M2
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
-from nbnumba.simulate import restated
+from nbnumba.simulate import check_target, restated
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
@@ -96,9 +96,7 @@ def traces(
 
     Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
     """
-    if backend != "cpu" or precision != "double":
-        there = "backend cpu, precision double"
-        raise InputError(f"backend {backend!r} in {precision!r} precision is not there; allowed: {there}")
+    check_target(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     for slow, fast in pixels:

@@ -16,7 +16,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
     words = list(sys.argv[1:] if args is None else args)
     command = words.pop(0) if words and words[0] in SUBCOMMANDS else "simulate"
-    if not words and command == "simulate" or {"-h", "-help", "--help"} & set(words[:1]):
+    if command == "simulate" and (not words or words[0] in ("-h", "-help", "--help")):
         get_parser().print_help()
         return 0 if words else BAD_INPUT
     if words[:1] == ["--version"]:
@@ -47,7 +47,7 @@ def _run(command: str, words: list[str]) -> int:
         print(f"nbnumba: {in_flags(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("nbnumba: interrupted; nothing was written", file=sys.stderr)
+        print("nbnumba: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
