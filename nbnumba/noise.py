@@ -1,4 +1,4 @@
-"""Photon noise and 16-bit images, as nanoBragg writes them with -noisefile and -intfile.
+"""Photon noise and 16-bit images, as nanoBragg writes them with -noisefile and -intfile (specs/forward.md, N2 to N4).
 
 The noise is C's bit for bit: its variables are float32 and its mathematical functions float64, which is why every step
 below says which it is. A region (roi) is (xmin, xmax, ymin, ymax), inclusive, x the fast axis; None is the whole image.

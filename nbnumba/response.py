@@ -1,4 +1,4 @@
-"""What a detector makes of the photons it counts: point spread, gain, read-out noise, saturation; C has none of them.
+"""What a detector makes of the photons it counts (N7): point spread, gain, read-out noise, saturation; C has none of them.
 
 In the order of the physics, which is that of nanoBragg::add_noise in cctbx's simtbx, for expected photons mu:
 

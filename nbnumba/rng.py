@@ -1,4 +1,4 @@
-"""nanoBragg's random numbers: the ran1 generator, mosaic domains and random missetting angles, as C makes them.
+"""nanoBragg's random numbers (N1): the ran1 generator, mosaic domains and random missetting angles, as C makes them.
 
 Seeds. A seed here is the number that a user gives to -seed, -mosaic_seed or -misset_seed: 42 for `-seed 42`.
 ran1 keeps a running number per seed and one shuffle table that all its users share for the life of the process:

@@ -1,4 +1,4 @@
-"""Machine code that is kept on disk between runs, and never stale."""
+"""Machine code that is kept on disk between runs, and never stale (specs/forward.md, F0)."""
 
 import hashlib
 import types

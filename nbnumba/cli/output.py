@@ -42,7 +42,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int) -> Statistics:
-    """Statistics of an image (slow, fast) over a window, pixel in m; the place is the last sub-pixel of the brightest pixel."""
+    """N6: of an image (slow, fast) over a window, pixel in m; the place is the last sub-pixel of the brightest pixel."""
     region = image[slice(*wanted.rows), slice(*wanted.columns)].astype(np.float64)
     lit = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(region.shape, bool)
     count = max(int(lit.sum()), 1)
@@ -117,7 +117,7 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     """Write the files of a run, image being 4-byte floats; yields a line of text on each."""
     paths = names(run)
     roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
-    keys = header(experiment, placement, run.adc)
+    keys, as_c = header(experiment, placement, run.adc), "header_overflow" in experiment.sampling.c_parity
     if "dump" in paths:
         factors = experiment.structure_factors
         fdump.write(paths["dump"], factors.hkl, factors.F, factors.default_F)
@@ -126,7 +126,7 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     yield f"wrote {paths['floatfile']}: 4-byte floats"
     pixels, scale = noise.scaled_integers(image, run.scale, run.adc, roi)
     if "intfile" in paths:
-        smv.write(paths["intfile"], pixels, keys, "-intfile")
+        smv.write(paths["intfile"], pixels, keys, "-intfile", as_c)
         yield f"intfile_scale = {scale:g}"
         yield f"wrote {paths['intfile']}: SMV"
     if "pgmfile" in paths:
@@ -137,7 +137,7 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
         noisy = response.measure(image, seed, run.response, experiment.detector.pixel_mm, run.adc, roi)
-        smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile")
+        smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
         seen = noisy.pixels - np.float32(run.adc)

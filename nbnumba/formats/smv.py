@@ -20,6 +20,9 @@ Header = Mapping[str, Value] | Iterable[tuple[str, Value]]
 OWN_KEYS = ("HEADER_BYTES", "DIM", "BYTE_ORDER", "TYPE", "SIZE1", "SIZE2")
 """The keys that write() derives from the pixels and puts first."""
 
+NOT_IN_C = ("ADC_OFFSET",)
+"""Keys that nanoBragg does not write."""
+
 _BLOCK = 512
 _UNTERMINATED = ("DIALS_ORIGIN",)
 _KEY = re.compile(r"[A-Za-z0-9_.:+-]+")
@@ -40,33 +43,40 @@ _TYPES = {
 }
 
 
-def write(path: files.PathName, pixels: np.ndarray, header: Header, what: str = "SMV file") -> None:
+def write(path: files.PathName, pixels: np.ndarray, header: Header, what: str = "SMV file", as_c: bool = False) -> None:
     """Write `pixels`, uint16 (slow, fast), as little-endian SMV with nanoBragg's header layout.
 
     `header` holds what follows the OWN_KEYS, in order: text as it is, integers as %d, other numbers as C's %g, a
     sequence of numbers joined by commas. As in nanoBragg, DIALS_ORIGIN has no semicolon. A header that needs more
-    than 512 bytes gets the next multiple. InputError for an entry that SMV cannot hold; ValueError for other pixels.
+    than 512 bytes gets the next multiple. as_c:
+    as nanoBragg does, a header that needs more says 512 all the same (P11), without NOT_IN_C. InputError for an entry
+    that SMV cannot hold; ValueError for other pixels.
     """
     if (pixels.dtype.kind, pixels.dtype.itemsize) != ("u", 2) or pixels.ndim != 2:
         raise ValueError(f"SMV pixels must be uint16 (slow, fast), not {pixels.dtype} {pixels.shape}")
-    block = header_block(pixels.shape, header, what)
+    block = header_block(pixels.shape, header, what, as_c)
     with files.replacing(path, what) as stream:
         stream.write(block)
         stream.write(pixels.astype("<u2", copy=False).tobytes())
 
 
-def header_block(shape: tuple[int, int], header: Header, what: str = "SMV file") -> bytes:
+def header_block(shape: tuple[int, int], header: Header, what: str = "SMV file", as_c: bool = False) -> bytes:
     """Return the header of an image of `shape` (slow, fast): see write()."""
-    items = header.items() if isinstance(header, Mapping) else header
+    items = list(header.items() if isinstance(header, Mapping) else header)
+    block = _framed(shape, items, _BLOCK, what)
+    if len(block) > _BLOCK and as_c:
+        block = _framed(shape, [(key, value) for key, value in items if key not in NOT_IN_C], _BLOCK, what)
+        return block.ljust(_BLOCK)
+    size = -(-len(block) // _BLOCK) * _BLOCK
+    return _framed(shape, items, size, what).ljust(size)
+
+
+def _framed(shape: tuple[int, int], items: list, size: int, what: str) -> bytes:
+    """Return a header that says it has `size` bytes, and may have another number of them."""
+    own = (size, 2, "little_endian", "unsigned_short", shape[1], shape[0])
+    head = "".join(f"{key}={value};\n" for key, value in zip(OWN_KEYS, own))
     lines = "".join(_line(key, value, what) for key, value in items)
-    size = _BLOCK
-    while True:
-        own = (size, 2, "little_endian", "unsigned_short", shape[1], shape[0])
-        head = "".join(f"{key}={value};\n" for key, value in zip(OWN_KEYS, own))
-        block = b"{\n" + (head + lines).encode("ascii") + _END
-        if len(block) <= size:
-            return block.ljust(size)
-        size += _BLOCK
+    return b"{\n" + (head + lines).encode("ascii") + _END
 
 
 def read_header(path: files.PathName, what: str = "-img") -> dict[str, str]:
