@@ -20,7 +20,7 @@ PARITY_SWITCHES = (
     "phi_carryover", "oversample_running_sum", "capture_last_layer", "thick_layers", "water_scale",
     "interpolation_latch", "misset_random", "pix0_ignored", "pivot_ignored", "header_twotheta", "source_weights",
     "gauss_metric", "one_step_means_two", "triclinic_angles", "near_point_ignored", "normal_not_derived",
-    "mosaic_float32",
+    "mosaic_float32", "header_close_distance", "amorphous_ignored",
 )
 
 CLASSICAL_RADIUS_SQR = 7.94079248018965e-30  # m^2
@@ -124,7 +124,8 @@ NUMBER_FLAGS = {
     "-vdivrange": ("vdivrange", 1e3), "-vdivstep": ("vdivstep", 1e3), "-vdivsteps": ("vdivsteps", None),
     "-phi": ("phi", DEGREES), "-osc": ("osc", DEGREES), "-phistep": ("phistep", DEGREES),
     "-phisteps": ("phisteps", None), "-dmin": ("dmin", 1), "-default_F": ("default_F", 1), "-fudge": ("fudge", 1),
-    "-water": ("water", 1e6), "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
+    "-water": ("water", 1e6), "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
+    "-molecwt": ("molecular_weight", 1), "-MW": ("molecular_weight", 1), "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
     "-misset_seed": ("misset_seed", None),
 }
 # one number for several settings
@@ -151,8 +152,9 @@ VECTOR_FLAGS = {
 }
 FILE_FLAGS = {"-mat": "mat_file", "-hkl": "hkl_file", "-sourcefile": "source_file", "-mask": "mask_file",
               "-img": "img_file"}
+STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}  # what their tables list, in units of sin(theta) / lambda
 IGNORED_FLAGS = {  # they change no pixel of the float image; how many values they take
-    "-density": 1, "-sample_den": 1, "-MW": 1, "-molecwt": 1, "-floatfile": 1, "-floatimage": 1, "-intfile": 1,
+    "-floatfile": 1, "-floatimage": 1, "-intfile": 1,
     "-intimage": 1, "-pgmfile": 1, "-pgmimage": 1, "-noisefile": 1, "-noiseimage": 1, "-dump": 1, "-adc": 1,
     "-scale": 1, "-pgmscale": 1, "-nonoise": 0, "-nopgm": 0, "-noprogress": 0, "-progress": 0, "-printout": 0,
     "-printout_pixel": 2, "-trace_pixel": 2,
@@ -201,6 +203,8 @@ class Settings:
         self.hdivsteps = self.vdivsteps = 0
         self.phi, self.osc, self.phistep, self.phisteps = 0.0, -1.0, -1.0, -1
         self.dmin, self.default_F, self.water = 0.0, 0.0, 0.0
+        self.density, self.molecular_weight = WATER_DENSITY, WATER_MOLECULAR_WEIGHT
+        self.stol_file, self.stol_unit = None, 1.0
         self.shape, self.fudge, self.interpolate = "SQUARE", 1.0, None
         self.mat_file = self.hkl_file = self.source_file = self.mask_file = self.img_file = None
         self.seed, self.misset_seed, self.mosaic_seed = None, None, 12345678
@@ -254,6 +258,8 @@ def read_flag(settings, flag, words):
         setattr(settings, *SWITCH_FLAGS[flag])
     elif flag in VECTOR_FLAGS:
         set_axis(settings, flag, take(3))
+    elif flag in STOL_FLAGS:
+        settings.stol_file, settings.stol_unit = take(1)[0], STOL_FLAGS[flag]
     elif flag in FILE_FLAGS:
         setattr(settings, FILE_FLAGS[flag], *take(1))
     elif flag.lstrip("-").upper() in CONVENTIONS:
@@ -318,10 +324,12 @@ def read_command_line(flags, files, parity):
     """The settings of a command line, and the pixels of its mask (None without)."""
     words = shlex.split(flags) if isinstance(flags, str) else list(flags)
     settings, mask = Settings(), None
+    asks_for_distance = "-distance" in words and "header_close_distance" not in parity
     for flag in ("-mask", "-img"):
         if flag in words:
             pixels = apply_header(settings, real_path(words[words.index(flag) + 1], files), flag == "-mask", parity)
             mask = pixels if flag == "-mask" else mask
+            settings.close_distance = None if asks_for_distance else settings.close_distance
     while words:
         read_flag(settings, words.pop(0), words)
     return settings, mask
@@ -613,7 +621,7 @@ def cap_rotation(random_numbers, stream, spread, is_as_in_c):
     r1, r2, r3 = (2.0 * random_numbers.deviate(stream) - 1.0 for _ in range(3))
     across = math.sqrt(1.0 - r2 * r2)
     axis = (across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2)
-    root = float32(float32(1.0 - r3 * r3) ** float32(1.0 / 3.0))
+    root = float(np.float32(1.0 - r3 * r3) ** np.float32(1.0 / 3.0))  # by the C library, like C
     return rotation(axis, float32(float32(spread) * root) if is_as_in_c else spread * root)
 
 
@@ -684,7 +692,7 @@ def phi_angles(settings):
         osc = 1.0 / DEGREES
         step = osc / count
     elif count < 0:
-        step, count = (osc / 2.0, 2) if step <= 0.0 else (step, math.ceil(osc / step))
+        step, count = (osc / 2.0, 2) if step <= 0.0 else (step, max(1, math.ceil(osc / step)))
     else:
         count = max(count, 1)
         step = osc / count if step < 0.0 else step
@@ -803,6 +811,33 @@ def parse_hkl(text):
     return table, [(min(values), max(values)) for values in zip(*table)]
 
 
+class Molecule:
+    """What the amorphous background consists of: how many molecules in a m^3, and the structure factor of each."""
+
+    def __init__(self, settings, files, is_water):
+        density, weight = settings.density, settings.molecular_weight
+        self.number_density = (WATER_DENSITY / WATER_MOLECULAR_WEIGHT if is_water else density / weight) * AVOGADRO
+        self.table = []
+        if settings.stol_file and not is_water:
+            with open(real_path(settings.stol_file, files)) as handle:
+                rows = [[float(word) for word in line.split()] for line in handle if line.strip()]
+            self.table = [(x / settings.stol_unit, f) for x, f in rows]
+
+    def structure_factor(self, stol):
+        """At sin(theta) / lambda: a cubic through two points of the table on either side; beyond its ends they count double,
+        far away and nearly so, as in C; constant there."""
+        if not self.table:
+            return WATER_F
+        (low, first), (high, last) = self.table[0], self.table[-1]
+        if not low < stol < high:
+            return first if stol <= low else last
+        span = high - low
+        points = [(low - span - 1.0, first), (low - span, first), *self.table, (high + span, last), (high + span + 1.0, last)]
+        start = next(i for i, (x, _) in enumerate(points) if x >= stol) - 2
+        nodes = points[start:start + 4]
+        return sum(f * math.prod((stol - other) / (x - other) for other, _ in nodes if other != x) for x, f in nodes)
+
+
 def lagrange_weights(t):
     """Weights of the nodes -1, 0, 1, 2 at t."""
     nodes = (-1.0, 0.0, 1.0, 2.0)
@@ -855,6 +890,7 @@ class Model:
         self.amplitudes = Amplitudes(s.hkl_file and real_path(s.hkl_file, files), s.default_F)
         few = min(s.Na, s.Nb, s.Nc) <= 2  # as on the command line: a sample size is not counted in yet
         self.interpolate = bool(self.amplitudes.table) and (few if s.interpolate is None else s.interpolate)
+        self.molecule = Molecule(s, files, "amorphous_ignored" in self.parity)
         self.fresh_pixels = self.find_fresh_pixels(c_threads)
         self.latch_pixel = self.find_latch_pixel()
 
@@ -1001,10 +1037,10 @@ class Model:
         captures = [self.capture(layer, self.position(slow, fast, layer)) for layer in range(self.layers)]
         return captures[-1:] * self.layers if "capture_last_layer" in self.parity else captures
 
-    def water_intensity(self):
-        """Photons per steradian that the water scatters."""
-        molecules = self.settings.water**3 * WATER_DENSITY * AVOGADRO / WATER_MOLECULAR_WEIGHT
-        return WATER_F**2 * CLASSICAL_RADIUS_SQR * self.fluence * molecules
+    def water_intensity(self, structure_factor=WATER_F):
+        """Photons per steradian that the water, or what stands in for it, scatters."""
+        molecules = self.settings.water**3 * self.molecule.number_density
+        return structure_factor**2 * CLASSICAL_RADIUS_SQR * self.fluence * molecules
 
     def summed(self, terms, captures, start):
         """The sum over the terms. A factor that is oversampled weighs each term, or, in C, the sum so far."""
@@ -1035,15 +1071,25 @@ class Model:
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)
         if s.water and not water_as_in_c:
-            intensity += self.water_intensity() * omega * self.water_factors(slow, fast, polar)
+            intensity += self.water_photons(slow, fast, omega, polar, captures)
         return {"I_pixel": intensity, "I_before_scaling": self.summed(terms, [1.0] * self.layers, water_as_in_c),
                 "omega": omega, "polar": polar, "captures": captures, "position": first_point, "terms": terms}
 
-    def water_factors(self, slow, fast, polar):
-        """Polarization and capture of the water scattering, which -dmin does not cut."""
-        diffracted = unit(self.position(slow, fast))
-        return ((polar or self.polarization(self.sources[0][0], diffracted))
-                * sum(self.capture(layer, self.position(slow, fast, layer)) for layer in range(self.layers)))
+    def water_photons(self, slow, fast, omega, polar, captures):
+        """What the water scatters into a pixel, which -dmin does not cut: a mean over the samples. Of the solid angle, the
+        polarization and the capture those are the sample's own that are oversampled; the others are the pixel's."""
+        s, total = self.settings, 0.0
+        polar = polar or self.polarization(self.sources[0][0], unit(self.position(slow, fast)))
+        for layer in range(self.layers):
+            for sub_slow, sub_fast in ((i, j) for i in range(self.oversample) for j in range(self.oversample)):
+                point = self.position(slow, fast, layer, sub_slow, sub_fast)
+                factor = self.capture(layer, point) if s.oversample_thick else captures[layer]
+                factor *= self.detector.solid_angle(point) if s.oversample_omega else omega
+                for incident, wavelength, weight in self.sources:
+                    each = self.polarization(incident, unit(point)) if s.oversample_polar else polar
+                    q = length(scattering_vector(unit(point), incident, wavelength))
+                    total += weight * factor * each * self.water_intensity(self.molecule.structure_factor(q / 2.0))
+        return total / (len(self.sources) * self.oversample**2)
 
 
 def thread_rows(rows, threads):

@@ -48,9 +48,8 @@ def write(path: files.PathName, pixels: np.ndarray, header: Header, what: str = 
 
     `header` holds what follows the OWN_KEYS, in order: text as it is, integers as %d, other numbers as C's %g, a
     sequence of numbers joined by commas. As in nanoBragg, DIALS_ORIGIN has no semicolon. A header that needs more
-    than 512 bytes gets the next multiple. as_c:
-    as nanoBragg does, a header that needs more says 512 all the same (P11), without NOT_IN_C. InputError for an entry
-    that SMV cannot hold; ValueError for other pixels.
+    than 512 bytes gets the next multiple; as_c, it says 512 all the same, as nanoBragg's, and goes without NOT_IN_C.
+    InputError for an entry that SMV cannot hold; ValueError for other pixels.
     """
     if (pixels.dtype.kind, pixels.dtype.itemsize) != ("u", 2) or pixels.ndim != 2:
         raise ValueError(f"SMV pixels must be uint16 (slow, fast), not {pixels.dtype} {pixels.shape}")
