@@ -390,9 +390,8 @@ class Background(_Statement):
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
-    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where a
-    pixel is not wanted. c_threads: the number of
-    threads of the run of nanoBragg.c whose phi carryover is reproduced.
+    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where
+    a pixel is not wanted. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
     """
 
     oversample: int | None = None

@@ -122,7 +122,7 @@ class _Walk:
         self.angles = orientations.phi_angles(experiment.goniometer)
         self.vectors = crystal.orient(experiment.crystal, switches)
         self.carries = "phi_carryover" in switches
-        self.total, self.seen = built.beam.background_once, False
+        self.total, self.water, self.seen = built.beam.background_once, 0.0, False
         self.omega = self.polarization = self.capture = self.cos_2theta = 1.0
 
     def chain(self) -> Chain:
@@ -234,24 +234,23 @@ class _Walk:
         factor = sample_factor(layout, self.capture, self.polarization, self.omega)
         weight = sample_weight(layout, share, self.capture)
         terms = [term(step.amplitude, step.lattice) for step in phi_steps]
+        self.water += self.background * (weight * factor)
         if not layout.running_product:
-            self.total += (sum(terms) * live + self.background) * (weight * factor)
-            return
-        if live:
+            self.total += sum(terms) * live * (weight * factor)
+        elif live:
             wet = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
             for step, each in zip(phi_steps, terms):
                 self.total = (self.total + each * weight) * factor if wet or step.lattice != 0.0 else self.total
-        self.total += self.background * (weight * factor)
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling
-        dark = not self.seen and beam.polarized and beam.background_once > 0.0
+        dark = not self.seen and beam.polarized and beam.unlit_dark
         polarization = 0.0 if dark else self.polarization
-        result = photons(beam, layout, self.total, self.capture, polarization, self.omega)
+        result = photons(beam, layout, self.total + self.water, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence
         steps = len(self.scene.sources.weight) * layout.oversample**2 * len(self.scene.orientations.lattice)
         return [
-            ("I_before_scaling", (self.total,)),
+            ("I_before_scaling", (self.total + self.water,)),
             ("r_e_meters", (math.sqrt(R_E_SQR_M2),)),
             ("r_e_sqr", (R_E_SQR_M2,)),
             ("fluence_photons_per_m2", (fluence,)),

@@ -24,6 +24,7 @@ class Tile(NamedTuple):
     """The working store of a thread: one number for each of TILE pixels."""
 
     total: np.ndarray
+    water: np.ndarray
     omega: np.ndarray
     polarization: np.ndarray
     capture: np.ndarray
@@ -49,7 +50,7 @@ def new_tile():
     e = np.empty
     return Tile(
         e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE),
-        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
+        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
     )  # fmt: skip
 
 
@@ -73,7 +74,8 @@ def store(image, mask, row, start, stop, values):
 def render_tile(tile, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """The photons of TILE pixels of a row from `start` on, into tile.total: the loop over the samples of a pixel (F10)."""
     for i in range(TILE):
-        tile.total[i], tile.capture[i], tile.polarization[i], tile.seen[i] = beam.background_once, 1.0, 1.0, 0.0
+        tile.total[i], tile.water[i], tile.seen[i] = beam.background_once, 0.0, 0.0
+        tile.capture[i], tile.polarization[i] = 1.0, 1.0
     fresh = orientations.fresh_pass[row, 0] - start
     wet = beam.background_once + beam.background_each > 0.0
     number = 0
@@ -94,9 +96,9 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     end_sum(tile, sampling)
                     number += 1
     for i in range(TILE):
-        dark = tile.seen[i] == 0.0 and beam.polarized and beam.background_once > 0.0
-        polarization = 0.0 if dark else tile.polarization[i]
-        tile.total[i] = photons(beam, sampling, tile.total[i], tile.capture[i], polarization, tile.omega[i])
+        dark = tile.seen[i] == 0.0 and beam.polarized and beam.unlit_dark
+        polarization, total = 0.0 if dark else tile.polarization[i], tile.total[i] + tile.water[i]
+        tile.total[i] = photons(beam, sampling, total, tile.capture[i], polarization, tile.omega[i])
 
 
 def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):
@@ -154,12 +156,12 @@ def shine(tile, beam, material):
 def end_sum(tile, sampling):
     """Add the sum over the table of lattices, and the background, to the pixel's total (F10)."""
     for i in range(TILE):
+        weight = tile.weight[i] * tile.factor[i]
+        tile.water[i] += tile.background[i] * weight
         if sampling.running_product:
             tile.total[i] = tile.sum[i] if tile.live[i] != 0.0 else tile.total[i]
-            tile.total[i] += tile.background[i] * (tile.weight[i] * tile.factor[i])
         else:
-            sample = tile.sum[i] * tile.live[i] + tile.background[i]
-            tile.total[i] += sample * (tile.weight[i] * tile.factor[i])
+            tile.total[i] += tile.sum[i] * tile.live[i] * weight
 
 
 def add_lattices(total, tile, where, crystal, structure, lattices, wet, sampling):

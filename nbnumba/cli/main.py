@@ -1,6 +1,7 @@
 """The command nbnumba: chooses the subcommand, and turns errors and warnings into sentences."""
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from nbnumba.errors import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+CUT_OFF = 141
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line; returns the exit status: 0, 2 for bad input, 130 when interrupted, 141 when cut off."""
     words = list(sys.argv[1:] if args is None else args)
     command = words.pop(0) if words and words[0] in SUBCOMMANDS else "simulate"
     if command == "simulate" and (not words or words[0] in ("-h", "-help", "--help")):
@@ -46,6 +48,9 @@ def _run(command: str, words: list[str]) -> int:
     except InputError as error:
         print(f"nbnumba: {in_flags(str(error))}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_OFF
     except KeyboardInterrupt:
         print("nbnumba: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -11,7 +11,7 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import fdump, files, pgm, png, raw, smv
 from nbnumba.setup.detector import Placement
-from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.orientations import noise_generator, phi_steps
 from nbnumba.setup.sampling import Window
 
 DEFAULTS = {
@@ -136,7 +136,8 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     seen = image
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
-        noisy = response.measure(image, seed, run.response, experiment.detector.pixel_mm, run.adc, roi)
+        generator = noise_generator(experiment.crystal, seed)
+        noisy = response.measure(image, generator, run.response, experiment.detector.pixel_mm, run.adc, roi)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"

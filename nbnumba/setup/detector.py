@@ -12,7 +12,10 @@ from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
 
 
 class Placement(NamedTuple):
-    """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms."""
+    """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms.
+
+    stated_distance and stated_close_distance are those that, stated before the detector turns, place it here.
+    """
 
     origin: np.ndarray
     fast: np.ndarray
@@ -25,6 +28,8 @@ class Placement(NamedTuple):
     close_distance: float
     xbeam: float
     ybeam: float
+    stated_distance: float
+    stated_close_distance: float
 
     def near_point(self) -> tuple[float, float]:
         """Fast and slow coordinates of the point nearest to the sample, m."""
@@ -57,16 +62,18 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     corner = close * normal - near[0] * fast - near[1] * slow
     if honours_pix0(detector, switches):
         corner = np.array(detector.pix0_mm) / 1000
-        distance = float(corner @ normal) / _obliquity(direction, normal)
+        close = float(corner @ normal)
+        distance = close / _obliquity(direction, normal)
         ahead = np.zeros(3) if pivot == "sample" else distance * direction
         spot = (float((ahead - corner) @ fast), float((ahead - corner) @ slow))
     corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))
     origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
-    close = float(origin @ normal)
-    if close <= 0.0:
+    nearest = float(origin @ normal)
+    if nearest <= 0.0:
         raise InputError("detector: it turns its back to the sample; allowed: rotations and twotheta that leave it facing it")
     x, y = from_detector(convention, *spot, pixel, slow_size)
-    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, close / ratio, close, x, y)
+    at = (nearest / ratio, nearest, x, y, distance, close)
+    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *at)
 
 
 def sizes(detector: Detector) -> tuple[float, float]:
@@ -134,7 +141,7 @@ def _axes(detector, convention, switches):
     if detector.convention == "custom" and "normal_not_derived" not in switches:
         default = across
     normal = np.array(_own(detector, detector.normal_axis, default))
-    return fast, slow, normal if normal @ normal == 1.0 else unit(across)
+    return fast, slow, normal if math.sqrt(normal @ normal) == 1.0 else unit(across)
 
 
 def _twotheta_axis(detector, convention):

@@ -75,10 +75,29 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
     """
     if crystal.mosaic_spread_deg == 0.0:
         return np.eye(3)[np.newaxis]
-    domains = 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
+    domains = number_of_domains(crystal)
+    drawn = rng.mosaic_domains(domains, _mosaic_generator(crystal))
+    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)
+
+
+def number_of_domains(crystal: Crystal) -> int:
+    """Mosaic domains, by nanoBragg's rule: one without a spread, ten where the number is not given."""
+    if crystal.mosaic_spread_deg == 0.0:
+        return 1
+    return 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
+
+
+def _mosaic_generator(crystal: Crystal) -> rng.Ran1:
+    """nanoBragg's generator as it comes to the mosaic domains."""
     before = None
     if crystal.misset_seed is not None:
         before = rng.Ran1(crystal.misset_seed)
         before.uniform(3)
-    drawn = rng.mosaic_domains(domains, rng.Ran1(crystal.mosaic_seed, after=before))
-    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)
+    return rng.Ran1(crystal.mosaic_seed, after=before)
+
+
+def noise_generator(crystal: Crystal, seed: int) -> rng.Ran1:
+    """nanoBragg's generator as it comes to the photon noise: after the domains, of which there is always one."""
+    before = _mosaic_generator(crystal)
+    before.uniform(3 * number_of_domains(crystal))
+    return rng.Ran1(seed, after=before)

@@ -57,17 +57,23 @@ def _panel(experiment: Experiment, placement: Placement, depth: float, absorptio
 def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sampling, water: float) -> records.Beam:
     """Polarization, scale and background. The scale is one number in double precision: its factors overflow in single.
 
-    C's -oversample_polar polarizes even where polarization is switched off (P2).
+    C's -oversample_polar polarizes even where polarization is switched off (P2). C starts its sum with the background, scaled
+    once more (P19): in a running product (P2) that has to be so, else a share for every sample is the same.
     """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
+    once = water * scale if twice_scaled and samples.running_product else 0.0
+    each = 0.0 if once else water * lattices
+    if twice_scaled:
+        each *= scale / steps / (samples.layers if samples.last_capture else 1)
     return records.Beam(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
         *(float(x) for x in polarization_axis(experiment.detector, beam)),
         dmin=beam.dmin_A,
         photons=scale / steps,
-        background_each=0.0 if twice_scaled else water * lattices,
-        background_once=water * scale if twice_scaled else 0.0,
+        background_each=each,
+        background_once=once,
+        unlit_dark=twice_scaled,
     )

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from nbnumba.errors import InputError
 from nbnumba.experiment import Beam
 from nbnumba.setup.rotations import about_axis, unit
 from nbnumba.stages.records import Sources
@@ -12,13 +13,16 @@ from nbnumba.stages.records import Sources
 def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> Sources:
     """All sources: those of a table, or every divergence with every wavelength, horizontal outside, wavelength inside.
 
-    direction and polarization are unit vectors. `switches` are the defects of C that are on.
+    direction and polarization are unit vectors. `switches` are the defects of C that are on. Raises InputError where a round
+    divergence leaves no source.
     """
     if beam.sources is not None:
         return _of_table(beam, direction, "source_weights" not in switches)
     two = "one_step_means_two" in switches
     angles = _divergences(beam, two)
     ratios = 1.0 + np.array(deviations(beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None, two))
+    if not angles:
+        raise InputError("beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: more steps, or all corners")
     upright = unit(np.cross(direction, polarization))
     directions = [about_axis(upright, h) @ about_axis(polarization, v) @ direction for h, v in angles]
     return Sources(

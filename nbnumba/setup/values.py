@@ -24,6 +24,10 @@ NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_
 """The forms in which the point nearest to the sample is stated, along each axis of the detector."""
 
 
+CENTRES = {"xbeam_mm", "ybeam_mm", *NEAR_POINT["fast"], *NEAR_POINT["slow"]}
+DISTANCES = {"distance_mm", "close_distance_mm"}
+
+
 def value(experiment: Experiment, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
     if name in COMPONENTS:
@@ -34,8 +38,7 @@ def value(experiment: Experiment, name: str) -> Any:
     if name == "crystal.n_cells":
         return tuple(getattr(experiment.crystal, field) for field in CELLS)
     part, field = _split(experiment, name)
-    stated = getattr(getattr(experiment, part), field)
-    return _RESOLVED[name](experiment) if stated is None and name in _RESOLVED else stated
+    return _RESOLVED[name](experiment) if name in _RESOLVED else getattr(getattr(experiment, part), field)
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -74,17 +77,20 @@ def _superseded(experiment, new) -> dict[str, Any]:
     detector, other = experiment.detector, {}
     swapped = CONVENTIONS[new.get("convention", detector.convention)].swapped
     along = {"xbeam_mm": "slow" if swapped else "fast", "ybeam_mm": "fast" if swapped else "slow"}
-    if detector.pix0_mm is not None and {"xbeam_mm", "ybeam_mm", "distance_mm", "close_distance_mm"} & set(new):
+    if detector.pix0_mm is not None and (CENTRES | DISTANCES) & set(new):
         other |= _without_pix0(experiment)
     for beam, axis in along.items():
-        if new.get(beam) is not None:
-            other |= {name: None for name in NEAR_POINT[axis]}
+        forms = (beam, *NEAR_POINT[axis])
+        if any(new.get(name) is not None for name in forms):
+            other |= {name: None for name in forms}
+    if {"pixels", "pixel_mm"} & set(new):
+        other["size_mm"] = None
     if new.get("distance_mm") is not None:
         other["close_distance_mm"] = None
     if new.get("close_distance_mm") is not None:
         other["distance_mm"] = None
     if new.get("pix0_mm") is not None:
-        other |= {name: None for name in (*along, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "distance_mm", "close_distance_mm")}
+        other |= dict.fromkeys(CENTRES | DISTANCES)
     return other
 
 
@@ -97,7 +103,7 @@ def _without_pix0(experiment) -> dict[str, Any]:
     placement = place(unturned, experiment.beam, experiment.sampling.c_parity)
     pivot = pivot_of(detector, experiment.sampling.c_parity)
     distance = {"close_distance_mm" if pivot == "sample" else "distance_mm": None}
-    distance = {name: 1000 * getattr(placement, name.removesuffix("_mm")) for name in distance}
+    distance = {name: 1000 * getattr(placement, f"stated_{name.removesuffix('_mm')}") for name in distance}
     return {"pix0_mm": None, "xbeam_mm": placement.xbeam * 1000, "ybeam_mm": placement.ybeam * 1000, **distance}
 
 
@@ -116,8 +122,8 @@ def _placement(experiment):
 _RESOLVED = {
     "detector.xbeam_mm": lambda e: _placement(e).xbeam * 1000,
     "detector.ybeam_mm": lambda e: _placement(e).ybeam * 1000,
-    "detector.distance_mm": lambda e: _placement(e).distance * 1000,
-    "detector.close_distance_mm": lambda e: _placement(e).close_distance * 1000,
+    "detector.distance_mm": lambda e: _placement(e).stated_distance * 1000,
+    "detector.close_distance_mm": lambda e: _placement(e).stated_close_distance * 1000,
     "goniometer.osc_deg": lambda e: orientations.phi_steps(e.goniometer)[2],
     "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
     "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],

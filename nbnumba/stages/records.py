@@ -45,6 +45,7 @@ class Beam(NamedTuple):
     photons: float
     background_each: float
     background_once: float
+    unlit_dark: bool
 
 
 class Sources(NamedTuple):

@@ -1,0 +1,334 @@
+"""specs/ against the program: clauses that are cited exist, tables are those of the program, names lead somewhere."""
+
+import ast
+import dataclasses
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nbnumba
+from nbnumba.cli import output
+from nbnumba.cli.flags import BY_NAME, FLAGS, REFUSED, SUBCOMMANDS, VALUES, get_parser
+from nbnumba.cli.statement import Statement
+from nbnumba.experiment import PART_NAMES
+from nbnumba.formats import smv
+from nbnumba.parity import SWITCHES
+from nbnumba.setup.conventions import CONVENTIONS
+
+ROOT = Path(__file__).parent.parent
+SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
+PARTS = {name: part for part, name in PART_NAMES.items()}
+CLAUSE = re.compile(r"\b[FNP]\d+[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([FNP])(\d+) to \1?(\d+)\b")
+
+# What nanoBragg.c looks for in the words of its command line, read off its source.
+NANOBRAGG = """
+    -4stol -ORGX -ORGY -MW -N -Na -Nb -Nc -Q -Xbeam -Xclose -Ybeam -Yclose -adc -adxv -beam_vector -beamsize
+    -binary_spots -cell -close_distance -coherent -curved_det -default_F -density -denzo -detector_abs -detector_rotx
+    -detector_roty -detector_rotz -detector_thick -detector_thicksteps -detpixels -detpixels_f -detpixels_s -detpixels_x
+    -detpixels_y -detsize -detsize_f -detsize_s -dials -dispersion -dispsteps -distance -divergence -divsteps -dmin
+    -dump -energy -exposure -fdet_vector -floatfile -floatimage -fluence -flux -fudge -gauss_xtal -hdivrange -hdivstep
+    -hdivsteps -hkl -img -interpolate -intfile -intimage -lambda -mask -mat -misset -misset_seed -mosaic -mosaic_dom
+    -mosaic_seed -mosflm -noisefile -noiseimage -nointerpolate -nonoise -nopgm -nopolar -noprogress -odet_vector -osc
+    -oversample -oversample_omega -oversample_polar -oversample_thick -pgmfile -pgmimage -pgmscale -phi -phistep
+    -phisteps -pivot -pix0_vector -pixel -point_pixel -polar -polar_vector -printout -printout_pixel -progress -roi
+    -round_div -round_xtal -sample_size -sample_thick -sample_width -sample_x -sample_y -sample_z -samplesize -scale
+    -sdet_vector -seed -sourcefile -spindle_axis -square_div -square_xtal -stol -stolout -thicksteps -tophat_spots
+    -twotheta -twotheta_axis -vdivrange -vdivstep -vdivsteps -water -wave -width -xds -xtal_size -xtal_thick -xtal_width
+    -xtal_x -xtal_y -xtal_z -xtalsize
+""".split()
+
+# Where it looks for the beginning of a word, and the whole words that nbnumba has for that.
+BEGINNINGS = {
+    "-heigh": ["-height"],
+    "-sample_heigh": ["-sample_height"],
+    "-xtal_heigh": ["-xtal_height"],
+    "-sample_den": ["-sample_density"],
+    "-molec": ["-molecwt", "-molecular_weight"],
+    "-mosaici": ["-mosaicity"],
+    "-mosaic_spr": ["-mosaic_spread"],
+    "-detector_abs": ["-detector_abs", "-detector_absorb"],
+    "-wave": ["-wave", "-wavelength"],
+    "-mosaic_dom": ["-mosaic_dom", "-mosaic_domains"],
+    "-pix0_vector": ["-pix0_vector", "-pix0_vector_mm"],
+}
+
+# Fields whose default is None, and what that means in the words of cli.md.
+MEANS = {
+    "detector.distance_mm": "100",
+    "detector.close_distance_mm": "",
+    "detector.xbeam_mm": "the middle",
+    "detector.ybeam_mm": "the middle",
+    "detector.xclose_mm": "the middle",
+    "detector.yclose_mm": "the middle",
+    "detector.orgx_pixels": "",
+    "detector.orgy_pixels": "",
+    "detector.pix0_mm": "",
+    "detector.normal_axis": "fast x slow",
+    "beam.hdivrange_mrad": "0",
+    "beam.vdivrange_mrad": "0",
+    "beam.hdivstep_mrad": "",
+    "beam.vdivstep_mrad": "",
+    "beam.dispersion_percent": "0",
+    "goniometer.osc_deg": "0",
+    "goniometer.phistep_deg": "",
+    "sampling.roi": "all",
+    "run.seed": "the time",
+    "run.misset_seed": "that of -seed",
+    "run.pngfile": "none",
+    "run.threads": "all cores",
+}
+
+# Fields that are a vector of the custom convention.
+VECTORS = {
+    "beam.direction": "beam",
+    "beam.polarization_axis": "polarization",
+    "detector.fast_axis": "fast",
+    "detector.slow_axis": "slow",
+    "detector.twotheta_axis": "twotheta",
+    "goniometer.spindle_axis": "spindle",
+}
+
+
+def rows(text, columns):
+    """The rows of the tables of a text that have so many columns, as lists of words."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [row for row in cells if len(row) == columns]
+
+
+def section(text, title):
+    """What stands under a heading, up to the next one as high."""
+    level = "#" * (len(title) - len(title.lstrip("#")))
+    start = text.index(f"{title}\n") + len(title)
+    end = re.search(rf"^#{{1,{len(level)}}} ", text[start:], re.MULTILINE)
+    return text[start : start + end.start()] if end else text[start:]
+
+
+def clauses():
+    """Numbers of all clauses, from the headings, with the words after them."""
+    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([FNP]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    assert len(found) == len({number for number, _ in found})
+    return dict(found)
+
+
+def prose(path):
+    """Docstrings, comments and free-standing strings of a module."""
+    source = path.read_text()
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    statements = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr)]
+    strings = [node.value for node in statements if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return "\n".join(comments + strings)
+
+
+def definitions(path):
+    """Names of the functions, classes and methods of a module."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)}
+
+
+def flag_rows():
+    """The rows of cli.md on flags, by the first spelling."""
+    found = rows(section(SPECS["cli.md"], "## Flags"), 6)
+    return {row[0].strip("`").split()[0]: row for row in found if row[0].startswith("`-")}
+
+
+def refused_rows():
+    return {row[0].strip("`"): row[1] for row in rows(section(SPECS["cli.md"], "### refused"), 2) if row[0].startswith("`")}
+
+
+def test_clauses_that_the_program_cites_exist():
+    known, cited = clauses(), set()
+    for path in [*ROOT.glob("nbnumba/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/*.py")]:
+        numbers = set(CLAUSE.findall(prose(path)))
+        for letter, first, last in CITED_RANGE.findall(prose(path)):
+            numbers |= {f"{letter}{n}" for n in range(int(first), int(last) + 1)}
+        assert numbers <= set(known), path
+        cited |= numbers
+    assert {"F1a", "F8", "F9b", "F12", "P1", "P2", "P8"} <= cited
+
+
+def test_clauses_that_the_specs_cite_exist():
+    for name, text in SPECS.items():
+        assert set(CLAUSE.findall(text)) <= set(clauses()), name
+
+
+def test_switches_are_those_of_the_program():
+    named = [words for number, words in clauses().items() if number.startswith("P")]
+    assert sorted(named) == sorted(SWITCHES)
+
+
+def stated(words, *switches):
+    """The experiment of some flags beside a cell, with some of C's defects."""
+    parity = ["-c_parity", *switches] if switches else []
+    return nbnumba.Experiment.from_args(["-cell", "50", "-default_F", "1", "-detpixels", "4", *words, *parity])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_switches_that_no_reference_case_shows(tmp_path):
+    """P17, P18, P20 and P21, each off and on."""
+    image, reflections = str(tmp_path / "image"), tmp_path / "hkl"
+    smv.write(image, np.zeros((4, 4), np.uint16), [("TWOTHETA", 5), ("CLOSE_DISTANCE", 80), ("PIXEL_SIZE", 0.1)])
+    reflections.write_text("0 0 1 10\n")
+    assert stated(["-img", image]).detector.twotheta_deg == 5.0
+    assert stated(["-img", image], "header_twotheta").detector.twotheta_deg == 0.0
+    distance = ["-img", image, "-distance", "120", "-twotheta", "0"]
+    assert stated(distance).value("detector.close_distance_mm") == pytest.approx(120.0)
+    assert stated(distance, "header_close_distance").value("detector.close_distance_mm") == 80.0
+    depth = ["-detector_abs", "inf", "-detector_thick", "300"]
+    assert nbnumba.simulate(stated(depth)).min() > 0.0
+    assert nbnumba.simulate(stated(depth, "endless_depth_dark")).max() == 0.0
+    sized = ["-hkl", str(reflections), "-samplesize", "1e-4"]
+    assert stated(sized).value("crystal.n_cells") == (20.0, 20.0, 20.0)
+    assert stated(sized).structure_factors.interpolate is None
+    assert stated(sized, "interpolation_by_flag").structure_factors.interpolate is True
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_files_and_functions_that_the_specs_name_exist(name):
+    for path, function in re.findall(r"`([\w/]+\.py)(?::(\w+))?`", SPECS[name]):
+        inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/")) else ROOT / "nbnumba" / path
+        assert inside.is_file(), path
+        assert not function or function in definitions(inside), f"{path}:{function}"
+    for link in re.findall(r"\]\(([^)#]+)\)", SPECS[name]):
+        assert (ROOT / "specs" / link).is_file(), link
+
+
+def test_reference_cases_that_the_specs_name_exist(golden):
+    known = [*golden.cases, *(path.stem for path in (ROOT / "tests" / "golden" / "traces").glob("*.log"))]
+    named = [text for text in SPECS["parity.md"].split("\n\n") if "reference case" in text.replace("\n", " ")]
+    cases = {word for text in named for word in re.findall(r"`([a-z][a-z0-9_*]*)`", text)}
+    assert len(cases) > 15
+    for case in cases:
+        assert any(re.fullmatch(case.replace("*", ".*"), name) for name in known), case
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_lines_are_short(name):
+    assert max(map(len, SPECS[name].splitlines())) <= 128
+
+
+def test_maps_name_what_is_there():
+    listed = {row[0] for row in rows(SPECS["README.md"], 2) if row[0].startswith("[")}
+    assert listed == {f"[{name}]({name})" for name in SPECS if name != "README.md"}
+    readme = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    folders = re.findall(r"^    (\w+/)  ", readme, re.MULTILINE)
+    assert {"specs/", "nbnumba/", "tests/"} <= set(folders)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.names[0])
+def test_row_of_a_flag(flag):
+    names, values, unit, default, goes, effect = flag_rows()[flag.names[0]]
+    assert names == f"`{' '.join(flag.names)}`"
+    assert values.replace(", or ", " | ") == " ".join(VALUES[flag.kind])
+    assert (unit, default) == (flag.unit, flag.default)
+    assert effect
+    if flag.sets:
+        assert goes == flag.sets
+    part, _, field = goes.split(",")[0].partition(".")
+    if part in PARTS and field:
+        assert field.split()[0] in {f.name for f in dataclasses.fields(PARTS[part])}
+
+
+def test_flags_of_the_table_are_those_of_the_program():
+    assert list(flag_rows()) == [flag.names[0] for flag in FLAGS]
+    assert refused_rows() == REFUSED
+    named = {word for name in flag_rows().values() for word in name[0].strip("`").split()}
+    assert named == set(BY_NAME) and not named & set(REFUSED)
+
+
+@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.sets], ids=lambda flag: flag.names[0])
+def test_stated_default_is_that_of_the_program(flag):
+    stated, (part, _, field) = flag.default, flag.sets.partition(".")
+    if part in PARTS:
+        found = {f.name: f.default for f in dataclasses.fields(PARTS[part])}[field]
+    else:
+        run = Statement("-cell 50 -default_F 1".split()).run()
+        found = getattr(run if part == "run" else getattr(run, part), field)
+    if found is not None:
+        assert float(stated) == pytest.approx(float(found), rel=1e-5), (stated, found)
+    elif flag.sets in VECTORS:
+        assert tuple(map(float, stated.split())) == getattr(CONVENTIONS["custom"], VECTORS[flag.sets])
+    elif field in output.DEFAULTS:
+        assert stated == output.DEFAULTS[field]
+    else:
+        assert stated == MEANS[flag.sets]
+
+
+def test_what_none_means_is_what_is_computed():
+    """The numbers of MEANS, and other defaults that no field of a flag states, by what an experiment without them has."""
+    experiment = nbnumba.Experiment.from_args("-cell 50 -default_F 1".split())
+    for name in ("detector.distance_mm", "goniometer.osc_deg"):
+        assert experiment.value(name) == float(MEANS[name])
+    assert experiment.detector.pixels == (1024, 1024)
+    assert experiment.value("crystal.n_cells") == (1.0, 1.0, 1.0)
+    assert experiment.beam.polarization == float(BY_NAME["-polar"].default)
+    assert set(MEANS) | set(VECTORS) <= {flag.sets for flag in FLAGS}
+
+
+def test_sections_of_the_command_line():
+    stated = [row[0].strip("`") for row in rows(section(SPECS["cli.md"], "## Subcommands"), 2)]
+    assert [name for name in stated if name in SUBCOMMANDS] == stated[2:]
+    assert set(stated[2:]) == set(SUBCOMMANDS)
+    statuses = {row[0] for row in rows(section(SPECS["cli.md"], "## Exit statuses"), 2)}
+    assert {"0", "1", "2", "3", "4", "130"} <= statuses
+
+
+@pytest.mark.parametrize("name", sorted({*NANOBRAGG, *BEGINNINGS}))
+def test_nanobraggs_flags_are_known(name):
+    for spelling in BEGINNINGS.get(name, [name]):
+        assert spelling.startswith(name)
+        assert spelling in BY_NAME or spelling in REFUSED
+
+
+def test_help_lists_every_flag():
+    words = get_parser().format_help().replace(",", " ").replace(";", " ").replace(":", " ").split()
+    assert {*BY_NAME, *REFUSED} <= set(words)
+
+
+@pytest.mark.skipif(util.find_spec("argparse_manpage") is None, reason="argparse-manpage is not installed")
+def test_man_page_lists_every_flag():
+    make = "import sys; from argparse_manpage.cli import main; sys.exit(main())"
+    source = ROOT / "nbnumba" / "cli" / "flags.py"
+    command = [sys.executable, "-c", make, "--pyfile", source, "--function", "get_parser", "--prog", "nbnumba"]
+    page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    words = re.sub(r"\\f[BIRP]|[,;:]", " ", page.replace("\\-", "-")).replace("\\_", "_").split()
+    assert {*BY_NAME, *REFUSED} <= set(words)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_fields_of_the_python_interface(part):
+    table = rows(section(SPECS["api.md"], f"### {PARTS[part].__name__}, `{part}`"), 4)[2:]
+    fields = dataclasses.fields(PARTS[part])
+    assert [row[0] for row in table] == [f"`{field.name}`" for field in fields]
+    for row, field in zip(table, fields):
+        stated = ast.literal_eval(row[1])
+        assert stated == (field.default if field.default != frozenset() else ()), field.name
+        assert row[3]
+
+
+def test_tolerances_are_argued_for():
+    number = re.compile(r"\b(?:rtol|atol|rel|abs)=([0-9.]+(?:e-?[0-9]+)?)")
+    for path in sorted((ROOT / "tests").glob("**/test_*.py")):
+        if path == Path(__file__):
+            continue
+        text = path.read_text()
+        if number.search(text) or "approx(" in text:
+            argued = section(SPECS["tolerances.md"], f"## {path.relative_to(ROOT)}")
+            for tolerance in number.findall(text):
+                assert re.search(rf"(?<![\w.]){re.escape(tolerance)}(?![\w.])", argued), f"{path.name}: {tolerance}"
+
+
+def test_tolerances_are_of_tests_that_exist():
+    for path in re.findall(r"^## (tests/\S+)$", SPECS["tolerances.md"], re.MULTILINE):
+        assert (ROOT / path).is_file(), path
