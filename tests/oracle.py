@@ -21,6 +21,7 @@ PARITY_SWITCHES = (
     "interpolation_latch", "misset_random", "pix0_ignored", "pivot_ignored", "header_twotheta", "source_weights",
     "gauss_metric", "one_step_means_two", "triclinic_angles", "near_point_ignored", "normal_not_derived",
     "mosaic_float32", "header_close_distance", "amorphous_ignored",
+    "interpolation_by_flag", "endless_depth_dark", "header_overflow",  # the last is of the headers that are written: it changes no pixel
 )
 
 CLASSICAL_RADIUS_SQR = 7.94079248018965e-30  # m^2
@@ -125,7 +126,8 @@ NUMBER_FLAGS = {
     "-phi": ("phi", DEGREES), "-osc": ("osc", DEGREES), "-phistep": ("phistep", DEGREES),
     "-phisteps": ("phisteps", None), "-dmin": ("dmin", 1), "-default_F": ("default_F", 1), "-fudge": ("fudge", 1),
     "-water": ("water", 1e6), "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
-    "-molecwt": ("molecular_weight", 1), "-MW": ("molecular_weight", 1), "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
+    "-molecwt": ("molecular_weight", 1), "-MW": ("molecular_weight", 1),
+    "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
     "-misset_seed": ("misset_seed", None),
 }
 # one number for several settings
@@ -152,7 +154,7 @@ VECTOR_FLAGS = {
 }
 FILE_FLAGS = {"-mat": "mat_file", "-hkl": "hkl_file", "-sourcefile": "source_file", "-mask": "mask_file",
               "-img": "img_file"}
-STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}  # what their tables list, in units of sin(theta) / lambda
+STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}  # units of sin(theta) / lambda
 IGNORED_FLAGS = {  # they change no pixel of the float image; how many values they take
     "-floatfile": 1, "-floatimage": 1, "-intfile": 1,
     "-intimage": 1, "-pgmfile": 1, "-pgmimage": 1, "-noisefile": 1, "-noiseimage": 1, "-dump": 1, "-adc": 1,
@@ -186,7 +188,7 @@ class Settings:
         self.distance, self.close_distance, self.pixel = 0.1, None, 1e-4
         self.detsize_f = self.detsize_s = 0.1024
         self.fpixels = self.spixels = 0
-        self.thickness, self.layers, self.attenuation = 0.0, 0, -1.0
+        self.thickness, self.layers, self.attenuation, self.is_endless = 0.0, 0, -1.0, False
         self.twotheta = self.rotx = self.roty = self.rotz = 0.0
         self.convention, self.pivot, self.asked_pivot = "MOSFLM", "BEAM", None
         self.beam, self.fast, self.slow, self.normal, self.twotheta_axis = X, Z, MINUS_Y, None, Y
@@ -228,8 +230,9 @@ def set_axis(settings, flag, values):
 
 
 def set_attenuation(settings, text):
-    """The attenuation depth in um; infinite (or 0) means that the sensor is not modelled."""
-    if "inf" in text or float(text) == 0.0:
+    """The attenuation depth in um; infinite (or 0) means no sensor, in C until it gets a thickness."""
+    settings.is_endless = "inf" in text or float(text) == 0.0
+    if settings.is_endless:
         settings.thickness = settings.attenuation = 0.0
     else:
         settings.attenuation = 1e6 / float(text)
@@ -364,8 +367,8 @@ class Detector:
         self.spixels = math.ceil(self.detsize_s / s.pixel - 0.5)
 
     def choose_axes(self, parity):
-        """The axes of the convention, or those given; a normal that is not of length 1 is fast x slow, and so is, except
-        in C, one that is not given."""
+        """The axes of the convention, or those given; a normal that is not of length 1 is fast x slow, and so is,
+        except in C, one that is not given."""
         s = self.settings
         axes = dict(zip(AXES, CONVENTIONS[s.convention] if s.convention in CONVENTIONS else
                         [getattr(s, name) for name in AXES]))
@@ -396,8 +399,8 @@ class Detector:
             self.fclose, self.sclose = self.xbeam, self.ybeam
 
     def choose_reference_point(self):
-        """Let one point of the face serve as direct-beam spot and as nearest point: along each axis the beam centre that
-        is given, else the nearest point that is given, else the beam centre of the convention."""
+        """Let one point of the face serve as direct-beam spot and as nearest point: along each axis the beam centre
+        that is given, else the nearest point that is given, else the beam centre of the convention."""
         s = self.settings
         is_swapped = s.convention in ("MOSFLM", "DENZO")
         for axis, beam, close, org in (("f", s.Ybeam if is_swapped else s.Xbeam, s.Xclose, s.ORGX),
@@ -473,7 +476,7 @@ class Detector:
 def reciprocal_from_cell(cell, is_as_in_c):
     """a*, b*, c* with a* along x and b* in the xy plane; the lengths with defaults; the cell volume.
 
-    C takes the third component of c* from the volume of the direct unit cell of edges 1 in place of the reciprocal one."""
+    C takes the third component of c* from the volume of the direct cell of edges 1, in place of the reciprocal one."""
     a, b, c = cell[0], cell[1] if cell[1] > 0 else cell[0], cell[2] if cell[2] > 0 else cell[0]
     alpha, beta, gamma = (angle / DEGREES if angle > 0 else math.pi / 2 for angle in cell[3:])
     half = (alpha + beta + gamma) / 2
@@ -616,8 +619,8 @@ class Ran1:
 
 
 def cap_rotation(random_numbers, stream, spread, is_as_in_c):
-    """A random rotation by at most `spread` radians, about an axis of any direction. The angle is float32 in C; else only
-    its quotient by the spread is."""
+    """A random rotation by at most `spread` radians, about an axis of any direction. The angle is float32 in C; else
+    only its quotient by the spread is."""
     r1, r2, r3 = (2.0 * random_numbers.deviate(stream) - 1.0 for _ in range(3))
     across = math.sqrt(1.0 - r2 * r2)
     axis = (across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2)
@@ -702,7 +705,7 @@ def phi_angles(settings):
 def sensor_layers(settings, parity):
     """Number and thickness of the sensor layers, and the attenuation coefficient; two layers where none is asked."""
     total, count, mu = settings.thickness, settings.layers, settings.attenuation
-    if total <= 0.0:
+    if total <= 0.0 or settings.is_endless and "endless_depth_dark" not in parity:
         return 1, 0.0, mu
     mu = 1.0 / total if mu < 0.0 else mu
     if count <= 0:
@@ -824,15 +827,16 @@ class Molecule:
             self.table = [(x / settings.stol_unit, f) for x, f in rows]
 
     def structure_factor(self, stol):
-        """At sin(theta) / lambda: a cubic through two points of the table on either side; beyond its ends they count double,
-        far away and nearly so, as in C; constant there."""
+        """At sin(theta) / lambda: a cubic through two points of the table on either side; constant beyond its ends,
+        where two more points are added for the cubic."""
         if not self.table:
             return WATER_F
         (low, first), (high, last) = self.table[0], self.table[-1]
         if not low < stol < high:
             return first if stol <= low else last
         span = high - low
-        points = [(low - span - 1.0, first), (low - span, first), *self.table, (high + span, last), (high + span + 1.0, last)]
+        before = [(low - span - 1.0, first), (low - span, first)]
+        points = before + self.table + [(high + span, last), (high + span + 1.0, last)]
         start = next(i for i, (x, _) in enumerate(points) if x >= stol) - 2
         nodes = points[start:start + 4]
         return sum(f * math.prod((stol - other) / (x - other) for other, _ in nodes if other != x) for x, f in nodes)
@@ -888,7 +892,9 @@ class Model:
         self.domains = mosaic_domains(s, self.parity, random_numbers)
         self.choose_sampling(files)
         self.amplitudes = Amplitudes(s.hkl_file and real_path(s.hkl_file, files), s.default_F)
-        few = min(s.Na, s.Nb, s.Nc) <= 2  # as on the command line: a sample size is not counted in yet
+        few = min(self.crystal.cells) <= 2
+        if "interpolation_by_flag" in self.parity:  # a sample size is not counted in yet
+            few = min(s.Na, s.Nb, s.Nc) <= 2
         self.interpolate = bool(self.amplitudes.table) and (few if s.interpolate is None else s.interpolate)
         self.molecule = Molecule(s, files, "amorphous_ignored" in self.parity)
         self.fresh_pixels = self.find_fresh_pixels(c_threads)
@@ -1064,22 +1070,27 @@ class Model:
         omega = self.detector.solid_angle(first_point)
         polar = next((ray.polar for ray in self.rays(slow, fast)), 1.0 if s.nopolar else 0.0)
         captures = self.first_captures(slow, fast)
-        water_as_in_c = self.water_intensity() if "water_scale" in self.parity else 0.0
+        is_product = "oversample_running_sum" in self.parity and (
+            s.oversample_thick or s.oversample_polar or s.oversample_omega)
+        water_as_in_c = self.water_intensity() if "water_scale" in self.parity and is_product else 0.0
         water_capture = 1.0 if s.oversample_thick else sum(captures) / (
             self.layers if "capture_last_layer" in self.parity else 1)
         total = self.summed(terms, captures, water_as_in_c * water_capture)
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)
         if s.water and not water_as_in_c:
-            intensity += self.water_photons(slow, fast, omega, polar, captures)
+            counted = self.layers if "capture_last_layer" in self.parity else 1  # once, or each layer by its own capture
+            again = scale / counted if "water_scale" in self.parity else 1.0
+            intensity += again * self.water_photons(slow, fast, omega, polar, captures)
         return {"I_pixel": intensity, "I_before_scaling": self.summed(terms, [1.0] * self.layers, water_as_in_c),
                 "omega": omega, "polar": polar, "captures": captures, "position": first_point, "terms": terms}
 
     def water_photons(self, slow, fast, omega, polar, captures):
-        """What the water scatters into a pixel, which -dmin does not cut: a mean over the samples. Of the solid angle, the
-        polarization and the capture those are the sample's own that are oversampled; the others are the pixel's."""
+        """What the water scatters into a pixel, which -dmin does not cut: a mean over the samples. Of the solid angle,
+        the polarization and the capture those are the sample's own that are oversampled; the others the pixel's."""
         s, total = self.settings, 0.0
-        polar = polar or self.polarization(self.sources[0][0], unit(self.position(slow, fast)))
+        if not polar and "water_scale" not in self.parity:
+            polar = self.polarization(self.sources[0][0], unit(self.position(slow, fast)))
         for layer in range(self.layers):
             for sub_slow, sub_fast in ((i, j) for i in range(self.oversample) for j in range(self.oversample)):
                 point = self.position(slow, fast, layer, sub_slow, sub_fast)

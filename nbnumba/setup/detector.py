@@ -62,8 +62,9 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     corner = close * normal - near[0] * fast - near[1] * slow
     if honours_pix0(detector, switches):
         corner = np.array(detector.pix0_mm) / 1000
-        close = float(corner @ normal)
-        distance = close / _obliquity(direction, normal)
+        unturned = float(corner @ normal)
+        distance = unturned / (ratio if pivot == "sample" else _obliquity(direction, normal))
+        close = unturned if pivot == "sample" else distance * ratio
         ahead = np.zeros(3) if pivot == "sample" else distance * direction
         spot = (float((ahead - corner) @ fast), float((ahead - corner) @ slow))
     corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))

@@ -97,7 +97,9 @@ def _mosaic_generator(crystal: Crystal) -> rng.Ran1:
 
 
 def noise_generator(crystal: Crystal, seed: int) -> rng.Ran1:
-    """nanoBragg's generator as it comes to the photon noise: after the domains, of which there is always one."""
+    """nanoBragg's generator as it comes to the photon noise; with a negative seed it goes on from the domains (rng.py)."""
+    if seed >= 0:
+        return rng.Ran1(seed)
     before = _mosaic_generator(crystal)
     before.uniform(3 * number_of_domains(crystal))
     return rng.Ran1(seed, after=before)

@@ -38,7 +38,9 @@ def value(experiment: Experiment, name: str) -> Any:
     if name == "crystal.n_cells":
         return tuple(getattr(experiment.crystal, field) for field in CELLS)
     part, field = _split(experiment, name)
-    return _RESOLVED[name](experiment) if name in _RESOLVED else getattr(getattr(experiment, part), field)
+    stated = getattr(getattr(experiment, part), field)
+    overruled = name in _OVERRULED and _OVERRULED[name](experiment)
+    return _RESOLVED[name](experiment) if name in _RESOLVED and (stated is None or overruled) else stated
 
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -99,8 +101,7 @@ def _without_pix0(experiment) -> dict[str, Any]:
     detector = experiment.detector
     if not honours_pix0(detector, experiment.sampling.c_parity):
         return {"pix0_mm": None}
-    unturned = dataclasses.replace(detector, rotx_deg=0.0, roty_deg=0.0, rotz_deg=0.0, twotheta_deg=0.0)
-    placement = place(unturned, experiment.beam, experiment.sampling.c_parity)
+    placement = place(detector, experiment.beam, experiment.sampling.c_parity)
     pivot = pivot_of(detector, experiment.sampling.c_parity)
     distance = {"close_distance_mm" if pivot == "sample" else "distance_mm": None}
     distance = {name: 1000 * getattr(placement, f"stated_{name.removesuffix('_mm')}") for name in distance}
@@ -128,3 +129,16 @@ _RESOLVED = {
     "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
     "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],
 }
+
+
+def _placed_by_pix0(experiment) -> bool:
+    return honours_pix0(experiment.detector, experiment.sampling.c_parity)
+
+
+_OVERRULED = {
+    "detector.distance_mm": lambda e: e.detector.close_distance_mm is not None or _placed_by_pix0(e),
+    "detector.close_distance_mm": _placed_by_pix0,
+    "goniometer.phisteps": lambda e: True,
+    "goniometer.phistep_deg": lambda e: True,
+}
+"""Where a stated value is not the one that counts."""

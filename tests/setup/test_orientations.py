@@ -1,0 +1,165 @@
+"""Phi steps by nanoBragg's rules, the table of lattices, and phi carryover against its loop acted out."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nbnumba import Crystal, Experiment, Goniometer
+from nbnumba.setup import orientations
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.rotations import DEGREES_PER_RADIAN
+
+RULES = [  # osc, phistep, phisteps; the angles after phi in degrees
+    ((None, None, None), [0]),
+    ((None, None, 4), [0, 0.25, 0.5, 0.75]),
+    ((None, None, 1), [0]),
+    ((None, 0.3, None), [0, 0.3]),
+    ((None, 0.3, 4), [0, 0.3]),
+    ((None, 0.0, None), [0]),
+    ((None, 0.0, 2), [0, 0.5]),
+    ((1.0, None, None), [0, 0.5]),
+    ((1.0, None, 4), [0, 0.25, 0.5, 0.75]),
+    ((1.0, None, 1), [0]),
+    ((1.0, 0.3, None), [0, 0.3, 0.6, 0.9]),
+    ((1.0, 2.0, None), [0]),
+    ((1.0, 0.0, None), [0, 0.5]),
+    ((1.0, 0.3, 2), [0, 0.3]),
+    ((1.0, 0.3, 5), [0, 0.3, 0.6, 0.9, 1.2]),
+    ((1.0, 0.0, 3), [0, 0, 0]),
+    ((0.0, None, None), [0, 0]),
+    ((0.0, None, 3), [0, 0, 0]),
+    ((0.0, 0.5, None), [0]),
+    ((0.0, 0.5, 3), [0, 0.5, 1.0]),
+]
+
+
+def spindle_of(phi, **fields):
+    return orientations.phi_angles(Goniometer(phi_deg=phi, **fields))
+
+
+@pytest.mark.parametrize("given, expected", RULES)
+@pytest.mark.parametrize("phi", [0.0, -0.5, 77.7])
+def test_rules_for_phi_steps(given, expected, phi):
+    osc, step, steps = given
+    angles = spindle_of(phi, osc_deg=osc, phistep_deg=step, phisteps=steps)
+    np.testing.assert_allclose(np.degrees(angles), phi + np.array(expected), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("given, expected", RULES)
+def test_values_of_the_rotation_are_those_that_are_used(given, expected):
+    osc, step, steps = given
+    stated = Goniometer(osc_deg=osc, phistep_deg=step, phisteps=steps)
+    number, each, full = orientations.phi_steps(stated)
+    assert number == len(expected)
+    if len(expected) > 1:
+        assert each == pytest.approx(expected[1])
+    if osc is not None:
+        assert full == osc
+
+
+@pytest.mark.parametrize(
+    "phi, osc, steps, zero", [(-0.5, 1.0, 4, 2), (-3.0, 6.0, 2, 1), (0.0, 5.0, 7, 0), (-0.1, 0.1, 1, None)]
+)
+def test_a_step_at_zero_is_exactly_zero(phi, osc, steps, zero):
+    angles = spindle_of(phi, osc_deg=osc, phisteps=steps)
+    assert [k for k, angle in enumerate(angles) if angle == 0.0] == ([] if zero is None else [zero])
+
+
+def test_whether_a_step_is_at_zero_is_rounded_as_nanobragg_rounds():
+    """Degrees are divided by 180 times the rounded 1/pi there, and the step by their number."""
+    random = np.random.default_rng(2)
+    for _ in range(500):
+        steps, osc = int(random.integers(2, 30)), float(random.choice([0.1, 0.3, 0.7, 1.0, 2.5]))
+        phi = -osc * int(random.integers(0, steps)) / steps
+        step = (osc / DEGREES_PER_RADIAN) / steps
+        expected = [phi / DEGREES_PER_RADIAN + step * tic for tic in range(steps)]
+        assert spindle_of(phi, osc_deg=osc, phisteps=steps).tolist() == expected
+
+
+def acted_out(angles, passes):
+    """Which step's rotation each step of each pass sees, by nanoBragg's loop; None: the lattice as it was read."""
+    lattice, seen = None, []
+    for _ in range(passes):
+        seen.append([])
+        for step, angle in enumerate(angles):
+            if angle != 0.0:
+                lattice = step
+            seen[-1].append(lattice)
+    return seen
+
+
+def random_angles():
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        angles = random.choice([0.0, -0.0, 0.1, -2.0, 1e-300], size=random.integers(1, 8))
+        yield angles.tolist()
+
+
+def test_carryover_in_closed_form_equals_the_loop():
+    for angles in random_angles():
+        first, second, third = acted_out(angles, 3)
+        own = list(range(len(angles)))
+        assert second == third
+        fresh = [step if source is None else source for step, source in zip(own, first)]
+        carried = [step if source is None else source for step, source in zip(own, second)]
+        assert orientations.carried_from(angles, fresh=True) == fresh
+        assert orientations.carried_from(angles) == carried
+
+
+def table(goniometer, switches=(), **fields):
+    crystal = Crystal(30.0, 40.0, 50.0, 80.0, 95.0, 100.0, misset_deg=(10.0, 20.0, 30.0), **fields)
+    vectors = orient(crystal)
+    spindle = np.array([0.0, 0.6, 0.8])
+    return vectors, *orientations.table(crystal, goniometer, spindle, vectors, frozenset(switches))
+
+
+def test_table_of_lattices():
+    """Phi outside, domains inside; the domains turn what phi has turned; nothing is deformed."""
+    goniometer = Goniometer(phi_deg=-1.0, osc_deg=2.0, phisteps=4)
+    vectors, carried, fresh = table(goniometer, mosaic_spread_deg=0.5, mosaic_domains=3)
+    assert carried.shape == (12, 9)
+    np.testing.assert_array_equal(carried, fresh)
+    _, alone, _ = table(goniometer)
+    np.testing.assert_array_equal(carried[::3], alone)
+    np.testing.assert_array_equal(alone[2].reshape(3, 3), vectors)
+    turns = [np.linalg.solve(vectors, lattice.reshape(3, 3)).T for lattice in carried]
+    for turn in turns:
+        np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-13)
+        assert np.linalg.det(turn) == pytest.approx(1.0)
+    angle = math.acos((np.trace(turns[9]) - 1) / 2)
+    assert math.degrees(angle) == pytest.approx(0.5, rel=1e-9)
+    np.testing.assert_allclose(turns[9] @ (0, 0.6, 0.8), (0, 0.6, 0.8), atol=1e-14)
+    domain = turns[1] @ turns[0].T
+    np.testing.assert_allclose(turns[10] @ turns[9].T, domain, atol=1e-13)
+
+
+def test_table_with_carryover():
+    goniometer = Goniometer(phi_deg=0.0, osc_deg=2.0, phisteps=4)
+    vectors, right, _ = table(goniometer)
+    _, carried, fresh = table(goniometer, ["phi_carryover"])
+    np.testing.assert_array_equal(fresh, right)
+    np.testing.assert_array_equal(carried[1:], right[1:])
+    np.testing.assert_array_equal(carried[0], right[3])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_rounding_the_domains_changes_them_by_float32(recwarn):
+    still = Goniometer()
+    _, exact, _ = table(still, mosaic_spread_deg=1.3, mosaic_domains=20)
+    _, rounded, _ = table(still, ["mosaic_float32"], mosaic_spread_deg=1.3, mosaic_domains=20)
+    difference = np.abs(exact - rounded).max() / 50.0
+    assert 1e-11 < difference < 1e-8
+
+
+def test_domains_are_one_without_a_spread_and_ten_by_default():
+    still = Goniometer()
+    assert len(table(still, mosaic_domains=5)[1]) == 1
+    assert len(table(still, mosaic_spread_deg=1.0)[1]) == 10
+    assert len(table(still, mosaic_spread_deg=1.0, mosaic_domains=1)[1]) == 1
+
+
+def test_values_of_an_experiment_that_says_nothing_about_rotation():
+    experiment = Experiment.from_args("-cell 50 -default_F 1 -osc 3".split())
+    names = ("goniometer.phisteps", "goniometer.phistep_deg", "goniometer.osc_deg")
+    assert [experiment.value(name) for name in names] == [2, 1.5, 3.0]

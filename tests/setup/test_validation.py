@@ -1,0 +1,188 @@
+"""Statements of an experiment: absurd values are refused by name, and good ones are kept as they are."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from nbnumba import Background, Beam, Crystal, Detector, Experiment, Goniometer, InputError, Sampling, StructureFactors
+from nbnumba.parity import SWITCHES, switches
+
+PARTS = {
+    "crystal": lambda **fields: Crystal(**({"a_A": 50.0} | fields)),
+    "beam": Beam,
+    "detector": Detector,
+    "goniometer": Goniometer,
+    "background": Background,
+    "sampling": Sampling,
+    "structure_factors": lambda **fields: StructureFactors(**({"default_F": 1.0} | fields)),
+}
+NAN, INF = math.nan, math.inf
+NOT_NUMBERS = (NAN, INF, -INF, "ten", "", (1.0, 2.0), object())
+NOT_POSITIVE = (*NOT_NUMBERS, 0, -1.0)
+NOT_COUNTS = (*NOT_NUMBERS, 0, -2, 1.5)
+NOT_VECTORS = (1.0, (1.0, 2.0), (1.0, 2.0, 3.0, 4.0), (1.0, NAN, 0.0), (INF, 0.0, 0.0), "abc", ("a", "b", "c"), ())
+
+ABSURD = {
+    ("crystal", ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")): NOT_POSITIVE,
+    ("crystal", ("n_a", "n_b", "n_c")): (*NOT_POSITIVE, 0.5),
+    ("crystal", ("mosaic_spread_deg",)): (*NOT_NUMBERS, -0.1),
+    ("crystal", ("mosaic_domains",)): NOT_COUNTS,
+    ("crystal", ("mosaic_seed",)): (*NOT_NUMBERS, 1.5, 2**31),
+    ("crystal", ("misset_deg",)): NOT_VECTORS,
+    ("crystal", ("orientation",)): (1.0, np.ones((3, 3)), np.eye(2), np.full((3, 3), NAN), 2 * np.eye(3)),
+    ("beam", ("wavelength_A",)): NOT_POSITIVE,
+    ("beam", ("fluence", "size_mm")): (*NOT_NUMBERS, -1.0),
+    ("beam", ("polarization",)): (*NOT_NUMBERS, 1.1, -1.1),
+    ("beam", ("direction", "polarization_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0)),
+    ("detector", ("pixel_mm", "close_distance_mm")): NOT_POSITIVE,
+    ("detector", ("distance_mm",)): (*NOT_NUMBERS, 0.0),
+    ("detector", ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")): NOT_NUMBERS,
+    ("detector", ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")): NOT_NUMBERS,
+    ("detector", ("pix0_mm",)): NOT_VECTORS,
+    ("detector", ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0)),
+    ("detector", ("pixels",)): (5, (5,), (5, 6, 7), (0, 5), (5, -1), (5.5, 5), (NAN, 5), (70000, 5), "ab", ("a", "b")),
+    ("detector", ("convention",)): ("mosfilm", "", 3, "MOSFLM"),
+    ("detector", ("pivot", "implied_pivot")): ("spindle", "", 1),
+    ("goniometer", ("phi_deg",)): NOT_NUMBERS,
+    ("goniometer", ("osc_deg", "phistep_deg")): (*NOT_NUMBERS, -1.0),
+    ("goniometer", ("phisteps",)): NOT_COUNTS,
+    ("goniometer", ("spindle_axis",)): (*NOT_VECTORS, (0.0, 0.0, 0.0)),
+    ("background", ("water_um",)): (*NOT_NUMBERS, -1.0),
+    ("sampling", ("oversample", "c_threads")): NOT_COUNTS,
+    ("sampling", ("roi",)): (5, (1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, NAN), (0.5, 2, 3, 4), "abcd"),
+    ("structure_factors", ("default_F",)): NOT_NUMBERS,
+}
+CASES = [(part, name, value) for (part, names), values in ABSURD.items() for name in names for value in values]
+
+MUST_BE_GIVEN = {
+    "crystal": (
+        "alpha_deg",
+        "beta_deg",
+        "gamma_deg",
+        "n_a",
+        "n_b",
+        "n_c",
+        "mosaic_spread_deg",
+        "mosaic_seed",
+        "misset_deg",
+    ),
+    "beam": ("wavelength_A", "fluence", "size_mm", "polarization"),
+    "detector": ("pixel_mm", "pixels", "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg", "convention"),
+    "goniometer": ("phi_deg",),
+    "background": ("water_um",),
+    "sampling": ("c_threads", "c_parity"),
+    "structure_factors": ("default_F",),
+}
+REFUSED = ("n_a", "n_b", "n_c", "polarization", "pixels")
+WRONG = pytest.mark.xfail(strict=True, reason="known to be wrong: None is accepted")
+NONE = [
+    pytest.param(part, name, marks=[] if name in REFUSED else WRONG)
+    for part, names in MUST_BE_GIVEN.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize("part, name, value", CASES, ids=lambda value: str(value)[:20])
+def test_absurd_values_are_refused_by_name(part, name, value):
+    with pytest.raises(InputError, match=name):
+        PARTS[part](**{name: value})
+
+
+@pytest.mark.parametrize("part, name", NONE)
+def test_none_is_refused_where_it_does_not_mean_not_given(part, name):
+    with pytest.raises(InputError, match=name):
+        PARTS[part](**{name: None})
+
+
+@pytest.mark.xfail(strict=True, reason="known to be wrong: the error is not an InputError")
+@pytest.mark.parametrize("orientation", ["abc", [[1, 0], [0, 1, 0], [0, 0, 1]]])
+def test_orientations_that_are_no_numbers(orientation):
+    with pytest.raises(InputError, match="orientation"):
+        Crystal(50.0, orientation=orientation)
+
+
+def test_a_crystal_has_a_cell():
+    with pytest.raises(InputError, match="a_A"):
+        Crystal()
+
+
+@pytest.mark.parametrize("angles", [(90, 90, 180), (120, 120, 120), (30, 40, 71), (120, 130, 115), (170, 5, 5)])
+def test_cells_without_volume(angles):
+    with pytest.raises(InputError, match="alpha_deg, beta_deg, gamma_deg"):
+        Crystal(50.0, 50.0, 50.0, *angles)
+
+
+def test_missing_lengths_are_those_of_a():
+    crystal = Crystal(50)
+    assert (crystal.a_A, crystal.b_A, crystal.c_A, crystal.gamma_deg) == (50.0, 50.0, 50.0, 90.0)
+    assert Crystal(50, 60).c_A == 50.0
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.ones((3, 3)), np.eye(2), np.full((3, 3), NAN)])
+def test_matrices_without_a_lattice(matrix):
+    with pytest.raises(InputError, match="crystal: the matrix"):
+        Crystal.from_matrix(matrix, 1.0)
+
+
+@pytest.mark.parametrize(
+    "hkl, amplitude",
+    [
+        ([[1, 2, 3]], None), (None, [1.0]), ([[1, 2]], [1.0]), ([[1, 2, 3]], [1.0, 2.0]), ([[1, 2, 0.5]], [1.0]),
+        ([[1, 2, 3]], [NAN]), (np.zeros((0, 3)), np.zeros(0)), ([[1, 2, NAN]], [1.0]),
+    ],
+)  # fmt: skip
+def test_reflections_that_are_none(hkl, amplitude):
+    with pytest.raises(InputError, match="structure_factors"):
+        StructureFactors(hkl=hkl, F=amplitude, default_F=1.0)
+
+
+def test_something_has_to_scatter():
+    with pytest.raises(InputError, match="nothing scatters"):
+        StructureFactors()
+
+
+def test_reflections_are_copies_that_cannot_be_changed():
+    hkl, amplitude = np.array([[1, 2, 3]]), np.array([5.0])
+    stated = StructureFactors(hkl=hkl, F=amplitude)
+    amplitude[0] = 7.0
+    assert stated.F[0] == 5.0
+    with pytest.raises(ValueError):
+        stated.F[0] = 1.0
+
+
+def test_statements_are_frozen():
+    for make in PARTS.values():
+        part = make()
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, dataclasses.fields(part)[0].name, 1.0)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, NAN, "x", None])
+def test_wavelength_from_energy_refuses(value):
+    with pytest.raises(InputError, match="energy_eV"):
+        Beam.wavelength_from_energy(value)
+
+
+def test_wavelength_and_fluence():
+    assert Beam.wavelength_from_energy(12398.42) == 1.0
+    assert Beam.fluence_from_flux(1e12, 0.1, 0.05) == pytest.approx(1e11 / 5e-5**2, rel=1e-14)
+    for bad in ((-1.0, 1.0, 1.0), (1.0, NAN, 1.0), (1.0, 1.0, 0.0)):
+        with pytest.raises(InputError, match="flux|exposure_s|size_mm"):
+            Beam.fluence_from_flux(*bad)
+
+
+def test_switches_by_name():
+    assert switches("all") == switches(["all"]) == set(SWITCHES)
+    assert switches(()) == frozenset()
+    assert switches("phi_carryover") == {"phi_carryover"}
+    for bad in ("phi", ["phi_carryover", "nothing"], [""]):
+        with pytest.raises(InputError, match="c_parity"):
+            switches(bad)
+
+
+def test_whole_experiment_of_default_parts():
+    experiment = Experiment(Crystal(50.0), StructureFactors(default_F=1.0))
+    assert experiment.detector == Detector() and experiment.beam == Beam()
+    assert experiment.goniometer == Goniometer()

@@ -1,0 +1,440 @@
+"""Each stage as plain Python against its formula written out directly, and compiled against plain Python."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from nbnumba.backends.compiler import STAGES, bind, stage_jit
+from nbnumba.backends.cpu import WORDS
+from nbnumba.stages import beam, crystal, detector, lattice, pixel, records, structure, vec3
+
+EPS = 2.0**-52
+PI = np.longdouble("3.14159265358979323846264338327950288")
+
+
+def rng():
+    return np.random.default_rng(3)
+
+
+def direction(random):
+    vector = random.normal(size=3)
+    return tuple(vector / np.linalg.norm(vector))
+
+
+def rotation(axis, angle):
+    """The rotation matrix as the exponential of the cross product's, by its series."""
+    x, y, z = axis
+    generator = angle * np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    total, term = np.eye(3), np.eye(3)
+    for n in range(1, 40):
+        term = term @ generator / n
+        total = total + term
+    return total
+
+
+def panel(random=None, **fields):
+    """A detector at 0.1 m along x, or a random one; `fields` replaces some."""
+    stated = dict(origin=(0.1, 0.02, -0.03), fast=(0.0, 0.0, 1.0), slow=(0.0, -1.0, 0.0), normal=(1.0, 0.0, 0.0))
+    stated["beam"] = (1.0, 0.0, 0.0)
+    if random is not None:
+        frame, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        stated = dict(zip(("fast", "slow", "normal"), map(tuple, frame)), origin=tuple(random.normal(size=3)))
+        stated["beam"] = direction(random)
+    values = {"pixel": 1e-4, "distance": 0.1, "close_distance": 0.1, "layer": 0.0, "absorption": 0.0, "sensor": False}
+    values |= {"curved": False, "point_pixel": False}
+    values |= {f"{name}_{axis}": float(x) for name, v in stated.items() for axis, x in zip("xyz", v)}
+    return records.Panel(**(values | fields))
+
+
+def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
+    values = dict.fromkeys(records.Beam._fields, 0.0) | {"polarized": True, "kahn": kahn, "photons": 1.0}
+    values |= {f"axis_{name}": x for name, x in zip("xyz", axis)}
+    return records.Beam(**(values | fields))
+
+
+def crystal_record(cells=(5.0, 6.0, 7.0), shape=records.SQUARE, fudge=1.0, metric=None):
+    upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
+    return records.Crystal(*cells, shape, fudge, *upper)
+
+
+def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):
+    """Amplitudes of a box, listed with l fastest; the last is for all outside."""
+    shape = [h - l + 1 for l, h in zip(low, high)]
+    listed = np.arange(1.0, math.prod(shape) + 1) if values is None else values
+    names = [f"{axis}_{end}" for axis in "hkl" for end in ("min", "max")]
+    bounds = dict(zip(names, (float(b) for pair in zip(low, high) for b in pair)))
+    latch = np.full(4, 2**40, dtype=np.int64)
+    rest = {"outside": float(len(listed)), "amplitude": np.append(listed, -1.0), "interpolate": False, "latch": latch}
+    return records.Structure(**bounds, **{name: rest[name] for name in records.Structure._fields if name in rest})
+
+
+def sampling(**fields):
+    values = dict.fromkeys(records.Sampling._fields, False) | {"layers": 1, "oversample": 1}
+    return records.Sampling(**(values | fields))
+
+
+# ---------------------------------------------------------------------------------------------------------- vectors
+
+
+def test_products_of_vectors():
+    a, b = (tuple(v) for v in rng().normal(size=(2, 3)))
+    assert vec3.dot(a, b) == pytest.approx(np.dot(a, b), rel=1e-15)
+    np.testing.assert_allclose(vec3.cross(a, b), np.cross(a, b), rtol=1e-14)
+    np.testing.assert_allclose(vec3.scale(a, -2.5), -2.5 * np.array(a), rtol=1e-15)
+    along, length = vec3.unit(a)
+    assert length == pytest.approx(np.linalg.norm(a), rel=1e-15)
+    np.testing.assert_allclose(along, np.array(a) / np.linalg.norm(a), rtol=1e-15)
+
+
+def test_turn_is_a_right_handed_rotation():
+    random = rng()
+    np.testing.assert_allclose(vec3.turn((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), 1.0, 0.0), (0, 1, 0), atol=1e-16)
+    for _ in range(20):
+        axis, angle, a = direction(random), random.uniform(-3, 3), tuple(random.normal(size=3))
+        expected = rotation(axis, angle) @ a
+        np.testing.assert_allclose(vec3.turn(a, axis, math.sin(angle), math.cos(angle)), expected, rtol=0, atol=1e-13)
+
+
+# --------------------------------------------------------------------------------------------------------- detector
+
+
+def test_sample_offsets_are_the_centres_of_sub_pixels():
+    p = panel(pixel=0.5)
+    offsets = [detector.sample_offset(p, 4, pixel_, sub) for pixel_ in range(3) for sub in range(4)]
+    np.testing.assert_allclose(offsets, 0.5 / 4 * (np.arange(12) + 0.5), rtol=1e-15)
+
+
+def test_flat_position():
+    p = panel(rng())
+    origin, fast, slow, normal = (np.array(p[3 * i : 3 * i + 3]) for i in range(4))
+    expected = origin + 0.7 * fast + 0.2 * slow + 0.05 * normal
+    np.testing.assert_allclose(detector.flat_position(p, 0.7, 0.2, 0.05), expected, rtol=1e-14)
+
+
+def test_curved_detector_is_everywhere_at_its_distance():
+    random = rng()
+    for _ in range(20):
+        p = panel(random, distance=0.37)
+        curved = detector.curved_position(p, tuple(random.normal(size=3)))
+        assert np.linalg.norm(curved) == pytest.approx(0.37, rel=1e-14)
+    middle = detector.curved_position(panel(), (0.1, 0.0, 0.0))
+    np.testing.assert_allclose(middle, (0.1, 0, 0), atol=1e-17)
+
+
+def test_curved_detector_takes_flat_distances_as_arcs():
+    y, z = detector.curved_position(panel(), (0.1, 0.02, 0.0)), detector.curved_position(panel(), (0.1, 0.0, 0.02))
+    np.testing.assert_allclose(y, 0.1 * rotation((0, -1, 0), 0.2) @ (1, 0, 0), atol=1e-16)
+    np.testing.assert_allclose(z, 0.1 * rotation((0, 0, 1), 0.2) @ (1, 0, 0), atol=1e-16)
+
+
+def test_solid_angles_of_a_cube_add_up_to_the_whole_sphere():
+    n = 200
+    p = panel(pixel=2.0 / n, close_distance=1.0)
+    x = (np.arange(n) + 0.5) * 2 / n - 1
+    airpath = np.sqrt(1 + x[:, None] ** 2 + x[None, :] ** 2)
+    assert 6 * detector.solid_angle(p, airpath).sum() == pytest.approx(4 * math.pi, rel=1e-4)
+    assert detector.solid_angle(p, 2.0) == pytest.approx((2 / n) ** 2 / 4 * (1 / 2), rel=1e-15)
+
+
+def test_solid_angle_of_a_point_pixel_is_the_inverse_square():
+    assert detector.solid_angle(panel(point_pixel=True, close_distance=0.3), 4.0) == 1 / 16
+
+
+@pytest.mark.parametrize("layers", [1, 2, 7])
+@pytest.mark.parametrize("angle", [0.0, 0.9])
+def test_capture_fractions_add_up_to_what_the_sensor_absorbs(layers, angle):
+    p = panel(layer=4e-4 / layers, absorption=1 / 5e-4, sensor=True)
+    diffracted = (math.cos(angle), math.sin(angle), 0.0)
+    each = [detector.capture_fraction(p, layer, diffracted) for layer in range(layers)]
+    assert sum(each) == pytest.approx(1 - math.exp(-4e-4 / 5e-4 / math.cos(angle)), rel=1e-14)
+    assert all(a > b > 0 for a, b in zip(each, each[1:]))
+
+
+# ------------------------------------------------------------------------------------------------------------- beam
+
+
+def test_scattering_vector():
+    two_theta, wavelength = 0.7, 1.3
+    q = beam.scattering_vector((math.cos(two_theta), math.sin(two_theta), 0.0), (1.0, 0.0, 0.0), wavelength)
+    assert np.linalg.norm(q) == pytest.approx(2 * math.sin(two_theta / 2) / wavelength, rel=1e-14)
+    np.testing.assert_allclose(q, ((math.cos(two_theta) - 1) / 1.3, math.sin(two_theta) / 1.3, 0), rtol=1e-14)
+
+
+def test_polarization_factor_of_an_unpolarized_beam():
+    for two_theta in (0.0, 0.4, math.pi / 2, 2.5):
+        diffracted = (math.cos(two_theta), math.sin(two_theta) * 0.6, math.sin(two_theta) * 0.8)
+        value = beam.polarization_factor(beam_record(0.0), diffracted, (1.0, 0.0, 0.0))
+        assert value == pytest.approx((1 + math.cos(two_theta) ** 2) / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("kahn", [1.0, -1.0, 0.3])
+def test_polarization_factor_at_right_angles_and_forward(kahn):
+    record = beam_record(kahn)
+    along_e, across = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)
+    assert beam.polarization_factor(record, along_e, (1.0, 0.0, 0.0)) == pytest.approx((1 - kahn) / 2, abs=1e-15)
+    assert beam.polarization_factor(record, across, (1.0, 0.0, 0.0)) == pytest.approx((1 + kahn) / 2, abs=1e-15)
+    assert beam.polarization_factor(record, (1.0, 0.0, 0.0), (1.0, 0.0, 0.0)) == 1.0
+
+
+def test_polarization_factor_is_the_dipole_formula():
+    """Of the part that is polarized along e, 1 - (d . e)^2 is scattered to d; of the rest, 1 - (d . b)^2."""
+    random = rng()
+    for _ in range(30):
+        incident, d, axis, kahn = direction(random), direction(random), direction(random), random.uniform(-1, 1)
+        e = np.array(axis) - np.dot(axis, incident) * np.array(incident)
+        e /= np.linalg.norm(e)
+        b = np.cross(incident, e)
+        expected = (1 + kahn) / 2 * (1 - np.dot(d, e) ** 2) + (1 - kahn) / 2 * (1 - np.dot(d, b) ** 2)
+        assert beam.polarization_factor(beam_record(kahn, axis), d, incident) == pytest.approx(expected, rel=1e-12)
+
+
+def test_polarization_factor_of_a_beam_along_its_own_axis_is_finite(compiled):
+    """There is no plane of the E vector: scattering is taken to be in it."""
+    record, d = beam_record(0.7, (1.0, 0.0, 0.0)), (0.6, 0.8, 0.0)
+    expected = 0.5 * (1 + 0.36 - 0.7 * 0.64)
+    with np.errstate(all="ignore"):
+        assert beam.polarization_factor(record, d, (1.0, 0.0, 0.0)) == pytest.approx(expected, rel=1e-14)
+    assert compiled["polarization_factor"](record, d, (1.0, 0.0, 0.0)) == pytest.approx(expected, rel=1e-14)
+
+
+def test_resolved():
+    q = (0.3, 0.0, 0.4)
+    assert [bool(beam.resolved(beam_record(dmin=dmin), q)) for dmin in (0.0, 1.99, 2.01)] == [True, True, False]
+    assert beam.resolved(beam_record(dmin=5.0), (0.0, 0.0, 0.0))
+
+
+# ---------------------------------------------------------------------------------------------------------- crystal
+
+
+def test_index_is_a_dot_product():
+    assert crystal.index(1.0, 2.0, 3.0, (0.1, 0.2, 0.3)) == pytest.approx(1.4, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "h, whole", [(2.5, 2), (-2.5, -3), (0.5, 0), (-0.5, -1), (2.4, 2), (2.6, 3), (-2.6, -3), (7.0, 7), (0.0, 0)]
+)
+def test_nearest_reflection_half_way_is_the_lower(h, whole):
+    distance, found = crystal.nearest(h)
+    assert found == whole
+    assert distance == h - whole
+
+
+# ---------------------------------------------------------------------------------------------------------- lattice
+
+
+def test_polynomial_of_the_sine():
+    """Its error in exact arithmetic is that of its coefficients, 2.1e-16; rounding adds a few times as much."""
+    x = np.concatenate([np.linspace(1e-9, 0.5, 20001), np.geomspace(1e-300, 0.5, 500)])
+    exact = np.sin(PI * x.astype(np.longdouble))
+    u, total = x.astype(np.longdouble) ** 2, np.longdouble(0)
+    for coefficient in reversed(lattice.SIN_PI):
+        total = total * u + np.longdouble(coefficient)
+    assert np.abs(total * x.astype(np.longdouble) / exact - 1).max() < 2.5e-16
+    assert np.abs(lattice.sin_pi(x).astype(np.longdouble) / exact - 1).max() < 3 * EPS
+    np.testing.assert_array_equal(lattice.sin_pi(-x), -lattice.sin_pi(x))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 36, 1000])
+def test_grating(n):
+    d = np.concatenate([rng().uniform(-0.5, 0.5, 500), [0.5, -0.5, 1e-9, 1 / (2 * n)]])
+    exact = np.sin(PI * n * d.astype(np.longdouble)) / np.sin(PI * d.astype(np.longdouble))
+    for each, expected in zip(d, exact):
+        above, below = lattice.grating(float(n), each)
+        assert abs(above / below) == pytest.approx(abs(float(expected)), rel=1e-11, abs=1e-13 * n)
+
+
+@pytest.mark.parametrize("at_peak", list(itertools.product([True, False], repeat=3)))
+def test_lattice_factor_at_a_reflection_is_the_number_of_cells(at_peak):
+    cells, off = (5.0, 36.0, 1000.0), (0.11, 0.023, 0.0004)
+    d = [0.0 if zero else away for zero, away in zip(at_peak, off)]
+    expected = [
+        n if zero else math.sin(math.pi * n * x) / math.sin(math.pi * x) for n, zero, x in zip(cells, at_peak, off)
+    ]
+    value = lattice.square_lattice(crystal_record(cells), *d)
+    assert np.isfinite(value)
+    assert abs(value) == pytest.approx(abs(math.prod(expected)), rel=1e-11)
+
+
+def test_signed_grating():
+    random = rng()
+    for n in (1, 2, 5, 36, 47):
+        for h in [*random.uniform(-20, 20, 200), 0.0, 3.0, -4.0]:
+            x = math.pi * h
+            expected = n * (-1) ** ((n - 1) * round(h)) if h == round(h) else math.sin(n * x) / math.sin(x)
+            assert lattice.signed_grating(float(n), *crystal.nearest(h)) == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+def test_distance_to_a_reflection():
+    cells, d = (5.0, 6.0, 7.0), (0.1, -0.2, 0.3)
+    value = lattice.reach_squared(crystal_record(cells), *d)
+    assert value == pytest.approx(sum((n * x) ** 2 for n, x in zip(cells, d)), rel=1e-15)
+    root = rng().normal(size=(3, 3))
+    metric = root @ root.T
+    upper = (*np.diag(metric), metric[0, 1], metric[0, 2], metric[1, 2])
+    skew = lattice.reach_squared(crystal_record(metric=tuple(map(float, upper))), *d)
+    assert skew == pytest.approx(np.array(d) @ metric @ d, rel=1e-13)
+
+
+def test_transform_of_a_sphere():
+    x = np.concatenate([np.geomspace(1e-6, 0.2, 300), np.linspace(0.09, 0.11, 200), np.linspace(0.2, 40, 500)])
+    wide = x.astype(np.longdouble)
+    exact = np.where(x < 1e-3, 1 - wide**2 / 10 + wide**4 / 280, 3 * (np.sin(wide) / wide - np.cos(wide)) / wide**2)
+    values = [lattice.sinc3(float(each)) for each in x * x]
+    np.testing.assert_allclose(values, exact.astype(float), rtol=0, atol=2e-13)
+    assert lattice.sinc3(0.0) == 1.0
+
+
+def test_peak_shapes():
+    """Volume times profile: ROUND, GAUSS and TOPHAT at a distance r, widened by -fudge."""
+    cells, d = (5.0, 6.0, 7.0), (0.03, -0.02, 0.04)
+    number, fudge = 210.0, 1.3
+    r = math.sqrt(fudge * sum((n * x) ** 2 for n, x in zip(cells, d)))
+    x = math.pi * r
+    expected = {
+        records.ROUND: number * 0.723601254558268 * 3 * (math.sin(x) / x - math.cos(x)) / x**2,
+        records.GAUSS: number * math.exp(-r * r / 0.63),
+        records.TOPHAT: number if r * r < 0.3969 else 0.0,
+    }
+    assert r * r < 0.3969
+    for shape, value in expected.items():
+        assert lattice.peak_lattice(crystal_record(cells, shape, fudge), *d) == pytest.approx(value, rel=1e-13)
+        centre = number * (0.723601254558268 if shape == records.ROUND else 1.0)
+        assert lattice.peak_lattice(crystal_record(cells, shape, fudge), 0.0, 0.0, 0.0) == pytest.approx(
+            centre, rel=1e-14
+        )
+    for reach, value in ((0.6299, number), (0.6301, 0.0)):
+        assert lattice.peak_lattice(crystal_record(cells, records.TOPHAT), reach / 5.0, 0.0, 0.0) == value
+
+
+# -------------------------------------------------------------------------------------------------------- structure
+
+
+def test_slots_of_the_box_and_outside():
+    s = box()
+    found = [
+        structure.slot(s, float(h), float(k), float(l))
+        for h in range(-2, 4)
+        for k in range(-3, 5)
+        for l in range(-1, 6)
+    ]
+    assert found == list(range(6 * 8 * 7))
+    for outside in ((-3, 0, 0), (4, 0, 0), (0, -4, 0), (0, 5, 0), (0, 0, -2), (0, 0, 6), (1e9, 0, 0)):
+        assert structure.slot(s, *map(float, outside)) == len(s.amplitude) - 1
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_surrounded_is_two_reflections_inside(axis):
+    low, high = (-2, -3, -1)[axis], (3, 4, 5)[axis]
+    for h, inside in ((low + 2, True), (low + 1.999, False), (high - 2, True), (high - 1.999, False)):
+        hkl = [0.5, 0.5, 2.0]
+        hkl[axis] = float(h)
+        assert structure.surrounded(box(), *hkl) == inside
+
+
+def test_cubic_weights():
+    np.testing.assert_allclose(structure.cubic_weights(0.0), (0, 1, 0, 0), atol=1e-16)
+    for t in (0.0, 0.2, 0.5, 0.99):
+        weights = structure.cubic_weights(t)
+        for power in range(4):
+            moment = sum(w * x**power for w, x in zip(weights, (-1, 0, 1, 2)))
+            assert moment == pytest.approx(t**power, abs=1e-14)
+
+
+def test_interpolation_reproduces_cubics():
+    def cubic(h, k, l):
+        return (h**3 - 2 * h + 1) * (k**3 + k**2) * (2 - l**3) + h * k * l
+
+    grid = np.meshgrid(np.arange(-2, 4), np.arange(-3, 5), np.arange(-1, 6), indexing="ij")
+    s = box(values=cubic(*grid).astype(float).ravel())
+    for hkl in ((0.3, 0.7, 1.2), (0.0, 1.0, 2.0), (0.99, -0.5, 2.9), (0.5, -0.999, 1.001)):
+        assert structure.between(s, *hkl) == pytest.approx(cubic(*hkl), rel=1e-11, abs=1e-11)
+
+
+# ------------------------------------------------------------------------------------------------------------ pixel
+
+
+def test_term():
+    assert pixel.term(3.0, -5.0) == 225.0
+
+
+@pytest.mark.parametrize("capture, polarization, omega", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("last", [False, True])
+def test_every_factor_is_applied_once(capture, polarization, omega, last):
+    """Whichever factors are the sample's, sample and pixel together have each once, and the source's weight."""
+    s = sampling(every_capture=capture, every_polarization=polarization, every_omega=omega, last_capture=last)
+    share, c, p, o = 0.5, 3.0, 5.0, 7.0
+    sample = pixel.sample_weight(s, share, c) * pixel.sample_factor(s, c, p, o)
+    assert pixel.photons(beam_record(photons=11.0), s, 2.0 * sample, c, p, o) == 2.0 * share * c * p * o * 11.0
+    own = (c if capture else 1.0) * (p if polarization else 1.0) * (o if omega else 1.0)
+    assert pixel.sample_factor(s, c, p, o) == own
+
+
+# --------------------------------------------------------------------------------------------------------- compiled
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return bind(STAGES, stage_jit, WORDS)
+
+
+def cases():
+    """(function of a module, arguments) for every stage, many times over."""
+    random = rng()
+    for _ in range(25):
+        a, b, d, i = (direction(random) for _ in range(4))
+        x, n, u = random.uniform(0.1, 2), float(random.integers(1, 90)), random.uniform(-0.5, 0.5, 3)
+        p = panel(random, layer=0.01, absorption=3.0, point_pixel=bool(x > 1.5))
+        shaped = crystal_record(shape=int(random.integers(1, 4)), fudge=x)
+        yield vec3.dot, (a, b)
+        yield vec3.cross, (a, b)
+        yield vec3.scale, (a, x)
+        yield vec3.unit, (a,)
+        yield vec3.turn, (a, b, math.sin(x), math.cos(x))
+        yield detector.sample_offset, (p, 3, 17, 2)
+        yield detector.flat_position, (p, *u)
+        yield detector.curved_position, (p, a)
+        yield detector.solid_angle, (p, x)
+        yield detector.capture_fraction, (p, 2, d)
+        yield beam.scattering_vector, (d, i, x)
+        yield beam.polarization_factor, (beam_record(0.4, a), d, i)
+        yield beam.resolved, (beam_record(dmin=x), a)
+        yield crystal.index, (*a, b)
+        yield crystal.nearest, (10 * u[0],)
+        yield lattice.sin_pi, (u[0],)
+        yield lattice.grating, (n, u[0])
+        yield lattice.square_lattice, (crystal_record(), *u)
+        yield lattice.signed_grating, (n, u[0], float(random.integers(-9, 9)))
+        yield lattice.reach_squared, (shaped, *u)
+        yield lattice.sinc3, (x * random.choice([1e-3, 30.0]),)
+        yield lattice.peak_lattice, (shaped, *u)
+        yield structure.slot, (box(), *map(float, random.integers(-4, 6, 3)))
+        yield structure.surrounded, (box(), *random.uniform(-3, 5, 3))
+        yield structure.cubic_weights, (x / 2,)
+        yield structure.between, (box(), *random.uniform((0, -1, 1), (1, 2, 3)))
+        yield pixel.term, (x, u[0])
+        s = sampling(every_omega=bool(x > 1), every_capture=bool(u[0] > 0), last_capture=bool(u[1] > 0))
+        yield pixel.sample_factor, (s, x, 0.7, 3.0)
+        yield pixel.sample_weight, (s, x, 0.7)
+        yield pixel.photons, (beam_record(), s, x, 0.7, 3.0, 5.0)
+
+
+def flat(result):
+    """All numbers of a result, whose parts may be vectors."""
+    return np.hstack([np.ravel(part) for part in result]) if isinstance(result, tuple) else np.array([float(result)])
+
+
+def test_compiled_stages_equal_plain_python(compiled):
+    """To 1e-14 of the largest component: products and sums may be contracted."""
+    for function, args in cases():
+        plain, fast = (flat(f(*args)) for f in (function, compiled[function.__name__]))
+        scale = 1e-14 * max(1.0, np.abs(plain).max())
+        np.testing.assert_allclose(fast, plain, rtol=1e-14, atol=scale, err_msg=function.__name__)
+
+
+def test_every_stage_is_tested(compiled):
+    stages = {
+        name for module in STAGES for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__
+    }
+    assert stages - {"amorphous"} == {function.__name__ for function, _ in cases()}
