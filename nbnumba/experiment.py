@@ -42,6 +42,9 @@ class _Statement:
     DIRECTIONS: tuple[str, ...] = ()
 
     def __post_init__(self):
+        for stated in dataclasses.fields(self):
+            if getattr(self, stated.name) is None and stated.default is not None:
+                raise InputError(f"{self._part()}.{stated.name}: None is not allowed; allowed: a value (default {stated.default})")
         self._check_each(self.POSITIVE, "a positive number", lambda x: x > 0)
         self._check_each(self.NOT_NEGATIVE, "a number not below 0", lambda x: x >= 0)
         self._check_each(self.FINITE, "a finite number", lambda x: True)
@@ -145,7 +148,10 @@ class Crystal(_Statement):
             )
 
     def _rotation(self, rows):
-        matrix = np.asarray(rows, dtype=float)
+        try:
+            matrix = np.array(rows, dtype=float)
+        except (TypeError, ValueError):
+            matrix = np.zeros((0, 0))
         if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
             raise InputError(f"crystal.orientation: {rows!r} is no rotation; allowed: three orthogonal unit rows")
         return tuple(tuple(float(v) for v in row) for row in matrix)

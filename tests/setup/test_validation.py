@@ -75,13 +75,7 @@ MUST_BE_GIVEN = {
     "sampling": ("c_threads", "c_parity"),
     "structure_factors": ("default_F",),
 }
-REFUSED = ("n_a", "n_b", "n_c", "polarization", "pixels")
-WRONG = pytest.mark.xfail(strict=True, reason="known to be wrong: None is accepted")
-NONE = [
-    pytest.param(part, name, marks=[] if name in REFUSED else WRONG)
-    for part, names in MUST_BE_GIVEN.items()
-    for name in names
-]
+NONE = [(part, name) for part, names in MUST_BE_GIVEN.items() for name in names]
 
 
 @pytest.mark.parametrize("part, name, value", CASES, ids=lambda value: str(value)[:20])
@@ -96,7 +90,6 @@ def test_none_is_refused_where_it_does_not_mean_not_given(part, name):
         PARTS[part](**{name: None})
 
 
-@pytest.mark.xfail(strict=True, reason="known to be wrong: the error is not an InputError")
 @pytest.mark.parametrize("orientation", ["abc", [[1, 0], [0, 1, 0], [0, 0, 1]]])
 def test_orientations_that_are_no_numbers(orientation):
     with pytest.raises(InputError, match="orientation"):

@@ -85,10 +85,7 @@ def test_beam_centre_moved_by_a_pixel(convention, form, turn, pivot):
 
 @pytest.mark.parametrize("convention, form, turn, pivot", GEOMETRIES)
 @pytest.mark.parametrize("name", ["distance_mm", "close_distance_mm"])
-def test_stated_distance_replaced_by_itself(request, convention, form, turn, pivot, name):
-    fixed = pivot.removeprefix("-pivot ") or ("sample" if turn == "swung" else "beam")
-    if convention == "pix0" and turn != "unturned" and (name == "distance_mm") == (fixed == "sample"):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="known to be wrong: a corner and another distance"))
+def test_stated_distance_replaced_by_itself(convention, form, turn, pivot, name):
     stated = "-distance 80 " if name == "distance_mm" else "-close_distance 80 "
     before = experiment_of(convention, form, turn, pivot, stated)
     assert convention == "pix0" or before.value(f"detector.{name}") == pytest.approx(80.0, rel=1e-12)
