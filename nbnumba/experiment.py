@@ -45,7 +45,8 @@ class _Statement:
     def __post_init__(self):
         for stated in dataclasses.fields(self):
             if getattr(self, stated.name) is None and stated.default is not None:
-                raise InputError(f"{self._part()}.{stated.name}: None is not allowed; allowed: a value (default {stated.default})")
+                name, default = f"{self._part()}.{stated.name}", stated.default
+                raise InputError(f"{name}: None is not allowed; allowed: a value (default {default})")
         self._check_each(self.POSITIVE, "a positive number", lambda x: x > 0)
         self._check_each(self.NOT_NEGATIVE, "a number not below 0", lambda x: x >= 0)
         self._check_each(self.FINITE, "a finite number", lambda x: True)

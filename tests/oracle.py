@@ -21,7 +21,7 @@ PARITY_SWITCHES = (
     "interpolation_latch", "misset_random", "pix0_ignored", "pivot_ignored", "header_twotheta", "source_weights",
     "gauss_metric", "one_step_means_two", "triclinic_angles", "near_point_ignored", "normal_not_derived",
     "mosaic_float32", "header_close_distance", "amorphous_ignored",
-    "interpolation_by_flag", "endless_depth_dark", "header_overflow",  # the last is of the headers that are written: it changes no pixel
+    "interpolation_by_flag", "endless_depth_dark", "header_overflow",  # the last changes no pixel
 )
 
 CLASSICAL_RADIUS_SQR = 7.94079248018965e-30  # m^2
@@ -1079,7 +1079,7 @@ class Model:
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)
         if s.water and not water_as_in_c:
-            counted = self.layers if "capture_last_layer" in self.parity else 1  # once, or each layer by its own capture
+            counted = self.layers if "capture_last_layer" in self.parity else 1  # else each by its own
             again = scale / counted if "water_scale" in self.parity else 1.0
             intensity += again * self.water_photons(slow, fast, omega, polar, captures)
         return {"I_pixel": intensity, "I_before_scaling": self.summed(terms, [1.0] * self.layers, water_as_in_c),

@@ -26,7 +26,7 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     samples = sampling.samples(experiment, placement, vectors, layers)
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = _panel(experiment, placement, depth, absorption, samples)
-    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples, water)
+    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples, water, material.value[0])
     rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
@@ -54,8 +54,12 @@ def _panel(experiment: Experiment, placement: Placement, depth: float, absorptio
     )
 
 
-def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sampling, water: float) -> records.Beam:
-    """Polarization, scale and background. The scale is one number in double precision: its factors overflow in single.
+def _beam(
+    experiment: Experiment, steps: int, lattices: int, samples: records.Sampling, water: float, relative: float
+) -> records.Beam:
+    """Polarization, scale and background: electrons^2 of the water, and that of its table at 0, relative to it.
+
+    The scale is one number in double precision: its factors overflow in single.
 
     C's -oversample_polar polarizes even where polarization is switched off (P2). C starts its sum with the background, scaled
     once more (P19): in a running product (P2) that has to be so, else a share for every sample is the same.
@@ -63,7 +67,7 @@ def _beam(experiment: Experiment, steps: int, lattices: int, samples: records.Sa
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
-    once = water * scale if twice_scaled and samples.running_product else 0.0
+    once = water * relative * scale if twice_scaled and samples.running_product else 0.0
     each = 0.0 if once else water * lattices
     if twice_scaled:
         each *= scale / steps / (samples.layers if samples.last_capture else 1)

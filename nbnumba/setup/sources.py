@@ -22,7 +22,8 @@ def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches
     angles = _divergences(beam, two)
     ratios = 1.0 + np.array(deviations(beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None, two))
     if not angles:
-        raise InputError("beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: more steps, or -square_div")
+        allowed = "more steps, or the whole square of them"
+        raise InputError(f"beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: {allowed}")
     upright = unit(np.cross(direction, polarization))
     directions = [about_axis(upright, h) @ about_axis(polarization, v) @ direction for h, v in angles]
     return Sources(

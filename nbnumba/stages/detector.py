@@ -35,7 +35,12 @@ def solid_angle(panel, airpath):
 
 
 def capture_fraction(panel, layer, diffracted):
-    """F4: fraction of the photons that the sensor layer of that number absorbs, after those in front of it."""
+    """F4: fraction of the photons that the sensor layer of that number absorbs, after those in front of it.
+
+    None of those that come from behind, as they may on a curved detector, whose normal is that of its middle.
+    """
     parallax = dot(diffracted, (panel.normal_x, panel.normal_y, panel.normal_z))
+    if parallax <= real(0):
+        return real(0)
     step = panel.layer * panel.absorption / parallax
     return exp(-real(layer) * step) - exp(-real(layer + 1) * step)

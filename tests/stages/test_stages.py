@@ -438,3 +438,9 @@ def test_every_stage_is_tested(compiled):
         name for module in STAGES for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__
     }
     assert stages - {"amorphous"} == {function.__name__ for function, _ in cases()}
+
+
+def test_a_ray_from_behind_is_not_captured():
+    layered = panel(layer=1e-4, absorption=1e3)
+    assert detector.capture_fraction(layered, 0, (-1.0, 0.0, 0.0)) == 0.0
+    assert detector.capture_fraction(layered, 0, (1.0, 0.0, 0.0)) > 0.09
