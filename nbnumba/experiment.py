@@ -25,8 +25,8 @@ def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     """The value as a float, if it is a finite number that passes the test."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{part}.{name}: {value!r} is not a number; allowed: {allowed}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{part}.{name}: {str(value)[:40]!r} is not a number; allowed: {allowed}") from None
     if not math.isfinite(number) or not test(number):
         raise InputError(f"{part}.{name}: {value!r} is not allowed; allowed: {allowed}")
     return number
@@ -47,6 +47,8 @@ class _Statement:
             if getattr(self, stated.name) is None and stated.default is not None:
                 name, default = f"{self._part()}.{stated.name}", stated.default
                 raise InputError(f"{name}: None is not allowed; allowed: a value (default {default})")
+            if isinstance(stated.default, bool):
+                self._set(stated.name, self._truth(stated.name))
         self._check_each(self.POSITIVE, "a positive number", lambda x: x > 0)
         self._check_each(self.NOT_NEGATIVE, "a number not below 0", lambda x: x >= 0)
         self._check_each(self.FINITE, "a finite number", lambda x: True)
@@ -84,6 +86,12 @@ class _Statement:
         except (TypeError, ValueError):
             raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: three numbers") from None
         return tuple(self._number(name, v, "three finite numbers", lambda _: True) for v in (x, y, z))
+
+    def _truth(self, name) -> bool:
+        value = getattr(self, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: True or False")
+        return bool(value)
 
     def _choice(self, name, allowed):
         if getattr(self, name) is not None and getattr(self, name) not in allowed:
@@ -135,6 +143,8 @@ class Crystal(_Statement):
             if getattr(self, name) is not None:
                 self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
         self._choice("shape", SHAPES)
+        if self.mosaic_spread_deg > 180:
+            raise InputError(f"crystal.mosaic_spread_deg: {self.mosaic_spread_deg:g} is not allowed; allowed: 0 to 180")
         self._check_angles()
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))
@@ -166,6 +176,7 @@ class Crystal(_Statement):
         """
         from nbnumba.setup.crystal import cell_of, standard_setting
 
+        wavelength_A = _number("beam", "wavelength_A", wavelength_A, "a positive number", lambda x: x > 0)
         reciprocal = np.asarray(matrix, dtype=float) / wavelength_A
         if reciprocal.shape != (3, 3) or not np.isfinite(reciprocal).all() or np.linalg.matrix_rank(reciprocal) < 3:
             raise InputError(f"crystal: the matrix {matrix!r} spans no lattice; allowed: three independent columns a* b* c*")
@@ -308,7 +319,9 @@ class Detector(_Statement):
         whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= 65535 and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
         if self.size_mm is not None:
-            self._set("size_mm", self._vector("size_mm", (*self.size_mm, 1.0))[:2])
+            self._set("size_mm", self._vector("size_mm", (*np.atleast_1d(self.size_mm), 1.0))[:2])
+            if min(self.size_mm) <= 0.0:
+                raise InputError(f"detector.size_mm: {self.size_mm!r} is not allowed; allowed: two positive numbers")
         if self.attenuation_um is not None:
             depth = float("nan") if isinstance(self.attenuation_um, str) else float(self.attenuation_um)
             if not depth > 0.0:
@@ -361,8 +374,9 @@ class StructureFactors(_Statement):
                 f"structure_factors: hkl of shape {hkl.shape} and F of shape {amplitude.shape} are not allowed; "
                 "allowed: (n, 3) and (n,), n at least 1"
             )
-        if not np.isfinite(amplitude).all() or not np.array_equal(hkl, np.round(hkl)):
-            raise InputError("structure_factors: allowed: whole Miller indices and finite amplitudes")
+        whole = hkl.dtype.kind in "iuf" and np.array_equal(hkl, np.round(hkl)) and (np.abs(hkl.astype(float)) < 2**31).all()
+        if not np.isfinite(amplitude).all() or not whole:
+            raise InputError("structure_factors: allowed: whole Miller indices below 2^31 and finite amplitudes")
         for name, array in (("hkl", hkl.astype(np.int32)), ("F", amplitude)):
             array.setflags(write=False)
             self._set(name, array)
@@ -418,6 +432,12 @@ class Sampling(_Statement):
         self._set("c_parity", parity.switches(self.c_parity))
         if self.roi is not None:
             self._set("roi", self._region(self.roi))
+        if self.mask is not None:
+            mask = np.array(self.mask)
+            if mask.ndim != 2 or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+                raise InputError("sampling.mask: allowed: numbers (slow, fast), 0 where a pixel is not wanted")
+            mask.setflags(write=False)
+            self._set("mask", mask)
 
     def _region(self, roi):
         allowed = "four whole numbers: first and last fast pixel, first and last slow pixel"

@@ -487,3 +487,12 @@ def test_experiments_cover_what_they_should(tmp_path):
 
 def test_every_switch_is_known_to_the_oracle():
     assert set(SWITCHES) <= set(oracle.PARITY_SWITCHES)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_beam_along_the_electric_vector_has_a_finite_image():
+    words = "-cell 50 60 70 -default_F 100 -N 5 -distance 50 -detpixels 8 -pixel 2 -oversample 1 -polar 0.5 ".split()
+    words += "-beam_vector 0 0 1 -fdet_vector 1 0 0 -sdet_vector 0 1 0".split()
+    image = simulate(Experiment.from_args(words))
+    expected = oracle.render(words)
+    np.testing.assert_allclose(image, expected, rtol=1e-9, atol=1e-9 * expected.max())

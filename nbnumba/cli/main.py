@@ -48,6 +48,12 @@ def _run(command: str, words: list[str]) -> int:
     except InputError as error:
         print(f"nbnumba: {in_flags(str(error))}", file=sys.stderr)
         return BAD_INPUT
+    except MemoryError as error:
+        print(f"nbnumba: there is too little memory for this ({error}); allowed: what fits", file=sys.stderr)
+        return BAD_INPUT
+    except ArithmeticError as error:
+        print(f"nbnumba: a number is too large or too small to compute with ({error})", file=sys.stderr)
+        return BAD_INPUT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_OFF

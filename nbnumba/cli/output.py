@@ -1,6 +1,7 @@
 """What a run writes and prints: images in nanoBragg's files, and its lines of statistics."""
 
 import math
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -61,13 +62,16 @@ def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int)
 def names(run: Run) -> dict[str, str]:
     """The files that a run writes, by kind. Raises InputError, before anything is computed, for one that cannot be written."""
     wanted = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
-    paths = {kind: getattr(run, kind) or DEFAULTS[kind] for kind in wanted if wanted[kind]}
-    paths |= {kind: getattr(run, kind) for kind in ("pngfile", "dump") if getattr(run, kind)}
+    chosen = {kind: getattr(run, kind) for kind in (*wanted, "pngfile", "dump")}
+    paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in wanted if wanted[kind]}
+    paths |= {kind: chosen[kind] for kind in ("pngfile", "dump") if chosen[kind] is not None}
+    taken = {os.path.realpath(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
-        same = [other for other in paths if other != kind and paths[other] == path and not path.startswith("/dev/")]
-        if same:
-            raise InputError(f"-{kind}: {path!r} is also the -{same[0]}; allowed: a name of its own")
+        place = os.path.realpath(path)
+        if place in taken and not place.startswith("/dev/"):
+            raise InputError(f"-{kind}: {path!r} is also the {taken[place]}; allowed: a name of its own")
+        taken[place] = f"-{kind}"
     return paths
 
 

@@ -54,7 +54,7 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 def experiment(said: Statement) -> Experiment:
     """The experiment. Raises InputError for what is missing, contradictory or impossible."""
     photons = beam(said)
-    return Experiment(
+    found = Experiment(
         crystal=crystal(said, photons.wavelength_A),
         structure_factors=structure_factors(said),
         beam=photons,
@@ -63,6 +63,8 @@ def experiment(said: Statement) -> Experiment:
         background=background(said),
         sampling=sampling(said),
     )
+    _warn_of_what_has_no_effect(said)
+    return found
 
 
 def experiment_from_args(args: Sequence[str]) -> Experiment:
@@ -76,6 +78,24 @@ def experiment_from_args(args: Sequence[str]) -> Experiment:
         return statement.experiment()
     except InputError as error:
         raise InputError(in_flags(str(error))) from None
+
+
+def _warn_of_what_has_no_effect(said: Statement) -> None:
+    """A warning for every flag that another one, or the lack of one, deprives of its effect."""
+    has = said.last.__contains__
+    rows = (
+        (any(map(has, ("-N", "-Na", "-Nb", "-Nc"))) and has("-samplesize"), "-N", "-samplesize says how many cells there are"),
+        (has("-mosaic_seed") and not said.last.get("-mosaic"), "-mosaic_seed", "no -mosaic spread is given"),
+        (has("-misset_seed") and said.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
+        (has("-fudge") and said.choice(SHAPE_FLAGS) in (None, "-square_xtal"), "-fudge", "the crystal is a parallelepiped"),
+        (has("-interpolate") and not (has("-hkl") or has("-dump")), "-interpolate", "there is one amplitude, -default_F"),
+        (has("-detector_thicksteps") and not has("-detector_thick"), "-detector_thicksteps", "there is no -detector_thick"),
+        (has("-oversample_thick") and not has("-detector_thick"), "-oversample_thick", "there is no -detector_thick"),
+        (has("-c_threads") and "phi_carryover" not in said.switches, "-c_threads", "phi_carryover is not on"),
+    )
+    for unused, flag, why in rows:
+        if unused:
+            warnings.warn(f"{flag} has no effect: {why}", stacklevel=2)
 
 
 def crystal(said: Statement, wavelength_A: float) -> Crystal:

@@ -35,6 +35,7 @@ class Run:
     dump: str | None = None
     seed: int | None = None
     misset_seed: int | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
     progress: bool = True
     threads: int | None = None
 
@@ -50,6 +51,10 @@ def of(said: Statement) -> Run:
             raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
     for switch, names, field in UNWANTED:
         fields[field] = said.order([switch]) <= said.order(names)
+    for name in ("seed", "misset_seed"):
+        if name in fields:
+            rng.generator(fields[name])
+    fields["inputs"] = tuple((g.spelling, g.value) for g in said.given if g.flag.kind == "file" and g.flag.group != "output")
     fields["response"] = Response(**said.fields("response"))
     if "-hkl" in said.last:
         fields["dump"] = said.last.get("-dump")

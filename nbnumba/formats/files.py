@@ -96,6 +96,12 @@ def check_writable(path: PathName, what: str) -> None:
     if _STANDARD_STREAM.fullmatch(name) or _DESCRIPTOR.fullmatch(name):
         return
     target, temporary = _names(name, what)
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
     if not os.path.exists(target) or os.path.isfile(target):
         _create(temporary, target, name, what).close()
         os.unlink(temporary)

@@ -58,13 +58,11 @@ def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
     moving = [step for step, angle in enumerate(angles) if angle != 0.0]
     if not moving:
         return list(range(len(angles)))
-    sources = []
+    sources, before = [], None if fresh else moving[-1]
     for step, angle in enumerate(angles):
-        before = [m for m in moving if m < step]
-        if angle != 0.0 or (fresh and not before):
-            sources.append(step)
-        else:
-            sources.append(before[-1] if before else moving[-1])
+        if angle != 0.0:
+            before = step
+        sources.append(step if before is None else before)
     return sources
 
 

@@ -15,18 +15,20 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     Raises InputError for what is impossible; warns of what was assumed.
     """
     switches = experiment.sampling.c_parity
-    for sentence in without_effect(experiment.detector, switches):
+    for sentence in [*without_effect(experiment.detector, switches), *_vectors_without_effect(experiment)]:
         warnings.warn(sentence, stacklevel=3)
     placement = place(experiment.detector, experiment.beam, switches)
     vectors = crystal.orient(experiment.crystal, switches)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)
-    source = sources.spread(experiment.beam, placement.beam, polarization_axis(experiment.detector, experiment.beam), switches)
+    electric = polarization_axis(experiment.detector, experiment.beam)
+    source = sources.spread(experiment.beam, placement.beam, electric, switches)
     layers, depth, absorption = sensor(experiment.detector, switches)
     samples = sampling.samples(experiment, placement, vectors, layers)
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = _panel(experiment, placement, depth, absorption, samples)
-    beam = _beam(experiment, len(source.weight) * samples.oversample**2 * len(carried), len(carried), samples, water, material.value[0])
+    steps = len(source.weight) * samples.oversample**2 * len(carried)
+    beam = _beam(experiment, steps, len(carried), samples, water, material.value[0])
     rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
@@ -36,6 +38,17 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     if "interpolation_latch" in switches and box.interpolate:
         return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
     return built
+
+
+def _vectors_without_effect(experiment: Experiment) -> list[str]:
+    """A sentence for every vector of the beam and the spindle that belongs to the custom convention, in another."""
+    if experiment.detector.convention == "custom":
+        return []
+    beam, spindle = experiment.beam, experiment.goniometer.spindle_axis
+    stated = {"beam.direction": beam.direction, "beam.polarization_axis": beam.polarization_axis}
+    stated["goniometer.spindle_axis"] = spindle
+    why = f"the convention {experiment.detector.convention} has its own"
+    return [f"{name} has no effect: {why}" for name, vector in stated.items() if vector is not None]
 
 
 def _panel(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):

@@ -24,7 +24,11 @@ def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches
     if not angles:
         allowed = "more steps, or the whole square of them"
         raise InputError(f"beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: {allowed}")
-    upright = unit(np.cross(direction, polarization))
+    upright = np.cross(direction, polarization)
+    if upright @ upright > 0.0:
+        upright = unit(upright)
+    elif len(angles) > 1:
+        raise InputError("beam.polarization_axis: it runs along the beam; allowed with a divergence: any other direction")
     directions = [about_axis(upright, h) @ about_axis(polarization, v) @ direction for h, v in angles]
     return Sources(
         np.repeat(np.array(directions), len(ratios), axis=0),

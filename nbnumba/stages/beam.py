@@ -1,7 +1,7 @@
 """Beam stages: the scattering vector and the polarization factor (F5, F6)."""
 
 from nbnumba.stages import real
-from nbnumba.stages.vec3 import cross, dot, unit
+from nbnumba.stages.vec3 import cross, dot
 
 
 def scattering_vector(diffracted, incident, wavelength):
@@ -15,11 +15,14 @@ def scattering_vector(diffracted, incident, wavelength):
 
 
 def polarization_factor(beam, diffracted, incident):
-    """F6: Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, psi from the E vector about the beam."""
+    """F6: Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, psi from the E vector about the beam.
+
+    The two axes across the beam are of one length, which cancels; where it is 0, or the ray goes straight on, cos 2psi is 1.
+    """
     cosine = dot(incident, diffracted)
     cosine_squared = cosine * cosine
-    b_axis, _ = unit(cross((beam.axis_x, beam.axis_y, beam.axis_z), incident))
-    e_axis, _ = unit(cross(incident, b_axis))
+    b_axis = cross((beam.axis_x, beam.axis_y, beam.axis_z), incident)
+    e_axis = cross(incident, b_axis)
     e, b = dot(diffracted, e_axis), dot(diffracted, b_axis)
     across = e * e + b * b
     cos_2psi = (e * e - b * b) / across if across > real(0) else real(1)

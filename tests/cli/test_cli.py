@@ -399,3 +399,13 @@ def test_help_without_flags_and_version(run, tmp_path):
     assert status == 2 and lines[0].startswith("usage: nbnumba")
     assert run("--version") == (0, [f"nbnumba {VERSION}"], [])
     assert written(tmp_path) == set()
+
+
+def test_an_output_never_takes_the_place_of_another_file(run, tmp_path):
+    base = "-cell 50 -default_F 10 -N 3 -distance 50 -detpixels 4 -oversample 1 -nonoise -nopgm".split()
+    (tmp_path / "my.hkl").write_text("0 0 0 10\n1 0 0 5\n")
+    for more in ("-floatfile x -intfile ./x", "-hkl my.hkl -floatfile my.hkl", "-hkl my.hkl -dump my.hkl", f"-floatfile {'x' * 300}"):
+        status, _, errors = run([*base, *more.split()])
+        assert status == 2 and len(errors) == 1
+    assert (tmp_path / "my.hkl").read_text() == "0 0 0 10\n1 0 0 5\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["my.hkl"]
