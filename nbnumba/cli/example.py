@@ -23,6 +23,9 @@ FLAGS = """
 
 def main(args: Sequence[str]) -> int:
     """Render the example; flags given on the command line come after its own. Returns the exit status."""
+    if args[:1] in (["-h"], ["--help"]):
+        print(ABOUT)
+        return 0
     with resources.as_file(resources.files("nbnumba.data") / "1orc_P1.hkl.gz") as amplitudes:
         words = ["-hkl", str(amplitudes), *shlex.split(FLAGS), *args]
         statement = Statement(words)

@@ -39,7 +39,7 @@ def report(experiment: Experiment, run: Run) -> None:
     started = time.perf_counter()
     cpu.prepare(built)
     if time.perf_counter() - started > 1.0:
-        print(f"compiled in {time.perf_counter() - started:.1f} s; kept for the next run")
+        print(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
         image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress))

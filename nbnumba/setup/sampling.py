@@ -14,6 +14,10 @@ from nbnumba.stages.records import Beam, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
 
 
+LARGEST_CHOICE = 1000
+"""The finest sampling that is chosen unasked: beyond it a unit was probably mistaken."""
+
+
 class Window(NamedTuple):
     """The pixels that are wanted: rows and columns from first to one past last, and a mask (slow, fast), or (0, 0) for none."""
 
@@ -37,9 +41,15 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
 
 
 def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
-    """How the samples of a pixel are laid out and weighted."""
+    """How the samples of a pixel are laid out and weighted.
+
+    Raises InputError for a sampling so fine that nobody can have meant it, unless it is stated.
+    """
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, placement, vectors)
+    if stated.oversample is None and recommended > LARGEST_CHOICE:
+        why = f"crystal, wavelength, distance and pixel ask for {recommended} sub-pixels along each edge"
+        raise InputError(f"sampling.oversample: {why}; allowed without stating it: at most {LARGEST_CHOICE}")
     oversample = recommended if stated.oversample is None else stated.oversample
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
     running = any(every) and "oversample_running_sum" in stated.c_parity
