@@ -13,7 +13,6 @@ from nbnumba.stages.detector import curved_position, flat_position, sample_offse
 from nbnumba.stages.records import Beam, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
 
-
 LARGEST_CHOICE = 1000
 """The finest sampling that is chosen unasked: beyond it a unit was probably mistaken."""
 

@@ -404,7 +404,8 @@ def test_help_without_flags_and_version(run, tmp_path):
 def test_an_output_never_takes_the_place_of_another_file(run, tmp_path):
     base = "-cell 50 -default_F 10 -N 3 -distance 50 -detpixels 4 -oversample 1 -nonoise -nopgm".split()
     (tmp_path / "my.hkl").write_text("0 0 0 10\n1 0 0 5\n")
-    for more in ("-floatfile x -intfile ./x", "-hkl my.hkl -floatfile my.hkl", "-hkl my.hkl -dump my.hkl", f"-floatfile {'x' * 300}"):
+    over_input = ("-hkl my.hkl -floatfile my.hkl", "-hkl my.hkl -dump my.hkl")
+    for more in ("-floatfile x -intfile ./x", *over_input, f"-floatfile {'x' * 300}"):
         status, _, errors = run([*base, *more.split()])
         assert status == 2 and len(errors) == 1
     assert (tmp_path / "my.hkl").read_text() == "0 0 0 10\n1 0 0 5\n"
