@@ -101,11 +101,11 @@ def _without_pix0(experiment) -> dict[str, Any]:
     detector = experiment.detector
     if not honours_pix0(detector, experiment.sampling.c_parity):
         return {"pix0_mm": None}
-    placement = place(detector, experiment.beam, experiment.sampling.c_parity)
-    pivot = pivot_of(detector, experiment.sampling.c_parity)
-    distance = {"close_distance_mm" if pivot == "sample" else "distance_mm": None}
-    distance = {name: 1000 * getattr(placement, f"stated_{name.removesuffix('_mm')}") for name in distance}
-    return {"pix0_mm": None, "xbeam_mm": placement.xbeam * 1000, "ybeam_mm": placement.ybeam * 1000, **distance}
+    placement = _placement(experiment)
+    stated = {"pix0_mm": None, "xbeam_mm": placement.xbeam * 1000, "ybeam_mm": placement.ybeam * 1000}
+    if pivot_of(detector, experiment.sampling.c_parity) == "sample":
+        return stated | {"close_distance_mm": placement.stated_close_distance * 1000}
+    return stated | {"distance_mm": placement.stated_distance * 1000}
 
 
 def _split(experiment, name):
