@@ -1,9 +1,18 @@
-"""adjoint: the derivative of nbnumba. Stage by stage it will hold the mirror of the forward model, derived by hand:
+"""adjoint: the derivative of nbnumba, derived by hand, stage by stage (specs/adjoint.md)."""
 
-- stages, setup, backends: the same file names as in nbnumba, `f_adj` for `f`;
-- parameters: one row per refinable quantity, with its unit, scale and bounds;
-- gradient: vjp, jacobian, value_and_grad, normal_equations;
-- losses, gradcheck, refine.
+from adjoint import losses
+from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
+from adjoint.parameters import PARAMETERS, VECTORS, cell_parameters, pack, unpack
 
-Nothing of it is there yet.
-"""
+__all__ = [
+    "PARAMETERS",
+    "VECTORS",
+    "cell_parameters",
+    "jacobian",
+    "losses",
+    "normal_equations",
+    "pack",
+    "unpack",
+    "value_and_grad",
+    "vjp",
+]

@@ -194,7 +194,8 @@ class Beam(_Statement):
     fluence is in photons/m^2; size_mm only clips a sample that is given in mm. direction and polarization_axis are unit
     vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
     what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
-    where a number is missing. dmin_A: samples of finer resolution are left out.
+    where a number is missing. direction_x_mrad and direction_y_mrad tilt all sources, about the E vector and then about the
+    axis across it, while the detector stays (F5a). dmin_A: samples of finer resolution are left out.
     """
 
     wavelength_A: float = 1.0
@@ -214,11 +215,14 @@ class Beam(_Statement):
     dispersion_percent: float | None = None
     dispsteps: int | None = None
     sources: tuple[tuple[float, float, float, float, float], ...] | None = None
+    direction_x_mrad: float = 0.0
+    direction_y_mrad: float = 0.0
     dmin_A: float = 0.0
 
     POSITIVE = ("wavelength_A",)
     NOT_NEGATIVE = ("fluence", "size_mm", "dmin_A", "hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad")
     NOT_NEGATIVE += ("dispersion_percent",)
+    FINITE = ("direction_x_mrad", "direction_y_mrad")
     COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
 

@@ -120,17 +120,33 @@ def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling)
 
 def illuminate(tile, first, source, beam, sources, sampling):
     """Scattering vector, polarization and weights of the samples under one source (F5, F6, F10)."""
+    scatter(tile, source, beam, sources)
+    polarize(tile, first, source, beam, sources, sampling)
+    weigh(tile, sources.weight[source], sampling)
+
+
+def scatter(tile, source, beam, sources):
+    """Scattering vector of the samples under one source, and which of them dmin leaves in (F5)."""
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
-    wavelength, share = sources.wavelength[source], sources.weight[source]
+    wavelength = sources.wavelength[source]
     for i in range(TILE):
         q = scattering_vector((tile.d_x[i], tile.d_y[i], tile.d_z[i]), incident, wavelength)
         tile.q_x[i], tile.q_y[i], tile.q_z[i] = q
         tile.live[i] = 1.0 if resolved(beam, q) else 0.0
+
+
+def polarize(tile, first, source, beam, sources, sampling):
+    """Polarization factor under one source, where it is taken: the pixel's, or anew at every sample (F6, F10)."""
     if beam.polarized:
+        incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
         for i in range(TILE):
             if first or sampling.every_polarization or (tile.seen[i] == 0.0 and tile.live[i] != 0.0):
                 diffracted = (tile.d_x[i], tile.d_y[i], tile.d_z[i])
                 tile.polarization[i] = polarization_factor(beam, diffracted, incident)
+
+
+def weigh(tile, share, sampling):
+    """Weight and factor of the samples under one source of that share (F10)."""
     for i in range(TILE):
         tile.seen[i] = max(tile.seen[i], tile.live[i])
         tile.weight[i] = sample_weight(sampling, share, tile.capture[i])

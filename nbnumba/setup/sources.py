@@ -9,32 +9,46 @@ from nbnumba.experiment import Beam
 from nbnumba.setup.rotations import about_axis, unit
 from nbnumba.stages.records import Sources
 
+ALONG_THE_BEAM = 1e-12
+"""Sine of the angle below which an E vector runs along the beam, as far as the axes of the tilts are concerned."""
+
 
 def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> Sources:
     """All sources: those of a table, or every divergence with every wavelength, horizontal outside, wavelength inside.
 
-    direction and polarization are unit vectors. `switches` are the defects of C that are on. Raises InputError where a round
-    divergence leaves no source.
+    direction and polarization are unit vectors; the tilts of the beam turn all sources. `switches` are the defects of C that
+    are on. Raises InputError where a round divergence leaves no source.
     """
     if beam.sources is not None:
-        return _of_table(beam, direction, "source_weights" not in switches)
-    two = "one_step_means_two" in switches
-    angles = _divergences(beam, two)
-    ratios = 1.0 + np.array(deviations(beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None, two))
-    if not angles:
-        allowed = "more steps, or the whole square of them"
-        raise InputError(f"beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: {allowed}")
-    upright = np.cross(direction, polarization)
-    if upright @ upright > 0.0:
-        upright = unit(upright)
-    elif len(angles) > 1:
-        raise InputError("beam.polarization_axis: it runs along the beam; allowed with a divergence: any other direction")
-    directions = [about_axis(upright, h) @ about_axis(polarization, v) @ direction for h, v in angles]
-    return Sources(
-        np.repeat(np.array(directions), len(ratios), axis=0),
-        np.tile(beam.wavelength_A * ratios, len(directions)),
-        np.ones(len(directions) * len(ratios)),
-    )
+        made = _of_table(beam, direction, "source_weights" not in switches)
+    else:
+        made = _of_sweeps(beam, direction, polarization, "one_step_means_two" in switches)
+    return made._replace(direction=tilted(beam, made.direction, direction, polarization))
+
+
+def tilted(beam: Beam, directions: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
+    """The directions (n, 3) of sources, turned by both tilts of the beam; with none the same array.
+
+    direction and polarization are unit vectors of the beam before it is tilted.
+    """
+    if beam.direction_x_mrad == 0.0 and beam.direction_y_mrad == 0.0:
+        return directions
+    first, second = tilt_axes(direction, polarization)
+    turn = about_axis(second, beam.direction_y_mrad / 1000) @ about_axis(first, beam.direction_x_mrad / 1000)
+    return np.array([turn @ one for one in directions])
+
+
+def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The axes of direction_x_mrad and direction_y_mrad, unit vectors across the beam: e1 nearest to the E vector, e2 = i x e1.
+
+    Where E runs along the beam, the laboratory axis along which the beam has its smallest component stands in for it; of
+    several the first.
+    """
+    across = np.cross(direction, polarization)
+    if across @ across < ALONG_THE_BEAM**2:
+        across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    second = unit(across)
+    return unit(np.cross(second, direction)), second
 
 
 def deviations(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> list[float]:
@@ -64,18 +78,57 @@ def deviations(steps: int | None, full: float | None, step: float | None, one_me
     return [step * tick - full / 2 for tick in range(steps)]
 
 
-def _divergences(beam: Beam, two: bool) -> list[tuple[float, float]]:
-    """Horizontal and vertical deviations in radians; a round beam leaves out the corners."""
+def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:
+    """Deviations of the horizontal and the vertical divergence, in radians, and of the wavelength, relative to it."""
     ranges = _part(beam.hdivrange_mrad, 1000), _part(beam.vdivrange_mrad, 1000)
     steps = _part(beam.hdivstep_mrad, 1000), _part(beam.vdivstep_mrad, 1000)
-    horizontal = deviations(beam.hdivsteps, ranges[0], steps[0], two)
-    vertical = deviations(beam.vdivsteps, ranges[1], steps[1], two)
-    pairs = [(h, v) for h in horizontal for v in vertical]
+    return (
+        deviations(beam.hdivsteps, ranges[0], steps[0], one_means_two),
+        deviations(beam.vdivsteps, ranges[1], steps[1], one_means_two),
+        deviations(beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None, one_means_two),
+    )
+
+
+def inside(beam: Beam, horizontal: list[float], vertical: list[float]) -> list[tuple[int, int]]:
+    """Numbers of the horizontal and the vertical step of every divergence; a round beam leaves out the corners.
+
+    Raises InputError where none is left.
+    """
+    pairs = [(h, v) for h in range(len(horizontal)) for v in range(len(vertical))]
     wide, high = -2 * horizontal[0], -2 * vertical[0]
     if not beam.round_divergence or wide == 0.0 or high == 0.0:
         return pairs
-    parts = [_part_of_ellipse(h, horizontal, wide) + _part_of_ellipse(v, vertical, high) for h, v in pairs]
-    return [pair for pair, part in zip(pairs, parts) if 4 * part <= 1.1]
+    across = [_part_of_ellipse(h, horizontal, wide) for h in horizontal]
+    up = [_part_of_ellipse(v, vertical, high) for v in vertical]
+    pairs = [(h, v) for h, v in pairs if 4 * (across[h] + up[v]) <= 1.1]
+    if not pairs:
+        allowed = "more steps, or the whole square of them"
+        raise InputError(f"beam.hdivrange_mrad, vdivrange_mrad: no step is inside the ellipse; allowed: {allowed}")
+    return pairs
+
+
+def upright(direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
+    """The axis that the horizontal divergence turns about, i x E of unit length; 0 where E runs along the beam."""
+    across = np.cross(direction, polarization)
+    return unit(across) if across @ across > 0.0 else across
+
+
+def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> Sources:
+    """The sources of divergence and dispersion, all of weight 1."""
+    horizontal, vertical, spectrum = sweeps(beam, two)
+    angles = [(horizontal[h], vertical[v]) for h, v in inside(beam, horizontal, vertical)]
+    ratios = 1.0 + np.array(spectrum)
+    axis = upright(direction, polarization)
+    if not axis.any():
+        if len(angles) > 1:
+            raise InputError("beam.polarization_axis: it runs along the beam; allowed with a divergence: any other direction")
+        angles = [(0.0, 0.0)]
+    directions = [about_axis(axis, h) @ about_axis(polarization, v) @ direction for h, v in angles]
+    return Sources(
+        np.repeat(np.array(directions), len(ratios), axis=0),
+        np.tile(beam.wavelength_A * ratios, len(directions)),
+        np.ones(len(directions) * len(ratios)),
+    )
 
 
 def _part_of_ellipse(deviation, sweep, full) -> float:
@@ -84,15 +137,21 @@ def _part_of_ellipse(deviation, sweep, full) -> float:
     return (deviation * deviation - half_step * half_step) / full / full
 
 
-def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:
-    """The sources of a table: from where they stand, and 10 m upstream where that is missing."""
+def stated_directions(beam: Beam, direction: np.ndarray) -> np.ndarray:
+    """Directions (n, 3) of the sources of a table: from where they stand, and 10 m upstream where that is missing."""
     table = np.array(beam.sources)
     stands = np.where(np.isnan(table[:, :3]), -10.0 * direction, table[:, :3])
+    return np.array([-unit(stand) for stand in stands])
+
+
+def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:
+    """The sources of a table; a wavelength that is missing is the beam's."""
+    table = np.array(beam.sources)
     weights = np.where(np.isnan(table[:, 3]), 1.0, table[:, 3])
     wavelengths = np.where(np.isnan(table[:, 4]), beam.wavelength_A, table[:, 4])
     if not weighted:
         weights = np.ones(len(table))
-    return Sources(np.array([-unit(stand) for stand in stands]), wavelengths, weights / weights.mean())
+    return Sources(stated_directions(beam, direction), wavelengths, weights / weights.mean())
 
 
 def _part(value: float | None, of: float) -> float | None:

@@ -125,6 +125,7 @@ _RESOLVED = {
     "detector.ybeam_mm": lambda e: _placement(e).ybeam * 1000,
     "detector.distance_mm": lambda e: _placement(e).stated_distance * 1000,
     "detector.close_distance_mm": lambda e: _placement(e).stated_close_distance * 1000,
+    "detector.attenuation_um": lambda e: e.detector.thickness_um,
     "goniometer.osc_deg": lambda e: orientations.phi_steps(e.goniometer)[2],
     "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
     "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],

@@ -25,11 +25,15 @@ TOPHAT_REACH = 0.3969
 PI_SQUARED = 9.869604401089358
 
 
+def sinc_pi(u):
+    """sin(pi x) / x for u = x^2, |x| <= 1/2."""
+    c = SIN_PI
+    return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
+
+
 def sin_pi(x):
     """sin(pi x) for |x| <= 1/2."""
-    u = x * x
-    c = SIN_PI
-    return x * (c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7])))))))
+    return x * sinc_pi(x * x)
 
 
 def grating(n, d):
@@ -44,7 +48,7 @@ def square_lattice(crystal, dh, dk, dl):
     above_h, below_h = grating(crystal.n_a, dh)
     above_k, below_k = grating(crystal.n_b, dk)
     above_l, below_l = grating(crystal.n_c, dl)
-    return above_h * above_k * above_l / (below_h * below_k * below_l)
+    return above_h * above_k * above_l * (real(1) / (below_h * below_k * below_l))
 
 
 def reach_squared(crystal, dh, dk, dl):

@@ -402,6 +402,7 @@ def cases():
         yield beam.resolved, (beam_record(dmin=x), a)
         yield crystal.index, (*a, b)
         yield crystal.nearest, (10 * u[0],)
+        yield lattice.sinc_pi, (u[0] * u[0],)
         yield lattice.sin_pi, (u[0],)
         yield lattice.grating, (n, u[0])
         yield lattice.square_lattice, (crystal_record(), *u)

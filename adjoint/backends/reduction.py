@@ -1,0 +1,19 @@
+"""Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
+
+from nbnumba.backends.tile import TILE
+
+
+def lane_dot(one, first, other, second):
+    """The sum over a tile of the products of two rows, of two arrays."""
+    total = 0.0
+    for i in range(TILE):
+        total += one[first + i] * other[second + i]
+    return total
+
+
+def lane_dot_weighed(one, first, other, second, weights, third):
+    """The sum over a tile of the products of three rows."""
+    total = 0.0
+    for i in range(TILE):
+        total += one[first + i] * other[second + i] * weights[third + i]
+    return total

@@ -1,0 +1,72 @@
+"""Why an image cannot be differentiated by a parameter: what is a choice, a step, a jump, or has no effect (A14)."""
+
+import math
+
+from adjoint.parameters import AMPLITUDES, PARAMETERS
+from adjoint.setup.orientations import jumps
+from nbnumba.experiment import Experiment
+from nbnumba.setup.detector import sensor
+
+
+
+def found(experiment: Experiment) -> dict[str, str]:
+    """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause."""
+    reasons: dict[str, str] = {}
+    for check in (_everything, _crystal, _beam, _detector, _goniometer, _background, _amplitudes):
+        for name, reason in check(experiment).items():
+            reasons.setdefault(name, reason)
+    return reasons
+
+
+def _everything(experiment) -> dict[str, str]:
+    sampling = experiment.sampling
+    every = sampling.oversample_thick or sampling.oversample_polarization or sampling.oversample_omega
+    if every and "oversample_running_sum" in sampling.c_parity:
+        return dict.fromkeys(PARAMETERS, "C's defect oversample_running_sum is on, which has no derivative here (P2)")
+    if experiment.crystal.shape == "tophat":
+        return dict.fromkeys(PARAMETERS, "the shape tophat is a step (F8e)")
+    return {}
+
+
+def _crystal(experiment) -> dict[str, str]:
+    if experiment.crystal.mosaic_spread_deg == 0.0:
+        return {"crystal.mosaic_spread_deg": "it is 0, and there are no domains to turn"}
+    return {}
+
+
+def _beam(experiment) -> dict[str, str]:
+    beam, reasons = experiment.beam, {}
+    if not beam.polarized:
+        reasons["beam.polarization"] = "the polarization factor is off"
+    for name in ("dispersion_percent", "hdivrange_mrad", "vdivrange_mrad"):
+        if beam.sources is not None:
+            reasons[f"beam.{name}"] = "beam.sources says what the sources are"
+        elif not getattr(beam, name):
+            reasons[f"beam.{name}"] = "there is none"
+    if beam.sources is not None and not any(math.isnan(row[4]) for row in beam.sources):
+        reasons["beam.wavelength_A"] = "every source has a wavelength of its own"
+    return reasons
+
+
+def _detector(experiment) -> dict[str, str]:
+    names = ("detector.thickness_um", "detector.attenuation_um")
+    if sensor(experiment.detector, experiment.sampling.c_parity)[2] == 0.0:
+        return dict.fromkeys(names, "there is no sensor that absorbs")
+    if experiment.detector.attenuation_um == math.inf:
+        return {names[1]: "it is infinite"}
+    return {}
+
+
+def _goniometer(experiment) -> dict[str, str]:
+    reasons = dict(jumps(experiment))
+    if experiment.value("goniometer.osc_deg") == 0.0:
+        reasons["goniometer.osc_deg"] = "it is 0: a still"
+    return reasons
+
+
+def _background(experiment) -> dict[str, str]:
+    return {} if experiment.background.water_um > 0.0 else {"background.water_um": "there is none"}
+
+
+def _amplitudes(experiment) -> dict[str, str]:
+    return {AMPLITUDES: "there is no list of reflections"} if experiment.structure_factors.F is None else {}

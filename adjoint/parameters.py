@@ -1,0 +1,205 @@
+"""The parameters that an image can be differentiated by: name, unit, a typical step, bounds; ties, packing, unpacking."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+
+INFINITE = float("inf")
+AMPLITUDES = "structure_factors.F"
+
+Name = str | tuple[str, ...]
+"""A parameter, or several that are tied: they have one value, under the first name."""
+
+
+class Parameter(NamedTuple):
+    """Unit; a step that changes a typical image noticeably, to scale optimizers by; and the values that are allowed."""
+
+    unit: str
+    step: float
+    bounds: tuple[float, float] = (-INFINITE, INFINITE)
+
+
+_LENGTH = Parameter("A", 0.01, (0.0, INFINITE))
+_ANGLE = Parameter("degree", 0.01, (0.0, 180.0))
+_TURN = Parameter("degree", 0.01)
+_CELLS = Parameter("cells", 1.0, (1.0, INFINITE))
+_TILT = Parameter("mrad", 0.1)
+_RANGE = Parameter("mrad", 0.1, (0.0, INFINITE))
+_PLACE = Parameter("mm", 0.01)
+_DEPTH = Parameter("um", 1.0, (0.0, INFINITE))
+
+PARAMETERS: dict[str, Parameter] = {
+    "crystal.a_A": _LENGTH,
+    "crystal.b_A": _LENGTH,
+    "crystal.c_A": _LENGTH,
+    "crystal.alpha_deg": _ANGLE,
+    "crystal.beta_deg": _ANGLE,
+    "crystal.gamma_deg": _ANGLE,
+    "crystal.misset_x_deg": _TURN,
+    "crystal.misset_y_deg": _TURN,
+    "crystal.misset_z_deg": _TURN,
+    "crystal.mosaic_spread_deg": Parameter("degree", 0.01, (0.0, 180.0)),
+    "crystal.n_a": _CELLS,
+    "crystal.n_b": _CELLS,
+    "crystal.n_c": _CELLS,
+    "beam.wavelength_A": Parameter("A", 1e-4, (0.0, INFINITE)),
+    "beam.fluence": Parameter("photons/m^2", 1e22, (0.0, INFINITE)),
+    "beam.polarization": Parameter("", 0.1, (-1.0, 1.0)),
+    "beam.dispersion_percent": Parameter("percent", 0.1, (0.0, 200.0)),
+    "beam.hdivrange_mrad": _RANGE,
+    "beam.vdivrange_mrad": _RANGE,
+    "beam.direction_x_mrad": _TILT,
+    "beam.direction_y_mrad": _TILT,
+    "detector.distance_mm": Parameter("mm", 0.1),
+    "detector.xbeam_mm": _PLACE,
+    "detector.ybeam_mm": _PLACE,
+    "detector.rotx_deg": _TURN,
+    "detector.roty_deg": _TURN,
+    "detector.rotz_deg": _TURN,
+    "detector.twotheta_deg": _TURN,
+    "detector.thickness_um": _DEPTH,
+    "detector.attenuation_um": _DEPTH,
+    "goniometer.phi_deg": _TURN,
+    "goniometer.osc_deg": Parameter("degree", 0.01, (0.0, INFINITE)),
+    AMPLITUDES: Parameter("electrons", 1.0),
+    "background.water_um": _DEPTH,
+}
+"""Every parameter by itself; VECTORS names three of them at once."""
+
+VECTORS: dict[str, tuple[str, str, str]] = {
+    "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),
+    "crystal.n_cells": ("crystal.n_a", "crystal.n_b", "crystal.n_c"),
+}
+
+_A, _B, _C = "crystal.a_A", "crystal.b_A", "crystal.c_A"
+_AL, _BE, _GA = "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"
+
+CRYSTAL_SYSTEMS: dict[str, list[Name]] = {
+    "triclinic": [_A, _B, _C, _AL, _BE, _GA],
+    "monoclinic": [_A, _B, _C, _BE],
+    "orthorhombic": [_A, _B, _C],
+    "tetragonal": [(_A, _B), _C],
+    "trigonal": [(_A, _B), _C],
+    "hexagonal": [(_A, _B), _C],
+    "rhombohedral": [(_A, _B, _C), (_AL, _BE, _GA)],
+    "cubic": [(_A, _B, _C)],
+}
+"""The free parameters of the cell in each crystal system (monoclinic: unique axis b; trigonal: hexagonal axes)."""
+
+
+def cell_parameters(system: str) -> list[Name]:
+    """The free parameters of the cell in a crystal system: tetragonal has one a_A for two axes. Raises InputError."""
+    if system not in CRYSTAL_SYSTEMS:
+        raise InputError(f"crystal system {system!r} is not known; allowed: {', '.join(CRYSTAL_SYSTEMS)}")
+    return list(CRYSTAL_SYSTEMS[system])
+
+
+class Column(NamedTuple):
+    """A parameter as it was asked for: its key in results, the single parameters of each of its numbers, and its shape."""
+
+    key: str
+    singles: tuple[tuple[str, ...], ...]
+    shape: tuple[int, ...]
+
+
+def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
+    """What was asked for, checked: names that exist, none twice, tied ones of one value.
+
+    A column of the amplitudes has no singles, and the shape of F. Raises InputError.
+    """
+    if isinstance(parameters, str):
+        parameters = [parameters]
+    found, seen = [], set()
+    for asked in parameters:
+        column = _column(experiment, asked)
+        for name in [n for single in column.singles for n in single] or [column.key]:
+            if name in seen:
+                raise InputError(f"parameters: {name} is there twice; allowed: every parameter once")
+            seen.add(name)
+        found.append(column)
+    if not found:
+        raise InputError("parameters: none is named; allowed: at least one")
+    return found
+
+
+def _column(experiment: Experiment, asked: Name) -> Column:
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    if not names:
+        raise InputError("parameters: () ties nothing; allowed: names of parameters")
+    for name in names:
+        if name not in PARAMETERS and name not in VECTORS:
+            raise InputError(f"parameters: {name!r} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
+    if len(names) > 1:
+        _check_tied(experiment, names)
+        return Column(names[0], (names,), ())
+    name = names[0]
+    if name == AMPLITUDES:
+        amplitudes = experiment.structure_factors.F
+        if amplitudes is None:
+            raise InputError(f"{name}: there is no list of reflections; allowed: an experiment that has one (-hkl)")
+        return Column(name, (), amplitudes.shape)
+    if name in VECTORS:
+        return Column(name, tuple((single,) for single in VECTORS[name]), (3,))
+    return Column(name, ((name,),), ())
+
+
+def _check_tied(experiment, names):
+    for name in names:
+        if name == AMPLITUDES or name in VECTORS:
+            raise InputError(f"parameters: {name} cannot be tied; allowed: single numbers")
+    values = [experiment.value(name) for name in names]
+    if any(v != values[0] for v in values):
+        shown = ", ".join(f"{name} = {value}" for name, value in zip(names, values))
+        raise InputError(f"parameters: {shown} are tied and differ; allowed: one value")
+
+
+def size(column: Column) -> int:
+    """How many numbers a parameter has."""
+    return int(np.prod(column.shape, dtype=int))
+
+
+def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]:
+    """The value of every parameter, for Experiment.replace: tied ones under all of their names."""
+    found = {}
+    for column in columns(experiment, parameters):
+        for name in _names(column):
+            found[name] = experiment.value(name)
+    return found
+
+
+def _names(column: Column) -> tuple[str, ...]:
+    """The names by which a column is replaced."""
+    return column.singles[0] if column.shape == () else (column.key,)
+
+
+def pack(experiment: Experiment, parameters: Iterable[Name]) -> np.ndarray:
+    """The values of the parameters in one vector (n,), in their order."""
+    found = [experiment.value(column.key) for column in columns(experiment, parameters)]
+    return np.concatenate([np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel() for value in found])
+
+
+def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarray) -> Experiment:
+    """The experiment in which the parameters have the values of a vector (n,): the inverse of `pack`."""
+    asked, at, new = columns(experiment, parameters), 0, {}
+    if np.shape(vector) != (sum(map(size, asked)),):
+        raise InputError(f"a vector of shape {np.shape(vector)} does not fit; allowed: ({sum(map(size, asked))},)")
+    for column in asked:
+        part = np.asarray(vector[at : at + size(column)], dtype=np.float64).reshape(column.shape)
+        at += size(column)
+        value = float(part) if column.shape == () else part if column.key == AMPLITUDES else tuple(part.tolist())
+        new |= dict.fromkeys(_names(column), value)
+    return experiment.replace(new)
+
+
+def by_name(asked: list[Column], vector: np.ndarray) -> Mapping[str, np.ndarray]:
+    """A vector (..., n) in the order of the parameters as a dict: an array of the shape of each."""
+    found, at = {}, 0
+    for column in asked:
+        part = vector[..., at : at + size(column)]
+        found[column.key] = part.reshape(vector.shape[:-1] + column.shape)
+        at += size(column)
+    return found

@@ -1,0 +1,78 @@
+"""How the table of lattices turns with the spindle's angles and the mosaic spread (specs/adjoint.md, A7b)."""
+
+import numpy as np
+
+from nbnumba import rng
+from nbnumba.experiment import Crystal, Experiment, Goniometer
+from nbnumba.setup import orientations
+from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis
+
+JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
+
+
+def motions(
+    crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, switches: frozenset[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """turn, spin, fresh_turn and fresh_spin of Motions, each (steps * domains, 9), phi outside, domains inside.
+
+    turn: the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. spin: its rates of turning in radians per
+    degree of phi_deg, osc_deg and mosaic_spread_deg, three components each. spindle is a unit vector. A step that carries a
+    lattice over moves as the step that it comes from; the last two are of the fresh pass of phi_carryover.
+    """
+    angles = orientations.phi_angles(goniometer)
+    carried = fresh = list(range(len(angles)))
+    if "phi_carryover" in switches:
+        carried, fresh = orientations.carried_from(angles), orientations.carried_from(angles, fresh=True)
+    phi_turns = np.array([about_axis(spindle, angle) for angle in angles])
+    domains = orientations.domain_rotations(crystal, rounded="mosaic_float32" in switches)
+    turn = np.einsum("dij,sjk->sdik", domains, phi_turns)
+    spin = _spin(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
+    return tuple(part[steps].reshape(-1, 9) for steps in (carried, fresh) for part in (turn, spin))
+
+
+def osc_rates(goniometer: Goniometer) -> np.ndarray:
+    """The derivative (steps,) of the angle of every phi step with respect to the range: 0 where phistep_deg says the step."""
+    steps, stated = orientations.phi_steps(goniometer)[0], goniometer.phistep_deg
+    both = goniometer.osc_deg is not None and goniometer.phisteps is not None
+    if stated is not None and (stated > 0.0 or both):
+        return np.zeros(steps)
+    return np.arange(steps) / steps
+
+
+def mosaic_rates(crystal: Crystal) -> np.ndarray:
+    """The axis of every mosaic domain times the derivative (domains, 3) of its angle with respect to the spread.
+
+    The angle is the product of quantile and spread in float64, with mosaic_float32 too.
+    """
+    if crystal.mosaic_spread_deg == 0.0:
+        return np.zeros((1, 3))
+    drawn = rng.mosaic_domains(orientations.number_of_domains(crystal), orientations._mosaic_generator(crystal))
+    return drawn.axes * drawn.quantiles[:, np.newaxis]
+
+
+def jumps(experiment: Experiment) -> dict[str, str]:
+    """Parameters of the goniometer that the image jumps in where they are, and why.
+
+    With phi_carryover a phi step at exactly 0 has another step's lattice; next to 0 it has its own. The range moves a step off
+    0 only where it moves the step.
+    """
+    angles = orientations.phi_angles(experiment.goniometer)
+    if "phi_carryover" not in experiment.sampling.c_parity:
+        return {}
+    carrying = [step for step, source in enumerate(orientations.carried_from(angles)) if source != step]
+    found = {"goniometer.phi_deg": JUMP} if carrying else {}
+    if osc_rates(experiment.goniometer)[carrying].any():
+        found["goniometer.osc_deg"] = JUMP
+    return found
+
+
+def _spin(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np.ndarray:
+    """Rates of turning (steps, domains, 9), in radians per degree, of all steps and domains.
+
+    spindles (domains, 3): the spindle as each domain turns it; by_osc (steps,), by_spread (domains, 3) as above.
+    """
+    spin = np.empty((len(by_osc), len(spindles), 3, 3))
+    spin[:, :, 0] = spindles
+    spin[:, :, 1] = by_osc[:, np.newaxis, np.newaxis] * spindles
+    spin[:, :, 2] = by_spread
+    return spin.reshape(len(by_osc), len(spindles), 9) / DEGREES_PER_RADIAN

@@ -1,0 +1,41 @@
+"""Mirrors of the beam stages: scattering vector and polarization factor (A5, A6)."""
+
+from adjoint.stages.vec3 import add
+from nbnumba.stages import real
+from nbnumba.stages.vec3 import cross, dot, scale
+
+
+def scattering_vector_adj(diffracted, incident, wavelength, q_bar):
+    """A5: q = (d - i) / lambda. Returns the cotangents of d, i and lambda."""
+    inverse = real(1) / wavelength
+    d_bar = scale(q_bar, inverse)
+    along = d_bar[0] * (diffracted[0] - incident[0])
+    along += d_bar[1] * (diffracted[1] - incident[1]) + d_bar[2] * (diffracted[2] - incident[2])
+    return d_bar, scale(d_bar, -real(1)), -along * inverse
+
+
+def polarization_factor_adj(beam, diffracted, incident, polarization_bar):
+    """A6: P = (1 + c^2 - K w (1 - c^2)) / 2, c = i . d, w = (e^2 - b^2) / (e^2 + b^2), e = d . (i x B), b = d . B, B = E x i.
+
+    Returns the cotangents of K, d and i; that of the E vector, which no parameter moves, is left out. Where w is 1 by
+    definition, along the beam and for E along the beam, it does not move.
+    """
+    axis = (beam.axis_x, beam.axis_y, beam.axis_z)
+    c = dot(incident, diffracted)
+    b_axis = cross(axis, incident)
+    e_axis = cross(incident, b_axis)
+    e, b = dot(diffracted, e_axis), dot(diffracted, b_axis)
+    across = e * e + b * b
+    inverse = real(1) / across if across > real(0) else real(0)
+    w = (e * e - b * b) * inverse if across > real(0) else real(1)
+    off = real(1) - c * c
+    kahn_bar = -real(0.5) * polarization_bar * w * off
+    c_bar = polarization_bar * c * (real(1) + beam.kahn * w)
+    w_bar = -real(0.5) * polarization_bar * beam.kahn * off
+    each = real(4) * w_bar * e * b * inverse * inverse
+    e_bar, b_bar = each * b, -each * e
+    e_axis_bar = scale(diffracted, e_bar)
+    b_axis_bar = add(scale(diffracted, b_bar), cross(e_axis_bar, incident))
+    d_bar = add(add(scale(e_axis, e_bar), scale(b_axis, b_bar)), scale(incident, c_bar))
+    i_bar = add(add(cross(b_axis, e_axis_bar), cross(b_axis_bar, axis)), scale(diffracted, c_bar))
+    return kahn_bar, d_bar, i_bar

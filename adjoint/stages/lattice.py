@@ -1,0 +1,100 @@
+"""Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
+
+from nbnumba.stages import real, sin, sqrt
+from nbnumba.stages.crystal import nearest
+from nbnumba.stages.lattice import GAUSS_REACH, PI_SQUARED, SIN_PI, SPHERE, TINY, grating, peak_lattice, reach_squared
+from nbnumba.stages.lattice import sinc3, sinc_pi
+from nbnumba.stages.records import GAUSS, ROUND
+
+SIN_PI_SLOPE = tuple(power * c for power, c in enumerate(SIN_PI))[1:]
+"""The derivative of sinc_pi's polynomial."""
+
+SINC3_SLOPE = (
+    -1.0 / 10,
+    1.0 / 140,
+    -1.0 / 5040,
+    1.0 / 332640,
+    -1.0 / 34594560,
+    1.0 / 5189184000,
+    -1.0 / 1058593536000,
+    1.0 / 281585880576000,
+)
+"""Power series of the derivative of sinc3: its k-th coefficient is (-1)^(k+1) 6 (k + 1) (k + 2) / (2 k + 5)!."""
+
+
+def sinc_pi_slope(u):
+    """The derivative of sinc_pi with respect to u."""
+    c = SIN_PI_SLOPE
+    return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * c[6])))))
+
+
+def grating_slopes(n, d, inverse):
+    """A8: derivatives of G = sin(pi n d) / sin(pi d) with respect to d and n, up to G's sign; inverse: 1 / sin(pi |d|).
+
+    With t = |d|, n t = j + x, j whole, and S(u) = sin(pi sqrt(u)) / sqrt(u),
+
+        dG/dt = (j S(t^2) S(x^2) / sin(pi t) + 2 n x^2 S'(x^2) - 2 x t^2 S(x^2) S'(t^2) / sin(pi t)) / sin(pi t)
+        dG/dn = t (S(x^2) + 2 x^2 S'(x^2)) / sin(pi t)
+
+    in which nothing cancels where d is next to 0: j is 0 there. Differentiating numerator and denominator by themselves would.
+    """
+    t = abs(d)
+    t = t if t > TINY else TINY
+    x, whole = nearest(n * t)
+    v, w = x * x, t * t
+    above, above_slope = sinc_pi(v), sinc_pi_slope(v)
+    turned = above * inverse * (whole * sinc_pi(w) - real(2) * x * w * sinc_pi_slope(w))
+    along = (real(2) * n * v * above_slope + turned) * inverse
+    by_n = t * (above + real(2) * v * above_slope) * inverse
+    return (along if d >= real(0) else -along), by_n
+
+
+def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
+    """A8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl). Returns the cotangents of dh, dk, dl and n_a, n_b, n_c."""
+    above_h, below_h = grating(crystal.n_a, dh)
+    above_k, below_k = grating(crystal.n_b, dk)
+    above_l, below_l = grating(crystal.n_c, dl)
+    inverse = real(1) / (below_h * below_k * below_l)
+    inverse_h, inverse_k, inverse_l = inverse * (below_k * below_l), inverse * (below_h * below_l), inverse * (below_h * below_k)
+    of_h, of_k, of_l = above_h * inverse_h, above_k * inverse_k, above_l * inverse_l
+    slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse_h)
+    slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse_k)
+    slope_l, by_c = grating_slopes(crystal.n_c, dl, inverse_l)
+    bar_h, bar_k, bar_l = lattice_bar * of_k * of_l, lattice_bar * of_h * of_l, lattice_bar * of_h * of_k
+    return bar_h * slope_h, bar_k * slope_k, bar_l * slope_l, bar_h * by_a, bar_k * by_b, bar_l * by_c
+
+
+def reach_squared_adj(crystal, dh, dk, dl, reach_bar):
+    """A8b: r^2 = sum of m_ij d_i d_j. Returns the cotangents of dh, dk, dl and of hh, kk, ll, hk, hl, kl of the metric."""
+    two = real(2) * reach_bar
+    dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
+    dk_bar = two * (crystal.metric_hk * dh + crystal.metric_kk * dk + crystal.metric_kl * dl)
+    dl_bar = two * (crystal.metric_hl * dh + crystal.metric_kl * dk + crystal.metric_ll * dl)
+    squares = (reach_bar * dh * dh, reach_bar * dk * dk, reach_bar * dl * dl)
+    return (dh_bar, dk_bar, dl_bar), (*squares, two * dh * dk, two * dh * dl, two * dk * dl)
+
+
+def sinc3_slope(u):
+    """A8c: the derivative of 3 (sin x / x - cos x) / x^2 with respect to u = x^2: -3 (sinc3 - sin x / x) / (2 u)."""
+    c = SINC3_SLOPE
+    if u < real(1):
+        return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
+    x = sqrt(u)
+    return -real(1.5) * (sinc3(u) - sin(x) / x) / u
+
+
+def peak_lattice_adj(crystal, dh, dk, dl, lattice_bar):
+    """A8c, A8d: F_latt = n_a n_b n_c f(r^2). Returns the cotangents of dh, dk, dl; n_a, n_b, n_c; and the metric's six.
+
+    Of n_a, n_b, n_c it is the part that does not go through the metric. TOPHAT is a step: not differentiable.
+    """
+    cells = crystal.n_a * crystal.n_b * crystal.n_c
+    reach = reach_squared(crystal, dh, dk, dl) * crystal.fudge
+    slope = real(0)
+    if crystal.shape == ROUND:
+        slope = cells * SPHERE * PI_SQUARED * sinc3_slope(PI_SQUARED * reach)
+    elif crystal.shape == GAUSS:
+        slope = -peak_lattice(crystal, dh, dk, dl) / GAUSS_REACH
+    d_bar, metric_bar = reach_squared_adj(crystal, dh, dk, dl, lattice_bar * slope * crystal.fudge)
+    each = lattice_bar * peak_lattice(crystal, dh, dk, dl)
+    return d_bar, (each / crystal.n_a, each / crystal.n_b, each / crystal.n_c), metric_bar

@@ -1,0 +1,28 @@
+"""Losses of a pixel, with their derivatives with respect to its photons (A13)."""
+
+from nbnumba.stages import real
+
+GIVEN, GAUSSIAN, POISSON = range(3)
+"""Kinds of loss: a cotangent that is given, and two that the kernels know."""
+
+
+def loss_derivative(kind, photons, data, weight):
+    """A13: the derivative: the data themselves (given); weight (I - data); 1 - data / (I + weight). Not for left-out pixels."""
+    if kind == GIVEN:
+        return data
+    if kind == GAUSSIAN:
+        return weight * (photons - data)
+    return real(1) - data / expected(photons, weight)
+
+
+def loss_curvature(kind, photons, data, weight):
+    """A13: the expected second derivative: the weight (given; Gaussian); 1 / (I + weight), Fisher's information (Poisson)."""
+    if kind == POISSON:
+        return real(1) / expected(photons, weight)
+    return weight
+
+
+def expected(photons, background):
+    """A13: the expected count; 1 where it is 0, so that nothing is divided by 0 where nothing is counted either."""
+    mean = photons + background
+    return mean + (mean == real(0))

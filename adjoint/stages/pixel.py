@@ -1,0 +1,60 @@
+"""Mirrors of the spine: from the photons of a pixel back to one lattice's contribution (A10 to A12)."""
+
+from nbnumba.stages import real, sqrt
+from nbnumba.stages.vec3 import dot, scale
+
+
+def term_adj(amplitude, lattice, total_bar):
+    """A10: term = F^2 F_latt^2. Returns the cotangents of F and F_latt."""
+    both = real(2) * total_bar * amplitude * lattice
+    return both * lattice, both * amplitude
+
+
+def amorphous_adj(material, beam, q, total_bar):
+    """A12: background = B f(|q| / 2), f linear between the entries of its table. Returns the cotangents of B and q.
+
+    At q = 0, beyond the table, and where there is none, f does not move; at an entry the slope is that of the next interval.
+    """
+    length = sqrt(dot(q, q))
+    at = length * real(0.5) * material.per_stol
+    last = material.value.size - 1
+    place = min(int(at), last - 1)
+    beyond = min(at - real(place), real(1))
+    value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
+    slope = (material.value[place + 1] - material.value[place]) * real(0.5) * material.per_stol
+    moves = at < real(last) and length > real(0)
+    each = total_bar * beam.background_each * slope / length if moves else real(0)
+    return total_bar * value, scale(q, each)
+
+
+def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):
+    """A10: factor = product of those taken anew at every sample. Returns the cotangents of capture, polarization, omega."""
+    of_capture = capture if sampling.every_capture else real(1)
+    of_polarization = polarization if sampling.every_polarization else real(1)
+    of_omega = omega if sampling.every_omega else real(1)
+    capture_bar = factor_bar * of_polarization * of_omega if sampling.every_capture else real(0)
+    polarization_bar = factor_bar * of_capture * of_omega if sampling.every_polarization else real(0)
+    return capture_bar, polarization_bar, factor_bar * of_capture * of_polarization if sampling.every_omega else real(0)
+
+
+def sample_weight_adj(sampling, share, weight_bar):
+    """A10: weight = share, or share * capture where capture is the layer's. Returns the cotangent of capture."""
+    if sampling.every_capture or sampling.last_capture:
+        return real(0)
+    return weight_bar * share
+
+
+def photons_adj(beam, sampling, total, capture, polarization, omega, result_bar):
+    """A11: result = scale * total * (the factors that are the pixel's).
+
+    Returns the cotangents of the scale (photons), the total, capture, polarization and omega.
+    """
+    of_capture = capture if sampling.last_capture and not sampling.every_capture else real(1)
+    of_polarization = real(1) if sampling.every_polarization else polarization
+    of_omega = real(1) if sampling.every_omega else omega
+    of_total = beam.photons * total * result_bar
+    capture_bar = of_total * of_polarization * of_omega if sampling.last_capture and not sampling.every_capture else real(0)
+    polarization_bar = real(0) if sampling.every_polarization else of_total * of_capture * of_omega
+    omega_bar = real(0) if sampling.every_omega else of_total * of_capture * of_polarization
+    factors = of_capture * of_polarization * of_omega * result_bar
+    return factors * total, factors * beam.photons, capture_bar, polarization_bar, omega_bar
