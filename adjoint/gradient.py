@@ -9,17 +9,20 @@ import numpy as np
 
 from adjoint import obstacles
 from adjoint.backends.pixels import Parameters, Results, Target
-from adjoint.backends.rows import CHANNELS, WIDTH
+from adjoint.backends.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.backends.tile import Paths
-from adjoint.losses import Loss, Pixelwise
+from adjoint.losses import Loss, Pixelwise, checked
 from adjoint.parameters import AMPLITUDES, Column, Name, by_name, columns, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.loss import GIVEN
 from adjoint.stages.records import Cotangent, Motions
+from nbnumba.backends.tile import TILE
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.detector import pivot_of
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.detector import pivot_of, place, sensor
+from nbnumba.setup.structure import interpolates
 from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, restated
 from nbnumba.stages.records import Scene
 
@@ -57,12 +60,6 @@ class Problem(NamedTuple):
         """The number of numbers asked for."""
         return sum(map(size, self.asked))
 
-    def rendered(self) -> np.ndarray:
-        """Which pixels are rendered (slow, fast)."""
-        inside = np.zeros(self.pixels, dtype=bool)
-        inside[slice(*self.window.rows), slice(*self.window.columns)] = True
-        return inside & (self.window.mask != 0) if self.window.mask.size else inside
-
 
 def vjp(
     experiment: Experiment,
@@ -85,8 +82,8 @@ def vjp(
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
-        target = _given(problem, cotangent)
-        return by_name(problem.asked, _gradient(problem, target, np.zeros(problem.pixels), progress))
+        results = _run(problem, _given(problem, cotangent), np.zeros(problem.pixels), progress)
+        return by_name(problem.asked, _gradient(problem, results))
 
     return image, pullback
 
@@ -108,9 +105,9 @@ def value_and_grad(
     """
     check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
-    image, target, loss = _judged(problem, loss, progress, with_curvature=False)
-    gradient = _gradient(problem, target, image, progress)
-    return float(loss.value(image)), by_name(problem.asked, gradient)
+    target, value = _judged(problem, loss, progress, with_curvature=False)
+    results = _run(problem, target, np.zeros(problem.pixels), progress)
+    return _value(results, value), by_name(problem.asked, _gradient(problem, results))
 
 
 def jacobian(
@@ -151,10 +148,10 @@ def normal_equations(
     if problem.count > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
-    image, target, loss = _judged(problem, loss, progress, with_curvature=True)
-    gradient, normal = _run(problem, target, image, progress, normal=True)
-    upper = np.triu(normal, 1)
-    return float(loss.value(image)), by_name(problem.asked, gradient), np.triu(normal) + upper.T
+    target, value = _judged(problem, loss, progress, with_curvature=True)
+    results = _run(problem, target, np.zeros(problem.pixels), progress, normal=True)
+    gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
+    return _value(results, value), by_name(problem.asked, gradient), normal + np.triu(normal, 1).T
 
 
 def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
@@ -170,20 +167,24 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)
     parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked))
+    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection))
 
 
 def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     """The same experiment, its parameters stated and its choices made, so that they stay while parameters move (A14)."""
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    built = scene.build(experiment, window)
-    choices = {"sampling.oversample": built.sampling.oversample}
-    if experiment.structure_factors.hkl is not None:
-        choices["structure_factors.interpolate"] = built.structure.interpolate
-    if experiment.detector.convention == "custom":
-        choices["detector.implied_pivot"] = pivot_of(experiment.detector, experiment.sampling.c_parity)
-    return experiment.replace(choices)
+    crystal, switches = experiment.crystal, experiment.sampling.c_parity
+    choices = {}
+    if experiment.sampling.oversample is None:
+        placement, vectors = place(experiment.detector, experiment.beam, switches), orient(crystal, switches)
+        layers = sensor(experiment.detector, switches)[0]
+        choices["sampling.oversample"] = sampling.samples(experiment, placement, vectors, layers).oversample
+    if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
+        smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
+        choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
+    if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
+        choices["detector.implied_pivot"] = pivot_of(experiment.detector, switches)
+    return experiment.replace(choices) if choices else experiment
 
 
 def _known(keywords):
@@ -248,18 +249,19 @@ def _column_of(built, experiment, asked) -> np.ndarray:
     return found
 
 
-def _paths(asked) -> Paths:
+def _paths(asked, projection) -> Paths:
     names = {name for column in asked for single in column.singles for name in single}
     geometry = bool(names - LATTICE - TURNS - ALONE)
-    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), any(column.key == AMPLITUDES for column in asked))
+    wanted = np.flatnonzero((projection != 0.0).any(axis=0))
+    amplitudes = any(column.key == AMPLITUDES for column in asked)
+    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, ORIGIN + TILE * wanted)
 
 
-def _judged(problem, loss, progress, with_curvature):
-    """An image to fill or filled already, what the kernels know of the loss, and the loss of the rendered pixels."""
+def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
+    """What the kernels know of the loss; its value where they do not know it."""
     if isinstance(loss, Pixelwise):
-        loss = loss.within(problem.rendered())
         _check_shape("loss: data", loss.data, problem)
-        return np.zeros(problem.pixels), Target(problem.window.mask, loss.kind, loss.data, loss.weight), loss
+        return Target(problem.window.mask, loss.kind, loss.data, loss.weight), None
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
     target = _given(problem, loss.derivative(image))
     if with_curvature:
@@ -268,7 +270,12 @@ def _judged(problem, loss, progress, with_curvature):
         weight = np.ascontiguousarray(loss.curvature(image), dtype=np.float64)
         _check_shape("loss: curvature", weight, problem)
         target = target._replace(weight=weight)
-    return image, target, loss
+    return target, float(loss.value(image))
+
+
+def _value(results: Results, value: float | None) -> float:
+    """The loss: that of the bands, unless it is known."""
+    return checked(float(results.value.sum())) if value is None else value
 
 
 def _given(problem, cotangent) -> Target:
@@ -288,18 +295,16 @@ def _check_shape(what, values, problem):
         raise InputError(f"{what} of shape {np.shape(values)} does not fit; allowed: (slow, fast) = {problem.pixels}")
 
 
-def _gradient(problem, target, image, progress) -> np.ndarray:
-    """The gradient (n,) of the loss of a target."""
-    channels, by_amplitude = _run(problem, target, image, progress)
-    gradient = np.zeros(problem.count)
-    known = problem.parameters.column_of >= 0
-    gradient[problem.parameters.place_of] = problem.parameters.projection @ channels
+def _gradient(problem, results: Results) -> np.ndarray:
+    """The gradient (n,) from what bands have summed."""
+    gradient, column_of = np.zeros(problem.count), problem.parameters.column_of
+    gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
     if problem.paths.reflections:
-        gradient[problem.parameters.column_of[known]] = by_amplitude[known]
+        gradient[column_of[column_of >= 0]] = results.by_amplitude.sum(axis=0)[column_of >= 0]
     return gradient
 
 
-def _run(problem, target, image, progress, jacobian=None, normal=False):
+def _run(problem, target, image, progress, jacobian=None, normal=False) -> Results:
     """Differentiate all bands, in blocks between which it can report and be interrupted."""
     from adjoint.backends import cpu
 
@@ -311,6 +316,7 @@ def _run(problem, target, image, progress, jacobian=None, normal=False):
     summed = jacobian is None and not normal
     results = Results(
         image,
+        np.zeros(bands),
         np.zeros((bands, WIDTH)) if summed else none2,
         np.zeros((bands, amplitudes)) if amplitudes else np.zeros((bands, 1)),
         none3 if jacobian is None else jacobian,
@@ -321,16 +327,14 @@ def _run(problem, target, image, progress, jacobian=None, normal=False):
     for first in range(0, bands, block):
         part = slice(first, min(first + block, bands))
         of_part = results._replace(
-            channels=results.channels[part], by_amplitude=results.by_amplitude[part],
+            value=results.value[part], channels=results.channels[part], by_amplitude=results.by_amplitude[part],
             gradient=results.gradient[part], normal=results.normal[part],
         )  # fmt: skip
         cpu.run(of_part, edges[first : part.stop + 1], problem.window.columns, target, problem.parameters, problem.scene,
                 problem.motions, problem.paths)  # fmt: skip
         if progress is not None:
             progress(int(edges[part.stop] - edges[0]), int(edges[-1] - edges[0]))
-    if normal:
-        return results.gradient.sum(axis=0), results.normal.sum(axis=0)
-    return results.channels.sum(axis=0), results.by_amplitude.sum(axis=0)
+    return results
 
 
 def _edges(rows: tuple[int, int], most: int) -> np.ndarray:

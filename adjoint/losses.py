@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
+from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative, loss_value
 from nbnumba.errors import InputError
 
 ROWS_AT_ONCE = 64
@@ -35,10 +35,15 @@ class Pixelwise:
         self.data, self.weight = data, weight
 
     def value(self, image: np.ndarray) -> float:
-        """The loss of an image (slow, fast)."""
-        image = self._fitting(image)
-        parts = [slice(row, row + ROWS_AT_ONCE) for row in range(0, len(image), ROWS_AT_ONCE)]
-        return float(sum(self._sum(image[rows], self.data[rows], self.weight[rows]) for rows in parts))
+        """The loss of an image (slow, fast). Raises InputError for counts where none are expected."""
+        image, total = self._fitting(image), 0.0
+        for row in range(0, len(image), ROWS_AT_ONCE):
+            rows = slice(row, row + ROWS_AT_ONCE)
+            counts = ~np.isnan(self.data[rows])
+            with np.errstate(divide="ignore"):
+                each = loss_value(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
+            total += float(np.sum(each))
+        return checked(total)
 
     def derivative(self, image: np.ndarray) -> np.ndarray:
         """Its derivative with respect to every pixel (slow, fast); 0 where a pixel is left out."""
@@ -54,14 +59,6 @@ class Pixelwise:
         found[counts] = loss_curvature(self.kind, image[counts], self.data[counts], self.weight[counts])
         return found
 
-    def within(self, rendered: np.ndarray) -> Pixelwise:
-        """The same loss of those pixels alone that are rendered (slow, fast)."""
-        if rendered.all():
-            return self
-        other = object.__new__(type(self))
-        other.data, other.weight = np.where(rendered, self.data, np.nan), self.weight
-        return other
-
     def counted(self) -> int:
         """How many pixels count."""
         return int(np.count_nonzero(~np.isnan(self.data)))
@@ -72,9 +69,13 @@ class Pixelwise:
             raise InputError(f"loss: data of shape {self.data.shape} do not fit an image of {image.shape}; allowed: the same")
         return image
 
-    @staticmethod
-    def _sum(image, data, weight) -> float:
-        raise NotImplementedError
+
+def checked(value: float) -> float:
+    """A loss that is a number. Raises InputError."""
+    if not np.isfinite(value):
+        why = "there are counts where none are expected, or a number is too large"
+        raise InputError(f"loss: it is {value}: {why}; allowed: a background above 0 where there are counts")
+    return value
 
 
 class Gaussian(Pixelwise):
@@ -92,10 +93,6 @@ class Gaussian(Pixelwise):
         if not (deviation > 0.0).all():
             raise InputError("loss: a sigma is not above 0; allowed: positive numbers, infinite to leave a pixel out")
         super().__init__(np.where(np.isinf(deviation), np.nan, counted), 1.0 / (deviation * deviation))
-
-    @staticmethod
-    def _sum(image, data, weight):
-        return 0.5 * np.nansum(weight * (image - data) ** 2)
 
 
 class Poisson(Pixelwise):
@@ -115,14 +112,6 @@ class Poisson(Pixelwise):
         if not ((below >= 0.0) & np.isfinite(below)).all():
             raise InputError("loss: a background is below 0 or not finite; allowed: numbers not below 0")
         super().__init__(counted, below)
-
-    @staticmethod
-    def _sum(image, data, weight):
-        mean = image + weight
-        if (mean[data > 0.0] <= 0.0).any():
-            raise InputError("loss: there are counts in a pixel where none are expected; allowed: a background above 0 there")
-        ratio = np.divide(data, mean, out=np.ones_like(mean), where=data > 0.0)
-        return np.nansum(mean - data + data * np.log(ratio))
 
 
 def _counted(data, mask, saturation) -> np.ndarray:

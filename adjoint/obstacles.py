@@ -20,6 +20,8 @@ def found(experiment: Experiment) -> dict[str, str]:
 
 def _everything(experiment) -> dict[str, str]:
     sampling = experiment.sampling
+    if experiment.beam.fluence == 0.0:
+        return dict.fromkeys(PARAMETERS, "the fluence is 0, and the image dark")
     every = sampling.oversample_thick or sampling.oversample_polarization or sampling.oversample_omega
     if every and "oversample_running_sum" in sampling.c_parity:
         return dict.fromkeys(PARAMETERS, "C's defect oversample_running_sum is on, which has no derivative here (P2)")

@@ -163,9 +163,11 @@ def size(column: Column) -> int:
 
 
 def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]:
-    """The value of every parameter, for Experiment.replace: tied ones under all of their names."""
+    """The value of every parameter but the amplitudes, for Experiment.replace: tied ones under all of their names."""
     found = {}
     for column in columns(experiment, parameters):
+        if column.key == AMPLITUDES:
+            continue
         for name in _names(column):
             found[name] = experiment.value(name)
     return found

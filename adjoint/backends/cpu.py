@@ -9,11 +9,12 @@ import numpy as np
 from numba import njit, prange
 
 from adjoint.backends import listing as listings
-from adjoint.backends import pixels, reduction, rows
+from adjoint.backends import lattices, pixels, reduction, rows
 from adjoint.backends import tile as tiles
 from adjoint.backends.listing import new_listing
-from adjoint.backends.pixels import Parameters, Results, Target, add_channels, add_normal, judge, project, store_jacobian
-from adjoint.backends.rows import SIZE
+from adjoint.backends.pixels import Parameters, Results, Target, add_channels, add_normal, clear_channels, judge, project
+from adjoint.backends.pixels import store_jacobian
+from adjoint.backends.rows import ALL_END
 from adjoint.backends.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
 from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
@@ -21,20 +22,20 @@ from nbnumba.backends import tile as forward
 from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
 from nbnumba.backends.cpu import WORDS
 from nbnumba.backends.kept import FASTMATH
-from nbnumba.backends.tile import TILE, new_tile, store, wanted
+from nbnumba.backends.tile import TILE, store, wanted
 from nbnumba.stages.records import Scene
 
 
 MIRRORS = (vec3, detector, beam, crystal, lattice, structure, pixel, loss)
-FIRST_SIZE = 2**14
-"""Places of a tile's listing to begin with; they double where they are not enough."""
+ROOM, FIRST_SIZE = 512, 2**14
+"""Steps that a tile's listing has room for, and places of its table to begin with; they double where they are not enough."""
 
 
 def differentiate(results, edges, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
     """Fill the results for the rows from edges[band] to before edges[band + 1] of every band."""
     for band in prange(edges.size - 1):
-        tile, g, listing = new_tile(), np.empty(SIZE), new_listing(FIRST_SIZE if paths.reflections else 1)
+        tile, listing = np.zeros(ALL_END), new_listing(ROOM if paths.reflections else 1, FIRST_SIZE)
         count = results.normal.shape[1] if results.normal.size else parameters.projection.shape[0]
         by_parameter, used = np.empty(count * TILE), np.empty(count, np.int64)
         used[: parameters.place_of.size] = parameters.place_of
@@ -44,20 +45,23 @@ def differentiate(results, edges, columns, target, parameters, panel, beam, mate
                 if wanted(target.mask, row, start, stop):
                     lost = 1
                     while lost:
-                        differentiate_tile(tile, g, listing, row, start, panel, beam, material, sources, crystal, structure,
+                        differentiate_tile(tile, listing, row, start, panel, beam, material, sources, crystal, structure,
                                            orientations, sampling, motions, paths)  # fmt: skip
-                        lost = listing.count[1]
-                        listing = new_listing(2 * listing.key.size) if lost else listing
-                    store(results.image, target.mask, row, start, stop, tile.total)
-                    judge(tile, g, row, start, stop, target)
+                        lost = listing.count[2]
+                        if lost:
+                            clear_channels(tile, paths)
+                            listing = new_listing(ROOM, 2 * listing.key.size)
+                    store(results.image, target.mask, row, start, stop, tile)
+                    results.value[band] += judge(tile, row, start, stop, target)
                     if results.channels.size:
-                        add_channels(results, band, g, listing)
+                        add_channels(results, band, tile, listing, paths)
                     if results.jacobian.size or results.normal.size:
-                        project(by_parameter, parameters.projection, g)
+                        project(by_parameter, parameters.projection, tile)
                     if results.jacobian.size:
-                        store_jacobian(results, row, start, stop, by_parameter, parameters, listing, g)
+                        store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile)
                     if results.normal.size:
-                        add_normal(results, band, by_parameter, used, parameters, listing, g)
+                        add_normal(results, band, by_parameter, used, parameters, listing, tile)
+                    clear_channels(tile, paths)
 
 
 def sum_jit(function):
@@ -70,7 +74,9 @@ def kernel():
     """The compiled driver in double precision."""
     bound = bind((*STAGES, *MIRRORS, rows), stage_jit, WORDS)
     bound = bind((reduction,), sum_jit, bound)
-    return driver(differentiate, bind((forward, listings, tiles, pixels), loop_jit, bound), "double", parallel=True)
+    bound = bind((forward,), loop_jit, bound)
+    bound = bind((listings, lattices), stage_jit, bound)
+    return driver(differentiate, bind((tiles, pixels), loop_jit, bound), "double", parallel=True)
 
 
 def run(

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.listing import entry
+from adjoint.backends.listing import add_by_amplitude, entry, settle
 from adjoint.backends.reduction import lane_dot, lane_dot_weighed
-from adjoint.backends.rows import CURVATURE, DERIVATIVE, WIDTH
-from adjoint.stages.loss import loss_curvature, loss_derivative
-from nbnumba.backends.tile import TILE
+from adjoint.backends.rows import CHANNELS_END, CURVATURE, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
+from nbnumba.backends.tile import TILE, TOTAL
 
 
 class Target(NamedTuple):
-    """What a loss knows of the pixels (A13): its kind, and data and weight (slow, fast). Pixels whose data are NaN are left out.
+    """What a loss knows of the pixels (A13): its kind, data and weight (slow, fast). Pixels whose data are NaN are left out.
 
     mask (slow, fast) uint8, or (0, 0) for none: the pixels that are rendered.
     """
@@ -26,12 +26,14 @@ class Target(NamedTuple):
 class Results(NamedTuple):
     """What is summed or stored, band by band; an empty array is not wanted.
 
-    image (slow, fast): photons. channels (bands, channels) and by_amplitude (bands, amplitudes): the derivative of the loss.
+    image (slow, fast): photons. value (bands,): the loss; channels (bands, channels) and by_amplitude (bands, amplitudes): its
+    derivative.
     jacobian (slow, fast, parameters). gradient (bands, parameters), J^T r, and the upper triangle of normal (bands, parameters,
     parameters), J^T W J.
     """
 
     image: np.ndarray
+    value: np.ndarray
     channels: np.ndarray
     by_amplitude: np.ndarray
     jacobian: np.ndarray
@@ -51,76 +53,95 @@ class Parameters(NamedTuple):
     column_of: np.ndarray
 
 
-def judge(tile, g, row, start, stop, target):
-    """Derivative and curvature of the loss of each pixel of a tile; pixels that do not count get 0, in all channels."""
+def judge(tile, row, start, stop, target):
+    """Derivative and curvature of the loss by the sum of each pixel of a tile; pixels that do not count get 0, everywhere.
+
+    Returns the loss of the tile.
+    """
+    value = 0.0
     for i in range(TILE):
         fast = start + i
         counts = fast < stop and (target.mask.size == 0 or target.mask[row, fast] != 0)
         if counts and not np.isnan(target.data[row, fast]):
-            photons, data, weight = tile.total[i], target.data[row, fast], target.weight[row, fast]
-            g[DERIVATIVE + i] = loss_derivative(target.kind, photons, data, weight)
-            g[CURVATURE + i] = loss_curvature(target.kind, photons, data, weight)
+            photons, data, weight = tile[TOTAL + i], target.data[row, fast], target.weight[row, fast]
+            by_total = tile[TOTAL_BAR + i]
+            value += loss_value(target.kind, photons, data, weight)
+            tile[DERIVATIVE + i] = loss_derivative(target.kind, photons, data, weight) * by_total
+            tile[CURVATURE + i] = loss_curvature(target.kind, photons, data, weight) * by_total * by_total
         else:
-            for place in range(i, WIDTH * TILE, TILE):
-                g[place] = 0.0
-            g[DERIVATIVE + i], g[CURVATURE + i] = 0.0, 0.0
+            tile[DERIVATIVE + i], tile[CURVATURE + i], tile[TOTAL_BAR + i] = 0.0, 0.0, 0.0
+            for place in range(ORIGIN + i, CHANNELS_END, TILE):
+                tile[place] = 0.0
+    return value
 
 
-def add_channels(results, band, g, listing):
-    """Add the channels of a tile, weighed by the derivative of the loss, to those of its band."""
-    for channel in range(WIDTH):
-        results.channels[band, channel] += lane_dot(g, channel * TILE, g, DERIVATIVE)
-    for n in range(listing.count[0]):
-        lane, place, value = entry(listing, n)
-        results.by_amplitude[band, place] += value * g[DERIVATIVE + lane]
+def clear_channels(tile, paths):
+    """The channels that are wanted are 0 again."""
+    for first in paths.channels:
+        tile[first : first + TILE] = 0.0
 
 
-def store_jacobian(results, row, start, stop, by_parameter, parameters, listing, g):
+def add_channels(results, band, tile, listing, paths):
+    """Add the channels of a tile that are wanted, weighed by the derivative of the loss, to those of its band; clear them."""
+    derivative = tile[DERIVATIVE : DERIVATIVE + TILE]
+    for first in paths.channels:
+        row = tile[first : first + TILE]
+        results.channels[band, (first - ORIGIN) // TILE] += lane_dot(row, derivative)
+        row[:] = 0.0
+    add_by_amplitude(results.by_amplitude[band], tile, listing)
+
+
+def store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile):
     """Write the derivatives of every pixel of a tile by every parameter."""
     for i in range(stop - start):
         for n in range(parameters.projection.shape[0]):
-            results.jacobian[row, start + i, parameters.place_of[n]] = by_parameter[n * TILE + i]
-    for n in range(listing.count[0]):
+            derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
+            results.jacobian[row, start + i, parameters.place_of[n]] = derivative
+    settle(listing)
+    for n in range(listing.count[1]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]
-        if column >= 0 and g[DERIVATIVE + lane] != 0.0:
-            results.jacobian[row, start + lane, column] += value
+        if column >= 0 and lane < stop - start:
+            results.jacobian[row, start + lane, column] += value * tile[TOTAL_BAR + lane]
 
 
-def add_normal(results, band, by_parameter, used, parameters, listing, g):
+def add_normal(results, band, by_parameter, used, parameters, listing, tile):
     """Add J^T r and J^T W J of a tile to those of its band; used (parameters,) is room for the places of its rows."""
-    count = gather_amplitudes(by_parameter, used, parameters, listing, g)
+    count = gather_amplitudes(by_parameter, used, parameters, listing, tile)
+    derivative, curvature = tile[DERIVATIVE : DERIVATIVE + TILE], tile[CURVATURE : CURVATURE + TILE]
     for a in range(count):
-        results.gradient[band, used[a]] += lane_dot(by_parameter, a * TILE, g, DERIVATIVE)
+        one = by_parameter[a * TILE : (a + 1) * TILE]
+        results.gradient[band, used[a]] += lane_dot(one, derivative)
         for b in range(a, count):
-            product = lane_dot_weighed(by_parameter, a * TILE, by_parameter, b * TILE, g, CURVATURE)
+            product = lane_dot_weighed(one, by_parameter[b * TILE : (b + 1) * TILE], curvature)
             results.normal[band, min(used[a], used[b]), max(used[a], used[b])] += product
 
 
-def project(by_parameter, projection, g):
-    """Derivatives by parameters (parameters * TILE,) from the channels of a tile."""
+def project(by_parameter, projection, tile):
+    """Derivatives by parameters (parameters * TILE,), relative to that of the pixel's sum, from the channels of a tile."""
     for n in range(projection.shape[0]):
-        first = n * TILE
-        for i in range(TILE):
-            by_parameter[first + i] = 0.0
+        derivative = by_parameter[n * TILE : (n + 1) * TILE]
+        derivative[:] = 0.0
         for channel in range(WIDTH):
-            factor, second = projection[n, channel], channel * TILE
+            factor = projection[n, channel]
             if factor != 0.0:
+                row = tile[ORIGIN + channel * TILE : ORIGIN + (channel + 1) * TILE]
                 for i in range(TILE):
-                    by_parameter[first + i] += factor * g[second + i]
+                    derivative[i] += factor * row[i]
 
 
-def gather_amplitudes(by_parameter, used, parameters, listing, g):
+def gather_amplitudes(by_parameter, used, parameters, listing, tile):
     """Append rows for those amplitudes that the tile sees to the rows of the other parameters; how many rows there are.
 
     used[n] is the place among all parameters of the n-th row of by_parameter.
     """
     fixed = parameters.projection.shape[0]
     count = fixed
-    for n in range(listing.count[0]):
+    settle(listing)
+    for n in range(listing.count[1]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]
-        if column >= 0 and (g[CURVATURE + lane] != 0.0 or g[DERIVATIVE + lane] != 0.0):
+        if column >= 0 and (tile[CURVATURE + lane] != 0.0 or tile[DERIVATIVE + lane] != 0.0):
             at = fixed
             while at < count and used[at] != column:
                 at += 1

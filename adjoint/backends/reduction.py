@@ -3,17 +3,17 @@
 from nbnumba.backends.tile import TILE
 
 
-def lane_dot(one, first, other, second):
-    """The sum over a tile of the products of two rows, of two arrays."""
+def lane_dot(one, other):
+    """The sum over a tile of the products of two rows."""
     total = 0.0
     for i in range(TILE):
-        total += one[first + i] * other[second + i]
+        total += one[i] * other[i]
     return total
 
 
-def lane_dot_weighed(one, first, other, second, weights, third):
+def lane_dot_weighed(one, other, weights):
     """The sum over a tile of the products of three rows."""
     total = 0.0
     for i in range(TILE):
-        total += one[first + i] * other[second + i] * weights[third + i]
+        total += one[i] * other[i] * weights[i]
     return total

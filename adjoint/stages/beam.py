@@ -18,7 +18,8 @@ def polarization_factor_adj(beam, diffracted, incident, polarization_bar):
     """A6: P = (1 + c^2 - K w (1 - c^2)) / 2, c = i . d, w = (e^2 - b^2) / (e^2 + b^2), e = d . (i x B), b = d . B, B = E x i.
 
     Returns the cotangents of K, d and i; that of the E vector, which no parameter moves, is left out. Where w is 1 by
-    definition, along the beam and for E along the beam, it does not move.
+    definition, along the beam and for E along the beam, it does not move. For unit d and i, 1 - c^2 is (e^2 + b^2) / B^2,
+    with which dw, that grows without bound next to the beam, is not multiplied by a difference.
     """
     axis = (beam.axis_x, beam.axis_y, beam.axis_z)
     c = dot(incident, diffracted)
@@ -31,8 +32,8 @@ def polarization_factor_adj(beam, diffracted, incident, polarization_bar):
     off = real(1) - c * c
     kahn_bar = -real(0.5) * polarization_bar * w * off
     c_bar = polarization_bar * c * (real(1) + beam.kahn * w)
-    w_bar = -real(0.5) * polarization_bar * beam.kahn * off
-    each = real(4) * w_bar * e * b * inverse * inverse
+    each = -real(2) * polarization_bar * beam.kahn * (e * inverse) * b
+    each = each / dot(b_axis, b_axis) if across > real(0) else real(0)
     e_bar, b_bar = each * b, -each * e
     e_axis_bar = scale(diffracted, e_bar)
     b_axis_bar = add(scale(diffracted, b_bar), cross(e_axis_bar, incident))

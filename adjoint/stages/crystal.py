@@ -1,19 +1,17 @@
 """Mirrors of the crystal stages (A7). The nearest reflection is a choice: h - h0 moves as h does."""
 
-from adjoint.stages.vec3 import add
-from nbnumba.stages.vec3 import scale
 
+def indices_adj(lattice, hkl_bar):
+    """A7: h, k, l = a . q, b . q, c . q; the lattice is a, b, c, nine numbers. Returns the cotangent of q.
 
-def index_adj(x, y, z, q, h_bar):
-    """A7: h = a . q. Returns the cotangents of a = (x, y, z) and q."""
-    return scale(q, h_bar), scale((x, y, z), h_bar)
-
-
-def indices_adj(lattice, q, h_bar, k_bar, l_bar):
-    """A7: h, k, l = a . q, b . q, c . q; the lattice is a, b, c, nine numbers. Returns the cotangent of q."""
-    by_h = index_adj(lattice[0], lattice[1], lattice[2], q, h_bar)[1]
-    by_k = index_adj(lattice[3], lattice[4], lattice[5], q, k_bar)[1]
-    return add(add(by_h, by_k), index_adj(lattice[6], lattice[7], lattice[8], q, l_bar)[1])
+    Those of a, b and c are h_bar q, k_bar q and l_bar q; the drivers take them back to phi = 0, and by the turns (A7b).
+    """
+    h_bar, k_bar, l_bar = hkl_bar
+    return (
+        lattice[0] * h_bar + lattice[3] * k_bar + lattice[6] * l_bar,
+        lattice[1] * h_bar + lattice[4] * k_bar + lattice[7] * l_bar,
+        lattice[2] * h_bar + lattice[5] * k_bar + lattice[8] * l_bar,
+    )
 
 
 def turned_back(turn, q):

@@ -55,7 +55,8 @@ def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
     above_k, below_k = grating(crystal.n_b, dk)
     above_l, below_l = grating(crystal.n_c, dl)
     inverse = real(1) / (below_h * below_k * below_l)
-    inverse_h, inverse_k, inverse_l = inverse * (below_k * below_l), inverse * (below_h * below_l), inverse * (below_h * below_k)
+    inverse_h, inverse_k = inverse * (below_k * below_l), inverse * (below_h * below_l)
+    inverse_l = inverse * (below_h * below_k)
     of_h, of_k, of_l = above_h * inverse_h, above_k * inverse_k, above_l * inverse_l
     slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse_h)
     slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse_k)

@@ -1,9 +1,22 @@
 """Losses of a pixel, with their derivatives with respect to its photons (A13)."""
 
-from nbnumba.stages import real
+from nbnumba.stages import log, real
 
 GIVEN, GAUSSIAN, POISSON = range(3)
 """Kinds of loss: a cotangent that is given, and two that the kernels know."""
+
+
+def loss_value(kind, photons, data, weight):
+    """A13: weight (I - data)^2 / 2; mu - data + data ln(data / mu), mu = I + weight; of a given cotangent it is not known: 0.
+
+    Counts where none are expected make it infinite.
+    """
+    if kind == GIVEN:
+        return real(0) * data
+    if kind == GAUSSIAN:
+        return real(0.5) * weight * (photons - data) * (photons - data)
+    mean, none = photons + weight, data == real(0)
+    return mean - data + data * log((data + none) / (mean + none * (mean == real(0))))
 
 
 def loss_derivative(kind, photons, data, weight):

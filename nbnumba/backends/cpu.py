@@ -10,7 +10,7 @@ from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
 from nbnumba.backends.tile import TILE, new_tile, render_tile, store, wanted
 from nbnumba.stages.records import Scene
 
-WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
+WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "log": np.log}
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
@@ -24,7 +24,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
             stop = min(start + TILE, columns[1])
             if wanted(mask, row, start, stop):
                 render_tile(work, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling)
-                store(image, mask, row, start, stop, work.total)
+                store(image, mask, row, start, stop, work)
 
 
 @cache

@@ -4,8 +4,6 @@ Every tile is computed whole, whatever part of it is wanted, so that no loop has
 does not depend on where its tile begins or ends.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
@@ -20,38 +18,17 @@ from nbnumba.stages.vec3 import unit
 TILE = 128
 
 
-class Tile(NamedTuple):
-    """The working store of a thread: one number for each of TILE pixels."""
-
-    total: np.ndarray
-    water: np.ndarray
-    omega: np.ndarray
-    polarization: np.ndarray
-    capture: np.ndarray
-    seen: np.ndarray
-    d_x: np.ndarray
-    d_y: np.ndarray
-    d_z: np.ndarray
-    q_x: np.ndarray
-    q_y: np.ndarray
-    q_z: np.ndarray
-    live: np.ndarray
-    background: np.ndarray
-    weight: np.ndarray
-    factor: np.ndarray
-    sum: np.ndarray
-    spare: np.ndarray
-    lattice: np.ndarray
-    place: np.ndarray
+(
+    TOTAL, WATER, OMEGA, POLARIZATION, CAPTURE, SEEN, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, LIVE, BACKGROUND, WEIGHT, FACTOR,
+    SUM, SPARE, LATTICE, PLACE, ROWS_END,
+) = range(0, 22 * TILE, TILE)  # fmt: skip
+"""Where the rows of a tile begin: one number for each of TILE pixels. Of one array with constant offsets the compiler sees by
+itself that rows do not overlap, and vectorises."""
 
 
 def new_tile():
-    """An empty tile."""
-    e = np.empty
-    return Tile(
-        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE),
-        e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE), e(TILE, np.int32),
-    )  # fmt: skip
+    """An empty tile: the working store of a thread."""
+    return np.empty(ROWS_END)
 
 
 def wanted(mask, row, start, stop):
@@ -64,18 +41,18 @@ def wanted(mask, row, start, stop):
     return False
 
 
-def store(image, mask, row, start, stop, values):
-    """Write those pixels of a tile that are wanted."""
+def store(image, mask, row, start, stop, tile):
+    """Write the photons of those pixels of a tile that are wanted."""
     for fast in range(start, stop):
         if mask.size == 0 or mask[row, fast] != 0:
-            image[row, fast] = values[fast - start]
+            image[row, fast] = tile[TOTAL + fast - start]
 
 
 def render_tile(tile, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling):
-    """The photons of TILE pixels of a row from `start` on, into tile.total: the loop over the samples of a pixel (F10)."""
+    """The photons of TILE pixels of a row from `start` on, into its row TOTAL: the loop over the samples of a pixel (F10)."""
     for i in range(TILE):
-        tile.total[i], tile.water[i], tile.seen[i] = beam.background_once, 0.0, 0.0
-        tile.capture[i], tile.polarization[i] = 1.0, 1.0
+        tile[TOTAL + i], tile[WATER + i], tile[SEEN + i] = beam.background_once, 0.0, 0.0
+        tile[CAPTURE + i], tile[POLARIZATION + i] = 1.0, 1.0
     fresh = orientations.fresh_pass[row, 0] - start
     wet = beam.background_once + beam.background_each > 0.0
     number = 0
@@ -88,34 +65,38 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     illuminate(tile, number == 0, source, beam, sources, sampling)
                     begin_sum(tile, sampling)
                     where = (row, start, number)
-                    add_lattices(tile.sum, tile, where, crystal, structure, orientations.lattice, wet, sampling)
+                    add_lattices(SUM, tile, where, crystal, structure, orientations.lattice, wet, sampling)
                     if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
-                        add_lattices(tile.spare, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
-                        tile.sum[fresh] = tile.spare[fresh]
+                        add_lattices(SPARE, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
+                        tile[SUM + fresh] = tile[SPARE + fresh]
                     shine(tile, beam, material)
                     end_sum(tile, sampling)
                     number += 1
     for i in range(TILE):
-        dark = tile.seen[i] == 0.0 and beam.polarized and beam.unlit_dark
-        polarization, total = 0.0 if dark else tile.polarization[i], tile.total[i] + tile.water[i]
-        tile.total[i] = photons(beam, sampling, total, tile.capture[i], polarization, tile.omega[i])
+        dark = tile[SEEN + i] == 0.0 and beam.polarized and beam.unlit_dark
+        polarization, total = 0.0 if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
+        tile[TOTAL + i] = photons(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i])
 
 
 def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):
     """Direction, solid angle and capture fraction of one sub-pixel in one layer (F1 to F4)."""
     take_omega = sampling.every_omega or (first and layer == 0)
-    slow = sample_offset(panel, sampling.oversample, row, sub_slow)
-    for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
-        position = flat_position(panel, fast, slow, layer * panel.layer)
-        if panel.curved:
-            position = curved_position(panel, position)
-        (tile.d_x[i], tile.d_y[i], tile.d_z[i]), airpath = unit(position)
-        if take_omega:
-            tile.omega[i] = solid_angle(panel, airpath)
+    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), layer * panel.layer
+    if panel.curved:
+        for i in range(TILE):
+            fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+            position = curved_position(panel, flat_position(panel, fast, slow, depth))
+            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(position)
+    else:
+        for i in range(TILE):
+            fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(flat_position(panel, fast, slow, depth))
+    if take_omega:
+        for i in range(TILE):
+            tile[OMEGA + i] = solid_angle(panel, tile[AIRPATH + i])
     if panel.sensor and (sampling.every_capture or first):
         for i in range(TILE):
-            tile.capture[i] = capture_fraction(panel, layer, (tile.d_x[i], tile.d_y[i], tile.d_z[i]))
+            tile[CAPTURE + i] = capture_fraction(panel, layer, (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]))
 
 
 def illuminate(tile, first, source, beam, sources, sampling):
@@ -130,9 +111,9 @@ def scatter(tile, source, beam, sources):
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     wavelength = sources.wavelength[source]
     for i in range(TILE):
-        q = scattering_vector((tile.d_x[i], tile.d_y[i], tile.d_z[i]), incident, wavelength)
-        tile.q_x[i], tile.q_y[i], tile.q_z[i] = q
-        tile.live[i] = 1.0 if resolved(beam, q) else 0.0
+        q = scattering_vector((tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), incident, wavelength)
+        tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i] = q
+        tile[LIVE + i] = 1.0 if resolved(beam, q) else 0.0
 
 
 def polarize(tile, first, source, beam, sources, sampling):
@@ -140,89 +121,89 @@ def polarize(tile, first, source, beam, sources, sampling):
     if beam.polarized:
         incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
         for i in range(TILE):
-            if first or sampling.every_polarization or (tile.seen[i] == 0.0 and tile.live[i] != 0.0):
-                diffracted = (tile.d_x[i], tile.d_y[i], tile.d_z[i])
-                tile.polarization[i] = polarization_factor(beam, diffracted, incident)
+            if first or sampling.every_polarization or (tile[SEEN + i] == 0.0 and tile[LIVE + i] != 0.0):
+                diffracted = (tile[D_X + i], tile[D_Y + i], tile[D_Z + i])
+                tile[POLARIZATION + i] = polarization_factor(beam, diffracted, incident)
 
 
 def weigh(tile, share, sampling):
     """Weight and factor of the samples under one source of that share (F10)."""
     for i in range(TILE):
-        tile.seen[i] = max(tile.seen[i], tile.live[i])
-        tile.weight[i] = sample_weight(sampling, share, tile.capture[i])
-        tile.factor[i] = sample_factor(sampling, tile.capture[i], tile.polarization[i], tile.omega[i])
+        tile[SEEN + i] = max(tile[SEEN + i], tile[LIVE + i])
+        tile[WEIGHT + i] = sample_weight(sampling, share, tile[CAPTURE + i])
+        tile[FACTOR + i] = sample_factor(sampling, tile[CAPTURE + i], tile[POLARIZATION + i], tile[OMEGA + i])
 
 
 def begin_sum(tile, sampling):
     """The sum over the table of lattices starts from nothing; a running product (P2) goes on from the pixel's total."""
     for i in range(TILE):
-        tile.sum[i] = tile.total[i] if sampling.running_product else 0.0
-        tile.spare[i] = tile.sum[i]
+        tile[SUM + i] = tile[TOTAL + i] if sampling.running_product else 0.0
+        tile[SPARE + i] = tile[SUM + i]
 
 
 def shine(tile, beam, material):
     """The background of the samples under one source (F12)."""
     for i in range(TILE):
-        tile.background[i] = beam.background_each
+        tile[BACKGROUND + i] = beam.background_each
     if material.per_stol > 0.0 and beam.background_each > 0.0:
         for i in range(TILE):
-            tile.background[i] = amorphous(material, beam, (tile.q_x[i], tile.q_y[i], tile.q_z[i]))
+            tile[BACKGROUND + i] = amorphous(material, beam, (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i]))
 
 
 def end_sum(tile, sampling):
     """Add the sum over the table of lattices, and the background, to the pixel's total (F10)."""
     for i in range(TILE):
-        weight = tile.weight[i] * tile.factor[i]
-        tile.water[i] += tile.background[i] * weight
+        weight = tile[WEIGHT + i] * tile[FACTOR + i]
+        tile[WATER + i] += tile[BACKGROUND + i] * weight
         if sampling.running_product:
-            tile.total[i] = tile.sum[i] if tile.live[i] != 0.0 else tile.total[i]
+            tile[TOTAL + i] = tile[SUM + i] if tile[LIVE + i] != 0.0 else tile[TOTAL + i]
         else:
-            tile.total[i] += tile.sum[i] * tile.live[i] * weight
+            tile[TOTAL + i] += tile[SUM + i] * tile[LIVE + i] * weight
 
 
-def add_lattices(total, tile, where, crystal, structure, lattices, wet, sampling):
-    """Add every lattice to the total: a loop for the arithmetic, and one for the look-up, which does not vectorise."""
+def add_lattices(into, tile, where, crystal, structure, lattices, wet, sampling):
+    """Add every lattice to the row `into`: a loop for the arithmetic, and one for the look-up, which does not vectorise."""
     for m in range(lattices.shape[0]):
         a_x, a_y, a_z = lattices[m, 0], lattices[m, 1], lattices[m, 2]
         b_x, b_y, b_z = lattices[m, 3], lattices[m, 4], lattices[m, 5]
         c_x, c_y, c_z = lattices[m, 6], lattices[m, 7], lattices[m, 8]
         for i in range(TILE):
-            q = (tile.q_x[i], tile.q_y[i], tile.q_z[i])
+            q = (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i])
             dh, h = nearest(index(a_x, a_y, a_z, q))
             dk, k = nearest(index(b_x, b_y, b_z, q))
             dl, l = nearest(index(c_x, c_y, c_z, q))
-            tile.lattice[i] = square_lattice(crystal, dh, dk, dl)
-            tile.place[i] = np.int32(slot(structure, h, k, l))
+            tile[LATTICE + i] = square_lattice(crystal, dh, dk, dl)
+            tile[PLACE + i] = slot(structure, h, k, l)
         if crystal.shape != SQUARE:
             reshape(tile, crystal, lattices[m])
         if structure.interpolate or sampling.running_product:
-            add_each(total, tile, where + (m,), structure, lattices[m], wet, sampling)
+            add_each(into, tile, where + (m,), structure, lattices[m], wet, sampling)
         else:
             for i in range(TILE):
-                total[i] += term(structure.amplitude[np.uintp(tile.place[i])], tile.lattice[i])
+                tile[into + i] += term(structure.amplitude[np.uintp(tile[PLACE + i])], tile[LATTICE + i])
 
 
 def reshape(tile, crystal, lattice):
     """Put the factor of another shape than the parallelepiped in its place (F8c to F8e)."""
     for i in range(TILE):
-        h, k, l = index_all(lattice, (tile.q_x[i], tile.q_y[i], tile.q_z[i]))
-        tile.lattice[i] = peak_lattice(crystal, nearest(h)[0], nearest(k)[0], nearest(l)[0])
+        h, k, l = index_all(lattice, (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i]))
+        tile[LATTICE + i] = peak_lattice(crystal, nearest(h)[0], nearest(k)[0], nearest(l)[0])
 
 
-def add_each(total, tile, where, structure, lattice, wet, sampling):
-    """Add one lattice to the total where that takes more than a look-up: between reflections (F9b), or as a product (P2)."""
+def add_each(into, tile, where, structure, lattice, wet, sampling):
+    """Add one lattice to the row `into` where a look-up is not enough: between reflections (F9b), or as a product (P2)."""
     row, start, number, m = where
     for i in range(TILE):
-        amplitude = structure.amplitude[np.uintp(tile.place[i])]
+        amplitude = structure.amplitude[np.uintp(tile[PLACE + i])]
         if structure.interpolate and (row, start + i, number, m) < latch_of(structure):
-            q = (tile.q_x[i], tile.q_y[i], tile.q_z[i])
+            q = (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i])
             h, k, l = index_all(lattice, q)
             amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
-        each = term(amplitude, tile.lattice[i])
+        each = term(amplitude, tile[LATTICE + i])
         if not sampling.running_product:
-            total[i] += each
-        elif wet or tile.lattice[i] != 0.0:
-            total[i] = (total[i] + each * tile.weight[i]) * tile.factor[i]
+            tile[into + i] += each
+        elif wet or tile[LATTICE + i] != 0.0:
+            tile[into + i] = (tile[into + i] + each * tile[WEIGHT + i]) * tile[FACTOR + i]
 
 
 def index_all(lattice, q):

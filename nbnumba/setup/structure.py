@@ -30,6 +30,10 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
     amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
     h, k, l = (x - first for x, first in zip(indices, low))
     amplitude[(h * columns + k) * depth + l] = factors.F
-    interpolate = smallest <= 2 if factors.interpolate is None else factors.interpolate
     bounds = [float(b) for pair in zip(low, high) for b in pair]
-    return Structure(*bounds, float(size), amplitude, interpolate, NEVER)
+    return Structure(*bounds, float(size), amplitude, interpolates(factors, smallest), NEVER)
+
+
+def interpolates(factors: StructureFactors, smallest: float) -> bool:
+    """F9b: whether amplitudes are interpolated: as stated, or where the crystal is at most two cells wide."""
+    return smallest <= 2 if factors.interpolate is None else factors.interpolate

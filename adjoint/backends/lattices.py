@@ -1,0 +1,149 @@
+"""Loops over a tile for every lattice of the table: the sum over lattices (F8 to F10) and its derivative (A7 to A10).
+
+A loop for the arithmetic, one for the look-up, which does not vectorise, and one for each way back that is wanted.
+"""
+
+import numpy as np
+
+from adjoint.backends.listing import list_terms, list_weights
+from adjoint.backends.rows import (
+    AMPLITUDE, AMPLITUDE_BAR, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_products, set3, three,
+)  # fmt: skip
+from adjoint.stages.crystal import indices_adj, turned_back
+from adjoint.stages.lattice import peak_lattice_adj, square_lattice_adj
+from adjoint.stages.pixel import term_adj
+from adjoint.stages.structure import between_adj
+from nbnumba.backends.tile import PLACE, Q_X, SUM, TILE, index_all, latch_of
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.lattice import peak_lattice, square_lattice
+from nbnumba.stages.pixel import term
+from nbnumba.stages.records import SQUARE
+from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.vec3 import cross, dot
+
+
+def add_lattices(tile, listing, lanes, where, crystal, structure, lattices, turn, spin, paths):
+    """Add every lattice to the sum and to its derivative: loops of arithmetic, and in between the look-up.
+
+    lanes: reflections are listed for those from the first to before the second, but for the third.
+    """
+    for m in range(lattices.shape[0]):
+        look_up(tile, structure, lattices[m])
+        evaluation = where + (m,)
+        if structure.interpolate:
+            interpolate(tile, evaluation, structure, lattices[m])
+        if crystal.shape == SQUARE:
+            square_terms(tile, crystal)
+        else:
+            peak_terms(tile, crystal)
+        if structure.interpolate:
+            interpolate_adj(tile, listing, lanes, evaluation, structure, lattices[m], paths)
+        elif paths.reflections:
+            list_terms(tile, listing, lanes)
+        if paths.turn:
+            spin_adj(tile, lattices[m], spin[m])
+        elif paths.geometry:
+            scattering_adj(tile, lattices[m])
+        if paths.vectors:
+            vectors_adj(tile, turn[m])
+
+
+def look_up(tile, structure, lattice):
+    """The nearest reflection: the distance to it, and its amplitude (F7, F9a)."""
+    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = nine(lattice)
+    for i in range(TILE):
+        q = three(tile, Q_X, i)
+        dh, h = nearest(index(a_x, a_y, a_z, q))
+        dk, k = nearest(index(b_x, b_y, b_z, q))
+        dl, l = nearest(index(c_x, c_y, c_z, q))
+        set3(tile, OFF, i, (dh, dk, dl))
+        tile[PLACE + i] = slot(structure, h, k, l)
+    for i in range(TILE):
+        tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[PLACE + i])]
+
+
+def nine(row):
+    """The nine numbers of a row of a table."""
+    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]
+
+
+def square_terms(tile, crystal):
+    """Terms of a parallelepiped; their derivatives by h, k, l, by the numbers of cells and by the amplitude (A8, A10)."""
+    for i in range(TILE):
+        dh, dk, dl = three(tile, OFF, i)
+        amplitude, factor = tile[AMPLITUDE + i], square_lattice(crystal, dh, dk, dl)
+        tile[SUM + i] += term(amplitude, factor)
+        amplitude_bar, lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])
+        h_bar, k_bar, l_bar, by_a, by_b, by_c = square_lattice_adj(crystal, dh, dk, dl, lattice_bar)
+        tile[AMPLITUDE_BAR + i] = amplitude_bar
+        set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
+        add3(tile, CELLS, i, (by_a, by_b, by_c))
+
+
+def peak_terms(tile, crystal):
+    """The same for a shape that is a function of the distance to the nearest reflection (A8c, A8d)."""
+    for i in range(TILE):
+        dh, dk, dl = three(tile, OFF, i)
+        amplitude, factor = tile[AMPLITUDE + i], peak_lattice(crystal, dh, dk, dl)
+        tile[SUM + i] += term(amplitude, factor)
+        amplitude_bar, lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])
+        d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal, dh, dk, dl, lattice_bar)
+        tile[AMPLITUDE_BAR + i] = amplitude_bar
+        set3(tile, HKL_BAR, i, d_bar)
+        add3(tile, CELLS, i, cells_bar)
+        add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
+        add3(tile, METRIC + 3 * TILE, i, (metric_bar[3], metric_bar[4], metric_bar[5]))
+
+
+def interpolate(tile, evaluation, structure, lattice):
+    """Amplitudes between reflections in the place of those looked up (F9b, P8)."""
+    row, start, number, m = evaluation
+    for i in range(TILE):
+        if (row, start + i, number, m) < latch_of(structure):
+            h, k, l = index_all(lattice, three(tile, Q_X, i))
+            tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+
+
+def interpolate_adj(tile, listing, lanes, evaluation, structure, lattice, paths):
+    """An interpolated amplitude moves with h, k and l; its reflections are listed, or that one that was looked up (A9b)."""
+    row, start, number, m = evaluation
+    for i in range(TILE):
+        h, k, l = index_all(lattice, three(tile, Q_X, i))
+        smooth = (row, start + i, number, m) < latch_of(structure)
+        listed = paths.reflections and lanes[0] <= i < lanes[1] and i != lanes[2]
+        if smooth and surrounded(structure, h, k, l):
+            add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, tile[AMPLITUDE_BAR + i]))
+            if listed:
+                list_weights(listing, i, tile[AMPLITUDE_BAR + i], structure, h, k, l)
+        elif listed and not smooth:
+            list_terms(tile, listing, (i, i + 1, -1))
+
+
+def scattering_adj(tile, lattice):
+    """The cotangent of the scattering vector (A7)."""
+    rows = nine(lattice)
+    for i in range(TILE):
+        add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
+
+
+def spin_adj(tile, lattice, spin):
+    """The same, and the derivative along the turns of a lattice: by a turn omega it is omega . (q_bar x q) (A7b)."""
+    rows = nine(lattice)
+    p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = nine(spin)
+    for i in range(TILE):
+        q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
+        add3(tile, Q_BAR, i, q_bar)
+        torque = cross(q_bar, three(tile, Q_X, i))
+        by_phi, by_osc, by_spread = dot((p_x, p_y, p_z), torque), dot((o_x, o_y, o_z), torque), dot((m_x, m_y, m_z), torque)
+        add3(tile, TURN, i, (by_phi, by_osc, by_spread))
+
+
+def vectors_adj(tile, turn):
+    """The cotangent of a, b, c at phi = 0 (A7b)."""
+    rows = nine(turn)
+    for i in range(TILE):
+        back = turned_back(rows, three(tile, Q_X, i))
+        h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
+        add_products(tile, VECTORS, i, h_bar, back)
+        add_products(tile, VECTORS + 3 * TILE, i, k_bar, back)
+        add_products(tile, VECTORS + 6 * TILE, i, l_bar, back)
