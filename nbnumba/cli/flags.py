@@ -208,6 +208,7 @@ BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.names}
 SUBCOMMANDS = {
     "simulate": "render an image; the default",
     "explain": "how much each of nanoBragg.c's defects changes an image",
+    "gradcheck": "check the derivative of an image against differences",
     "example": "render a rotation frame of a real protein, with nothing to prepare",
     "trace": "write the scaling chain of pixels, factor by factor",
     "compare-traces": "compare two such chains, nanoBragg's or our own",

@@ -1,0 +1,72 @@
+"""The subcommand gradcheck: checks the derivative of the image that some flags describe, against differences."""
+
+from collections.abc import Sequence
+
+from nbnumba.cli.statement import Statement
+from nbnumba.errors import InputError
+
+HELP = """nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
+Checks the gradient of a loss of the image of FLAGS against ladders of differences: a line for every parameter and for random
+directions in all of them, with the analytic and the numeric derivative, their relative difference, the order at which differences
+converge, and the verdict. Without --parameters all that apply. Without -roi a window about the brightest pixel is checked.
+Derivatives that are 0, and differences that do not settle, are untested. Exit status 1 if one fails."""
+
+OPTIONS = ("--parameters", "--directions", "--seed")
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status."""
+    if not args or args[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if args else 2
+    options, words = _options(list(args))
+    experiment = Statement(words).experiment()
+    from adjoint.gradcheck import FAILED, brightest_window, gradcheck
+
+    window = brightest_window(experiment)
+    if window is not None:
+        print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")
+        experiment = experiment.replace({"sampling.roi": window})
+    names = options.get("--parameters")
+    print(f"{'parameter':32} {'analytic':>16} {'numeric':>16} {'error':>8} {'order':>6}  verdict")
+    lines = gradcheck(
+        experiment,
+        None if names is None else [name.strip() for name in names.split(",")],
+        directions=_whole(options, "--directions", 3, 0),
+        seed=_whole(options, "--seed", 1, 0),
+        report=_show,
+    )
+    count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", FAILED, "untested")}
+    print(", ".join(f"{number} {verdict}" for verdict, number in count.items()))
+    return 1 if count[FAILED] else 0
+
+
+def _show(line) -> None:
+    unit = f" [{line.unit}]" if line.unit else ""
+    reason = f": {line.reason}" if line.reason else ""
+    numbers = f"{line.analytic:16.9g} {line.numeric:16.9g} {line.error:8.1e} {line.order:6.2f}"
+    print(f"{line.name + unit:32} {numbers}  {line.verdict}{reason}", flush=True)
+
+
+def _options(args: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The options before --, and the flags after it; without -- all words from the first that is no option."""
+    options: dict[str, str] = {}
+    while args and args[0] in OPTIONS:
+        name = args.pop(0)
+        if not args:
+            raise InputError(f"{name}: a value is missing; allowed: {name} and a value")
+        options[name] = args.pop(0)
+    if args and args[0] == "--":
+        args = args[1:]
+    elif args and args[0].startswith("--"):
+        raise InputError(f"{args[0]} is no option of gradcheck; allowed: {', '.join(OPTIONS)}")
+    if not args:
+        raise InputError("gradcheck: no flags are given; allowed: -- and the flags of an image")
+    return options, args
+
+
+def _whole(options, name, default, least) -> int:
+    value = options.get(name, str(default))
+    if not value.isdigit() or int(value) < least:
+        raise InputError(f"{name}: {value!r} is not allowed; allowed: a whole number of at least {least}")
+    return int(value)

@@ -1,0 +1,745 @@
+"""The mirrors of the stages against differences of the stages in extended precision, and against formulas of other form.
+
+The ladder: along a random direction of all continuous inputs, fields of records among them, central differences of a stage at
+steps h, h/10, h/100 approach what its mirror makes of a random cotangent, a hundred times nearer with every step.
+"""
+
+import itertools
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from math import factorial
+
+import numpy as np
+import pytest
+
+from adjoint.backends.cpu import MIRRORS
+from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
+from adjoint.stages.crystal import indices_adj, turned_back
+from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
+from adjoint.stages.lattice import (
+    SINC3_SLOPE,
+    grating_slopes,
+    peak_lattice_adj,
+    reach_squared_adj,
+    sinc3_slope,
+    sinc_pi_slope,
+    square_lattice_adj,
+)
+from adjoint.stages.loss import GAUSSIAN, GIVEN, POISSON, expected, loss_curvature, loss_derivative, loss_value
+from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
+from adjoint.stages.structure import between_adj, cubic_slopes
+from adjoint.stages.vec3 import add, turn_adj, unit_adj
+from nbnumba.backends.compiler import STAGES, bind, stage_jit
+from nbnumba.backends.cpu import WORDS
+from nbnumba.stages import records
+from nbnumba.stages.beam import polarization_factor, scattering_vector
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, solid_angle
+from nbnumba.stages.lattice import grating, peak_lattice, reach_squared, sinc3, sinc_pi, square_lattice
+from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
+from nbnumba.stages.structure import between, cubic_weights
+from nbnumba.stages.vec3 import scale, turn, unit
+
+E = 2.0**-53
+STEP = 1e-3
+DRAWS = 24
+METRIC = ("metric_hh", "metric_kk", "metric_ll", "metric_hk", "metric_hl", "metric_kl")
+CELLS = ("n_a", "n_b", "n_c")
+SHARP = 1e-12
+"""How near the differences come to a mirror, of the sum of the sizes of the terms of the derivative."""
+
+
+def rng(seed=5):
+    return np.random.default_rng(seed)
+
+
+def numbers(result):
+    """All numbers of a result, whose parts may be vectors or tuples of them, in the precision that they have."""
+    if isinstance(result, tuple | list):
+        return np.hstack([numbers(part) for part in result])
+    return np.atleast_1d(result)
+
+
+def axes(*names):
+    """The fields of a record that hold the components of vectors."""
+    return tuple(f"{name}_{axis}" for name in names for axis in "xyz")
+
+
+def replaced(record, fields, values):
+    return record._replace(**dict(zip(fields, values, strict=True)))
+
+
+def direction(random):
+    vector = random.normal(size=3)
+    return vector / np.linalg.norm(vector)
+
+
+def panel(random, **fields):
+    """A detector whose vectors are any, at about 0.5 m."""
+    values = dict(zip(records.Panel._fields, random.normal(size=15)))
+    values |= {"pixel": 0.7, "distance": random.uniform(0.3, 0.7), "close_distance": random.uniform(0.3, 0.7)}
+    values |= {"layer": random.uniform(0.1, 0.4), "absorption": random.uniform(2.0, 4.0), "sensor": True}
+    return records.Panel(**(values | {"curved": False, "point_pixel": False} | fields))
+
+
+def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), photons=1.0, background_each=0.0):
+    values = dict.fromkeys(records.Beam._fields, 0.0) | dict(zip(axes("axis"), axis))
+    return records.Beam(**(values | {"kahn": kahn, "photons": photons, "background_each": background_each}))
+
+
+def crystal_record(cells, shape=records.SQUARE, fudge=1.0, metric=(0.0,) * 6):
+    return records.Crystal(*cells, shape, fudge, *metric)
+
+
+def sampling(number):
+    """A Sampling whose four choices of factors are the bits of a number."""
+    names = ("every_capture", "every_polarization", "every_omega", "last_capture")
+    choices = {name: bool(number >> bit & 1) for bit, name in enumerate(names)}
+    values = dict.fromkeys(records.Sampling._fields, False) | {"layers": 1, "oversample": 1}
+    return records.Sampling(**(values | choices))
+
+
+def box(amplitude, low=(-3, -2, -4), high=(4, 5, 3)):
+    """Amplitudes (h, k, l) of a box."""
+    bounds = [float(bound) for pair in zip(low, high) for bound in pair]
+    return records.Structure(*bounds, float(amplitude.size), np.append(amplitude.ravel(), -1.0), True, np.zeros(4, np.int64))
+
+
+def climb(forward, pull, point, spans, random, natural=0.0, sharp=SHARP):
+    """The ladder at a point, inputs moved by about h times their spans. Returns the size of the derivative by each input.
+
+    natural: what the derivative along such a move may be, where it may happen to be far below that.
+    """
+    point, spans = np.array(point, float), np.broadcast_to(spans, np.shape(point))
+    bar = random.normal(size=numbers(forward(point)).size)
+    along = spans * random.normal(size=point.size)
+    parts = numbers(pull(point, bar)) * along
+    assert parts.shape == along.shape
+    found, size = [], np.abs(parts).sum() + natural * np.abs(bar).sum()
+    for step in (STEP, STEP / 10, STEP / 100):
+        ahead, behind = (numbers(forward(point + np.longdouble(way) * along)) for way in (step, -step))
+        found.append((ahead - behind) @ bar / (2 * np.longdouble(step)))
+    errors = np.abs(np.array(found) - parts.sum())
+    assert errors[1] <= errors[0] / 80 + sharp * size, (errors / size, size)
+    assert errors[2] <= errors[1] / 80 + sharp * size, (errors / size, size)
+    assert abs((100 * found[2] - found[1]) / 99 - parts.sum()) <= sharp * size, (errors / size, size)
+    return np.abs(parts / along)
+
+
+# ------------------------------------------------------------------------------------------------------------ the ladder
+#
+# Each function makes from random numbers, and the number of the draw: a stage as a function of a list of inputs, its mirror
+# as a function of the inputs and the cotangents of what it returns, the inputs, and the sizes by which these change.
+
+
+def of_add(random, draw):
+    return lambda x: add(x[:3], x[3:]), lambda x, bar: (tuple(bar), tuple(bar)), random.normal(size=6), 1.0
+
+
+def of_unit_adj(random, draw):
+    return unit, lambda x, bar: unit_adj(*unit(x), bar[:3], bar[3]), direction(random) * random.uniform(0.5, 3), 0.3
+
+
+def of_turn_adj(random, draw):
+    def inputs(x):
+        return x[:3], x[3:6], x[6], x[7]
+
+    angle = 0.0 if draw < 2 else random.uniform(-3, 3)
+    point = [*random.normal(size=3), *direction(random), np.sin(angle), np.cos(angle)]
+    return lambda x: turn(*inputs(x)), lambda x, bar: turn_adj(*inputs(x), bar), point, 1.0
+
+
+def of_flat_position_adj(random, draw):
+    p, (fast, slow) = panel(random), random.normal(size=2)
+    fields = axes("fast", "slow", "normal", "origin")
+
+    def inputs(x):
+        return replaced(p, fields, x[:12]), fast, slow, x[12]
+
+    return lambda x: flat_position(*inputs(x)), lambda x, bar: flat_position_adj(*inputs(x), bar), random.normal(size=13), 1.0
+
+
+def of_curved_position_adj(random, draw):
+    p = panel(random)
+    fields = ("distance", *axes("beam", "slow", "fast"))
+
+    def inputs(x):
+        return replaced(p, fields, x[2:]), (0.3, x[0], x[1])
+
+    def pull(x, bar):
+        flat_bar, *others = curved_position_adj(*inputs(x), bar)
+        assert flat_bar[0] == 0.0
+        return flat_bar[1:], *others
+
+    centre = (0.0, 0.0) if draw < 4 else random.normal(size=2) * 0.3
+    point = [*centre, p.distance, *direction(random), *direction(random), *direction(random)]
+    return lambda x: curved_position(*inputs(x)), pull, point, [0.1] * 3 + [0.3] * 9
+
+
+def of_solid_angle_adj(random, draw):
+    p = panel(random, point_pixel=draw % 4 == 0)
+
+    def inputs(x):
+        return p._replace(close_distance=x[1]), x[0]
+
+    def pull(x, bar):
+        bars = solid_angle_adj(*inputs(x), bar[0])
+        assert (bars[1] == 0.0) == p.point_pixel
+        return bars
+
+    return lambda x: solid_angle(*inputs(x)), pull, random.uniform(0.4, 1.5, 2), 0.3
+
+
+def of_capture_fraction_adj(random, draw):
+    p, normal = panel(random), direction(random)
+    fields = (*axes("normal"), "layer", "absorption")
+
+    def inputs(x):
+        return replaced(p, fields, x[3:]), draw % 4, x[:3]
+
+    diffracted = normal + 0.5 * direction(random)
+    point = [*diffracted / np.linalg.norm(diffracted), *normal, p.layer, p.absorption]
+    spans = [0.3] * 6 + [p.layer / 3, p.absorption / 3]
+    return lambda x: capture_fraction(*inputs(x)), lambda x, bar: capture_fraction_adj(*inputs(x), bar[0]), point, spans
+
+
+def of_scattering_vector_adj(random, draw):
+    def inputs(x):
+        return x[:3], x[3:6], x[6]
+
+    point = [*direction(random), *direction(random), random.uniform(0.5, 2)]
+    return lambda x: scattering_vector(*inputs(x)), lambda x, bar: scattering_vector_adj(*inputs(x), bar), point, 0.3
+
+
+def of_polarization_factor_adj(random, draw):
+    """Also where the ray lies in one of the planes along and across the E vector, or runs along it."""
+    incident, axis, kahn = direction(random), direction(random), (1.0, -1.0, 0.0)[draw] if draw < 3 else random.uniform(-1, 1)
+    across = np.cross(axis, incident)
+    special = {3: axis, 4: -axis, 5: across, 6: np.cross(incident, across), 7: incident + axis}
+    diffracted = special.get(draw, incident + direction(random))
+
+    def inputs(x):
+        return beam_record(x[0], axis), x[1:4], x[4:]
+
+    point = [kahn, *diffracted / np.linalg.norm(diffracted), *incident]
+    return (
+        lambda x: polarization_factor(*inputs(x)),
+        lambda x, bar: polarization_factor_adj(*inputs(x), bar[0]),
+        point,
+        0.1,
+    )
+
+
+def of_indices_adj(random, draw):
+    lattice = random.normal(size=9) * 30
+
+    def forward(q):
+        return tuple(index(*lattice[row : row + 3], q) for row in (0, 3, 6))
+
+    return forward, lambda q, bar: indices_adj(lattice, bar), random.normal(size=3), 1.0
+
+
+def of_turned_back(random, draw):
+    """The index of a turned cell vector, by that vector; the first rotation is the one of phi = 0."""
+    matrix, q = np.eye(3) if draw == 0 else np.linalg.qr(random.normal(size=(3, 3)))[0], random.normal(size=3)
+
+    def forward(a):
+        return index(*(matrix @ a), q)
+
+    return forward, lambda a, bar: scale(turned_back(matrix.ravel(), q), bar[0]), random.normal(size=3), 1.0
+
+
+def of_sinc_pi_slope(random, draw):
+    u = (0.0, 0.25)[draw] if draw < 2 else random.uniform(0, 0.25)
+    return lambda x: sinc_pi(x[0]), lambda x, bar: bar[0] * sinc_pi_slope(x[0]), [u], 1.0
+
+
+def parity(crystal, *d):
+    """The sign of the lattice factor that F8 leaves out; with it the factor is smooth."""
+    cells = (crystal.n_a, crystal.n_b, crystal.n_c)
+    odd = sum(nearest(n * abs(each))[1] for n, each in zip(cells, d)) % 2
+    return -1.0 if odd else 1.0
+
+
+def off_peak(random, n):
+    """A distance from a reflection: any, or 0, next to it, a zero of the grating, between two, or half way to the next."""
+    j = float(random.integers(0, max(int(n) // 2, 1)))
+    edges = (0.0, 1e-60, 1e-20, 1e-9, 1e-5, (j + 1) / n, (j + 0.5) / n, np.nextafter(0.5, 0), 0.5)
+    chosen = min(random.choice(edges), 0.5) if random.random() < 0.5 else random.uniform(0, 0.5)
+    return chosen * random.choice((-1.0, 1.0))
+
+
+def of_square_lattice_adj(random, draw):
+    """Whole numbers of cells and others, 1 and 1000 among them."""
+    cells = [float(random.choice((1, 2, 3, 36, 1000, random.uniform(1, 90)))) for _ in range(3)]
+
+    def inputs(x):
+        return crystal_record(x[3:]), x[0], x[1], x[2]
+
+    def forward(x):
+        return square_lattice(*inputs(x)) * parity(*inputs(x))
+
+    def pull(x, bar):
+        return square_lattice_adj(*inputs(x), bar[0] * parity(*inputs(x)))
+
+    d = [off_peak(random, n) for n in cells]
+    natural = np.prod([min(n, 1 / abs(np.sin(np.pi * each))) if each else n for n, each in zip(cells, d)])
+    return forward, pull, [*d, *cells], [*(0.2 / n for n in cells), 0.2, 0.2, 0.2], natural
+
+
+def of_reach_squared_adj(random, draw):
+    def inputs(x):
+        return crystal_record((1.0, 1.0, 1.0), metric=x[3:]), *x[:3]
+
+    return lambda x: reach_squared(*inputs(x)), lambda x, bar: reach_squared_adj(*inputs(x), bar[0]), random.normal(size=9), 1.0
+
+
+def of_sinc3_slope(random, draw):
+    u = (0.0, 1e-4, 0.0099, 0.0101, 0.999, 1.0, 1.001)[draw] if draw < 7 else random.uniform(0, 4) ** 4
+    return lambda x: sinc3(x[0]), lambda x, bar: bar[0] * sinc3_slope(x[0]), [u], 1.0
+
+
+def of_peak_lattice_adj(random, draw):
+    """ROUND and GAUSS, also at the reflection itself and on the axes."""
+    shape, fudge, cells = (records.ROUND, records.GAUSS)[draw % 2], random.uniform(0.5, 1.5), random.uniform(1, 30, 3)
+    root = np.eye(3) + 0.2 * random.normal(size=(3, 3))
+    pairs = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])
+    sizes = np.outer(cells, cells)[pairs]
+    d = random.normal(size=3) * (0.0 if draw < 2 else 0.5) / cells
+    d[0] *= draw >= 4
+
+    def inputs(x):
+        return crystal_record(x[3:6], shape, fudge, x[6:]), *x[:3]
+
+    point = [*d, *cells, *(root @ root.T)[pairs] * sizes]
+    return (
+        lambda x: peak_lattice(*inputs(x)),
+        lambda x, bar: peak_lattice_adj(*inputs(x), bar[0]),
+        point,
+        [*0.3 / cells, *0.3 * cells, *0.3 * sizes],
+    )
+
+
+def of_cubic_slopes(random, draw):
+    t = (0.0, np.nextafter(1, 0))[draw] if draw < 2 else random.uniform(0, 1)
+    return lambda x: cubic_weights(x[0]), lambda x, bar: np.dot(bar, cubic_slopes(x[0])), [t], 1.0
+
+
+def of_between_adj(random, draw):
+    structure = box(random.normal(size=(8, 8, 8)))
+    point = random.integers((-1, 0, -2), (2, 3, 1), 3) + random.uniform(0.01, 0.99, 3)
+    return lambda x: between(structure, *x), lambda x, bar: between_adj(structure, *x, bar[0]), point, 1.0
+
+
+def of_term_adj(random, draw):
+    return lambda x: term(*x), lambda x, bar: term_adj(*x, bar[0]), random.normal(size=2), 1.0
+
+
+def of_amorphous_adj(random, draw):
+    """Between the entries of a table, in each of its intervals, the last one among them, and beyond."""
+    material = records.Amorphous(3.0, random.uniform(1, 5, 5))
+
+    def inputs(x):
+        return material, beam_record(background_each=x[0]), x[1:]
+
+    length = (draw % 5 + random.uniform(0.1, 0.9)) * 2 / 3
+    point = [random.uniform(1, 2), *length * direction(random)]
+    return lambda x: amorphous(*inputs(x)), lambda x, bar: amorphous_adj(*inputs(x), bar[0]), point, 0.1
+
+
+def of_sample_factor_adj(random, draw):
+    s = sampling(draw)
+    return lambda x: sample_factor(s, *x), lambda x, bar: sample_factor_adj(s, *x, bar[0]), random.normal(size=3), 1.0
+
+
+def of_sample_weight_adj(random, draw):
+    s, share = sampling(draw), random.uniform(0.5, 2)
+    return lambda x: sample_weight(s, share, x[0]), lambda x, bar: sample_weight_adj(s, share, bar[0]), [0.7], 1.0
+
+
+def of_photons_adj(random, draw):
+    def inputs(x):
+        return beam_record(photons=x[0]), sampling(draw), *x[1:]
+
+    return lambda x: photons(*inputs(x)), lambda x, bar: photons_adj(*inputs(x), bar[0]), random.normal(size=5), 1.0
+
+
+def of_loss_derivative(random, draw):
+    kind, data, weight = (GIVEN, GAUSSIAN, POISSON)[draw % 3], random.uniform(0, 9), random.uniform(0.5, 2)
+    losses = {
+        GIVEN: lambda x: data * x[0],
+        GAUSSIAN: lambda x: weight * (x[0] - data) ** 2 / 2,
+        POISSON: lambda x: x[0] + weight - data * np.log(x[0] + weight),
+    }
+    return losses[kind], lambda x, bar: bar[0] * loss_derivative(kind, x[0], data, weight), [random.uniform(1, 9)], 0.3, 1.0
+
+
+def of_loss_curvature(random, draw):
+    """How the derivative changes where the data are what is expected."""
+    kind, value, weight = (GAUSSIAN, POISSON)[draw % 2], random.uniform(1, 9), random.uniform(0.5, 2)
+
+    def forward(x):
+        return loss_derivative(kind, x[0], expected(value, weight), weight)
+
+    return forward, lambda x, bar: bar[0] * loss_curvature(kind, x[0], np.nan, weight), [value], value
+
+
+LADDERS = {name.removeprefix("of_"): function for name, function in list(globals().items()) if name.startswith("of_")}
+ROUGH = {"square_lattice_adj": 1e-10, "sinc3_slope": 1e-10, "peak_lattice_adj": 1e-10}
+"""Where the stage itself is known less well: N d is rounded, and F8c cancels next to the peak."""
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_ladder(name):
+    """And every derivative differs from 0 in some draw."""
+    random, sizes = rng(), 0.0
+    for draw in range(DRAWS):
+        forward, pull, point, spans, *natural = LADDERS[name](random, draw)
+        found = climb(forward, pull, point, spans, random, *natural, sharp=ROUGH.get(name, SHARP))
+        sizes = np.maximum(sizes, found * spans)
+    assert sizes.min() > 1e-2 * sizes.max()
+
+
+# --------------------------------------------------------------------------------------------- the grating, to its last digits
+
+
+def high(function, *args):
+    """A function of Decimals, evaluated with 220 digits."""
+    with localcontext() as context:
+        context.prec = 220
+        return function(*(Decimal(float(x)) for x in args))
+
+
+def pi():
+    """Machin's formula."""
+
+    def arctangent(n):
+        total, power, k = Decimal(0), Decimal(1) / n, 1
+        while abs(power) > Decimal(10) ** -230:
+            total, power, k = total + power / k, -power / (n * n), k + 2
+        return total
+
+    return 16 * arctangent(5) - 4 * arctangent(239)
+
+
+with localcontext() as digits:
+    digits.prec = 230
+    PI = pi()
+
+
+def sine_cosine(x):
+    """By their series."""
+    x = x.remainder_near(2 * PI)
+    sums, power, k = [Decimal(1), Decimal(0)], Decimal(1), 0
+    while k < 3 or abs(power) > Decimal(10) ** -230:
+        k += 1
+        power *= x / k
+        sums[k % 2] += -power if k % 4 > 1 else power
+    return sums[1], sums[0]
+
+
+def grating_and_slopes(n, d):
+    """sin(pi n d) / sin(pi d) and its derivatives by d and n, by the quotient rule."""
+    if d == 0:
+        return n, Decimal(0), Decimal(1)
+    (above, above_c), (below, below_c) = sine_cosine(PI * n * d), sine_cosine(PI * d)
+    by_d = (PI * n * above_c - above / below * PI * below_c) / below
+    return above / below, by_d, PI * d * above_c / below
+
+
+def sinc3_and_slope(u):
+    """3 (sin x / x - cos x) / x^2 and its derivative by u = x^2, by the quotient rule."""
+    if u == 0:
+        return Decimal(1), Decimal(-1) / 10
+    x = u.sqrt()
+    sine, cosine = sine_cosine(x)
+    return 3 * (sine / x - cosine) / u, 3 * (sine / x - 3 * (sine / x - cosine) / u) / (2 * u)
+
+
+def distances(n):
+    """Distances from a reflection: none, next to none, next to half way, zeros of the grating, half way between, any."""
+    between_zeros = [(j + 0.5) / n for j in range(int(n) // 2)]
+    near = [np.nextafter(each, way) for each in between_zeros[:2] + between_zeros[-2:] for way in (0, 1)]
+    listed = [0.0, 1e-60, 1e-20, 1e-9, 1e-5, 1e-3 / n, 0.5, np.nextafter(0.5, 0), 0.5 - 1e-9, *near]
+    listed += [j / n for j in (1, 2, 3, int(n) // 2)] + between_zeros[:2] + between_zeros[-2:] + [*rng().uniform(0, 0.5, 20)]
+    return [d for each in listed if each <= 0.5 for d in (each, -each)]
+
+
+@pytest.mark.parametrize("n", [1.0, 1.0 + 1e-9, 1.5, 2.0, 3.0, 7.3, 36.0, 89.99, 1000.0])
+def test_slopes_of_the_grating(n):
+    """A8. N d is known to e N d, and the slope of the polynomial to 1e-13, which comes in twice; d = 0 counts as 1e-60."""
+    for d in distances(n):
+        value, by_d, by_n = (float(x) for x in high(grating_and_slopes, n, d))
+        above, below = grating(n, d)
+        sign = -1.0 if nearest(n * abs(d))[1] % 2 else 1.0
+        assert sign * above / below == pytest.approx(value, rel=1e-12, abs=20 * E * np.pi * n * n * abs(d) / below)
+        found_d, found_n = grating_slopes(n, d, 1 / below)
+        known, t = 3e-13 + 20 * E * n * abs(d), max(abs(d), 1e-60)
+        steepest = np.pi * n / below * min(1, (n * t) ** 2)
+        assert sign * found_d == pytest.approx(by_d, rel=1e-12, abs=(known if d else 4) * steepest), d
+        assert sign * found_n == pytest.approx(by_n, rel=1e-12, abs=known * np.pi * t / below), d
+        assert grating_slopes(n, -d, 1 / below) == (-found_d if d else found_d, found_n)
+
+
+def test_slope_of_the_polynomial():
+    def exact(u):
+        x = u.sqrt()
+        sine, cosine = sine_cosine(PI * x)
+        return (PI * cosine - sine / x) / (2 * u)
+
+    u = np.linspace(0.0, 0.25, 200)
+    expected_ = [high(lambda _: -(PI**3) / 6, 0.0), *(high(exact, each) for each in u[1:])]
+    np.testing.assert_allclose([sinc_pi_slope(each) for each in u], np.array(expected_, float), rtol=1e-13)
+
+
+def test_factors_of_a_single_cell_do_not_move():
+    """N = 1: the factor is 1 everywhere."""
+    for d in (0.0, 1e-60, 1e-9, 0.1, -0.3, 0.5):
+        by_d, by_n = square_lattice_adj(crystal_record((1.0, 7.0, 7.0)), d, 0.01, 0.02, 1.0)[0::3]
+        assert by_d == pytest.approx(0.0, abs=1e-13)
+        assert (by_n == pytest.approx(0.0, abs=1e-11)) == (abs(d) == 0.5)
+
+
+def test_slope_of_a_lattice_factor_at_a_reflection():
+    """Along every axis it is 0, by N it is the product of the other two."""
+    bars = square_lattice_adj(crystal_record((5.0, 36.0, 1000.0)), 0.0, 0.0, 0.0, 2.0)
+    assert np.abs(bars[:3]).max() < 1e-40
+    np.testing.assert_allclose(bars[3:], (72e3, 1e4, 360), rtol=1e-14)
+
+
+# ----------------------------------------------------------------------------------------------------------- other shapes
+
+
+def test_series_of_the_slope_of_a_sphere():
+    exact = [Fraction((-1) ** (k + 1) * 6 * (k + 1) * (k + 2), factorial(2 * k + 5)) for k in range(len(SINC3_SLOPE))]
+    assert tuple(map(float, exact)) == SINC3_SLOPE
+
+
+def test_slope_of_the_transform_of_a_sphere():
+    """Also where the series ends, and where that of the transform itself does; e / x^2 of terms of 3 / (2 x^3)."""
+    ends = [way for end in (0.01, 1.0) for way in (np.nextafter(end, 0), end, np.nextafter(end, 2))]
+    for u in (0.0, 1e-30, 1e-9, *ends, *np.geomspace(1e-4, 1e4, 200)):
+        slope = float(high(sinc3_and_slope, u)[1])
+        natural = min(0.1, 1.5 / u**1.5) if u > 1e-6 else 0.1
+        assert abs(sinc3_slope(u) - slope) <= 2e-14 * natural, u
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.6])
+def test_a_step_does_not_move_but_with_its_height(reach):
+    """TOPHAT, inside and outside of the step."""
+    crystal = crystal_record((2.0, 3.0, 4.0), records.TOPHAT, metric=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0))
+    d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal, np.sqrt(reach), 0.0, 0.0, 3.0)
+    assert not np.any(d_bar) and not np.any(metric_bar)
+    assert cells_bar == ((36.0, 24.0, 18.0) if reach < 0.3969 else (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("shape", [records.ROUND, records.GAUSS])
+def test_peak_at_a_reflection(shape):
+    metric = (4.0, 9.0, 16.0, 1.0, 2.0, 3.0)
+    d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal_record((2.0, 3.0, 4.0), shape, metric=metric), 0.0, 0.0, 0.0, 1.0)
+    assert not np.any(d_bar) and not np.any(metric_bar)
+    height = 0.723601254558268 if shape == records.ROUND else 1.0
+    np.testing.assert_allclose(cells_bar, height * np.array([12, 8, 6]), rtol=1e-14)
+
+
+# ----------------------------------------------------------------------------------------------------------- polarization
+
+
+def dipole_slope(kahn, axis, d, incident):
+    """The part across d of the derivative of (1 + K) / 2 (1 - (d . e)^2) + (1 - K) / 2 (1 - (d . b)^2) by d."""
+    e = axis - np.dot(axis, incident) * incident
+    e /= np.linalg.norm(e)
+    b = np.cross(incident, e)
+    by_d = -(1 + kahn) * np.dot(d, e) * e - (1 - kahn) * np.dot(d, b) * b
+    return by_d - np.dot(by_d, d) * d
+
+
+def test_polarization_next_to_the_beam():
+    """A6: the derivative by d, of size 2 sin(2theta), goes to 0 there, whatever the angle about the beam."""
+    random = rng()
+    for angle in (0.0, *10.0 ** -np.arange(0.0, 18.0), 3e-60, 1e-120):
+        for kahn in (1.0, -1.0, 0.3):
+            incident, axis = direction(random), direction(random)
+            across = np.cross(direction(random), incident)
+            diffracted = np.cos(angle) * incident + np.sin(angle) * across / np.linalg.norm(across)
+            d_bar = polarization_factor_adj(beam_record(kahn, axis), diffracted, incident, 1.0)[1]
+            found = np.array(unit_adj(diffracted, 1.0, d_bar, 0.0))
+            np.testing.assert_allclose(found, dipole_slope(kahn, axis, diffracted, incident), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+@pytest.mark.parametrize("kahn", [1.0, -1.0, 0.3])
+def test_polarization_along_the_beam(kahn, way):
+    """Straight ahead and straight back nothing moves P, in whatever plane the ray turns."""
+    axis, incident = (0.0, 0.6, 0.8), (1.0, 0.0, 0.0)
+    diffracted = (way, 0.0, 0.0)
+    kahn_bar, d_bar, i_bar = polarization_factor_adj(beam_record(kahn, axis), diffracted, incident, 1.0)
+    assert kahn_bar == 0.0
+    assert not np.any(unit_adj(diffracted, 1.0, d_bar, 0.0)) and not np.any(unit_adj(incident, 1.0, i_bar, 0.0))
+
+
+def test_polarization_of_a_beam_along_its_own_axis():
+    """There the factor is one of the angle to the beam alone: cos 2psi is 1 by definition (F6)."""
+    random, incident = rng(), (1.0, 0.0, 0.0)
+
+    def inputs(x):
+        return beam_record(x[0], incident), x[1:], incident
+
+    for _ in range(5):
+        point = [random.uniform(-1, 1), *direction(random)]
+        bars = climb(
+            lambda x: polarization_factor(*inputs(x)),
+            lambda x, bar: polarization_factor_adj(*inputs(x), bar[0])[:2],
+            point,
+            [0.1, 0.1, 0.1, 0.1],
+            random,
+            1.0,
+        )
+        assert np.array_equal(bars > 0, (True, True, False, False))
+
+
+# ------------------------------------------------------------------------------------------ detector, structure, background
+
+
+@pytest.mark.parametrize("way", [(-1.0, 0.0, 0.0), (0.0, 0.6, 0.8)])
+def test_a_ray_from_behind_moves_nothing(way):
+    layered = panel(rng(), normal_x=1.0, normal_y=0.0, normal_z=0.0)
+    assert not np.any(numbers(capture_fraction_adj(layered, 1, way, 1.0)))
+
+
+def test_a_grazing_ray_is_captured_whole():
+    """All by the first layer; nothing overflows."""
+    layered = panel(rng(), normal_x=1.0, normal_y=0.0, normal_z=0.0)
+    for rho in (1e-3, 1e-9, 1e-200):
+        for layer in (0, 1):
+            assert not np.any(numbers(capture_fraction_adj(layered, layer, (rho, 0.6, 0.8), 1.0)))
+
+
+def test_interpolation_at_whole_indices_and_at_the_edges_of_the_box():
+    """There the slope is that of the interval above, (-2 F(-1) - 3 F(0) + 6 F(1) - F(2)) / 6 along an axis."""
+    values = rng().normal(size=(8, 8, 8))
+    structure, low = box(values), np.array([-3, -2, -4])
+    for hkl in itertools.product((-1, 0, 2), (0, 1, 3), (-2, 0, 1)):
+        found = between_adj(structure, *map(float, hkl), 2.0)
+        for axis, each in enumerate(found):
+            line = [values[tuple(np.array(hkl) - low + step * np.eye(3, dtype=int)[axis])] for step in (-1, 0, 1, 2)]
+            assert each == pytest.approx(np.dot((-2, -3, 6, -1), line) / 3, rel=1e-13, abs=1e-13)
+
+
+def test_slopes_of_interpolated_cubics():
+    """Of a cubic they are its own, from both sides of a whole index."""
+    h, k, l = np.meshgrid(np.arange(-3, 5), np.arange(-2, 6), np.arange(-4, 4), indexing="ij")
+    structure = box((h**3 - 2 * h + 1) * (k**3 + k**2) * (2 - l**3) + 0.0)
+    for h, k, l in ((0.3, 0.7, -1.2), (1.0, 2.0, 0.0), (np.nextafter(1, 0), 1.5, np.nextafter(0, -1)), (-1.0, 0.0, 1.0)):
+        exact = (
+            (3 * h**2 - 2) * (k**3 + k**2) * (2 - l**3),
+            (h**3 - 2 * h + 1) * (3 * k**2 + 2 * k) * (2 - l**3),
+            (h**3 - 2 * h + 1) * (k**3 + k**2) * -3 * l**2,
+        )
+        np.testing.assert_allclose(between_adj(structure, h, k, l, 1.0), exact, rtol=0, atol=1e-11)
+
+
+def test_background_at_the_entries_of_its_table():
+    """At an entry the slope is that of the next interval; at the last one, beyond it, and at q = 0, f does not move."""
+    material, beam = records.Amorphous(2.0, np.array([3.0, 5.0, 4.0, 9.0])), beam_record(background_each=7.0)
+    slopes = {0.0: 0.0, 0.5: 2.0, 1.0: -1.0, 1.5: -1.0, 2.0: 5.0, 2.5: 5.0, 3.0: 0.0, 3.5: 0.0, 90.0: 0.0}
+    values = {0.0: 3.0, 0.5: 4.0, 1.0: 5.0, 1.5: 4.5, 2.0: 4.0, 2.5: 6.5, 3.0: 9.0, 3.5: 9.0, 90.0: 9.0}
+    for length in slopes:
+        each_bar, q_bar = amorphous_adj(material, beam, (0.0, length, 0.0), 11.0)
+        assert each_bar == pytest.approx(11.0 * values[length], rel=1e-14)
+        assert q_bar == (0.0, pytest.approx(11.0 * 7.0 * slopes[length], rel=1e-14), 0.0)
+
+
+def test_background_without_a_table():
+    material = records.Amorphous(0.0, np.array([1.0, 1.0]))
+    assert amorphous_adj(material, beam_record(background_each=7.0), (0.3, 0.0, 0.4), 11.0) == (11.0, (0.0, 0.0, 0.0))
+
+
+# -------------------------------------------------------------------------------------------------------------------- loss
+
+
+def test_kinds_of_loss():
+    assert loss_derivative(GIVEN, 3.0, 5.0, 7.0) == 5.0
+    assert loss_derivative(GAUSSIAN, 3.0, 5.0, 7.0) == -14.0
+    assert loss_derivative(POISSON, 3.0, 5.0, 7.0) == 0.5
+    assert [loss_curvature(kind, 3.0, 5.0, 7.0) for kind in (GIVEN, GAUSSIAN, POISSON)] == [7.0, 7.0, 0.1]
+
+
+def test_values_of_losses():
+    assert loss_value(GIVEN, 3.0, 5.0, 7.0) == 0.0
+    assert loss_value(GAUSSIAN, 3.0, 5.0, 7.0) == 14.0
+    assert loss_value(POISSON, 3.0, 10.0, 7.0) == 0.0
+    assert loss_value(POISSON, 3.0, 0.0, 7.0) == 10.0
+    assert loss_value(POISSON, 1.0, 5.0, 1.0) == pytest.approx(2 - 5 + 5 * np.log(2.5), rel=1e-14)
+
+
+def test_nothing_is_divided_by_an_expected_count_of_0():
+    assert [expected(photons, 0.0) for photons in (0.0, 0.5)] == [1.0, 0.5]
+    assert expected(0.0, 0.25) == 0.25
+    assert (loss_derivative(POISSON, 0.0, 0.0, 0.0), loss_curvature(POISSON, 0.0, 0.0, 0.0)) == (1.0, 1.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------- compiled
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return bind((*STAGES, *MIRRORS), stage_jit, WORDS)
+
+
+def calls():
+    """(mirror, arguments) for every mirror, many times over."""
+    random = rng(8)
+    for n in range(12):
+        a, b, c, d = (tuple(map(float, direction(random))) for _ in range(4))
+        x, y, z = map(float, random.uniform(0.1, 1.5, 3))
+        u, w = (tuple(map(float, random.uniform(-0.5, 0.5, 3))) for _ in range(2))
+        cells, s = tuple(map(float, random.uniform(1, 90, 3))), sampling(n)
+        square = crystal_record(cells)
+        shaped = crystal_record((5.0, 6.0, 7.0), 1 + n % 3, x, tuple(map(float, random.uniform(0, 4, 6))))
+        p = panel(random, point_pixel=n % 3 == 0)
+        amplitudes, nine = box(random.normal(size=(8, 8, 8))), tuple(map(float, random.normal(size=9)))
+        material, beam = records.Amorphous(3.0, random.uniform(1, 5, 4)), beam_record(y, a, photons=z, background_each=x)
+        yield add, (a, b)
+        yield unit_adj, (a, x, b, y)
+        yield turn_adj, (a, b, x, y, c)
+        yield flat_position_adj, (p, x, y, z, a)
+        yield curved_position_adj, (p, a, b)
+        yield solid_angle_adj, (p, x, y)
+        yield capture_fraction_adj, (p, n % 4, a, x)
+        yield scattering_vector_adj, (a, b, x, c)
+        yield polarization_factor_adj, (beam, b, c, x)
+        yield indices_adj, (nine, a)
+        yield turned_back, (nine, a)
+        yield sinc_pi_slope, (x / 6,)
+        yield grating_slopes, (cells[0], u[0], 1 / float(grating(cells[0], u[0])[1]))
+        yield square_lattice_adj, (square, *u, x)
+        yield reach_squared_adj, (shaped, *u, x)
+        yield sinc3_slope, (x * (1e-3, 1.0, 30.0)[n % 3],)
+        yield peak_lattice_adj, (shaped, *u, x)
+        yield cubic_slopes, (x / 2,)
+        yield between_adj, (amplitudes, *w, x)
+        yield term_adj, (x, y, z)
+        yield amorphous_adj, (material, beam, a, x)
+        yield sample_factor_adj, (s, x, y, z, 0.7)
+        yield sample_weight_adj, (s, x, y)
+        yield photons_adj, (beam, s, x, y, z, 0.7, 0.3)
+        yield loss_value, (n % 3, x, y, z)
+        yield loss_derivative, (n % 3, x, y, z)
+        yield loss_curvature, (n % 3, x, y, z)
+        yield expected, (x * (n % 2), 0.0)
+
+
+def test_compiled_mirrors_equal_plain_python(compiled):
+    """To 1e-14 of the largest component, N d of 45 and its multiples in the grating apart: products may be contracted."""
+    for function, args in calls():
+        plain, fast = (numbers(f(*args)).astype(float) for f in (function, compiled[function.__name__]))
+        size = max(1.0, np.abs(plain).max()) * (50 if "lattice" in function.__name__ or "grating" in function.__name__ else 1)
+        np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-14 * size, err_msg=function.__name__)
+
+
+def test_every_mirror_is_tested():
+    """By differences or above, and compiled."""
+    mirrors = {name for module in MIRRORS for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__}
+    assert mirrors == {function.__name__ for function, _ in calls()}
+    assert mirrors == set(LADDERS) | {"grating_slopes", "expected", "loss_value"}
