@@ -20,11 +20,13 @@ TOLERANCE = 1e-6
 """Largest relative difference between a gradient and the limit of its ladder."""
 SETTLED = 1e-5
 """A ladder whose limit is known no better than this, relatively, tests nothing."""
-ZERO = 1e-9
-"""A derivative that is smaller than this part of what the pixels contribute to it is a 0, and tests nothing."""
+ZERO, ROUNDING = 1e-9, 1e-12
+"""A derivative that is smaller than the former part of what pixels give to it, or than what this relative change of every pixel
+would give to its differences, is a 0, and tests nothing."""
 RUNGS = 7
-MOVED, TRIES = 0.02, 8
-"""The first rung moves the brightest pixel by about this part of it; so often is a step tried to get there."""
+MOVED, TRIES, LARGEST = 0.02, 8, 1e4
+"""The first rung moves the brightest pixel by about this part of it; so often is a step tried to get there, and so many typical
+steps it may have."""
 WINDOW = 48
 """Edge of the window about the brightest pixel that is checked unless a region is stated."""
 
@@ -32,7 +34,7 @@ PASSED, FAILED, UNTESTED = "passed", "FAILED", "untested"
 
 
 class Line(NamedTuple):
-    """What came of one parameter or direction: derivatives, their relative difference, order of convergence, verdict, reason."""
+    """What came of a parameter or direction: derivatives, their relative difference, order of convergence, verdict, reason."""
 
     name: str
     unit: str
@@ -45,12 +47,12 @@ class Line(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """The limit of differences, how well it is known, the order at which they converge, and the sum of what pixels contribute."""
+    """The limit of differences, how well it is known, the order at which they converge, and what is not a 0."""
 
     limit: float
     uncertainty: float
     order: float
-    contributed: float
+    visible: float
 
 
 def gradcheck(
@@ -151,7 +153,7 @@ def _first_step(base, asked, vector) -> float:
     """A step along a direction that moves the brightest pixel by about MOVED of it."""
     image, start = simulate(base), pack(base, asked)
     at = np.flatnonzero(vector)
-    step = min(_typical(base, asked)[at] / np.abs(vector[at]))
+    step = typical = min(_typical(base, asked)[at] / np.abs(vector[at]))
     for _ in range(TRIES):
         moved = _image(base, asked, start, vector, step)
         if moved is None:
@@ -160,7 +162,7 @@ def _first_step(base, asked, vector) -> float:
         part = np.abs(moved - image).max() / max(np.abs(image).max(), np.finfo(float).tiny)
         if MOVED / 2 <= part <= MOVED * 2:
             break
-        step *= float(np.clip(MOVED / part, 0.01, 100.0)) if part > 0.0 else 100.0
+        step = min(step * float(np.clip(MOVED / part, 0.01, 100.0)) if part > 0.0 else 100.0 * step, LARGEST * typical)
     return step
 
 
@@ -194,7 +196,7 @@ def _verdict(analytic, ladder) -> tuple[str, str]:
     largest = max(abs(analytic), abs(ladder.limit))
     if not math.isfinite(ladder.limit):
         return UNTESTED, "no step to either side is allowed"
-    if largest <= ZERO * ladder.contributed or largest == 0.0:
+    if largest <= ladder.visible:
         return UNTESTED, "it is 0"
     if abs(analytic - ladder.limit) <= TOLERANCE * largest and ladder.uncertainty <= SETTLED * largest:
         return PASSED, ""
@@ -222,14 +224,14 @@ def climb(image_at: Callable[[float], np.ndarray | None], loss, step: float) -> 
         each = [(sides[0] * h, loss.value(image_at(sides[0] * h / 2)), loss.value(image_at(sides[0] * h))) for h in steps]
         rungs = [(4 * half - whole - 3 * value) / h for h, half, whole in each]
         powers = range(2, RUNGS + 1)
-    moved = image_at(sides[0] * steps[3])
-    contributed = float(np.abs(loss.derivative(centre) * (moved - centre)).sum() / steps[3])
+    slope, moved = np.abs(loss.derivative(centre)), np.abs(image_at(sides[0] * steps[3]) - centre)
+    visible = max(ZERO * float((slope * moved).sum()), ROUNDING * float((slope * np.abs(centre)).sum())) / steps[3]
     limit, uncertainty = extrapolated(np.array(rungs), powers)
-    return Ladder(limit, uncertainty, order_of(np.array(rungs)), contributed)
+    return Ladder(limit, uncertainty, order_of(np.array(rungs)), visible)
 
 
 def extrapolated(rungs: np.ndarray, powers: Iterable[int]) -> tuple[float, float]:
-    """The limit of a ladder whose errors go with those powers of the step, which halves, and its uncertainty: Ridders' choice."""
+    """The limit of a ladder whose errors go with those powers of its halving step, and its uncertainty: Ridders' choice."""
     best, error, column = float(rungs[0]), math.inf, rungs
     for power in powers:
         if len(column) < 2:

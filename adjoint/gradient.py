@@ -24,7 +24,7 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, place, sensor
 from nbnumba.setup.structure import interpolates
 from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, restated
-from nbnumba.stages.records import Scene
+from nbnumba.stages.records import SQUARE, Scene
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**26
@@ -167,7 +167,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)
     parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection))
+    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built))
 
 
 def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -249,12 +249,22 @@ def _column_of(built, experiment, asked) -> np.ndarray:
     return found
 
 
-def _paths(asked, projection) -> Paths:
+def _paths(asked, projection, built) -> Paths:
     names = {name for column in asked for single in column.singles for name in single}
     geometry = bool(names - LATTICE - TURNS - ALONE)
-    wanted = np.flatnonzero((projection != 0.0).any(axis=0))
+    wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
     amplitudes = any(column.key == AMPLITUDES for column in asked)
     return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, ORIGIN + TILE * wanted)
+
+
+def _reached(built: Scene) -> np.ndarray:
+    """Which channels are not 0 in every pixel (channels,)."""
+    panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
+    absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
+    absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
+    for name, missing in absent.items():
+        reached[_channel(name)] = not missing
+    return reached
 
 
 def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:

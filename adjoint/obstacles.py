@@ -8,7 +8,6 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup.detector import sensor
 
 
-
 def found(experiment: Experiment) -> dict[str, str]:
     """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause."""
     reasons: dict[str, str] = {}

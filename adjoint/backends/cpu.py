@@ -8,23 +8,31 @@ from functools import cache
 import numpy as np
 from numba import njit, prange
 
-from adjoint.backends import listing as listings
 from adjoint.backends import lattices, pixels, reduction, rows
+from adjoint.backends import listing as listings
 from adjoint.backends import tile as tiles
 from adjoint.backends.listing import new_listing
-from adjoint.backends.pixels import Parameters, Results, Target, add_channels, add_normal, clear_channels, judge, project
-from adjoint.backends.pixels import store_jacobian
+from adjoint.backends.pixels import (
+    Parameters,
+    Results,
+    Target,
+    add_channels,
+    add_normal,
+    clear_channels,
+    judge,
+    project,
+    store_jacobian,
+)
 from adjoint.backends.rows import ALL_END
 from adjoint.backends.tile import Paths, differentiate_tile
-from adjoint.stages.records import Motions
 from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
+from adjoint.stages.records import Motions
 from nbnumba.backends import tile as forward
 from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
 from nbnumba.backends.cpu import WORDS
 from nbnumba.backends.kept import FASTMATH
 from nbnumba.backends.tile import TILE, store, wanted
 from nbnumba.stages.records import Scene
-
 
 MIRRORS = (vec3, detector, beam, crystal, lattice, structure, pixel, loss)
 ROOM, FIRST_SIZE = 512, 2**14

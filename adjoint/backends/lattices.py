@@ -3,7 +3,7 @@
 A loop for the arithmetic, one for the look-up, which does not vectorise, and one for each way back that is wanted.
 """
 
-import numpy as np
+import numpy as np  # noqa: I001
 
 from adjoint.backends.listing import list_terms, list_weights
 from adjoint.backends.rows import (

@@ -5,7 +5,7 @@ pixel and all its lattices go through them, so that their number does not depend
 what else a loop hands on, are rows of the tile (rows.py).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple  # noqa: I001
 
 import numpy as np
 

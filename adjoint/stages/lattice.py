@@ -2,8 +2,18 @@
 
 from nbnumba.stages import real, sin, sqrt
 from nbnumba.stages.crystal import nearest
-from nbnumba.stages.lattice import GAUSS_REACH, PI_SQUARED, SIN_PI, SPHERE, TINY, grating, peak_lattice, reach_squared
-from nbnumba.stages.lattice import sinc3, sinc_pi
+from nbnumba.stages.lattice import (
+    GAUSS_REACH,
+    PI_SQUARED,
+    SIN_PI,
+    SPHERE,
+    TINY,
+    grating,
+    peak_lattice,
+    reach_squared,
+    sinc3,
+    sinc_pi,
+)
 from nbnumba.stages.records import GAUSS, ROUND
 
 SIN_PI_SLOPE = tuple(power * c for power, c in enumerate(SIN_PI))[1:]
