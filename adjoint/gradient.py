@@ -172,9 +172,11 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
 
 def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     """The same experiment, its parameters stated and its choices made, so that they stay while parameters move (A14)."""
+    switches = experiment.sampling.c_parity
+    if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
+        experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, switches)})
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
-    crystal, switches = experiment.crystal, experiment.sampling.c_parity
-    choices = {}
+    crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
         placement, vectors = place(experiment.detector, experiment.beam, switches), orient(crystal, switches)
         layers = sensor(experiment.detector, switches)[0]
@@ -182,8 +184,6 @@ def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
         choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
-    if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
-        choices["detector.implied_pivot"] = pivot_of(experiment.detector, switches)
     return experiment.replace(choices) if choices else experiment
 
 

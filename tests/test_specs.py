@@ -13,7 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import adjoint
 import nbnumba
+from adjoint import obstacles
+from adjoint.backends.rows import CHANNELS
+from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
 from nbnumba.cli.flags import BY_NAME, FLAGS, REFUSED, SUBCOMMANDS, VALUES, get_parser
 from nbnumba.cli.statement import Statement
@@ -25,8 +29,8 @@ from nbnumba.setup.conventions import CONVENTIONS
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
 PARTS = {name: part for part, name in PART_NAMES.items()}
-CLAUSE = re.compile(r"\b[FNP]\d+[a-z]?\b")
-CITED_RANGE = re.compile(r"\b([FNP])(\d+) to \1?(\d+)\b")
+CLAUSE = re.compile(r"\b[AFNP]\d+[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([AFNP])(\d+) to \1?(\d+)\b")
 
 # What nanoBragg.c looks for in the words of its command line, read off its source.
 NANOBRAGG = """
@@ -86,6 +90,27 @@ MEANS = {
     "run.threads": "all cores",
 }
 
+# Experiments that cannot be differentiated by some parameters: what is stated, by which, and the reason, in A14's order.
+_EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversample_running_sum"]}
+_SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
+_SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
+_THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
+OBSTACLES = [
+    ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
+    (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
+    ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
+    ({}, ["crystal.mosaic_spread_deg"], "it is 0, and there are no domains to turn"),
+    ({"beam.polarized": False}, ["beam.polarization"], "the polarization factor is off"),
+    ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, np.nan)]}, _SWEEPS, "beam.sources says what the sources are"),
+    ({}, _SWEEPS, "there is none"),
+    ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, 1.0)]}, ["beam.wavelength_A"], "every source has a wavelength of its own"),
+    ({"detector.attenuation_um": np.inf}, _SENSOR, "there is no sensor that absorbs"),
+    (_THROUGH_0, ["goniometer.phi_deg", "goniometer.osc_deg"], "a phi step at exactly 0 carries another lattice over (P1)"),
+    ({}, ["goniometer.osc_deg"], "it is 0: a still"),
+    ({}, ["background.water_um"], "there is none"),
+    ({}, ["structure_factors.F"], "there is no list of reflections"),
+]
+
 # Fields that are a vector of the custom convention.
 VECTORS = {
     "beam.direction": "beam",
@@ -113,7 +138,7 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([FNP]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFNP]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
     assert len(found) == len({number for number, _ in found})
     return dict(found)
 
@@ -146,13 +171,13 @@ def refused_rows():
 
 def test_clauses_that_the_program_cites_exist():
     known, cited = clauses(), set()
-    for path in [*ROOT.glob("nbnumba/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/*.py")]:
+    for path in [path for folder in ("nbnumba", "adjoint", "tests", "bench") for path in ROOT.glob(f"{folder}/**/*.py")]:
         numbers = set(CLAUSE.findall(prose(path)))
         for letter, first, last in CITED_RANGE.findall(prose(path)):
             numbers |= {f"{letter}{n}" for n in range(int(first), int(last) + 1)}
         assert numbers <= set(known), path
         cited |= numbers
-    assert {"F1a", "F8", "F9b", "F12", "P1", "P2", "P8"} <= cited
+    assert {"F1a", "F8", "F9b", "F12", "P1", "P2", "P8", "A0", "A7b", "A13"} <= cited
 
 
 def test_clauses_that_the_specs_cite_exist():
@@ -194,7 +219,8 @@ def test_switches_that_no_reference_case_shows(tmp_path):
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_files_and_functions_that_the_specs_name_exist(name):
     for path, function in re.findall(r"`([\w/]+\.py)(?::(\w+))?`", SPECS[name]):
-        inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/")) else ROOT / "nbnumba" / path
+        package = "adjoint" if name == "adjoint.md" else "nbnumba"
+        inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/", "adjoint/")) else ROOT / package / path
         assert inside.is_file(), path
         assert not function or function in definitions(inside), f"{path}:{function}"
     for link in re.findall(r"\]\(([^)#]+)\)", SPECS[name]):
@@ -315,6 +341,51 @@ def test_fields_of_the_python_interface(part):
         stated = ast.literal_eval(row[1])
         assert stated == (field.default if field.default != frozenset() else ()), field.name
         assert row[3]
+
+
+def test_parameters_of_the_derivative():
+    """The tables of A15: parameters with unit, bounds and step, and crystal systems."""
+    text = section(SPECS["adjoint.md"], "## A15 Parameters")
+    bound = {"-": np.inf}
+    stated = [row for row in rows(text, 6) if row[0].startswith("`")]
+    assert [row[0].strip("`") for row in stated] == list(adjoint.PARAMETERS)
+    for (name, unit, low, high, step, moves), parameter in zip(stated, adjoint.PARAMETERS.values()):
+        bounds = -bound[low] if low in bound else float(low), bound[high] if high in bound else float(high)
+        assert (unit, bounds, float(step)) == (parameter.unit, parameter.bounds, parameter.step), name
+        assert moves
+    systems = {name: words for names, words in rows(text, 2)[2:] for name in names.split(", ")}
+    assert set(systems) == set(CRYSTAL_SYSTEMS)
+    for system, words in systems.items():
+        groups = [group.split(" = ") for group in words.split(", ")]
+        found = [[free] if isinstance(free, str) else free for free in adjoint.cell_parameters(system)]
+        assert groups == [[name.split(".")[1].split("_")[0] for name in names] for names in found], system
+    for name, components in adjoint.VECTORS.items():
+        words = [component.split(".")[1] for component in components]
+        assert f"`{name}` is {words[0]}, {words[1]} and {words[2]}" in text.replace("\n ", "")
+
+
+def test_channels_of_the_derivative():
+    table = [row for row in rows(section(SPECS["adjoint.md"], "## A0 The derivative"), 3) if row[0].startswith("`")]
+    assert {row[0].strip("`"): int(row[1]) for row in table} == CHANNELS
+    assert f"They are {sum(CHANNELS.values())}," in SPECS["adjoint.md"]
+
+
+def test_obstacles_of_the_derivative():
+    """The table of A14: every reason is met by some experiment, and no other reason is in the program."""
+    text = section(SPECS["adjoint.md"], "## A14 What has no derivative")
+    reasons = [row[2] for row in rows(text, 3)[2:]]
+    assert reasons == [reason for _, _, reason in OBSTACLES]
+    experiment = nbnumba.Experiment.from_args("-cell 50 -default_F 1".split())
+    for new, names, reason in OBSTACLES:
+        found = obstacles.found(experiment.replace(new))
+        assert {found[name] for name in names} == {reason}
+        with pytest.raises(nbnumba.InputError, match=re.escape(f"{names[0]}: {reason}")):
+            adjoint.vjp(experiment.replace(new), names[:1])
+    tree = ast.parse((ROOT / "adjoint" / "obstacles.py").read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    strings = {node.value for node in constants if id(node) not in statements and " " in node.value}
+    assert strings <= set(reasons)
 
 
 def test_tolerances_are_argued_for():
