@@ -11,7 +11,7 @@ import numpy as np
 from adjoint import obstacles
 from adjoint.gradient import state, value_and_grad
 from adjoint.losses import Gaussian
-from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, pack, size, unpack
+from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, restated, simulate
@@ -114,7 +114,7 @@ def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, i
 
 def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
     if parameters is not None:
-        return [parameters] if isinstance(parameters, str) else list(parameters), {}
+        return listed(parameters), {}
     reasons = obstacles.found(experiment)
     asked, left_out = [], {name: reasons[name] for name in PARAMETERS if name in reasons}
     for name in PARAMETERS:

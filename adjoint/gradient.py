@@ -12,7 +12,7 @@ from adjoint.backends.pixels import Parameters, Results, Target
 from adjoint.backends.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.backends.tile import Paths
 from adjoint.losses import Loss, Pixelwise, checked
-from adjoint.parameters import AMPLITUDES, Column, Name, by_name, columns, size, values
+from adjoint.parameters import AMPLITUDES, Column, Name, by_name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.loss import GIVEN
 from adjoint.stages.records import Cotangent, Motions
@@ -156,7 +156,7 @@ def normal_equations(
 
 def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
-    parameters = [parameters] if isinstance(parameters, str) else list(parameters)
+    parameters = listed(parameters)
     experiment = restated(experiment, **_known(keywords))
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)

@@ -111,10 +111,8 @@ def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
 
     A column of the amplitudes has no singles, and the shape of F. Raises InputError.
     """
-    if isinstance(parameters, str):
-        parameters = [parameters]
     found, seen = [], set()
-    for asked in parameters:
+    for asked in listed(parameters):
         column = _column(experiment, asked)
         for name in [n for single in column.singles for n in single] or [column.key]:
             if name in seen:
@@ -124,6 +122,19 @@ def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
     if not found:
         raise InputError("parameters: none is named; allowed: at least one")
     return found
+
+
+def listed(parameters: Iterable[Name]) -> list[Name]:
+    """The parameters as a list; one name by itself is one of them. Raises InputError for what is no names."""
+    if isinstance(parameters, str):
+        return [parameters]
+    try:
+        found = list(parameters)
+        if all(isinstance(name, str) for asked in found for name in asked):
+            return found
+    except TypeError:
+        pass
+    raise InputError(f"parameters: {parameters!r} is not allowed; allowed: names, or tuples of names that are tied")
 
 
 def _column(experiment: Experiment, asked: Name) -> Column:

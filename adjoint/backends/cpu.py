@@ -18,6 +18,7 @@ from adjoint.backends.pixels import (
     Target,
     add_channels,
     add_normal,
+    add_value,
     clear_channels,
     judge,
     project,
@@ -60,7 +61,7 @@ def differentiate(results, edges, columns, target, parameters, panel, beam, mate
                             clear_channels(tile, paths)
                             listing = new_listing(ROOM, 2 * listing.key.size)
                     store(results.image, target.mask, row, start, stop, tile)
-                    results.value[band] += judge(tile, row, start, stop, target)
+                    add_value(results, band, judge(tile, row, start, stop, target))
                     if results.channels.size:
                         add_channels(results, band, tile, listing, paths)
                     if results.jacobian.size or results.normal.size:

@@ -75,6 +75,11 @@ def judge(tile, row, start, stop, target):
     return value
 
 
+def add_value(results, band, value):
+    """Add the loss of a tile to that of its band; in the body of a parallel loop Numba would lose it."""
+    results.value[band] += value
+
+
 def clear_channels(tile, paths):
     """The channels that are wanted are 0 again."""
     for first in paths.channels:

@@ -1,0 +1,310 @@
+"""Random experiments over all conventions whose windows contain peaks, for the tests of the gradient.
+
+The detector, the beam and the flags are drawn as in test_against_oracle. Then everything is measured by one spot: the pixel, so
+that a spot is some pixels wide; osc, divergences and mosaic spread, so that they move it by about its width; the orientation,
+so that a reflection is in the window (not in the middle of a sample, where an interpolated amplitude has a kink); fluence and
+water, so that there are hundreds of photons, not all of them water's.
+"""
+
+import math
+
+import numpy as np
+from test_against_oracle import Maker
+
+from adjoint.losses import Gaussian, Poisson
+from nbnumba import Experiment, InputError, simulate
+from nbnumba.parity import SWITCHES
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.crystal import missetting_deg, orient
+from nbnumba.setup.rotations import about_axis, about_xyz, unit
+from nbnumba.stages.beam import scattering_vector
+
+PHOTONS = 1000.0
+"""Photons in the brightest pixel."""
+MOST, MOST_INTERPOLATED = 32, 8
+"""Terms of a pixel: so few that all is done in a minute."""
+
+
+class Peaked(Maker):
+    """Draws a command line; `experiment` turns it into an experiment with a peak."""
+
+    def __init__(self, seed, folder):
+        self.table = None
+        super().__init__(seed, folder, True)
+
+    def make(self, full):
+        self.fast, self.slow = (int(self.random.integers(18, 25)) for _ in range(2))
+        self.wavelength, self.distance = self.spread(0.5, 3.0), self.spread(20.0, 1000.0)
+        self.lengths = [self.spread(15.0, 120.0) for _ in range(3)]
+        self.interpolated = self.chance(0.25)
+        most = 6 if self.interpolated else 25
+        self.numbers = [int(self.spread(3.0, most)) for _ in range(3)]
+        edge = math.prod(n * a for n, a in zip(self.numbers, self.lengths)) ** (1 / 3)
+        self.width = self.wavelength / edge
+        self.pixel = self.distance * self.width / self.uniform(2.5, 6.0)
+        for part in (self.detector, self.orientation_of_detector, self.crystal, self.beam, self.rotation, self.sampling,
+                     self.shape, self.sources, self.sensor):  # fmt: skip
+            part()
+        self.args = [word for i in self.random.permutation(len(self.flags)) for word in self.flags[i]]
+
+    def detector(self):
+        super().detector()
+        far = self.pick(0.0, 1.0, 5.0, 20.0)
+        for words in self.flags:
+            if words[0] in ("-Xbeam", "-Ybeam", "-Xclose", "-Yclose"):
+                words[1] = repr(float(words[1]) + far * self.uniform(-1, 1) * self.fast * self.pixel)
+            elif words[0] in ("-ORGX", "-ORGY"):
+                words[1] = repr(float(words[1]) + far * self.uniform(-1, 1) * self.fast)
+
+    def orientation_of_detector(self):
+        for flag in ("-detector_rotx", "-detector_roty", "-detector_rotz", "-twotheta"):
+            if self.chance(0.4):
+                self.add(flag, self.pick(self.uniform(-30.0, 30.0), self.uniform(-2.0, 2.0)))
+        if self.chance(0.4):
+            self.add("-pivot", self.pick("beam", "sample"))
+
+    def crystal(self):
+        cell = self.lengths + list(self.angles())
+        if self.chance(0.3):
+            self.matrix(cell)
+        else:
+            self.add("-cell", *cell)
+        if self.chance(0.1):
+            self.add("-misset", "random")
+            self.add("-misset_seed", int(self.random.integers(-99999, 99999)))
+        else:
+            self.add("-misset", *(self.uniform(-5.0, 5.0) for _ in range(3)))
+        for flag, number in zip(("-Na", "-Nb", "-Nc"), self.numbers):
+            self.add(flag, number)
+        self.add("-interpolate" if self.interpolated else "-nointerpolate")
+        self.add("-default_F", self.uniform(10.0, 300.0))
+        if self.chance(0.25):
+            self.add("-mosaic", math.degrees(self.width) * self.spread(0.2, 2.0))
+            self.add("-mosaic_domains", int(self.random.integers(2, 4)))
+            self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
+
+    def rotation(self):
+        steps, osc = int(self.random.integers(1, 4)), math.degrees(self.width) * self.spread(0.3, 3.0)
+        start = self.pick(0.0, 0.0, -osc / steps * int(self.random.integers(0, steps)), -osc / 2, self.uniform(-180.0, 180.0))
+        if self.chance(0.7):
+            self.add("-phi", start)
+        if self.chance(0.6):
+            self.add("-osc", osc)
+            if self.chance(0.6):
+                self.add("-phisteps", steps)
+        elif self.chance(0.2):
+            self.add("-phistep", osc / steps)
+
+    def sampling(self):
+        if self.chance(0.8):
+            self.add("-oversample", self.pick(1, 1, 2))
+        for flag in ("-oversample_polar", "-oversample_omega", "-point_pixel"):
+            if self.chance(0.12):
+                self.add(flag)
+        if self.chance(0.25):
+            self.add("-water", 1.0)
+            if self.chance(0.5):
+                x = np.linspace(0.0, 1.5, 40)
+                np.savetxt(self.folder / "stol", np.column_stack([x, 2 + 2 * np.exp(-4 * x) + 0.3 * np.sin(9 * x)]))
+                self.add("-stol", self.folder / "stol")
+        self.threads = int(self.random.integers(1, 5))
+        some = [name for name in SWITCHES if self.chance(0.35)]
+        self.switches = self.pick((), tuple(SWITCHES), tuple(some), tuple(some))
+
+    def shape(self):
+        if self.chance(0.35):
+            self.add(self.pick("-round_xtal", "-gauss_xtal"))
+            if self.chance(0.3):
+                self.add("-fudge", self.spread(0.5, 2.0))
+
+    def sources(self):
+        kind = self.pick("", "", "", "table", "sweeps", "sweeps", "sweeps")
+        if kind == "table":
+            rows = []
+            for _ in range(self.pick(1, 3)):
+                aside = self.direction() * self.width * self.spread(0.3, 3.0)
+                rows.append([*aside, self.uniform(0.1, 2.0), self.wavelength * self.uniform(0.99, 1.01)])
+            self.table, self.told = np.array(rows), self.pick(5, 5, 4)
+            self.table[:, self.told :] = np.nan
+        elif kind == "sweeps":
+            for axis in "hv":
+                if self.chance(0.6):
+                    self.add(f"-{axis}divrange", 1000 * self.width * self.spread(0.3, 3.0))
+                    self.add(f"-{axis}divsteps", self.pick(2, 2, 3))
+            if self.chance(0.6):
+                self.add("-dispersion", self.spread(0.05, 5.0))
+                self.add("-dispsteps", self.pick(2, 2, 3))
+            if self.chance(0.3):
+                self.add("-square_div")
+
+    def sensor(self):
+        if self.chance(0.4):
+            self.add("-detector_thick", self.spread(10.0, 300.0))
+            if self.chance(0.7):
+                self.add("-detector_abs", self.spread(30.0, 1000.0))
+            if self.chance(0.7):
+                self.add("-detector_thicksteps", int(self.random.integers(1, 4)))
+        if self.chance(0.2):
+            self.add("-oversample_thick")
+        if self.chance(0.15):
+            self.add("-curved_det")
+
+    def experiment(self) -> Experiment | None:
+        """The experiment, or None where what was drawn is impossible or its peak is lost."""
+        every = {"-oversample_thick", "-oversample_polar", "-oversample_omega"} & set(self.args)
+        switches = [name for name in self.switches if name != "oversample_running_sum" or not every]
+        parity = ["-c_parity", *switches] if switches else []
+        stated = Experiment.from_args([*self.args, *parity, "-c_threads", str(self.threads)])
+        try:
+            return self.finished(stated)
+        except InputError:
+            return None
+
+    def finished(self, stated):
+        if self.table is not None:
+            stated = self.with_sources(stated)
+        if terms(stated) > (MOST_INTERPOLATED if self.interpolated else MOST):
+            return None
+        if self.interpolated and not {"xbeam_mm", "orgx_pixels", "xclose_mm", "pix0_mm"} & given(stated.detector):
+            stated = stated.replace({"detector.xbeam_mm": stated.value("detector.xbeam_mm") + 0.13 * self.pixel})
+        self.place = (int(self.slow * self.uniform(0.25, 0.75)), int(self.fast * self.uniform(0.25, 0.75)))
+        stated, hkl = aligned(self, stated)
+        if self.chance(0.2):
+            stated = stated.replace({"crystal.n_cells": tuple(n + self.uniform(0.0, 1.0) for n in self.numbers)})
+        if self.interpolated or self.chance(0.25):
+            stated = self.with_reflections(stated, hkl)
+        if self.chance(0.15):
+            resolution = 1 / np.linalg.norm(scattering(stated, self.place))
+            stated = stated.replace({"beam.dmin_A": resolution * self.pick(0.5, 0.999, 0.999)})
+        if self.chance(0.3):
+            left, right, first, last = self.random.integers(0, 2, 4)
+            stated = stated.replace({"sampling.roi": (left, self.fast - 1 - right, first, self.slow - 1 - last)})
+        if self.chance(0.3):
+            stated = stated.replace({"sampling.mask": self.random.random((self.slow, self.fast)) < 0.9})
+        dry = simulate(stated.replace({"background.water_um": 0.0}))
+        if not dry.max() > 4 * dry.mean():
+            return None
+        stated = stated.replace({"beam.fluence": stated.beam.fluence * PHOTONS / dry.max()})
+        return self.watered(stated) if stated.background.water_um else stated
+
+    def with_sources(self, stated):
+        """A table of sources about the beam of whatever convention it is."""
+        built = scene.build(stated, window_of(stated))
+        self.table[:, :3] = -2.0 * (built.sources.direction[0] + self.table[:, :3])
+        return stated.replace({"beam.sources": tuple(map(tuple, self.table))})
+
+    def with_reflections(self, stated, hkl):
+        """Reflections about the one that is in the window: of smooth amplitudes between which is interpolated, else of one
+        amplitude, so that nothing jumps half way between two."""
+        around = [np.arange(n - 7, n + 8) for n in hkl]
+        listed = np.stack(np.meshgrid(*around, indexing="ij"), axis=-1).reshape(-1, 3)
+        amplitude = np.full(len(listed), stated.structure_factors.default_F)
+        if self.interpolated:
+            amplitude *= 1 + 0.5 * np.sin(listed @ self.random.normal(size=3) * 0.5 + self.uniform(0, 6))
+        return stated.replace({"structure_factors.hkl": listed, "structure_factors.F": amplitude})
+
+    def watered(self, stated):
+        """So much water that it adds a tenth or all of the photons of the brightest pixel."""
+        added = simulate(stated.replace({"background.water_um": 1.0})) - simulate(stated.replace({"background.water_um": 0.0}))
+        if not added.max() > 0:
+            return None
+        return stated.replace({"background.water_um": float((self.pick(0.1, 1.0) * PHOTONS / added.max()) ** (1 / 3))})
+
+
+def given(detector) -> set[str]:
+    """The fields of a detector that are stated."""
+    return {name for name, value in vars(detector).items() if value is not None}
+
+
+def window_of(experiment):
+    """The window of an experiment."""
+    return sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+
+
+def terms(experiment):
+    """The number of terms of a pixel: samples, sources, lattices."""
+    built = scene.build(experiment, window_of(experiment))
+    samples = built.sampling.layers * built.sampling.oversample**2
+    return samples * len(built.sources.weight) * len(built.orientations.lattice)
+
+
+def scattering(experiment, place):
+    """The scattering vector in the middle of a pixel (slow, fast), of the source in the middle, in 1/A."""
+    built = scene.build(experiment, window_of(experiment))
+    half = built.sampling.oversample // 2
+    towards = sampling.directions(built.panel, built.sampling, place[0], [place[1]], 0, half, half)
+    source = len(built.sources.weight) // 2
+    towards = tuple(float(x[0]) for x in towards)
+    return np.array(scattering_vector(towards, built.sources.direction[source], built.sources.wavelength[source]))
+
+
+def aligned(maker, stated):
+    """The experiment with a cell scaled and a crystal turned so that a reflection is at a place, and the reflection."""
+    slow, fast = maker.place
+    corners = [scattering(stated, place) for place in ((slow, fast), (slow + 1, fast), (slow, fast + 1))]
+    q = corners[0] + maker.uniform(0.1, 0.4) * (corners[1] + corners[2] - 2 * corners[0])
+    built = scene.build(stated, window_of(stated))
+    lattices, domains = built.orientations.lattice, max(1, len(built.orientations.lattice) // phi_steps(stated))
+    middle = lattices[len(lattices) // domains // 2 * domains].reshape(3, 3)
+    switches = stated.sampling.c_parity
+    vectors = orient(stated.crystal, switches)
+    target = np.linalg.solve(vectors, middle) @ q
+    turned = stated.crystal.orientation is not None or stated.crystal.misset_seed is not None
+    still = {"crystal.misset_deg": (0.0, 0.0, 0.0), "crystal.orientation": tuple(map(tuple, np.eye(3))) if turned else None}
+    unturned = orient(stated.replace(still).crystal, switches)
+    for _ in range(100):
+        hkl = np.round(unturned @ maker.direction() * np.linalg.norm(q))
+        start = np.linalg.solve(unturned, hkl)
+        scale = np.linalg.norm(start) / np.linalg.norm(q)
+        if 0.7 < scale < 1.4:
+            break
+    else:
+        return stated, np.zeros(3)
+    start, target = unit(start), unit(target)
+    across = np.cross(start, target)
+    turn = about_axis(unit(across), math.atan2(np.linalg.norm(across), start @ target))
+    turn = about_axis(target, maker.uniform(0, 2 * math.pi)) @ turn
+    names = ("crystal.a_A", "crystal.b_A", "crystal.c_A")
+    values = {name: float(scale * stated.value(name)) for name in names}
+    if turned:
+        missetting = about_xyz(missetting_deg(stated.crystal, switches))
+        return stated.replace(values | {"crystal.orientation": tuple(map(tuple, missetting.T @ turn))}), hkl
+    return stated.replace(values | {"crystal.misset_deg": angles_of(turn)}), hkl
+
+
+def phi_steps(experiment):
+    """The number of phi steps."""
+    return experiment.value("goniometer.phisteps")
+
+
+def angles_of(turn):
+    """The angles about x, y, z in degrees of a rotation matrix Rz Ry Rx."""
+    about_y = math.atan2(-turn[2, 0], math.hypot(turn[0, 0], turn[1, 0]))
+    about_x, about_z = math.atan2(turn[2, 1], turn[2, 2]), math.atan2(turn[1, 0], turn[0, 0])
+    return tuple(math.degrees(angle) for angle in (about_x, about_y, about_z))
+
+
+def judged(number, experiment, image):
+    """A loss with data that the image does not fit, of the pixels that are rendered: Gaussian and Poisson in turns."""
+    random = np.random.default_rng(number)
+    wrong = image * random.uniform(0.6, 1.3, image.shape) + 0.01 * PHOTONS * random.random(image.shape)
+    if number % 2:
+        return Poisson(random.poisson(wrong + 3.0), background=3.0, mask=rendered(experiment))
+    return Gaussian(wrong, sigma=np.sqrt(image + 10.0), mask=rendered(experiment))
+
+
+def rendered(experiment):
+    """Which pixels are rendered (slow, fast)."""
+    window = window_of(experiment)
+    inside = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
+    inside[slice(*window.rows), slice(*window.columns)] = True
+    return inside & (window.mask != 0) if window.mask.size else inside
+
+
+def made(number, folder) -> Experiment:
+    """The experiment of a number; what is impossible is drawn again."""
+    for attempt in range(50):
+        found = Peaked(1000 * number + attempt, folder).experiment()
+        if found is not None:
+            return found
+    raise AssertionError(f"experiment {number} is impossible 50 times")

@@ -1,0 +1,601 @@
+"""The mirrors of setup against central differences of what they mirror: any convention, cell and sensor, any cotangent."""
+
+import dataclasses
+import itertools
+import zlib
+
+import numpy as np
+import pytest
+
+from adjoint.setup.background import scale_adj
+from adjoint.setup.crystal import (
+    CELL,
+    MISSET,
+    NUMBERS,
+    orient_adj,
+    reciprocal_adj,
+    record_adj,
+    skewed_setting_adj,
+    standard_setting_adj,
+)
+from adjoint.setup.detector import place_adj, sensor_adj
+from adjoint.setup.rotations import about_axis_adj, about_xyz_adj, torque
+from adjoint.setup.scene import SOURCE, TURN, pull
+from adjoint.stages.records import Cotangent
+from nbnumba import Beam, Crystal, Detector, Experiment
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.crystal import orient, reciprocal, record, skewed_setting, standard_setting
+from nbnumba.setup.detector import pivot_of, place, sensor
+from nbnumba.setup.rotations import about_axis, about_xyz
+
+CENTRE = ("xbeam_mm", "ybeam_mm")
+TURNED = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+PLACED = ("distance_mm", *CENTRE, *TURNED)
+FRAME = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 -pixel 0.25 -detpixels_x 30 -detpixels_y 20 "
+AXES = "-fdet_vector 0.6 0.8 0 -sdet_vector 0 0 1 -beam_vector 0.9 -0.5 0.1 "
+CUSTOM = {"custom": AXES, "pix0": AXES + "-pix0_vector_mm 60 -55 -2 "}
+FORMS = {
+    "default": "",
+    "beam": "-Xbeam 2.2 -Ybeam 3.1 ",
+    "close": "-Xclose 2.2 -Yclose 3.1 ",
+    "org": "-ORGX 12.5 -ORGY 7.25 ",
+    "mixed": "-Xbeam 2.2 -ORGY 7.25 ",
+}
+TURNS = {
+    "unturned": "",
+    "turned": "-detector_rotx 11 -detector_roty -7 -detector_rotz 4 ",
+    "swung": "-twotheta 20 -detector_roty 5 ",
+}
+PIVOTS = ("", "-pivot beam ", "-pivot sample ")
+GEOMETRIES = [
+    (convention, form, turn, pivot)
+    for convention, form, turn, pivot in itertools.product([*CONVENTIONS, "pix0"], FORMS, TURNS, PIVOTS)
+    if convention != "pix0" or form == "default"
+]
+CELLS = [
+    (50, 50, 50, 90, 90, 90),
+    (30, 40, 50, 90, 90, 90),
+    (50, 50, 70, 90, 90, 120),
+    (30, 40, 50, 90, 105, 90),
+    (30, 40, 50, 60, 60, 60),
+    (70, 80, 90, 75, 85, 95),
+    (30, 40, 50, 110, 110, 110),
+    (5, 200, 9, 60, 130, 100),
+]
+TRICLINIC = frozenset({"triclinic_angles"})
+METRIC = frozenset({"gauss_metric"})
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def random_of(*words):
+    return np.random.default_rng(zlib.crc32(repr(words).encode()))
+
+
+def central(function, step):
+    return (function(step) - function(-step)) / (2 * step)
+
+
+def slope(function, step):
+    """The slope at 0 by central differences, extrapolated twice: the error goes with step^6."""
+    one, two, four = (central(function, step / part) for part in (1, 2, 4))
+    first, second = (4 * two - one) / 3, (4 * four - two) / 3
+    return (16 * second - first) / 15
+
+
+def assert_gradient(gradient, function, step, random):
+    """`function` of a displacement (n,) has this gradient (n,) at 0: along every axis, and along a random direction."""
+    for direction in (*np.eye(len(gradient)), random.uniform(-1, 1, len(gradient))):
+        expected = slope(lambda t, along=direction: function(t * along), step)
+        np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-10, atol=1e-12)
+
+
+def assert_converges(gradient, function, step, random):
+    """The error of central differences falls a hundredfold with a tenfold smaller step, until rounding."""
+    direction = random.choice([-1.0, 1.0], len(gradient))
+    steps = step / 10.0 ** np.arange(3)
+    errors = np.array([abs(central(lambda t: function(t * direction), h) - gradient @ direction) for h in steps])
+    rounding = 1e-14 * max(1.0, abs(function(0 * direction))) / steps
+    assert errors[0] > 30 * rounding[0], "too close to linear to tell"
+    assert (errors[1:] <= errors[:-1] / 95 + rounding[1:]).all(), (errors, rounding)
+
+
+def check(gradient, function, step, random, converges):
+    (assert_converges if converges else assert_gradient)(np.asarray(gradient), function, step, random)
+
+
+# Rotations
+
+
+def turn_of(random):
+    axis = random.normal(size=3)
+    return axis / np.linalg.norm(axis), random.uniform(-3, 3)
+
+
+@pytest.mark.parametrize("converges", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_rotation_about_an_axis(seed, converges):
+    random = random_of("axis", seed)
+    (axis, angle), bar = turn_of(random), random.normal(size=(3, 3))
+    found = about_axis_adj(axis, angle, bar)
+    assert abs(found) > 1e-3
+    check([found], lambda t: np.sum(bar * about_axis(axis, angle + t[0])), 0.05, random, converges)
+
+
+@pytest.mark.parametrize("converges", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("largest", [0.0, 180.0])
+def test_rotation_about_x_y_z(seed, largest, converges):
+    random = random_of("xyz", seed)
+    degrees, bar = random.uniform(-largest, largest, 3), random.normal(size=(3, 3))
+    found = about_xyz_adj(tuple(degrees), bar)
+    assert (np.abs(found) > 1e-5).all()
+    check(found, lambda t: np.sum(bar * about_xyz(degrees + t)), 0.5, random, converges)
+
+
+def test_torque_is_the_sum_of_those_of_the_vectors():
+    random = random_of("torque")
+    rotation, vectors, bars = about_axis(*turn_of(random)), random.normal(size=(4, 3)), random.normal(size=(4, 3))
+    expected = np.cross(vectors @ rotation.T, bars).sum(axis=0)
+    np.testing.assert_allclose(torque(rotation, bars.T @ vectors), expected, rtol=0, atol=1e-14)
+
+
+# Detector
+
+
+def experiment_of(convention, form="default", turn="unturned", pivot="", distance="-distance 80 ", more=""):
+    frame = CUSTOM.get(convention, f"-{convention} ")
+    distance = "" if convention == "pix0" else distance
+    return Experiment.from_args((FRAME + frame + FORMS[form] + TURNS[turn] + distance + pivot + more).split())
+
+
+def centres_that_count(convention, form, switches, pivot):
+    """By hand from F1a: which of xbeam and ybeam places the detector, stated or as the default."""
+    swapped = convention in ("mosflm", "denzo")
+    if "near_point_ignored" in switches and convention not in ("custom", "pix0") and pivot == "sample":
+        return ()
+    if "near_point_ignored" in switches and convention in ("mosflm", "denzo", "adxv"):
+        return CENTRE
+    ends = {"default": CENTRE, "beam": CENTRE, "close": (), "org": (), "mixed": CENTRE if swapped else ("xbeam_mm",)}
+    return ends[form]
+
+
+def placement_bars(random, shape=()):
+    """Cotangents of a Placement, such that everything counts as much as the axes do at 0.1 m."""
+    sizes = {"origin": (3,), "fast": (3,), "slow": (3,), "normal": (3,), "distance": (), "close_distance": ()}
+    return {name: random.normal(size=(*shape, *size)) * (1.0 if len(name) in (4, 6) else 10.0) for name, size in sizes.items()}
+
+
+def check_placement(experiment, counts, random, converges=False):
+    """place_adj at an experiment, `counts` the parameters that place the detector; all others have no gradient."""
+    detector, switches = experiment.detector, experiment.sampling.c_parity
+    bars = placement_bars(random)
+    found = place_adj(detector, experiment.beam, switches, *bars.values())
+    assert list(found) == [f"detector.{name}" for name in PLACED]
+    start = [experiment.value(f"detector.{n}") if getattr(detector, n) is None else getattr(detector, n) for n in counts]
+
+    def function(step):
+        moved = dataclasses.replace(detector, **dict(zip(counts, start + step)))
+        at = place(moved, experiment.beam, switches)
+        return sum(np.sum(bar * getattr(at, name)) for name, bar in bars.items())
+
+    gradient = np.array([found[f"detector.{name}"] for name in counts])
+    assert (np.abs(gradient) > 1e-8).all()
+    assert all(found[f"detector.{name}"] == 0.0 for name in PLACED if name not in counts)
+    check(gradient, function, 0.5, random, converges)
+
+
+@pytest.mark.parametrize("convention, form, turn, pivot", GEOMETRIES)
+def test_placement(convention, form, turn, pivot):
+    experiment = experiment_of(convention, form, turn, pivot)
+    counts = ("distance_mm", *centres_that_count(convention, form, (), ""), *TURNED)
+    check_placement(experiment, TURNED if convention == "pix0" else counts, random_of(convention, form, turn, pivot))
+
+
+@pytest.mark.parametrize("convention", [*CONVENTIONS, "pix0"])
+@pytest.mark.parametrize("pivot", ["-pivot beam", "-pivot sample"])
+def test_placement_converges(convention, pivot):
+    experiment = experiment_of(convention, "default", "swung", pivot)
+    counts = TURNED if convention == "pix0" else PLACED
+    check_placement(experiment, counts, random_of(convention, pivot), converges=True)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("form", ["default", "org"])
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("pivot", ["-pivot beam", "-pivot sample"])
+def test_placement_by_close_distance(convention, form, turn, pivot):
+    experiment = experiment_of(convention, form, turn, pivot, "-close_distance 80 ")
+    counts = (*centres_that_count(convention, form, (), ""), *TURNED)
+    check_placement(experiment, counts, random_of(convention, form, turn, pivot))
+
+
+@pytest.mark.parametrize("switch", ["near_point_ignored", "pivot_ignored", "pix0_ignored", "all"])
+@pytest.mark.parametrize("convention", [*CONVENTIONS, "pix0"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("pivot", PIVOTS)
+def test_placement_with_defects_of_c(switch, convention, form, pivot):
+    experiment = experiment_of(convention, form, "swung", pivot, more=f"-c_parity {switch}")
+    switches = experiment.sampling.c_parity
+    by_corner = convention == "pix0" and "pix0_ignored" not in switches and form == "default"
+    if convention == "pix0" and not by_corner:
+        experiment = Experiment.from_args((FRAME + AXES + FORMS[form] + TURNS["swung"] + "-distance 80 " + pivot).split())
+        detector = dataclasses.replace(experiment.detector, pix0_mm=(60.0, -55.0, -2.0))
+        experiment = dataclasses.replace(experiment, detector=detector).replace({"sampling.c_parity": switches})
+    turns_about = pivot_of(experiment.detector, switches)
+    counts = ("distance_mm", *centres_that_count(convention, form, switches, turns_about), *TURNED)
+    check_placement(experiment, TURNED if by_corner else counts, random_of(switch, convention, form, pivot))
+
+
+DETECTORS = {
+    "no distance": {"convention": "xds"},
+    "negative distance": {"convention": "mosflm", "distance_mm": -120.0},
+    "upstream": {"fast_axis": (0, 0, 1), "slow_axis": (0.6, 0.8, 0)},
+    "upstream by its close distance": {"fast_axis": (0, 0, 1), "slow_axis": (0.6, 0.8, 0), "close_distance_mm": 90.0},
+    "oblique axes": {"fast_axis": (0.1, 0.3, 1), "slow_axis": (0.2, -1, 0.1), "twotheta_axis": (1, 2, 3)},
+    "a normal of its own": {"fast_axis": (0.1, 0.3, 1), "slow_axis": (0.2, -1, 0.1), "normal_axis": (1, 0, 0)},
+    "a size of its own": {"convention": "adxv", "size_mm": (30.03, 20.07), "distance_mm": 90.0},
+    "an upstream corner": {"fast_axis": (0, 0, 1), "slow_axis": (0.6, 0.8, 0), "pix0_mm": (-80.0, 60.0, 3.0)},
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("pivot", ["beam", "sample"])
+def test_placement_of_unusual_detectors(name, pivot):
+    stated = {"convention": "custom", **dict(zip(TURNED, (3.0, -4.0, 5.0, 6.0))), **DETECTORS[name]}
+    experiment = experiment_of("mosflm").replace({"detector.distance_mm": 80.0})
+    beam = Beam(direction=(0.9, -0.3, 0.1))
+    experiment = dataclasses.replace(experiment, detector=Detector(pivot=pivot, **stated), beam=beam)
+    counts = {"upstream by its close distance": (*CENTRE, *TURNED), "an upstream corner": TURNED}.get(name, PLACED)
+    check_placement(experiment, counts, random_of(name, pivot))
+
+
+@pytest.mark.parametrize(
+    "stated, switches, counts",
+    [
+        ({"thickness_um": 300.0}, (), ("thickness_um",)),
+        ({"thickness_um": 300.0, "attenuation_um": 200.0}, (), ("thickness_um", "attenuation_um")),
+        ({"thickness_um": 300.0, "attenuation_um": 200.0, "layers": 5}, (), ("thickness_um", "attenuation_um")),
+        ({"thickness_um": 300.0, "attenuation_um": 200.0, "layers": 5}, ("thick_layers",), ("thickness_um", "attenuation_um")),
+        ({"thickness_um": 300.0, "attenuation_um": 200.0, "layers": 1}, ("thick_layers",), ("thickness_um", "attenuation_um")),
+        ({"thickness_um": 300.0, "layers": 3}, ("thick_layers",), ("thickness_um",)),
+        ({"thickness_um": 300.0, "attenuation_um": np.inf}, ("endless_depth_dark",), ("thickness_um",)),
+        ({"thickness_um": 300.0, "attenuation_um": np.inf}, (), ()),
+        ({"thickness_um": 0.0, "attenuation_um": 200.0}, (), ()),
+        ({}, (), ()),
+    ],
+)
+@pytest.mark.parametrize("converges", [False, True])
+def test_sensor(stated, switches, counts, converges):
+    random = random_of("sensor", stated, switches)
+    layer_bar, absorption_bar = 1e4 * random.normal(), 1e-3 * random.normal()
+    detector, switches = Detector(**stated), frozenset(switches)
+    found = sensor_adj(detector, switches, layer_bar, absorption_bar)
+    assert all(found[f"detector.{name}"] == 0.0 for name in ("thickness_um", "attenuation_um") if name not in counts)
+    gradient, start = [found[f"detector.{name}"] for name in counts], [getattr(detector, name) for name in counts]
+    assert (np.abs(gradient) > 1e-5).all()
+
+    def function(step):
+        _, layer, absorption = sensor(dataclasses.replace(detector, **dict(zip(counts, start + step))), switches)
+        return layer_bar * layer + absorption_bar * absorption
+
+    linear = not counts or absorption_bar == 0.0 or stated.get("attenuation_um") == np.inf
+    if not (converges and linear):
+        check(gradient, function, 20.0 if converges else 2.0, random, converges)
+
+
+# Crystal
+
+
+def cells(count):
+    """Those of CELLS, and random ones that are not flat."""
+    random = random_of("cells")
+    while count:
+        angles = random.uniform(60, 125, 3)
+        if angles.sum() < 340 and 2 * angles.max() < angles.sum() - 10:
+            count -= 1
+            yield (*random.uniform(20, 100, 3), *angles)
+
+
+EVERY_CELL = [*CELLS, *cells(8)]
+
+
+@pytest.mark.parametrize("converges", [False, True])
+@pytest.mark.parametrize("setting, adjoint", [(standard_setting, standard_setting_adj), (skewed_setting, skewed_setting_adj)])
+@pytest.mark.parametrize("cell", EVERY_CELL)
+def test_setting(cell, setting, adjoint, converges):
+    random = random_of("setting", cell)
+    bar = random.normal(size=(3, 3)) / 50
+    found = adjoint(*cell, bar)
+    assert (np.abs(found) > 1e-6).all()
+    check(found, lambda t: np.sum(bar * setting(*(cell + t))), 0.5 if converges else 0.1, random, converges)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if sum(angle != 90 for angle in cell[3:]) < 2])
+def test_settings_of_one_oblique_angle_agree(cell):
+    """With two right angles P7 changes nothing, to first order in all angles."""
+    np.testing.assert_allclose(skewed_setting(*cell), standard_setting(*cell), rtol=0, atol=1e-12)
+    bar = random_of("agree", cell).normal(size=(3, 3))
+    np.testing.assert_allclose(standard_setting_adj(*cell, bar), skewed_setting_adj(*cell, bar), rtol=0, atol=1e-13)
+
+
+def test_settings_of_two_oblique_angles_do_not():
+    bar = random_of("two").normal(size=(3, 3))
+    gap = standard_setting_adj(*CELLS[5], bar) - skewed_setting_adj(*CELLS[5], bar)
+    assert (np.abs(gap) > 1e-6)[[0, 1, 3, 4, 5]].all() and gap[2] == 0.0
+
+
+def matrix_of(random, hand):
+    """A MOSFLM-style matrix of a skewed lattice, right- or left-handed."""
+    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    turn *= hand * np.linalg.det(turn)
+    return turn @ (np.diag(random.uniform(0.01, 0.03, 3)) + np.triu(random.uniform(-0.005, 0.005, (3, 3)), 1))
+
+
+def crystals():
+    misset = {"misset_deg": (20.0, -30.0, 140.0)}
+    yield from ((Crystal(*cell, **misset), switches) for cell in CELLS for switches in (frozenset(), TRICLINIC))
+    yield Crystal(*CELLS[0]), frozenset()
+    for hand, switches in itertools.product((1, -1), (frozenset(), TRICLINIC)):
+        yield Crystal.from_matrix(matrix_of(random_of("matrix", hand), hand), 1.3, **misset), switches
+    yield Crystal(*CELLS[5], misset_seed=7), frozenset()
+    yield Crystal(*CELLS[5], misset_seed=7), frozenset({"misset_random", *TRICLINIC})
+
+
+def crystal_at(crystal, names, values):
+    """A crystal with these parameters, by name; missetting angles overrule a random missetting."""
+    fields = {name.partition(".")[2]: float(value) for name, value in zip(names, values)}
+    misset = tuple(fields.pop(name.partition(".")[2], None) for name in MISSET)
+    if None not in misset:
+        fields |= {"misset_deg": misset, "misset_seed": None}
+    return dataclasses.replace(crystal, **fields)
+
+
+def values_of(crystal, switches, names):
+    experiment = dataclasses.replace(experiment_of("mosflm"), crystal=crystal).replace({"sampling.c_parity": switches})
+    return np.array([experiment.value(name) for name in names])
+
+
+@pytest.mark.parametrize("converges", [False, True])
+@pytest.mark.parametrize("crystal, switches", list(crystals()))
+def test_orientation(crystal, switches, converges):
+    names = (*CELL, *MISSET)
+    random = random_of("orientation", crystal, sorted(switches))
+    bar = random.normal(size=(3, 3)) / 50
+    found, start = orient_adj(crystal, switches, bar), values_of(crystal, switches, names)
+    assert set(found) == set(names)
+    gradient = np.array([found[name] for name in names])
+    assert (np.abs(gradient) > 1e-6).all()
+
+    def function(step):
+        return np.sum(bar * orient(crystal_at(crystal, names, start + step), switches))
+
+    check(gradient, function, 0.5 if converges else 0.1, random, converges)
+
+
+RECORDS = [
+    (shape, switches, hand, cell)
+    for shape, switches in itertools.product(("square", "round", "gauss", "tophat"), (frozenset(), METRIC, METRIC | TRICLINIC))
+    for hand, cell in ((1, CELLS[0]), (1, CELLS[5]), (-1, CELLS[7]))
+]
+
+
+@pytest.mark.parametrize("shape, switches, hand, cell", RECORDS)
+def test_crystal_record(shape, switches, hand, cell):
+    """The vectors are those of the crystal in either hand; numbers, cell and vectors move on their own."""
+    random = random_of("record", shape, sorted(switches), hand)
+    crystal = Crystal(*cell, misset_deg=(20.0, -30.0, 140.0), n_a=7.0, n_b=8.5, n_c=6.0, shape=shape)
+    vectors, names = hand * orient(crystal, switches), (*NUMBERS, *CELL)
+    weights = random.normal(size=9)
+    weights[3:] /= np.abs(record(crystal, vectors, switches)[5:]).max()
+    found, vectors_bar = record_adj(crystal, vectors, switches, weights[:3], weights[3:])
+    assert set(found) == set(names) and vectors_bar.shape == (3, 3)
+    start = values_of(crystal, switches, names)
+
+    def function(step):
+        moved = record(crystal_at(crystal, names, start + step[:9]), vectors + step[9:].reshape(3, 3), switches)
+        return weights[:3] @ moved[:3] + weights[3:] @ moved[5:]
+
+    gradient = np.array([*(found[name] for name in names), *vectors_bar.ravel()])
+    by_cell = shape in ("gauss", "tophat") and bool(switches)
+    assert (np.abs(gradient[:3]) > 1e-4).all() and (gradient[3:] != 0.0).any() == by_cell
+    assert not by_cell or (np.abs(gradient[3:6]) > 1e-5).all()
+    assert not by_cell or np.abs(gradient[9:]).max() > 1e-4
+    assert_gradient(gradient, function, 0.1, random)
+
+
+@pytest.mark.parametrize("shape", ["gauss", "square"])
+def test_crystal_record_converges(shape):
+    random = random_of("record converges", shape)
+    crystal = Crystal(*CELLS[5], n_a=7.0, n_b=8.5, n_c=6.0, shape=shape)
+    metric_bar, vectors = random.normal(size=6), orient(crystal)
+    if shape == "square":
+        found, _ = record_adj(crystal, vectors, METRIC, np.zeros(3), metric_bar)
+        np.testing.assert_array_equal([found[name] for name in NUMBERS], 2 * np.array([7.0, 8.5, 6.0]) * metric_bar[:3])
+        return
+    found, vectors_bar = record_adj(crystal, vectors, METRIC, np.zeros(3), metric_bar)
+    start = values_of(crystal, METRIC, CELL)
+
+    def function(step):
+        moved = crystal_at(crystal, CELL, start + step[:6])
+        return metric_bar @ record(moved, vectors + step[6:].reshape(3, 3), METRIC)[5:]
+
+    assert_converges(np.array([*(found[name] for name in CELL), *vectors_bar.ravel()]), function, 0.5, random)
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+@pytest.mark.parametrize("cell", EVERY_CELL)
+def test_reciprocal_vectors(cell, hand):
+    random = random_of("reciprocal", cell, hand)
+    crystal = Crystal(*cell, misset_deg=(20.0, -30.0, 140.0))
+    bar, vectors = 10 * random.normal(size=(3, 3)), hand * orient(crystal, TRICLINIC)
+    cell_bar, vectors_bar = reciprocal_adj(crystal, vectors, bar)
+
+    def function(step):
+        moved = crystal_at(crystal, CELL, cell + step[:6])
+        return np.sum(bar * reciprocal(moved, vectors + step[6:].reshape(3, 3)))
+
+    assert_gradient(np.array([*cell_bar, *vectors_bar.ravel()]), function, 0.1, random)
+
+
+# Scale and background
+
+
+def built(experiment):
+    return scene.build(experiment, sampling.window(experiment.detector.pixels, None, None))
+
+
+BACKGROUNDS = {
+    "dry": "",
+    "wet": "-water 20 ",
+    "dense": "-water 20 -density 1.3 -molecwt 44 ",
+    "ignored": "-water 20 -density 1.3 -molecwt 44 -c_parity amorphous_ignored ",
+    "steps": "-water 20 -oversample 2 -phisteps 3 -osc 1 -mosaic 0.3 -mosaic_dom 4 -dispersion 1 -dispsteps 3 ",
+    "twice scaled": "-water 20 -oversample 2 -c_parity water_scale ",
+    "twice scaled, dry": "-c_parity water_scale ",
+    "layers": "-water 20 -detector_abs 300 -detector_thick 90 -detector_thicksteps 3 -c_parity capture_last_layer water_scale ",
+    "running": "-water 20 -oversample_omega -c_parity water_scale oversample_running_sum ",
+}
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+@pytest.mark.parametrize("fluence", [1e24, 0.0])
+@pytest.mark.parametrize("table", [None, ((0.0, 5.0), (0.1, 4.0), (0.2, 3.0)), ((0.0, 0.0), (0.1, 4.0), (0.2, 3.0))])
+def test_scale(name, fluence, table):
+    """Photons and background_each are a line in the fluence and a cube in the water: differences are exact."""
+    random = random_of("scale", name)
+    experiment = experiment_of("mosflm", more=BACKGROUNDS[name])
+    experiment = experiment.replace({"beam.fluence": fluence, "background.table": table})
+    start, water_um = built(experiment), experiment.background.water_um
+    each_bar, photons_bar = random.normal(size=2)
+    found = scale_adj(experiment, start, photons_bar, each_bar)
+
+    def beams(values):
+        return built(experiment.replace(values)).beam
+
+    more, less = beams({"beam.fluence": fluence + 1e24}), beams({"beam.fluence": fluence})
+    by_photons, by_each = (more.photons - less.photons) / 1e24, (more.background_each - less.background_each) / 1e24
+    none = 0.0 * each_bar
+    np.testing.assert_allclose(found["beam.fluence"], photons_bar * by_photons + each_bar * by_each, rtol=1e-13)
+    np.testing.assert_allclose(scale_adj(experiment, start, none, each_bar)["beam.fluence"], each_bar * by_each, rtol=1e-13)
+    dark = name == "running" and start.amorphous.value[0] != 0.0
+    assert by_photons > 0.0 and (by_each != 0.0) == (name in ("twice scaled", "layers", "running") and not dark)
+    cube = beams({"background.water_um": 1.0}).background_each * 3 * water_um**2
+    np.testing.assert_allclose(found["background.water_um"], each_bar * cube, rtol=1e-13)
+    assert (found["background.water_um"] != 0.0) == (start.beam.background_each != 0.0 and not dark)
+
+
+# All of setup
+
+
+PULLED = (*CELL, *MISSET, *NUMBERS, "beam.fluence", "beam.polarization", *(f"detector.{name}" for name in PLACED))
+PULLED += ("detector.thickness_um", "detector.attenuation_um", "background.water_um")
+WHOLE = "-misset 10 20 30 -water 30 -fluence 1e24 -polar 0.4 -detector_abs 250 -detector_thick 300 -oversample 1 "
+EXPERIMENTS = {
+    "mosflm": ("mosflm", "beam", "turned", "", WHOLE),
+    "xds": ("xds", "default", "swung", "", WHOLE + "-gauss_xtal "),
+    "custom": ("custom", "beam", "swung", "-pivot sample ", WHOLE + "-gauss_xtal -c_parity gauss_metric triclinic_angles "),
+    "all defects of C": ("custom", "beam", "swung", "", WHOLE + "-tophat_spots -c_parity all "),
+}
+
+
+def cotangent_of(experiment, random, shape=()):
+    """A random cotangent, each part of it as large as makes the scene count equally in all."""
+    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "turn": (3,)}
+    sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
+    parts, found = scene_parts(experiment), {}
+    for name in Cotangent._fields:
+        largest = np.abs(parts[name]).max() if name in parts else 1.0
+        found[name] = random.normal(size=(*shape, *sizes.get(name, ()))) / (largest or 1.0)
+    return Cotangent(**found)
+
+
+def scene_parts(experiment):
+    """What a cotangent is of, but for tables: the parts of a scene as arrays by name."""
+    made = built(experiment)
+    panel, beam, crystal = made.panel, made.beam, made.crystal
+    vectors = np.array(panel[:15]).reshape(5, 3)
+    found = dict(zip(("origin", "fast", "slow", "normal", "beam"), vectors))
+    found |= {name: getattr(panel, name) for name in ("distance", "close_distance", "layer", "absorption")}
+    found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each")}
+    found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:])}
+    return found | {"vectors": orient(experiment.crystal, experiment.sampling.c_parity).ravel()}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_whole_setup(name):
+    convention, form, turn, pivot, more = EXPERIMENTS[name]
+    random, experiment = random_of("whole", name), experiment_of(convention, form, turn, pivot, more=more)
+    bar = cotangent_of(experiment, random)
+    found = pull(experiment, built(experiment), bar)
+    assert set(found) == {*PULLED, *SOURCE, *TURN}
+    np.testing.assert_array_equal([found[name] for name in SOURCE], bar.source)
+    np.testing.assert_array_equal([found[name] for name in TURN], bar.turn)
+
+    scales = {name: 1e24 if name == "beam.fluence" else 1.0 for name in PULLED}
+    for parameter, scale in scales.items():
+
+        def function(step, parameter=parameter, scale=scale):
+            value = experiment.value(parameter) + scale * step
+            parts = scene_parts(experiment.replace({parameter: value}))
+            return sum(np.sum(getattr(bar, part) * parts[part]) for part in parts)
+
+        assert abs(found[parameter]) * scale > 1e-6, parameter
+        np.testing.assert_allclose(found[parameter] * scale, slope(function, 0.05), rtol=1e-9, atol=1e-11, err_msg=parameter)
+
+
+# Many cotangents at once
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_whole_setup_of_many_cotangents(name):
+    convention, form, turn, pivot, more = EXPERIMENTS[name]
+    experiment = experiment_of(convention, form, turn, pivot, more=more)
+    bars, made = cotangent_of(experiment, random_of("many", name), (2, 3)), built(experiment)
+    together = pull(experiment, made, bars)
+    for index in np.ndindex(2, 3):
+        alone = pull(experiment, made, Cotangent(*(part[index] for part in bars)))
+        for parameter, gradient in alone.items():
+            assert together[parameter].shape == (2, 3) and np.shape(gradient) == ()
+            np.testing.assert_allclose(together[parameter][index], gradient, rtol=1e-12, err_msg=parameter)
+
+
+def mirrors():
+    """Every mirror as a function of its cotangents alone, and their shapes."""
+    crystal, experiment = Crystal(*CELLS[5], misset_deg=(1, 2, 3), shape="gauss"), experiment_of("mosflm", more="-water 20 ")
+    vectors, thick = orient(crystal), Detector(thickness_um=300.0, attenuation_um=200.0)
+    axis, angle = turn_of(random_of("mirrors"))
+    yield "torque", lambda r: torque(about_axis(axis, angle), r), [(3, 3)]
+    yield "about_axis", lambda r: about_axis_adj(axis, angle, r), [(3, 3)]
+    yield "about_xyz", lambda r: about_xyz_adj((1, 2, 3), r), [(3, 3)]
+    for name in ("mosflm", "xds", "pix0"):
+        stated = experiment_of(name, turn="swung")
+        place_bars = [(3,), (3,), (3,), (3,), (), ()]
+        yield f"place {name}", lambda *bars, s=stated: place_adj(s.detector, s.beam, frozenset(), *bars), place_bars
+    yield "sensor", lambda *bars: sensor_adj(thick, frozenset(), *bars), [(), ()]
+    yield "no sensor", lambda *bars: sensor_adj(Detector(), frozenset(), *bars), [(), ()]
+    yield "standard_setting", lambda v: standard_setting_adj(*CELLS[5], v), [(3, 3)]
+    yield "skewed_setting", lambda v: skewed_setting_adj(*CELLS[5], v), [(3, 3)]
+    yield "orient", lambda v: orient_adj(crystal, frozenset(), v), [(3, 3)]
+    yield "reciprocal", lambda s: reciprocal_adj(crystal, vectors, s), [(3, 3)]
+    for switches in (frozenset(), METRIC):
+        yield "record", lambda n, m, s=switches: record_adj(crystal, vectors, s, n, m), [(3,), (6,)]
+    yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), ()]
+
+
+def leaves(found):
+    """The arrays of what a mirror returns, in order."""
+    if isinstance(found, dict):
+        return list(found.values())
+    return [leaf for part in found for leaf in leaves(part)] if isinstance(found, tuple) else [found]
+
+
+@pytest.mark.parametrize("name, mirror, shapes", list(mirrors()))
+def test_mirror_of_many_cotangents(name, mirror, shapes):
+    random = random_of("mirror", name)
+    bars = [random.normal(size=(2, 3, *shape)) for shape in shapes]
+    together = leaves(mirror(*bars))
+    for index in np.ndindex(2, 3):
+        for many, one in zip(together, leaves(mirror(*(bar[index] for bar in bars)))):
+            np.testing.assert_allclose(many[index], one, rtol=1e-12, atol=1e-14)

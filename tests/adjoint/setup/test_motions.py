@@ -1,0 +1,394 @@
+"""Motions of the sources and of the table of lattices against differences of the tables that the images are made from.
+
+A difference is extrapolated: (4 D(h/2) - D(h)) / 3 of central differences D is exact to the fourth order of the step h.
+"""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import pytest
+
+from adjoint.setup import orientations as lattices
+from adjoint.setup import sources as beams
+from nbnumba import Beam, Crystal, Experiment, Goniometer, Sampling, StructureFactors
+from nbnumba.setup import orientations, sources
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.rotations import DEGREES_PER_RADIAN
+
+NAN = math.nan
+CARRYOVER = frozenset({"phi_carryover"})
+
+
+def slope(table, step):
+    """The derivative of table(shift) at 0: central differences, extrapolated."""
+    coarse, fine = ((table(h) - table(-h)) / (2 * h) for h in (step, step / 2))
+    return (4 * fine - coarse) / 3
+
+
+def errors(table, step, derived):
+    """The largest differences between plain central differences and the derivative, at a step, its tenth, and its hundredth."""
+    return [np.abs((table(h) - table(-h)) / (2 * h) - derived).max() for h in (step, step / 10, step / 100)]
+
+
+def random_unit(random):
+    vector = random.normal(size=3)
+    return vector / math.sqrt(vector @ vector)
+
+
+# sources
+
+
+def sweep_fields(random, name):
+    """One of the ways to state a sweep of divergence."""
+    full, steps = float(random.uniform(0.5, 30.0)), int(random.integers(1, 5))
+    full_name, step_name, number = f"{name}range_mrad", f"{name}step_mrad", f"{name}steps"
+    forms = [
+        {},
+        {full_name: 0.0, number: 3},
+        {full_name: full},
+        {full_name: full, step_name: 0.0},
+        {number: steps},
+        {step_name: full},
+        {full_name: full, number: steps},
+        {full_name: full, step_name: full / 2.7},
+        {full_name: full, step_name: full / 3.3, number: steps},
+    ]
+    return forms[random.integers(len(forms))]
+
+
+def source_table(random):
+    rows = random.normal(size=(random.integers(1, 6), 5))
+    rows[:, 3:] = random.uniform(0.5, 2.0, size=(len(rows), 2))
+    rows[random.random(rows.shape) < 0.3] = NAN
+    return tuple(map(tuple, rows))
+
+
+def spectrum_fields(random):
+    forms = [{}, {"dispersion_percent": 0.0, "dispsteps": 3}, {"dispersion_percent": 2.0}, {"dispsteps": 4}]
+    forms += [{"dispersion_percent": float(random.uniform(0.1, 30.0)), "dispsteps": steps} for steps in (1, 2, 5)]
+    return forms[random.integers(len(forms))]
+
+
+def beam_case(seed):
+    """A random beam, its direction and E vector, and the switches."""
+    random = np.random.default_rng(seed)
+    fields = {"wavelength_A": float(random.uniform(0.5, 3.0)), "round_divergence": bool(random.integers(2))}
+    if random.random() < 0.7:
+        fields |= {name: float(random.normal() * 40.0) for name in ("direction_x_mrad", "direction_y_mrad")}
+    direction, electric = random_unit(random), random_unit(random)
+    shape = random.random()
+    if shape < 0.2:
+        fields["sources"] = source_table(random)
+    if shape < 0.9:
+        fields |= {**sweep_fields(random, "hdiv"), **sweep_fields(random, "vdiv")}
+    else:
+        electric = direction
+        forms = [{}, {"hdivsteps": 1}, {"hdivrange_mrad": 9.0, "hdivsteps": 1}, {"hdivrange_mrad": 9.0, "hdivstep_mrad": 20.0}]
+        fields |= forms[random.integers(4)]
+    fields |= spectrum_fields(random)
+    if fields.get("hdivsteps") == fields.get("vdivsteps") == 1 and random.random() < 0.5:
+        fields["round_divergence"] = False
+    switches = frozenset({"one_step_means_two"} if random.integers(2) else set())
+    return Beam(**fields), direction, electric, switches
+
+
+def source_cases():
+    """Random beams that have a source: a round divergence may leave none."""
+    for seed in range(400):
+        case = beam_case(seed)
+        try:
+            sources.spread(*case)
+        except ValueError:
+            continue
+        yield case
+
+
+def source_rows(case, name, shift):
+    beam, *rest = case
+    moved = dataclasses.replace(beam, **{name: getattr(beam, name) + shift})
+    made = sources.spread(moved, *rest)
+    return np.column_stack([made.direction, made.wavelength])
+
+
+def step_of(name, stated):
+    """How far to go: a part of a range, so that it stays one, or 4 mrad."""
+    return 4.0 if name.startswith("direction") else 0.05 * stated
+
+
+def test_sources_move_as_differences_say():
+    """Where the ellipse takes in or leaves out a source within the step of the difference, there is none to compare with."""
+    moving, edges = dict.fromkeys(beams.PARAMETERS, 0), 0
+    for case in source_cases():
+        beam, moves = case[0], beams.motions(*case)
+        made = sources.spread(*case)
+        assert moves.shape == (len(made.weight), 6, 4)
+        for number, name in enumerate(beams.PARAMETERS):
+            stated, moved = getattr(beam, name), moves[:, number]
+            moving[name] += moved.any()
+            if stated is None or (stated == 0.0 and not name.startswith("direction")):
+                assert not moved.any()
+                continue
+            h, table = step_of(name, stated), functools.partial(source_rows, case, name)
+            if len(table(-h)) != len(table(h)):
+                edges += 1
+                continue
+            np.testing.assert_allclose(moved * h, slope(table, h) * h, rtol=0, atol=1e-14)
+    assert min(moving.values()) > 50 and edges < 5, (moving, edges)
+
+
+def test_differences_of_sources_converge():
+    """The error falls a hundredfold with each tenth of the step, as that of a right derivative does."""
+    fields = {"hdivrange_mrad": 300.0, "hdivsteps": 3, "vdivrange_mrad": 200.0, "round_divergence": False}
+    beam = Beam(1.3, dispersion_percent=3.0, direction_x_mrad=50.0, direction_y_mrad=-90.0, **fields)
+    random = np.random.default_rng(5)
+    case = beam, random_unit(random), random_unit(random), frozenset()
+    moves = beams.motions(*case)
+    for number, name in list(enumerate(beams.PARAMETERS))[2:]:
+        found = errors(functools.partial(source_rows, case, name), 100.0, moves[:, number])
+        assert found[0] > 50 * found[1] > 2500 * found[2] > 0.0, name
+
+
+def test_a_table_moves_with_the_tilts_and_where_its_wavelength_is_missing():
+    table = ((-10.0, 1.0, 0.0, 1.0, 1.1), (-10.0, 0.0, 1.0, 1.0, NAN))
+    beam = Beam(sources=table, hdivrange_mrad=1.0, vdivrange_mrad=1.0, dispersion_percent=1.0)
+    moves = beams.motions(beam, np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), frozenset())
+    np.testing.assert_array_equal(moves[:, 0], [[0, 0, 0, 0], [0, 0, 0, 1]])
+    assert not moves[:, 1:4].any()
+    assert moves[:, 4:, :3].any(axis=2).all()
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"hdivrange_mrad": 2.0}, [-0.5, 0.5]),
+        ({"hdivrange_mrad": 2.0, "hdivsteps": 5}, [-0.5, -0.25, 0.0, 0.25, 0.5]),
+        ({"hdivrange_mrad": 2.0, "hdivsteps": 1}, [0.0]),
+        ({"hdivrange_mrad": 2.0, "hdivstep_mrad": 0.8}, [-0.5, -0.5, -0.5]),
+        ({"hdivrange_mrad": 2.0, "hdivstep_mrad": 0.8, "hdivsteps": 2}, [-0.5, -0.5]),
+        ({"hdivrange_mrad": 0.0}, [0.0]),
+        ({"hdivsteps": 3}, [0.0, 0.0, 0.0]),
+        ({"hdivstep_mrad": 2.0}, [0.0, 0.0]),
+    ],
+)
+def test_what_a_range_moves(fields, expected):
+    beam = Beam(**fields)
+    horizontal, _, _ = sources.sweeps(beam, False)
+    assert beams.rates(horizontal, beam.hdivrange_mrad, beam.hdivstep_mrad) == expected
+
+
+def test_one_step_over_a_range_is_two_in_c():
+    beam = Beam(hdivrange_mrad=2.0, hdivsteps=1)
+    where = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    assert not beams.motions(beam, *where, frozenset())[:, beams.HORIZONTAL].any()
+    moves = beams.motions(beam, *where, frozenset({"one_step_means_two"}))
+    assert moves.shape == (2, 6, 4) and moves[:, beams.HORIZONTAL].any(axis=1).all()
+
+
+# the table of lattices
+
+GONIOMETERS = [
+    {},
+    {"phisteps": 4},
+    {"phistep_deg": 0.3},
+    {"phistep_deg": 0.0, "phisteps": 3},
+    {"phistep_deg": 0.3, "phisteps": 4},
+    {"osc_deg": 7.0},
+    {"osc_deg": 7.0, "phistep_deg": 0.0},
+    {"osc_deg": 7.0, "phisteps": 5},
+    {"osc_deg": 7.0, "phisteps": 1},
+    {"osc_deg": 7.0, "phistep_deg": 2.0},
+    {"osc_deg": 7.0, "phistep_deg": 2.0, "phisteps": 5},
+    {"osc_deg": 7.0, "phistep_deg": 0.0, "phisteps": 3},
+    {"osc_deg": 6.0, "phistep_deg": 2.0, "phisteps": 3},
+    {"osc_deg": 0.5, "phistep_deg": 2.0},
+]
+OSC_MOVES = [{"phisteps": 4}, {"phistep_deg": 0.0, "phisteps": 3}, *GONIOMETERS[5:8]]
+MOSAICS = [
+    {},
+    {"mosaic_spread_deg": 2.0},
+    {"mosaic_spread_deg": 90.0, "mosaic_domains": 4, "mosaic_seed": -3, "misset_seed": 9},
+    {"mosaic_spread_deg": 5.0, "mosaic_domains": 3, "mosaic_seed": -3, "misset_seed": -9},
+    {"mosaic_spread_deg": 0.3, "mosaic_domains": 1},
+    {"mosaic_domains": 7},
+]
+
+
+def crystal_of(fields):
+    return Crystal(30.0, 40.0, 50.0, 80.0, 95.0, 100.0, **fields)
+
+
+def lattice_rows(crystal, goniometer, spindle, switches=frozenset()):
+    """The two tables in units of 100 A, which keeps them below 1."""
+    return [rows / 100 for rows in orientations.table(crystal, goniometer, spindle, orient(crystal, switches), switches)]
+
+
+def turning(spin, rows):
+    """Rates (parameters, rows, 9) of lattices that turn with those spins."""
+    vectors = rows.reshape(-1, 3, 3)
+    return np.array([np.cross(spin[:, np.newaxis, k : k + 3], vectors).reshape(-1, 9) for k in (0, 3, 6)])
+
+
+def stated_slopes(crystal, goniometer, spindle, step=0.1):
+    """Differences (3, rows, 9) of the table without carryover, in phi, range and spread; 0 where there is no such thing.
+
+    A step of 0 beside a number alone is not given, but beside a range it would be.
+    """
+    osc = orientations.phi_steps(goniometer)[2]
+    if goniometer.osc_deg is None and goniometer.phistep_deg == 0.0:
+        goniometer = dataclasses.replace(goniometer, phistep_deg=None)
+
+    def table(part, name, middle):
+        def shifted(h):
+            new = {"crystal": crystal, "goniometer": goniometer}
+            new[part] = dataclasses.replace(new[part], **{name: middle + h})
+            return lattice_rows(spindle=spindle, **new)[0]
+
+        return shifted
+
+    still = np.zeros_like(lattice_rows(crystal, goniometer, spindle)[0])
+    by_phi = slope(table("goniometer", "phi_deg", goniometer.phi_deg), step)
+    moves = goniometer.osc_deg or (goniometer.phisteps and not goniometer.phistep_deg)
+    by_osc = slope(table("goniometer", "osc_deg", osc), step) if moves else still
+    spread = crystal.mosaic_spread_deg
+    by_spread = slope(table("crystal", "mosaic_spread_deg", spread), step) if spread else still
+    return np.array([by_phi, by_osc, by_spread])
+
+
+@pytest.mark.parametrize("mosaic", MOSAICS)
+@pytest.mark.parametrize("fields", GONIOMETERS)
+@pytest.mark.parametrize("phi", [0.0, 77.7])
+def test_lattices_move_as_differences_say(phi, fields, mosaic):
+    crystal, goniometer = crystal_of(mosaic), Goniometer(phi_deg=phi, **fields)
+    spindle = random_unit(np.random.default_rng(7))
+    carried, _ = lattice_rows(crystal, goniometer, spindle)
+    turn, spin, fresh_turn, fresh_spin = lattices.motions(crystal, goniometer, spindle, frozenset())
+    assert turn.shape == spin.shape == carried.shape
+    assert turn.tobytes() == fresh_turn.tobytes() and spin.tobytes() == fresh_spin.tobytes()
+    made = np.einsum("mij,kj->mki", turn.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
+    np.testing.assert_allclose(made, carried, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(turning(spin, carried), stated_slopes(crystal, goniometer, spindle), rtol=0, atol=1e-14)
+    assert spin[:, :3].any(axis=1).all()
+    assert spin[:, 3:6].any() == (fields in OSC_MOVES)
+    assert spin[:, 6:].any() == (mosaic.get("mosaic_spread_deg", 0.0) > 0.0 and mosaic.get("mosaic_domains") != 1)
+
+
+def test_differences_of_lattices_converge():
+    crystal, spindle = crystal_of(MOSAICS[2]), random_unit(np.random.default_rng(8))
+    goniometer = Goniometer(phi_deg=10.0, osc_deg=50.0, phisteps=3)
+    rows = lattice_rows(crystal, goniometer, spindle)[0]
+    derived = turning(lattices.motions(crystal, goniometer, spindle, frozenset())[1], rows)
+
+    def phi(h):
+        return lattice_rows(crystal, dataclasses.replace(goniometer, phi_deg=10.0 + h), spindle)[0]
+
+    def osc(h):
+        return lattice_rows(crystal, dataclasses.replace(goniometer, osc_deg=50.0 + h), spindle)[0]
+
+    def spread(h):
+        return lattice_rows(dataclasses.replace(crystal, mosaic_spread_deg=90.0 + h), goniometer, spindle)[0]
+
+    for table, expected in zip((phi, osc, spread), derived):
+        found = errors(table, 10.0, expected)
+        assert found[0] > 50 * found[1] > 2500 * found[2] > 0.0
+
+
+def acted_out(angles, fresh):
+    """Which step's lattice each step of a pass sees, by nanoBragg's loop: the first pass, or the one after it."""
+    lattice, seen = None, []
+    for _ in range(1 if fresh else 2):
+        seen = []
+        for step, angle in enumerate(angles):
+            lattice = step if angle != 0.0 else lattice
+            seen.append(step if lattice is None else lattice)
+    return seen
+
+
+def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
+    """With carryover every step turns and moves as its source does without, in both kinds of pass."""
+    own = lattices.motions(crystal, goniometer, spindle, frozenset())[:2]
+    turn, spin = (part.reshape(len(angles), -1, 9) for part in own)
+    found = lattices.motions(crystal, goniometer, spindle, CARRYOVER)
+    carried, fresh = acted_out(angles, False), acted_out(angles, True)
+    for part, expected in zip(found, (turn[carried], spin[carried], turn[fresh], spin[fresh])):
+        np.testing.assert_array_equal(part, expected.reshape(-1, 9))
+    vectors = orient(crystal) / 100
+    for rotations, rows in zip(found[::2], lattice_rows(crystal, goniometer, spindle, CARRYOVER)):
+        made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), vectors).reshape(-1, 9)
+        np.testing.assert_allclose(made, rows, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("phi, osc, steps", [(-0.5, 1.0, 4), (-3.0, 6.0, 2), (0.0, 5.0, 7), (0.0, 0.0, 3), (1.0, 2.0, 3)])
+def test_steps_that_carry_over_move_as_their_source(phi, osc, steps):
+    goniometer = Goniometer(phi_deg=phi, osc_deg=osc, phisteps=steps)
+    spindle = random_unit(np.random.default_rng(9))
+    assert_steps_move_as_their_sources(crystal_of(MOSAICS[1]), goniometer, spindle, orientations.phi_angles(goniometer))
+
+
+@pytest.mark.parametrize("angles", [[0.0, 0.0, 0.1, 0.0, -0.0, 0.3, 0.0], [0.2, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.4]])
+def test_several_steps_at_zero(monkeypatch, angles):
+    """No steps of one size hold several zeros; here they are put in."""
+    monkeypatch.setattr(orientations, "phi_angles", lambda goniometer: np.array(angles))
+    goniometer = Goniometer(phi_deg=0.0, osc_deg=5.0, phisteps=len(angles))
+    spindle = random_unit(np.random.default_rng(10))
+    assert_steps_move_as_their_sources(crystal_of(MOSAICS[1]), goniometer, spindle, angles)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_rounded_domains_move_as_their_product_in_double_precision():
+    crystal, spindle = crystal_of(MOSAICS[1]), random_unit(np.random.default_rng(11))
+    goniometer = Goniometer(phi_deg=3.0, osc_deg=5.0, phisteps=2)
+    rounded = frozenset({"mosaic_float32"})
+    turn, spin, _, _ = lattices.motions(crystal, goniometer, spindle, rounded)
+    exact_turn, exact_spin, _, _ = lattices.motions(crystal, goniometer, spindle, frozenset())
+    np.testing.assert_array_equal(spin[:, 6:], exact_spin[:, 6:])
+    made = np.einsum("mij,kj->mki", turn.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
+    np.testing.assert_allclose(made, lattice_rows(crystal, goniometer, spindle, rounded)[0], rtol=0, atol=1e-15)
+    assert 1e-11 < np.abs(turn - exact_turn).max() < 1e-8
+
+
+def test_spins_by_hand():
+    """The first domain turns with the spindle; the rates are radians per degree."""
+    spindle, goniometer = np.array([0.0, 0.6, -0.8]), Goniometer(phi_deg=20.0, osc_deg=4.0, phisteps=4)
+    _, spin, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
+    for step, rates in enumerate(spin * DEGREES_PER_RADIAN):
+        np.testing.assert_allclose(rates, [*spindle, *(step / 4 * spindle), 0, 0, 0], rtol=0, atol=1e-15)
+
+
+JUMPS = [  # the goniometer, and what jumps
+    ({"phi_deg": 0.0}, ""),
+    ({"phi_deg": 0.0, "osc_deg": 5.0, "phisteps": 7}, "phi"),
+    ({"phi_deg": -0.5, "osc_deg": 1.0, "phisteps": 4}, "phi osc"),
+    ({"phi_deg": -0.5, "phisteps": 4}, "phi osc"),
+    ({"phi_deg": -0.5, "osc_deg": 1.0, "phistep_deg": 0.25}, "phi"),
+    ({"phi_deg": -3.0, "osc_deg": 6.0}, "phi osc"),
+    ({"phi_deg": 0.0, "osc_deg": 0.0, "phisteps": 3}, ""),
+    ({"phi_deg": 1.0, "osc_deg": 5.0, "phisteps": 7}, ""),
+]
+
+
+@pytest.mark.parametrize("fields, expected", JUMPS)
+def test_what_the_image_jumps_in(fields, expected):
+    goniometer = Goniometer(**fields)
+    factors = StructureFactors(default_F=1.0)
+    experiment = Experiment(crystal_of({}), factors, goniometer=goniometer, sampling=Sampling(c_parity=CARRYOVER))
+    names = [f"goniometer.{name}_deg" for name in expected.split()]
+    found = lattices.jumps(experiment)
+    assert list(found) == names and all("exactly 0" in reason for reason in found.values())
+    assert lattices.jumps(dataclasses.replace(experiment, sampling=Sampling())) == {}
+
+
+@pytest.mark.parametrize("fields, expected", JUMPS)
+def test_tables_jump_where_that_is_said(fields, expected):
+    """A tiny move of a parameter moves the lattices little, or else it is said that it does not."""
+    crystal, spindle = crystal_of({}), random_unit(np.random.default_rng(12))
+    here = lattice_rows(crystal, Goniometer(**fields), spindle, CARRYOVER)[0]
+    full = orientations.phi_steps(Goniometer(**fields))[2]
+    for name, stated in (("phi", fields["phi_deg"]), ("osc", full)):
+        if not stated and (name == "osc" or len(here) == 1):
+            continue
+        moved = {**fields, f"{name}_deg": stated + 1e-7}
+        there = lattice_rows(crystal, Goniometer(**moved), spindle, CARRYOVER)[0]
+        jumped = len(there) == len(here) and np.abs(there - here).max() > 1e-6
+        assert jumped == (name in expected.split())
