@@ -254,13 +254,14 @@ def _paths(asked, projection, built) -> Paths:
     geometry = bool(names - LATTICE - TURNS - ALONE)
     wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
     amplitudes = any(column.key == AMPLITUDES for column in asked)
-    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, ORIGIN + TILE * wanted)
+    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, (ORIGIN + TILE * wanted).astype(np.uint64))
 
 
 def _reached(built: Scene) -> np.ndarray:
     """Which channels are not 0 in every pixel (channels,)."""
     panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
     absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
+    absent["background_each"] = built.beam.background_each == 0.0
     absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
     for name, missing in absent.items():
         reached[_channel(name)] = not missing

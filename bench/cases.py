@@ -63,6 +63,12 @@ def mosaic(folder: Path, side: int | None = None) -> Scene:
     return _scene("mosaic", folder, flags, (1024, 1024), side)
 
 
+def torch(folder: Path, side: int | None = None) -> Scene:
+    """256 x 256 pixels, 10 phi steps of 10 mosaic domains, one amplitude: as the figures of nanobrag_torch were taken."""
+    flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
+    return _scene("torch", folder, flags, (256, 256), side)
+
+
 def still(folder: Path, side: int | None = None) -> Scene:
     """1024 x 1024 pixels, a single lattice: bound by the geometry of the pixels."""
     return _scene("still", folder, f"{PLAIN_CAMERA} -default_F 100 -oversample 1", (1024, 1024), side)
@@ -79,6 +85,7 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "mosaic": mosaic,
     "still": still,
     "oversampled": oversampled,
+    "torch": torch,
 }
 
 

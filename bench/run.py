@@ -1,4 +1,4 @@
-"""The bench: compiles, checks each image against the oracle of the tests, and only then times it."""
+"""The bench: compiles, checks each image against the oracle of the tests and each derivative, and only then times them."""
 
 import argparse
 import json
@@ -6,13 +6,10 @@ import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -22,7 +19,8 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import oracle  # noqa: E402
 
-from bench import cases  # noqa: E402
+from bench import cases, clock, derivative  # noqa: E402
+from bench.table import heading, noise, row, verdict  # noqa: E402
 from nbnumba import simulate  # noqa: E402
 
 RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
@@ -30,33 +28,15 @@ RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
 sine of pi N h as it stands, which rounds an angle of hundreds of turns."""
 
 BRIGHTEST, RANDOM = 16, 20
-SHORTEST_SAMPLE = 0.2
-NOISY = 1.2
-DISTURBED, TRIES = 0.15, 5
-"""A sample during which others used more processor time than this share of its wall time is one of so many tries."""
-
 BAR_NS, BAR_LANES, BAR_SPEEDUP = 7.0, 25.0, 1.9
 """What "mosaic" has to reach: ns per step in float64 on a core of so many 1e9 FMA lanes per second; two threads."""
 
-CHAIN, ELEMENTS, BLOCKS = 16, 256, 4
-FMA_REPEATS = 60000
+CASES = {"forward": (*cases.SCENES, "startup"), "derivative": ("mosaic", "supervisor", "torch", "memory")}
+"""The two parts of the bench, and the cases of each."""
 
 
 class WrongImage(Exception):
     """An image that is not to be timed."""
-
-
-class Sample(NamedTuple):
-    """Wall time, processor time, and what the machine's other processes and its host took meanwhile, in s."""
-
-    wall: float
-    cpu: float
-    others: float
-
-    @property
-    def disturbance(self) -> float:
-        """What others took, as a share of the wall time."""
-        return self.others / self.wall
 
 
 # ---- the check
@@ -110,90 +90,32 @@ def checked(scene: cases.Scene, threads: list[int]) -> float:
     return error
 
 
-# ---- the clock
-
-
-@numba.njit(error_model="numpy", fastmath={"contract"})
-def fma_chains(x, y, a, b, repeats):
-    """Two chains of 8 dependent FMAs on every element: enough of them are independent to fill the pipes."""
-    for _ in range(repeats):
-        for i in range(x.size):
-            u, v = x[i], y[i]
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            u, v = u * a + b, v * a + b
-            x[i], y[i] = u, v
-
-
-@numba.njit(parallel=True, error_model="numpy", fastmath={"contract"})
-def fma_blocks(out, repeats):
-    """The plain loop on arrays that fit the first cache, once for every number of `out`."""
-    for block in numba.prange(out.size):
-        x, y = np.full(ELEMENTS, 0.5), np.full(ELEMENTS, 0.25)
-        fma_chains(x, y, 0.5, 0.25, repeats)
-        out[block] = x[0] + y[0]
-
-
-def timed(function, inner: int = 1) -> Sample:
-    """The time of a call, the mean of `inner` of them; the least disturbed of several tries, if it comes to that."""
-    tries = []
-    while len(tries) < TRIES and not (tries and tries[-1].disturbance <= DISTURBED):
-        tries.append(timed_once(function, inner))
-    return min(tries, key=lambda sample: sample.disturbance)
-
-
-def timed_once(function, inner: int) -> Sample:
-    """The time of a call, the mean of `inner` of them."""
-    busy, wall, cpu = busy_s(), time.perf_counter(), time.process_time()
-    for _ in range(inner):
-        function()
-    wall, cpu, busy = time.perf_counter() - wall, time.process_time() - cpu, busy_s() - busy
-    return Sample(wall / inner, cpu / inner, max(0.0, busy - cpu) / inner)
-
-
-def busy_s() -> float:
-    """Processor time that the machine has spent so far, and what its host has withheld; 0 where it is not known."""
-    try:
-        with open("/proc/stat") as lines:
-            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
-    except (OSError, ValueError):
-        return 0.0
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def fma_time(threads: int) -> Sample:
-    """Time of the plain loop."""
-    numba.set_num_threads(threads)
-    out = np.empty(BLOCKS)
-    return timed(lambda: fma_blocks(out, FMA_REPEATS))
-
-
 def samples_of(scene: cases.Scene, threads: list[int], repeat: int) -> tuple[dict, dict]:
     """Times of the scene and of the plain loop, a list for each thread count, all of them taken in turn."""
     experiment = scene.experiment
-    inner = max(1, math.ceil(SHORTEST_SAMPLE / timed_once(lambda: simulate(experiment), 1).wall))
+    inner = clock.calls(lambda: simulate(experiment))
     scenes, loops = {n: [] for n in threads}, {n: [] for n in threads}
     for n in threads:
-        fma_time(n)
+        clock.fma_time(n)
     for _ in range(repeat):
         for n in threads:
-            loops[n].append(fma_time(n))
+            loops[n].append(clock.fma_time(n))
             numba.set_num_threads(n)
-            scenes[n].append(timed(lambda: simulate(experiment), inner))
+            scenes[n].append(clock.timed(lambda: simulate(experiment), inner))
     return scenes, loops
 
 
 # ---- the figures
 
 
+def thread_counts() -> list[int]:
+    """One thread, and two where there are two."""
+    return [n for n in (1, 2) if n <= numba.config.NUMBA_NUM_THREADS]
+
+
 def bench(scene: cases.Scene, repeat: int) -> dict:
     """Check a scene, then time it: the figures of its row. Raises WrongImage."""
-    threads = [n for n in (1, 2) if n <= numba.config.NUMBA_NUM_THREADS]
+    threads = thread_counts()
     error = checked(scene, threads)
     scenes, loops = samples_of(scene, threads, repeat)
     steps = oracle.geometry(scene.args)["steps"]
@@ -209,7 +131,7 @@ def figures(pixels: int, steps: int, scenes: dict, loops: dict) -> dict:
     wall = {n: [s.wall for s in scenes[n]] for n in scenes}
     loop = {n: [s.wall for s in loops[n]] for n in loops}
     per_step = 1e9 / (pixels * steps)
-    lanes = BLOCKS * ELEMENTS * CHAIN * FMA_REPEATS / 1e9
+    lanes = clock.fma_lanes()
     ns = statistics.median(wall[1]) * per_step
     fma = lanes / statistics.median(loop[1])
     found = {"pixels": pixels, "steps": steps}
@@ -238,7 +160,7 @@ def startup(folder: Path, repeat: int) -> dict:
     scene = cases.supervisor(folder, side=48)
     out = folder / "startup.bin"
     words = ("-m", "nbnumba", *scene.args, "-floatfile", str(out), "-nopgm", "-nointfile")
-    python_s(words)
+    clock.python(words)
     left, right, low, high = scene.region
     image = np.fromfile(out, dtype=np.float32).reshape(2527, 2463)
     check_single(scene, image.astype(np.float64))
@@ -246,7 +168,7 @@ def startup(folder: Path, repeat: int) -> dict:
     walls = {name: [] for name in rows}
     for _ in range(repeat):
         for name, arguments in rows.items():
-            walls[name].append(python_s(arguments))
+            walls[name].append(clock.python(arguments)[0])
     typical = {name: statistics.median(values) for name, values in walls.items()}
     return {
         "case": "startup",
@@ -265,17 +187,6 @@ def check_single(scene: cases.Scene, image: np.ndarray) -> None:
     for pixel, want in oracle.render(scene.args, pixels=pixels).items():
         if not abs(image[pixel] - want) <= 1e-6 * want:
             raise WrongImage(f"startup: pixel {pixel} (slow, fast) is {image[pixel]!r}, the oracle has {want!r}")
-
-
-def python_s(arguments) -> float:
-    """Wall time of a Python process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
-    wall = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments[:3])} failed: {done.stderr}")
-    return wall
 
 
 def environment() -> dict:
@@ -322,36 +233,9 @@ COLUMNS = (
 )
 
 
-def heading() -> str:
-    """The heading of the table."""
-    return "  ".join(f"{title:{width(form)}}" for title, _, form in COLUMNS)
-
-
-def row(found: dict) -> str:
-    """A row of the table."""
-    return "  ".join(f"{found[key]:{form}}" if key in found else f"{'':{width(form)}}" for _, key, form in COLUMNS)
-
-
-def width(form: str) -> str:
-    """Alignment and width of a format, without its precision."""
-    return form.rstrip("f").partition(".")[0]
-
-
 def remarks(found: dict) -> list[str]:
     """What there is to say about a row: noise, and the bar for "mosaic"."""
-    said = []
-    for key, what in (
-        ("noise_1", "1 thread"),
-        ("noise_2", "2 threads"),
-        ("fma_noise", "the FMA loop"),
-        ("noise", "startup"),
-    ):
-        if found.get(key, 1.0) > NOISY:
-            said.append(f"warning: a noisy machine: {what}, median {100 * (found[key] - 1):.0f} % above the minimum")
-    for n in (1, 2):
-        if found.get(f"disturbance_{n}", 0.0) > DISTURBED:
-            share = 100 * found[f"disturbance_{n}"]
-            said.append(f"warning: other processes took up to {share:.0f} % of a core during samples of {n} threads")
+    said = noise(found)
     if found["case"] == "mosaic":
         ns, most = found["ns_normalised"], BAR_NS
         said.append(f"{ns:.2f} ns per step at {BAR_LANES:g} G lanes/s, wanted at most {most:g}: {verdict(ns <= most)}")
@@ -363,11 +247,6 @@ def remarks(found: dict) -> list[str]:
     return said
 
 
-def verdict(met: bool) -> str:
-    """In a word."""
-    return "met" if met else "MISSED"
-
-
 def startup_line(found: dict) -> str:
     """The figures of startup in a line."""
     return (
@@ -376,11 +255,18 @@ def startup_line(found: dict) -> str:
     )
 
 
+def printed(found: dict) -> list[str]:
+    """The lines of a case: its row, or rows, and its remarks."""
+    if found["part"] == "derivative":
+        lines, said = derivative.rows(found), derivative.remarks(found)
+    else:
+        lines, said = [startup_line(found) if found["case"] == "startup" else row(COLUMNS, found)], remarks(found)
+    return lines + [f"    {remark}" for remark in said]
+
+
 def report(found: dict, out) -> None:
-    """Print a row and its remarks; append it to a file of JSON lines, if there is one."""
-    print(startup_line(found) if found["case"] == "startup" else row(found))
-    for remark in remarks(found):
-        print(f"    {remark}")
+    """Print a case; append it to a file of JSON lines, if there is one."""
+    print("\n".join(printed(found)))
     sys.stdout.flush()
     if out is not None:
         with open(out, "a") as lines:
@@ -388,34 +274,56 @@ def report(found: dict, out) -> None:
 
 
 def main(args=None) -> int:
-    """Run the bench; returns the exit status: 1 for a wrong image."""
-    names = [*cases.SCENES, "startup"]
+    """Run the bench; returns the exit status: 1 for a wrong image, or a wrong derivative."""
+    names = list(dict.fromkeys(name for part in CASES.values() for name in part))
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=CASES, default=list(CASES), metavar="PART", help=", ".join(CASES))
     parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--repeat", type=int, default=9, help="number of samples (default 9)")
     parser.add_argument("--side", type=int, help="render only so many pixels along each edge: a quick look")
     parser.add_argument("--json", metavar="FILE", help="append the figures to a file, a line of JSON for each case")
     wanted = parser.parse_args(args)
-    fma_time(1)
+    clock.fma_time(1)
     print(", ".join(f"{key} {value}" for key, value in environment().items()))
-    print(heading())
     with tempfile.TemporaryDirectory() as name:
-        for case in wanted.case:
-            try:
-                report(run_case(case, Path(name), wanted.side, wanted.repeat), wanted.json)
-            except WrongImage as wrong:
-                print(f"wrong image, not timed: {wrong}", file=sys.stderr)
-                return 1
+        for part in wanted.part:
+            chosen_cases = [case for case in CASES[part] if case in wanted.case]
+            if chosen_cases:
+                print(heading(COLUMNS if part == "forward" else derivative.COLUMNS))
+            for case in chosen_cases:
+                try:
+                    report(run_case(case, Path(name), wanted.side, wanted.repeat, part), wanted.json)
+                except WrongImage as wrong:
+                    print(f"wrong image, not timed: {wrong}", file=sys.stderr)
+                    return 1
+                except derivative.WrongDerivative as wrong:
+                    print(f"wrong derivative, not timed: {wrong}", file=sys.stderr)
+                    return 1
     return 0
 
 
-def run_case(case: str, folder: Path, side: int | None, repeat: int) -> dict:
-    """The figures of a case. Raises WrongImage."""
+def run_case(case: str, folder: Path, side: int | None, repeat: int, part: str = "forward") -> dict:
+    """The figures of a case of a part. Raises WrongImage, WrongDerivative."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if case == "startup":
-            return startup(folder, repeat)
-        return bench(cases.SCENES[case](folder, side), repeat)
+            found = startup(folder, repeat)
+        elif case == "memory":
+            found = derivative.memory(side)
+        elif part == "derivative":
+            found = bench_derivative(case, folder, side, repeat)
+        else:
+            found = bench(cases.SCENES[case](folder, side), repeat)
+    return found | {"part": part}
+
+
+def bench_derivative(case: str, folder: Path, side: int | None, repeat: int) -> dict:
+    """Check the image of a scene, then its derivative: the figures of its rows. Raises WrongImage, WrongDerivative."""
+    window = derivative.WINDOW if side is None else min(side, derivative.WINDOW)
+    whole, threads = cases.SCENES[case](folder, side), thread_counts()
+    checked(whole, threads)
+    steps = oracle.geometry(whole.args)["steps"]
+    return derivative.bench(whole, cases.SCENES[case](folder, window), steps, threads, repeat)
 
 
 if __name__ == "__main__":

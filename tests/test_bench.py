@@ -1,4 +1,4 @@
-"""The bench: its scenes render and agree with the oracle, and a wrong image is not timed."""
+"""The bench: its scenes render and agree with the oracle, and neither a wrong image nor a wrong derivative is timed."""
 
 import json
 import sys
@@ -19,16 +19,23 @@ def run(monkeypatch):
     from bench import run
 
     sys.path[:] = before
-    monkeypatch.setattr(run, "FMA_REPEATS", 100)
-    monkeypatch.setattr(run, "SHORTEST_SAMPLE", 0.0)
+    monkeypatch.setattr(run.clock, "FMA_REPEATS", 100)
+    monkeypatch.setattr(run.clock, "SHORTEST_SAMPLE", 0.0)
     return run
 
 
-@pytest.mark.parametrize("name", ["supervisor", "mosaic", "still", "oversampled"])
+@pytest.fixture
+def small(run, monkeypatch, tmp_path):
+    """The derivative of a scene, of the size of its window, which is not to be timed."""
+    monkeypatch.setattr(run.clock, "timed_once", lambda *_: pytest.fail("a wrong derivative was timed"))
+    return lambda name: run.run_case(name, tmp_path, SIDE, 1, "derivative")
+
+
+@pytest.mark.parametrize("name", ["supervisor", "mosaic", "still", "oversampled", "torch"])
 def test_a_small_scene_agrees_with_the_oracle_and_is_timed(run, tmp_path, name):
     found = run.run_case(name, tmp_path, SIDE, 1)
     assert found["case"] == name and found["pixels"] == SIDE**2
-    assert found["steps"] == {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90}[name]
+    assert found["steps"] == {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100}[name]
     assert found["error_of_allowed"] <= 1.0
     assert found["ns_1"] == pytest.approx(found["wall_s_1"] * 1e9 / (found["pixels"] * found["steps"]))
     assert found["ns_normalised"] == pytest.approx(found["ns_1"] * found["fma_lanes_per_ns"] / 25)
@@ -42,6 +49,7 @@ def test_a_scene_is_of_the_size_that_its_name_promises(run, tmp_path):
         "mosaic": (1024, 1024),
         "still": (1024, 1024),
         "oversampled": (512, 512),
+        "torch": (256, 256),
     }
     for name, make in run.cases.SCENES.items():
         assert make(tmp_path).pixels == sizes[name][0] * sizes[name][1]
@@ -66,7 +74,7 @@ def test_the_supervisor_scene_is_the_reference_case_of_that_name(run, golden, tm
 def test_a_wrong_image_is_refused(run, monkeypatch, tmp_path, spoil):
     right = run.simulate
     monkeypatch.setattr(run, "simulate", lambda experiment: spoil(right(experiment)))
-    monkeypatch.setattr(run, "timed_once", lambda *_: pytest.fail("a wrong image was timed"))
+    monkeypatch.setattr(run.clock, "timed_once", lambda *_: pytest.fail("a wrong image was timed"))
     with pytest.raises(run.WrongImage, match="still: pixel"):
         run.run_case("still", tmp_path, SIDE, 1)
 
@@ -84,13 +92,13 @@ def test_two_threads_that_give_other_bits_are_refused(run, monkeypatch, tmp_path
 
 
 def test_a_disturbed_sample_is_taken_again(run, monkeypatch):
-    samples = iter([run.Sample(1.0, 1.0, 0.9), run.Sample(1.1, 1.0, 0.0)])
-    monkeypatch.setattr(run, "timed_once", lambda *_: next(samples))
-    assert run.timed(None).wall == 1.1
+    samples = iter([run.clock.Sample(1.0, 1.0, 0.9), run.clock.Sample(1.1, 1.0, 0.0)])
+    monkeypatch.setattr(run.clock, "timed_once", lambda *_: next(samples))
+    assert run.clock.timed(None).wall == 1.1
 
 
 def test_noise_is_warned_of(run):
-    sample = run.Sample
+    sample = run.clock.Sample
     loops = {1: [sample(1.0, 1.0, 0.0)] * 3, 2: [sample(0.5, 1.0, 0.0)] * 3}
     scenes = {1: [sample(w, w, 0.0) for w in (1.0, 1.3, 1.4)], 2: [sample(0.6, 1.2, 0.3)] * 3}
     found = run.figures(10**6, 100, scenes, loops) | {"case": "mosaic"}
@@ -116,3 +124,127 @@ def test_the_program_ends_with_status_1_at_a_wrong_image(run, monkeypatch, capsy
     monkeypatch.setattr(run, "simulate", lambda experiment: right(experiment) * 1.001)
     assert run.main(["--case", "still", "--repeat", "1", "--side", str(SIDE)]) == 1
     assert "not timed" in capsys.readouterr().err
+
+
+# ---- the derivative
+
+
+@pytest.mark.parametrize("name", ["mosaic", "supervisor", "torch"])
+def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, name):
+    found = run.run_case(name, tmp_path, SIDE, 1, "derivative")
+    assert found["case"] == name and found["part"] == "derivative" and found["pixels"] == SIDE**2
+    assert found["error_of_allowed"] <= 1.0
+    assert found["parameters"] == {"mosaic": 28, "supervisor": 26, "torch": 27}[name]
+    assert found["numbers"] == found["parameters"] + (69**3 - 1 if name == "mosaic" else 0)
+    for job in ("gradient", "jacobian", "normal"):
+        assert found[f"ratio_{job}_2"] == pytest.approx(found[f"wall_s_{job}_2"] / found["wall_s_forward_2"])
+
+
+def spoil_parameter(name, spoil):
+    """A function that spoils one number of a gradient (the loss, the gradient)."""
+    return lambda found: (found[0], found[1] | {name: spoil(found[1][name])}, *found[2:])
+
+
+WRONG = {
+    "a part in a thousand": ("value_and_grad", spoil_parameter("crystal.b_A", lambda g: g * 1.001)),
+    "no polarization": ("value_and_grad", spoil_parameter("beam.polarization", lambda g: g * 0.0)),
+    "other sign": ("value_and_grad", spoil_parameter("detector.rotz_deg", lambda g: -g)),
+    "not a number": ("value_and_grad", spoil_parameter("goniometer.osc_deg", lambda g: g * np.nan)),
+    "no loss": ("value_and_grad", lambda found: (0.0, found[1])),
+    "image of the Jacobian": ("jacobian", lambda found: (found[0] * 1.001, found[1])),
+    "columns": ("jacobian", lambda found: (found[0], found[1][..., ::-1])),
+    "slopes": ("normal_equations", spoil_parameter("beam.wavelength_A", lambda g: g * 1.001)),
+    "matrix": ("normal_equations", lambda found: (*found[:2], found[2] * 1.001)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_derivative_is_refused(run, monkeypatch, small, what):
+    function, spoil = WRONG[what]
+    right = getattr(run.derivative, function)
+    monkeypatch.setattr(run.derivative, function, lambda *args: spoil(right(*args)))
+    with pytest.raises(run.derivative.WrongDerivative, match="torch: the .* is wrong"):
+        small("torch")
+
+
+def test_wrong_amplitudes_are_noticed(run, monkeypatch, small):
+    right = run.derivative.value_and_grad
+    spoil = spoil_parameter("structure_factors.F", lambda g: 0.9 * g)
+    monkeypatch.setattr(run.derivative, "value_and_grad", lambda *args: spoil(right(*args)))
+    with pytest.raises(run.derivative.WrongDerivative, match="mosaic: the gradient is wrong"):
+        small("mosaic")
+
+
+@pytest.mark.parametrize("function", ["value_and_grad", "jacobian", "normal_equations"])
+def test_derivatives_that_depend_on_the_threads_are_refused(run, monkeypatch, small, function):
+    right, calls = getattr(run.derivative, function), []
+
+    def unsteady(*args):
+        calls.append(1)
+        first, *rest = right(*args)
+        return (first * (1.0 + 1e-15 * len(calls)), *rest)
+
+    monkeypatch.setattr(run.derivative, function, unsteady)
+    with pytest.raises(run.derivative.WrongDerivative, match="other bits"):
+        small("torch")
+
+
+def fake_figures(run, **walls):
+    """Figures of 1e5 pixels of 100 steps, from wall times of the jobs on one thread; two take 0.6 of them."""
+    jobs = {name: [run.clock.Sample(w, w, 0.0) for w in walls[name]] for name in run.derivative.JOBS}
+    halved = {name: [run.clock.Sample(0.6 * s.wall, s.cpu, 0.0) for s in jobs[name]] for name in jobs}
+    loops = {n: [run.clock.Sample(1.0 / n, 1.0, 0.0)] * 3 for n in (1, 2)}
+    found = run.derivative.figures(10**5, 100, {1: jobs, 2: halved}, loops)
+    return found | {"case": "torch", "part": "derivative", "parameters": 27, "numbers": 27}
+
+
+def test_figures_of_the_derivative_are_those_of_its_times(run):
+    found = fake_figures(run, forward=(1.0, 1.1, 1.5), gradient=(2.0, 2.2, 2.3), jacobian=[4.95] * 3, normal=[3.3] * 3)
+    assert found["ns_forward_1"] == pytest.approx(110.0) and found["ns_gradient_2"] == pytest.approx(132.0)
+    assert found["ratio_gradient_1"] == pytest.approx(2.0) and found["ratio_jacobian_2"] == pytest.approx(4.5)
+    assert found["ratio_min_normal_1"] == pytest.approx(3.3) and found["speedup_jacobian"] == pytest.approx(1 / 0.6)
+    assert found["noise_1"] == pytest.approx(1.1)
+    lines = run.printed(found)
+    assert [line.split()[3] for line in lines[:2]] == ["1", "2"]
+    assert "27 parameters (27 numbers) on 1 thread: 2.00 times simulate, wanted at most 2.5: met" in lines[2]
+    assert "on 2 threads: 4.50 times simulate, wanted at most 4: MISSED" in lines[-2]
+    assert "66.00 ns forward, 132.00 forward and backward" in lines[-1] and "34 and 357" in lines[-1]
+    assert "0.5 and 2.7 times as long" in lines[-1]
+
+
+def test_memory_is_the_difference_of_two_processes(run, monkeypatch, tmp_path):
+    found = run.run_case("memory", tmp_path, SIDE, 1, "derivative")
+    assert 0.0 < found["peak_MB_forward"] < found["peak_MB_gradient"]
+    assert found["memory_MB"] == pytest.approx(found["peak_MB_gradient"] - found["peak_MB_forward"])
+    assert found["loss_MB_gradient"] == pytest.approx(2 * 8 * 2463 * 2527 / 1e6) and found["loss_MB_forward"] == 0.0
+    assert "MB more than simulate, wanted at most 200: met" in run.printed(found)[-1]
+    found["memory_MB"] = 201.0
+    assert "MISSED" in run.printed(found)[-1]
+
+
+def test_a_peak_is_noticed_and_forgotten(run):
+    from bench import peak
+
+    if not peak.reset_peak():
+        pytest.skip("the peak cannot be reset here")
+    before = peak.peak_bytes()
+    np.ones(10**7)
+    assert 7e7 < peak.peak_bytes() - before < 9e7
+    assert peak.reset_peak() and peak.peak_bytes() - before < 1e7
+
+
+def test_the_program_prints_rows_of_the_derivative(run, capsys, tmp_path):
+    out = tmp_path / "figures.jsonl"
+    words = ["--part", "derivative", "--case", "torch", "--repeat", "1", "--side", str(SIDE), "--json", str(out)]
+    assert run.main(words) == 0
+    found = json.loads(out.read_text())
+    assert found["case"] == "torch" and found["part"] == "derivative" and found["environment"]["numba"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split()[3] == "thr" and printed[2].split()[:4] == ["torch", str(SIDE**2), "100", "1"]
+
+
+def test_the_program_ends_with_status_1_at_a_wrong_derivative(run, monkeypatch, capsys):
+    right = run.derivative.value_and_grad
+    monkeypatch.setattr(run.derivative, "value_and_grad", lambda *args: (0.0, right(*args)[1]))
+    assert run.main(["--part", "derivative", "--case", "torch", "--repeat", "1", "--side", str(SIDE)]) == 1
+    assert "wrong derivative, not timed: torch: the loss" in capsys.readouterr().err

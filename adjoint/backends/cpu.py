@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 from numba import njit, prange
 
-from adjoint.backends import lattices, pixels, reduction, rows
+from adjoint.backends import lattices, pixels, reduction, rows, samples
 from adjoint.backends import listing as listings
 from adjoint.backends import tile as tiles
-from adjoint.backends.listing import new_listing
+from adjoint.backends.listing import new_listing, settle
 from adjoint.backends.pixels import (
     Parameters,
     Results,
@@ -56,6 +56,8 @@ def differentiate(results, edges, columns, target, parameters, panel, beam, mate
                     while lost:
                         differentiate_tile(tile, listing, row, start, panel, beam, material, sources, crystal, structure,
                                            orientations, sampling, motions, paths)  # fmt: skip
+                        if results.channels.size == 0:
+                            settle(listing)
                         lost = listing.count[2]
                         if lost:
                             clear_channels(tile, paths)
@@ -64,18 +66,18 @@ def differentiate(results, edges, columns, target, parameters, panel, beam, mate
                     add_value(results, band, judge(tile, row, start, stop, target))
                     if results.channels.size:
                         add_channels(results, band, tile, listing, paths)
-                    if results.jacobian.size or results.normal.size:
+                    else:
                         project(by_parameter, parameters.projection, tile)
-                    if results.jacobian.size:
-                        store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile)
-                    if results.normal.size:
-                        add_normal(results, band, by_parameter, used, parameters, listing, tile)
-                    clear_channels(tile, paths)
+                        if results.jacobian.size:
+                            store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile)
+                        if results.normal.size:
+                            add_normal(results, band, by_parameter, used, parameters, listing, tile)
+                        clear_channels(tile, paths)
 
 
 def sum_jit(function):
     """Compile a sum whose order the compiler may choose."""
-    return njit(function, error_model="numpy", fastmath=FASTMATH | {"reassoc"})
+    return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
 
 
 @cache
@@ -84,8 +86,8 @@ def kernel():
     bound = bind((*STAGES, *MIRRORS, rows), stage_jit, WORDS)
     bound = bind((reduction,), sum_jit, bound)
     bound = bind((forward,), loop_jit, bound)
-    bound = bind((listings, lattices), stage_jit, bound)
-    return driver(differentiate, bind((tiles, pixels), loop_jit, bound), "double", parallel=True)
+    bound = bind((listings, lattices), stage_jit, bind((samples,), loop_jit, bound))
+    return driver(differentiate, bind((tiles, pixels), stage_jit, bound), "double", parallel=True)
 
 
 def run(

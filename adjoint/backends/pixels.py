@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.listing import add_by_amplitude, entry, settle
+from adjoint.backends.listing import add_by_amplitude, entry
 from adjoint.backends.reduction import lane_dot, lane_dot_weighed
-from adjoint.backends.rows import CHANNELS_END, CURVATURE, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.backends.rows import CHANNELS_END, CURVATURE, DERIVATIVE, LANES, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
 from nbnumba.backends.tile import TILE, TOTAL
 
@@ -83,16 +83,16 @@ def add_value(results, band, value):
 def clear_channels(tile, paths):
     """The channels that are wanted are 0 again."""
     for first in paths.channels:
-        tile[first : first + TILE] = 0.0
+        for i in range(LANES):
+            tile[first + i] = 0.0
 
 
 def add_channels(results, band, tile, listing, paths):
     """Add the channels of a tile that are wanted, weighed by the derivative of the loss, to those of its band; clear them."""
-    derivative = tile[DERIVATIVE : DERIVATIVE + TILE]
     for first in paths.channels:
-        row = tile[first : first + TILE]
-        results.channels[band, (first - ORIGIN) // TILE] += lane_dot(row, derivative)
-        row[:] = 0.0
+        results.channels[band, (np.int64(first) - ORIGIN) // TILE] += lane_dot(tile, first, tile, np.uint64(DERIVATIVE))
+        for i in range(LANES):
+            tile[first + i] = 0.0
     add_by_amplitude(results.by_amplitude[band], tile, listing)
 
 
@@ -102,7 +102,6 @@ def store_jacobian(results, row, start, stop, by_parameter, parameters, listing,
         for n in range(parameters.projection.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
             results.jacobian[row, start + i, parameters.place_of[n]] = derivative
-    settle(listing)
     for n in range(listing.count[1]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]
@@ -113,26 +112,29 @@ def store_jacobian(results, row, start, stop, by_parameter, parameters, listing,
 def add_normal(results, band, by_parameter, used, parameters, listing, tile):
     """Add J^T r and J^T W J of a tile to those of its band; used (parameters,) is room for the places of its rows."""
     count = gather_amplitudes(by_parameter, used, parameters, listing, tile)
-    derivative, curvature = tile[DERIVATIVE : DERIVATIVE + TILE], tile[CURVATURE : CURVATURE + TILE]
     for a in range(count):
-        one = by_parameter[a * TILE : (a + 1) * TILE]
-        results.gradient[band, used[a]] += lane_dot(one, derivative)
+        one = np.uint64(a * TILE)
+        results.gradient[band, used[a]] += lane_dot(by_parameter, one, tile, np.uint64(DERIVATIVE))
         for b in range(a, count):
-            product = lane_dot_weighed(one, by_parameter[b * TILE : (b + 1) * TILE], curvature)
+            product = lane_dot_weighed(by_parameter, one, by_parameter, np.uint64(b * TILE), tile, np.uint64(CURVATURE))
             results.normal[band, min(used[a], used[b]), max(used[a], used[b])] += product
 
 
 def project(by_parameter, projection, tile):
     """Derivatives by parameters (parameters * TILE,), relative to that of the pixel's sum, from the channels of a tile."""
     for n in range(projection.shape[0]):
-        derivative = by_parameter[n * TILE : (n + 1) * TILE]
-        derivative[:] = 0.0
+        into = np.uint64(n * TILE)
+        for i in range(LANES):
+            by_parameter[into + i] = 0.0
         for channel in range(WIDTH):
-            factor = projection[n, channel]
-            if factor != 0.0:
-                row = tile[ORIGIN + channel * TILE : ORIGIN + (channel + 1) * TILE]
-                for i in range(TILE):
-                    derivative[i] += factor * row[i]
+            if projection[n, channel] != 0.0:
+                add_multiple(by_parameter, into, projection[n, channel], tile, np.uint64(ORIGIN + channel * TILE))
+
+
+def add_multiple(into, first, factor, rows, second):
+    """Add a multiple of a row to another."""
+    for i in range(LANES):
+        into[first + i] += factor * rows[second + i]
 
 
 def gather_amplitudes(by_parameter, used, parameters, listing, tile):
@@ -142,7 +144,6 @@ def gather_amplitudes(by_parameter, used, parameters, listing, tile):
     """
     fixed = parameters.projection.shape[0]
     count = fixed
-    settle(listing)
     for n in range(listing.count[1]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]

@@ -1,19 +1,19 @@
 """Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
 
-from nbnumba.backends.tile import TILE
+from adjoint.backends.rows import LANES
 
 
-def lane_dot(one, other):
-    """The sum over a tile of the products of two rows."""
+def lane_dot(one, first, other, second):
+    """The sum over a tile of the products of two rows, that begin there in two arrays."""
     total = 0.0
-    for i in range(TILE):
-        total += one[i] * other[i]
+    for i in range(LANES):
+        total += one[first + i] * other[second + i]
     return total
 
 
-def lane_dot_weighed(one, other, weights):
+def lane_dot_weighed(one, first, other, second, weights, third):
     """The sum over a tile of the products of three rows."""
     total = 0.0
-    for i in range(TILE):
-        total += one[i] * other[i] * weights[i]
+    for i in range(LANES):
+        total += one[first + i] * other[second + i] * weights[third + i]
     return total

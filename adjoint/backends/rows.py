@@ -26,6 +26,10 @@ WIDTH = (CHANNELS_END - ROWS_END) // TILE
     for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 1])
 )  # fmt: skip
 
+X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
+LANES = np.uint64(TILE)
+"""For loops over rows whose place is known at run time alone: an index that cannot be negative need not be checked."""
+
 
 def three(tile, row, i):
     """The vector of lane i whose components begin at a row."""

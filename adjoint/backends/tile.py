@@ -12,21 +12,16 @@ import numpy as np
 from adjoint.backends.lattices import add_lattices
 from adjoint.backends.listing import begin_reflections
 from adjoint.backends.rows import (
-    ABSORPTION, ALL_END, BACKGROUND_EACH, BEAM, CAPTURE_BAR, CLOSE_DISTANCE, DISTANCE, D_BAR, FAST, I_BAR, KAHN, LAYER,
-    NORMAL, OMEGA_BAR, ORIGIN, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR, PIXEL_POLARIZATION_BAR, POLARIZATION_BAR,
-    Q_BAR, SCALE, SLOW, SOURCE, TAKEN, TOTAL_BAR, WAVELENGTH_BAR, add3, set3, three,
+    ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
+    PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, TAKEN, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
-from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
-from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
+from adjoint.backends.samples import leave_sample, polarization_adj, scatter_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
-from adjoint.stages.vec3 import unit_adj
 from nbnumba.backends.tile import (
-    AIRPATH, BACKGROUND, CAPTURE, D_X, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT,
-    end_sum, look_at, polarize, scatter, shine, weigh,
+    BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT, end_sum, look_at,
+    polarize, scatter, shine, weigh,
 )  # fmt: skip
-from nbnumba.stages.detector import flat_position, sample_offset
 from nbnumba.stages.pixel import photons
-from nbnumba.stages.vec3 import dot
 
 
 class Paths(NamedTuple):
@@ -60,14 +55,15 @@ def differentiate_tile(
                 look_at(tile, row, start, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
                 for source in range(sources.weight.size):
                     scatter(tile, source, beam, sources)
-                    note_polarization(tile, number)
+                    if beam.dmin > 0.0:
+                        note_polarization(tile, number)
                     polarize(tile, number == 0, source, beam, sources, sampling)
                     weigh(tile, sources.weight[source], sampling)
                     begin_pass(tile)
                     place = (row, start, number)
                     add_pass(tile, listing, place, crystal, structure, orientations, motions, paths)
                     shine(tile, beam, material)
-                    end_pass(tile, source, beam, material, sources, sampling, motions, paths)
+                    end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     number += 1
                 if paths.geometry and not single:
                     leave_sample(tile, row, start, sample, sampling.every_capture, panel, sampling)
@@ -125,24 +121,25 @@ def add_pass(tile, listing, where, crystal, structure, orientations, motions, pa
             tile[i] = copy[i]
 
 
-def end_pass(tile, source, beam, material, sources, sampling, motions, paths):
+def end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths):
     """Add the sum over the table, and the background, to the pixel's; what moves them beside the lattices (A10, A12)."""
     share = sources.weight[source]
-    for i in range(TILE):
-        each = tile[SUM + i] * tile[LIVE + i] + tile[BACKGROUND + i]
-        tile[CAPTURE_BAR + i] += sample_weight_adj(sampling, share, each * tile[FACTOR + i])
-        tile[POLARIZATION_BAR + i] = each * tile[WEIGHT + i]
+    if panel.sensor:
+        for i in range(TILE):
+            each = tile[SUM + i] * tile[LIVE + i] + tile[BACKGROUND + i]
+            tile[CAPTURE_BAR + i] += sample_weight_adj(sampling, share, each * tile[FACTOR + i])
     if sampling.every_capture or sampling.every_polarization or sampling.every_omega:
         for i in range(TILE):
+            factor_bar = (tile[SUM + i] * tile[LIVE + i] + tile[BACKGROUND + i]) * tile[WEIGHT + i]
             factors = tile[CAPTURE + i], tile[POLARIZATION + i], tile[OMEGA + i]
-            bars = sample_factor_adj(sampling, factors[0], factors[1], factors[2], tile[POLARIZATION_BAR + i])
+            bars = sample_factor_adj(sampling, factors[0], factors[1], factors[2], factor_bar)
             tile[CAPTURE_BAR + i] += bars[0]
             tile[POLARIZATION_BAR + i] = bars[1]
             tile[OMEGA_BAR + i] += bars[2]
     end_sum(tile, sampling)
     if material.per_stol > 0.0 and beam.background_each > 0.0:
         background_adj(tile, beam, material)
-    else:
+    elif beam.background_each > 0.0:
         for i in range(TILE):
             tile[BACKGROUND_EACH + i] += tile[WEIGHT + i] * tile[FACTOR + i]
     if paths.geometry:
@@ -157,97 +154,6 @@ def background_adj(tile, beam, material):
         each_bar, q_bar = amorphous_adj(material, beam, three(tile, Q_X, i), tile[WEIGHT + i] * tile[FACTOR + i])
         tile[BACKGROUND_EACH + i] += each_bar
         add3(tile, Q_BAR, i, q_bar)
-
-
-def scatter_adj(tile, source, sources, motions):
-    """From the cotangent of the scattering vector to those of direction and source (A5)."""
-    incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
-    wavelength = sources.wavelength[source]
-    for i in range(TILE):
-        d_bar, i_bar, wavelength_bar = scattering_vector_adj(three(tile, D_X, i), incident, wavelength, three(tile, Q_BAR, i))
-        add3(tile, D_BAR, i, d_bar)
-        set3(tile, I_BAR, i, i_bar)
-        tile[WAVELENGTH_BAR + i] = wavelength_bar
-    source_adj(tile, motions.source[source])
-
-
-def polarization_adj(tile, source, beam, sources, motions):
-    """From the cotangent of the polarization factor to those of direction, source and Kahn's factor (A6)."""
-    incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
-    for i in range(TILE):
-        kahn_bar, d_bar, i_bar = polarization_factor_adj(beam, three(tile, D_X, i), incident, tile[POLARIZATION_BAR + i])
-        tile[KAHN + i] += kahn_bar
-        add3(tile, D_BAR, i, d_bar)
-        set3(tile, I_BAR, i, i_bar)
-        tile[WAVELENGTH_BAR + i] = 0.0
-    source_adj(tile, motions.source[source])
-
-
-def source_adj(tile, motion):
-    """From the cotangents of a source's direction and wavelength to the derivative along its motions (A5a)."""
-    for n in range(motion.shape[0]):
-        x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
-        if x != 0.0 or y != 0.0 or z != 0.0 or wavelength != 0.0:
-            along = tile[SOURCE + n * TILE : SOURCE + (n + 1) * TILE]
-            for i in range(TILE):
-                along[i] += dot(three(tile, I_BAR, i), (x, y, z)) + tile[WAVELENGTH_BAR + i] * wavelength
-
-
-def leave_sample(tile, row, start, sample, with_capture, panel, sampling):
-    """From the cotangents of direction, solid angle and capture of a sample to the panel's (A1 to A4); they start anew."""
-    if with_capture and panel.sensor:
-        capture_adj(tile, sample[0], panel)
-    position_adj(tile, row, start, sample, panel, sampling)
-
-
-def capture_adj(tile, layer, panel):
-    """From the cotangent of the capture fraction to those of direction and panel (A4)."""
-    for i in range(TILE):
-        bars = capture_fraction_adj(panel, layer, three(tile, D_X, i), tile[CAPTURE_BAR + i])
-        d_bar, normal_bar, layer_bar, absorption_bar = bars
-        add3(tile, D_BAR, i, d_bar)
-        add3(tile, NORMAL, i, normal_bar)
-        tile[LAYER + i] += layer_bar
-        tile[ABSORPTION + i] += absorption_bar
-        tile[CAPTURE_BAR + i] = 0.0
-
-
-def position_adj(tile, row, start, sample, panel, sampling):
-    """From the cotangents of direction and solid angle to those of the panel (A1 to A3). The tile looks at that sample."""
-    layer, sub_slow, sub_fast = sample
-    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), layer * panel.layer
-    for i in range(TILE):
-        airpath_bar, close_bar = solid_angle_adj(panel, tile[AIRPATH + i], tile[OMEGA_BAR + i])
-        x_bar = unit_adj(three(tile, D_X, i), tile[AIRPATH + i], three(tile, D_BAR, i), airpath_bar)
-        set3(tile, D_BAR, i, x_bar)
-        tile[CLOSE_DISTANCE + i] += close_bar
-        tile[OMEGA_BAR + i] = 0.0
-    if panel.curved:
-        curve_adj(tile, start, slow, depth, sub_fast, panel, sampling)
-    for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
-        bars = flat_position_adj(panel, fast, slow, depth, three(tile, D_BAR, i))
-        fast_bar, slow_bar, normal_bar, origin_bar, depth_bar = bars
-        add3(tile, ORIGIN, i, origin_bar)
-        add3(tile, FAST, i, fast_bar)
-        add3(tile, SLOW, i, slow_bar)
-        if layer > 0:
-            add3(tile, NORMAL, i, normal_bar)
-            tile[LAYER + i] += layer * depth_bar
-        set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
-
-
-def curve_adj(tile, start, slow, depth, sub_fast, panel, sampling):
-    """From the cotangent of a position on the sphere to that of the flat one (A1c)."""
-    for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
-        flat = flat_position(panel, fast, slow, depth)
-        flat_bar, distance_bar, beam_bar, slow_bar, fast_bar = curved_position_adj(panel, flat, three(tile, D_BAR, i))
-        set3(tile, D_BAR, i, flat_bar)
-        add3(tile, BEAM, i, beam_bar)
-        add3(tile, SLOW, i, slow_bar)
-        add3(tile, FAST, i, fast_bar)
-        tile[DISTANCE + i] += distance_bar
 
 
 def close(tile, beam, sampling):
@@ -265,7 +171,7 @@ def close(tile, beam, sampling):
 def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions):
     """From the cotangents of those factors that are the pixel's, each at the sample where it was taken (F10)."""
     takes = beam.polarized and not sampling.every_polarization
-    last, number = last_taken(tile) if takes else 0, 0
+    last, number = last_taken(tile) if takes and beam.dmin > 0.0 else 0, 0
     for layer in range(sampling.layers):
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):

@@ -1,0 +1,114 @@
+"""Loops over a tile for one of its samples: from the cotangents of direction, solid angle, capture, polarization to channels.
+
+They are called from several places, and are functions of the machine code too.
+"""
+
+import numpy as np  # noqa: I001
+
+from adjoint.backends.rows import (
+    ABSORPTION, BEAM, CAPTURE_BAR, CLOSE_DISTANCE, DISTANCE, D_BAR, FAST, I_BAR, KAHN, LAYER, NORMAL, OMEGA_BAR, ORIGIN,
+    POLARIZATION_BAR, Q_BAR, SLOW, SOURCE, WAVELENGTH_BAR, LANES, W_BAR, X_BAR, Y_BAR, Z_BAR, add3, set3, three,
+)  # fmt: skip
+from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
+from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
+from adjoint.stages.vec3 import unit_adj
+from nbnumba.backends.tile import (
+    AIRPATH, D_X, TILE,
+)  # fmt: skip
+from nbnumba.stages.detector import flat_position, sample_offset
+
+
+def scatter_adj(tile, source, sources, motions):
+    """From the cotangent of the scattering vector to those of direction and source (A5)."""
+    incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
+    wavelength = sources.wavelength[source]
+    for i in range(TILE):
+        d_bar, i_bar, wavelength_bar = scattering_vector_adj(three(tile, D_X, i), incident, wavelength, three(tile, Q_BAR, i))
+        add3(tile, D_BAR, i, d_bar)
+        set3(tile, I_BAR, i, i_bar)
+        tile[WAVELENGTH_BAR + i] = wavelength_bar
+    source_adj(tile, motions.source[source])
+
+
+def polarization_adj(tile, source, beam, sources, motions):
+    """From the cotangent of the polarization factor to those of direction, source and Kahn's factor (A6)."""
+    incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
+    for i in range(TILE):
+        kahn_bar, d_bar, i_bar = polarization_factor_adj(beam, three(tile, D_X, i), incident, tile[POLARIZATION_BAR + i])
+        tile[KAHN + i] += kahn_bar
+        add3(tile, D_BAR, i, d_bar)
+        set3(tile, I_BAR, i, i_bar)
+        tile[WAVELENGTH_BAR + i] = 0.0
+    source_adj(tile, motions.source[source])
+
+
+def source_adj(tile, motion):
+    """From the cotangents of a source's direction and wavelength to the derivative along its motions (A5a)."""
+    for n in range(motion.shape[0]):
+        x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
+        if x != 0.0 or y != 0.0 or z != 0.0 or wavelength != 0.0:
+            add_row(tile, np.uint64(SOURCE + n * TILE), x, y, z, wavelength)
+
+
+def add_row(tile, first, x, y, z, wavelength):
+    """Add the derivative along one motion to the row that begins there."""
+    for i in range(LANES):
+        along = tile[X_BAR + i] * x + tile[Y_BAR + i] * y + tile[Z_BAR + i] * z
+        tile[first + i] += along + tile[W_BAR + i] * wavelength
+
+
+def leave_sample(tile, row, start, sample, with_capture, panel, sampling):
+    """From the cotangents of direction, solid angle and capture of a sample to the panel's (A1 to A4); they start anew."""
+    if with_capture and panel.sensor:
+        capture_adj(tile, sample[0], panel)
+    position_adj(tile, row, start, sample, panel, sampling)
+
+
+def capture_adj(tile, layer, panel):
+    """From the cotangent of the capture fraction to those of direction and panel (A4)."""
+    for i in range(TILE):
+        bars = capture_fraction_adj(panel, layer, three(tile, D_X, i), tile[CAPTURE_BAR + i])
+        d_bar, normal_bar, layer_bar, absorption_bar = bars
+        add3(tile, D_BAR, i, d_bar)
+        add3(tile, NORMAL, i, normal_bar)
+        tile[LAYER + i] += layer_bar
+        tile[ABSORPTION + i] += absorption_bar
+        tile[CAPTURE_BAR + i] = 0.0
+
+
+def position_adj(tile, row, start, sample, panel, sampling):
+    """From the cotangents of direction and solid angle to those of the panel (A1 to A3). The tile looks at that sample."""
+    layer, sub_slow, sub_fast = sample
+    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), layer * panel.layer
+    for i in range(TILE):
+        airpath_bar, close_bar = solid_angle_adj(panel, tile[AIRPATH + i], tile[OMEGA_BAR + i])
+        x_bar = unit_adj(three(tile, D_X, i), tile[AIRPATH + i], three(tile, D_BAR, i), airpath_bar)
+        set3(tile, D_BAR, i, x_bar)
+        tile[CLOSE_DISTANCE + i] += close_bar
+        tile[OMEGA_BAR + i] = 0.0
+    if panel.curved:
+        curve_adj(tile, start, slow, depth, sub_fast, panel, sampling)
+    for i in range(TILE):
+        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+        bars = flat_position_adj(panel, fast, slow, depth, three(tile, D_BAR, i))
+        fast_bar, slow_bar, normal_bar, origin_bar, depth_bar = bars
+        add3(tile, ORIGIN, i, origin_bar)
+        add3(tile, FAST, i, fast_bar)
+        add3(tile, SLOW, i, slow_bar)
+        if layer > 0:
+            add3(tile, NORMAL, i, normal_bar)
+            tile[LAYER + i] += layer * depth_bar
+        set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
+
+
+def curve_adj(tile, start, slow, depth, sub_fast, panel, sampling):
+    """From the cotangent of a position on the sphere to that of the flat one (A1c)."""
+    for i in range(TILE):
+        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+        flat = flat_position(panel, fast, slow, depth)
+        flat_bar, distance_bar, beam_bar, slow_bar, fast_bar = curved_position_adj(panel, flat, three(tile, D_BAR, i))
+        set3(tile, D_BAR, i, flat_bar)
+        add3(tile, BEAM, i, beam_bar)
+        add3(tile, SLOW, i, slow_bar)
+        add3(tile, FAST, i, fast_bar)
+        tile[DISTANCE + i] += distance_bar

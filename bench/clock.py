@@ -1,0 +1,115 @@
+"""The clock of the bench: disturbed samples are taken again, and a plain loop says what the machine can do just now."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SHORTEST_SAMPLE = 0.2
+DISTURBED, TRIES = 0.15, 5
+"""A sample during which others used more processor time than this share of its wall time is one of so many tries."""
+
+CHAIN, ELEMENTS, BLOCKS = 16, 256, 4
+FMA_REPEATS = 60000
+
+
+class Sample(NamedTuple):
+    """Wall time, processor time, and what the machine's other processes and its host took meanwhile, in s."""
+
+    wall: float
+    cpu: float
+    others: float
+
+    @property
+    def disturbance(self) -> float:
+        """What others took, as a share of the wall time."""
+        return self.others / self.wall
+
+
+@numba.njit(error_model="numpy", fastmath={"contract"})
+def fma_chains(x, y, a, b, repeats):
+    """Two chains of 8 dependent FMAs on every element: enough of them are independent to fill the pipes."""
+    for _ in range(repeats):
+        for i in range(x.size):
+            u, v = x[i], y[i]
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            u, v = u * a + b, v * a + b
+            x[i], y[i] = u, v
+
+
+@numba.njit(parallel=True, error_model="numpy", fastmath={"contract"})
+def fma_blocks(out, repeats):
+    """The plain loop on arrays that fit the first cache, once for every number of `out`."""
+    for block in numba.prange(out.size):
+        x, y = np.full(ELEMENTS, 0.5), np.full(ELEMENTS, 0.25)
+        fma_chains(x, y, 0.5, 0.25, repeats)
+        out[block] = x[0] + y[0]
+
+
+def timed(function, inner: int = 1) -> Sample:
+    """The time of a call, the mean of `inner` of them; the least disturbed of several tries, if it comes to that."""
+    tries = []
+    while len(tries) < TRIES and not (tries and tries[-1].disturbance <= DISTURBED):
+        tries.append(timed_once(function, inner))
+    return min(tries, key=lambda sample: sample.disturbance)
+
+
+def timed_once(function, inner: int) -> Sample:
+    """The time of a call, the mean of `inner` of them."""
+    busy, wall, cpu = busy_s(), time.perf_counter(), time.process_time()
+    for _ in range(inner):
+        function()
+    wall, cpu, busy = time.perf_counter() - wall, time.process_time() - cpu, busy_s() - busy
+    return Sample(wall / inner, cpu / inner, max(0.0, busy - cpu) / inner)
+
+
+def busy_s() -> float:
+    """Processor time that the machine has spent so far, and what its host has withheld; 0 where it is not known."""
+    try:
+        with open("/proc/stat") as lines:
+            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def fma_time(threads: int) -> Sample:
+    """Time of the plain loop."""
+    numba.set_num_threads(threads)
+    out = np.empty(BLOCKS)
+    return timed(lambda: fma_blocks(out, FMA_REPEATS))
+
+
+def calls(function) -> int:
+    """How many calls make a sample long enough, from the time of one."""
+    return max(1, math.ceil(SHORTEST_SAMPLE / timed_once(function, 1).wall))
+
+
+def fma_lanes() -> float:
+    """Lanes of multiply-adds of the plain loop, in 1e9."""
+    return BLOCKS * ELEMENTS * CHAIN * FMA_REPEATS / 1e9
+
+
+def python(arguments) -> tuple[float, str]:
+    """Wall time of a Python process of its own, in s, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    wall = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments[:3])} failed: {done.stderr}")
+    return wall, done.stdout
