@@ -1,6 +1,7 @@
 """adjoint: the derivative of nbnumba, derived by hand, stage by stage (specs/adjoint.md)."""
 
 from adjoint import losses
+from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.parameters import PARAMETERS, VECTORS, cell_parameters, pack, unpack
 
@@ -8,6 +9,7 @@ __all__ = [
     "PARAMETERS",
     "VECTORS",
     "cell_parameters",
+    "gradcheck",
     "jacobian",
     "losses",
     "normal_equations",

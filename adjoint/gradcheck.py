@@ -27,6 +27,10 @@ RUNGS = 7
 MOVED, TRIES, LARGEST = 0.02, 8, 1e4
 """The first rung moves the brightest pixel by about this part of it; so often is a step tried to get there, and so many typical
 steps it may have."""
+AGAIN = (1.0, 1e2, 1e4)
+"""Before a gradient is said to fail, ladders are climbed from steps so many times smaller: they span fewer jumps (A14)."""
+ROUNDED = 1e-15
+"""What is known of a pixel's photons, relatively, where rounding alone is at work."""
 WINDOW = 48
 """Edge of the window about the brightest pixel that is checked unless a region is stated."""
 
@@ -89,8 +93,6 @@ def gradcheck(
         if progress is not None:
             progress(len(found), len(left_out) + len(asked) + directions)
 
-    for name, reason in left_out.items():
-        add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     steps = np.zeros(sum(size(column) for column in columns(base, asked)))
     for name, unit, vector in _single_directions(base, asked, random):
         step = _first_step(base, asked, vector)
@@ -99,6 +101,8 @@ def gradcheck(
     for number in range(directions):
         vector = random.normal(size=steps.size) * steps
         add(_line(f"direction {number + 1}", "", base, asked, loss, gradient, vector, _first_step(base, asked, vector)))
+    for name, reason in left_out.items():
+        add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     return found
 
 
@@ -186,9 +190,13 @@ def _image(base, asked, start, vector, step):
 def _line(name, unit, base, asked, loss, gradient, vector, step) -> Line:
     flat = np.concatenate([np.ravel(gradient[column.key]) for column in columns(base, asked)])
     analytic = float(flat @ vector)
-    ladder = climb(lambda x: _image(base, asked, pack(base, asked), vector, x), loss, step)
-    error = abs(analytic - ladder.limit) / max(abs(ladder.limit), np.finfo(float).tiny)
-    verdict, reason = _verdict(analytic, ladder)
+    for first_step in (step / smaller for smaller in AGAIN):
+        ladder = climb(lambda x: _image(base, asked, pack(base, asked), vector, x), loss, first_step)
+        verdict, reason = _verdict(analytic, ladder)
+        if verdict != FAILED:
+            break
+    zero = max(abs(analytic), abs(ladder.limit)) <= ladder.visible
+    error = math.nan if zero else abs(analytic - ladder.limit) / max(abs(ladder.limit), np.finfo(float).tiny)
     return Line(name, unit, analytic, ladder.limit, error, ladder.order, verdict, reason)
 
 
@@ -203,7 +211,7 @@ def _verdict(analytic, ladder) -> tuple[str, str]:
     if ladder.uncertainty > SETTLED * largest and abs(analytic - ladder.limit) <= 10 * ladder.uncertainty:
         known = ladder.uncertainty / largest
         return UNTESTED, f"differences settle to no better than {known:.0e}: the image jumps, or hardly moves"
-    return FAILED, f"the limit is known to {ladder.uncertainty / largest:.0e}"
+    return FAILED, f"the limit is known to {ladder.uncertainty / largest:.0e}, also from smaller steps"
 
 
 def climb(image_at: Callable[[float], np.ndarray | None], loss, step: float) -> Ladder:
@@ -227,7 +235,8 @@ def climb(image_at: Callable[[float], np.ndarray | None], loss, step: float) -> 
     slope, moved = np.abs(loss.derivative(centre)), np.abs(image_at(sides[0] * steps[3]) - centre)
     visible = max(ZERO * float((slope * moved).sum()), ROUNDING * float((slope * np.abs(centre)).sum())) / steps[3]
     limit, uncertainty = extrapolated(np.array(rungs), powers)
-    return Ladder(limit, uncertainty, order_of(np.array(rungs)), visible)
+    rounding = (ROUNDED * float((slope * np.abs(centre)).sum()) + np.finfo(float).eps * abs(value)) / steps[-1]
+    return Ladder(limit, uncertainty + rounding, order_of(np.array(rungs)), visible)
 
 
 def extrapolated(rungs: np.ndarray, powers: Iterable[int]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from adjoint import obstacles
 from adjoint.backends.pixels import Parameters, Results, Target
 from adjoint.backends.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.backends.tile import Paths
-from adjoint.losses import Loss, Pixelwise, checked
+from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import AMPLITUDES, Column, Name, by_name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.loss import GIVEN
@@ -29,6 +29,7 @@ from nbnumba.stages.records import SQUARE, Scene
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**26
 """Bytes of what bands sum by themselves: so many bands are made, and never fewer than one."""
+NO_IMAGE = np.zeros((0, 0))
 MOST_DENSE = 5000
 """Parameters for which a dense matrix of normal equations is made."""
 
@@ -82,7 +83,7 @@ def vjp(
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
-        results = _run(problem, _given(problem, cotangent), np.zeros(problem.pixels), progress)
+        results = _run(problem, _given(problem, "cotangent", cotangent), NO_IMAGE, progress)
         return by_name(problem.asked, _gradient(problem, results))
 
     return image, pullback
@@ -106,7 +107,7 @@ def value_and_grad(
     check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
     target, value = _judged(problem, loss, progress, with_curvature=False)
-    results = _run(problem, target, np.zeros(problem.pixels), progress)
+    results = _run(problem, target, NO_IMAGE, progress)
     return _value(results, value), by_name(problem.asked, _gradient(problem, results))
 
 
@@ -122,7 +123,11 @@ def jacobian(
     """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
     check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
-    image, found = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.count))
+    try:
+        image, found = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.count))
+    except MemoryError:
+        shape = " x ".join(map(str, (*problem.pixels, problem.count)))
+        raise InputError(f"parameters: a jacobian of {shape} numbers takes too much memory; allowed: what fits") from None
     everywhere = np.ones(problem.pixels)
     _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere), image, progress, jacobian=found)
     return image, found
@@ -149,14 +154,15 @@ def normal_equations(
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
     target, value = _judged(problem, loss, progress, with_curvature=True)
-    results = _run(problem, target, np.zeros(problem.pixels), progress, normal=True)
+    results = _run(problem, target, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
-    return _value(results, value), by_name(problem.asked, gradient), normal + np.triu(normal, 1).T
+    return _value(results, value), by_name(problem.asked, _finite(gradient)), _finite(normal + np.triu(normal, 1).T)
 
 
 def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
     parameters = listed(parameters)
+    columns(experiment, parameters)
     experiment = restated(experiment, **_known(keywords))
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)
@@ -204,8 +210,8 @@ def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
 def _refuse_motionless(asked, projection, motions):
     """Refuse a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
-    moves[_channel("source")] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[_channel("turn")] = (motions.spin.reshape(-1, 3, 3) != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["turn"]] = (motions.spin.reshape(-1, 3, 3) != 0.0).any(axis=(0, 2))
     row = 0
     for column in asked:
         for _ in column.singles:
@@ -214,16 +220,23 @@ def _refuse_motionless(asked, projection, motions):
             row += 1
 
 
-def _channel(name) -> slice:
-    first = sum(count for field, count in CHANNELS.items() if list(CHANNELS).index(field) < list(CHANNELS).index(name))
-    return slice(first, first + CHANNELS[name])
+def _slices() -> dict[str, slice]:
+    ends = np.cumsum([0, *CHANNELS.values()])
+    return {name: slice(int(first), int(last)) for name, first, last in zip(CHANNELS, ends, ends[1:])}
+
+
+CHANNEL = _slices()
+"""The channels of each field of a Cotangent."""
+
+EACH_CHANNEL = Cotangent(
+    **{name: np.eye(WIDTH)[:, part] if CHANNELS[name] > 1 else np.eye(WIDTH)[:, part.start] for name, part in CHANNEL.items()}
+)
+"""The cotangents of which each is 1 in one channel (channels, ...)."""
 
 
 def _projection(experiment, built, asked) -> np.ndarray:
     """The derivative of every number asked for, but the amplitudes, by the channels (n, channels): setup's, pulled back."""
-    unit = {name: np.eye(WIDTH)[:, _channel(name)] for name in CHANNELS}
-    cotangent = Cotangent(**{name: part[:, 0] if part.shape[1] == 1 else part for name, part in unit.items()})
-    by_channel = setup.pull(experiment, built, cotangent)
+    by_channel = setup.pull(experiment, built, EACH_CHANNEL)
     singles = [single for column in asked for single in column.singles]
     found = np.zeros((len(singles), WIDTH))
     for row, names in enumerate(singles):
@@ -238,6 +251,8 @@ def _places(asked) -> np.ndarray:
 
 def _column_of(built, experiment, asked) -> np.ndarray:
     """The place among all numbers asked for of every amplitude of the box, or -1; of one listed twice the last one counts."""
+    if all(column.key != AMPLITUDES for column in asked):
+        return np.full(1, -1, dtype=np.int64)
     found, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
     for column in asked:
         if column.key == AMPLITUDES:
@@ -264,40 +279,38 @@ def _reached(built: Scene) -> np.ndarray:
     absent["background_each"] = built.beam.background_each == 0.0
     absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
     for name, missing in absent.items():
-        reached[_channel(name)] = not missing
+        reached[CHANNEL[name]] = not missing
     return reached
 
 
 def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
     """What the kernels know of the loss; its value where they do not know it."""
-    if isinstance(loss, Pixelwise):
+    for method in ("value", "derivative", *(["curvature"] if with_curvature else [])):
+        if isinstance(loss, type) or not callable(getattr(loss, method, None)):
+            allowed = "adjoint.losses.Gaussian or Poisson of data, or an object that has it"
+            raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
+    if is_pixelwise(loss):
         _check_shape("loss: data", loss.data, problem)
         return Target(problem.window.mask, loss.kind, loss.data, loss.weight), None
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
-    target = _given(problem, loss.derivative(image))
+    target = _given(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
-        if not hasattr(loss, "curvature"):
-            raise InputError(f"loss: {type(loss).__name__} has no curvature; allowed in normal equations: a loss that has one")
-        weight = np.ascontiguousarray(loss.curvature(image), dtype=np.float64)
-        _check_shape("loss: curvature", weight, problem)
-        target = target._replace(weight=weight)
-    return target, float(loss.value(image))
+        target = target._replace(weight=_given(problem, "loss: curvature", loss.curvature(image)).data)
+        if target.weight.min() < 0.0:
+            raise InputError(f"loss: a curvature is {target.weight.min():g}; allowed: numbers not below 0")
+    return target, number_of("loss: value", loss.value(image))
 
 
 def _value(results: Results, value: float | None) -> float:
     """The loss: that of the bands, unless it is known."""
-    return checked(float(results.value.sum())) if value is None else value
+    return checked(float(results.value.sum()) if value is None else value)
 
 
-def _given(problem, cotangent) -> Target:
+def _given(problem, what, cotangent) -> Target:
     """A target of which the derivative of the loss is known."""
-    try:
-        cotangent = np.array(cotangent, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("cotangent: it is no image; allowed: numbers (slow, fast)") from None
-    _check_shape("cotangent", cotangent, problem)
+    cotangent = field(what, cotangent, problem.pixels)
     if not np.isfinite(cotangent).all():
-        raise InputError("cotangent: a number of it is not finite; allowed: finite numbers")
+        raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
     return Target(problem.window.mask, GIVEN, cotangent, cotangent)
 
 
@@ -306,46 +319,59 @@ def _check_shape(what, values, problem):
         raise InputError(f"{what} of shape {np.shape(values)} does not fit; allowed: (slow, fast) = {problem.pixels}")
 
 
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Derivatives that are numbers. Raises InputError."""
+    if not np.isfinite(values).all():
+        raise InputError("derivative: it is too large for a number; allowed: smaller cotangents or weights")
+    return values
+
+
 def _gradient(problem, results: Results) -> np.ndarray:
     """The gradient (n,) from what bands have summed."""
     gradient, column_of = np.zeros(problem.count), problem.parameters.column_of
-    gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
-    if problem.paths.reflections:
-        gradient[column_of[column_of >= 0]] = results.by_amplitude.sum(axis=0)[column_of >= 0]
-    return gradient
+    with np.errstate(invalid="ignore", over="ignore"):
+        gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
+        if problem.paths.reflections:
+            gradient[column_of[column_of >= 0]] = results.by_amplitude.sum(axis=0)[column_of >= 0]
+    return _finite(gradient)
 
 
 def _run(problem, target, image, progress, jacobian=None, normal=False) -> Results:
     """Differentiate all bands, in blocks between which it can report and be interrupted."""
     from adjoint.backends import cpu
 
-    none2, none3 = np.zeros((0, 0)), np.zeros((0, 0, 0))
-    amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and jacobian is None and not normal else 0
-    per_band = 8 * max(WIDTH + amplitudes, problem.count**2 if normal else 0)
+    results, edges = _results(problem, image, jacobian, normal)
+    for part, starts, stops in _blocks(problem, edges):
+        of_part = results._replace(**{name: getattr(results, name)[part] for name in BY_BAND})
+        columns, motions = problem.window.columns, problem.motions
+        cpu.run(of_part, starts, stops, columns, target, problem.parameters, problem.scene, motions, problem.paths)
+        if progress is not None:
+            done = int(edges[part.start] - edges[0]) + int((stops - edges[part]).sum())
+            progress(done, int(edges[-1] - edges[0]))
+    return results
+
+
+BY_BAND = ("value", "channels", "by_amplitude", "gradient", "normal")
+"""The results that every band has by itself."""
+
+
+def _results(problem, image, jacobian, normal) -> tuple[Results, np.ndarray]:
+    """Empty results, and the rows at which bands begin, and the end (bands + 1,): as many bands as memory is granted."""
+    summed, count = jacobian is None and not normal, problem.count
+    amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
+    per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
     edges = _edges(problem.window.rows, max(1, MEMORY_OF_BANDS // per_band))
     bands = len(edges) - 1
-    summed = jacobian is None and not normal
     results = Results(
         image,
         np.zeros(bands),
-        np.zeros((bands, WIDTH)) if summed else none2,
-        np.zeros((bands, amplitudes)) if amplitudes else np.zeros((bands, 1)),
-        none3 if jacobian is None else jacobian,
-        np.zeros((bands, problem.count)) if normal else none2,
-        np.zeros((bands, problem.count, problem.count)) if normal else none3,
+        np.zeros((bands, WIDTH) if summed else (0, 0)),
+        np.zeros((bands, max(amplitudes, 1))),
+        np.zeros((0, 0, 0)) if jacobian is None else jacobian,
+        np.zeros((bands, count) if normal else (0, 0)),
+        np.zeros((bands, count, count) if normal else (0, 0, 0)),
     )
-    block = _bands_per_call(problem, edges)
-    for first in range(0, bands, block):
-        part = slice(first, min(first + block, bands))
-        of_part = results._replace(
-            value=results.value[part], channels=results.channels[part], by_amplitude=results.by_amplitude[part],
-            gradient=results.gradient[part], normal=results.normal[part],
-        )  # fmt: skip
-        cpu.run(of_part, edges[first : part.stop + 1], problem.window.columns, target, problem.parameters, problem.scene,
-                problem.motions, problem.paths)  # fmt: skip
-        if progress is not None:
-            progress(int(edges[part.stop] - edges[0]), int(edges[-1] - edges[0]))
-    return results
+    return results, edges
 
 
 def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
@@ -355,8 +381,16 @@ def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
     return first + (np.arange(count + 1, dtype=np.int64) * (last - first)) // count
 
 
-def _bands_per_call(problem, edges) -> int:
+def _blocks(problem, edges):
+    """Bands, and the rows of each that are next (bands,), of blocks of some tenths of a second."""
     samples = problem.scene.sampling.layers * problem.scene.sampling.oversample**2 * problem.scene.sources.weight.size
     per_row = (problem.window.columns[1] - problem.window.columns[0]) * samples * len(problem.scene.orientations.lattice)
-    rows = (edges[-1] - edges[0]) / (len(edges) - 1)
-    return max(64, int(STEPS_PER_CALL / (per_row * rows)))
+    rows, bands = max(64, STEPS_PER_CALL // per_row), len(edges) - 1
+    together = min(bands, rows)
+    each = max(1, rows // together)
+    for first in range(0, bands, together):
+        part = slice(first, min(first + together, bands))
+        starts, ends = edges[part], edges[part.start + 1 : part.stop + 1]
+        for offset in range(0, int((ends - starts).max()), each):
+            now = np.minimum(starts + offset, ends)
+            yield part, now, np.minimum(now + each, ends)

@@ -70,69 +70,101 @@ class Pixelwise:
         return image
 
 
+def is_pixelwise(loss) -> bool:
+    """Whether the kernels know a loss: one of these whose methods nobody has replaced."""
+    own = all(getattr(type(loss), name, None) is getattr(Pixelwise, name) for name in ("value", "derivative", "curvature"))
+    return isinstance(loss, Pixelwise) and own and not {"value", "derivative", "curvature"} & set(vars(loss))
+
+
 def checked(value: float) -> float:
     """A loss that is a number. Raises InputError."""
     if not np.isfinite(value):
-        why = "there are counts where none are expected, or a number is too large"
-        raise InputError(f"loss: it is {value}: {why}; allowed: a background above 0 where there are counts")
+        why = "counts where none are expected, or a number that is too large"
+        raise InputError(f"loss: it is {value}: {why}; allowed: a background above 0 where there are counts, finite numbers")
     return value
+
+
+def number_of(what: str, value) -> float:
+    """A value as a number. Raises InputError."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "iuf":
+        return float(value)
+    raise InputError(f"{what}: {str(value)[:40]} is not a number; allowed: a number")
+
+
+def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Numbers (slow, fast), one for all or an image of them, as an array of their own, NaN where masked. Raises InputError."""
+    try:
+        found = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
+        found = np.array(found if shape is None or found.ndim else np.broadcast_to(found, shape), order="C")
+    except (TypeError, ValueError):
+        raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
+    if found.ndim != 2 or (shape is not None and found.shape != shape):
+        allowed = "(slow, fast)" if shape is None else f"(slow, fast) = {shape}"
+        raise InputError(f"{what} of shape {found.shape} does not fit; allowed: {allowed}")
+    return found
 
 
 class Gaussian(Pixelwise):
     """sum of (I - data)^2 / (2 sigma^2).
 
     data (slow, fast), photons; sigma: a number or (slow, fast), above 0, infinite where a pixel is left out. Left out are also
-    pixels where the mask is 0, where the data are NaN, and from `saturation` on. Raises InputError for what does not fit.
+    pixels where the mask is 0, where the data are NaN or masked, and from `saturation` on. Raises InputError for what does not
+    fit, and where no pixel is left.
     """
 
     kind = GAUSSIAN
 
     def __init__(self, data, sigma=1.0, mask=None, saturation: float | None = None):
         counted = _counted(data, mask, saturation)
-        deviation = _field("sigma", sigma, counted.shape)
-        if not (deviation > 0.0).all():
-            raise InputError("loss: a sigma is not above 0; allowed: positive numbers, infinite to leave a pixel out")
-        super().__init__(np.where(np.isinf(deviation), np.nan, counted), 1.0 / (deviation * deviation))
+        deviation = field("loss: sigma", sigma, counted.shape)
+        counted[np.isposinf(deviation)] = np.nan
+        counts = _some(counted)
+        with np.errstate(all="ignore"):
+            weight = np.where(counts, 1.0 / (deviation * deviation), 0.0)
+        if not ((deviation > 0.0) & np.isfinite(weight) & (weight > 0.0))[counts].all():
+            raise InputError("loss: a sigma is not allowed; allowed: positive numbers, not tiny nor huge; infinite: left out")
+        super().__init__(counted, weight)
 
 
 class Poisson(Pixelwise):
     """sum of mu - data + data ln(data / mu), mu = I + background: half of the deviance, minus the logarithm of the likelihood.
 
     data (slow, fast), counts not below 0; background: a number or (slow, fast), not below 0, photons. Left out are pixels
-    where the mask is 0, where the data are NaN, and from `saturation` on. Raises InputError for what does not fit.
+    where the mask is 0, where the data are NaN or masked, and from `saturation` on. Raises InputError for what does not fit,
+    and where no pixel is left.
     """
 
     kind = POISSON
 
     def __init__(self, data, background=0.0, mask=None, saturation: float | None = None):
         counted = _counted(data, mask, saturation)
-        if np.nanmin(counted, initial=0.0) < 0.0:
-            raise InputError(f"loss: a count of {np.nanmin(counted):g} is not allowed; allowed: counts not below 0, or a mask")
-        below = _field("background", background, counted.shape)
+        counts = _some(counted)
+        if counted[counts].min() < 0.0:
+            least = counted[counts].min()
+            raise InputError(f"loss: a count of {least:g} is not allowed; allowed: counts not below 0, or a mask")
+        below = np.where(counts, field("loss: background", background, counted.shape), 0.0)
         if not ((below >= 0.0) & np.isfinite(below)).all():
             raise InputError("loss: a background is below 0 or not finite; allowed: numbers not below 0")
         super().__init__(counted, below)
 
 
+def _some(counted) -> np.ndarray:
+    """Which pixels count (slow, fast). Raises InputError if none does."""
+    counts = ~np.isnan(counted)
+    if not counts.any():
+        raise InputError("loss: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
+    return counts
+
+
 def _counted(data, mask, saturation) -> np.ndarray:
     """The data as float64 (slow, fast), NaN where a pixel is left out."""
-    try:
-        counted = np.array(data, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("loss: the data are not numbers; allowed: an image (slow, fast)") from None
-    if counted.ndim != 2 or np.isinf(counted).any():
-        raise InputError(f"loss: data of shape {counted.shape} are not allowed; allowed: finite numbers or NaN (slow, fast)")
+    counted = field("loss: data", data)
+    if np.isinf(counted).any():
+        raise InputError("loss: a number of the data is infinite; allowed: finite numbers, or NaN to leave a pixel out")
     if saturation is not None:
-        counted[counted >= saturation] = np.nan
+        counted[counted >= number_of("loss: saturation", saturation)] = np.nan
     if mask is not None:
-        if np.shape(mask) != counted.shape:
-            raise InputError(f"loss: a mask of shape {np.shape(mask)} does not fit; allowed: {counted.shape}")
-        counted[np.asarray(mask) == 0] = np.nan
+        counted[field("loss: mask", mask, counted.shape) == 0] = np.nan
     return counted
-
-
-def _field(name, values, shape) -> np.ndarray:
-    try:
-        return np.ascontiguousarray(np.broadcast_to(np.asarray(values, dtype=np.float64), shape))
-    except (TypeError, ValueError):
-        raise InputError(f"loss: {name} does not fit; allowed: a number, or numbers of shape {shape}") from None

@@ -10,6 +10,8 @@ from nbnumba.experiment import Experiment
 
 INFINITE = float("inf")
 AMPLITUDES = "structure_factors.F"
+SAME = 1e-5
+"""Tied values may differ by so much, relatively, as those of a matrix with few digits do; the first one counts."""
 
 Name = str | tuple[str, ...]
 """A parameter, or several that are tied: they have one value, under the first name."""
@@ -93,7 +95,7 @@ CRYSTAL_SYSTEMS: dict[str, list[Name]] = {
 
 def cell_parameters(system: str) -> list[Name]:
     """The free parameters of the cell in a crystal system: tetragonal has one a_A for two axes. Raises InputError."""
-    if system not in CRYSTAL_SYSTEMS:
+    if not isinstance(system, str) or system not in CRYSTAL_SYSTEMS:
         raise InputError(f"crystal system {system!r} is not known; allowed: {', '.join(CRYSTAL_SYSTEMS)}")
     return list(CRYSTAL_SYSTEMS[system])
 
@@ -111,6 +113,8 @@ def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
 
     A column of the amplitudes has no singles, and the shape of F. Raises InputError.
     """
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"experiment: {type(experiment).__name__} is not allowed; allowed: an nbnumba.Experiment")
     found, seen = [], set()
     for asked in listed(parameters):
         column = _column(experiment, asked)
@@ -163,9 +167,10 @@ def _check_tied(experiment, names):
         if name == AMPLITUDES or name in VECTORS:
             raise InputError(f"parameters: {name} cannot be tied; allowed: single numbers")
     values = [experiment.value(name) for name in names]
-    if any(v != values[0] for v in values):
+    if any(v is None or abs(v - values[0]) > SAME * abs(values[0]) for v in values):
         shown = ", ".join(f"{name} = {value}" for name, value in zip(names, values))
-        raise InputError(f"parameters: {shown} are tied and differ; allowed: one value")
+        allowed = "one value, which Experiment.replace gives them"
+        raise InputError(f"parameters: {shown} are tied and differ; allowed: {allowed}")
 
 
 def size(column: Column) -> int:
@@ -179,8 +184,7 @@ def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]
     for column in columns(experiment, parameters):
         if column.key == AMPLITUDES:
             continue
-        for name in _names(column):
-            found[name] = experiment.value(name)
+        found |= dict.fromkeys(_names(column), experiment.value(column.key))
     return found
 
 
@@ -198,10 +202,14 @@ def pack(experiment: Experiment, parameters: Iterable[Name]) -> np.ndarray:
 def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarray) -> Experiment:
     """The experiment in which the parameters have the values of a vector (n,): the inverse of `pack`."""
     asked, at, new = columns(experiment, parameters), 0, {}
-    if np.shape(vector) != (sum(map(size, asked)),):
-        raise InputError(f"a vector of shape {np.shape(vector)} does not fit; allowed: ({sum(map(size, asked))},)")
+    try:
+        vector = np.asarray(vector).astype(np.float64, casting="safe")
+    except (TypeError, ValueError):
+        raise InputError(f"a vector of {str(vector)[:40]} is not allowed; allowed: numbers") from None
+    if vector.shape != (sum(map(size, asked)),):
+        raise InputError(f"a vector of shape {vector.shape} does not fit; allowed: ({sum(map(size, asked))},)")
     for column in asked:
-        part = np.asarray(vector[at : at + size(column)], dtype=np.float64).reshape(column.shape)
+        part = vector[at : at + size(column)].reshape(column.shape)
         at += size(column)
         value = float(part) if column.shape == () else part if column.key == AMPLITUDES else tuple(part.tolist())
         new |= dict.fromkeys(_names(column), value)

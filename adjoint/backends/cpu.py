@@ -40,15 +40,15 @@ ROOM, FIRST_SIZE = 512, 2**14
 """Steps that a tile's listing has room for, and places of its table to begin with; they double where they are not enough."""
 
 
-def differentiate(results, edges, columns, target, parameters, panel, beam, material, sources, crystal, structure,
+def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
-    """Fill the results for the rows from edges[band] to before edges[band + 1] of every band."""
-    for band in prange(edges.size - 1):
+    """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
+    for band in prange(starts.size):
         tile, listing = np.zeros(ALL_END), new_listing(ROOM if paths.reflections else 1, FIRST_SIZE)
         count = results.normal.shape[1] if results.normal.size else parameters.projection.shape[0]
         by_parameter, used = np.empty(count * TILE), np.empty(count, np.int64)
         used[: parameters.place_of.size] = parameters.place_of
-        for row in range(edges[band], edges[band + 1]):
+        for row in range(starts[band], stops[band]):
             for start in range(columns[0], columns[1], TILE):
                 stop = min(start + TILE, columns[1])
                 if wanted(target.mask, row, start, stop):
@@ -62,7 +62,8 @@ def differentiate(results, edges, columns, target, parameters, panel, beam, mate
                         if lost:
                             clear_channels(tile, paths)
                             listing = new_listing(ROOM, 2 * listing.key.size)
-                    store(results.image, target.mask, row, start, stop, tile)
+                    if results.image.size:
+                        store(results.image, target.mask, row, start, stop, tile)
                     add_value(results, band, judge(tile, row, start, stop, target))
                     if results.channels.size:
                         add_channels(results, band, tile, listing, paths)
@@ -92,7 +93,8 @@ def kernel():
 
 def run(
     results: Results,
-    edges: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
     columns: tuple[int, int],
     target: Target,
     parameters: Parameters,
@@ -100,5 +102,5 @@ def run(
     motions: Motions,
     paths: Paths,
 ) -> None:
-    """Differentiate bands of an image, on as many threads as Numba is set to use."""
-    kernel()(results, edges, columns, target, parameters, *scene, motions, paths)
+    """Differentiate rows of an image, a range for each band, on as many threads as Numba is set to use."""
+    kernel()(results, starts, stops, columns, target, parameters, *scene, motions, paths)

@@ -24,7 +24,7 @@ class Target(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What is summed or stored, band by band; an empty array is not wanted.
+    """What is summed or stored, band by band; an empty array is not wanted. A band is a range of rows that is summed by itself.
 
     image (slow, fast): photons. value (bands,): the loss; channels (bands, channels) and by_amplitude (bands, amplitudes): its
     derivative.

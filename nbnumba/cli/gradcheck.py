@@ -1,5 +1,6 @@
 """The subcommand gradcheck: checks the derivative of the image that some flags describe, against differences."""
 
+import math
 from collections.abc import Sequence
 
 from nbnumba.cli.statement import Statement
@@ -22,16 +23,20 @@ def main(args: Sequence[str]) -> int:
     options, words = _options(list(args))
     experiment = Statement(words).experiment()
     from adjoint.gradcheck import FAILED, brightest_window, gradcheck
+    from adjoint.gradient import state
 
+    names = options.get("--parameters")
+    names = None if names is None else [name.strip() for name in names.split(",")]
+    if names is not None:
+        state(experiment, names)
     window = brightest_window(experiment)
     if window is not None:
         print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")
         experiment = experiment.replace({"sampling.roi": window})
-    names = options.get("--parameters")
     print(f"{'parameter':32} {'analytic':>16} {'numeric':>16} {'error':>8} {'order':>6}  verdict")
     lines = gradcheck(
         experiment,
-        None if names is None else [name.strip() for name in names.split(",")],
+        names,
         directions=_whole(options, "--directions", 3, 0),
         seed=_whole(options, "--seed", 1, 0),
         report=_show,
@@ -44,7 +49,8 @@ def main(args: Sequence[str]) -> int:
 def _show(line) -> None:
     unit = f" [{line.unit}]" if line.unit else ""
     reason = f": {line.reason}" if line.reason else ""
-    numbers = f"{line.analytic:16.9g} {line.numeric:16.9g} {line.error:8.1e} {line.order:6.2f}"
+    shown = ((line.analytic, 16, ".9g"), (line.numeric, 16, ".9g"), (line.error, 8, ".1e"), (line.order, 6, ".2f"))
+    numbers = " ".join(f"{'-' if math.isnan(number) else format(number, form):>{width}}" for number, width, form in shown)
     print(f"{line.name + unit:32} {numbers}  {line.verdict}{reason}", flush=True)
 
 
@@ -53,7 +59,7 @@ def _options(args: list[str]) -> tuple[dict[str, str], list[str]]:
     options: dict[str, str] = {}
     while args and args[0] in OPTIONS:
         name = args.pop(0)
-        if not args:
+        if not args or args[0].startswith("--"):
             raise InputError(f"{name}: a value is missing; allowed: {name} and a value")
         options[name] = args.pop(0)
     if args and args[0] == "--":

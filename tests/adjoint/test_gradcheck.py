@@ -1,15 +1,16 @@
 """gradcheck: what is right passes, what is wrong fails, what is 0 or jumps is untested; from Python and as a subcommand."""
 
+import importlib
 import itertools
 import math
 
 import numpy as np
 import pytest
 
-from adjoint import gradcheck
 from nbnumba import Experiment, InputError
 from nbnumba.cli.main import main
 
+gradcheck = importlib.import_module("adjoint.gradcheck")
 FLAGS = "-cell 40 50 60 80 95 105 -misset 10 20 30 -default_F 50 -N 8 -distance 90 -pixel 0.3 -detpixels 24 -oversample 1"
 NAMES = ["crystal.a_A", "detector.distance_mm", "beam.wavelength_A"]
 
