@@ -27,8 +27,8 @@ from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, res
 from nbnumba.stages.records import SQUARE, Scene
 
 Gradient = dict[str, np.ndarray]
-MEMORY_OF_BANDS = 2**26
-"""Bytes of what bands sum by themselves: so many bands are made, and never fewer than one."""
+MEMORY_OF_BANDS, MOST_BANDS = 2**26, 256
+"""Bytes of what bands sum by themselves, and their number: so many bands are made at most, and never fewer than one."""
 NO_IMAGE = np.zeros((0, 0))
 MOST_DENSE = 5000
 """Parameters for which a dense matrix of normal equations is made."""
@@ -360,7 +360,7 @@ def _results(problem, image, jacobian, normal) -> tuple[Results, np.ndarray]:
     summed, count = jacobian is None and not normal, problem.count
     amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
-    edges = _edges(problem.window.rows, max(1, MEMORY_OF_BANDS // per_band))
+    edges = _edges(problem.window.rows, max(1, min(MOST_BANDS, MEMORY_OF_BANDS // per_band)))
     bands = len(edges) - 1
     results = Results(
         image,
@@ -386,7 +386,7 @@ def _blocks(problem, edges):
     samples = problem.scene.sampling.layers * problem.scene.sampling.oversample**2 * problem.scene.sources.weight.size
     per_row = (problem.window.columns[1] - problem.window.columns[0]) * samples * len(problem.scene.orientations.lattice)
     rows, bands = max(64, STEPS_PER_CALL // per_row), len(edges) - 1
-    together = min(bands, rows)
+    together = min(bands, max(16, rows * bands // int(edges[-1] - edges[0])))
     each = max(1, rows // together)
     for first in range(0, bands, together):
         part = slice(first, min(first + together, bands))

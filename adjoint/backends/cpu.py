@@ -36,15 +36,15 @@ from nbnumba.backends.tile import TILE, store, wanted
 from nbnumba.stages.records import Scene
 
 MIRRORS = (vec3, detector, beam, crystal, lattice, structure, pixel, loss)
-ROOM, FIRST_SIZE = 512, 2**14
-"""Steps that a tile's listing has room for, and places of its table to begin with; they double where they are not enough."""
+LISTED, UNLISTED = (512, 2**14), (1, 2)
+"""Steps that a tile's listing has room for, and places of its table to begin with, which double where they are not enough."""
 
 
 def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
     """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
     for band in prange(starts.size):
-        tile, listing = np.zeros(ALL_END), new_listing(ROOM if paths.reflections else 1, FIRST_SIZE)
+        tile, listing = np.zeros(ALL_END), new_listing(*(LISTED if paths.reflections else UNLISTED))
         count = results.normal.shape[1] if results.normal.size else parameters.projection.shape[0]
         by_parameter, used = np.empty(count * TILE), np.empty(count, np.int64)
         used[: parameters.place_of.size] = parameters.place_of
@@ -61,7 +61,7 @@ def differentiate(results, starts, stops, columns, target, parameters, panel, be
                         lost = listing.count[2]
                         if lost:
                             clear_channels(tile, paths)
-                            listing = new_listing(ROOM, 2 * listing.key.size)
+                            listing = new_listing(LISTED[0], 2 * listing.key.size)
                     if results.image.size:
                         store(results.image, target.mask, row, start, stop, tile)
                     add_value(results, band, judge(tile, row, start, stop, target))
