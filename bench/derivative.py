@@ -226,6 +226,7 @@ def figures(pixels: int, steps: int, samples: dict, loops: dict) -> dict:
 def memory(side: int | None) -> dict:
     """Peak memory of value_and_grad beside that of `simulate`, on the frame of `supervisor`, in a process each."""
     words = ("-m", "bench.peak") if side is None else ("-m", "bench.peak", "--side", str(side))
+    clock.python(["-m", "bench.peak", "--side", str(WINDOW), "gradient"])  # keeps the kernels: a compiler would be in the peak
     peaks = {name: json.loads(clock.python([*words, name])[1]) for name in ("forward", "gradient")}
     found = {f"{key}_{name}": value for name, peak in peaks.items() for key, value in peak.items()}
     more = found["peak_MB_gradient"] - found["peak_MB_forward"]
