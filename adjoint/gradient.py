@@ -27,7 +27,7 @@ from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, res
 from nbnumba.stages.records import SQUARE, Scene
 
 Gradient = dict[str, np.ndarray]
-MEMORY_OF_BANDS, MOST_BANDS = 2**26, 256
+MEMORY_OF_BANDS, MOST_BANDS = 2**25, 256
 """Bytes of what bands sum by themselves, and their number: so many bands are made at most, and never fewer than one."""
 NO_IMAGE = np.zeros((0, 0))
 MOST_DENSE = 5000

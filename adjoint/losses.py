@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 import numpy as np
+from numba import vectorize
 
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative, loss_value
 from nbnumba.errors import InputError
@@ -40,8 +42,7 @@ class Pixelwise:
         for row in range(0, len(image), ROWS_AT_ONCE):
             rows = slice(row, row + ROWS_AT_ONCE)
             counts = ~np.isnan(self.data[rows])
-            with np.errstate(divide="ignore"):
-                each = loss_value(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
+            each = value_of_each()(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
             total += float(np.sum(each))
         return checked(total)
 
@@ -68,6 +69,12 @@ class Pixelwise:
         if image.shape != self.data.shape:
             raise InputError(f"loss: data of shape {self.data.shape} do not fit an image of {image.shape}; allowed: the same")
         return image
+
+
+@cache
+def value_of_each():
+    """The loss of a pixel, compiled to go over arrays."""
+    return vectorize(loss_value)
 
 
 def is_pixelwise(loss) -> bool:

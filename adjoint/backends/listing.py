@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.backends.reduction import run_sum
 from adjoint.backends.rows import AMPLITUDE_BAR, DERIVATIVE
 from nbnumba.backends.tile import PLACE, TILE
 from nbnumba.stages import ceil
@@ -22,7 +23,8 @@ class Listing(NamedTuple):
 
     The table: pixel and reflection (lane + TILE * place) in the key, -1 where it is empty, and the derivative in the value, at
     places that the key says (a power of 2,). filled: where its entries are, in the order in which they came. count: how many
-    steps, how many entries, and how many entries were lost because half of the table was filled.
+    steps, how many entries, and how many were lost because half of the table was filled. ends: room for the ends of runs
+    of pixels of a step that see the same reflection.
     """
 
     step_place: np.ndarray
@@ -31,12 +33,14 @@ class Listing(NamedTuple):
     value: np.ndarray
     filled: np.ndarray
     count: np.ndarray
+    ends: np.ndarray
 
 
 def new_listing(room, size):
     """An empty listing with room for so many steps, and a table of so many places, a power of 2."""
     steps = np.empty(room * TILE)
-    return Listing(steps, steps.copy(), np.full(size, -1), np.empty(size), np.empty(size, np.int64), np.zeros(3, np.int64))
+    filled, count, ends = np.empty(size, np.int64), np.zeros(3, np.int64), np.zeros(TILE + 1, np.int64)
+    return Listing(steps, steps.copy(), np.full(size, -1), np.empty(size), filled, count, ends)
 
 
 def begin_reflections(listing):
@@ -88,13 +92,18 @@ def add_by_amplitude(by_amplitude, tile, listing):
     """Add everything, weighed by the derivative of the loss, to the derivatives by every amplitude (amplitudes,)."""
     for step in range(listing.count[0]):
         first = step * TILE
-        place, total = listing.step_place[first], 0.0
+        places, values = listing.step_place[first : first + TILE], listing.step_value[first : first + TILE]
         for i in range(TILE):
-            if listing.step_place[first + i] != place:
-                by_amplitude[int(place)] += total
-                place, total = listing.step_place[first + i], 0.0
-            total += listing.step_value[first + i] * tile[DERIVATIVE + i]
-        by_amplitude[int(place)] += total
+            values[i] *= tile[DERIVATIVE + i]
+        count = 0
+        for i in range(TILE - 1):
+            listing.ends[count] = i + 1
+            count += places[i] != places[i + 1]
+        listing.ends[count] = TILE
+        begin = 0
+        for n in range(count + 1):
+            by_amplitude[int(places[begin])] += run_sum(values, begin, listing.ends[n])
+            begin = listing.ends[n]
     for n in range(listing.count[1]):
         lane, at, value = entry(listing, n)
         by_amplitude[at] += value * tile[DERIVATIVE + lane]

@@ -1,5 +1,7 @@
 """Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
 
+import numpy as np
+
 from adjoint.backends.rows import LANES
 
 
@@ -16,4 +18,12 @@ def lane_dot_weighed(one, first, other, second, weights, third):
     total = 0.0
     for i in range(LANES):
         total += one[first + i] * other[second + i] * weights[third + i]
+    return total
+
+
+def run_sum(values, begin, end):
+    """The sum of the values from begin to before end."""
+    total = 0.0
+    for i in range(np.uint64(begin), np.uint64(end)):
+        total += values[i]
     return total

@@ -2,6 +2,7 @@
 
 from nbnumba.stages import log, real
 
+INFINITE = float("inf")
 GIVEN, GAUSSIAN, POISSON = range(3)
 """Kinds of loss: a cotangent that is given, and two that the kernels know."""
 
@@ -15,8 +16,10 @@ def loss_value(kind, photons, data, weight):
         return real(0) * data
     if kind == GAUSSIAN:
         return real(0.5) * weight * (photons - data) * (photons - data)
-    mean, none = photons + weight, data == real(0)
-    return mean - data + data * log((data + none) / (mean + none * (mean == real(0))))
+    mean = photons + weight
+    if data == real(0):
+        return mean
+    return mean - data + data * log(data / mean) if mean > real(0) else INFINITE
 
 
 def loss_derivative(kind, photons, data, weight):
