@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint import obstacles
-from adjoint.gradient import state, value_and_grad
+from adjoint.gradient import restate, state, value_and_grad
 from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import Progress, restated, simulate
+from nbnumba.simulate import Progress, simulate
 
 TOLERANCE = 1e-6
 """Largest relative difference between a gradient and the limit of its ladder."""
@@ -76,9 +76,7 @@ def gradcheck(
     value is at its bound differences to one side, at steps each half of the one before, extrapolated; the gradient passes
     where it is within TOLERANCE of the limit. keywords are those of simulate.
     """
-    experiment = restated(experiment, **{name: keywords.pop(name, None) for name in ("roi", "mask", "c_parity", "c_threads")})
-    if keywords:
-        raise InputError(f"{sorted(keywords)[0]!r} is no keyword; allowed: roi, mask, c_parity, c_threads")
+    experiment = restate(experiment, **keywords)
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment

@@ -22,7 +22,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, place, sensor
-from nbnumba.setup.structure import interpolates
+from nbnumba.setup.structure import interpolates, places
 from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, restated
 from nbnumba.stages.records import SQUARE, Scene
 
@@ -66,8 +66,6 @@ def vjp(
     experiment: Experiment,
     parameters: Iterable[Name],
     *,
-    backend: str = "cpu",
-    precision: str = "double",
     progress: Progress | None = None,
     **keywords,
 ) -> tuple[np.ndarray, Callable[[np.ndarray], Gradient]]:
@@ -78,7 +76,6 @@ def vjp(
     choices held, such as automatic oversampling (A0, A14). keywords are those of simulate. Raises InputError for what cannot be
     simulated, what is no parameter, and what the image cannot be differentiated by.
     """
-    check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
 
@@ -94,8 +91,6 @@ def value_and_grad(
     experiment: Experiment,
     parameters: Iterable[Name],
     *,
-    backend: str = "cpu",
-    precision: str = "double",
     progress: Progress | None = None,
     **keywords,
 ) -> tuple[float, Gradient]:
@@ -104,7 +99,6 @@ def value_and_grad(
     A loss of adjoint.losses takes one pass over the pixels; of another object, with value(image) and derivative(image), two.
     Pixels that are not rendered do not count in the former.
     """
-    check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
     target, value = _judged(problem, loss, progress, with_curvature=False)
     results = _run(problem, target, NO_IMAGE, progress)
@@ -115,13 +109,10 @@ def jacobian(
     experiment: Experiment,
     parameters: Iterable[Name],
     *,
-    backend: str = "cpu",
-    precision: str = "double",
     progress: Progress | None = None,
     **keywords,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
-    check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
     try:
         image, found = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.count))
@@ -138,8 +129,6 @@ def normal_equations(
     experiment: Experiment,
     parameters: Iterable[Name],
     *,
-    backend: str = "cpu",
-    precision: str = "double",
     progress: Progress | None = None,
     **keywords,
 ) -> tuple[float, Gradient, np.ndarray]:
@@ -148,7 +137,6 @@ def normal_equations(
     J is never stored. n is the number of numbers of the parameters, in their order; see vjp. A loss that is not of
     adjoint.losses needs curvature(image) beside value and derivative.
     """
-    check_target(backend, precision)
     problem = state(experiment, parameters, **keywords)
     if problem.count > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
@@ -163,7 +151,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
     parameters = listed(parameters)
     columns(experiment, parameters)
-    experiment = restated(experiment, **_known(keywords))
+    experiment = restate(experiment, **keywords)
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)
     experiment = held(experiment, parameters)
@@ -193,11 +181,13 @@ def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     return experiment.replace(choices) if choices else experiment
 
 
-def _known(keywords):
-    unknown = set(keywords) - {"roi", "mask", "c_parity", "c_threads"}
+def restate(experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements) -> Experiment:
+    """The experiment with what keywords of simulate say of it. Raises InputError for a keyword or target that is not there."""
+    unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
-    return keywords
+    check_target(backend, precision)
+    return restated(experiment, **statements)
 
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
@@ -256,10 +246,9 @@ def _column_of(built, experiment, asked) -> np.ndarray:
     found, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
     for column in asked:
         if column.key == AMPLITUDES:
-            structure, hkl = built.structure, experiment.structure_factors.hkl
-            rows, depth = structure.k_max - structure.k_min + 1, structure.l_max - structure.l_min + 1
-            h, k, l = (hkl - np.array([structure.h_min, structure.k_min, structure.l_min])).T
-            found[((h * rows + k) * depth + l).astype(np.int64)] = at + np.arange(len(hkl))
+            low, high = ([int(bound) for bound in built.structure[first:6:2]] for first in (0, 1))
+            hkl = experiment.structure_factors.hkl
+            found[places(hkl.T, low, high)] = at + np.arange(len(hkl))
         at += size(column)
     return found
 

@@ -5,8 +5,8 @@ import numpy as np
 from adjoint.setup.rotations import about_axis_adj, about_xyz_adj
 from nbnumba.experiment import Beam, Detector
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
-from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, place, sensor, sizes
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians, unit
+from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, place, sensor, sizes, twotheta_axis
+from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.setup.values import NEAR_POINT
 
 ROTATIONS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg")
@@ -34,7 +34,7 @@ def place_adj(
     """
     at, degrees = place(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)
-    axis, angle = _swing_axis(detector), radians(detector.twotheta_deg)
+    axis, angle = twotheta_axis(detector), radians(detector.twotheta_deg)
     swing = about_axis(axis, angle)
     facing = at.normal @ swing
     ratio = at.beam @ facing
@@ -57,11 +57,6 @@ def place_adj(
         **{name: rotations[..., k] for k, name in enumerate(ROTATIONS)},
         "detector.twotheta_deg": swing_bar,
     }
-
-
-def _swing_axis(detector: Detector) -> np.ndarray:
-    given = detector.twotheta_axis if detector.convention == "custom" else None
-    return unit(CONVENTIONS[detector.convention].twotheta if given is None else given)
 
 
 def _turned_adj(detector: Detector, switches: frozenset[str], at: Placement, origin_bar, fast_bar, slow_bar, normal_bar):

@@ -46,7 +46,7 @@ def mosaic_rates(crystal: Crystal) -> np.ndarray:
     """
     if crystal.mosaic_spread_deg == 0.0:
         return np.zeros((1, 3))
-    drawn = rng.mosaic_domains(orientations.number_of_domains(crystal), orientations._mosaic_generator(crystal))
+    drawn = rng.mosaic_domains(orientations.number_of_domains(crystal), orientations.mosaic_generator(crystal))
     return drawn.axes * drawn.quantiles[:, np.newaxis]
 
 

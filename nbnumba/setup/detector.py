@@ -50,7 +50,7 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     fast, slow, normal = _axes(detector, convention, switches)
     direction = beam_direction(detector, beam)
     turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
-    swing = about_axis(_twotheta_axis(detector, convention), radians(detector.twotheta_deg))
+    swing = about_axis(twotheta_axis(detector), radians(detector.twotheta_deg))
     ratio = _obliquity(direction, turn @ normal)
     stated = 100.0 if detector.distance_mm is None else detector.distance_mm
     close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
@@ -145,8 +145,9 @@ def _axes(detector, convention, switches):
     return fast, slow, normal if math.sqrt(normal @ normal) == 1.0 else unit(across)
 
 
-def _twotheta_axis(detector, convention):
-    return unit(_own(detector, detector.twotheta_axis, convention.twotheta))
+def twotheta_axis(detector: Detector) -> np.ndarray:
+    """Unit vector along the axis that the detector swings about."""
+    return unit(_own(detector, detector.twotheta_axis, CONVENTIONS[detector.convention].twotheta))
 
 
 def _obliquity(direction, normal) -> float:

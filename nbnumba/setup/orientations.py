@@ -74,7 +74,7 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
     if crystal.mosaic_spread_deg == 0.0:
         return np.eye(3)[np.newaxis]
     domains = number_of_domains(crystal)
-    drawn = rng.mosaic_domains(domains, _mosaic_generator(crystal))
+    drawn = rng.mosaic_domains(domains, mosaic_generator(crystal))
     return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)
 
 
@@ -85,7 +85,7 @@ def number_of_domains(crystal: Crystal) -> int:
     return 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
 
 
-def _mosaic_generator(crystal: Crystal) -> rng.Ran1:
+def mosaic_generator(crystal: Crystal) -> rng.Ran1:
     """nanoBragg's generator as it comes to the mosaic domains."""
     before = None
     if crystal.misset_seed is not None:
@@ -98,6 +98,6 @@ def noise_generator(crystal: Crystal, seed: int) -> rng.Ran1:
     """nanoBragg's generator as it comes to the photon noise; with a negative seed it goes on from the domains (rng.py)."""
     if seed >= 0:
         return rng.Ran1(seed)
-    before = _mosaic_generator(crystal)
+    before = mosaic_generator(crystal)
     before.uniform(3 * number_of_domains(crystal))
     return rng.Ran1(seed, after=before)

@@ -1,5 +1,8 @@
 """The box of structure-factor amplitudes that the kernels look up (specs/forward.md, F9)."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from nbnumba.errors import InputError
@@ -23,15 +26,19 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
         return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
     indices = np.ascontiguousarray(factors.hkl.T)
     low, high = [int(x.min()) for x in indices], [int(x.max()) for x in indices]
-    rows, columns, depth = (last - first + 1 for first, last in zip(low, high))
-    size = rows * columns * depth
+    size = math.prod(last - first + 1 for first, last in zip(low, high))
     if size > LARGEST_BOX:
         raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
     amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
-    h, k, l = (x - first for x, first in zip(indices, low))
-    amplitude[(h * columns + k) * depth + l] = factors.F
+    amplitude[places(indices, low, high)] = factors.F
     bounds = [float(b) for pair in zip(low, high) for b in pair]
     return Structure(*bounds, float(size), amplitude, interpolates(factors, smallest), NEVER)
+
+
+def places(indices: np.ndarray, low: Sequence[int], high: Sequence[int]) -> np.ndarray:
+    """F9a: where the amplitudes of reflections (3, n) stand in the flat list of a box (n,), as stages/structure.py:slot."""
+    h, k, l = (x - first for x, first in zip(indices, low))
+    return (h * (high[1] - low[1] + 1) + k) * (high[2] - low[2] + 1) + l
 
 
 def interpolates(factors: StructureFactors, smallest: float) -> bool:

@@ -4,32 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from geometries import CELL, CUSTOM, FORMS, PIXEL_MM, TURNS
 
 from nbnumba import Crystal, Experiment, InputError, simulate
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import cell_of, orient
 from nbnumba.setup.detector import place
 
-PIXEL_MM = 0.25
-CELL = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 "
-CELL += f"-pixel {PIXEL_MM} -detpixels_x 30 -detpixels_y 20 "
-AXES = "-fdet_vector 0.6 0.8 0 -sdet_vector 0 0 1 -beam_vector 0.9 -0.5 0.1 "
-CUSTOM = {
-    "custom": AXES,
-    "pix0": AXES + "-pix0_vector_mm 60 -55 -2 ",
-}
-FORMS = {
-    "default": "",
-    "beam": "-Xbeam 2.2 -Ybeam 3.1 ",
-    "close": "-Xclose 2.2 -Yclose 3.1 ",
-    "org": "-ORGX 12.5 -ORGY 7.25 ",
-    "mixed": "-Xbeam 2.2 -ORGY 7.25 ",
-}
-TURNS = {
-    "unturned": "",
-    "turned": "-detector_rotx 11 -detector_roty -7 -detector_rotz 4 ",
-    "swung": "-twotheta 20 -detector_roty 5 ",
-}
 SHIFTS = {  # the axis that x and y move along, and which way, when they grow
     "mosflm": (("slow", 1), ("fast", 1)), "denzo": (("slow", 1), ("fast", 1)), "adxv": (("fast", 1), ("slow", -1)),
     "xds": (("fast", 1), ("slow", 1)), "dials": (("fast", 1), ("slow", 1)), "custom": (("fast", 1), ("slow", 1)),

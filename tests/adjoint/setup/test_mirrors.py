@@ -6,6 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+from geometries import AXES, CUSTOM, FORMS, TURNS
+from geometries import CELL as FRAME
 
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
@@ -32,21 +34,6 @@ from nbnumba.setup.rotations import about_axis, about_xyz
 CENTRE = ("xbeam_mm", "ybeam_mm")
 TURNED = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
 PLACED = ("distance_mm", *CENTRE, *TURNED)
-FRAME = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 -pixel 0.25 -detpixels_x 30 -detpixels_y 20 "
-AXES = "-fdet_vector 0.6 0.8 0 -sdet_vector 0 0 1 -beam_vector 0.9 -0.5 0.1 "
-CUSTOM = {"custom": AXES, "pix0": AXES + "-pix0_vector_mm 60 -55 -2 "}
-FORMS = {
-    "default": "",
-    "beam": "-Xbeam 2.2 -Ybeam 3.1 ",
-    "close": "-Xclose 2.2 -Yclose 3.1 ",
-    "org": "-ORGX 12.5 -ORGY 7.25 ",
-    "mixed": "-Xbeam 2.2 -ORGY 7.25 ",
-}
-TURNS = {
-    "unturned": "",
-    "turned": "-detector_rotx 11 -detector_roty -7 -detector_rotz 4 ",
-    "swung": "-twotheta 20 -detector_roty 5 ",
-}
 PIVOTS = ("", "-pivot beam ", "-pivot sample ")
 GEOMETRIES = [
     (convention, form, turn, pivot)
