@@ -29,7 +29,7 @@ from nbnumba.stages.records import SQUARE, Scene
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS, MOST_BANDS = 2**25, 256
 """Bytes of what bands sum by themselves, and their number: so many bands are made at most, and never fewer than one."""
-NO_IMAGE = np.zeros((0, 0))
+NO_IMAGE, NO_FIELDS = np.zeros((0, 0)), np.zeros((0, 0, 0))
 MOST_DENSE = 5000
 """Parameters for which a dense matrix of normal equations is made."""
 
@@ -120,7 +120,7 @@ def jacobian(
         shape = " x ".join(map(str, (*problem.pixels, problem.count)))
         raise InputError(f"parameters: a jacobian of {shape} numbers takes too much memory; allowed: what fits") from None
     everywhere = np.ones(problem.pixels)
-    _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere), image, progress, jacobian=found)
+    _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=found)
     return image, found
 
 
@@ -145,6 +145,31 @@ def normal_equations(
     results = _run(problem, target, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     return _value(results, value), by_name(problem.asked, _finite(gradient)), _finite(normal + np.triu(normal, 1).T)
+
+
+def beside(
+    loss: Loss,
+    experiment: Experiment,
+    parameters: Iterable[Name],
+    fields: np.ndarray,
+    with_normal: bool,
+) -> tuple[float, np.ndarray, np.ndarray | None]:
+    """The loss, its gradient (m,) and, if wanted, J^T W J (m, m), by more than the parameters of the experiment.
+
+    The m numbers are those of the parameters, of which there may be none, a factor of all photons, at 1, and factors of
+    fields (fields, slow, fast) that are added to the photons, at 0 (A13a).
+    """
+    named = listed(parameters)
+    problem = state(experiment, named or ["beam.fluence"])
+    target, value = _judged(problem, loss, None, with_curvature=with_normal)
+    results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
+    if with_normal:
+        gradient, normal = _finite(results.gradient.sum(axis=0)), results.normal.sum(axis=0)
+        normal = _finite(normal + np.triu(normal, 1).T)
+    else:
+        gradient, normal = np.concatenate([_gradient(problem, results), results.beside.sum(axis=0)]), None
+    kept = slice(None) if named else slice(1, None)
+    return _value(results, value), gradient[kept], None if normal is None else normal[kept, kept]
 
 
 def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
@@ -280,7 +305,7 @@ def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | No
             raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
     if is_pixelwise(loss):
         _check_shape("loss: data", loss.data, problem)
-        return Target(problem.window.mask, loss.kind, loss.data, loss.weight), None
+        return Target(problem.window.mask, loss.kind, loss.data, loss.weight, NO_FIELDS), None
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
     target = _given(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
@@ -300,7 +325,7 @@ def _given(problem, what, cotangent) -> Target:
     cotangent = field(what, cotangent, problem.pixels)
     if not np.isfinite(cotangent).all():
         raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
-    return Target(problem.window.mask, GIVEN, cotangent, cotangent)
+    return Target(problem.window.mask, GIVEN, cotangent, cotangent, NO_FIELDS)
 
 
 def _check_shape(what, values, problem):
@@ -325,11 +350,11 @@ def _gradient(problem, results: Results) -> np.ndarray:
     return _finite(gradient)
 
 
-def _run(problem, target, image, progress, jacobian=None, normal=False) -> Results:
+def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:
     """Differentiate all bands, in blocks between which it can report and be interrupted."""
     from adjoint.backends import cpu
 
-    results, edges = _results(problem, image, jacobian, normal)
+    results, edges = _results(problem, image, jacobian, normal, beside)
     for part, starts, stops in _blocks(problem, edges):
         of_part = results._replace(**{name: getattr(results, name)[part] for name in BY_BAND})
         columns, motions = problem.window.columns, problem.motions
@@ -340,13 +365,13 @@ def _run(problem, target, image, progress, jacobian=None, normal=False) -> Resul
     return results
 
 
-BY_BAND = ("value", "channels", "by_amplitude", "gradient", "normal")
+BY_BAND = ("value", "channels", "by_amplitude", "beside", "gradient", "normal")
 """The results that every band has by itself."""
 
 
-def _results(problem, image, jacobian, normal) -> tuple[Results, np.ndarray]:
+def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndarray]:
     """Empty results, and the rows at which bands begin, and the end (bands + 1,): as many bands as memory is granted."""
-    summed, count = jacobian is None and not normal, problem.count
+    summed, count = jacobian is None and not normal, problem.count + beside
     amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
     edges = _edges(problem.window.rows, max(1, min(MOST_BANDS, MEMORY_OF_BANDS // per_band)))
@@ -357,6 +382,7 @@ def _results(problem, image, jacobian, normal) -> tuple[Results, np.ndarray]:
         np.zeros((bands, WIDTH) if summed else (0, 0)),
         np.zeros((bands, max(amplitudes, 1))),
         np.zeros((0, 0, 0)) if jacobian is None else jacobian,
+        np.zeros((bands, beside)),
         np.zeros((bands, count) if normal else (0, 0)),
         np.zeros((bands, count, count) if normal else (0, 0, 0)),
     )

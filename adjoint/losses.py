@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Protocol
 
 import numpy as np
-from numba import vectorize
 
-from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative, loss_value
+from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
 from nbnumba.errors import InputError
 
 ROWS_AT_ONCE = 64
@@ -38,6 +36,8 @@ class Pixelwise:
 
     def value(self, image: np.ndarray) -> float:
         """The loss of an image (slow, fast). Raises InputError for counts where none are expected."""
+        from adjoint.backends.cpu import value_of_each
+
         image, total = self._fitting(image), 0.0
         for row in range(0, len(image), ROWS_AT_ONCE):
             rows = slice(row, row + ROWS_AT_ONCE)
@@ -69,12 +69,6 @@ class Pixelwise:
         if image.shape != self.data.shape:
             raise InputError(f"loss: data of shape {self.data.shape} do not fit an image of {image.shape}; allowed: the same")
         return image
-
-
-@cache
-def value_of_each():
-    """The loss of a pixel, compiled to go over arrays."""
-    return vectorize(loss_value)
 
 
 def is_pixelwise(loss) -> bool:

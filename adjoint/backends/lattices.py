@@ -5,21 +5,21 @@ A loop for the arithmetic, one for the look-up, which does not vectorise, and on
 
 import numpy as np  # noqa: I001
 
-from adjoint.backends.listing import list_terms, list_weights
+from adjoint.backends.listing import add_entry, amplitude_adj, list_terms, list_weights
 from adjoint.backends.rows import (
-    AMPLITUDE, AMPLITUDE_BAR, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_products, set3, three,
+    AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import peak_lattice_adj, square_lattice_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.backends.tile import PLACE, Q_X, SUM, TILE, index_all, latch_of
+from nbnumba.backends.tile import LATTICE, PLACE, Q_X, SUM, TILE, index_all, latch_of
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.lattice import peak_lattice, square_lattice
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
-from nbnumba.stages.vec3 import cross, dot
+from nbnumba.stages.vec3 import cross
 
 
 def add_lattices(tile, listing, lanes, where, crystal, structure, lattices, turn, spin, paths):
@@ -68,14 +68,14 @@ def nine(row):
 
 
 def square_terms(tile, crystal):
-    """Terms of a parallelepiped; their derivatives by h, k, l, by the numbers of cells and by the amplitude (A8, A10)."""
+    """Terms of a parallelepiped, and their derivatives by h, k, l and by the numbers of cells (A8, A10)."""
     for i in range(TILE):
         dh, dk, dl = three(tile, OFF, i)
         amplitude, factor = tile[AMPLITUDE + i], square_lattice(crystal, dh, dk, dl)
+        tile[LATTICE + i] = factor
         tile[SUM + i] += term(amplitude, factor)
-        amplitude_bar, lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])
+        lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
         h_bar, k_bar, l_bar, by_a, by_b, by_c = square_lattice_adj(crystal, dh, dk, dl, lattice_bar)
-        tile[AMPLITUDE_BAR + i] = amplitude_bar
         set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
         add3(tile, CELLS, i, (by_a, by_b, by_c))
 
@@ -85,10 +85,10 @@ def peak_terms(tile, crystal):
     for i in range(TILE):
         dh, dk, dl = three(tile, OFF, i)
         amplitude, factor = tile[AMPLITUDE + i], peak_lattice(crystal, dh, dk, dl)
+        tile[LATTICE + i] = factor
         tile[SUM + i] += term(amplitude, factor)
-        amplitude_bar, lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])
+        lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
         d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal, dh, dk, dl, lattice_bar)
-        tile[AMPLITUDE_BAR + i] = amplitude_bar
         set3(tile, HKL_BAR, i, d_bar)
         add3(tile, CELLS, i, cells_bar)
         add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
@@ -111,12 +111,13 @@ def interpolate_adj(tile, listing, lanes, evaluation, structure, lattice, paths)
         h, k, l = index_all(lattice, three(tile, Q_X, i))
         smooth = (row, start + i, number, m) < latch_of(structure)
         listed = paths.reflections and lanes[0] <= i < lanes[1] and i != lanes[2]
+        amplitude_bar = amplitude_adj(tile, i)
         if smooth and surrounded(structure, h, k, l):
-            add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, tile[AMPLITUDE_BAR + i]))
+            add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
             if listed:
-                list_weights(listing, i, tile[AMPLITUDE_BAR + i], structure, h, k, l)
+                list_weights(listing, i, amplitude_bar, structure, h, k, l)
         elif listed and not smooth:
-            list_terms(tile, listing, (i, i + 1, -1))
+            add_entry(listing, i, int(tile[PLACE + i]), amplitude_bar)
 
 
 def scattering_adj(tile, lattice):
@@ -134,8 +135,9 @@ def spin_adj(tile, lattice, spin):
         q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
         add3(tile, Q_BAR, i, q_bar)
         torque = cross(q_bar, three(tile, Q_X, i))
-        by_phi, by_osc, by_spread = dot((p_x, p_y, p_z), torque), dot((o_x, o_y, o_z), torque), dot((m_x, m_y, m_z), torque)
-        add3(tile, TURN, i, (by_phi, by_osc, by_spread))
+        add_product(tile, TURN, i, (p_x, p_y, p_z), torque)
+        add_product(tile, TURN + TILE, i, (o_x, o_y, o_z), torque)
+        add_product(tile, TURN + 2 * TILE, i, (m_x, m_y, m_z), torque)
 
 
 def vectors_adj(tile, turn):

@@ -1,17 +1,17 @@
 """Derivatives by amplitudes: which reflections the pixels of a tile see, and how much each of them adds.
 
-The derivative by an amplitude can be weighed only when its pixel is complete. Until then the steps of a tile are kept as they
-come, as many as there is room for. Those that are one too many go, with all that was kept, into a table with one entry for each
-pixel and reflection, found again by open addressing; so do interpolated ones.
+The derivative by an amplitude can be weighed only when its pixel is complete. Until then it is in a table with one entry for
+each pixel and reflection, found again by open addressing. A pixel sees the same reflection for many steps: what they add stays
+in rows of the tile, and is entered when the reflection changes.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.reduction import run_sum
-from adjoint.backends.rows import AMPLITUDE_BAR, DERIVATIVE
-from nbnumba.backends.tile import PLACE, TILE
+from adjoint.backends.rows import AMPLITUDE, DERIVATIVE, KEPT, KEPT_PLACE, SCALE
+from adjoint.stages.pixel import term_adj
+from nbnumba.backends.tile import LATTICE, PLACE, TILE
 from nbnumba.stages import ceil
 from nbnumba.stages.structure import cubic_weights, slot
 
@@ -19,35 +19,32 @@ SCATTER = 0x9E3779B97F4A7C15
 
 
 class Listing(NamedTuple):
-    """Steps: place of the amplitude, and derivative by it, of every pixel of the tile, in rows of TILE (room * TILE,).
-
-    The table: pixel and reflection (lane + TILE * place) in the key, -1 where it is empty, and the derivative in the value, at
+    """A table: pixel and reflection (lane + TILE * place) in the key, -1 where it is empty, and the derivative in the value, at
     places that the key says (a power of 2,). filled: where its entries are, in the order in which they came. count: how many
-    steps, how many entries, and how many were lost because half of the table was filled. ends: room for the ends of runs
-    of pixels of a step that see the same reflection.
+    entries, and how many were lost because half of the table was filled. changed (TILE,): room for the numbers of those pixels
+    whose reflection changes.
     """
 
-    step_place: np.ndarray
-    step_value: np.ndarray
     key: np.ndarray
     value: np.ndarray
     filled: np.ndarray
     count: np.ndarray
-    ends: np.ndarray
+    changed: np.ndarray
 
 
-def new_listing(room, size):
-    """An empty listing with room for so many steps, and a table of so many places, a power of 2."""
-    steps = np.empty(room * TILE)
-    filled, count, ends = np.empty(size, np.int64), np.zeros(3, np.int64), np.zeros(TILE + 1, np.int64)
-    return Listing(steps, steps.copy(), np.full(size, -1), np.empty(size), filled, count, ends)
+def new_listing(size):
+    """An empty listing of so many places, a power of 2."""
+    filled, count, changed = np.empty(size, np.int64), np.zeros(2, np.int64), np.zeros(TILE, np.int64)
+    return Listing(np.full(size, -1), np.empty(size), filled, count, changed)
 
 
-def begin_reflections(listing):
+def begin_reflections(tile, listing):
     """Forget everything."""
-    for n in range(listing.count[1]):
+    for n in range(listing.count[0]):
         listing.key[listing.filled[n]] = -1
     listing.count[:] = 0
+    for i in range(TILE):
+        tile[KEPT_PLACE + i], tile[KEPT + i] = -1.0, 0.0
 
 
 def entry(listing, n):
@@ -57,54 +54,43 @@ def entry(listing, n):
 
 
 def list_terms(tile, listing, lanes):
-    """Keep the terms of one lattice for the lanes from lanes[0] to lanes[1] but lanes[2]."""
-    if lanes[1] - lanes[0] < TILE:
-        for i in range(lanes[0], lanes[1]):
-            add_entry(listing, i, int(tile[PLACE + i]), tile[AMPLITUDE_BAR + i])
-        return
-    if (listing.count[0] + 1) * TILE > listing.step_place.size:
-        settle(listing)
-    first = listing.count[0] * TILE
-    places, values = listing.step_place[first : first + TILE], listing.step_value[first : first + TILE]
+    """Keep the terms of one lattice, and enter what was kept where the reflection changes.
+
+    It is entered for the lanes from lanes[0] to before lanes[1] but lanes[2]; what is kept of the others is void.
+    """
+    count = 0
     for i in range(TILE):
-        places[i], values[i] = tile[PLACE + i], tile[AMPLITUDE_BAR + i]
-    if lanes[2] >= 0:
-        values[lanes[2]] = 0.0
-    listing.count[0] += 1
+        listing.changed[count] = i
+        count += tile[PLACE + i] != tile[KEPT_PLACE + i]
+    for n in range(count):
+        i = listing.changed[n]
+        if lanes[0] <= i < lanes[1] and i != lanes[2]:
+            enter(tile, listing, i)
+        tile[KEPT_PLACE + i], tile[KEPT + i] = tile[PLACE + i], 0.0
+    for i in range(TILE):
+        tile[KEPT + i] += amplitude_adj(tile, i)
 
 
-def settle(listing):
-    """Move all steps into the table, one entry for a run of steps of a pixel that see the same reflection."""
+def amplitude_adj(tile, i):
+    """The derivative by its amplitude of the term of the last lattice in lane i (A9)."""
+    return term_adj(tile[AMPLITUDE + i], tile[LATTICE + i], tile[SCALE + i])[0]
+
+
+def enter(tile, listing, lane):
+    """Enter into the table what is kept of a pixel."""
+    if tile[KEPT + lane] != 0.0:
+        add_entry(listing, lane, int(tile[KEPT_PLACE + lane]), tile[KEPT + lane])
+
+
+def end_reflections(tile, listing):
+    """Enter all that is kept into the table."""
     for i in range(TILE):
-        place, total = -1.0, 0.0
-        for at in range(i, listing.count[0] * TILE, TILE):
-            if listing.step_place[at] != place:
-                if total != 0.0:
-                    add_entry(listing, i, int(place), total)
-                place, total = listing.step_place[at], 0.0
-            total += listing.step_value[at]
-        if total != 0.0:
-            add_entry(listing, i, int(place), total)
-    listing.count[0] = 0
+        enter(tile, listing, i)
 
 
 def add_by_amplitude(by_amplitude, tile, listing):
     """Add everything, weighed by the derivative of the loss, to the derivatives by every amplitude (amplitudes,)."""
-    for step in range(listing.count[0]):
-        first = step * TILE
-        places, values = listing.step_place[first : first + TILE], listing.step_value[first : first + TILE]
-        for i in range(TILE):
-            values[i] *= tile[DERIVATIVE + i]
-        count = 0
-        for i in range(TILE - 1):
-            listing.ends[count] = i + 1
-            count += places[i] != places[i + 1]
-        listing.ends[count] = TILE
-        begin = 0
-        for n in range(count + 1):
-            by_amplitude[int(places[begin])] += run_sum(values, begin, listing.ends[n])
-            begin = listing.ends[n]
-    for n in range(listing.count[1]):
+    for n in range(listing.count[0]):
         lane, at, value = entry(listing, n)
         by_amplitude[at] += value * tile[DERIVATIVE + lane]
 
@@ -129,9 +115,9 @@ def add_entry(listing, lane, place, value):
         at = (at + 1) & last
     if listing.key[at] == key:
         listing.value[at] += value
-    elif 2 * listing.count[1] >= last:
-        listing.count[2] += 1
+    elif 2 * listing.count[0] >= last:
+        listing.count[1] += 1
     else:
         listing.key[at], listing.value[at] = key, value
-        listing.filled[listing.count[1]] = at
-        listing.count[1] += 1
+        listing.filled[listing.count[0]] = at
+        listing.count[0] += 1

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint.backends.listing import add_by_amplitude, entry
-from adjoint.backends.reduction import lane_dot, lane_dot_weighed
-from adjoint.backends.rows import CHANNELS_END, CURVATURE, DERIVATIVE, LANES, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.backends.reduction import lane_dot, lane_dot_weighed, lane_sum
+from adjoint.backends.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
 from nbnumba.backends.tile import TILE, TOTAL
 
@@ -14,13 +14,15 @@ from nbnumba.backends.tile import TILE, TOTAL
 class Target(NamedTuple):
     """What a loss knows of the pixels (A13): its kind, data and weight (slow, fast). Pixels whose data are NaN are left out.
 
-    mask (slow, fast) uint8, or (0, 0) for none: the pixels that are rendered.
+    mask (slow, fast) uint8, or (0, 0) for none: the pixels that are rendered. fields (fields, slow, fast): derivatives of the
+    image by numbers that are not the experiment's, such as a background.
     """
 
     mask: np.ndarray
     kind: int
     data: np.ndarray
     weight: np.ndarray
+    fields: np.ndarray
 
 
 class Results(NamedTuple):
@@ -28,8 +30,9 @@ class Results(NamedTuple):
 
     image (slow, fast): photons. value (bands,): the loss; channels (bands, channels) and by_amplitude (bands, amplitudes): its
     derivative.
-    jacobian (slow, fast, parameters). gradient (bands, parameters), J^T r, and the upper triangle of normal (bands, parameters,
-    parameters), J^T W J.
+    jacobian (slow, fast, parameters). beside (bands, 1 + fields): the derivative by a scale of the photons and by the fields.
+    gradient (bands, parameters), J^T r, and the upper triangle of normal (bands, parameters, parameters), J^T W J; if these are
+    more than the parameters, the scale and the fields come last.
     """
 
     image: np.ndarray
@@ -37,6 +40,7 @@ class Results(NamedTuple):
     channels: np.ndarray
     by_amplitude: np.ndarray
     jacobian: np.ndarray
+    beside: np.ndarray
     gradient: np.ndarray
     normal: np.ndarray
 
@@ -53,31 +57,57 @@ class Parameters(NamedTuple):
     column_of: np.ndarray
 
 
-def judge(tile, row, start, stop, target):
-    """Derivative and curvature of the loss by the sum of each pixel of a tile; pixels that do not count get 0, everywhere.
+def judge(tile, row, start, stop, target, paths):
+    """Derivative of the loss by the sum of each pixel of a tile; pixels that do not count get 0, everywhere.
 
     Returns the loss of the tile.
     """
-    value = 0.0
+    take_data(tile, row, np.uint64(start), np.uint64(stop - start), target)
+    left_out = 0
     for i in range(TILE):
-        fast = start + i
-        counts = fast < stop and (target.mask.size == 0 or target.mask[row, fast] != 0)
-        if counts and not np.isnan(target.data[row, fast]):
-            photons, data, weight = tile[TOTAL + i], target.data[row, fast], target.weight[row, fast]
-            by_total = tile[TOTAL_BAR + i]
-            value += loss_value(target.kind, photons, data, weight)
-            tile[DERIVATIVE + i] = loss_derivative(target.kind, photons, data, weight) * by_total
-            tile[CURVATURE + i] = loss_curvature(target.kind, photons, data, weight) * by_total * by_total
-        else:
-            tile[DERIVATIVE + i], tile[CURVATURE + i], tile[TOTAL_BAR + i] = 0.0, 0.0, 0.0
-            for place in range(ORIGIN + i, CHANNELS_END, TILE):
-                tile[place] = 0.0
-    return value
+        photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
+        counts = data == data
+        by_total = tile[TOTAL_BAR + i] if counts else 0.0
+        value = loss_value(target.kind, photons, data, weight)
+        derivative = loss_derivative(target.kind, photons, data, weight) * by_total
+        tile[TOTAL_BAR + i] = by_total
+        tile[LOSS + i] = value if counts else 0.0
+        tile[DERIVATIVE + i] = derivative if counts else 0.0
+        left_out += not counts
+    if left_out:
+        clear_left_out(tile, paths)
+    return lane_sum(tile, np.uint64(LOSS))
 
 
-def add_value(results, band, value):
-    """Add the loss of a tile to that of its band; in the body of a parallel loop Numba would lose it."""
-    results.value[band] += value
+def clear_left_out(tile, paths):
+    """The channels that are wanted are 0 where a pixel does not count, also if they are not finite."""
+    for i in range(LANES):
+        if np.isnan(tile[np.uint64(DATA) + i]):
+            for first in paths.channels:
+                tile[first + i] = 0.0
+
+
+def judge_photons(tile, target):
+    """Derivative and curvature of the loss by the photons of each pixel of a tile that was judged."""
+    for i in range(TILE):
+        photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
+        derivative = loss_derivative(target.kind, photons, data, weight)
+        curvature = loss_curvature(target.kind, photons, data, weight)
+        tile[DERIVATIVE + i] = derivative if data == data else 0.0
+        tile[CURVATURE + i] = curvature if data == data else 0.0
+
+
+def take_data(tile, row, start, count, target):
+    """Data and weight of the pixels of a tile; the data of those that do not count are NaN."""
+    data, weight = target.data[row], target.weight[row]
+    for i in range(count):
+        tile[DATA + i], tile[LOSS_WEIGHT + i] = data[start + i], weight[start + i]
+    for i in range(count, LANES):
+        tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
+    if target.mask.size:
+        mask = target.mask[row]
+        for i in range(count):
+            tile[DATA + i] = tile[DATA + i] if mask[start + i] != 0 else np.nan
 
 
 def clear_channels(tile, paths):
@@ -102,16 +132,41 @@ def store_jacobian(results, row, start, stop, by_parameter, parameters, listing,
         for n in range(parameters.projection.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
             results.jacobian[row, start + i, parameters.place_of[n]] = derivative
-    for n in range(listing.count[1]):
+    for n in range(listing.count[0]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]
         if column >= 0 and lane < stop - start:
             results.jacobian[row, start + lane, column] += value * tile[TOTAL_BAR + lane]
 
 
-def add_normal(results, band, by_parameter, used, parameters, listing, tile):
+def add_beside(results, band, row, start, count, by_parameter, tile, target):
+    """Add the derivative of the loss by a scale of the photons, and by the fields, to those of its band."""
+    judge_photons(tile, target)
+    for n in range(results.beside.shape[1]):
+        take_beside(by_parameter, 0, n, row, start, count, tile, target)
+        results.beside[band, n] += lane_dot(by_parameter, np.uint64(0), tile, np.uint64(DERIVATIVE))
+
+
+def take_beside(rows, at, n, row, start, count, tile, target):
+    """A row of the photons (n = 0) or of a field, for the pixels of a tile."""
+    for i in range(TILE):
+        rows[at * TILE + i] = tile[TOTAL + i] if n == 0 and tile[DATA + i] == tile[DATA + i] else 0.0
+    if n > 0:
+        for i in range(count):
+            rows[at * TILE + i] = target.fields[n - 1, row, start + i]
+
+
+def add_normal(results, band, row, start, pixels, by_parameter, used, parameters, listing, tile, target):
     """Add J^T r and J^T W J of a tile to those of its band; used (parameters,) is room for the places of its rows."""
+    judge_photons(tile, target)
     count = gather_amplitudes(by_parameter, used, parameters, listing, tile)
+    for n in range(count):
+        for i in range(TILE):
+            by_parameter[n * TILE + i] *= tile[TOTAL_BAR + i]
+    for n in range(results.beside.shape[1]):
+        take_beside(by_parameter, count, n, row, start, pixels, tile, target)
+        used[count] = results.normal.shape[1] - results.beside.shape[1] + n
+        count += 1
     for a in range(count):
         one = np.uint64(a * TILE)
         results.gradient[band, used[a]] += lane_dot(by_parameter, one, tile, np.uint64(DERIVATIVE))
@@ -144,7 +199,7 @@ def gather_amplitudes(by_parameter, used, parameters, listing, tile):
     """
     fixed = parameters.projection.shape[0]
     count = fixed
-    for n in range(listing.count[1]):
+    for n in range(listing.count[0]):
         lane, place, value = entry(listing, n)
         column = parameters.column_of[place]
         if column >= 0 and (tile[CURVATURE + lane] != 0.0 or tile[DERIVATIVE + lane] != 0.0):

@@ -1,8 +1,14 @@
 """Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
 
-import numpy as np
-
 from adjoint.backends.rows import LANES
+
+
+def lane_sum(rows, first):
+    """The sum over a tile of a row that begins there."""
+    total = 0.0
+    for i in range(LANES):
+        total += rows[first + i]
+    return total
 
 
 def lane_dot(one, first, other, second):
@@ -18,12 +24,4 @@ def lane_dot_weighed(one, first, other, second, weights, third):
     total = 0.0
     for i in range(LANES):
         total += one[first + i] * other[second + i] * weights[third + i]
-    return total
-
-
-def run_sum(values, begin, end):
-    """The sum of the values from begin to before end."""
-    total = 0.0
-    for i in range(np.uint64(begin), np.uint64(end)):
-        total += values[i]
     return total

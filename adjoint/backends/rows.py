@@ -20,10 +20,11 @@ WIDTH = (CHANNELS_END - ROWS_END) // TILE
 
 (
     D_BAR, OMEGA_BAR, CAPTURE_BAR, POLARIZATION_BAR, TOTAL_BAR, PIXEL_OMEGA_BAR, PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR,
-    TAKEN, I_BAR, WAVELENGTH_BAR, Q_BAR, OFF, HKL_BAR, AMPLITUDE, SCALE, AMPLITUDE_BAR, DERIVATIVE, CURVATURE, ALL_END,
+    TAKEN, I_BAR, WAVELENGTH_BAR, Q_BAR, OFF, HKL_BAR, AMPLITUDE, SCALE, KEPT_PLACE, KEPT, DATA, LOSS_WEIGHT, LOSS,
+    DERIVATIVE, CURVATURE, ALL_END,
 ) = (
     CHANNELS_END + int(TILE * n)
-    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 1])
+    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 )  # fmt: skip
 
 X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
@@ -53,3 +54,8 @@ def add_products(tile, row, i, factor, vector):
     tile[row + i] += factor * vector[0]
     tile[row + TILE + i] += factor * vector[1]
     tile[row + 2 * TILE + i] += factor * vector[2]
+
+
+def add_product(tile, row, i, one, other):
+    """Add the product of two vectors to the number of lane i."""
+    tile[row + i] = tile[row + i] + one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

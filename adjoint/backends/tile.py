@@ -10,7 +10,7 @@ from typing import NamedTuple  # noqa: I001
 import numpy as np
 
 from adjoint.backends.lattices import add_lattices
-from adjoint.backends.listing import begin_reflections
+from adjoint.backends.listing import begin_reflections, end_reflections
 from adjoint.backends.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
     PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, TAKEN, TOTAL_BAR, add3, set3, three,
@@ -45,7 +45,9 @@ def differentiate_tile(
     Both are relative to the cotangent of the pixel's sum, which is known when the pixel is complete: the row TOTAL_BAR. Where
     that is 0 the pixel is dark, and stays so to first order. The geometry of a pixel's only sample is differentiated last.
     """
-    begin_pixels(tile, listing, beam)
+    begin_pixels(tile, beam)
+    if paths.reflections:
+        begin_reflections(tile, listing)
     single = sampling.layers * sampling.oversample * sampling.oversample == 1
     number = 0
     for layer in range(sampling.layers):
@@ -70,19 +72,20 @@ def differentiate_tile(
         if paths.geometry and not single and not sampling.every_capture and panel.sensor:
             look_at(tile, row, start, layer, 0, 0, True, panel, sampling)
             leave_sample(tile, row, start, (layer, 0, 0), True, panel, sampling)
+    if paths.reflections:
+        end_reflections(tile, listing)
     close(tile, beam, sampling)
     if paths.geometry:
         pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions)
 
 
-def begin_pixels(tile, listing, beam):
+def begin_pixels(tile, beam):
     """Nothing is summed yet, nothing differentiated. Whoever reads the channels that are wanted has made them 0 again."""
     for i in range(TILE):
         tile[TOTAL + i], tile[WATER + i], tile[SEEN + i] = beam.background_once, 0.0, 0.0
         tile[CAPTURE + i], tile[POLARIZATION + i], tile[TAKEN + i] = 1.0, 1.0, 0.0
         set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
         tile[OMEGA_BAR + i], tile[CAPTURE_BAR + i] = 0.0, 0.0
-    begin_reflections(listing)
 
 
 def note_polarization(tile, number):

@@ -16,8 +16,8 @@ from nbnumba.stages.lattice import (
 )
 from nbnumba.stages.records import GAUSS, ROUND
 
-SIN_PI_SLOPE = tuple(power * c for power, c in enumerate(SIN_PI))[1:]
-"""The derivative of sinc_pi's polynomial."""
+SIN_PI_SLOPE = tuple(2 * power * c for power, c in enumerate(SIN_PI))[1:]
+"""Twice the derivative of sinc_pi's polynomial."""
 
 SINC3_SLOPE = (
     -1.0 / 10,
@@ -33,18 +33,18 @@ SINC3_SLOPE = (
 
 
 def sinc_pi_slope(u):
-    """The derivative of sinc_pi with respect to u."""
+    """Twice the derivative of sinc_pi with respect to u; for u = x^2 that of sinc_pi(x^2) with respect to x, over x."""
     c = SIN_PI_SLOPE
     return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * c[6])))))
 
 
 def grating_slopes(n, d, inverse):
-    """A8: derivatives of G = sin(pi n d) / sin(pi d) with respect to d and n, up to G's sign; inverse: 1 / sin(pi |d|).
+    """A8: derivatives of G = sin(pi n d) / sin(pi d) by d and n, up to G's sign, times sin(pi |d|), whose inverse is given.
 
-    With t = |d|, n t = j + x, j whole, and S(u) = sin(pi sqrt(u)) / sqrt(u),
+    With t = |d|, n t = j + x, j whole, S(u) = sin(pi sqrt(u)) / sqrt(u) and T(u) = 2 S'(u),
 
-        dG/dt = (j S(t^2) S(x^2) / sin(pi t) + 2 n x^2 S'(x^2) - 2 x t^2 S(x^2) S'(t^2) / sin(pi t)) / sin(pi t)
-        dG/dn = t (S(x^2) + 2 x^2 S'(x^2)) / sin(pi t)
+        dG/dt sin(pi t) = n x^2 T(x^2) + S(x^2) (j S(t^2) - x t^2 T(t^2)) / sin(pi t)
+        dG/dn sin(pi t) = t (S(x^2) + x^2 T(x^2))
 
     in which nothing cancels where d is next to 0: j is 0 there. Differentiating numerator and denominator by themselves would.
     """
@@ -52,11 +52,10 @@ def grating_slopes(n, d, inverse):
     t = t if t > TINY else TINY
     x, whole = nearest(n * t)
     v, w = x * x, t * t
-    above, above_slope = sinc_pi(v), sinc_pi_slope(v)
-    turned = above * inverse * (whole * sinc_pi(w) - real(2) * x * w * sinc_pi_slope(w))
-    along = (real(2) * n * v * above_slope + turned) * inverse
-    by_n = t * (above + real(2) * v * above_slope) * inverse
-    return (along if d >= real(0) else -along), by_n
+    above = sinc_pi(v)
+    bent = v * sinc_pi_slope(v)
+    along = n * bent + above * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
+    return along if d >= real(0) else -along, t * (above + bent)
 
 
 def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
@@ -65,13 +64,11 @@ def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
     above_k, below_k = grating(crystal.n_b, dk)
     above_l, below_l = grating(crystal.n_c, dl)
     inverse = real(1) / (below_h * below_k * below_l)
-    inverse_h, inverse_k = inverse * (below_k * below_l), inverse * (below_h * below_l)
-    inverse_l = inverse * (below_h * below_k)
-    of_h, of_k, of_l = above_h * inverse_h, above_k * inverse_k, above_l * inverse_l
-    slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse_h)
-    slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse_k)
-    slope_l, by_c = grating_slopes(crystal.n_c, dl, inverse_l)
-    bar_h, bar_k, bar_l = lattice_bar * of_k * of_l, lattice_bar * of_h * of_l, lattice_bar * of_h * of_k
+    slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse * (below_k * below_l))
+    slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse * (below_h * below_l))
+    slope_l, by_c = grating_slopes(crystal.n_c, dl, inverse * (below_h * below_k))
+    each = lattice_bar * inverse
+    bar_h, bar_k, bar_l = each * (above_k * above_l), each * (above_h * above_l), each * (above_h * above_k)
     return bar_h * slope_h, bar_k * slope_k, bar_l * slope_l, bar_h * by_a, bar_k * by_b, bar_l * by_c
 
 

@@ -6,8 +6,8 @@ from nbnumba.stages.vec3 import dot, scale
 
 def term_adj(amplitude, lattice, total_bar):
     """A10: term = F^2 F_latt^2. Returns the cotangents of F and F_latt."""
-    both = real(2) * total_bar * amplitude * lattice
-    return both * lattice, both * amplitude
+    twice = real(2) * total_bar
+    return twice * (amplitude * lattice * lattice), twice * (amplitude * amplitude * lattice)
 
 
 def amorphous_adj(material, beam, q, total_bar):

@@ -12,7 +12,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from adjoint.backends.cpu import MIRRORS
+from adjoint.backends.cpu import MIRRORS, WORDS, value_of_each
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
@@ -25,12 +25,20 @@ from adjoint.stages.lattice import (
     sinc_pi_slope,
     square_lattice_adj,
 )
-from adjoint.stages.loss import GAUSSIAN, GIVEN, POISSON, expected, loss_curvature, loss_derivative, loss_value
+from adjoint.stages.loss import (
+    GAUSSIAN,
+    GIVEN,
+    POISSON,
+    deviance,
+    expected,
+    loss_curvature,
+    loss_derivative,
+    loss_value,
+)
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import between_adj, cubic_slopes
 from adjoint.stages.vec3 import add, turn_adj, unit_adj
 from nbnumba.backends.compiler import STAGES, bind, stage_jit
-from nbnumba.backends.cpu import WORDS
 from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest
@@ -251,7 +259,7 @@ def of_turned_back(random, draw):
 
 def of_sinc_pi_slope(random, draw):
     u = (0.0, 0.25)[draw] if draw < 2 else random.uniform(0, 0.25)
-    return lambda x: sinc_pi(x[0]), lambda x, bar: bar[0] * sinc_pi_slope(x[0]), [u], 1.0
+    return lambda x: 2 * sinc_pi(x[0]), lambda x, bar: bar[0] * sinc_pi_slope(x[0]), [u], 1.0
 
 
 def parity(crystal, *d):
@@ -473,22 +481,23 @@ def test_slopes_of_the_grating(n):
         above, below = grating(n, d)
         sign = -1.0 if nearest(n * abs(d))[1] % 2 else 1.0
         assert sign * above / below == pytest.approx(value, rel=1e-12, abs=20 * E * np.pi * n * n * abs(d) / below)
-        found_d, found_n = grating_slopes(n, d, 1 / below)
+        slopes = grating_slopes(n, d, 1 / below)
+        found_d, found_n = (each / below for each in slopes)
         known, t = 3e-13 + 20 * E * n * abs(d), max(abs(d), 1e-60)
         steepest = np.pi * n / below * min(1, (n * t) ** 2)
         assert sign * found_d == pytest.approx(by_d, rel=1e-12, abs=(known if d else 4) * steepest), d
         assert sign * found_n == pytest.approx(by_n, rel=1e-12, abs=known * np.pi * t / below), d
-        assert grating_slopes(n, -d, 1 / below) == (-found_d if d else found_d, found_n)
+        assert grating_slopes(n, -d, 1 / below) == (-slopes[0] if d else slopes[0], slopes[1])
 
 
 def test_slope_of_the_polynomial():
     def exact(u):
         x = u.sqrt()
         sine, cosine = sine_cosine(PI * x)
-        return (PI * cosine - sine / x) / (2 * u)
+        return (PI * cosine - sine / x) / u
 
     u = np.linspace(0.0, 0.25, 200)
-    expected_ = [high(lambda _: -(PI**3) / 6, 0.0), *(high(exact, each) for each in u[1:])]
+    expected_ = [high(lambda _: -(PI**3) / 3, 0.0), *(high(exact, each) for each in u[1:])]
     np.testing.assert_allclose([sinc_pi_slope(each) for each in u], np.array(expected_, float), rtol=1e-13)
 
 
@@ -671,6 +680,32 @@ def test_values_of_losses():
     assert loss_value(POISSON, 3.0, 10.0, 7.0) == 0.0
     assert loss_value(POISSON, 3.0, 0.0, 7.0) == 10.0
     assert loss_value(POISSON, 1.0, 5.0, 1.0) == pytest.approx(2 - 5 + 5 * np.log(2.5), rel=1e-14)
+    assert loss_value(POISSON, 0.0, 0.0, 0.0) == 0.0
+    assert loss_value(POISSON, 0.0, 5.0, 0.0) == np.inf
+
+
+def counts_and_means():
+    """Counts and what is expected: of all magnitudes, next to each other, next to where the logarithm is taken elsewhere."""
+    random = rng()
+    ratios = [2.0**k * factor for k in range(-4, 5) for factor in (1.0, 0.5**0.5, np.nextafter(0.5**0.5, 0), 1.1)]
+    ratios += [1.0 + sign * 2.0**-k for k in range(1, 53) for sign in (-1, 1)] + [*10 ** random.uniform(-300, 290, 100)]
+    ratios += [*10 ** random.uniform(-1, 1, 200)]
+    counts = [1.0, 7.0, *10 ** random.uniform(-6, 9, len(ratios) - 2)]
+    extremes = [(5e-324, 5e-324), (5e-324, 1e-310), (1e-310, 1.0), (3.0, 5e-324), (3.0, 2.0**-1022), (1e308, 1.1e308)]
+    return [*extremes, *zip(counts, (count * ratio for count, ratio in zip(counts, ratios)))]
+
+
+def test_deviance_to_its_last_digits():
+    """Where the logarithm has a power of 2 the terms are up to 6 times their sum; else it is a square and small corrections."""
+    pairs = counts_and_means()
+    compiled = value_of_each()(POISSON, *np.array([(mean, count, 0.0) for count, mean in pairs]).T)
+    for (count, mean), fast in zip(pairs, compiled):
+        with localcontext() as context:
+            context.prec = 60
+            n, mu = Decimal(float(count)), Decimal(float(mean))
+            exact = float(mu - n + n * (n / mu).ln())
+        for found in (deviance(mean, count), fast):
+            assert abs(found - exact) <= 25 * E * exact + 5e-324, (count, mean)
 
 
 def test_nothing_is_divided_by_an_expected_count_of_0():
@@ -725,6 +760,7 @@ def calls():
         yield sample_weight_adj, (s, x, y)
         yield photons_adj, (beam, s, x, y, z, 0.7, 0.3)
         yield loss_value, (n % 3, x, y, z)
+        yield deviance, (x, y)
         yield loss_derivative, (n % 3, x, y, z)
         yield loss_curvature, (n % 3, x, y, z)
         yield expected, (x * (n % 2), 0.0)
@@ -742,4 +778,4 @@ def test_every_mirror_is_tested():
     """By differences or above, and compiled."""
     mirrors = {name for module in MIRRORS for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__}
     assert mirrors == {function.__name__ for function, _ in calls()}
-    assert mirrors == set(LADDERS) | {"grating_slopes", "expected", "loss_value"}
+    assert mirrors == set(LADDERS) | {"grating_slopes", "expected", "loss_value", "deviance"}

@@ -1,0 +1,59 @@
+"""The loop over the tiles of a band: each is differentiated, judged, and added to the sums of the band."""
+
+import numpy as np
+
+from adjoint.backends.borrowed import borrowed
+from adjoint.backends.listing import new_listing
+from adjoint.backends.pixels import (
+    add_beside,
+    add_channels,
+    add_normal,
+    clear_channels,
+    judge,
+    project,
+    store_jacobian,
+)
+from adjoint.backends.rows import ALL_END
+from adjoint.backends.tile import differentiate_tile
+from nbnumba.backends.tile import TILE, store, wanted
+
+LISTED, UNLISTED = 2**12, 2
+"""Places of a tile's listing to begin with, which double where they are not enough."""
+
+
+def differentiate_band(band, first, last, columns, results, target, parameters, panel, beam, material, sources, crystal,
+                       structure, orientations, sampling, motions, paths):  # fmt: skip
+    """Add the rows from `first` to before `last` to the results of a band."""
+    own_tile, own_listing = np.zeros(ALL_END), new_listing(LISTED if paths.reflections else UNLISTED)
+    count = results.normal.shape[1] if results.normal.size else parameters.projection.shape[0]
+    by_parameter, used = np.empty(max(count, 1) * TILE), np.empty(count, np.int64)
+    used[: parameters.place_of.size] = parameters.place_of
+    for row in range(first, last):
+        for start in range(columns[0], columns[1], TILE):
+            stop = min(start + TILE, columns[1])
+            if wanted(target.mask, row, start, stop):
+                tile, listing = borrowed(own_tile), borrowed(own_listing)  # which the next tile needs, and so they stay
+                lost = 1
+                while lost:
+                    differentiate_tile(tile, listing, row, start, panel, beam, material, sources, crystal, structure,
+                                       orientations, sampling, motions, paths)  # fmt: skip
+                    lost = listing.count[1]
+                    if lost:
+                        clear_channels(tile, paths)
+                        own_listing = new_listing(2 * listing.key.size)
+                        listing = borrowed(own_listing)
+                if results.image.size:
+                    store(results.image, target.mask, row, start, stop, tile)
+                results.value[band] += judge(tile, row, start, stop, target, paths)
+                if results.channels.size:
+                    add_channels(results, band, tile, listing, paths)
+                    if results.beside.size:
+                        add_beside(results, band, row, start, stop - start, by_parameter, tile, target)
+                else:
+                    project(by_parameter, parameters.projection, tile)
+                    if results.jacobian.size:
+                        store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile)
+                    if results.normal.size:
+                        pixels = stop - start
+                        add_normal(results, band, row, start, pixels, by_parameter, used, parameters, listing, tile, target)
+                    clear_channels(tile, paths)

@@ -1,0 +1,33 @@
+"""What a number is made of, as integer arithmetic on its bits, which vectorises where a call of the C library does not."""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+FRACTION_BITS, BIAS = np.uint64(52), 1022.0
+FRACTION, HALF, WHOLE = np.uint64(2**52 - 1), np.uint64(0x3FE << 52), np.uint64(0x433 << 52)
+"""The bits of a fraction; those of the exponents of 0.5 and of 2^52: of a number in whose last place stands 1."""
+SMALLEST, UP, UP_POWER = 2.0**-1022, 2.0**54, 54.0
+"""The smallest number whose fraction has all its bits, and what makes all the others larger."""
+
+
+@intrinsic
+def bits_of(typingctx, x):
+    """The bits of a float64 as uint64."""
+    return types.uint64(types.float64), lambda context, builder, _, args: builder.bitcast(args[0], ir.IntType(64))
+
+
+@intrinsic
+def of_bits(typingctx, bits):
+    """The float64 of those bits."""
+    return types.float64(types.uint64), lambda context, builder, _, args: builder.bitcast(args[0], ir.DoubleType())
+
+
+@njit(error_model="numpy", forceinline=True)
+def frexp(x):
+    """Fraction and power, as numbers, x = fraction 2^power, 1/2 <= fraction < 1, of an x above 0 that is finite."""
+    small = x < SMALLEST
+    bits = bits_of(x * (UP if small else 1.0))
+    power = of_bits((bits >> FRACTION_BITS) | WHOLE) - of_bits(WHOLE) - BIAS
+    return of_bits((bits & FRACTION) | HALF), power - UP_POWER if small else power

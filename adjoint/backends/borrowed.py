@@ -1,0 +1,32 @@
+"""Arrays without a count of who holds them.
+
+Numba counts the holders of an array at every call that takes it, for the calls of a tile some hundred times. Lent arrays are
+not counted: the one who owns them has to keep them for as long as they are used.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def borrowed(typingctx, value):
+    """The same array, or record or tuple of them, without counts."""
+
+    def generate(context, builder, signature, args):
+        return uncounted(context, builder, value, args[0])
+
+    return value(value), generate
+
+
+def uncounted(context, builder, kind, value):
+    """The code that takes the counts off a value of some type."""
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = (ir.Constant(each.type, None) for each in (array.meminfo, array.parent))
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for place, part in enumerate(kind):
+            taken = uncounted(context, builder, part, builder.extract_value(value, place))
+            value = builder.insert_value(value, taken, place)
+    return value

@@ -1,0 +1,78 @@
+"""What the kernels of the derivative are made of: the bits of numbers, lent arrays, and how the pixels of a tile are judged."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numba import njit
+
+from adjoint.backends import pixels, reduction, rows
+from adjoint.backends.bits import frexp
+from adjoint.backends.borrowed import borrowed
+from adjoint.backends.cpu import WORDS, sum_jit
+from adjoint.backends.pixels import Target
+from adjoint.backends.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
+from adjoint.backends.tile import Paths
+from adjoint.stages import loss
+from adjoint.stages.loss import GAUSSIAN
+from nbnumba.backends.compiler import bind, stage_jit
+from nbnumba.backends.tile import TILE, TOTAL
+
+
+def test_fractions_and_powers_are_exact():
+    powers = 2.0 ** np.arange(-1074, 1024)
+    numbers = np.concatenate([powers, np.nextafter(powers, np.inf), np.nextafter(powers[1:], 0.0), [np.pi, 1e-310]])
+    found = np.array([frexp(x) for x in numbers])
+    np.testing.assert_array_equal(found, np.array(np.frexp(numbers)).T)
+
+
+class Record(NamedTuple):
+    """Arrays and a number."""
+
+    one: np.ndarray
+    number: float
+    two: np.ndarray
+
+
+@njit
+def double_what_is_lent(record, array):
+    """Through several holders, and in a loop."""
+    for _ in range(2):
+        (lent, other), same = borrowed((record, array)), borrowed(array)
+        lent.one[:] *= 2.0
+        other[0] += lent.number + lent.two[1, 0]
+    return same[0]
+
+
+def test_lent_arrays_are_the_same_arrays():
+    record, array = Record(np.arange(5.0), 7.0, np.ones((2, 3), np.int64)), np.zeros(3)
+    assert double_what_is_lent(record, array) == 16.0
+    assert list(record.one) == [0.0, 4.0, 8.0, 12.0, 16.0] and list(array) == [16.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_pixels_that_do_not_count_get_nothing(masked):
+    """Pixels 10 to 99 of 100 in a tile, some without data or mask, whatever their photons and channels are."""
+    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, bind((rows, loss), stage_jit, WORDS)))
+    random, start, stop = np.random.default_rng(1), 10, 100
+    data, mask = random.uniform(0, 9, (2, stop)), np.ones((2, stop) if masked else (0, 0), np.uint8)
+    data[1, start + 3], data[:, start + 70] = np.nan, np.nan
+    mask[:, start + 5 : start + 8] = 0
+    counts = np.zeros(TILE, bool)
+    counts[: stop - start] = ~np.isnan(data[1, start:]) & (mask[1, start:] != 0 if masked else True)
+    tile, by_total = random.uniform(1, 9, ALL_END), random.uniform(1, 2, TILE)
+    photons = np.where(counts, tile[TOTAL : TOTAL + TILE], random.choice([np.nan, np.inf, 1.0], TILE))
+    tile[TOTAL : TOTAL + TILE], tile[TOTAL_BAR : TOTAL_BAR + TILE] = photons, by_total
+    channels = {first: np.where(counts, tile[first : first + TILE], np.inf) for first in (ORIGIN, FAST)}
+    for first, row in channels.items():
+        tile[first : first + TILE] = row
+    target = Target(mask, GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
+    value = bound["judge"](tile, 1, start, stop, target, Paths(True, True, True, False, np.array([*channels], np.uint64)))
+    by_sum = tile[DERIVATIVE : DERIVATIVE + TILE].copy()
+    bound["judge_photons"](tile, target)
+    off = np.where(counts, photons, 0.0)
+    off[: stop - start] -= np.where(counts, 1.0, 0.0)[: stop - start] * np.nan_to_num(data[1, start:])
+    assert value == pytest.approx(0.25 * np.sum(off**2), rel=1e-14)
+    np.testing.assert_allclose(by_sum, np.where(counts, 0.5 * off * by_total, 0.0), rtol=1e-15)
+    for first, row in {**channels, TOTAL_BAR: by_total, DERIVATIVE: 0.5 * off, CURVATURE: np.full(TILE, 0.5)}.items():
+        np.testing.assert_allclose(tile[first : first + TILE], np.where(counts, row, 0.0), rtol=1e-15)
