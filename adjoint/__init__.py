@@ -4,9 +4,16 @@ from adjoint import losses
 from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.parameters import PARAMETERS, VECTORS, cell_parameters, pack, unpack
+from adjoint.refine import refine
+from adjoint.refinement.result import Fit, Refinement, Step
+from adjoint.refinement.stages import Stage
 
 __all__ = [
+    "Fit",
     "PARAMETERS",
+    "Refinement",
+    "Stage",
+    "Step",
     "VECTORS",
     "cell_parameters",
     "gradcheck",
@@ -14,6 +21,7 @@ __all__ = [
     "losses",
     "normal_equations",
     "pack",
+    "refine",
     "unpack",
     "value_and_grad",
     "vjp",

@@ -29,8 +29,8 @@ from nbnumba.setup.conventions import CONVENTIONS
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
 PARTS = {name: part for part, name in PART_NAMES.items()}
-CLAUSE = re.compile(r"\b[AFNP]\d+[a-z]?\b")
-CITED_RANGE = re.compile(r"\b([AFNP])(\d+) to \1?(\d+)\b")
+CLAUSE = re.compile(r"\b[AFNPR]\d+[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([AFNPR])(\d+) to \1?(\d+)\b")
 
 # What nanoBragg.c looks for in the words of its command line, read off its source.
 NANOBRAGG = """
@@ -138,7 +138,7 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFNP]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFNPR]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
     assert len(found) == len({number for number, _ in found})
     return dict(found)
 
@@ -219,7 +219,7 @@ def test_switches_that_no_reference_case_shows(tmp_path):
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_files_and_functions_that_the_specs_name_exist(name):
     for path, function in re.findall(r"`([\w/]+\.py)(?::(\w+))?`", SPECS[name]):
-        package = "adjoint" if name == "adjoint.md" else "nbnumba"
+        package = "adjoint" if name in ("adjoint.md", "refine.md") else "nbnumba"
         inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/", "adjoint/")) else ROOT / package / path
         assert inside.is_file(), path
         assert not function or function in definitions(inside), f"{path}:{function}"

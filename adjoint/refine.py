@@ -1,0 +1,161 @@
+"""Refinement: from approximate experiments and measured images to parameters with uncertainties (specs/refine.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from adjoint.losses import number_of
+from adjoint.parameters import Name
+from adjoint.refinement.frames import frame, start_of
+from adjoint.refinement.result import Refinement, Step, fit, residuals, verdict
+from adjoint.refinement.search import Search
+from adjoint.refinement.solve import METHODS, MOST_BY_MATRIX
+from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
+from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+
+
+def refine(
+    experiment: Experiment | Iterable[Experiment],
+    measured: Any,
+    parameters: Iterable[Name],
+    *,
+    loss: Any = "poisson",
+    sigma: Any = None,
+    mask: Any = None,
+    saturation: float | None = None,
+    offset: float = 0.0,
+    image: Mapping[str, float] | None = None,
+    bounds: Mapping[str, Any] | None = None,
+    restraints: Mapping[str, Any] | None = None,
+    per_image: Iterable[str] | None = None,
+    stages: str | Iterable[Stage] = "auto",
+    method: str = "auto",
+    progress: Callable[[Step], Any] | None = None,
+    **keywords,
+) -> Refinement:
+    """The experiment that explains a measured image, or several, with uncertainties.
+
+    experiment: an approximate one, or a list; measured: an image (slow, fast), NaN or masked where it does not count, or a
+    list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of tied ones, and of image.scale,
+    image.background, image.background_x, image.background_y, image.background_radial, image.gain. loss: "poisson", "gaussian"
+    with sigma (a number or (slow, fast), in units of the data), or an object like those of adjoint.losses. mask (slow, fast):
+    0 where a pixel is left out; saturation: from this value on it is; offset: of the data. sigma, mask and loss may be lists.
+    image: values of the image's numbers. bounds: {name: (least, largest)}; restraints: {name: (value, sigma)}. per_image:
+    names that each of several images has by itself. stages: "auto", coarse to fine; "exact", from where it stands; or Stages.
+    method: "auto", "least_squares", "L-BFGS-B" or "trust-constr". progress is told every Step. keywords are simulate's but
+    progress.
+
+    Raises InputError for what does not fit. What went wrong in the fit itself is said in success, message and diagnosis.
+    """
+    experiments, images = _lists(experiment, measured)
+    found = unknowns(experiments, parameters, per_image)
+    frames = _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords)
+    low, high = bounds_of(found, bounds)
+    start = start_of(frames, found)
+    _check_start(found, start, low, high)
+    search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
+    x = search.best(_plans(stages, found), start)
+    return _result(search, start, x, several=not isinstance(experiment, Experiment))
+
+
+def _lists(experiment, measured):
+    if isinstance(experiment, Experiment):
+        return [experiment], [measured]
+    try:
+        experiments, images = list(experiment), list(measured)
+    except TypeError:
+        raise InputError(f"experiment: {type(experiment).__name__} is not allowed; allowed: Experiments") from None
+    if not experiments or not all(isinstance(e, Experiment) for e in experiments):
+        raise InputError("experiment: allowed: an nbnumba.Experiment, or a list of at least one")
+    if len(images) != len(experiments):
+        raise InputError(f"measured: {len(images)} images of {len(experiments)} experiments; allowed: as many of each")
+    return experiments, images
+
+
+def _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords):
+    made = []
+    for number, (experiment, measured) in enumerate(zip(experiments, images)):
+        each = [value[number] if isinstance(value, (list, tuple)) else value for value in (loss, sigma, mask)]
+        made.append(frame(experiment, measured, *each, saturation, offset, image, found.parameters, found.image, keywords))
+    return made
+
+
+def _check_start(found: Unknowns, start, low, high):
+    for label, x, least, most in zip(found.labels(), start, low, high):
+        if not least <= x <= most:
+            raise InputError(f"bounds: {label} starts at {x:g}; allowed: from {least:g} to {most:g}")
+
+
+def _method(method, found) -> str:
+    if method == "auto":
+        return "least_squares" if found.count <= MOST_BY_MATRIX else "L-BFGS-B"
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is not allowed; allowed: auto, {', '.join(METHODS)}")
+    return method
+
+
+def _plans(stages, found) -> list[list[Stage]]:
+    """What is tried in turn: stages of which the last is exact."""
+    if isinstance(stages, str):
+        if stages not in ("auto", "exact"):
+            raise InputError(f"stages: {stages!r} is not allowed; allowed: auto, exact, or a list of adjoint.Stage")
+        plans = AUTO if stages == "auto" else ((EXACT,),)
+    else:
+        plans = (_checked(stages),)
+    if any(is_position(block.column.key) for block in found.blocks):
+        return [list(plan) for plan in plans]
+    return [[stage for stage in plans[0] if stage.exact]]
+
+
+def _checked(stages) -> tuple[Stage, ...]:
+    plan = tuple(stages) if isinstance(stages, (list, tuple)) and not isinstance(stages, Stage) else ()
+    if not plan or not all(isinstance(stage, Stage) for stage in plan) or not plan[-1].exact:
+        raise InputError("stages: allowed: auto, exact, or a list of adjoint.Stage of which the last is exact")
+    for stage in plan:
+        fits = number_of("stages: broader", stage.broader) >= 1.0 and number_of("stages: level", stage.level) > 0.0
+        if not fits or not isinstance(stage.evaluations, int) or stage.evaluations < 1:
+            raise InputError(f"stages: {stage} is not allowed; allowed: broader, evaluations from 1, level above 0")
+    return plan
+
+
+def _result(search: Search, start: np.ndarray, x: np.ndarray, several: bool) -> Refinement:
+    """Everything there is to say (R8)."""
+    found, frames = search.found, search.frames
+    known, value = search.known(x)
+    squares, share = search.fitness(x)
+    places = [found.places(number) for number in range(len(frames))]
+    fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
+    experiments = [at.split(x[place])[0] for at, place in zip(frames, places)]
+    success, message, sentences = verdict(search.converged, known, share, squares, bool(found.parameters))
+    images, off = [each.after for each in fits], [residuals(each) for each in fits]
+    return Refinement(
+        x=x,
+        fun=value,
+        success=success,
+        status=int(success),
+        message=message,
+        nfev=search.evaluations,
+        nit=len(search.history),
+        experiment=experiments if several else experiments[0],
+        values=found.by_name(x),
+        uncertainties=found.by_name(known.sigma),
+        start=found.by_name(start),
+        names=found.labels(),
+        units=found.units(),
+        covariance=known.covariance,
+        correlation=known.correlation,
+        history=search.history,
+        stages=search.said,
+        frames=fits,
+        image=images if several else images[0],
+        residuals=off if several else off[0],
+        chi_squared=squares,
+        pixels=sum(int(np.count_nonzero(~np.isnan(each.data))) for each in fits),
+        explained=float("nan") if np.isnan(share).all() else float(np.nanmin(share)),
+        diagnosis=sentences,
+    )

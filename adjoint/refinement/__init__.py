@@ -1,0 +1,1 @@
+"""What adjoint.refine is made of (specs/refine.md)."""

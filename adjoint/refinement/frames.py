@@ -1,0 +1,292 @@
+"""A frame: an experiment and the image that was measured of it; what is expected there, and how far the data are off (R1)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjoint.gradient import beside, held, restate, vjp
+from adjoint.losses import Pixelwise, checked, field, number_of
+from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
+from adjoint.refinement.unknowns import IMAGE, Unknowns
+from adjoint.stages.loss import GAUSSIAN, POISSON
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup import sampling
+from nbnumba.simulate import simulate
+
+FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
+"""The terms of the background of an image, each a number times a field."""
+
+FEWEST = 1.0
+"""Photons that a pixel's variance is taken from at least, where a Gaussian loss has no sigma."""
+
+
+class Numbers(NamedTuple):
+    """The six numbers of an image (R1)."""
+
+    scale: float = 1.0
+    background: float = 0.0
+    background_x: float = 0.0
+    background_y: float = 0.0
+    background_radial: float = 0.0
+    gain: float = 1.0
+
+
+class Frame(NamedTuple):
+    """An experiment whose choices are held, and what was measured.
+
+    data (slow, fast): NaN where a pixel is left out. loss: "poisson", "gaussian" or an object. sigma (slow, fast) or None: of
+    the Gaussian loss. numbers: those of the image that are not refined, and starts of those that are. dispersion: variance of
+    a datum in units of its expectation (the gain, R3). box: the smallest that holds all pixels that count, and all that is
+    rendered. parameters, image: what is refined of the experiment and of the image.
+    """
+
+    experiment: Experiment
+    data: np.ndarray
+    loss: Any
+    sigma: np.ndarray | None
+    numbers: Numbers
+    dispersion: float
+    box: tuple[slice, slice]
+    parameters: tuple[Name, ...]
+    image: tuple[str, ...]
+
+    def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
+        """The experiment and the numbers of the image that a vector says: first those of the experiment."""
+        own = len(vector) - len(self.image)
+        experiment = unpack(self.experiment, self.parameters, vector[:own]) if own else self.experiment
+        fields = {name.removeprefix("image."): float(x) for name, x in zip(self.image, vector[own:])}
+        return experiment, self.numbers._replace(**fields)
+
+
+def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords) -> Frame:
+    """A frame from what a user gives. Raises InputError for what does not fit."""
+    experiment = held(restate(experiment, **keywords), parameters)
+    pixels = experiment.detector.pixels[::-1]
+    data = field("measured", measured)
+    if data.shape != pixels:
+        raise InputError(f"measured of shape {data.shape} does not fit; allowed: (slow, fast) = {pixels}")
+    if saturation is not None:
+        data[data >= number_of("saturation", saturation)] = np.nan
+    data[~np.isfinite(data)] = np.nan
+    data -= number_of("offset", offset)
+    if mask is not None:
+        data[field("mask", mask, pixels) == 0] = np.nan
+    data[~rendered(experiment)] = np.nan
+    if isinstance(loss, str) and loss not in ("poisson", "gaussian"):
+        raise InputError(f"loss: {loss!r} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
+    if loss == "poisson":
+        if np.nanmin(data, initial=0.0) < 0.0:
+            least = np.nanmin(data)
+            raise InputError(f"measured: {least:g} is not allowed in a Poisson loss; allowed: counts not below 0, or a mask")
+    if np.isnan(data).all():
+        raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
+    deviation = None
+    if sigma is not None:
+        if loss != "gaussian":
+            raise InputError("sigma: it is given without the gaussian loss; allowed: loss='gaussian'")
+        deviation = field("sigma", sigma, pixels)
+        data[np.isposinf(deviation)] = np.nan
+        if not (deviation[~np.isnan(data)] > 0.0).all():
+            raise InputError("sigma: it is not above 0 everywhere; allowed: positive numbers, infinite: left out")
+    numbers = numbers_of(image)
+    rows, columns = (slice(int(a.min()), int(a.max()) + 1) for a in np.nonzero(~np.isnan(data)))
+    experiment = experiment.replace({"sampling.roi": (columns.start, columns.stop - 1, rows.start, rows.stop - 1)})
+    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, (rows, columns), tuple(parameters), tuple(names))
+
+
+def rendered(experiment: Experiment) -> np.ndarray:
+    """Which pixels of an experiment are rendered (slow, fast): those of the region that its mask leaves."""
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    found = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
+    part = slice(*window.rows), slice(*window.columns)
+    found[part] = True if window.mask.size == 0 else window.mask[part] != 0
+    return found
+
+
+def start_of(frames: list[Frame], found: Unknowns) -> np.ndarray:
+    """The numbers that frames start from (n,); shared ones as the first frame has them."""
+    x = np.zeros(found.count)
+    for number in reversed(range(len(frames))):
+        at = frames[number]
+        own = pack(at.experiment, found.parameters) if found.parameters else ()
+        x[found.places(number)] = [*own, *(getattr(at.numbers, name.removeprefix("image.")) for name in found.image)]
+    return x
+
+
+def weighed(at: Frame, vector: np.ndarray) -> Frame:
+    """A frame whose weights are those of the image that is expected where a search begins (R3)."""
+    at = at._replace(dispersion=at.split(vector)[1].gain)
+    if at.loss == "gaussian" and at.sigma is None:
+        return at._replace(sigma=deviations(at, expected(at, vector)))
+    return at
+
+
+def numbers_of(image) -> Numbers:
+    """The numbers of an image from a dict. Raises InputError."""
+    found = {}
+    for name, value in (image or {}).items():
+        key = str(name).removeprefix("image.")
+        if key not in Numbers._fields:
+            raise InputError(f"image: {name!r} is no number of an image; allowed: {', '.join(Numbers._fields)}")
+        found[key] = number_of(f"image: {name}", value)
+        low, high = IMAGE[f"image.{key}"].bounds
+        if not low <= found[key] < high:
+            allowed = "a finite number" if low < 0.0 else "a number above 0"
+            raise InputError(f"image: {name} {value:g} is not allowed; allowed: {allowed}")
+    return Numbers(**found)
+
+
+def fields(at: Frame) -> dict[str, np.ndarray]:
+    """The fields of the background by name, in the box (slow, fast)."""
+    y, x = (np.linspace(-1.0, 1.0, n)[part] if n > 1 else np.zeros(1) for n, part in zip(at.data.shape, at.box))
+    shape = len(y), len(x)
+    radial = (x * x + (y * y)[:, None]) / 2.0
+    return dict(zip(FIELDS, (np.ones(shape), np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape), radial)))
+
+
+def background(at: Frame, numbers: Numbers) -> np.ndarray:
+    """B of R1, in the box (slow, fast): below 0 it counts as 0."""
+    return np.maximum(sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(at).items()), 0.0)
+
+
+def placed(at: Frame, values: np.ndarray) -> np.ndarray:
+    """Values in the box (slow, fast) at their place in the image; 0 elsewhere, where nothing is rendered."""
+    found = np.zeros(at.data.shape)
+    found[at.box] = values
+    return found
+
+
+def expected(at: Frame, vector: np.ndarray) -> np.ndarray:
+    """The expected image (slow, fast) in units of the data; 0 outside the box."""
+    experiment, numbers = at.split(vector)
+    image = simulate(experiment)
+    image[at.box] = numbers.gain * (numbers.scale * image[at.box] + background(at, numbers))
+    return image
+
+
+def deviations(at: Frame, mean: np.ndarray) -> np.ndarray:
+    """The standard deviation of every datum (slow, fast) where the image is expected to be `mean`."""
+    if at.sigma is not None:
+        return at.sigma
+    if isinstance(at.loss, str):
+        fewest = 0.0 if at.loss == "poisson" else FEWEST * at.dispersion
+        return np.sqrt(at.dispersion * np.maximum(mean, fewest))
+    with np.errstate(divide="ignore"):
+        return 1.0 / np.sqrt(at.loss.curvature(mean))
+
+
+class Evaluation(NamedTuple):
+    """The loss of a frame; its gradient (n,), and J^T W J (n, n) if it was wanted, by the numbers of the frame."""
+
+    value: float
+    gradient: np.ndarray
+    normal: np.ndarray | None
+
+
+def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluation:
+    """The loss of a frame and its derivatives, in one pass over the pixels. Raises InputError where there is no image."""
+    experiment, numbers = at.split(vector)
+    loss, factor, terms = in_photons(at, numbers)
+    own, used = len(vector) - len(at.image), sorted(terms)
+    columns = np.zeros((len(used), *at.data.shape))
+    for column, name in zip(columns, used):
+        column[at.box] = terms[name]
+    value, gradient, normal = beside(loss, experiment, at.parameters, columns, with_normal)
+    turn = np.zeros((len(vector), own + 1 + len(used)))
+    turn[:own, :own] = np.eye(own)
+    for row, name in enumerate(at.image, start=own):
+        turn[row, own:] = _by_number(name, numbers, used)
+    found = factor * (turn @ gradient)
+    return Evaluation(checked(factor * value), found, None if normal is None else factor * (turn @ normal @ turn.T))
+
+
+def counted(at: Frame) -> float | None:
+    """What a photon counts in the data, where they are counts of photons; else None."""
+    return at.dispersion if at.loss == "poisson" else None
+
+
+def information_of_each(at: Frame, vector: np.ndarray) -> np.ndarray:
+    """The diagonal of the information (n,), without the matrix: that of amplitudes from one pass (R5).
+
+    As dI/dF = 2 I / F where one reflection makes a pixel's photons, the sum of W (dI/dF)^2 is 2 / F times the sum of W I dI/dF.
+    """
+    experiment, numbers = at.split(vector)
+    own = [n for n in at.parameters if n != AMPLITUDES]
+    sizes = [size(column) for column in columns(at.experiment, at.parameters)]
+    place = np.concatenate(
+        [*(np.full(n, name == AMPLITUDES) for n, name in zip(sizes, at.parameters)), np.zeros(len(at.image))]
+    )
+    place = place.astype(bool)
+    found = np.zeros(len(vector))
+    rest = at._replace(experiment=experiment, parameters=tuple(own))
+    found[~place] = np.diag(evaluate(rest, vector[~place]).normal)
+    if place.any():
+        loss, factor, _ = in_photons(at, numbers)
+        image, pullback = vjp(experiment, [AMPLITUDES])
+        by_amplitude = pullback(factor * np.asarray(loss.curvature(image)) * image)[AMPLITUDES]
+        amplitude = vector[place]
+        found[place] = np.where(amplitude != 0.0, 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0), 0.0)
+    return found
+
+
+def _by_number(name: str, numbers: Numbers, used: list[str]) -> np.ndarray:
+    """The derivative of the mean by a number of the image, per gain and scale, as multiples of I and of the fields used."""
+    by_field = np.zeros(1 + len(used))
+    if name == "image.scale":
+        by_field[0] = 1.0 / numbers.scale
+    elif name == "image.gain":
+        by_field[0] = 1.0 / numbers.gain
+        for place, other in enumerate(used, start=1):
+            by_field[place] = getattr(numbers, other.removeprefix("image.")) / (numbers.scale * numbers.gain)
+    else:
+        by_field[1 + used.index(name)] = 1.0 / numbers.scale
+    return by_field
+
+
+def in_photons(at: Frame, numbers: Numbers) -> tuple[Any, float, dict[str, np.ndarray]]:
+    """The loss as one of I: (loss, factor, fields): factor times the loss of I is that of the mean (R3).
+
+    The fields are those of the background that a derivative is wanted by.
+    """
+    below, gained = background(at, numbers), numbers.gain * numbers.scale
+    by = {name: f for name, f in fields(at).items() if name in at.image or "image.gain" in at.image}
+    if by and below.min() == 0.0:
+        raw = sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(at).items())
+        by = {name: np.where(raw >= 0.0, f, 0.0) for name, f in by.items()}
+    data = at.data[at.box] / gained
+    if at.loss == "poisson":
+        return Of(POISSON, placed(at, data), placed(at, below / numbers.scale)), gained / at.dispersion, by
+    if at.loss == "gaussian":
+        weight = gained * gained / np.square(at.sigma[at.box])
+        return Of(GAUSSIAN, placed(at, data - below / numbers.scale), placed(at, weight)), 1.0, by
+    return OfMean(at.loss, gained, placed(at, numbers.gain * below)), 1.0, by
+
+
+class Of(Pixelwise):
+    """A loss that the kernels know, of data that have been checked."""
+
+    def __init__(self, kind: int, data: np.ndarray, weight: np.ndarray):
+        super().__init__(data, weight)
+        self.kind = kind
+
+
+class OfMean:
+    """A user's own loss, of a mean that is `gained` times the photons plus `below`."""
+
+    def __init__(self, loss, gained: float, below: np.ndarray):
+        self.loss, self.gained, self.below = loss, gained, below
+
+    def value(self, image):
+        """The loss of photons (slow, fast)."""
+        return self.loss.value(self.gained * image + self.below)
+
+    def derivative(self, image):
+        """Its derivative with respect to them (slow, fast)."""
+        return self.gained * np.asarray(self.loss.derivative(self.gained * image + self.below))
+
+    def curvature(self, image):
+        """Its expected second derivative with respect to them (slow, fast)."""
+        return self.gained**2 * np.asarray(self.loss.curvature(self.gained * image + self.below))

@@ -1,0 +1,172 @@
+"""What a refinement is worth: uncertainties, what is ill-determined, whether the image shows the crystal at all (R5, R6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage, stats
+
+SINGULAR, NEARLY = 1e-9, 1e-3
+"""Eigenvalues of the correlation form of the information, from which on numbers cannot be told apart, or hardly can."""
+
+SHARE = 0.3
+"""What a number has to contribute to such a combination to be named, of the largest contribution."""
+
+NAMED = 6
+"""So many numbers of a combination are named at most."""
+
+NEIGHBOURHOOD = 31
+"""Edge of the square (pixels) whose mean is taken off before what is measured and calculated are compared."""
+
+LEAST_EXPLAINED = 0.3
+"""What a crystal has to account for, of the contrast of an image, for the image to be one of it."""
+
+VISIBLE, FEWEST = 1.02, 20.0
+"""How much larger the contrast has to be than noise makes it, for anything to be seen; and by at least so much in all."""
+
+RARE = 0.05
+"""Photons: where fewer are expected, a single one would count as much as many misfits elsewhere."""
+
+GOOD = 1.5
+"""Reduced chi squared up to which a model counts as one that fits."""
+
+
+class Uncertainty(NamedTuple):
+    """Covariance and correlation (n, n), standard uncertainties (n,), sentences, and whether all numbers are determined.
+
+    NaN: a number that is held at a bound; infinite: one that is not determined.
+    """
+
+    covariance: np.ndarray | None
+    correlation: np.ndarray | None
+    sigma: np.ndarray
+    sentences: list[str]
+    determined: bool
+
+
+def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:
+    """From the information (n, n), which numbers are held at a bound (n,), and which need not be seen (n,): R5."""
+    n = len(labels)
+    covariance, sentences, diagonal = np.full((n, n), np.nan), [], np.diag(information).copy()
+    blind = (diagonal <= 0.0) & ~held
+    sentences += unseen(labels, blind)
+    free = np.flatnonzero(~held & ~blind)
+    sigma = np.where(held, np.nan, np.inf)
+    determined = not (blind & ~spare).any()
+    if len(free):
+        root = np.sqrt(diagonal[free])
+        values, vectors = np.linalg.eigh(information[np.ix_(free, free)] / np.outer(root, root))
+        lost = values < SINGULAR
+        determined &= not lost.any()
+        for value, vector in zip(values, vectors.T):
+            if value < NEARLY:
+                sentences.append(_combination(value, vector, [labels[i] for i in free]))
+        within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / np.outer(root, root)
+        covariance[np.ix_(free, free)] = within
+        part = np.sqrt(np.maximum(np.diag(within), 0.0))
+        involved = (np.abs(vectors[:, lost]) > 1e-3).any(axis=1)
+        sigma[free] = np.where(involved, np.inf, part)
+    sentences += at_bounds(labels, held)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.sqrt(np.diag(covariance))
+        correlation = covariance / np.outer(each, each)
+    return Uncertainty(covariance, correlation, sigma, sentences, determined)
+
+
+def uncertainty_each(diagonal: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:
+    """The same of so many numbers that there is no matrix of them: each as if all others were known."""
+    blind = (diagonal <= 0.0) & ~held
+    with np.errstate(divide="ignore"):
+        sigma = np.where(held, np.nan, 1.0 / np.sqrt(np.where(blind, 0.0, diagonal)))
+    sentence = f"{len(labels)} numbers are too many for a covariance: uncertainties are of each with all others known"
+    sentences = [*unseen(labels, blind), *at_bounds(labels, held), sentence]
+    return Uncertainty(None, None, sigma, sentences, not (blind & ~spare).any())
+
+
+def unseen(labels, blind) -> list[str]:
+    """A sentence if the image does not depend on some numbers."""
+    names = [labels[i] for i in np.flatnonzero(blind)]
+    return [f"the image does not depend on {_listed(names)}"] if names else []
+
+
+def at_bounds(labels, held) -> list[str]:
+    """A sentence if some numbers ended at bounds."""
+    names = [labels[i] for i in np.flatnonzero(held)]
+    return [f"{_listed(names)} ended at a bound, and {'have' if len(names) > 1 else 'has'} no uncertainty"] if names else []
+
+
+def _combination(value, vector, labels) -> str:
+    """The sentence about numbers that hardly or not at all can be told apart."""
+    order = np.argsort(-np.abs(vector))
+    named = [i for i in order if abs(vector[i]) >= SHARE * abs(vector[order[0]])][:NAMED]
+    names = _listed([labels[i] for i in named])
+    if value < SINGULAR:
+        return f"the image cannot tell {names} apart: hold one of them, restrain it, or tie them"
+    times = 1.0 / np.sqrt(value)
+    return f"the image can hardly tell {names} apart: together they are {times:.0f} times as uncertain as each alone"
+
+
+def _listed(names: list[str]) -> str:
+    shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: float | None) -> float:
+    """The share of the contrast of the data (slow, fast) that the expected image accounts for, beyond noise (R6).
+
+    Contrast is what differs from the mean of the neighbourhood, so that no smooth background counts. Counts of photons, of
+    which each is `counted` in the data, are compared as square roots, so that no single bright peak decides; other data
+    (counted None) in units of sigma. NaN where the data have no contrast beyond noise.
+    """
+    counts = ~np.isnan(data)
+    rows, cols = (slice(a.min(), a.max() + 1) for a in np.nonzero(counts))
+    counts, data, mean, sigma = counts[rows, cols], data[rows, cols], mean[rows, cols], sigma[rows, cols]
+    data = np.where(counts, data, 0.0)
+    if counted is None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            measured, calculated = (np.where(counts & (sigma > 0.0), x / sigma, 0.0) for x in (data, mean))
+        noise = float(counts.sum())
+    else:
+        measured, calculated = np.sqrt(np.maximum(data, 0.0) / counted), root_of_counts(mean / counted)[0]
+        noise = float(np.sum(root_of_counts(mean / counted)[1][counts]))
+    measured, calculated = _contrast(measured, counts), _contrast(calculated, counts)
+    total, left = float(np.sum(measured**2)), float(np.sum((measured - calculated) ** 2))
+    if total < VISIBLE * noise + FEWEST:
+        return float("nan")
+    return 1.0 - max(left - noise, 0.0) / (total - noise)
+
+
+def root_of_counts(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the square root of a count of photons, of which so many are expected."""
+    few = np.log(np.clip(mean, ROOTS[0][0], ROOTS[0][-1]))
+    root, variance = (np.interp(few, np.log(ROOTS[0]), column) for column in ROOTS[1:])
+    rare, many = mean < ROOTS[0][0], mean > ROOTS[0][-1]
+    root = np.where(rare, mean, np.where(many, np.sqrt(np.maximum(mean, 0.0)), root))
+    return root, np.where(rare, mean, np.where(many, 0.25, variance))
+
+
+def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Expected counts, and mean and variance of the square roots of counts, from Poisson's probabilities."""
+    mean, k = np.geomspace(1e-3, 100.0, 101), np.arange(300)
+    probability = stats.poisson.pmf(k, mean[:, None])
+    root = probability @ np.sqrt(k)
+    return mean, root, mean - root**2
+
+
+ROOTS = _table()
+
+
+def chi_squared(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: float | None) -> tuple[float, int]:
+    """Chi squared, and of how many pixels: those where so few photons are expected that one weighs too much are left out."""
+    counts = ~np.isnan(data) & (sigma > 0.0) & np.isfinite(sigma)
+    if counted is not None:
+        counts &= mean >= RARE * counted
+    return float(np.sum(((data[counts] - mean[counts]) / sigma[counts]) ** 2)), int(counts.sum())
+
+
+def _contrast(values, counts):
+    """What differs from the mean of the neighbours that count; 0 where a pixel does not."""
+    weight = ndimage.uniform_filter(counts.astype(float), NEIGHBOURHOOD, mode="constant")
+    mean = ndimage.uniform_filter(np.where(counts, values, 0.0), NEIGHBOURHOOD, mode="constant")
+    return np.where(counts, values - mean / np.maximum(weight, 1e-12), 0.0)

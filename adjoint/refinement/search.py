@@ -1,0 +1,167 @@
+"""Searches for the numbers of a refinement, stage by stage, and for the best of several plans (R4, R7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adjoint.refinement import judgement
+from adjoint.refinement.frames import Evaluation, Frame, counted, deviations, evaluate, expected, information_of_each, weighed
+from adjoint.refinement.parts import part_of
+from adjoint.refinement.result import Step
+from adjoint.refinement.solve import MOST_BY_MATRIX, Solution, minimized
+from adjoint.refinement.stages import Stage
+from adjoint.refinement.unknowns import Unknowns
+
+TOLERANCE = 1e-5
+"""The exact stage ends when a step gains less than this of the loss, of which one half is a change by a standard deviation."""
+
+COARSE = 1e-4
+"""The others end when a step gains less than this share of the loss."""
+
+ACCOUNTED = 0.9
+"""The share of an image's contrast that ends a refinement, even if it does not fit to within noise."""
+
+
+def loss_of(frames: list[Frame], found: Unknowns, restraints) -> Callable[..., Evaluation]:
+    """The loss of all frames by all numbers: evaluation(x, with_normal); restraints (target, weight) included."""
+    places = [found.places(number) for number in range(len(frames))]
+    target, weight = restraints
+
+    def evaluation(x, with_normal=True):
+        value, gradient = float(weight @ (x - target) ** 2) / 2.0, weight * (x - target)
+        normal = np.diag(weight) if with_normal else None
+        for at, place in zip(frames, places):
+            each = evaluate(at, x[place], with_normal)
+            value += each.value
+            gradient[place] += each.gradient
+            if with_normal:
+                normal[np.ix_(place, place)] += each.normal
+        return Evaluation(value, gradient, normal)
+
+    return evaluation
+
+
+def information_of(frames: list[Frame], found: Unknowns, x: np.ndarray) -> np.ndarray:
+    """The diagonal of the information of all frames (n,): without a matrix where there are too many numbers for one."""
+    diagonal = np.zeros(found.count)
+    for number, at in enumerate(frames):
+        place = found.places(number)
+        few = found.count <= MOST_BY_MATRIX
+        diagonal[place] += np.diag(evaluate(at, x[place]).normal) if few else information_of_each(at, x[place])
+    return diagonal
+
+
+def within(evaluation, start: np.ndarray, free: np.ndarray):
+    """The same loss by some of its numbers, the others as they start; and the function that completes a vector."""
+
+    def whole(x):
+        full = start.copy()
+        full[free] = x
+        return full
+
+    def part(x, with_normal=True):
+        value, gradient, normal = evaluation(whole(x), with_normal)
+        return Evaluation(value, gradient[free], None if normal is None else normal[np.ix_(free, free)])
+
+    return part, whole
+
+
+class Search:
+    """What is refined, and what has happened so far.
+
+    given: the frames as they are; frames: the same with weights of the last exact stage. said: a line for each stage.
+    """
+
+    def __init__(self, given, found, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):
+        self.given, self.frames, self.found = given, given, found
+        self.bounds, self.restraints, self.method, self.progress = bounds, restraints, method, progress
+        self.history, self.said, self.evaluations, self.converged = [], [], 0, False
+
+    def best(self, plans: list[list[Stage]], start: np.ndarray) -> np.ndarray:
+        """The end of a plan; where it does not account for the images, the best of the ends of all plans (R7)."""
+        ends = []
+        for plan in plans:
+            x = start
+            for stage in plan:
+                x = self.exact(stage, x) if stage.exact else self.coarse(stage, x)
+            squares, share = self.fitness(x)
+            ends.append((squares, self.converged, self.frames, x))
+            if squares <= judgement.GOOD or not min(share) < ACCOUNTED:
+                break
+            if plan is not plans[-1]:
+                self.said.append(f"reduced chi squared {squares:.3g}: once more, in another way")
+        squares, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
+        if len(ends) > 1:
+            self.said.append(f"the best of {len(ends)} has reduced chi squared {squares:.3g}")
+        return x
+
+    def exact(self, stage: Stage, x: np.ndarray) -> np.ndarray:
+        """All parameters, by the loss itself."""
+        self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
+        evaluation = loss_of(self.frames, self.found, self.restraints)
+        information = information_of(self.frames, self.found, x) + self.restraints[1]
+        done = self.run(stage, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
+        self.converged = done.converged
+        return done.x
+
+    def coarse(self, stage: Stage, x: np.ndarray) -> np.ndarray:
+        """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""
+        part = part_of(self.given, self.found, self.bounds, self.restraints, x, stage)
+        evaluation = loss_of(part.frames, part.found, part.restraints)
+        information = information_of(part.frames, part.found, part.start) + part.restraints[1]
+        tolerance = COARSE * evaluation(part.start, False).value
+
+        def merged(y):
+            return part.merged(self.found, x, y)
+
+        done = self.run(stage, evaluation, information, part.start, part.bounds, "least_squares", tolerance, merged)
+        return merged(done.x)
+
+    def run(self, stage, evaluation, information, start, bounds, method, tolerance, merged) -> Solution:
+        """One search over the numbers that the images depend on where it starts, and what there is to say about it.
+
+        merged(x): all numbers of the refinement, for the history.
+        """
+        free = np.flatnonzero(information > 0.0)
+        if not len(free):
+            return Solution(start, True, 0, "nothing to be found")
+        part, whole = within(evaluation, start, free)
+
+        def accepted(count, loss, x):
+            step = Step(stage.name, self.evaluations + count, loss, merged(whole(x)))
+            self.history.append(step)
+            if self.progress is not None:
+                self.progress(step)
+
+        unit, limits = 1.0 / np.sqrt(information[free]), tuple(bound[free] for bound in bounds)
+        done = minimized(part, start[free], limits, unit, method, tolerance, stage.evaluations, accepted)
+        self.evaluations += done.evaluations
+        first, last = evaluation(start, False).value, evaluation(whole(done.x), False).value
+        self.said.append(f"{stage.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
+        return done._replace(x=whole(done.x))
+
+    def fitness(self, x: np.ndarray) -> tuple[float, list[float]]:
+        """Reduced chi squared of all images, and what the crystal accounts for in each; NaN where nothing is seen (R6)."""
+        squares, pixels, share = 0.0, 0, []
+        for number, at in enumerate(self.frames):
+            mean = expected(at, x[self.found.places(number)])
+            sigma = deviations(at, mean)
+            each = judgement.chi_squared(at.data, mean, sigma, counted(at))
+            squares, pixels = squares + each[0], pixels + each[1]
+            share.append(judgement.explained(at.data, mean, sigma, counted(at)))
+        squares /= max(pixels - self.found.count, 1)
+        return squares if np.isfinite(squares) else float("inf"), share
+
+    def known(self, x: np.ndarray) -> tuple[judgement.Uncertainty, float]:
+        """Uncertainties where the refinement ended, and the loss there (R5)."""
+        low, high = self.bounds
+        labels, held, spare = self.found.labels(), (x <= low) | (x >= high), self.found.amplitudes()
+        loss = loss_of(self.frames, self.found, self.restraints)
+        if self.found.count > MOST_BY_MATRIX:
+            diagonal = information_of(self.frames, self.found, x) + self.restraints[1]
+            return judgement.uncertainty_each(diagonal, labels, held, spare), loss(x, False).value
+        at_end = loss(x)
+        return judgement.uncertainty(at_end.normal, labels, held, spare), at_end.value

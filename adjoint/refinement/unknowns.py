@@ -1,0 +1,200 @@
+"""What is refined: the numbers of all parameters in one vector, shared by all frames or each frame's own (R2)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjoint.losses import number_of
+from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Parameter, columns, listed, size
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+
+SMALLEST = 1e-300
+IMAGE: dict[str, Parameter] = {
+    "image.scale": Parameter("", 0.1, (SMALLEST, float("inf"))),
+    "image.background": Parameter("photons/pixel", 0.1, (0.0, float("inf"))),
+    "image.background_x": Parameter("photons/pixel", 0.1),
+    "image.background_y": Parameter("photons/pixel", 0.1),
+    "image.background_radial": Parameter("photons/pixel", 0.1),
+    "image.gain": Parameter("per photon", 0.1, (SMALLEST, float("inf"))),
+}
+"""The numbers of an image beside those of its experiment (R1)."""
+
+OWN = ("crystal.misset", "goniometer.", "beam.fluence", "beam.direction", "image.", "crystal.mosaic", "crystal.n_")
+"""How names begin that every frame has by itself where nothing else is said; gain and detector are shared."""
+
+
+class Block(NamedTuple):
+    """A parameter in the vector: its first place, its column (A15), and whether every frame has its own."""
+
+    at: int
+    column: Column
+    own: bool
+    unit: str
+
+
+class Unknowns(NamedTuple):
+    """All that is refined: blocks in the order of the parameters; which of them an experiment has, and which an image."""
+
+    blocks: tuple[Block, ...]
+    parameters: tuple[Name, ...]
+    image: tuple[str, ...]
+    frames: int
+
+    def span(self, block: Block) -> slice:
+        """Where the numbers of a block are, of all frames."""
+        return slice(block.at, block.at + size(block.column) * (self.frames if block.own else 1))
+
+    @property
+    def count(self) -> int:
+        """The number of numbers."""
+        return self.span(self.blocks[-1]).stop
+
+    def places(self, frame: int) -> np.ndarray:
+        """Where the numbers of one frame are: first those of its experiment, then those of its image."""
+        found = []
+        for wanted in (False, True):
+            for block in self.blocks:
+                if (block.column.key in IMAGE) == wanted:
+                    n = size(block.column)
+                    found.append(block.at + (frame * n if block.own else 0) + np.arange(n))
+        return np.concatenate(found) if found else np.zeros(0, dtype=int)
+
+    def labels(self) -> list[str]:
+        """A name for every number."""
+        found = []
+        for block in self.blocks:
+            n, several = size(block.column), block.own and self.frames > 1
+            for frame in range(self.frames if block.own else 1):
+                for i in range(n):
+                    part = f"[{i}]" if block.column.shape else ""
+                    found.append(block.column.key + part + (f" (image {frame + 1})" if several else ""))
+        return found
+
+    def units(self) -> list[str]:
+        """The unit of every number."""
+        return [block.unit for block in self.blocks for _ in range(self.span(block).stop - block.at)]
+
+    def amplitudes(self) -> np.ndarray:
+        """Which numbers are amplitudes (n,)."""
+        found = np.zeros(self.count, dtype=bool)
+        for block in self.blocks:
+            if block.column.key == AMPLITUDES:
+                found[self.span(block)] = True
+        return found
+
+    def by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        """The vector as a dict: an array of the shape of each parameter, with an axis of frames where each has its own."""
+        found = {}
+        for block in self.blocks:
+            each = (self.frames,) if block.own else ()
+            found[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
+        return found
+
+    def spread(self, named: Mapping[str, Any], what: str, default: np.ndarray) -> np.ndarray:
+        """A vector from values by name: a number for all numbers of a parameter, or one each. Raises InputError."""
+        found = default.copy()
+        keys = {b.column.key: b for b in self.blocks}
+        for name, given in named.items():
+            if name not in keys:
+                raise InputError(f"{what}: {name!r} is not refined; allowed: {', '.join(keys)}")
+            block = keys[name]
+            shape = ((self.frames,) if block.own else ()) + block.column.shape
+            try:
+                found[self.span(block)] = np.broadcast_to(np.asarray(given, dtype=np.float64), shape).ravel()
+            except (TypeError, ValueError):
+                allowed = "a number, or as many as it has"
+                raise InputError(f"{what}: {name} {str(given)[:40]} is not allowed; allowed: {allowed}") from None
+        return found
+
+
+def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_image: Iterable[str] | None) -> Unknowns:
+    """The unknowns of some frames. Raises InputError for names that are none, and for shared ones whose values differ."""
+    asked = listed(parameters)
+    image = [name for name in asked if name in IMAGE]
+    if len(set(image)) < len(image):
+        raise InputError("parameters: a number of the image is there twice; allowed: every parameter once")
+    physical = [name for name in asked if name not in IMAGE]
+    of_each = [columns(experiment, physical) if physical else [] for experiment in experiments]
+    if not asked:
+        raise InputError("parameters: none is named; allowed: at least one")
+    if "image.scale" in image and any("beam.fluence" in single for c in of_each[0] for single in c.singles):
+        raise InputError("parameters: image.scale and beam.fluence are the same beside each other; allowed: one of them")
+    own = _own(asked, per_image)
+    found, at = [], 0
+    by_name = dict(zip(physical, range(len(physical))))
+    for name in asked:
+        column = Column(name, ((name,),), ()) if name in IMAGE else of_each[0][by_name[name]]
+        block = Block(at, column, len(experiments) > 1 and own(column.key), _parameter(column).unit)
+        if not block.own and name not in IMAGE:
+            _check_shared(experiments, column)
+        at += size(column) * (len(experiments) if block.own else 1)
+        found.append(block)
+    return Unknowns(tuple(found), tuple(physical), tuple(image), len(experiments))
+
+
+def _own(asked, per_image):
+    if per_image is None:
+        return lambda key: key.startswith(OWN) and key != "image.gain"
+    names = set(listed(per_image))
+    keys = {name if isinstance(name, str) else name[0] for name in asked}
+    unknown = names - keys
+    if unknown:
+        raise InputError(f"per_image: {sorted(unknown)[0]!r} is not refined; allowed: {', '.join(sorted(keys))}")
+    return lambda key: key in names
+
+
+def _check_shared(experiments, column):
+    first = experiments[0].value(column.key)
+    for number, other in enumerate(experiments[1:], start=2):
+        value = other.value(column.key)
+        same = np.shape(first) == np.shape(value) and np.allclose(first, value, rtol=1e-5, atol=0.0)
+        if column.key == AMPLITUDES and same:
+            same = np.array_equal(experiments[0].structure_factors.hkl, other.structure_factors.hkl)
+        if not same:
+            allowed = "one value for all images, or its name in per_image"
+            raise InputError(f"parameters: {column.key} of image {number} is not that of the first; allowed: {allowed}")
+
+
+def _parameter(column) -> Parameter:
+    name = column.key if column.key not in VECTORS else VECTORS[column.key][0]
+    return (IMAGE | PARAMETERS)[name]
+
+
+def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest value of every number: those of A15 and R1, or closer ones. Raises InputError."""
+    low, high = np.empty(found.count), np.empty(found.count)
+    for block in found.blocks:
+        low[found.span(block)], high[found.span(block)] = _parameter(block.column).bounds
+    allowed = low.copy(), high.copy()
+    for name, pair in (given or {}).items():
+        try:
+            least, most = pair
+        except (TypeError, ValueError):
+            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least and a largest value") from None
+        least = found.spread({name: -np.inf if least is None else least}, "bounds", np.full(found.count, np.nan))
+        most = found.spread({name: np.inf if most is None else most}, "bounds", np.full(found.count, np.nan))
+        at = ~np.isnan(least)
+        if np.isnan(most[at]).any() or not (least[at] < most[at]).all():
+            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least value below the largest")
+        low[at], high[at] = np.maximum(least[at], allowed[0][at]), np.minimum(most[at], allowed[1][at])
+    return low, high
+
+
+def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
+    """What numbers are drawn to, and the weights 1 / sigma^2 with which: 0 where nothing draws. Raises InputError."""
+    target, weight = np.zeros(found.count), np.zeros(found.count)
+    for name, pair in (given or {}).items():
+        try:
+            value, sigma = pair
+        except (TypeError, ValueError):
+            raise InputError(f"restraints: {name} {pair!r} is not allowed; allowed: a value and its sigma") from None
+        sigma = number_of(f"restraints: {name}", sigma)
+        if not 0.0 < sigma < float("inf"):
+            raise InputError(f"restraints: {name} with sigma {sigma:g} is not allowed; allowed: a sigma above 0")
+        at = found.spread({name: value}, "restraints", np.full(found.count, np.nan))
+        if not np.isfinite(at[~np.isnan(at)]).all() or np.isnan(at).all():
+            raise InputError(f"restraints: {name} {value!r} is not allowed; allowed: finite numbers")
+        target[~np.isnan(at)], weight[~np.isnan(at)] = at[~np.isnan(at)], 1.0 / sigma**2
+    return target, weight
