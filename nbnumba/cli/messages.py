@@ -37,8 +37,8 @@ FIELD_FLAGS = {flag.sets: flag.names[0] for flag in FLAGS if flag.sets} | {
 
 
 def in_flags(message: str) -> str:
-    """A message in which fields of an experiment are called by their flags; parameters keep their names."""
-    if message.startswith("parameters:"):
+    """A message in which fields of an experiment are called by their flags; parameters, and what options name, keep theirs."""
+    if message.startswith(("parameters:", "--")):
         return message
     names = sorted(FIELD_FLAGS, key=len, reverse=True)
     return re.sub("|".join(map(re.escape, names)), lambda found: FIELD_FLAGS[found[0]], message)

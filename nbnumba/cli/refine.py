@@ -1,0 +1,390 @@
+"""The subcommand refine: parameters, with uncertainties, of the experiment that some flags describe, from measured images."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.cli import bundle, measured, refined_table, report
+from nbnumba.cli.arguments import number
+from nbnumba.cli.refined_flags import CELL, NewFiles, refined_flags, without
+from nbnumba.cli.simulate import use_threads
+from nbnumba.cli.statement import Statement
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.formats import files, images
+
+ABOUT = """\
+Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
+uncertainty, and the flags of the refined experiment. NAMES are those of adjoint.PARAMETERS and VECTORS (specs/adjoint.md,
+A15), such as detector.distance_mm or crystal.misset_deg, tied ones joined by +, and image.scale, image.background,
+image.background_x, image.background_y, image.background_radial, image.gain (specs/refine.md, R1).
+"""
+NOTES = """\
+One block of FLAGS is for all images, or each image has one: -- FLAGS -- FLAGS. IMAGE is what fabio reads (CBF, SMV, TIFF,
+EDF, HDF5; FILE#K is image K, from 0, of several) or nanoBragg's float image, *.bin. Pixels that hold no measurement, those
+that are saturated and those that FLAGS do not render are left out. Exit status 1 if the refinement does not succeed.
+"""
+UNSUCCESSFUL = 1
+AMPLITUDES = "structure_factors.F"
+MOST_COVARIANCES = 1000
+"""Covariances of more numbers than these are not written: they would be megabytes."""
+
+NOT_MODELLED = ("-psf", "-readout_noise")
+"""Flags of the noise image that the expected image knows nothing of."""
+
+OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
+OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "stages", "method")}
+"""The option that states each argument of adjoint.refine, for its messages."""
+
+
+class Block(NamedTuple):
+    """The flags of an image, what they state, and the experiment that they describe."""
+
+    words: list[str]
+    statement: Statement
+    experiment: Experiment
+
+
+def main(args: Sequence[str]) -> int:
+    """Run it; returns the exit status: 1 if the refinement does not succeed."""
+    own, flags = bundle.split(args, "refine")
+    options = _parser().parse_args(own)
+    asked = _asked(options)
+    keywords = _keywords(options)
+    paths = _listed("--data", options.data)
+    blocks = _blocks(flags, len(paths))
+    keywords["image"] = _with_gain(keywords["image"], blocks)
+    new_files = _check_outputs(options, paths, asked, blocks)
+    found = _read(options, paths, blocks)
+    for image in found:
+        print(image.line())
+    result = _refine(blocks, found, asked, keywords)
+    _show(result)
+    words, notes = _flags(blocks, result, asked, keywords["image"], new_files)
+    _show_flags(words, notes, paths)
+    _write(options, result, words, notes, ["nbnumba", "refine", *args])
+    return 0 if result.success else UNSUCCESSFUL
+
+
+def _parser() -> bundle.Parser:
+    usage = "nbnumba refine --data IMAGE[,IMAGE...] --parameters NAMES [options] -- FLAGS [-- FLAGS ...]"
+    parser = bundle.Parser("refine", usage=usage, description=ABOUT, epilog=NOTES)
+    add = parser.add_argument
+    add("--data", action="append", required=True, metavar="IMAGE[,...]", help="the measured images")
+    add("--parameters", action="append", metavar="NAME[,...]", help="what is refined; A+B: two that are tied")
+    add("--cell", metavar="SYSTEM", help="the free parameters of the cell in a crystal system besides, such as tetragonal")
+    add("--bounds", action="append", metavar="NAME=LOW:HIGH[,...]", help="closer bounds; an empty side is as it is")
+    add("--restraints", action="append", metavar="NAME=VALUE:SIGMA[,...]", help="what is known from elsewhere")
+    add("--start", action="append", metavar="NAME=VALUE[,...]", help="values of image.* to start from, or to hold")
+    add("--per-image", action="append", metavar="NAME[,...]", help="what each image has by itself; none: nothing")
+    add("--loss", default="poisson", choices=("poisson", "gaussian"), help="what is minimized (default: poisson)")
+    add("--sigma", metavar="NUMBER", help="standard deviation of a pixel, with --loss gaussian; without, from the counts")
+    add("--mask", action="append", metavar="FILE[,...]", help="image that is 0 where a pixel is left out; one, or as many")
+    add("--saturation", metavar="NUMBER", help="value from which on a pixel is left out (default: as header or FLAGS say)")
+    add("--offset", metavar="NUMBER", help="taken off every pixel (default: ADC_OFFSET of the header, else 0)")
+    add("--stages", default="auto", choices=("auto", "exact"), help="auto: coarse to fine, the default; exact: at once")
+    methods = ("auto", "least_squares", "L-BFGS-B", "trust-constr")
+    add("--method", default="auto", choices=methods, help="of scipy.optimize (default: auto)")
+    add("--out", metavar="FILE", help="write everything as JSON; a new matrix and reflections stand beside it")
+    add("--report", metavar="DIR", help="write a report with pictures")
+    return parser
+
+
+def _listed(option: str, given: Iterable[str] | None) -> list[str]:
+    """What an option lists, in one word or several."""
+    found = [word.strip() for words in given or () for word in words.split(",")]
+    if "" in found:
+        raise InputError(f"{option}: {','.join(given)!r} names nothing between commas; allowed: names with commas between them")
+    return found
+
+
+def _asked(options) -> list[Any]:
+    """The parameters: names, and tuples of names that are tied."""
+    from adjoint.parameters import cell_parameters
+
+    asked: list[Any] = []
+    for word in _listed("--parameters", options.parameters):
+        names = tuple(name.strip() for name in word.split("+"))
+        if "" in names:
+            raise InputError(f"--parameters: {word!r} ties nothing; allowed: NAME+NAME")
+        asked.append(names if len(names) > 1 else names[0])
+    if options.cell is not None:
+        try:
+            asked += cell_parameters(options.cell)
+        except InputError as error:
+            raise InputError(f"--cell: {error}") from None
+    if not asked:
+        raise InputError("--parameters: none is named; allowed: names with commas between them, or a --cell SYSTEM")
+    return asked
+
+
+def _keywords(options) -> dict[str, Any]:
+    """The arguments of adjoint.refine that options state by themselves."""
+    found = {"loss": options.loss, "stages": options.stages, "method": options.method}
+    if options.sigma is not None:
+        if options.loss != "gaussian":
+            raise InputError(f"--sigma: {options.sigma!r} is given without --loss gaussian; allowed: with it")
+        found["sigma"] = bundle.real_number("--sigma", options.sigma, "a positive number", lambda x: x > 0.0)
+    found["bounds"] = {name: _range(name, text) for name, text in _named("--bounds", options.bounds, "LOW:HIGH")}
+    pairs = _named("--restraints", options.restraints, "VALUE:SIGMA")
+    found["restraints"] = {name: _restraint(name, text) for name, text in pairs}
+    found["image"] = dict(_start(name, text) for name, text in _named("--start", options.start, "VALUE"))
+    if options.per_image is not None:
+        names = _listed("--per-image", options.per_image)
+        found["per_image"] = [] if names == ["none"] else names
+    return found
+
+
+def _named(option: str, given: Iterable[str] | None, form: str) -> list[tuple[str, str]]:
+    """Names and what is stated of each, NAME=TEXT."""
+    found: dict[str, str] = {}
+    for word in _listed(option, given):
+        name, equals, text = word.partition("=")
+        if not (name and equals and text):
+            raise InputError(f"{option}: {word!r} is not allowed; allowed: NAME={form}, with commas between several")
+        if name in found:
+            raise InputError(f"{option}: {name} is there twice; allowed: every name once")
+        found[name] = text
+    return list(found.items())
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    """The bounds LOW:HIGH, either of which may be empty."""
+    low, colon, high = text.partition(":")
+    least, most = number(low) if low else -np.inf, number(high) if high else np.inf
+    if not colon or text == ":" or least is None or most is None or not least < most:
+        raise InputError(f"--bounds: {name}={text} is not allowed; allowed: LOW:HIGH, LOW below HIGH, either one or both")
+    return least, most
+
+
+def _restraint(name: str, text: str) -> tuple[float, float]:
+    """What a parameter is drawn to, VALUE:SIGMA."""
+    value, _, sigma = text.partition(":")
+    target, width = number(value), number(sigma)
+    if target is None or width is None or width <= 0.0:
+        raise InputError(f"--restraints: {name}={text} is not allowed; allowed: VALUE:SIGMA, SIGMA a positive number")
+    return target, width
+
+
+def _start(name: str, text: str) -> tuple[str, float]:
+    """The number of an image by the name that adjoint.refine has for it, and its value."""
+    if not name.startswith("image."):
+        raise InputError(f"--start: {name} is not allowed; allowed: image.* (FLAGS state the others)")
+    value = number(text)
+    if value is None:
+        raise InputError(f"--start: {name}={text} is not allowed; allowed: a number")
+    return name.removeprefix("image."), value
+
+
+def _blocks(flags: Sequence[str], count: int) -> list[Block]:
+    """The flags of every image."""
+    cut: list[list[str]] = [[]]
+    for word in flags:
+        cut[-1].append(word) if word != "--" else cut.append([])
+    if not all(cut):
+        raise InputError("refine: no flags stand after a --; allowed: -- and the flags of all images, or of one each")
+    if len(cut) not in (1, count):
+        raise InputError(f"refine: {len(cut)} blocks of flags for {count} of --data; allowed: one, or one for each image")
+    made = [_block(words) for words in cut]
+    return made * count if len(made) < count else made
+
+
+def _block(words: list[str]) -> Block:
+    statement = bundle.describing(words)
+    threads = statement.run().threads
+    if threads is not None:
+        use_threads(threads)
+    for flag in NOT_MODELLED:
+        if flag in statement.last:
+            warnings.warn(f"{flag} has no effect: the expected image is without it", stacklevel=2)
+    return Block(words, statement, statement.experiment())
+
+
+def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, float]:
+    """The numbers of the images, with the gain that flags state."""
+    gains = {block.statement.run().response.gain for block in blocks}
+    if "gain" in image or gains == {1.0}:
+        return image
+    if len(gains) > 1:
+        raise InputError("-gain: it is not the same in all blocks of flags; allowed: one gain, or --start image.gain=VALUE")
+    return image | {"gain": gains.pop()}
+
+
+def _check_outputs(options, paths, asked, blocks) -> NewFiles:
+    """Raise InputError for what could not be written, before anything is computed; the names of new files."""
+    inputs = {os.path.realpath(name): "FLAGS" for block in blocks for name in bundle.input_files(block.statement)}
+    for option, names in (("--data", paths), ("--mask", _listed("--mask", options.mask))):
+        inputs |= {os.path.realpath(images.file_of(name)): option for name in names}
+    stem = "refined" if options.out is None else os.path.splitext(options.out)[0]
+    if options.out is not None:
+        files.check_writable(options.out, "--out")
+        if os.path.realpath(options.out) in inputs:
+            named = inputs[os.path.realpath(options.out)]
+            raise InputError(f"--out: {options.out!r} is also a file of {named}; allowed: a name of its own")
+    if options.report is not None:
+        report.check(options.report)
+    new_files = NewFiles(stem, [*inputs, *([] if options.out is None else [options.out])])
+    option = "refine" if options.out is None else "--out"
+    names = {name for each in asked for name in ((each,) if isinstance(each, str) else each)}
+    if names & {*CELL, "beam.wavelength_A"} and any("-mat" in block.statement.last for block in blocks):
+        files.check_writable(f"{stem}.mat", option)
+    if AMPLITUDES in names:
+        files.check_writable(f"{stem}.hkl", option)
+    return new_files
+
+
+def _read(options, paths, blocks) -> list[measured.Measured]:
+    """The images, each without what is left out of it."""
+    masks = _listed("--mask", options.mask)
+    if len(masks) not in (0, 1, len(paths)):
+        raise InputError(f"--mask: {len(masks)} masks of {len(paths)} images; allowed: one for all, or one for each")
+    of_each = (masks if len(masks) == len(paths) else masks * len(paths)) or [None] * len(paths)
+    offset = None if options.offset is None else bundle.real_number("--offset", options.offset, "a number", lambda x: True)
+    stated = options.saturation
+    if stated is not None:
+        stated = bundle.real_number("--saturation", stated, "a positive number", lambda x: x > 0.0)
+    found = []
+    for path, block, name in zip(paths, blocks, of_each):
+        mask = None if name is None else measured.read_mask(name, block.experiment)
+        of_flags = block.statement.run().response.saturation if "-saturation" in block.statement.last else None
+        found.append(measured.read(path, block.experiment, mask, of_flags if stated is None else stated, offset))
+    return found
+
+
+def in_options(message: str) -> str:
+    """A message of adjoint.refine that begins with one of its arguments, beginning with the option that states it."""
+    names = "|".join(map(re.escape, OPTIONS))
+    return re.sub(rf"^({names})\b(?!\.)", lambda found: OPTIONS[found[0]], message)
+
+
+def _refine(blocks, found, asked, keywords) -> Any:
+    """The result of adjoint.refine, which tells what it refuses in the words of the command line."""
+    import adjoint
+
+    experiments, data = [block.experiment for block in blocks], [image.data for image in found]
+    if len(found) == 1:
+        experiments, data = experiments[0], data[0]
+    try:
+        return adjoint.refine(experiments, data, asked, progress=_told(blocks[0].statement.run().progress), **keywords)
+    except InputError as error:
+        raise InputError(in_options(str(error))) from error
+
+
+def _told(wanted: bool) -> Callable[[Any], None]:
+    """Prints the name of every stage, and a line for every step on stderr if that is a terminal."""
+    stage = None
+
+    def told(step) -> None:
+        nonlocal stage
+        if step.stage != stage:
+            stage = step.stage
+            print(f"stage: {stage}", flush=True)
+        if wanted and sys.stderr.isatty():
+            print(f"  {step.evaluation:5d}  loss {step.loss:.9g}", file=sys.stderr, flush=True)
+
+    return told
+
+
+def _show(result) -> None:
+    """Print what came of it."""
+    print(*result.stages, "", *refined_table.table(result), "", sep="\n")
+    share = "" if np.isnan(result.explained) else f", {100.0 * result.explained:.0f} % of the contrast explained"
+    print(f"reduced chi squared {result.chi_squared:.4g} of {result.pixels} pixels{share}")
+    print(result.message if result.success else f"not successful: {result.message}", flush=True)
+    for sentence in result.diagnosis:
+        _warn(sentence)
+
+
+def _warn(sentence: str) -> None:
+    """A warning that calls parameters by their own names."""
+    print(f"nbnumba: warning: {sentence}", file=sys.stderr)
+
+
+def _flags(blocks, result, asked, image, new_files) -> tuple[list[list[str]], list[str]]:
+    """The refined flags of every image, and what they do not state."""
+    experiments = [result.experiment] if isinstance(result.experiment, Experiment) else list(result.experiment)
+    found, notes = [], []
+    for place, (block, refined) in enumerate(zip(blocks, experiments)):
+        scale = _of_image(result, image, "scale", place)
+        if scale != 1.0:
+            refined = refined.replace({"beam.fluence": refined.value("beam.fluence") * scale})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            words = refined_flags(block.words, refined, asked, new_files)
+        notes += [str(each.message) for each in caught]
+        gain = _of_image(result, image, "gain", place)
+        if gain != block.statement.run().response.gain:
+            words = [*without(words, ["-gain"]), "-gain", repr(gain)]
+        found.append(words)
+    terms = ("background", "background_x", "background_y", "background_radial")
+    if any(_of_image(result, image, term, place) for term in terms for place in range(len(blocks))):
+        notes.append("no flag states image.background: the refined flags give what the crystal and the water scatter")
+    return found, list(dict.fromkeys(notes))
+
+
+def _of_image(result, image: dict[str, float], name: str, place: int) -> float:
+    """A number of an image: as it was refined, or as it was held."""
+    default = 1.0 if name in ("scale", "gain") else 0.0
+    values = np.ravel(result.values.get(f"image.{name}", image.get(name, default)))
+    return float(values[place] if len(values) > 1 else values[0])
+
+
+def _show_flags(words: list[list[str]], notes: list[str], paths: list[str]) -> None:
+    """Print the refined flags, a line for each image; images of the same flags have one line."""
+    for note in notes:
+        _warn(note)
+    lines = [shlex.join(["nbnumba", *each]) for each in words]
+    if len(set(lines)) == 1:
+        print("", "refined flags:", lines[0], sep="\n")
+        return
+    for path, line in zip(paths, lines):
+        print("", f"refined flags of {path}:", line, sep="\n")
+
+
+def _write(options, result, words, notes, command) -> None:
+    """Write --out and --report."""
+    if options.out is not None:
+        bundle.write_json(options.out, summary(result, words, notes, command))
+        print(f"wrote {options.out}")
+    if options.report is not None:
+        report.write(result, options.report, title=f"Refinement against {', '.join(_listed('--data', options.data))}")
+        print(f"wrote {options.report}")
+
+
+def summary(result, words: list[list[str]], notes: list[str], command: list[str]) -> dict[str, Any]:
+    """What --out holds: names for everything, and numbers as lists."""
+    covariance = result.covariance
+    few = covariance is not None and len(covariance) <= MOST_COVARIANCES
+    return {
+        "success": bool(result.success),
+        "message": str(result.message),
+        "diagnosis": list(result.diagnosis),
+        "names": list(result.names),
+        "units": list(result.units),
+        "values": _lists(result.values),
+        "uncertainties": _lists(result.uncertainties),
+        "start": _lists(result.start),
+        "covariance": np.asarray(covariance).tolist() if few else None,
+        "loss": float(result.fun),
+        "chi_squared": float(result.chi_squared),
+        "pixels": int(result.pixels),
+        "explained": float(result.explained),
+        "evaluations": int(result.nfev),
+        "stages": list(result.stages),
+        "flags": words,
+        "flags_do_not_state": notes,
+        "command": command,
+        "environment": bundle.environment(),
+    }
+
+
+def _lists(named: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: np.asarray(value).tolist() for name, value in named.items()}

@@ -1,0 +1,341 @@
+"""The flags of a refined experiment: the user's own, but for those that state what was refined, which are stated anew."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.cli import bundle
+from nbnumba.cli.flags import BY_NAME, FLAGS
+from nbnumba.cli.parts import SIZE_FLAGS
+from nbnumba.cli.statement import Statement
+from nbnumba.experiment import Experiment
+from nbnumba.formats import files, hkl
+from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.crystal import standard_setting
+from nbnumba.setup.detector import pivot_of, place
+
+SAME = 1e-9
+"""Relative difference up to which flags state a value; a matrix is known to some 1e-15, and is amplified by an oblique cell."""
+
+SAME_PLACE = 1e-13
+"""The same for the place of the detector, which is stated in another form only if its own form states another place."""
+
+CELL = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg")
+CELLS = ("crystal.n_a", "crystal.n_b", "crystal.n_c")
+TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
+PLACE = ("detector.distance_mm", "detector.close_distance_mm", "detector.xbeam_mm", "detector.ybeam_mm")
+"""What says where the detector is, whatever the form in which it was stated."""
+
+FORMS = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
+"""The forms of the beam centre."""
+
+DIRECT = {
+    "crystal.mosaic_spread_deg": (),
+    "beam.wavelength_A": ("-energy",),
+    "beam.fluence": ("-flux", "-exposure"),
+    "beam.dispersion_percent": (),
+    "beam.hdivrange_mrad": (),
+    "beam.vdivrange_mrad": (),
+    "detector.rotx_deg": (),
+    "detector.roty_deg": (),
+    "detector.rotz_deg": (),
+    "detector.twotheta_deg": (),
+    "detector.thickness_um": (),
+    "goniometer.phi_deg": (),
+    "goniometer.osc_deg": (),
+    "background.water_um": (),
+}
+"""Fields that one flag sets as they are, and other flags that would overrule it."""
+
+
+class NewFiles:
+    """Names of the files that refined flags read: STEM.mat, STEM.hkl, and where these are taken STEM_2.mat and so on."""
+
+    def __init__(self, stem: str = "refined", taken: Iterable[str] = ()):
+        self.stem, self.taken = stem, {os.path.realpath(name) for name in taken}
+        self.written: list[tuple[str, str, tuple[np.ndarray, ...]]] = []
+
+    def matrix(self, matrix: np.ndarray) -> str:
+        """Write a matrix (3, 3) with all digits; returns the name of the file, of the same matrix the same."""
+        name, new = self._named(".mat", matrix)
+        if new:
+            rows = "".join(" ".join(repr(float(x)) for x in row) + "\n" for row in matrix)
+            with files.replacing(name, "-mat") as stream:
+                stream.write(rows.encode("ascii"))
+        return name
+
+    def reflections(self, indices: np.ndarray, amplitudes: np.ndarray) -> str:
+        """Write reflections with all digits; returns the name of the file, of the same reflections the same."""
+        name, new = self._named(".hkl", indices, amplitudes)
+        if new:
+            hkl.write(name, indices, amplitudes, "-hkl")
+        return name
+
+    def _named(self, ending: str, *arrays: np.ndarray) -> tuple[str, bool]:
+        """The name of the file that holds these arrays, and whether it is new and has to be written."""
+        for known, of, contents in self.written:
+            if of == ending and all(map(np.array_equal, contents, arrays)):
+                return known, False
+        name, number = f"{self.stem}{ending}", 1
+        while os.path.realpath(name) in self.taken:
+            number += 1
+            name = f"{self.stem}_{number}{ending}"
+        self.taken.add(os.path.realpath(name))
+        self.written.append((name, ending, arrays))
+        return name, True
+
+
+class Quantity(NamedTuple):
+    """Fields that flags state together, the flags (by their first names) that state them, and the words that do so anew."""
+
+    fields: tuple[str, ...]
+    flags: tuple[str, ...]
+    words: Callable[[Experiment, NewFiles], list[str]]
+
+
+def refined_flags(
+    words: Sequence[str], refined: Experiment, names: Iterable[Any] = (), new_files: NewFiles | None = None
+) -> list[str]:
+    """The flags of the experiment `refined`, which differs in some quantities from that of the flags `words`.
+
+    Flags that state what differs are dropped, and others with all digits appended; a matrix and reflections become new files,
+    as new_files names them. names: the parameters that were refined, tied ones as tuples. The flags are parsed again: a
+    warning names what they do not state, such as numbers of cells that are not whole. InputError: a file cannot be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = _restated(list(words), refined, NewFiles() if new_files is None else new_files)
+        stated = Statement(found).experiment()
+    for sentence in _sentences(stated, refined, names):
+        warnings.warn(sentence, stacklevel=2)
+    return found
+
+
+def _restated(words: list[str], refined: Experiment, new_files: NewFiles) -> list[str]:
+    """The words after all that differs is stated anew, each once: one may depend on another, a matrix on the wavelength."""
+    pending = list(QUANTITIES)
+    while True:
+        statement = Statement(words)
+        stated = statement.experiment()
+        differing = [q for q in pending if _differs(q, statement, stated, refined)]
+        if not differing:
+            return _in_place(words, stated, refined)
+        for quantity in differing:
+            words = without(words, quantity.flags) + quantity.words(refined, new_files)
+        pending = [quantity for quantity in pending if quantity not in differing]
+
+
+def without(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """A command line without some flags, by their first names."""
+    flags = set(flags)
+    return [word for flag, own in bundle.flag_words(words) if flag.names[0] not in flags for word in own]
+
+
+def _differs(quantity: Quantity, statement: Statement, stated: Experiment, refined: Experiment) -> bool:
+    by_the_clock = statement.last.get("-misset") == "random" and not {"-seed", "-misset_seed"} & set(statement.last)
+    if "-misset" in quantity.flags and by_the_clock:
+        return True
+    return not all(_equal(_field(stated, name), _field(refined, name)) for name in quantity.fields)
+
+
+def _field(experiment: Experiment, name: str) -> Any:
+    """What is stated of a field, None included."""
+    part, _, field = name.partition(".")
+    return getattr(getattr(experiment, part), field)
+
+
+def _equal(one, other) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or np.array_equal(one, other)
+
+
+def _in_place(words: list[str], stated: Experiment, refined: Experiment) -> list[str]:
+    """The words with a convention, a place and a pivot of the detector that are those of the refined experiment."""
+    pivot = (_same_pivot, _pivot)
+    for right, more in ((_same_convention, _convention), pivot, (_same_place, _place), pivot):
+        if not right(stated, refined):
+            words = more(words, refined)
+            stated = Statement(words).experiment()
+    return words
+
+
+def _same_convention(stated, refined) -> bool:
+    return stated.detector.convention == refined.detector.convention
+
+
+def _convention(words, refined) -> list[str]:
+    """A convention that is custom only because of a flag that was dropped: a vector makes it so, of its default value."""
+    fast = refined.detector.fast_axis or CONVENTIONS["custom"].fast
+    return [*words, "-fdet_vector", *_numbers(fast)]
+
+
+def _same_place(stated, refined) -> bool:
+    """Whether the beam centre and the distance that count are the same: a header may overrule or drop what a flag states."""
+    same = all(_close(stated.value(name), refined.value(name), SAME_PLACE) for name in PLACE)
+    return same and _close(_origin(stated), _origin(refined), SAME_PLACE)
+
+
+def _origin(experiment: Experiment) -> np.ndarray:
+    """The corner of the first pixel, m."""
+    return place(experiment.detector, experiment.beam, experiment.sampling.c_parity).origin
+
+
+def _place(words, refined) -> list[str]:
+    """Beam centre and distance in the forms that no header overrules."""
+    flags = [flag.names[0] for flag in FLAGS if flag.sets in (*PLACE, *(f"detector.{form}" for form in FORMS))]
+    names = ("-close_distance", "-Xbeam", "-Ybeam")
+    more = [word for name in names for word in (name, *_numbers([refined.value(BY_NAME[name].sets)]))]
+    return without(words, [*flags, "-pix0_vector"]) + more
+
+
+def _same_pivot(stated, refined) -> bool:
+    return pivot_of(stated.detector, stated.sampling.c_parity) == pivot_of(refined.detector, refined.sampling.c_parity)
+
+
+def _pivot(words, refined) -> list[str]:
+    return without(words, ["-pivot"]) + ["-pivot", pivot_of(refined.detector, refined.sampling.c_parity)]
+
+
+def _numbers(values) -> list[str]:
+    """Numbers as words that are read as the same numbers."""
+    return [repr(float(value)) for value in values]
+
+
+def _of_fields(fields: Iterable[str]) -> Callable[[Experiment, NewFiles], list[str]]:
+    """The words of fields that a flag each sets, as far as they are stated."""
+    flags = {flag.sets: flag.names[0] for flag in FLAGS if flag.sets in fields}
+
+    def words(refined, _):
+        values = {flag: _field(refined, name) for name, flag in flags.items()}
+        return [w for flag, value in values.items() if value is not None for w in (flag, *_numbers(np.atleast_1d(value)))]
+
+    return words
+
+
+def _direct(field: str, overruling: tuple[str, ...]) -> Quantity:
+    flag = next(flag.names[0] for flag in FLAGS if flag.sets == field)
+    return Quantity((field,), (flag, *overruling), _of_fields((field,)))
+
+
+def _place_quantity(fields: Iterable[str], more: tuple[str, ...] = ()) -> Quantity:
+    fields = tuple(f"detector.{field}" for field in fields)
+    flags = tuple(flag.names[0] for flag in FLAGS if flag.sets in fields)
+    return Quantity(fields, (*flags, *more), _of_fields(fields))
+
+
+def _cell(refined: Experiment, new_files: NewFiles) -> list[str]:
+    """The cell, or the matrix where the crystal has one: columns a*, b*, c* times the wavelength."""
+    crystal = refined.crystal
+    cell = [_field(refined, name) for name in CELL]
+    if crystal.orientation is None:
+        return ["-cell", *_numbers(cell)]
+    real_space = standard_setting(*cell) @ np.array(crystal.orientation).T
+    return ["-mat", new_files.matrix(np.linalg.inv(real_space) * refined.beam.wavelength_A)]
+
+
+def _misset(refined: Experiment, _) -> list[str]:
+    crystal = refined.crystal
+    if crystal.misset_seed is not None:
+        return ["-misset", "random", "-misset_seed", str(crystal.misset_seed)]
+    return ["-misset", *_numbers(crystal.misset_deg)]
+
+
+def _cells(refined: Experiment, _) -> list[str]:
+    """Numbers of unit cells, of which flags state whole ones."""
+    found = []
+    for name in CELLS:
+        found += [f"-N{name[-1]}", str(round(_field(refined, name)))]
+    return found
+
+
+def _polarization(refined: Experiment, _) -> list[str]:
+    return ["-polar", *_numbers([refined.beam.polarization])]
+
+
+def _depth(refined: Experiment, _) -> list[str]:
+    depth = refined.detector.attenuation_um
+    return [] if depth is None else ["-detector_abs", *_numbers([depth])]
+
+
+def _reflections(refined: Experiment, new_files: NewFiles) -> list[str]:
+    factors = refined.structure_factors
+    return ["-hkl", new_files.reflections(factors.hkl, factors.F)]
+
+
+def _oversample(refined: Experiment, _) -> list[str]:
+    return [] if refined.sampling.oversample is None else ["-oversample", str(refined.sampling.oversample)]
+
+
+def _interpolate(refined: Experiment, _) -> list[str]:
+    chosen = refined.structure_factors.interpolate
+    return [] if chosen is None else ["-interpolate" if chosen else "-nointerpolate"]
+
+
+QUANTITIES: tuple[Quantity, ...] = (
+    *(_direct(field, overruling) for field, overruling in DIRECT.items()),
+    Quantity(("beam.polarization",), ("-polar",), _polarization),
+    Quantity(("detector.attenuation_um",), ("-detector_abs",), _depth),
+    Quantity(("crystal.misset_deg", "crystal.misset_seed"), ("-misset", "-misset_seed"), _misset),
+    Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
+    Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", *SIZE_FLAGS), _cells),
+    _place_quantity(("distance_mm", "close_distance_mm")),
+    _place_quantity(FORMS, ("-pix0_vector",)),
+    Quantity(("structure_factors.hkl", "structure_factors.F"), ("-hkl", "-dump"), _reflections),
+    Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
+    Quantity(("sampling.oversample",), ("-oversample",), _oversample),
+)
+"""All that refinement changes or holds, and flags can state."""
+
+STATED = tuple(field for quantity in QUANTITIES for field in quantity.fields if field not in ("crystal.misset_seed", *CELLS))
+"""The fields that are compared once all is stated; those of the place of the detector by what counts."""
+
+
+def _sentences(stated: Experiment, refined: Experiment, names: Iterable[Any]) -> list[str]:
+    """What flags do not state of the refined experiment, a sentence each."""
+    found = []
+    for name in CELLS:
+        wanted, whole = _field(refined, name), _field(stated, name)
+        if wanted != whole:
+            found.append(f"the refined {name} is {wanted:.6g}, its flag takes a whole number: {whole:g} stands in the flags")
+    for name in TILTS:
+        if _field(stated, name) != _field(refined, name):
+            shown = f"{_field(refined, name):.6g}"
+            found.append(f"the refined {name} is {shown}, and no flag states it: -beam_vector would take the detector along")
+    for name in _compared(names):
+        told, wanted = stated.value(name), refined.value(name)
+        if not _close(told, wanted, SAME):
+            found.append(f"the refined {name} is {_shown(wanted)}, and the refined flags state {_shown(told)}")
+    if not found and not _close(_origin(stated), _origin(refined), SAME):
+        found.append("the refined flags do not place the detector where it was refined: the header of an image places it too")
+    return found
+
+
+def _compared(names: Iterable[Any]) -> list[str]:
+    """The names whose values flags have to state: all that were refined, and all that can be restated."""
+    asked = [name for each in names for name in ((each,) if isinstance(each, str) else each)]
+    asked = [name for name in asked if not name.startswith("image.")]
+    forms = {f"detector.{form}" for form in FORMS}
+    every = [*asked, *(name for name in STATED if name not in forms), *PLACE]
+    return [name for name in dict.fromkeys(every) if name not in (*CELLS, *TILTS, "crystal.n_cells")]
+
+
+def _shown(value: Any) -> str:
+    """A number, or the first of many."""
+    numbers = np.ravel(np.array(value, dtype=object))
+    shown = " ".join(f"{x:.10g}" if isinstance(x, float) else str(x) for x in numbers[:3])
+    return shown + (" ..." if numbers.size > 3 else "")
+
+
+def _close(one, other, tolerance: float) -> bool:
+    """Whether two values are the same but for rounding."""
+    if one is None or other is None or isinstance(one, (bool, str)):
+        return one == other
+    if np.shape(one) != np.shape(other):
+        return False
+    return bool(np.allclose(one, other, rtol=tolerance, atol=tolerance))

@@ -1,0 +1,126 @@
+"""Detector images in any format: nanoBragg's float image, SMV, and all that fabio knows, as stored."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files, raw, smv
+
+_FLOATS = ".bin"
+_SMV = re.compile(rb"\{\s*HEADER_BYTES\s*=")
+_NUMBERED = re.compile(r"(.+)#([0-9]{1,9})")
+_INSIDE = "::"
+
+
+class Image(NamedTuple):
+    """Pixels (slow, fast) of the type in which they are stored, and what the header says, as text."""
+
+    pixels: np.ndarray
+    header: dict[str, str]
+
+
+def read(path: str, shape: tuple[int, int], what: str) -> Image:
+    """Return the image `path` of `shape` (slow, fast); `what` is the option that named it, for messages.
+
+    *.bin is a float image without a header, SMV is read here, and everything else by fabio. FILE#K is image K, from 0, of a
+    file that holds several; FILE::/place the data at that place of an HDF5 file. InputError: what files.read_bytes refuses, a
+    file that is no image, one that holds several of which none is chosen, and an image of another shape.
+    """
+    name, number = _numbered(path)
+    if not os.path.isfile(file_of(path)):
+        files.read_bytes(file_of(path), what)
+    if number is None and name.lower().endswith(_FLOATS):
+        return Image(raw.read(name, shape, what), {})
+    image = _smv(name, what) if number is None and _is_smv(name) else _by_fabio(name, number, what)
+    if image.pixels.shape != shape:
+        raise InputError(
+            f"{what}: {path!r} has {_size(image.pixels.shape)} pixels; allowed: {_size(shape)}, fast x slow, as the flags say"
+        )
+    return image
+
+
+def file_of(path: str) -> str:
+    """The name of the file of an image that is named as `read` takes it."""
+    return _numbered(path)[0].partition(_INSIDE)[0]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(count) for count in reversed(shape)) or "no"
+
+
+def _numbered(path: str) -> tuple[str, int | None]:
+    """The name of the file, and the number of the image in it, if one is stated."""
+    found = _NUMBERED.fullmatch(path)
+    return (path, None) if found is None or os.path.exists(path) else (found[1], int(found[2]))
+
+
+def _is_smv(name: str) -> bool:
+    if _INSIDE in name:
+        return False
+    try:
+        with open(name, "rb") as stream:
+            return _SMV.match(stream.read(64)) is not None
+    except OSError:
+        return False
+
+
+def _smv(name: str, what: str) -> Image:
+    header, pixels = smv.read(name, what)
+    return Image(pixels, header)
+
+
+def _by_fabio(name: str, number: int | None, what: str) -> Image:
+    """The image as fabio reads it; whatever it raises is an InputError, and what it logs is not shown."""
+    import fabio
+
+    try:
+        with _silent():
+            opened = fabio.open(name)
+            count = opened.nframes
+            if number is None and count == 1:
+                number = 0
+            image = None if number is None or number >= count else _frame(opened, number)
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        allowed = "an image that fabio reads, SMV, or *.bin"
+        raise InputError(f"{what}: {name!r} cannot be read: {said}; allowed: {allowed}") from error
+    if image is None:
+        chosen = f"and there is no {number}" if number is not None else "and none is chosen"
+        raise InputError(f"{what}: {name!r} holds {count} images, {chosen}; allowed: FILE#K, K from 0 to {count - 1}")
+    if image.pixels.ndim != 2 or image.pixels.dtype.kind not in "biuf":
+        stored = f"{image.pixels.dtype} of shape {image.pixels.shape}"
+        raise InputError(f"{what}: {name!r} holds {stored}; allowed: one number for every pixel")
+    return image
+
+
+def _frame(opened, number: int) -> Image:
+    """Image `number` of an open file, in the byte order of this machine."""
+    frame = opened.get_frame(number) if opened.nframes > 1 else opened
+    pixels = np.array(frame.data)
+    header = {str(key): str(value) for key, value in {**opened.header, **frame.header}.items()}
+    return Image(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), header)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing that fabio warns of or logs is shown."""
+    logger = logging.getLogger("fabio")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

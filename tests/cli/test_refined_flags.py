@@ -1,0 +1,228 @@
+"""The flags of a refined experiment, read again: the same values, and the same image."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from geometries import AXES, FORMS, TURNS
+
+from adjoint import PARAMETERS, VECTORS
+from nbnumba import Experiment, simulate
+from nbnumba.cli.refined_flags import QUANTITIES, TILTS, NewFiles, refined_flags, without
+from nbnumba.formats import hkl, matrix, smv
+
+SMALL = "-default_F 10 -lambda 1.1 -N 3 -oversample 1 -pixel 0.5 -detpixels_x 16 -detpixels_y 12"
+CRYSTALS = {"cell": "-cell 30 40 50 80 95 100", "mat": "-mat A.mat"}
+FRAMES = {
+    **{name: f"-{name}" for name in ("mosflm", "adxv", "denzo", "xds", "dials")},
+    "custom": AXES,
+    "pix0": "-pix0_vector_mm 60 -5 -2",
+    "pix0_m": AXES + "-pix0_vector 0.06 -0.055 -0.002",
+}
+PIVOTS = {"implied": "", "beam": "-pivot beam", "sample": "-pivot sample"}
+MOVES = {
+    "detector.distance_mm": 0.375,
+    "detector.xbeam_mm": 0.1,
+    "detector.ybeam_mm": -0.2,
+    "crystal.a_A": 0.03,
+    "crystal.gamma_deg": -0.1,
+    "beam.wavelength_A": 0.001,
+    "detector.rotz_deg": 0.3,
+}
+MISSET = (0.1, -0.2, 0.3)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with a matrix of an oblique cell."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "A.mat").write_text("0.02 -0.005 0.004\n0.003 0.03 0.001\n-0.002 0.006 0.025\n")
+    return tmp_path
+
+
+def experiment_of(words):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Experiment.from_args(words)
+
+
+def moved(experiment, names=tuple(MOVES)):
+    new = {name: experiment.value(name) + MOVES[name] for name in names}
+    turned = tuple(np.add(experiment.value("crystal.misset_deg"), MISSET))
+    return experiment.replace(new | {"crystal.misset_deg": turned})
+
+
+def check(words, refined, names):
+    """The refined flags give every value and the image; returns them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = refined_flags(words, refined, names)
+    again = experiment_of(found)
+    for name in names:
+        np.testing.assert_allclose(again.value(name), refined.value(name), rtol=1e-12, atol=1e-12, err_msg=name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image, expected = simulate(again), simulate(refined)
+    np.testing.assert_allclose(image, expected, rtol=1e-12, atol=1e-12 * expected.max())
+    return found
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_every_way_to_place_a_detector(frame, turn):
+    ways = itertools.product(FORMS, PIVOTS)
+    for (form, pivot), crystal in zip(ways, itertools.cycle(CRYSTALS)):
+        words = " ".join([CRYSTALS[crystal], SMALL, FRAMES[frame], FORMS[form], TURNS[turn], PIVOTS[pivot]]).split()
+        refined = moved(experiment_of(words))
+        found = check(words, refined, [*MOVES, "crystal.misset_deg"])
+        assert experiment_of(found).detector.convention == experiment_of(words).detector.convention
+        assert crystal == "mat" or refined_flags(found, refined, list(MOVES)) == found
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_one_quantity_alone(frame, name):
+    for crystal, distance in itertools.product(CRYSTALS.values(), ("-distance 70", "-close_distance 60", "-distance -70")):
+        words = f"{crystal} {SMALL} {FRAMES[frame]} {distance} -detector_roty 3 -ORGX 5".split()
+        refined = moved(experiment_of(words), [name])
+        check(words, refined, [name])
+
+
+@pytest.mark.parametrize("switches", ["pivot_ignored", "near_point_ignored", "header_close_distance", "all"])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_with_cs_defects(frame, switches):
+    for form, header in itertools.product(FORMS, ("", "-img header.img ")):
+        smv.write("header.img", np.zeros((12, 16), np.uint16), HEADER)
+        words = f"{header}{CRYSTALS['cell']} {SMALL} -twotheta 10 -pivot sample {FRAMES[frame]} {FORMS[form]}".split()
+        words += ["-c_parity", switches]
+        refined = moved(experiment_of(words))
+        if header and frame in ("xds", "dials") and switches in ("near_point_ignored", "all"):
+            with pytest.warns(UserWarning, match="do not place the detector"):  # its ORG counts beside any -Xbeam there
+                refined_flags(words, refined)
+        else:
+            check(words, refined, list(MOVES))
+
+
+HEADER = {
+    "PIXEL_SIZE": 0.5, "DISTANCE": 80, "CLOSE_DISTANCE": 75, "WAVELENGTH": 1.2, "BEAM_CENTER_X": 3.5, "BEAM_CENTER_Y": 4,
+    "XDS_ORGX": 7, "XDS_ORGY": 8.5, "PHI": 3, "OSC_RANGE": 1, "TWOTHETA": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_what_a_header_says_is_overruled(frame, name):
+    smv.write("header.img", np.zeros((12, 16), np.uint16), HEADER)
+    for flag in ("-img", "-mask"):
+        if flag == "-mask":
+            smv.write("header.img", np.ones((12, 16), np.uint16), HEADER)
+        words = f"{flag} header.img -cell 30 40 50 -default_F 10 -N 3 -oversample 1 {FRAMES[frame]}".split()
+        check(words, moved(experiment_of(words), [name]), [name])
+
+
+OTHERS = {
+    "-mosaic 0.3 -mosaic_domains 3": {"crystal.mosaic_spread_deg": 0.4},
+    "-flux 1e12 -exposure 0.1 -beamsize 0.05": {"beam.fluence": 3.3e20},
+    "-samplesize 1e-5 -beamsize 0.05 -flux 1e12": {"beam.fluence": 3.3e20, "crystal.a_A": 20.0, "beam.wavelength_A": 1.05},
+    "-energy 12000": {"beam.wavelength_A": 1.034},
+    "-nopolar -polar 0.3": {"beam.polarization": 0.9},
+    "-dispersion 0.3 -dispsteps 3": {"beam.dispersion_percent": 0.4},
+    "-divergence 1 -divsteps 3": {"beam.hdivrange_mrad": 1.25},
+    "-hdivrange 1 -divergence 2 -hdivsteps 3": {"beam.hdivrange_mrad": 1.25, "beam.vdivrange_mrad": 0.5},
+    "-water 20": {"background.water_um": 25.5},
+    "-detector_thick 450": {"detector.thickness_um": 400.25},
+    "-detector_thick 450 -detector_absorb 234": {"detector.attenuation_um": 211.5, "detector.thickness_um": 400.25},
+    "-phi 3 -osc 1 -phisteps 3": {"goniometer.phi_deg": 3.5, "goniometer.osc_deg": 1.1},
+    "-phi 3 -osc 1 -phistep 0.25": {"goniometer.phi_deg": 3.5, "goniometer.osc_deg": 1.1},
+    "-phisteps 3": {"goniometer.osc_deg": 1.1},
+    "-phistep 0.3": {"goniometer.phi_deg": 1e-5, "goniometer.osc_deg": 0.35},
+    "-misset random -misset_seed 7": {"crystal.misset_x_deg": 12.5},
+    "-misset random -seed 7 -mosaic 0.3 -mosaic_domains 3 -mosaic_seed -5": {"crystal.misset_y_deg": 12.5},
+    "-misset random -misset_seed 8": {"beam.fluence": 1e30},
+    "-Na 5 -N 4 -Nb 6": {"crystal.n_cells": (7.0, 6.0, 5.0)},
+    "-samplesize 2e-5 -Na 3": {"crystal.n_b": 9.0},
+    "-interpolate": {"sampling.oversample": 2, "structure_factors.interpolate": False},
+    "-hkl P1.hkl -c_parity interpolation_by_flag -samplesize 3e-5": {"crystal.n_a": 9.0},
+    "-cell 31 41 51 -mat A.mat": {"crystal.b_A": 42.0, "beam.wavelength_A": 1.2},
+    "-cell 31 -twotheta 4 -pivot beam": {"detector.twotheta_deg": 5.5, "crystal.c_A": 32.0},
+}
+
+
+@pytest.mark.parametrize("more", OTHERS)
+def test_every_other_quantity(more):
+    hkl.write("P1.hkl", [[0, 0, 0], [1, 0, 0], [0, 1, 1]], [10.0, 20.0, 30.0])
+    words = ["-cell", "30", "40", "50", "80", "95", "100", *SMALL.split(), *more.split()]
+    refined = experiment_of(words).replace(OTHERS[more])
+    check(words, refined, list(OTHERS[more]))
+
+
+def test_every_parameter_is_stated_by_flags_or_said_to_have_none():
+    known = {field for quantity in QUANTITIES for field in quantity.fields} | set(TILTS)
+    single = {name: "crystal.misset_deg" for name in VECTORS["crystal.misset_deg"]}
+    assert {single.get(name, name) for name in PARAMETERS} <= known
+
+
+def test_amplitudes_become_a_file_that_is_shared():
+    hkl.write("P1.hkl", [[0, 0, 0], [1, 0, 0], [0, 1, 1]], [10.0, 20.0, 30.0])
+    words = [*CRYSTALS["cell"].split(), *SMALL.split(), "-hkl", "P1.hkl", "-nointerpolate"]
+    refined = experiment_of(words).replace({"structure_factors.F": np.array([10.1, 1 / 3, -30.0])})
+    new_files = NewFiles("out", ["P1.hkl"])
+    found = refined_flags(words, refined, ["structure_factors.F"], new_files)
+    assert found[-2:] == ["-hkl", "out.hkl"] and found.count("-hkl") == 1
+    assert refined_flags(words, refined, ["structure_factors.F"], new_files) == found
+    np.testing.assert_array_equal(experiment_of(found).structure_factors.F, refined.structure_factors.F)
+    other = refined.replace({"structure_factors.F": np.array([1.0, 2.0, 3.0])})
+    assert refined_flags(words, other, ["structure_factors.F"], new_files)[-1] == "out_2.hkl"
+
+
+def test_a_matrix_that_was_read_is_not_replaced(folder):
+    before = (folder / "A.mat").read_text()
+    words = [*CRYSTALS["mat"].split(), *SMALL.split()]
+    refined = experiment_of(words).replace({"beam.wavelength_A": 1.3})
+    found = refined_flags(words, refined, ["beam.wavelength_A"], NewFiles("A", ["A.mat"]))
+    assert found[found.index("-mat") + 1] == "A_2.mat"
+    assert (folder / "A.mat").read_text() == before
+    np.testing.assert_allclose(matrix.read("A_2.mat"), matrix.read("A.mat") * 1.3 / 1.1, rtol=1e-12)
+
+
+def test_nothing_is_restated_that_did_not_change(folder):
+    words = "-mat A.mat -default_F 10 -flux 1e12 -exposure 2 -energy 12000 -distance 100 -ORGX 5 -misset 1 2 3 -samplesize 1e-5"
+    experiment = experiment_of(words.split())
+    assert refined_flags(words.split(), experiment) == words.split()
+    found = refined_flags(words.split(), experiment.replace({"crystal.misset_x_deg": 1.5}))
+    assert found == [*without(words.split(), ["-misset"]), "-misset", "1.5", "2.0", "3.0"]
+    assert {path.name for path in folder.iterdir()} == {"A.mat"}
+
+
+def test_a_random_orientation_by_the_clock_gets_its_seed(monkeypatch):
+    words = [*CRYSTALS["cell"].split(), *SMALL.split(), "-misset", "random"]
+    monkeypatch.setattr("nbnumba.cli.parts.time_seed", lambda: 77)
+    experiment = experiment_of(words)
+    assert refined_flags(words, experiment)[-4:] == ["-misset", "random", "-misset_seed", "77"]
+
+
+@pytest.mark.parametrize(
+    "new, sentence",
+    [
+        ({"crystal.n_a": 7.4}, "crystal.n_a is 7.4, its flag takes a whole number: 7"),
+        ({"beam.direction_x_mrad": 0.25}, "beam.direction_x_mrad is 0.25, and no flag states it"),
+        ({"beam.size_mm": 0.5}, "beam.size_mm is 0.5, and the refined flags state 0.1"),
+        ({"detector.layers": 3}, "detector.layers is 3, and the refined flags state None"),
+    ],
+)
+def test_what_flags_do_not_state_is_said(new, sentence):
+    words = [*CRYSTALS["cell"].split(), *SMALL.split()]
+    refined = experiment_of(words).replace(new)
+    with pytest.warns(UserWarning, match=sentence):
+        refined_flags(words, refined, list(new))
+
+
+def test_tied_names_are_compared_each():
+    words = ["-cell", "30", *SMALL.split()]
+    refined = experiment_of(words).replace({"crystal.a_A": 31.0, "crystal.b_A": 31.0, "crystal.c_A": 31.0})
+    check_names = [("crystal.a_A", "crystal.b_A", "crystal.c_A"), "image.scale", "image.background"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = refined_flags(words, refined, check_names)
+    assert found[-7:] == ["-cell", "31.0", "31.0", "31.0", "90.0", "90.0", "90.0"]
