@@ -58,16 +58,18 @@ def verdict(
     explained: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
     """
     sentences = list(known.sentences)
-    failure = _failure(converged, known, explained, chi_squared, of_experiment)
+    failure = _failure(converged, explained, chi_squared, of_experiment)
     if failure is not None:
-        return False, failure, sentences if failure.endswith(tuple(sentences) or (None,)) else [failure, *sentences]
+        return False, failure, [failure, *sentences]
+    if not known.determined:
+        return False, f"ill-posed: {sentences[0]}", sentences
     if chi_squared > GOOD:
         misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
         sentences.append(f"{misfit}: true errors are larger than these")
     return True, "converged", sentences
 
 
-def _failure(converged, known, explained, chi_squared, of_experiment) -> str | None:
+def _failure(converged, explained, chi_squared, of_experiment) -> str | None:
     """The statement of a failure."""
     foreign = [number for number, share in enumerate(explained, start=1) if share < LEAST_EXPLAINED]
     if foreign and chi_squared > GOOD:
@@ -78,4 +80,4 @@ def _failure(converged, known, explained, chi_squared, of_experiment) -> str | N
         return "nothing in the image stands out from noise: there is nothing to refine against"
     if not converged:
         return "the search did not converge"
-    return None if known.determined else f"ill-posed: {known.sentences[0]}"
+    return None

@@ -1,0 +1,71 @@
+"""The README's section on refinement, followed as it stands: its commands in a shell, its Python, in an empty folder."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbnumba import Experiment
+
+ROOT = Path(__file__).parent.parent
+SECTION = (ROOT / "README.md").read_text().split("## Refinement\n")[1].split("\nBy default nbnumba")[0]
+BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", SECTION, re.MULTILINE)]
+TRUTH = {"crystal.a_A": 70.0, "crystal.b_A": 80.0, "crystal.c_A": 90.0, "crystal.alpha_deg": 75.0, "crystal.beta_deg": 85.0}
+TRUTH |= {"crystal.gamma_deg": 95.0, "detector.xbeam_mm": 20.0, "detector.ybeam_mm": 5.0}
+MISSET = (10.0, 20.0, 30.0)
+
+
+def run(*words, folder):
+    """Run a Python with this package in a folder; what it printed."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder in which the commands were given; what the last one printed is in it as `printed`."""
+    path = tmp_path_factory.mktemp("readme")
+    commands = [line for block in BLOCKS for line in block.splitlines() if line.startswith("nbnumba ")]
+    assert len(commands) == 2
+    for command in commands:
+        printed = run("-m", *shlex.split(command), folder=path)
+    (path / "printed").write_text(printed)
+    return path
+
+
+def test_the_truth_is_found(folder):
+    """Every number to within four of its uncertainties, which are small; the verdict is good, and the report is there."""
+    found = json.loads((folder / "refined.json").read_text())
+    assert found["success"] and abs(found["chi_squared"] - 1.0) < 0.05
+    for name, truth in TRUTH.items():
+        value, sigma = found["values"][name], found["uncertainties"][name]
+        assert 0.0 < sigma < 0.2 and abs(value - truth) < 4.0 * sigma, (name, value, sigma)
+    off = np.subtract(found["values"]["crystal.misset_deg"], MISSET) / found["uncertainties"]["crystal.misset_deg"]
+    assert np.abs(off).max() < 4.0
+    assert (folder / "report" / "index.html").stat().st_size > 1000
+
+
+def test_the_flags_can_be_pasted(folder):
+    """The last line of flags makes an experiment of the refined values."""
+    flags = [line for line in (folder / "printed").read_text().splitlines() if line.startswith("nbnumba ")][-1]
+    experiment = Experiment.from_args(shlex.split(flags)[1:])
+    found = json.loads((folder / "refined.json").read_text())["values"]
+    for name in TRUTH:
+        assert experiment.value(name) == found[name]
+
+
+def test_the_python_runs(tmp_path):
+    """It converges and prints the orientation that made the image, which has no noise."""
+    code = next(block for block in BLOCKS if block.startswith("import nbnumba"))
+    printed = run("-W", "error::RuntimeWarning", "-c", code, folder=tmp_path)
+    numbers = [float(x) for x in re.findall(r"-?\d+\.\d*(?:e-?\d+)?", printed)]
+    assert printed.startswith("converged") and np.abs(np.subtract(numbers[:3], MISSET)).max() < 1e-3
