@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from adjoint.losses import number_of
 from adjoint.parameters import Name
 from adjoint.refinement.frames import frame, start_of
+from adjoint.refinement.judgement import Uncertainty
 from adjoint.refinement.result import Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_BY_MATRIX
@@ -50,7 +52,8 @@ def refine(
     method: "auto", "least_squares", "L-BFGS-B" or "trust-constr". progress is told every Step. keywords are simulate's but
     progress.
 
-    Raises InputError for what does not fit. What went wrong in the fit itself is said in success, message and diagnosis.
+    Raises InputError for what does not fit. Warns of numbers that can hardly be told apart. What went wrong in the fit itself
+    is said in success, message and diagnosis.
     """
     experiments, images = _lists(experiment, measured)
     found = unknowns(experiments, parameters, per_image)
@@ -60,7 +63,10 @@ def refine(
     _check_start(found, start, low, high)
     search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
     x = search.best(_plans(stages, found), start)
-    return _result(search, start, x, several=not isinstance(experiment, Experiment))
+    known, value = search.known(x)
+    for combination in known.combinations:
+        warnings.warn(combination, stacklevel=2)
+    return _result(search, start, x, known, value, several=not isinstance(experiment, Experiment))
 
 
 def _lists(experiment, measured):
@@ -123,10 +129,9 @@ def _checked(stages) -> tuple[Stage, ...]:
     return plan
 
 
-def _result(search: Search, start: np.ndarray, x: np.ndarray, several: bool) -> Refinement:
+def _result(search: Search, start: np.ndarray, x: np.ndarray, known: Uncertainty, value: float, several: bool) -> Refinement:
     """Everything there is to say (R8)."""
     found, frames = search.found, search.frames
-    known, value = search.known(x)
     squares, share = search.fitness(x)
     places = [found.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]

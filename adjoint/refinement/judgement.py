@@ -35,6 +35,8 @@ GOOD = 1.5
 class Uncertainty(NamedTuple):
     """Covariance and correlation (n, n), standard uncertainties (n,), sentences, and whether all numbers are determined.
 
+    combinations: those of the sentences that name what can hardly or not at all be told apart.
+
     NaN: a number that is held at a bound; infinite: one that is not determined.
     """
 
@@ -43,11 +45,12 @@ class Uncertainty(NamedTuple):
     sigma: np.ndarray
     sentences: list[str]
     determined: bool
+    combinations: tuple[str, ...] = ()
 
 
 def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:
     """From the information (n, n), which numbers are held at a bound (n,), and which need not be seen (n,): R5."""
-    n = len(labels)
+    n, combinations = len(labels), []
     covariance, sentences, diagonal = np.full((n, n), np.nan), [], np.diag(information).copy()
     blind = (diagonal <= 0.0) & ~held
     sentences += unseen(labels, blind)
@@ -59,9 +62,10 @@ def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, sp
         values, vectors = np.linalg.eigh(information[np.ix_(free, free)] / np.outer(root, root))
         lost = values < SINGULAR
         determined &= not lost.any()
-        for value, vector in zip(values, vectors.T):
-            if value < NEARLY:
-                sentences.append(_combination(value, vector, [labels[i] for i in free]))
+        combinations = [
+            _combination(value, vector, [labels[i] for i in free]) for value, vector in zip(values, vectors.T) if value < NEARLY
+        ]
+        sentences += combinations
         within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / np.outer(root, root)
         covariance[np.ix_(free, free)] = within
         part = np.sqrt(np.maximum(np.diag(within), 0.0))
@@ -71,7 +75,7 @@ def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, sp
     with np.errstate(invalid="ignore", divide="ignore"):
         each = np.sqrt(np.diag(covariance))
         correlation = covariance / np.outer(each, each)
-    return Uncertainty(covariance, correlation, sigma, sentences, determined)
+    return Uncertainty(covariance, correlation, sigma, sentences, determined, tuple(combinations))
 
 
 def uncertainty_each(diagonal: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:

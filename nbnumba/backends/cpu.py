@@ -10,7 +10,7 @@ from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
 from nbnumba.backends.tile import TILE, new_tile, render_tile, store, wanted
 from nbnumba.stages.records import Scene
 
-WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "log": np.log}
+WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):

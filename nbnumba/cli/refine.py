@@ -273,7 +273,9 @@ def _refine(blocks, found, asked, keywords) -> Any:
     if len(found) == 1:
         experiments, data = experiments[0], data[0]
     try:
-        return adjoint.refine(experiments, data, asked, progress=_told(blocks[0].statement.run().progress), **keywords)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the image can", UserWarning)  # which the diagnosis says, after the table
+            return adjoint.refine(experiments, data, asked, progress=_told(blocks[0].statement.run().progress), **keywords)
     except InputError as error:
         raise InputError(in_options(str(error))) from error
 

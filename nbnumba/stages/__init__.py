@@ -8,7 +8,6 @@ As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 from numpy import ceil as ceil
 from numpy import cos as cos
 from numpy import exp as exp
-from numpy import log as log
 from numpy import sin as sin
 from numpy import sqrt as sqrt
 
