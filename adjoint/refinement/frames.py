@@ -92,9 +92,21 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
         if not (deviation[~np.isnan(data)] > 0.0).all():
             raise InputError("sigma: it is not above 0 everywhere; allowed: positive numbers, infinite: left out")
     numbers = numbers_of(image)
-    rows, columns = (slice(int(a.min()), int(a.max()) + 1) for a in np.nonzero(~np.isnan(data)))
-    experiment = experiment.replace({"sampling.roi": (columns.start, columns.stop - 1, rows.start, rows.stop - 1)})
-    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, (rows, columns), tuple(parameters), tuple(names))
+    experiment, box = boxed(experiment, ~np.isnan(data))
+    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, tuple(parameters), tuple(names))
+
+
+def boxed(experiment: Experiment, counts: np.ndarray) -> tuple[Experiment, tuple[slice, slice]]:
+    """The experiment that renders no more than the pixels that count (slow, fast) need, and what it renders.
+
+    With defects of nanoBragg.c the image of a pixel depends on the region (P1, P8): then that stays as it is.
+    """
+    if experiment.sampling.c_parity:
+        window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+        return experiment, (slice(*window.rows), slice(*window.columns))
+    rows, columns = (slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(counts))
+    region = columns.start, columns.stop - 1, rows.start, rows.stop - 1
+    return experiment.replace({"sampling.roi": region}), (rows, columns)
 
 
 def rendered(experiment: Experiment) -> np.ndarray:

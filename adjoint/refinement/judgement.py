@@ -19,11 +19,14 @@ NAMED = 6
 NEIGHBOURHOOD = 31
 """Edge of the square (pixels) whose mean is taken off before what is measured and calculated are compared."""
 
-LEAST_EXPLAINED = 0.3
+LEAST_EXPLAINED = 0.35
 """What a crystal has to account for, of the contrast of an image, for the image to be one of it."""
 
-VISIBLE, FEWEST = 1.02, 20.0
-"""How much larger the contrast has to be than noise makes it, for anything to be seen; and by at least so much in all."""
+VISIBLE, SPREADS = 1.02, 3.0
+"""How much larger the contrast has to be than noise makes it, for anything to be seen, and by how many of its spreads."""
+
+BRIGHT = 3.0
+"""Standard deviations from which on contrast counts by its root only, where data are not compared as roots anyway."""
 
 RARE = 0.05
 """Photons: where fewer are expected, a single one would count as much as many misfits elsewhere."""
@@ -119,26 +122,39 @@ def _listed(names: list[str]) -> str:
 def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: float | None) -> float:
     """The share of the contrast of the data (slow, fast) that the expected image accounts for, beyond noise (R6).
 
-    Contrast is what differs from the mean of the neighbourhood, so that no smooth background counts. Counts of photons, of
-    which each is `counted` in the data, are compared as square roots, so that no single bright peak decides; other data
-    (counted None) in units of sigma. NaN where the data have no contrast beyond noise.
+    Contrast is what differs from the mean of the neighbourhood, after the best surface of second order is taken off, so that no
+    smooth background counts. Counts of photons, of which each is `counted` in the data, are compared as square roots, so that
+    no single bright peak decides; other data (counted None) in units of sigma, by their roots where they are bright. NaN where
+    the data have no contrast beyond noise.
     """
     counts = ~np.isnan(data)
     rows, cols = (slice(a.min(), a.max() + 1) for a in np.nonzero(counts))
     counts, data, mean, sigma = counts[rows, cols], data[rows, cols], mean[rows, cols], sigma[rows, cols]
     data = np.where(counts, data, 0.0)
     if counted is None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            measured, calculated = (np.where(counts & (sigma > 0.0), x / sigma, 0.0) for x in (data, mean))
-        noise = float(counts.sum())
+        measured, calculated = (_contrast(_per_sigma(x, sigma, counts), counts) for x in (data, mean))
+        variance = np.minimum(1.0, BRIGHT / np.maximum(np.abs(calculated), BRIGHT))
+        measured, calculated = _by_roots(measured), _by_roots(calculated)
     else:
-        measured, calculated = np.sqrt(np.maximum(data, 0.0) / counted), root_of_counts(mean / counted)[0]
-        noise = float(np.sum(root_of_counts(mean / counted)[1][counts]))
-    measured, calculated = _contrast(measured, counts), _contrast(calculated, counts)
+        root, variance = root_of_counts(mean / counted)
+        measured, calculated = _contrast(np.sqrt(np.maximum(data, 0.0) / counted), counts), _contrast(root, counts)
+    noise = float(np.sum(variance[counts]))
+    spread = np.sqrt(2.0 * float(np.sum(variance[counts] ** 2)) + (0.0 if counted is None else noise))
     total, left = float(np.sum(measured**2)), float(np.sum((measured - calculated) ** 2))
-    if total < VISIBLE * noise + FEWEST:
+    if total < VISIBLE * noise + SPREADS * spread:
         return float("nan")
     return 1.0 - max(left - noise, 0.0) / (total - noise)
+
+
+def _per_sigma(values, sigma, counts):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts & (sigma > 0.0), values / sigma, 0.0)
+
+
+def _by_roots(contrast):
+    """Contrast in standard deviations, from BRIGHT on by its root, with the same slope there."""
+    size = np.abs(contrast)
+    return np.where(size <= BRIGHT, contrast, np.sign(contrast) * (2.0 * np.sqrt(BRIGHT * size) - BRIGHT))
 
 
 def root_of_counts(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +186,17 @@ def chi_squared(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: 
 
 
 def _contrast(values, counts):
-    """What differs from the mean of the neighbours that count; 0 where a pixel does not."""
+    """What differs from the mean of the neighbours that count, beside a surface of second order; 0 where a pixel does not."""
+    values = np.where(counts, values - _surface(values, counts), 0.0)
     weight = ndimage.uniform_filter(counts.astype(float), NEIGHBOURHOOD, mode="constant")
-    mean = ndimage.uniform_filter(np.where(counts, values, 0.0), NEIGHBOURHOOD, mode="constant")
+    mean = ndimage.uniform_filter(values, NEIGHBOURHOOD, mode="constant")
     return np.where(counts, values - mean / np.maximum(weight, 1e-12), 0.0)
+
+
+def _surface(values, counts):
+    """The surface of second order (slow, fast) that is closest to the values that count: all backgrounds of R1 are such."""
+    y, x = (np.linspace(-1.0, 1.0, n) for n in values.shape)
+    x, y = np.meshgrid(x, y)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    best = np.linalg.lstsq(terms[:, counts].T, values[counts], rcond=None)[0]
+    return np.tensordot(best, terms, 1)

@@ -58,7 +58,7 @@ def verdict(
     explained: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
     """
     sentences = list(known.sentences)
-    failure = _failure(converged, explained, chi_squared, of_experiment)
+    failure = _failure(converged, explained, of_experiment)
     if failure is not None:
         return False, failure, [failure, *sentences]
     if not known.determined:
@@ -69,10 +69,10 @@ def verdict(
     return True, "converged", sentences
 
 
-def _failure(converged, explained, chi_squared, of_experiment) -> str | None:
+def _failure(converged, explained, of_experiment) -> str | None:
     """The statement of a failure."""
     foreign = [number for number, share in enumerate(explained, start=1) if share < LEAST_EXPLAINED]
-    if foreign and chi_squared > GOOD:
+    if foreign:
         which = "the image" if len(explained) == 1 else f"image {foreign[0]}"
         percent = 100.0 * max(explained[foreign[0] - 1], 0.0)
         return f"{which} is not one of this crystal: what is calculated accounts for {percent:.0f} % of its contrast"

@@ -89,7 +89,8 @@ class Search:
                 x = self.exact(stage, x) if stage.exact else self.coarse(stage, x)
             squares, share = self.fitness(x)
             ends.append((squares, self.converged, self.frames, x))
-            if squares <= judgement.GOOD or not min(share) < ACCOUNTED:
+            enough = judgement.LEAST_EXPLAINED if squares <= judgement.GOOD else ACCOUNTED
+            if not min(share, key=lambda part: (np.isnan(part), part)) < enough:
                 break
             if plan is not plans[-1]:
                 self.said.append(f"reduced chi squared {squares:.3g}: once more, in another way")
