@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint import obstacles
-from adjoint.gradient import restate, state, value_and_grad
+from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
+from adjoint.problem import restate, state
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, simulate

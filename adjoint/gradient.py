@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import numpy as np
 
-from adjoint import obstacles
-from adjoint.backends.pixels import Parameters, Results, Target
-from adjoint.backends.rows import CHANNELS, ORIGIN, WIDTH
-from adjoint.backends.tile import Paths
+from adjoint.backends.pixels import Results, Target
+from adjoint.backends.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
-from adjoint.parameters import AMPLITUDES, Column, Name, by_name, columns, listed, size, values
-from adjoint.setup import scene as setup
+from adjoint.parameters import Name, by_name, listed
+from adjoint.problem import state
 from adjoint.stages.loss import GIVEN
-from adjoint.stages.records import Cotangent, Motions
-from nbnumba.backends.tile import TILE
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.setup import sampling, scene
-from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import pivot_of, place, sensor
-from nbnumba.setup.structure import interpolates, places
-from nbnumba.simulate import STEPS_PER_CALL, Progress, check_target, render, restated
-from nbnumba.stages.records import SQUARE, Scene
+from nbnumba.simulate import STEPS_PER_CALL, Progress, render
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS, MOST_BANDS = 2**25, 256
@@ -32,34 +22,6 @@ MEMORY_OF_BANDS, MOST_BANDS = 2**25, 256
 NO_IMAGE, NO_FIELDS = np.zeros((0, 0)), np.zeros((0, 0, 0))
 MOST_DENSE = 5000
 """Parameters for which a dense matrix of normal equations is made."""
-
-LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
-LATTICE |= {"crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"}
-TURNS = set(setup.TURN)
-ALONE = {"crystal.n_a", "crystal.n_b", "crystal.n_c", "beam.fluence", "background.water_um", AMPLITUDES}
-"""Parameters whose derivative needs neither the geometry of a pixel nor the turns of a lattice."""
-
-
-class Problem(NamedTuple):
-    """An experiment whose parameters are stated and whose choices are made, and all that its derivative needs."""
-
-    experiment: Experiment
-    asked: list[Column]
-    window: sampling.Window
-    scene: Scene
-    motions: Motions
-    parameters: Parameters
-    paths: Paths
-
-    @property
-    def pixels(self) -> tuple[int, int]:
-        """Shape of the image (slow, fast)."""
-        return self.experiment.detector.pixels[1], self.experiment.detector.pixels[0]
-
-    @property
-    def count(self) -> int:
-        """The number of numbers asked for."""
-        return sum(map(size, self.asked))
 
 
 def vjp(
@@ -170,131 +132,6 @@ def beside(
         gradient, normal = np.concatenate([_gradient(problem, results), results.beside.sum(axis=0)]), None
     kept = slice(None) if named else slice(1, None)
     return _value(results, value), gradient[kept], None if normal is None else normal[kept, kept]
-
-
-def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
-    """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
-    parameters = listed(parameters)
-    columns(experiment, parameters)
-    experiment = restate(experiment, **keywords)
-    asked = columns(experiment, parameters)
-    _refuse(obstacles.found(experiment), asked)
-    experiment = held(experiment, parameters)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    built = scene.build(experiment, window)
-    motions = setup.motions(experiment)
-    projection = _projection(experiment, built, asked)
-    _refuse_motionless(asked, projection, motions)
-    parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built))
-
-
-def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
-    """The same experiment, its parameters stated and its choices made, so that they stay while parameters move (A14)."""
-    switches = experiment.sampling.c_parity
-    if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
-        experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, switches)})
-    experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
-    crystal, choices = experiment.crystal, {}
-    if experiment.sampling.oversample is None:
-        placement, vectors = place(experiment.detector, experiment.beam, switches), orient(crystal, switches)
-        layers = sensor(experiment.detector, switches)[0]
-        choices["sampling.oversample"] = sampling.samples(experiment, placement, vectors, layers).oversample
-    if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
-        smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
-        choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
-    return experiment.replace(choices) if choices else experiment
-
-
-def restate(experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements) -> Experiment:
-    """The experiment with what keywords of simulate say of it. Raises InputError for a keyword or target that is not there."""
-    unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
-    if unknown:
-        raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
-    check_target(backend, precision)
-    return restated(experiment, **statements)
-
-
-def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
-    for column in asked:
-        for name in [n for single in column.singles for n in single] or [column.key]:
-            if name in reasons:
-                raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
-
-
-def _refuse_motionless(asked, projection, motions):
-    """Refuse a parameter that moves nothing of the scene."""
-    moves = np.ones(WIDTH, dtype=bool)
-    moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[CHANNEL["turn"]] = (motions.spin.reshape(-1, 3, 3) != 0.0).any(axis=(0, 2))
-    row = 0
-    for column in asked:
-        for _ in column.singles:
-            if not (projection[row] != 0.0)[moves].any():
-                raise InputError(f"parameters: the image cannot be differentiated by {column.key}: it moves nothing there")
-            row += 1
-
-
-def _slices() -> dict[str, slice]:
-    ends = np.cumsum([0, *CHANNELS.values()])
-    return {name: slice(int(first), int(last)) for name, first, last in zip(CHANNELS, ends, ends[1:])}
-
-
-CHANNEL = _slices()
-"""The channels of each field of a Cotangent."""
-
-EACH_CHANNEL = Cotangent(
-    **{name: np.eye(WIDTH)[:, part] if CHANNELS[name] > 1 else np.eye(WIDTH)[:, part.start] for name, part in CHANNEL.items()}
-)
-"""The cotangents of which each is 1 in one channel (channels, ...)."""
-
-
-def _projection(experiment, built, asked) -> np.ndarray:
-    """The derivative of every number asked for, but the amplitudes, by the channels (n, channels): setup's, pulled back."""
-    by_channel = setup.pull(experiment, built, EACH_CHANNEL)
-    singles = [single for column in asked for single in column.singles]
-    found = np.zeros((len(singles), WIDTH))
-    for row, names in enumerate(singles):
-        found[row] = sum(by_channel[name] for name in names)
-    return found
-
-
-def _places(asked) -> np.ndarray:
-    """The places among all numbers asked for of those that are not amplitudes."""
-    return np.flatnonzero(np.concatenate([np.full(size(column), column.key != AMPLITUDES) for column in asked]))
-
-
-def _column_of(built, experiment, asked) -> np.ndarray:
-    """The place among all numbers asked for of every amplitude of the box, or -1; of one listed twice the last one counts."""
-    if all(column.key != AMPLITUDES for column in asked):
-        return np.full(1, -1, dtype=np.int64)
-    found, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
-    for column in asked:
-        if column.key == AMPLITUDES:
-            low, high = ([int(bound) for bound in built.structure[first:6:2]] for first in (0, 1))
-            hkl = experiment.structure_factors.hkl
-            found[places(hkl.T, low, high)] = at + np.arange(len(hkl))
-        at += size(column)
-    return found
-
-
-def _paths(asked, projection, built) -> Paths:
-    names = {name for column in asked for single in column.singles for name in single}
-    geometry = bool(names - LATTICE - TURNS - ALONE)
-    wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
-    amplitudes = any(column.key == AMPLITUDES for column in asked)
-    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, (ORIGIN + TILE * wanted).astype(np.uint64))
-
-
-def _reached(built: Scene) -> np.ndarray:
-    """Which channels are not 0 in every pixel (channels,)."""
-    panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
-    absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
-    absent["background_each"] = built.beam.background_each == 0.0
-    absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
-    for name, missing in absent.items():
-        reached[CHANNEL[name]] = not missing
-    return reached
 
 
 def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:

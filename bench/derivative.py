@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from adjoint import PARAMETERS, jacobian, normal_equations, obstacles, pack, unpack, value_and_grad
-from adjoint.gradient import held
 from adjoint.losses import Poisson
+from adjoint.problem import held
 from bench import cases, clock
 from bench.table import noise, row, verdict
 from nbnumba import Experiment, simulate

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.gradient import beside, held, restate, vjp
+from adjoint.gradient import beside, vjp
 from adjoint.losses import Pixelwise, checked, field, number_of
 from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
+from adjoint.problem import held, restate
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 from adjoint.stages.loss import GAUSSIAN, POISSON
 from nbnumba.errors import InputError

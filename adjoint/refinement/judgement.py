@@ -139,11 +139,16 @@ def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: fl
         root, variance = root_of_counts(mean / counted)
         measured, calculated = _contrast(np.sqrt(np.maximum(data, 0.0) / counted), counts), _contrast(root, counts)
     noise = float(np.sum(variance[counts]))
-    spread = np.sqrt(2.0 * float(np.sum(variance[counts] ** 2)) + (0.0 if counted is None else noise))
+    spread = np.sqrt(float(np.sum(_spread_of_squares(variance[counts]))))
     total, left = float(np.sum(measured**2)), float(np.sum((measured - calculated) ** 2))
     if total < VISIBLE * noise + SPREADS * spread:
         return float("nan")
     return 1.0 - max(left - noise, 0.0) / (total - noise)
+
+
+def _spread_of_squares(variance):
+    """The variance of a square of such a variance: twice its square, but of a root of rare counts, 0 or 1, it is the variance."""
+    return 2.0 * variance**2 + np.maximum(variance - 4.0 * variance**2, 0.0)
 
 
 def _per_sigma(values, sigma, counts):

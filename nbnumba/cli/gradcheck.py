@@ -23,7 +23,7 @@ def main(args: Sequence[str]) -> int:
     options, words = _options(list(args))
     experiment = Statement(words).experiment()
     from adjoint.gradcheck import FAILED, brightest_window, gradcheck
-    from adjoint.gradient import state
+    from adjoint.problem import state
 
     names = options.get("--parameters")
     names = None if names is None else [name.strip() for name in names.split(",")]

@@ -48,11 +48,15 @@ def in_order(named: dict[str, np.ndarray]) -> np.ndarray:
 def cells(start: float, value: float, sigma: float) -> tuple[str, str, str, str]:
     """Start, value, uncertainty and shift: the uncertainty with two digits that count, the others to its decimal."""
     if math.isnan(sigma):
-        return f"{start:.7g}", f"{value:.7g}", "at a bound", ""
-    if not 0.0 < sigma < math.inf:
-        return f"{start:.7g}", f"{value:.7g}", "not determined", ""
+        return _stated(start), _stated(value), "at a bound", ""
+    if not (0.0 < sigma < math.inf and math.isfinite(start) and math.isfinite(value)):
+        return _stated(start), _stated(value), "not determined", ""
     shift = (value - start) / sigma
     return *_to_the_same_digit(sigma, start, value), _digits(shift, 1) if abs(shift) < 1e4 else f"{shift:.2g}"
+
+
+def _stated(number: float) -> str:
+    return f"{number:.7g}" if math.isfinite(number) else "not determined"
 
 
 def _to_the_same_digit(sigma: float, start: float, value: float) -> tuple[str, str, str]:

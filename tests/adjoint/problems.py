@@ -11,7 +11,7 @@ from peaks import angles_of
 from scipy import ndimage
 
 import adjoint
-from adjoint.gradient import held
+from adjoint.problem import held
 from adjoint.refinement.frames import evaluate, frame, start_of
 from adjoint.refinement.stages import is_position
 from adjoint.refinement.unknowns import unknowns

@@ -6,9 +6,9 @@ import pytest
 from differences import extrapolated
 
 import adjoint
-from adjoint.gradient import held
 from adjoint.losses import Gaussian, Poisson
 from adjoint.parameters import AMPLITUDES
+from adjoint.problem import held
 from nbnumba import Experiment, InputError, simulate
 
 CELL = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 "

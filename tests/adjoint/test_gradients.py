@@ -16,9 +16,9 @@ from peaks import judged, made
 
 import adjoint
 from adjoint import obstacles
-from adjoint.gradient import held, state
 from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES
+from adjoint.problem import held, state
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.experiment import CONVENTIONS
 

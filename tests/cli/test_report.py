@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from nbnumba.cli import report
+from nbnumba.cli import refined_table, report
+from nbnumba.cli.report import pictures as drawings
+from nbnumba.cli.report import spots
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 
@@ -147,7 +149,7 @@ def test_picture_shows_what_was_measured_and_calculated(written):
 
 def test_same_scale_for_measured_and_calculated():
     measured, calculated = np.array([[0.0, 5.0]]), np.array([[1.0, 900.0]])
-    scale = report.stretch(measured, calculated, np.ones(3))
+    scale = drawings.stretch(measured, calculated, np.ones(3))
     assert (scale.low, scale.high, scale.width) == (0.025, 900.0, 1.0)
     assert scale.extend(measured, calculated) == "min"
     assert scale.extend(np.array([901.0]), calculated) == "max"
@@ -162,12 +164,12 @@ def test_picture_is_cut_to_the_pixels_that_count():
     data[100:140, 200:250] = fit().data
     data[100, 200] = data[139, 249] = 1.0
     whole = np.ones(data.shape)
-    seen = report.view(SimpleNamespace(data=data, before=whole, after=whole, sigma=whole))
+    seen = spots.view(SimpleNamespace(data=data, before=whole, after=whole, sigma=whole))
     assert (seen.row, seen.column, seen.data.shape, seen.counts.sum()) == (100, 200, (40, 50), 40 * 50 - 3)
     assert np.array_equal(np.isfinite(seen.residual), seen.counts)
-    (peak,) = report.peaks(seen)
+    (peak,) = spots.peaks(seen)
     assert peak[:2] == PEAK
-    profile = report.profile(seen, peak, 8, along=1)
+    profile = spots.profile(seen, peak, 8, along=1)
     assert profile.position[np.nanargmax(profile.data)] == 200 + PEAK[1]
 
 
@@ -176,8 +178,8 @@ def test_large_pictures_keep_the_brightest_of_a_block():
     image[2, 3], image[6, 4], image[0, 0] = 9.0, 4.0, np.nan
     image[3:6, 0:3] = np.nan
     expected = [[0.0, 9.0], [np.nan, 0.0], [0.0, 4.0]]
-    assert np.array_equal(report.brightest(image, 3), expected, equal_nan=True)
-    assert report.brightest(image, 1) is image
+    assert np.array_equal(spots.brightest(image, 3), expected, equal_nan=True)
+    assert spots.brightest(image, 1) is image
 
 
 def test_residuals_of_a_block_together():
@@ -185,7 +187,7 @@ def test_residuals_of_a_block_together():
     residual[:, 2:4] = [[4.0, -4.0], [6.0, -7.0]]
     residual[:, 4:6] = [[3.0, np.nan], [np.nan, np.nan]]
     residual[:, 6:] = np.nan
-    assert np.array_equal(report.together(residual, 2), [[2.0, -7.0, 3.0, np.nan]], equal_nan=True)
+    assert np.array_equal(spots.together(residual, 2), [[2.0, -7.0, 3.0, np.nan]], equal_nan=True)
 
 
 def test_peak_of_one_pixel_is_seen_on_a_large_detector(written):
@@ -206,33 +208,33 @@ def test_peaks_are_separate_significant_and_count():
     data[40, 40], data[70, 10] = np.nan, 1e6
     data[70, 10] = np.nan
     ones = np.ones(data.shape)
-    seen = report.view(SimpleNamespace(data=data, before=ones, after=100.0 * ones, sigma=ones))
-    found = report.peaks(seen)
+    seen = spots.view(SimpleNamespace(data=data, before=ones, after=100.0 * ones, sigma=ones))
+    found = spots.peaks(seen)
     assert [peak[:2] for peak in found] == [place[:2] for place in places[:3]]
     assert all(3 <= peak.width <= 5 for peak in found[:2])
-    flat = report.view(SimpleNamespace(data=100.0 * ones, before=ones, after=100.0 * ones, sigma=ones))
-    assert report.peaks(flat) == []
+    flat = spots.view(SimpleNamespace(data=100.0 * ones, before=ones, after=100.0 * ones, sigma=ones))
+    assert spots.peaks(flat) == []
 
 
 def test_no_more_peaks_than_there_is_room_for():
     data = sum(spot(20 * i + 10, 20 * j + 10, 100.0 + 4 * i + j, (80, 80)) for i in range(4) for j in range(4))
     ones = np.ones(data.shape)
-    found = report.peaks(report.view(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
-    assert len(found) == report.PEAKS
+    found = spots.peaks(spots.view(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
+    assert len(found) == spots.PEAKS
     assert found[0][:2] == (70, 70)
 
 
 def test_profile_sums_pixels_that_count():
     data, ones = np.ones((30, 30)), np.ones((30, 30))
     data[10, 12], data[9, 12], data[:, 14] = 50.0, np.nan, np.nan
-    seen = report.view(SimpleNamespace(data=data, before=2 * ones, after=3 * ones, sigma=2 * ones))
-    found = report.profile(seen, report.Peak(10, 12, 1), 4, along=1)
+    seen = spots.view(SimpleNamespace(data=data, before=2 * ones, after=3 * ones, sigma=2 * ones))
+    found = spots.profile(seen, spots.Peak(10, 12, 1), 4, along=1)
     assert np.array_equal(found.position, np.arange(8, 17))
     assert np.array_equal(found.data, [5, 5, 5, 5, 53, 5, np.nan, 5, 5], equal_nan=True)
     assert np.array_equal(found.before, [10, 10, 10, 10, 8, 10, np.nan, 10, 10], equal_nan=True)
     assert np.array_equal(found.after, 1.5 * found.before, equal_nan=True)
     assert np.array_equal(found.sigma, np.sqrt(2.0 * found.before), equal_nan=True)
-    edge = report.profile(seen, report.Peak(1, 29, 1), 4, along=0)
+    edge = spots.profile(seen, spots.Peak(1, 29, 1), 4, along=0)
     assert np.array_equal(edge.position, np.arange(0, 6))
     assert np.array_equal(edge.data, np.full(6, 3.0))
 
@@ -269,17 +271,18 @@ def test_what_is_not_determined(written):
         result(uncertainties=named(np.array([np.inf, np.nan, np.inf, np.inf])), correlation=np.full((4, 4), np.nan))
     )
     table = [row for row in rows(page) if row[0].startswith("crystal.misset_deg")]
-    assert len(table) == 3 and all(row[-1] == "not determined" for row in table)
+    assert [row[-1] for row in table] == ["at a bound", "not determined", "not determined"]
     assert table[0][3] == "0.1"
+    assert ["detector.distance_mm", "mm", "232", "231.5", "not determined"] in rows(page)
     assert "convergence.png" in pictures and "correlation.png" in pictures
 
 
 def test_numbers_have_the_digits_of_their_uncertainty():
     cases = [
         (231.27466, 0.0123, "231.275"),
-        (231.27466, np.inf, "231.27466"),
-        (231.27466, 0.0, "231.27466"),
-        (-1234.5, 250.0, "-1234"),
+        (231.27466, np.inf, "231.2747"),
+        (231.27466, 0.0, "231.2747"),
+        (-1234.5, 250.0, "-1230"),
         (1.23456e24, 2.5e21, "1.2346e+24"),
         (0.0, 0.01, "0.000"),
         (1.5e-12, 2.0e-13, "1.50e-12"),
@@ -287,7 +290,7 @@ def test_numbers_have_the_digits_of_their_uncertainty():
         (np.nan, 1.0, "not determined"),
     ]
     for value, uncertainty, expected in cases:
-        assert report.rounded(value, uncertainty) == expected
+        assert refined_table.cells(value, value, uncertainty)[1] == expected
 
 
 def test_thousands_of_amplitudes(written):
@@ -307,7 +310,7 @@ def test_correlations_that_can_be_read_are_drawn(count, drawn, written):
 def test_correlations_are_where_they_belong():
     matrix = np.eye(4)
     matrix[0, 3] = matrix[3, 0] = -0.9
-    (found,) = report._correlation(result(correlation=matrix))
+    (found,) = drawings.correlation(result(correlation=matrix))
     image = np.asarray(Image.open(io.BytesIO(found.content)).convert("RGB")).astype(int)
     blue = np.argwhere((image[:, :, 2] > image[:, :, 0] + 60)[:, :-120])
     middle = (blue.min(axis=0) + blue.max(axis=0)) / 2
@@ -377,14 +380,14 @@ def test_no_history(written):
 
 
 def test_evaluations_are_counted_on():
-    assert report._counted_on([1, 2, 5, 1, 4, 0, 2]).tolist() == [1, 2, 5, 6, 9, 9, 11]
+    assert drawings._counted_on([1, 2, 5, 1, 4, 0, 2]).tolist() == [1, 2, 5, 6, 9, 9, 11]
 
 
 def test_loss_above_the_least_of_its_stage():
     loss = np.array([11.0, 3.0, 1.0, -50.0, -49.5, np.inf, 7.0])
-    above = report._above_least(loss, [slice(0, 3), slice(3, 6), slice(6, 7)])
+    above = drawings._above_least(loss, [slice(0, 3), slice(3, 6), slice(6, 7)])
     assert above.tolist() == [10.0, 2.0, 0.5, 0.5, 0.5, np.inf, 0.5]
-    assert report._above_least(np.array([2.0, np.nan, 3.0]), [slice(0, 2), slice(2, 3)]) is None
+    assert drawings._above_least(np.array([2.0, np.nan, 3.0]), [slice(0, 2), slice(2, 3)]) is None
 
 
 def test_same_result_same_bytes(tmp_path):
@@ -451,7 +454,7 @@ def test_failure_to_draw_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise MemoryError
 
-    monkeypatch.setattr(report, "_correlation", fail)
+    monkeypatch.setattr(drawings, "correlation", fail)
     with pytest.raises(MemoryError):
         report.write(result(), str(tmp_path / "a" / "b"))
     assert os.listdir(tmp_path) == []

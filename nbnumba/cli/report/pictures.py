@@ -1,31 +1,26 @@
-"""The report of a refinement: pictures of what was measured and calculated."""
+"""The pictures of a report: drawings of matplotlib, which is imported only to draw, as PNG."""
 
 from __future__ import annotations
 
-import html
 import io
 import math
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.errors import InputError
-from nbnumba.formats import files
-
-FLAG = "--report"
-PAGE = "index.html"
-
-IMAGES = 8
-"""So many images get pictures."""
-
-PEAKS = 8
-"""So many peaks of an image get profiles."""
-
-ROWS = 50
-"""So many numbers are in the table of parameters."""
+from nbnumba.cli.report.spots import (
+    EXTREME,
+    NARROWEST,
+    WIDEST,
+    Peak,
+    Profile,
+    View,
+    brightest,
+    peaks,
+    profile,
+    together,
+    view,
+)
 
 LARGEST_MATRIX = 60
 """The correlations of so many numbers can be read in a picture."""
@@ -43,72 +38,20 @@ BESIDE = {"fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
 
 DPI = 100
 STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d1f")
 """Okabe and Ito's, which the colour-blind can tell apart; brown for yellow, which is faint on white."""
 
 MEASURED, AFTER, BEFORE, LEFT_OUT, FAINT = "black", COLOURS[0], COLOURS[1], "#b3b3b3", "#c0c0c0"
 INTENSITIES, SIGNED = "viridis", "RdBu_r"
-EXTREME = 5.0
-"""The scale of residuals ends there, in standard deviations."""
-
-SEPARATION = 6
-"""A peak is the brightest of so many pixels on every side."""
-
-SURROUNDINGS = 25
-"""The side of the square, in pixels, whose mean a peak has to exceed, ..."""
-
-SIGNIFICANT = 5.0
-"""... by so many standard deviations of the mean of 3 x 3 pixels."""
-
-BRIGHTEST = 1e30
-"""Brighter pixels count as so bright in the search for peaks, whose sums are of float32."""
-
-NARROWEST, WIDEST = 8, 24
-"""Profiles reach so many pixels from the peak, at least and at most."""
 
 HISTOGRAM = np.linspace(-6.0, 6.0, 49)
+
 SAME = 1e-9
 """Intensities that differ by less, relatively, are drawn as one."""
 
 FLATTEST = 1e-8
 """Losses closer to the least one than this part of the largest difference are drawn as if they were so close."""
-
-CSS = """
-body { font: 16px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 0; }
-main { max-width: 1400px; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
-p, li { max-width: 48rem; overflow-wrap: anywhere; }
-.message { border-left: 6px solid #0072b2; padding: .3rem .8rem; } .failed { border-color: #d55e00; }
-table { border-collapse: collapse; } th, td { padding: .15rem .9rem .15rem 0; text-align: left; }
-th { border-bottom: 1px solid #888; } td { border-bottom: 1px solid #e4e4e4; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; display: block; }
-figcaption { color: #444; font-size: .9rem; max-width: 60rem; margin-top: .3rem; }
-"""
-
-
-class View(NamedTuple):
-    """The part of an image that counts, in its bounding box: arrays (slow, fast), and where the box begins.
-
-    counts: whether a pixel counts; residual: in standard deviations, NaN where a pixel does not count or has none.
-    """
-
-    row: int
-    column: int
-    data: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    sigma: np.ndarray
-    counts: np.ndarray
-    residual: np.ndarray
-
-
-class Peak(NamedTuple):
-    """The place of a peak, in pixels of a View, and how wide it is at half its height."""
-
-    row: int
-    column: int
-    width: int
 
 
 class Picture(NamedTuple):
@@ -119,81 +62,16 @@ class Picture(NamedTuple):
     caption: str
 
 
-def check(folder: str) -> None:
-    """Raise InputError if a report could not be written to `folder`: before a long computation, not after it."""
-    with _folder(folder) as made:
-        files.check_writable(os.path.join(folder, PAGE), FLAG)
-    _remove(made)
-
-
-def write(result: Any, folder: str, *, title: str = "") -> None:
-    """Write the report of what adjoint.refine returned: index.html in `folder`, and its pictures beside it.
-
-    The folder is created where it is missing. All files are written, or none: InputError, naming --report, where that cannot
-    be done. Files of other names that are in the folder stay.
-    """
-    check(folder)
-    content = contents(result, title or "Refinement")
-    with _folder(folder), ExitStack() as stack:
-        streams = {name: stack.enter_context(files.replacing(os.path.join(folder, name), FLAG)) for name in content}
-        for name, stream in streams.items():
-            stream.write(content[name])
-            stream.flush()
-
-
-def contents(result: Any, title: str) -> dict[str, bytes]:
-    """The files of a report by name, the page first: so it is renamed last, when its pictures are in place."""
+def draw(result: Any, most: int) -> tuple[list[list[Picture]], list[Picture]]:
+    """The pictures of each image, of so many at most, and those of the whole refinement."""
     from matplotlib import style
 
     with style.context(["default", STYLE]):
-        images = [_of_image(number, fit) for number, fit in enumerate(result.frames[:IMAGES], start=1)]
-        whole = [*_convergence(result), *_correlation(result)]
-    page = _page(result, title, images, whole)
-    pictures = [picture for found in images for picture in found] + whole
-    return {PAGE: page.encode("utf-8", errors="replace")} | {picture.name: picture.content for picture in pictures}
+        images = [of_image(number, fit) for number, fit in enumerate(result.frames[:most], start=1)]
+        return images, [*convergence(result), *correlation(result)]
 
 
-@contextmanager
-def _folder(folder: str) -> Iterator[list[str]]:
-    """Make `folder` and yield what had to be made, the outermost first; it is removed if the block raises."""
-    if not folder or "\0" in folder:
-        raise InputError(f"{FLAG}: {folder!r} is no name of a folder")
-    made: list[str] = []
-    try:
-        for path in _missing(folder):
-            _make(path, folder)
-            made.append(path)
-        yield made
-    except BaseException:
-        _remove(made)
-        raise
-
-
-def _make(path: str, folder: str) -> None:
-    try:
-        os.mkdir(path)
-    except OSError as error:
-        raise InputError(f"{FLAG}: cannot make folder {folder!r}: {error.strerror}") from error
-
-
-def _missing(folder: str) -> list[str]:
-    """The folders that have to be made, the outermost first. Raises InputError for a file."""
-    found, path = [], os.path.abspath(folder)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise InputError(f"{FLAG}: {folder!r} is a file, not a folder")
-    while not os.path.lexists(path):
-        found.append(path)
-        path = os.path.dirname(path)
-    return found[::-1]
-
-
-def _remove(made: list[str]) -> None:
-    for path in reversed(made):
-        with suppress(OSError):
-            os.rmdir(path)
-
-
-def _of_image(number: int, fit: Any) -> list[Picture]:
+def of_image(number: int, fit: Any) -> list[Picture]:
     """The pictures of an image; none if no pixel counts."""
     seen = view(fit)
     if seen is None:
@@ -205,130 +83,6 @@ def _of_image(number: int, fit: Any) -> list[Picture]:
     if np.isfinite(seen.residual).any():
         drawn.append(_histogram(number, seen))
     return drawn
-
-
-def view(fit: Any) -> View | None:
-    """The part of an image that counts; None if no pixel does."""
-    counts = np.isfinite(fit.data)
-    rows, columns = (np.flatnonzero(counts.any(axis)) for axis in (1, 0))
-    if not rows.size:
-        return None
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    data, before, after, sigma = (np.asarray(image)[box] for image in (fit.data, fit.before, fit.after, fit.sigma))
-    return View(int(rows[0]), int(columns[0]), data, before, after, sigma, counts[box], _residual(data, after, sigma))
-
-
-def _residual(data, after, sigma) -> np.ndarray:
-    """(data - after) / sigma; NaN where one of them is not finite or sigma is not above 0."""
-    known = np.isfinite(data) & np.isfinite(after) & np.isfinite(sigma) & (sigma > 0.0)
-    found = np.full(data.shape, np.nan)
-    np.subtract(data, after, out=found, where=known)
-    return np.divide(found, sigma, out=found, where=known)
-
-
-def peaks(seen: View) -> list[Peak]:
-    """The brightest separate peaks above their surroundings, the brightest first: at most PEAKS."""
-    from scipy import ndimage
-
-    height = _height(seen)
-    summit = (height == ndimage.maximum_filter(height, 2 * SEPARATION + 1)) & (height > 0.0)
-    places = np.argwhere(summit)[np.argsort(-height[summit], kind="stable")][: 4 * PEAKS]
-    found = [Peak(int(row), int(column), _width(height, row, column)) for row, column in places]
-    return [peak for peak in found if height[peak.row, peak.column] > SIGNIFICANT * _noise(seen, peak)][:PEAKS]
-
-
-def _height(seen: View) -> np.ndarray:
-    """By how much the mean of 3 x 3 pixels exceeds that of the surroundings, of pixels that count; -inf where one does not."""
-    from scipy import ndimage
-
-    lit = np.where(seen.counts, seen.data, 0.0).clip(-BRIGHTEST, BRIGHTEST).astype(np.float32)
-    weight = seen.counts.astype(np.float32)
-    means = []
-    for side in (3, SURROUNDINGS):
-        share = ndimage.uniform_filter(weight, side, mode="constant")
-        share[~seen.counts] = 1.0
-        means.append(ndimage.uniform_filter(lit, side, mode="constant") / share)
-    return np.where(seen.counts, means[0] - means[1], np.float32(-np.inf))
-
-
-def _width(height: np.ndarray, row: int, column: int) -> int:
-    """The larger extent, in pixels, of what is connected to a peak and above half its height."""
-    from scipy import ndimage
-
-    box = _window(row, column, WIDEST, WIDEST)
-    labels, _ = ndimage.label(height[box] >= height[row, column] / 2.0)
-    own = labels == labels[row - box[0].start, column - box[1].start]
-    return max(int(np.ptp(np.flatnonzero(own.any(axis)))) + 1 for axis in (0, 1))
-
-
-def _noise(seen: View, peak: Peak) -> float:
-    """The standard deviation of the mean of the 3 x 3 pixels about a peak."""
-    box = _window(peak.row, peak.column, 1, 1)
-    sigma = np.nan_to_num(seen.sigma[box][seen.counts[box]], posinf=np.inf)
-    return float(np.sqrt(np.sum(sigma**2))) / sigma.size
-
-
-def _window(row: int, column: int, rows: int, columns: int) -> tuple[slice, slice]:
-    """The pixels so many rows and columns from one at most."""
-    return slice(max(row - rows, 0), row + rows + 1), slice(max(column - columns, 0), column + columns + 1)
-
-
-class Profile(NamedTuple):
-    """A peak along one direction: positions in pixels, and sums across, with the standard deviation of what was measured.
-
-    Sums are of pixels that count, in all three; NaN where none does.
-    """
-
-    position: np.ndarray
-    data: np.ndarray
-    sigma: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-
-
-def profile(seen: View, peak: Peak, reach: int, along: int) -> Profile:
-    """The profile of a peak along slow (0) or fast (1), so many pixels to each side, summed over half as many across."""
-    reaches = [reach // 2, reach // 2]
-    reaches[along] = reach
-    box = _window(peak.row, peak.column, *reaches)
-    counts, across = seen.counts[box], 1 - along
-    some = counts.any(axis=across)
-
-    def summed(image):
-        return np.where(some, np.where(counts, image, 0.0).sum(axis=across), np.nan)
-
-    position = (seen.row, seen.column)[along] + box[along].start + np.arange(len(some))
-    sigma = np.sqrt(summed(np.nan_to_num(seen.sigma[box], posinf=0.0) ** 2))
-    return Profile(position, summed(seen.data[box]), sigma, summed(seen.before[box]), summed(seen.after[box]))
-
-
-def blocks(image: np.ndarray, step: int) -> np.ndarray:
-    """`image` as (rows, columns, step, step) blocks, NaN beyond its edges."""
-    rows, columns = (-(-size // step) for size in image.shape)
-    padding = [(0, rows * step - image.shape[0]), (0, columns * step - image.shape[1])]
-    padded = np.pad(image, padding, constant_values=np.nan)
-    return padded.reshape(rows, step, columns, step).swapaxes(1, 2)
-
-
-def brightest(image: np.ndarray, step: int) -> np.ndarray:
-    """A pixel for every block: the brightest one, so that a peak of one pixel stays visible; NaN is left out."""
-    return image if step == 1 else np.fmax.reduce(blocks(image, step), axis=(2, 3))
-
-
-def together(residual: np.ndarray, step: int) -> np.ndarray:
-    """A residual for every block, which has a standard deviation of 1 if that of every pixel has; NaN is left out.
-
-    That is the sum over the root of how many there are. A block with a residual beyond EXTREME has the one that is farthest
-    from 0: a peak that is off by less than a block leaves residuals of both signs, whose sum is small.
-    """
-    if step == 1:
-        return residual
-    each = blocks(residual, step)
-    count = np.isfinite(each).sum(axis=(2, 3))
-    total = np.nansum(each, axis=(2, 3)) / np.sqrt(np.maximum(count, 1))
-    low, high = np.fmin.reduce(each, axis=(2, 3)), np.fmax.reduce(each, axis=(2, 3))
-    farthest = np.where(-low > high, low, high)
-    return np.where(count == 0, np.nan, np.where(np.abs(farthest) > EXTREME, farthest, total))
 
 
 class Stretch(NamedTuple):
@@ -538,7 +292,7 @@ def _moments(residual: np.ndarray) -> str:
     return f"the others: mean {residual.mean():.3f}, standard deviation {residual.std():.3f}"
 
 
-def _convergence(result: Any) -> list[Picture]:
+def convergence(result: Any) -> list[Picture]:
     """The loss, and the shifts of the parameters, against the evaluation; nothing without a history."""
     if not result.history:
         return []
@@ -634,7 +388,7 @@ def flat(result: Any, named: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(np.asarray(named[name], dtype=float)) for name in result.values])
 
 
-def _correlation(result: Any) -> list[Picture]:
+def correlation(result: Any) -> list[Picture]:
     """The correlation matrix, if it has more than one number and no more than can be read."""
     n = len(result.names)
     if not 1 < n <= LARGEST_MATRIX:
@@ -691,136 +445,3 @@ def _png(figure) -> bytes:
 def _plain(text: str) -> str:
     """Text that a picture shows as it is, cut where it is long."""
     return (text if len(text) <= 48 else f"{text[:47]}\u2026").replace("$", r"\$")
-
-
-def _page(result: Any, title: str, images: list[list[Picture]], whole: list[Picture]) -> str:
-    """index.html."""
-    parts = [
-        f"<h1>{_escaped(title)}</h1>",
-        _message(result),
-        "<h2>Parameters</h2>",
-        _parameters(result),
-        "<h2>Stages</h2>",
-        _list("ol", result.stages) or "<p>None is recorded.</p>",
-        *_convergence_part(result, whole),
-        *_images_part(result, images),
-    ]
-    head = f'<meta charset="utf-8">\n<title>{_escaped(title)}</title>\n<style>{CSS}</style>'
-    body = "\n".join(parts)
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
-
-
-def _escaped(text: Any) -> str:
-    return html.escape(str(text))
-
-
-def _list(kind: str, lines) -> str:
-    items = "\n".join(f"<li>{_escaped(line)}</li>" for line in lines)
-    return f"<{kind}>\n{items}\n</{kind}>" if items else ""
-
-
-def _table(head: list[str], rows: list[list[str]], numbers: int) -> str:
-    """A table; the last `numbers` columns are right-aligned."""
-
-    def line(kind, cells):
-        first = len(cells) - numbers
-        number = ' class="number"'
-        return "<tr>" + "".join(f"<{kind}{number * (i >= first)}>{_escaped(c)}</{kind}>" for i, c in enumerate(cells)) + "</tr>"
-
-    return "\n".join(["<table>", line("th", head), *(line("td", row) for row in rows), "</table>"])
-
-
-def _message(result: Any) -> str:
-    """Whether it succeeded, what is wrong, and the figures of the whole."""
-    kind = "message" if result.success else "message failed"
-    verdict = "Success" if result.success else "Failure"
-    figures = [
-        ["reduced chi squared", _figure_of(result.chi_squared)],
-        ["pixels that count", str(int(result.pixels))],
-        ["bright measured pixels that the crystal accounts for", _share(result.explained)],
-        ["loss", f"{result.fun:.8g}"],
-        ["evaluations", str(int(result.nfev))],
-    ]
-    wrong = _list("ul", result.diagnosis) or "<p>Nothing is ill-determined, and nothing wrong was found.</p>"
-    return "\n".join(
-        [
-            f'<p class="{kind}"><strong>{verdict}.</strong> {_escaped(result.message)}</p>',
-            "<h2>Diagnosis</h2>",
-            wrong,
-            _table(["figure", "value"], figures, 1),
-        ]
-    )
-
-
-def _figure_of(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "not determined"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %" if np.isfinite(value) else "not determined"
-
-
-def _parameters(result: Any) -> str:
-    """The table of parameters, with at most ROWS numbers."""
-    columns = flat(result, result.start), flat(result, result.values), flat(result, result.uncertainties)
-    rows = []
-    for name, unit, start, value, uncertainty in list(zip(result.names, result.units, *columns))[:ROWS]:
-        spread = rounded(uncertainty, uncertainty) if np.isfinite(uncertainty) else "not determined"
-        rows.append([name, unit, rounded(start, uncertainty), rounded(value, uncertainty), spread])
-    table = _table(["name", "unit", "start", "refined", "uncertainty"], rows, 3)
-    more = len(result.names) - len(rows)
-    return table + (f"\n<p>{more} more are not shown.</p>" if more else "")
-
-
-def rounded(value: float, uncertainty: float) -> str:
-    """`value` to two digits of its uncertainty; to eight digits where that is not finite, or 0."""
-    if not np.isfinite(value):
-        return "not determined"
-    if not (np.isfinite(uncertainty) and uncertainty > 0.0):
-        return f"{value:.8g}"
-    last = math.floor(math.log10(uncertainty)) - 1
-    first = math.floor(math.log10(abs(value))) if value else last
-    if -9 <= last and first <= 8:
-        return f"{value:.{max(-last, 0)}f}"
-    return f"{value:.{min(max(first - last, 0), 15)}e}"
-
-
-def _convergence_part(result: Any, whole: list[Picture]) -> list[str]:
-    count = len(result.names)
-    parts = [_shown(picture) for picture in whole]
-    if count > LARGEST_MATRIX:
-        parts.append(
-            f"<p>The correlations of {count} numbers are not drawn: {LARGEST_MATRIX} are the most that can be read.</p>"
-        )
-    return ["<h2>Convergence and correlation</h2>", *parts] if parts else []
-
-
-def _images_part(result: Any, images: list[list[Picture]]) -> list[str]:
-    """A table of all images where there are several, and the pictures of each that has some."""
-    several, count = len(result.frames) > 1, len(result.frames)
-    parts = []
-    if several:
-        rows = [[f"image {i}", *_of_frame(fit)] for i, fit in enumerate(result.frames, start=1)]
-        parts += ["<h2>Images</h2>", _table(["image", "pixels that count", "mean squared residual"], rows, 2)]
-    if count > IMAGES:
-        left = f"Image {count} has" if count == IMAGES + 1 else f"Images {IMAGES + 1} to {count} have"
-        parts.append(f"<p>{left} no pictures here: the report shows the first {IMAGES}.</p>")
-    for number, pictures in enumerate(images, start=1):
-        parts.append(f"<h2>Image {number}</h2>" if several else "<h2>Image</h2>")
-        parts += [*map(_shown, pictures)] or ["<p>No pixel of it counts.</p>"]
-        if pictures and not any(picture.name.startswith("peaks") for picture in pictures):
-            parts.append("<p>No peak of it stands out of its surroundings.</p>")
-    return parts
-
-
-def _of_frame(fit: Any) -> list[str]:
-    residual = _residual(fit.data, fit.after, fit.sigma)
-    known = np.isfinite(residual)
-    mean = np.square(residual, out=residual, where=known).mean(where=known) if known.any() else np.nan
-    return [str(int(np.isfinite(fit.data).sum())), _figure_of(float(mean))]
-
-
-def _shown(picture: Picture) -> str:
-    name, caption = _escaped(picture.name), _escaped(picture.caption)
-    alternative = name.removesuffix(".png").replace("_", " ")
-    return f'<figure>\n<img src="{name}" alt="{alternative}">\n<figcaption>{caption}</figcaption>\n</figure>'
