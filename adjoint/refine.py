@@ -14,7 +14,7 @@ from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.judgement import Uncertainty
 from adjoint.refinement.result import Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
-from adjoint.refinement.solve import METHODS, MOST_BY_MATRIX
+from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
 from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
 from nbnumba.errors import InputError
@@ -55,6 +55,8 @@ def refine(
     Raises InputError for what does not fit. Warns of numbers that can hardly be told apart. What went wrong in the fit itself
     is said in success, message and diagnosis.
     """
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")
     experiments, images = _lists(experiment, measured)
     found = unknowns(experiments, parameters, per_image)
     frames = _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords)
@@ -62,11 +64,13 @@ def refine(
     start = start_of(frames, found)
     _check_start(found, start, low, high)
     search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
-    x = search.best(_plans(stages, found), start)
-    known, value = search.known(x)
+    with np.errstate(all="ignore"):  # what is not finite ends a search, or is said
+        x = search.best(_plans(stages, found), start)
+        known, value = search.known(x)
+        result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
     for combination in known.combinations:
         warnings.warn(combination, stacklevel=2)
-    return _result(search, start, x, known, value, several=not isinstance(experiment, Experiment))
+    return result
 
 
 def _lists(experiment, measured):
@@ -85,6 +89,9 @@ def _lists(experiment, measured):
 
 def _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords):
     made = []
+    for name, value in (("loss", loss), ("sigma", sigma), ("mask", mask)):
+        if isinstance(value, (list, tuple)) and len(value) != len(images):
+            raise InputError(f"{name}: {len(value)} of them for {len(images)} images; allowed: one, or a list of as many")
     for number, (experiment, measured) in enumerate(zip(experiments, images)):
         each = [value[number] if isinstance(value, (list, tuple)) else value for value in (loss, sigma, mask)]
         made.append(frame(experiment, measured, *each, saturation, offset, image, found.parameters, found.image, keywords))
@@ -99,7 +106,8 @@ def _check_start(found: Unknowns, start, low, high):
 
 def _method(method, found) -> str:
     if method == "auto":
-        return "least_squares" if found.count <= MOST_BY_MATRIX else "L-BFGS-B"
+        few = found.count <= MOST_BY_MATRIX and np.count_nonzero(found.amplitudes()) <= MOST_AMPLITUDES
+        return "least_squares" if few else "L-BFGS-B"
     if method not in METHODS:
         raise InputError(f"method: {method!r} is not allowed; allowed: auto, {', '.join(METHODS)}")
     return method
@@ -129,13 +137,15 @@ def _checked(stages) -> tuple[Stage, ...]:
     return plan
 
 
-def _result(search: Search, start: np.ndarray, x: np.ndarray, known: Uncertainty, value: float, several: bool) -> Refinement:
+def _result(search: Search, start, x, known: Uncertainty, value: float, given, several: bool) -> Refinement:
     """Everything there is to say (R8)."""
     found, frames = search.found, search.frames
     squares, share = search.fitness(x)
     places = [found.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
-    experiments = [at.split(x[place])[0] for at, place in zip(frames, places)]
+    experiments = [
+        at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi}) for at, place, stated in zip(frames, places, given)
+    ]
     success, message, sentences = verdict(search.converged, known, share, squares, bool(found.parameters))
     images, off = [each.after for each in fits], [residuals(each) for each in fits]
     return Refinement(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from adjoint.gradient import beside, vjp
-from adjoint.losses import Pixelwise, checked, field, number_of
+from adjoint.losses import Pixelwise, checked, field, is_pixelwise, number_of
 from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
 from adjoint.problem import held, restate
 from adjoint.refinement.unknowns import IMAGE, Unknowns
@@ -20,7 +21,7 @@ from nbnumba.simulate import simulate
 FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
 """The terms of the background of an image, each a number times a field."""
 
-FEWEST = 1.0
+FEWEST = 0.1
 """Photons that a pixel's variance is taken from at least, where a Gaussian loss has no sigma."""
 
 
@@ -70,39 +71,72 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
     if data.shape != pixels:
         raise InputError(f"measured of shape {data.shape} does not fit; allowed: (slow, fast) = {pixels}")
     if saturation is not None:
-        data[data >= number_of("saturation", saturation)] = np.nan
+        data[data >= finite("saturation", saturation)] = np.nan
     data[~np.isfinite(data)] = np.nan
-    data -= number_of("offset", offset)
+    data -= finite("offset", offset)
     if mask is not None:
         data[field("mask", mask, pixels) == 0] = np.nan
     data[~rendered(experiment)] = np.nan
-    if isinstance(loss, str) and loss not in ("poisson", "gaussian"):
-        raise InputError(f"loss: {loss!r} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
-    if loss == "poisson":
+    _check_loss(loss)
+    if isinstance(loss, str) and loss == "poisson":
         if np.nanmin(data, initial=0.0) < 0.0:
             least = np.nanmin(data)
             raise InputError(f"measured: {least:g} is not allowed in a Poisson loss; allowed: counts not below 0, or a mask")
-    if np.isnan(data).all():
-        raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     deviation = None
     if sigma is not None:
-        if loss != "gaussian":
+        if not isinstance(loss, str) or loss != "gaussian":
             raise InputError("sigma: it is given without the gaussian loss; allowed: loss='gaussian'")
         deviation = field("sigma", sigma, pixels)
         data[np.isposinf(deviation)] = np.nan
         if not (deviation[~np.isnan(data)] > 0.0).all():
             raise InputError("sigma: it is not above 0 everywhere; allowed: positive numbers, infinite: left out")
+    if np.isnan(data).all():
+        raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
+    if not isinstance(loss, str):
+        loss = without_left_out(loss, data, mask is not None or saturation is not None)
     numbers = numbers_of(image)
-    experiment, box = boxed(experiment, ~np.isnan(data))
+    experiment, box = boxed(experiment, ~np.isnan(data), own=not isinstance(loss, str))
     return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, tuple(parameters), tuple(names))
 
 
-def boxed(experiment: Experiment, counts: np.ndarray) -> tuple[Experiment, tuple[slice, slice]]:
+def _check_loss(loss):
+    if isinstance(loss, str):
+        if loss not in ("poisson", "gaussian"):
+            raise InputError(f"loss: {loss!r} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
+        return
+    for method in ("value", "derivative", "curvature"):
+        if isinstance(loss, type) or not callable(getattr(loss, method, None)):
+            allowed = "poisson, gaussian, or an object that has it"
+            raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
+
+
+def without_left_out(loss, data: np.ndarray, asked: bool):
+    """A user's own loss, that leaves out what the data (slow, fast) leave out. Raises InputError if it cannot be made to."""
+    if is_pixelwise(loss):
+        if loss.data.shape != data.shape:
+            raise InputError(f"loss: data of shape {loss.data.shape} do not fit; allowed: (slow, fast) = {data.shape}")
+        return Of(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight)
+    if asked:
+        allowed = "a loss of adjoint.losses, or one that leaves pixels out itself"
+        raise InputError(f"loss: {type(loss).__name__} does not know of a mask or a saturation; allowed: {allowed}")
+    return loss
+
+
+def finite(what: str, value) -> float:
+    """A finite number. Raises InputError."""
+    number = number_of(what, value)
+    if not np.isfinite(number):
+        raise InputError(f"{what}: {number:g} is not allowed; allowed: a finite number")
+    return number
+
+
+def boxed(experiment: Experiment, counts: np.ndarray, own: bool = False) -> tuple[Experiment, tuple[slice, slice]]:
     """The experiment that renders no more than the pixels that count (slow, fast) need, and what it renders.
 
-    With defects of nanoBragg.c the image of a pixel depends on the region (P1, P8): then that stays as it is.
+    With defects of nanoBragg.c the image of a pixel depends on the region (P1, P8), and what a user's own loss looks at is not
+    known: then the region stays as it is.
     """
-    if experiment.sampling.c_parity:
+    if experiment.sampling.c_parity or own:
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         return experiment, (slice(*window.rows), slice(*window.columns))
     rows, columns = (slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(counts))
@@ -137,9 +171,16 @@ def weighed(at: Frame, vector: np.ndarray) -> Frame:
     return at
 
 
+def weight_follows(at: Frame) -> bool:
+    """Whether the weights of a frame follow from numbers that are refined: a gain, or what is expected (R3)."""
+    return isinstance(at.loss, str) and ("image.gain" in at.image or (at.loss == "gaussian" and at.sigma is None))
+
+
 def numbers_of(image) -> Numbers:
     """The numbers of an image from a dict. Raises InputError."""
     found = {}
+    if image is not None and not isinstance(image, Mapping):
+        raise InputError(f"image: {type(image).__name__} is not allowed; allowed: a dict, for all images")
     for name, value in (image or {}).items():
         key = str(name).removeprefix("image.")
         if key not in Numbers._fields:
@@ -208,12 +249,12 @@ def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluat
     for column, name in zip(columns, used):
         column[at.box] = terms[name]
     value, gradient, normal = beside(loss, experiment, at.parameters, columns, with_normal)
-    turn = np.zeros((len(vector), own + 1 + len(used)))
-    turn[:own, :own] = np.eye(own)
-    for row, name in enumerate(at.image, start=own):
-        turn[row, own:] = _by_number(name, numbers, used)
-    found = factor * (turn @ gradient)
-    return Evaluation(checked(factor * value), found, None if normal is None else factor * (turn @ normal @ turn.T))
+    turn = np.array([_by_number(name, numbers, used) for name in at.image]).reshape(len(at.image), 1 + len(used))
+    gradient = np.concatenate([gradient[:own], turn @ gradient[own:]])
+    if with_normal:
+        across = normal[:own, own:] @ turn.T
+        normal = factor * np.block([[normal[:own, :own], across], [across.T, turn @ normal[own:, own:] @ turn.T]])
+    return Evaluation(checked(factor * value), factor * gradient, normal)
 
 
 def counted(at: Frame) -> float | None:

@@ -31,8 +31,8 @@ BRIGHT = 3.0
 RARE = 0.05
 """Photons: where fewer are expected, a single one would count as much as many misfits elsewhere."""
 
-GOOD = 1.5
-"""Reduced chi squared up to which a model counts as one that fits."""
+GOOD, SMALL = 1.5, 0.7
+"""Reduced chi squared up to which a model counts as one that fits; and below which the scatter is less than sigma says."""
 
 
 class Uncertainty(NamedTuple):
@@ -131,23 +131,24 @@ def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: fl
     rows, cols = (slice(a.min(), a.max() + 1) for a in np.nonzero(counts))
     counts, data, mean, sigma = counts[rows, cols], data[rows, cols], mean[rows, cols], sigma[rows, cols]
     data = np.where(counts, data, 0.0)
+    level = _neighbourhood(data, counts)
     if counted is None:
         measured, calculated = (_contrast(_per_sigma(x, sigma, counts), counts) for x in (data, mean))
         variance = np.minimum(1.0, BRIGHT / np.maximum(np.abs(calculated), BRIGHT))
         measured, calculated = _by_roots(measured), _by_roots(calculated)
     else:
-        root, variance = root_of_counts(mean / counted)
+        root, variance = root_of_counts(mean / counted)[0], root_of_counts(np.minimum(mean, level) / counted)[1]
         measured, calculated = _contrast(np.sqrt(np.maximum(data, 0.0) / counted), counts), _contrast(root, counts)
     noise = float(np.sum(variance[counts]))
     spread = np.sqrt(float(np.sum(_spread_of_squares(variance[counts]))))
     total, left = float(np.sum(measured**2)), float(np.sum((measured - calculated) ** 2))
-    if total < VISIBLE * noise + SPREADS * spread:
+    if total <= VISIBLE * noise + SPREADS * spread:
         return float("nan")
     return 1.0 - max(left - noise, 0.0) / (total - noise)
 
 
 def _spread_of_squares(variance):
-    """The variance of a square of such a variance: twice its square, but of a root of rare counts, 0 or 1, it is the variance."""
+    """The variance of the square of a deviation: twice that of the deviation squared; of rare counts, 0 or 1, that itself."""
     return 2.0 * variance**2 + np.maximum(variance - 4.0 * variance**2, 0.0)
 
 
@@ -193,15 +194,21 @@ def chi_squared(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, counted: 
 def _contrast(values, counts):
     """What differs from the mean of the neighbours that count, beside a surface of second order; 0 where a pixel does not."""
     values = np.where(counts, values - _surface(values, counts), 0.0)
+    return np.where(counts, values - _neighbourhood(values, counts), 0.0)
+
+
+def _neighbourhood(values, counts):
+    """The mean of the neighbours that count; values (slow, fast) are 0 where a pixel does not."""
     weight = ndimage.uniform_filter(counts.astype(float), NEIGHBOURHOOD, mode="constant")
-    mean = ndimage.uniform_filter(values, NEIGHBOURHOOD, mode="constant")
-    return np.where(counts, values - mean / np.maximum(weight, 1e-12), 0.0)
+    return ndimage.uniform_filter(values, NEIGHBOURHOOD, mode="constant") / np.maximum(weight, 1e-12)
 
 
 def _surface(values, counts):
     """The surface of second order (slow, fast) that is closest to the values that count: all backgrounds of R1 are such."""
     y, x = (np.linspace(-1.0, 1.0, n) for n in values.shape)
-    x, y = np.meshgrid(x, y)
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
-    best = np.linalg.lstsq(terms[:, counts].T, values[counts], rcond=None)[0]
-    return np.tensordot(best, terms, 1)
+    rows, columns = np.polynomial.polynomial.polyvander(y, 2), np.polynomial.polynomial.polyvander(x, 2)
+    powers = [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]
+    terms = [np.where(counts, np.outer(rows[:, j], columns[:, i]), 0.0).ravel() for j, i in powers]
+    normal = np.array([[one @ other for other in terms] for one in terms])
+    best = np.linalg.lstsq(normal, np.array([term @ np.where(counts, values, 0.0).ravel() for term in terms]), rcond=1e-12)[0]
+    return sum(factor * np.outer(rows[:, j], columns[:, i]) for factor, (j, i) in zip(best, powers))

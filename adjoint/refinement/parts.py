@@ -41,10 +41,11 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
     """The part of a refinement for a stage, from the numbers x that it stands at."""
     moving = [name for name in whole.parameters if is_position(name if isinstance(name, str) else name[0])]
     image = ["image.scale", "image.background"] + [name for name in whole.image if name.startswith("image.background_")]
-    own = [block.column.key for block in whole.blocks if block.own and is_position(block.column.key)]
+    shared = {block.column.key for block in whole.blocks if not block.own}
+    own = [name for name in [*(n if isinstance(n, str) else n[0] for n in moving), *image] if name not in shared]
     vectors = [x[whole.places(number)] for number in range(len(frames))]
     experiments = [at.split(vector)[0] for at, vector in zip(frames, vectors)]
-    found = unknowns(experiments, [*moving, *image], [*own, *image])
+    found = unknowns(experiments, [*moving, *image], own)
     made = [prepared(at, vector, stage, moving, image) for at, vector in zip(frames, vectors)]
     start = start_of(made, found)
     here, there = _common(found, whole)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from adjoint.refinement.frames import Frame, deviations, expected
-from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, Uncertainty
+from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, SMALL, Uncertainty
 
 
 class Step(NamedTuple):
@@ -58,14 +58,16 @@ def verdict(
     explained: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
     """
     sentences = list(known.sentences)
+    if chi_squared > GOOD:
+        misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
+        sentences.append(f"{misfit}: true errors are larger than these")
+    if chi_squared < SMALL:
+        sentences.append(f"the data scatter less than they should (reduced chi squared {chi_squared:.3g}): is sigma right?")
     failure = _failure(converged, explained, of_experiment)
     if failure is not None:
         return False, failure, [failure, *sentences]
     if not known.determined:
         return False, f"ill-posed: {sentences[0]}", sentences
-    if chi_squared > GOOD:
-        misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
-        sentences.append(f"{misfit}: true errors are larger than these")
     return True, "converged", sentences
 
 

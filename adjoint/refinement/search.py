@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 
 from adjoint.refinement import judgement
-from adjoint.refinement.frames import Evaluation, Frame, counted, deviations, evaluate, expected, information_of_each, weighed
+from adjoint.refinement.frames import (
+    Evaluation,
+    Frame,
+    counted,
+    deviations,
+    evaluate,
+    expected,
+    information_of_each,
+    weighed,
+    weight_follows,
+)
 from adjoint.refinement.parts import part_of
 from adjoint.refinement.result import Step
-from adjoint.refinement.solve import MOST_BY_MATRIX, Solution, minimized
+from adjoint.refinement.solve import MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
 from adjoint.refinement.stages import Stage
 from adjoint.refinement.unknowns import Unknowns
 
@@ -20,6 +30,9 @@ TOLERANCE = 1e-5
 
 COARSE = 1e-4
 """The others end when a step gains less than this share of the loss."""
+
+AT_BOUND = 1e-3
+"""Standard deviations: a number that is so close to a bound is at it."""
 
 ACCOUNTED = 0.9
 """The share of an image's contrast that ends a refinement, even if it does not fit to within noise."""
@@ -100,13 +113,14 @@ class Search:
         return x
 
     def exact(self, stage: Stage, x: np.ndarray) -> np.ndarray:
-        """All parameters, by the loss itself."""
-        self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
-        evaluation = loss_of(self.frames, self.found, self.restraints)
-        information = information_of(self.frames, self.found, x) + self.restraints[1]
-        done = self.run(stage, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
-        self.converged = done.converged
-        return done.x
+        """All parameters, by the loss itself; once more where its weights follow from what was found (R3)."""
+        for _ in range(2 if any(weight_follows(at) for at in self.given) else 1):
+            self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
+            evaluation = loss_of(self.frames, self.found, self.restraints)
+            information = information_of(self.frames, self.found, x) + self.restraints[1]
+            done = self.run(stage, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
+            x, self.converged = done.x, done.converged
+        return x
 
     def coarse(self, stage: Stage, x: np.ndarray) -> np.ndarray:
         """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""
@@ -137,8 +151,10 @@ class Search:
             if self.progress is not None:
                 self.progress(step)
 
-        unit, limits = 1.0 / np.sqrt(information[free]), tuple(bound[free] for bound in bounds)
-        done = minimized(part, start[free], limits, unit, method, tolerance, stage.evaluations, accepted)
+        unit = np.minimum(1.0 / np.sqrt(information[free]), np.maximum(np.abs(start[free]), 1.0))
+        limits = tuple(bound[free] for bound in bounds)
+        most = stage.evaluations * (OF_GRADIENTS if method == "L-BFGS-B" else 1)
+        done = minimized(part, start[free], limits, unit, method, tolerance, most, accepted)
         self.evaluations += done.evaluations
         first, last = evaluation(start, False).value, evaluation(whole(done.x), False).value
         self.said.append(f"{stage.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
@@ -153,16 +169,29 @@ class Search:
             each = judgement.chi_squared(at.data, mean, sigma, counted(at))
             squares, pixels = squares + each[0], pixels + each[1]
             share.append(judgement.explained(at.data, mean, sigma, counted(at)))
-        squares /= max(pixels - self.found.count, 1)
+        squares /= max(pixels - self.determined(x), 1)
         return squares if np.isfinite(squares) else float("inf"), share
+
+    def determined(self, x: np.ndarray) -> int:
+        """How many numbers the images determine: of amplitudes those that are known better than to their size."""
+        if not self.found.amplitudes().any():
+            return self.found.count
+        information = information_of(self.frames, self.found, x)
+        return int(np.count_nonzero(information * np.maximum(np.abs(x), 1.0) ** 2 > 1.0))
 
     def known(self, x: np.ndarray) -> tuple[judgement.Uncertainty, float]:
         """Uncertainties where the refinement ended, and the loss there (R5)."""
-        low, high = self.bounds
-        labels, held, spare = self.found.labels(), (x <= low) | (x >= high), self.found.amplitudes()
+        labels, spare = self.found.labels(), self.found.amplitudes()
         loss = loss_of(self.frames, self.found, self.restraints)
         if self.found.count > MOST_BY_MATRIX:
             diagonal = information_of(self.frames, self.found, x) + self.restraints[1]
-            return judgement.uncertainty_each(diagonal, labels, held, spare), loss(x, False).value
+            return judgement.uncertainty_each(diagonal, labels, self.held(x, diagonal), spare), loss(x, False).value
         at_end = loss(x)
+        held = self.held(x, np.diag(at_end.normal))
         return judgement.uncertainty(at_end.normal, labels, held, spare), at_end.value
+
+    def held(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
+        """Which numbers are at a bound (n,): so close that it is nothing beside their uncertainty, as scipy stops before it."""
+        near = AT_BOUND / np.sqrt(np.maximum(information, np.finfo(float).tiny))
+        near = np.where(information > 0.0, near, 0.0)
+        return (x - self.bounds[0] <= near) | (self.bounds[1] - x <= near)

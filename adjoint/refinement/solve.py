@@ -12,6 +12,10 @@ from adjoint.refinement.frames import Evaluation
 from nbnumba.errors import InputError
 
 METHODS = ("least_squares", "L-BFGS-B", "trust-constr")
+MOST_AMPLITUDES, OF_GRADIENTS = 300, 5
+"""Amplitudes up to which the method is least_squares; and how many times as many evaluations L-BFGS-B may make as a stage says,
+as it makes smaller steps."""
+
 MOST_BY_MATRIX = 1000
 """Numbers up to which a matrix of all is made, for least_squares and for a covariance: beyond it costs more than it saves."""
 

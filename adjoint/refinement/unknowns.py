@@ -111,10 +111,8 @@ class Unknowns(NamedTuple):
 
 def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_image: Iterable[str] | None) -> Unknowns:
     """The unknowns of some frames. Raises InputError for names that are none, and for shared ones whose values differ."""
-    asked = listed(parameters)
-    image = [name for name in asked if name in IMAGE]
-    if len(set(image)) < len(image):
-        raise InputError("parameters: a number of the image is there twice; allowed: every parameter once")
+    asked = [name if isinstance(name, str) else tuple(name) for name in listed(parameters)]
+    image = _of_image(asked)
     physical = [name for name in asked if name not in IMAGE]
     of_each = [columns(experiment, physical) if physical else [] for experiment in experiments]
     if not asked:
@@ -134,10 +132,24 @@ def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_imag
     return Unknowns(tuple(found), tuple(physical), tuple(image), len(experiments))
 
 
+def _of_image(asked: list[Name]) -> list[str]:
+    """The numbers of the image that are asked for. Raises InputError for others, and for those that are tied or there twice."""
+    for name in [single for each in asked for single in ((each,) if isinstance(each, str) else each)]:
+        if name.startswith("image.") and name not in IMAGE:
+            raise InputError(f"parameters: {name!r} is no number of an image; allowed: {', '.join(IMAGE)}")
+        if name in IMAGE and asked.count(name) != 1:
+            why = "is there twice; allowed: every parameter once" if name in asked else "cannot be tied; allowed: by itself"
+            raise InputError(f"parameters: {name} {why}")
+    return [name for name in asked if name in IMAGE]
+
+
 def _own(asked, per_image):
     if per_image is None:
         return lambda key: key.startswith(OWN) and key != "image.gain"
-    names = set(listed(per_image))
+    try:
+        names = set(listed(per_image))
+    except InputError:
+        raise InputError(f"per_image: {per_image!r} is not allowed; allowed: names of parameters") from None
     keys = {name if isinstance(name, str) else name[0] for name in asked}
     unknown = names - keys
     if unknown:
@@ -149,6 +161,8 @@ def _check_shared(experiments, column):
     first = experiments[0].value(column.key)
     for number, other in enumerate(experiments[1:], start=2):
         value = other.value(column.key)
+        if first is None or value is None:  # there is none, which a frame refuses
+            continue
         same = np.shape(first) == np.shape(value) and np.allclose(first, value, rtol=1e-5, atol=0.0)
         if column.key == AMPLITUDES and same:
             same = np.array_equal(experiments[0].structure_factors.hkl, other.structure_factors.hkl)
@@ -162,30 +176,50 @@ def _parameter(column) -> Parameter:
     return (IMAGE | PARAMETERS)[name]
 
 
+def _named(what: str, given: Mapping[str, Any] | None):
+    """Names and what is stated of them. Raises InputError."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"{what}: {str(given)[:40]} is not allowed; allowed: a dict by name of what is refined")
+    return (given or {}).items()
+
+
+def _no_nan(value) -> bool:
+    """Whether something is made of numbers."""
+    try:
+        return not np.isnan(np.asarray(value, dtype=float)).any()
+    except (TypeError, ValueError):
+        return False
+
+
 def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest value of every number: those of A15 and R1, or closer ones. Raises InputError."""
     low, high = np.empty(found.count), np.empty(found.count)
     for block in found.blocks:
         low[found.span(block)], high[found.span(block)] = _parameter(block.column).bounds
     allowed = low.copy(), high.copy()
-    for name, pair in (given or {}).items():
+    for name, pair in _named("bounds", given):
         try:
             least, most = pair
         except (TypeError, ValueError):
             raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least and a largest value") from None
+        if not all(bound is None or _no_nan(bound) for bound in (least, most)):
+            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: numbers, or None")
         least = found.spread({name: -np.inf if least is None else least}, "bounds", np.full(found.count, np.nan))
         most = found.spread({name: np.inf if most is None else most}, "bounds", np.full(found.count, np.nan))
         at = ~np.isnan(least)
         if np.isnan(most[at]).any() or not (least[at] < most[at]).all():
             raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least value below the largest")
         low[at], high[at] = np.maximum(least[at], allowed[0][at]), np.minimum(most[at], allowed[1][at])
+        if not (low[at] < high[at]).all():
+            known = f"{allowed[0][at][0]:g} to {allowed[1][at][0]:g}"
+            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a part of {known}")
     return low, high
 
 
 def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """What numbers are drawn to, and the weights 1 / sigma^2 with which: 0 where nothing draws. Raises InputError."""
     target, weight = np.zeros(found.count), np.zeros(found.count)
-    for name, pair in (given or {}).items():
+    for name, pair in _named("restraints", given):
         try:
             value, sigma = pair
         except (TypeError, ValueError):

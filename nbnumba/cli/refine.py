@@ -69,7 +69,7 @@ def main(args: Sequence[str]) -> int:
     result = _refine(blocks, found, asked, keywords)
     _show(result)
     words, notes = _flags(blocks, result, asked, keywords["image"], new_files)
-    _show_flags(words, notes, paths)
+    _show_flags(words, notes, paths, "refined flags" if result.success else "flags of where it ended, without success")
     _write(options, result, words, notes, ["nbnumba", "refine", *args])
     return 0 if result.success else UNSUCCESSFUL
 
@@ -262,6 +262,7 @@ def _read(options, paths, blocks) -> list[measured.Measured]:
 def in_options(message: str) -> str:
     """A message of adjoint.refine that begins with one of its arguments, beginning with the option that states it."""
     names = "|".join(map(re.escape, OPTIONS))
+    message = re.sub(r"\bper_image\b", OPTIONS["per_image"], message)
     return re.sub(rf"^({names})\b(?!\.)", lambda found: OPTIONS[found[0]], message)
 
 
@@ -298,7 +299,7 @@ def _told(wanted: bool) -> Callable[[Any], None]:
 def _show(result) -> None:
     """Print what came of it."""
     print(*result.stages, "", *refined_table.table(result), "", sep="\n")
-    share = "" if np.isnan(result.explained) else f", {100.0 * result.explained:.0f} % of the contrast explained"
+    share = "" if np.isnan(result.explained) else f", {100.0 * max(result.explained, 0.0):.0f} % of the contrast explained"
     print(f"reduced chi squared {result.chi_squared:.4g} of {result.pixels} pixels{share}")
     print(result.message if result.success else f"not successful: {result.message}", flush=True)
     for sentence in result.diagnosis:
@@ -339,16 +340,16 @@ def _of_image(result, image: dict[str, float], name: str, place: int) -> float:
     return float(values[place] if len(values) > 1 else values[0])
 
 
-def _show_flags(words: list[list[str]], notes: list[str], paths: list[str]) -> None:
-    """Print the refined flags, a line for each image; images of the same flags have one line."""
+def _show_flags(words: list[list[str]], notes: list[str], paths: list[str], title: str) -> None:
+    """Print the refined flags under a title, a line for each image; images of the same flags have one line."""
     for note in notes:
         _warn(note)
     lines = [shlex.join(["nbnumba", *each]) for each in words]
     if len(set(lines)) == 1:
-        print("", "refined flags:", lines[0], sep="\n")
+        print("", f"{title}:", lines[0], sep="\n")
         return
     for path, line in zip(paths, lines):
-        print("", f"refined flags of {path}:", line, sep="\n")
+        print("", f"{title} of {path}:", line, sep="\n")
 
 
 def _write(options, result, words, notes, command) -> None:

@@ -75,7 +75,7 @@ def _message(result: Any) -> str:
     figures = [
         ["reduced chi squared", _figure_of(result.chi_squared)],
         ["pixels that count", str(int(result.pixels))],
-        ["bright measured pixels that the crystal accounts for", _share(result.explained)],
+        ["contrast of the image that is accounted for", _share(result.explained)],
         ["loss", f"{result.fun:.8g}"],
         ["evaluations", str(int(result.nfev))],
     ]

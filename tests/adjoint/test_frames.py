@@ -1,0 +1,321 @@
+"""A frame: what is expected of it, its loss, and how that changes with every number of the experiment and of the image (R1)."""
+
+import numba
+import numpy as np
+import pytest
+from differences import extrapolated
+from refining import Cauchy, counts, crystal, plane
+
+import adjoint
+from adjoint.parameters import AMPLITUDES, pack
+from adjoint.refinement import frames
+from adjoint.refinement.unknowns import IMAGE
+from nbnumba import Experiment, InputError, simulate
+
+RICH = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 -distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 "
+RICH += "-oversample 2 -default_F 100 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 "
+RICH += "-dispersion 1 -dispsteps 2 -hdivrange 1 -hdivsteps 2 -vdivrange 1 -vdivsteps 2 -osc 1 -phisteps 2 -phi 3 "
+RICH += "-mosaic 0.3 -mosaic_domains 2 -water 0.03 -fluence 1e28"
+NUMBERS = {"scale": 0.7, "background": 3.0, "background_x": -0.8, "background_y": 0.5, "background_radial": 1.5, "gain": 2.5}
+"""Of the image; the background stays above 0."""
+PHYSICAL = [name for name in adjoint.PARAMETERS if name != AMPLITUDES]
+STEPS = {"A": 0.05, "degree": 0.05, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05}
+"""The largest step of a parameter by its unit; of others a hundredth of the value."""
+AGREEMENT, KNOWN = 1e-6, 2e-7
+"""Of a derivative: how far it may be off, and how well differences have to know it."""
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Windows of some hundred pixels are rendered faster by one thread."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
+def rich() -> Experiment:
+    """An experiment of every parameter but the amplitudes, which are all the same, so that no pixel jumps (A14)."""
+    return Experiment.from_args(RICH.split())
+
+
+def listed() -> Experiment:
+    """The same with a list of reflections."""
+    hkl = np.array(np.meshgrid(*3 * [np.arange(-4, 5)], indexing="ij")).reshape(3, -1).T
+    values = {"structure_factors.hkl": hkl, "structure_factors.F": np.random.default_rng(5).uniform(20, 200, len(hkl))}
+    return rich().replace(values | {"structure_factors.interpolate": False})
+
+
+def data_of(experiment):
+    """Data with a third of their contrast wrong, with holes, that do not reach the edges of the panel."""
+    random = np.random.default_rng(6)
+    image = simulate(experiment)
+    mean = 2.5 * (0.7 * image + plane(image.shape, 3.0, -0.8, 0.5, 1.5))
+    data = 2.5 * random.poisson(mean / 2.5 * random.uniform(0.7, 1.3, mean.shape)).astype(float)
+    data[random.random(data.shape) < 0.1] = np.nan
+    data[:2] = data[:, 17:] = np.nan
+    return data
+
+
+def frame_of(kind, experiment, data, parameters, image=tuple(IMAGE), **numbers):
+    """A frame of some parameters, by name of its loss."""
+    sigma = np.linspace(2.0, 5.0, data.size).reshape(data.shape) if kind == "gaussian" else None
+    loss = Cauchy(data, 4.0) if kind == "own" else kind
+    return frames.frame(experiment, data, loss, sigma, None, None, 0.0, NUMBERS | numbers, parameters, image, {})
+
+
+def start_of(at):
+    """The vector that a frame starts from."""
+    own = pack(at.experiment, at.parameters) if at.parameters else np.zeros(0)
+    return np.concatenate([own, [getattr(at.numbers, name.removeprefix("image.")) for name in at.image]])
+
+
+KINDS = ["poisson", "gaussian", "own"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request):
+    """A frame by all numbers that there are but the amplitudes, and its start."""
+    experiment = rich()
+    at = frame_of(request.param, experiment, data_of(experiment), PHYSICAL)
+    return at, start_of(at)
+
+
+def value_of(at, vector):
+    """The loss of a frame by what is expected: Poisson's deviance per gain, chi squared or a loss of one's own."""
+    mean, counts = frames.expected(at, vector), ~np.isnan(at.data)
+    if not isinstance(at.loss, str):
+        return at.loss.value(mean)
+    mean, data = mean[counts], at.data[counts]
+    if at.loss == "gaussian":
+        return np.sum(((mean - data) / at.sigma[counts]) ** 2) / 2
+    return np.sum(mean - data + np.where(data > 0, data * np.log(np.maximum(data, 1e-9) / mean), 0.0)) / at.dispersion
+
+
+def step_of(name, value):
+    """The largest step of a number: by its unit, and of one that cannot be below 0 a part of it."""
+    parameter = (adjoint.PARAMETERS | IMAGE)[name]
+    most = 0.1 * abs(value) if parameter.bounds[0] >= 0.0 or parameter.unit not in STEPS else np.inf
+    return min(STEPS.get(parameter.unit, np.inf), most)
+
+
+def difference(function, vector, place, step, most=8):
+    """The derivative of a function of a vector by one of its numbers."""
+
+    def quotient(h):
+        ends = [vector.copy(), vector.copy()]
+        ends[0][place] += h
+        ends[1][place] -= h
+        return (function(ends[0]) - function(ends[1])) / (2 * h)
+
+    return extrapolated(quotient, step, KNOWN / 2, noise=1e-14 * abs(function(vector)), most=most)
+
+
+def test_gradient_by_every_number(case):
+    """Every single number of experiment and image, its gain and scale, against differences of the loss."""
+    at, start = case
+    gradient, off = frames.evaluate(at, start, False).gradient, []
+    for place, name in enumerate([*PHYSICAL, *IMAGE]):
+        found = difference(lambda x: value_of(at, x), start, place, step_of(name, start[place]))
+        assert found.error <= KNOWN * abs(found.value), (name, found)
+        if abs(gradient[place] - found.value) > AGREEMENT * abs(found.value):
+            off.append((name, gradient[place], found))
+    assert not off
+    assert len(start) == len(adjoint.PARAMETERS) - 1 + len(IMAGE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_by_amplitudes(kind):
+    """The brightest of some hundred amplitudes beside numbers of the image, against differences of the loss."""
+    experiment = listed()
+    at = frame_of(kind, experiment, data_of(experiment), [AMPLITUDES])
+    start = start_of(at)
+    gradient = frames.evaluate(at, start, False).gradient
+    assert len(gradient) == 9**3 + len(IMAGE)
+    for place in [*np.argsort(-np.abs(gradient[: 9**3]))[:3], 9**3]:
+        found = difference(lambda x: value_of(at, x), start, place, 0.05 * abs(start[place]))
+        assert gradient[place] == pytest.approx(found.value, rel=1e-6)
+
+
+def curvature_of(at, mean):
+    """The curvature W of the loss by the expected data (slow, fast); 0 where a pixel is left out."""
+    counts = ~np.isnan(at.data)
+    with np.errstate(divide="ignore"):
+        if at.loss == "poisson":
+            return np.where(counts, 1.0 / (at.dispersion * mean), 0.0)
+        return np.where(counts, at.sigma**-2.0, 0.0) if at.loss == "gaussian" else at.loss.curvature(mean)
+
+
+def test_matrix_is_that_of_the_expected_image(case):
+    """J^T W J with J from differences of the expected image, by numbers of the experiment and all of the image."""
+    at, start = case
+    some = ["crystal.misset_x_deg", "detector.distance_mm", "beam.fluence", "crystal.n_a"]
+    at = at._replace(parameters=tuple(some))
+    start = start_of(at)
+    columns = []
+    for place, name in enumerate([*some, *IMAGE]):
+        h, steps = 0.1 * step_of(name, start[place]), np.array([2.0, 1.0, -1.0, -2.0])
+        ends = [frames.expected(at, start + s * h * np.eye(len(start))[place]) for s in steps]
+        columns.append((-ends[0] + 8 * ends[1] - 8 * ends[2] + ends[3]) / (12 * h))
+    columns = np.stack(columns, axis=-1)
+    found = frames.evaluate(at, start)
+    weight = curvature_of(at, frames.expected(at, start))[..., None]
+    size = np.sqrt(np.diag(found.normal))
+    wanted = np.tensordot(columns, weight * columns, ([0, 1], [0, 1]))
+    assert (np.abs(found.normal - wanted) <= AGREEMENT * np.outer(size, size)).all()
+    alone = frames.evaluate(at, start, False)
+    assert alone.normal is None and alone.value == pytest.approx(found.value, rel=1e-12)
+    np.testing.assert_allclose(alone.gradient * size**-1, found.gradient / size, rtol=0, atol=1e-9)
+
+
+def test_value_is_that_of_the_expected_image(case):
+    """The loss is one of gain (scale I + B), with I that of simulate; nothing is expected outside of what is rendered."""
+    at, start = case
+    mean = frames.expected(at, start)
+    image = simulate(at.experiment.replace({"sampling.roi": None}))
+    below = plane(image.shape, 3.0, -0.8, 0.5, 1.5)
+    np.testing.assert_allclose(mean[at.box], 2.5 * (0.7 * image + below)[at.box], rtol=1e-12)
+    assert np.count_nonzero(mean) == (mean.size if at.loss not in ("poisson", "gaussian") else 16 * 17)
+    assert frames.evaluate(at, start).value == pytest.approx(value_of(at, start), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_background_below_0_counts_as_0(kind):
+    """Where the sum of its terms is below 0 there is none, and there no number of it does anything."""
+    truth = crystal("-detpixels 24 -water 1")
+    data = counts(truth)
+    at = frame_of(kind, truth, data, [], background=0.5, background_x=1.5, background_radial=0.7)
+    start = start_of(at)
+    below = plane(data.shape, 0.5, 1.5, 0.5, 0.7)
+    assert 0.1 < (below < 0.0).mean() < 0.9 and np.abs(below).min() > 1e-3
+    np.testing.assert_allclose(frames.background(at, at.numbers), np.maximum(below, 0.0), rtol=0, atol=1e-14)
+    gradient = frames.evaluate(at, start, False).gradient
+    for place, name in enumerate(IMAGE):
+        found = difference(lambda x: value_of(at, x), start, place, 1e-3)
+        assert gradient[place] == pytest.approx(found.value, rel=1e-6), name
+
+
+def test_a_frame_without_parameters_of_the_experiment():
+    """Numbers of the image alone: the same as beside parameters."""
+    experiment = rich()
+    data = data_of(experiment)
+    both, alone = (frame_of("poisson", experiment, data, names) for names in (["detector.distance_mm"], []))
+    wanted, found = frames.evaluate(both, start_of(both)), frames.evaluate(alone, start_of(alone))
+    assert found.value == pytest.approx(wanted.value, rel=1e-12)
+    np.testing.assert_allclose(found.gradient, wanted.gradient[1:], rtol=1e-9)
+    np.testing.assert_allclose(found.normal, wanted.normal[1:, 1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("with_normal", [True, False])
+def test_pixels_that_are_left_out_change_no_bit(with_normal):
+    """Data, mask and sigma say the same; what is measured there does not matter, nor how many threads there are."""
+    truth = crystal("-detpixels 40")
+    data, random = counts(truth), np.random.default_rng(8)
+    out = random.random(data.shape) < 0.2
+    out[:3] = True
+    names, before = ("crystal.misset_deg", "beam.fluence"), numba.get_num_threads()
+
+    def evaluated(measured, mask=None, saturation=None, sigma=1.0, threads=1):
+        numba.set_num_threads(threads)
+        at = frames.frame(truth, measured, "gaussian", sigma, mask, saturation, 0.0, NUMBERS, names, tuple(IMAGE), {})
+        found = frames.evaluate(at, start_of(at), with_normal)
+        return found.value, *found.gradient, *(found.normal.ravel() if with_normal else [])
+
+    first = evaluated(np.where(out, np.nan, data))
+    assert evaluated(np.where(out, np.nan, data), threads=2) == first
+    numba.set_num_threads(before)
+    assert evaluated(np.where(out, 1e5, data), mask=~out) == first
+    assert evaluated(np.where(out, -3.0, data), mask=np.where(out, 0, 7)) == first
+    assert evaluated(np.where(out, 1e5, data), saturation=1e5) == first
+    assert evaluated(np.where(out, np.inf, data)) == first
+    assert evaluated(np.where(out, -np.inf, data)) == first
+    assert evaluated(np.ma.array(data, mask=out)) == first
+    assert evaluated(np.where(out, 77.0, data), sigma=np.where(out, np.inf, 1.0)) == first
+    assert evaluated(np.where(out, 0.0, data)) != first
+
+
+def test_an_offset_is_of_the_data():
+    """Data with an offset, which counts for saturation, are the data without it."""
+    truth = crystal("-detpixels 40")
+    data = counts(truth)
+    data[5, 6] = 500.0
+
+    def made(measured, saturation, offset):
+        return frames.frame(truth, measured, "poisson", None, None, saturation, offset, None, (), ("image.scale",), {})
+
+    plain, shifted = made(data, 300.0, 0.0), made(data + 40.0, 340.0, 40)
+    np.testing.assert_array_equal(plain.data, shifted.data)
+    assert np.isnan(plain.data[5, 6]) and np.isnan(plain.data).sum() < 20
+
+
+def test_a_frame_renders_what_counts():
+    """The region of an experiment and its mask leave pixels out, and the smallest region that holds the rest is rendered."""
+    mask = np.ones((72, 72), dtype=np.uint8)
+    mask[30:33] = 0
+    experiment = crystal().replace({"sampling.roi": (10, 60, 5, 50), "sampling.mask": mask})
+    data = counts(crystal()).astype(float)
+    data[:, 55:] = np.nan
+    at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), {})
+    assert at.experiment.sampling.roi == (10, 54, 5, 50) and at.box == (slice(5, 51), slice(10, 55))
+    assert np.count_nonzero(~np.isnan(at.data)) == 45 * (46 - 3)
+
+
+def test_information_of_amplitudes_without_a_matrix():
+    """The diagonal of the matrix, where one reflection makes a pixel's photons; the numbers beside are exact."""
+    hkl = np.array(np.meshgrid(*3 * [np.arange(-12, 13)], indexing="ij")).reshape(3, -1).T
+    truth = crystal("-gauss_xtal").replace({"structure_factors.hkl": hkl, "structure_factors.F": np.full(len(hkl), 100.0)})
+    truth = truth.replace({"structure_factors.interpolate": False})
+    names = ("crystal.misset_deg", AMPLITUDES)
+    at = frames.frame(truth, counts(truth), "poisson", None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
+    seen = frames.information_of_each(at, start_of(at))
+    amplitudes = slice(3, 3 + len(hkl))
+    fewer = at._replace(parameters=("crystal.misset_deg",))
+    wanted = np.diag(frames.evaluate(fewer, start_of(fewer)).normal)
+    np.testing.assert_allclose(np.delete(seen, np.r_[amplitudes]), wanted, rtol=1e-12)
+    bright = np.argsort(-seen[amplitudes])[:10]
+    photons, jacobian = adjoint.jacobian(at.experiment, [AMPLITUDES])
+    each = np.sum(jacobian[..., bright] ** 2 / (photons + 2.0)[..., None], axis=(0, 1))
+    np.testing.assert_allclose(seen[amplitudes][bright], each, rtol=1e-2)
+    assert (seen >= 0.0).all() and (seen[amplitudes] == 0.0).sum() > 1000
+
+
+@pytest.mark.parametrize("kind", ["poisson", "gaussian"])
+def test_deviations_are_those_of_what_is_measured(kind):
+    """Counts times a gain: variance is gain times the expectation; of a Gaussian loss it is sigma, where there is one."""
+    truth = crystal("-detpixels 40")
+    data, mean = counts(truth, gain=2.5), np.linspace(0.0, 50.0, 1600).reshape(40, 40)
+    made = lambda sigma: frames.frame(  # noqa: E731
+        truth, data, kind, sigma, None, None, 0.0, {"gain": 2.5}, (), ("image.scale",), {}
+    )
+    fewest = 2.5 * frames.FEWEST if kind == "gaussian" else 0.0
+    np.testing.assert_allclose(frames.deviations(made(None), mean) ** 2, 2.5 * np.maximum(mean, fewest), rtol=1e-12)
+    if kind == "gaussian":
+        assert (frames.deviations(made(3.0), mean) == 3.0).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ({"foo": 1}, "'foo'.*allowed: scale, background"),
+        ({"image.foo": 1}, "'image.foo'"),
+        ({"gain": 0}, "gain 0 .*above 0"),
+        ({"gain": np.inf}, "gain inf"),
+        ({"scale": -1.0}, "scale -1"),
+        ({"background_x": np.nan}, "background_x nan.*finite"),
+        ({"background": "3"}, "background.*number"),
+        ({"background": None}, "background.*number"),
+    ],
+)
+def test_numbers_of_an_image_that_are_none(image, named):
+    """Each is refused, with what is allowed."""
+    with pytest.raises(InputError, match=f"image: .*{named}|{named}"):
+        frames.numbers_of(image)
+
+
+def test_numbers_of_an_image():
+    """With and without the name of the part."""
+    wanted = frames.Numbers(background=2.0, gain=3.0)
+    assert frames.numbers_of({"image.background": 2, "gain": np.float32(3.0)}) == wanted
+    assert frames.numbers_of(None) == frames.Numbers(1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
