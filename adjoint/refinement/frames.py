@@ -10,7 +10,7 @@ import numpy as np
 from adjoint.gradient import beside, vjp
 from adjoint.losses import Pixelwise, checked, field, is_pixelwise, number_of
 from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
-from adjoint.problem import held, restate
+from adjoint.problem import held, restate, state
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 from adjoint.stages.loss import GAUSSIAN, POISSON
 from nbnumba.errors import InputError
@@ -65,7 +65,10 @@ class Frame(NamedTuple):
 
 def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords) -> Frame:
     """A frame from what a user gives. Raises InputError for what does not fit."""
-    experiment = held(restate(experiment, **keywords), parameters)
+    experiment = restate(experiment, **keywords)
+    if parameters:
+        state(experiment, parameters)  # refuses what has no derivative (A14)
+    experiment = held(experiment, parameters)
     pixels = experiment.detector.pixels[::-1]
     data = field("measured", measured)
     if data.shape != pixels:
