@@ -31,7 +31,7 @@ TOLERANCE = 1e-5
 COARSE = 1e-4
 """The others end when a step gains less than this share of the loss."""
 
-AT_BOUND = 1e-3
+AT_BOUND = 1e-2
 """Standard deviations: a number that is so close to a bound is at it."""
 
 ACCOUNTED = 0.9

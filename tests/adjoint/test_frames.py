@@ -9,7 +9,7 @@ from refining import Cauchy, counts, crystal, plane
 import adjoint
 from adjoint.parameters import AMPLITUDES, pack
 from adjoint.refinement import frames
-from adjoint.refinement.unknowns import IMAGE
+from adjoint.refinement.unknowns import IMAGE, unknowns
 from nbnumba import Experiment, InputError, simulate
 
 RICH = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 -distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 "
@@ -260,6 +260,28 @@ def test_a_frame_renders_what_counts():
     at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), {})
     assert at.experiment.sampling.roi == (10, 54, 5, 50) and at.box == (slice(5, 51), slice(10, 55))
     assert np.count_nonzero(~np.isnan(at.data)) == 45 * (46 - 3)
+
+
+def test_with_defects_of_nanobragg_all_pixels_are_rendered():
+    """A lattice that is carried over from one pixel to the next comes from pixels that do not count, too (P1)."""
+    mode = {"c_parity": ("phi_carryover",), "c_threads": 2}
+    truth = crystal("-detpixels 40 -phi 0 -osc 1 -phisteps 2")
+    data = counts(truth, **mode)
+    data[:7] = data[33:] = data[:, :5] = np.nan
+    at = frames.frame(truth, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), mode)
+    inside = ~np.isnan(data)
+    np.testing.assert_array_equal(frames.expected(at, np.ones(1))[inside], simulate(truth, **mode)[inside])
+    part = simulate(truth.replace({"sampling.roi": (5, 39, 7, 32)}), **mode)
+    assert (part[inside] != simulate(truth, **mode)[inside]).any()
+
+
+def test_a_start_is_that_of_the_first_frame():
+    """Shared numbers that differ by rounding are those of the first; own ones are of each."""
+    made = [crystal().replace({"detector.distance_mm": mm, "crystal.misset_deg": (mm, 0.0, 0.0)}) for mm in (80.0, 80.0004)]
+    found = unknowns(made, ["detector.distance_mm", "crystal.misset_deg"], None)
+    data = counts(made[0])
+    each = [frames.frame(e, data, "poisson", None, None, None, 0.0, None, found.parameters, (), {}) for e in made]
+    np.testing.assert_array_equal(frames.start_of(each, found), [80.0, 80.0, 0.0, 0.0, 80.0004, 0.0, 0.0])
 
 
 def test_information_of_amplitudes_without_a_matrix():

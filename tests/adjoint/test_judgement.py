@@ -171,6 +171,21 @@ def test_half_of_the_spots_are_half(images):
     assert share == pytest.approx(contrast[0] / contrast[1], abs=0.05)
 
 
+def test_one_bright_spot_does_not_decide(images):
+    """A calculated image of the brightest spot alone accounts for little, however bright it is, and so by no one sigma."""
+    right, flat = images[0].copy(), images[2]
+    row, column = np.unravel_index(right.argmax(), right.shape)
+    spot = slice(max(row - 5, 0), row + 6), slice(max(column - 5, 0), column + 6)
+    right[spot] *= 5.0
+    only = flat.copy()
+    only[spot] = right[spot]
+    data = np.random.default_rng(7).poisson(right).astype(float)
+    bright = np.sum((right - flat)[spot] ** 2) / np.sum((right - flat) ** 2)
+    assert bright > 0.8
+    assert judgement.explained(data, only, np.full(right.shape, 2.0), None) < 0.7 * bright
+    assert judgement.explained(data, right, np.full(right.shape, 2.0), None) > 0.9
+
+
 @pytest.mark.parametrize("below", [0.01, 0.3, 4.0, 1000.0])
 @pytest.mark.parametrize("calculated", ["flat", "crystal"])
 def test_noise_has_nothing_to_explain(images, below, calculated):

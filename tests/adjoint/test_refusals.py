@@ -1,5 +1,7 @@
 """refine refuses what does not fit in a sentence, and says what is wrong with a fit: ill-posed, a wrong crystal, no crystal."""
 
+import re
+
 import numpy as np
 import pytest
 from refining import BACKGROUND, Cauchy, counts, crystal, moved
@@ -120,6 +122,8 @@ def test_wrong_crystals_whatever_their_spots(seed, bright):
     done = adjoint.refine(START, data, NAMES, stages="auto" if bright == 0.02 else PLAN, **GIVEN)
     refused(done)
     assert "not one of this crystal" in done.message or "stands out" in done.message
+    ends = [float(x) for line in done.stages for x in re.findall("reduced chi squared ([^:]+): once more", line)]
+    assert bool(ends) == (bright == 0.02) and all(done.chi_squared <= 1.01 * squares for squares in ends)
 
 
 def test_a_bright_background_hides_no_wrong_crystal():
