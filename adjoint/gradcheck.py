@@ -77,12 +77,12 @@ def gradcheck(
     value is at its bound differences to one side, at steps each half of the one before, extrapolated; the gradient passes
     where it is within TOLERANCE of the limit. keywords are those of simulate.
     """
-    experiment = restate(experiment, **keywords)
+    experiment, machine = restate(experiment, **keywords)
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment
     loss = _noisy(simulate(base), random)
-    gradient = value_and_grad(loss, base, asked)[1]
+    gradient = value_and_grad(loss, base, asked, **machine._asdict())[1]
     found = []
 
     def add(line):

@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from adjoint.backends import driver
 from adjoint.backends.pixels import Results, Target
 from adjoint.backends.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name, by_name, listed
 from adjoint.problem import state
 from adjoint.stages.loss import GIVEN
+from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import STEPS_PER_CALL, Progress, render
+from nbnumba.simulate import Progress, render, steps_per_pixel
 
 Gradient = dict[str, np.ndarray]
-MEMORY_OF_BANDS, MOST_BANDS = 2**25, 256
-"""Bytes of what bands sum by themselves, and their number: so many bands are made at most, and never fewer than one."""
+MEMORY_OF_BANDS = 2**25
+"""Bytes of what bands sum by themselves: so many bands are made at most, and never fewer than one."""
 NO_IMAGE, NO_FIELDS = np.zeros((0, 0)), np.zeros((0, 0, 0))
 MOST_DENSE = 5000
 """Parameters for which a dense matrix of normal equations is made."""
@@ -39,7 +41,7 @@ def vjp(
     simulated, what is no parameter, and what the image cannot be differentiated by.
     """
     problem = state(experiment, parameters, **keywords)
-    image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
+    image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
         results = _run(problem, _given(problem, "cotangent", cotangent), NO_IMAGE, progress)
@@ -115,6 +117,7 @@ def beside(
     parameters: Iterable[Name],
     fields: np.ndarray,
     with_normal: bool,
+    machine: Machine = CPU,
 ) -> tuple[float, np.ndarray, np.ndarray | None]:
     """The loss, its gradient (m,) and, if wanted, J^T W J (m, m), by more than the parameters of the experiment.
 
@@ -122,7 +125,7 @@ def beside(
     fields (fields, slow, fast) that are added to the photons, at 0 (A13a).
     """
     named = listed(parameters)
-    problem = state(experiment, named or ["beam.fluence"])
+    problem = state(experiment, named or ["beam.fluence"], **machine._asdict())
     target, value = _judged(problem, loss, None, with_curvature=with_normal)
     results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
     if with_normal:
@@ -143,7 +146,7 @@ def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | No
     if is_pixelwise(loss):
         _check_shape("loss: data", loss.data, problem)
         return Target(problem.window.mask, loss.kind, loss.data, loss.weight, NO_FIELDS), None
-    image = render(problem.scene, problem.window, problem.pixels[::-1], progress)
+    image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
     target = _given(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
         target = target._replace(weight=_given(problem, "loss: curvature", loss.curvature(image)).data)
@@ -189,13 +192,13 @@ def _gradient(problem, results: Results) -> np.ndarray:
 
 def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:
     """Differentiate all bands, in blocks between which it can report and be interrupted."""
-    from adjoint.backends import cpu
-
+    backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, beside)
     for part, starts, stops in _blocks(problem, edges):
         of_part = results._replace(**{name: getattr(results, name)[part] for name in BY_BAND})
         columns, motions = problem.window.columns, problem.motions
-        cpu.run(of_part, starts, stops, columns, target, problem.parameters, problem.scene, motions, problem.paths)
+        given = (target, problem.parameters, problem.scene, motions, problem.paths, problem.machine.precision)
+        backend.run(of_part, starts, stops, columns, *given)
         if progress is not None:
             done = int(edges[part.start] - edges[0]) + int((stops - edges[part]).sum())
             progress(done, int(edges[-1] - edges[0]))
@@ -210,8 +213,9 @@ def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndar
     """Empty results, and the rows at which bands begin, and the end (bands + 1,): as many bands as memory is granted."""
     summed, count = jacobian is None and not normal, problem.count + beside
     amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
+    most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
-    edges = _edges(problem.window.rows, max(1, min(MOST_BANDS, MEMORY_OF_BANDS // per_band)))
+    edges = _edges(problem.window.rows, max(1, min(most, MEMORY_OF_BANDS // per_band)))
     bands = len(edges) - 1
     results = Results(
         image,
@@ -235,9 +239,8 @@ def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
 
 def _blocks(problem, edges):
     """Bands, and the rows of each that are next (bands,), of blocks of some tenths of a second."""
-    samples = problem.scene.sampling.layers * problem.scene.sampling.oversample**2 * problem.scene.sources.weight.size
-    per_row = (problem.window.columns[1] - problem.window.columns[0]) * samples * len(problem.scene.orientations.lattice)
-    rows, bands = max(64, STEPS_PER_CALL // per_row), len(edges) - 1
+    per_row = (problem.window.columns[1] - problem.window.columns[0]) * steps_per_pixel(problem.scene)
+    rows, bands = max(64, driver(problem.machine.backend).STEPS_PER_CALL // per_row), len(edges) - 1
     together = min(bands, max(16, rows * bands // int(edges[-1] - edges[0])))
     each = max(1, rows // together)
     for first in range(0, bands, together):

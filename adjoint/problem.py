@@ -14,14 +14,15 @@ from adjoint.backends.tile import Paths
 from adjoint.parameters import AMPLITUDES, Column, Name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
-from nbnumba.backends.tile import TILE
+from nbnumba.backends import Machine, machine
+from nbnumba.backends.rows import TILE
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, place, sensor
 from nbnumba.setup.structure import interpolates, places
-from nbnumba.simulate import check_target, restated
+from nbnumba.simulate import restated
 from nbnumba.stages.records import SQUARE, Scene
 
 LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
@@ -41,6 +42,7 @@ class Problem(NamedTuple):
     motions: Motions
     parameters: Parameters
     paths: Paths
+    machine: Machine
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -57,7 +59,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
     parameters = listed(parameters)
     columns(experiment, parameters)
-    experiment = restate(experiment, **keywords)
+    experiment, target = restate(experiment, **keywords)
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)
     experiment = held(experiment, parameters)
@@ -67,7 +69,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Pro
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)
     parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built))
+    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), target)
 
 
 def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -87,13 +89,15 @@ def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     return experiment.replace(choices) if choices else experiment
 
 
-def restate(experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements) -> Experiment:
-    """The experiment with what keywords of simulate say of it. Raises InputError for a keyword or target that is not there."""
+def restate(
+    experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements
+) -> tuple[Experiment, Machine]:
+    """The experiment and the machine that keywords of simulate say. Raises InputError for what is not there."""
     unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
-    check_target(backend, precision)
-    return restated(experiment, **statements)
+    target = machine(backend, precision)
+    return restated(experiment, **statements), target
 
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:

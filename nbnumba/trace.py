@@ -13,7 +13,7 @@ from nbnumba.constants import R_E_SQR_M2
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
-from nbnumba.simulate import check_target, restated
+from nbnumba.simulate import restated
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
@@ -96,7 +96,9 @@ def traces(
 
     Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
     """
-    check_target(backend, precision)
+    if (backend, precision) != ("cpu", "double"):
+        why = "a trace is computed on the CPU in double precision"
+        raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     for slow, fast in pixels:

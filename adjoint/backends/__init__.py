@@ -1,1 +1,14 @@
-"""The drivers of the derivative: loops over pixels and launches. They hold no physics."""
+"""Where a derivative is computed: the loops over pixels that call the stages and their mirrors."""
+
+from types import ModuleType
+
+
+def driver(backend: str) -> ModuleType:
+    """The loops over pixels for a backend of nbnumba.backends. Compilers are imported only here."""
+    if backend == "cuda":
+        from adjoint.backends import cuda
+
+        return cuda
+    from adjoint.backends import cpu
+
+    return cpu

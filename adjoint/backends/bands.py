@@ -15,7 +15,9 @@ from adjoint.backends.pixels import (
 )
 from adjoint.backends.rows import ALL_END
 from adjoint.backends.tile import differentiate_tile
-from nbnumba.backends.tile import TILE, store, wanted
+from nbnumba.backends.rows import TILE
+from nbnumba.backends.tile import store, wanted
+from nbnumba.stages import wide
 
 LISTED, UNLISTED = 2**12, 2
 """Places of a tile's listing to begin with, which double where they are not enough."""
@@ -24,9 +26,9 @@ LISTED, UNLISTED = 2**12, 2
 def differentiate_band(band, first, last, columns, results, target, parameters, panel, beam, material, sources, crystal,
                        structure, orientations, sampling, motions, paths):  # fmt: skip
     """Add the rows from `first` to before `last` to the results of a band."""
-    own_tile, own_listing = np.zeros(ALL_END), new_listing(LISTED if paths.reflections else UNLISTED)
+    own_tile, own_listing = np.zeros(ALL_END, wide), new_listing(LISTED if paths.reflections else UNLISTED)
     count = results.normal.shape[1] if results.normal.size else parameters.projection.shape[0]
-    by_parameter, used = np.empty(max(count, 1) * TILE), np.empty(count, np.int64)
+    by_parameter, used = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
     used[: parameters.place_of.size] = parameters.place_of
     for row in range(first, last):
         for start in range(columns[0], columns[1], TILE):

@@ -15,16 +15,21 @@ from adjoint.backends.bands import differentiate_band
 from adjoint.backends.bits import frexp
 from adjoint.backends.borrowed import borrowed
 from adjoint.backends.pixels import Parameters, Results, Target
+from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.tile import Paths
-from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
+from adjoint.stages import loss
 from adjoint.stages.records import Motions
+from nbnumba.backends import indices
 from nbnumba.backends import tile as forward
-from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
+from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.cpu import STEPS_PER_CALL as STEPS_PER_CALL
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.kept import FASTMATH
+from nbnumba.backends.precision import PRECISIONS, cast, in_type, words
 from nbnumba.stages.records import Scene
 
-MIRRORS = (vec3, detector, beam, crystal, lattice, structure, pixel, loss)
+MOST_BANDS = 256
+"""Bands that are made of an image at most."""
 WORDS = FORWARD_WORDS | {"frexp": frexp}
 
 
@@ -45,17 +50,17 @@ def sum_jit(function):
 @cache
 def value_of_each():
     """The loss of a pixel, compiled to go over arrays."""
-    return vectorize(bind((loss,), stage_jit, WORDS)["loss_value"].py_func)
+    return vectorize(bind((loss,), stage_jit, WORDS | words("double"))["loss_value"].py_func)
 
 
 @cache
-def kernel():
-    """The compiled driver in double precision."""
-    bound = bind((*STAGES, *MIRRORS, rows), stage_jit, WORDS)
+def kernel(precision: str):
+    """The compiled driver in a precision."""
+    bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((reduction,), sum_jit, bound)
     bound = bind((forward,), loop_jit, bound)
     bound = bind((listings, lattices), stage_jit, bind((samples,), loop_jit, bound))
-    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), "double", parallel=True)
+    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel=True)
 
 
 def run(
@@ -68,6 +73,8 @@ def run(
     scene: Scene,
     motions: Motions,
     paths: Paths,
+    precision: str,
 ) -> None:
     """Differentiate rows of an image, a range for each band, on as many threads as Numba is set to use."""
-    kernel()(results, starts, stops, columns, target, parameters, *scene, motions, paths)
+    cast_motions = in_type(motions, PRECISIONS[precision].wide)
+    kernel(precision)(results, starts, stops, columns, target, parameters, *cast(scene, precision), cast_motions, paths)

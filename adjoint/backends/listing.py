@@ -11,8 +11,8 @@ import numpy as np
 
 from adjoint.backends.rows import AMPLITUDE, DERIVATIVE, KEPT, KEPT_PLACE, SCALE
 from adjoint.stages.pixel import term_adj
-from nbnumba.backends.tile import LATTICE, PLACE, TILE
-from nbnumba.stages import ceil
+from nbnumba.backends.rows import LATTICE, PLACE, TILE
+from nbnumba.stages import ceil, real
 from nbnumba.stages.structure import cubic_weights, slot
 
 SCATTER = 0x9E3779B97F4A7C15
@@ -47,7 +47,7 @@ def begin_reflections(tile, listing):
         tile[KEPT_PLACE + i], tile[KEPT + i] = -1.0, 0.0
 
 
-def entry(listing, n):
+def entry_of(listing, n):
     """Lane, place of the amplitude, and derivative of the n-th entry of the table."""
     at = listing.filled[n]
     return listing.key[at] % TILE, listing.key[at] // TILE, listing.value[at]
@@ -91,7 +91,7 @@ def end_reflections(tile, listing):
 def add_by_amplitude(by_amplitude, tile, listing):
     """Add everything, weighed by the derivative of the loss, to the derivatives by every amplitude (amplitudes,)."""
     for n in range(listing.count[0]):
-        lane, at, value = entry(listing, n)
+        lane, at, value = entry_of(listing, n)
         by_amplitude[at] += value * tile[DERIVATIVE + lane]
 
 
@@ -101,7 +101,7 @@ def list_weights(listing, lane, amplitude_bar, structure, h, k, l):
     of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
     for i in range(4):
         for j in range(4):
-            first = int(slot(structure, h0 + i - 1.0, k0 + j - 1.0, l0 - 1.0))
+            first = int(slot(structure, h0 + real(i - 1), k0 + real(j - 1), l0 - real(1)))
             for m in range(4):
                 add_entry(listing, lane, first + m, amplitude_bar * of_h[i] * of_k[j] * of_l[m])
 

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.listing import add_by_amplitude, entry
+from adjoint.backends.listing import add_by_amplitude, entry_of
 from adjoint.backends.reduction import lane_dot, lane_dot_weighed, lane_sum
 from adjoint.backends.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
-from nbnumba.backends.tile import TILE, TOTAL
+from nbnumba.backends.rows import TILE, TOTAL
+from nbnumba.stages import real
 
 
 class Target(NamedTuple):
@@ -67,12 +68,12 @@ def judge(tile, row, start, stop, target, paths):
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
         counts = data == data
-        by_total = tile[TOTAL_BAR + i] if counts else 0.0
+        by_total = tile[TOTAL_BAR + i] if counts else real(0)
         value = loss_value(target.kind, photons, data, weight)
         derivative = loss_derivative(target.kind, photons, data, weight) * by_total
         tile[TOTAL_BAR + i] = by_total
-        tile[LOSS + i] = value if counts else 0.0
-        tile[DERIVATIVE + i] = derivative if counts else 0.0
+        tile[LOSS + i] = value if counts else real(0)
+        tile[DERIVATIVE + i] = derivative if counts else real(0)
         left_out += not counts
     if left_out:
         clear_left_out(tile, paths)
@@ -82,7 +83,7 @@ def judge(tile, row, start, stop, target, paths):
 def clear_left_out(tile, paths):
     """The channels that are wanted are 0 where a pixel does not count, also if they are not finite."""
     for i in range(LANES):
-        if np.isnan(tile[np.uint64(DATA) + i]):
+        if tile[np.uint64(DATA) + i] != tile[np.uint64(DATA) + i]:
             for first in paths.channels:
                 tile[first + i] = 0.0
 
@@ -93,8 +94,8 @@ def judge_photons(tile, target):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
         derivative = loss_derivative(target.kind, photons, data, weight)
         curvature = loss_curvature(target.kind, photons, data, weight)
-        tile[DERIVATIVE + i] = derivative if data == data else 0.0
-        tile[CURVATURE + i] = curvature if data == data else 0.0
+        tile[DERIVATIVE + i] = derivative if data == data else real(0)
+        tile[CURVATURE + i] = curvature if data == data else real(0)
 
 
 def take_data(tile, row, start, count, target):
@@ -133,7 +134,7 @@ def store_jacobian(results, row, start, stop, by_parameter, parameters, listing,
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
             results.jacobian[row, start + i, parameters.place_of[n]] = derivative
     for n in range(listing.count[0]):
-        lane, place, value = entry(listing, n)
+        lane, place, value = entry_of(listing, n)
         column = parameters.column_of[place]
         if column >= 0 and lane < stop - start:
             results.jacobian[row, start + lane, column] += value * tile[TOTAL_BAR + lane]
@@ -200,7 +201,7 @@ def gather_amplitudes(by_parameter, used, parameters, listing, tile):
     fixed = parameters.projection.shape[0]
     count = fixed
     for n in range(listing.count[0]):
-        lane, place, value = entry(listing, n)
+        lane, place, value = entry_of(listing, n)
         column = parameters.column_of[place]
         if column >= 0 and (tile[CURVATURE + lane] != 0.0 or tile[DERIVATIVE + lane] != 0.0):
             at = fixed

@@ -12,9 +12,8 @@ from adjoint.backends.rows import (
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.vec3 import unit_adj
-from nbnumba.backends.tile import (
-    AIRPATH, D_X, TILE,
-)  # fmt: skip
+from nbnumba.backends.rows import AIRPATH, D_X, TILE
+from nbnumba.stages import real
 from nbnumba.stages.detector import flat_position, sample_offset
 
 
@@ -79,7 +78,7 @@ def capture_adj(tile, layer, panel):
 def position_adj(tile, row, start, sample, panel, sampling):
     """From the cotangents of direction and solid angle to those of the panel (A1 to A3). The tile looks at that sample."""
     layer, sub_slow, sub_fast = sample
-    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), layer * panel.layer
+    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
     for i in range(TILE):
         airpath_bar, close_bar = solid_angle_adj(panel, tile[AIRPATH + i], tile[OMEGA_BAR + i])
         x_bar = unit_adj(three(tile, D_X, i), tile[AIRPATH + i], three(tile, D_BAR, i), airpath_bar)
@@ -97,7 +96,7 @@ def position_adj(tile, row, start, sample, panel, sampling):
         add3(tile, SLOW, i, slow_bar)
         if layer > 0:
             add3(tile, NORMAL, i, normal_bar)
-            tile[LAYER + i] += layer * depth_bar
+            tile[LAYER + i] += real(layer) * depth_bar
         set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple  # noqa: I001
 
 import numpy as np
 
-from adjoint.backends.lattices import add_lattices
+from adjoint.backends.lattices import differentiate_lattices
 from adjoint.backends.listing import begin_reflections, end_reflections
 from adjoint.backends.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
@@ -17,10 +17,11 @@ from adjoint.backends.rows import (
 )  # fmt: skip
 from adjoint.backends.samples import leave_sample, polarization_adj, scatter_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
-from nbnumba.backends.tile import (
-    BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT, end_sum, look_at,
-    polarize, scatter, shine, weigh,
+from nbnumba.backends.rows import (
+    BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT,
 )  # fmt: skip
+from nbnumba.backends.tile import end_sum, look_at, polarize, scatter, shine, weigh
+from nbnumba.stages import real
 from nbnumba.stages.pixel import photons
 
 
@@ -116,7 +117,7 @@ def add_pass(tile, listing, where, crystal, structure, orientations, motions, pa
     if fresh:
         copy, lanes = tile.copy(), (0, TILE, lane)
     for _ in range(1 + fresh):
-        add_lattices(into, listing, lanes, where, crystal, structure, lattices, turn, spin, paths)
+        differentiate_lattices(into, listing, lanes, where, crystal, structure, lattices, turn, spin, paths)
         into, lanes = copy, (lane, lane + 1, -1)
         lattices, turn, spin = orientations.fresh_lattice, motions.fresh_turn, motions.fresh_spin
     if fresh:
@@ -163,10 +164,10 @@ def close(tile, beam, sampling):
     """Photons of complete pixels (F11), cotangents of their sums, and those of their factors relative to these (A11)."""
     for i in range(TILE):
         dark = tile[SEEN + i] == 0.0 and beam.polarized and beam.unlit_dark
-        polarization, total = 0.0 if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
-        bars = photons_adj(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i], 1.0)
+        polarization, total = real(0) if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
+        bars = photons_adj(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i], real(1))
         tile[TOTAL + i] = photons(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i])
-        inverse = 1.0 / bars[1] if bars[1] > 0.0 else 0.0
+        inverse = real(1) / bars[1] if bars[1] > 0.0 else real(0)
         tile[TOTAL_BAR + i], tile[PHOTONS + i], tile[PIXEL_CAPTURE_BAR + i] = bars[1], bars[0] * inverse, bars[2] * inverse
         tile[PIXEL_POLARIZATION_BAR + i], tile[PIXEL_OMEGA_BAR + i] = bars[3] * inverse, bars[4] * inverse
 
@@ -188,7 +189,8 @@ def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, 
                 for source in range(sources.weight.size):
                     if takes and number <= last:
                         for i in range(TILE):
-                            tile[POLARIZATION_BAR + i] = tile[PIXEL_POLARIZATION_BAR + i] if tile[TAKEN + i] == number else 0.0
+                            takes_here = tile[TAKEN + i] == real(number)
+                            tile[POLARIZATION_BAR + i] = tile[PIXEL_POLARIZATION_BAR + i] if takes_here else real(0)
                         polarization_adj(tile, source, beam, sources, motions)
                     number += 1
                 if not single:
@@ -206,5 +208,5 @@ def last_taken(tile):
     """The last pass at which a pixel of the tile takes its polarization."""
     last = 0
     for i in range(TILE):
-        last = max(last, int(tile[TAKEN + i]))
+        last = int(tile[TAKEN + i]) if tile[TAKEN + i] > last else last
     return last

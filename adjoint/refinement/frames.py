@@ -13,6 +13,7 @@ from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
 from adjoint.problem import held, restate, state
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 from adjoint.stages.loss import GAUSSIAN, POISSON
+from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling
@@ -42,7 +43,7 @@ class Frame(NamedTuple):
     data (slow, fast): NaN where a pixel is left out. loss: "poisson", "gaussian" or an object. sigma (slow, fast) or None: of
     the Gaussian loss. numbers: those of the image that are not refined, and starts of those that are. dispersion: variance of
     a datum in units of its expectation (the gain, R3). box: the smallest that holds all pixels that count, and all that is
-    rendered. parameters, image: what is refined of the experiment and of the image.
+    rendered. parameters, image: what is refined of the experiment and of the image. machine: what computes.
     """
 
     experiment: Experiment
@@ -54,6 +55,7 @@ class Frame(NamedTuple):
     box: tuple[slice, slice]
     parameters: tuple[Name, ...]
     image: tuple[str, ...]
+    machine: Machine = CPU
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
         """The experiment and the numbers of the image that a vector says: first those of the experiment."""
@@ -65,7 +67,7 @@ class Frame(NamedTuple):
 
 def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords) -> Frame:
     """A frame from what a user gives. Raises InputError for what does not fit."""
-    experiment = restate(experiment, **keywords)
+    experiment, machine = restate(experiment, **keywords)
     if parameters:
         state(experiment, parameters)  # refuses what has no derivative (A14)
     experiment = held(experiment, parameters)
@@ -99,7 +101,7 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
         loss = without_left_out(loss, data, mask is not None or saturation is not None)
     numbers = numbers_of(image)
     experiment, box = boxed(experiment, ~np.isnan(data), own=not isinstance(loss, str))
-    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, tuple(parameters), tuple(names))
+    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, tuple(parameters), tuple(names), machine)
 
 
 def _check_loss(loss):
@@ -219,7 +221,7 @@ def placed(at: Frame, values: np.ndarray) -> np.ndarray:
 def expected(at: Frame, vector: np.ndarray) -> np.ndarray:
     """The expected image (slow, fast) in units of the data; 0 outside the box."""
     experiment, numbers = at.split(vector)
-    image = simulate(experiment)
+    image = simulate(experiment, **at.machine._asdict())
     image[at.box] = numbers.gain * (numbers.scale * image[at.box] + background(at, numbers))
     return image
 
@@ -251,7 +253,7 @@ def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluat
     columns = np.zeros((len(used), *at.data.shape))
     for column, name in zip(columns, used):
         column[at.box] = terms[name]
-    value, gradient, normal = beside(loss, experiment, at.parameters, columns, with_normal)
+    value, gradient, normal = beside(loss, experiment, at.parameters, columns, with_normal, at.machine)
     turn = np.array([_by_number(name, numbers, used) for name in at.image]).reshape(len(at.image), 1 + len(used))
     gradient = np.concatenate([gradient[:own], turn @ gradient[own:]])
     if with_normal:

@@ -53,8 +53,8 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
     target, weight = start.copy(), np.zeros(found.count)
     low[here], high[here], target[here], weight[here] = (a[there] for a in (*bounds, *restraints))
     target = np.where(weight > 0.0, target, start)
-    for number, experiment in enumerate(experiments):
-        widths = spot_widths(experiment, moving)
+    for number, (at, experiment) in enumerate(zip(frames, experiments)):
+        widths = spot_widths(experiment, moving, at.machine)
         place = found.places(number)[: len(widths)]
         low[place] = np.maximum(low[place], start[place] - REACH * widths)
         high[place] = np.minimum(high[place], start[place] + REACH * widths)

@@ -10,6 +10,7 @@ from scipy import ndimage
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
 from adjoint.refinement.frames import Frame, Numbers, background, placed
+from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import place
@@ -112,16 +113,16 @@ def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Frame
     sigma = placed(at, np.sqrt(np.where(counts, variance, 1.0)))
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))
-    return made._replace(numbers=levelled(made, simulate(coarse), numbers))
+    return made._replace(numbers=levelled(made, simulate(coarse, **at.machine._asdict()), numbers))
 
 
-def spot_widths(experiment: Experiment, names) -> np.ndarray:
+def spot_widths(experiment: Experiment, names, machine: Machine = CPU) -> np.ndarray:
     """By how much every parameter of an experiment moves a typical spot by about its width (n,): |I| / |dI/dp|.
 
     Infinite where the image does not depend on a parameter.
     """
     dark = np.zeros(experiment.detector.pixels[::-1])
-    value, _, normal = normal_equations(Gaussian(dark), experiment, names)
+    value, _, normal = normal_equations(Gaussian(dark), experiment, names, **machine._asdict())
     with np.errstate(divide="ignore"):
         return np.sqrt(2.0 * value / np.diag(normal))
 

@@ -1,18 +1,17 @@
 """Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
 
 from nbnumba.stages import real, sin, sqrt
-from nbnumba.stages.crystal import nearest
+from nbnumba.stages.crystal import below
+from nbnumba.stages.elementary import SIN_PI, sinc_pi
 from nbnumba.stages.lattice import (
     GAUSS_REACH,
     PI_SQUARED,
-    SIN_PI,
     SPHERE,
-    TINY,
+    fringe,
     grating,
     peak_lattice,
     reach_squared,
     sinc3,
-    sinc_pi,
 )
 from nbnumba.stages.records import GAUSS, ROUND
 
@@ -48,18 +47,19 @@ def grating_slopes(n, d, inverse):
 
     in which nothing cancels where d is next to 0: j is 0 there. Differentiating numerator and denominator by themselves would.
     """
-    t = abs(d)
-    t = t if t > TINY else TINY
-    x, whole = nearest(n * t)
+    x, whole, t = fringe(n, d)
     v, w = x * x, t * t
     above = sinc_pi(v)
     bent = v * sinc_pi_slope(v)
-    along = n * bent + above * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
-    return along if d >= real(0) else -along, t * (above + bent)
+    along = real(n) * bent + above * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
+    return -along if below(d) else along, t * (above + bent)
 
 
 def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
-    """A8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl). Returns the cotangents of dh, dk, dl and n_a, n_b, n_c."""
+    """A8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl). Returns the cotangents of dh, dk, dl and n_a, n_b, n_c.
+
+    Small numerators come before the large inverse, so that no product at a reflection is too large for float32.
+    """
     above_h, below_h = grating(crystal.n_a, dh)
     above_k, below_k = grating(crystal.n_b, dk)
     above_l, below_l = grating(crystal.n_c, dl)
@@ -67,8 +67,8 @@ def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
     slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse * (below_k * below_l))
     slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse * (below_h * below_l))
     slope_l, by_c = grating_slopes(crystal.n_c, dl, inverse * (below_h * below_k))
-    each = lattice_bar * inverse
-    bar_h, bar_k, bar_l = each * (above_k * above_l), each * (above_h * above_l), each * (above_h * above_k)
+    bar_h, bar_k, rest_k, rest_l = lattice_bar * above_h, lattice_bar * above_k, above_k * inverse, above_l * inverse
+    bar_h, bar_k, bar_l = bar_k * rest_l, bar_h * rest_l, bar_h * rest_k
     return bar_h * slope_h, bar_k * slope_k, bar_l * slope_l, bar_h * by_a, bar_k * by_b, bar_l * by_c
 
 

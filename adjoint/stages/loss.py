@@ -34,10 +34,10 @@ def deviance(mean, data):
     With mu / n = y 2^k and s = (y - 1) / (y + 1), ln y = 2 s + s^3 P(s^2). Where k = 0, mu - n - 2 s n is s (mu - n).
     """
     above, power = frexp(mean)
-    below, power_below = frexp(data + (data == real(0)))
+    below, power_below = frexp(data if data != real(0) else real(1))
     low, high = above < SQRT_HALF * below, below < SQRT_HALF * above
     above, below = above + above if low else above, below + below if high else below
-    k = power - power_below - low + high
+    k = power - power_below + (real(1) if high else real(0)) - (real(1) if low else real(0))
     s = (above - below) / (above + below)
     z, c = s * s, LOGARITHM
     tail = c[6] + z * (c[7] + z * (c[8] + z * c[9]))
@@ -69,4 +69,4 @@ def loss_curvature(kind, photons, data, weight):
 def expected(photons, background):
     """A13: the expected count; 1 where it is 0, so that nothing is divided by 0 where nothing is counted either."""
     mean = photons + background
-    return mean + (mean == real(0))
+    return mean if mean != real(0) else real(1)

@@ -18,8 +18,8 @@ def amorphous_adj(material, beam, q, total_bar):
     length = sqrt(dot(q, q))
     at = length * real(0.5) * material.per_stol
     last = material.value.size - 1
-    place = min(int(at), last - 1)
-    beyond = min(at - real(place), real(1))
+    place = int(at) if at < real(last - 1) else last - 1
+    beyond = at - real(place) if at < real(last) else real(1)
     value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
     slope = (material.value[place + 1] - material.value[place]) * real(0.5) * material.per_stol
     moves = at < real(last) and length > real(0)

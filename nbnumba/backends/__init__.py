@@ -1,1 +1,44 @@
-"""The drivers: loops over pixels and launches, one file per kind of machine. They hold no physics."""
+"""Where an image is computed: the machines, the precisions, and the loops over pixels that call the stages."""
+
+from types import ModuleType
+from typing import NamedTuple
+
+from nbnumba.errors import InputError
+
+BACKENDS = ("cpu", "cuda")
+PRECISIONS = ("double", "mixed", "paired", "single")
+
+
+class Machine(NamedTuple):
+    """What computes, and in which precision (F0a)."""
+
+    backend: str = "cpu"
+    precision: str = "double"
+
+
+CPU = Machine()
+"""What computes unless it is said."""
+
+
+def machine(backend: str, precision: str) -> Machine:
+    """That machine. Raises InputError for one that there is not, or that is not to be had here."""
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r}; allowed: {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if backend == "cuda":
+        from nbnumba.backends import card
+
+        card.check()
+    return Machine(backend, precision)
+
+
+def driver(backend: str) -> ModuleType:
+    """The loops over pixels for a backend. Compilers are imported only here."""
+    if backend == "cuda":
+        from nbnumba.backends import cuda
+
+        return cuda
+    from nbnumba.backends import cpu
+
+    return cpu

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterable
 from numba import njit
 
 from nbnumba.backends.kept import FASTMATH, kept, with_globals
-from nbnumba.stages import beam, crystal, detector, lattice, pixel, structure, vec3
+from nbnumba.backends.precision import PRECISIONS
+from nbnumba.stages import beam, crystal, detector, elementary, lattice, pairs, pixel, structure, vec3
 
-STAGES = (vec3, detector, beam, crystal, lattice, structure, pixel)
+
+def stages(precision: str) -> tuple[types.ModuleType, ...]:
+    """The modules of stages, in the order of their dependence."""
+    indices = (pairs, crystal) if PRECISIONS[precision].pairs else (crystal,)
+    return (vec3, *indices, elementary, detector, beam, lattice, structure, pixel)
 
 
 def stage_jit(function: Callable) -> Callable:
@@ -24,15 +29,15 @@ def loop_jit(function: Callable) -> Callable:
 def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dict:
     """The names that a driver sees: `words`, and every function of the modules, compiled by `jit` with those names.
 
-    Words are the working precision `real`, the machine's `ceil`, and functions that are already compiled; real constants of
-    the modules become `real`. Modules come in the order of their dependence; names are unique over all of them.
+    Words are the precisions `real` and `wide`, the machine's `ceil`, and functions that are already compiled; real constants
+    of the modules become `wide`. Modules come in the order of their dependence. A name that is there stays what it is.
     """
     bound = dict(words)
     for module in modules:
-        others = {n: _cast(v, words["real"]) for n, v in vars(module).items() if not _is_stage(module, v)}
+        others = {n: _cast(v, words["wide"]) for n, v in vars(module).items() if not _is_stage(module, v)}
         bound = {**others, **bound}
         for name, function in vars(module).items():
-            if _is_stage(module, function):
+            if _is_stage(module, function) and name not in bound:
                 bound[name] = jit(with_globals(function, bound, name))
     return bound
 
@@ -46,9 +51,9 @@ def _is_stage(module, value) -> bool:
     return isinstance(value, types.FunctionType) and value.__module__ == module.__name__
 
 
-def _cast(value, real):
+def _cast(value, wide):
     if isinstance(value, float):
-        return real(value)
+        return wide(value)
     if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
-        return tuple(real(v) for v in value)
+        return tuple(wide(v) for v in value)
     return value

@@ -1,16 +1,21 @@
 """The CPU driver: rows in parallel, tile by tile."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from numba import prange
 
-from nbnumba.backends import tile
-from nbnumba.backends.compiler import STAGES, bind, driver, loop_jit, stage_jit
-from nbnumba.backends.tile import TILE, new_tile, render_tile, store, wanted
+from nbnumba.backends import indices, tile
+from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.precision import cast, words
+from nbnumba.backends.rows import TILE
+from nbnumba.backends.tile import new_tile, render_tile, store, wanted
 from nbnumba.stages.records import Scene
 
-WORDS = {"real": np.float64, "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
+STEPS_PER_CALL = 2**24
+"""Samples times lattices rendered between two reports of progress, or two chances to be interrupted: tenths of a second."""
+WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
@@ -28,17 +33,22 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
 
 @cache
-def kernel():
-    """The compiled driver in double precision."""
-    stages = bind(STAGES, stage_jit, WORDS)
-    return driver(render, bind([tile], loop_jit, stages), "double", parallel=True)
+def kernel(precision: str):
+    """The compiled driver in a precision."""
+    bound = bind(stages(precision), stage_jit, WORDS | words(precision))
+    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel=True)
 
 
-def run(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], mask: np.ndarray, scene: Scene) -> None:
-    """Render part of an image in place, on as many threads as Numba is set to use."""
-    kernel()(image, rows, columns, mask, *scene)
+def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
+    """The function of image, rows and columns that renders part of an image in place, on as many threads as Numba is set to."""
+    records = cast(scene, precision)
+
+    def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        kernel(precision)(image, rows, columns, mask, *records)
+
+    return part
 
 
-def prepare(scene: Scene) -> None:
+def prepare(scene: Scene, precision: str) -> None:
     """Compile the driver, or load it from disk, without rendering anything."""
-    run(np.zeros((1, 1)), (0, 0), (0, 0), np.zeros((0, 0), dtype=np.uint8), scene)
+    renderer(scene, np.zeros((0, 0), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 0), (0, 0))

@@ -4,10 +4,16 @@ Every tile is computed whole, whatever part of it is wanted, so that no loop has
 does not depend on where its tile begins or ends.
 """
 
-import numpy as np
+import numpy as np  # noqa: I001
 
+from nbnumba.backends.indices import index_all, nearest_all, nine, scattering
+from nbnumba.backends.rows import (
+    AIRPATH, BACKGROUND, CAPTURE, D_X, D_Y, D_Z, FACTOR, LATTICE, LIVE, OMEGA, PLACE, POLARIZATION, Q_X, Q_Y, Q_Z, ROWS_END,
+    SEEN, SPARE, SUM, TILE, TOTAL, WATER, WEIGHT,
+)  # fmt: skip
+from nbnumba.stages import real, wide
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
-from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.crystal import plain
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import peak_lattice, square_lattice
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
@@ -15,20 +21,9 @@ from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import unit
 
-TILE = 128
-
-
-(
-    TOTAL, WATER, OMEGA, POLARIZATION, CAPTURE, SEEN, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, LIVE, BACKGROUND, WEIGHT, FACTOR,
-    SUM, SPARE, LATTICE, PLACE, ROWS_END,
-) = range(0, 22 * TILE, TILE)  # fmt: skip
-"""Where the rows of a tile begin: one number for each of TILE pixels. Of one array with constant offsets the compiler sees by
-itself that rows do not overlap, and vectorises."""
-
-
 def new_tile():
     """An empty tile: the working store of a thread."""
-    return np.empty(ROWS_END)
+    return np.empty(ROWS_END, wide)
 
 
 def wanted(mask, row, start, stop):
@@ -74,14 +69,14 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     number += 1
     for i in range(TILE):
         dark = tile[SEEN + i] == 0.0 and beam.polarized and beam.unlit_dark
-        polarization, total = 0.0 if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
+        polarization, total = real(0) if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
         tile[TOTAL + i] = photons(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i])
 
 
 def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):
     """Direction, solid angle and capture fraction of one sub-pixel in one layer (F1 to F4)."""
     take_omega = sampling.every_omega or (first and layer == 0)
-    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), layer * panel.layer
+    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
     if panel.curved:
         for i in range(TILE):
             fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
@@ -129,7 +124,7 @@ def polarize(tile, first, source, beam, sources, sampling):
 def weigh(tile, share, sampling):
     """Weight and factor of the samples under one source of that share (F10)."""
     for i in range(TILE):
-        tile[SEEN + i] = max(tile[SEEN + i], tile[LIVE + i])
+        tile[SEEN + i] = tile[LIVE + i] if tile[SEEN + i] == 0.0 else tile[SEEN + i]
         tile[WEIGHT + i] = sample_weight(sampling, share, tile[CAPTURE + i])
         tile[FACTOR + i] = sample_factor(sampling, tile[CAPTURE + i], tile[POLARIZATION + i], tile[OMEGA + i])
 
@@ -164,55 +159,40 @@ def end_sum(tile, sampling):
 def add_lattices(into, tile, where, crystal, structure, lattices, wet, sampling):
     """Add every lattice to the row `into`: a loop for the arithmetic, and one for the look-up, which does not vectorise."""
     for m in range(lattices.shape[0]):
-        a_x, a_y, a_z = lattices[m, 0], lattices[m, 1], lattices[m, 2]
-        b_x, b_y, b_z = lattices[m, 3], lattices[m, 4], lattices[m, 5]
-        c_x, c_y, c_z = lattices[m, 6], lattices[m, 7], lattices[m, 8]
+        vectors = nine(lattices, m)
         for i in range(TILE):
-            q = (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i])
-            dh, h = nearest(index(a_x, a_y, a_z, q))
-            dk, k = nearest(index(b_x, b_y, b_z, q))
-            dl, l = nearest(index(c_x, c_y, c_z, q))
+            (dh, h), (dk, k), (dl, l) = nearest_all(vectors, scattering(tile, i))
             tile[LATTICE + i] = square_lattice(crystal, dh, dk, dl)
             tile[PLACE + i] = slot(structure, h, k, l)
         if crystal.shape != SQUARE:
-            reshape(tile, crystal, lattices[m])
+            reshape(tile, crystal, vectors)
         if structure.interpolate or sampling.running_product:
-            add_each(into, tile, where + (m,), structure, lattices[m], wet, sampling)
+            add_each(into, tile, where + (m,), structure, vectors, wet, sampling)
         else:
             for i in range(TILE):
-                tile[into + i] += term(structure.amplitude[np.uintp(tile[PLACE + i])], tile[LATTICE + i])
+                tile[into + i] += term(structure.amplitude[np.uintp(tile[PLACE + i])], real(tile[LATTICE + i]))
 
 
-def reshape(tile, crystal, lattice):
+def reshape(tile, crystal, vectors):
     """Put the factor of another shape than the parallelepiped in its place (F8c to F8e)."""
     for i in range(TILE):
-        h, k, l = index_all(lattice, (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i]))
-        tile[LATTICE + i] = peak_lattice(crystal, nearest(h)[0], nearest(k)[0], nearest(l)[0])
+        (dh, _), (dk, _), (dl, _) = nearest_all(vectors, scattering(tile, i))
+        tile[LATTICE + i] = peak_lattice(crystal, plain(dh), plain(dk), plain(dl))
 
 
-def add_each(into, tile, where, structure, lattice, wet, sampling):
+def add_each(into, tile, where, structure, vectors, wet, sampling):
     """Add one lattice to the row `into` where a look-up is not enough: between reflections (F9b), or as a product (P2)."""
     row, start, number, m = where
     for i in range(TILE):
         amplitude = structure.amplitude[np.uintp(tile[PLACE + i])]
         if structure.interpolate and (row, start + i, number, m) < latch_of(structure):
-            q = (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i])
-            h, k, l = index_all(lattice, q)
+            h, k, l = index_all(vectors, scattering(tile, i))
             amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
-        each = term(amplitude, tile[LATTICE + i])
+        each = term(amplitude, real(tile[LATTICE + i]))
         if not sampling.running_product:
             tile[into + i] += each
         elif wet or tile[LATTICE + i] != 0.0:
             tile[into + i] = (tile[into + i] + each * tile[WEIGHT + i]) * tile[FACTOR + i]
-
-
-def index_all(lattice, q):
-    """Fractional Miller indices under one lattice of the table (F7)."""
-    return (
-        index(lattice[0], lattice[1], lattice[2], q),
-        index(lattice[3], lattice[4], lattice[5], q),
-        index(lattice[6], lattice[7], lattice[8], q),
-    )
 
 
 def latch_of(structure):

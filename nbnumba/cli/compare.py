@@ -122,8 +122,8 @@ def _parser() -> bundle.Parser:
         "--resample", action="store_true", help="average blocks of the larger image where shapes are multiples"
     )
     parser.add_argument("--save-diff", action="store_true", help="save the difference too")
-    parser.add_argument("--backend", default="cpu", help="of ours: cpu")
-    parser.add_argument("--precision", default="double", help="of ours: double")
+    parser.add_argument("--backend", help="of ours: cpu or cuda (default: the -backend of FLAGS, or cpu)")
+    parser.add_argument("--precision", help="of ours (default: the -precision of FLAGS, or double)")
     return parser
 
 
@@ -177,9 +177,10 @@ def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference
 
 def prepare_ours(experiment: Experiment, statement: Statement, options) -> dict[str, Any]:
     """Set the threads, and compile (or load) the kernel by rendering one pixel; what the summary says of our run."""
-    threads = statement.run().threads
-    if threads is not None:
-        use_threads(threads)
+    run = statement.run()
+    if run.threads is not None:
+        use_threads(run.threads)
+    options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     started = time.perf_counter()
     with warnings.catch_warnings():

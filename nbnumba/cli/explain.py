@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nbnumba.backends import Machine
 from nbnumba.cli.progress import bar
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
@@ -27,16 +28,17 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
-    progress_wanted = Statement(words).run().progress
+    run = Statement(words).run()
+    machine = run.machine
     right, wanted = _scene(words)
-    image = _render("spec", right, wanted, progress_wanted)
+    image = _render("spec", right, wanted, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
     applying = 0
     for name, meaning in SWITCHES.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             wrong, window = _scene([*words, "-c_parity", name])
-        line = None if same(right, wrong) else compare(image, _render(name, wrong, window, progress_wanted))
+        line = None if same(right, wrong) else compare(image, _render(name, wrong, window, run.progress, machine))
         if line is not None:
             applying += 1
             print(f"{name:24} {line}  {meaning}")
@@ -66,7 +68,7 @@ def _scene(words: list[str]) -> tuple[Scene, Window]:
     return scene.build(experiment, window), window
 
 
-def _render(title: str, built: Scene, wanted: Window, progress_wanted: bool) -> np.ndarray:
+def _render(title: str, built: Scene, wanted: Window, progress_wanted: bool, machine: Machine) -> np.ndarray:
     pixels = (wanted.columns[1], wanted.rows[1])
     with bar(title, progress_wanted) as progress:
-        return render(built, wanted, pixels, progress)
+        return render(built, wanted, pixels, progress, machine)

@@ -190,6 +190,11 @@ FLAGS: tuple[Flag, ...] = (
     _row("run", "-progress", "switch", "show progress, if the terminal can; the default"),
     _row("run", "-noprogress", "switch", "show no progress"),
     _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),
+    _row("run", "-backend", "word", "what computes: cpu, or cuda for an NVIDIA card", "", "cpu", "run.backend"),
+    _row(
+        "run", "-precision", "word", "double; mixed and paired: 1e-5; single: for looks (specs/cuda.md)", "", "double",
+        "run.precision",
+    ),
     _row("run", "-c_parity", "names", "reproduce nanoBragg.c's defects: all, or those named", "", "none"),
     _row("run", "-c_threads", "whole", "threads of the run of nanoBragg.c to reproduce", "", "1", "sampling.c_threads"),
 )

@@ -21,7 +21,8 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    experiment = Statement(words).experiment()
+    statement = Statement(words)
+    experiment, machine = statement.experiment(), statement.run().machine
     from adjoint.gradcheck import FAILED, brightest_window, gradcheck
     from adjoint.problem import state
 
@@ -40,6 +41,7 @@ def main(args: Sequence[str]) -> int:
         directions=_whole(options, "--directions", 3, 0),
         seed=_whole(options, "--seed", 1, 0),
         report=_show,
+        **machine._asdict(),
     )
     count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", FAILED, "untested")}
     print(", ".join(f"{number} {verdict}" for verdict, number in count.items()))

@@ -62,6 +62,7 @@ def main(args: Sequence[str]) -> int:
     paths = _listed("--data", options.data)
     blocks = _blocks(flags, len(paths))
     keywords["image"] = _with_gain(keywords["image"], blocks)
+    keywords |= _machine(blocks)
     new_files = _check_outputs(options, paths, asked, blocks)
     found = _read(options, paths, blocks)
     for image in found:
@@ -206,6 +207,14 @@ def _block(words: list[str]) -> Block:
         if flag in statement.last:
             warnings.warn(f"{flag} has no effect: the expected image is without it", stacklevel=2)
     return Block(words, statement, statement.experiment())
+
+
+def _machine(blocks: Sequence[Block]) -> dict[str, str]:
+    """The backend and the precision that flags state. Raises InputError where blocks state different ones."""
+    stated = {block.statement.run().machine for block in blocks}
+    if len(stated) > 1:
+        raise InputError("-backend, -precision: they are not the same in all blocks of flags; allowed: one machine")
+    return stated.pop()._asdict()
 
 
 def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from nbnumba import rng
+from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.response import PHOTON_COUNTER, Response
@@ -38,6 +39,13 @@ class Run:
     inputs: tuple[tuple[str, str], ...] = ()
     progress: bool = True
     threads: int | None = None
+    backend: str = "cpu"
+    precision: str = "double"
+
+    @property
+    def machine(self) -> Machine:
+        """What computes. Raises InputError for a card that is not to be had."""
+        return machine(self.backend, self.precision)
 
 
 def of(said: Statement) -> Run:
@@ -46,6 +54,9 @@ def of(said: Statement) -> Run:
     threads = fields.get("threads")
     if threads is not None and threads < 1:
         raise InputError(f"-threads: {threads} is not allowed; allowed: a whole number of at least 1")
+    for name, known in (("backend", BACKENDS), ("precision", PRECISIONS)):
+        if name in fields and fields[name] not in known:
+            raise InputError(f"-{name}: {fields[name]!r} is not allowed; allowed: {', '.join(known)}")
     for name in ("scale", "pgmscale"):
         if fields.get(name, 0.0) < 0.0:
             raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")

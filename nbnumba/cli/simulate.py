@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numba
 
-from nbnumba.backends import cpu
+from nbnumba.backends import driver
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cli.run import Run
@@ -35,14 +35,15 @@ def report(experiment: Experiment, run: Run) -> None:
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
+    machine = run.machine
     built = scene.build(experiment, wanted)
     started = time.perf_counter()
-    cpu.prepare(built)
+    driver(machine.backend).prepare(built, machine.precision)
     if time.perf_counter() - started > 1.0:
         print(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
-        image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress))
+        image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress, machine))
     lattices, samples = len(built.orientations.lattice), built.sampling.oversample**2 * built.sampling.layers
     seconds = time.perf_counter() - started
     print(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")

@@ -33,10 +33,11 @@ def main(args: Sequence[str]) -> int:
     own, flags = bundle.split(args, "trace")
     options = _parser().parse_args(own)
     statement = bundle.describing(flags)
+    run = statement.run()
     names = _names(options.out, options.json)
     experiment = statement.experiment()
     wanted = _pixels(experiment, options)
-    chains = traces(experiment, wanted, backend=options.backend, precision=options.precision)
+    chains = traces(experiment, wanted, backend=options.backend or run.backend, precision=options.precision or run.precision)
     bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
     if options.json:
         bundle.write_json(f"{options.out}.json", document(chains, experiment, flags))
@@ -59,8 +60,8 @@ def _parser() -> bundle.Parser:
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--json", action="store_true", help="write FILE.json too, with the same numbers")
-    parser.add_argument("--backend", default="cpu", help="whose arithmetic to trace: cpu")
-    parser.add_argument("--precision", default="double", help="of the arithmetic: double")
+    parser.add_argument("--backend", help="whose arithmetic to trace: cpu")
+    parser.add_argument("--precision", help="of the arithmetic: double")
     return parser
 
 

@@ -1,14 +1,23 @@
 """The physics, once: small scalar functions, one per equation of specs/forward.md, plain Python until a backend compiles them.
 
-The words below depend on the machine, and a backend that compiles the stages brings its own: `real`, the working precision
-(stages write a real constant as `real(0.5)`), `ceil`, which rounds up to a whole real number, and the elementary functions.
+The words below depend on the machine and the precision, and a backend that compiles the stages brings its own: `real`, the
+precision that interference is computed in (stages write a real constant as `real(0.5)`), `place`, the numbers that places in
+the list of amplitudes are counted with, `tiny`, a number whose cube `real` still holds, `ceil`, which rounds up to a whole
+number of the precision it is given, and the elementary functions. All else is of the records' precision, `wide` (F0a).
 As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 """
 
 from numpy import ceil as ceil
 from numpy import cos as cos
 from numpy import exp as exp
+from numpy import floating
 from numpy import sin as sin
 from numpy import sqrt as sqrt
 
-real = float
+place = wide = float
+tiny = 1e-60
+
+
+def real(x):
+    """As plain Python, NumPy's numbers keep the precision that they have."""
+    return x if isinstance(x, floating) else float(x)

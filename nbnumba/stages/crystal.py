@@ -1,6 +1,39 @@
-"""Crystal stages: fractional Miller indices of a scattering vector, and the reflection that is nearest (F7)."""
+"""Crystal stages: fractional Miller indices of a scattering vector, and the reflection that is nearest (F7).
+
+What indices are made of are long numbers: of the records' precision, or the float pairs of pairs.py.
+"""
 
 from nbnumba.stages import ceil, real
+
+
+def entry(lattices, m, n):
+    """The long number n of the nine of lattice m of a table."""
+    return lattices[m, n]
+
+
+def long(x):
+    """x as a long number."""
+    return x
+
+
+def plain(x):
+    """A long number in the records' precision."""
+    return x
+
+
+def rough(x):
+    """A long number in `real`."""
+    return real(x)
+
+
+def below(x):
+    """Whether a long number is below 0."""
+    return x < real(0)
+
+
+def added(total, x):
+    """A long number and a real one."""
+    return total + x
 
 
 def index(x, y, z, q):

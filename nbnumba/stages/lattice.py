@@ -1,23 +1,10 @@
 """Lattice stages: the interference of all unit cells of a crystal (F8)."""
 
-from nbnumba.stages import cos, exp, real, sin, sqrt
+from nbnumba.stages import cos, exp, real, sin, sqrt, tiny
 from nbnumba.stages.crystal import nearest
+from nbnumba.stages.elementary import sin_pi
 from nbnumba.stages.records import GAUSS, ROUND
 
-# Relative-error minimax polynomial of sin(pi x) / x in x^2 on |x| <= 1/2, error 2.1e-16; tests/stages recomputes its error.
-SIN_PI = (
-    3.1415926535897927,
-    -5.167712780049753,
-    2.5501640398597765,
-    -0.5992645287757095,
-    0.08214587825655009,
-    -0.007370361071668179,
-    0.00046597761697805216,
-    -2.1122952927771243e-05,
-)
-# Stands for d = 0, where the quotient of F8 is 0/0: its limit is n. Small enough that nothing else sees it, large enough
-# for the product of three of them.
-TINY = 1e-60
 # nanoBragg's shapes other than the parallelepiped: amplitude and widths that give the same volume and width of a spot.
 SPHERE = 0.723601254558268
 GAUSS_REACH = 0.63
@@ -25,22 +12,21 @@ TOPHAT_REACH = 0.3969
 PI_SQUARED = 9.869604401089358
 
 
-def sinc_pi(u):
-    """sin(pi x) / x for u = x^2, |x| <= 1/2."""
-    c = SIN_PI
-    return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
+def fringe(n, d):
+    """F8: where n |d| lies between two zeros of sin(pi n d): its distance to the nearest whole number, that number, and |d|.
 
-
-def sin_pi(x):
-    """sin(pi x) for |x| <= 1/2."""
-    return x * sinc_pi(x * x)
+    For d = 0, where the quotient of F8 is 0/0 and its limit is n, stands a number so small that nothing else sees it.
+    """
+    d = abs(d)
+    d = d if d > tiny else tiny
+    x, whole = nearest(n * d)
+    return real(x), real(whole), real(d)
 
 
 def grating(n, d):
     """F8: numerator and denominator of sin(pi n d) / sin(pi d) up to sign, |d| <= 1/2; both are even in d and never 0/0."""
-    d = abs(d)
-    d = d if d > TINY else TINY
-    return sin_pi(nearest(n * d)[0]), sin_pi(d)
+    x, _, d = fringe(n, d)
+    return sin_pi(x), sin_pi(d)
 
 
 def square_lattice(crystal, dh, dk, dl):

@@ -13,8 +13,8 @@ def amorphous(material, beam, q):
     """F12: what the background adds to the sum of a sample, electrons^2, by linear interpolation in its even table."""
     at = sqrt(dot(q, q)) * real(0.5) * material.per_stol
     last = material.value.size - 1
-    place = min(int(at), last - 1)
-    beyond = min(at - real(place), real(1))
+    place = int(at) if at < real(last - 1) else last - 1
+    beyond = at - real(place) if at < real(last) else real(1)
     value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
     return beam.background_each * value
 

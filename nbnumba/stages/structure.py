@@ -1,33 +1,27 @@
 """Structure-factor stages: the amplitude at a reflection (F9a), and between reflections (F9b)."""
 
-from nbnumba.stages import ceil, real
+from nbnumba.stages import ceil, place, real
 
 
 def slot(structure, h, k, l):
     """F9a: index into the flat list of amplitudes of the reflection (h, k, l); its last entry when it is not listed."""
-    inside = (
-        (h >= structure.h_min)
-        & (h <= structure.h_max)
-        & (k >= structure.k_min)
-        & (k <= structure.k_max)
-        & (l >= structure.l_min)
-        & (l <= structure.l_max)
-    )
-    columns = structure.l_max - structure.l_min + 1
-    rows = structure.k_max - structure.k_min + 1
-    place = ((h - structure.h_min) * rows + (k - structure.k_min)) * columns + (l - structure.l_min)
-    return place if inside else structure.outside
+    h, k, l = place(h), place(k), place(l)
+    h_min, k_min, l_min = place(structure.h_min), place(structure.k_min), place(structure.l_min)
+    h_max, k_max, l_max = place(structure.h_max), place(structure.k_max), place(structure.l_max)
+    inside = (h >= h_min) & (h <= h_max) & (k >= k_min) & (k <= k_max) & (l >= l_min) & (l <= l_max)
+    at = ((h - h_min) * (k_max - k_min + 1) + (k - k_min)) * (l_max - l_min + 1) + (l - l_min)
+    return at if inside else place(structure.outside)
 
 
 def surrounded(structure, h, k, l):
     """F9b: whether (h, k, l) lies two reflections or more inside the box on every side."""
     return (
-        (h >= structure.h_min + 2)
-        & (h <= structure.h_max - 2)
-        & (k >= structure.k_min + 2)
-        & (k <= structure.k_max - 2)
-        & (l >= structure.l_min + 2)
-        & (l <= structure.l_max - 2)
+        (h >= structure.h_min + real(2))
+        & (h <= structure.h_max - real(2))
+        & (k >= structure.k_min + real(2))
+        & (k <= structure.k_max - real(2))
+        & (l >= structure.l_min + real(2))
+        & (l <= structure.l_max - real(2))
     )
 
 

@@ -16,6 +16,7 @@ from adjoint.backends.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.loss import GAUSSIAN
 from nbnumba.backends.compiler import bind, stage_jit
+from nbnumba.backends.precision import words
 from nbnumba.backends.tile import TILE, TOTAL
 
 
@@ -53,7 +54,7 @@ def test_lent_arrays_are_the_same_arrays():
 @pytest.mark.parametrize("masked", [False, True])
 def test_pixels_that_do_not_count_get_nothing(masked):
     """Pixels 10 to 99 of 100 in a tile, some without data or mask, whatever their photons and channels are."""
-    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, bind((rows, loss), stage_jit, WORDS)))
+    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, bind((rows, loss), stage_jit, WORDS | words("double"))))
     random, start, stop = np.random.default_rng(1), 10, 100
     data, mask = random.uniform(0, 9, (2, stop)), np.ones((2, stop) if masked else (0, 0), np.uint8)
     data[1, start + 3], data[:, start + 70] = np.nan, np.nan

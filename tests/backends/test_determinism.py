@@ -1,12 +1,13 @@
 """The same experiment gives the same bits on any number of threads, in any region, chunk or mask."""
 
-import sys
+
 
 import numba
 import numpy as np
 import pytest
 
 from nbnumba import Experiment, simulate
+from nbnumba.backends import cpu
 
 FAST, SLOW = 300, 150
 ARGS = (
@@ -94,13 +95,13 @@ def test_a_mask_of_one_pixel_and_of_none(experiment, full):
 @pytest.mark.parametrize("options", [{}, {"c_parity": "all", "c_threads": 4}, {"roi": (0, 50, 10, 148)}])
 def test_chunks(experiment, monkeypatch, options):
     whole, calls = simulate(experiment, **options), []
-    monkeypatch.setattr(sys.modules["nbnumba.simulate"], "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(cpu, "STEPS_PER_CALL", 1)
     assert same_bits(simulate(experiment, **options, progress=lambda *each: calls.append(each)), whole)
     assert len(calls) > 1
 
 
 def test_progress_is_told_rows_up_to_the_total(experiment, full, monkeypatch):
-    monkeypatch.setattr(sys.modules["nbnumba.simulate"], "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(cpu, "STEPS_PER_CALL", 1)
     for options, rows in (({}, SLOW), ({"roi": (0, 9, 20, 119)}, 100)):
         calls = []
         simulate(experiment, **options, progress=lambda *each, calls=calls: calls.append(each))
@@ -110,7 +111,7 @@ def test_progress_is_told_rows_up_to_the_total(experiment, full, monkeypatch):
 
 
 def test_an_exception_in_progress_is_passed_on(experiment, monkeypatch):
-    monkeypatch.setattr(sys.modules["nbnumba.simulate"], "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(cpu, "STEPS_PER_CALL", 1)
     calls = []
 
     def progress(done, total):

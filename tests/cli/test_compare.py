@@ -246,7 +246,7 @@ def test_our_image_is_what_the_third_command_makes(run, ours, tmp_path):
         (["--threshold", "2"], [], "", "--threshold: '2'"),
         (["--roi", "1", "2", "3", "y"], [], "", "--roi: 'y'"),
         (["--roi", "9", "2", "3", "4"], [], "", "--roi: 9 2 3 4 holds no pixel"),
-        (["--backend", "abacus"], [], "", "backend 'abacus' in 'double' precision is not there"),
+        (["--backend", "abacus"], [], "", "backend 'abacus'; allowed: cpu, cuda"),
         (["--nonsense"], [], "", "--nonsense"),
     ],
 )

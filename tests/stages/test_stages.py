@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from nbnumba.backends.compiler import STAGES, bind, stage_jit
+from nbnumba.backends.compiler import bind, stage_jit, stages
 from nbnumba.backends.cpu import WORDS
-from nbnumba.stages import beam, crystal, detector, lattice, pixel, records, structure, vec3
+from nbnumba.backends.precision import words
+from nbnumba.stages import beam, crystal, detector, elementary, lattice, pixel, records, structure, vec3
 
 EPS = 2.0**-52
 PI = np.longdouble("3.14159265358979323846264338327950288")
@@ -229,11 +230,11 @@ def test_polynomial_of_the_sine():
     x = np.concatenate([np.linspace(1e-9, 0.5, 20001), np.geomspace(1e-300, 0.5, 500)])
     exact = np.sin(PI * x.astype(np.longdouble))
     u, total = x.astype(np.longdouble) ** 2, np.longdouble(0)
-    for coefficient in reversed(lattice.SIN_PI):
+    for coefficient in reversed(elementary.SIN_PI):
         total = total * u + np.longdouble(coefficient)
     assert np.abs(total * x.astype(np.longdouble) / exact - 1).max() < 2.5e-16
-    assert np.abs(lattice.sin_pi(x).astype(np.longdouble) / exact - 1).max() < 3 * EPS
-    np.testing.assert_array_equal(lattice.sin_pi(-x), -lattice.sin_pi(x))
+    assert np.abs(elementary.sin_pi(x).astype(np.longdouble) / exact - 1).max() < 3 * EPS
+    np.testing.assert_array_equal(elementary.sin_pi(-x), -elementary.sin_pi(x))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 36, 1000])
@@ -376,7 +377,7 @@ def test_every_factor_is_applied_once(capture, polarization, omega, last):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return bind(STAGES, stage_jit, WORDS)
+    return bind(stages("double"), stage_jit, WORDS | words("double"))
 
 
 def cases():
@@ -402,8 +403,16 @@ def cases():
         yield beam.resolved, (beam_record(dmin=x), a)
         yield crystal.index, (*a, b)
         yield crystal.nearest, (10 * u[0],)
-        yield lattice.sinc_pi, (u[0] * u[0],)
-        yield lattice.sin_pi, (u[0],)
+        yield elementary.sinc_pi, (u[0] * u[0],)
+        yield elementary.sin_pi, (u[0],)
+        yield elementary.sin, (10 * u[0],)
+        yield elementary.cos, (10 * u[0],)
+        yield elementary.even, (float(random.integers(-9, 9)),)
+        yield crystal.entry, (random.normal(size=(3, 9)), 2, 5)
+        for each in (crystal.long, crystal.plain, crystal.rough, crystal.below):
+            yield each, (u[0],)
+        yield crystal.added, (x, u[0])
+        yield lattice.fringe, (n, u[0])
         yield lattice.grating, (n, u[0])
         yield lattice.square_lattice, (crystal_record(), *u)
         yield lattice.signed_grating, (n, u[0], float(random.integers(-9, 9)))
@@ -435,10 +444,10 @@ def test_compiled_stages_equal_plain_python(compiled):
 
 
 def test_every_stage_is_tested(compiled):
-    stages = {
-        name for module in STAGES for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__
+    names = {
+        name for module in stages("double") for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__
     }
-    assert stages - {"amorphous"} == {function.__name__ for function, _ in cases()}
+    assert names - {"amorphous"} == {function.__name__ for function, _ in cases()}
 
 
 def test_a_ray_from_behind_is_not_captured():

@@ -12,7 +12,8 @@ from math import factorial
 import numpy as np
 import pytest
 
-from adjoint.backends.cpu import MIRRORS, WORDS, value_of_each
+from adjoint.backends.cpu import WORDS, value_of_each
+from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
@@ -38,12 +39,13 @@ from adjoint.stages.loss import (
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import between_adj, cubic_slopes
 from adjoint.stages.vec3 import add, turn_adj, unit_adj
-from nbnumba.backends.compiler import STAGES, bind, stage_jit
+from nbnumba.backends.compiler import bind, stage_jit, stages
 from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, solid_angle
-from nbnumba.stages.lattice import grating, peak_lattice, reach_squared, sinc3, sinc_pi, square_lattice
+from nbnumba.stages.elementary import sinc_pi
+from nbnumba.stages.lattice import grating, peak_lattice, reach_squared, sinc3, square_lattice
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.structure import between, cubic_weights
 from nbnumba.stages.vec3 import scale, turn, unit
@@ -719,7 +721,7 @@ def test_nothing_is_divided_by_an_expected_count_of_0():
 
 @pytest.fixture(scope="module")
 def compiled():
-    return bind((*STAGES, *MIRRORS), stage_jit, WORDS)
+    return bind((*stages("double"), *MIRRORS), stage_jit, WORDS | mirror_words("double"))
 
 
 def calls():

@@ -1,0 +1,13 @@
+"""What a precision is to the mirrors: their words (F0a)."""
+
+from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
+from nbnumba.backends.precision import words
+
+MIRRORS = (vec3, detector, beam, crystal, lattice, structure, pixel, loss)
+"""The modules of mirrors, in the order of their dependence."""
+
+
+def mirror_words(precision: str) -> dict:
+    """Those words of the stages and their mirrors that depend on the precision."""
+    of_stages = words(precision)
+    return of_stages | {"SIN_PI_SLOPE": tuple(of_stages["real"](c) for c in lattice.SIN_PI_SLOPE)}

@@ -1,0 +1,130 @@
+"""The NVIDIA card: whether there is one, and its memory, which is kept between calls (specs/cuda.md)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numba import config
+
+from nbnumba.errors import InputError
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether threads are simulated (NUMBA_ENABLE_CUDASIM=1): kernels are then plain Python, and no card is needed."""
+INSTALL = "pip install 'nbnumba[cuda13]' (or cuda12, for drivers older than 580)"
+
+_kept: dict[str, tuple[np.ndarray | None, object]] = {}
+_working = threading.RLock()
+
+
+def check() -> None:
+    """Raise InputError where there is no card that kernels can run on, with what is missing."""
+    if SIMULATED:
+        return
+    try:
+        from numba import cuda
+    except ImportError as error:
+        raise InputError(f"backend 'cuda': this Numba has no CUDA ({error}); allowed: after {INSTALL}") from None
+    try:
+        if cuda.is_available():
+            return
+        found = [str(device) for device in cuda.list_devices()]
+    except Exception as error:
+        raise InputError(f"backend 'cuda': {_reason(error)}; allowed: backend cpu, or {_remedy(error)}") from None
+    raise InputError(f"backend 'cuda': no card can be used, found {found or 'none'}; allowed: backend cpu, or after {INSTALL}")
+
+
+def _reason(error: Exception) -> str:
+    """What an exception of Numba says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines).rstrip(".:") or type(error).__name__
+
+
+def _remedy(error: Exception) -> str:
+    if "driver" in str(error).lower():
+        return "after installing NVIDIA's driver; nvidia-smi should then list the card"
+    return f"after {INSTALL}"
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """One call at a time uses what is kept. What goes wrong there is an InputError that says what to do."""
+    with _working:
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            sentence = explained(error)
+            if sentence is None:
+                raise
+            _kept.clear()
+            raise InputError(sentence) from None
+
+
+def explained(error: Exception) -> str | None:
+    """A sentence for what a machine lacks; None for a defect of ours."""
+    kind, text = type(error).__name__, _reason(error)
+    if "OUT_OF_MEMORY" in text or "out of memory" in text.lower():
+        return "backend 'cuda': the card has too little memory; allowed: parts of the image, one after another, by -roi (roi)"
+    missing = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "toolkit", "ptxas")
+    if kind in ("NvvmSupportError", "DynamicLibNotFoundError") or (
+        "not found" in text.lower() and any(word in text.lower() for word in missing)
+    ):
+        return f"backend 'cuda': the CUDA toolkit is missing ({text}); allowed: after {INSTALL}"
+    if kind in ("CudaSupportError", "CudaDriverError"):
+        return f"backend 'cuda': {text}; allowed: backend cpu, or after installing NVIDIA's driver"
+    return None
+
+
+def blocks(threads: int, each: int) -> int:
+    """Blocks of so many threads each that make as many threads or more."""
+    return -(-threads // each)
+
+
+def upload(name: str, array: np.ndarray):
+    """An array on the card. What was sent before under that name stays there: it is sent again only if it is another."""
+    from numba import cuda
+
+    before, there = _kept.get(name, (None, None))
+    if before is not None and before.dtype == array.dtype and before.shape == array.shape:
+        if not np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
+            there.copy_to_device(np.ascontiguousarray(array))
+            _kept[name] = (array.copy(), there)
+        return there
+    _kept.pop(name, None)
+    there = cuda.to_device(np.ascontiguousarray(array))
+    _kept[name] = (array.copy(), there)
+    return there
+
+
+def upload_anew(name: str, array: np.ndarray):
+    """An array on the card that kernels change, begun with those values, in the memory that is kept for it."""
+    there = room(name, array.shape, array.dtype)
+    there.copy_to_device(array)
+    return there
+
+
+def room(name: str, shape: tuple[int, ...], kind: type):
+    """An array on the card that kernels write to; its memory is kept for the next of that name, shape and type."""
+    from numba import cuda
+
+    there = _kept.get(name, (None, None))[1]
+    if there is None or there.shape != shape or there.dtype != kind:
+        _kept.pop(name, None)
+        there = cuda.device_array(shape, kind)
+        _kept[name] = (None, there)
+    return there
+
+
+def loaded(name: str, records: tuple) -> tuple:
+    """Records whose tables are on the card."""
+    return tuple(on_card(f"{name}.{number}", record) for number, record in enumerate(records))
+
+
+def on_card(name: str, record: tuple) -> tuple:
+    """A record whose tables are on the card."""
+    tables = {field: value for field, value in record._asdict().items() if isinstance(value, np.ndarray)}
+    return record._replace(**{field: upload(f"{name}.{field}", value) for field, value in tables.items()})

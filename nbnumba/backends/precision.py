@@ -1,0 +1,67 @@
+"""What each precision means (F0a): the types that kernels compute in, and the numbers of a scene in them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.stages.elementary import SIN_PI
+from nbnumba.stages.records import Orientations, Scene
+
+
+class Precision(NamedTuple):
+    """real: what interference is computed in. wide: all else. pairs: Miller indices are made in pairs of `real`."""
+
+    real: type
+    wide: type
+    pairs: bool
+
+
+PRECISIONS = {
+    "double": Precision(np.float64, np.float64, False),
+    "mixed": Precision(np.float32, np.float64, False),
+    "paired": Precision(np.float32, np.float64, True),
+    "single": Precision(np.float32, np.float32, False),
+}
+WHOLE_FLOAT32 = 2**24
+"""float32 holds every whole number up to this one."""
+
+
+def words(precision: str) -> dict:
+    """Those words of the stages that depend on the precision."""
+    real, wide, _ = PRECISIONS[precision]
+    tiny = real(1e-60) if real is np.float64 else real(1e-10)
+    return {"real": real, "wide": wide, "place": wide, "tiny": tiny, "SIN_PI": tuple(real(c) for c in SIN_PI)}
+
+
+def cast(scene: Scene, precision: str) -> Scene:
+    """The same scene in the types that kernels of a precision read. Raises InputError for what float32 cannot hold."""
+    if precision == "double":
+        return scene
+    real, wide, pairs = PRECISIONS[precision]
+    if wide is np.float32 and scene.structure.amplitude.size > WHOLE_FLOAT32:
+        size, allowed = scene.structure.amplitude.size - 1, f"at most {WHOLE_FLOAT32 - 1}, or precision mixed"
+        raise InputError(f"structure_factors.hkl: in single precision {size} reflections are too many; allowed: {allowed}")
+    table = scene.orientations
+    lattices = [in_pairs(each) if pairs else each.astype(wide) for each in (table.lattice, table.fresh_lattice)]
+    parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
+    parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
+    parts["orientations"] = Orientations(*lattices, table.fresh_pass)
+    return Scene(**parts)
+
+
+def in_type(record: tuple, kind: type) -> tuple:
+    """A flat record, its real numbers and tables of such in a floating-point type (NumPy's, which no float32 makes less)."""
+    return record._replace(**{name: _converted(value, kind) for name, value in record._asdict().items()})
+
+
+def in_pairs(lattices: np.ndarray) -> np.ndarray:
+    """A table of lattices (n, 9) in float pairs (n, 18), the larger parts first: stages/pairs.py:entry."""
+    above = lattices.astype(np.float32)
+    return np.concatenate([above, (lattices - above).astype(np.float32)], axis=1)
+
+
+def _converted(value, kind):
+    if isinstance(value, np.ndarray):
+        return value.astype(kind, copy=False) if value.dtype == np.float64 else value
+    return kind(value) if isinstance(value, (float, np.floating)) else value

@@ -1,0 +1,88 @@
+"""The crystal stages in float pairs: numbers of twice float32's digits, as a sum of two that do not overlap (F7p, F8p).
+
+For machines that are slow in float64. Its functions take the place of those of the same name in crystal.py and lattice.py.
+"""
+
+from numpy import float64
+
+from nbnumba.stages import ceil, real, tiny
+
+
+def exact_sum(a, b):
+    """F7p: a + b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    exact = float64(a) + float64(b)
+    total = real(exact)
+    return total, real(exact - float64(total))
+
+
+def exact_product(a, b):
+    """F7p: a b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    exact = float64(a) * float64(b)
+    product = real(exact)
+    return product, real(exact - float64(product))
+
+
+def entry(lattices, m, n):
+    """The pair n of the nine of lattice m of a table, whose rows hold the larger parts first."""
+    return lattices[m, n], lattices[m, n + 9]
+
+
+def long(x):
+    """A float64 as a pair."""
+    above = real(x)
+    return above, real(x - above)
+
+
+def plain(x):
+    """A pair as a float64."""
+    return float64(x[0]) + float64(x[1])
+
+
+def rough(x):
+    """The larger part of a pair."""
+    return x[0]
+
+
+def below(x):
+    """Whether a pair is below 0."""
+    return x[0] < real(0)
+
+
+def added(total, x):
+    """F7p: a pair and a real number, as a pair: what rounding takes off is kept."""
+    above, below = exact_sum(total[0], x)
+    return above, total[1] + below
+
+
+def index(x, y, z, q):
+    """F7p: one fractional Miller index, the real-space cell vector (x, y, z) times q, as a sum of two that may overlap."""
+    first, first_rest = exact_product(x[0], q[0][0])
+    second, second_rest = exact_product(y[0], q[1][0])
+    third, third_rest = exact_product(z[0], q[2][0])
+    partial, partial_rest = exact_sum(first, second)
+    total, total_rest = exact_sum(partial, third)
+    rest = x[0] * q[0][1] + y[0] * q[1][1] + z[0] * q[2][1] + (x[1] * q[0][0] + y[1] * q[1][0] + z[1] * q[2][0])
+    return total, rest + (first_rest + second_rest + third_rest) + (partial_rest + total_rest)
+
+
+def nearest(h):
+    """F7p: the whole Miller index h0 nearest to h (the lower one half way), and the distance h - h0 as a pair."""
+    whole = ceil(h[0] - real(0.5))
+    above, below = exact_sum(h[0] - whole, h[1])
+    half = real(0.5)
+    beyond = (above > half) | ((above == half) & (below > real(0)))
+    short = (above < -half) | ((above == -half) & (below <= real(0)))
+    step = real(1) if beyond else (-real(1) if short else real(0))
+    return (above - step, below), whole + step
+
+
+def fringe(n, d):
+    """F8p: distance of n |d| to the nearest whole number, that number, and |d|; d is a pair, n in the records' precision."""
+    sign = real(1) if d[0] >= real(0) else -real(1)
+    above, below = sign * d[0], sign * d[1]
+    above = above if above > tiny else tiny
+    of_n = long(n)
+    product, rest = exact_product(of_n[0], above)
+    whole = ceil(product - real(0.5))
+    x = (product - whole) + (rest + (of_n[0] * below + of_n[1] * above))
+    return x, whole, above + below
