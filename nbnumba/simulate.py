@@ -28,7 +28,7 @@ def simulate(
     roi: first and last fast pixel, first and last slow pixel. mask: (slow, fast). c_parity: names of nanoBragg.c's defects to
     reproduce (parity.SWITCHES, or "all"), c_threads: the number of threads of that run. What is not given is what the
     experiment says. backend: "cpu", or "cuda" for an NVIDIA card. precision: "double"; "mixed", 1e-5 of each pixel and 1e-7 of
-    the largest; "paired", the same without float64 for each lattice; "single" (F0a). progress(done, total) is called with rows.
+    the largest; "paired", the same without float64 for each lattice; "single" (G1). progress(done, total) is called with rows.
     The same input gives the same bits on any number of threads.
 
     Raises InputError for what cannot be simulated; warns of what was assumed. Equations: specs/forward.md.

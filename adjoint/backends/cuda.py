@@ -1,4 +1,4 @@
-"""The CUDA driver: a thread differentiates a pixel, a tile of one; then blocks sum over pixels in a fixed order (A0c)."""
+"""The CUDA driver: a thread differentiates a pixel, a tile of one; then blocks sum over pixels in a fixed order (G4)."""
 
 import math
 from collections.abc import Callable

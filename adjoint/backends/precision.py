@@ -1,4 +1,4 @@
-"""What a precision is to the mirrors: their words (F0a)."""
+"""What a precision is to the mirrors: their words (G1)."""
 
 from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
 from nbnumba.backends.precision import words

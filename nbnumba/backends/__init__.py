@@ -10,7 +10,7 @@ PRECISIONS = ("double", "mixed", "paired", "single")
 
 
 class Machine(NamedTuple):
-    """What computes, and in which precision (F0a)."""
+    """What computes, and in which precision (G1)."""
 
     backend: str = "cpu"
     precision: str = "double"

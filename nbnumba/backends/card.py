@@ -13,7 +13,11 @@ from nbnumba.errors import InputError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether threads are simulated (NUMBA_ENABLE_CUDASIM=1): kernels are then plain Python, and no card is needed."""
-INSTALL = "pip install 'nbnumba[cuda13]' (or cuda12, for drivers older than 580)"
+TOOLKIT = "after pip install 'nbnumba[cuda13]', or 'nbnumba[cuda12]' for a driver of CUDA 12"
+DRIVER = "backend cpu, or after installing NVIDIA's driver, until nvidia-smi lists the card"
+LIBRARIES = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "ptxas")
+"""Parts of the CUDA toolkit, by which messages name what is missing."""
+CARD = "backend cpu, or a card that nvidia-smi lists and CUDA_VISIBLE_DEVICES does not hide"
 
 _kept: dict[str, tuple[np.ndarray | None, object]] = {}
 _working = threading.RLock()
@@ -26,26 +30,29 @@ def check() -> None:
     try:
         from numba import cuda
     except ImportError as error:
-        raise InputError(f"backend 'cuda': this Numba has no CUDA ({error}); allowed: after {INSTALL}") from None
+        raise InputError(f"backend 'cuda': this Numba has no CUDA ({reason(error)}); allowed: {TOOLKIT}") from None
     try:
         if cuda.is_available():
             return
-        found = [str(device) for device in cuda.list_devices()]
+        list(cuda.list_devices())
     except Exception as error:
-        raise InputError(f"backend 'cuda': {_reason(error)}; allowed: backend cpu, or {_remedy(error)}") from None
-    raise InputError(f"backend 'cuda': no card can be used, found {found or 'none'}; allowed: backend cpu, or after {INSTALL}")
+        raise InputError(explained(error) or f"backend 'cuda': {reason(error)}; allowed: {CARD}") from None
+    raise InputError(f"backend 'cuda': no card was found; allowed: {CARD}")
 
 
-def _reason(error: Exception) -> str:
-    """What an exception of Numba says, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines).rstrip(".:") or type(error).__name__
+def is_there() -> bool:
+    """Whether there is a card that kernels can run on."""
+    try:
+        check()
+    except InputError:
+        return False
+    return True
 
 
-def _remedy(error: Exception) -> str:
-    if "driver" in str(error).lower():
-        return "after installing NVIDIA's driver; nvidia-smi should then list the card"
-    return f"after {INSTALL}"
+def reason(error: Exception) -> str:
+    """What an exception of Numba says, its first sentence."""
+    lines = [line.strip(" .:") for line in str(error).removeprefix("Error at driver init:").splitlines()]
+    return next((line for line in lines if line), type(error).__name__)
 
 
 @contextmanager
@@ -66,16 +73,15 @@ def at_work() -> Iterator[None]:
 
 def explained(error: Exception) -> str | None:
     """A sentence for what a machine lacks; None for a defect of ours."""
-    kind, text = type(error).__name__, _reason(error)
-    if "OUT_OF_MEMORY" in text or "out of memory" in text.lower():
+    kind, what, text = type(error).__name__, reason(error), str(error).lower()
+    if "out_of_memory" in text or "out of memory" in text:
         return "backend 'cuda': the card has too little memory; allowed: parts of the image, one after another, by -roi (roi)"
-    missing = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "toolkit", "ptxas")
-    if kind in ("NvvmSupportError", "DynamicLibNotFoundError") or (
-        "not found" in text.lower() and any(word in text.lower() for word in missing)
-    ):
-        return f"backend 'cuda': the CUDA toolkit is missing ({text}); allowed: after {INSTALL}"
-    if kind in ("CudaSupportError", "CudaDriverError"):
-        return f"backend 'cuda': {text}; allowed: backend cpu, or after installing NVIDIA's driver"
+    if kind == "NvvmSupportError" or any(library in text for library in LIBRARIES):
+        return f"backend 'cuda': the CUDA toolkit is missing or too old ({what}); allowed: {TOOLKIT}"
+    if "driver library cannot be found" in text or "libcuda" in text:
+        return f"backend 'cuda': no NVIDIA driver was found ({what}); allowed: {DRIVER}"
+    if kind in ("CudaSupportError", "CudaDriverError", "CudaAPIError"):
+        return f"backend 'cuda': {what}; allowed: {CARD}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Sums and products of float32 numbers and what rounding takes off, of CUDA's operations that no compiler contracts (F7p)."""
+"""Sums and products of float32 numbers and what rounding takes off, of CUDA's operations that no compiler contracts (G2)."""
 
 from numba.cuda.libdevice import fadd_rn, fmaf_rn, fmul_rn, fsub_rn
 

@@ -1,4 +1,4 @@
-"""What each precision means (F0a): the types that kernels compute in, and the numbers of a scene in them."""
+"""What each precision means (G1): the types that kernels compute in, and the numbers of a scene in them."""
 
 from typing import NamedTuple
 

@@ -3,7 +3,7 @@
 The words below depend on the machine and the precision, and a backend that compiles the stages brings its own: `real`, the
 precision that interference is computed in (stages write a real constant as `real(0.5)`), `place`, the numbers that places in
 the list of amplitudes are counted with, `tiny`, a number whose cube `real` still holds, `ceil`, which rounds up to a whole
-number of the precision it is given, and the elementary functions. All else is of the records' precision, `wide` (F0a).
+number of the precision it is given, and the elementary functions. All else is of the records' precision, `wide` (G1).
 As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 """
 

@@ -1,4 +1,4 @@
-"""The crystal stages in float pairs: numbers of twice float32's digits, as a sum of two that do not overlap (F7p, F8p).
+"""The crystal stages in float pairs: numbers of twice float32's digits, as a sum of two that do not overlap (G2).
 
 For machines that are slow in float64. Its functions take the place of those of the same name in crystal.py and lattice.py.
 """
@@ -9,14 +9,14 @@ from nbnumba.stages import ceil, real, tiny
 
 
 def exact_sum(a, b):
-    """F7p: a + b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    """G2: a + b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
     exact = float64(a) + float64(b)
     total = real(exact)
     return total, real(exact - float64(total))
 
 
 def exact_product(a, b):
-    """F7p: a b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    """G2: a b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
     exact = float64(a) * float64(b)
     product = real(exact)
     return product, real(exact - float64(product))
@@ -49,13 +49,13 @@ def below(x):
 
 
 def added(total, x):
-    """F7p: a pair and a real number, as a pair: what rounding takes off is kept."""
+    """G2: a pair and a real number, as a pair: what rounding takes off is kept."""
     above, below = exact_sum(total[0], x)
     return above, total[1] + below
 
 
 def index(x, y, z, q):
-    """F7p: one fractional Miller index, the real-space cell vector (x, y, z) times q, as a sum of two that may overlap."""
+    """G2: one fractional Miller index, the real-space cell vector (x, y, z) times q, as a sum of two that may overlap."""
     first, first_rest = exact_product(x[0], q[0][0])
     second, second_rest = exact_product(y[0], q[1][0])
     third, third_rest = exact_product(z[0], q[2][0])
@@ -66,7 +66,7 @@ def index(x, y, z, q):
 
 
 def nearest(h):
-    """F7p: the whole Miller index h0 nearest to h (the lower one half way), and the distance h - h0 as a pair."""
+    """G2: the whole Miller index h0 nearest to h (the lower one half way), and the distance h - h0 as a pair."""
     whole = ceil(h[0] - real(0.5))
     above, below = exact_sum(h[0] - whole, h[1])
     half = real(0.5)
@@ -77,7 +77,7 @@ def nearest(h):
 
 
 def fringe(n, d):
-    """F8p: distance of n |d| to the nearest whole number, that number, and |d|; d is a pair, n in the records' precision."""
+    """G2: distance of n |d| to the nearest whole number, that number, and |d|; d is a pair, n in the records' precision."""
     sign = real(1) if d[0] >= real(0) else -real(1)
     above, below = sign * d[0], sign * d[1]
     above = above if above > tiny else tiny

@@ -9,7 +9,8 @@ def slot(structure, h, k, l):
     h_min, k_min, l_min = place(structure.h_min), place(structure.k_min), place(structure.l_min)
     h_max, k_max, l_max = place(structure.h_max), place(structure.k_max), place(structure.l_max)
     inside = (h >= h_min) & (h <= h_max) & (k >= k_min) & (k <= k_max) & (l >= l_min) & (l <= l_max)
-    at = ((h - h_min) * (k_max - k_min + 1) + (k - k_min)) * (l_max - l_min + 1) + (l - l_min)
+    row = place((h - h_min) * place(k_max - k_min + place(1)) + (k - k_min))
+    at = place(row * place(l_max - l_min + place(1)) + (l - l_min))
     return at if inside else place(structure.outside)
 
 
