@@ -17,6 +17,7 @@ TOOLKIT = "after pip install 'nbnumba[cuda13]', or 'nbnumba[cuda12]' for a drive
 DRIVER = "backend cpu, or after installing NVIDIA's driver, until nvidia-smi lists the card"
 LIBRARIES = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "ptxas")
 """Parts of the CUDA toolkit, by which messages name what is missing."""
+PARTS = "parts of the image, one after another, by -roi (roi)"
 CARD = "backend cpu, or a card that nvidia-smi lists and CUDA_VISIBLE_DEVICES does not hide"
 
 _kept: dict[str, tuple[np.ndarray | None, object]] = {}
@@ -62,6 +63,7 @@ def at_work() -> Iterator[None]:
         try:
             yield
         except InputError:
+            _kept.clear()
             raise
         except Exception as error:
             sentence = explained(error)
@@ -74,8 +76,10 @@ def at_work() -> Iterator[None]:
 def explained(error: Exception) -> str | None:
     """A sentence for what a machine lacks; None for a defect of ours."""
     kind, what, text = type(error).__name__, reason(error), str(error).lower()
-    if "out_of_memory" in text or "out of memory" in text:
-        return "backend 'cuda': the card has too little memory; allowed: parts of the image, one after another, by -roi (roi)"
+    if _out_of_memory(error):
+        return f"backend 'cuda': the card has too little memory; allowed: {PARTS}"
+    if kind == "CCSupportError":
+        return f"backend 'cuda': the card is too old for this CUDA toolkit ({what}); allowed: {TOOLKIT}"
     if kind == "NvvmSupportError" or any(library in text for library in LIBRARIES):
         return f"backend 'cuda': the CUDA toolkit is missing or too old ({what}); allowed: {TOOLKIT}"
     if "driver library cannot be found" in text or "libcuda" in text:
@@ -100,8 +104,7 @@ def upload(name: str, array: np.ndarray):
             there.copy_to_device(np.ascontiguousarray(array))
             _kept[name] = (array.copy(), there)
         return there
-    _kept.pop(name, None)
-    there = cuda.to_device(np.ascontiguousarray(array))
+    there = _new(name, array.nbytes, lambda: cuda.to_device(np.ascontiguousarray(array)))
     _kept[name] = (array.copy(), there)
     return there
 
@@ -119,10 +122,28 @@ def room(name: str, shape: tuple[int, ...], kind: type):
 
     there = _kept.get(name, (None, None))[1]
     if there is None or there.shape != shape or there.dtype != kind:
-        _kept.pop(name, None)
-        there = cuda.device_array(shape, kind)
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        there = _new(name, size, lambda: cuda.device_array(shape, kind))
         _kept[name] = (None, there)
     return there
+
+
+def _new(name: str, size: int, make):
+    """A new array of so many bytes in the place of what is kept. Raises InputError where there is no memory for it."""
+    _kept.pop(name, None)
+    try:
+        return make()
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        what, table = name.rpartition(".")[2], "." in name
+        remedy = "a card with more, or backend cpu" if table else PARTS
+        sentence = f"the card has too little memory for another {size / 1e6:.0f} MB ({what})"
+        raise InputError(f"backend 'cuda': {sentence}; allowed: {remedy}") from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return "out_of_memory" in str(error).lower() or "out of memory" in str(error).lower()
 
 
 def loaded(name: str, records: tuple) -> tuple:

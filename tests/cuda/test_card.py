@@ -17,6 +17,10 @@ class CudaAPIError(Exception):
     """An error of Numba's, by its name."""
 
 
+class CCSupportError(RuntimeError):
+    """An error of Numba's, by its name."""
+
+
 class CudaSupportError(ImportError):
     """An error of Numba's, by its name."""
 
@@ -30,6 +34,7 @@ MISSING = [
     (CudaAPIError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"), "too little memory", "-roi"),
     (CudaAPIError("[2] Call to cuMemAlloc results in an error: out of memory"), "too little memory", "-roi"),
     (NvvmSupportError("libNVVM cannot be found. Do `conda install`:\nlibnvvm.so"), "toolkit", "nbnumba[cuda13]"),
+    (CCSupportError("GPU compute capability 6.1 is not supported"), "too old", "nbnumba[cuda12]"),
     (RuntimeError("nvrtc: error: failed to open libnvrtc-builtins.so.13.0"), "toolkit", "nbnumba[cuda13]"),
     (CudaSupportError(DRIVER.format("CUDA driver library cannot be found.")), "no NVIDIA driver", "nvidia-smi"),
     (CudaSupportError(DRIVER.format("[100] CUDA_ERROR_NO_DEVICE")), "CUDA_ERROR_NO_DEVICE", "CUDA_VISIBLE_DEVICES"),
@@ -45,6 +50,19 @@ def test_what_is_missing_is_said(error, what, remedy):
     message = str(raised.value)
     assert "\n" not in message and "; allowed: " in message
     assert what in message and remedy in message
+    assert not card._kept
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("image", "-roi"), ("scene.5.amplitude", "a card with more, or backend cpu")])
+def test_too_little_memory_says_for_what(name, remedy):
+    """And gives back what is kept: the next, smaller, part has room."""
+
+    def make():
+        raise CudaAPIError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
+
+    card._kept["other"] = (None, "something")
+    with pytest.raises(InputError, match=f"for another 12 MB .{name.split('.')[-1]}.; allowed: .*{remedy}"), card.at_work():
+        card._new(name, 12_000_000, make)
     assert not card._kept
 
 
