@@ -62,6 +62,7 @@ def differentiate(rows, lists, span, columns, target, panel, beam, material, sou
         tile = cuda.local.array(ALL_END, wide)
         for n in range(ALL_END):
             tile[n] = wide(0)
+        rows[LOSS_OF, at], rows[BY_PIXEL_SUM, at] = wide(0), wide(0)
         if wanted(target.mask, row, fast, fast + 1):
             own = at if paths.reflections else 0
             listed = Listing(lists.key[own], lists.value[own], lists.filled[own], lists.count[own], lists.changed[own])
@@ -169,7 +170,7 @@ def _chunk(call: Call, band: int, span: tuple[int, int]) -> None:
     results, parameter_rows = call.results, CHANNEL + len(call.wanted)
     entries = gathered.entries(lists) if call.paths.reflections else None
     if results.image.size:
-        results.image[slice(*span), slice(*call.columns)] += rows[IMAGE].copy_to_host().reshape(-1, call.across)
+        results.image[slice(*span), slice(*call.columns)] = rows[IMAGE].copy_to_host().reshape(-1, call.across)
     results.value[band] += _summed(call, rows, [(LOSS_OF, sums.NONE, sums.NONE)])[0]
     if results.channels.size:
         _add_channels(call, band, rows, entries)
@@ -193,13 +194,14 @@ def _differentiated(call: Call, span: tuple[int, int]):
     for n, field in enumerate(fields):
         part = np.ascontiguousarray(field[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[CHANNEL + beside + n].copy_to_device(part)
-    compiled = kernel(call.precision, is_plain(call.scene) and not call.paths.reflections)
+    of_plain = is_plain(call.scene) and not call.paths.reflections
+    compiled = kernel(call.precision, of_plain)
     channels = (call.wanted + ORIGIN // TILE).astype(np.uint64)
     target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
     given = (
         card.on_card("target", target),
         *card.loaded("scene", cast(call.scene, call.precision)),
-        card.on_card("motions", in_type(call.motions, call.kind)),
+        card.on_card("motions", motions_for(call.motions, call.precision, of_plain)),
         card.on_card("paths", call.paths._replace(channels=channels)),
     )
     size, lost = 2 * LISTED, True
@@ -209,6 +211,13 @@ def _differentiated(call: Call, span: tuple[int, int]):
         lost = call.paths.reflections and lists.count.copy_to_host()[:, 1].any()
         size *= 2
     return rows, lists
+
+
+def motions_for(motions: Motions, precision: str, of_plain: bool) -> Motions:
+    """The motions in the types that a kernel reads: for plain scenes turns and spins in `real`, which they are used in."""
+    real, wide_type, _ = PRECISIONS[precision]
+    found = in_type(motions, wide_type)
+    return in_type(found, real)._replace(source=found.source) if of_plain else found
 
 
 def _lists(count: int, size: int, kind: type) -> Lists:

@@ -229,8 +229,8 @@ def test_standard_output_gets_the_trace_and_no_bundle(tmp_path, monkeypatch, cap
         ("--roi 0 2 0 0", [*PLAIN, "-roi", "7", "9", "0", "5"], "--roi: 0 2 0 0 holds no pixel that is rendered"),
         ("", PLAIN, "no pixel is given"),
         ("--pixel 5 6 --wrong", PLAIN, "--wrong"),
-        ("--pixel 5 6 --backend cuda", PLAIN, "backend 'cuda' in 'double' precision is not there"),
-        ("--pixel 5 6 --precision mixed", PLAIN, "backend 'cpu' in 'mixed' precision is not there"),
+        ("--pixel 5 6 --backend cuda", PLAIN, "backend 'cuda', precision 'double': a trace is computed on the CPU"),
+        ("--pixel 5 6 --precision mixed", PLAIN, "backend 'cpu', precision 'mixed': a trace is computed on the CPU"),
         ("--pixel 5 6", [*PLAIN, "-floatfile", "x.bin"], "-floatfile: 'x.bin' names a file to be written"),
         ("--pixel 5 6", [*PLAIN, "-nosuchflag"], "-nosuchflag"),
     ],
@@ -250,14 +250,11 @@ def test_without_flags_or_out(capsys):
     assert "--out" in capsys.readouterr().err
 
 
-def test_a_refused_backend_is_refused_in_the_words_of_simulate():
-    experiment = Experiment.from_args(PLAIN)
-    sentences = []
-    for act in (simulate, lambda e, **k: trace.traces(e, [(1, 2)], **k)):
-        with pytest.raises(InputError) as refused:
-            act(experiment, backend="abacus")
-        sentences.append(str(refused.value))
-    assert sentences[0] == sentences[1]
+@pytest.mark.parametrize("machine", [{"backend": "abacus"}, {"backend": "cuda"}, {"precision": "paired"}])
+def test_another_machine_is_refused(machine):
+    """In a sentence that says where a trace is computed."""
+    with pytest.raises(InputError, match="a trace is computed on the CPU in double precision; allowed: cpu, double"):
+        trace.traces(Experiment.from_args(PLAIN), [(1, 2)], **machine)
 
 
 def test_masked_pixels_of_a_region_are_left_out(golden, tmp_path):

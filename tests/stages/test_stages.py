@@ -444,9 +444,8 @@ def test_compiled_stages_equal_plain_python(compiled):
 
 
 def test_every_stage_is_tested(compiled):
-    names = {
-        name for module in stages("double") for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__
-    }
+    functions = [(module.__name__, name, f) for module in stages("double") for name, f in vars(module).items()]
+    names = {name for module, name, f in functions if getattr(f, "__module__", 0) == module}
     assert names - {"amorphous"} == {function.__name__ for function, _ in cases()}
 
 

@@ -1,0 +1,355 @@
+"""Derivatives by the CUDA kernels in Numba's simulator, in plain Python, against the CPU's; test_simulator.py runs this."""
+
+import sys
+
+import numpy as np
+import pytest
+from numba import cuda
+
+import adjoint
+from adjoint.backends import cuda as driver
+from adjoint.backends import sums
+from adjoint.gradient import beside
+from adjoint.losses import Gaussian, Poisson
+from adjoint.parameters import AMPLITUDES
+from nbnumba import Experiment, simulate
+from nbnumba.backends import Machine, card
+from nbnumba.backends.cuda import kernel_jit
+from nbnumba.backends.precision import PRECISIONS
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+BLOCK = sums.THREADS, sums.SEGMENT
+sums.THREADS, sums.SEGMENT = 1, 16
+"""An image is two segments, summed by a thread each: simulated threads that wait for each other are slow."""
+sys.setswitchinterval(1e-4)
+
+BASE = "-cell 18 20 22 80 95 100 -default_F 10 -misset 10 20 30 -lambda 1.1 -N 3 -fluence 1e26 -nointerpolate "
+BASE += "-distance 40 -pixel 5 -detpixels_x 6 -detpixels_y 4 -oversample 1 "
+NEAR = "-cell 9 10 11 80 95 100 -Xbeam 20 -Ybeam 12 "
+PHI = "-osc 1 -phisteps 2 "
+SENSOR = "-detector_thick 400 -detector_abs 200 -detector_thicksteps 2 "
+TABLE = {"background.water_um": 0.05, "background.table": ((0.0, 5.0), (0.05, 4.0), (0.1, 6.0), (0.2, 3.0), (0.3, 1.0))}
+NAN = float("nan")
+SOURCES = {"beam.sources": ((-1.0, 0.002, 0.001, 0.7, 1.09), (-1.0, -0.003, 0.001, 1.3, NAN))}
+MASK = np.random.default_rng(2).random((4, 6)) < 0.7
+CELL = ["crystal.a_A", "crystal.misset_deg", ("crystal.n_a", "crystal.n_b")]
+GEOMETRY = ["detector.distance_mm", "beam.wavelength_A", "detector.rotx_deg", "beam.fluence"]
+NAMES = [*CELL, *GEOMETRY]
+
+
+@pytest.fixture(autouse=True)
+def dirty_memory(monkeypatch):
+    """New memory of a card holds anything: what a kernel does not write is not a number."""
+    clean = card.room
+
+    def dirty(name, shape, kind):
+        there = clean(name, shape, kind)
+        there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
+        return there
+
+    monkeypatch.setattr(card, "room", dirty)
+
+
+def listed(most, **more):
+    """Fields of a list of reflections, the first ten of them twice."""
+    axis = np.arange(-most, most + 1)
+    hkl = np.array(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1).T
+    hkl = np.concatenate([hkl, hkl[:10]])
+    fields = {"hkl": hkl, "F": np.random.default_rng(1).uniform(5.0, 50.0, len(hkl)), **more}
+    return {f"structure_factors.{name}": value for name, value in fields.items()}
+
+
+INTERPOLATED = listed(6, interpolate=True)
+WITH = [CELL[0], AMPLITUDES, *CELL[1:], "detector.distance_mm"]
+"""Amplitudes in between other parameters."""
+LATCH = {"c_parity": "interpolation_latch"}
+CASES = {
+    "still": ("", {}, {}, NAMES),
+    "steps and domains": (
+        PHI + "-mosaic 0.5 -mosaic_domains 2", {}, {},
+        [*NAMES, "goniometer.phi_deg", "goniometer.osc_deg", "crystal.mosaic_spread_deg"],
+    ),
+    "phi 0 keeps the lattice": (
+        PHI + "-phi 0 -oversample 2", {}, {"c_parity": "phi_carryover", "c_threads": 3}, [*NAMES, "goniometer.osc_deg"],
+    ),
+    "turned detector": ("-twotheta 20 -detector_rotx 5 -detector_roty -7", {}, {}, [*NAMES, "detector.twotheta_deg"]),
+    "layers, factors of each": (
+        SENSOR + "-oversample_thick -oversample_polar -oversample_omega -polar 0.5", {}, {},
+        [*NAMES, "detector.thickness_um", "detector.attenuation_um", "beam.polarization"],
+    ),
+    "layers, capture of the last": (SENSOR, {}, {"c_parity": ["capture_last_layer"]}, [*NAMES, "detector.thickness_um"]),
+    "sources": ("-hdivrange 10 -hdivsteps 2 -dispersion 2 -dispsteps 2", {}, {}, [*NAMES, "beam.dispersion_percent"]),
+    "sources of a file": ("", SOURCES, {}, NAMES),
+    "resolution": ("-dmin 3", {}, {}, NAMES),
+    "water": ("-water 0.05", {}, {}, [*NAMES, "background.water_um"]),
+    "table": ("", TABLE, {}, [*NAMES, "background.water_um"]),
+    "region and mask": ("", {}, {"roi": (1, 4, 1, 3), "mask": MASK}, NAMES),
+    "point pixels": ("-point_pixel", {}, {}, NAMES),
+    "round": ("-round_xtal", {}, {}, NAMES),
+    "gauss": ("-gauss_xtal " + PHI, {}, {}, NAMES),
+    "curved": ("-curved_det -round_xtal " + PHI, {}, {}, NAMES),
+    "amplitudes": ("-mosaic 25 -mosaic_domains 3", listed(4), {}, WITH),
+    "amplitudes of the second lattice": (
+        "-osc 60 -phisteps 3 -phi 0", listed(4), {"c_parity": "phi_carryover", "c_threads": 2}, WITH,
+    ),
+    "amplitudes in a region": ("-oversample 2", listed(4), {"roi": (1, 4, 1, 3), "mask": MASK}, WITH),
+    "looked up": ("", listed(4), {}, NAMES),
+    "interpolated": (NEAR, INTERPOLATED, {}, WITH),
+    "interpolated, round": (NEAR + "-round_xtal", INTERPOLATED, {}, NAMES),
+    "latched": (NEAR, INTERPOLATED, LATCH, WITH),
+}  # fmt: skip
+
+
+class Cauchy:
+    """A loss that the kernels do not know."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def value(self, image):
+        return float(np.log1p((image - self.data) ** 2 / 2.0).sum())
+
+    def derivative(self, image):
+        off = image - self.data
+        return off / (1.0 + off * off / 2.0)
+
+    def curvature(self, image):
+        return 1.0 / (1.0 + (image - self.data) ** 2 / 2.0)
+
+
+def made(name):
+    """The experiment of a case, keywords, parameters, its image and Jacobian on the CPU."""
+    words, fields, keywords, names = CASES[name]
+    experiment = Experiment.from_args((BASE + words).split()).replace(fields)
+    return experiment, keywords, names, *adjoint.jacobian(experiment, names, **keywords)
+
+
+def losses(image):
+    """A loss of each kind, of data that are NaN in some pixels where it can be told."""
+    random = np.random.default_rng(7)
+    data = image * random.uniform(0.5, 1.5, image.shape)
+    gappy = np.where(random.random(image.shape) < 0.2, NAN, data)
+    assert 2 < np.isnan(gappy).sum() < gappy.size / 2
+    below = 0.1 * image.max()
+    return {"poisson": Poisson(gappy, below), "gaussian": Gaussian(gappy, 0.1 * image + below), "own": Cauchy(data)}
+
+
+def terms(loss, image, rendered):
+    """Size of the derivative by each pixel (slow, fast), and its curvature; 0 where a pixel does not count."""
+    if isinstance(loss, Cauchy):
+        return np.abs(loss.derivative(image)), loss.curvature(image)
+    counts, data = rendered & ~np.isnan(loss.data), np.nan_to_num(loss.data)
+    if isinstance(loss, Gaussian):
+        return np.where(counts, np.abs(image - data) * loss.weight, 0.0), np.where(counts, loss.weight, 0.0)
+    mean = image + loss.weight
+    return np.where(counts, np.abs(1.0 - data / mean), 0.0), np.where(counts, 1.0 / mean, 0.0)
+
+
+def flat(gradient):
+    return np.concatenate([np.ravel(part) for part in gradient.values()])
+
+
+def compared(name, precision, of, reference="double"):
+    """Image, Jacobian, pulled cotangent, and all that follows from three losses, to a part `of` the sizes of their terms."""
+    experiment, keywords, names, image, dense = made(name)
+    on_card, on_cpu = ({**keywords, "backend": b, "precision": p} for b, p in (("cuda", precision), ("cpu", reference)))
+    assert card.SIMULATED
+    if AMPLITUDES not in names:
+        assert (np.abs(dense).max(axis=(0, 1)) > 0.0).all()
+    else:
+        assert 15 < (np.abs(dense).max(axis=(0, 1)) > 0.0).sum() < dense.shape[2]
+    largest = np.abs(dense).max(axis=(0, 1))
+    found, expected = adjoint.jacobian(experiment, names, **on_card), adjoint.jacobian(experiment, names, **on_cpu)
+    assert (np.abs(found[0] - expected[0]) <= of * image.max()).all()
+    assert (np.abs(found[1] - expected[1]) <= 10 * of * largest).all()
+    y = np.random.default_rng(3).normal(size=image.shape)
+    pulled = [flat(adjoint.vjp(experiment, names, **k)[1](y)) for k in (on_card, on_cpu)]
+    size = np.tensordot(np.abs(y), np.abs(dense) + largest, 2)
+    assert (np.abs(pulled[0] - pulled[1]) <= of * size).all()
+    kinds = losses(image)
+    every = precision == "double" and name in ("still", "amplitudes")
+    chosen = kinds if every else [sorted(kinds)[list(CASES).index(name) % 3]]
+    for kind in chosen:
+        loss = kinds[kind]
+        r, w = terms(loss, image, image > 0.0)
+        found, expected = (adjoint.normal_equations(loss, experiment, names, **k) for k in (on_card, on_cpu))
+        alone = adjoint.value_and_grad(loss, experiment, names, **on_card)
+        wide = np.abs(dense) + largest
+        by_first = np.tensordot(r + w * image.max(), wide, 2)
+        by_second = np.tensordot(wide, w[..., None] * wide, ((0, 1), (0, 1)))
+        assert expected[0] > 0.0 and np.abs(flat(expected[1])).max() > 0.0 and np.abs(expected[2]).max() > 0.0
+        near = abs(found[0] - expected[0]), abs(alone[0] - expected[0])
+        assert max(near) <= of * (expected[0] + (r + w * image.max()).sum() * image.max()), kind
+        for gradient in (found[1], alone[1]):
+            assert (np.abs(flat(gradient) - flat(expected[1])) <= 10 * of * by_first).all(), kind
+        assert (np.abs(found[2] - expected[2]) <= 10 * of * by_second).all(), kind
+        np.testing.assert_array_equal(found[2], found[2].T)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_double(name):
+    compared(name, "double", 1e-12)
+
+
+SOME = ["steps and domains", "curved", "amplitudes", "interpolated"]
+
+
+@pytest.mark.parametrize("precision", ["mixed", "paired"])
+@pytest.mark.parametrize("name", ["steps and domains", "amplitudes"])
+def test_mixed_and_paired_against_double(name, precision):
+    compared(name, precision, 1e-6)
+
+
+@pytest.mark.parametrize("precision", ["mixed", "paired", "single"])
+@pytest.mark.parametrize("name", SOME)
+def test_a_precision_against_itself(name, precision):
+    compared(name, precision, 1e-4 if precision == "single" else 1e-6, precision)
+
+
+def everything(name, precision="double"):
+    """What all functions return on the card, as one list of arrays."""
+    words, fields, keywords, names = CASES[name]
+    experiment = Experiment.from_args((BASE + words).split()).replace(fields)
+    keywords = {**keywords, "backend": "cuda", "precision": precision}
+    image, dense = adjoint.jacobian(experiment, names, **keywords)
+    loss = losses(simulate(experiment))["poisson"]
+    value, gradient, normal = adjoint.normal_equations(loss, experiment, names, **keywords)
+    again, other = adjoint.value_and_grad(loss, experiment, names, **keywords)
+    return [image, dense, np.float64(value), flat(gradient), normal, np.float64(again), flat(other)]
+
+
+REPEATED = [("steps and domains", "double"), ("curved", "double"), *(("amplitudes", p) for p in ("mixed", "paired", "single"))]
+
+
+@pytest.mark.parametrize("name, precision", REPEATED)
+def test_bits_repeat(name, precision):
+    """In memory that is made anew."""
+    first = everything(name, precision)
+    card._kept.clear()
+    for one, other in zip(first, everything(name, precision)):
+        assert one.tobytes() == other.tobytes() and np.abs(one).max() > 0.0
+
+
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(driver, "CHUNK", 7)
+    monkeypatch.setattr(driver, "CHUNK_LISTED", 18)
+
+
+@pytest.mark.parametrize("name", ["still", "region and mask", "amplitudes", "amplitudes in a region", "interpolated"])
+def test_chunks(monkeypatch, name):
+    """By one row or three at a time: the same pixels bit for bit, the same sums but for their order."""
+    whole = everything(name)
+    small_chunks(monkeypatch)
+    parts = everything(name)
+    for one, other in zip(whole[:2], parts[:2]):
+        assert one.tobytes() == other.tobytes()
+    for one, other in zip(whole[2:], parts[2:]):
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-13 * np.abs(one).max())
+
+
+@pytest.mark.parametrize("name", ["amplitudes", "amplitudes of the second lattice", "interpolated", "latched"])
+def test_listings_grow(monkeypatch, name):
+    """Listings that have room for one reflection are made anew, larger, and nothing is lost."""
+    whole, sizes, lists = everything(name), [], driver._lists
+    monkeypatch.setattr(driver, "LISTED", 1)
+    monkeypatch.setattr(driver, "_lists", lambda count, size, kind: sizes.append(size) or lists(count, size, kind))
+    for one, other in zip(whole, everything(name)):
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-13 * np.abs(one).max())
+    assert min(sizes) == 2 < max(sizes)
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_kept_between_calls(precision):
+    """Other values, data and masks in memory of the same shape are those of the call."""
+    words, fields, _, names = CASES["amplitudes"]
+    first = Experiment.from_args((BASE + words).split()).replace(fields)
+    second = first.replace({"structure_factors.F": 2.0 * first.structure_factors.F, "crystal.misset_x_deg": 11.0})
+    loss = losses(simulate(first))["gaussian"]
+    other = Gaussian(3.0 * loss.data, 2.0)
+    calls = [(first, loss, None), (second, loss, None), (first, other, None), (first, loss, MASK), (first, loss, ~MASK)]
+    calls.append(calls[0])
+    found = [
+        flat(adjoint.value_and_grad(by, at, names, mask=mask, backend="cuda", precision=precision)[1]) for at, by, mask in calls
+    ]
+    of = {"double": 1e-12, "single": 1e-3}.get(precision, 1e-5)
+    for (at, by, mask), gradient in zip(calls, found):
+        expected = flat(adjoint.value_and_grad(by, at, names, mask=mask, precision=precision)[1])
+        assert (np.abs(gradient - expected) <= of * np.abs(expected).max()).all()
+    assert found[0].tobytes() == found[-1].tobytes()
+    for n in range(1, 5):
+        assert np.abs(found[0] - found[n]).max() > 1e-2 * np.abs(found[0]).max()
+
+
+@pytest.mark.parametrize("kind", ["poisson", "gaussian", "own"])
+@pytest.mark.parametrize("names", [NAMES, [], WITH], ids=["parameters", "none", "amplitudes"])
+def test_what_stands_beside(monkeypatch, names, kind):
+    """A scale of the photons and two fields beside the parameters, with the matrix and without, whole and by chunks."""
+    if kind == "gaussian":
+        small_chunks(monkeypatch)
+    experiment = Experiment.from_args(BASE.split()).replace(listed(4))
+    fields = np.random.default_rng(4).uniform(0.0, 3.0, (2, 4, 6))
+    image = simulate(experiment)
+    loss = losses(image)[kind]
+    for with_normal in (True, False):
+        expected = beside(loss, experiment, names, fields, with_normal)
+        found = beside(loss, experiment, names, fields, with_normal, Machine("cuda", "double"))
+        assert found[0] == pytest.approx(expected[0], rel=1e-11)
+        assert (np.abs(found[1] - expected[1]) <= 1e-11 * np.abs(expected[1]).max()).all()
+        assert np.abs(expected[1][-3:]).min() > 0.0
+        if with_normal:
+            size = np.sqrt(np.outer(np.diag(expected[2]), np.diag(expected[2])))
+            assert (np.abs(found[2] - expected[2]) <= 1e-11 * size + 1e-13 * size.max()).all()
+        else:
+            assert found[2] is None
+
+
+@pytest.mark.parametrize("stages", ["exact", [adjoint.Stage("positions"), adjoint.Stage("all", exact=True)]])
+def test_a_refinement(stages):
+    """It ends where that on the CPU ends, with the same uncertainties."""
+    truth = Experiment.from_args((BASE + "-oversample 1 -detpixels_x 6 -detpixels_y 4").split())
+    counts = np.random.default_rng(1).poisson(simulate(truth) * (300.0 / simulate(truth).max()) + 3.0).astype(float)
+    truth = truth.replace({"beam.fluence": truth.value("beam.fluence") * 300.0 / simulate(truth).max()})
+    start = truth.replace({"crystal.misset_x_deg": 10.5, "beam.fluence": 0.8 * truth.value("beam.fluence")})
+    names = ["crystal.misset_x_deg", "beam.fluence", "image.background"]
+    given = {"image": {"background": 2.0}, "stages": stages}
+    card._kept.clear()
+    found = adjoint.refine(start, counts, names, backend="cuda", **given)
+    assert card._kept
+    expected = adjoint.refine(start, counts, names, **given)
+    assert found.success and expected.success
+    for name in names:
+        sigma = expected.uncertainties[name]
+        assert abs(found.values[name] - expected.values[name]) <= 1e-3 * sigma
+        assert found.uncertainties[name] == pytest.approx(sigma, rel=1e-3)
+    off = (found.values["crystal.misset_x_deg"] - 10.0) / found.uncertainties["crystal.misset_x_deg"]
+    assert abs(off) < 5.0 and found.values["crystal.misset_x_deg"] != 10.5
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_sums_of_several_blocks(monkeypatch, precision):
+    """Products of rows that are more than a block sums, in more launches than one, the last block not full."""
+    kind = PRECISIONS[precision].wide
+    monkeypatch.setattr(sums, "THREADS", BLOCK[0])
+    monkeypatch.setattr(sums, "SEGMENT", BLOCK[1])
+    count, random = 2 * sums.SEGMENT + 77, np.random.default_rng(9)
+    rows = random.normal(size=(4, count)).astype(kind)
+    factors = [(n, sums.NONE, sums.NONE) for n in range(4)] + [(0, 1, sums.NONE), (1, 2, 3), (3, 3, 3)]
+    chosen = [[rows[n].astype(float) if n >= 0 else np.ones(count) for n in each] for each in factors]
+    monkeypatch.setattr(sums, "TOGETHER", 3)
+    compiled = kernel_jit(sums.sum_products, {"wide": kind}, "sums_of_a_block")
+    found = sums.summed(compiled, cuda.to_device(rows), factors, kind)
+    bound = 1e-5 if precision == "single" else 1e-14
+    for value, (a, b, c) in zip(found, chosen):
+        assert abs(value - (a * b * c).sum()) <= bound * np.abs(a * b * c).sum()
+    assert found.shape == (7,) and sums.summed(None, None, [], kind).shape == (0,)
+
+
+def test_a_projection():
+    """Rows by parameters are the channels times the projection, times a weight; other rows stay."""
+    random = np.random.default_rng(10)
+    rows, projection = random.normal(size=(9, 150)), random.normal(size=(2, 4))
+    there = cuda.to_device(rows)
+    driver.projecting("double")[(2, 2), 128](there, 6, cuda.to_device(projection), 2, 0)
+    found = there.copy_to_host()
+    np.testing.assert_allclose(found[6:8], projection @ rows[2:6] * rows[0], rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(np.delete(found, (6, 7), axis=0), np.delete(rows, (6, 7), axis=0))

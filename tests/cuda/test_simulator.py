@@ -1,0 +1,24 @@
+"""The CUDA kernels in Numba's simulator, as plain Python, in a process of its own: Numba chooses when it is imported."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FEWEST = {"simulated_forward.py": 170, "simulated_adjoint.py": 68}
+"""Tests of each module, which pytest does not collect by itself; fewer are a failure."""
+
+
+def test_kernels_in_the_simulator():
+    """All pass and none is skipped. Plain Python warns of what a GPU divides by zero."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore::RuntimeWarning", "-rA", "--tb=short"]
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "COLUMNS": "120"}
+    command += [str(HERE / name) for name in FEWEST]
+    run = subprocess.run(command, cwd=HERE.parent.parent, env=environment, capture_output=True, text=True)
+    shown = "\n".join([*run.stdout.splitlines()[-200:], run.stderr])
+    assert run.returncode == 0, shown
+    for name, fewest in FEWEST.items():
+        assert len(re.findall(rf"^PASSED \S*{name}::", run.stdout, re.MULTILINE)) >= fewest, shown
+    assert not re.search(r"^(SKIPPED|XFAIL|FAILED|ERROR)", run.stdout, re.MULTILINE), shown
