@@ -17,8 +17,8 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, simulate
 
-TOLERANCE = 1e-6
-"""Largest relative difference between a gradient and the limit of its ladder."""
+TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}
+"""Largest relative difference between a gradient in a precision and the limit of its ladder, which is of double precision."""
 SETTLED = 1e-5
 """A ladder whose limit is known no better than this, relatively, tests nothing."""
 ZERO, ROUNDING = 1e-9, 1e-12
@@ -75,9 +75,12 @@ def gradcheck(
     parameters: as in adjoint.vjp; None: all that the image can be differentiated by, the others as untested with the reason.
     The loss is that of Gaussian against data that are the image with 10 % of noise. A ladder: central differences, or where a
     value is at its bound differences to one side, at steps each half of the one before, extrapolated; the gradient passes
-    where it is within TOLERANCE of the limit. keywords are those of simulate.
+    where it is within TOLERANCE of the limit. keywords are those of simulate; differences are of double precision on the CPU.
     """
     experiment, machine = restate(experiment, **keywords)
+    if machine.precision not in TOLERANCE:
+        allowed = ", ".join(TOLERANCE)
+        raise InputError(f"precision {machine.precision!r}: its gradients are too rough to be checked; allowed: {allowed}")
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment
@@ -92,14 +95,15 @@ def gradcheck(
         if progress is not None:
             progress(len(found), len(left_out) + len(asked) + directions)
 
+    given = (base, asked, loss, gradient, TOLERANCE[machine.precision])
     steps = np.zeros(sum(size(column) for column in columns(base, asked)))
     for name, unit, vector in _single_directions(base, asked, random):
         step = _first_step(base, asked, vector)
         steps = np.where(vector != 0.0, np.abs(vector) * step, steps)
-        add(_line(name, unit, base, asked, loss, gradient, vector, step))
+        add(_line(name, unit, *given, vector, step))
     for number in range(directions):
         vector = random.normal(size=steps.size) * steps
-        add(_line(f"direction {number + 1}", "", base, asked, loss, gradient, vector, _first_step(base, asked, vector)))
+        add(_line(f"direction {number + 1}", "", *given, vector, _first_step(base, asked, vector)))
     for name, reason in left_out.items():
         add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     return found
@@ -186,12 +190,12 @@ def _image(base, asked, start, vector, step):
         return None
 
 
-def _line(name, unit, base, asked, loss, gradient, vector, step) -> Line:
+def _line(name, unit, base, asked, loss, gradient, tolerance, vector, step) -> Line:
     flat = np.concatenate([np.ravel(gradient[column.key]) for column in columns(base, asked)])
     analytic = float(flat @ vector)
     for first_step in (step / smaller for smaller in AGAIN):
         ladder = climb(lambda x: _image(base, asked, pack(base, asked), vector, x), loss, first_step)
-        verdict, reason = _verdict(analytic, ladder)
+        verdict, reason = _verdict(analytic, ladder, tolerance)
         if verdict != FAILED:
             break
     zero = max(abs(analytic), abs(ladder.limit)) <= ladder.visible
@@ -199,13 +203,13 @@ def _line(name, unit, base, asked, loss, gradient, vector, step) -> Line:
     return Line(name, unit, analytic, ladder.limit, error, ladder.order, verdict, reason)
 
 
-def _verdict(analytic, ladder) -> tuple[str, str]:
+def _verdict(analytic, ladder, tolerance) -> tuple[str, str]:
     largest = max(abs(analytic), abs(ladder.limit))
     if not math.isfinite(ladder.limit):
         return UNTESTED, "no step to either side is allowed"
     if largest <= ladder.visible:
         return UNTESTED, "it is 0"
-    if abs(analytic - ladder.limit) <= TOLERANCE * largest and ladder.uncertainty <= SETTLED * largest:
+    if abs(analytic - ladder.limit) <= tolerance * largest and ladder.uncertainty <= SETTLED * largest:
         return PASSED, ""
     if ladder.uncertainty > SETTLED * largest and abs(analytic - ladder.limit) <= 10 * ladder.uncertainty:
         known = ladder.uncertainty / largest

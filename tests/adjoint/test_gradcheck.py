@@ -26,8 +26,8 @@ def verdicts(lines):
 def wrong(factor):
     """The gradient by the distance, times a factor."""
 
-    def value_and_grad(loss, base, asked):
-        value, gradient = honest(loss, base, asked)
+    def value_and_grad(loss, base, asked, **machine):
+        value, gradient = honest(loss, base, asked, **machine)
         return value, gradient | {"detector.distance_mm": gradient["detector.distance_mm"] * factor}
 
     honest = gradcheck.value_and_grad
@@ -40,7 +40,18 @@ def test_a_right_gradient_passes():
     assert {line.verdict for line in lines} == {"passed"}
     for line in lines:
         assert abs(line.order - 2.0) < 0.2
-        assert line.error < gradcheck.TOLERANCE
+        assert line.error < gradcheck.TOLERANCE["double"]
+
+
+def test_a_gradient_in_float32_passes_by_its_own_tolerance():
+    """Differences stay of double precision; single is refused."""
+    made = experiment("-osc 1 -phi 5 -phisteps 2")
+    double, mixed = (gradcheck.gradcheck(made, NAMES[:2], directions=1, precision=p) for p in ("double", "mixed"))
+    assert {line.verdict for line in mixed} == {"passed"}
+    assert any(line.error > gradcheck.TOLERANCE["double"] / 100 for line in mixed)
+    assert [line.numeric for line in mixed] == [line.numeric for line in double]
+    with pytest.raises(InputError, match="too rough to be checked; allowed: double, mixed, paired"):
+        gradcheck.gradcheck(made, NAMES[:2], precision="single")
 
 
 @pytest.mark.parametrize("factor", [1.00001, -1.0, 2.0, 0.0])
