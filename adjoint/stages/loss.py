@@ -69,4 +69,4 @@ def loss_curvature(kind, photons, data, weight):
 def expected(photons, background):
     """A13: the expected count; 1 where it is 0, so that nothing is divided by 0 where nothing is counted either."""
     mean = photons + background
-    return mean if mean != real(0) else real(1)
+    return mean + real(mean == real(0))

@@ -10,7 +10,7 @@ As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 from numpy import ceil as ceil
 from numpy import cos as cos
 from numpy import exp as exp
-from numpy import floating
+from numpy import floating, ndarray
 from numpy import sin as sin
 from numpy import sqrt as sqrt
 
@@ -19,5 +19,5 @@ tiny = 1e-60
 
 
 def real(x):
-    """As plain Python, NumPy's numbers keep the precision that they have."""
-    return x if isinstance(x, floating) else float(x)
+    """As plain Python, NumPy's numbers and arrays keep the precision that they have."""
+    return x if isinstance(x, (floating, ndarray)) else float(x)
