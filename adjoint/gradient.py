@@ -240,7 +240,8 @@ def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
 def _blocks(problem, edges):
     """Bands, and the rows of each that are next (bands,), of blocks of some tenths of a second."""
     per_row = (problem.window.columns[1] - problem.window.columns[0]) * steps_per_pixel(problem.scene)
-    rows, bands = max(64, driver(problem.machine.backend).STEPS_PER_CALL // per_row), len(edges) - 1
+    backend = driver(problem.machine.backend)
+    rows, bands = max(backend.FEWEST_ROWS, backend.STEPS_PER_CALL // per_row), len(edges) - 1
     together = min(bands, max(16, rows * bands // int(edges[-1] - edges[0])))
     each = max(1, rows // together)
     for first in range(0, bands, together):

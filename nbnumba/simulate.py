@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from nbnumba.backends import CPU, Machine, driver, machine
+from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
 from nbnumba.stages.records import Scene
@@ -36,7 +37,10 @@ def simulate(
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
+    image = render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
+    if target.precision != "double" and not np.isfinite(image).all():
+        raise InputError(f"precision {precision!r}: a pixel is too bright for float32; allowed: precision double")
+    return image
 
 
 def restated(experiment: Experiment, **statements) -> Experiment:
@@ -57,7 +61,7 @@ def render(
     run = backend.renderer(built, wanted.mask, target.precision)
     image = np.zeros((pixels[1], pixels[0]))
     (first, last), (left, right) = wanted.rows, wanted.columns
-    block = max(64, backend.STEPS_PER_CALL // ((right - left) * steps_per_pixel(built)))
+    block = max(backend.FEWEST_ROWS, backend.STEPS_PER_CALL // ((right - left) * steps_per_pixel(built)))
     for row in range(first, last, block):
         stop = min(row + block, last)
         run(image, (row, stop), (left, right))

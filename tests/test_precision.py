@@ -324,3 +324,18 @@ def test_a_list_that_float32_cannot_count_is_refused():
         simulate(experiment.replace(far), precision="single")
     near = {"structure_factors.hkl": np.array([[0, 0, 0], [0, 4095, 4094]]), "structure_factors.F": np.ones(2)}
     assert simulate(experiment.replace(near), precision="single").max() > 0.0
+
+
+def test_what_float32_cannot_hold_is_refused():
+    """In a sentence, not as infinite pixels: bright pixels, numbers of an experiment, cells whose N d a pair cannot hold."""
+    made = Experiment.from_args("-cell 70 80 90 75 85 95 -default_F 1e17 -N 10 -detpixels 8".split())
+    with pytest.raises(InputError, match="precision 'mixed': a pixel is too bright for float32; allowed: precision double"):
+        simulate(made, precision="mixed")
+    assert np.isfinite(simulate(made)).all()
+    bright = made.replace({"structure_factors.default_F": 1.0, "beam.fluence": 1e80})
+    with pytest.raises(InputError, match="photons: a number of it is too large for float32; allowed: precision mixed"):
+        simulate(bright, precision="single")
+    large = made.replace({"structure_factors.default_F": 1.0, "crystal.n_a": 2.0**21})
+    large = large.replace({"sampling.oversample": 1})
+    with pytest.raises(InputError, match="too many for float pairs; allowed: at most 1048576, or precision mixed"):
+        simulate(large, precision="paired")

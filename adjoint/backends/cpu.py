@@ -22,6 +22,7 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import indices
 from nbnumba.backends import tile as forward
 from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.cpu import FEWEST_ROWS as FEWEST_ROWS
 from nbnumba.backends.cpu import STEPS_PER_CALL as STEPS_PER_CALL
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.kept import FASTMATH

@@ -21,6 +21,7 @@ from nbnumba.backends import absent, card, indices
 from nbnumba.backends import rows as forward_rows
 from nbnumba.backends import tile as forward_tiles
 from nbnumba.backends.compiler import bind, stages, with_globals
+from nbnumba.backends.cuda import FEWEST_ROWS as FEWEST_ROWS
 from nbnumba.backends.cuda import STEPS_PER_CALL as STEPS_PER_CALL
 from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel
 from nbnumba.backends.plain import is_plain
@@ -126,6 +127,12 @@ class Call(NamedTuple):
     motions: Motions
     paths: Paths
     precision: str
+    given: tuple = ()
+
+    @property
+    def of_plain(self) -> bool:
+        """Whether the kernel for plain scenes will do."""
+        return is_plain(self.scene) and not self.paths.reflections
 
     @property
     def wanted(self) -> np.ndarray:
@@ -159,6 +166,7 @@ def run(
     call = Call(results, columns, target, parameters, scene, motions, paths, precision)
     each = max(1, (CHUNK_LISTED if paths.reflections else CHUNK) // call.across)
     with card.at_work():
+        call = call._replace(given=_on_card(call))
         for band, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist())):
             for first in range(start, stop, each):
                 _chunk(call, band, (first, min(first + each, stop)))
@@ -194,23 +202,27 @@ def _differentiated(call: Call, span: tuple[int, int]):
     for n, field in enumerate(fields):
         part = np.ascontiguousarray(field[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[CHANNEL + beside + n].copy_to_device(part)
-    of_plain = is_plain(call.scene) and not call.paths.reflections
-    compiled = kernel(call.precision, of_plain)
-    channels = (call.wanted + ORIGIN // TILE).astype(np.uint64)
-    target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
-    given = (
-        card.on_card("target", target),
-        *card.loaded("scene", cast(call.scene, call.precision)),
-        card.on_card("motions", motions_for(call.motions, call.precision, of_plain)),
-        card.on_card("paths", call.paths._replace(channels=channels)),
-    )
-    size, lost = 2 * LISTED, True
+    compiled = kernel(call.precision, call.of_plain)
+    size, lost, lists = 2 * LISTED, True, None
     while lost:
+        lists = None  # so that its memory is free
         lists = _lists(pixel_count if call.paths.reflections else 1, size, call.kind)
-        compiled[card.blocks(pixel_count, THREADS), THREADS](rows, lists, span, call.columns, *given)
+        compiled[card.blocks(pixel_count, THREADS), THREADS](rows, lists, span, call.columns, *call.given)
         lost = call.paths.reflections and lists.count.copy_to_host()[:, 1].any()
         size *= 2
     return rows, lists
+
+
+def _on_card(call: Call) -> tuple:
+    """The records that the kernel reads, their tables on the card: sent once for all chunks."""
+    channels = (call.wanted + ORIGIN // TILE).astype(np.uint64)
+    target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
+    return (
+        card.on_card("target", target),
+        *card.loaded("scene", cast(call.scene, call.precision)),
+        card.on_card("motions", motions_for(call.motions, call.precision, call.of_plain)),
+        card.on_card("paths", call.paths._replace(channels=channels)),
+    )
 
 
 def motions_for(motions: Motions, precision: str, of_plain: bool) -> Motions:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from numba import config
+from numba.core.errors import NumbaPerformanceWarning
 
 from nbnumba.errors import InputError
 
@@ -15,6 +17,10 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether threads are simulated (NUMBA_ENABLE_CUDASIM=1): kernels are then plain Python, and no card is needed."""
 TOOLKIT = "after pip install 'nbnumba[cuda13]', or 'nbnumba[cuda12]' for a driver of CUDA 12"
 DRIVER = "backend cpu, or after installing NVIDIA's driver, until nvidia-smi lists the card"
+NOT_THERE = ("cannot be found", "not found", "missing", "failed to open", "cannot open", "no such file", "unable to")
+"""How messages say that something is not there."""
+CURRENT = "card"
+"""The name under which the number of the card is kept."""
 LIBRARIES = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "ptxas")
 """Parts of the CUDA toolkit, by which messages name what is missing."""
 PARTS = "parts of the image, one after another, by -roi (roi)"
@@ -36,6 +42,9 @@ def check() -> None:
         if cuda.is_available():
             return
         list(cuda.list_devices())
+        from numba.cuda.cudadrv.nvvm import NVVM
+
+        NVVM()
     except Exception as error:
         raise InputError(explained(error) or f"backend 'cuda': {reason(error)}; allowed: {CARD}") from None
     raise InputError(f"backend 'cuda': no card was found; allowed: {CARD}")
@@ -58,33 +67,53 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """One call at a time uses what is kept. What goes wrong there is an InputError that says what to do."""
-    with _working:
+    """One call at a time uses what is kept, on one card. What goes wrong there is an InputError that says what to do.
+
+    Whatever ends a call before its end, what is kept is forgotten: it may be half-written.
+    """
+    with _working, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # of small images, and of sums: few blocks are all there is
         try:
+            _begin()
             yield
-        except InputError:
+        except BaseException as error:
             _kept.clear()
-            raise
-        except Exception as error:
-            sentence = explained(error)
+            sentence = None if isinstance(error, InputError) else explained(error)
             if sentence is None:
                 raise
-            _kept.clear()
             raise InputError(sentence) from None
 
 
-def explained(error: Exception) -> str | None:
+def _begin() -> None:
+    """Forget what is kept on another card than the one that is current. Where there is none, what follows will say so."""
+    from numba import cuda
+
+    try:
+        current = 0 if SIMULATED else cuda.get_current_device().id
+    except Exception:
+        return
+    if _kept.setdefault(CURRENT, (None, current))[1] != current:
+        _kept.clear()
+        _kept[CURRENT] = (None, current)
+
+
+def explained(error: BaseException) -> str | None:
     """A sentence for what a machine lacks; None for a defect of ours."""
     kind, what, text = type(error).__name__, reason(error), str(error).lower()
     if _out_of_memory(error):
         return f"backend 'cuda': the card has too little memory; allowed: {PARTS}"
+    if "launch_timeout" in text or "[702]" in text:
+        return f"backend 'cuda': the card's driver ended a kernel that took too long; allowed: {PARTS}"
     if kind == "CCSupportError":
         return f"backend 'cuda': the card is too old for this CUDA toolkit ({what}); allowed: {TOOLKIT}"
-    if kind == "NvvmSupportError" or any(library in text for library in LIBRARIES):
-        return f"backend 'cuda': the CUDA toolkit is missing or too old ({what}); allowed: {TOOLKIT}"
+    if "unsupported_ptx_version" in text or "[222]" in text or "unsupported ptx version" in text:
+        return f"backend 'cuda': the driver is older than the CUDA toolkit ({what}); allowed: a newer driver, or {TOOLKIT}"
+    missing = any(library in text for library in LIBRARIES) and any(word in text for word in NOT_THERE)
+    if kind in ("NvvmSupportError", "DynamicLibNotFoundError") or missing:
+        return f"backend 'cuda': the CUDA toolkit is missing ({what}); allowed: {TOOLKIT}"
     if "driver library cannot be found" in text or "libcuda" in text:
         return f"backend 'cuda': no NVIDIA driver was found ({what}); allowed: {DRIVER}"
-    if kind in ("CudaSupportError", "CudaDriverError", "CudaAPIError"):
+    if kind in ("CudaSupportError", "CudaDriverError"):
         return f"backend 'cuda': {what}; allowed: {CARD}"
     return None
 
@@ -98,14 +127,18 @@ def upload(name: str, array: np.ndarray):
     """An array on the card. What was sent before under that name stays there: it is sent again only if it is another."""
     from numba import cuda
 
-    before, there = _kept.get(name, (None, None))
-    if before is not None and before.dtype == array.dtype and before.shape == array.shape:
-        if not np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
-            there.copy_to_device(np.ascontiguousarray(array))
-            _kept[name] = (array.copy(), there)
+    before, there = _kept.pop(name, (None, None))
+    alike = before is not None and before.dtype == array.dtype and before.shape == array.shape
+    if alike and np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
+        _kept[name] = (before, there)
         return there
-    there = _new(name, array.nbytes, lambda: cuda.to_device(np.ascontiguousarray(array)))
-    _kept[name] = (array.copy(), there)
+    copy = np.array(array, order="C")
+    if alike:
+        there.copy_to_device(copy)
+    else:
+        before = there = None  # so that its memory is free
+        there = _new(name, copy.nbytes, lambda: cuda.to_device(copy))
+    _kept[name] = (copy, there)
     return there
 
 
@@ -122,6 +155,8 @@ def room(name: str, shape: tuple[int, ...], kind: type):
 
     there = _kept.get(name, (None, None))[1]
     if there is None or there.shape != shape or there.dtype != kind:
+        _kept.pop(name, None)
+        there = None  # so that its memory is free
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         there = _new(name, size, lambda: cuda.device_array(shape, kind))
         _kept[name] = (None, there)
@@ -130,7 +165,6 @@ def room(name: str, shape: tuple[int, ...], kind: type):
 
 def _new(name: str, size: int, make):
     """A new array of so many bytes in the place of what is kept. Raises InputError where there is no memory for it."""
-    _kept.pop(name, None)
     try:
         return make()
     except Exception as error:

@@ -15,6 +15,8 @@ from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**24
 """Samples times lattices rendered between two reports of progress, or two chances to be interrupted: tenths of a second."""
+FEWEST_ROWS = 64
+"""Rows of a call at least: enough for the threads."""
 WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 

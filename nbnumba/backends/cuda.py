@@ -19,6 +19,8 @@ from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**31
 """Samples times lattices rendered between two reports of progress, or two chances to be interrupted."""
+FEWEST_ROWS = 1
+"""Rows of a launch at least."""
 THREADS = 128
 """Threads of a block: pixels that are neighbours along the fast axis."""
 
@@ -82,11 +84,11 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     Raises InputError where the memory of the card is not enough.
     """
     compiled = kernel(precision, plain.is_plain(scene))
-    kind = PRECISIONS[precision].wide
+    kind, records_here = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with card.at_work():
-            records = card.loaded("scene", cast(scene, precision))
+            records = card.loaded("scene", records_here)
             allowed = card.upload("mask", mask)
             there = card.room("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
             compiled[card.blocks(there.size, THREADS), THREADS](there, rows, columns, allowed, *records)

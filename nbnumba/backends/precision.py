@@ -23,6 +23,8 @@ PRECISIONS = {
     "paired": Precision(np.float32, np.float64, True),
     "single": Precision(np.float32, np.float32, False),
 }
+MOST_CELLS_IN_PAIRS = 2**20
+"""N d of more has no digits left behind the point in the first part of a pair."""
 WHOLE_FLOAT32 = 2**24
 """float32 holds every whole number up to this one."""
 
@@ -42,6 +44,9 @@ def cast(scene: Scene, precision: str) -> Scene:
     if wide is np.float32 and scene.structure.amplitude.size > WHOLE_FLOAT32:
         size, allowed = scene.structure.amplitude.size - 1, f"at most {WHOLE_FLOAT32 - 1}, or precision mixed"
         raise InputError(f"structure_factors.hkl: in single precision {size} reflections are too many; allowed: {allowed}")
+    if pairs and max(scene.crystal[:3]) > MOST_CELLS_IN_PAIRS:
+        cells, allowed = max(scene.crystal[:3]), f"at most {MOST_CELLS_IN_PAIRS}, or precision mixed"
+        raise InputError(f"crystal: {cells:g} cells along an edge are too many for float pairs; allowed: {allowed}")
     table = scene.orientations
     lattices = [in_pairs(each) if pairs else each.astype(wide) for each in (table.lattice, table.fresh_lattice)]
     parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
@@ -52,7 +57,11 @@ def cast(scene: Scene, precision: str) -> Scene:
 
 def in_type(record: tuple, kind: type) -> tuple:
     """A flat record, its real numbers and tables of such in a floating-point type (NumPy's, which no float32 makes less)."""
-    return record._replace(**{name: _converted(value, kind) for name, value in record._asdict().items()})
+    found = {name: _converted(value, kind) for name, value in record._asdict().items()}
+    for name, value in found.items() if kind is np.float32 else ():
+        if np.isinf(value).any() and not np.isinf(getattr(record, name)).any():
+            raise InputError(f"{name}: a number of it is too large for float32; allowed: precision mixed or double")
+    return record._replace(**found)
 
 
 def in_pairs(lattices: np.ndarray) -> np.ndarray:
@@ -62,6 +71,11 @@ def in_pairs(lattices: np.ndarray) -> np.ndarray:
 
 
 def _converted(value, kind):
+    with np.errstate(over="ignore"):
+        return _rounded(value, kind)
+
+
+def _rounded(value, kind):
     if isinstance(value, np.ndarray):
         return value.astype(kind, copy=False) if value.dtype == np.float64 else value
     return kind(value) if isinstance(value, (float, np.floating)) else value

@@ -106,7 +106,7 @@ def scene_of(experiment, keywords):
 
 
 def on_card(experiment, precision="double", **keywords):
-    assert card.SIMULATED
+    assert card.is_there()
     return simulate(experiment, backend="cuda", precision=precision, **keywords)
 
 
@@ -194,6 +194,7 @@ def test_rows_by_chunks(monkeypatch, precision):
     experiment, _ = made("still", "-detpixels_x 2 -detpixels_y 140")
     whole, seen = on_card(experiment, precision), []
     monkeypatch.setattr(driver, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(driver, "FEWEST_ROWS", 64)
     image = on_card(experiment, precision, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(64, 140), (128, 140), (140, 140)]
     assert image.tobytes() == whole.tobytes() and image.min() > 0.0
@@ -246,3 +247,21 @@ def test_bits_repeat(name, precision):
     one = on_card(experiment, precision, **keywords)
     card._kept.clear()
     assert one.tobytes() == on_card(experiment, precision, **keywords).tobytes()
+
+
+def test_an_upload_that_is_interrupted_is_forgotten():
+    """What is on the card is then neither the old nor surely the new."""
+
+    class Interrupted:
+        def copy_to_device(self, array):
+            raise KeyboardInterrupt
+
+    old = np.arange(4.0)
+    with card.at_work():
+        card.upload("table", old)
+    card._kept["table"] = (old, Interrupted())
+    with pytest.raises(KeyboardInterrupt), card.at_work():
+        card.upload("table", old + 100.0)
+    assert not card._kept
+    with card.at_work():
+        np.testing.assert_array_equal(card.upload("table", old).copy_to_host(), old)

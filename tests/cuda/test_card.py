@@ -35,6 +35,8 @@ MISSING = [
     (CudaAPIError("[2] Call to cuMemAlloc results in an error: out of memory"), "too little memory", "-roi"),
     (NvvmSupportError("libNVVM cannot be found. Do `conda install`:\nlibnvvm.so"), "toolkit", "nbnumba[cuda13]"),
     (CCSupportError("GPU compute capability 6.1 is not supported"), "too old", "nbnumba[cuda12]"),
+    (CudaAPIError("[222] cuLinkAddData: UNSUPPORTED_PTX_VERSION"), "older than the CUDA toolkit", "a newer driver"),
+    (CudaAPIError("[702] cuCtxSynchronize: CUDA_ERROR_LAUNCH_TIMEOUT"), "took too long", "-roi"),
     (RuntimeError("nvrtc: error: failed to open libnvrtc-builtins.so.13.0"), "toolkit", "nbnumba[cuda13]"),
     (CudaSupportError(DRIVER.format("CUDA driver library cannot be found.")), "no NVIDIA driver", "nvidia-smi"),
     (CudaSupportError(DRIVER.format("[100] CUDA_ERROR_NO_DEVICE")), "CUDA_ERROR_NO_DEVICE", "CUDA_VISIBLE_DEVICES"),
@@ -66,9 +68,25 @@ def test_too_little_memory_says_for_what(name, remedy):
     assert not card._kept
 
 
+def test_a_card_without_a_toolkit(monkeypatch):
+    """Numba then says that CUDA is not available, and lists the card."""
+    from numba import cuda
+    from numba.cuda.cudadrv import nvvm
+
+    def missing():
+        raise NvvmSupportError("libNVVM cannot be found.")
+
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cuda, "list_devices", lambda: ["a card"])
+    monkeypatch.setattr(nvvm, "NVVM", missing)
+    with pytest.raises(InputError, match="the CUDA toolkit is missing .*nbnumba.cuda13"):
+        card.check()
+
+
 def test_a_defect_of_ours_is_not_a_missing_card():
-    with pytest.raises(TypeError, match="ours"), card.at_work():
-        raise TypeError("ours")
+    for error in (TypeError("ours"), CudaAPIError("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")):
+        with pytest.raises(type(error)), card.at_work():
+            raise error
 
 
 @without_a_card
