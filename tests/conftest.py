@@ -1,8 +1,10 @@
-"""The reference images and traces, and the files that their command lines name."""
+"""The reference images and traces, the files that their command lines name, and kernels that are compiled beside the tests."""
 
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +38,28 @@ def golden(tmp_path_factory) -> Golden:
     path = tmp_path_factory.mktemp("golden") / "HKL"
     np.savetxt(path, np.column_stack([h, k, l, amplitude]), fmt=["%d", "%d", "%d", "%.2f"])
     return Golden(path)
+
+
+OTHER_PRECISIONS = """
+import adjoint
+from nbnumba import Experiment, simulate
+
+experiment = Experiment.from_args("-cell 20 20 20 90 90 90 -N 3 -default_F 1 -detpixels 4 -oversample 1".split())
+loss = adjoint.losses.Gaussian(simulate(experiment))
+for precision in ("mixed", "paired", "single"):
+    simulate(experiment, precision=precision)
+    adjoint.value_and_grad(loss, experiment, ["beam.fluence"], precision=precision)
+"""
+
+
+def pytest_collection_finish(session):
+    """Beside the first of all tests a second process compiles what the last of them need, and keeps it on disk."""
+    if len(session.items) > 3000:
+        session.compiling = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OTHER_PRECISIONS], cwd=GOLDEN)
+
+
+def pytest_sessionfinish(session):
+    """Whatever is not compiled by now is not needed."""
+    if hasattr(session, "compiling"):
+        session.compiling.kill()
+        session.compiling.wait()
