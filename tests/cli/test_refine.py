@@ -220,6 +220,8 @@ def test_options_become_arguments(run, fake, data):
         "sigma": 2.0,
         "stages": "exact",
         "method": "trust-constr",
+        "backend": "cpu",
+        "precision": "double",
         "bounds": {"detector.distance_mm": (49.0, 51.0), "image.scale": (-np.inf, 2.0)},
         "restraints": {"detector.distance_mm": (50.0, 0.1)},
         "image": {"background": 2.0, "background_x": -0.5},
