@@ -40,6 +40,17 @@ def golden(tmp_path_factory) -> Golden:
     return Golden(path)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Windows of some hundred pixels are rendered faster by one thread."""
+    import numba  # after NUMBA_NUM_THREADS is set, which it reads then
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
 OTHER_PRECISIONS = """
 import adjoint
 from nbnumba import Experiment, simulate

@@ -3,10 +3,10 @@
 from types import ModuleType
 from typing import NamedTuple
 
+from nbnumba.backends.precision import PRECISIONS
 from nbnumba.errors import InputError
 
 BACKENDS = ("cpu", "cuda")
-PRECISIONS = ("double", "mixed", "paired", "single")
 
 
 class Machine(NamedTuple):

@@ -57,7 +57,8 @@ def cast(scene: Scene, precision: str) -> Scene:
 
 def in_type(record: tuple, kind: type) -> tuple:
     """A flat record, its real numbers and tables of such in a floating-point type (NumPy's, which no float32 makes less)."""
-    found = {name: _converted(value, kind) for name, value in record._asdict().items()}
+    with np.errstate(over="ignore"):
+        found = {name: _converted(value, kind) for name, value in record._asdict().items()}
     for name, value in found.items() if kind is np.float32 else ():
         if np.isinf(value).any() and not np.isinf(getattr(record, name)).any():
             raise InputError(f"{name}: a number of it is too large for float32; allowed: precision mixed or double")
@@ -71,11 +72,6 @@ def in_pairs(lattices: np.ndarray) -> np.ndarray:
 
 
 def _converted(value, kind):
-    with np.errstate(over="ignore"):
-        return _rounded(value, kind)
-
-
-def _rounded(value, kind):
     if isinstance(value, np.ndarray):
         return value.astype(kind, copy=False) if value.dtype == np.float64 else value
     return kind(value) if isinstance(value, (float, np.floating)) else value

@@ -24,16 +24,7 @@ STEPS = {"A": 0.05, "degree": 0.05, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells
 AGREEMENT, KNOWN = 1e-6, 2e-7
 """Of a derivative: how far it may be off, and how well differences have to know it."""
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Windows of some hundred pixels are rendered faster by one thread."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("one_thread")]
 
 
 def rich() -> Experiment:

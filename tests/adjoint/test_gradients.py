@@ -8,7 +8,6 @@ in a limit that is not known; it does not move the limit.
 import re
 from collections import Counter
 
-import numba
 import numpy as np
 import pytest
 from differences import extrapolated
@@ -43,17 +42,10 @@ PART = 0.2
 
 seen: Counter = Counter()
 """How often each parameter was tested, over the session."""
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 unknown: list = []
 """What differences could not find out."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Windows of some hundred pixels are rendered faster by one thread."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 def allowed(experiment) -> list[str]:

@@ -530,7 +530,6 @@ def test_what_fabio_warns_of_is_not_shown(tmp_path, monkeypatch, capsys):
 
 TRUTH = "-cell 40 50 60 -default_F 60 -N 8 -distance 60 -detpixels 64 -pixel 0.4 -fluence 1e29 -oversample 1 -gauss_xtal"
 TRUTH = TRUTH.split()
-exported = pytest.mark.skipif(not callable(getattr(adjoint, "refine", None)), reason="adjoint.refine is not there")
 
 
 def noisy(run, name, misset, seed):
@@ -546,7 +545,6 @@ def within_errors(found, name, truth):
     assert (sigma < 0.05).all()
 
 
-@exported
 def test_an_image_of_our_own_is_refined(run, tmp_path):
     noisy(run, "noise.img", (10, 20, 30), 1)
     flags = [*TRUTH, "-misset", "10.1", "19.95", "30.1", "-distance", "60.3"]
@@ -570,7 +568,6 @@ def test_an_image_of_our_own_is_refined(run, tmp_path):
     assert status == 0 and len(shift) == 5 and all(abs(float(x)) < 0.05 for x in shift.values())
 
 
-@exported
 def test_two_images_of_our_own_are_refined_together(run, tmp_path):
     orientations = (10.0, 20.0, 30.0), (40.0, 20.0, 70.0)
     for number, misset in enumerate(orientations):
@@ -588,7 +585,6 @@ def test_two_images_of_our_own_are_refined_together(run, tmp_path):
         assert refined.value("detector.distance_mm") == found["values"]["detector.distance_mm"]
 
 
-@exported
 @pytest.mark.parametrize(
     "more, named",
     [

@@ -38,19 +38,6 @@ GEOMETRY = ["detector.distance_mm", "beam.wavelength_A", "detector.rotx_deg", "b
 NAMES = [*CELL, *GEOMETRY]
 
 
-@pytest.fixture(autouse=True)
-def dirty_memory(monkeypatch):
-    """New memory of a card holds anything: what a kernel does not write is not a number."""
-    clean = card.room
-
-    def dirty(name, shape, kind):
-        there = clean(name, shape, kind)
-        there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
-        return there
-
-    monkeypatch.setattr(card, "room", dirty)
-
-
 def listed(most, **more):
     """Fields of a list of reflections, the first ten of them twice."""
     axis = np.arange(-most, most + 1)

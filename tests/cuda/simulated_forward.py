@@ -27,19 +27,6 @@ LARGE = [[h, k, l] for h in range(-6, 7) for k in range(-6, 7) for l in range(-6
 MASK = np.random.default_rng(2).random((5, 9)) < 0.6
 
 
-@pytest.fixture(autouse=True)
-def dirty_memory(monkeypatch):
-    """New memory of a card holds anything: what a kernel does not write is not a number."""
-    clean = card.room
-
-    def dirty(name, shape, kind):
-        there = clean(name, shape, kind)
-        there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
-        return there
-
-    monkeypatch.setattr(card, "room", dirty)
-
-
 def reflections(hkl, **more):
     """Fields of a list of reflections with amplitudes that are no whole numbers."""
     fields = {"hkl": np.array(hkl), "F": np.random.default_rng(1).uniform(5.0, 50.0, len(hkl)), **more}
