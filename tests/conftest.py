@@ -51,6 +51,21 @@ def one_thread():
     numba.set_num_threads(before)
 
 
+@pytest.fixture
+def dirty_memory(monkeypatch):
+    """New memory of a simulated card holds anything: what a kernel does not write is not a number."""
+    from nbnumba.backends import card  # after NUMBA_NUM_THREADS is set
+
+    clean = card.room
+
+    def dirty(name, shape, kind):
+        there = clean(name, shape, kind)
+        there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
+        return there
+
+    monkeypatch.setattr(card, "room", dirty)
+
+
 OTHER_PRECISIONS = """
 import adjoint
 from nbnumba import Experiment, simulate

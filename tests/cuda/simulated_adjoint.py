@@ -17,7 +17,7 @@ from nbnumba.backends import Machine, card
 from nbnumba.backends.cuda import kernel_jit
 from nbnumba.backends.precision import PRECISIONS
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 
 BLOCK = sums.THREADS, sums.SEGMENT
 sums.THREADS, sums.SEGMENT = 1, 16

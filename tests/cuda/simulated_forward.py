@@ -10,7 +10,7 @@ from nbnumba.backends.plain import is_plain
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import restated
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 
 BASE = "-cell 30 40 50 80 95 100 -default_F 10 -misset 10 20 30 -lambda 1.1 -N 3 -fluence 1e26 -nointerpolate "
 BASE += "-distance 60 -pixel 4 -detpixels_x 9 -detpixels_y 5 -oversample 1 "
