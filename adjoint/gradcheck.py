@@ -60,6 +60,13 @@ class Ladder(NamedTuple):
     visible: float
 
 
+def check_precision(precision: str) -> None:
+    """Raise InputError for a precision whose gradients are too rough to be checked."""
+    if precision not in TOLERANCE:
+        allowed = ", ".join(TOLERANCE)
+        raise InputError(f"precision {precision!r}: its gradients are too rough to be checked; allowed: {allowed}")
+
+
 def gradcheck(
     experiment: Experiment,
     parameters: Iterable[Name] | None = None,
@@ -78,9 +85,7 @@ def gradcheck(
     where it is within TOLERANCE of the limit. keywords are those of simulate; differences are of double precision on the CPU.
     """
     experiment, machine = restate(experiment, **keywords)
-    if machine.precision not in TOLERANCE:
-        allowed = ", ".join(TOLERANCE)
-        raise InputError(f"precision {machine.precision!r}: its gradients are too rough to be checked; allowed: {allowed}")
+    check_precision(machine.precision)
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment

@@ -16,7 +16,7 @@ from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import Progress, render, steps_per_pixel
+from nbnumba.simulate import Progress, of_float32, render, steps_per_pixel
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
@@ -37,8 +37,9 @@ def vjp(
 
     parameters: names of adjoint.parameters.PARAMETERS or VECTORS, or tuples of names that are tied. The gradient is a dict of
     arrays of the shape of each parameter, per unit of the parameter: that of simulate(experiment.replace(values)) with its
-    choices held, such as automatic oversampling (A0, A14). keywords are those of simulate. Raises InputError for what cannot be
-    simulated, what is no parameter, and what the image cannot be differentiated by.
+    choices held, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi, mask,
+    c_parity, c_threads. Raises InputError for what cannot be simulated, what is no parameter, and what the image cannot be
+    differentiated by.
     """
     problem = state(experiment, parameters, **keywords)
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
@@ -66,7 +67,7 @@ def value_and_grad(
     problem = state(experiment, parameters, **keywords)
     target, value = _judged(problem, loss, progress, with_curvature=False)
     results = _run(problem, target, NO_IMAGE, progress)
-    return _value(results, value), by_name(problem.asked, _gradient(problem, results))
+    return _value(problem, results, value), by_name(problem.asked, _gradient(problem, results))
 
 
 def jacobian(
@@ -85,7 +86,7 @@ def jacobian(
         raise InputError(f"parameters: a jacobian of {shape} numbers takes too much memory; allowed: what fits") from None
     everywhere = np.ones(problem.pixels)
     _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=found)
-    return image, found
+    return tuple(of_float32(values, problem.machine.precision) for values in (image, found))
 
 
 def normal_equations(
@@ -108,7 +109,8 @@ def normal_equations(
     target, value = _judged(problem, loss, progress, with_curvature=True)
     results = _run(problem, target, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
-    return _value(results, value), by_name(problem.asked, _finite(gradient)), _finite(normal + np.triu(normal, 1).T)
+    value = _value(problem, results, value)
+    return value, by_name(problem.asked, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
 
 
 def beside(
@@ -129,12 +131,12 @@ def beside(
     target, value = _judged(problem, loss, None, with_curvature=with_normal)
     results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
     if with_normal:
-        gradient, normal = _finite(results.gradient.sum(axis=0)), results.normal.sum(axis=0)
-        normal = _finite(normal + np.triu(normal, 1).T)
+        gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
+        normal = _finite(problem, normal + np.triu(normal, 1).T)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results), results.beside.sum(axis=0)]), None
     kept = slice(None) if named else slice(1, None)
-    return _value(results, value), gradient[kept], None if normal is None else normal[kept, kept]
+    return _value(problem, results, value), gradient[kept], None if normal is None else normal[kept, kept]
 
 
 def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
@@ -155,9 +157,9 @@ def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | No
     return target, number_of("loss: value", loss.value(image))
 
 
-def _value(results: Results, value: float | None) -> float:
+def _value(problem, results: Results, value: float | None) -> float:
     """The loss: that of the bands, unless it is known."""
-    return checked(float(results.value.sum()) if value is None else value)
+    return checked(value if value is not None else float(of_float32(results.value.sum(), problem.machine.precision)))
 
 
 def _given(problem, what, cotangent) -> Target:
@@ -173,8 +175,9 @@ def _check_shape(what, values, problem):
         raise InputError(f"{what} of shape {np.shape(values)} does not fit; allowed: (slow, fast) = {problem.pixels}")
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
+def _finite(problem, values: np.ndarray) -> np.ndarray:
     """Derivatives that are numbers. Raises InputError."""
+    of_float32(values, problem.machine.precision)
     if not np.isfinite(values).all():
         raise InputError("derivative: it is too large for a number; allowed: smaller cotangents or weights")
     return values
@@ -187,7 +190,7 @@ def _gradient(problem, results: Results) -> np.ndarray:
         gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
         if problem.paths.reflections:
             gradient[column_of[column_of >= 0]] = results.by_amplitude.sum(axis=0)[column_of >= 0]
-    return _finite(gradient)
+    return _finite(problem, gradient)
 
 
 def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:

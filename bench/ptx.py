@@ -40,7 +40,7 @@ CAPABILITIES = ((8, 0), (9, 0))
 SCENE = "-cell 70 80 90 75 85 95 -N 10 -default_F 100 -misset 10 20 30 -distance 100 -detpixels 16 -pixel 0.3 -oversample 1"
 """What the kernels are compiled for: only its types count."""
 
-INSTALL = "install a CUDA toolkit, version 13.0, or: pip install 'numba-cuda[cu12]', which brings NVVM and ptxas"
+INSTALL = "install a CUDA toolkit, 12.9 or 13.0, or: pip install '.[cuda12]', which brings NVVM and ptxas"
 
 NO_NVVM = ("NvvmSupportError", "DynamicLibNotFoundError", "CudaSupportError")
 """What Numba and numba-cuda raise where NVVM is missing. A missing libdevice, which comes with it, is a RuntimeError."""

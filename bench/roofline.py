@@ -1,4 +1,4 @@
-"""An ESTIMATE of the speed on three cards, from instructions counted in PTX and public rates: nothing here runs on a card."""
+"""An ESTIMATE of the speed on three cards, from instructions counted in PTX and NVIDIA's rates: nothing here runs on a card."""
 
 import argparse
 import json
@@ -59,7 +59,7 @@ the lower of those that NVIDIA names, its data sheet's 67 TFLOPS are at 1.98."""
 CAUTION = (
     "ESTIMATES, NOT MEASUREMENTS. None of these kernels has run on a GPU. They are counts of instructions in the loop over\n"
     "lattices over the rate of the unit that binds: no memory is waited for, no latency shows, samples and pixels are free,\n"
-    "no warp diverges. They are what cannot be exceeded. Compare them with each other; do not take one for a speed."
+    "no warp diverges, and both ways of a branch count. Compare them with each other; do not take one for a speed."
 )
 
 

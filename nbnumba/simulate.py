@@ -37,10 +37,7 @@ def simulate(
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    image = render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
-    if target.precision != "double" and not np.isfinite(image).all():
-        raise InputError(f"precision {precision!r}: a pixel is too bright for float32; allowed: precision double")
-    return image
+    return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
 
 
 def restated(experiment: Experiment, **statements) -> Experiment:
@@ -56,7 +53,10 @@ def render(
     progress: Progress | None,
     target: Machine = CPU,
 ) -> np.ndarray:
-    """The image of a scene, rendered in blocks of rows so that it can report and be interrupted in between."""
+    """The image of a scene, rendered in blocks of rows so that it can report and be interrupted in between.
+
+    Raises InputError for pixels that are too bright for float32, in which factors of them are computed.
+    """
     backend = driver(target.backend)
     run = backend.renderer(built, wanted.mask, target.precision)
     image = np.zeros((pixels[1], pixels[0]))
@@ -67,7 +67,15 @@ def render(
         run(image, (row, stop), (left, right))
         if progress is not None:
             progress(stop - first, last - first)
-    return image
+    return of_float32(image, target.precision)
+
+
+def of_float32(values: np.ndarray, precision: str) -> np.ndarray:
+    """Those values, of an image or of its derivative. Raises InputError where a factor was too large for float32 (G1)."""
+    if precision != "double" and not np.isfinite(values).all():
+        said = "a pixel, or its derivative, is too large for float32"
+        raise InputError(f"precision {precision!r}: {said}; allowed: precision double")
+    return values
 
 
 def steps_per_pixel(built: Scene) -> int:

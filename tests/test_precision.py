@@ -3,6 +3,7 @@
 import math
 import types
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 import adjoint
 from adjoint.losses import Gaussian
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.backends import absent
-from nbnumba.backends.compiler import bind, stages
+from nbnumba.backends import absent, exact
+from nbnumba.backends.compiler import bind, stages, with_globals
 from nbnumba.backends.precision import PRECISIONS, in_pairs, words
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import standard_setting
@@ -192,14 +193,26 @@ def whole(x):
     return Fraction(float(x[0])) + Fraction(float(x[1]))
 
 
+def of_a_card(name):
+    """An operation of a card, its instructions by NumPy's float32; the product that is added to is exact in float64."""
+    said = {
+        "fadd_rn": lambda a, b: a + b,
+        "fsub_rn": lambda a, b: a - b,
+        "fmul_rn": lambda a, b: a * b,
+        "fmaf_rn": lambda a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c)),
+    }
+    return with_globals(getattr(exact, name), said, name)
+
+
+@pytest.mark.parametrize("operation", [partial(getattr, PAIRED), of_a_card], ids=["stage", "card"])
 @pytest.mark.parametrize("name", ["exact_sum", "exact_product"])
-def test_exact_operations(name):
+def test_exact_operations(name, operation):
     """Nothing is lost, and the first part is what float32 makes of it."""
     random = np.random.default_rng(1)
     for a, b in zip(floats(random, 2000), floats(random, 2000)):
-        exact = Fraction(float(a)) + Fraction(float(b)) if name == "exact_sum" else Fraction(float(a)) * Fraction(float(b))
-        found = getattr(PAIRED, name)(a, b)
-        assert whole(found) == exact
+        expected = Fraction(float(a)) + Fraction(float(b)) if name == "exact_sum" else Fraction(float(a)) * Fraction(float(b))
+        found = operation(name)(a, b)
+        assert whole(found) == expected
         assert found[0] == (a + b if name == "exact_sum" else a * b)
         assert {type(part) for part in found} == {np.float32}
 
@@ -329,12 +342,20 @@ def test_a_list_that_float32_cannot_count_is_refused():
 def test_what_float32_cannot_hold_is_refused():
     """In a sentence, not as infinite pixels: bright pixels, numbers of an experiment, cells whose N d a pair cannot hold."""
     made = Experiment.from_args("-cell 70 80 90 75 85 95 -default_F 1e17 -N 10 -detpixels 8".split())
-    with pytest.raises(InputError, match="precision 'mixed': a pixel is too bright for float32; allowed: precision double"):
-        simulate(made, precision="mixed")
-    assert np.isfinite(simulate(made)).all()
+    poisson = adjoint.losses.Poisson(simulate(made), background=1.0)
+    own = types.SimpleNamespace(value=np.sum, derivative=np.ones_like)
+    doors = [partial(adjoint.value_and_grad, loss) for loss in (poisson, own)]
+    doors += [partial(adjoint.normal_equations, poisson), adjoint.vjp, adjoint.jacobian]
+    too_large = "precision 'mixed': a pixel, or its derivative, is too large for float32; allowed: precision double"
+    for door in (simulate, *(partial(door, parameters=["crystal.a_A"]) for door in doors)):
+        with pytest.raises(InputError, match=too_large):
+            door(experiment=made, precision="mixed")
     bright = made.replace({"structure_factors.default_F": 1.0, "beam.fluence": 1e80})
-    with pytest.raises(InputError, match="photons: a number of it is too large for float32; allowed: precision mixed"):
+    with pytest.raises(InputError, match="of the experiment .photons. is too large for float32; allowed: precision double"):
         simulate(bright, precision="single")
+    far = made.replace({"structure_factors.default_F": 1.0, "crystal.a_A": 1e8, "sampling.oversample": 1})
+    with pytest.raises(InputError, match="indices of up to 2e.08 are too large for float pairs; allowed: at most 4194304, or"):
+        simulate(far, precision="paired")
     large = made.replace({"structure_factors.default_F": 1.0, "crystal.n_a": 2.0**21})
     large = large.replace({"sampling.oversample": 1})
     with pytest.raises(InputError, match="too many for float pairs; allowed: at most 1048576, or precision mixed"):

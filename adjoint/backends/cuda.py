@@ -166,15 +166,19 @@ def run(
     call = Call(results, columns, target, parameters, scene, motions, paths, precision)
     each = max(1, (CHUNK_LISTED if paths.reflections else CHUNK) // call.across)
     with card.at_work():
-        call = call._replace(given=_on_card(call))
+        call, places = call._replace(given=_on_card(call)), 2 * LISTED
         for band, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist())):
             for first in range(start, stop, each):
-                _chunk(call, band, (first, min(first + each, stop)))
+                places = _chunk(call, band, (first, min(first + each, stop)), places)
 
 
-def _chunk(call: Call, band: int, span: tuple[int, int]) -> None:
-    """Differentiate a chunk, whole rows of an image, and add it to the results of a band."""
-    rows, lists = _differentiated(call, span)
+def _chunk(call: Call, band: int, span: tuple[int, int], places: int) -> int:
+    """Differentiate a chunk, whole rows of an image, and add it to the results of a band.
+
+    places: of each listing to begin with. Returns how many there had to be.
+    """
+    rows, lists = _differentiated(call, span, places)
+    places = lists.key.shape[1]
     results, parameter_rows = call.results, CHANNEL + len(call.wanted)
     entries = gathered.entries(lists) if call.paths.reflections else None
     if results.image.size:
@@ -182,7 +186,7 @@ def _chunk(call: Call, band: int, span: tuple[int, int]) -> None:
     results.value[band] += _summed(call, rows, [(LOSS_OF, sums.NONE, sums.NONE)])[0]
     if results.channels.size:
         _add_channels(call, band, rows, entries)
-        return
+        return places
     if call.parameters.projection.size:
         projection = np.ascontiguousarray(call.parameters.projection[:, call.wanted], dtype=call.kind)
         grid = (card.blocks(rows.shape[1], THREADS), len(projection))
@@ -192,9 +196,10 @@ def _chunk(call: Call, band: int, span: tuple[int, int]) -> None:
         _store_jacobian(call, span, rows, entries)
     if results.normal.size:
         _add_normal(call, band, rows, entries)
+    return places
 
 
-def _differentiated(call: Call, span: tuple[int, int]):
+def _differentiated(call: Call, span: tuple[int, int], places: int):
     """The rows of a chunk on the card, and its listings; those are made anew, larger, until no entry is lost."""
     pixel_count, fields = (span[1] - span[0]) * call.across, call.target.fields
     beside = len(call.wanted) + len(call.parameters.projection)
@@ -203,13 +208,13 @@ def _differentiated(call: Call, span: tuple[int, int]):
         part = np.ascontiguousarray(field[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[CHANNEL + beside + n].copy_to_device(part)
     compiled = kernel(call.precision, call.of_plain)
-    size, lost, lists = 2 * LISTED, True, None
+    lost, lists = True, None
     while lost:
         lists = None  # so that its memory is free
-        lists = _lists(pixel_count if call.paths.reflections else 1, size, call.kind)
+        lists = _lists(pixel_count if call.paths.reflections else 1, places, call.kind)
         compiled[card.blocks(pixel_count, THREADS), THREADS](rows, lists, span, call.columns, *call.given)
         lost = call.paths.reflections and lists.count.copy_to_host()[:, 1].any()
-        size *= 2
+        places *= 2
     return rows, lists
 
 

@@ -7,7 +7,7 @@ from nbnumba.backends import card
 from nbnumba.stages import wide
 
 THREADS = 8 if card.SIMULATED else 128
-"""Threads of a block that sums."""
+"""Threads of a block that sums. Simulated ones are slow where they wait for each other, so there are few."""
 SEGMENT = 64 * THREADS
 """Pixels that a block sums."""
 TOGETHER = 4096
@@ -66,7 +66,7 @@ def summed(compiled, rows, factors: list[tuple[int, int, int]], kind: type) -> n
     segments, parts = card.blocks(rows.shape[1], SEGMENT), []
     for first in range(0, len(factors), TOGETHER):
         part = np.array(factors[first : first + TOGETHER], dtype=np.int64)
-        found = card.room("sums", (len(part), segments), kind)
-        compiled[(segments, len(part)), THREADS](found, rows, card.upload("factors", part))
+        found = card.room(f"sums of {len(part)}", (len(part), segments), kind)
+        compiled[(segments, len(part)), THREADS](found, rows, card.upload(f"factors of {len(part)}", part))
         parts.append(found.copy_to_host().astype(np.float64).sum(axis=1))
     return np.concatenate(parts)

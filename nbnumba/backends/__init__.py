@@ -22,9 +22,9 @@ CPU = Machine()
 
 def machine(backend: str, precision: str) -> Machine:
     """That machine. Raises InputError for one that there is not, or that is not to be had here."""
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         raise InputError(f"backend {backend!r}; allowed: {', '.join(BACKENDS)}")
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
     if backend == "cuda":
         from nbnumba.backends import card

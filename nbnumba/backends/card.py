@@ -9,24 +9,43 @@ from contextlib import contextmanager
 
 import numpy as np
 from numba import config
-from numba.core.errors import NumbaPerformanceWarning
 
 from nbnumba.errors import InputError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether threads are simulated (NUMBA_ENABLE_CUDASIM=1): kernels are then plain Python, and no card is needed."""
-TOOLKIT = "after pip install 'nbnumba[cuda13]', or 'nbnumba[cuda12]' for a driver of CUDA 12"
-DRIVER = "backend cpu, or after installing NVIDIA's driver, until nvidia-smi lists the card"
-NOT_THERE = ("cannot be found", "not found", "missing", "failed to open", "cannot open", "no such file", "unable to")
-"""How messages say that something is not there."""
 CURRENT = "card"
 """The name under which the number of the card is kept."""
+
+TOOLKIT = "backend cpu, or pip install '.[cuda13]' where nbnumba's setup.cfg is ('.[cuda12]' for a driver of CUDA 12)"
+DRIVER = "backend cpu, or NVIDIA's driver, with which nvidia-smi lists the card"
+NEWER = "backend cpu, a newer driver, or '.[cuda12]' in the place of '.[cuda13]'"
+CARD = "backend cpu, or a card that nvidia-smi lists and CUDA_VISIBLE_DEVICES does not hide"
+RELOADED = "backend cpu, or NVIDIA's driver loaded anew, by a restart of the machine"
+ENABLED = "backend cpu, or NUMBA_DISABLE_CUDA not set"
+PARTS = "parts of the image, one after another, by -roi (roi)"
+FEWER = "fewer parameters, or backend cpu"
+MORE = "a card with more, or backend cpu"
+"""What is allowed instead: the ends of sentences."""
+
 LIBRARIES = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "ptxas")
 """Parts of the CUDA toolkit, by which messages name what is missing."""
-PARTS = "parts of the image, one after another, by -roi (roi)"
-CARD = "backend cpu, or a card that nvidia-smi lists and CUDA_VISIBLE_DEVICES does not hide"
+NOT_THERE = (
+    "cannot be found", "not found", "missing libdevice", "failed to open", "cannot open", "no such file", "unable to load",
+    "unable to open", "failure finding",
+)  # fmt: skip
+"""How messages say that something is not there."""
+OLDER = ("unsupported_ptx_version", "[222]", "unsupported ptx version", "insufficient_driver", "cugetprocaddress")
+"""How messages say that the driver is older than the CUDA toolkit."""
+AILING = (
+    "device_unavailable", "devices_unavailable", "no_binary_for_gpu", "ecc_uncorrectable", "system_not_ready",
+    "compat_not_supported", "cuda_error_unknown",
+)  # fmt: skip
+"""How CUDA names the errors of a card that does not serve."""
 
 _kept: dict[str, tuple[np.ndarray | None, object]] = {}
+_asked: set[str] = set()
+"""The names that the call at work has asked for."""
 _working = threading.RLock()
 
 
@@ -38,25 +57,18 @@ def check() -> None:
         from numba import cuda
     except ImportError as error:
         raise InputError(f"backend 'cuda': this Numba has no CUDA ({reason(error)}); allowed: {TOOLKIT}") from None
+    except Exception as error:
+        raise InputError(f"backend 'cuda': {reason(error)}; allowed: {DRIVER}") from None
     try:
-        if cuda.is_available():
+        available, cards = cuda.is_available(), list(cuda.list_devices())
+        if available and cards:
             return
-        list(cuda.list_devices())
         from numba.cuda.cudadrv.nvvm import NVVM
 
         NVVM()
     except Exception as error:
         raise InputError(explained(error) or f"backend 'cuda': {reason(error)}; allowed: {CARD}") from None
     raise InputError(f"backend 'cuda': no card was found; allowed: {CARD}")
-
-
-def is_there() -> bool:
-    """Whether there is a card that kernels can run on."""
-    try:
-        check()
-    except InputError:
-        return False
-    return True
 
 
 def reason(error: Exception) -> str:
@@ -72,9 +84,10 @@ def at_work() -> Iterator[None]:
     Whatever ends a call before its end, what is kept is forgotten: it may be half-written.
     """
     with _working, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # of small images, and of sums: few blocks are all there is
+        warnings.filterwarnings("ignore", message="Grid size")  # of small images, and of sums: few blocks are all there is
         try:
             _begin()
+            _asked.clear()
             yield
         except BaseException as error:
             _kept.clear()
@@ -103,18 +116,26 @@ def explained(error: BaseException) -> str | None:
     if _out_of_memory(error):
         return f"backend 'cuda': the card has too little memory; allowed: {PARTS}"
     if "launch_timeout" in text or "[702]" in text:
-        return f"backend 'cuda': the card's driver ended a kernel that took too long; allowed: {PARTS}"
+        return f"backend 'cuda': the card's driver ended a kernel that took too long; allowed: in a new process, {PARTS}"
     if kind == "CCSupportError":
         return f"backend 'cuda': the card is too old for this CUDA toolkit ({what}); allowed: {TOOLKIT}"
-    if "unsupported_ptx_version" in text or "[222]" in text or "unsupported ptx version" in text:
-        return f"backend 'cuda': the driver is older than the CUDA toolkit ({what}); allowed: a newer driver, or {TOOLKIT}"
+    if any(word in text for word in OLDER):
+        return f"backend 'cuda': the driver is older than the CUDA toolkit ({what}); allowed: {NEWER}"
     missing = any(library in text for library in LIBRARIES) and any(word in text for word in NOT_THERE)
     if kind in ("NvvmSupportError", "DynamicLibNotFoundError") or missing:
         return f"backend 'cuda': the CUDA toolkit is missing ({what}); allowed: {TOOLKIT}"
     if "driver library cannot be found" in text or "libcuda" in text:
         return f"backend 'cuda': no NVIDIA driver was found ({what}); allowed: {DRIVER}"
-    if kind in ("CudaSupportError", "CudaDriverError"):
+    if "driver_mismatch" in text:
+        return f"backend 'cuda': {what}; allowed: {RELOADED}"
+    if "numba_disable_cuda" in text:
+        return f"backend 'cuda': {what}; allowed: {ENABLED}"
+    if "no_device" in text:
+        return f"backend 'cuda': no card was found ({what}); allowed: {CARD}"
+    if kind in ("CudaSupportError", "CudaDriverError") or any(word in text for word in AILING):
         return f"backend 'cuda': {what}; allowed: {CARD}"
+    if isinstance(error, ImportError) and "cuda" in text:
+        return f"backend 'cuda': a part of CUDA is missing ({what}); allowed: {TOOLKIT}"
     return None
 
 
@@ -127,12 +148,14 @@ def upload(name: str, array: np.ndarray):
     """An array on the card. What was sent before under that name stays there: it is sent again only if it is another."""
     from numba import cuda
 
+    _asked.add(name)
     before, there = _kept.pop(name, (None, None))
     alike = before is not None and before.dtype == array.dtype and before.shape == array.shape
     if alike and np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
         _kept[name] = (before, there)
         return there
-    copy = np.array(array, order="C")
+    # NumPy's strides of an empty table may be 0, for which Numba compiles another kernel: tables without rows have none
+    copy = np.array(array, order="C") if array.size else np.zeros((0, *[1] * (array.ndim - 1)), array.dtype)
     if alike:
         there.copy_to_device(copy)
     else:
@@ -153,6 +176,7 @@ def room(name: str, shape: tuple[int, ...], kind: type):
     """An array on the card that kernels write to; its memory is kept for the next of that name, shape and type."""
     from numba import cuda
 
+    _asked.add(name)
     there = _kept.get(name, (None, None))[1]
     if there is None or there.shape != shape or there.dtype != kind:
         _kept.pop(name, None)
@@ -164,16 +188,29 @@ def room(name: str, shape: tuple[int, ...], kind: type):
 
 
 def _new(name: str, size: int, make):
-    """A new array of so many bytes in the place of what is kept. Raises InputError where there is no memory for it."""
-    try:
-        return make()
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
-        what, table = name.rpartition(".")[2], "." in name
-        remedy = "a card with more, or backend cpu" if table else PARTS
-        sentence = f"the card has too little memory for another {size / 1e6:.0f} MB ({what})"
-        raise InputError(f"backend 'cuda': {sentence}; allowed: {remedy}") from None
+    """A new array of so many bytes in the place of what is kept. Raises InputError where there is no memory for it.
+
+    What earlier calls have left makes way, unless this one has asked for it too.
+    """
+    for may_forget in (True, False):
+        try:
+            return make()
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+        if not (may_forget and _forget_others()):
+            break
+    remedy = MORE if "." in name else PARTS if name in ("image", "mask") else FEWER
+    sentence = f"the card has too little memory for another {size / 1e6:.0f} MB ({name.rpartition('.')[2]})"
+    raise InputError(f"backend 'cuda': {sentence}; allowed: {remedy}")
+
+
+def _forget_others() -> bool:
+    """Forget what the call at work has not asked for; whether there was anything."""
+    others = [name for name in _kept if name not in _asked and name != CURRENT]
+    for name in others:
+        del _kept[name]
+    return bool(others)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -46,7 +46,7 @@ def of_one_pixel(names: dict) -> dict:
 
 
 def device_jit(function: Callable) -> Callable:
-    """Compile a function to be inlined into a kernel. Simulated threads run it as it is."""
+    """Compile a function for kernels to call: inlined, as numba-cuda is told to and Numba's own does."""
     return function if card.SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 

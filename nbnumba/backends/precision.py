@@ -25,6 +25,8 @@ PRECISIONS = {
 }
 MOST_CELLS_IN_PAIRS = 2**20
 """N d of more has no digits left behind the point in the first part of a pair."""
+MOST_INDEX_IN_PAIRS = 2**22
+"""Of a larger Miller index the first part of a pair has no digit behind the point."""
 WHOLE_FLOAT32 = 2**24
 """float32 holds every whole number up to this one."""
 
@@ -48,6 +50,10 @@ def cast(scene: Scene, precision: str) -> Scene:
         cells, allowed = max(scene.crystal[:3]), f"at most {MOST_CELLS_IN_PAIRS}, or precision mixed"
         raise InputError(f"crystal: {cells:g} cells along an edge are too many for float pairs; allowed: {allowed}")
     table = scene.orientations
+    reach = 2.0 * np.linalg.norm(table.lattice.reshape(-1, 3), axis=1).max() / scene.sources.wavelength.min()
+    if pairs and reach > MOST_INDEX_IN_PAIRS:
+        allowed = f"at most {MOST_INDEX_IN_PAIRS}, or precision mixed"
+        raise InputError(f"crystal: Miller indices of up to {reach:.3g} are too large for float pairs; allowed: {allowed}")
     lattices = [in_pairs(each) if pairs else each.astype(wide) for each in (table.lattice, table.fresh_lattice)]
     parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
     parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
@@ -61,7 +67,8 @@ def in_type(record: tuple, kind: type) -> tuple:
         found = {name: _converted(value, kind) for name, value in record._asdict().items()}
     for name, value in found.items() if kind is np.float32 else ():
         if np.isinf(value).any() and not np.isinf(getattr(record, name)).any():
-            raise InputError(f"{name}: a number of it is too large for float32; allowed: precision mixed or double")
+            said = f"a number of the experiment ({name}) is too large for float32"
+            raise InputError(f"precision: {said}; allowed: precision double")
     return record._replace(**found)
 
 

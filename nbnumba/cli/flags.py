@@ -192,7 +192,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),
     _row("run", "-backend", "word", "what computes: cpu, or cuda for an NVIDIA card", "", "cpu", "run.backend"),
     _row(
-        "run", "-precision", "word", "double; mixed and paired: 1e-5; single: for looks (specs/cuda.md)", "", "double",
+        "run", "-precision", "word", "double; mixed or paired: 1e-5 of a pixel; single: for looks", "", "double",
         "run.precision",
     ),
     _row("run", "-c_parity", "names", "reproduce nanoBragg.c's defects: all, or those named", "", "none"),

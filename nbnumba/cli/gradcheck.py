@@ -23,9 +23,10 @@ def main(args: Sequence[str]) -> int:
     options, words = _options(list(args))
     statement = Statement(words)
     experiment, machine = statement.experiment(), statement.run().machine
-    from adjoint.gradcheck import FAILED, brightest_window, gradcheck
+    from adjoint.gradcheck import FAILED, brightest_window, check_precision, gradcheck
     from adjoint.problem import state
 
+    check_precision(machine.precision)
     names = options.get("--parameters")
     names = None if names is None else [name.strip() for name in names.split(",")]
     if names is not None:

@@ -10,7 +10,17 @@ from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import card, machine
 
 FLAGS = "-cell 70 80 90 75 85 95 -default_F 100 -N 5 -detpixels 8".split()
-without_a_card = pytest.mark.skipif(card.is_there(), reason="there is a card")
+
+
+def there_is_a_card() -> bool:
+    try:
+        card.check()
+    except InputError:
+        return False
+    return True
+
+
+without_a_card = pytest.mark.skipif(there_is_a_card(), reason="there is a card")
 
 
 class CudaAPIError(Exception):
@@ -33,11 +43,17 @@ DRIVER = "Error at driver init: \n{}\nTell where it is.\n:"
 MISSING = [
     (CudaAPIError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"), "too little memory", "-roi"),
     (CudaAPIError("[2] Call to cuMemAlloc results in an error: out of memory"), "too little memory", "-roi"),
-    (NvvmSupportError("libNVVM cannot be found. Do `conda install`:\nlibnvvm.so"), "toolkit", "nbnumba[cuda13]"),
-    (CCSupportError("GPU compute capability 6.1 is not supported"), "too old", "nbnumba[cuda12]"),
+    (NvvmSupportError("libNVVM cannot be found. Do `conda install`:\nlibnvvm.so"), "toolkit", ".[cuda13]"),
+    (CCSupportError("GPU compute capability 6.1 is not supported"), "too old", ".[cuda12]"),
     (CudaAPIError("[222] cuLinkAddData: UNSUPPORTED_PTX_VERSION"), "older than the CUDA toolkit", "a newer driver"),
+    (CudaAPIError("Failed to get cuGetProcAddress_v2"), "older than the CUDA toolkit", "a newer driver"),
+    (CudaSupportError(DRIVER.format("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)")), "DRIVER_MISMATCH", "a restart"),
+    (CudaSupportError("CUDA is disabled due to setting NUMBA_DISABLE_CUDA=1"), "disabled", "NUMBA_DISABLE_CUDA not set"),
     (CudaAPIError("[702] cuCtxSynchronize: CUDA_ERROR_LAUNCH_TIMEOUT"), "took too long", "-roi"),
-    (RuntimeError("nvrtc: error: failed to open libnvrtc-builtins.so.13.0"), "toolkit", "nbnumba[cuda13]"),
+    (RuntimeError("nvrtc: error: failed to open libnvrtc-builtins.so.13.0"), "toolkit", ".[cuda13]"),
+    (CudaAPIError("[46] Call to cuCtxCreate results in CUDA_ERROR_DEVICE_UNAVAILABLE"), "DEVICE_UNAVAILABLE", "backend cpu"),
+    (CudaAPIError("[999] Call to cuInit results in CUDA_ERROR_UNKNOWN"), "CUDA_ERROR_UNKNOWN", "backend cpu"),
+    (ModuleNotFoundError("No module named 'cuda.bindings'"), "cuda.bindings", ".[cuda13]"),
     (CudaSupportError(DRIVER.format("CUDA driver library cannot be found.")), "no NVIDIA driver", "nvidia-smi"),
     (CudaSupportError(DRIVER.format("[100] CUDA_ERROR_NO_DEVICE")), "CUDA_ERROR_NO_DEVICE", "CUDA_VISIBLE_DEVICES"),
 ]
@@ -55,17 +71,34 @@ def test_what_is_missing_is_said(error, what, remedy):
     assert not card._kept
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("image", "-roi"), ("scene.5.amplitude", "a card with more, or backend cpu")])
+REMEDIES = [("image", "-roi"), ("rows", "fewer parameters"), ("scene.5.amplitude", "a card with more, or backend cpu")]
+
+
+@pytest.mark.parametrize(("name", "remedy"), REMEDIES)
 def test_too_little_memory_says_for_what(name, remedy):
     """And gives back what is kept: the next, smaller, part has room."""
 
     def make():
         raise CudaAPIError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
 
-    card._kept["other"] = (None, "something")
     with pytest.raises(InputError, match=f"for another 12 MB .{name.split('.')[-1]}.; allowed: .*{remedy}"), card.at_work():
         card._new(name, 12_000_000, make)
     assert not card._kept
+
+
+def test_what_earlier_calls_left_makes_way():
+    """What a call has not asked for is forgotten where memory is short, and then there is another attempt."""
+
+    def make():
+        if "left" in card._kept:
+            raise CudaAPIError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
+        return sorted(card._kept)
+
+    card._kept["left"] = card._kept["asked for"] = (None, "something")
+    with card.at_work():
+        card._asked.add("asked for")
+        assert set(card._new("image", 8, make)) - {card.CURRENT} == {"asked for"}
+    card._kept.clear()
 
 
 def test_a_card_without_a_toolkit(monkeypatch):
@@ -79,12 +112,14 @@ def test_a_card_without_a_toolkit(monkeypatch):
     monkeypatch.setattr(cuda, "is_available", lambda: False)
     monkeypatch.setattr(cuda, "list_devices", lambda: ["a card"])
     monkeypatch.setattr(nvvm, "NVVM", missing)
-    with pytest.raises(InputError, match="the CUDA toolkit is missing .*nbnumba.cuda13"):
+    with pytest.raises(InputError, match="the CUDA toolkit is missing .*cuda13"):
         card.check()
 
 
 def test_a_defect_of_ours_is_not_a_missing_card():
-    for error in (TypeError("ours"), CudaAPIError("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")):
+    illegal = CudaAPIError("[700] Call to cuMemcpyDtoH results in CUDA_ERROR_ILLEGAL_ADDRESS")
+    unlinked = RuntimeError("Compilation failed: nvvm: unable to find symbol")
+    for error in (TypeError("ours"), illegal, unlinked, KeyError("cuda")):
         with pytest.raises(type(error)), card.at_work():
             raise error
 
