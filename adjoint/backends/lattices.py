@@ -7,9 +7,9 @@ import numpy as np  # noqa: I001
 
 from adjoint.backends.listing import add_entry, amplitude_adj, list_terms, list_weights
 from adjoint.backends.rows import (
-    AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_products, set3, three,
+    AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
-from adjoint.stages.crystal import along_turns, indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import peak_lattice_adj, square_lattice_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
@@ -22,6 +22,7 @@ from nbnumba.stages.lattice import peak_lattice, square_lattice
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.vec3 import cross
 
 
 def differentiate_lattices(tile, listing, lanes, where, crystal, structure, lattices, turn, spin, paths):
@@ -128,13 +129,16 @@ def scattering_adj(tile, vectors):
 
 
 def spin_adj(tile, vectors, spin, m):
-    """The same, and the derivative along the turns of a lattice (A7b)."""
+    """The same, and the derivative along the turns of a lattice: by a turn omega it is omega . (q_bar x q) (A7b)."""
     rows = in_plain(vectors)
-    turns = row_of(spin, m)
+    p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = row_of(spin, m)
     for i in range(TILE):
         q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
         add3(tile, Q_BAR, i, q_bar)
-        add3(tile, TURN, i, along_turns(q_bar, three(tile, Q_X, i), turns))
+        torque = cross(q_bar, three(tile, Q_X, i))
+        add_product(tile, TURN, i, (p_x, p_y, p_z), torque)
+        add_product(tile, TURN + TILE, i, (o_x, o_y, o_z), torque)
+        add_product(tile, TURN + 2 * TILE, i, (m_x, m_y, m_z), torque)
 
 
 def vectors_adj(tile, turn, m):

@@ -1,7 +1,7 @@
 """The loop over lattices in plain scenes (nbnumba/backends/plain.py), where a tile is one pixel: sums stay in registers."""
 
 from adjoint.backends.rows import CELLS, Q_BAR, SCALE, TURN, VECTORS, add3, three
-from adjoint.stages.crystal import along_turns, indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import square_lattice_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.vec3 import add
@@ -12,7 +12,7 @@ from nbnumba.stages.crystal import added, long, plain, rough
 from nbnumba.stages.lattice import square_lattice
 from nbnumba.stages.pixel import term
 from nbnumba.stages.structure import slot
-from nbnumba.stages.vec3 import scale
+from nbnumba.stages.vec3 import cross, dot, scale
 
 LATTICES_TOGETHER = 256
 """Lattices whose derivatives are summed in `real`: that many roundings, to those of each, and more of `wide`."""
@@ -33,7 +33,7 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, turn, spi
     q, near = scattering(tile, 0), (real(q_x), real(q_y), real(q_z))
     weight, total, nothing = real(tile[SCALE]), long(wide(0)), (real(0), real(0), real(0))
     cells, q_bar, by_a, by_b, by_c = nothing, nothing, nothing, nothing, nothing
-    by_turns = nothing
+    by_phi, by_osc, by_spread = real(0), real(0), real(0)
     for m in range(first, end):
         vectors = nine(lattices, m)
         (dh, h), (dk, k), (dl, l) = nearest_all(vectors, q)
@@ -46,14 +46,18 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, turn, spi
             each = indices_adj(in_rough(vectors), (h_bar, k_bar, l_bar))
             q_bar = add(q_bar, each)
             if paths.turn:
-                by_turns = add(by_turns, along_turns(each, near, in_real(row_of(spin, m))))
+                torque = cross(each, near)
+                p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = in_real(row_of(spin, m))
+                by_phi += dot((p_x, p_y, p_z), torque)
+                by_osc += dot((o_x, o_y, o_z), torque)
+                by_spread += dot((m_x, m_y, m_z), torque)
         if paths.vectors:
             back = turned_back(in_real(row_of(turn, m)), near)
             by_a, by_b, by_c = add(by_a, scale(back, h_bar)), add(by_b, scale(back, k_bar)), add(by_c, scale(back, l_bar))
     tile[SUM] += plain(total)
     add3(tile, CELLS, 0, cells)
     add3(tile, Q_BAR, 0, q_bar)
-    add3(tile, TURN, 0, by_turns)
+    add3(tile, TURN, 0, (by_phi, by_osc, by_spread))
     add3(tile, VECTORS, 0, by_a)
     add3(tile, VECTORS + 3, 0, by_b)
     add3(tile, VECTORS + 6, 0, by_c)

@@ -54,3 +54,8 @@ def add_products(tile, row, i, factor, vector):
     tile[row + i] += factor * vector[0]
     tile[row + TILE + i] += factor * vector[1]
     tile[row + 2 * TILE + i] += factor * vector[2]
+
+
+def add_product(tile, row, i, one, other):
+    """Add the product of two vectors to the number of lane i."""
+    tile[row + i] = tile[row + i] + one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

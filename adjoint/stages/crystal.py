@@ -1,7 +1,5 @@
 """Mirrors of the crystal stages (A7). The nearest reflection is a choice: h - h0 moves as h does."""
 
-from nbnumba.stages.vec3 import cross
-
 
 def indices_adj(lattice, hkl_bar):
     """A7: h, k, l = a . q, b . q, c . q; the lattice is a, b, c, nine numbers. Returns the cotangent of q.
@@ -13,16 +11,6 @@ def indices_adj(lattice, hkl_bar):
         lattice[0] * h_bar + lattice[3] * k_bar + lattice[6] * l_bar,
         lattice[1] * h_bar + lattice[4] * k_bar + lattice[7] * l_bar,
         lattice[2] * h_bar + lattice[5] * k_bar + lattice[8] * l_bar,
-    )
-
-
-def along_turns(q_bar, q, turns):
-    """A7b: by a turn omega of the lattice it is omega . (q_bar x q); turns: three omega, nine numbers. A number for each."""
-    x, y, z = cross(q_bar, q)
-    return (
-        turns[0] * x + turns[1] * y + turns[2] * z,
-        turns[3] * x + turns[4] * y + turns[5] * z,
-        turns[6] * x + turns[7] * y + turns[8] * z,
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from adjoint.backends.cpu import WORDS, value_of_each
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
-from adjoint.stages.crystal import along_turns, indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.lattice import (
     SINC3_SLOPE,
@@ -247,18 +247,6 @@ def of_indices_adj(random, draw):
         return tuple(index(*lattice[row : row + 3], q) for row in (0, 3, 6))
 
     return forward, lambda q, bar: indices_adj(lattice, bar), random.normal(size=3), 1.0
-
-
-def of_along_turns(random, draw):
-    """The index of a cell vector that is turned about three axes, by the three angles from 0, to second order."""
-    vector, q, axes = random.normal(size=3), random.normal(size=3), random.normal(size=(3, 3))
-
-    def forward(angles):
-        turn = angles @ axes
-        moved = np.cross(turn, vector)
-        return index(*(vector + moved + np.cross(turn, moved) / 2), q)
-
-    return forward, lambda angles, bar: along_turns(scale(tuple(vector), bar[0]), q, axes.ravel()), np.zeros(3), 1.0
 
 
 def of_turned_back(random, draw):
@@ -759,7 +747,6 @@ def calls():
         yield scattering_vector_adj, (a, b, x, c)
         yield polarization_factor_adj, (beam, b, c, x)
         yield indices_adj, (nine, a)
-        yield along_turns, (a, b, nine)
         yield turned_back, (nine, a)
         yield sinc_pi_slope, (x / 6,)
         yield grating_slopes, (cells[0], u[0], 1 / float(grating(cells[0], u[0])[1]))
