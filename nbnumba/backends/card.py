@@ -148,14 +148,15 @@ def upload(name: str, array: np.ndarray):
     """An array on the card. What was sent before under that name stays there: it is sent again only if it is another."""
     from numba import cuda
 
+    if not array.size:
+        return nothing(array)
     _asked.add(name)
     before, there = _kept.pop(name, (None, None))
     alike = before is not None and before.dtype == array.dtype and before.shape == array.shape
     if alike and np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
         _kept[name] = (before, there)
         return there
-    # NumPy's strides of an empty table may be 0, for which Numba compiles another kernel: tables without rows have none
-    copy = np.array(array, order="C") if array.size else np.zeros((0, *[1] * (array.ndim - 1)), array.dtype)
+    copy = np.array(array, order="C")
     if alike:
         there.copy_to_device(copy)
     else:
@@ -163,6 +164,16 @@ def upload(name: str, array: np.ndarray):
         there = _new(name, copy.nbytes, lambda: cuda.to_device(copy))
     _kept[name] = (copy, there)
     return there
+
+
+def nothing(array: np.ndarray):
+    """An empty array of that type and number of axes, on the card, contiguous as all others.
+
+    NumPy's own has strides of 0, for which Numba would compile another kernel.
+    """
+    from numba import cuda
+
+    return cuda.device_array((0, *[1] * (array.ndim - 1)), array.dtype)
 
 
 def upload_anew(name: str, array: np.ndarray):

@@ -202,6 +202,14 @@ def test_a_block_is_full_and_another_is_not():
         same(on_card(experiment), simulate(experiment))
 
 
+@pytest.mark.parametrize(("shape", "sent"), [((0,), (0,)), ((0, 0), (0, 1)), ((0, 0, 0), (0, 1, 1)), ((0, 9), (0, 1))])
+def test_empty_tables_are_of_the_type_of_all_others(shape, sent):
+    """On a card an array (0, 0) has a stride of 0 and another type; nothing is kept of it."""
+    card._kept.clear()
+    there = card.upload("mask", np.zeros(shape, dtype=np.uint8))
+    assert there.shape == sent and there.dtype == np.uint8 and not card._kept
+
+
 def test_what_is_kept_between_calls():
     """Memory is kept by name and shape: other numbers, amplitudes, masks and precisions are those of the call."""
     first, _ = made("list")
