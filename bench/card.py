@@ -69,9 +69,9 @@ def on_cpu(task) -> Expected:
 def bench(task, steps: float, repeat: int, given: dict, expected: Expected) -> dict:
     """The figures of a precision on the card. Raises ValueError for an image, or a gradient, that is wrong."""
     relative, of_largest, of_terms = BARS[given["precision"]]
-    image, experiment = expected.image, task.experiment
+    reference, experiment = expected.image, task.experiment
     found = simulate(experiment, **given)
-    worst = float((np.abs(found - image) / (relative * image + of_largest * image.max())).max())
+    worst = float((np.abs(found - reference) / (relative * reference + of_largest * reference.max())).max())
     if not worst <= 1.0:
         raise ValueError(f"wrong image in {given['precision']}, not timed: {worst:.3g} times what is allowed")
     loss, gradient = adjoint.value_and_grad(task.loss, experiment, NAMES, **given)
