@@ -14,6 +14,7 @@ from adjoint.parameters import Name, by_name, listed
 from adjoint.problem import state
 from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
+from nbnumba.backends.precision import cast
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, of_float32, render, steps_per_pixel
@@ -197,10 +198,11 @@ def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0
     """Differentiate all bands, in blocks between which it can report and be interrupted."""
     backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, beside)
+    scene = cast(problem.scene, problem.machine.precision)
     for part, starts, stops in _blocks(problem, edges):
         of_part = results._replace(**{name: getattr(results, name)[part] for name in BY_BAND})
         columns, motions = problem.window.columns, problem.motions
-        given = (target, problem.parameters, problem.scene, motions, problem.paths, problem.machine.precision)
+        given = (target, problem.parameters, scene, motions, problem.paths, problem.machine.precision)
         backend.run(of_part, starts, stops, columns, *given)
         if progress is not None:
             done = int(edges[part.start] - edges[0]) + int((stops - edges[part]).sum())

@@ -15,6 +15,18 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 GOLDEN = Path(__file__).parent / "golden"
 
 
+def no_card() -> str:
+    """Why tests of a card have nothing to run on; empty where there is one."""
+    from nbnumba import InputError  # after NUMBA_NUM_THREADS is set
+    from nbnumba.backends import card
+
+    try:
+        card.check()
+    except InputError as error:
+        return f"not run: {error}"
+    return ""
+
+
 class Golden:
     """The reference cases: command lines, images, and paths of the files that they name."""
 

@@ -26,7 +26,7 @@ from nbnumba.backends.cpu import FEWEST_ROWS as FEWEST_ROWS
 from nbnumba.backends.cpu import STEPS_PER_CALL as STEPS_PER_CALL
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.kept import FASTMATH
-from nbnumba.backends.precision import PRECISIONS, cast, in_type, words
+from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
@@ -76,6 +76,9 @@ def run(
     paths: Paths,
     precision: str,
 ) -> None:
-    """Differentiate rows of an image, a range for each band, on as many threads as Numba is set to use."""
+    """Differentiate rows of an image, a range for each band, on as many threads as Numba is set to use.
+
+    scene: in the types of the precision (nbnumba's precision.py:cast).
+    """
     cast_motions = in_type(motions, PRECISIONS[precision].wide)
-    kernel(precision)(results, starts, stops, columns, target, parameters, *cast(scene, precision), cast_motions, paths)
+    kernel(precision)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)

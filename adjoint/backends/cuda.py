@@ -25,7 +25,7 @@ from nbnumba.backends.cuda import FEWEST_ROWS as FEWEST_ROWS
 from nbnumba.backends.cuda import STEPS_PER_CALL as STEPS_PER_CALL
 from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel
 from nbnumba.backends.plain import is_plain
-from nbnumba.backends.precision import PRECISIONS, cast, in_type
+from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.backends.rows import TILE, TOTAL
 from nbnumba.backends.tile import wanted
 from nbnumba.stages import wide
@@ -224,7 +224,7 @@ def _on_card(call: Call) -> tuple:
     target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
     return (
         card.on_card("target", target),
-        *card.loaded("scene", cast(call.scene, call.precision)),
+        *card.loaded("scene", call.scene),
         card.on_card("motions", motions_for(call.motions, call.precision, call.of_plain)),
         card.on_card("paths", call.paths._replace(channels=channels)),
     )

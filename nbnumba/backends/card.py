@@ -87,7 +87,6 @@ def at_work() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="Grid size")  # of small images, and of sums: few blocks are all there is
         try:
             _begin()
-            _asked.clear()
             yield
         except BaseException as error:
             _kept.clear()
@@ -98,9 +97,13 @@ def at_work() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Forget what is kept on another card than the one that is current. Where there is none, what follows will say so."""
+    """Nothing is asked for yet, and what is kept on another card than the one that is current is forgotten.
+
+    Where there is no card, what follows will say so.
+    """
     from numba import cuda
 
+    _asked.clear()
     try:
         current = 0 if SIMULATED else cuda.get_current_device().id
     except Exception:

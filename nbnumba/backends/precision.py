@@ -46,19 +46,27 @@ def cast(scene: Scene, precision: str) -> Scene:
     if wide is np.float32 and scene.structure.amplitude.size > WHOLE_FLOAT32:
         size, allowed = scene.structure.amplitude.size - 1, f"at most {WHOLE_FLOAT32 - 1}, or precision mixed"
         raise InputError(f"structure_factors.hkl: in single precision {size} reflections are too many; allowed: {allowed}")
-    if pairs and max(scene.crystal[:3]) > MOST_CELLS_IN_PAIRS:
-        cells, allowed = max(scene.crystal[:3]), f"at most {MOST_CELLS_IN_PAIRS}, or precision mixed"
-        raise InputError(f"crystal: {cells:g} cells along an edge are too many for float pairs; allowed: {allowed}")
+    if pairs:
+        _check_pairs(scene)
     table = scene.orientations
-    reach = 2.0 * np.linalg.norm(table.lattice.reshape(-1, 3), axis=1).max() / scene.sources.wavelength.min()
-    if pairs and reach > MOST_INDEX_IN_PAIRS:
-        allowed = f"at most {MOST_INDEX_IN_PAIRS}, or precision mixed"
-        raise InputError(f"crystal: Miller indices of up to {reach:.3g} are too large for float pairs; allowed: {allowed}")
     lattices = [in_pairs(each) if pairs else each.astype(wide) for each in (table.lattice, table.fresh_lattice)]
     parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
     parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
     parts["orientations"] = Orientations(*lattices, table.fresh_pass)
     return Scene(**parts)
+
+
+def _check_pairs(scene: Scene) -> None:
+    """Raise InputError for more cells, or larger Miller indices, than float pairs have digits for."""
+    cells = max(scene.crystal[:3])
+    if cells > MOST_CELLS_IN_PAIRS:
+        allowed = f"at most {MOST_CELLS_IN_PAIRS}, or precision mixed"
+        raise InputError(f"crystal: {cells:g} cells along an edge are too many for float pairs; allowed: {allowed}")
+    largest = np.linalg.norm(scene.orientations.lattice.reshape(-1, 3), axis=1).max()
+    reach = 2.0 * largest / scene.sources.wavelength.min()
+    if reach > MOST_INDEX_IN_PAIRS:
+        allowed = f"at most {MOST_INDEX_IN_PAIRS}, or precision mixed"
+        raise InputError(f"crystal: Miller indices of up to {reach:.3g} are too large for float pairs; allowed: {allowed}")
 
 
 def in_type(record: tuple, kind: type) -> tuple:

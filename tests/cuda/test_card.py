@@ -5,22 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import no_card
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import card, machine
 
 FLAGS = "-cell 70 80 90 75 85 95 -default_F 100 -N 5 -detpixels 8".split()
-
-
-def there_is_a_card() -> bool:
-    try:
-        card.check()
-    except InputError:
-        return False
-    return True
-
-
-without_a_card = pytest.mark.skipif(there_is_a_card(), reason="there is a card")
+without_a_card = pytest.mark.skipif(not no_card(), reason="there is a card")
 
 
 class CudaAPIError(Exception):

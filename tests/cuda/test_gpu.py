@@ -6,22 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import no_card
 
 import adjoint
-from nbnumba import Experiment, InputError, simulate
-from nbnumba.backends import PRECISIONS, card
+from nbnumba import Experiment, simulate
+from nbnumba.backends import PRECISIONS
 
-
-def reason() -> str:
-    """Why there is nothing to run on; empty where there is a card."""
-    try:
-        card.check()
-    except InputError as error:
-        return f"not run: {error}"
-    return ""
-
-
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(reason()), reason=reason())]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(no_card()), reason=no_card())]
 
 PLAIN = (
     "-cell 70 80 90 75 85 95 -N 20 -default_F 100 -misset 10 20 30 -osc 0.5 -phisteps 5 -mosaic 0.3 -mosaic_domains 4 "
