@@ -11,6 +11,16 @@ from numba import njit
 FASTMATH = {"contract", "nsz", "arcp"}
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
 
+SOURCES = (
+    "nbnumba/stages/*.py",
+    "nbnumba/backends/*.py",
+    "nbnumba/rng.py",
+    "nbnumba/noise.py",
+    "adjoint/stages/*.py",
+    "adjoint/backends/*.py",
+)
+"""The files that hold compiled functions and all that these import: a change anywhere else compiles nothing anew."""
+
 
 def kept(function: Callable, **options) -> Callable:
     """A function compiled for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
@@ -32,10 +42,10 @@ def exact(function: Callable) -> Callable:
 
 @cache
 def source_digest() -> str:
-    """Digest of the sources that compiled code depends on: this package and its neighbour adjoint."""
-    package = Path(__file__).resolve().parent.parent
+    """Digest of the sources that compiled code depends on, of this package and of its neighbour adjoint."""
+    root = Path(__file__).resolve().parent.parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*package.rglob("*.py"), *package.parent.glob("adjoint/**/*.py")]):
+    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -1,5 +1,6 @@
 """Machine code that is kept on disk: used again while the sources are the same, never after any of them changed."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import nbnumba
+from nbnumba.backends.kept import SOURCES
 
 SCRIPT = """
 import numpy as np
@@ -63,3 +65,26 @@ def test_changed_stages_are_compiled_anew_and_unchanged_ones_are_not(copy):
     copy.edit("stages/pixel.py", FORMULA + " * real(2)", FORMULA)
     assert copy.image() == before
     assert copy.compiled() == second
+
+
+def test_the_digest_is_of_all_that_compiled_functions_import():
+    """Sources import each other, libraries, and the module of the error that they raise, from which nothing is compiled."""
+    root = Path(nbnumba.__file__).parent.parent
+    sources = {path.relative_to(root) for pattern in SOURCES for path in root.glob(pattern)}
+    assert len(sources) > 30
+    for source in sources:
+        for node in ast.walk(ast.parse((root / source).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ("nbnumba", "adjoint"):
+                for module in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    path = Path(*module.split("."))
+                    files = {path.with_suffix(".py"), path / "__init__.py"} - {Path("nbnumba/errors.py")}
+                    assert not [file for file in files if (root / file).exists() and file not in sources], (source, module)
+
+
+def test_every_compiled_function_is_in_the_digest():
+    """Whatever is decorated to be compiled stands in a file that the digest is of."""
+    root = Path(nbnumba.__file__).parent.parent
+    sources = {path for pattern in SOURCES for path in root.glob(pattern)}
+    marks = ("njit", "backends.kept", "cuda.jit", "backends.compiler")
+    compiled = {path for room in ("nbnumba", "adjoint") for path in (root / room).rglob("*.py")}
+    assert not {path for path in compiled if any(mark in path.read_text() for mark in marks)} - sources
