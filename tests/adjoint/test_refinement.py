@@ -37,6 +37,7 @@ def ends():
         return list(pool.map(ended, range(PROBLEMS), chunksize=5))
 
 
+@pytest.mark.long
 def test_random_problems_converge(ends):
     """Starts one to five widths of a spot off come home, whatever the convention, to within three uncertainties."""
     home = [success and np.abs(off).max() <= WITHIN for _, _, success, off, _ in ends]
@@ -47,6 +48,7 @@ def test_random_problems_converge(ends):
     assert min(far for _, far, *_ in ends) < 1.2 and max(far for _, far, *_ in ends) > 4.8
 
 
+@pytest.mark.long
 def test_uncertainties_are_honest(ends):
     """Estimates scatter about the truth as their uncertainties say, and not to one side."""
     off = np.concatenate([off for _, _, success, off, _ in ends if success and np.abs(off).max() < 6.0])
