@@ -1,12 +1,11 @@
 """The table of lattices: every phi step and mosaic domain of the crystal, and nanoBragg's phi carryover (F7b, P1)."""
 
-import math
-
 import numpy as np
 
 from nbnumba import rng
 from nbnumba.experiment import Crystal, Goniometer
 from nbnumba.setup.rotations import about_axis, radians
+from nbnumba.setup.steps import steps_to_cover
 
 
 def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:
@@ -22,7 +21,7 @@ def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:
             return 2, step, step
         return (1, 0.0, 0.0) if steps is None else (steps, 1.0 / steps, 1.0)
     if steps is None:
-        return (max(1, math.ceil(radians(osc) / radians(step))), step, osc) if has_step else (2, osc / 2, osc)
+        return (max(1, steps_to_cover(radians(osc), radians(step))), step, osc) if has_step else (2, osc / 2, osc)
     return steps, osc / steps if step is None else step, osc
 
 

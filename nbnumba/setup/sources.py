@@ -1,16 +1,18 @@
 """The sources of the incident beam: direction, wavelength and weight of each (specs/forward.md, F5a)."""
 
-import math
-
 import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.experiment import Beam
 from nbnumba.setup.rotations import about_axis, unit
+from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
 
 ALONG_THE_BEAM = 1e-12
 """Sine of the angle below which an E vector runs along the beam, as far as the axes of the tilts are concerned."""
+
+COUNTED_ONE_BY_ONE = 10**5
+"""Steps of a divergence up to which those inside its ellipse are counted; beyond, all of them are taken to be."""
 
 
 def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> Sources:
@@ -51,8 +53,8 @@ def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarr
     return unit(np.cross(second, direction)), second
 
 
-def deviations(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> list[float]:
-    """Deviations from the middle of a sweep, by nanoBragg's rules for what is not given of its steps, range and step.
+def sweep(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> tuple[int, float, float]:
+    """Number of steps, range and step of a sweep, by nanoBragg's rules for what is not given of them; 1, 0, 0 for no sweep.
 
     Nothing given: no sweep. A step alone, or with a number: two steps over a range of one step. A range alone: its two ends.
     Range and step: as many steps as the range needs. A number alone: a range of 1 from its lower end on, in steps of 1 over the
@@ -63,30 +65,48 @@ def deviations(steps: int | None, full: float | None, step: float | None, one_me
         if step is not None:
             steps, full = 2, step
         elif steps is None:
-            return [0.0]
+            return 1, 0.0, 0.0
         else:
             full, step = 1.0, 1.0 / steps
     elif steps is None:
-        steps, step = (2, full) if step is None else (math.ceil(full / step), step)
+        steps, step = (2, full) if step is None else (steps_to_cover(full, step), step)
     elif step is None:
         if steps == 1 and not one_means_two:
-            return [0.0]
+            return 1, 0.0, 0.0
         steps = max(steps, 2)
         step = full / (steps - 1)
     if full <= 0.0 or steps < 1:
-        return [0.0]
+        return 1, 0.0, 0.0
+    return steps, full, step
+
+
+def deviations(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> list[float]:
+    """Deviations from the middle of a sweep; of no sweep one, 0."""
+    steps, full, step = sweep(steps, full, step, one_means_two)
     return [step * tick - full / 2 for tick in range(steps)]
+
+
+def number(beam: Beam, switches: frozenset[str]) -> int:
+    """The number of sources of a beam, counted before they are made; of a round divergence of very many steps the most."""
+    if beam.sources is not None:
+        return len(beam.sources)
+    two = "one_step_means_two" in switches
+    horizontal, vertical, spectrum = (sweep(*stated, two)[0] for stated in _stated_sweeps(beam))
+    if beam.round_divergence and min(horizontal, vertical) > 1 and horizontal * vertical <= COUNTED_ONE_BY_ONE:
+        return len(inside(beam, *sweeps(beam, two)[:2])) * spectrum
+    return horizontal * vertical * spectrum
 
 
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:
     """Deviations of the horizontal and the vertical divergence, in radians, and of the wavelength, relative to it."""
-    ranges = _part(beam.hdivrange_mrad, 1000), _part(beam.vdivrange_mrad, 1000)
-    steps = _part(beam.hdivstep_mrad, 1000), _part(beam.vdivstep_mrad, 1000)
-    return (
-        deviations(beam.hdivsteps, ranges[0], steps[0], one_means_two),
-        deviations(beam.vdivsteps, ranges[1], steps[1], one_means_two),
-        deviations(beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None, one_means_two),
-    )
+    return tuple(deviations(*stated, one_means_two) for stated in _stated_sweeps(beam))
+
+
+def _stated_sweeps(beam: Beam):
+    """Steps, range and step as stated: of the horizontal and the vertical divergence in radians, of the wavelength relative."""
+    yield beam.hdivsteps, _part(beam.hdivrange_mrad, 1000), _part(beam.hdivstep_mrad, 1000)
+    yield beam.vdivsteps, _part(beam.vdivrange_mrad, 1000), _part(beam.vdivstep_mrad, 1000)
+    yield beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None
 
 
 def inside(beam: Beam, horizontal: list[float], vertical: list[float]) -> list[tuple[int, int]]:

@@ -25,14 +25,24 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
     if factors.hkl is None:
         return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
     indices = np.ascontiguousarray(factors.hkl.T)
-    low, high = [int(x.min()) for x in indices], [int(x.max()) for x in indices]
-    size = math.prod(last - first + 1 for first, last in zip(low, high))
+    low, high = span(factors)
+    size = number_in_box(factors)
     if size > LARGEST_BOX:
         raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
     amplitude = np.full(size + 1, factors.default_F, dtype=np.float64)
     amplitude[places(indices, low, high)] = factors.F
     bounds = [float(b) for pair in zip(low, high) for b in pair]
     return Structure(*bounds, float(size), amplitude, interpolates(factors, smallest), NEVER)
+
+
+def span(factors: StructureFactors) -> tuple[list[int], list[int]]:
+    """The smallest and the largest h, k and l of a list of reflections."""
+    return factors.hkl.min(axis=0).tolist(), factors.hkl.max(axis=0).tolist()
+
+
+def number_in_box(factors: StructureFactors) -> int:
+    """The number of amplitudes in the box of a list of reflections; 0 without a list."""
+    return 0 if factors.hkl is None else math.prod(last - first + 1 for first, last in zip(*span(factors)))
 
 
 def places(indices: np.ndarray, low: Sequence[int], high: Sequence[int]) -> np.ndarray:

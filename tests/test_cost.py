@@ -1,0 +1,83 @@
+"""The cost of an image that is counted before it is made, against the tables that are made."""
+
+import math
+import shlex
+
+import numpy as np
+import pytest
+
+from nbnumba import Experiment, simulate
+from nbnumba.backends import CPU, Machine
+from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, cost
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.sources import sweep
+from nbnumba.simulate import steps_per_pixel
+
+BASE = "-cell 50 60 70 80 90 100 -default_F 10 -lambda 2 -N 3 -detpixels 8 -distance 50 "
+CASES = [
+    "",
+    "-oversample 3",
+    "-N 3000 -detpixels 4",
+    "-detector_thick 100 -detector_abs 50 -detector_thicksteps 3",
+    "-detector_thick 100 -detector_abs 50 -detector_thicksteps 1 -c_parity",
+    "-osc 1",
+    "-osc 1 -phistep 0.3 -mosaic 1",
+    "-phistep 0.3 -mosaic 1 -mosaic_domains 7",
+    "-mosaic_domains 7",
+    "-divergence 1 -divsteps 5 -dispersion 1 -dispsteps 3",
+    "-divergence 1 -divsteps 5 -square_div",
+    "-hdivrange 1 -hdivstep 0.3 -vdivstep 0.2",
+    "-hdivsteps 7",
+    "-dispersion 1 -dispsteps 1",
+    "-dispersion 1 -dispsteps 1 -c_parity",
+    "-roi 2 5 3 3",
+]
+
+
+@pytest.mark.parametrize("more", CASES)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_counts_are_those_of_the_tables(more):
+    experiment = Experiment.from_args(shlex.split(BASE + more))
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    built, counted = scene.build(experiment, wanted), cost(experiment)
+    assert counted.sources == len(built.sources.weight)
+    assert counted.lattices == len(built.orientations.lattice)
+    assert counted.samples == built.sampling.layers * built.sampling.oversample**2
+    assert counted.steps_per_pixel == steps_per_pixel(built)
+    asked = []
+    simulate(experiment, progress=lambda done, total: asked.append(total))
+    columns = wanted.columns[1] - wanted.columns[0]
+    assert counted.steps == asked[-1] * columns * steps_per_pixel(built)
+    assert counted.seconds > 0 and counted.bytes > 8 * math.prod(experiment.detector.pixels)
+
+
+def test_a_mask_leaves_pixels_out():
+    mask = np.zeros((8, 8), dtype=int)
+    mask[2:4, 1:] = 1
+    experiment = Experiment.from_args(BASE.split()).replace({"sampling.mask": mask, "sampling.roi": (0, 3, 0, 7)})
+    assert cost(experiment).pixels == 6
+
+
+@pytest.mark.parametrize("more", ["-phisteps 99999999999999", "-osc 1 -phistep 1e-320", "-hdivrange 1 -hdivstep 1e-320"])
+def test_what_nobody_can_compute_is_counted_at_once(more):
+    counted = cost(Experiment.from_args((BASE + more).split()))
+    assert counted.steps > 1e14 and counted.seconds > 1e4 and counted.bytes > 1e13
+
+
+def test_a_shape_and_an_interpolation_take_longer_and_threads_less():
+    def seconds(more, threads=1, machine=CPU):
+        return cost(Experiment.from_args((BASE + more).split()), machine, threads).seconds
+
+    assert seconds("-round_xtal") > 2 * seconds("")
+    assert seconds("", threads=4) < 0.5 * seconds("")
+    assert math.isnan(seconds("", machine=Machine("cuda", "mixed")))
+
+
+def test_a_box_of_reflections_is_counted():
+    experiment = Experiment.from_args(BASE.split())
+    listed = experiment.replace({"structure_factors.hkl": [[0, 0, 0], [99, 99, 99]], "structure_factors.F": [1.0, 2.0]})
+    assert cost(listed).bytes - cost(experiment).bytes == AMPLITUDE_BYTES * 100**3 + 2 * REFLECTION_BYTES
+
+
+def test_a_sweep_of_too_many_steps_is_not_made():
+    assert sweep(None, 1.0, 1e-320, False)[0] > 2**61
