@@ -169,8 +169,7 @@ def _check_tied(experiment, names):
     values = [experiment.value(name) for name in names]
     if any(v is None or abs(v - values[0]) > SAME * abs(values[0]) for v in values):
         shown = ", ".join(f"{name} = {value}" for name, value in zip(names, values))
-        allowed = "one value, which Experiment.replace gives them"
-        raise InputError(f"parameters: {shown} are tied and differ; allowed: {allowed}")
+        raise InputError(f"parameters: {shown} are tied and differ; allowed: one value that all of them start from")
 
 
 def size(column: Column) -> int:

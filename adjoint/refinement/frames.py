@@ -189,12 +189,12 @@ def numbers_of(image) -> Numbers:
     for name, value in (image or {}).items():
         key = str(name).removeprefix("image.")
         if key not in Numbers._fields:
-            raise InputError(f"image: {name!r} is no number of an image; allowed: {', '.join(Numbers._fields)}")
-        found[key] = number_of(f"image: {name}", value)
+            raise InputError(f"image: 'image.{key}' is no number of an image; allowed: {', '.join(IMAGE)}")
+        found[key] = number_of(f"image: image.{key}", value)
         low, high = IMAGE[f"image.{key}"].bounds
         if not low <= found[key] < high:
-            allowed = "a finite number" if low < 0.0 else "a number above 0"
-            raise InputError(f"image: {name} {value:g} is not allowed; allowed: {allowed}")
+            allowed = "a finite number" if low < 0.0 else "a number above 0" if low > 0.0 else "a number not below 0"
+            raise InputError(f"image: image.{key} {found[key]:g} is not allowed; allowed: {allowed}")
     return Numbers(**found)
 
 
@@ -284,7 +284,7 @@ def information_of_each(at: Frame, vector: np.ndarray) -> np.ndarray:
     found[~place] = np.diag(evaluate(rest, vector[~place]).normal)
     if place.any():
         loss, factor, _ = in_photons(at, numbers)
-        image, pullback = vjp(experiment, [AMPLITUDES])
+        image, pullback = vjp(experiment, [AMPLITUDES], **at.machine._asdict())
         by_amplitude = pullback(factor * np.asarray(loss.curvature(image)) * image)[AMPLITUDES]
         amplitude = vector[place]
         found[place] = np.where(amplitude != 0.0, 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0), 0.0)

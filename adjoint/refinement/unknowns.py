@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.losses import number_of
 from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Parameter, columns, listed, size
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -92,21 +91,34 @@ class Unknowns(NamedTuple):
             found[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
         return found
 
-    def spread(self, named: Mapping[str, Any], what: str, default: np.ndarray) -> np.ndarray:
-        """A vector from values by name: a number for all numbers of a parameter, or one each. Raises InputError."""
-        found = default.copy()
-        keys = {b.column.key: b for b in self.blocks}
-        for name, given in named.items():
-            if name not in keys:
-                raise InputError(f"{what}: {name!r} is not refined; allowed: {', '.join(keys)}")
-            block = keys[name]
-            shape = ((self.frames,) if block.own else ()) + block.column.shape
-            try:
-                found[self.span(block)] = np.broadcast_to(np.asarray(given, dtype=np.float64), shape).ravel()
-            except (TypeError, ValueError):
-                allowed = "a number, or as many as it has"
-                raise InputError(f"{what}: {name} {str(given)[:40]} is not allowed; allowed: {allowed}") from None
+    def named(self) -> dict[str, np.ndarray]:
+        """Where the numbers of every name are, of parameters and of parts of vectors: (frames, ...) where each has its own."""
+        found = {}
+        for block in self.blocks:
+            span, each = self.span(block), (self.frames,) if block.own else ()
+            found[block.column.key] = np.arange(span.start, span.stop).reshape(each + block.column.shape)
+        for name in found.keys() & VECTORS.keys():
+            found |= {part: found[name][..., axis] for axis, part in enumerate(VECTORS[name])}
         return found
+
+    def stated(self, what: str, name: str, given: Any, one_for_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the numbers of a name, and the value of each: one stands for all frames and all amplitudes.
+
+        Three are wanted of a vector, unless one_for_all: what is meant for one axis is not meant for the others. InputError.
+        """
+        named = self.named()
+        if name not in named:
+            raise InputError(f"{what}: {name!r} is not refined; allowed: {', '.join(named)}")
+        try:
+            values = np.asarray(given, dtype=np.float64)
+            found = np.broadcast_to(values, named[name].shape).ravel()
+        except (TypeError, ValueError):
+            said = f"{what}: {name} {str(given)[:40].strip('()[]')} is not allowed"
+            raise InputError(f"{said}; allowed: a number, or as many as it has") from None
+        if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
+            allowed = f"three, one for each of {', '.join(VECTORS[name])}, or these names by themselves"
+            raise InputError(f"{what}: {name} has three numbers, and {values:g} is one; allowed: {allowed}")
+        return named[name].ravel(), found
 
 
 def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_image: Iterable[str] | None) -> Unknowns:
@@ -196,7 +208,7 @@ def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndar
     low, high = np.empty(found.count), np.empty(found.count)
     for block in found.blocks:
         low[found.span(block)], high[found.span(block)] = _parameter(block.column).bounds
-    allowed = low.copy(), high.copy()
+    taken = np.zeros(found.count, dtype=bool)
     for name, pair in _named("bounds", given):
         try:
             least, most = pair
@@ -204,31 +216,45 @@ def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndar
             raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least and a largest value") from None
         if not all(bound is None or _no_nan(bound) for bound in (least, most)):
             raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: numbers, or None")
-        least = found.spread({name: -np.inf if least is None else least}, "bounds", np.full(found.count, np.nan))
-        most = found.spread({name: np.inf if most is None else most}, "bounds", np.full(found.count, np.nan))
-        at = ~np.isnan(least)
-        if np.isnan(most[at]).any() or not (least[at] < most[at]).all():
-            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least value below the largest")
-        low[at], high[at] = np.maximum(least[at], allowed[0][at]), np.minimum(most[at], allowed[1][at])
+        at, least = found.stated("bounds", name, -np.inf if least is None else least)
+        at, most = found.stated("bounds", name, np.inf if most is None else most)
+        _take(taken, at, "bounds", name)
+        said = f"bounds: {name} from {_shown(least)} to {_shown(most)} is not allowed"
+        if not (least < most).all():
+            raise InputError(f"{said}; allowed: a least value below the largest")
+        known = f"{low[at][0]:g} to {high[at][0]:g}"
+        low[at], high[at] = np.maximum(least, low[at]), np.minimum(most, high[at])
         if not (low[at] < high[at]).all():
-            known = f"{allowed[0][at][0]:g} to {allowed[1][at][0]:g}"
-            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a part of {known}")
+            raise InputError(f"{said}; allowed: a part of {known}")
     return low, high
 
 
 def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """What numbers are drawn to, and the weights 1 / sigma^2 with which: 0 where nothing draws. Raises InputError."""
-    target, weight = np.zeros(found.count), np.zeros(found.count)
+    target, weight, taken = np.zeros(found.count), np.zeros(found.count), np.zeros(found.count, dtype=bool)
     for name, pair in _named("restraints", given):
         try:
             value, sigma = pair
         except (TypeError, ValueError):
             raise InputError(f"restraints: {name} {pair!r} is not allowed; allowed: a value and its sigma") from None
-        sigma = number_of(f"restraints: {name}", sigma)
-        if not 0.0 < sigma < float("inf"):
-            raise InputError(f"restraints: {name} with sigma {sigma:g} is not allowed; allowed: a sigma above 0")
-        at = found.spread({name: value}, "restraints", np.full(found.count, np.nan))
-        if not np.isfinite(at[~np.isnan(at)]).all() or np.isnan(at).all():
-            raise InputError(f"restraints: {name} {value!r} is not allowed; allowed: finite numbers")
-        target[~np.isnan(at)], weight[~np.isnan(at)] = at[~np.isnan(at)], 1.0 / sigma**2
+        at, value = found.stated("restraints", name, value)
+        at, sigma = found.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
+        _take(taken, at, "restraints", name)
+        if not ((sigma > 0.0) & np.isfinite(sigma)).all():
+            raise InputError(f"restraints: {name} with sigma {_shown(sigma)} is not allowed; allowed: a finite sigma above 0")
+        if not np.isfinite(value).all():
+            raise InputError(f"restraints: {name} {_shown(value)} is not allowed; allowed: finite numbers")
+        target[at], weight[at] = value, sigma**-2.0
     return target, weight
+
+
+def _take(taken: np.ndarray, at: np.ndarray, what: str, name: str) -> None:
+    """Mark numbers of which something is stated. Raises InputError if it was stated of one before."""
+    if taken[at].any():
+        raise InputError(f"{what}: {name} is there twice, by itself and in its vector; allowed: every number once")
+    taken[at] = True
+
+
+def _shown(values: np.ndarray) -> str:
+    """Values as text: one, where all are the same."""
+    return " ".join(f"{x:g}" for x in (values[:1] if (values == values[0]).all() else values))[:60]

@@ -82,8 +82,8 @@ def _parser() -> bundle.Parser:
     add("--data", action="append", required=True, metavar="IMAGE[,...]", help="the measured images")
     add("--parameters", action="append", metavar="NAME[,...]", help="what is refined; A+B: two that are tied")
     add("--cell", metavar="SYSTEM", help="the free parameters of the cell in a crystal system besides, such as tetragonal")
-    add("--bounds", action="append", metavar="NAME=LOW:HIGH[,...]", help="closer bounds; an empty side is as it is")
-    add("--restraints", action="append", metavar="NAME=VALUE:SIGMA[,...]", help="what is known from elsewhere")
+    add("--bounds", action="append", metavar="NAME=LOW:HIGH[,...]", help="closer bounds; a side may be empty; of vectors X/Y/Z")
+    add("--restraints", action="append", metavar="NAME=VALUE:SIGMA[,...]", help="what is known besides; of vectors X/Y/Z:SIGMA")
     add("--start", action="append", metavar="NAME=VALUE[,...]", help="values of image.* to start from, or to hold")
     add("--per-image", action="append", metavar="NAME[,...]", help="what each image has by itself; none: nothing")
     add("--loss", default="poisson", choices=("poisson", "gaussian"), help="what is minimized (default: poisson)")
@@ -157,21 +157,31 @@ def _named(option: str, given: Iterable[str] | None, form: str) -> list[tuple[st
     return list(found.items())
 
 
-def _range(name: str, text: str) -> tuple[float, float]:
+def _numbers(text: str) -> float | tuple[float, ...] | None:
+    """The number that a text spells, or the numbers of a vector, X/Y/Z; None if it spells none."""
+    found = [number(part) for part in text.split("/")]
+    if None in found:
+        return None
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _range(name: str, text: str) -> tuple[Any, Any]:
     """The bounds LOW:HIGH, either of which may be empty."""
     low, colon, high = text.partition(":")
-    least, most = number(low) if low else -np.inf, number(high) if high else np.inf
-    if not colon or text == ":" or least is None or most is None or not least < most:
-        raise InputError(f"--bounds: {name}={text} is not allowed; allowed: LOW:HIGH, LOW below HIGH, either one or both")
+    least, most = _numbers(low) if low else -np.inf, _numbers(high) if high else np.inf
+    if not colon or text == ":" or least is None or most is None:
+        allowed = "LOW:HIGH, either one or both, X/Y/Z each of a vector"
+        raise InputError(f"--bounds: {name}={text} is not allowed; allowed: {allowed}")
     return least, most
 
 
-def _restraint(name: str, text: str) -> tuple[float, float]:
+def _restraint(name: str, text: str) -> tuple[Any, Any]:
     """What a parameter is drawn to, VALUE:SIGMA."""
     value, _, sigma = text.partition(":")
-    target, width = number(value), number(sigma)
-    if target is None or width is None or width <= 0.0:
-        raise InputError(f"--restraints: {name}={text} is not allowed; allowed: VALUE:SIGMA, SIGMA a positive number")
+    target, width = _numbers(value), _numbers(sigma)
+    if target is None or width is None or np.min(width) <= 0.0:
+        allowed = "VALUE:SIGMA, X/Y/Z:SIGMA of a vector, SIGMA a positive number"
+        raise InputError(f"--restraints: {name}={text} is not allowed; allowed: {allowed}")
     return target, width
 
 

@@ -1,5 +1,7 @@
 """A frame: what is expected of it, its loss, and how that changes with every number of the experiment and of the image (R1)."""
 
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ from differences import extrapolated
 from refining import Cauchy, counts, crystal, plane
 
 import adjoint
+from adjoint import gradient
 from adjoint.parameters import AMPLITUDES, pack
 from adjoint.refinement import frames
 from adjoint.refinement.unknowns import IMAGE, unknowns
 from nbnumba import Experiment, InputError, simulate
+from nbnumba.backends import CPU, Machine
+from nbnumba.simulate import render
 
 RICH = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 -distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 "
 RICH += "-oversample 2 -default_F 100 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 "
@@ -294,6 +299,33 @@ def test_information_of_amplitudes_without_a_matrix():
     assert (seen >= 0.0).all() and (seen[amplitudes] == 0.0).sum() > 1000
 
 
+@pytest.mark.parametrize("method", ["L-BFGS-B", "least_squares"])
+def test_all_of_a_refinement_runs_on_the_machine_that_is_asked_for(monkeypatch, method):
+    """Images and derivatives, those of the information of many amplitudes, too: none falls back on the default."""
+    hkl = np.array(np.meshgrid(*3 * [np.arange(-5, 6)], indexing="ij")).reshape(3, -1).T
+    values = {"structure_factors.hkl": hkl, "structure_factors.F": np.full(len(hkl), 100.0)}
+    truth = crystal("-detpixels 24").replace(values | {"structure_factors.interpolate": False})
+    data, few = counts(truth), [adjoint.Stage("few", exact=True, evaluations=1)]
+    asked, seen = Machine("cpu", "paired"), []
+    run, draw = gradient._run, render
+
+    def noted_run(problem, *more, **keywords):
+        seen.append(("derivative", problem.machine))
+        return run(problem._replace(machine=CPU), *more, **keywords)
+
+    def noted_render(built, wanted, pixels, progress, target=CPU):
+        seen.append(("image", target))
+        return draw(built, wanted, pixels, progress)
+
+    monkeypatch.setattr(gradient, "_run", noted_run)
+    monkeypatch.setattr(gradient, "render", noted_render)
+    monkeypatch.setattr(sys.modules["nbnumba.simulate"], "render", noted_render)
+    names = [AMPLITUDES] if method == "L-BFGS-B" else []
+    adjoint.refine(truth, data, [*names, "image.scale", "image.background"], image={"background": 2.0}, method=method,
+                   stages=few, **asked._asdict())  # fmt: skip
+    assert {kind for kind, _ in seen} == {"image", "derivative"} and {machine for _, machine in seen} == {asked}
+
+
 @pytest.mark.parametrize("kind", ["poisson", "gaussian"])
 def test_deviations_are_those_of_what_is_measured(kind):
     """Counts times a gain: variance is gain times the expectation; of a Gaussian loss it is sigma, where there is one."""
@@ -311,7 +343,7 @@ def test_deviations_are_those_of_what_is_measured(kind):
 @pytest.mark.parametrize(
     ("image", "named"),
     [
-        ({"foo": 1}, "'foo'.*allowed: scale, background"),
+        ({"foo": 1}, "'image.foo'.*allowed: image.scale, image.background"),
         ({"image.foo": 1}, "'image.foo'"),
         ({"gain": 0}, "gain 0 .*above 0"),
         ({"gain": np.inf}, "gain inf"),

@@ -6,6 +6,7 @@ from refining import crystal
 
 from adjoint.parameters import PARAMETERS
 from adjoint.refinement.unknowns import IMAGE, bounds_of, restraints_of, unknowns
+from nbnumba import InputError
 
 MISSET = "crystal.misset_deg"
 ONE = crystal()
@@ -78,7 +79,7 @@ def test_bounds():
     low, high = bounds_of(found, None)
     np.testing.assert_array_equal(low, [-np.inf] * 6 + [1.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(high, [np.inf] * 10)
-    stated = {MISSET: ([-1.0, -2.0, -3.0], 4.0), "crystal.n_a": (-5.0, None), "image.background": (None, [3.0, 4.0])}
+    stated = {MISSET: ([-1.0, -2.0, -3.0], 3 * [4.0]), "crystal.n_a": (-5.0, None), "image.background": (None, [3.0, 4.0])}
     low, high = bounds_of(found, stated)
     np.testing.assert_array_equal(low, [-1.0, -2.0, -3.0, -1.0, -2.0, -3.0, 1.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(high, [4.0] * 6 + [np.inf] * 2 + [3.0, 4.0])
@@ -91,6 +92,28 @@ def test_restraints():
     np.testing.assert_array_equal(target, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0, 0.0, 7.0, 7.0])
     np.testing.assert_array_equal(weight, [4.0] * 6 + [0.0] * 2 + [0.25] * 2)
     assert not restraints_of(found, None)[1].any()
+
+
+def test_a_part_of_a_vector_by_its_own_name():
+    """What is stated of one axis is of that axis alone, of every frame."""
+    found = unknowns([TIED] * 2, [MISSET, "crystal.n_a"], None)
+    target, weight = restraints_of(found, {"crystal.misset_y_deg": (33.0, 1.0)})
+    np.testing.assert_array_equal(weight, [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    assert target[1] == target[4] == 33.0
+    low, high = bounds_of(found, {"crystal.misset_z_deg": (1.0, 2.0)})
+    assert list(low[:3]) == [-np.inf, -np.inf, 1.0] and list(high[3:6]) == [np.inf, np.inf, 2.0]
+    weight = restraints_of(found, {MISSET: ([1.0, 2.0, 3.0], [1.0, 0.5, 0.25])})[1]
+    np.testing.assert_array_equal(weight[:6], [1.0, 4.0, 16.0] * 2)
+
+
+@pytest.mark.parametrize("stated", [bounds_of, restraints_of])
+def test_one_number_for_three_axes_is_refused(stated):
+    """A vector has three: 33 degrees of one angle are not meant for all. Nor is anything stated twice."""
+    found = unknowns([TIED], [MISSET], None)
+    with pytest.raises(InputError, match=f"{MISSET} has three numbers.*crystal.misset_x_deg, crystal.misset_y_deg"):
+        stated(found, {MISSET: (33.0, 41.0)})
+    with pytest.raises(InputError, match="crystal.misset_y_deg is there twice"):
+        stated(found, {MISSET: ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]), "crystal.misset_y_deg": (1.0, 2.0)})
 
 
 @pytest.mark.parametrize("given", [["crystal.a_A", "crystal.b_A"], ("crystal.a_A", "crystal.b_A")])
