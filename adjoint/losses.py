@@ -107,6 +107,15 @@ def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray
     return found
 
 
+def masked(what: str, mask, shape: tuple[int, int]) -> np.ndarray:
+    """Where a mask (slow, fast) is 0 and leaves a pixel out. Raises InputError for one that does not fit, or has NaN."""
+    found = field(what, mask, shape)
+    lost = np.count_nonzero(np.isnan(found))
+    if lost:
+        raise InputError(f"{what}: {lost} of its numbers are NaN; allowed: 0 where a pixel is left out, else other numbers")
+    return found == 0
+
+
 class Gaussian(Pixelwise):
     """sum of (I - data)^2 / (2 sigma^2).
 
@@ -167,5 +176,5 @@ def _counted(data, mask, saturation) -> np.ndarray:
     if saturation is not None:
         counted[counted >= number_of("loss: saturation", saturation)] = np.nan
     if mask is not None:
-        counted[field("loss: mask", mask, counted.shape) == 0] = np.nan
+        counted[masked("loss: mask", mask, counted.shape)] = np.nan
     return counted

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.gradient import beside, vjp
-from adjoint.losses import Pixelwise, checked, field, is_pixelwise, number_of
+from adjoint.losses import Pixelwise, checked, field, is_pixelwise, masked, number_of
 from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
 from adjoint.problem import held, restate, state
 from adjoint.refinement.unknowns import IMAGE, Unknowns
@@ -80,7 +80,7 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
     data[~np.isfinite(data)] = np.nan
     data -= finite("offset", offset)
     if mask is not None:
-        data[field("mask", mask, pixels) == 0] = np.nan
+        data[masked("mask", mask, pixels)] = np.nan
     data[~rendered(experiment)] = np.nan
     _check_loss(loss)
     if isinstance(loss, str) and loss == "poisson":

@@ -1,7 +1,7 @@
 """A measured image as a refinement takes it: what is left out of it, and the offset that comes off."""
 
-import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,28 +9,36 @@ import numpy as np
 from nbnumba.cli.arguments import number
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.formats import images
+from nbnumba.formats import images, nxmx, unmeasured
 from nbnumba.setup import sampling
 
 OFFSET_KEY = "ADC_OFFSET"
 """The key of an SMV header that says what was added to every pixel."""
 
-SATURATION_KEYS = ("SATURATED_VALUE", "CCD_IMAGE_SATURATION")
-"""Keys of headers that say from which value on a pixel is saturated."""
 
-_CUTOFF = re.compile(r"Count_cutoff\s+([0-9]+)")
+class Gaps(NamedTuple):
+    """What --gap says: ranges of stored values, ends included; besides those of the file, or instead of them."""
+
+    ranges: tuple[tuple[float, float], ...] = ()
+    besides: bool = True
+
+
+AS_THE_FILE_SAYS = Gaps()
+"""What --gap says where it is not given."""
 
 
 class Measured(NamedTuple):
     """An image (slow, fast) as float64, the offset taken off, NaN where a pixel is left out; and why how many are.
 
-    saturation: the stored value from which on a pixel is saturated, None if there is none. noted: the header states the offset.
+    saturation: the stored values that are saturated, None if none are. below: how many pixels that count are stored as less
+    than 0, which nothing says are gaps. noted: the header states the offset.
     """
 
     path: str
     data: np.ndarray
     left_out: dict[str, int]
-    saturation: float | None
+    saturation: unmeasured.Limit | None
+    below: int
     offset: float
     noted: bool
 
@@ -42,32 +50,43 @@ class Measured(NamedTuple):
     def line(self) -> str:
         """What was read, in words."""
         slow, fast = self.data.shape
-        from_on = "" if self.saturation is None or not self.left_out["saturated"] else f" from {self.saturation:.10g} on"
         found = f"{self.path}: {fast} x {slow} pixels, {self.counted} counted"
-        found += f", left out {_listed(self.left_out)}{from_on}" if any(self.left_out.values()) else ""
+        found += f" ({self.below} below 0 as data)" if self.below else ""
+        listed = _listed(self.left_out)
+        found += f", left out {listed}" if listed else ""
+        found += f" {self.saturation}" if self.left_out["saturated"] else ""
         if self.noted:
             return f"{found}; offset {self.offset:g}, its header's {OFFSET_KEY}, taken off"
         return f"{found}; offset {self.offset:g} taken off" if self.offset else found
 
 
 def read(
-    path: str, experiment: Experiment, mask: np.ndarray | None, saturation: float | None, offset: float | None
+    path: str,
+    experiment: Experiment,
+    mask: np.ndarray | None,
+    saturation: float | None,
+    offset: float | None,
+    gaps: Gaps = AS_THE_FILE_SAYS,
 ) -> Measured:
     """The image of a file, without pixels that are not rendered, masked, in gaps of the detector, or saturated.
 
-    mask (slow, fast): 0 where a pixel is left out. saturation, offset: None: what the header states, else 65535 of 16-bit
-    pixels, and 0. InputError: what images.read refuses, and an image of which no pixel is left.
+    mask (slow, fast): 0 where a pixel is left out. saturation, offset: None: what the file states, else the largest number of
+    1 or 2 bytes, and 0. gaps: what is one besides what the file says, or instead; a guess is warned of. InputError: what
+    images.read refuses, and an image of which no pixel is left.
     """
     fast, slow = experiment.detector.pixels
     image = images.read(path, (slow, fast), "--data")
-    saturation = saturated_from(image) if saturation is None else saturation
+    limit = unmeasured.saturation(image) if saturation is None else unmeasured.Limit(saturation)
     noted = offset is None and number(image.header.get(OFFSET_KEY, "")) is not None
     taken = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
+    nowhere = np.zeros((slow, fast), dtype=bool)
     reasons = {
         "not rendered": ~rendered(experiment),
-        "masked": np.zeros((slow, fast), dtype=bool) if mask is None else mask == 0,
-        "in gaps": gaps(image.pixels),
-        "saturated": np.zeros((slow, fast), dtype=bool) if saturation is None else image.pixels >= saturation,
+        "masked": nowhere if mask is None else mask == 0,
+        "masked by the file": nowhere if image.masked is None else image.masked,
+        "in gaps": _in_gaps(path, image, gaps),
+        "below what is valid": unmeasured.below_limit(image),
+        "saturated": nowhere if limit is None else limit.reached(image.pixels),
     }
     left, left_out = np.ones((slow, fast), dtype=bool), {}
     for reason, where in reasons.items():
@@ -76,7 +95,21 @@ def read(
     if not left.any():
         raise InputError(f"--data: no pixel of {path!r} counts: {_listed(left_out)}; allowed: one at least that does")
     data = np.where(left, image.pixels.astype(np.float64) - taken, np.nan)
-    return Measured(path, data, left_out, saturation, taken, noted)
+    below = int(np.count_nonzero(image.pixels[left] < 0)) if image.pixels.dtype.kind == "i" else 0
+    return Measured(path, data, left_out, limit, below, taken, noted)
+
+
+def _in_gaps(path: str, image: images.Image, gaps: Gaps) -> np.ndarray:
+    """Which pixels are in gaps (slow, fast): as the file says, or as it looks, which is warned of; and as --gap says."""
+    stated = unmeasured.within(image.pixels, gaps.ranges)
+    if not gaps.besides:
+        return stated | ~np.isfinite(image.pixels)
+    stated |= unmeasured.in_gaps(image)
+    guessed = unmeasured.guessed_gaps(image) & ~stated
+    if guessed.any():
+        count, ways = np.count_nonzero(guessed), "--gap -1,-2 says that they are, --gap none that they are data"
+        warnings.warn(f"{path}: {count} pixels of -1 and -2, whole lines of them, are taken for gaps: {ways}", stacklevel=2)
+    return stated | guessed
 
 
 def _listed(left_out: Mapping[str, int]) -> str:
@@ -93,34 +126,29 @@ def rendered(experiment: Experiment) -> np.ndarray:
     return found
 
 
-def gaps(pixels: np.ndarray) -> np.ndarray:
-    """Which pixels hold no measurement: no finite number; an integer below 0; the largest unsigned number.
-
-    Of 4 bytes and more the next one to it is none either, which detectors that count write for pixels that are broken; of 2
-    bytes the largest, 65535, is a saturated pixel rather than a gap.
-    """
-    if pixels.dtype.kind == "f":
-        return ~np.isfinite(pixels)
-    if pixels.dtype.kind != "u" or pixels.dtype.itemsize == 2:
-        return pixels < 0
-    largest = np.iinfo(pixels.dtype).max
-    return pixels >= (largest - 1 if pixels.dtype.itemsize >= 4 else largest)
-
-
-def saturated_from(image: images.Image) -> float | None:
-    """The value from which on a pixel is saturated: as the header states it, else 65535 of 16-bit pixels."""
-    for key in SATURATION_KEYS:
-        value = number(image.header.get(key, ""))
-        if value is not None and value > 0.0:
-            return value
-    for text in image.header.values():
-        found = _CUTOFF.search(text)
-        if found and int(found[1]) > 0:
-            return float(found[1])
-    return 65535.0 if image.pixels.dtype == np.uint16 else None
+def read_gaps(words: Sequence[str]) -> Gaps:
+    """What --gap says: values, and ranges LOW:HIGH of which one end may be missing; "none": instead of what the file says."""
+    ranges = []
+    for word in words:
+        if word == "none":
+            continue
+        low, colon, high = word.partition(":")
+        ends = (number(low) if low else -np.inf, number(high) if high else np.inf) if colon else 2 * (number(low),)
+        if word == ":" or None in ends or not ends[0] <= ends[1]:
+            allowed = "numbers as they are stored, LOW:HIGH, :HIGH, LOW:, or none, with commas between several"
+            raise InputError(f"--gap: {word!r} is not allowed; allowed: {allowed}")
+        ranges.append(ends)
+    return Gaps(tuple(ranges), "none" not in words)
 
 
 def read_mask(path: str, experiment: Experiment) -> np.ndarray:
-    """The mask of a file (slow, fast), 0 where a pixel is left out."""
+    """The mask of a file (slow, fast), 0 where a pixel is left out. InputError also for one that says the opposite, or NaN."""
     fast, slow = experiment.detector.pixels
-    return images.read(path, (slow, fast), "--mask").pixels
+    if path.partition("#")[0].endswith(f"/{nxmx.MASK}"):
+        why = "0 stands for a good pixel in it, and an image of that file is read with it anyway"
+        raise InputError(f"--mask: {path!r} is the mask of a file: {why}; allowed: images that are 0 where a pixel is left out")
+    found = images.read(path, (slow, fast), "--mask").pixels
+    lost = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
+    if lost:
+        raise InputError(f"--mask: {lost} numbers of {path!r} are NaN; allowed: 0 where a pixel is left out, other numbers")
+    return found

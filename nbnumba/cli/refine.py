@@ -29,8 +29,9 @@ image.background_x, image.background_y, image.background_radial, image.gain (spe
 """
 NOTES = """\
 One block of FLAGS is for all images, or each image has one: -- FLAGS -- FLAGS. IMAGE is what fabio reads (CBF, SMV, TIFF,
-EDF, HDF5; FILE#K is image K, from 0, of several) or nanoBragg's float image, *.bin. Pixels that hold no measurement, those
-that are saturated and those that FLAGS do not render are left out. Exit status 1 if the refinement does not succeed.
+EDF, HDF5; FILE#K is image K, from 0, of several) or nanoBragg's float image, *.bin. Pixels that hold no measurement or are
+saturated, as the file or an option says, and those that FLAGS do not render are left out. Numbers below 0 are data unless
+the file or --gap says otherwise. Exit status 1 if the refinement does not succeed.
 """
 UNSUCCESSFUL = 1
 AMPLITUDES = "structure_factors.F"
@@ -56,7 +57,7 @@ class Block(NamedTuple):
 def main(args: Sequence[str]) -> int:
     """Run it; returns the exit status: 1 if the refinement does not succeed."""
     own, flags = bundle.split(args, "refine")
-    options = _parser().parse_args(own)
+    options = _parser().parse_args(_joined(own))
     asked = _asked(options)
     keywords = _keywords(options)
     paths = _listed("--data", options.data)
@@ -89,7 +90,8 @@ def _parser() -> bundle.Parser:
     add("--loss", default="poisson", choices=("poisson", "gaussian"), help="what is minimized (default: poisson)")
     add("--sigma", metavar="NUMBER", help="standard deviation of a pixel, with --loss gaussian; without, from the counts")
     add("--mask", action="append", metavar="FILE[,...]", help="image that is 0 where a pixel is left out; one, or as many")
-    add("--saturation", metavar="NUMBER", help="value from which on a pixel is left out (default: as header or FLAGS say)")
+    add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: not as the file says")
+    add("--saturation", metavar="NUMBER", help="value from which on a pixel is left out (default: as file or FLAGS say)")
     add("--offset", metavar="NUMBER", help="taken off every pixel (default: ADC_OFFSET of the header, else 0)")
     add("--stages", default="auto", choices=("auto", "exact"), help="auto: coarse to fine, the default; exact: at once")
     methods = ("auto", "least_squares", "L-BFGS-B", "trust-constr")
@@ -97,6 +99,15 @@ def _parser() -> bundle.Parser:
     add("--out", metavar="FILE", help="write everything as JSON; a new matrix and reflections stand beside it")
     add("--report", metavar="DIR", help="write a report with pictures")
     return parser
+
+
+def _joined(words: list[str]) -> list[str]:
+    """The words with --gap and its value as one: that of -1,-2 would be taken for an option."""
+    found = list(words)
+    while "--gap" in found[:-1]:
+        place = found.index("--gap")
+        found[place : place + 2] = [f"--gap={found[place + 1]}"]
+    return found
 
 
 def _listed(option: str, given: Iterable[str] | None) -> list[str]:
@@ -270,12 +281,24 @@ def _read(options, paths, blocks) -> list[measured.Measured]:
     stated = options.saturation
     if stated is not None:
         stated = bundle.real_number("--saturation", stated, "a positive number", lambda x: x > 0.0)
-    found = []
+    gaps, found = measured.read_gaps(_listed("--gap", options.gap)), []
     for path, block, name in zip(paths, blocks, of_each):
         mask = None if name is None else measured.read_mask(name, block.experiment)
         of_flags = block.statement.run().response.saturation if "-saturation" in block.statement.last else None
-        found.append(measured.read(path, block.experiment, mask, of_flags if stated is None else stated, offset))
+        image = measured.read(path, block.experiment, mask, of_flags if stated is None else stated, offset, gaps)
+        found.append(image)
+        if options.loss == "poisson":
+            _check_counts(image)
     return found
+
+
+def _check_counts(image: measured.Measured) -> None:
+    """Raise InputError for numbers below 0, which are no counts of photons."""
+    below = image.data < 0.0
+    if below.any():
+        said = f"{np.count_nonzero(below)} pixels of {image.path!r} are below 0, at least {np.nanmin(image.data):g}"
+        ways = "--loss gaussian with --readout-noise takes them, --gap and --mask leave pixels out, --offset is taken off"
+        raise InputError(f"--data: {said}, and no counts of photons are; allowed: counts not below 0; {ways}")
 
 
 def in_options(message: str) -> str:

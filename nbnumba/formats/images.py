@@ -13,19 +13,28 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import files, raw, smv
+from nbnumba.formats import files, nxmx, raw, smv
+from nbnumba.formats.text import number as number_of
 
+HDF5 = "HDF5"
 _FLOATS = ".bin"
 _SMV = re.compile(rb"\{\s*HEADER_BYTES\s*=")
 _NUMBERED = re.compile(r"(.+)#([0-9]{1,9})")
 _INSIDE = "::"
+RAXIS_RATIO = "RAXIS_COMPRESSION_RATIO"
+"""The key of a header of d*TREK that says how large numbers are compressed."""
 
 
 class Image(NamedTuple):
-    """Pixels (slow, fast) of the type in which they are stored, and what the header says, as text."""
+    """Pixels (slow, fast) of the type in which they are stored, and what the header says, as text.
+
+    kind: HDF5, or "". masked (slow, fast): where the mask that the file brings leaves a pixel out; None if it brings none.
+    """
 
     pixels: np.ndarray
     header: dict[str, str]
+    kind: str = ""
+    masked: np.ndarray | None = None
 
 
 def read(path: str, shape: tuple[int, int], what: str) -> Image:
@@ -45,7 +54,25 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
         raise InputError(
             f"{what}: {path!r} has {_size(image.pixels.shape)} pixels; allowed: {_size(shape)}, fast x slow, as the flags say"
         )
-    return image
+    return _uncompressed(_with_detector(image, name, number or 0))
+
+
+def _with_detector(image: Image, name: str, number: int) -> Image:
+    """The image with what its file says of the detector, if that is one of HDF5."""
+    file, _, place = name.partition(_INSIDE)
+    if not nxmx.is_hdf5(file):
+        return image
+    found = nxmx.detector(file, place, number, image.pixels.shape)
+    return image._replace(header=image.header | found.header, kind=HDF5, masked=found.masked)
+
+
+def _uncompressed(image: Image) -> Image:
+    """The image of an R-AXIS in counts: of numbers of 2 bytes with the highest bit set, the others count so many times more."""
+    ratio = number_of(image.header.get(RAXIS_RATIO, ""))
+    if ratio is None or ratio <= 1.0 or image.pixels.dtype.kind not in "iu" or image.pixels.dtype.itemsize != 2:
+        return image
+    stored = image.pixels.astype(np.uint16).astype(np.int64)
+    return image._replace(pixels=np.where(stored < 2**15, stored, ((stored - 2**15) * ratio).astype(np.int64)))
 
 
 def file_of(path: str) -> str:
@@ -108,8 +135,22 @@ def _frame(opened, number: int) -> Image:
     """Image `number` of an open file, in the byte order of this machine."""
     frame = opened.get_frame(number) if opened.nframes > 1 else opened
     pixels = np.array(frame.data)
-    header = {str(key): str(value) for key, value in {**opened.header, **frame.header}.items()}
+    header = dict(_entries({**opened.header, **frame.header}))
     return Image(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), header)
+
+
+def _entries(header) -> Iterator[tuple[str, str]]:
+    """What a header says, as text; of the tables of a CIF the columns, too."""
+    for key, value in header.items():
+        yield str(key), str(value)
+        if key == "loop_":
+            for names, rows in value:
+                for name in names:
+                    yield _decoded(name), " ".join(_decoded(row[name]) for row in rows if name in row)
+
+
+def _decoded(text: bytes | str) -> str:
+    return text.decode("latin-1") if isinstance(text, bytes) else str(text)
 
 
 @contextmanager

@@ -153,6 +153,7 @@ def test_losses_that_are_none(experiment, loss, named):
         (lambda im: adjoint.losses.Gaussian([[1.0], [1.0, 2.0]]), "data"),
         (lambda im: adjoint.losses.Gaussian(im * np.nan), "no pixel"),
         (lambda im: adjoint.losses.Poisson(im, mask=im * 0), "no pixel"),
+        (lambda im: adjoint.losses.Poisson(im, mask=im * np.nan), "mask: .* are NaN"),
         (lambda im: adjoint.losses.Gaussian(im, sigma=None), "sigma"),
         (lambda im: adjoint.losses.Gaussian(im, sigma=1e-200), "sigma"),
         (lambda im: adjoint.losses.Gaussian(im, saturation="a"), "saturation"),

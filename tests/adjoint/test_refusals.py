@@ -251,6 +251,7 @@ BAD = {
     "bounds no dict": (call(bounds=[(0, 1)]), "bounds"),
     "bounds outside": (call(bounds={"image.scale": (2, 3)}), "bounds: image.scale starts at 1; allowed: from 2 to 3"),
     "bounds of three": (call(bounds={MISSET: ([0, 1], [3, 4])}), f"bounds: {MISSET}"),
+    "mask nan": (call(mask=np.full((72, 72), np.nan)), "mask: 5184 of its numbers are NaN"),
     "restraint sigma": (call(restraints={"image.scale": (1, 0)}), "restraints: image.scale with sigma 0.*above 0"),
     "restraint sigma below 0": (call(restraints={"image.scale": (1, -1)}), "restraints: image.scale.*above 0"),
     "restraint sigma infinite": (call(restraints={"image.scale": (1, np.inf)}), "restraints: image.scale"),

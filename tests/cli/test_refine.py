@@ -143,36 +143,9 @@ def test_a_compressed_image_and_its_offset(tmp_path):
     assert (found.data == 10.0).all() and found.noted
 
 
-def stored(values, kind):
-    pixels = np.full(SHAPE, 7, dtype=kind)
-    pixels.ravel()[: len(values)] = values
-    return pixels
-
-
-@pytest.mark.parametrize(
-    "pixels, header, in_gaps, saturated",
-    [
-        (stored([-1, -2, 0], np.int32), {}, 2, 0),
-        (stored([-1, 0, 32767], np.int16), {}, 1, 0),
-        (stored([65535, 65534, 0], np.uint16), {}, 0, 1),
-        (stored([2**32 - 1, 2**32 - 2, 0], np.uint32), {}, 2, 0),
-        (stored([255, 254, 0], np.uint8), {}, 1, 0),
-        (stored([np.nan, np.inf, -5.0], np.float32), {}, 2, 0),
-        (stored([1000, 999, 1001], np.int32), {"SATURATED_VALUE": "1000"}, 0, 2),
-        (stored([65000, 64999, 0], np.uint16), {"CCD_IMAGE_SATURATION": "65000"}, 0, 1),
-        (stored([1048500, -1, 9], np.int32), {"_array_data.header_contents": "# Count_cutoff 1048500 counts\r\n"}, 1, 1),
-    ],
-)
-def test_gaps_and_saturated_pixels(monkeypatch, pixels, header, in_gaps, saturated):
-    monkeypatch.setattr(images, "read", lambda *_: images.Image(pixels, header))
-    found = measured.read("x", Experiment.from_args(FLAGS), None, None, None)
-    assert (found.left_out["in gaps"], found.left_out["saturated"]) == (in_gaps, saturated)
-    assert found.counted == 48 - in_gaps - saturated
-    np.testing.assert_array_equal(found.data[~np.isnan(found.data)], pixels[~np.isnan(found.data)])
-
-
 def test_what_is_left_out_and_taken_off(run, fake, tmp_path):
-    pixels = stored([100, 65535, 400, 90], np.uint16)
+    pixels = np.full(SHAPE, 7, np.uint16)
+    pixels[0, :4] = 100, 65535, 400, 90
     smv.write(tmp_path / "data.img", pixels, {"ADC_OFFSET": 5.0})
     mask = np.ones(SHAPE, np.uint16)
     mask[0, 3] = 0
@@ -402,7 +375,11 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--data text.cbf": ["--data", "'text.cbf'", "fabio"],
     "--data small.bin": ["--data", "small.bin", "8 x 6"],
     "--data small.cbf": ["--data", "small.cbf", "4 x 3 pixels; allowed: 8 x 6"],
-    "--data empty.cbf": ["--data", "'empty.cbf'", "48 in gaps"],
+    "--data empty.cbf": ["--data", "48 pixels of 'empty.cbf'", "--loss gaussian", "--gap"],
+    "--data empty.cbf --gap -1": ["--data", "'empty.cbf'", "48 in gaps"],
+    "--gap x": ["--gap", "'x'", "LOW:HIGH"],
+    "--gap 3:2": ["--gap", "'3:2'"],
+    "--gap :": ["--gap", "':'"],
     "--data data.bin#4": ["--data", "data.bin"],
     "--data data.bin,": ["--data", "commas"],
     "--parameters ,": ["--parameters"],
@@ -427,6 +404,8 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--offset nan": ["--offset", "'nan'"],
     "--mask nowhere.img": ["--mask", "nowhere.img"],
     "--mask small.cbf": ["--mask", "small.cbf", "8 x 6"],
+    "--mask nan.bin": ["--mask", "1 numbers of 'nan.bin' are NaN"],
+    "--mask x.h5::/entry/instrument/detector/pixel_mask": ["--mask", "0 stands for a good pixel"],
     "--mask data.bin,data.bin": ["--mask", "2 masks of 1"],
     "--stages some": ["--stages", "some"],
     "--method newton": ["--method", "newton"],
@@ -449,6 +428,7 @@ def test_what_is_impossible_is_refused_in_one_sentence(run, fake, data, tmp_path
     CbfImage(data=np.zeros((3, 4), np.int32)).write(str(tmp_path / "small.cbf"))
     CbfImage(data=np.full(SHAPE, -1, np.int32)).write(str(tmp_path / "empty.cbf"))
     (tmp_path / "small.bin").write_bytes(b"1234")
+    (tmp_path / "nan.bin").write_bytes(np.append(np.nan, np.ones(47)).astype("<f4").tobytes())
     (tmp_path / "text.cbf").write_text("no image")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     own, _, flags = more.partition("-- ")
