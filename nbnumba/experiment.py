@@ -305,8 +305,8 @@ class Detector(_Statement):
     COUNTS = ("layers",)
     FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
     FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
-    VECTORS = ("pix0_mm",)
-    DIRECTIONS = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
+    VECTORS = ("pix0_mm", "normal_axis")
+    DIRECTIONS = ("fast_axis", "slow_axis", "twotheta_axis")
 
     def __post_init__(self):
         super().__post_init__()

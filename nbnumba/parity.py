@@ -26,6 +26,7 @@ SWITCHES: dict[str, str] = {
     "header_twotheta": "TWOTHETA of an -img or -mask header is not used",
     "header_close_distance": "CLOSE_DISTANCE of an -img or -mask header overrules -distance",
     "amorphous_ignored": "-stol, -4stol, -Q, -density and -molecwt are read and not used",
+    "documented_flags_ignored": "-detsize_x and _y, -hdiv, -vdiv, -xdet_vector, _y and _z do nothing; its README has them",
     "water_scale": "the water term, already in photons, is multiplied by r_e^2 fluence / steps again",
 }
 """Name of each switch: what C does when it is on."""

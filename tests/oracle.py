@@ -22,6 +22,7 @@ PARITY_SWITCHES = (
     "gauss_metric", "one_step_means_two", "triclinic_angles", "near_point_ignored", "normal_not_derived",
     "mosaic_float32", "header_close_distance", "amorphous_ignored",
     "interpolation_by_flag", "endless_depth_dark", "header_overflow",  # the last changes no pixel
+    "documented_flags_ignored",  # of flags that the oracle does not have
 )
 
 CLASSICAL_RADIUS_SQR = 7.94079248018965e-30  # m^2

@@ -19,7 +19,7 @@ from adjoint import obstacles
 from adjoint.backends.rows import CHANNELS
 from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
-from nbnumba.cli.flags import BY_NAME, FLAGS, REFUSED, SUBCOMMANDS, VALUES, get_parser
+from nbnumba.cli.flags import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, get_parser
 from nbnumba.cli.statement import Statement
 from nbnumba.experiment import PART_NAMES
 from nbnumba.formats import smv
@@ -165,10 +165,6 @@ def flag_rows():
     return {row[0].strip("`").split()[0]: row for row in found if row[0].startswith("`-")}
 
 
-def refused_rows():
-    return {row[0].strip("`"): row[1] for row in rows(section(SPECS["cli.md"], "### refused"), 2) if row[0].startswith("`")}
-
-
 def test_clauses_that_the_program_cites_exist():
     known, cited = clauses(), set()
     for path in [path for folder in ("nbnumba", "adjoint", "tests", "bench") for path in ROOT.glob(f"{folder}/**/*.py")]:
@@ -268,9 +264,9 @@ def test_row_of_a_flag(flag):
 
 def test_flags_of_the_table_are_those_of_the_program():
     assert list(flag_rows()) == [flag.names[0] for flag in FLAGS]
-    assert refused_rows() == REFUSED
+    assert [flag.names[0] for flag in FLAGS if flag.group == "without effect"] == list(NO_EFFECT)
     named = {word for name in flag_rows().values() for word in name[0].strip("`").split()}
-    assert named == set(BY_NAME) and not named & set(REFUSED)
+    assert named == set(BY_NAME)
 
 
 @pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.sets], ids=lambda flag: flag.names[0])
@@ -316,12 +312,12 @@ def test_sections_of_the_command_line():
 def test_nanobraggs_flags_are_known(name):
     for spelling in BEGINNINGS.get(name, [name]):
         assert spelling.startswith(name)
-        assert spelling in BY_NAME or spelling in REFUSED
+        assert spelling in BY_NAME
 
 
 def test_help_lists_every_flag():
     words = get_parser().format_help().replace(",", " ").replace(";", " ").replace(":", " ").split()
-    assert {*BY_NAME, *REFUSED} <= set(words)
+    assert set(BY_NAME) <= set(words)
 
 
 @pytest.mark.skipif(util.find_spec("argparse_manpage") is None, reason="argparse-manpage is not installed")
@@ -331,7 +327,7 @@ def test_man_page_lists_every_flag():
     command = [sys.executable, "-c", make, "--pyfile", source, "--function", "get_parser", "--prog", "nbnumba"]
     page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     words = re.sub(r"\\f[BIRP]|[,;:]", " ", page.replace("\\-", "-")).replace("\\_", "_").split()
-    assert {*BY_NAME, *REFUSED} <= set(words)
+    assert set(BY_NAME) <= set(words)
 
 
 @pytest.mark.parametrize("part", PARTS)

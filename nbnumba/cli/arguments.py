@@ -1,11 +1,11 @@
 """Reads a command line by the table of flags: exact spellings, the right number of values, each of its kind."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nbnumba.cli.flags import BY_NAME, REFUSED, VALUES, Flag
+from nbnumba.cli.flags import BY_NAME, VALUES, Flag
+from nbnumba.cli.hints import meant
 from nbnumba.errors import InputError
 
 
@@ -35,10 +35,8 @@ def _unknown(spelling: str, given: list[Given]) -> str:
     if not spelling.startswith("-"):
         after = f" after {given[-1].spelling}" if given else ""
         return f"{spelling!r}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
-    if spelling in REFUSED:
-        return f"{spelling} is refused: {REFUSED[spelling]}"
-    close = difflib.get_close_matches(spelling, BY_NAME, n=1, cutoff=0.7)
-    return f"{spelling}: no such flag; " + (f"did you mean {close[0]}?" if close else "nbnumba --help lists them")
+    close = meant(spelling)
+    return f"{spelling}: no such flag; " + (f"did you mean {close}?" if close else "nbnumba --help lists them")
 
 
 def _values(flag: Flag, rest: Sequence[str]) -> list[str]:
@@ -69,7 +67,7 @@ def _convert(spelling: str, flag: Flag, values: list[str]) -> Any:
         raise InputError(f"{spelling}: {len(values)} of {expected} values given; allowed: {' '.join(VALUES[flag.kind])}{unit}")
     if flag.kind in ("file", "word"):
         return values[0]
-    whole = flag.kind in ("whole", "region")
+    whole = flag.kind in ("whole", "region", "pixel")
     numbers = [number(word) for word in values]
     for word, value in zip(values, numbers):
         if value is None or (whole and value != round(value)):

@@ -48,6 +48,8 @@ def main(args: Sequence[str]) -> int:
 
 def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
     """What a defect changes, in words; None if it changes nothing."""
+    if right.shape != wrong.shape:
+        return f"{wrong.shape[1]} x {wrong.shape[0]} pixels in place of {right.shape[1]} x {right.shape[0]}"
     if np.array_equal(right, wrong):
         return None
     total = 100 * (wrong.sum() - right.sum()) / right.sum() if right.sum() else np.inf

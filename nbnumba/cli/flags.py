@@ -11,6 +11,7 @@ VALUES = {
     "word": ("WORD",),
     "vector": ("X", "Y", "Z"),
     "region": ("XMIN", "XMAX", "YMIN", "YMAX"),
+    "pixel": ("FAST", "SLOW"),
     "cell": ("A", "[B C AL BE GA]"),
     "misset": ("X Y Z | random",),
     "names": ("[NAME ...]",),
@@ -41,8 +42,8 @@ def _row(group, names, kind, help, unit="", default="", sets=None, pivot=None):
 
 
 FLAGS: tuple[Flag, ...] = (
-    _row("crystal", "-mat", "file", "matrix: columns a* b* c* times the wavelength, as MOSFLM writes it"),
-    _row("crystal", "-cell", "cell", "unit cell; a missing length is a, a missing angle 90", "A, deg"),
+    _row("crystal", "-mat -matrix", "file", "matrix: columns a* b* c* times the wavelength, as MOSFLM writes it"),
+    _row("crystal", "-cell", "cell", "unit cell; a length that is missing or 0 is a, an angle 90", "A, deg"),
     _row("crystal", "-misset", "misset", "turn the crystal about x, then y, then z; or a random orientation", "deg", "0 0 0"),
     _row("crystal", "-misset_seed", "whole", "seed of -misset random", default="that of -seed", sets="run.misset_seed"),
     _row("crystal", "-N", "whole", "number of unit cells along a, b and c; 0 counts as 1", default="1"),
@@ -88,8 +89,8 @@ FLAGS: tuple[Flag, ...] = (
         "beam.polarization_axis",
     ),
     _row("beam", "-divergence", "number", "-hdivrange and -vdivrange", "mrad", "0"),
-    _row("beam", "-hdivrange", "number", "horizontal divergence, full range", "mrad", "0", "beam.hdivrange_mrad"),
-    _row("beam", "-vdivrange", "number", "vertical divergence, full range", "mrad", "0", "beam.vdivrange_mrad"),
+    _row("beam", "-hdivrange -hdiv", "number", "horizontal divergence, full range", "mrad", "0", "beam.hdivrange_mrad"),
+    _row("beam", "-vdivrange -vdiv", "number", "vertical divergence, full range", "mrad", "0", "beam.vdivrange_mrad"),
     _row("beam", "-hdivstep", "number", "step of the horizontal divergence", "mrad", "", "beam.hdivstep_mrad"),
     _row("beam", "-vdivstep", "number", "step of the vertical divergence", "mrad", "", "beam.vdivstep_mrad"),
     _row("beam", "-divsteps", "whole", "-hdivsteps and -vdivsteps", "", "1, or 2 with a range"),
@@ -113,8 +114,8 @@ FLAGS: tuple[Flag, ...] = (
     _row("detector", "-detpixels_x -detpixels_f", "whole", "number of pixels along the fast axis", "pixels", "1024"),
     _row("detector", "-detpixels_y -detpixels_s", "whole", "number of pixels along the slow axis", "pixels", "1024"),
     _row("detector", "-detsize", "number", "size along both axes, instead of -detpixels", "mm", "102.4"),
-    _row("detector", "-detsize_f", "number", "size along the fast axis", "mm", "102.4"),
-    _row("detector", "-detsize_s", "number", "size along the slow axis", "mm", "102.4"),
+    _row("detector", "-detsize_f -detsize_x", "number", "size along the fast axis", "mm", "102.4"),
+    _row("detector", "-detsize_s -detsize_y", "number", "size along the slow axis", "mm", "102.4"),
     _row("detector", "-Xbeam", "number", "direct beam, x of the convention", "mm", "the middle", "detector.xbeam_mm", "beam"),
     _row("detector", "-Ybeam", "number", "direct beam, y of the convention", "mm", "the middle", "detector.ybeam_mm", "beam"),
     _row("detector", "-Xclose", "number", "nearest point, fast", "mm", "the middle", "detector.xclose_mm", "sample"),
@@ -132,9 +133,12 @@ FLAGS: tuple[Flag, ...] = (
     _row("detector", "-detector_rotz", "number", "turn about z, third", "deg", "0", "detector.rotz_deg"),
     _row("detector", "-twotheta", "number", "swing about -twotheta_axis, last", "deg", "0", "detector.twotheta_deg", "sample"),
     _row("detector", "-twotheta_axis", "vector", "custom convention", "", "0 1 0", "detector.twotheta_axis"),
-    _row("detector", "-fdet_vector", "vector", "fast axis; custom convention", "", "0 0 1", "detector.fast_axis"),
-    _row("detector", "-sdet_vector", "vector", "slow axis; custom convention", "", "0 -1 0", "detector.slow_axis"),
-    _row("detector", "-odet_vector", "vector", "normal; custom convention", "", "fast x slow", "detector.normal_axis"),
+    _row("detector", "-fdet_vector -xdet_vector", "vector", "fast axis; custom convention", "", "0 0 1", "detector.fast_axis"),
+    _row("detector", "-sdet_vector -ydet_vector", "vector", "slow axis; custom convention", "", "0 -1 0", "detector.slow_axis"),
+    _row(
+        "detector", "-odet_vector -zdet_vector", "vector", "normal; 0 0 0 is not given; custom convention", "", "fast x slow",
+        "detector.normal_axis",
+    ),
     _row("detector", "-pix0_vector", "vector", "corner of the first pixel; custom convention", "m"),
     _row("detector", "-pix0_vector_mm", "vector", "corner of the first pixel; custom convention", "mm", "", "detector.pix0_mm"),
     _row("detector", "-point_pixel", "switch", "the inverse square of the distance instead of the solid angle"),
@@ -170,7 +174,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-nointfile", "switch", "no scaled image"),
     _row("output", "-scale", "number", "scale of the -intfile; 0 lets the brightest pixel be 55000", "", "0", "run.scale"),
     _row("output", "-pgmscale", "number", "scale of the -pgmfile; 0 chooses one", "", "0", "run.pgmscale"),
-    _row("output", "-adc", "number", "added to every pixel of the SMV images", "", "40", "run.adc"),
+    _row("output", "-adc -adcoffset", "number", "added to every pixel of the SMV images", "", "40", "run.adc"),
     _row("output", "-seed", "whole", "seed of the photon noise", "", "the time", "run.seed"),
     _row(
         "response", "-gain", "number", "noise image: what a photon adds to a pixel", "ADU/photon", "1", "response.gain",
@@ -197,15 +201,22 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _row("run", "-c_parity", "names", "reproduce nanoBragg.c's defects: all, or those named", "", "none"),
     _row("run", "-c_threads", "whole", "threads of the run of nanoBragg.c to reproduce", "", "1", "sampling.c_threads"),
+    _row("without effect", "-coherent", "switch", "nanoBragg has it, and adds intensities all the same"),
+    _row("without effect", "-stolout", "word", "nanoBragg has it, and writes nothing"),
+    _row("without effect", "-printout", "switch", "nanoBragg prints pixels; see nbnumba trace"),
+    _row("without effect", "-printout_pixel", "pixel", "nanoBragg prints a pixel; see nbnumba trace"),
 )
 
-REFUSED = {
-    "-coherent": "nanoBragg reads it and adds intensities all the same; nbnumba does not add amplitudes either",
-    "-stolout": "nanoBragg reads it and writes nothing; a radial average is left to programs made for it",
-    "-printout": "nbnumba trace --pixel SLOW FAST writes every factor of a pixel",
-    "-printout_pixel": "nbnumba trace --pixel SLOW FAST writes every factor of a pixel",
+DOCUMENTED = frozenset("-detsize_x -detsize_y -hdiv -vdiv -xdet_vector -ydet_vector -zdet_vector".split())
+"""Spellings that nanoBragg's README has and nanoBragg.c passes over (P23)."""
+
+NO_EFFECT = {
+    "-coherent": "nanoBragg reads it and adds intensities all the same, and so does nbnumba",
+    "-stolout": "nanoBragg reads it and writes nothing, and so does nbnumba",
+    "-printout": "nanoBragg prints pixels; nbnumba trace --pixel SLOW FAST writes every factor of one",
+    "-printout_pixel": "nanoBragg prints a pixel; nbnumba trace --pixel SLOW FAST writes every factor of one",
 }
-"""Flags of nanoBragg that nbnumba refuses, and why."""
+"""Flags of nanoBragg that change no image, and why."""
 
 BY_NAME: dict[str, Flag] = {name: flag for flag in FLAGS for name in flag.names}
 """Every spelling of every flag."""
@@ -231,8 +242,8 @@ def get_parser() -> argparse.ArgumentParser:
         description="X-ray diffraction of small crystals, on an absolute scale. Takes nanoBragg's flags as they are.",
         epilog="Subcommands: "
         + "; ".join(f"{name}: {text}" for name, text in SUBCOMMANDS.items())
-        + ". Refused: "
-        + "; ".join(f"{name}: {why}" for name, why in REFUSED.items())
+        + ". Without effect: "
+        + "; ".join(f"{name}: {why}" for name, why in NO_EFFECT.items())
         + ".",
         allow_abbrev=False,
     )

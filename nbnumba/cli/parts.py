@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nbnumba.cli.arguments import number
+from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
 from nbnumba.cli.messages import in_flags
 from nbnumba.cli.run import time_seed
 from nbnumba.cli.statement import CONVENTION_FLAGS, Statement
@@ -91,11 +92,29 @@ def _warn_of_what_has_no_effect(said: Statement) -> None:
         (has("-interpolate") and not (has("-hkl") or has("-dump")), "-interpolate", "there is one amplitude, -default_F"),
         (has("-detector_thicksteps") and not has("-detector_thick"), "-detector_thicksteps", "there is no -detector_thick"),
         (has("-oversample_thick") and not has("-detector_thick"), "-oversample_thick", "there is no -detector_thick"),
+        *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
         (has("-c_threads") and "phi_carryover" not in said.switches, "-c_threads", "phi_carryover is not on"),
     )
     for unused, flag, why in rows:
         if unused:
             warnings.warn(f"{flag} has no effect: {why}", stacklevel=2)
+    for spelling in said.passed_over:
+        warnings.warn(f"{spelling} has no effect: C's defect documented_flags_ignored is on", stacklevel=2)
+    for given in said.given:
+        if given.spelling in DOCUMENTED and given.value:
+            note = f"{given.spelling} is {given.flag.names[0]}, as nanoBragg's README has it; nanoBragg.c passes it over"
+            warnings.warn(note, stacklevel=2)
+    _warn_of_large_steps(said)
+
+
+def _warn_of_large_steps(said: Statement) -> None:
+    """A warning where a step of the divergence is no less than its range: nanoBragg's README calls it a number of points."""
+    for axis in "hv":
+        full = said.last.get(f"-{axis}divrange", said.last.get("-divergence", 0.0))
+        step = said.last.get(f"-{axis}divstep", 0.0)
+        if 0.0 < full < step:
+            note = f"-{axis}divstep {step:g} mrad is more than the range, {full:g} mrad: one step; -{axis}divsteps is a number"
+            warnings.warn(note, stacklevel=2)
 
 
 def crystal(said: Statement, wavelength_A: float) -> Crystal:
@@ -108,7 +127,8 @@ def crystal(said: Statement, wavelength_A: float) -> Crystal:
         fields["misset_seed"] = _misset_seed(said)
     elif "-misset" in said.last:
         fields["misset_deg"] = said.last["-misset"]
-    cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), said.last.get("-cell", ())))
+    named = zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), said.last.get("-cell", ()))
+    cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
     return _cut_to_size(said, _of_cell(said, cell, wavelength_A, fields))
 
 
@@ -289,7 +309,7 @@ def _overrule_header(said: Statement, fields) -> None:
     if "-distance" in said.last and "-close_distance" not in said.last:
         if "header_close_distance" not in said.switches:
             fields.pop("close_distance_mm", None)
-    elif "close_distance_mm" in fields and "-close_distance" not in said.last:
+    elif "close_distance_mm" in fields and ("-close_distance" not in said.last or fields.get("distance_mm") == 0.0):
         fields.pop("distance_mm", None)
 
 
@@ -331,10 +351,13 @@ def _implied_pivot(said: Statement) -> str:
 def _pixels(said: Statement, axis: str, pixel_mm: float) -> tuple[int, float | None]:
     """Pixels along an axis, and its size in mm unless the pixels say it: pixels count before a size, of each the later flag."""
     header = said.header.get("detector.pixels", (None, None))["xy".index(axis)]
-    count = _positive(said, ("-detpixels", f"-detpixels_{axis}")) or header
-    size = _positive(said, ("-detsize", f"-detsize_{'f' if axis == 'x' else 's'}"))
+    count = _later(said, ("-detpixels", f"-detpixels_{axis}")) or header
+    name = said.choice(("-detsize", f"-detsize_{'f' if axis == 'x' else 's'}"))
+    size = _later(said, (name,)) if name else None
     if count is not None and size is not None:
         warnings.warn("-detsize has no effect: the number of pixels is given", stacklevel=2)
+    if count is None and size == 0.0:
+        raise InputError(f"{said.spelling[name]}: 0 is not allowed without -detpixels; allowed: a positive number")
     if pixel_mm <= 0.0:
         return Detector.pixels[0], None
     if count is not None:
@@ -343,11 +366,11 @@ def _pixels(said: Statement, axis: str, pixel_mm: float) -> tuple[int, float | N
     return max(math.ceil(size / pixel_mm - 0.5), 1), size
 
 
-def _positive(said: Statement, names):
-    """The later of some flags; the value of it has to be above 0."""
+def _later(said: Statement, names):
+    """The value of the later of some flags, None without one. Raises InputError for one below 0."""
     name = said.choice(names)
-    if name is not None and said.last[name] <= 0:
-        raise InputError(f"{said.spelling[name]}: {said.last[name]:g} is not allowed; allowed: a positive number")
+    if name is not None and said.last[name] < 0:
+        raise InputError(f"{said.spelling[name]}: {said.last[name]:g} is not allowed; allowed: a number not below 0")
     return None if name is None else said.last[name]
 
 

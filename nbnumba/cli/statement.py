@@ -8,6 +8,7 @@ import numpy as np
 from nbnumba import parity
 from nbnumba.cli import headers
 from nbnumba.cli.arguments import Given, read
+from nbnumba.cli.flags import DOCUMENTED
 from nbnumba.formats import smv
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class Statement:
     """The flags of a command line, the last of each, and where they lead."""
 
     def __init__(self, args: Sequence[str]):
-        self.given: list[Given] = read(args)
+        given = read(args)
+        named = [g.value or "all" for g in given if g.flag.names[0] == "-c_parity"]
+        self.switches = parity.switches(named[-1] if named else ())
+        passed_over = DOCUMENTED if "documented_flags_ignored" in self.switches else ()
+        self.given: list[Given] = [g for g in given if g.spelling not in passed_over]
+        self.passed_over: list[str] = [g.spelling for g in given if g.spelling in passed_over]
         self.last: dict[str, Any] = {g.flag.names[0]: g.value for g in self.given}
         self.spelling: dict[str, str] = {g.flag.names[0]: g.spelling for g in self.given}
-        self.switches = parity.switches((self.last["-c_parity"] or "all") if "-c_parity" in self.last else ())
         self.mask: np.ndarray | None = None
         self.header: dict[str, Any] = self._headers()
 
