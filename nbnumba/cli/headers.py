@@ -1,10 +1,20 @@
-"""What the header of an SMV image, given by -img or -mask, says about an experiment (specs/cli.md)."""
+"""The header of an SMV image: the keys that a run writes, and what -img and -mask read from them (specs/cli.md)."""
 
-import math
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from nbnumba.cli.arguments import number
+from nbnumba.errors import InputError
+from nbnumba.experiment import CONVENTIONS as CONVENTION_NAMES
+from nbnumba.experiment import PIVOTS, Beam, Detector, Experiment, Goniometer
+from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
+from nbnumba.setup.detector import Placement, pivot_of, place, sizes
+from nbnumba.setup.orientations import phi_steps
 
 FIELDS = {
     "PIXEL_SIZE": "detector.pixel_mm",
@@ -15,37 +25,378 @@ FIELDS = {
     "OSC_RANGE": "goniometer.osc_deg",
     "TWOTHETA": "detector.twotheta_deg",
 }
-"""Keys that state one field each."""
+"""nanoBragg's keys that state one field each."""
 
 SWITCHED_OFF = {"TWOTHETA": "header_twotheta"}
 """Keys that C reads and does not use."""
 
+_POSITIVE = ("a positive number", lambda value: value > 0.0)
+_COUNT = ("a whole number from 1 to 65535", lambda value: 1 <= value <= 65535 and value == round(value))
 
-def statements(header: Mapping[str, str], convention: str, flipped: bool, switches: frozenset[str]) -> dict[str, Any]:
-    """Fields of the experiment by "part.field" that a header states; flipped: BEAM_CENTER_Y counts from the far edge (-mask).
+ALLOWED = {
+    "PIXEL_SIZE": _POSITIVE,
+    "CLOSE_DISTANCE": _POSITIVE,
+    "WAVELENGTH": _POSITIVE,
+    "DISTANCE": ("a number other than 0", lambda value: value != 0.0),
+    "OSC_RANGE": ("a number not below 0", lambda value: value >= 0.0),
+    "SIZE1": _COUNT,
+    "SIZE2": _COUNT,
+}
+"""What the value of a key may be, where not every finite number will do."""
+
+BEAM_CENTER = ("BEAM_CENTER_X", "BEAM_CENTER_Y")
+
+CENTRES = {
+    "mosflm": ("MOSFLM_CENTER_X", "MOSFLM_CENTER_Y"),
+    "adxv": ("ADXV_CENTER_X", "ADXV_CENTER_Y"),
+    "denzo": ("DENZO_X_BEAM", "DENZO_Y_BEAM"),
+    "custom": ("DENZO_Y_BEAM", "DENZO_X_BEAM"),
+}
+"""Where nanoBragg writes the beam centre of each convention, whatever the image's own is."""
+
+EXPECTED = {
+    "PIXEL_SIZE": ("detector.pixel_mm", "-pixel", re.compile(r"PIXEL_?SIZE.*|.*SPATIAL_DISTORTION_INFO", re.I)),
+    "DISTANCE": ("detector.distance_mm", "-distance", re.compile(r"\w+_DISTANCE|.*_?GONIO_VALUES", re.I)),
+    "WAVELENGTH": ("beam.wavelength_A", "-lambda", re.compile(r"\w+_WAVELENGTH|LAMBDA|.*ENERGY.*", re.I)),
+    "BEAM_CENTER_X": ("detector.xbeam_mm", "-Xbeam and -Ybeam", re.compile(r".*BEAM.*|.*SPATIAL_DISTORTION_INFO", re.I)),
+    "PHI": ("goniometer.phi_deg", "-phi and -osc", re.compile(r"\w*ROTATION|OSC_START|OMEGA.*|\w+_PHI|AXIS", re.I)),
+}
+"""Keys whose lack is said: field, flags that state it, and keys of other makers that may stand for it."""
+
+TURNS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg", "detector.twotheta_deg")
+
+OWN = {
+    "NBNUMBA_CONVENTION": "detector.convention",
+    "NBNUMBA_PIVOT": "detector.pivot",
+    "NBNUMBA_PIXEL_SIZE": "detector.pixel_mm",
+    "NBNUMBA_DISTANCE": "detector.distance_mm",
+    "NBNUMBA_CLOSE_DISTANCE": "detector.close_distance_mm",
+    "NBNUMBA_XBEAM": "detector.xbeam_mm",
+    "NBNUMBA_YBEAM": "detector.ybeam_mm",
+    "NBNUMBA_PIX0": "detector.pix0_mm",
+    **{f"NBNUMBA_{field.partition('.')[2].removesuffix('_deg').upper()}": field for field in TURNS},
+    "NBNUMBA_FAST_AXIS": "detector.fast_axis",
+    "NBNUMBA_SLOW_AXIS": "detector.slow_axis",
+    "NBNUMBA_NORMAL_AXIS": "detector.normal_axis",
+    "NBNUMBA_TWOTHETA_AXIS": "detector.twotheta_axis",
+    "NBNUMBA_POINT_PIXEL": "detector.point_pixel",
+    "NBNUMBA_CURVED": "detector.curved",
+    "NBNUMBA_WAVELENGTH": "beam.wavelength_A",
+    "NBNUMBA_BEAM_VECTOR": "beam.direction",
+    "NBNUMBA_POLAR_VECTOR": "beam.polarization_axis",
+    "NBNUMBA_PHI": "goniometer.phi_deg",
+    "NBNUMBA_OSC_RANGE": "goniometer.osc_deg",
+    "NBNUMBA_SPINDLE_AXIS": "goniometer.spindle_axis",
+}
+"""nbnumba's own keys: the place of the detector before it turns, with all digits. A field of default value has none."""
+
+MARK = "NBNUMBA_CONVENTION"
+"""The own key that is there if any is."""
+
+WORDS = {"detector.convention": CONVENTION_NAMES, "detector.pivot": PIVOTS}
+"""The fields that own keys state by a word."""
+
+AXES = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
+VECTORS = tuple(f"detector.{name}" for name in (*AXES, "pix0_mm"))
+VECTORS += ("beam.direction", "beam.polarization_axis", "goniometer.spindle_axis")
+
+FORMS = ("distance_mm", "close_distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
+FORMS += ("pix0_mm", "size_mm")
+"""The forms in which the place of the detector is stated."""
+
+COMPARED = (*FIELDS, *BEAM_CENTER, "XDS_ORGX", "XDS_ORGY", "DIALS_ORIGIN")
+"""nanoBragg's keys that have to agree with nbnumba's own."""
+
+_NOT_KNOWN = re.compile(r"[+-]?nan|unknown|none|n/?a|null|-*", re.IGNORECASE)
+
+
+# ------------------------------------------------------------------------------------------------ written
+
+
+def written(experiment: Experiment, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
+    """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, and nbnumba's own.
+
+    These are left out as_c, and where nanoBragg's keys alone bring the geometry back, so that its header keeps its length.
+    """
+    stated = _of_nanobragg(experiment.detector, experiment.beam, experiment.goniometer, placement)
+    keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
+    return keys if as_c or _suffice(stated, experiment, placement) else keys + _own(experiment, placement)
+
+
+def _suffice(keys: Iterable[tuple], experiment: Experiment, placement: Placement) -> bool:
+    """Whether nanoBragg's keys, in six digits, are read as this geometry by -img without a flag."""
+    entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
+    found = plain(Header(entries, "", (), frozenset()), Detector.convention, False)
+    detector, beam, goniometer = _parts(found | {"detector.pixels": placement.pixels})
+    wanted, turn = experiment.detector, experiment.goniometer
+    rest = (detector.convention, detector.curved, detector.point_pixel, detector.twotheta_deg)
+    same = rest == (wanted.convention, wanted.curved, wanted.point_pixel, wanted.twotheta_deg)
+    same = same and (beam.wavelength_A, goniometer.phi_deg) == (experiment.beam.wavelength_A, turn.phi_deg)
+    same = same and phi_steps(goniometer)[2] == phi_steps(turn)[2]
+    return same and _same_place(place(detector, beam, frozenset()), placement)
+
+
+def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placement: Placement) -> list[tuple]:
+    """nanoBragg's keys of the geometry. Distance and beam centres are those of the detector after it has turned."""
+    (fast, slow), (near_fast, near_slow) = placement.beam_spot(), placement.near_point()
+    pixel = placement.pixel
+    half, slow_size = pixel / 2, placement.pixels[1] * pixel
+    x, y, z = (1000.0 * float(v) for v in placement.origin)
+    return [
+        ("PIXEL_SIZE", pixel * 1000),
+        ("DISTANCE", placement.distance * 1000),
+        ("WAVELENGTH", beam.wavelength_A),
+        ("BEAM_CENTER_X", placement.xbeam * 1000),
+        ("BEAM_CENTER_Y", placement.ybeam * 1000),
+        ("ADXV_CENTER_X", fast * 1000),
+        ("ADXV_CENTER_Y", (slow_size - slow) * 1000),
+        ("MOSFLM_CENTER_X", (slow - half) * 1000),
+        ("MOSFLM_CENTER_Y", (fast - half) * 1000),
+        ("DENZO_X_BEAM", slow * 1000),
+        ("DENZO_Y_BEAM", fast * 1000),
+        ("DIALS_ORIGIN", (z, y, -x)),
+        ("XDS_ORGX", near_fast / pixel + 0.5),
+        ("XDS_ORGY", near_slow / pixel + 0.5),
+        ("CLOSE_DISTANCE", placement.close_distance * 1000),
+        ("PHI", goniometer.phi_deg),
+        ("OSC_START", goniometer.phi_deg),
+        ("OSC_RANGE", phi_steps(goniometer)[2]),
+        ("TWOTHETA", detector.twotheta_deg),
+    ]
+
+
+def _own(experiment: Experiment, placement: Placement) -> list[tuple[str, str]]:
+    """nbnumba's own keys, with the digits that bring back the same numbers; none if they would not place the detector here."""
+    stated = _restated(experiment, placement)
+    if stated is None:
+        return []
+    return [(key, _text(stated[field])) for key, field in OWN.items() if key == MARK or stated[field] != DEFAULTS[field]]
+
+
+def _restated(experiment: Experiment, placement: Placement) -> dict[str, Any] | None:
+    """The fields of OWN that place the detector where it stands, in whatever form that was stated; None if there are none.
+
+    They are read without C's defects, with which they may have been stated.
+    """
+    detector, beam, goniometer = experiment.detector, experiment.beam, experiment.goniometer
+    if detector.convention != "custom":
+        detector = dataclasses.replace(detector, **dict.fromkeys(AXES))
+        beam = dataclasses.replace(beam, direction=None, polarization_axis=None)
+        goniometer = dataclasses.replace(goniometer, spindle_axis=None)
+    pivot = pivot_of(detector, experiment.sampling.c_parity)
+    x, y = _centre_on_pixels(detector, placement)
+    by_centre = dict.fromkeys(FORMS) | {"xbeam_mm": x * 1000, "ybeam_mm": y * 1000}
+    if pivot == "beam":
+        by_centre["distance_mm"] = placement.stated_distance * 1000
+    else:
+        by_centre["close_distance_mm"] = placement.stated_close_distance * 1000
+    by_corner = dict.fromkeys(FORMS) | {"pix0_mm": detector.pix0_mm}
+    for form in (by_centre, by_corner) if detector.pix0_mm is not None else (by_centre,):
+        tried = dataclasses.replace(detector, **form, pivot=pivot)
+        if _same_place(place(tried, beam, frozenset()), placement):
+            return _fields(tried, beam, goniometer) | {"goniometer.osc_deg": phi_steps(goniometer)[2] or None}
+    return None
+
+
+def _fields(detector: Detector, beam: Beam, goniometer: Goniometer) -> dict[str, Any]:
+    """The values of the fields of OWN."""
+    parts = {"detector": detector, "beam": beam, "goniometer": goniometer}
+    return {field: getattr(parts[field.partition(".")[0]], field.partition(".")[2]) for field in OWN.values()}
+
+
+def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
+    """The parts of an experiment that have these fields."""
+    parts: dict[str, dict[str, Any]] = {"detector": {}, "beam": {}, "goniometer": {}}
+    for field, value in fields.items():
+        parts[field.partition(".")[0]][field.partition(".")[2]] = value
+    return Detector(**parts["detector"]), Beam(**parts["beam"]), Goniometer(**parts["goniometer"])
+
+
+DEFAULTS = _fields(Detector(), Beam(), Goniometer())
+"""What a field is of which a header has no own key."""
+
+
+def _centre_on_pixels(detector: Detector, placement: Placement) -> tuple[float, float]:
+    """The beam centre in the convention's terms, of a detector that is as large as its pixels; m."""
+    convention, pixel = CONVENTIONS[detector.convention], placement.pixel
+    spot = to_detector(convention, placement.xbeam, placement.ybeam, pixel, sizes(detector)[1])
+    return from_detector(convention, *spot, pixel, placement.pixels[1] * pixel)
+
+
+def _same_place(one: Placement, other: Placement) -> bool:
+    """Whether two detectors stand at the same place, to a billionth of a pixel."""
+    names = ("origin", "fast", "slow", "normal", "beam", "distance", "close_distance")
+    return all(np.allclose(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-13) for name in names)
+
+
+def _text(value: Any) -> str:
+    """A value with all its digits: a word, 1 or 0, a number, or numbers joined by commas."""
+    if isinstance(value, (str, bool)):
+        return str(int(value)) if isinstance(value, bool) else value
+    return ",".join(repr(float(x)) for x in np.atleast_1d(value))
+
+
+# ------------------------------------------------------------------------------------------------ read
+
+
+class Header(NamedTuple):
+    """The entries of a header; flag and file, for messages; the fields that flags state, and C's defects that are on."""
+
+    entries: Mapping[str, str]
+    name: str
+    overruled: Collection[str]
+    switches: frozenset[str]
+
+    def number(self, key: str, field: str) -> float | None:
+        """The number that a key states of a field; None if it is not there. InputError: one that is not allowed."""
+        text = self.entries.get(key, "").strip()
+        value, (allowed, test) = number(text), ALLOWED.get(key, ("a finite number", lambda _: True))
+        if value is not None and test(value):
+            return value
+        if key not in self.entries or field in self.overruled:
+            return None
+        if not _NOT_KNOWN.fullmatch(text):
+            raise InputError(f"{self.name} has {key}={text[:60]} in its header; allowed: {allowed}, or a flag that states it")
+        self.warn(f"has {key}={text} in its header, which is no number and is passed over")
+        return None
+
+    def shown(self, keys: Iterable[str]) -> str:
+        """Entries as they stand in the header."""
+        return ", ".join(f"{key}={self.entries[key].strip()[:60]}" for key in keys if key in self.entries)
+
+    def warn(self, sentence: str) -> None:
+        """Warn of something in this header."""
+        warnings.warn(f"{self.name} {sentence}", stacklevel=2)
+
+
+def statements(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:
+    """Fields of the experiment by "part.field" that a header states. convention: the one that flags choose, if they do.
+
+    flipped: BEAM_CENTER_Y counts from the far edge (-mask). nbnumba's own keys count where nanoBragg's agree with them and
+    flags choose no other convention. Warns of what a header cannot say; InputError: an impossible value.
+    """
+    if MARK not in header.entries or "header_overflow" in header.switches:
+        found = plain(header, convention or Detector.convention, flipped)
+        _warn_of_what_is_not_known(header, convention or Detector.convention, found)
+        return found
+    own = _own_fields(header)
+    stated = own["detector.convention"]
+    if convention not in (None, stated):
+        if any(own[field] for field in TURNS):
+            header.warn(f"is of a detector that is turned in the convention {stated}; in {convention} its turns are not known")
+        return plain(header, convention, False, CENTRES.get(convention))
+    changed = _changed(header, own)
+    if not changed:
+        return own | _pixels(header)
+    header.warn(f"has {header.shown(changed)} and NBNUMBA_ keys that say other: nanoBragg's keys count, which know no turns")
+    return plain(header, stated, False) | {"detector.convention": stated}
+
+
+def plain(header: Header, convention: str, flipped: bool, centre: tuple[str, str] | None = None) -> dict[str, Any]:
+    """What nanoBragg's keys state.
 
     The beam centre of xds and dials is XDS_ORGX and XDS_ORGY where they are there, else, as of every other convention,
-    BEAM_CENTER_X and BEAM_CENTER_Y.
+    BEAM_CENTER_X and BEAM_CENTER_Y, or the keys `centre`.
     """
-    found = {}
-    for key, field in FIELDS.items():
-        if key in header and SWITCHED_OFF.get(key) not in switches and _value(header, key) is not None:
-            found[field] = _value(header, key)
-    size = [_value(header, key) for key in ("SIZE1", "SIZE2")]
-    if None not in size:
-        found["detector.pixels"] = (int(size[0]), int(size[1]))
-    origin = [_value(header, key) for key in ("XDS_ORGX", "XDS_ORGY")]
-    if convention in ("xds", "dials") and None not in origin:
-        return found | {"detector.orgx_pixels": origin[0], "detector.orgy_pixels": origin[1]}
-    x, y = (_value(header, key) for key in ("BEAM_CENTER_X", "BEAM_CENTER_Y"))
-    if x is not None:
-        found["detector.xbeam_mm"] = x
-    if y is not None:
-        height = found.get("detector.pixel_mm", 0.1) * found.get("detector.pixels", (0, 0))[1]
-        found["detector.ybeam_mm"] = height - y if flipped else y
+    stated = {field: header.number(key, field) for key, field in FIELDS.items() if SWITCHED_OFF.get(key) not in header.switches}
+    found = {field: value for field, value in stated.items() if value is not None} | _pixels(header)
+    if convention in ("xds", "dials"):
+        origin = header.number("XDS_ORGX", "detector.orgx_pixels"), header.number("XDS_ORGY", "detector.orgy_pixels")
+        if None not in origin:
+            return found | {"detector.orgx_pixels": origin[0], "detector.orgy_pixels": origin[1]}
+    for key, field in zip(centre or BEAM_CENTER, ("detector.xbeam_mm", "detector.ybeam_mm")):
+        value = header.number(key, field)
+        if value is not None:
+            found[field] = value
+    if flipped and "detector.ybeam_mm" in found:
+        height = found.get("detector.pixel_mm", Detector.pixel_mm) * found.get("detector.pixels", (0, 0))[1]
+        found["detector.ybeam_mm"] = height - found["detector.ybeam_mm"]
     return found
 
 
-def _value(header, key) -> float | None:
-    value = number(header.get(key, "").strip())
-    return None if value is None or math.isnan(value) else value
+def _pixels(header: Header) -> dict[str, tuple[int, int]]:
+    """The number of pixels, where both sizes are there."""
+    sizes = [header.number(key, "detector.pixels") for key in ("SIZE1", "SIZE2")]
+    return {} if None in sizes else {"detector.pixels": (int(sizes[0]), int(sizes[1]))}
+
+
+def _warn_of_what_is_not_known(header: Header, convention: str, found: Mapping[str, Any]) -> None:
+    """Warn of what nanoBragg's keys leave open: how the detector was turned, the convention, and what is not there."""
+    distance, close = found.get("detector.distance_mm"), found.get("detector.close_distance_mm")
+    tilted = distance and close and abs(abs(distance) - close) > 1e-4 * close
+    if (tilted or found.get("detector.twotheta_deg")) and not {*TURNS, "detector.pivot"} & set(header.overruled):
+        keys = header.shown(("TWOTHETA", "DISTANCE", "CLOSE_DISTANCE"))
+        unknown = "about which axes and pivot is not known, and its distance and beam centre are those after the turn"
+        header.warn(f"is of a detector that was turned ({keys}): {unknown}; state them by flags")
+    elif convention in CENTRES and not {"detector.xbeam_mm", "detector.ybeam_mm"} & set(header.overruled):
+        _warn_of_another_convention(header, convention, found.get("detector.pixel_mm", Detector.pixel_mm))
+    for key, (field, flags, others) in EXPECTED.items():
+        if key not in header.entries and field not in header.overruled and header.name.startswith("-img"):
+            unread = header.shown([other for other in header.entries if others.fullmatch(other)][:3])
+            header.warn(f"has no {key} in its header{f', and {unread} is not read' if unread else ''}: give {flags}")
+
+
+def _warn_of_another_convention(header: Header, convention: str, pixel_mm: float) -> None:
+    """Warn where the beam centre is not what the header says it is in this convention."""
+    agreeing = [name for name in CENTRES if _agrees(header, CENTRES[name], pixel_mm)]
+    if all(key in header.entries for key in (*BEAM_CENTER, *CENTRES[convention])) and convention not in agreeing:
+        other = f"that of {' or '.join(agreeing)}" if agreeing else "of another convention or unit"
+        keys = f"{header.shown(BEAM_CENTER)} and, for {convention}, {header.shown(CENTRES[convention])}"
+        header.warn(f"has {keys}: its beam centre is {other}; choose the convention, or state -Xbeam and -Ybeam")
+
+
+def _agrees(header: Header, keys: tuple[str, str], pixel_mm: float) -> bool:
+    """Whether these keys are there and are the beam centre, to a tenth of a pixel."""
+    values = [number(header.entries.get(key, "").strip()) for key in (*BEAM_CENTER, *keys)]
+    return None not in values and all(abs(x - y) <= 0.1 * pixel_mm for x, y in zip(values[:2], values[2:]))
+
+
+def _own_fields(header: Header) -> dict[str, Any]:
+    """All fields of OWN as a header states them. InputError: a value that none can be."""
+    return {field: _own_value(header, key, field) for key, field in OWN.items()}
+
+
+def _own_value(header: Header, key: str, field: str) -> Any:
+    text, default = header.entries.get(key), DEFAULTS[field]
+    if text is None:
+        return default
+    if field in WORDS:
+        if text not in WORDS[field]:
+            raise InputError(f"{header.name} has {key}={text[:60]} in its header; allowed: {', '.join(WORDS[field])}")
+        return text
+    values = [number(word) for word in text.split(",")]
+    wanted = 3 if field in VECTORS else 1
+    if None in values or len(values) != wanted:
+        raise InputError(f"{header.name} has {key}={text[:60]} in its header; allowed: {wanted} finite numbers")
+    return tuple(values) if wanted == 3 else bool(values[0]) if isinstance(default, bool) else values[0]
+
+
+def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
+    """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
+    made = _parts(own | _pixels(header))
+    keys = _of_nanobragg(*made, place(*made[:2], frozenset()))
+    there = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
+    return [key for key, value in there if not _as_written(header, key, value, own["detector.pixel_mm"])]
+
+
+def _as_written(header: Header, key: str, value: Any, pixel_mm: float) -> bool:
+    """Whether a key has this value in the header, in six digits; a size of no whole number of pixels has another centre."""
+    wanted = np.atleast_1d(value)
+    found = [number(word) for word in header.entries.get(key, "").split(",")]
+    slack = 0.75 * pixel_mm if key in BEAM_CENTER else 1e-9
+    return None not in found and len(found) == len(wanted) and np.allclose(found, wanted, rtol=1e-5, atol=slack)
+
+
+def far_off(detector: Detector) -> list[str]:
+    """A sentence for a beam centre that lies farther from the detector than the detector is long."""
+    lengths, found = [1000 * size for size in sizes(detector)], []
+    swapped = CONVENTIONS[detector.convention].swapped
+    for name, axis in (("xbeam_mm", int(swapped)), ("ybeam_mm", int(not swapped)), ("xclose_mm", 0), ("yclose_mm", 1)):
+        value, length = getattr(detector, name), lengths[axis]
+        if value is None or -length <= value <= 2 * length:
+            continue
+        hint = ""
+        if 0 < value <= detector.pixels[axis]:
+            hint = f"; if it counts pixels, give {value * detector.pixel_mm:g}"
+        found.append(f"detector.{name} is {value:g} mm, far off a detector of {length:g} mm{hint}")
+    return found

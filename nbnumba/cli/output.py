@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba import noise, response
+from nbnumba.cli import headers
 from nbnumba.cli.run import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import fdump, files, pgm, png, raw, smv
 from nbnumba.setup.detector import Placement
-from nbnumba.setup.orientations import noise_generator, phi_steps
+from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
 
 DEFAULTS = {
@@ -75,39 +76,6 @@ def names(run: Run) -> dict[str, str]:
     return paths
 
 
-def header(experiment: Experiment, placement: Placement, adc: float) -> list[tuple]:
-    """The keys of an SMV header in nanoBragg's order, and the pedestal as ADC_OFFSET."""
-    (fast, slow), (near_fast, near_slow) = placement.beam_spot(), placement.near_point()
-    pixel = placement.pixel
-    half, slow_size = pixel / 2, placement.pixels[1] * pixel
-    x, y, z = (1000.0 * float(v) for v in placement.origin)
-    phi = experiment.goniometer.phi_deg
-    return [
-        ("PIXEL_SIZE", pixel * 1000),
-        ("DISTANCE", placement.distance * 1000),
-        ("WAVELENGTH", experiment.beam.wavelength_A),
-        ("BEAM_CENTER_X", placement.xbeam * 1000),
-        ("BEAM_CENTER_Y", placement.ybeam * 1000),
-        ("ADXV_CENTER_X", fast * 1000),
-        ("ADXV_CENTER_Y", (slow_size - slow) * 1000),
-        ("MOSFLM_CENTER_X", (slow - half) * 1000),
-        ("MOSFLM_CENTER_Y", (fast - half) * 1000),
-        ("DENZO_X_BEAM", slow * 1000),
-        ("DENZO_Y_BEAM", fast * 1000),
-        ("DIALS_ORIGIN", (z, y, -x)),
-        ("XDS_ORGX", near_fast / pixel + 0.5),
-        ("XDS_ORGY", near_slow / pixel + 0.5),
-        ("CLOSE_DISTANCE", placement.close_distance * 1000),
-        ("PHI", phi),
-        ("OSC_START", phi),
-        ("OSC_RANGE", phi_steps(experiment.goniometer)[2]),
-        ("TWOTHETA", experiment.detector.twotheta_deg),
-        ("DETECTOR_SN", "000"),
-        ("BEAMLINE", "fake"),
-        ("ADC_OFFSET", adc),
-    ]
-
-
 def as_float32(image: np.ndarray) -> np.ndarray:
     """The image as 4-byte floats. Raises InputError when a pixel is too bright for them."""
     with np.errstate(over="ignore"):
@@ -121,7 +89,8 @@ def write(image: np.ndarray, experiment: Experiment, placement: Placement, wante
     """Write the files of a run, image being 4-byte floats; yields a line of text on each."""
     paths = names(run)
     roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
-    keys, as_c = header(experiment, placement, run.adc), "header_overflow" in experiment.sampling.c_parity
+    as_c = "header_overflow" in experiment.sampling.c_parity
+    keys = headers.written(experiment, placement, run.adc, as_c)
     if "dump" in paths:
         factors = experiment.structure_factors
         fdump.write(paths["dump"], factors.hkl, factors.F, factors.default_F)

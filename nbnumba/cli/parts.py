@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nbnumba.cli import headers
 from nbnumba.cli.arguments import number
 from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
 from nbnumba.cli.messages import in_flags
@@ -47,6 +48,9 @@ DIVERGENCE_FLAGS = (
 
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
+
+PLACE = tuple(f"detector.{form}" for form in headers.FORMS)
+"""The fields that say where the detector is."""
 
 NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 """The flags that say where the detector is nearest to the sample."""
@@ -289,7 +293,7 @@ def detector(said: Statement) -> Detector:
         fields["pix0_mm"] = tuple(1000 * x for x in said.last["-pix0_vector"])
     if "-pivot" in said.last:
         fields["pivot"] = said.last["-pivot"]
-    fields["point_pixel"], fields["curved"] = "-point_pixel" in said.last, "-curved_det" in said.last
+    fields |= {name: True for flag, name in (("-point_pixel", "point_pixel"), ("-curved_det", "curved")) if flag in said.last}
     fields |= said.steps("-detector_thicksteps", "layers") | _sensor(said, fields)
     pixel = fields.get("pixel_mm", Detector.pixel_mm)
     counted = [_pixels(said, axis, pixel) for axis in "xy"]
@@ -297,7 +301,10 @@ def detector(said: Statement) -> Detector:
     fields["size_mm"] = tuple(count * pixel if size is None else size for count, size in counted)
     if all(size is None for _, size in counted):
         del fields["size_mm"]
-    return Detector(**fields)
+    found = Detector(**fields)
+    for sentence in headers.far_off(found):
+        warnings.warn(sentence, stacklevel=2)
+    return found
 
 
 def _overrule_header(said: Statement, fields) -> None:
@@ -306,11 +313,16 @@ def _overrule_header(said: Statement, fields) -> None:
         _drop_from_header(said, fields, ("detector.xbeam_mm", "detector.ybeam_mm"))
     if said.order(("-Xbeam", "-Ybeam")) >= 0 and "near_point_ignored" not in said.switches:
         _drop_from_header(said, fields, ("detector.orgx_pixels", "detector.orgy_pixels"))
+    if said.order(("-pix0_vector", "-pix0_vector_mm")) >= 0 and "pix0_ignored" not in said.switches:
+        _drop_from_header(said, fields, [name for name in said.header if name in PLACE])
+    if "-close_distance" in said.last and "-distance" not in said.last:
+        _drop_from_header(said, fields, ("detector.distance_mm",))
     if "-distance" in said.last and "-close_distance" not in said.last:
         if "header_close_distance" not in said.switches:
             fields.pop("close_distance_mm", None)
-    elif "close_distance_mm" in fields and ("-close_distance" not in said.last or fields.get("distance_mm") == 0.0):
-        fields.pop("distance_mm", None)
+    elif fields.get("close_distance_mm") is not None:
+        if "-close_distance" not in said.last or fields.get("distance_mm") == 0.0:
+            fields.pop("distance_mm", None)
 
 
 def _drop_from_header(said: Statement, fields, names) -> None:

@@ -1,6 +1,6 @@
 """A command line as statements: the last value of every flag, the order in which flags came, and what headers add."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,15 @@ CUSTOM_FLAGS = (
 )
 """The flags that make the convention custom, unless a convention is chosen after them."""
 
+OVERRULED = (
+    (("-energy",), ("beam.wavelength_A",)),
+    (("-distance", "-close_distance"), ("detector.distance_mm", "detector.close_distance_mm")),
+    (("-Xbeam", "-Xclose", "-ORGX", "-pix0_vector", "-pix0_vector_mm"), ("detector.xbeam_mm",)),
+    (("-Ybeam", "-Yclose", "-ORGY", "-pix0_vector", "-pix0_vector_mm"), ("detector.ybeam_mm",)),
+    (("-detpixels", "-detpixels_x", "-detpixels_y"), ("detector.pixels",)),
+)
+"""Flags that state fields of a header in another form."""
+
 
 class Statement:
     """The flags of a command line, the last of each, and where they lead."""
@@ -59,20 +68,33 @@ class Statement:
         """What the headers of -mask and -img say, the latter counting more."""
         found: dict[str, Any] = {}
         if "-mask" in self.last:
-            header, pixels = smv.read(self.last["-mask"], "-mask")
-            found |= headers.statements(header, self.convention(), True, self.switches)
-            self.mask = pixels
+            header, self.mask = smv.read(self.last["-mask"], "-mask")
+            of_mask, convention = self._header(header, "-mask"), self._chosen_convention()
+            if "-img" in self.last:
+                found |= headers.plain(of_mask, convention or "mosflm", True)
+            else:
+                found |= headers.statements(of_mask, convention, True)
         if "-img" in self.last:
             header = smv.read_header(self.last["-img"], "-img")
-            found |= headers.statements(header, self.convention(), False, self.switches)
+            found |= headers.statements(self._header(header, "-img"), self._chosen_convention(), False)
         return found
 
+    def _header(self, entries: Mapping[str, str], flag: str) -> headers.Header:
+        """The header of the file that a flag names, and the fields that flags state in any form."""
+        overruled = {given.flag.sets for given in self.given if given.flag.sets}
+        overruled |= {field for flags, fields in OVERRULED for field in fields if self.order(flags) >= 0}
+        return headers.Header(entries, f"{flag}: {self.last[flag]!r}", overruled, self.switches)
+
     def convention(self) -> str:
-        """The detector convention: the last one chosen, or custom after a flag that makes it so."""
+        """The detector convention: the one that flags choose, else that of a header, else MOSFLM's."""
+        return self._chosen_convention() or self.header.get("detector.convention", "mosflm")
+
+    def _chosen_convention(self) -> str | None:
+        """The last convention that a flag names, custom after a flag that makes it so; None without any."""
         chosen = self.choice(CONVENTION_FLAGS)
         if self.order(CUSTOM_FLAGS) > self.order([chosen]):
             return "custom"
-        return "mosflm" if chosen is None else chosen[1:]
+        return None if chosen is None else chosen[1:]
 
     def order(self, names) -> int:
         """The position of the last of these flags, -1 if none is given."""

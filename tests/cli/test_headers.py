@@ -1,0 +1,238 @@
+"""SMV headers: what is written is read back as the same geometry, and what a header cannot say is said."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+from nbnumba import Experiment, InputError
+from nbnumba.cli import headers
+from nbnumba.formats import smv
+from nbnumba.setup.detector import place
+
+CRYSTAL = ["-cell", "50", "-default_F", "1"]
+CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
+SHAPE = (30, 20)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def experiment(words):
+    """The experiment of these flags, and what is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = Experiment.from_args([*CRYSTAL, *(words.split() if isinstance(words, str) else words)])
+    return made, [str(warning.message) for warning in caught]
+
+
+def placed(made):
+    return place(made.detector, made.beam, made.sampling.c_parity)
+
+
+def write(made, as_c=False, name="our.img"):
+    keys = headers.written(made, placed(made), 40.0, as_c)
+    smv.write(name, np.zeros(made.detector.pixels[::-1], np.uint16), keys, as_c=as_c)
+
+
+def pixel_positions(made):
+    """Where pixels are, in pixels from the sample, and the distances that the solid angle is of."""
+    at = placed(made)
+    fast, slow = (x.ravel() for x in np.meshgrid([0, 10.5, 20], [0, 7.5, 30]))
+    positions = at.origin / at.pixel + fast[:, None] * at.fast + slow[:, None] * at.slow
+    return np.concatenate([positions.ravel(), [at.distance / at.pixel, at.close_distance / at.pixel], at.beam])
+
+
+def geometry(rng, convention):
+    """Random flags of a detector: any turn, pivot, form of the beam centre, and in the custom convention any vectors."""
+    words = f"-detpixels_x {SHAPE[1]} -detpixels_y {SHAPE[0]} -pixel 0.1234567 -energy {rng.uniform(6e3, 2e4)!r}".split()
+    words += ["-phi", repr(rng.uniform(-90, 90)), "-osc", repr(rng.uniform(0.1, 1))]
+    words += [f"-{convention}"] if convention != "custom" else ["-beam_vector", "1", "0.01", "0.02"]
+    if convention == "custom":
+        for flag in ("-twotheta_axis", "-polar_vector", "-spindle_axis"):
+            words += [flag, *(repr(rng.gauss(0, 1)) for _ in "xyz")] if rng.random() < 0.5 else []
+        words += rng.choice([[], "-fdet_vector 0.1 0.05 1".split()]) + rng.choice([[], "-odet_vector 1 0.1 -0.1".split()])
+        words += rng.choice([[], "-pix0_vector_mm 100 1 -1".split()])
+    for flag in ("-detector_rotx", "-detector_roty", "-detector_rotz", "-twotheta"):
+        words += [flag, repr(rng.uniform(-20, 20))] if rng.random() < 0.6 else []
+    words += rng.choice(
+        [[], ["-Xbeam", "1.3"], "-Xbeam 1.3 -Ybeam 0.7".split(), "-ORGX 3 -ORGY 4".split(), "-Xclose 1 -Yclose 2".split()]
+    )
+    words += rng.choice([[], ["-distance", "77"], ["-close_distance", "66.6"], ["-distance", "-80"]])
+    return (
+        words + rng.choice([[], ["-pivot", "beam"], ["-pivot", "sample"]]) + rng.choice([[], ["-curved_det"], ["-point_pixel"]])
+    )
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_the_geometry_that_is_written_is_read_back(convention):
+    """Three times in a row, by -img alone and with the convention's own flag."""
+    rng, checked = random.Random(1), 0
+    while checked < 30:
+        try:
+            first, _ = experiment(geometry(rng, convention))
+            expected = pixel_positions(first)
+        except InputError:
+            continue  # it turns its back to the sample
+        made, flag = first, "" if convention == "custom" else f" -{convention}"
+        for words in ("-img our.img", "-img our.img" + flag, "-img our.img"):
+            write(made)
+            made, said = experiment(words)
+            assert said == []
+            assert np.abs(pixel_positions(made) - expected).max() < 1e-6
+        for name in ("detector.convention", "detector.curved", "detector.point_pixel", "detector.pixels", "beam.wavelength_A"):
+            assert made.value(name) == first.value(name)
+        for name in ("goniometer.phi_deg", "goniometer.osc_deg", "goniometer.spindle_axis", "beam.polarization_axis"):
+            assert made.value(name) == first.value(name) or convention != "custom"
+        checked += 1
+
+
+@pytest.mark.parametrize("flags, names", [
+    ("-distance 60", {"detector.distance_mm": 60}),
+    ("-close_distance 55", {"detector.close_distance_mm": 55}),
+    ("-Xbeam 0.5", {"detector.xbeam_mm": 0.5}),
+    ("-twotheta 3", {"detector.twotheta_deg": 3}),
+    ("-detector_rotx 0", {"detector.rotx_deg": 0}),
+    ("-pivot sample", {"detector.pivot": "sample"}),
+    ("-lambda 1.5", {"beam.wavelength_A": 1.5}),
+    ("-pixel 0.2", {"detector.pixel_mm": 0.2}),
+])  # fmt: skip
+def test_a_flag_overrules_what_was_written(flags, names):
+    words = "-detpixels_x 20 -detpixels_y 30 -adxv -detector_rotx 5 -twotheta 10 -Xbeam 1.3 -Ybeam 0.7 -distance 90"
+    write(experiment(words)[0])
+    made, said = experiment(f"-img our.img {flags}")
+    again, _ = experiment(f"{words} {flags} -pivot {made.detector.pivot}")
+    assert said == []
+    for name, value in names.items():
+        assert made.value(name) == value
+    if "-pixel" not in flags:
+        assert np.abs(pixel_positions(made) - pixel_positions(again)).max() < 1e-6
+
+
+@pytest.mark.parametrize("written", CONVENTIONS)
+@pytest.mark.parametrize("read", CONVENTIONS)
+def test_another_convention_shows_the_same_detector_unless_it_is_turned(written, read):
+    chosen = {name: f"-{name}" for name in CONVENTIONS} | {"custom": "-beam_vector 1 0 0"}
+    words = f"-detpixels_x 20 -detpixels_y 30 -distance 80 -ORGX 4.25 -ORGY 22.5 -lambda 1.23456789 {chosen[written]}"
+    write(experiment(words)[0])
+    made, said = experiment(f"-img our.img {chosen[read]}")
+    assert said == []
+    spot = np.array(placed(made).beam_spot()) / placed(made).pixel
+    np.testing.assert_allclose(spot, (3.75, 22.0), atol=1e-3)
+    np.testing.assert_allclose(placed(made).distance, 0.08)
+    write(experiment(words + " -detector_roty 4")[0])
+    _, said = experiment(f"-img our.img {chosen[read]}")
+    assert [f"turned in the convention {written}; in {read}" in line for line in said][:1] == [True] * (written != read)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("DISTANCE=80", "DISTANCE=90"), ("XDS_ORGX=4.25", "XDS_ORGX=9"), ("WAVELENGTH=1", "WAVELENGTH=2"), ("PHI=0", "PHI=30"),
+    ("NBNUMBA_ROTX=5.0", "NBNUMBA_ROTX=7.0"),
+])  # fmt: skip
+def test_a_key_that_was_changed_by_hand_is_not_passed_over(old, new):
+    write(experiment("-detpixels_x 20 -detpixels_y 30 -distance 80 -ORGX 4.25 -ORGY 22.5 -detector_rotx 5 -pivot sample")[0])
+    content = open("our.img", "rb").read()
+    assert content.count(f"\n{old};".encode()) == 1
+    changed = content.replace(f"\n{old};".encode(), f"\n{new};".encode(), 1)
+    open("our.img", "wb").write(changed)
+    made, said = experiment("-img our.img")
+    assert len(said) == 1 and "NBNUMBA_ keys that say other" in said[0]
+    assert made.detector.rotx_deg == 0.0
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS[:-1])
+def test_the_header_of_nanobragg_says_what_it_does_not_know(convention):
+    """Without own keys, as nanoBragg writes it: a turn, and the convention where the beam centre tells."""
+    straight = f"-detpixels_x 20 -detpixels_y 30 -distance 80 -{convention}"
+    write(experiment(straight)[0], as_c=True)
+    assert experiment(f"-img our.img -{convention}")[1] == []
+    _, said = experiment("-img our.img")
+    assert ["choose the convention" in line for line in said] == [True] * (convention != "mosflm")
+    assert experiment("-img our.img -Xbeam 1 -Ybeam 1")[1] == []
+    write(experiment(f"{straight} -twotheta 20")[0], as_c=True)
+    _, said = experiment(f"-img our.img -{convention}")
+    assert len(said) == 1 and "was turned (TWOTHETA=20" in said[0] and "after the turn" in said[0]
+    write(experiment(f"{straight} -detector_roty 5")[0], as_c=True)
+    assert "was turned" in experiment(f"-img our.img -{convention}")[1][0]
+
+
+def test_headers_of_c_have_no_own_keys():
+    made, _ = experiment("-detpixels 16 -twotheta 20 -c_parity")
+    keys = [key for key, _ in headers.written(made, placed(made), 40.0, True)]
+    assert keys[-1] == "ADC_OFFSET" and not any(key.startswith("NBNUMBA") for key in keys)
+    write(experiment("-detpixels 16 -twotheta 20 -xds")[0])
+    assert experiment("-img our.img -c_parity")[0].detector.convention == "mosflm"
+
+
+PLAIN = {"PIXEL_SIZE": 0.1, "DISTANCE": 80, "WAVELENGTH": 1.2, "BEAM_CENTER_X": 1.5, "BEAM_CENTER_Y": 1, "PHI": 3}
+
+
+def plain(**changed):
+    smv.write("in.img", np.zeros(SHAPE, np.uint16), {key: v for key, v in (PLAIN | changed).items() if v is not None})
+
+
+@pytest.mark.parametrize("flag", ["-img", "-mask"])
+@pytest.mark.parametrize("key, value, overruling", [
+    ("PIXEL_SIZE", "0", "-pixel 0.1"), ("PIXEL_SIZE", "inf", "-pixel 0.1"), ("PIXEL_SIZE", "-1", "-pixel 0.1"),
+    ("DISTANCE", "0", "-distance 80"), ("DISTANCE", "inf", "-distance 80"), ("DISTANCE", "80 mm", "-close_distance 80"),
+    ("CLOSE_DISTANCE", "-5", "-distance 80"), ("WAVELENGTH", "0", "-lambda 1"), ("WAVELENGTH", "-inf", "-energy 12000"),
+    ("WAVELENGTH", "1e999", "-lambda 1"), ("BEAM_CENTER_X", "1e400", "-Xbeam 1"), ("TWOTHETA", "5deg", "-twotheta 5"),
+])  # fmt: skip
+def test_an_impossible_value_is_refused_by_name_unless_a_flag_overrules_it(flag, key, value, overruling):
+    plain(**{key: value})
+    with pytest.raises(InputError, match=f"^{flag}: 'in.img' has {key}={value} in its header; allowed: .*number.*flag"):
+        experiment(f"{flag} in.img")
+    experiment(f"{flag} in.img {overruling}")
+
+
+@pytest.mark.parametrize("value", ["nan", "", "unknown", "N/A"])
+def test_a_value_that_is_not_known_is_said(value):
+    plain(PHI=value)
+    made, said = experiment("-img in.img")
+    assert made.goniometer.phi_deg == 0.0 and said == [
+        f"-img: 'in.img' has PHI={value} in its header, which is no number and is passed over"
+    ]
+
+
+@pytest.mark.parametrize("size", ["8.7", "0", "-3", "1e9", "many"])
+def test_a_size_is_a_whole_number(size):
+    plain()
+    content = open("in.img", "rb").read().replace(b"SIZE1=20;", f"SIZE1={size};".encode())
+    open("in.img", "wb").write(content)
+    with pytest.raises(InputError, match=f"^-img: 'in.img' has SIZE1={size} in its header; allowed: a whole number"):
+        experiment("-img in.img")
+
+
+@pytest.mark.parametrize("missing, other, flag", [
+    ("WAVELENGTH", {"SOURCE_WAVELENGTH": "1 0.7107"}, "-lambda"),
+    ("PHI", {"ROTATION": "0.0 0.5 0.5"}, "-phi"),
+    ("DISTANCE", {"PXD_GONIO_VALUES": "0 0 0 0 0 80"}, "-distance"),
+    ("PIXEL_SIZE", {"PXD_SPATIAL_DISTORTION_INFO": "512 512 0.1 0.1"}, "-pixel"),
+    ("BEAM_CENTER_X", {"SPATIAL_BEAM_POSITION": "512 512"}, "-Xbeam"),
+    ("WAVELENGTH", {}, "-lambda"),
+])  # fmt: skip
+def test_keys_of_other_makers_and_missing_ones_are_said(missing, other, flag):
+    plain(**{missing: None, **other})
+    _, said = experiment("-img in.img")
+    found = [line for line in said if f"has no {missing}" in line]
+    assert len(found) == 1 and flag in found[0] and all(f"{key}={value}" in found[0] for key, value in other.items())
+
+
+def test_a_beam_centre_far_off_the_detector_is_said():
+    """As detectors that state it in pixels: 28 mm, and a centre at 246 that DENZO's keys give as 13.53 mm."""
+    plain(PIXEL_SIZE=0.055, BEAM_CENTER_X=25.5, BEAM_CENTER_Y=7)
+    _, said = experiment("-img in.img")
+    assert any("xbeam_mm is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025" in line for line in said)
+    assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
+    _, said = experiment("-detpixels 100 -Xclose -25")
+    assert said == ["detector.xclose_mm is -25 mm, far off a detector of 10 mm"]
+
+
+def test_fabio_reads_a_header_with_own_keys():
+    fabio = pytest.importorskip("fabio")
+    write(experiment("-detpixels_x 20 -detpixels_y 30 -beam_vector 1 0.1 0 -detector_rotx 5 -twotheta 10")[0])
+    found = fabio.open("our.img")
+    assert found.data.shape == SHAPE and found.header["NBNUMBA_BEAM_VECTOR"] == "1.0,0.1,0.0"
