@@ -153,7 +153,8 @@ class Poisson(Pixelwise):
         counts = _some(counted)
         if counted[counts].min() < 0.0:
             least = counted[counts].min()
-            raise InputError(f"loss: a count of {least:g} is not allowed; allowed: counts not below 0, or a mask")
+            allowed = "counts not below 0, a mask, or a Gaussian loss, which takes any number"
+            raise InputError(f"loss: a count of {least:g} is not allowed; allowed: {allowed}")
         below = np.where(counts, field("loss: background", background, counted.shape), 0.0)
         if not ((below >= 0.0) & np.isfinite(below)).all():
             raise InputError("loss: a background is below 0 or not finite; allowed: numbers not below 0")

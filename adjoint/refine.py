@@ -28,6 +28,7 @@ def refine(
     *,
     loss: Any = "poisson",
     sigma: Any = None,
+    readout_noise: Any = None,
     mask: Any = None,
     saturation: float | None = None,
     offset: float = 0.0,
@@ -44,11 +45,12 @@ def refine(
 
     experiment: an approximate one, or a list; measured: an image (slow, fast), NaN or masked where it does not count, or a
     list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of tied ones, and of image.scale,
-    image.background, image.background_x, image.background_y, image.background_radial, image.gain. loss: "poisson", "gaussian"
-    with sigma (a number or (slow, fast), in units of the data), or an object like those of adjoint.losses. mask (slow, fast):
-    0 where a pixel is left out; saturation: from this value on it is; offset: of the data. sigma, mask and loss may be lists.
-    image: values of the image's numbers. bounds: {name: (least, largest)}; restraints: {name: (value, sigma)}. per_image:
-    names that each of several images has by itself. stages: "auto", coarse to fine; "exact", from where it stands; or Stages.
+    image.background, image.background_x, image.background_y, image.background_radial, image.gain. loss: "poisson",
+    "gaussian" with sigma (a number or (slow, fast), in units of the data), or without: of counts with a readout_noise (a
+    number, in units of the data; R3), or an object like those of adjoint.losses. mask (slow, fast): 0 where a pixel is left
+    out; saturation: from this value on it is; offset: of the data. sigma, readout_noise, mask and loss may be lists. image:
+    values of the image's numbers. bounds: {name: (least, largest)}; restraints: {name: (value, sigma)}. per_image: names
+    that each of several images has by itself. stages: "auto", coarse to fine; "exact", from where it stands; or Stages.
     method: "auto", "least_squares", "L-BFGS-B" or "trust-constr". progress is told every Step. keywords are simulate's but
     progress.
 
@@ -59,7 +61,8 @@ def refine(
         raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")
     experiments, images = _lists(experiment, measured)
     found = unknowns(experiments, parameters, per_image)
-    frames = _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords)
+    of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
+    frames = _frames(experiments, images, found, of_each, saturation, offset, image, keywords)
     low, high = bounds_of(found, bounds)
     start = start_of(frames, found)
     _check_start(found, start, low, high)
@@ -87,14 +90,16 @@ def _lists(experiment, measured):
     return experiments, images
 
 
-def _frames(experiments, images, found, loss, sigma, mask, saturation, offset, image, keywords):
-    made = []
-    for name, value in (("loss", loss), ("sigma", sigma), ("mask", mask)):
+def _frames(experiments, images, found, of_each, saturation, offset, image, keywords):
+    """A frame for each image; of_each: arguments that may be lists, by name."""
+    for name, value in of_each.items():
         if isinstance(value, (list, tuple)) and len(value) != len(images):
             raise InputError(f"{name}: {len(value)} of them for {len(images)} images; allowed: one, or a list of as many")
+    made, shared = [], (saturation, offset, image, found.parameters, found.image, keywords)
     for number, (experiment, measured) in enumerate(zip(experiments, images)):
-        each = [value[number] if isinstance(value, (list, tuple)) else value for value in (loss, sigma, mask)]
-        made.append(frame(experiment, measured, *each, saturation, offset, image, found.parameters, found.image, keywords))
+        own = {name: value[number] if isinstance(value, (list, tuple)) else value for name, value in of_each.items()}
+        readout = own.pop("readout_noise")
+        made.append(frame(experiment, measured, *own.values(), *shared, readout))
     return made
 
 

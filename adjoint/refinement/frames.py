@@ -23,7 +23,7 @@ FIELDS = ("image.background", "image.background_x", "image.background_y", "image
 """The terms of the background of an image, each a number times a field."""
 
 FEWEST = 0.1
-"""Photons that a pixel's variance is taken from at least, where a Gaussian loss has no sigma."""
+"""Photons of which a pixel has the variance at least, where a Gaussian loss has no sigma."""
 
 
 class Numbers(NamedTuple):
@@ -41,9 +41,10 @@ class Frame(NamedTuple):
     """An experiment whose choices are held, and what was measured.
 
     data (slow, fast): NaN where a pixel is left out. loss: "poisson", "gaussian" or an object. sigma (slow, fast) or None: of
-    the Gaussian loss. numbers: those of the image that are not refined, and starts of those that are. dispersion: variance of
-    a datum in units of its expectation (the gain, R3). box: the smallest that holds all pixels that count, and all that is
-    rendered. parameters, image: what is refined of the experiment and of the image. machine: what computes.
+    the Gaussian loss; readout: where that has none, the noise of the read-out in units of the data. numbers: those of the
+    image that are not refined, and starts of those that are. dispersion: variance of a datum in units of its expectation (the
+    gain, R3). box: the smallest that holds all pixels that count, and all that is rendered. parameters, image: what is refined
+    of the experiment and of the image. machine: what computes.
     """
 
     experiment: Experiment
@@ -56,6 +57,7 @@ class Frame(NamedTuple):
     parameters: tuple[Name, ...]
     image: tuple[str, ...]
     machine: Machine = CPU
+    readout: float = 0.0
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
         """The experiment and the numbers of the image that a vector says: first those of the experiment."""
@@ -65,7 +67,9 @@ class Frame(NamedTuple):
         return experiment, self.numbers._replace(**fields)
 
 
-def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords) -> Frame:
+def frame(
+    experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords, readout_noise=None
+) -> Frame:
     """A frame from what a user gives. Raises InputError for what does not fit."""
     experiment, machine = restate(experiment, **keywords)
     if parameters:
@@ -85,9 +89,9 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
     _check_loss(loss)
     if isinstance(loss, str) and loss == "poisson":
         if np.nanmin(data, initial=0.0) < 0.0:
-            least = np.nanmin(data)
-            raise InputError(f"measured: {least:g} is not allowed in a Poisson loss; allowed: counts not below 0, or a mask")
-    deviation = None
+            least, takes = np.nanmin(data), "a mask, or loss 'gaussian' with readout_noise, which takes them"
+            raise InputError(f"measured: {least:g} is not allowed in a Poisson loss; allowed: counts not below 0, {takes}")
+    deviation, readout = None, _readout(readout_noise, loss, sigma)
     if sigma is not None:
         if not isinstance(loss, str) or loss != "gaussian":
             raise InputError("sigma: it is given without the gaussian loss; allowed: loss='gaussian'")
@@ -101,7 +105,21 @@ def frame(experiment, measured, loss, sigma, mask, saturation, offset, image, pa
         loss = without_left_out(loss, data, mask is not None or saturation is not None)
     numbers = numbers_of(image)
     experiment, box = boxed(experiment, ~np.isnan(data), own=not isinstance(loss, str))
-    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, tuple(parameters), tuple(names), machine)
+    asked = tuple(parameters), tuple(names)
+    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, *asked, machine, readout)
+
+
+def _readout(noise, loss, sigma) -> float:
+    """The noise of the read-out in units of the data; 0 where none is stated. Raises InputError."""
+    if noise is None:
+        return 0.0
+    value = finite("readout_noise", noise)
+    if not isinstance(loss, str) or loss != "gaussian" or sigma is not None:
+        given = "beside sigma" if sigma is not None else "without the gaussian loss"
+        raise InputError(f"readout_noise: it is given {given}; allowed: loss='gaussian' without sigma, which it is a part of")
+    if value < 0.0:
+        raise InputError(f"readout_noise: {value:g} is not allowed; allowed: a number not below 0, in units of the data")
+    return value
 
 
 def _check_loss(loss):
@@ -230,9 +248,11 @@ def deviations(at: Frame, mean: np.ndarray) -> np.ndarray:
     """The standard deviation of every datum (slow, fast) where the image is expected to be `mean`."""
     if at.sigma is not None:
         return at.sigma
-    if isinstance(at.loss, str):
-        fewest = 0.0 if at.loss == "poisson" else FEWEST * at.dispersion
-        return np.sqrt(at.dispersion * np.maximum(mean, fewest))
+    if at.loss == "poisson":
+        return np.sqrt(at.dispersion * np.maximum(mean, 0.0))
+    if at.loss == "gaussian":
+        variance = at.dispersion * np.maximum(mean, 0.0) + at.readout**2
+        return np.sqrt(np.maximum(variance, FEWEST * at.dispersion**2))
     with np.errstate(divide="ignore"):
         return 1.0 / np.sqrt(at.loss.curvature(mean))
 

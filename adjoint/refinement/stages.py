@@ -108,8 +108,7 @@ def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Frame
     smooth = blurred(data, 1.0)
     counts = ~np.isnan(data)
     variance = np.maximum(smooth, 0.0) + max(stage.level * np.nanmax(smooth), at.dispersion, 1e-300)
-    if at.sigma is not None:
-        variance += at.sigma[at.box] ** 2
+    variance += (at.readout if at.sigma is None else at.sigma[at.box]) ** 2
     sigma = placed(at, np.sqrt(np.where(counts, variance, 1.0)))
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))

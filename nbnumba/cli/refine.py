@@ -38,11 +38,12 @@ AMPLITUDES = "structure_factors.F"
 MOST_COVARIANCES = 1000
 """Covariances of more numbers than these are not written: they would be megabytes."""
 
-NOT_MODELLED = ("-psf", "-readout_noise")
-"""Flags of the noise image that the expected image knows nothing of."""
+NOT_MODELLED, READOUT = "-psf", "-readout_noise"
+"""Flags of the noise image: one that the expected image knows nothing of, and one that says how far data are off it."""
 
 OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
-OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "stages", "method")}
+OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "stages", "method", "offset", "mask")}
+OPTIONS |= {"readout_noise": "--readout-noise"}
 """The option that states each argument of adjoint.refine, for its messages."""
 
 
@@ -63,7 +64,7 @@ def main(args: Sequence[str]) -> int:
     paths = _listed("--data", options.data)
     blocks = _blocks(flags, len(paths))
     keywords["image"] = _with_gain(keywords["image"], blocks)
-    keywords |= _machine(blocks)
+    keywords |= _machine(blocks) | _readout(options, blocks)
     new_files = _check_outputs(options, paths, asked, blocks)
     found = _read(options, paths, blocks)
     for image in found:
@@ -89,6 +90,7 @@ def _parser() -> bundle.Parser:
     add("--per-image", action="append", metavar="NAME[,...]", help="what each image has by itself; none: nothing")
     add("--loss", default="poisson", choices=("poisson", "gaussian"), help="what is minimized (default: poisson)")
     add("--sigma", metavar="NUMBER", help="standard deviation of a pixel, with --loss gaussian; without, from the counts")
+    add("--readout-noise", metavar="NUMBER", help="with --loss gaussian without --sigma (default: -readout_noise of FLAGS)")
     add("--mask", action="append", metavar="FILE[,...]", help="image that is 0 where a pixel is left out; one, or as many")
     add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: not as the file says")
     add("--saturation", metavar="NUMBER", help="value from which on a pixel is left out (default: as file or FLAGS say)")
@@ -224,9 +226,8 @@ def _block(words: list[str]) -> Block:
     threads = statement.run().threads
     if threads is not None:
         use_threads(threads)
-    for flag in NOT_MODELLED:
-        if flag in statement.last:
-            warnings.warn(f"{flag} has no effect: the expected image is without it", stacklevel=2)
+    if NOT_MODELLED in statement.last:
+        warnings.warn(f"{NOT_MODELLED} has no effect: the expected image is without it", stacklevel=2)
     return Block(words, statement, statement.experiment())
 
 
@@ -236,6 +237,24 @@ def _machine(blocks: Sequence[Block]) -> dict[str, str]:
     if len(stated) > 1:
         raise InputError("-backend, -precision: they are not the same in all blocks of flags; allowed: one machine")
     return stated.pop()._asdict()
+
+
+def _readout(options, blocks: Sequence[Block]) -> dict[str, Any]:
+    """The noise of the read-out: as its option says, or flags do; a loss that has no use for it is said to have none."""
+    if options.readout_noise is not None:
+        if options.loss != "gaussian" or options.sigma is not None:
+            given = "beside --sigma" if options.sigma is not None else "without --loss gaussian"
+            raise InputError(f"--readout-noise: it is given {given}; allowed: with --loss gaussian, without --sigma")
+        allowed = "a number not below 0"
+        return {"readout_noise": bundle.real_number("--readout-noise", options.readout_noise, allowed, lambda x: x >= 0.0)}
+    if not any(READOUT in block.statement.last for block in blocks):
+        return {}
+    if options.loss != "gaussian" or options.sigma is not None:
+        why = "--sigma is given" if options.sigma is not None else "--loss poisson has none; --loss gaussian takes it"
+        warnings.warn(f"{READOUT} has no effect: {why}", stacklevel=2)
+        return {}
+    stated = [block.statement.run().response.readout_noise for block in blocks]
+    return {"readout_noise": stated[0] if len(set(stated)) == 1 else stated}
 
 
 def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, float]:

@@ -340,6 +340,15 @@ def test_deviations_are_those_of_what_is_measured(kind):
         assert (frames.deviations(made(3.0), mean) == 3.0).all()
 
 
+def test_deviations_of_counts_that_were_read_out():
+    """Variance is gain times the expectation and the square of the read-out's noise; at least that of a tenth of a photon."""
+    truth, mean = crystal("-detpixels 40"), np.linspace(-5.0, 50.0, 1600).reshape(40, 40)
+    given = ("gaussian", None, None, None, 0.0, {"gain": 2.5}, (), ("image.scale",), {})
+    at = frames.frame(truth, counts(truth, gain=2.5) - 9.0, *given, readout_noise=4.0)
+    np.testing.assert_allclose(frames.deviations(at, mean) ** 2, 2.5 * np.maximum(mean, 0.0) + 16.0, rtol=1e-12)
+    assert frames.deviations(at._replace(readout=0.01), mean).min() ** 2 == pytest.approx(2.5**2 * frames.FEWEST, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("image", "named"),
     [

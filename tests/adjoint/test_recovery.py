@@ -563,3 +563,16 @@ def test_the_result_is_that_of_scipy():
     np.testing.assert_allclose(done.residuals, (fit.data - fit.after) / np.sqrt(fit.after), rtol=1e-12)
     np.testing.assert_allclose(done.uncertainties[MISSET], np.sqrt(np.diag(done.covariance))[:3], rtol=1e-12)
     assert set(IMAGE) >= {name for name in done.values if name.startswith("image.")}
+
+
+@pytest.mark.parametrize("gain, noise", [(1.0, 3.0), (2.5, 6.0)])
+def test_counts_that_were_read_out_with_noise(gain, noise):
+    """Numbers below 0 are data; with the noise stated chi squared is 1 and nothing is off: weights are of what is expected."""
+    random = np.random.default_rng(11)
+    data = counts(TRUTH, below=0.5, gain=gain, seed=4) + random.normal(0.0, noise, (72, 72))
+    assert (data < 0.0).mean() > 0.1
+    given = {"loss": "gaussian", "image": {"gain": gain, "background": 1.0}}
+    done = adjoint.refine(START, data, NAMES, readout_noise=noise, **given)
+    check(done, {MISSET: TRUTH.crystal.misset_deg, "image.scale": 1.0, "image.background": 0.5})
+    assert done.chi_squared == pytest.approx(1.0, abs=0.1) and done.diagnosis == []
+    assert adjoint.refine(TRUTH, data, NAMES, stages="exact", **given).chi_squared > 1.5

@@ -230,6 +230,20 @@ def test_what_is_not_modelled_is_said(run, fake, data):
     assert errors[0] == "nbnumba: warning: -psf has no effect: the expected image is without it"
 
 
+def test_the_noise_of_the_read_out(run, fake, data):
+    """Of the option, or else of flags, of each image; where the loss has no use for it that is said."""
+    noisy = [*FLAGS, "-readout_noise", "3"]
+    run(command("--loss", "gaussian", flags=noisy))
+    run(command("--loss", "gaussian", "--readout-noise", "0", flags=noisy))
+    run([*command("--loss", "gaussian", data="data.bin,data.bin", flags=noisy), "--", *FLAGS])
+    assert [call.keywords["readout_noise"] for call in fake.calls] == [3.0, 0.0, [3.0, 0.0]]
+    said = run(command(flags=noisy))[2][0]
+    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --loss poisson has none; --loss gaussian takes it")
+    said = run(command("--loss", "gaussian", "--sigma", "2", flags=noisy))[2][0]
+    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --sigma is given")
+    assert all("readout_noise" not in call.keywords for call in fake.calls[3:])
+
+
 # ------------------------------------------------------------------------------------------- what is printed and written
 
 
@@ -399,6 +413,9 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--loss huber": ["--loss", "huber"],
     "--sigma 2": ["--sigma", "--loss gaussian"],
     "--loss gaussian --sigma 0": ["--sigma", "'0'", "positive"],
+    "--readout-noise 2": ["--readout-noise", "--loss gaussian"],
+    "--loss gaussian --sigma 2 --readout-noise 2": ["--readout-noise", "beside --sigma"],
+    "--loss gaussian --readout-noise -2": ["--readout-noise", "'-2'", "not below 0"],
     "--saturation -1": ["--saturation", "'-1'"],
     "--saturation high": ["--saturation", "'high'"],
     "--offset nan": ["--offset", "'nan'"],
