@@ -1,0 +1,141 @@
+"""The doors of adjoint, with any parameters, losses and extreme experiments: numbers that are finite, or InputError."""
+
+import io
+from contextlib import redirect_stdout
+from functools import partial
+
+import fuzzing
+import material
+import numpy as np
+import pytest
+from fuzzing import Case, Fault, check_finite, tried
+
+import adjoint
+from adjoint.losses import Gaussian, Poisson
+from nbnumba import Experiment, simulate
+from nbnumba.setup import sampling, scene
+from nbnumba.simulate import steps_per_pixel
+
+pytestmark = pytest.mark.long
+
+MOST = 50_000
+"""Samples of an image that are still differentiated here."""
+NAMES = [*adjoint.PARAMETERS, *adjoint.VECTORS]
+DOORS = ("vjp", "jacobian", "value_and_grad", "normal_equations", "pack", "gradcheck")
+
+
+def prepare() -> None:
+    """Compile."""
+    experiment = Experiment.from_args("-cell 20 20 20 -N 2 -default_F 1 -detpixels 2 -oversample 1 -water 1".split())
+    loss = Gaussian(np.zeros((2, 2)))
+    for asked in (["beam.fluence"], ["structure_factors.F"], ["beam.fluence", "structure_factors.F"]):
+        tried(partial(adjoint.jacobian, experiment, asked))
+        tried(partial(adjoint.value_and_grad, loss, experiment, asked))
+        tried(partial(adjoint.normal_equations, loss, experiment, asked))
+
+
+def case(case: Case) -> str:
+    """An experiment, parameters and a door."""
+    args = material.flags(
+        case,
+        [str(case.folder / "none")],
+        wild=case.pick((0.0, 0.05, 0.2)),
+        most=6,
+        without=("-pixel", "-precision", "-backend"),
+    )
+    asked = parameters(case)
+    case.tell(args)
+    case.tell(asked)
+    made = tried(lambda: counted(args))
+    if made.refusal:
+        return "refused as an image"
+    experiment, samples = made.value
+    if samples > MOST:
+        return "not tried: too many samples"
+    image = tried(lambda: simulate(experiment))
+    if image.refusal:
+        return "refused as an image"
+    door = case.pick(DOORS)
+    found = tried(lambda: through(case, door, experiment, asked, image.value))
+    if found.refusal:
+        return "refused"
+    check_finite(found.value, door)
+    return door
+
+
+def parameters(case: Case):
+    """Names, mostly right, tied or twice now and then."""
+    asked = [case.pick(NAMES) for _ in range(int(case.random.integers(1, 7)))]
+    if case.chance(0.15):
+        asked.append(tuple(case.pick(NAMES) for _ in range(case.pick((0, 1, 2, 2, 3)))))
+    if case.chance(0.05):
+        asked.append(case.pick(("", "nonsense", None, 3, ("crystal.a_A", None), [], "image.scale", "\udcff")))
+    return asked if case.chance(0.98) else case.pick((None, 3, "crystal.a_A", [], {"crystal.a_A": 1}))
+
+
+def counted(args: list[str]):
+    """The experiment of flags, and how many samples its image has."""
+    experiment = Experiment.from_args(args)
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    pixels = (wanted.rows[1] - wanted.rows[0]) * (wanted.columns[1] - wanted.columns[0])
+    return experiment, pixels * steps_per_pixel(scene.build(experiment, wanted))
+
+
+def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndarray):
+    """What a door of adjoint gives."""
+    if door == "vjp":
+        again, pullback = adjoint.vjp(experiment, asked)
+        if not np.array_equal(again, image):
+            raise Fault("vjp has another image than simulate", f"{again} {image}")
+        return again, pullback(cotangent(case, image))
+    if door == "jacobian":
+        return adjoint.jacobian(experiment, asked)
+    if door == "pack":
+        vector = adjoint.pack(experiment, asked)
+        there = adjoint.pack(adjoint.unpack(experiment, asked, vector), asked)
+        if not np.allclose(there, vector, rtol=1e-9, atol=1e-9):
+            raise Fault("pack of unpack is something else", f"{vector} {there}")
+        return vector
+    if door == "gradcheck":
+        with redirect_stdout(io.StringIO()):
+            return [
+                line.analytic
+                for line in adjoint.gradcheck(experiment, asked[:2] if isinstance(asked, list) else asked)
+                if line.verdict != "untested"
+            ]
+    return getattr(adjoint, door)(loss(case, image), experiment, asked)
+
+
+def cotangent(case: Case, image: np.ndarray):
+    """One number for every pixel, mostly."""
+    good = case.random.normal(size=image.shape)
+    return case.pick(
+        (
+            good,
+            good,
+            good * 1e300,
+            good[:1],
+            None,
+            "x",
+            np.full(image.shape, np.nan),
+            good.astype(np.float32),
+            good * 1j,
+            1.0,
+            good.tolist(),
+        )
+    )
+
+
+def loss(case: Case, image: np.ndarray):
+    """A loss of data that are near the image, or far from it."""
+    data = case.pick(
+        (image, image * 1.1, image + 1.0, np.zeros(image.shape), np.full(image.shape, case.pick((1e30, -1.0, 1e300, np.nan))))
+    )
+    return case.pick((Gaussian, Poisson))(
+        data, **case.pick(({}, {}, {"mask": case.random.random(image.shape) > 0.5}, {"saturation": 1.0}))
+    )
+
+
+def test_derivatives(tmp_path, capsys):
+    with capsys.disabled():
+        fuzzing.hunt("test_fuzz_derivatives", "case", tmp_path)

@@ -1,0 +1,72 @@
+"""Any command lines, parsed and set up but not rendered: records that are finite, or one sentence that names a flag."""
+
+import os
+import re
+
+import fuzzing
+import material
+import numpy as np
+import pytest
+from fuzzing import Case, Fault, check_finite, tried
+
+from nbnumba.cli.flags import BY_NAME, REFUSED
+from nbnumba.cli.messages import in_flags
+from nbnumba.cli.statement import Statement
+from nbnumba.setup import sampling, scene
+from nbnumba.setup.detector import place
+
+pytestmark = pytest.mark.long
+
+FLAG = re.compile(r"(?<![\w.-])--?[A-Za-z0-9_]+")
+
+
+def case(case: Case) -> str:
+    """A command line of any flags."""
+    os.chdir(case.folder)
+    files = material.write_files(case.folder / "files")
+    args = material.flags(case, files, wild=case.pick((0.0, 0.1, 0.3)), most=case.pick((3, 8, 14)))
+    case.tell(args)
+    found = tried(lambda: set_up(args))
+    if found.refusal is not None:
+        check_names_a_flag(args, in_flags(found.refusal))
+        return "refused"
+    run, built, placed = found.value
+    check_finite(built, "scene")
+    check_finite(placed._asdict(), "placement")
+    check_records(built)
+    return "set up, with warnings" if found.warnings else "set up"
+
+
+def set_up(args: list[str]):
+    """What a run does before it renders."""
+    statement = Statement(args)
+    run, experiment = statement.run(), statement.experiment()
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    placed = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    return run, scene.build(experiment, wanted), placed
+
+
+def check_names_a_flag(args: list[str], refusal: str) -> None:
+    """Raise Fault unless a refusal names a flag, or quotes a word of the command line."""
+    if not set(FLAG.findall(refusal)) & {*BY_NAME, *REFUSED, *args} and not any(repr(word) in refusal for word in args):
+        raise Fault("a sentence that names no flag", refusal)
+
+
+def check_records(built) -> None:
+    """Raise Fault for directions that are no unit vectors, weights below 0, and lattices without volume."""
+    panel, source = built.panel, built.sources
+    vectors = {"source": source.direction}
+    for name in ("fast", "slow", "normal", "beam"):
+        vectors[name] = np.array([[getattr(panel, f"{name}_{axis}") for axis in "xyz"]])
+    for name, rows in vectors.items():
+        if np.abs(np.linalg.norm(rows, axis=1) - 1.0).max(initial=0.0) > 1e-9:
+            raise Fault(f"{name} is no unit vector", rows)
+    if not len(source.weight) or source.weight.min() < 0.0 or source.wavelength.min() <= 0.0:
+        raise Fault("sources without weight, or of no wavelength", source)
+    if panel.pixel <= 0.0 or panel.close_distance <= 0.0 or built.sampling.oversample < 1:
+        raise Fault("a detector that is none", panel)
+
+
+def test_flags(tmp_path, capsys):
+    with capsys.disabled():
+        fuzzing.hunt("test_fuzz_flags", "case", tmp_path)

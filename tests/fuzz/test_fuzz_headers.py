@@ -1,0 +1,101 @@
+"""What a header that we write says about the detector is read back as it was, or -img says what it cannot know."""
+
+import math
+import os
+
+import fuzzing
+import numpy as np
+import pytest
+from fuzzing import Case, Fault, tried
+
+from nbnumba import Experiment
+from nbnumba.cli import output
+from nbnumba.formats import smv
+from nbnumba.setup.detector import place
+
+pytestmark = pytest.mark.long
+
+DIGITS = 2e-5
+"""Headers have six digits: of the distance, and of the coordinates of a centre."""
+
+
+def case(case: Case) -> str:
+    """A detector anywhere, written and read."""
+    os.chdir(case.folder)
+    flags, convention = geometry(case)
+    case.tell(flags)
+    made = tried(lambda: Experiment.from_args(flags))
+    placed = None if made.refusal else tried(lambda: place(made.value.detector, made.value.beam, frozenset()))
+    if placed is None or placed.refusal:
+        return "impossible"
+    written = tried(lambda: write(made.value, placed.value))
+    if written.refusal:
+        return "not written"
+    again = ["-cell", "30", "40", "50", "-default_F", "10", "-img", "made.img"] + (convention if case.chance(0.7) else [])
+    case.tell(again)
+    read = tried(lambda: Experiment.from_args(again))
+    if read.refusal:
+        return "refused"
+    found = tried(lambda: place(read.value.detector, read.value.beam, frozenset()))
+    said = [*read.warnings, *found.warnings, *([found.refusal] if found.refusal else [])]
+    told = [sentence for sentence in said if "-img" in sentence or "header" in sentence]
+    if found.value is None:
+        return told_or_fault(told, "a header of ours describes an impossible detector", found.refusal)
+    off = shift(placed.value, found.value)
+    scale = (
+        abs(placed.value.distance) + float(np.linalg.norm(placed.value.origin)) + max(placed.value.pixels) * placed.value.pixel
+    )
+    for name in ("beam.wavelength_A", "detector.pixel_mm"):
+        if not math.isclose(made.value.value(name), read.value.value(name), rel_tol=DIGITS):
+            raise Fault(f"{name} is read back as something else", f"{made.value.value(name)} {read.value.value(name)}")
+    if off > DIGITS * scale:
+        return told_or_fault(told, "pixels are elsewhere after a round trip", f"{off} m of {scale} m")
+    return "the same, with a warning" if told else "the same"
+
+
+def told_or_fault(told: list[str], kind: str, detail) -> str:
+    """What is different has to be said."""
+    if not told:
+        raise Fault(kind, detail)
+    return "different, and said"
+
+
+def geometry(case: Case) -> tuple[list[str], list[str]]:
+    """Flags of a detector, and those of its convention."""
+    pixel, distance = case.spread(0.02, 2.0), case.spread(20.0, 2000.0)
+    fast, slow = (int(case.random.integers(1, 50)) for _ in range(2))
+    flags = ["-cell", "30", "40", "50", "-default_F", "10", "-lambda", case.spread(0.3, 3.0), "-pixel", pixel]
+    flags += ["-detpixels_x", fast, "-detpixels_y", slow, case.pick(("-distance", "-close_distance")), distance]
+    convention = case.pick(([], ["-mosflm"], ["-denzo"], ["-adxv"], ["-xds"], ["-dials"]))
+    flags += convention
+    for axis, size in (("X", fast * pixel), ("Y", slow * pixel)):
+        if case.chance(0.6):
+            flags += [f"-{axis}beam", float(case.random.uniform(-0.5, 1.5)) * size]
+    for name, chance in (("-twotheta", 0.3), ("-detector_rotx", 0.2), ("-detector_roty", 0.2), ("-detector_rotz", 0.2)):
+        if case.chance(chance):
+            flags += [name, float(case.random.uniform(-30.0, 30.0))]
+    if case.chance(0.2):
+        flags += ["-pivot", case.pick(("beam", "sample"))]
+    return [str(word) for word in flags], convention
+
+
+def write(experiment: Experiment, placement) -> None:
+    """An image with the header of a run."""
+    pixels = np.zeros(experiment.detector.pixels[::-1], np.uint16)
+    smv.write("made.img", pixels, output.header(experiment, placement, 40.0))
+
+
+def shift(one, other) -> float:
+    """The largest distance between where two detectors have the same corner, m."""
+    if one.pixels != other.pixels:
+        return math.inf
+    (fast, slow), corners = one.pixels, []
+    for placed in (one, other):
+        along, up = fast * placed.pixel * placed.fast, slow * placed.pixel * placed.slow
+        corners.append(np.array([placed.origin + i * along + j * up for i in (0, 1) for j in (0, 1)]))
+    return float(np.abs(corners[0] - corners[1]).max())
+
+
+def test_headers(tmp_path, capsys):
+    with capsys.disabled():
+        fuzzing.hunt("test_fuzz_headers", "case", tmp_path, share=0.5)

@@ -1,0 +1,84 @@
+"""Machine code that is kept on disk and damaged there: the image is the same, or it is compiled anew; nothing else is seen."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fuzzing
+import pytest
+from fuzzing import TESTS, Case, Fault
+
+pytestmark = pytest.mark.long
+
+IMAGE = "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 1 ".split()
+IMAGE += "-nonoise -nopgm -nointfile".split()
+HERE = Path("whole")
+"""The folder of what was compiled and rendered first, where the fuzzer runs."""
+
+
+def image(cache: Path, folder: Path) -> tuple[int, bytes, str]:
+    """Exit status, image and output on stderr of a run that keeps its machine code there."""
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(cache), "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(TESTS.parent)}
+    ran = subprocess.run([sys.executable, "-m", "nbnumba", *IMAGE], cwd=folder, env=variables, capture_output=True, text=True)
+    written = folder / "floatimage.bin"
+    return ran.returncode, written.read_bytes() if written.exists() else b"", ran.stderr
+
+
+def prepare() -> None:
+    """Compile, and keep."""
+    HERE.mkdir()
+    status, rendered, said = image(HERE.resolve() / "cache", HERE)
+    assert status == 0 and rendered, said
+    assert list(HERE.rglob("*.nbc"))
+
+
+def damaged(case: Case, path: Path) -> None:
+    """Bits flipped, bytes gone, or a file that cannot be read."""
+    content = bytearray(path.read_bytes())
+    how = case.pick(("bit", "bit", "bit", "bits", "cut", "empty", "gone", "junk", "folder", "other"))
+    case.tell(f"{how} {path.name}")
+    if how in ("bit", "bits"):
+        for _ in range(1 if how == "bit" else 20):
+            at = int(case.random.integers(len(content)))
+            case.tell(f"bit of byte {at} of {len(content)}")
+            content[at] ^= 1 << int(case.random.integers(8))
+    elif how == "cut":
+        content = content[: case.random.integers(len(content))]
+    elif how == "empty":
+        content = b""
+    elif how == "junk":
+        content = case.random.bytes(len(content))
+    elif how == "other":
+        content = case.pick(sorted(path.parent.glob(f"*{path.suffix}"))).read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how != "gone":
+        path.write_bytes(bytes(content))
+
+
+def case(case: Case) -> str:
+    """One or all files damaged, one run, and another one after it."""
+    whole = case.log.parent / HERE
+    cache = case.folder / "cache"
+    shutil.copytree(whole / "cache", cache)
+    kept = sorted(path for path in cache.rglob("*") if path.is_file())
+    for path in kept if case.chance(0.1) else [case.pick(kept)]:
+        damaged(case, path)
+    for run in ("first", "second") if case.chance(0.3) else ("first",):
+        status, rendered, said = image(cache, case.folder)
+        if status != 0:
+            raise Fault(f"a damaged file ends a run with status {status}", said[-1500:])
+        if rendered != (whole / "floatimage.bin").read_bytes():
+            raise Fault("a damaged file gives another image", run)
+        if said and not all(line.startswith("nbnumba: warning: ") for line in said.splitlines()):
+            raise Fault("a damaged file is seen on stderr", said[-1500:])
+        (case.folder / "floatimage.bin").unlink()
+    return "the same image"
+
+
+def test_kept(tmp_path, capsys):
+    with capsys.disabled():
+        fuzzing.hunt("test_fuzz_kept", "case", tmp_path, memory=2**36, longest=180.0)

@@ -1,0 +1,135 @@
+"""Whole runs of simulate on a few pixels: an image that is right and all its files, or one sentence and no new file."""
+
+import os
+import warnings
+from pathlib import Path
+
+import fuzzing
+import material
+import numpy as np
+import oracle
+import pytest
+import test_against_oracle
+from fuzzing import Case, Fault, check_ran, contents, run
+
+from nbnumba import Experiment, InputError, simulate
+from nbnumba.cli import output
+from nbnumba.cli.statement import Statement
+from nbnumba.formats import smv
+from nbnumba.setup import sampling, scene
+from nbnumba.simulate import steps_per_pixel
+
+pytestmark = pytest.mark.long
+
+MOST = 500_000
+"""Samples of an image that are still rendered here."""
+OUTPUTS = ("-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-dump")
+NAMES = ("a.bin", "b.img", "c.pgm", "d.png", "x.cbf", "x.h5", "no/such/folder/x", ".", "", "/dev/null", "/dev/stdout", "-",
+"a\nb",
+         "caf\udce9.img", "\u00fc.img", "x" * 300, "files/P1.hkl", "link", "old.img")  # fmt: skip
+
+
+def prepare() -> None:
+    """Compile."""
+    simulate(Experiment.from_args("-cell 20 20 20 -N 2 -default_F 1 -detpixels 2 -oversample 1".split()))
+
+
+def case(case: Case) -> str:
+    """A command line, run."""
+    os.chdir(case.folder)
+    files = material.write_files(case.folder / "files")
+    Path("old.img").write_bytes(b"old")
+    Path("link").symlink_to("old.img")
+    if case.chance(0.3):
+        return against_oracle(case)
+    args = material.flags(
+        case, files, wild=case.pick((0.0, 0.02, 0.1)), most=case.pick((2, 5, 9)), without=("-pixel", "-precision", *OUTPUTS)
+    )
+    for flag in OUTPUTS:
+        if case.chance(0.15):
+            args += [flag, case.pick(NAMES[:4] if case.chance(0.6) else NAMES)]
+    case.tell(args)
+    steps = samples(args)
+    if steps > MOST:
+        return "not run: too many samples"
+    return check(args, case.folder)
+
+
+def samples(args: list[str]) -> float:
+    """How many samples an image has; none where it is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            experiment = Statement(args).experiment()
+            wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+            pixels = (wanted.rows[1] - wanted.rows[0]) * (wanted.columns[1] - wanted.columns[0])
+            return pixels * steps_per_pixel(scene.build(experiment, wanted))
+        except InputError:
+            return 0.0
+
+
+def check(args: list[str], folder: Path) -> str:
+    """Run, and look at what was printed and written."""
+    before = contents(folder)
+    ran = run(args)
+    after = contents(folder)
+    check_ran(ran, (0,))
+    if ran.status == 2:
+        if after != before:
+            changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+            raise Fault("a refused run wrote files", f"{changed} {ran.err}")
+        return "refused"
+    statement = Statement(args)
+    names = output.names(statement.run())
+    new = {name for name in after if before.get(name) != after[name]}
+    expected = {os.path.relpath(os.path.realpath(name)) for name in names.values()}
+    if not new <= expected:
+        raise Fault("files that nobody asked for", f"{new - expected}")
+    missing = [name for name in names.values() if not os.path.exists(name) and not name.startswith("/dev/")]
+    if missing:
+        raise Fault("a run that succeeded without its files", missing)
+    check_files(statement, names)
+    return "run"
+
+
+def check_files(statement: Statement, names: dict[str, str]) -> None:
+    """The float image is the one of the API, and the others can be read."""
+    if os.path.isfile(names["floatfile"]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            experiment = statement.experiment()
+            machine = statement.run().machine
+            expected = simulate(experiment, **machine._asdict()).astype(np.float32)
+        found = np.frombuffer(Path(names["floatfile"]).read_bytes(), "<f4").reshape(expected.shape)
+        if not np.isfinite(found).all():
+            raise Fault("an image that is not finite", found)
+        drawn = "random" in statement.last.get("-misset", ()) and experiment.crystal.misset_seed is not None
+        if not np.array_equal(found, expected) and not drawn:
+            raise Fault("the command line and Python differ", f"{found} {expected}")
+    for kind in ("intfile", "noisefile"):
+        if kind in names and os.path.isfile(names[kind]):
+            smv.read(names[kind])
+
+
+def against_oracle(case: Case) -> str:
+    """A command line that the oracle knows, too."""
+    made = test_against_oracle.Maker(case.seed, case.folder, full=case.chance(0.6))
+    args = test_against_oracle.few_enough(made.args, made.switches)
+    parity = ["-c_parity", *made.switches] if made.switches else []
+    model, upper = (kind(args, made.switches, made.threads) for kind in (oracle.Model, test_against_oracle.Shaken))
+    args = [*args, *parity, "-c_threads", str(made.threads)]
+    case.tell(args)
+    if check(args, case.folder) == "refused":
+        if model.sources and not test_against_oracle.is_impossible(model):
+            raise Fault("refused, and the oracle has an image", run(args).err)
+        return "refused, as by the oracle"
+    if not model.sources or test_against_oracle.is_impossible(model):
+        raise Fault("an image of what the oracle finds impossible")
+    image = np.fromfile("floatimage.bin", "<f4").reshape(made.slow, made.fast).astype(float)
+    test_against_oracle.assert_equals(image, model, upper, made.random, made.threads, args, relative=2e-7)
+    return "run, as the oracle says"
+
+
+def test_runs(tmp_path, capsys):
+    with capsys.disabled():
+        fuzzing.hunt("test_fuzz_runs", "case", tmp_path)
