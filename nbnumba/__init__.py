@@ -1,7 +1,11 @@
 """nbnumba: X-ray diffraction of small crystals, on an absolute scale."""
 
-from nbnumba.errors import InputError
-from nbnumba.experiment import (
+from nbnumba import interrupts
+
+interrupts.starting()  # before what takes long to import
+
+from nbnumba.errors import InputError  # noqa: E402
+from nbnumba.experiment import (  # noqa: E402
     Background,
     Beam,
     Crystal,
@@ -11,7 +15,7 @@ from nbnumba.experiment import (
     Sampling,
     StructureFactors,
 )
-from nbnumba.simulate import simulate
+from nbnumba.simulate import simulate  # noqa: E402
 
 __all__ = [
     "Background",

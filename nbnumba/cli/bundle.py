@@ -2,7 +2,7 @@
 
 A bundle is a directory. Besides what the subcommand found out it holds commands.txt (the exact command lines),
 environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the
-bundle, and by their absolute paths the files that went in. Each file is written whole or not at all, SHA256SUMS last.
+bundle, and by their absolute paths the files that went in. All its files appear together, or none does.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from nbnumba.cli.arguments import number
 from nbnumba.cli.flags import BY_NAME, VALUES, Flag
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
 from nbnumba.formats import files
 from nbnumba.version import VERSION
 
@@ -78,6 +79,13 @@ def describing(flags: Sequence[str]) -> Statement:
     return statement
 
 
+def with_seed(flags: Sequence[str], statement: Statement, experiment: Experiment) -> list[str]:
+    """Flags that make this very experiment again: with the seed of a random orientation, where the clock gave it."""
+    seed = experiment.crystal.misset_seed
+    stated = {"-seed", "-misset_seed"} & set(statement.last)
+    return [*flags, *([] if seed is None or stated else ["-misset_seed", str(seed)])]
+
+
 def input_files(statement: Statement) -> list[str]:
     """The files that the flags of a statement name, as absolute paths."""
     named = [given.value for given in statement.given if given.flag.kind == "file" and _is_read(given.flag, statement)]
@@ -112,33 +120,21 @@ def absolute(flags: Sequence[str]) -> list[str]:
     return found
 
 
-def check_directory(path: str, option: str) -> None:
-    """Raise InputError if a directory could neither be used nor made: before a long computation, not after it."""
-    there = os.path.abspath(path)
-    while not os.path.lexists(there):
-        there = os.path.dirname(there)
-    if "\0" in path or not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{option}: {path!r} cannot be written; allowed: a directory that can, or the name of a new one in such"
-        )
-
-
-def make_directory(path: str, option: str) -> str:
-    """Make the directory of a bundle, if it is not there."""
-    check_directory(path, option)
-    os.makedirs(path, exist_ok=True)
-    return path
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file of text."""
-    with files.replacing(path) as stream:
+def write_text(path: str, text: str, option: str = "--out") -> None:
+    """Write a file of text; option: what named it."""
+    with files.replacing(path, option) as stream:
         stream.write(text.encode("utf-8", errors="surrogateescape"))
 
 
-def write_json(path: str, value: Any) -> None:
-    """Write a file of JSON. A number that is not finite, which JSON has none of, becomes its name in quotes."""
-    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+def write_json(path: str, value: Any, option: str = "--out") -> None:
+    """Write a file of JSON; option: what named it.
+
+    A number that is not finite, which JSON has none of, becomes its name in quotes; a byte that is no UTF-8, in the name of a
+    file, becomes the escape (\\udcXX) that json.load reads as Python has such a name.
+    """
+    text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    with files.replacing(path, option) as stream:
+        stream.write(text.encode("utf-8", errors="backslashreplace"))
 
 
 def _finite(value):

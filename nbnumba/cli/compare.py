@@ -81,7 +81,8 @@ def main(args: Sequence[str]) -> int:
     program = _program(options.reference_bin)
     experiment = statement.experiment()
     shown = _bounds(options.roi, experiment)
-    bundle.check_directory(options.outdir, "--outdir")
+    files.check_folder(options.outdir, "--outdir")
+    flags = bundle.with_seed(flags, statement, experiment)
     ours = prepare_ours(experiment, statement, options)
     reference = run_reference(program, flags, experiment.sampling.c_threads)
     image, seconds = run_ours(experiment, options)
@@ -89,10 +90,11 @@ def main(args: Sequence[str]) -> int:
     region = _scaled(shown, image.shape, images.ours.shape)
     summary = {"threshold": threshold, "reference_seconds": reference.seconds, "ours_seconds": seconds, **ours}
     summary |= _judged(images, region, len(reference.image), threshold)
-    directory = bundle.make_directory(options.outdir, "--outdir")
-    contents = _write(directory, reference, image, images, region, summary, options.save_diff)
-    commands = _commands(args, flags, reference, experiment.sampling.c_threads)
-    bundle.seal(directory, contents, commands, [program, *bundle.input_files(statement)])
+    with files.together():
+        directory = files.make_folder(options.outdir, "--outdir")
+        contents = _write(directory, reference, image, images, region, summary, options.save_diff)
+        commands = _commands([*own, "--", *flags], flags, reference, experiment.sampling.c_threads)
+        bundle.seal(directory, contents, commands, [program, *bundle.input_files(statement)])
     print(_sentence(summary))
     return summary["exit_status"]
 

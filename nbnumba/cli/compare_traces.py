@@ -91,13 +91,14 @@ def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(list(args))
     tolerance = bundle.real_number("--tolerance", options.tolerance, "a number not below 0", lambda x: x >= 0.0)
     pair = [select(read(path, name), options.pixel, name) for path, name in zip(_paths(options), ("REFERENCE", "OURS"))]
-    bundle.check_directory(options.out, "--out")
+    files.check_folder(options.out, "--out")
     found = compare(*pair, tolerance)
-    directory = bundle.make_directory(options.out, "--out")
-    bundle.write_json(os.path.join(directory, METRICS), metrics(found, tolerance))
-    bundle.write_text(os.path.join(directory, DIFFERENCES), report(found, tolerance, *_paths(options)))
-    command = shlex.join(["nbnumba", "compare-traces", *args])
-    bundle.seal(directory, [METRICS, DIFFERENCES], [command], _paths(options))
+    with files.together():
+        directory = files.make_folder(options.out, "--out")
+        bundle.write_json(os.path.join(directory, METRICS), metrics(found, tolerance))
+        bundle.write_text(os.path.join(directory, DIFFERENCES), report(found, tolerance, *_paths(options)))
+        command = shlex.join(["nbnumba", "compare-traces", *args])
+        bundle.seal(directory, [METRICS, DIFFERENCES], [command], _paths(options))
     print(verdict(found, tolerance))
     return DIVERGES if divergent(found) else 0
 

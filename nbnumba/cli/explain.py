@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbnumba.backends import Machine
+from nbnumba.cli import bundle
 from nbnumba.cli.progress import bar
+from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.parity import SWITCHES
@@ -28,7 +30,9 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
-    run = Statement(words).run()
+    run = bundle.describing(words).run()
+    if run.threads is not None:
+        use_threads(run.threads)
     machine = run.machine
     right, wanted = _scene(words)
     image = _render("spec", right, wanted, run.progress, machine)

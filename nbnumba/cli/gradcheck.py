@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from nbnumba.cli.statement import Statement
+from nbnumba.cli import bundle
+from nbnumba.cli.simulate import use_threads
 from nbnumba.errors import InputError
 
 HELP = """nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
@@ -21,8 +22,11 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    statement = Statement(words)
-    experiment, machine = statement.experiment(), statement.run().machine
+    statement = bundle.describing(words)
+    run = statement.run()
+    if run.threads is not None:
+        use_threads(run.threads)
+    experiment, machine = statement.experiment(), run.machine
     from adjoint.gradcheck import FAILED, brightest_window, check_precision, gradcheck
     from adjoint.problem import state
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from nbnumba.cli import headers
 from nbnumba.cli.run import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.formats import fdump, files, pgm, png, raw, smv
+from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
@@ -23,6 +24,16 @@ DEFAULTS = {
     "pgmfile": "image.pgm",
 }
 """The names of nanoBragg's files, where no other is given."""
+
+WRITTEN = {
+    "floatfile": "4-byte floats",
+    "intfile": "SMV",
+    "noisefile": "SMV",
+    "pgmfile": "PGM",
+    "pngfile": "PNG",
+    "dump": "a dump of structure factors",
+}
+"""What is written to each of the files."""
 
 
 class Statistics(NamedTuple):
@@ -66,14 +77,30 @@ def names(run: Run) -> dict[str, str]:
     chosen = {kind: getattr(run, kind) for kind in (*wanted, "pngfile", "dump")}
     paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in wanted if wanted[kind]}
     paths |= {kind: chosen[kind] for kind in ("pngfile", "dump") if chosen[kind] is not None}
-    taken = {os.path.realpath(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
+    taken = {_where(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
-        place = os.path.realpath(path)
-        if place in taken and not place.startswith("/dev/"):
-            raise InputError(f"-{kind}: {path!r} is also the {taken[place]}; allowed: a name of its own")
-        taken[place] = f"-{kind}"
+        where = _where(path)
+        if where in taken and where != os.devnull:
+            raise InputError(f"-{kind}: {path!r} is also the {taken[where]}; allowed: a name of its own")
+        taken[where] = f"-{kind}"
+        _check_name(kind, path)
     return paths
+
+
+def _check_name(kind: str, path: str) -> None:
+    """Raise InputError for a name that says another format than the one that is written, or the place of messages."""
+    endings.check(path, f"-{kind}", WRITTEN[kind], ("4-byte floats",) if kind == "dump" else ())
+    if files.is_stderr(path):
+        raise InputError(f"-{kind}: {path!r} is where messages go; allowed: a file, or - for the standard output")
+
+
+def _where(path: str) -> str:
+    """Where a file is, by one name: the standard output by that of the terminal, the pipe or the file that it goes to."""
+    try:
+        return os.path.realpath("/dev/stdout" if files.is_stdout(path) else path)
+    except (OSError, ValueError):
+        return path
 
 
 def as_float32(image: np.ndarray) -> np.ndarray:
@@ -85,8 +112,16 @@ def as_float32(image: np.ndarray) -> np.ndarray:
     return single
 
 
-def write(image: np.ndarray, experiment: Experiment, placement: Placement, wanted: Window, stats: Statistics, run: Run):
-    """Write the files of a run, image being 4-byte floats; yields a line of text on each."""
+def write(
+    image: np.ndarray, experiment: Experiment, placement: Placement, wanted: Window, stats: Statistics, run: Run
+) -> list[str]:
+    """Write the files of a run, all or none, image being 4-byte floats; returns a line of text on each."""
+    with files.together():
+        return list(_written(image, experiment, placement, wanted, stats, run))
+
+
+def _written(image, experiment, placement, wanted, stats, run) -> Iterator[str]:
+    """Write file after file, with a line of text on each."""
     paths = names(run)
     roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
     as_c = "header_overflow" in experiment.sampling.c_parity

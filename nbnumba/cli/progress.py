@@ -11,7 +11,7 @@ WIDTH = 40
 @contextmanager
 def bar(title: str, wanted: bool = True) -> Iterator:
     """Yields progress(done, total), which redraws the bar; None when none is wanted or stderr is no terminal."""
-    if not wanted or not sys.stderr.isatty():
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     started = time.monotonic()

@@ -19,7 +19,7 @@ from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.formats import files, images
+from nbnumba.formats import endings, files, images
 
 ABOUT = """\
 Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
@@ -71,9 +71,11 @@ def main(args: Sequence[str]) -> int:
         print(image.line())
     result = _refine(blocks, found, asked, keywords)
     _show(result)
-    words, notes = _flags(blocks, result, asked, keywords["image"], new_files)
-    _show_flags(words, notes, paths, "refined flags" if result.success else "flags of where it ended, without success")
-    _write(options, result, words, notes, ["nbnumba", "refine", *args])
+    with files.together():
+        words, notes = _flags(blocks, result, asked, keywords["image"], new_files)
+        _show_flags(words, notes, paths, "refined flags" if result.success else "flags of where it ended, without success")
+        lines = _write(options, result, words, notes, ["nbnumba", "refine", *args])
+    print(*lines, sep="\n", end="\n" if lines else "")
     return 0 if result.success else UNSUCCESSFUL
 
 
@@ -274,6 +276,7 @@ def _check_outputs(options, paths, asked, blocks) -> NewFiles:
         inputs |= {os.path.realpath(images.file_of(name)): option for name in names}
     stem = "refined" if options.out is None else os.path.splitext(options.out)[0]
     if options.out is not None:
+        endings.check(options.out, "--out", "JSON")
         files.check_writable(options.out, "--out")
         if os.path.realpath(options.out) in inputs:
             named = inputs[os.path.realpath(options.out)]
@@ -413,14 +416,16 @@ def _show_flags(words: list[list[str]], notes: list[str], paths: list[str], titl
         print("", f"{title} of {path}:", line, sep="\n")
 
 
-def _write(options, result, words, notes, command) -> None:
-    """Write --out and --report."""
+def _write(options, result, words, notes, command) -> list[str]:
+    """Write --out and --report; returns a line of text on each."""
+    lines = []
     if options.out is not None:
         bundle.write_json(options.out, summary(result, words, notes, command))
-        print(f"wrote {options.out}")
+        lines.append(f"wrote {options.out}")
     if options.report is not None:
         report.write(result, options.report, title=f"Refinement against {', '.join(_listed('--data', options.data))}")
-        print(f"wrote {options.report}")
+        lines.append(f"wrote {options.report}")
+    return lines
 
 
 def summary(result, words: list[list[str]], notes: list[str], command: list[str]) -> dict[str, Any]:

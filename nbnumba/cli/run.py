@@ -17,6 +17,10 @@ UNWANTED = (
 """The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
 
 
+OUTPUTS = ("floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "dump")
+"""The fields of the run that name files to be written, and for which - is the standard output."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What to do with an experiment: the files to write and how, and how to go about it. None: not given."""
@@ -67,8 +71,11 @@ def of(said: Statement) -> Run:
             rng.generator(fields[name])
     fields["inputs"] = tuple((g.spelling, g.value) for g in said.given if g.flag.kind == "file" and g.flag.group != "output")
     fields["response"] = Response(**said.fields("response"))
-    if "-hkl" in said.last:
-        fields["dump"] = said.last.get("-dump")
+    if "-dump" in said.last and "-hkl" in said.last:
+        fields["dump"] = said.last["-dump"]
+    for name in OUTPUTS:
+        if fields.get(name) == "-":
+            fields[name] = "/dev/stdout"
     fields["progress"] = said.order(["-noprogress"]) <= said.order(["-progress"])
     return Run(**fields)
 

@@ -1,8 +1,10 @@
 """The subcommand simulate: nanoBragg's flags in, nanoBragg's files out."""
 
+import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 import numba
 
@@ -13,6 +15,7 @@ from nbnumba.cli.run import Run
 from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.formats import files
 from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
@@ -28,8 +31,13 @@ def main(args: Sequence[str]) -> int:
 
 
 def report(experiment: Experiment, run: Run) -> None:
-    """Render an experiment, write its files, and print nanoBragg's statistics."""
-    output.names(run)
+    """Render an experiment, write its files, and print nanoBragg's statistics: on stderr where a file goes to stdout."""
+    names = output.names(run)
+    with redirect_stdout(sys.stderr if any(map(files.is_stdout, names.values())) else sys.stdout):
+        _report(experiment, run)
+
+
+def _report(experiment: Experiment, run: Run) -> None:
     if run.threads is not None:
         use_threads(run.threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
@@ -49,8 +57,7 @@ def report(experiment: Experiment, run: Run) -> None:
     print(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")
     stats = output.statistics(image, wanted, placement.pixel, built.sampling.oversample)
     print(*stats.lines(), sep="\n")
-    for line in output.write(image, experiment, placement, wanted, stats, run):
-        print(line)
+    print(*output.write(image, experiment, placement, wanted, stats, run), sep="\n")
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

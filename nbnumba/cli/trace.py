@@ -8,7 +8,7 @@ from typing import Any
 from nbnumba.cli import bundle
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.formats import files
+from nbnumba.formats import endings, files
 from nbnumba.setup import sampling
 from nbnumba.trace import Chain, PhiStep, rendered, traces
 
@@ -32,19 +32,23 @@ def main(args: Sequence[str]) -> int:
     """Run it; returns the exit status."""
     own, flags = bundle.split(args, "trace")
     options = _parser().parse_args(own)
+    options.out = "/dev/stdout" if options.out == "-" else options.out
     statement = bundle.describing(flags)
     run = statement.run()
     names = _names(options.out, options.json)
     experiment = statement.experiment()
     wanted = _pixels(experiment, options)
     chains = traces(experiment, wanted, backend=options.backend or run.backend, precision=options.precision or run.precision)
-    bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
-    if options.json:
-        bundle.write_json(f"{options.out}.json", document(chains, experiment, flags))
-    if not _is_device(options.out):
-        directory = bundle.make_directory(f"{options.out}.bundle", "--out")
-        beside = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
-        bundle.seal(directory, beside, [shlex.join(["nbnumba", "trace", *args])], bundle.input_files(statement))
+    flags = bundle.with_seed(flags, statement, experiment)
+    with files.together():
+        bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
+        if options.json:
+            bundle.write_json(f"{options.out}.json", document(chains, experiment, flags))
+        if not _is_device(options.out):
+            directory = files.make_folder(f"{options.out}.bundle", "--out")
+            beside = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
+            command = shlex.join(["nbnumba", "trace", *own, "--", *flags])
+            bundle.seal(directory, beside, [command], bundle.input_files(statement))
     return 0
 
 
@@ -76,10 +80,11 @@ def _names(out: str, as_json: bool) -> list[str]:
             f"--json: {out!r} is no file that FILE.json could lie beside; allowed: an --out that is a file"
         )
     names = [out, *([f"{out}.json"] if as_json else [])]
+    endings.check(out, "--out", "text")
     for name in names:
         files.check_writable(name, "--out")
     if not _is_device(out):
-        bundle.check_directory(f"{out}.bundle", "--out")
+        files.check_folder(f"{out}.bundle", "--out")
     return names
 
 

@@ -1,18 +1,26 @@
-"""Whole files: reading them with clear errors, and writing them so that a failure leaves the old file as it was."""
+"""Whole files: reading them with clear errors, and writing them together: all of them appear, or none does."""
 
 from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
+import io
 import os
+import platform
 import re
 import secrets
+import shutil
+import signal
 import stat
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from contextvars import ContextVar
+from typing import BinaryIO, NamedTuple
 
 from nbnumba.errors import InputError
 
@@ -22,17 +30,20 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _STANDARD_STREAM = re.compile(r"/dev/(stdout|stderr)")
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_HOST = hashlib.sha256(platform.node().encode("utf-8", "surrogateescape")).hexdigest()[:8]
+_TEMPORARY = re.compile(r"\.nbnumba-(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tmp")
+_DAY = 86400.0
 
 
 def read_bytes(path: PathName, what: str) -> bytes:
     """Return the content of the file `path`.
 
-    `what` is the flag or field that named the file, for the message. A file that is missing, is a directory or
-    cannot be read is an InputError.
+    `what` is the flag or field that named the file, for the message. Within together() a file that was written there
+    is read as it will be. A file that is missing, is a directory or cannot be read is an InputError.
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as stream:
+        with open(_pending_name(name), "rb") as stream:
             return stream.read()
     except FileNotFoundError as error:
         raise InputError(f"{what}: no such file {name!r}") from error
@@ -58,44 +69,204 @@ def read_text(path: PathName, what: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+class _File(NamedTuple):
+    """A file that is written and not in place yet: where it is, where it belongs, and what to call it in a message."""
+
+    temporary: str
+    target: str
+    name: str
+    what: str
+
+
+class _Direct(NamedTuple):
+    """What a device, a pipe or an open descriptor will be sent, and what to call it in a message."""
+
+    content: io.BytesIO
+    name: str
+    what: str
+
+
+class _Batch:
+    """What a block of together() has written: files, contents of devices, and folders that were made for them."""
+
+    def __init__(self) -> None:
+        self.files: list[_File] = []
+        self.direct: list[_Direct] = []
+        self.folders: list[str] = []
+        self.temporaries: list[str] = []
+
+    def temporary(self, directory: str) -> str:
+        """A new name in a directory, of a file that is removed at the end unless it was renamed."""
+        name = f".nbnumba-{_HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+        self.temporaries.append(os.path.join(directory, name))
+        return self.temporaries[-1]
+
+    def place(self) -> None:
+        """Put everything in place, or nothing of it: devices first, which are what may fail."""
+        for each in self.direct:
+            _send(each)
+        with _uninterrupted():
+            self._rename()
+            _record([each.name for each in (*self.direct, *self.files)])
+
+    def _rename(self) -> None:
+        """Rename the files. If one cannot be renamed, those before it become again what they were."""
+        done: list[tuple[str, str | None]] = []
+        try:
+            for each in self.files:
+                with _about(each.name, each.what, always=True):
+                    old = self._set_aside(each.target) if len(self.files) > 1 else None
+                    os.replace(each.temporary, each.target)
+                done.append((each.target, old))
+        except BaseException:
+            for target, old in reversed(done):
+                with suppress(OSError):
+                    os.unlink(target) if old is None else os.replace(old, target)
+            raise
+
+    def _set_aside(self, target: str) -> str | None:
+        """Another name of a file that is about to be replaced, or the name of a copy; None if there is none."""
+        if not os.path.lexists(target):
+            return None
+        old = self.temporary(os.path.dirname(target))
+        try:
+            os.link(target, old)
+        except OSError:
+            shutil.copy2(target, old)
+        return old
+
+    def clear(self, done: bool) -> None:
+        """Remove the temporary files, and if nothing was put in place the folders too."""
+        for path in self.temporaries:
+            with suppress(OSError):
+                os.unlink(path)
+        for path in [] if done else reversed(self.folders):
+            with suppress(OSError):
+                os.rmdir(path)
+
+
+_BATCH: ContextVar[_Batch | None] = ContextVar("_BATCH", default=None)
+_RECORDER: ContextVar[list[str] | None] = ContextVar("_RECORDER", default=None)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Files written by replacing() in this block are put in place when it ends without an exception: all, or none.
+
+    An interruption (Ctrl-C) while they are put in place is raised when they all are. Folders made by make_folder() are
+    removed after an exception. A block within a block belongs to the outer one. InputError as for replacing().
+    """
+    if _BATCH.get() is not None:
+        yield
+        return
+    batch, done = _Batch(), False
+    token = _BATCH.set(batch)
+    try:
+        yield
+        batch.place()
+        done = True
+    finally:
+        _BATCH.reset(token)
+        batch.clear(done)
+
+
+@contextmanager
+def recorded() -> Iterator[list[str]]:
+    """Yield a list of the names of all files that are put in place in this block, for a sentence on what was written."""
+    names: list[str] = []
+    token = _RECORDER.set(names)
+    try:
+        yield names
+    finally:
+        _RECORDER.reset(token)
+
+
+def _record(names: list[str]) -> None:
+    recorder = _RECORDER.get()
+    if recorder is not None:
+        recorder += names
+
+
 @contextmanager
 def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
-    """Yield a binary stream whose content becomes the file `path` when the block ends without an exception.
+    """Yield a binary stream whose content becomes the file `path` when the block, and that of together(), has ended.
 
     The stream is a new file in the directory of `path`, and `stream.name` is its path, for libraries that write
     to a path. After an exception it is removed, and a file that was there before is untouched. The file gets the
     mode of the one that it replaces, else what open() would give it. A symbolic link stays, its target is replaced.
-    What exists and is no regular file (/dev/null, a pipe) and the standard streams (/dev/stdout) are written
-    directly. InputError, naming `what`: no such directory, not writable, `path` is a directory, the disk is full.
+    What exists and is no regular file (/dev/null, a pipe) and the standard streams (/dev/stdout) get the content
+    itself. InputError, naming `what`: no such directory, not writable, `path` is a directory, the disk is full.
     """
-    name = os.fspath(path)
-    try:
-        stream = _open_directly(name)
-        if stream is not None:
-            with stream:
-                yield stream
+    with together():
+        name, batch = os.fspath(path), _BATCH.get()
+        if _is_direct(name):
+            content = io.BytesIO()
+            yield content
+            batch.direct.append(_Direct(content, name, what))
             return
-    except OSError as error:
-        _raise_unless_foreign(error, name, what)
-    target, temporary = _names(name, what)
-    try:
-        with _create(temporary, target, name, what) as stream:
+        target = _target(name, what)
+        temporary = batch.temporary(os.path.dirname(target))
+        with _about(name, what), _create(temporary, target, name, what) as stream:
             yield stream
-        _rename(temporary, target, name, what)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            _raise_unless_foreign(error, name, what)
+        batch.files = [each for each in batch.files if each.target != target]
+        batch.files.append(_File(temporary, target, name, what))
+
+
+def make_folder(path: PathName, what: str) -> str:
+    """Make the folder `path`, if it is not there, and those it lies in; returns its name. InputError, naming `what`.
+
+    Within together() the folders that were made are removed after an exception.
+    """
+    name, batch = os.fspath(path), _BATCH.get()
+    made = []
+    try:
+        for folder in _missing(name, what):
+            try:
+                os.mkdir(folder)
+            except OSError as error:
+                raise InputError(f"{what}: cannot make folder {name!r}: {_reason(error)}") from error
+            made.append(folder)
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):
+                os.rmdir(folder)
         raise
+    if batch is not None:
+        batch.folders += made
+    return name
+
+
+def check_folder(path: PathName, what: str) -> None:
+    """Raise InputError, naming `what`, if no file could be written to the folder `path`, which may have to be made."""
+    name = os.fspath(path)
+    missing = _missing(name, what)
+    _try(os.path.dirname(missing[0]) if missing else name, name, name, what)
+
+
+def _missing(name: str, what: str) -> list[str]:
+    """The folders that have to be made for the folder `name`, the outermost first. InputError for what is no folder."""
+    if not name or "\0" in name:
+        raise InputError(f"{what}: {name!r} is no name of a folder")
+    with _about(name, what, always=True):
+        found, path = [], os.path.abspath(name)
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise InputError(f"{what}: {name!r} is a file; allowed: a folder, or the name of a new one")
+    while not os.path.lexists(path):
+        found.append(path)
+        path = os.path.dirname(path)
+    return found[::-1]
 
 
 def check_writable(path: PathName, what: str) -> None:
-    """Raise InputError, naming `what`, if `path` could not be written: before a long computation, not after it."""
+    """Raise InputError, naming `what`, if `path` could not be written: before a long computation, not after it.
+
+    What processes that were killed have left of unfinished files in its directory is removed on the way.
+    """
     name = os.fspath(path)
-    if _STANDARD_STREAM.fullmatch(name) or _DESCRIPTOR.fullmatch(name):
+    if _is_open(name):
+        _check_open(name, what)
         return
-    target, temporary = _names(name, what)
+    target = _target(name, what)
     try:
         os.lstat(target)
     except FileNotFoundError:
@@ -103,35 +274,135 @@ def check_writable(path: PathName, what: str) -> None:
     except OSError as error:
         raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
     if not os.path.exists(target) or os.path.isfile(target):
-        _create(temporary, target, name, what).close()
-        os.unlink(temporary)
+        _try(os.path.dirname(target), target, name, what)
 
 
-def _open_directly(name: str) -> BinaryIO | None:
-    """Return a stream that writes to the device, pipe or open descriptor `name`; None if `name` is none of these."""
-    descriptor = _DESCRIPTOR.fullmatch(name)
-    standard = _STANDARD_STREAM.fullmatch(name)
-    if standard:
-        text_stream = getattr(sys, standard[1])
-        if text_stream is not None:
-            text_stream.flush()
-        return os.fdopen(os.dup(1 if standard[1] == "stdout" else 2), "wb")
-    if descriptor:
-        return os.fdopen(os.dup(int(descriptor[1])), "wb")
+def _try(directory: str, target: str, name: str, what: str) -> None:
+    """Make a file in a directory and remove it, and with it what processes that were killed have left there."""
+    _remove_abandoned(directory)
+    batch = _Batch()
+    try:
+        _create(batch.temporary(directory), target, name, what).close()
+    finally:
+        batch.clear(False)
+
+
+def _remove_abandoned(directory: str) -> None:
+    """Remove the temporary files of processes of this machine that are gone, and any that is older than a day."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and (_is_gone(found) or time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_gone(found: re.Match) -> bool:
+    """Whether the process that made a temporary file ran on this machine, and runs no more."""
+    if found[1] != _HOST:
+        return False
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def is_stdout(path: PathName) -> bool:
+    """Whether `path` is a name of the standard output."""
+    return _is_open(os.fspath(path)) and _descriptor(os.fspath(path)) == 1
+
+
+def is_stderr(path: PathName) -> bool:
+    """Whether `path` is a name of the standard error."""
+    return _is_open(os.fspath(path)) and _descriptor(os.fspath(path)) == 2
+
+
+def _pending_name(name: str) -> str:
+    """Where the content of a file is: a file that is written and not in place yet is elsewhere."""
+    batch = _BATCH.get()
+    if batch is None or not batch.files:
+        return name
+    target = os.path.realpath(name)
+    return next((each.temporary for each in batch.files if each.target == target), name)
+
+
+def _is_open(name: str) -> bool:
+    """Whether `name` is a stream of this process, by one of its names."""
+    return bool(_STANDARD_STREAM.fullmatch(name) or _DESCRIPTOR.fullmatch(name))
+
+
+def _is_direct(name: str) -> bool:
+    """Whether `name` is a device, a pipe or an open descriptor, which cannot be replaced."""
+    if _is_open(name):
+        return True
     try:
         mode = os.stat(name).st_mode
     except (OSError, ValueError):
-        return None
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
-    return open(name, "wb")
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _names(name: str, what: str) -> tuple[str, str]:
-    """Return the path to replace, links resolved, and a new path beside it; InputError if it cannot be replaced."""
+def _descriptor(name: str) -> int:
+    """The number of an open descriptor."""
+    found = _DESCRIPTOR.fullmatch(name)
+    if found:
+        return int(found[1])
+    return 1 if name == "/dev/stdout" else 2
+
+
+def _check_open(name: str, what: str) -> None:
+    """Raise InputError for a descriptor that is closed, or that cannot be written to."""
+    import fcntl
+
+    try:
+        mode = fcntl.fcntl(_descriptor(name), fcntl.F_GETFL) & os.O_ACCMODE
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
+    if mode == os.O_RDONLY:
+        raise InputError(f"{what}: cannot write {name!r}: it is closed, or open for reading only")
+
+
+def _send(direct: _Direct) -> None:
+    """Write what a device, a pipe or an open descriptor gets."""
+    with _about(direct.name, direct.what):
+        if _is_open(direct.name):
+            number = _descriptor(direct.name)
+            text_stream = {1: sys.stdout, 2: sys.stderr}.get(number)
+            if text_stream is not None:
+                text_stream.flush()
+            stream = os.fdopen(os.dup(number), "wb")
+        else:
+            stream = open(direct.name, "wb")
+        with stream:
+            stream.write(direct.content.getbuffer())
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let an interruption (SIGINT) wait until the block has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[tuple] = []
+    signal.signal(signal.SIGINT, lambda *args: waiting.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        before(*waiting[-1])
+
+
+def _target(name: str, what: str) -> str:
+    """Return the path to replace, links resolved; InputError if it cannot be replaced."""
     if not name or "\0" in name:
         raise InputError(f"{what}: {name!r} is no file name")
-    target = os.path.realpath(name)
+    with _about(name, what, always=True):
+        target = os.path.realpath(name)
     directory = os.path.dirname(target)
     if os.path.isdir(target) or name.endswith(os.sep):
         raise InputError(f"{what}: {name!r} is a directory, not a file")
@@ -139,32 +410,31 @@ def _names(name: str, what: str) -> tuple[str, str]:
         raise InputError(f"{what}: cannot write {name!r}: no such directory {directory!r}")
     if os.path.exists(target) and not os.access(target, os.W_OK):
         raise InputError(f"{what}: cannot write {name!r}: the file is write-protected")
-    return target, os.path.join(directory, f".nbnumba-{secrets.token_hex(8)}.tmp")
+    return target
 
 
 def _create(temporary: str, target: str, name: str, what: str) -> BinaryIO:
     """Open the new file `temporary`, with the mode of `target` where that exists."""
-    try:
+    with _about(name, what, always=True):
         stream = open(temporary, "xb")
-    except OSError as error:
-        raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
     with suppress(OSError):
         os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
     return stream
 
 
-def _rename(temporary: str, target: str, name: str, what: str) -> None:
+@contextmanager
+def _about(name: str, what: str, always: bool = False) -> Iterator[None]:
+    """Raise InputError for a failure to open, fill or place the file `name`; an error about another file is passed on.
+
+    always: any failure of the block is about that file.
+    """
     try:
-        os.replace(temporary, target)
+        yield
     except OSError as error:
+        own = error.filename == name or error.filename2 is not None
+        if not (always or own or error.errno in _STORAGE_ERRORS or error.errno == errno.EBADF):
+            raise
         raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
-
-
-def _raise_unless_foreign(error: OSError, name: str, what: str) -> None:
-    """Raise InputError for a failure to open or fill `name`; re-raise an error that is about something else."""
-    if error.filename == name or error.errno in _STORAGE_ERRORS or error.errno == errno.EBADF:
-        raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
-    raise error
 
 
 def _reason(error: Exception) -> str:

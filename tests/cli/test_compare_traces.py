@@ -223,4 +223,4 @@ def test_what_is_refused(tmp_path, capsys):
         assert sentence in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(["compare-traces", str(LAYERS), str(LAYERS), "--out", str(tmp_path / "file")]) == 2
-    assert "/file' cannot be written" in capsys.readouterr().err
+    assert "/file' is a file; allowed: a folder" in capsys.readouterr().err

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from nbnumba.cli.report.page import IMAGES, index
 from nbnumba.cli.report.pictures import draw
-from nbnumba.errors import InputError
 from nbnumba.formats import files
 
 FLAG = "--report"
@@ -18,9 +15,7 @@ PAGE = "index.html"
 
 def check(folder: str) -> None:
     """Raise InputError if a report could not be written to `folder`: before a long computation, not after it."""
-    with _folder(folder) as made:
-        files.check_writable(os.path.join(folder, PAGE), FLAG)
-    _remove(made)
+    files.check_folder(folder, FLAG)
 
 
 def write(result: Any, folder: str, *, title: str = "") -> None:
@@ -31,56 +26,16 @@ def write(result: Any, folder: str, *, title: str = "") -> None:
     """
     check(folder)
     content = contents(result, title or "Refinement")
-    with _folder(folder), ExitStack() as stack:
-        streams = {name: stack.enter_context(files.replacing(os.path.join(folder, name), FLAG)) for name in content}
-        for name, stream in streams.items():
-            stream.write(content[name])
-            stream.flush()
+    with files.together():
+        files.make_folder(folder, FLAG)
+        for name in content:
+            with files.replacing(os.path.join(folder, name), FLAG) as stream:
+                stream.write(content[name])
 
 
 def contents(result: Any, title: str) -> dict[str, bytes]:
-    """The files of a report by name, the page first: so it is renamed last, when its pictures are in place."""
+    """The files of a report by name."""
     images, whole = draw(result, IMAGES)
     pictures = [picture for found in images for picture in found] + whole
     page = index(result, title, images, whole)
     return {PAGE: page.encode("utf-8", errors="replace")} | {picture.name: picture.content for picture in pictures}
-
-
-@contextmanager
-def _folder(folder: str) -> Iterator[list[str]]:
-    """Make `folder` and yield what had to be made, the outermost first; it is removed if the block raises."""
-    if not folder or "\0" in folder:
-        raise InputError(f"{FLAG}: {folder!r} is no name of a folder")
-    made: list[str] = []
-    try:
-        for path in _missing(folder):
-            _make(path, folder)
-            made.append(path)
-        yield made
-    except BaseException:
-        _remove(made)
-        raise
-
-
-def _make(path: str, folder: str) -> None:
-    try:
-        os.mkdir(path)
-    except OSError as error:
-        raise InputError(f"{FLAG}: cannot make folder {folder!r}: {error.strerror}") from error
-
-
-def _missing(folder: str) -> list[str]:
-    """The folders that have to be made, the outermost first. Raises InputError for a file."""
-    found, path = [], os.path.abspath(folder)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise InputError(f"{FLAG}: {folder!r} is a file, not a folder")
-    while not os.path.lexists(path):
-        found.append(path)
-        path = os.path.dirname(path)
-    return found[::-1]
-
-
-def _remove(made: list[str]) -> None:
-    for path in reversed(made):
-        with suppress(OSError):
-            os.rmdir(path)
