@@ -7,33 +7,57 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint.refinement.frames import Frame, start_of
-from adjoint.refinement.stages import Stage, is_position, prepared, spot_widths
+from adjoint.refinement.stages import Coarse, Stage, is_position, prepared, spot_widths
 from adjoint.refinement.unknowns import Unknowns, bounds_of, unknowns
 
 LEASH, REACH = 5.0, 20.0
 """Widths of a spot: how far a parameter strays from where a stage begins until that weighs as much as one standard deviation,
 and how far it goes at most (R7)."""
 
+MORE_WATER = (1e-2, 1e6)
+"""How many times the light of the water is taken at least and at most that a stage has found: without any it would not move."""
+
 
 class Part(NamedTuple):
-    """Frames, unknowns, bounds, restraints and start of a stage; places of its numbers, and those of the refinement."""
+    """Coarse frames, unknowns, bounds, restraints and start of a stage; places of its numbers, and those of the refinement.
 
-    frames: list[Frame]
+    flat: photons of the water that are among the background of its frames.
+    """
+
+    coarse: list[Coarse]
     found: Unknowns
     bounds: tuple[np.ndarray, np.ndarray]
     restraints: tuple[np.ndarray, np.ndarray]
     start: np.ndarray
     here: np.ndarray
     there: np.ndarray
+    flat: float
+
+    @property
+    def frames(self) -> list[Frame]:
+        """What its loss is of."""
+        return [each.above(self.flat) for each in self.coarse]
 
     def merged(self, whole: Unknowns, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The numbers x of a refinement with those that the part has found, y; a fluence follows the scale."""
-        full = x.copy()
+        """The numbers x of a refinement with those that the part has found, y.
+
+        A fluence follows the scale, and an amount of water the light that the water has, with that of a background that is
+        not refined.
+        """
+        full, y = x.copy(), self.found.added(y, "image.background", -self.flat)
         full[self.there] = y[self.here]
-        scale = self.found.by_name(y)["image.scale"]
-        for block in whole.blocks:
-            if block.column.key == "beam.fluence":
-                full[whole.span(block)] *= scale if block.own else np.mean(scale)
+        blocks = {block.column.key: block for block in whole.blocks}
+        values, frames = self.found.by_name(y), len(self.coarse)
+        scale, below = (np.broadcast_to(values[name], frames) for name in ("image.scale", "image.background"))
+        photons = scale if "image.scale" in blocks else np.array([each.scale for each in self.coarse])
+        if "beam.fluence" in blocks:
+            more = scale / photons
+            photons = scale
+            full[whole.span(blocks["beam.fluence"])] *= more if blocks["beam.fluence"].own else np.mean(more)
+        if "background.water_um" in blocks:
+            excess = np.zeros(frames) if "image.background" in blocks else below - [each.below for each in self.coarse]
+            more = np.array([each.times(light) for each, light in zip(self.coarse, excess)]) / photons
+            full[whole.span(blocks["background.water_um"])] *= np.cbrt(np.clip(np.mean(more), *MORE_WATER))
         return full
 
 
@@ -46,12 +70,14 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
     vectors = [x[whole.places(number)] for number in range(len(frames))]
     experiments = [at.split(vector)[0] for at, vector in zip(frames, vectors)]
     found = unknowns(experiments, [*moving, *image], own)
-    made = [prepared(at, vector, stage, moving, image) for at, vector in zip(frames, vectors)]
-    start = start_of(made, found)
+    coarse = [prepared(at, vector, stage, moving, image) for at, vector in zip(frames, vectors)]
+    flat = min(each.least for each in coarse)
+    start = start_of([each.above(flat) for each in coarse], found)
     here, there = _common(found, whole)
     low, high = bounds_of(found, None)
     target, weight = start.copy(), np.zeros(found.count)
     low[here], high[here], target[here], weight[here] = (a[there] for a in (*bounds, *restraints))
+    low, high, target = (found.added(values, "image.background", flat) for values in (low, high, target))
     target = np.where(weight > 0.0, target, start)
     for number, (at, experiment) in enumerate(zip(frames, experiments)):
         widths = spot_widths(experiment, moving, at.machine)
@@ -59,7 +85,7 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
         low[place] = np.maximum(low[place], start[place] - REACH * widths)
         high[place] = np.minimum(high[place], start[place] + REACH * widths)
         weight[place] = np.where(weight[place] > 0.0, weight[place], (LEASH * widths) ** -2.0)
-    return Part(made, found, (low, high), (target, weight), start, here, there)
+    return Part(coarse, found, (low, high), (target, weight), start, here, there, flat)
 
 
 def _common(part: Unknowns, whole: Unknowns) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
-from adjoint.refinement.frames import Frame, Numbers, background, placed
+from adjoint.refinement.frames import Frame, Numbers, background, placed, rendered
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
@@ -100,10 +100,59 @@ def blurred(data: np.ndarray, sigma: float) -> np.ndarray:
     return np.where(counts, smeared / np.maximum(weight, 1e-12), np.nan)
 
 
-def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Frame:
-    """The frame of a stage that is not exact, from a vector of numbers, with the parameters and those of the image named."""
+class Coarse(NamedTuple):
+    """The frame of a stage that is not exact: of spots alone, beside the light of the water of its experiment (R7).
+
+    water (slow, fast): photons in the box; factor: how many times that the data have. scale, below: of the image, and flat
+    background, as they were before.
+    """
+
+    frame: Frame
+    water: np.ndarray
+    factor: float
+    scale: float
+    below: float
+
+    @property
+    def least(self) -> float:
+        """The photons that the water of the data scatters at least in a pixel that counts."""
+        return self.factor * float(self.water[self._counts()].min())
+
+    def times(self, excess: float) -> float:
+        """How many times the light of the water the data have, if so many photons of a pixel beside it are of it, too."""
+        return self.factor + excess / max(float(self.water[self._counts()].mean()), 1e-300)
+
+    def _counts(self):
+        return ~np.isnan(self.frame.data[self.frame.box])
+
+    def above(self, flat: float) -> Frame:
+        """The frame whose data are without the light of the water, but for a flat part, which its background has instead."""
+        at = self.frame
+        off = placed(at, at.numbers.gain * (self.factor * self.water - flat))
+        return at._replace(data=at.data - off, numbers=at.numbers._replace(background=at.numbers.background + flat))
+
+
+def without_water(experiment: Experiment) -> Experiment:
+    """The experiment whose image is of the crystal alone."""
+    return experiment.replace({"background.water_um": 0.0}) if experiment.background.water_um else experiment
+
+
+def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
+    """The photons (slow, fast) that the water of an experiment scatters."""
+    if not experiment.background.water_um:
+        return np.zeros(experiment.detector.pixels[::-1])
+    both, spots = (simulate(each, **machine._asdict()) for each in (experiment, without_water(experiment)))
+    return np.asarray(both, dtype=np.float64) - spots
+
+
+def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Coarse:
+    """The frame of a stage that is not exact, from a vector of numbers, with the parameters and those of the image named.
+
+    Its experiment has no water, so that neither scale nor position of the spots is learnt from it.
+    """
     experiment, numbers = at.split(vector)
-    coarse = broadened(experiment, stage.broader) if stage.broader > 1.0 else experiment
+    spots = without_water(experiment)
+    coarse = broadened(spots, stage.broader) if stage.broader > 1.0 else spots
     data = blurred(at.data[at.box], blur_pixels(experiment, stage.broader) if stage.broader > 1.0 else 0.0)
     smooth = blurred(data, 1.0)
     counts = ~np.isnan(data)
@@ -112,30 +161,41 @@ def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Frame
     sigma = placed(at, np.sqrt(np.where(counts, variance, 1.0)))
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))
-    return made._replace(numbers=levelled(made, simulate(coarse, **at.machine._asdict()), numbers))
+    water = light_of_water(experiment, at.machine)[at.box]
+    fitted, factor = levelled(made, simulate(coarse, **at.machine._asdict()), water, numbers)
+    return Coarse(made._replace(numbers=fitted), water, factor, numbers.scale, numbers.background)
 
 
 def spot_widths(experiment: Experiment, names, machine: Machine = CPU) -> np.ndarray:
-    """By how much every parameter of an experiment moves a typical spot by about its width (n,): |I| / |dI/dp|.
+    """By how much every parameter of an experiment moves a typical spot by about its width (n,): |I - mean| / |dI/dp|.
 
-    Infinite where the image does not depend on a parameter.
+    I is of the crystal alone, less its mean: what is even in an image says nothing of a spot. Infinite where the image does not
+    depend on a parameter.
     """
-    dark = np.zeros(experiment.detector.pixels[::-1])
-    value, _, normal = normal_equations(Gaussian(dark), experiment, names, **machine._asdict())
+    spots = without_water(experiment)
+    image = simulate(spots, **machine._asdict())
+    even = np.full(image.shape, image[rendered(spots)].mean())
+    value, _, normal = normal_equations(Gaussian(even), spots, names, **machine._asdict())
     with np.errstate(divide="ignore"):
         return np.sqrt(2.0 * value / np.diag(normal))
 
 
-def levelled(at: Frame, image: np.ndarray, numbers: Numbers) -> Numbers:
-    """The numbers with that scale and flat background that fit best where they are (R7)."""
+def levelled(at: Frame, image: np.ndarray, water: np.ndarray, numbers: Numbers) -> tuple[Numbers, float]:
+    """The numbers with that scale and flat background that fit best where they are, and how many times the water fits (R7).
+
+    image (slow, fast): the crystal's; water: what the water scatters, in the box. None of the three is below 0.
+    """
     counts = ~np.isnan(at.data[at.box])
-    image, sigma = image[at.box][counts], at.sigma[at.box][counts]
-    weight = sigma**-2.0
+    root = 1.0 / at.sigma[at.box][counts]
     wanted = at.data[at.box][counts] / numbers.gain - background(at, numbers._replace(background=0.0))[counts]
-    columns = np.stack([image, np.ones_like(image)])
-    normal, right = (columns * weight) @ columns.T, (columns * weight) @ wanted
-    scale, flat = np.linalg.lstsq(normal, right, rcond=1e-12)[0]
-    if flat < 0.0 or scale <= 0.0:
-        flat = max(float(np.median(wanted)), 0.0)
-        scale = max(float((columns[0] * weight) @ np.maximum(wanted - flat, 0.0)) / max(normal[0, 0], 1e-300), 1e-12)
-    return numbers._replace(scale=float(scale), background=float(flat))
+    columns = [image[at.box][counts], np.ones_like(root), *([water[counts]] if water[counts].any() else [])]
+    unit = [float(np.sqrt(np.sum(np.square(column * root)))) or 1.0 for column in columns]
+    columns = [column * root / size for column, size in zip(columns, unit)]
+    normal = np.array([[np.sum(one * other) for other in columns] for one in columns])
+    right = np.array([np.sum(column * wanted * root) for column in columns])
+    lower = np.linalg.cholesky(normal + 1e-12 * np.eye(len(columns)))
+    scale, flat, *rest = optimize.nnls(lower.T, np.linalg.solve(lower, right))[0] / unit
+    if scale <= 0.0:
+        below = np.median(wanted)
+        scale = max(float(np.sum(columns[0] * root * np.maximum(wanted - below, 0.0))) / unit[0], 1e-12)
+    return numbers._replace(scale=float(scale), background=float(flat)), float(rest[0]) if rest else 0.0

@@ -91,6 +91,14 @@ class Unknowns(NamedTuple):
             found[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
         return found
 
+    def added(self, vector: np.ndarray, name: str, value: float) -> np.ndarray:
+        """The vector with a value added to all numbers of a parameter, if it is among these."""
+        found = vector.copy()
+        for block in self.blocks:
+            if block.column.key == name:
+                found[self.span(block)] += value
+        return found
+
     def named(self) -> dict[str, np.ndarray]:
         """Where the numbers of every name are, of parameters and of parts of vectors: (frames, ...) where each has its own."""
         found = {}
