@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fuzzing import Case
+from fuzzing import Case, Fault
 
+from nbnumba import Experiment, simulate
 from nbnumba.cli.flags import FLAGS, Flag
+from nbnumba.cost import cost
 from nbnumba.parity import SWITCHES
 
 EXTREME = (
@@ -223,6 +225,20 @@ def flags(case: Case, files: list[str], wild: float = 0.15, most: int = 10, with
     if case.chance(0.03):
         blocks.append([word(case)])
     return [each for block in blocks for each in block]
+
+
+def too_large(experiment: Experiment) -> bool:
+    """Whether an image takes more memory than is tried here. What takes more than there is in any machine has to be refused."""
+    price = cost(experiment)
+    if price.bytes > 2**50:
+        simulate(experiment)
+        raise Fault("an image that takes more memory than there is", price)
+    return price.bytes > 2**29 or price.lattices + price.sources > 10**5
+
+
+def samples(experiment: Experiment) -> int:
+    """How many steps an image takes; a number that is too large for here where its tables are."""
+    return 10**18 if too_large(experiment) else cost(experiment).steps
 
 
 def write_files(folder: Path) -> list[str]:

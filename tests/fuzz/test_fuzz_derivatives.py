@@ -13,8 +13,6 @@ from fuzzing import Case, Fault, check_finite, tried
 import adjoint
 from adjoint.losses import Gaussian, Poisson
 from nbnumba import Experiment, simulate
-from nbnumba.setup import sampling, scene
-from nbnumba.simulate import steps_per_pixel
 
 pytestmark = pytest.mark.long
 
@@ -76,9 +74,7 @@ def parameters(case: Case):
 def counted(args: list[str]):
     """The experiment of flags, and how many samples its image has."""
     experiment = Experiment.from_args(args)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    pixels = (wanted.rows[1] - wanted.rows[0]) * (wanted.columns[1] - wanted.columns[0])
-    return experiment, pixels * steps_per_pixel(scene.build(experiment, wanted))
+    return experiment, material.samples(experiment)
 
 
 def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndarray):

@@ -30,6 +30,8 @@ def case(case: Case) -> str:
     if found.refusal is not None:
         check_names_a_flag(args, in_flags(found.refusal))
         return "refused"
+    if found.value is None:
+        return "not set up: too large for here"
     run, built, placed = found.value
     check_finite(built, "scene")
     check_finite(placed._asdict(), "placement")
@@ -38,9 +40,11 @@ def case(case: Case) -> str:
 
 
 def set_up(args: list[str]):
-    """What a run does before it renders."""
+    """What a run does before it renders; None for what a larger machine could."""
     statement = Statement(args)
     run, experiment = statement.run(), statement.experiment()
+    if material.too_large(experiment):
+        return None
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placed = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     return run, scene.build(experiment, wanted), placed

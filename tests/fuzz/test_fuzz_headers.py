@@ -9,7 +9,7 @@ import pytest
 from fuzzing import Case, Fault, tried
 
 from nbnumba import Experiment
-from nbnumba.cli import output
+from nbnumba.cli import headers
 from nbnumba.formats import smv
 from nbnumba.setup.detector import place
 
@@ -82,7 +82,7 @@ def geometry(case: Case) -> tuple[list[str], list[str]]:
 def write(experiment: Experiment, placement) -> None:
     """An image with the header of a run."""
     pixels = np.zeros(experiment.detector.pixels[::-1], np.uint16)
-    smv.write("made.img", pixels, output.header(experiment, placement, 40.0))
+    smv.write("made.img", pixels, headers.written(experiment, placement, 40.0, False))
 
 
 def shift(one, other) -> float:

@@ -9,6 +9,7 @@ import pickle
 from functools import partial
 
 import fuzzing
+import material
 import numpy as np
 import pytest
 from fuzzing import Case, Fault, check_finite, tried
@@ -16,7 +17,6 @@ from fuzzing import Case, Fault, check_finite, tried
 from nbnumba import Background, Beam, Crystal, Detector, Experiment, Goniometer, Sampling, StructureFactors, simulate
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.values import COMPONENTS
-from nbnumba.simulate import steps_per_pixel
 
 pytestmark = pytest.mark.long
 
@@ -143,10 +143,11 @@ def rendered(case: Case, experiment: Experiment) -> str:
     case.tell(f"simulate({short(keywords)})")
 
     def samples():
-        wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-        built = scene.build(experiment, wanted)
-        check_finite(built, "scene")
-        return (wanted.rows[1] - wanted.rows[0]) * (wanted.columns[1] - wanted.columns[0]) * steps_per_pixel(built)
+        count = material.samples(experiment)
+        if count < MOST:
+            wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+            check_finite(scene.build(experiment, wanted), "scene")
+        return count
 
     counted = tried(samples)
     if counted.value is not None and counted.value > MOST:
