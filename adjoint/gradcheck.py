@@ -197,7 +197,7 @@ def _image(base, asked, start, vector, step):
 
 def _line(name, unit, base, asked, loss, gradient, tolerance, vector, step) -> Line:
     flat = np.concatenate([np.ravel(gradient[column.key]) for column in columns(base, asked)])
-    analytic = float(flat @ vector)
+    analytic = float(np.sum(flat * vector))
     for first_step in (step / smaller for smaller in AGAIN):
         ladder = climb(lambda x: _image(base, asked, pack(base, asked), vector, x), loss, first_step)
         verdict, reason = _verdict(analytic, ladder, tolerance)

@@ -10,6 +10,7 @@ import numpy as np
 
 from adjoint.losses import number_of
 from adjoint.parameters import Name
+from adjoint.refinement.algebra import one_thread
 from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.judgement import Uncertainty
 from adjoint.refinement.result import Refinement, Step, fit, residuals, verdict
@@ -67,7 +68,7 @@ def refine(
     start = start_of(frames, found)
     _check_start(found, start, low, high)
     search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
-    with np.errstate(all="ignore"):  # what is not finite ends a search, or is said
+    with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
         x = search.best(_plans(stages, found), start)
         known, value = search.known(x)
         result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
