@@ -1,4 +1,4 @@
-"""The README's section on refinement, followed as it stands: its commands in a shell, its Python, in an empty folder."""
+"""The README's sections on structure factors and refinement, followed as they stand, in an empty folder."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment
+from nbnumba.formats import hkl
 
 ROOT = Path(__file__).parent.parent
 SECTION = (ROOT / "README.md").read_text().split("## Refinement\n")[1].split("\nBy default nbnumba")[0]
@@ -69,3 +70,21 @@ def test_the_python_runs(tmp_path):
     printed = run("-W", "error::RuntimeWarning", "-c", code, folder=tmp_path)
     numbers = [float(x) for x in re.findall(r"-?\d+\.\d*(?:e-?\d+)?", printed)]
     assert printed.startswith("converged") and np.abs(np.subtract(numbers[:3], MISSET)).max() < 1e-3
+
+
+def test_the_recipe_for_mtz_files(tmp_path):
+    """An MTZ file of one reflection of P 21 21 21, one that is absent from the file, and one of 0."""
+    gemmi = pytest.importorskip("gemmi")
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup, mtz.cell = gemmi.SpaceGroup("P 21 21 21"), gemmi.UnitCell(30, 40, 50, 90, 90, 90)
+    mtz.add_dataset("made")
+    mtz.add_column("FP", "F")
+    mtz.set_data(np.array([[1, 2, 3, 12.5], [2, 0, 0, np.nan], [0, 0, 4, 7.25]], dtype=np.float32))
+    mtz.write_to_file(str(tmp_path / "in.mtz"))
+    section = (ROOT / "README.md").read_text().split("## Structure factors\n")[1].split("\n## ")[0]
+    (code,) = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)]
+    run("-c", code, folder=tmp_path)
+    found = hkl.read(tmp_path / "P1.hkl")
+    assert found.notes == () and sorted(set(found.amplitudes)) == [7.25, 12.5]
+    signs = {(h, k, l) for h in (1, -1) for k in (2, -2) for l in (3, -3)}
+    assert {tuple(index) for index in found.hkl.tolist()} == signs | {(0, 0, 4), (0, 0, -4)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gzip
 import hashlib
@@ -23,9 +24,22 @@ from contextvars import ContextVar
 from typing import BinaryIO, NamedTuple
 
 from nbnumba.errors import InputError
+from nbnumba.formats import recognise
 
 PathName = str | os.PathLike[str]
 
+LARGEST_FILE = 2**33
+LARGEST_TEXT = 2**30
+"""Bytes of a file, and of a text when it is unpacked, beyond which it is refused."""
+
+_PART = 2**24
+_CRLF = re.compile(r"\r+\n|\r+\Z")
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _GZIP_MAGIC = b"\x1f\x8b"
 _STANDARD_STREAM = re.compile(r"/dev/(stdout|stderr)")
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]+)")
@@ -35,16 +49,19 @@ _TEMPORARY = re.compile(r"\.nbnumba-(?:([0-9a-f]{8})-([0-9]+)-)?[0-9a-f]{16}\.tm
 _DAY = 86400.0
 
 
-def read_bytes(path: PathName, what: str) -> bytes:
+def read_bytes(path: PathName, what: str, most: int = LARGEST_FILE) -> bytes:
     """Return the content of the file `path`.
 
-    `what` is the flag or field that named the file, for the message. Within together() a file that was written there
-    is read as it will be. A file that is missing, is a directory or cannot be read is an InputError.
+    `what` is the flag or field that named the file, for the message. Within together() a file that was written there is read as
+    it will be. A file that is missing, is a directory, cannot be read, or has more than `most` bytes, as a device without end
+    has, is an InputError.
     """
-    name = os.fspath(path)
+    name = name_of(path, what)
     try:
         with open(_pending_name(name), "rb") as stream:
-            return stream.read()
+            return _at_most(stream, most, f"{what}: {name!r}")
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{what}: no such file {name!r}") from error
     except IsADirectoryError as error:
@@ -53,20 +70,75 @@ def read_bytes(path: PathName, what: str) -> bytes:
         raise InputError(f"{what}: cannot read {name!r}: {_reason(error)}") from error
 
 
-def read_text(path: PathName, what: str) -> str:
+def name_of(path: PathName, what: str) -> str:
+    """Return the name of a file as text. InputError for what names none: None, a number, an open file."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InputError(f"{what}: {type(path).__name__} names no file; allowed: the name of a file") from None
+
+
+def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
+    """Return what a stream holds; InputError, before memory is gone, if that is more than `most` bytes."""
+    parts, size = [], 0
+    while part := stream.read(_PART):
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            raise InputError(f"{name} holds more than {most / 2**30:g} GiB; allowed: less")
+    return b"".join(parts)
+
+
+def read_text(path: PathName, what: str, wanted: str | None = None) -> str:
     """Return the text of the file `path`, with "\\n" as its only line end, uncompressing a gzip file.
 
-    gzip is recognised by its first two bytes, whatever the file is called. Bytes that are no UTF-8 become U+FFFD.
-    InputError as for read_bytes, and for a damaged gzip file.
+    gzip is recognised by its first two bytes, whatever the file is called. UTF-16 and UTF-32 are read where a byte order mark
+    says so; else bytes that are no UTF-8 become U+FFFD. Line ends are LF or CR LF, or, in a file without LF, CR. InputError as
+    for read_bytes; for a damaged gzip file; for a CR in the middle of a line; for a file that is no text; and, where it is said
+    what is `wanted`, for one of another program.
     """
-    content = read_bytes(path, what)
+    name = name_of(path, what)
+    content = read_bytes(name, what, LARGEST_TEXT)
     if content.startswith(_GZIP_MAGIC):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{what}: {os.fspath(path)!r} is a damaged gzip file: {error}") from error
-    text = content.decode("utf-8-sig", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        content = _unpacked(content, f"{what}: {name!r}")
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            text = content.decode(encoding, errors="replace").removeprefix("\ufeff")
+            break
+    else:
+        _refuse(recognise.binary(content), f"{what}: {name!r}", wanted or "text in UTF-8")
+        text = content.decode("utf-8-sig", errors="replace")
+    text = _lines_ended(text, f"{what}: {name!r}")
+    if wanted is not None:
+        _refuse(recognise.text(text), f"{what}: {name!r}", wanted)
+    return text
+
+
+def _refuse(kind: recognise.Kind | None, name: str, wanted: str) -> None:
+    if kind is not None:
+        raise InputError(kind.sentence(name, wanted))
+
+
+def _unpacked(content: bytes, name: str) -> bytes:
+    """Return what a gzip file holds, which may be a thousand times as much as the file."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            return _at_most(stream, LARGEST_TEXT, f"{name}, unpacked,")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} is a damaged gzip file: {error}") from error
+
+
+def _lines_ended(text: str, name: str) -> str:
+    """Return a text with "\\n" as its only line end."""
+    if "\r" not in text:
+        return text
+    if "\n" not in text:
+        return text.replace("\r", "\n")
+    text = _CRLF.sub("\n", text)
+    if "\r" in text:
+        line_number = text.count("\n", 0, text.index("\r")) + 1
+        raise InputError(f"{name} line {line_number} has a carriage return in its middle; allowed: line ends LF, CR LF or CR")
+    return text
 
 
 class _File(NamedTuple):

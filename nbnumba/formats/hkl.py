@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 from typing import NamedTuple
 
@@ -12,11 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nbnumba.errors import InputError
-from nbnumba.formats import files
+from nbnumba.formats import files, recognise
 from nbnumba.formats.text import excerpt, number, place, uncommented_lines
 
 _COMMENT = re.compile(r"[#!][^\n]*")
 _LARGEST_INDEX = 2**31 - 1
+
+MISSING = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
+"""Values in the place of an amplitude by which programs mark that there is none."""
 
 
 class Reflections(NamedTuple):
@@ -32,17 +34,21 @@ def read(path: files.PathName, what: str = "-hkl") -> Reflections:
 
     What follows # or ! and blank lines are skipped, and so are columns after F, with a note. Indices may be
     written as 1 or 1.0. Of a reflection listed more than once the last F is used, with a note. InputError, with the
-    line: fewer than four numbers, something that is no finite number, an index that is no 32-bit integer. A file
-    without reflections is an InputError too.
+    line: fewer than four numbers, something that is no finite number, an index that is no 32-bit integer. A file without
+    reflections is an InputError too, and so are files of other programs (recognise.py), SHELX's fixed columns, and amplitudes
+    that mark a missing one, such as -999. Others below 0 are taken, with a note.
     """
-    text = files.read_text(path, what)
+    name = f"{what}: {files.name_of(path, what)!r}"
+    text = files.read_text(path, what, recognise.HKL)
+    if recognise.is_shelx(text.split("\n", recognise.MOST_LINES)):
+        raise InputError(recognise.SHELX.sentence(name, recognise.HKL))
     rows = _rows_at_once(text)
     if rows is None:
         rows = _rows_one_by_one(text, path, what)
     if not len(rows):
-        raise InputError(f"{what}: {os.fspath(path)!r} has no reflections; each line should be h k l F")
+        raise InputError(f"{name} has no reflections; each line should be h k l F")
     hkl, amplitudes = rows[:, :3].astype(np.int32), rows[:, 3].copy()
-    notes = _notes_on_columns(text, len(rows))
+    notes = _notes_on_columns(text, len(rows)) + _notes_on_signs(hkl, amplitudes, name)
     last, repeated = _last_of_each(hkl)
     if repeated:
         listed = _counted(repeated, "reflection is", "reflections are")
@@ -114,7 +120,26 @@ def _notes_on_columns(text: str, rows: int) -> tuple[str, ...]:
     if len(plain.split()) == 4 * rows:
         return ()
     longer = _counted(sum(len(line.split(None, 4)) > 4 for line in plain.split("\n")), "line has", "lines have")
-    return (f"{longer} more columns than h k l F; the extra ones are ignored",)
+    return (
+        f"{longer} more columns than h k l F: the fourth is taken for F, an amplitude and no intensity; the others are ignored",
+    )
+
+
+def _notes_on_signs(hkl: np.ndarray, amplitudes: np.ndarray, name: str) -> tuple[str, ...]:
+    """Return a note if amplitudes are below 0. InputError for those that mark a missing one."""
+    below = np.flatnonzero(amplitudes < 0.0)
+    missing = below[np.isin(amplitudes[below], MISSING)]
+    if len(missing):
+        first = " ".join(map(str, hkl[missing[0]]))
+        marked = _counted(len(missing), "reflection", "reflections")
+        raise InputError(f"{name} has F {amplitudes[missing[0]]:g} for {marked}, such as {first}, which marks a missing one; "
+                         "allowed: amplitudes; a reflection that is left out has -default_F")  # fmt: skip
+    if not len(below):
+        return ()
+    counted = _counted(len(below), "amplitude is", "amplitudes are")
+    return (
+        f"{counted} below 0: squared they count like those above, between reflections with their sign; an intensity is none",
+    )
 
 
 def _last_of_each(hkl: np.ndarray) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.text import excerpt, number, place, uncommented_lines
 
+WANTED = "a matrix as MOSFLM writes it: nine numbers, columns a* b* c* times the wavelength"
 _SMALLEST_VOLUME = 1e-9
 
 
@@ -22,7 +23,7 @@ def read(path: files.PathName, what: str = "-mat") -> np.ndarray:
     numbers, something that is no finite number among them, or three vectors that lie in a plane.
     """
     values: list[float] = []
-    for line_number, line, content in uncommented_lines(files.read_text(path, what)):
+    for line_number, line, content in uncommented_lines(files.read_text(path, what, WANTED)):
         for token in content.split()[: 9 - len(values)]:
             value = number(token)
             if value is None or not math.isfinite(value):

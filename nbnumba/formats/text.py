@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,8 @@ from nbnumba.formats import files
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eEdD][+-]?[0-9]+)?")
 _LONGEST_EXCERPT = 60
 _TABLE_DELIMITERS = re.compile(r"[\s,;:!]+")
+_DECIMAL_COMMA = re.compile(r"[0-9],[0-9]")
+_OTHER_DELIMITER = re.compile(r"[0-9.]\s*[\s;:!]\s*[-+0-9.]")
 
 
 def number(token: str) -> float | None:
@@ -49,25 +52,38 @@ def excerpt(words: str) -> str:
     return repr(words if len(words) <= _LONGEST_EXCERPT else words[:_LONGEST_EXCERPT] + "...")
 
 
-def read_table(path: files.PathName, what: str, columns: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
+def read_table(
+    path: files.PathName, what: str, columns: tuple[str, ...], wanted: str, least: int
+) -> tuple[np.ndarray, list[str]]:
     """Read a table as nanoBragg's read_text_file does: up to len(columns) numbers on a line.
 
-    Numbers are separated by blanks, tabs and , ; : ! in any number; further columns are ignored; lines with
-    nothing else, and what follows a #, are skipped. Returns float64 (n, len(columns)), NaN where a line stops short
-    or says nan, and for each row the start of a message about it. `columns` names the columns for the message.
-    InputError: a token that is no finite number, or a file without numbers.
+    Numbers are separated by blanks, tabs and , ; : ! in any number; further columns are ignored, with a warning; lines with
+    nothing else, and what follows a #, are skipped. Returns float64 (n, len(columns)), NaN where a line stops short or says
+    nan, and for each row the start of a message about it. `columns` names the columns for the message, `wanted` the table.
+    InputError: a token that is no finite number, a comma that may be a decimal point, fewer than `least` numbers on a line, or
+    a file without numbers.
     """
     rows: list[list[float]] = []
     places: list[str] = []
-    for line_number, line, content in uncommented_lines(files.read_text(path, what), "#"):
-        tokens = [token for token in _TABLE_DELIMITERS.split(content) if token][: len(columns)]
+    longer = 0
+    for line_number, line, content in uncommented_lines(files.read_text(path, what, wanted), "#"):
+        tokens = [token for token in _TABLE_DELIMITERS.split(content) if token]
         if tokens:
             where = place(path, line_number, line, what)
+            if _DECIMAL_COMMA.search(content) and _OTHER_DELIMITER.search(content.strip()):
+                raise InputError(f"{where}: a comma between digits, and other separators; allowed: decimal points")
+            longer += len(tokens) > len(columns)
             row = [_cell(token, column, where) for token, column in zip(tokens, columns)]
+            if len(row) < least:
+                raise InputError(f"{where}: {len(row)} of at least {least} numbers; allowed: {wanted}")
             rows.append(row + [np.nan] * (len(columns) - len(row)))
             places.append(where)
     if not rows:
         raise InputError(f"{what}: {os.fspath(path)!r} has no numbers; each line should be {' '.join(columns)}")
+    if longer:
+        lines = "1 line has" if longer == 1 else f"{longer} lines have"
+        said = f"{lines} more columns than {' '.join(columns)}; the others are ignored"
+        warnings.warn(f"{what} {os.fspath(path)}: {said}", stacklevel=2)
     return np.array(rows, dtype=np.float64), places
 
 

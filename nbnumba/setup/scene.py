@@ -23,6 +23,8 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.spread(experiment.beam, placement.beam, electric, switches)
+    for sentence in sources.downstream(source, placement.beam):
+        warnings.warn(sentence, stacklevel=3)
     layers, depth, absorption = sensor(experiment.detector, switches)
     samples = sampling.samples(experiment, placement, vectors, layers)
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)

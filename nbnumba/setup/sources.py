@@ -28,6 +28,14 @@ def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches
     return made._replace(direction=tilted(beam, made.direction, direction, polarization))
 
 
+def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
+    """A sentence if sources stand downstream of the sample, where a beam along the unit vector `direction` goes."""
+    behind = int(np.count_nonzero(sources.direction @ direction <= 0.0))
+    along = " ".join(f"{x:g}" for x in direction)
+    words = f"the beam runs along {along}, and theirs against it: what scatters forward misses the detector"
+    return [f"beam.sources: {behind} of {len(sources.weight)} stand downstream of the sample: {words}"] if behind else []
+
+
 def tilted(beam: Beam, directions: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
     """The directions (n, 3) of sources, turned by both tilts of the beam; with none the same array.
 

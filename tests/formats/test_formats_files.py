@@ -202,9 +202,12 @@ def test_write_protected(tmp_path):
 
 def test_read_bytes_and_text(tmp_path):
     path = tmp_path / "in.txt"
-    path.write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n\xff")
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\r\r\nc\n\xff\r")
     assert files.read_bytes(path, "-mat") == path.read_bytes()
-    assert files.read_text(path, "-mat") == "a\nb\nc\n\ufffd"
+    assert files.read_text(path, "-mat") == "a\nb\nc\n\ufffd\n"
+    path.write_bytes(b"a\nb\rc\n")
+    with pytest.raises(InputError, match="line 2 has a carriage return in its middle; allowed: line ends LF, CR LF or CR$"):
+        files.read_text(path, "-mat")
 
 
 def test_read_text_uncompresses(tmp_path):

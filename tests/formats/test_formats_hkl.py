@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 
 from nbnumba.errors import InputError
-from nbnumba.formats import hkl
+from nbnumba.formats import files, hkl
 
 
 def read(tmp_path, content):
     path = tmp_path / "in.hkl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return hkl.read(path)
+
+
+COLUMNS = " than h k l F: the fourth is taken for F, an amplitude and no intensity; the others are ignored"
+
+
+def signs(counted):
+    return f"{counted} below 0: squared they count like those above, between reflections with their sign; an intensity is none"
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -24,7 +31,8 @@ def test_round_trip_is_exact(tmp_path):
     found = hkl.read(tmp_path / "out.hkl")
     np.testing.assert_array_equal(found.hkl, indices)
     np.testing.assert_array_equal(found.amplitudes, amplitudes)
-    assert (found.hkl.dtype, found.amplitudes.dtype, found.notes) == (np.int32, np.float64, ())
+    note = (signs(f"{np.count_nonzero(amplitudes < 0)} amplitudes are"),)
+    assert (found.hkl.dtype, found.amplitudes.dtype, found.notes) == (np.int32, np.float64, note)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,8 @@ def test_round_trip_is_exact(tmp_path):
         ("1 2 3 4.5\r-1 -2 -3 6\r", [(1, 2, 3, 4.5), (-1, -2, -3, 6)]),
         ("# a title\n\n! remark\n1 2 3 4 # here\n   \n5 6 7 8! there", [(1, 2, 3, 4), (5, 6, 7, 8)]),
         ("1.0 +2 3. 1.5D+2\n-0 0 0 1d-1\n", [(1, 2, 3, 150), (0, 0, 0, 0.1)]),
-        ("0 0 0 .5\n0 0 1 5.\n0 0 2 -1e3", [(0, 0, 0, 0.5), (0, 0, 1, 5), (0, 0, 2, -1000)]),
+        ("0 0 0 .5\n0 0 1 5.\n0 0 2 +1e3", [(0, 0, 0, 0.5), (0, 0, 1, 5), (0, 0, 2, 1000)]),
+        ("\ufeff1 2\u00a03 4\f\n 1\v1 1 1", [(1, 2, 3, 4), (1, 1, 1, 1)]),
         ("2147483647 -2147483647 0 1", [(2147483647, -2147483647, 0, 1)]),
     ],
 )
@@ -63,7 +72,6 @@ def test_accepted(tmp_path, text, expected):
         ("1,2,3,4", "line 1 ('1,2,3,4')", "h must be a finite number, not '1,2,3,4'"),
         ("1 1.5 3 4", "line 1 ('1 1.5 3 4')", "k must be an integer of at most 32 bits, not '1.5'"),
         ("1 2 3000000000 4", "line 1 ('1 2 3000000000 4')", "l must be an integer of at most 32 bits"),
-        (b"MTZ \0\1\2\n1 2 3 4", "line 1 (", "h must be a finite number, not 'MTZ'"),
     ],
 )
 def test_refused_with_the_line(tmp_path, text, line, problem):
@@ -73,6 +81,72 @@ def test_refused_with_the_line(tmp_path, text, line, problem):
     assert message.startswith("-hkl: ") and "in.hkl" in message
     assert line in message
     assert problem in message
+
+
+SHELX = "   1   2   3  123.45    1.23   1\n  -1 -10   0-9999.99   12.00   1\n   0   0   0    0.00    0.00   0\n"
+
+FOREIGN = {
+    "an MTZ file": b"MTZ \x15\0\0\0" + bytes(100),
+    "an INTEGRATE.HKL of XDS, which holds intensities": b"!OUTPUT_FILE=INTEGRATE.HKL   DATE=1\n!END_OF_HEADER\n1 2 3 4 5 6 7\n",
+    "a file of XDS, which holds intensities": b"!FORMAT=XDS_ASCII    MERGE=FALSE\n!ITEM_IOBS=4\n 1 2 3 4.0 0.5 6 7\n",
+    "a file of SHELX": SHELX.encode(),
+    "a file of SHELX (HKLF 4": SHELX[:66].encode(),
+    "a CIF file": b"# made\n\ndata_r1abcsf\n#\nloop_\n_refln.index_h\n1 2 3 4\n",
+    "a PDB file": b"HEADER    X\nCRYST1   10 10 10\nATOM      1  N\n",
+    "a reflection file of CNS": b" NREFlection= 10\n ANOMalous=FALSE\n INDE 1 2 3 FOBS= 10.0 SIGMA= 1.0\n",
+    "a file of scalepack": b"    1\n -987\n   78.0 78.0 37.0 90 90 90 p43212\n   1   2   3  10.0 1.0\n",
+    "a reflection list of CrystFEL": b"CrystFEL reflection list version 2.0\nSymmetry: 4/mmm\n",
+    "an SMV image": b"{\nHEADER_BYTES=512;\n}",
+    "a JSON file": b'{"crystal": 1}',
+    "an XML or HTML page": b"<!DOCTYPE html><html>",
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(20),
+    "compressed by bzip2": b"BZh91AY&SY",
+    "no text: it holds bytes of value 0": b"1 2 3 4\n\0\0",
+}
+
+
+@pytest.mark.parametrize("words", FOREIGN)
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_of_other_programs_are_called_by_their_name(tmp_path, words, packed):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, gzip.compress(FOREIGN[words]) if packed else FOREIGN[words])
+    message = str(caught.value)
+    assert message.startswith("-hkl: ") and f" is {words}" in message and "; allowed: " in message
+    assert "\n" not in message and "\\x" not in message and len(message) < 400 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["   1   2   3  123.45\n", "   1   2   3   123.45    12.30\n", "1 2 3 4 5\n"])
+def test_a_list_in_columns_is_not_taken_for_shelx(tmp_path, text):
+    assert read(tmp_path, text).hkl.tolist()[-1] == [1, 2, 3]
+
+
+def test_amplitudes_below_0(tmp_path):
+    assert read(tmp_path, "1 0 0 -5\n2 0 0 3\n").notes == (signs("1 amplitude is"),)
+    assert read(tmp_path, "1 0 0 -5\n2 0 0 -3\n").amplitudes.tolist() == [-5, -3]
+    with pytest.raises(
+        InputError, match="has F -999 for 2 reflections, such as 2 0 0, which marks a missing one; allowed: .*default_F"
+    ):
+        read(tmp_path, "1 0 0 -5\n2 0 0 -999.0\n3 0 0 -999")
+
+
+def test_what_a_gzip_file_unpacks_to_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_TEXT", 10**6)
+    with pytest.raises(InputError, match="unpacked, holds more than .* GiB"):
+        read(tmp_path, gzip.compress(bytes(10**8)))
+    with pytest.raises(InputError, match="in.hkl' holds more than"):
+        read(tmp_path, b"1 2 3 4\n" * 200000)
+
+
+def test_a_device_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_TEXT", 2**26)
+    with pytest.raises(InputError, match="^-hkl: '/dev/zero' holds more than 0.0625 GiB"):
+        hkl.read("/dev/zero")
+
+
+@pytest.mark.parametrize("path", [None, 3.5, ["a"], object()])
+def test_what_is_no_file_name(path):
+    with pytest.raises(InputError, match="^-hkl: .* names no file; allowed: the name of a file"):
+        hkl.read(path)
 
 
 def test_long_lines_are_cut_in_the_message(tmp_path):
@@ -109,14 +183,14 @@ def test_far_indices_are_not_confused(tmp_path):
 def test_extra_columns_are_ignored_and_counted(tmp_path, remark):
     found = read(tmp_path, remark + "1 2 3 4 0.5\n1 2 4 5\n1 2 5 6 0.5 text # remark\n")
     assert found.amplitudes.tolist() == [4, 5, 6]
-    assert found.notes == ("2 lines have more columns than h k l F; the extra ones are ignored",)
+    assert found.notes == ("2 lines have more columns" + COLUMNS,)
 
 
 def test_both_notes_in_the_singular(tmp_path):
     found = read(tmp_path, "1 2 3 4 0.5\n1 2 3 5\n")
     assert found.amplitudes.tolist() == [5]
     assert found.notes == (
-        "1 line has more columns than h k l F; the extra ones are ignored",
+        "1 line has more columns" + COLUMNS,
         "1 reflection is listed more than once; the last of each is used",
     )
 

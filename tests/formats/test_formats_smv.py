@@ -172,9 +172,7 @@ def smv_bytes(text, pixels, size=512):
 
 
 @pytest.mark.parametrize("order, mark", [("big_endian", ">"), ("little_endian", "<")])
-@pytest.mark.parametrize(
-    "kind, code", [("TYPE=unsigned_short", "u2"), ("Data_type=long int", "i4"), ("TYPE=float", "f4")]
-)
+@pytest.mark.parametrize("kind, code", [("TYPE=unsigned_short", "u2"), ("Data_type=long int", "i4"), ("TYPE=float", "f4")])
 @pytest.mark.parametrize("size", [512, 700, 1024])
 def test_read_either_byte_order_and_any_header_size(tmp_path, order, mark, kind, code, size):
     stored = image().astype(mark + code)
@@ -186,9 +184,7 @@ def test_read_either_byte_order_and_any_header_size(tmp_path, order, mark, kind,
 
 
 def test_last_of_a_repeated_key_counts_and_longer_keys_are_others(tmp_path):
-    text = (
-        "{\r\nHEADER_BYTES=512;\r\nSIZE1=3;\nSIZE2=5;SIZE1= 7 ;\nDISTANCE=60;\nCLOSE_DISTANCE=59;\nremark\nX=a=b\n}\f"
-    )
+    text = "{\r\nHEADER_BYTES=512;\r\nSIZE1=3;\nSIZE2=5;SIZE1= 7 ;\nDISTANCE=60;\nCLOSE_DISTANCE=59;\nremark\nX=a=b\n}\f"
     (tmp_path / "in.img").write_bytes(smv_bytes(text, image()))
     header, pixels = smv.read(tmp_path / "in.img")
     expected = {"HEADER_BYTES": "512", "SIZE1": "7", "SIZE2": "5", "DISTANCE": "60", "CLOSE_DISTANCE": "59", "X": "a=b"}

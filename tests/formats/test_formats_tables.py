@@ -29,9 +29,9 @@ def test_golden_sources():
     "text, expected",
     [
         ("-10:0;0!1\n", [[-10, 0, 0, 1, NAN]]),
-        ("-10, 0,\t0\n\n ,;\n-9 1", [[-10, 0, 0, NAN, NAN], [-9, 1, NAN, NAN, NAN]]),
+        ("-10, 0,\t0\n\n ,;\n-9 1 nan", [[-10, 0, 0, NAN, NAN], [-9, 1, NAN, NAN, NAN]]),
         ("nan NaN nan 2 1.1e-10\n", [[NAN, NAN, NAN, 2, 1.1e-10]]),
-        ("-10 0 0 1 1e-10 text 7\n", [[-10, 0, 0, 1, 1e-10]]),
+        ("-10,0,0,1,1e-10\n", [[-10, 0, 0, 1, 1e-10]]),
         ("# X Y Z\n-10 0 0 1 1d-10 # first\r\n", [[-10, 0, 0, 1, 1e-10]]),
         ("  -10 0 0 0", [[-10, 0, 0, 0, NAN]]),
     ],
@@ -51,6 +51,19 @@ def test_accepted_sources(tmp_path, text, expected):
         ("-10 0 0 1 0", "line 1 .*: wavelength must be positive .*, but is 0"),
         ("-10 0 0 1 -1e-10", "line 1 .*: wavelength must be positive .*, but is -1e-10"),
         ("-10 0 0\n0 0 0 1", "line 2 .*: X Y Z must not all be 0"),
+        ("1.02 0.0268\n1.03 0.04\n", "line 1 .*: 2 of at least 3 numbers; .*'nan nan nan WEIGHT WAVELENGTHe-10'"),
+        ("-10 0 0 1 1.2", "line 1 .*: wavelength 1.2 is no wavelength in metres; in A it would be 1.2e-10"),
+        ("-10 0 0 1 12680", "line 1 .*: wavelength 12680 is no .*; as an energy in eV it would be 0.97779.*e-10"),
+        ("-10 0 0 1 1e-5", "line 1 .*: wavelength 1e-05 is no wavelength in metres; allowed: 1e-15 to 1e-06"),
+        ("-10 0 0 1 1e-20", "line 1 .*: wavelength 1e-20 is no wavelength in metres"),
+        ("1e200 0 0", "line 1 .*: X Y Z is 1e.200 from the sample; allowed: 1e-30 to 1e.30"),
+        ("nan 1e-200 0", "line 1 .*: X Y Z is 1e-200 from the sample"),
+        ("-10 0 0 1e300", "line 1 .*: weight must be 0, or 1e-30 to 1e.30, but is 1e.300"),
+        ("-10 0 0 1e-310", "line 1 .*: weight must be 0, or"),
+        ("-10 0 0 1,5 1e-10", "line 1 .*: a comma between digits, and other separators; allowed: decimal points"),
+        ("-10;0;0;1,5", "line 1 .*: a comma between digits"),
+        ("-10 0 0\r-9 0 0\n-8 0 0\n", "line 1 has a carriage return in its middle"),
+        ("-10 0 0 \0 1", "is no text: it holds bytes of value 0; allowed: a source on each line"),
     ],
 )
 def test_refused_sources(tmp_path, text, message):
@@ -58,8 +71,32 @@ def test_refused_sources(tmp_path, text, message):
         read_with(sources, tmp_path, text)
 
 
+def test_more_columns_are_said(tmp_path):
+    with pytest.warns(
+        UserWarning, match="^-sourcefile .*in.txt: 1 line has more columns than X Y Z weight wavelength; the others"
+    ):
+        found = read_with(sources, tmp_path, "-10 0 0 1 1e-10 text 7\n-10 0 0")
+    assert found.shape == (2, 5)
+    with pytest.warns(UserWarning, match="^-stol .*: 2 lines have more columns than x F"):
+        read_with(stol, tmp_path, "0 1 2\n1 2 3")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_line_ends_and_encodings(tmp_path, end, encoding):
+    text = end.join(["# sources", "-10\t0\u00a00 1 1e-10", "-9 0\f0\v2", ""])
+    (tmp_path / "in.txt").write_bytes(text.encode(encoding))
+    np.testing.assert_array_equal(sources.read(tmp_path / "in.txt"), [[-10, 0, 0, 1, 1e-10], [-9, 0, 0, 2, NAN]])
+
+
+def test_the_spectrum_of_the_message_is_read(tmp_path):
+    """What the refusal of a spectrum advises."""
+    found = read_with(sources, tmp_path, "nan nan nan 0.0268 1.02e-10\nnan nan nan 0.0402 1.021e-10\n")
+    np.testing.assert_array_equal(found[:, 3:], [[0.0268, 1.02e-10], [0.0402, 1.021e-10]])
+
+
 def test_stol(tmp_path):
-    found = read_with(stol, tmp_path, "# stol F\n0.1 5 extra\n0.0,6\n\n0.2\n")
+    found = read_with(stol, tmp_path, "# stol F\n0.1 5\n0.0,6\n\n0.2\n")
     np.testing.assert_array_equal(found, [[0.1, 5], [0.0, 6], [0.2, NAN]])
 
 
@@ -70,6 +107,10 @@ def test_stol(tmp_path):
         ("0 1\nx 2", r"line 2 \('x 2'\): x must be a finite number, not 'x'"),
         ("0 1\n0.1 y", "line 2 .*: F must be a finite number, not 'y'"),
         ("0 1\nnan 2", "line 2 .*: x must be a finite number, not nan"),
+        ("0 1\n1e300 2", "line 2 .*: x must be at most 1e.10, but is 1e.300"),
+        ("0 1\n1 -1e200", "line 2 .*: F must be at most 1e.10, but is -1e.200"),
+        ("0 1\n1 2\n1e-200 3", "line 3 .*: x is 1e-200 from another; allowed: a billionth"),
+        ("0,1 2", "line 1 .*: a comma between digits"),
     ],
 )
 def test_refused_stol(tmp_path, text, message):

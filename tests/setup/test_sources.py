@@ -145,3 +145,11 @@ def test_depth_that_is_not_given_is_the_thickness():
     assert bare.replace({"detector.attenuation_um": 200.0}).value("detector.attenuation_um") == 200.0
     assert bare.replace({"detector.thickness_um": 450.0}).value("detector.attenuation_um") == 450.0
     assert bare.replace({"detector.attenuation_um": math.inf}).value("detector.attenuation_um") == math.inf
+
+
+def test_sources_downstream_are_said():
+    crystal, factors = Crystal(a_A=50.0), StructureFactors(default_F=1.0)
+    for rows, behind in ((((10.0, 0, 0, 1, NAN), (-10.0, 0, 0, 1, NAN)), 1), (((10.0, 0.1, 0, 1, NAN),), 1)):
+        made = Experiment(crystal, factors, beam=Beam(sources=rows), detector=Detector(pixels=(2, 2)))
+        with pytest.warns(UserWarning, match=f"beam.sources: {behind} of {len(rows)} stand downstream of the sample"):
+            simulate(made)

@@ -1,0 +1,109 @@
+"""What a file is, by its content: so that a file of another program is refused by its name and not read as something else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+HKL = "h k l F as text, of all of P1 (README, Structure factors, says how)"
+"""What is wanted of structure factors."""
+
+_ROOT = "h k l F as text, F the square root of a merged intensity, of all of P1 (README, Structure factors, says how)"
+_UNPACKED = "the file itself, unpacked, or packed by gzip"
+
+
+class Kind(NamedTuple):
+    """What a file is, in words, and what would do instead, where that is more than what is wanted."""
+
+    words: str
+    instead: str = ""
+
+    def sentence(self, name: str, wanted: str) -> str:
+        """The refusal of a file of this kind."""
+        return f"{name} is {self.words}; allowed: {self.instead or wanted}"
+
+
+BINARY: tuple[tuple[bytes, Kind], ...] = (
+    (b"MTZ ", Kind("an MTZ file (CCP4, binary)")),
+    (b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file")),
+    (b"BZh", Kind("compressed by bzip2", _UNPACKED)),
+    (b"\xfd7zXZ\0", Kind("compressed by xz", _UNPACKED)),
+    (b"\x28\xb5\x2f\xfd", Kind("compressed by zstd", _UNPACKED)),
+    (b"PK\x03\x04", Kind("a zip archive", "a file of it, unpacked")),
+    (b"\x89PNG", Kind("a PNG picture")),
+    (b"II*\0", Kind("a TIFF image")),
+    (b"MM\0*", Kind("a TIFF image")),
+    (b"\x93NUMPY", Kind("an array of NumPy")),
+    (b"%PDF", Kind("a PDF document")),
+    (b"\x7fELF", Kind("a program")),
+)
+"""How files that are no text begin."""
+
+TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
+    (re.compile(pattern, re.MULTILINE | re.IGNORECASE), kind)
+    for pattern, kind in (
+        (r"^!OUTPUT_FILE=INTEGRATE", Kind("an INTEGRATE.HKL of XDS, which holds intensities, not merged", _ROOT)),
+        (
+            r"^!(?:FORMAT=XDS_ASCII|OUTPUT_FILE=|ITEM_IOBS=|END_OF_HEADER)",
+            Kind("a file of XDS, which holds intensities", _ROOT),
+        ),
+        (r"\A\s*G?XPARM\.XDS", Kind("an XPARM.XDS of XDS: real-space vectors and a geometry")),
+        (r"\ACrystFEL reflection list", Kind("a reflection list of CrystFEL, which holds intensities", _ROOT)),
+        (r"\ACrystFEL stream", Kind("a stream of CrystFEL")),
+        (r"^[ \t]*_refln[._]|\A(?:[ \t]*(?:#.*)?\n)*data_\S*[ \t]*$", Kind("a CIF file")),
+        (r"\AHEADER    |^(?:CRYST1 |ATOM   |HETATM)", Kind("a PDB file: atoms, no structure factors")),
+        (r"^[ \t]*(?:NREF\w*[ \t]*=|INDE\w*[ \t]+-?\d+[ \t]+-?\d)", Kind("a reflection file of CNS or X-PLOR")),
+        (r"\A[ \t]*1[ \t]*\n[ \t]*-98[57][ \t]*\n", Kind("a file of scalepack (HKL-2000), which holds intensities", _ROOT)),
+        (r"\A\s*\{\s*HEADER_BYTES\s*=", Kind("an SMV image")),
+        (r"\A###CBF", Kind("a CBF image")),
+        (r"\A\s*[\[{]\s*[\"{\[]", Kind("a JSON file")),
+        (r"\A\s*<(?:\?xml|!DOCTYPE|html|svg)", Kind("an XML or HTML page")),
+        (r"\A%!PS", Kind("a PostScript document")),
+    )
+)
+"""What texts of other programs hold near their beginning."""
+
+NEAR = 20000
+"""Characters of a text that are looked at."""
+
+MOST_LINES = 2000
+"""Lines of a list that are looked at."""
+
+_SHELX_INDEX, _SHELX_VALUE = re.compile(r" *[+-]?\d+"), re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)")
+SHELX = Kind("a file of SHELX (HKLF 4, fixed columns), which holds F squared", _ROOT)
+
+
+def binary(content: bytes) -> Kind | None:
+    """What a file that is no text is; None for one that may be text."""
+    for opening, kind in BINARY:
+        if content.startswith(opening):
+            return kind
+    return Kind("no text: it holds bytes of value 0") if b"\0" in content else None
+
+
+def text(content: str) -> Kind | None:
+    """What a text of another program is; None if it is not known."""
+    beginning = content[:NEAR]
+    return next((kind for pattern, kind in TEXT if pattern.search(beginning)), None)
+
+
+def is_shelx(lines: Sequence[str]) -> bool:
+    """Whether lines of numbers have the fixed columns of SHELX, 3I4,2F8.2,I4, all of them up to the reflection 0 0 0.
+
+    A list of h k l and one number, whatever its columns, does not.
+    """
+    checked = 0
+    for line in lines[:MOST_LINES]:
+        line = line.rstrip()
+        if not line or line.lstrip()[0] in "#!":
+            continue
+        parts = [line[0:4], line[4:8], line[8:12], line[12:20], line[20:28]]
+        if len(line) < 28 or len(line) > 32 or not all(_SHELX_INDEX.fullmatch(part) for part in parts[:3]):
+            return False
+        if not all(_SHELX_VALUE.fullmatch(part) for part in parts[3:]):
+            return False
+        if not any(int(part) for part in parts[:3]):
+            return True
+        checked += 1
+    return checked > 0
