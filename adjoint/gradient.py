@@ -17,7 +17,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.backends.precision import cast
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import Progress, of_float32, render, steps_per_pixel
+from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
@@ -87,7 +87,7 @@ def jacobian(
         raise InputError(f"parameters: a jacobian of {shape} numbers takes too much memory; allowed: what fits") from None
     everywhere = np.ones(problem.pixels)
     _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=found)
-    return tuple(of_float32(values, problem.machine.precision) for values in (image, found))
+    return finite(image, problem.machine.precision), _finite(problem, found)
 
 
 def normal_equations(

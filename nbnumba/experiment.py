@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,33 @@ SHAPES = ("square", "round", "gauss", "tophat")
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
 
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Between these lies every number above 0 of an experiment, and no number is larger: so that their products stay numbers."""
+
+FAINTEST = 1e-100
+"""A number that may be 0 is 0 or at least this."""
+
+MOST_FLUENCE = 1e100
+"""The largest number of photons/m^2."""
+
+MOST_FLUX = 1e50
+"""The largest number of photons/s; no exposure makes more of it than MOST_FLUENCE."""
+
+MOST_CELLS = 1e9
+"""Unit cells along an edge at most: a crystal of a metre."""
+
+MOST_AMPLITUDE = 1e30
+"""The largest structure factor, electrons, in size."""
+
+MOST_STOL, CLOSEST_STOL = 1e6, 1e-9
+"""The largest sin(theta) / lambda of a table, and the smallest step, 1/A."""
+
+MOST_TURNS_DEG = 1e6
+"""The largest angle: of a larger one too few digits are left behind the whole turns."""
+
+MOST_COUNT = 2**31 - 1
+"""The largest number of anything that is counted."""
+
 
 def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     """The value as a float, if it is a finite number that passes the test."""
@@ -32,8 +60,38 @@ def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     return number
 
 
+def _positive(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    allowed = f"a positive number from {SMALLEST:g} to {most:g}"
+    return _number(part, name, value, allowed, lambda x: SMALLEST <= x <= most)
+
+
+def _not_negative(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    allowed = f"0, or a number from {FAINTEST:g} to {most:g}"
+    return _number(part, name, value, allowed, lambda x: x == 0 or FAINTEST <= x <= most)
+
+
+def _finite(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    return _number(part, name, value, f"a number of at most {most:g} in size", lambda x: abs(x) <= most)
+
+
+def _table(name: str, rows: Any, ndmin: int | None = 2) -> np.ndarray:
+    """The numbers of a table in float64."""
+    try:
+        return np.array(rows, dtype=np.float64, ndmin=ndmin or 0)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: {str(rows)[:40]!r} is not allowed; allowed: a table of numbers") from None
+
+
+def _count(part: str, name: str, value: Any) -> int:
+    allowed = f"a whole number of at least 1 and at most {MOST_COUNT}"
+    return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
+
+
 class _Statement:
-    """Validation shared by the parts of an experiment; each part lists its fields by kind."""
+    """Validation shared by the parts of an experiment; each part lists its fields by kind.
+
+    MOST: the largest number of a field, in size, where that is not LARGEST.
+    """
 
     POSITIVE: tuple[str, ...] = ()
     NOT_NEGATIVE: tuple[str, ...] = ()
@@ -41,6 +99,7 @@ class _Statement:
     COUNTS: tuple[str, ...] = ()
     VECTORS: tuple[str, ...] = ()
     DIRECTIONS: tuple[str, ...] = ()
+    MOST: Mapping[str, float] = MappingProxyType({})
 
     def __post_init__(self):
         for stated in dataclasses.fields(self):
@@ -49,14 +108,13 @@ class _Statement:
                 raise InputError(f"{name}: None is not allowed; allowed: a value (default {default})")
             if isinstance(stated.default, bool):
                 self._set(stated.name, self._truth(stated.name))
-        self._check_each(self.POSITIVE, "a positive number", lambda x: x > 0)
-        self._check_each(self.NOT_NEGATIVE, "a number not below 0", lambda x: x >= 0)
-        self._check_each(self.FINITE, "a finite number", lambda x: True)
+        for kind, names in ((_positive, self.POSITIVE), (_not_negative, self.NOT_NEGATIVE), (_finite, self.FINITE)):
+            for name in names:
+                if getattr(self, name) is not None:
+                    self._set(name, kind(self._part(), name, getattr(self, name), self._most(name)))
         for name in self.COUNTS:
-            value = getattr(self, name)
-            if value is not None:
-                count = self._number(name, value, "a whole number of at least 1", lambda x: x >= 1 and x == round(x))
-                self._set(name, int(count))
+            if getattr(self, name) is not None:
+                self._set(name, _count(self._part(), name, getattr(self, name)))
         for name in (*self.VECTORS, *self.DIRECTIONS):
             value = getattr(self, name)
             if value is not None:
@@ -75,17 +133,18 @@ class _Statement:
     def _number(self, name, value, allowed, test) -> float:
         return _number(self._part(), name, value, allowed, test)
 
-    def _check_each(self, names, allowed, test):
-        for name in names:
-            if getattr(self, name) is not None:
-                self._set(name, self._number(name, getattr(self, name), allowed, test))
+    def _most(self, name) -> float:
+        return self.MOST.get(name, LARGEST)
 
     def _vector(self, name, value) -> Vector:
+        """Three numbers; those of a direction may have any length."""
         try:
             x, y, z = value
         except (TypeError, ValueError):
             raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: three numbers") from None
-        return tuple(self._number(name, v, "three finite numbers", lambda _: True) for v in (x, y, z))
+        most = math.inf if name in self.DIRECTIONS else self._most(name)
+        allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
+        return tuple(self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
 
     def _truth(self, name) -> bool:
         value = getattr(self, name)
@@ -129,6 +188,7 @@ class Crystal(_Statement):
     NOT_NEGATIVE = ("mosaic_spread_deg", "fudge")
     COUNTS = ("mosaic_domains",)
     VECTORS = ("misset_deg",)
+    MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG})
 
     def __post_init__(self):
         super().__post_init__()
@@ -138,7 +198,8 @@ class Crystal(_Statement):
             if getattr(self, name) is None:
                 self._set(name, self.a_A)
         for name in ("n_a", "n_b", "n_c"):
-            self._set(name, self._number(name, getattr(self, name), "a number of unit cells of at least 1", lambda n: n >= 1))
+            allowed = f"a number of unit cells of at least 1 and at most {MOST_CELLS:g}"
+            self._set(name, self._number(name, getattr(self, name), allowed, lambda n: 1 <= n <= MOST_CELLS))
         for name in ("mosaic_seed", "misset_seed"):
             if getattr(self, name) is not None:
                 self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
@@ -176,7 +237,7 @@ class Crystal(_Statement):
         """
         from nbnumba.setup.crystal import cell_of, standard_setting
 
-        wavelength_A = _number("beam", "wavelength_A", wavelength_A, "a positive number", lambda x: x > 0)
+        wavelength_A = _positive("beam", "wavelength_A", wavelength_A)
         reciprocal = np.asarray(matrix, dtype=float) / wavelength_A
         if reciprocal.shape != (3, 3) or not np.isfinite(reciprocal).all() or np.linalg.matrix_rank(reciprocal) < 3:
             raise InputError(f"crystal: the matrix {matrix!r} spans no lattice; allowed: three independent columns a* b* c*")
@@ -225,6 +286,7 @@ class Beam(_Statement):
     FINITE = ("direction_x_mrad", "direction_y_mrad")
     COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
+    MOST = MappingProxyType({"fluence": MOST_FLUENCE})
 
     def __post_init__(self):
         super().__post_init__()
@@ -236,27 +298,34 @@ class Beam(_Statement):
             self._set("sources", self._source_rows(self.sources))
 
     def _source_rows(self, rows):
-        table = np.array(rows, dtype=np.float64, ndmin=2)
+        table = _table("beam.sources", rows)
         numbers = table[~np.isnan(table)]
         if table.shape[1:] != (5,) or not len(table) or not np.isfinite(numbers).all():
             raise InputError("beam.sources: allowed: rows of x, y, z, weight and wavelength in A, NaN where one is missing")
-        if (table[:, 3] < 0).any() or np.nansum(np.where(np.isnan(table[:, 3]), 1.0, table[:, 3])) == 0:
+        weights, wavelengths = (column[~np.isnan(column)] for column in (table[:, 3], table[:, 4]))
+        if (table[:, :3] == 0.0).all(axis=1).any():
+            raise InputError("beam.sources: a source at 0 0 0 has no direction; allowed: any other place")
+        for weight in weights:
+            _not_negative("beam", "sources: weight", weight)
+        if len(weights) == len(table) and not weights.any():
             raise InputError("beam.sources: the weights are not allowed; allowed: none below 0, and one above")
-        if (table[:, 4] <= 0).any():
-            raise InputError(f"beam.sources: wavelength {table[:, 4].min():g} A is not allowed; allowed: positive numbers")
+        for wavelength in wavelengths:
+            _positive("beam", "sources: wavelength in A", wavelength)
         return tuple(tuple(float(x) for x in row) for row in table)
 
     @staticmethod
     def wavelength_from_energy(energy_eV: float) -> float:
         """Wavelength in A of photons of that energy."""
-        return HC_EV_A / _number("beam", "energy_eV", energy_eV, "a positive number", lambda e: e > 0)
+        least, most = HC_EV_A / LARGEST, HC_EV_A / SMALLEST
+        allowed = f"a positive number from {least:g} to {most:g}"
+        return HC_EV_A / _number("beam", "energy_eV", energy_eV, allowed, lambda e: least <= e <= most)
 
     @staticmethod
     def fluence_from_flux(flux: float, exposure_s: float, size_mm: float) -> float:
         """Photons/m^2 from photons/s, the exposure time, and the edge of a square beam."""
-        flux = _number("beam", "flux", flux, "a number not below 0", lambda x: x >= 0)
-        exposure_s = _number("beam", "exposure_s", exposure_s, "a number not below 0", lambda x: x >= 0)
-        metres = _number("beam", "size_mm", size_mm, "a positive number", lambda x: x > 0) / 1000
+        flux = _not_negative("beam", "flux", flux, MOST_FLUX)
+        exposure_s = _not_negative("beam", "exposure_s", exposure_s)
+        metres = _positive("beam", "size_mm", size_mm) / 1000
         return flux * exposure_s / metres / metres
 
 
@@ -307,14 +376,18 @@ class Detector(_Statement):
     FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
     VECTORS = ("pix0_mm", "normal_axis")
     DIRECTIONS = ("fast_axis", "slow_axis", "twotheta_axis")
+    MOST = MappingProxyType(
+        dict.fromkeys(("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg"), MOST_TURNS_DEG) | {"normal_axis": math.inf}
+    )
 
     def __post_init__(self):
         super().__post_init__()
         self._choice("convention", CONVENTIONS)
         self._choice("pivot", PIVOTS)
         self._choice("implied_pivot", PIVOTS)
-        if self.distance_mm == 0.0:
-            raise InputError("detector.distance_mm: 0 is not allowed; allowed: any other finite number")
+        if self.distance_mm is not None and abs(self.distance_mm) < SMALLEST:
+            allowed = f"a number from {SMALLEST:g} to {LARGEST:g} in size"
+            raise InputError(f"detector.distance_mm: {self.distance_mm:g} is not allowed; allowed: {allowed}")
         allowed = "two whole numbers of pixels, fast and slow, each at least 1 and at most 65535"
         try:
             fast, slow = self.pixels
@@ -323,14 +396,18 @@ class Detector(_Statement):
         whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= 65535 and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
         if self.size_mm is not None:
-            self._set("size_mm", self._vector("size_mm", (*np.atleast_1d(self.size_mm), 1.0))[:2])
-            if min(self.size_mm) <= 0.0:
-                raise InputError(f"detector.size_mm: {self.size_mm!r} is not allowed; allowed: two positive numbers")
-        if self.attenuation_um is not None:
-            depth = float("nan") if isinstance(self.attenuation_um, str) else float(self.attenuation_um)
-            if not depth > 0.0:
-                raise InputError(f"detector.attenuation_um: {self.attenuation_um!r} is not allowed; allowed: above 0, or inf")
-            self._set("attenuation_um", depth)
+            try:
+                across, along = self.size_mm
+            except (TypeError, ValueError):
+                allowed = "two positive numbers, fast and slow"
+                raise InputError(f"detector.size_mm: {self.size_mm!r} is not allowed; allowed: {allowed}") from None
+            self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
+        if self.attenuation_um is not None and self.attenuation_um != math.inf:
+            allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
+            self._set(
+                "attenuation_um",
+                self._number("attenuation_um", self.attenuation_um, allowed, lambda x: SMALLEST <= x <= LARGEST),
+            )
 
 
 @dataclass(frozen=True)
@@ -348,6 +425,7 @@ class Goniometer(_Statement):
     NOT_NEGATIVE = ("osc_deg", "phistep_deg")
     COUNTS = ("phisteps",)
     DIRECTIONS = ("spindle_axis",)
+    MOST = MappingProxyType(dict.fromkeys(("phi_deg", "osc_deg", "phistep_deg"), MOST_TURNS_DEG))
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,6 +441,7 @@ class StructureFactors(_Statement):
     interpolate: bool | None = None
 
     FINITE = ("default_F",)
+    MOST = MappingProxyType({"default_F": MOST_AMPLITUDE})
 
     def __post_init__(self):
         super().__post_init__()
@@ -372,15 +451,17 @@ class StructureFactors(_Statement):
             if self.default_F == 0.0:
                 raise InputError("structure_factors: nothing scatters; allowed: reflections (-hkl) or default_F other than 0")
             return
-        hkl, amplitude = np.array(self.hkl), np.array(self.F, dtype=np.float64)
+        hkl, amplitude = _table("structure_factors.hkl", self.hkl, None), _table("structure_factors.F", self.F, None)
         if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != hkl.shape[:1] or not len(hkl):
             raise InputError(
                 f"structure_factors: hkl of shape {hkl.shape} and F of shape {amplitude.shape} are not allowed; "
                 "allowed: (n, 3) and (n,), n at least 1"
             )
-        whole = hkl.dtype.kind in "iuf" and np.array_equal(hkl, np.round(hkl)) and (np.abs(hkl.astype(float)) < 2**31).all()
-        if not np.isfinite(amplitude).all() or not whole:
-            raise InputError("structure_factors: allowed: whole Miller indices below 2^31 and finite amplitudes")
+        if not (np.array_equal(hkl, np.round(hkl)) and (np.abs(hkl) < 2**31).all()):
+            raise InputError("structure_factors.hkl: allowed: whole Miller indices below 2^31")
+        if not (np.abs(amplitude) <= MOST_AMPLITUDE).all():
+            wrong = amplitude[~(np.abs(amplitude) <= MOST_AMPLITUDE)][0]
+            raise InputError(f"structure_factors.F: {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
         for name, array in (("hkl", hkl.astype(np.int32)), ("F", amplitude)):
             array.setflags(write=False)
             self._set(name, array)
@@ -405,10 +486,16 @@ class Background(_Statement):
         super().__post_init__()
         if self.table is None:
             return
-        rows = np.array(self.table, dtype=np.float64, ndmin=2)
+        rows = _table("background.table", self.table)
         fits = rows.ndim == 2 and rows.shape[1] == 2 and len(rows) >= 2 and np.isfinite(rows).all()
         if not fits or (np.diff(rows[:, 0]) <= 0).any() or rows[0, 0] < 0:
             raise InputError("background.table: allowed: two or more pairs of ascending sin(theta)/lambda and structure factor")
+        if np.diff(rows[:, 0]).min() < CLOSEST_STOL or rows[-1, 0] > MOST_STOL:
+            allowed = f"at most {MOST_STOL:g}, in steps of {CLOSEST_STOL:g} or more"
+            raise InputError(f"background.table: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
+        if np.abs(rows[:, 1]).max() > MOST_AMPLITUDE:
+            wrong = rows[np.argmax(np.abs(rows[:, 1])), 1]
+            raise InputError(f"background.table: F of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
         self._set("table", tuple((float(x), float(y)) for x, y in rows))
 
 
@@ -446,7 +533,7 @@ class Sampling(_Statement):
     def _region(self, roi):
         allowed = "four whole numbers: first and last fast pixel, first and last slow pixel"
         try:
-            numbers = [int(self._number("roi", n, allowed, lambda n: n == round(n))) for n in roi]
+            numbers = [int(self._number("roi", n, allowed, lambda n: n == round(n) and abs(n) <= MOST_COUNT)) for n in roi]
         except TypeError:
             numbers = []
         if len(numbers) != 4:

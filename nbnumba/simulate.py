@@ -55,7 +55,7 @@ def render(
 ) -> np.ndarray:
     """The image of a scene, rendered in blocks of rows so that it can report and be interrupted in between.
 
-    Raises InputError for pixels that are too bright for float32, in which factors of them are computed.
+    Raises InputError for pixels that are too bright for the numbers of the precision.
     """
     backend = driver(target.backend)
     run = backend.renderer(built, wanted.mask, target.precision)
@@ -67,7 +67,15 @@ def render(
         run(image, (row, stop), (left, right))
         if progress is not None:
             progress(stop - first, last - first)
-    return of_float32(image, target.precision)
+    return finite(image, target.precision)
+
+
+def finite(image: np.ndarray, precision: str) -> np.ndarray:
+    """That image. Raises InputError where a pixel of it is too bright for the numbers of the precision."""
+    if not np.isfinite(of_float32(image, precision)).all():
+        said = "a pixel is too bright for a number"
+        raise InputError(f"beam.fluence or structure_factors.F: {said}; allowed: smaller ones")
+    return image
 
 
 def of_float32(values: np.ndarray, precision: str) -> np.ndarray:

@@ -15,7 +15,7 @@ def standard_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: f
     """Real-space vectors a, b, c as rows (3, 3), in A: a* along x, b* in the x-y plane, c along z (F7a)."""
     al, be, ga = (radians(angle) for angle in (alpha_deg, beta_deg, gamma_deg))
     cos_ga_star = (math.cos(al) * math.cos(be) - math.cos(ga)) / (math.sin(al) * math.sin(be))
-    sin_ga_star = math.sqrt(1.0 - cos_ga_star * cos_ga_star)
+    sin_ga_star = math.sqrt(max(1.0 - cos_ga_star * cos_ga_star, 0.0))
     return np.array(
         [
             [a * math.sin(be) * sin_ga_star, -a * math.sin(be) * cos_ga_star, a * math.cos(be)],

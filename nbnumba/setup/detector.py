@@ -11,6 +11,14 @@ from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
 
 
+EDGE_ON = 1e-12
+"""Sine of the angle below which the sample lies in the plane of the detector."""
+
+
+SAME_AXIS = 1e-6
+"""Two unit vectors whose components differ by less are the same, as they are stated with few digits."""
+
+
 class Placement(NamedTuple):
     """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms.
 
@@ -70,7 +78,9 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))
     origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
     nearest = float(origin @ normal)
-    if nearest <= 0.0:
+    if abs(nearest) <= EDGE_ON * math.sqrt(origin @ origin):
+        raise InputError("detector: the sample lies in its plane; allowed: rotations and twotheta that leave it facing it")
+    if nearest < 0.0:
         raise InputError("detector: it turns its back to the sample; allowed: rotations and twotheta that leave it facing it")
     x, y = from_detector(convention, *spot, pixel, slow_size)
     at = (nearest / ratio, nearest, x, y, distance, close)
@@ -142,7 +152,12 @@ def _axes(detector, convention, switches):
     if detector.convention == "custom" and "normal_not_derived" not in switches:
         default = across
     normal = np.array(_own(detector, detector.normal_axis, default))
-    return fast, slow, normal if math.sqrt(normal @ normal) == 1.0 else unit(across)
+    return fast, slow, normal if _is_unit(normal) else unit(across)
+
+
+def _is_unit(vector) -> bool:
+    """Whether a vector has the length 1 to the last digit; nanoBragg replaces a normal that has another."""
+    return max(map(abs, vector)) < 2.0 and math.sqrt(vector @ vector) == 1.0
 
 
 def twotheta_axis(detector: Detector) -> np.ndarray:
@@ -214,7 +229,17 @@ def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
         vectors = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
         why = f"the convention {detector.convention} has its own"
         found += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
+    elif detector.normal_axis is not None:
+        found += _replaced_normal(detector, convention, switches)
     return found
+
+
+def _replaced_normal(detector, convention, switches):
+    normal, used = np.array(detector.normal_axis), _axes(detector, convention, switches)[2]
+    if not _is_unit(normal) and np.abs(unit(normal) - used).max() > SAME_AXIS:
+        shown = " ".join(f"{x:.6g}" for x in used)
+        why = f"its length is not exactly 1, so that, as in nanoBragg, fast x slow stands in its place: {shown}"
+        yield f"detector.normal_axis has no effect: {why}"
 
 
 def _overruled_distances(detector, switches, stated):

@@ -8,6 +8,10 @@ DEGREES_PER_RADIAN = 180.0 * 0.31830988618379067
 """nanoBragg divides by this; phi = 0 is met exactly where nanoBragg meets it only if the quotient is the same."""
 
 
+SHORTEST, LONGEST = 1e-140, 1e140
+"""Between these the square of a number has all its digits."""
+
+
 def radians(degrees: float) -> float:
     """Degrees to radians, rounded as nanoBragg rounds."""
     return degrees / DEGREES_PER_RADIAN
@@ -28,6 +32,9 @@ def about_xyz(degrees: tuple[float, float, float]) -> np.ndarray:
 
 
 def unit(vector) -> np.ndarray:
-    """The unit vector along a vector that is not 0."""
+    """The unit vector along a vector that is not 0, of whatever length."""
     vector = np.asarray(vector, dtype=np.float64)
+    largest = np.abs(vector).max()
+    if not SHORTEST < largest < LONGEST:
+        vector = vector / largest
     return vector / math.sqrt(vector @ vector)

@@ -47,7 +47,7 @@ def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, l
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, placement, vectors)
     if stated.oversample is None and recommended > LARGEST_CHOICE:
-        why = f"crystal, wavelength, distance and pixel ask for {recommended} sub-pixels along each edge"
+        why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
         raise InputError(f"sampling.oversample: {why}; allowed without stating it: at most {LARGEST_CHOICE}")
     oversample = recommended if stated.oversample is None else stated.oversample
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
@@ -96,7 +96,7 @@ def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Be
     No threads: nowhere. Pixels outside the window and samples that dmin leaves out make none (P1).
     """
     fresh = np.full((rows, 2), -1, dtype=np.int64)
-    for first, last in thread_rows(rows, threads):
+    for first, last in thread_rows(rows, min(threads, rows)):
         for row in range(max(first, wanted.rows[0]), min(last, wanted.rows[1])):
             number = _first_numbers(row, wanted, panel, beam, sources, sampling)
             if (number >= 0).any():

@@ -2,11 +2,33 @@
 
 import warnings
 
+import numpy as np
+
+from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis, without_effect
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
+
+MADE_FROM = {
+    "panel": "detector.pixel_mm, distance_mm and what else places the detector",
+    "panel.layer": "detector.thickness_um, layers",
+    "panel.absorption": "detector.thickness_um, attenuation_um",
+    "beam": "beam.polarization_axis, polarization, dmin_A",
+    "beam.photons": "beam.fluence",
+    "beam.background_each": "background.water_um, density_g_per_cm3, molar_mass_g",
+    "beam.background_once": "background.water_um, density_g_per_cm3, molar_mass_g",
+    "amorphous": "background.table",
+    "sources": "beam.sources, wavelength_A and the divergences",
+    "crystal": "crystal.n_a, n_b, n_c, fudge",
+    "structure": "structure_factors.F, default_F",
+    "orientations": "crystal.a_A, b_A, c_A, misset_deg and goniometer.phi_deg, osc_deg",
+}
+"""The fields of an experiment that every record of a scene, or a number of it, is made from."""
+
+MOST_FRINGES = 2**45
+"""Unit cells times Miller index: of more, float64 has too few digits left between one fringe and the next."""
 
 
 def build(experiment: Experiment, wanted: Window) -> records.Scene:
@@ -37,9 +59,32 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
     table = records.Orientations(carried, fresh, passes)
     built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
+    check_finite(built)
+    _check_fringes(built)
     if "interpolation_latch" in switches and box.interpolate:
         return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
     return built
+
+
+def check_finite(scene: records.Scene) -> None:
+    """Raise InputError, with the fields that it is made from, where a number of a scene is not finite."""
+    for part, record in scene._asdict().items():
+        for name, value in record._asdict().items():
+            if not np.isfinite(value).all():
+                made_from = MADE_FROM.get(f"{part}.{name}", MADE_FROM.get(part, part))
+                said = f"a number that is made from it ({part}.{name}) is too large, or not a number"
+                raise InputError(f"{made_from}: {said}; allowed: numbers nearer to usual ones")
+
+
+def _check_fringes(scene: records.Scene) -> None:
+    """Raise InputError where the phase between the cells of a crystal has no digits behind the point left."""
+    cells = max(scene.crystal[:3])
+    longest = np.sqrt((scene.orientations.lattice.reshape(-1, 3) ** 2).sum(axis=1).max())
+    reach = 2.0 * longest / scene.sources.wavelength.min()
+    if cells * reach > MOST_FRINGES:
+        said = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
+        allowed = f"cells times index of at most {float(MOST_FRINGES):.3g}"
+        raise InputError(f"crystal.n_a, n_b, n_c, crystal.a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
 
 
 def _vectors_without_effect(experiment: Experiment) -> list[str]:
