@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from adjoint import obstacles
@@ -16,6 +17,7 @@ from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.rows import TILE
+from nbnumba.cost import MOST_HOURS, check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
@@ -55,11 +57,15 @@ class Problem(NamedTuple):
         return sum(map(size, self.asked))
 
 
-def state(experiment: Experiment, parameters: Iterable[Name], **keywords) -> Problem:
-    """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible."""
+def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float = MOST_HOURS, **keywords) -> Problem:
+    """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible.
+
+    max_hours: of the image alone; its derivative takes several times as long.
+    """
     parameters = listed(parameters)
     columns(experiment, parameters)
     experiment, target = restate(experiment, **keywords)
+    check(experiment, target, numba.get_num_threads(), max_hours)
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)
     experiment = held(experiment, parameters)

@@ -36,6 +36,9 @@ MOST_FLUX = 1e50
 MOST_CELLS = 1e9
 """Unit cells along an edge at most: a crystal of a metre."""
 
+MOST_PIXELS = 65535
+"""Pixels along an axis at most."""
+
 MOST_AMPLITUDE = 1e30
 """The largest structure factor, electrons, in size."""
 
@@ -56,7 +59,8 @@ def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{part}.{name}: {str(value)[:40]!r} is not a number; allowed: {allowed}") from None
     if not math.isfinite(number) or not test(number):
-        raise InputError(f"{part}.{name}: {value!r} is not allowed; allowed: {allowed}")
+        shown = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else repr(value)
+        raise InputError(f"{part}.{name}: {shown} is not allowed; allowed: {allowed}")
     return number
 
 
@@ -388,12 +392,12 @@ class Detector(_Statement):
         if self.distance_mm is not None and abs(self.distance_mm) < SMALLEST:
             allowed = f"a number from {SMALLEST:g} to {LARGEST:g} in size"
             raise InputError(f"detector.distance_mm: {self.distance_mm:g} is not allowed; allowed: {allowed}")
-        allowed = "two whole numbers of pixels, fast and slow, each at least 1 and at most 65535"
+        allowed = f"two whole numbers of pixels, fast and slow, each at least 1 and at most {MOST_PIXELS}"
         try:
             fast, slow = self.pixels
         except (TypeError, ValueError):
             raise InputError(f"detector.pixels: {self.pixels!r} is not allowed; allowed: {allowed}") from None
-        whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= 65535 and n == round(n)) for n in (fast, slow)]
+        whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
         if self.size_mm is not None:
             try:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
+import numba
 import numpy as np
 
 from nbnumba.backends import CPU, Machine, driver, machine
+from nbnumba.cost import MOST_HOURS, check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
@@ -23,6 +25,7 @@ def simulate(
     c_parity: Iterable[str] | str | None = None,
     c_threads: int | None = None,
     progress: Progress | None = None,
+    max_hours: float = MOST_HOURS,
 ) -> np.ndarray:
     """The image of an experiment: photons per pixel, float64 (slow, fast); zero outside the region and where the mask is zero.
 
@@ -30,13 +33,15 @@ def simulate(
     reproduce (parity.SWITCHES, or "all"), c_threads: the number of threads of that run. What is not given is what the
     experiment says. backend: "cpu", or "cuda" for an NVIDIA card. precision: "double"; "mixed", 1e-5 of each pixel and 1e-7 of
     the largest; "paired", the same without float64 for each lattice; "single" (G1). progress(done, total) is called with rows.
-    The same input gives the same bits on any number of threads.
+    The same input gives the same bits on any number of threads. max_hours: what takes longer, by estimate, is refused, and so
+    is what takes more memory than is left.
 
     Raises InputError for what cannot be simulated; warns of what was assumed. Equations: specs/forward.md.
     """
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    check(experiment, target, numba.get_num_threads(), max_hours)
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.constants import R_E_SQR_M2
+from nbnumba.cost import check, check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
@@ -22,6 +23,9 @@ from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weigh
 from nbnumba.stages.records import SQUARE, Scene
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
+
+STEP_BYTES = 1000
+"""Memory of one step of a chain: a lattice of a sample."""
 
 Factor = tuple[str, tuple[float, ...]]
 
@@ -105,6 +109,8 @@ def traces(
         if not rendered(wanted, slow, fast):
             allowed = "a pixel of the region and the mask"
             raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
+    steps = len(pixels) * check(experiment, max_hours=math.inf).steps_per_pixel
+    check_memory(f"trace: {steps:.4g} steps of {len(pixels)} pixels", steps * STEP_BYTES)
     built = scene.build(experiment, wanted)
     return [_Walk(experiment, built, slow, fast).chain() for slow, fast in pixels]
 

@@ -58,10 +58,10 @@ def test_a_mask_leaves_pixels_out():
     assert cost(experiment).pixels == 6
 
 
-@pytest.mark.parametrize("more", ["-phisteps 99999999999999", "-osc 1 -phistep 1e-320", "-hdivrange 1 -hdivstep 1e-320"])
+@pytest.mark.parametrize("more", ["-phisteps 2147483647", "-osc 1 -phistep 1e-100", "-hdivrange 1 -hdivstep 1e-100"])
 def test_what_nobody_can_compute_is_counted_at_once(more):
     counted = cost(Experiment.from_args((BASE + more).split()))
-    assert counted.steps > 1e14 and counted.seconds > 1e4 and counted.bytes > 1e13
+    assert counted.steps > 1e11 and counted.seconds > 1e4 and counted.bytes > 1e12
 
 
 def test_a_shape_and_an_interpolation_take_longer_and_threads_less():

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 
 from nbnumba.backends import Machine
@@ -10,7 +11,9 @@ from nbnumba.cli import bundle
 from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.statement import Statement
+from nbnumba.cost import check
 from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.sampling import Window
@@ -30,18 +33,21 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
-    run = bundle.describing(words).run()
+    statement = bundle.describing(words)
+    run, experiment = statement.run(), statement.experiment()
     if run.threads is not None:
         use_threads(run.threads)
     machine = run.machine
-    right, wanted = _scene(words)
+    check(experiment, machine, numba.get_num_threads(), run.max_hours, command=True)
+    drawn = _drawn(words, experiment)
+    right, wanted = _scene(experiment)
     image = _render("spec", right, wanted, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
     applying = 0
     for name, meaning in SWITCHES.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wrong, window = _scene([*words, "-c_parity", name])
+            wrong, window = _scene(Statement([*words, *drawn, "-c_parity", name]).experiment())
         line = None if same(right, wrong) else compare(image, _render(name, wrong, window, run.progress, machine))
         if line is not None:
             applying += 1
@@ -68,8 +74,13 @@ def same(one: Scene, other: Scene) -> bool:
     return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
 
 
-def _scene(words: list[str]) -> tuple[Scene, Window]:
-    experiment = Statement(words).experiment()
+def _drawn(words: list[str], experiment: Experiment) -> list[str]:
+    """Flags that state what was drawn for an experiment, so that it is the same one with every defect."""
+    seed = experiment.crystal.misset_seed
+    return [] if seed is None or "-misset_seed" in words else ["-misset_seed", str(seed)]
+
+
+def _scene(experiment: Experiment) -> tuple[Scene, Window]:
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     return scene.build(experiment, window), window
 

@@ -194,6 +194,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("run", "-progress", "switch", "show progress, if the terminal can; the default"),
     _row("run", "-noprogress", "switch", "show no progress"),
     _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),
+    _row("run", "-max_hours", "number", "what takes longer by the estimate is refused", "h", "24", "run.max_hours"),
     _row("run", "-backend", "word", "what computes: cpu, or cuda for an NVIDIA card", "", "cpu", "run.backend"),
     _row(
         "run", "-precision", "word", "double; mixed or paired: 1e-5 of a pixel; single: for looks", "", "double",

@@ -64,7 +64,7 @@ def _run(command: str, words: list[str], written: list[str]) -> int:
     shown = set()
 
     def show(message, *_, **__):
-        text = f"nbnumba: warning: {in_flags(str(message))}"
+        text = f"nbnumba: warning: {in_flags(str(message), words)}"
         if text not in shown:
             print(text, file=sys.stderr)
         shown.add(text)
@@ -80,7 +80,7 @@ def _run(command: str, words: list[str], written: list[str]) -> int:
     except SystemExit as end:  # argparse, having printed its help
         return end.code or 0
     except InputError as error:
-        print(f"nbnumba: {in_flags(str(error))}", file=sys.stderr)
+        print(f"nbnumba: {in_flags(str(error), words)}", file=sys.stderr)
         return BAD_INPUT
     except MemoryError as error:
         print(f"nbnumba: there is too little memory for this ({error}); allowed: what fits", file=sys.stderr)

@@ -1,44 +1,102 @@
 """Messages in the words of the command line: every field of an experiment by the flag that states it."""
 
 import re
+from collections.abc import Sequence
 
-from nbnumba.cli.flags import FLAGS
+from nbnumba.cli.flags import BY_NAME, FLAGS
 
-FIELD_FLAGS = {flag.sets: flag.names[0] for flag in FLAGS if flag.sets} | {
-    "crystal.n_a": "-Na",
-    "crystal.n_b": "-Nb",
-    "crystal.n_c": "-Nc",
+BESIDES = {
+    "crystal.n_a": "-Na -N -samplesize -sample_thick",
+    "crystal.n_b": "-Nb -N -samplesize -sample_width",
+    "crystal.n_c": "-Nc -N -samplesize -sample_height",
     "crystal.misset_deg": "-misset",
-    "crystal.a_A": "-cell (a)",
-    "crystal.b_A": "-cell (b)",
-    "crystal.c_A": "-cell (c)",
-    "crystal.alpha_deg": "-cell (alpha)",
-    "crystal.beta_deg": "-cell (beta)",
-    "crystal.gamma_deg": "-cell (gamma)",
+    "crystal.shape": "-square_xtal -round_xtal -gauss_xtal -tophat_spots",
     "crystal.mosaic_domains": "-mosaic_domains",
-    "structure_factors.hkl": "-hkl",
-    "beam.polarization": "-polar",
+    "structure_factors.hkl": "-hkl -dump",
+    "structure_factors.F": "-hkl -dump",
+    "structure_factors.interpolate": "-interpolate -nointerpolate",
+    "beam.wavelength_A": "-lambda -energy",
     "beam.energy_eV": "-energy",
+    "beam.fluence": "-fluence -flux",
     "beam.flux": "-flux",
     "beam.exposure_s": "-exposure",
-    "background.table": "-stol",
+    "beam.polarization": "-polar",
+    "beam.polarized": "-nopolar",
     "beam.sources": "-sourcefile",
-    "beam.hdivsteps": "-hdivsteps",
-    "beam.vdivsteps": "-vdivsteps",
+    "beam.hdivrange_mrad": "-hdivrange -divergence",
+    "beam.vdivrange_mrad": "-vdivrange -divergence",
+    "beam.hdivsteps": "-hdivsteps -divsteps",
+    "beam.vdivsteps": "-vdivsteps -divsteps",
     "beam.dispsteps": "-dispsteps",
     "detector.attenuation_um": "-detector_abs",
     "detector.layers": "-detector_thicksteps",
-    "detector.pixels": "-detpixels",
+    "detector.pixels": "-detpixels -detpixels_x -detpixels_y -detsize -detsize_f -detsize_s",
+    "detector.size_mm": "-detsize -detsize_f -detsize_s",
+    "detector.pix0_mm": "-pix0_vector_mm -pix0_vector",
     "detector.pivot": "-pivot",
+    "detector.convention": "-mosflm -adxv -denzo -xds -dials",
+    "detector.curved": "-curved_det",
+    "detector.point_pixel": "-point_pixel",
     "goniometer.phisteps": "-phisteps",
+    "background.table": "-stol -4stol -Q",
     "sampling.oversample": "-oversample",
+    "sampling.oversample_thick": "-oversample_thick",
+    "sampling.oversample_polarization": "-oversample_polar",
+    "sampling.oversample_omega": "-oversample_omega",
+    "sampling.mask": "-mask",
+    "sampling.c_parity": "-c_parity",
 }
-"""The flag that states each field, for messages."""
+"""The flags that state fields that no flag sets as they are; the first is the usual one."""
+
+CELL = {"a_A": "a", "b_A": "b", "c_A": "c", "alpha_deg": "alpha", "beta_deg": "beta", "gamma_deg": "gamma"}
+"""The fields that -cell states together, and what each is called there."""
+
+FIELD_FLAGS: dict[str, list[str]] = {flag.sets: list(flag.names) for flag in FLAGS if flag.sets}
+FIELD_FLAGS |= {field: [name for flag in flags.split() for name in BY_NAME[flag].names] for field, flags in BESIDES.items()}
+"""Every spelling of the flags that state each field; the first is the usual one."""
+
+BETWEEN = re.compile(", | and | or ")
 
 
-def in_flags(message: str) -> str:
-    """A message in which fields of an experiment are called by their flags; parameters, and what options name, keep theirs."""
+def _pattern() -> re.Pattern:
+    """Fields by "part.field", and after one the others of its part by their names alone."""
+    by_part: dict[str, list[str]] = {}
+    for field in (*FIELD_FLAGS, *(f"crystal.{name}" for name in CELL)):
+        part, _, name = field.partition(".")
+        by_part.setdefault(part, []).append(name)
+    each = []
+    for part, names in by_part.items():
+        one = "|".join(sorted(names, key=len, reverse=True))
+        each.append(rf"{part}\.(?:{one})\b(?:(?:{BETWEEN.pattern})(?:{part}\.)?(?:{one})\b)*")
+    return re.compile("|".join(each))
+
+
+FIELDS = _pattern()
+"""Where a message names fields."""
+
+
+def in_flags(message: str, words: Sequence[str] = ()) -> str:
+    """A message in which fields of an experiment are called by their flags; parameters, and what options name, keep theirs.
+
+    words: those of the command line. Of several flags that state a field the last one that is among them is named.
+    """
     if message.startswith(("parameters:", "--")):
         return message
-    names = sorted(FIELD_FLAGS, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, names)), lambda found: FIELD_FLAGS[found[0]], message)
+
+    return FIELDS.sub(lambda found: _translated(found[0], words), message)
+
+
+def _translated(fields: str, words: Sequence[str]) -> str:
+    """Fields of one part, such as "crystal.n_a, n_b and n_c", by their flags; several that one flag states are one."""
+    part, separators = fields.partition(".")[0], BETWEEN.findall(fields)
+    names = [f"{part}.{field.removeprefix(part + '.')}" for field in BETWEEN.split(fields)]
+    flags = list(dict.fromkeys(_flag(name, words) for name in names))
+    return "".join(before + flag for before, flag in zip(["", *separators], flags))
+
+
+def _flag(field: str, words: Sequence[str]) -> str:
+    name = field.partition(".")[2]
+    if name in CELL:
+        return f"-cell ({CELL[name]})"
+    spellings = FIELD_FLAGS[field]
+    return next((word for word in reversed(words) if word in spellings), spellings[0])

@@ -16,6 +16,8 @@ from nbnumba.cli.run import time_seed
 from nbnumba.cli.statement import CONVENTION_FLAGS, Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import (
+    MOST_CELLS,
+    MOST_PIXELS,
     Background,
     Beam,
     Crystal,
@@ -82,7 +84,7 @@ def experiment_from_args(args: Sequence[str]) -> Experiment:
     try:
         return statement.experiment()
     except InputError as error:
-        raise InputError(in_flags(str(error))) from None
+        raise InputError(in_flags(str(error), args)) from None
 
 
 def _warn_of_what_has_no_effect(said: Statement) -> None:
@@ -175,6 +177,11 @@ def _cut_to_size(said: Statement, crystal: Crystal) -> Crystal:
             warnings.warn(note, stacklevel=2)
             edges[axis] = beam
     cells = {f"n_{axis}": cells_along(edge, getattr(crystal, f"{axis}_A")) for axis, edge in edges.items() if edge > 0.0}
+    for name, count in cells.items():
+        if count > MOST_CELLS:
+            edge, cell = edges[name[2:]], getattr(crystal, f"{name[2:]}_A")
+            said = f"{edge:g} mm are {count:.3g} cells of {cell:g} A"
+            raise InputError(f"crystal.{name}: {said}; allowed: at most {MOST_CELLS:g} cells")
     return dataclasses.replace(crystal, **cells)
 
 
@@ -370,11 +377,13 @@ def _pixels(said: Statement, axis: str, pixel_mm: float) -> tuple[int, float | N
         warnings.warn("-detsize has no effect: the number of pixels is given", stacklevel=2)
     if count is None and size == 0.0:
         raise InputError(f"{said.spelling[name]}: 0 is not allowed without -detpixels; allowed: a positive number")
-    if pixel_mm <= 0.0:
-        return Detector.pixels[0], None
+    Detector(pixel_mm=pixel_mm)
     if count is not None:
         return count, None
     size = 102.4 if size is None else size
+    if not size / pixel_mm <= MOST_PIXELS:
+        said = f"{size:g} mm are {size / pixel_mm:g} pixels of {pixel_mm:g} mm"
+        raise InputError(f"detector.size_mm: {said}; allowed: at most {MOST_PIXELS} pixels")
     return max(math.ceil(size / pixel_mm - 0.5), 1), size
 
 

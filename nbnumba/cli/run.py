@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from nbnumba import rng
 from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
 from nbnumba.cli.statement import Statement
+from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.response import PHOTON_COUNTER, Response
 
@@ -45,6 +46,7 @@ class Run:
     threads: int | None = None
     backend: str = "cpu"
     precision: str = "double"
+    max_hours: float = MOST_HOURS
 
     @property
     def machine(self) -> Machine:
@@ -64,6 +66,7 @@ def of(said: Statement) -> Run:
     for name in ("scale", "pgmscale"):
         if fields.get(name, 0.0) < 0.0:
             raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
+    hours_granted(fields.get("max_hours", MOST_HOURS), "-max_hours")
     for switch, names, field in UNWANTED:
         fields[field] = said.order([switch]) <= said.order(names)
     for name in ("seed", "misset_seed"):

@@ -13,6 +13,7 @@ from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cli.run import Run
 from nbnumba.cli.statement import Statement
+from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
@@ -20,6 +21,9 @@ from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
 from nbnumba.simulate import render
+
+WORTH_SAYING_S, WORTH_SAYING_BYTES = 60.0, 1e9
+"""Time and memory from which on the estimate is printed before an image is rendered."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -44,6 +48,9 @@ def _report(experiment: Experiment, run: Run) -> None:
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
     machine = run.machine
+    needed = check(experiment, machine, numba.get_num_threads(), run.max_hours, command=True)
+    if needed.seconds > WORTH_SAYING_S or needed.bytes > WORTH_SAYING_BYTES:
+        print(f"about {needed.seconds / 60.0:.2g} min and {needed.bytes / 1e9:.2g} GB of memory, by the estimate")
     built = scene.build(experiment, wanted)
     started = time.perf_counter()
     driver(machine.backend).prepare(built, machine.precision)

@@ -123,7 +123,7 @@ def region(bounds: tuple[int, ...], pixels: tuple[int, int]) -> tuple[tuple[int,
     try:
         return sampling.region(bounds, pixels)
     except InputError as error:
-        raise InputError(str(error).replace("-roi:", "--roi:", 1)) from None
+        raise InputError(str(error).replace("sampling.roi:", "--roi:", 1)) from None
 
 
 def records(chain: Chain) -> Iterator[tuple[str, Any]]:

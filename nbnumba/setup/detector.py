@@ -10,7 +10,6 @@ from nbnumba.experiment import Beam, Detector
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
 
-
 EDGE_ON = 1e-12
 """Sine of the angle below which the sample lies in the plane of the detector."""
 
@@ -229,7 +228,7 @@ def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
         vectors = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
         why = f"the convention {detector.convention} has its own"
         found += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
-    elif detector.normal_axis is not None:
+    elif detector.normal_axis is not None and any(detector.normal_axis):
         found += _replaced_normal(detector, convention, switches)
     return found
 

@@ -76,7 +76,8 @@ def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tu
         first, last = max(first, 0), size - 1 if last < 0 else min(last, size - 1)
         if first > last:
             shown = " ".join(map(str, roi))
-            raise InputError(f"-roi: {shown} holds no pixel of {pixels[0]} x {pixels[1]}; allowed: xmin <= xmax, ymin <= ymax")
+            allowed = "xmin <= xmax, ymin <= ymax"
+            raise InputError(f"sampling.roi: {shown} holds no pixel of {pixels[0]} x {pixels[1]}; allowed: {allowed}")
         bounds.append((first, last + 1))
     return bounds[1], bounds[0]
 

@@ -12,7 +12,7 @@ from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
 
 MADE_FROM = {
-    "panel": "detector.pixel_mm, distance_mm and what else places the detector",
+    "panel": "detector.pixel_mm, distance_mm and the beam centre",
     "panel.layer": "detector.thickness_um, layers",
     "panel.absorption": "detector.thickness_um, attenuation_um",
     "beam": "beam.polarization_axis, polarization, dmin_A",
@@ -84,7 +84,7 @@ def _check_fringes(scene: records.Scene) -> None:
     if cells * reach > MOST_FRINGES:
         said = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
         allowed = f"cells times index of at most {float(MOST_FRINGES):.3g}"
-        raise InputError(f"crystal.n_a, n_b, n_c, crystal.a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
+        raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
 
 
 def _vectors_without_effect(experiment: Experiment) -> list[str]:

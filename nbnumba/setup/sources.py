@@ -101,7 +101,8 @@ def number(beam: Beam, switches: frozenset[str]) -> int:
     two = "one_step_means_two" in switches
     horizontal, vertical, spectrum = (sweep(*stated, two)[0] for stated in _stated_sweeps(beam))
     if beam.round_divergence and min(horizontal, vertical) > 1 and horizontal * vertical <= COUNTED_ONE_BY_ONE:
-        return len(inside(beam, *sweeps(beam, two)[:2])) * spectrum
+        angles = [deviations(*stated, two) for stated, _ in zip(_stated_sweeps(beam), "hv")]
+        return len(inside(beam, *angles)) * spectrum
     return horizontal * vertical * spectrum
 
 
