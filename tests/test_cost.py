@@ -6,9 +6,12 @@ import shlex
 import numpy as np
 import pytest
 
-from nbnumba import Experiment, simulate
+import adjoint
+import nbnumba.cost
+import nbnumba.trace
+from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import CPU, Machine
-from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, cost
+from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, available_bytes, check, cost
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.sources import sweep
 from nbnumba.simulate import steps_per_pixel
@@ -81,3 +84,52 @@ def test_a_box_of_reflections_is_counted():
 
 def test_a_sweep_of_too_many_steps_is_not_made():
     assert sweep(None, 1.0, 1e-320, False)[0] > 2**61
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ("-dispersion 1 -dispsteps 1000000000", ["1e+09 sources", "beam.dispsteps", "GB"]),
+        ("-hdivrange 1 -hdivstep 1e-9", ["1e+09 sources", "beam.hdivstep_mrad", "GB"]),
+        ("-osc 1 -phistep 1e-9", ["1e+09 lattices", "goniometer.phistep_deg", "GB"]),
+        ("-mosaic 1 -mosaic_domains 2000000000", ["2e+09 lattices", "crystal.mosaic_domains", "GB"]),
+        ("-phisteps 2147483647", ["2.15e+09 lattices", "goniometer.phisteps", "GB"]),
+        ("-oversample 1000000", ["1e+12 samples", "sampling.oversample", "steps", "hours"]),
+        ("-detector_thick 1 -detector_abs 1 -detector_thicksteps 2000000000 -oversample 100", ["detector.layers", "hours"]),
+        ("-detpixels 65535", ["4.29e+09 pixels", "detector.pixels"]),
+    ],
+)
+def test_work_beyond_measure_is_refused_with_the_figures(more, said, monkeypatch):
+    monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 20e9)
+    experiment = Experiment.from_args((BASE + more).split())
+    doors = (
+        simulate,
+        lambda e: adjoint.vjp(e, ["beam.fluence"]),
+        lambda e: adjoint.value_and_grad(adjoint.losses.Gaussian(np.zeros((8, 8))), e, ["beam.fluence"]),
+    )
+    for door in doors:
+        with pytest.raises(InputError, match="allowed: ") as caught:
+            door(experiment)
+        assert all(word in str(caught.value) for word in said), caught.value
+
+
+def test_a_trace_of_very_many_steps_is_refused(monkeypatch):
+    monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 20e9)
+    with pytest.raises(InputError, match="trace: .* GB"):
+        nbnumba.trace.trace(Experiment.from_args((BASE + "-oversample 100000").split()), 0, 0)
+
+
+def test_what_takes_longer_has_to_be_granted():
+    experiment = Experiment.from_args(BASE.split())
+    with pytest.raises(InputError, match="allowed: at most 1e-12 hours, or as many as max_hours grants"):
+        simulate(experiment, max_hours=1e-12)
+    with pytest.raises(InputError, match="-max_hours grants"):
+        check(experiment, max_hours=1e-12, command=True)
+    for bad in (0, -1, math.nan, "long", None):
+        with pytest.raises(InputError, match="max_hours"):
+            simulate(experiment, max_hours=bad)
+    assert simulate(experiment, max_hours=math.inf).sum() > 0.0
+
+
+def test_memory_that_is_left():
+    assert 1e6 < available_bytes() < 1e16
