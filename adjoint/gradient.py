@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from adjoint.backends import driver
+from adjoint.backends.parts import Part
 from adjoint.backends.pixels import Results, Target
 from adjoint.backends.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
@@ -14,7 +15,9 @@ from adjoint.parameters import Name, by_name, listed
 from adjoint.problem import state
 from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
+from nbnumba.backends.blocks import pixels_of, told
 from nbnumba.backends.precision import cast
+from nbnumba.backends.threads import share
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
@@ -195,18 +198,20 @@ def _gradient(problem, results: Results) -> np.ndarray:
 
 
 def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:
-    """Differentiate all bands, in blocks between which it can report and be interrupted."""
+    """Differentiate all bands, in parts between which it can report and be interrupted."""
     backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, beside)
-    scene = cast(problem.scene, problem.machine.precision)
-    for part, starts, stops in _blocks(problem, edges):
-        of_part = results._replace(**{name: getattr(results, name)[part] for name in BY_BAND})
-        columns, motions = problem.window.columns, problem.motions
-        given = (target, problem.parameters, scene, motions, problem.paths, problem.machine.precision)
-        backend.run(of_part, starts, stops, columns, *given)
-        if progress is not None:
-            done = int(edges[part.start] - edges[0]) + int((stops - edges[part]).sum())
-            progress(done, int(edges[-1] - edges[0]))
+    scene, (rows, columns) = cast(problem.scene, problem.machine.precision), problem.window[:2]
+    given = (target, problem.parameters, scene, problem.motions, problem.paths, problem.machine.precision)
+
+    def run(part: Part) -> None:
+        of_part = results._replace(**{name: getattr(results, name)[part.bands] for name in BY_BAND})
+        backend.run(of_part, part.starts, part.stops, part.columns, *given)
+
+    tell = told(progress, rows[1] - rows[0], columns[1] - columns[0])
+    steps = steps_per_pixel(problem.scene)
+    workers = backend.workers(steps * pixels_of((rows, columns)))
+    share(run, backend.chains(edges, columns, steps), workers, lambda part: tell(part.pixels))
     return results
 
 
@@ -240,18 +245,3 @@ def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
     first, last = rows
     count = min(last - first, most)
     return first + (np.arange(count + 1, dtype=np.int64) * (last - first)) // count
-
-
-def _blocks(problem, edges):
-    """Bands, and the rows of each that are next (bands,), of blocks of some tenths of a second."""
-    per_row = (problem.window.columns[1] - problem.window.columns[0]) * steps_per_pixel(problem.scene)
-    backend = driver(problem.machine.backend)
-    rows, bands = max(backend.FEWEST_ROWS, backend.STEPS_PER_CALL // per_row), len(edges) - 1
-    together = min(bands, max(16, rows * bands // int(edges[-1] - edges[0])))
-    each = max(1, rows // together)
-    for first in range(0, bands, together):
-        part = slice(first, min(first + together, bands))
-        starts, ends = edges[part], edges[part.start + 1 : part.stop + 1]
-        for offset in range(0, int((ends - starts).max()), each):
-            now = np.minimum(starts + offset, ends)
-            yield part, now, np.minimum(now + each, ends)

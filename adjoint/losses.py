@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from adjoint.backends import driver
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
 from nbnumba.errors import InputError
 
@@ -36,13 +37,12 @@ class Pixelwise:
 
     def value(self, image: np.ndarray) -> float:
         """The loss of an image (slow, fast). Raises InputError for counts where none are expected."""
-        from adjoint.backends.cpu import value_of_each
 
-        image, total = self._fitting(image), 0.0
+        image, total, value_of_each = self._fitting(image), 0.0, driver("cpu").value_of_each()
         for row in range(0, len(image), ROWS_AT_ONCE):
             rows = slice(row, row + ROWS_AT_ONCE)
             counts = ~np.isnan(self.data[rows])
-            each = value_of_each()(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
+            each = value_of_each(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
             total += float(np.sum(each))
         return checked(total)
 

@@ -11,9 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from nbnumba.backends.kept import exact
+from nbnumba.backends.kept import exact, inlined
 from nbnumba.errors import InputError
 from nbnumba.rng import Ran1, generator, next_deviate
 
@@ -57,7 +56,7 @@ class ScaledImage(NamedTuple):
     scale: float
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def log_gamma(argument):
     """ln Gamma of a float32 above 0 by Lanczos' series, float32; float64 inside."""
     x = np.float64(argument)
@@ -68,13 +67,13 @@ def log_gamma(argument):
     return np.float32(math.log(_GAMMA_SQRT_2PI * series / x) - (shifted - (x + 0.5) * math.log(shifted)))
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def symmetric_deviate(state):
     """One float32 deviate, uniform on -1 .. 1; advances the generator's `state`."""
     return np.float32(2.0 * np.float64(next_deviate(state)) - 1.0)
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def normal_deviate(state, spare):
     """One float32 deviate of mean 0 and variance 1.
 
@@ -95,7 +94,7 @@ def normal_deviate(state, spare):
     return given * factor
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def poisson_by_product(mean, state):
     """A Poisson deviate for a small float32 mean: how many uniform deviates it takes to multiply below exp(-mean)."""
     threshold = np.float32(math.exp(-np.float64(mean)))
@@ -107,7 +106,7 @@ def poisson_by_product(mean, state):
     return count
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def poisson_by_rejection(mean, state):
     """A Poisson deviate for a float32 mean of 12 or more, by rejection from a Lorentzian."""
     one = np.float32(1.0)
@@ -127,7 +126,7 @@ def poisson_by_rejection(mean, state):
             return count
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def poisson_deviate(mean, state, spare):
     """One Poisson deviate, float32, for a float32 mean >= 0; above 1e6 a normal deviate, which is not a whole number.
 

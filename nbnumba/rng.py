@@ -17,9 +17,8 @@ import operator
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from nbnumba.backends.kept import exact
+from nbnumba.backends.kept import exact, inlined
 from nbnumba.errors import InputError
 
 DEFAULT_MOSAIC_SEED = 12345678
@@ -61,7 +60,7 @@ class MosaicRotations(NamedTuple):
     matrices: np.ndarray
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def park_miller(number):
     """The number that follows `number` in the minimal standard sequence: 16807 times it, modulo 2**31 - 1.
 
@@ -72,7 +71,7 @@ def park_miller(number):
     return folded - _MODULUS if folded >= _MODULUS else folded
 
 
-@njit(error_model="numpy")
+@inlined
 def fill_table(state):
     """Start the state anew from the size of its running number (zero and positive ones, see the module, count as 1)."""
     number = max(-state[_RUNNING], 1)
@@ -85,7 +84,7 @@ def fill_table(state):
     state[_LAST] = state[_TABLE]
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def next_deviate(state):
     """One float32 deviate, uniform on 0 <= u < 1; advances `state`, (34,) int64."""
     if state[_RUNNING] <= 0 or state[_LAST] == 0:

@@ -6,6 +6,8 @@ import numba
 import numpy as np
 
 from nbnumba.backends import CPU, Machine, driver, machine
+from nbnumba.backends.blocks import pixels_of, told
+from nbnumba.backends.threads import share
 from nbnumba.cost import MOST_HOURS, check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -58,20 +60,17 @@ def render(
     progress: Progress | None,
     target: Machine = CPU,
 ) -> np.ndarray:
-    """The image of a scene, rendered in blocks of rows so that it can report and be interrupted in between.
+    """The image of a scene, rendered in pieces by several threads; it reports, and can be interrupted, between them.
 
     Raises InputError for pixels that are too bright for the numbers of the precision.
     """
     backend = driver(target.backend)
     run = backend.renderer(built, wanted.mask, target.precision)
-    image = np.zeros((pixels[1], pixels[0]))
-    (first, last), (left, right) = wanted.rows, wanted.columns
-    block = max(backend.FEWEST_ROWS, backend.STEPS_PER_CALL // ((right - left) * steps_per_pixel(built)))
-    for row in range(first, last, block):
-        stop = min(row + block, last)
-        run(image, (row, stop), (left, right))
-        if progress is not None:
-            progress(stop - first, last - first)
+    image, steps, (rows, columns) = np.zeros((pixels[1], pixels[0])), steps_per_pixel(built), wanted[:2]
+    tell = told(progress, rows[1] - rows[0], columns[1] - columns[0])
+    chains = ([piece] for piece in backend.pieces(rows, columns, steps))
+    workers = backend.workers(steps * pixels_of((rows, columns)))
+    share(lambda piece: run(image, *piece), chains, workers, lambda piece: tell(pixels_of(piece)))
     return finite(image, target.precision)
 
 

@@ -4,7 +4,10 @@ from types import ModuleType
 
 
 def driver(backend: str) -> ModuleType:
-    """The loops over pixels for a backend of nbnumba.backends. Compilers are imported only here."""
+    """The loops over pixels for a backend of nbnumba.backends. Raises InputError where Numba will not load."""
+    from nbnumba.backends.numba_here import numba
+
+    numba()
     if backend == "cuda":
         from adjoint.backends import cuda
 

@@ -1,12 +1,12 @@
-"""The CPU driver: bands of rows in parallel.
+"""The CPU driver: bands of rows, each by one thread.
 
 A band is a fixed range of rows, summed by itself in one order, so that no result depends on the number of threads.
 """
 
-from functools import cache
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numba import njit, prange, vectorize
+from numba import njit, vectorize
 
 from adjoint.backends import bands, lattices, pixels, reduction, rows, samples
 from adjoint.backends import listing as listings
@@ -14,6 +14,7 @@ from adjoint.backends import tile as tiles
 from adjoint.backends.bands import differentiate_band
 from adjoint.backends.bits import frexp
 from adjoint.backends.borrowed import borrowed
+from adjoint.backends.parts import Part, parts_of
 from adjoint.backends.pixels import Parameters, Results, Target
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.tile import Paths
@@ -21,23 +22,25 @@ from adjoint.stages import loss
 from adjoint.stages.records import Motions
 from nbnumba.backends import indices
 from nbnumba.backends import tile as forward
+from nbnumba.backends.blocks import PER_PIXEL, Span, shared, spans
 from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.cpu import FEWEST_ROWS as FEWEST_ROWS
-from nbnumba.backends.cpu import STEPS_PER_CALL as STEPS_PER_CALL
+from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
-from nbnumba.backends.kept import FASTMATH
+from nbnumba.backends.kept import FASTMATH, once
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
 """Bands that are made of an image at most."""
+DEARER = 4
+"""A step of a derivative costs about as many of an image."""
 WORDS = FORWARD_WORDS | {"frexp": frexp}
 
 
 def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
     """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
-    for band in prange(starts.size):
+    for band in range(starts.size):
         lent = borrowed((results, target, parameters, panel, beam, material, sources, crystal, structure, orientations,
                          sampling, motions, paths))  # fmt: skip
         differentiate_band(band, starts[band], stops[band], columns, *lent)
@@ -48,20 +51,38 @@ def sum_jit(function):
     return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
 
 
-@cache
+@once
 def value_of_each():
     """The loss of a pixel, compiled to go over arrays."""
     return vectorize(bind((loss,), stage_jit, WORDS | words("double"))["loss_value"].py_func)
 
 
-@cache
+@once
 def kernel(precision: str):
     """The compiled driver in a precision."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((reduction,), sum_jit, bound)
     bound = bind((forward,), loop_jit, bound)
     bound = bind((listings, lattices), stage_jit, bind((samples,), loop_jit, bound))
-    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel=True)
+    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision)
+
+
+def chains(edges: np.ndarray, columns: Span, steps: int) -> Iterator[Iterable[Part]]:
+    """The bands between those rows, some together, each chain in parts that one thread goes through in their order.
+
+    steps: those of a pixel. A part is of some bands and the rows and columns of each.
+    """
+    steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
+    every = rows * (columns[1] - columns[0]) * steps
+    most = shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL)
+    pixels = -(-rows // bands) * (columns[1] - columns[0])
+    together = max(1, most // (pixels * (steps + PER_PIXEL)))
+    for first in range(0, bands, together):
+        last = min(first + together, bands)
+        if last > first + 1:
+            yield [Part(slice(first, last), edges[first:last], edges[first + 1 : last + 1], columns)]
+        else:
+            yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most))
 
 
 def run(
@@ -76,7 +97,7 @@ def run(
     paths: Paths,
     precision: str,
 ) -> None:
-    """Differentiate rows of an image, a range for each band, on as many threads as Numba is set to use.
+    """Differentiate rows of an image, a range for each band, without Python's lock.
 
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """

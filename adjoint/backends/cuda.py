@@ -1,8 +1,7 @@
 """The CUDA driver: a thread differentiates a pixel, a tile of one; then blocks sum over pixels in a fixed order (G4)."""
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from adjoint.backends import gathered, lane, lattices, listing, pixels, plain, r
 from adjoint.backends import rows as row_names
 from adjoint.backends import tile as tiles
 from adjoint.backends.listing import Listing
+from adjoint.backends.parts import Part, parts_of
 from adjoint.backends.pixels import Parameters, Results, Target, judge, judge_photons
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
@@ -20,10 +20,11 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import absent, card, indices
 from nbnumba.backends import rows as forward_rows
 from nbnumba.backends import tile as forward_tiles
+from nbnumba.backends.blocks import Span
 from nbnumba.backends.compiler import bind, stages, with_globals
-from nbnumba.backends.cuda import FEWEST_ROWS as FEWEST_ROWS
-from nbnumba.backends.cuda import STEPS_PER_CALL as STEPS_PER_CALL
-from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel
+from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel, pieces
+from nbnumba.backends.cuda import workers as workers
+from nbnumba.backends.kept import once
 from nbnumba.backends.plain import is_plain
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.backends.rows import TILE, TOTAL
@@ -85,7 +86,7 @@ def frexp(x):
     return wide(fraction), wide(power)
 
 
-@cache
+@once
 def kernel(precision: str, of_plain: bool) -> Callable:
     """The compiled kernel in a precision, for plain scenes without derivatives by amplitudes, or for all."""
     before, instead = ((absent,), (plain,)) if of_plain else ((), ())
@@ -104,13 +105,13 @@ def one_pixel() -> dict:
     return signed | unsigned | {"WIDTH": WIDTH}
 
 
-@cache
+@once
 def summing(precision: str) -> Callable:
     """The compiled sums in a precision."""
     return kernel_jit(sums.sum_products, {"wide": PRECISIONS[precision].wide}, f"sum_products_{precision}")
 
 
-@cache
+@once
 def projecting(precision: str) -> Callable:
     """The compiled projection in a precision."""
     return kernel_jit(sums.project, {"wide": PRECISIONS[precision].wide}, f"project_{precision}")
@@ -148,6 +149,11 @@ class Call(NamedTuple):
     def kind(self) -> type:
         """The type of what is summed."""
         return PRECISIONS[self.precision].wide
+
+
+def chains(edges: np.ndarray, columns: Span, steps: int) -> Iterator[Iterable[Part]]:
+    """The only band, in parts of which each is some launches."""
+    yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 
 
 def run(

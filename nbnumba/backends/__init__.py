@@ -34,7 +34,10 @@ def machine(backend: str, precision: str) -> Machine:
 
 
 def driver(backend: str) -> ModuleType:
-    """The loops over pixels for a backend. Compilers are imported only here."""
+    """The loops over pixels for a backend. Compilers are imported only here. Raises InputError where Numba will not load."""
+    from nbnumba.backends.numba_here import numba
+
+    numba()
     if backend == "cuda":
         from nbnumba.backends import cuda
 

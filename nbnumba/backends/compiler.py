@@ -44,7 +44,8 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
 
 def driver(function: Callable, bound: dict, precision: str, **options) -> Callable:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change."""
-    return kept(with_globals(function, {**function.__globals__, **bound}, f"{function.__name__}_{precision}"), **options)
+    named = with_globals(function, {**function.__globals__, **bound}, f"{function.__name__}_{precision}")
+    return kept(named, **options).dispatcher()
 
 
 def _is_stage(module, value) -> bool:

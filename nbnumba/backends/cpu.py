@@ -1,22 +1,22 @@
-"""The CPU driver: rows in parallel, tile by tile."""
+"""The CPU driver: pieces of an image, each by one thread, tile by tile."""
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from numba import prange
 
-from nbnumba.backends import indices, tile
+from nbnumba.backends import indices, threads, tile
+from nbnumba.backends.blocks import Piece, Span, pixels_of, shared, spans
 from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.kept import once
 from nbnumba.backends.precision import cast, words
 from nbnumba.backends.rows import TILE
 from nbnumba.backends.tile import new_tile, render_tile, store, wanted
 from nbnumba.stages.records import Scene
 
-STEPS_PER_CALL = 2**24
-"""Samples times lattices rendered between two reports of progress, or two chances to be interrupted: tenths of a second."""
-FEWEST_ROWS = 64
-"""Rows of a call at least: enough for the threads."""
+FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
+"""Samples times lattices of a piece: what is worth a call, and what takes it less than tenths of a second."""
+ALONE = 2**18
+"""Steps that are done before threads have started."""
 WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 
@@ -25,7 +25,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
     image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
     """
-    for row in prange(rows[0], rows[1]):
+    for row in range(rows[0], rows[1]):
         work = new_tile()
         for start in range(columns[0], columns[1], TILE):
             stop = min(start + TILE, columns[1])
@@ -34,21 +34,32 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
                 store(image, mask, row, start, stop, work)
 
 
-@cache
+@once
 def kernel(precision: str):
     """The compiled driver in a precision."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision))
-    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel=True)
+    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
-    """The function of image, rows and columns that renders part of an image in place, on as many threads as Numba is set to."""
+    """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
     records = cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         kernel(precision)(image, rows, columns, mask, *records)
 
     return part
+
+
+def workers(steps: int) -> int:
+    """The threads that share so many steps; 0 for few steps, which the calling thread does."""
+    return threads.count() if steps > ALONE else 0
+
+
+def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
+    """The pieces that an image of so many steps a pixel is rendered in."""
+    every = pixels_of((rows, columns)) * steps
+    return spans(rows, columns, steps, shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
 
 
 def prepare(scene: Scene, precision: str) -> None:

@@ -1,8 +1,7 @@
 """The CUDA driver: a thread for every pixel, which is a tile of one."""
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numba import cuda
@@ -10,7 +9,9 @@ from numba import cuda
 from nbnumba.backends import absent, card, exact, indices, plain
 from nbnumba.backends import rows as row_names
 from nbnumba.backends import tile as tiles
+from nbnumba.backends.blocks import Piece, Span
 from nbnumba.backends.compiler import bind, stages, with_globals
+from nbnumba.backends.kept import LOG, once
 from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.backends.rows import ROWS_END, TILE, TOTAL
 from nbnumba.backends.tile import render_tile, wanted
@@ -18,7 +19,7 @@ from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**31
-"""Samples times lattices rendered between two reports of progress, or two chances to be interrupted."""
+"""Samples times lattices of a launch, between two reports of progress, or two chances to be interrupted."""
 FEWEST_ROWS = 1
 """Rows of a launch at least."""
 THREADS = 128
@@ -52,6 +53,8 @@ def device_jit(function: Callable) -> Callable:
 
 def kernel_jit(function: Callable, names: dict, name: str) -> Callable:
     """Compile a kernel, with those names in the place of its own."""
+    if not card.SIMULATED:
+        LOG.info("compiling %s", name)
     return cuda.jit(with_globals(function, {**function.__globals__, **names}, name))
 
 
@@ -69,7 +72,7 @@ def machine_words(precision: str) -> dict:
     return found
 
 
-@cache
+@once
 def kernel(precision: str, of_plain: bool) -> Callable:
     """The compiled kernel in a precision, for plain scenes (plain.py) or for all."""
     before, instead = ((absent,), (plain,)) if of_plain else ((), ())
@@ -95,6 +98,18 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
             image[slice(*rows), slice(*columns)] = there.copy_to_host()
 
     return part
+
+
+def workers(steps: int) -> int:
+    """No thread but the calling one launches kernels, which are parallel by themselves."""
+    return 0
+
+
+def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
+    """The pieces that an image of so many steps a pixel is rendered in: whole rows, each by a launch."""
+    together = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps))
+    for row in range(rows[0], rows[1], together):
+        yield (row, min(row + together, rows[1])), columns
 
 
 def prepare(scene: Scene, precision: str) -> None:

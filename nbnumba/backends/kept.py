@@ -1,12 +1,16 @@
-"""Machine code that is kept on disk between runs, and never stale (specs/forward.md, F0)."""
+"""Functions that are compiled for the CPU when they are first called, and kept on disk, never stale (specs/forward.md, F0)."""
+
+from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 import types
 from collections.abc import Callable
-from functools import cache
+from functools import cache, update_wrapper, wraps
 from pathlib import Path
 
-from numba import njit
+from nbnumba.backends.numba_here import numba
 
 FASTMATH = {"contract", "nsz", "arcp"}
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
@@ -21,33 +25,94 @@ SOURCES = (
 )
 """The files that hold compiled functions and all that these import: a change anywhere else compiles nothing anew."""
 
+LOG = logging.getLogger("nbnumba.compiling")
+"""Is told what is compiled, before it is: the command line says so."""
+_making = threading.RLock()
 
-def kept(function: Callable, **options) -> Callable:
+
+class Compiled:
+    """A function for the CPU, compiled when it is first called, together with those that it calls and are of this class.
+
+    What it calls is looked up among its globals. large: it takes some ten seconds, which is worth a word.
+    """
+
+    def __init__(self, function: Callable, on_disk: bool, large: bool, options: dict) -> None:
+        self.function, self.on_disk, self.large, self.options = function, on_disk, large, options
+        self.made = None
+        update_wrapper(self, function)
+
+    def __call__(self, *args):
+        """What the function returns."""
+        return (self.made or self.dispatcher())(*args)
+
+    def dispatcher(self) -> Callable:
+        """Numba's dispatcher of the function, made once whichever threads ask for it."""
+        with _making:
+            if self.made is None:
+                self.made = self._make()
+        return self.made
+
+    def _make(self):
+        named = dict(self.function.__globals__)
+        called = [n for n in self.function.__code__.co_names if isinstance(named.get(n), Compiled)]
+        named |= {name: named[name].dispatcher() for name in called}
+        digest = source_digest() if self.on_disk else ""
+        name = f"{self.function.__name__}_{digest}" if digest else self.function.__name__
+        made = numba().njit(with_globals(self.function, named, name), **self.options)
+        if digest:
+            from nbnumba.backends.store import Store
+
+            made._cache = Store(made.py_func, self._tell)
+        elif self.large:
+            self._tell()
+        return made
+
+    def _tell(self) -> None:
+        LOG.log(logging.INFO if self.large else logging.DEBUG, "compiling %s", self.function.__name__)
+
+
+def kept(function: Callable, **options) -> Compiled:
     """A function compiled for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
 
     Numba by itself would go on serving code that was compiled from an older version of a function that this one calls.
     """
-    named = with_globals(function, function.__globals__, f"{function.__name__}_{source_digest()}")
-    options = {"error_model": "numpy", "fastmath": FASTMATH} | options
-    try:
-        return njit(named, cache=True, **options)
-    except RuntimeError:  # no folder to keep it in: compile it in every process
-        return njit(named, **options)
+    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": FASTMATH, "nogil": True} | options)
 
 
-def exact(function: Callable) -> Callable:
-    """`kept`, with every operation rounded as it is written: for arithmetic that has to equal nanoBragg's bit for bit."""
-    return kept(function, fastmath=False)
+def exact(function: Callable) -> Compiled:
+    """A small one that is kept, every operation rounded as it is written: its arithmetic equals nanoBragg's bit for bit."""
+    return Compiled(function, True, False, {"error_model": "numpy"})
+
+
+def inlined(function: Callable) -> Compiled:
+    """A part of an `exact` function."""
+    return Compiled(function, False, False, {"error_model": "numpy", "forceinline": True})
+
+
+def once(make: Callable) -> Callable:
+    """functools.cache for what makes kernels: once for each argument, whichever threads ask for it."""
+    cached = cache(make)
+
+    @wraps(make)
+    def found(*args):
+        with _making:
+            return cached(*args)
+
+    return found
 
 
 @cache
 def source_digest() -> str:
-    """Digest of the sources that compiled code depends on, of this package and of its neighbour adjoint."""
+    """Digest of the sources that compiled code depends on, of this package and of its neighbour adjoint; empty without them."""
     root = Path(__file__).resolve().parent.parent.parent
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    try:
+        found = sorted(path for pattern in SOURCES for path in root.glob(pattern))
+        for path in found:
+            digest.update(path.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()[:12] if found else ""
 
 
 def with_globals(function: Callable, names: dict, name: str) -> Callable:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
-import numba
-
+from nbnumba.backends.numba_here import numba
+from nbnumba.backends.threads import count
 from nbnumba.cli.arguments import number
 from nbnumba.cli.flags import BY_NAME, VALUES, Flag
 from nbnumba.cli.statement import Statement
@@ -152,14 +152,14 @@ def environment() -> dict[str, Any]:
     return {
         "nbnumba": VERSION,
         "python": platform.python_version(),
-        "numba": numba.__version__,
+        "numba": numba().__version__,
         "llvmlite": metadata.version("llvmlite"),
         "numpy": metadata.version("numpy"),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        "threads": numba.get_num_threads(),
+        "threads": count(),
         "variables": {
             name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")
         },

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from nbnumba import interrupts
 from nbnumba.cli import streams
 from nbnumba.cli.flags import SUBCOMMANDS, get_parser
+from nbnumba.cli.progress import compiling_told
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 
@@ -59,8 +60,10 @@ def _status(command: str, words: list[str]) -> int:
 
 def _run(command: str, words: list[str], written: list[str]) -> int:
     """Run a subcommand; written: collects the names of the files that it puts in place."""
+    from nbnumba.backends.threads import use
     from nbnumba.cli.messages import in_flags
 
+    use(None)
     shown = set()
 
     def show(message, *_, **__):
@@ -76,7 +79,8 @@ def _run(command: str, words: list[str], written: list[str]) -> int:
             _check_directory()
             run = _subcommand(command)
             interrupts.running()
-            return run(words)
+            with compiling_told():
+                return run(words)
     except SystemExit as end:  # argparse, having printed its help
         return end.code or 0
     except InputError as error:

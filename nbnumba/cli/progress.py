@@ -1,11 +1,35 @@
-"""A progress bar on stderr, when that is a terminal."""
+"""A progress bar on stderr, when that is a terminal, and a line where kernels are compiled first."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 WIDTH = 40
+COMPILING = "nbnumba: compiling for this machine, half a minute or so; kept on disk where that is possible"
+
+
+class _Once(logging.Handler):
+    """Prints a line at the first record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL)
+        print(COMPILING, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def compiling_told() -> Iterator[None]:
+    """Says on stderr, once, that kernels are compiled, before they are."""
+    log, handler = logging.getLogger("nbnumba.compiling"), _Once(logging.INFO)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 @contextmanager

@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-import numba
-
 from nbnumba.backends import driver
+from nbnumba.backends.threads import most, use
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cli.run import Run
@@ -79,7 +78,6 @@ def check_response(experiment: Experiment, run: Run) -> None:
 
 def use_threads(threads: int) -> None:
     """Set the number of threads; more than there are is an InputError."""
-    most = numba.config.NUMBA_NUM_THREADS
-    if threads > most:
-        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most}, the cores here")
-    numba.set_num_threads(threads)
+    if threads > most():
+        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most()}, the cores here")
+    use(threads)

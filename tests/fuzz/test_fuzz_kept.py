@@ -73,7 +73,7 @@ def case(case: Case) -> str:
             raise Fault(f"a damaged file ends a run with status {status}", said[-1500:])
         if rendered != (whole / "floatimage.bin").read_bytes():
             raise Fault("a damaged file gives another image", run)
-        if said and not all(line.startswith("nbnumba: warning: ") for line in said.splitlines()):
+        if said and not all(line.startswith(("nbnumba: warning: ", "nbnumba: compiling ")) for line in said.splitlines()):
             raise Fault("a damaged file is seen on stderr", said[-1500:])
         (case.folder / "floatimage.bin").unlink()
     return "the same image"

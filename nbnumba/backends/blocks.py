@@ -1,0 +1,49 @@
+"""Pieces of an image that take tenths of a second at most, and how progress is told of them (specs/forward.md, F0)."""
+
+from collections.abc import Callable, Iterator
+
+from nbnumba.backends.rows import TILE
+
+Span = tuple[int, int]
+Piece = tuple[Span, Span]
+"""Rows and columns, each from the first to before the last."""
+PER_PIXEL = 8
+"""What a pixel costs beside its steps, in steps."""
+
+
+def spans(rows: Span, columns: Span, steps: int, most: int) -> Iterator[Piece]:
+    """Pieces of at most `most` steps, or of one tile, in the order of the pixels: whole rows, or tiles of one row.
+
+    steps: those of a pixel, its samples times sources times lattices.
+    """
+    per_pixel, across = steps + PER_PIXEL, max(1, columns[1] - columns[0])
+    together = max(1, most // (per_pixel * across))
+    if per_pixel * across > most:
+        across = max(1, most // (per_pixel * TILE)) * TILE
+    for row in range(rows[0], rows[1], together):
+        for first in range(columns[0], columns[1], across):
+            yield (row, min(row + together, rows[1])), (first, min(first + across, columns[1]))
+
+
+def shared(steps: int, threads: int, fewest: int, most: int) -> int:
+    """Steps of a piece of work of so many: every thread gets several, of at least `fewest` and at most `most` steps."""
+    return min(most, max(fewest, steps // (4 * max(1, threads))))
+
+
+def pixels_of(piece: Piece) -> int:
+    """How many pixels a piece has."""
+    (first, last), (left, right) = piece
+    return (last - first) * (right - left)
+
+
+def told(progress: Callable[[int, int], None] | None, rows: int, across: int) -> Callable[[int], None]:
+    """The function that is told how many pixels are done, and tells progress(done, total) of rows whenever one more is."""
+    done = [0, 0]
+
+    def tell(pixels: int) -> None:
+        done[0] += pixels
+        if progress is not None and done[0] // across > done[1]:
+            done[1] = done[0] // across
+            progress(done[1], rows)
+
+    return tell

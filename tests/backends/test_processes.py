@@ -1,0 +1,150 @@
+"""Images and derivatives in processes that are forked, in several threads at once, and under an interrupt."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import adjoint
+from nbnumba import Experiment, simulate
+from nbnumba.backends import cpu, threads
+from nbnumba.backends.blocks import pixels_of, spans
+
+ARGS = (
+    "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 150 -oversample 2 -mosaic 1 "
+    "-mosaic_domains 9"
+).split()
+SCRIPT = f"""
+import concurrent.futures as futures
+import multiprocessing
+
+import numba
+import adjoint
+from nbnumba import Experiment, simulate
+
+experiment = Experiment.from_args({ARGS!r})
+
+def bits(_=0):
+    image = simulate(experiment)
+    return image.tobytes(), adjoint.value_and_grad(adjoint.losses.Gaussian(1.1 * image), experiment, ["crystal.a_A"])[1]
+
+if __name__ == "__main__":
+    first = bits()
+    numba.set_num_threads(2)  # which starts Numba's own threads
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        found = pool.map(bits, range(3))
+    with futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        found += pool.map(bits, range(3))
+    with futures.ThreadPoolExecutor(4) as pool:
+        found += pool.map(bits, range(8))
+    assert len(found) == 14 and all(each == first for each in found)
+    print("the same bits")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_after_an_image_processes_can_be_forked_and_threads_compute_at_once(tmp_path, layer):
+    """Under OpenMP children of a process that had computed were killed; four threads under workqueue ended the process."""
+    path = os.pathsep.join(name for name in sys.path if name)
+    environment = os.environ | {"PYTHONPATH": path, "NUMBA_NUM_THREADS": "2"} | {"NUMBA_THREADING_LAYER": layer}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-W", "ignore", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "the same bits\n", done.stderr
+
+
+def test_an_interrupt_does_not_wait_for_the_pieces_that_are_at_work():
+    """A tile of 10^6 steps a pixel takes seconds; the interrupt is there in tenths of one, and threads end by themselves."""
+    experiment = Experiment.from_args([*ARGS, "-oversample", "10", "-mosaic_domains", "10000"])
+    simulate(experiment, roi=(0, 0, 0, 0))
+    sent = []
+
+    def interrupt():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(1.0, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        simulate(experiment)
+    assert time.monotonic() - sent[0] < 0.5
+
+
+@pytest.mark.parametrize("across", [1, 127, 128, 129, 2500])
+@pytest.mark.parametrize("steps", [1, 300, 10**5, 10**7])
+def test_pieces_cover_an_image_once_and_are_small(across, steps):
+    counts, rows, columns = np.zeros((7, across + 9), int), (2, 7), (5, across + 5)
+    for piece in spans(rows, columns, steps, cpu.STEPS_PER_CALL):
+        (first, last), (left, right) = piece
+        counts[first:last, left:right] += 1
+        assert pixels_of(piece) * steps <= cpu.STEPS_PER_CALL or (last - first == 1 and right - left <= 128)
+        assert (left - columns[0]) % 128 == 0
+    expected = np.zeros_like(counts)
+    expected[2:7, 5 : across + 5] = 1
+    assert (counts == expected).all()
+
+
+@pytest.mark.parametrize("many", [0, 1, 3, 50])
+def test_every_piece_is_run_once_and_those_of_a_chain_in_their_order(many):
+    chains, run, told = [[(n, m) for m in range(n % 5)] for n in range(40)], [], []
+    threads.share(run.append, iter(chains), many, told.append)
+    assert sorted(run) == sorted(told) == sorted(itertools.chain(*chains))
+    for chain in chains:
+        assert [piece for piece in run if piece in chain] == chain
+
+
+def test_what_ends_a_piece_is_raised_and_ends_the_others():
+    def run(piece):
+        if piece == 3:
+            raise ZeroDivisionError("three")
+        time.sleep(0.01)
+        done.append(piece)
+
+    for many in (0, 2):
+        done = []
+        with pytest.raises(ZeroDivisionError, match="three"):
+            threads.share(run, ([n] for n in range(1000)), many)
+        assert len(done) < 10
+
+
+def test_threads_that_the_machine_does_not_grant_are_done_without(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("can't start new thread")))
+    image = simulate(Experiment.from_args([*ARGS, "-mosaic_domains", "40"]))
+    monkeypatch.undo()
+    assert (image == simulate(Experiment.from_args([*ARGS, "-mosaic_domains", "40"]))).all()
+
+
+@pytest.mark.parametrize("names", [["crystal.a_A", "detector.distance_mm"], ["structure_factors.F"]])
+def test_derivatives_have_the_same_bits_however_they_are_cut(names, monkeypatch):
+    """Bands summed together or apart, by rows or by tiles of a row, on any number of threads."""
+    from adjoint.backends import cpu as driver
+
+    hkl = {tuple(map(int, index)): 50.0 + index[0] for index in np.ndindex(5, 5, 5)}
+    args = [word for word in ARGS if word not in ("-default_F", "50")]
+    experiment = Experiment.from_args([*args, "-default_F", "50", "-detpixels", "140"])
+    if names == ["structure_factors.F"]:
+        table = np.array([(*index, value) for index, value in hkl.items()])
+        experiment = experiment.replace({"structure_factors.hkl": table[:, :3].astype(int), "structure_factors.F": table[:, 3]})
+    loss = adjoint.losses.Gaussian(1.3 * simulate(experiment))
+
+    def bits():
+        value, gradient = adjoint.value_and_grad(loss, experiment, names)
+        _, also, normal = adjoint.normal_equations(loss, experiment, names[:1])
+        return value, normal.tobytes(), *(each[name].tobytes() for each in (gradient, also) for name in each)
+
+    expected = bits()
+    for steps, most in ((2**23, 1), (2**23, 3), (1, 3), (5000, 3), (2**40, 1)):
+        monkeypatch.setattr(driver, "STEPS_PER_CALL", steps)
+        threads.use(most)
+        try:
+            assert bits() == expected
+        finally:
+            threads.use(None)

@@ -1,0 +1,161 @@
+"""Machine code on disk: what is damaged is compiled anew and replaced, and nothing that cannot be written is needed."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from numba.core import config
+
+from nbnumba import rng
+from nbnumba.backends import store
+from nbnumba.backends.kept import Compiled
+
+DEVIATES = "from nbnumba.rng import generator; print(generator(7).uniform(5).tobytes().hex())"
+
+
+def drawn():
+    """What a function that is loaded or compiled anew draws, as a process of its own would."""
+    kept = rng.fill_deviates
+    found = np.empty(5, np.float32)
+    Compiled(kept.function, kept.on_disk, kept.large, kept.options)(rng.generator(7).state, found)
+    return found.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder where code is kept, with the only file in it."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    return tmp_path / "nbnumba"
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Names of what was compiled."""
+    found = []
+    monkeypatch.setattr(Compiled, "_tell", lambda self: found.append(self.function.__name__))
+    return found
+
+
+def only(folder):
+    """The one file of a folder."""
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_what_is_whole_is_read_and_what_is_not_is_not(folder, monkeypatch):
+    expected, asked = drawn(), []
+    content = only(folder).read_bytes()
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda path, key: asked.append(key) or read(path, key))
+    assert drawn() == expected
+    key, path = asked[-1], only(folder)
+    assert read(path, key) is not None
+    assert read(path, ("another", *key)) is None
+    random = np.random.default_rng(3)
+    for bit in random.integers(0, 8 * len(content), 400):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(damaged)
+        assert read(path, key) is None, bit
+    for size in (0, 1, 31, 32, 33, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        assert read(path, key) is None, size
+    path.write_bytes(content + b"\0")
+    assert read(path, key) is None
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: whole[:-1] + b"?"])
+def test_what_is_damaged_is_compiled_anew_and_replaced(folder, told, damage):
+    expected = drawn()
+    path = only(folder)
+    path.write_bytes(damage(path.read_bytes()))
+    told.clear()
+    assert drawn() == expected and told == ["fill_deviates"]
+    assert drawn() == expected and told == ["fill_deviates"]
+    assert only(folder) == path
+
+
+def test_code_under_the_name_of_another_is_not_loaded(folder, told):
+    """Two functions whose files were exchanged."""
+    values = np.array([8.0], np.float32), np.empty(1, np.float32)
+    roots = rng.float32_cube_roots
+    expected = drawn()
+    first = only(folder)
+    Compiled(roots.function, True, False, roots.options)(*values)
+    (second,) = set(folder.iterdir()) - {first}
+    first.write_bytes(second.read_bytes())
+    told.clear()
+    assert drawn() == expected and told == ["fill_deviates"]
+
+
+def test_a_folder_in_the_place_of_the_file_does_no_harm(folder, told):
+    expected = drawn()
+    path = only(folder)
+    path.unlink()
+    path.mkdir()
+    told.clear()
+    assert drawn() == expected and told == ["fill_deviates"]
+
+
+def test_several_write_at_once(folder):
+    """Of any number of writers one stands at the end, whole, and nothing is left of the others."""
+    folder.mkdir()
+    contents = [bytes([n]) * 100_000 for n in range(8)]
+    threads = [threading.Thread(target=store.write, args=(folder / "one.nbc", content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert only(folder).read_bytes() in contents
+
+
+def test_what_nobody_has_used_for_long_is_removed(folder):
+    drawn()
+    used = only(folder)
+    names = ("draw_0123456789ab-19.py311.nbi", "draw_0123456789ab-0123456789abcdef.nbc", ".draw_0123456789ab-0123-4567.tmp")
+    others = [folder / name for name in (*names, "render.nbc", "notes.txt")]
+    for path in (used, *others):
+        path.touch()
+        os.utime(path, (0, 0))
+    drawn()
+    assert used.stat().st_mtime > 0  # used again, and so it stays
+    store.remove_unused(folder)
+    assert {path.name for path in folder.iterdir()} == {used.name, "render.nbc", "notes.txt"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NUMBA_CACHE_DIR": "/dev/null"},
+        {"NUMBA_CACHE_DIR": "/proc/nothing"},
+        {"NUMBA_CACHE_DIR": "\udcff\udcfe/relative", "HOME": "/nowhere"},
+        {"NUMBA_CACHE_DIR": "", "HOME": ""},
+        {"NUMBA_CACHE_DIR": "x" * 5000},
+    ],
+)
+def test_folders_that_are_none(environment, tmp_path):
+    assert process(environment, tmp_path) == rng.generator(7).uniform(5).tobytes().hex()
+
+
+def test_a_full_disk(tmp_path):
+    """No file can be larger than some bytes: nothing is kept, nothing is left, and the numbers are right; likewise later."""
+    here = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); "
+    expected = rng.generator(7).uniform(5).tobytes().hex()
+    assert process(here, tmp_path, small) == expected
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert process(here, tmp_path) == expected
+    assert only(tmp_path / "cache" / "nbnumba").suffix == ".nbc"
+
+
+def process(environment, folder, first="") -> str:
+    """What a process prints that draws deviates."""
+    path = os.pathsep.join(name for name in sys.path if name)
+    command = [sys.executable, "-B", "-c", first + DEVIATES]
+    environment = os.environ | {"PYTHONPATH": path} | environment
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout.strip()
