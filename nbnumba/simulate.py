@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-import numba
 import numpy as np
 
 from nbnumba.backends import CPU, Machine, driver, machine
 from nbnumba.backends.blocks import pixels_of, told
-from nbnumba.backends.threads import share
+from nbnumba.backends.threads import count, share
 from nbnumba.cost import MOST_HOURS, check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -43,7 +42,7 @@ def simulate(
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    check(experiment, target, numba.get_num_threads(), max_hours)
+    check(experiment, target, count(), max_hours)
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
 
 

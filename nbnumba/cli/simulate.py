@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from nbnumba.backends import driver
-from nbnumba.backends.threads import most, use
+from nbnumba.backends.threads import count, most, use
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cli.run import Run
@@ -47,7 +47,7 @@ def _report(experiment: Experiment, run: Run) -> None:
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
     machine = run.machine
-    needed = check(experiment, machine, numba.get_num_threads(), run.max_hours, command=True)
+    needed = check(experiment, machine, count(), run.max_hours, command=True)
     if needed.seconds > WORTH_SAYING_S or needed.bytes > WORTH_SAYING_BYTES:
         print(f"about {needed.seconds / 60.0:.2g} min and {needed.bytes / 1e9:.2g} GB of memory, by the estimate")
     built = scene.build(experiment, wanted)
