@@ -91,7 +91,49 @@ def _count(part: str, name: str, value: Any) -> int:
     return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
 
 
-class _Statement:
+class _ByValue:
+    """Frozen dataclasses that are equal where all their fields are, arrays and NaN included, also after pickle and deepcopy."""
+
+    def __eq__(self, other):
+        return self._key() == other._key() if type(self) is type(other) else NotImplemented
+
+    def __hash__(self):
+        return hash((type(self).__name__, self._key()))
+
+    def __setstate__(self, state):
+        for array in state.values():
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+        self.__dict__.update(state)
+
+    def _key(self) -> tuple:
+        return tuple(_comparable(getattr(self, field.name)) for field in dataclasses.fields(self))
+
+
+def _comparable(value: Any) -> Any:
+    """A value that equals another one's, and has its hash, where the two are the same numbers; of an array, its bytes."""
+    if isinstance(value, np.ndarray):
+        return value.shape, (value.astype(np.float64) + 0.0).tobytes()
+    if isinstance(value, tuple):
+        return tuple(map(_comparable, value))
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Whether two values of a field are the same numbers."""
+    return _comparable(value) == _comparable(other)
+
+
+def _shown(value: Any) -> str:
+    """A value in a line: arrays and long tables by their size."""
+    if isinstance(value, np.ndarray):
+        return f"<{' x '.join(map(str, value.shape))} {value.dtype}>"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple) and len(value) > 3:
+        return f"<{len(value)} rows>"
+    return repr(sorted(value)) if isinstance(value, frozenset) else repr(value)
+
+
+class _Statement(_ByValue):
     """Validation shared by the parts of an experiment; each part lists its fields by kind.
 
     MOST: the largest number of a field, in size, where that is not LARGEST.
@@ -127,6 +169,10 @@ class _Statement:
             if getattr(self, name) == (0.0, 0.0, 0.0):
                 raise InputError(f"{self._part()}.{name}: the vector 0 0 0 has no direction; allowed: any other")
 
+    def __repr__(self):
+        stated = [field.name for field in dataclasses.fields(self) if not _equal(getattr(self, field.name), field.default)]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in stated)})"
+
     @classmethod
     def _part(cls) -> str:
         return PART_NAMES[cls]
@@ -161,7 +207,7 @@ class _Statement:
             raise InputError(f"{self._part()}.{name}: {getattr(self, name)!r} is not allowed; allowed: {', '.join(allowed)}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Crystal(_Statement):
     """Unit cell, orientation, size and mosaicity.
 
@@ -252,7 +298,7 @@ class Crystal(_Statement):
         return cls(**{**dict(zip(names, cell)), "orientation": orientation, **fields})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Beam(_Statement):
     """Wavelength, intensity, direction and polarization of the incident beam.
 
@@ -333,7 +379,7 @@ class Beam(_Statement):
         return flux * exposure_s / metres / metres
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detector(_Statement):
     """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/cli.md).
 
@@ -414,7 +460,7 @@ class Detector(_Statement):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Goniometer(_Statement):
     """The rotation of the crystal: start, range, and the steps that it is rendered in (F7b). Rules for what is not given
     are nanoBragg's (setup/orientations.py)."""
@@ -432,7 +478,7 @@ class Goniometer(_Statement):
     MOST = MappingProxyType(dict.fromkeys(("phi_deg", "osc_deg", "phistep_deg"), MOST_TURNS_DEG))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StructureFactors(_Statement):
     """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied.
 
@@ -471,7 +517,7 @@ class StructureFactors(_Statement):
             self._set(name, array)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Background(_Statement):
     """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
 
@@ -503,7 +549,7 @@ class Background(_Statement):
         self._set("table", tuple((float(x), float(y)) for x, y in rows))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
@@ -560,9 +606,9 @@ def _whole_31_bits(n: float) -> bool:
     return n == round(n) and abs(n) < 2**31
 
 
-@dataclass(frozen=True, eq=False)
-class Experiment:
-    """Everything that determines an image, bit for bit."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Experiment(_ByValue):
+    """Everything that determines an image, bit for bit. Experiments are equal where their parts are, number by number."""
 
     crystal: Crystal
     structure_factors: StructureFactors
@@ -571,6 +617,16 @@ class Experiment:
     goniometer: Goniometer = field(default_factory=Goniometer)
     background: Background = field(default_factory=Background)
     sampling: Sampling = field(default_factory=Sampling)
+
+    def __repr__(self):
+        from nbnumba import resolved
+
+        return "\n".join(["Experiment", *resolved.lines(resolved.brief(self))])
+
+    def _repr_html_(self) -> str:
+        from nbnumba import resolved
+
+        return resolved.as_html(resolved.quantities(self))
 
     @classmethod
     def from_args(cls, args: Sequence[str]) -> Experiment:

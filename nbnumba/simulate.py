@@ -1,5 +1,6 @@
 """The NumPy door: an experiment in, an image out."""
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -43,7 +44,15 @@ def simulate(
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     check(experiment, target, count(), max_hours)
-    return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
+    coarse = sampling.too_coarse(experiment)
+    if coarse is not None:
+        warnings.warn(coarse, stacklevel=2)
+    image = render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
+    if not image.any():
+        from nbnumba import dark
+
+        warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
+    return image
 
 
 def restated(experiment: Experiment, **statements) -> Experiment:

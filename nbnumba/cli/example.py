@@ -30,6 +30,7 @@ def main(args: Sequence[str]) -> int:
         words = ["-hkl", str(amplitudes), *shlex.split(FLAGS), *args]
         statement = Statement(words)
         run, experiment = statement.run(), statement.experiment()
-        print(ABOUT, "", "The same as", f"  nbnumba {shlex.join(words)}", "", sep="\n")
+        if not run.quiet:
+            print(ABOUT, "", "The same as", f"  nbnumba {shlex.join(words)}", "", sep="\n")
         report(experiment, run)
     return 0

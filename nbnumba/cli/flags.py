@@ -191,6 +191,8 @@ FLAGS: tuple[Flag, ...] = (
         "response", "-psf", "number", "noise image: width at half height of the Gaussian point spread", "mm", "0",
         "response.psf_mm",
     ),
+    _row("run", "--dry-run -dry_run", "switch", "show what the flags come to and what it costs; compute and write nothing"),
+    _row("run", "-quiet --quiet", "switch", "print nothing but warnings and errors"),
     _row("run", "-progress", "switch", "show progress, if the terminal can; the default"),
     _row("run", "-noprogress", "switch", "show no progress"),
     _row("run", "-threads", "whole", "number of threads; the image does not depend on it", "", "all cores", "run.threads"),

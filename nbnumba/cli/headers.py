@@ -138,25 +138,22 @@ def _suffice(keys: Iterable[tuple], experiment: Experiment, placement: Placement
 
 def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placement: Placement) -> list[tuple]:
     """nanoBragg's keys of the geometry. Distance and beam centres are those of the detector after it has turned."""
-    (fast, slow), (near_fast, near_slow) = placement.beam_spot(), placement.near_point()
-    pixel = placement.pixel
-    half, slow_size = pixel / 2, placement.pixels[1] * pixel
-    x, y, z = (1000.0 * float(v) for v in placement.origin)
+    pixel, centres = placement.pixel, placement.centres()
     return [
         ("PIXEL_SIZE", pixel * 1000),
         ("DISTANCE", placement.distance * 1000),
         ("WAVELENGTH", beam.wavelength_A),
         ("BEAM_CENTER_X", placement.xbeam * 1000),
         ("BEAM_CENTER_Y", placement.ybeam * 1000),
-        ("ADXV_CENTER_X", fast * 1000),
-        ("ADXV_CENTER_Y", (slow_size - slow) * 1000),
-        ("MOSFLM_CENTER_X", (slow - half) * 1000),
-        ("MOSFLM_CENTER_Y", (fast - half) * 1000),
-        ("DENZO_X_BEAM", slow * 1000),
-        ("DENZO_Y_BEAM", fast * 1000),
-        ("DIALS_ORIGIN", (z, y, -x)),
-        ("XDS_ORGX", near_fast / pixel + 0.5),
-        ("XDS_ORGY", near_slow / pixel + 0.5),
+        ("ADXV_CENTER_X", centres.adxv[0]),
+        ("ADXV_CENTER_Y", centres.adxv[1]),
+        ("MOSFLM_CENTER_X", centres.mosflm[0]),
+        ("MOSFLM_CENTER_Y", centres.mosflm[1]),
+        ("DENZO_X_BEAM", centres.denzo[0]),
+        ("DENZO_Y_BEAM", centres.denzo[1]),
+        ("DIALS_ORIGIN", centres.dials),
+        ("XDS_ORGX", centres.xds[0]),
+        ("XDS_ORGY", centres.xds[1]),
         ("CLOSE_DISTANCE", placement.close_distance * 1000),
         ("PHI", goniometer.phi_deg),
         ("OSC_START", goniometer.phi_deg),

@@ -43,6 +43,8 @@ class Run:
     misset_seed: int | None = None
     inputs: tuple[tuple[str, str], ...] = ()
     progress: bool = True
+    dry: bool = False
+    quiet: bool = False
     threads: int | None = None
     backend: str = "cpu"
     precision: str = "double"
@@ -79,7 +81,8 @@ def of(said: Statement) -> Run:
     for name in OUTPUTS:
         if fields.get(name) == "-":
             fields[name] = "/dev/stdout"
-    fields["progress"] = said.order(["-noprogress"]) <= said.order(["-progress"])
+    fields["dry"], fields["quiet"] = "--dry-run" in said.last, "-quiet" in said.last
+    fields["progress"] = said.order(["-noprogress"]) <= said.order(["-progress"]) and not fields["quiet"]
     return Run(**fields)
 
 

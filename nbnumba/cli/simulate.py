@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from nbnumba.backends import driver
+import numpy as np
+
+from nbnumba import dark, resolved
+from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import count, most, use
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
@@ -16,13 +19,11 @@ from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
+from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
 from nbnumba.simulate import render
-
-WORTH_SAYING_S, WORTH_SAYING_BYTES = 60.0, 1e9
-"""Time and memory from which on the estimate is printed before an image is rendered."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -34,36 +35,90 @@ def main(args: Sequence[str]) -> int:
 
 
 def report(experiment: Experiment, run: Run) -> None:
-    """Render an experiment, write its files, and print nanoBragg's statistics: on stderr where a file goes to stdout."""
-    names = output.names(run)
-    with redirect_stdout(sys.stderr if any(map(files.is_stdout, names.values())) else sys.stdout):
-        _report(experiment, run)
+    """Print what the flags come to, render the experiment, write its files, and print nanoBragg's statistics.
+
+    All that is on stderr where a file goes to stdout. A dry run ends after the table, and has been refused whatever the run
+    would be refused for before it computes.
+    """
+    paths = output.names(run)
+    with redirect_stdout(sys.stderr if any(map(files.is_stdout, paths.values())) else sys.stdout):
+        _report(experiment, run, paths)
 
 
-def _report(experiment: Experiment, run: Run) -> None:
+def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
+    say = _silent if run.quiet else _said
     if run.threads is not None:
         use_threads(run.threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
-    machine = run.machine
-    needed = check(experiment, machine, count(), run.max_hours, command=True)
-    if needed.seconds > WORTH_SAYING_S or needed.bytes > WORTH_SAYING_BYTES:
-        print(f"about {needed.seconds / 60.0:.2g} min and {needed.bytes / 1e9:.2g} GB of memory, by the estimate")
+    machine, threads = run.machine, count()
+    refusal = _refusal(experiment, run, machine, threads)
+    table = [*resolved.quantities(experiment), *of_run(run, threads, paths)]
+    say(*resolved.lines([*table, *resolved.costs(experiment, machine, threads, command=True)]))
+    coarse = sampling.too_coarse(experiment)
+    if coarse is not None:
+        warnings.warn(coarse, stacklevel=2)
+    if run.dry:
+        for sentence in [*scene.remarks(experiment), *([f"this run would be refused: {refusal}"] if refusal else [])]:
+            warnings.warn(sentence, stacklevel=2)
+        say("--dry-run: nothing was computed or written")
+        return
     built = scene.build(experiment, wanted)
     started = time.perf_counter()
     driver(machine.backend).prepare(built, machine.precision)
     if time.perf_counter() - started > 1.0:
-        print(f"compiled in {time.perf_counter() - started:.1f} s")
+        say(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
         image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress, machine))
     lattices, samples = len(built.orientations.lattice), built.sampling.oversample**2 * built.sampling.layers
     seconds = time.perf_counter() - started
-    print(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")
+    say(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")
+    if not image.any():
+        warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
     stats = output.statistics(image, wanted, placement.pixel, built.sampling.oversample)
-    print(*stats.lines(), sep="\n")
-    print(*output.write(image, experiment, placement, wanted, stats, run), sep="\n")
+    say(*stats.lines(), brightest(image, experiment))
+    say(*output.write(image, experiment, placement, wanted, stats, run))
+
+
+def _said(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
+
+
+def _refusal(experiment: Experiment, run: Run, machine: Machine, threads: int) -> str | None:
+    """What a dry run says of a run that costs too much. Raises InputError for it, if the run is none."""
+    try:
+        check(experiment, machine, threads, run.max_hours, command=True)
+    except InputError as error:
+        if not run.dry:
+            raise
+        return str(error)
+    return None
+
+
+def _silent(*lines: str) -> None:
+    """Say nothing: -quiet."""
+
+
+def of_run(run: Run, threads: int, paths: dict[str, str]) -> list[Quantity]:
+    """What a run comes to beside its experiment: the rows of the table."""
+    computed = "on a card" if run.backend == "cuda" else f"on {threads} thread{'s' * (threads > 1)}"
+    as_usual = (run.backend, run.precision, run.threads) == ("cpu", "double", None)
+    rows = [Quantity("run", "computed", f"{computed}, in {run.precision} precision", "", as_usual)]
+    if run.noise:
+        seed = "from the clock" if run.seed is None else str(run.seed)
+        rows.append(Quantity("run", "seed of the noise", seed, "", run.seed is None))
+        adc = run.response == PHOTON_COUNTER and run.adc == Run.adc
+        counts = f"gain {run.response.gain:g}, read-out noise {run.response.readout_noise:g}, offset {run.adc:g}"
+        rows.append(Quantity("run", "noise image", counts, "ADU", adc))
+    return [*rows, Quantity("run", "files", " ".join(paths.values()))]
+
+
+def brightest(image: np.ndarray, experiment: Experiment) -> str:
+    """A line on the brightest pixel, the first of several: where it is in pixels from 0, and its resolution."""
+    slow, fast = (int(at) for at in np.unravel_index(int(np.argmax(image)), image.shape))
+    return f"brightest pixel: fast {fast}, slow {slow}, {resolved.resolution_at(experiment, fast, slow):.4g} A"
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

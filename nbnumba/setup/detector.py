@@ -18,6 +18,17 @@ SAME_AXIS = 1e-6
 """Two unit vectors whose components differ by less are the same, as they are stated with few digits."""
 
 
+class Centres(NamedTuple):
+    """Where the beam meets the detector: X and Y of MOSFLM, ADXV and DENZO, mm; ORGX and ORGY of XDS, the near point, pixels;
+    the origin of DIALS, the corner of the first pixel in its frame, mm."""
+
+    mosflm: tuple[float, float]
+    adxv: tuple[float, float]
+    denzo: tuple[float, float]
+    xds: tuple[float, float]
+    dials: tuple[float, float, float]
+
+
 class Placement(NamedTuple):
     """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms.
 
@@ -41,6 +52,20 @@ class Placement(NamedTuple):
     def near_point(self) -> tuple[float, float]:
         """Fast and slow coordinates of the point nearest to the sample, m."""
         return -float(self.origin @ self.fast), -float(self.origin @ self.slow)
+
+    def centres(self) -> "Centres":
+        """The beam centre, or the near point, as the programs of the field have it."""
+        (fast, slow), (near_fast, near_slow) = self.beam_spot(), self.near_point()
+        pixel, slow_size = self.pixel, self.pixels[1] * self.pixel
+        half = pixel / 2
+        x, y, z = (1000.0 * float(v) for v in self.origin)
+        return Centres(
+            mosflm=((slow - half) * 1000, (fast - half) * 1000),
+            adxv=(fast * 1000, (slow_size - slow) * 1000),
+            denzo=(slow * 1000, fast * 1000),
+            xds=(near_fast / pixel + 0.5, near_slow / pixel + 0.5),
+            dials=(z, y, -x),
+        )
 
     def beam_spot(self) -> tuple[float, float]:
         """Fast and slow coordinates of the direct beam, `distance` along it, m."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.setup.detector import Placement
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.detector import Placement, place
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Beam, Panel, Sampling, Sources
@@ -55,12 +56,36 @@ def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, l
     return Sampling(layers, oversample, *every, running, "capture_last_layer" in stated.c_parity)
 
 
+def too_coarse(experiment: Experiment) -> str | None:
+    """A sentence where fewer sub-pixels are stated than the crystal needs, as nanoBragg warns; None where they suffice."""
+    if experiment.sampling.oversample is None:
+        return None
+    placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    vectors = orient(experiment.crystal, experiment.sampling.c_parity)
+    needed = recommended_oversample(experiment, placement, vectors)
+    if experiment.sampling.oversample >= needed:
+        return None
+    edge, fringe = longest_edge(experiment, vectors) * 1e10, pixel_reach(experiment, placement) * 1e10
+    return (
+        f"sampling.oversample {experiment.sampling.oversample}: intensity may vary across a pixel, for the crystal is "
+        f"{edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
+    )
+
+
+def longest_edge(experiment: Experiment, vectors: np.ndarray) -> float:
+    """The longest edge of the crystal, in m."""
+    crystal = experiment.crystal
+    return max(math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c)))
+
+
+def pixel_reach(experiment: Experiment, placement: Placement) -> float:
+    """The length of which a pixel spans the reciprocal, in m: the edge of a crystal that has one fringe in a pixel."""
+    return experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
+
+
 def recommended_oversample(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> int:
     """nanoBragg's choice, in metres as it rounds: three samples across the fringes of the largest edge of the crystal."""
-    crystal = experiment.crystal
-    edges = [math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c))]
-    fringe = experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
-    return max(1, math.ceil(3.0 * max(edges) / fringe))
+    return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, placement)))
 
 
 def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -37,7 +37,7 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     Raises InputError for what is impossible; warns of what was assumed.
     """
     switches = experiment.sampling.c_parity
-    for sentence in [*without_effect(experiment.detector, switches), *_vectors_without_effect(experiment)]:
+    for sentence in remarks(experiment):
         warnings.warn(sentence, stacklevel=3)
     placement = place(experiment.detector, experiment.beam, switches)
     vectors = crystal.orient(experiment.crystal, switches)
@@ -50,7 +50,7 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     layers, depth, absorption = sensor(experiment.detector, switches)
     samples = sampling.samples(experiment, placement, vectors, layers)
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
-    panel = _panel(experiment, placement, depth, absorption, samples)
+    panel = panel_record(experiment, placement, depth, absorption, samples)
     steps = len(source.weight) * samples.oversample**2 * len(carried)
     beam = _beam(experiment, steps, len(carried), samples, water, material.value[0])
     rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
@@ -87,6 +87,11 @@ def _check_fringes(scene: records.Scene) -> None:
         raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
 
 
+def remarks(experiment: Experiment) -> list[str]:
+    """A sentence for everything that is stated and has no effect."""
+    return [*without_effect(experiment.detector, experiment.sampling.c_parity), *_vectors_without_effect(experiment)]
+
+
 def _vectors_without_effect(experiment: Experiment) -> list[str]:
     """A sentence for every vector of the beam and the spindle that belongs to the custom convention, in another."""
     if experiment.detector.convention == "custom":
@@ -98,7 +103,7 @@ def _vectors_without_effect(experiment: Experiment) -> list[str]:
     return [f"{name} has no effect: {why}" for name, vector in stated.items() if vector is not None]
 
 
-def _panel(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
+def panel_record(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
     """The detector. Without a sensor C takes the capture fraction of no depth, 0, where it is taken anew each time (P2)."""
     vectors = (placement.origin, placement.fast, placement.slow, placement.normal, placement.beam)
     return records.Panel(

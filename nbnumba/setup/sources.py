@@ -98,12 +98,16 @@ def number(beam: Beam, switches: frozenset[str]) -> int:
     """The number of sources of a beam, counted before they are made; of a round divergence of very many steps the most."""
     if beam.sources is not None:
         return len(beam.sources)
-    two = "one_step_means_two" in switches
-    horizontal, vertical, spectrum = (sweep(*stated, two)[0] for stated in _stated_sweeps(beam))
+    horizontal, vertical, spectrum = numbers(beam, switches)
     if beam.round_divergence and min(horizontal, vertical) > 1 and horizontal * vertical <= COUNTED_ONE_BY_ONE:
-        angles = [deviations(*stated, two) for stated, _ in zip(_stated_sweeps(beam), "hv")]
+        angles = [deviations(*stated, "one_step_means_two" in switches) for stated, _ in zip(_stated_sweeps(beam), "hv")]
         return len(inside(beam, *angles)) * spectrum
     return horizontal * vertical * spectrum
+
+
+def numbers(beam: Beam, switches: frozenset[str]) -> tuple[int, int, int]:
+    """The numbers of steps of the horizontal and the vertical divergence, and of wavelengths."""
+    return tuple(sweep(*stated, "one_step_means_two" in switches)[0] for stated in _stated_sweeps(beam))
 
 
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:

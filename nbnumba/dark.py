@@ -1,0 +1,109 @@
+"""Why an image is 0 everywhere: the likeliest cause, in a sentence."""
+
+import math
+
+import numpy as np
+
+from nbnumba import resolved
+from nbnumba.experiment import Experiment
+from nbnumba.setup import crystal, detector, sampling, sources
+from nbnumba.setup.sampling import Window
+
+USUAL_A = (0.01, 1000.0)
+"""Wavelengths of X-rays, electrons and neutrons that diffract, with a margin; others suggest another unit."""
+
+
+def sentence(experiment: Experiment, wanted: Window) -> str:
+    """The warning about an image of an experiment that is 0 in every pixel of a window, with the likeliest cause."""
+    for cause in CAUSES:
+        found = cause(experiment, wanted)
+        if found:
+            return f"the image is 0 everywhere: {found}"
+    return f"the image is 0 everywhere: {_nothing_met(experiment)}"
+
+
+def _no_photons(experiment: Experiment, wanted: Window) -> str | None:
+    return "beam.fluence is 0" if experiment.beam.fluence == 0.0 else None
+
+
+def _no_pixels(experiment: Experiment, wanted: Window) -> str | None:
+    inside = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)]
+    return "the mask leaves no pixel of the region" if wanted.mask.size and not inside.any() else None
+
+
+def _no_amplitudes(experiment: Experiment, wanted: Window) -> str | None:
+    factors = experiment.structure_factors
+    if factors.default_F != 0.0 or factors.F.any():
+        return None
+    return "every amplitude of structure_factors.hkl is 0, and so is structure_factors.default_F"
+
+
+def _transparent(experiment: Experiment, wanted: Window) -> str | None:
+    layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.c_parity)
+    if depth > 0.0 and absorption * depth < 1e-15:
+        return f"the sensor of {layers * depth * 1e6:g} um absorbs nothing (detector.attenuation_um)"
+    return None
+
+
+def _odd_sources(experiment: Experiment, wanted: Window) -> str | None:
+    low, high = resolved.wavelengths(experiment)
+    if not USUAL_A[0] <= low <= high <= USUAL_A[1]:
+        return f"wavelengths are {low:g} to {high:g} A: is their unit right?"
+    if experiment.beam.sources is None:
+        return None
+    ahead = detector.beam_direction(experiment.detector, experiment.beam)
+    backwards = int((sources.stated_directions(experiment.beam, ahead) @ ahead <= 0.0).sum())
+    count = len(experiment.beam.sources)
+    return f"{backwards} of {count} rows of beam.sources stand downstream of the sample" if 2 * backwards > count else None
+
+
+def _too_fine_or_coarse(experiment: Experiment, wanted: Window) -> str | None:
+    """What the region sees beside dmin and beside the reflections that there are, half a cell about each included."""
+    seen = resolved.resolution(experiment)
+    sees = _sees(seen)
+    if seen.coarsest < experiment.beam.dmin_A:
+        return f"{sees}, all of it finer than beam.dmin_A {experiment.beam.dmin_A:g}"
+    factors = experiment.structure_factors
+    if factors.hkl is None or factors.default_F != 0.0:
+        return None
+    finest, coarsest = resolved.reflections_range(experiment)
+    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, experiment.sampling.c_parity))
+    if 1.0 / seen.finest < 0.5 * float(np.linalg.norm(star, axis=1).min()) and not factors.F[~factors.hkl.any(axis=1)].any():
+        return f"all that the region sees belongs to reflection 0 0 0, which has no amplitude: {sees}"
+    half = 0.5 * float(np.linalg.norm(star, axis=1).sum())
+    if math.isnan(finest):
+        finest = coarsest = math.inf
+    where = _beside(experiment)
+    if 1.0 / finest + half < 1.0 / seen.coarsest:
+        return f"reflections with an amplitude end at {finest:.4g} A, and {sees}{where}"
+    if 1.0 / coarsest - half > 1.0 / seen.finest:
+        return f"reflections with an amplitude begin at {coarsest:.4g} A, and {sees}{where}"
+    return None
+
+
+def _sees(seen: resolved.Resolution) -> str:
+    reach = "and coarser" if math.isinf(seen.coarsest) else f"to {seen.coarsest:.4g} A"
+    return f"the region sees {seen.finest:.4g} A {reach}"
+
+
+def _beside(experiment: Experiment) -> str:
+    """Words on a direct beam that misses the region."""
+    placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
+    fast, slow = (at / placement.pixel for at in placement.beam_spot())
+    if columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]:
+        return ""
+    return f"; the direct beam is off it, at fast {fast:.6g}, slow {slow:.6g} pixels"
+
+
+def _nothing_met(experiment: Experiment) -> str:
+    """What there is to say where nothing else is wrong: samples fall between spots."""
+    listed = "" if experiment.structure_factors.default_F else " with an amplitude"
+    sees = _sees(resolved.resolution(experiment)) + _beside(experiment)
+    if experiment.crystal.shape == "square":
+        return f"no sample is near a reflection{listed}; {sees}"
+    return f"no sample meets a spot{listed}, narrow as they are; {sees}; more -oversample, or some -mosaic, would find them"
+
+
+CAUSES = (_no_photons, _no_pixels, _no_amplitudes, _transparent, _odd_sources, _too_fine_or_coarse)
+"""What makes an image dark, the surest first."""

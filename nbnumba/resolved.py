@@ -1,0 +1,329 @@
+"""What an experiment comes to once every default and every form is resolved: a table of quantities, as text and as HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba import cost
+from nbnumba.backends import CPU, Machine
+from nbnumba.constants import HC_EV_A
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.parity import SWITCHES
+from nbnumba.setup import crystal, detector, orientations, sampling, scene, sources, structure
+from nbnumba.stages.detector import curved_position, flat_position
+from nbnumba.stages.records import Sampling
+
+NOT_STATED = "*"
+FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
+SHAPES = {"square": "parallelepiped", "round": "ellipsoid", "gauss": "Gaussian spots", "tophat": "top-hat spots"}
+NOT_BRIEF = ("a at phi 0", "b at phi 0", "c at phi 0", "photons", "first pixel's corner")
+WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
+
+
+class Quantity(NamedTuple):
+    """A row of the table. assumed: nobody stated it, or it is stated as its default is."""
+
+    group: str
+    name: str
+    value: str
+    unit: str = ""
+    assumed: bool = False
+
+
+def quantities(experiment: Experiment) -> list[Quantity]:
+    """What an experiment comes to. What cannot be resolved, such as a detector out of the beam, is a row that says why."""
+    found = []
+    for group, rows in GROUPS.items():
+        try:
+            found += [Quantity(group, *row) for row in rows(experiment)]
+        except InputError as error:
+            found.append(Quantity(group, "cannot be computed", str(error)))
+    return found
+
+
+def brief(experiment: Experiment) -> list[Quantity]:
+    """The table without what follows from the rest at a glance, for a screen."""
+    return [row for row in quantities(experiment) if row.name not in NOT_BRIEF]
+
+
+def costs(experiment: Experiment, machine: Machine = CPU, threads: int = 1, command: bool = False) -> list[Quantity]:
+    """What the image of an experiment costs (cost.py). Raises InputError where that depends on what is impossible."""
+    price = cost.cost(experiment, machine, threads, command)
+    each = f"{price.pixels} pixels x {price.samples} samples x {price.sources} sources x {price.lattices} lattices"
+    on = f"on {threads} thread{'s' * (threads > 1)}" if machine.backend == "cpu" else "on a card: not known"
+    return [
+        Quantity("cost", "steps", f"{price.steps:.3g}", f"= {each}"),
+        Quantity("cost", "time, roughly", "-" if math.isnan(price.seconds) else duration(price.seconds), on),
+        Quantity("cost", "memory", size(price.bytes), "beside the program's own"),
+    ]
+
+
+def lines(table: list[Quantity]) -> list[str]:
+    """A table as lines of text: group, quantity, value, unit; what was assumed is marked."""
+    widths = [max(len(getattr(row, field)) for row in table) for field in ("group", "name")]
+    shown, before = [], None
+    for row in table:
+        group = row.group if row.group != before else ""
+        mark = f" {NOT_STATED}" if row.assumed else ""
+        value = f"{row.value} {row.unit}".rstrip()
+        shown.append(f"{group:{widths[0]}}  {row.name:{widths[1]}}  {value}{mark}".rstrip())
+        before = row.group
+    return [*shown, FOOTNOTE] if any(row.assumed for row in table) else shown
+
+
+def as_html(table: list[Quantity]) -> str:
+    """A table as an HTML table; what was assumed is in italics."""
+    rows, before = [], None
+    for row in table:
+        group = row.group if row.group != before else ""
+        value = html.escape(row.value)
+        value = f"<i>{value}</i>" if row.assumed else value
+        cells = (f"<th>{html.escape(group)}</th>", *(f"<td>{text}</td>" for text in (html.escape(row.name), value)))
+        rows.append(f"<tr>{''.join(cells)}<td>{html.escape(row.unit)}</td></tr>")
+        before = row.group
+    return f"<table>{''.join(rows)}</table><p><i>Italics</i>: not stated, or stated as the default.</p>"
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which there is at least one."""
+    for unit, length in (("years", 3.156e7), ("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}" if seconds < 1e5 * length else f"{seconds / length:.0e} {unit}"
+    return f"{seconds:.1g} s" if seconds < 1.0 else f"{seconds:.0f} s"
+
+
+def size(number: int) -> str:
+    """A number of bytes in MB, GB or TB."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9)):
+        if number >= length:
+            return f"{number / length:.3g} {unit}"
+    return f"{number / 1e6:.3g} MB"
+
+
+def _stated(part, *names: str) -> bool:
+    """Whether one of some fields of a part differs from its default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(part)}
+    return any(getattr(part, name) != defaults[name] for name in names)
+
+
+def _three(vector) -> str:
+    """Three numbers of 6 digits, without minus zeros and what rounding leaves of zero."""
+    largest = max(abs(float(x)) for x in vector)
+    return " ".join(f"{0.0 if abs(x) < 1e-12 * largest else float(x):g}" for x in vector)
+
+
+def _crystal(experiment: Experiment) -> Iterator[tuple]:
+    part, switches = experiment.crystal, experiment.sampling.c_parity
+    vectors = crystal.orient(part, switches)
+    cell = crystal.cell_of(vectors)
+    yield "unit cell", " ".join(f"{x:g}" for x in cell), "A, degrees"
+    yield "volume", f"{abs(np.linalg.det(vectors)):g}", "A^3"
+    random = f" (random, seed {part.misset_seed})" if part.misset_seed is not None else ""
+    yield "missetting", _three(crystal.missetting_deg(part, switches)) + random, "degrees", not _stated(
+        part, "misset_deg", "misset_seed"
+    )
+    for name, vector in zip("abc", vectors):
+        yield f"{name} at phi 0", _three(vector), "A"
+    for name, vector in zip("abc", crystal.reciprocal(part, vectors)):
+        yield f"{name}* at phi 0", _three(vector), "1/A"
+    cells = (part.n_a, part.n_b, part.n_c)
+    few = not _stated(part, "n_a", "n_b", "n_c")
+    yield "size", " x ".join(f"{n:g}" for n in cells), "cells", few
+    edges = " x ".join(f"{math.sqrt(v @ v) * n / 1e4:.4g}" for v, n in zip(vectors, cells))
+    yield "", edges, "um", few
+    yield "shape", SHAPES[part.shape], "" if part.shape == "square" else f"fudge {part.fudge:g}", not _stated(part, "shape")
+    domains = orientations.number_of_domains(part)
+    seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
+    yield "mosaic spread", f"{part.mosaic_spread_deg:g}", f"degrees, {domains} domain{'s' * (domains > 1)}{seed}", not _stated(
+        part, "mosaic_spread_deg", "mosaic_domains"
+    )
+
+
+def _structure(experiment: Experiment) -> Iterator[tuple]:
+    factors, cells = experiment.structure_factors, experiment.crystal
+    if factors.hkl is None:
+        yield "list", "none", ""
+    else:
+        finest, coarsest = reflections_range(experiment)
+        d = f", d from {coarsest:.4g} to {finest:.4g}" if coarsest > 0.0 else ", none with F but 000"
+        yield "list", f"{len(factors.hkl)} reflections{d}", "A" if coarsest > 0.0 else ""
+        on = structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
+        yield "interpolation", "on" if on else "off", "", factors.interpolate is None
+    yield "F of others", f"{factors.default_F:g}", "electrons", not _stated(factors, "default_F")
+
+
+def reflections_range(experiment: Experiment) -> tuple[float, float]:
+    """The finest and the coarsest resolution of the reflections listed whose F is not 0, but for 000, in A; of none NaN."""
+    factors, switches = experiment.structure_factors, experiment.sampling.c_parity
+    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, switches))
+    lengths = np.linalg.norm(factors.hkl[(factors.F != 0.0) & factors.hkl.any(axis=1)] @ star, axis=1)
+    return (1.0 / float(lengths.max()), 1.0 / float(lengths.min())) if lengths.size else (math.nan, math.nan)
+
+
+def _beam(experiment: Experiment) -> Iterator[tuple]:
+    part = experiment.beam
+    waves = not _stated(part, "wavelength_A", "sources")
+    low, high = wavelengths(experiment)
+    between = f"{low:.6g} to {high:.6g}" if high > low else f"{low:.6g}"
+    yield "wavelength", between, "A", waves
+    energies = f"{HC_EV_A / high:.6g} to {HC_EV_A / low:.6g}" if high > low else f"{HC_EV_A / low:.6g}"
+    yield "photon energy", energies, "eV", waves
+    yield "fluence", f"{part.fluence:g}", "photons/m^2", not _stated(part, "fluence")
+    photons = part.fluence * (part.size_mm / 1000) ** 2
+    yield "photons", f"{photons:.4g}", f"in a beam of {part.size_mm:g} mm", not _stated(part, "fluence", "size_mm")
+    number = sources.number(part, experiment.sampling.c_parity)
+    how = "of a table" if part.sources is not None else _sweeps(experiment)
+    names = ("sources", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
+    yield "sources", str(number), how, not _stated(part, *names, "dispersion_percent", "dispsteps")
+    yield "direction", _three(detector.beam_direction(experiment.detector, part)), "", part.direction is None
+    electric = _three(detector.polarization_axis(experiment.detector, part))
+    kahn = f"Kahn {part.polarization:g}" if part.polarized else "no factor"
+    yield "polarization", kahn, f"E along {electric}", not _stated(part, "polarization", "polarized", "polarization_axis")
+    if part.dmin_A > 0.0:
+        yield "finest resolution", f"{part.dmin_A:g}", "A"
+
+
+def wavelengths(experiment: Experiment) -> tuple[float, float]:
+    """The shortest and the longest wavelength of the sources, in A."""
+    part = experiment.beam
+    if part.sources is not None:
+        rows = np.array(part.sources)[:, 4]
+        rows = np.where(np.isnan(rows), part.wavelength_A, rows)
+        return float(rows.min()), float(rows.max())
+    steps, full, step = sources.sweep(
+        part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, "one_step_means_two" in experiment.sampling.c_parity
+    )
+    first = part.wavelength_A * (1.0 - full / 2)
+    return first, first + part.wavelength_A * step * (steps - 1)
+
+
+def _sweeps(experiment: Experiment) -> str:
+    horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.c_parity)
+    return f"({horizontal} x {vertical} directions, {spectrum} wavelength{'s' * (spectrum > 1)})"
+
+
+def _detector(experiment: Experiment) -> Iterator[tuple]:
+    part, switches = experiment.detector, experiment.sampling.c_parity
+    pivot = detector.pivot_of(part, switches)
+    yield "convention", part.convention, f"pivot {pivot}", not _stated(part, "convention", "pivot")
+    fast, slow = part.pixels
+    yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
+    yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
+    placement = detector.place(part, experiment.beam, switches)
+    far = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
+    yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", far
+    yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", far
+    middle = not _stated(part, "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
+    spot, centres = placement.beam_spot(), placement.centres()
+    yield "direct beam", f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}", "pixels, fast slow", middle
+    for name in ("mosflm", "adxv", "denzo"):
+        yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", middle
+    yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", middle
+    yield "  as dials has it", _three(centres.dials), "mm, origin", middle
+    turned = not _stated(part, "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+    turned = turned and not _stated(part, "fast_axis", "slow_axis", "normal_axis")
+    for name in ("fast", "slow", "normal"):
+        yield f"{name} axis", _three(getattr(placement, name)), "", turned
+    yield "first pixel's corner", _three(placement.origin * 1000), "mm", middle and far and turned
+    seen = resolution(experiment, placement)
+    coarsest = f"{seen.edge:.4g} at the nearest edge" if math.isinf(seen.coarsest) else f"{seen.coarsest:.4g} to its coarsest"
+    yield "resolution", f"{seen.finest:.4g} at the finest pixel, {coarsest}", "A"
+    layers, depth, absorption = detector.sensor(part, switches)
+    if depth > 0.0:
+        per_layer = f"um in {layers} layers, attenuation depth {1e6 / absorption:g} um"
+        yield "sensor", f"{layers * depth * 1e6:g}", per_layer
+
+
+class Resolution(NamedTuple):
+    """What resolution the pixels of a region see, in A: the finest; the coarsest of its border; the coarsest of all, which is
+    infinite where the direct beam meets the region."""
+
+    finest: float
+    edge: float
+    coarsest: float
+
+
+def resolution(experiment: Experiment, placement: detector.Placement | None = None) -> Resolution:
+    """What resolution the pixels of the region see. Raises InputError for a detector that cannot be placed."""
+    placement = placement or detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
+    border = placement.pixel * _border(rows, columns)
+    change = _change(experiment, placement, border)
+    shortest, longest = wavelengths(experiment)
+    fast, slow = (at / placement.pixel for at in placement.beam_spot())
+    hit = columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
+    edge = longest / float(change.min()) if change.min() > 0.0 else math.inf
+    return Resolution(shortest / float(change.max()), edge, math.inf if hit else edge)
+
+
+def resolution_at(experiment: Experiment, fast: int, slow: int) -> float:
+    """The resolution at the middle of a pixel, in A, by the beam's own direction and wavelength; infinite in the beam."""
+    placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    change = float(_change(experiment, placement, placement.pixel * np.array([[fast + 0.5], [slow + 0.5]]))[0])
+    return experiment.beam.wavelength_A / change if change > 0.0 else math.inf
+
+
+def _change(experiment: Experiment, placement: detector.Placement, at: np.ndarray) -> np.ndarray:
+    """|d - i|, wavelength over resolution, at points (2, n) of the detector, fast and slow in m."""
+    panel = scene.panel_record(experiment, placement, 0.0, 0.0, WHOLE_PIXEL)
+    position = flat_position(panel, *at, 0.0)
+    position = np.array(curved_position(panel, position) if panel.curved else position)
+    return np.linalg.norm(position / np.linalg.norm(position, axis=0) - placement.beam[:, np.newaxis], axis=0)
+
+
+def _border(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    """Fast and slow coordinates (2, n), in pixels, of the corners of pixels along the border of a region."""
+    along, up = np.arange(columns[0], columns[1] + 1.0), np.arange(rows[0], rows[1] + 1.0)
+    fast = [along, along, np.full(len(up), along[0]), np.full(len(up), along[-1])]
+    slow = [np.full(len(along), up[0]), np.full(len(along), up[-1]), up, up]
+    return np.array([np.concatenate(fast), np.concatenate(slow)])
+
+
+def _rotation(experiment: Experiment) -> Iterator[tuple]:
+    part = experiment.goniometer
+    steps, step, full = orientations.phi_steps(part)
+    how = f"in {steps} steps of {step:g}" if steps > 1 else "a still"
+    names = ("phi_deg", "osc_deg", "phistep_deg", "phisteps")
+    yield "phi", f"{part.phi_deg:g} to {part.phi_deg + full:g}", f"degrees, {how}", not _stated(part, *names)
+    axis = detector.spindle_axis(experiment.detector, part.spindle_axis)
+    yield "spindle", _three(axis), "", part.spindle_axis is None
+
+
+def _sampling(experiment: Experiment) -> Iterator[tuple]:
+    part, (fast, slow) = experiment.sampling, experiment.detector.pixels
+    price = cost.cost(experiment)
+    layers = detector.sensor(experiment.detector, part.c_parity)[0]
+    oversample = math.isqrt(price.samples // layers)
+    every = [word for word in ("thick", "polarization", "omega") if getattr(part, f"oversample_{word}")]
+    anew = f", anew for each: {', '.join(every)}" if every else ""
+    yield "sub-pixels", f"{oversample} x {oversample}", f"of a pixel{anew}", part.oversample is None
+    if part.roi is not None or part.mask is not None:
+        rows, columns = sampling.region(part.roi, (fast, slow))
+        where = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
+        yield "region", where, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
+    if experiment.background.water_um > 0.0:
+        water = experiment.background
+        table = "" if water.table is None else f", a table of {len(water.table)} F"
+        material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
+        yield "background cube", f"{water.water_um:g}", material
+    if part.c_parity:
+        named = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
+        yield "C's defects", named, f"of a run on {part.c_threads} threads" if "phi_carryover" in part.c_parity else ""
+
+
+GROUPS = {
+    "crystal": _crystal,
+    "reflections": _structure,
+    "beam": _beam,
+    "detector": _detector,
+    "rotation": _rotation,
+    "sampling": _sampling,
+}
+"""What the table consists of."""
