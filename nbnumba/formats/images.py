@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import files, nxmx, raw, smv
+from nbnumba.formats import by_fabio, files, nxmx, raw, smv
 from nbnumba.formats.text import number as number_of
 
 HDF5 = "HDF5"
@@ -45,16 +41,23 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
     file that is no image, one that holds several of which none is chosen, and an image of another shape.
     """
     name, number = _numbered(path)
-    if not os.path.isfile(file_of(path)):
-        files.read_bytes(file_of(path), what)
+    _check_file(file_of(path), what)
     if number is None and name.lower().endswith(_FLOATS):
         return Image(raw.read(name, shape, what), {})
-    image = _smv(name, what) if number is None and _is_smv(name) else _by_fabio(name, number, what)
+    image = _smv(name, what) if number is None and _is_smv(name) else _by_fabio(name, number, shape, what)
     if image.pixels.shape != shape:
         raise InputError(
             f"{what}: {path!r} has {_size(image.pixels.shape)} pixels; allowed: {_size(shape)}, fast x slow, as the flags say"
         )
     return _uncompressed(_with_detector(image, name, number or 0))
+
+
+def _check_file(name: str, what: str) -> None:
+    """Raise InputError for what is no regular file, which can be read more than once."""
+    if os.path.exists(name) and not os.path.isdir(name) and not os.path.isfile(name):
+        raise InputError(f"{what}: {name!r} is a device or a pipe; allowed: a file, which is read more than once")
+    if not os.path.isfile(name):
+        files.read_bytes(name, what)
 
 
 def _with_detector(image: Image, name: str, number: int) -> Image:
@@ -105,63 +108,18 @@ def _smv(name: str, what: str) -> Image:
     return Image(pixels, header)
 
 
-def _by_fabio(name: str, number: int | None, what: str) -> Image:
-    """The image as fabio reads it; whatever it raises is an InputError, and what it logs is not shown."""
-    import fabio
-
-    try:
-        with _silent():
-            opened = fabio.open(name)
-            count = opened.nframes
-            if number is None and count == 1:
-                number = 0
-            image = None if number is None or number >= count else _frame(opened, number)
-    except MemoryError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+def _by_fabio(name: str, number: int | None, shape: tuple[int, int], what: str) -> Image:
+    """The image as fabio reads it; what it cannot read is an InputError."""
+    found = by_fabio.read(name, number, shape)
+    if found.problem:
         allowed = "an image that fabio reads, SMV, or *.bin"
-        raise InputError(f"{what}: {name!r} cannot be read: {said}; allowed: {allowed}") from error
-    if image is None:
+        raise InputError(f"{what}: {name!r} cannot be read: {found.problem}; allowed: {allowed}")
+    if found.images > 1 and found.pixels is None and not found.stored:
         chosen = f"and there is no {number}" if number is not None else "and none is chosen"
-        raise InputError(f"{what}: {name!r} holds {count} images, {chosen}; allowed: FILE#K, K from 0 to {count - 1}")
-    if image.pixels.ndim != 2 or image.pixels.dtype.kind not in "biuf":
-        stored = f"{image.pixels.dtype} of shape {image.pixels.shape}"
-        raise InputError(f"{what}: {name!r} holds {stored}; allowed: one number for every pixel")
-    return image
-
-
-def _frame(opened, number: int) -> Image:
-    """Image `number` of an open file, in the byte order of this machine."""
-    frame = opened.get_frame(number) if opened.nframes > 1 else opened
-    pixels = np.array(frame.data)
-    header = dict(_entries({**opened.header, **frame.header}))
-    return Image(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), header)
-
-
-def _entries(header) -> Iterator[tuple[str, str]]:
-    """What a header says, as text; of the tables of a CIF the columns, too."""
-    for key, value in header.items():
-        yield str(key), str(value)
-        if key == "loop_":
-            for names, rows in value:
-                for name in names:
-                    yield _decoded(name), " ".join(_decoded(row[name]) for row in rows if name in row)
-
-
-def _decoded(text: bytes | str) -> str:
-    return text.decode("latin-1") if isinstance(text, bytes) else str(text)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing that fabio warns of or logs is shown."""
-    logger = logging.getLogger("fabio")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+        raise InputError(
+            f"{what}: {name!r} holds {found.images} images, {chosen}; allowed: FILE#K, K from 0 to {found.images - 1}"
+        )
+    if found.pixels is None:
+        allowed = f"{_size(shape)}, fast x slow, as the flags say"
+        raise InputError(f"{what}: {name!r} has {found.stored or 'no image of that number'}; allowed: {allowed}")
+    return Image(found.pixels, found.header)

@@ -26,6 +26,7 @@ NOT_IN_C = ("ADC_OFFSET",)
 _BLOCK = 512
 _UNTERMINATED = ("DIALS_ORIGIN",)
 _KEY = re.compile(r"[A-Za-z0-9_.:+-]+")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _TEXT = re.compile(r"[ -~]*")
 _END = b"}\f"
 _OPENING = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*([0-9]{1,9})\s*[;\n]")
@@ -173,7 +174,7 @@ def _shape(header: Mapping[str, str], name: str, what: str) -> tuple[int, int]:
     """Return the size of the image, (slow, fast)."""
     square = header.get("DETECTOR_DIMENSIONS", "missing")
     sizes = header.get("SIZE2", square), header.get("SIZE1", square)
-    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
+    if not all(_COUNT.fullmatch(size) and int(size) > 0 for size in sizes):
         found = f"SIZE1 {excerpt(sizes[1])} and SIZE2 {excerpt(sizes[0])}"
         raise InputError(f"{what}: {name!r} has {found}; they must be positive integers")
     return int(sizes[0]), int(sizes[1])
