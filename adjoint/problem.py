@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from adjoint import obstacles
@@ -17,6 +16,7 @@ from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.rows import TILE
+from nbnumba.backends.threads import count
 from nbnumba.cost import MOST_HOURS, check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -65,7 +65,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float =
     parameters = listed(parameters)
     columns(experiment, parameters)
     experiment, target = restate(experiment, **keywords)
-    check(experiment, target, numba.get_num_threads(), max_hours)
+    check(experiment, target, count(), max_hours)
     asked = columns(experiment, parameters)
     _refuse(obstacles.found(experiment), asked)
     experiment = held(experiment, parameters)

@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from nbnumba.backends import Machine
+from nbnumba.backends.threads import count
 from nbnumba.cli import bundle
 from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
@@ -38,7 +38,7 @@ def main(args: Sequence[str]) -> int:
     if run.threads is not None:
         use_threads(run.threads)
     machine = run.machine
-    check(experiment, machine, numba.get_num_threads(), run.max_hours, command=True)
+    check(experiment, machine, count(), run.max_hours, command=True)
     drawn = _drawn(words, experiment)
     right, wanted = _scene(experiment)
     image = _render("spec", right, wanted, run.progress, machine)

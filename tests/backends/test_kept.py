@@ -12,12 +12,10 @@ import pytest
 import nbnumba
 from nbnumba.backends.kept import SOURCES
 
-SCRIPT = """
-import numpy as np
-from nbnumba import Experiment, simulate
-args = "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 1".split()
-simulate(Experiment.from_args(args)).tofile("image")
-"""
+ARGS = (
+    "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 1 "
+    "-nonoise -nopgm -nointfile -floatfile image.bin"
+).split()
 FORMULA = "return amplitude * amplitude * lattice * lattice"
 
 
@@ -30,10 +28,13 @@ class Copy:
         shutil.copytree(package, folder / "nbnumba", ignore=shutil.ignore_patterns("__pycache__", "data", "*.nb?"))
 
     def image(self):
-        """The bytes of an image, rendered in a process of its own."""
+        """The numbers of an image, rendered in a process of its own; what that has said stays in `said`."""
         kept_apart = {"NUMBA_CACHE_DIR": str(self.cache), "PYTHONPATH": str(self.folder), "NUMBA_NUM_THREADS": "2"}
-        subprocess.run([sys.executable, "-c", SCRIPT], cwd=self.folder, env=os.environ | kept_apart, check=True)
-        return memoryview((self.folder / "image").read_bytes()).cast("d").tolist()
+        command = [sys.executable, "-m", "nbnumba", *ARGS]
+        done = subprocess.run(command, cwd=self.folder, env=os.environ | kept_apart, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        self.said = done.stderr
+        return memoryview((self.folder / "image.bin").read_bytes()).cast("f").tolist()
 
     def compiled(self):
         """The files of machine code, and when each was written."""
@@ -55,16 +56,24 @@ def test_changed_stages_are_compiled_anew_and_unchanged_ones_are_not(copy):
     """The stage is in another file than the driver that it is compiled into, and than any file that Numba looks at."""
     before = copy.image()
     first = copy.compiled()
+    assert copy.said.startswith("nbnumba: compiling") and copy.said.count("\n") == 1
     assert len(before) == 25 and min(before) > 0 and first
     copy.edit("stages/pixel.py", FORMULA, FORMULA + " * real(2)")
     assert copy.image() == [2 * value for value in before]
     second = copy.compiled()
     assert set(second) > set(first)
     assert copy.image() == [2 * value for value in before]
-    assert copy.compiled() == second
+    assert copy.compiled() == second and not copy.said
     copy.edit("stages/pixel.py", FORMULA + " * real(2)", FORMULA)
     assert copy.image() == before
-    assert copy.compiled() == second
+    assert copy.compiled() == second and not copy.said
+    damaged = [path for path in copy.cache.rglob("*.nbc") if path.name in first]
+    whole = [path.read_bytes() for path in damaged]
+    for path, content in zip(damaged, whole):
+        path.write_bytes(content[:-100])
+    assert copy.image() == before
+    assert copy.said.startswith("nbnumba: compiling")
+    assert [len(path.read_bytes()) >= len(content) - 99 for path, content in zip(damaged, whole)] == [True] * len(whole)
 
 
 def test_the_digest_is_of_all_that_compiled_functions_import():

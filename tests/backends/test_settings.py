@@ -53,3 +53,9 @@ def test_a_threading_layer_is_not_needed_and_that_is_said(tmp_path, setting):
     (line,) = [line for line in done.stderr.splitlines() if "compiling" not in line]
     assert line.startswith(f"nbnumba: warning: {'='.join(setting)} in the environment has no effect")
     assert (tmp_path / "x.bin").stat().st_size == 100
+
+
+def test_nothing_of_numba_is_loaded_before_it_is_needed(tmp_path):
+    """So that what is wrong with it is told by whoever needs it first."""
+    script = "import sys, nbnumba, adjoint, nbnumba.cli.main; print('numba' in sys.modules)"
+    assert run(tmp_path, ("NUMBA_NUM_THREADS", "0"), "-c", script).stdout == "False\n"
