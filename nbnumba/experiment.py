@@ -285,17 +285,25 @@ class Crystal(_Statement):
 
         The cell is the matrix's, and changing a cell parameter afterwards keeps the orientation.
         """
-        from nbnumba.setup.crystal import cell_of, standard_setting
+        from nbnumba.setup.crystal import cell_of, spans_a_lattice, standard_setting
 
         wavelength_A = _positive("beam", "wavelength_A", wavelength_A)
-        reciprocal = np.asarray(matrix, dtype=float) / wavelength_A
-        if reciprocal.shape != (3, 3) or not np.isfinite(reciprocal).all() or np.linalg.matrix_rank(reciprocal) < 3:
-            raise InputError(f"crystal: the matrix {matrix!r} spans no lattice; allowed: three independent columns a* b* c*")
-        real_space = np.linalg.inv(reciprocal)
-        cell = cell_of(real_space)
-        orientation = (np.linalg.inv(standard_setting(*cell)) @ real_space).T
-        names = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
-        return cls(**{**dict(zip(names, cell)), "orientation": orientation, **fields})
+        try:
+            columns = np.array(matrix, dtype=float)
+        except (TypeError, ValueError):
+            columns = np.zeros((0, 0))
+        if columns.shape != (3, 3) or not spans_a_lattice(columns.T):
+            shown = " ".join(str(matrix).split())[:200]
+            raise InputError(f"crystal: the matrix {shown} spans no lattice; allowed: three independent columns a* b* c*")
+        real_space = np.linalg.inv(columns / wavelength_A)
+        cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
+        try:
+            cls(**cell)
+        except InputError as error:
+            shown = " ".join(f"{value:g}" for value in cell.values())
+            raise InputError(f"crystal: the matrix, at {wavelength_A:g} A, is of a cell {shown}: {error}") from None
+        orientation = (np.linalg.inv(standard_setting(*cell.values())) @ real_space).T
+        return cls(**{**cell, "orientation": orientation, **fields})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

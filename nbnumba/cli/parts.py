@@ -48,6 +48,11 @@ DIVERGENCE_FLAGS = (
 )
 """The flags that a table of sources overrules."""
 
+CELL_FIELDS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+
+SAME_CELL = 0.003
+"""Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
+
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
 
@@ -133,7 +138,7 @@ def crystal(said: Statement, wavelength_A: float) -> Crystal:
         fields["misset_seed"] = _misset_seed(said)
     elif "-misset" in said.last:
         fields["misset_deg"] = said.last["-misset"]
-    named = zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), said.last.get("-cell", ()))
+    named = zip(CELL_FIELDS, said.last.get("-cell", ()))
     cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
     return _cut_to_size(said, _of_cell(said, cell, wavelength_A, fields))
 
@@ -143,12 +148,31 @@ def _of_cell(said: Statement, cell, wavelength_A, fields) -> Crystal:
         if not cell:
             raise InputError("no unit cell is given; allowed: -mat FILE, or -cell A B C AL BE GA")
         return Crystal(**cell, **fields)
-    from_matrix = Crystal.from_matrix(matrix.read(said.last["-mat"], "-mat"), wavelength_A, **fields)
+    elements, stated = matrix.read_with_cell(said.last["-mat"], "-mat")
+    try:
+        from_matrix = Crystal.from_matrix(elements, wavelength_A, **fields)
+    except InputError as error:
+        raise InputError(str(error).replace("crystal: the matrix", f"-mat: the matrix in {said.last['-mat']!r}", 1)) from None
+    _compare_cells(said.last["-mat"], stated, from_matrix, wavelength_A)
     if not cell:
         return from_matrix
     warnings.warn("-cell beside -mat gives the lengths of a, b and c; their directions are the matrix's", stacklevel=2)
-    lengths = {name: cell.get(name, cell["a_A"]) for name in ("a_A", "b_A", "c_A")}
+    lengths = {name: cell.get(name, cell["a_A"]) for name in CELL_FIELDS[:3]}
     return dataclasses.replace(from_matrix, **lengths)
+
+
+def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
+    """Warn where a matrix is not of the cell that its file states, and of the wavelength at which it is, if there is one."""
+    found = [getattr(crystal, name) for name in CELL_FIELDS]
+    if stated is None or np.allclose(stated, found, rtol=SAME_CELL, atol=0.0):
+        return
+    shown = [" ".join(f"{x:.6g}" for x in cell) for cell in (stated, found)]
+    ratios = np.divide(stated[:3], found[:3])
+    agree = np.allclose(ratios, ratios.mean(), rtol=SAME_CELL) and np.allclose(stated[3:], found[3:], rtol=SAME_CELL, atol=0.0)
+    at = wavelength_A * ratios.mean()
+    why = f"they agree at {at:.5g} A, -lambda {at:.5g}" if agree else "they agree at no wavelength"
+    note = f"-mat {path} states the cell {shown[0]}, and its matrix at {wavelength_A:g} A is of {shown[1]}, which counts; {why}"
+    warnings.warn(note, stacklevel=2)
 
 
 def _cells(said: Statement) -> dict[str, float]:

@@ -15,6 +15,10 @@ WANTED = "a matrix as MOSFLM writes it: nine numbers, columns a* b* c* times the
 _SMALLEST_VOLUME = 1e-9
 
 
+CELL = slice(21, 27)
+"""Where the numbers of a file of MOSFLM state the cell: after the matrix, three angles, and the nine numbers of U."""
+
+
 def read(path: files.PathName, what: str = "-mat") -> np.ndarray:
     """Return the first nine numbers of the file, row by row, as float64 (3, 3).
 
@@ -22,20 +26,37 @@ def read(path: files.PathName, what: str = "-mat") -> np.ndarray:
     Whatever follows the nine numbers is ignored; so is what follows # or ! on a line. InputError: fewer than nine
     numbers, something that is no finite number among them, or three vectors that lie in a plane.
     """
+    return read_with_cell(path, what)[0]
+
+
+def read_with_cell(path: files.PathName, what: str = "-mat") -> tuple[np.ndarray, tuple[float, ...] | None]:
+    """Return the matrix, as read() does, and the cell that a file of MOSFLM states besides, in A and degrees, or None."""
     values: list[float] = []
+    tail: list[str] = []
     for line_number, line, content in uncommented_lines(files.read_text(path, what, WANTED)):
-        for token in content.split()[: 9 - len(values)]:
+        tokens = content.split()
+        for token in tokens[: 9 - len(values)]:
             value = number(token)
             if value is None or not math.isfinite(value):
                 where = place(path, line_number, line, what)
                 raise InputError(f"{where}: a matrix element must be a finite number, not {excerpt(token)}")
+            tokens = tokens[1:]
             values.append(value)
+        tail += tokens if len(tail) < CELL.stop else []
     if len(values) < 9:
         raise InputError(f"{what}: {os.fspath(path)!r} has {len(values)} numbers; a matrix takes nine")
     matrix = np.array(values).reshape(3, 3)
     if _relative_volume(matrix) < _SMALLEST_VOLUME:
         raise InputError(f"{what}: the matrix in {os.fspath(path)!r} is singular: a*, b*, c* must not lie in a plane")
-    return matrix
+    return matrix, _cell([number(token) for token in tail[: CELL.stop - 9]])
+
+
+def _cell(numbers: list[float | None]) -> tuple[float, ...] | None:
+    """Return the cell among the numbers after the matrix, if there is one."""
+    cell = numbers[CELL.start - 9 :]
+    if None in numbers or len(cell) < 6 or not min(cell) > 0.0 or not max(cell[3:]) < 180.0 or not math.isfinite(sum(cell)):
+        return None
+    return tuple(cell)
 
 
 def _relative_volume(matrix: np.ndarray) -> float:

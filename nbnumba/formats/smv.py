@@ -29,6 +29,8 @@ _KEY = re.compile(r"[A-Za-z0-9_.:+-]+")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _TEXT = re.compile(r"[ -~]*")
 _END = b"}\f"
+_CLOSING = re.compile(rb"[;\r\n]\s*\}")
+_FILLING = b" \t\r\n\f\v\0"
 _OPENING = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*([0-9]{1,9})\s*[;\n]")
 _TYPES = {
     "unsigned_short": "u2",
@@ -139,7 +141,7 @@ def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
     start = int(opened[1])
     if not opened.end() <= start <= len(content):
         raise InputError(f"{what}: {name!r} has HEADER_BYTES={start} but is {len(content)} bytes long")
-    closing = content.find(b"}", 0, start)
+    closing = _closing(content[:start])
     header = _entries(content[: closing if closing >= 0 else start])
     overrun = content.find(_END, start - 1, start + _BLOCK)
     if overrun >= 0 and closing in (-1, overrun) and len(content) == overrun + len(_END) + _bytes(header, name, what):
@@ -147,9 +149,22 @@ def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
     return header, start
 
 
+def _closing(text: bytes) -> int:
+    """Return where the brace is that closes a header: one that begins an entry, else one with nothing after it; -1 without.
+
+    A brace within a value is part of it.
+    """
+    found = _CLOSING.search(text)
+    if found:
+        return found.end() - 1
+    last = text.rfind(b"}")
+    return last if not text[last + 1 :].strip(_FILLING) else -1
+
+
 def _entries(text: bytes) -> dict[str, str]:
     """Return the entries of a header, which end with ; or a line."""
-    pairs = (entry.split("=", maxsplit=1) for entry in re.split(r"[{;\n]", text.decode("latin-1")) if "=" in entry)
+    words = text.decode("latin-1").lstrip().removeprefix("{")
+    pairs = (entry.split("=", maxsplit=1) for entry in re.split(r"[;\n\r]", words) if "=" in entry)
     return {key.strip(): value.strip() for key, value in pairs}
 
 

@@ -47,6 +47,15 @@ def cell_of(vectors: np.ndarray) -> tuple[float, float, float, float, float, flo
     return (a, b, c, *angles)
 
 
+def spans_a_lattice(vectors: np.ndarray) -> bool:
+    """Whether three vectors (rows) of lengths from 1e-100 to 1e100 span a volume of 1e-9 of their product or more."""
+    largest = np.abs(vectors).max(axis=1)
+    if not np.isfinite(vectors).all() or largest.min() < 1e-100 or largest.max() > 1e100:
+        return False
+    scaled = vectors / largest[:, None]
+    return abs(np.linalg.det(scaled)) >= 1e-9 * np.prod(np.linalg.norm(scaled, axis=1))
+
+
 def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarray:
     """Real-space cell vectors a, b, c as rows (3, 3) in A, at phi = 0. `switches` are the defects of C that are on.
 

@@ -1,11 +1,14 @@
 """matrix: nine numbers row by row, and files that are no matrix."""
 
 import gzip
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import nbnumba
 from nbnumba.errors import InputError
 from nbnumba.formats import matrix
 
@@ -76,3 +79,88 @@ def test_refused(tmp_path, text, message):
 def test_missing_file():
     with pytest.raises(InputError, match="-mat: no such file 'none.mat'"):
         matrix.read("none.mat")
+
+
+MOSFLM = "0.01 0 0\n0 0.02 0\n0 0 0.03\n 0.0 0.0 0.0\n1 0 0\n0 1 0\n0 0 1\n  120.0 60.0 40.0 90.0 90.0 90.0\n 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    "text, cell",
+    [
+        (MOSFLM, (120.0, 60.0, 40.0, 90.0, 90.0, 90.0)),
+        (MOSFLM + "SYMM P43212\n", (120.0, 60.0, 40.0, 90.0, 90.0, 90.0)),
+        (MOSFLM.replace("\n", " "), (120.0, 60.0, 40.0, 90.0, 90.0, 90.0)),
+        ("".join(MOSFLM.splitlines(keepends=True)[:3]), None),
+        ("".join(MOSFLM.splitlines(keepends=True)[:7]), None),
+        (MOSFLM.replace("120.0", "-120.0"), None),
+        (MOSFLM.replace("90.0 90.0 90.0", "90.0 90.0 190.0"), None),
+        (MOSFLM.replace("\n1 0 0", "\nU"), None),
+        (MOSFLM.replace("120.0", "1e999"), None),
+    ],
+)
+def test_the_cell_that_a_file_states(tmp_path, text, cell):
+    (tmp_path / "in.mat").write_text(text)
+    found = matrix.read_with_cell(tmp_path / "in.mat")
+    np.testing.assert_array_equal(found[0], np.diag([0.01, 0.02, 0.03]))
+    assert found[1] == cell
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ("-lambda 1.2", ""),
+        ("-lambda 1.202", ""),
+        ("-energy 10332", ""),
+        (
+            "-lambda 1",
+            "states the cell 120 60 40 90 90 90, and its matrix at 1 A is of 100 50 33.3333.*agree at 1.2 A, -lambda 1.2",
+        ),
+        ("-energy 2000", "agree at 1.2 A"),
+    ],
+)
+def test_a_matrix_of_another_wavelength_is_said(tmp_path, flags, said):
+    (tmp_path / "in.mat").write_text(MOSFLM)
+    words = ["-mat", str(tmp_path / "in.mat"), "-default_F", "1", *flags.split()]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nbnumba.Experiment.from_args(words)
+    found = [str(warning.message) for warning in caught]
+    assert len(found) == bool(said)
+    assert not said or re.search(said, found[0])
+
+
+def test_a_matrix_of_another_cell_is_said(tmp_path):
+    (tmp_path / "in.mat").write_text(MOSFLM.replace("60.0", "70.0"))
+    with pytest.warns(UserWarning, match="of 120 60 40 90 90 90, which counts; they agree at no wavelength"):
+        nbnumba.Experiment.from_args(["-mat", str(tmp_path / "in.mat"), "-default_F", "1", "-lambda", "1.2"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "elements",
+    [
+        np.zeros((3, 3)),
+        np.ones((3, 3)),
+        np.eye(3) * 1e-300,
+        np.eye(3) * 1e300,
+        np.eye(3) * 1e-20,
+        np.eye(3) * 1e90,
+        np.diag([1.0, 1.0, np.nan]),
+        np.diag([1.0, 1.0, np.inf]),
+        np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1e-12]]),
+        np.eye(2),
+        "matrix",
+        None,
+        [["a"] * 3] * 3,
+    ],
+)
+def test_a_matrix_of_no_cell_is_refused_in_one_line(elements):
+    with pytest.raises(InputError, match="^crystal: the matrix") as caught:
+        nbnumba.Crystal.from_matrix(elements, 1.0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matrix_of_an_impossible_cell_names_its_file(tmp_path):
+    (tmp_path / "in.mat").write_text("1e20 0 0 0 1e20 0 0 0 1e20")
+    with pytest.raises(InputError, match="^-mat: the matrix in '.*in.mat', at 1 A, is of a cell 1e-20 1e-20 1e-20 90 90 90: "):
+        nbnumba.Experiment.from_args(["-mat", str(tmp_path / "in.mat"), "-default_F", "1"])

@@ -278,3 +278,29 @@ def test_missing_file():
 def test_dev_null():
     smv.write("/dev/null", image(), {})
     assert os.path.exists("/dev/null") and not os.path.isfile("/dev/null")
+
+
+@pytest.mark.parametrize("value", ["a}b", "{1,2} of {3}", "}", "x=y=z", "}}{{", "key={a=1}", "tail }"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "", " \t\n"])
+@pytest.mark.parametrize("closing", ["}\f", "}", "\n}\n", ""])
+def test_braces_and_equals_signs_within_values(tmp_path, value, end, closing):
+    text = f"{{\nHEADER_BYTES=512;\nCOMMENT={value};{end}SIZE1=7;{end}SIZE2=5;{end}DISTANCE=80;{end}"
+    (tmp_path / "in.img").write_bytes(smv_bytes(text + closing, image()))
+    header, pixels = smv.read(tmp_path / "in.img")
+    np.testing.assert_array_equal(pixels, image())
+    expected = {"HEADER_BYTES": "512", "COMMENT": value, "SIZE1": "7", "SIZE2": "5", "DISTANCE": "80"}
+    assert header == (expected if closing or "}" not in value else header | expected)
+
+
+def test_a_header_that_ends_without_a_semicolon(tmp_path):
+    text = "{\nHEADER_BYTES=512;\nSIZE1=7;\nSIZE2=5;\nDISTANCE=80}\f"
+    (tmp_path / "in.img").write_bytes(smv_bytes(text, image()))
+    assert smv.read_header(tmp_path / "in.img")["DISTANCE"] == "80"
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "1e3", "8.7", "\u0661"])
+def test_sizes_that_are_none(tmp_path, size):
+    text = f"{{\nHEADER_BYTES=8192;\nSIZE1={size};\nSIZE2=5;\n}}\f"
+    (tmp_path / "in.img").write_bytes(smv_bytes(text, image(), 8192))
+    with pytest.raises(InputError, match="they must be positive integers$"):
+        smv.read(tmp_path / "in.img")
