@@ -200,12 +200,7 @@ def _cut_to_size(said: Statement, crystal: Crystal) -> Crystal:
             note = f"the crystal's edge along {axis}, {edges[axis]:g} mm, is clipped to the -beamsize {beam:g} mm"
             warnings.warn(note, stacklevel=2)
             edges[axis] = beam
-    cells = {f"n_{axis}": cells_along(edge, getattr(crystal, f"{axis}_A")) for axis, edge in edges.items() if edge > 0.0}
-    for name, count in cells.items():
-        if count > MOST_CELLS:
-            edge, cell = edges[name[2:]], getattr(crystal, f"{name[2:]}_A")
-            said = f"{edge:g} mm are {count:.3g} cells of {cell:g} A"
-            raise InputError(f"crystal.{name}: {said}; allowed: at most {MOST_CELLS:g} cells")
+    cells = {f"n_{axis}": cells_along(edge, getattr(crystal, f"{axis}_A"), axis) for axis, edge in edges.items() if edge > 0.0}
     return dataclasses.replace(crystal, **cells)
 
 
@@ -439,6 +434,10 @@ def sampling(said: Statement) -> Sampling:
     return Sampling(**fields, mask=said.mask, c_parity=said.switches)
 
 
-def cells_along(edge_mm: float, cell_A: float) -> int:
-    """Unit cells along an edge, rounded up as nanoBragg rounds: in metres."""
-    return math.ceil(edge_mm / 1000 / (cell_A * 1e-10))
+def cells_along(edge_mm: float, cell_A: float, axis: str) -> int:
+    """Unit cells along an edge, rounded up as nanoBragg rounds: in metres. Raises InputError for too many."""
+    cells = edge_mm / 1000 / (cell_A * 1e-10)
+    if cells > MOST_CELLS:
+        said = f"{edge_mm:g} mm are {cells:.3g} cells of {cell_A:g} A"
+        raise InputError(f"crystal.n_{axis}: {said}; allowed: at most {MOST_CELLS:g} cells")
+    return math.ceil(cells)

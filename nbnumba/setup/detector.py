@@ -83,7 +83,8 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     direction = beam_direction(detector, beam)
     turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
     swing = about_axis(twotheta_axis(detector), radians(detector.twotheta_deg))
-    ratio = _obliquity(direction, turn @ normal)
+    by = _placed_by(detector, beam)
+    ratio = _obliquity(direction, turn @ normal, by)
     stated = 100.0 if detector.distance_mm is None else detector.distance_mm
     close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
     distance = close / ratio
@@ -95,7 +96,7 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     if honours_pix0(detector, switches):
         corner = np.array(detector.pix0_mm) / 1000
         unturned = float(corner @ normal)
-        distance = unturned / (ratio if pivot == "sample" else _obliquity(direction, normal))
+        distance = unturned / (ratio if pivot == "sample" else _obliquity(direction, normal, by))
         close = unturned if pivot == "sample" else distance * ratio
         ahead = np.zeros(3) if pivot == "sample" else distance * direction
         spot = (float((ahead - corner) @ fast), float((ahead - corner) @ slow))
@@ -103,9 +104,9 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
     nearest = float(origin @ normal)
     if abs(nearest) <= EDGE_ON * math.sqrt(origin @ origin):
-        raise InputError("detector: the sample lies in its plane; allowed: rotations and twotheta that leave it facing it")
+        raise InputError(f"{by}: the sample lies in the plane of the detector; allowed: what leaves the detector facing it")
     if nearest < 0.0:
-        raise InputError("detector: it turns its back to the sample; allowed: rotations and twotheta that leave it facing it")
+        raise InputError(f"{by}: the detector turns its back to the sample; allowed: what leaves it facing the sample")
     x, y = from_detector(convention, *spot, pixel, slow_size)
     at = (nearest / ratio, nearest, x, y, distance, close)
     return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *at)
@@ -171,7 +172,7 @@ def _axes(detector, convention, switches):
     slow = unit(_own(detector, detector.slow_axis, convention.slow))
     across = np.cross(fast, slow)
     if across @ across < 1e-12:
-        raise InputError(f"detector: fast axis {fast} and slow axis {slow} are parallel; allowed: axes that span a plane")
+        raise InputError(f"detector.fast_axis, slow_axis: {fast} and {slow} are parallel; allowed: axes that span a plane")
     default = convention.normal
     if detector.convention == "custom" and "normal_not_derived" not in switches:
         default = across
@@ -189,11 +190,23 @@ def twotheta_axis(detector: Detector) -> np.ndarray:
     return unit(_own(detector, detector.twotheta_axis, CONVENTIONS[detector.convention].twotheta))
 
 
-def _obliquity(direction, normal) -> float:
+def _obliquity(direction, normal, by: str) -> float:
     ratio = float(direction @ normal)
     if abs(ratio) < 1e-12:
-        raise InputError("detector: the incident beam runs along its plane; allowed: any plane that the beam meets")
+        raise InputError(f"{by}: the incident beam runs along the detector; allowed: any plane that the beam meets")
     return ratio
+
+
+PLACING = ("distance_mm", "close_distance_mm", "pix0_mm", "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+PLACING += ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis", "pivot")
+
+
+def _placed_by(detector: Detector, beam: Beam) -> str:
+    """The fields, of those that place the detector in front of the sample, that are not what they are by default."""
+    defaults = Detector()
+    stated = [f"detector.{name}" for name in PLACING if getattr(detector, name) not in (None, getattr(defaults, name))]
+    stated += ["beam.direction"] if beam.direction is not None else []
+    return ", ".join(stated) or "detector.distance_mm"
 
 
 def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
