@@ -5,7 +5,8 @@ import math
 from adjoint.parameters import AMPLITUDES, PARAMETERS
 from adjoint.setup.orientations import jumps
 from nbnumba.experiment import Experiment
-from nbnumba.setup.detector import sensor
+from nbnumba.setup import sources
+from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
 
 
 def found(experiment: Experiment) -> dict[str, str]:
@@ -44,9 +45,20 @@ def _beam(experiment) -> dict[str, str]:
             reasons[f"beam.{name}"] = "beam.sources says what the sources are"
         elif not getattr(beam, name):
             reasons[f"beam.{name}"] = "there is none"
+    if beam.polarized and beam.polarization != 0.0 and _lengthwise(experiment):
+        jumps = "a source runs along the E vector, where the polarization factor jumps"
+        reasons |= dict.fromkeys(("beam.direction_x_mrad", "beam.direction_y_mrad"), jumps)
     if beam.sources is not None and not any(math.isnan(row[4]) for row in beam.sources):
         reasons["beam.wavelength_A"] = "every source has a wavelength of its own"
     return reasons
+
+
+def _lengthwise(experiment) -> bool:
+    """Whether any source runs along the E vector."""
+    detector, beam = experiment.detector, experiment.beam
+    electric, direction = polarization_axis(detector, beam), beam_direction(detector, beam)
+    made = sources.spread(beam, direction, electric, experiment.sampling.c_parity)
+    return bool(sources.along(made.direction, electric).any())
 
 
 def _detector(experiment) -> dict[str, str]:

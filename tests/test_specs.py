@@ -95,12 +95,15 @@ _EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversa
 _SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
 _SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
 _THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
+_TILTS = ["beam.direction_x_mrad", "beam.direction_y_mrad"]
+_LENGTHWISE = {"detector.convention": "custom", "beam.polarization_axis": (3.0, 0.0, 0.0), "beam.polarization": 0.5}
 OBSTACLES = [
     ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
     ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
     ({}, ["crystal.mosaic_spread_deg"], "it is 0, and there are no domains to turn"),
     ({"beam.polarized": False}, ["beam.polarization"], "the polarization factor is off"),
+    (_LENGTHWISE, _TILTS, "a source runs along the E vector, where the polarization factor jumps"),
     ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, np.nan)]}, _SWEEPS, "beam.sources says what the sources are"),
     ({}, _SWEEPS, "there is none"),
     ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, 1.0)]}, ["beam.wavelength_A"], "every source has a wavelength of its own"),

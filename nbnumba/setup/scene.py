@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import Experiment
+from nbnumba.experiment import Beam, Experiment
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis, without_effect
 from nbnumba.setup.sampling import Window
@@ -45,14 +45,18 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.spread(experiment.beam, placement.beam, electric, switches)
-    for sentence in sources.downstream(source, placement.beam):
+    lengthwise = sources.along(source.direction, electric)
+    if lengthwise.all():
+        electric = np.zeros(3)  # so that no rounding says what psi is (F6)
+    directed = [*sources.downstream(source, placement.beam), *_polarization_without_plane(experiment.beam, lengthwise)]
+    for sentence in directed:
         warnings.warn(sentence, stacklevel=3)
     layers, depth, absorption = sensor(experiment.detector, switches)
     samples = sampling.samples(experiment, placement, vectors, layers)
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = panel_record(experiment, placement, depth, absorption, samples)
     steps = len(source.weight) * samples.oversample**2 * len(carried)
-    beam = _beam(experiment, steps, len(carried), samples, water, material.value[0])
+    beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0])
     rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
@@ -119,8 +123,22 @@ def panel_record(experiment: Experiment, placement: Placement, depth: float, abs
     )
 
 
+def _polarization_without_plane(beam: Beam, lengthwise: np.ndarray) -> list[str]:
+    """A sentence where a polarization is stated of a beam that runs along its E vector."""
+    if not lengthwise.any() or beam.polarization == 0.0 or not beam.polarized:
+        return []
+    why = "the E vector runs along the beam, so that there is no plane of polarization, and cos 2psi counts as 1"
+    return [f"beam.polarization and beam.polarization_axis mean nothing: {why}"]
+
+
 def _beam(
-    experiment: Experiment, steps: int, lattices: int, samples: records.Sampling, water: float, relative: float
+    experiment: Experiment,
+    electric: np.ndarray,
+    steps: int,
+    lattices: int,
+    samples: records.Sampling,
+    water: float,
+    relative: float,
 ) -> records.Beam:
     """Polarization, scale and background: electrons^2 of the water, and that of its table at 0, relative to it.
 
@@ -139,7 +157,7 @@ def _beam(
     return records.Beam(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
-        *(float(x) for x in polarization_axis(experiment.detector, beam)),
+        *(float(x) for x in electric),
         dmin=beam.dmin_A,
         photons=scale / steps,
         background_each=each,

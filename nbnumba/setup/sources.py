@@ -9,7 +9,7 @@ from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
 
 ALONG_THE_BEAM = 1e-12
-"""Sine of the angle below which an E vector runs along the beam, as far as the axes of the tilts are concerned."""
+"""Sine of the angle below which an E vector runs along the beam."""
 
 COUNTED_ONE_BY_ONE = 10**5
 """Steps of a divergence up to which those inside its ellipse are counted; beyond, all of them are taken to be."""
@@ -55,7 +55,7 @@ def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarr
     several the first.
     """
     across = np.cross(direction, polarization)
-    if across @ across < ALONG_THE_BEAM**2:
+    if along(direction, polarization):
         across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
     second = unit(across)
     return unit(np.cross(second, direction)), second
@@ -143,7 +143,12 @@ def inside(beam: Beam, horizontal: list[float], vertical: list[float]) -> list[t
 def upright(direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
     """The axis that the horizontal divergence turns about, i x E of unit length; 0 where E runs along the beam."""
     across = np.cross(direction, polarization)
-    return unit(across) if across @ across > 0.0 else across
+    return np.zeros(3) if along(direction, polarization) else unit(across)
+
+
+def along(directions: np.ndarray, polarization: np.ndarray) -> np.ndarray:
+    """Whether an E vector runs along each of some beams (..., 3), unit vectors all."""
+    return (np.cross(directions, polarization) ** 2).sum(axis=-1) < ALONG_THE_BEAM**2
 
 
 def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> Sources:

@@ -170,12 +170,3 @@ def test_interference_without_digits_is_refused(words):
     words = f"-cell 50 -default_F 1 -detpixels 2 -oversample 1 {words}".split()
     with pytest.raises(InputError, match="crystal.n_a"):
         simulate(Experiment.from_args(words))
-
-
-def test_a_normal_that_is_replaced_is_said():
-    words = "-cell 50 -default_F 1 -detpixels 2 -oversample 1 -odet_vector".split()
-    with pytest.warns(UserWarning, match="detector.normal_axis has no effect"):
-        simulate(Experiment.from_args([*words, "0.5", "0.5", "0.1"]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        simulate(Experiment.from_args([*words, "2", "0", "0"]))

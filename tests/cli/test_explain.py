@@ -1,0 +1,26 @@
+"""nbnumba explain: which of C's defects change an image, and that nothing else does."""
+
+import shlex
+
+import pytest
+
+from nbnumba.cli.main import main
+from nbnumba.cli.run import time_seed
+
+FLAGS = "-cell 50 60 70 -default_F 10 -N 3 -detpixels 8 -oversample 1 -noprogress"
+
+
+def changed(words, capsys):
+    """The defects that change an image, by name."""
+    assert main(["explain", "--", *shlex.split(words)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("defects change this image")
+    return {line.split()[0] for line in lines[1:-1] if "total" in line}
+
+
+@pytest.mark.parametrize("cli_run", ["nbnumba.cli.run", "nbnumba.cli.parts"])
+def test_a_random_orientation_without_a_seed_is_drawn_once(capsys, monkeypatch, cli_run):
+    drawn = iter(range(1000))
+    monkeypatch.setattr(f"{cli_run}.time_seed", lambda: time_seed() + 17 * next(drawn), raising=False)
+    random = changed(f"{FLAGS} -misset random", capsys)
+    assert random - {"misset_random"} <= changed(f"{FLAGS} -misset 10 20 30", capsys)
