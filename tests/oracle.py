@@ -1073,9 +1073,10 @@ class Model:
         captures = self.first_captures(slow, fast)
         is_product = "oversample_running_sum" in self.parity and (
             s.oversample_thick or s.oversample_polar or s.oversample_omega)
-        water_as_in_c = self.water_intensity() if "water_scale" in self.parity and is_product else 0.0
-        water_capture = 1.0 if s.oversample_thick else sum(captures) / (
-            self.layers if "capture_last_layer" in self.parity else 1)
+        own_captures = self.layer_thickness > 0.0 and not (s.oversample_thick or "capture_last_layer" in self.parity)
+        starts_with_water = "water_scale" in self.parity and is_product and not own_captures
+        water_as_in_c = self.water_intensity() if starts_with_water else 0.0
+        water_capture = 1.0 if s.oversample_thick else captures[-1]
         total = self.summed(terms, captures, water_as_in_c * water_capture)
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)

@@ -442,6 +442,12 @@ CORNERS = [
     (WET + "-detector_thick 300 -detector_abs 500", ("water_scale", "capture_last_layer")),
     (WET + "-detector_thick 300 -detector_abs 500", ("water_scale",)),
     (WET + "-detector_thick 300 -detector_abs 500 -oversample_thick", ("capture_last_layer",)),
+    (WET + "-detector_thick 300 -detector_abs 500 -oversample_polar", ("water_scale", "oversample_running_sum")),
+    (
+        WET + "-detector_thick 300 -detector_abs 500 -oversample_polar",
+        ("water_scale", "oversample_running_sum", "capture_last_layer"),
+    ),
+    (WET + "-detector_thick 300 -detector_thicksteps 1 -oversample_omega", ("water_scale", "oversample_running_sum")),
     (WET + "-oversample_omega", ("oversample_running_sum",)),
 ]
 """Combinations in which the switches, or two rules about what is not given, meet."""

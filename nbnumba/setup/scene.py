@@ -56,7 +56,8 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     water, material = background.material(experiment.background, "amorphous_ignored" in switches)
     panel = panel_record(experiment, placement, depth, absorption, samples)
     steps = len(source.weight) * samples.oversample**2 * len(carried)
-    beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0])
+    own_captures = panel.sensor and not (samples.every_capture or samples.last_capture)
+    beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0], own_captures)
     rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, switches)
@@ -139,18 +140,21 @@ def _beam(
     samples: records.Sampling,
     water: float,
     relative: float,
+    own_captures: bool,
 ) -> records.Beam:
     """Polarization, scale and background: electrons^2 of the water, and that of its table at 0, relative to it.
 
     The scale is one number in double precision: its factors overflow in single.
 
     C's -oversample_polar polarizes even where polarization is switched off (P2). C starts its sum with the background, scaled
-    once more (P19): in a running product (P2) that has to be so, else a share for every sample is the same.
+    once more (P19): in a running product (P2) that has to be so, else a share for every sample is the same. Where every layer
+    of a sensor keeps its own capture fraction, which C's does not (P13), it is a share for every sample there, too.
     """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
-    once = water * relative * scale if twice_scaled and samples.running_product else 0.0
+    starts = twice_scaled and samples.running_product and not own_captures
+    once = water * relative * scale if starts else 0.0
     each = 0.0 if once else water * lattices
     if twice_scaled:
         each *= scale / steps / (samples.layers if samples.last_capture else 1)
