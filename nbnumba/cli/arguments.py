@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nbnumba.cli.flags import BY_NAME, VALUES, Flag
 from nbnumba.cli.hints import meant
 from nbnumba.errors import InputError
+from nbnumba.formats.text import excerpt
 
 
 class Given(NamedTuple):
@@ -34,9 +35,10 @@ def read(args: Sequence[str]) -> list[Given]:
 def _unknown(spelling: str, given: list[Given]) -> str:
     if not spelling.startswith("-"):
         after = f" after {given[-1].spelling}" if given else ""
-        return f"{spelling!r}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
+        return f"{excerpt(spelling)}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
     close = meant(spelling)
-    return f"{spelling}: no such flag; " + (f"did you mean {close}?" if close else "nbnumba --help lists them")
+    shown = spelling if excerpt(spelling) == repr(spelling) else excerpt(spelling)
+    return f"{shown}: no such flag; " + (f"did you mean {close}?" if close else "nbnumba --help lists them")
 
 
 def _values(flag: Flag, rest: Sequence[str]) -> list[str]:
@@ -71,7 +73,7 @@ def _convert(spelling: str, flag: Flag, values: list[str]) -> Any:
     numbers = [number(word) for word in values]
     for word, value in zip(values, numbers):
         if value is None or (whole and value != round(value)):
-            raise InputError(f"{spelling}: {word!r} is not allowed; allowed: a {'whole ' if whole else ''}number{unit}")
+            raise InputError(f"{spelling}: {excerpt(word)} is not allowed; allowed: a {'whole ' if whole else ''}number{unit}")
     numbers = [int(value) for value in numbers] if whole else numbers
     return numbers[0] if flag.kind in ("number", "whole") else tuple(numbers)
 

@@ -22,6 +22,7 @@ from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
+from nbnumba.formats.text import excerpt
 from nbnumba.version import VERSION
 
 COMMANDS, ENVIRONMENT, SUMS = "commands.txt", "environment.json", "SHA256SUMS"
@@ -56,7 +57,7 @@ def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int |
     values = [number(word) for word in words]
     for word, value in zip(words, values):
         if value is None or value != round(value) or (lowest is not None and value < lowest):
-            raise InputError(f"{option}: {word!r} is not allowed; allowed: {allowed}")
+            raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: {allowed}")
     return tuple(int(value) for value in values)
 
 
@@ -64,7 +65,7 @@ def real_number(option: str, word: str, allowed: str, test) -> float:
     """The number that the word of an option spells."""
     value = number(word)
     if value is None or not test(value):
-        raise InputError(f"{option}: {word!r} is not allowed; allowed: {allowed}")
+        raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: {allowed}")
     return value
 
 

@@ -45,6 +45,7 @@ ALLOWED = {
 """What the value of a key may be, where not every finite number will do."""
 
 BEAM_CENTER = ("BEAM_CENTER_X", "BEAM_CENTER_Y")
+SIZES = ("SIZE1", "SIZE2")
 
 CENTRES = {
     "mosflm": ("MOSFLM_CENTER_X", "MOSFLM_CENTER_Y"),
@@ -209,6 +210,15 @@ def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
     return Detector(**parts["detector"]), Beam(**parts["beam"]), Goniometer(**parts["goniometer"])
 
 
+def _refused(field: str, value: float) -> str | None:
+    """What a field of the experiment can be, if it cannot have this value."""
+    try:
+        _parts({field: value})
+    except InputError as error:
+        return str(error).rpartition("allowed: ")[2]
+    return None
+
+
 DEFAULTS = _fields(Detector(), Beam(), Goniometer())
 """What a field is of which a header has no own key."""
 
@@ -249,7 +259,9 @@ class Header(NamedTuple):
         text = self.entries.get(key, "").strip()
         value, (allowed, test) = number(text), ALLOWED.get(key, ("a finite number", lambda _: True))
         if value is not None and test(value):
-            return value
+            allowed = None if field in self.overruled or key in SIZES else _refused(field, value)
+            if allowed is None:
+                return value
         if key not in self.entries or field in self.overruled:
             return None
         if not _NOT_KNOWN.fullmatch(text):
@@ -313,7 +325,7 @@ def plain(header: Header, convention: str, flipped: bool, centre: tuple[str, str
 
 def _pixels(header: Header) -> dict[str, tuple[int, int]]:
     """The number of pixels, where both sizes are there."""
-    sizes = [header.number(key, "detector.pixels") for key in ("SIZE1", "SIZE2")]
+    sizes = [header.number(key, "detector.pixels") for key in SIZES]
     return {} if None in sizes else {"detector.pixels": (int(sizes[0]), int(sizes[1]))}
 
 

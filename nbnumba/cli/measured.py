@@ -10,6 +10,7 @@ from nbnumba.cli.arguments import number
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import images, nxmx, unmeasured
+from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
 
 OFFSET_KEY = "ADC_OFFSET"
@@ -136,7 +137,7 @@ def read_gaps(words: Sequence[str]) -> Gaps:
         ends = (number(low) if low else -np.inf, number(high) if high else np.inf) if colon else 2 * (number(low),)
         if word == ":" or None in ends or not ends[0] <= ends[1]:
             allowed = "numbers as they are stored, LOW:HIGH, :HIGH, LOW:, or none, with commas between several"
-            raise InputError(f"--gap: {word!r} is not allowed; allowed: {allowed}")
+            raise InputError(f"--gap: {excerpt(word)} is not allowed; allowed: {allowed}")
         ranges.append(ends)
     return Gaps(tuple(ranges), "none" not in words)
 

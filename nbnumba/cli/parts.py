@@ -28,6 +28,7 @@ from nbnumba.experiment import (
     StructureFactors,
 )
 from nbnumba.formats import fdump, hkl, matrix, sources, stol
+from nbnumba.formats.text import excerpt
 
 SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": "gauss", "-tophat_spots": "tophat"}
 """The flags that choose the shape of the crystal."""
@@ -371,7 +372,7 @@ def _sensor(said: Statement, fields) -> dict[str, float]:
         later = said.order(["-detector_thick"]) > said.order(["-detector_abs"])
         return {"attenuation_um": math.inf, "thickness_um": thick if later else 0.0}
     if number(depth) is None:
-        raise InputError(f"-detector_abs: {depth!r} is not allowed; allowed: a positive number (um), or inf")
+        raise InputError(f"-detector_abs: {excerpt(depth)} is not allowed; allowed: a positive number (um), or inf")
     if thick == 0.0:
         warnings.warn("-detector_abs has no effect without -detector_thick", stacklevel=2)
     return {"attenuation_um": number(depth)}

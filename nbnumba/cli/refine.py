@@ -20,6 +20,7 @@ from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import endings, files, images
+from nbnumba.formats.text import excerpt
 
 ABOUT = """\
 Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
@@ -165,7 +166,7 @@ def _named(option: str, given: Iterable[str] | None, form: str) -> list[tuple[st
     for word in _listed(option, given):
         name, equals, text = word.partition("=")
         if not (name and equals and text):
-            raise InputError(f"{option}: {word!r} is not allowed; allowed: NAME={form}, with commas between several")
+            raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: NAME={form}, with commas between several")
         if name in found:
             raise InputError(f"{option}: {name} is there twice; allowed: every name once")
         found[name] = text

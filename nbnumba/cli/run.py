@@ -8,6 +8,7 @@ from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
 from nbnumba.cli.statement import Statement
 from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
+from nbnumba.formats.text import excerpt
 from nbnumba.response import PHOTON_COUNTER, Response
 
 UNWANTED = (
@@ -64,7 +65,7 @@ def of(said: Statement) -> Run:
         raise InputError(f"-threads: {threads} is not allowed; allowed: a whole number of at least 1")
     for name, known in (("backend", BACKENDS), ("precision", PRECISIONS)):
         if name in fields and fields[name] not in known:
-            raise InputError(f"-{name}: {fields[name]!r} is not allowed; allowed: {', '.join(known)}")
+            raise InputError(f"-{name}: {excerpt(fields[name])} is not allowed; allowed: {', '.join(known)}")
     for name in ("scale", "pgmscale"):
         if fields.get(name, 0.0) < 0.0:
             raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")

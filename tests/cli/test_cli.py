@@ -411,3 +411,9 @@ def test_an_output_never_takes_the_place_of_another_file(run, tmp_path):
         assert status == 2 and len(errors) == 1
     assert (tmp_path / "my.hkl").read_text() == "0 0 0 10\n1 0 0 5\n"
     assert [path.name for path in tmp_path.iterdir()] == ["my.hkl"]
+
+
+@pytest.mark.parametrize("words", [["9" * 5000], ["-lambda", "9" * 5000], ["-" + "x" * 5000], ["-precision", "x" * 5000]])
+def test_a_word_without_end_is_cut_in_the_sentence_about_it(words, capsys):
+    assert main([*"-cell 50 -default_F 1".split(), *words]) == 2
+    assert len(capsys.readouterr().err) < 400

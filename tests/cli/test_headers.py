@@ -1,7 +1,9 @@
 """SMV headers: what is written is read back as the same geometry, and what a header cannot say is said."""
 
 import random
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,3 +238,15 @@ def test_fabio_reads_a_header_with_own_keys():
     write(experiment("-detpixels_x 20 -detpixels_y 30 -beam_vector 1 0.1 0 -detector_rotx 5 -twotheta 10")[0])
     found = fabio.open("our.img")
     assert found.data.shape == SHAPE and found.header["NBNUMBA_BEAM_VECTOR"] == "1.0,0.1,0.0"
+
+
+@pytest.mark.parametrize("entry", ["TWOTHETA=4e9", "WAVELENGTH=1e-30", "PHI=1e300", "DISTANCE=1e-200", "BEAM_CENTER_X=-1e30"])
+def test_a_value_that_no_field_can_have_is_refused_by_key_and_file(entry):
+    """Not by the flag that would state it, which is not there; that one overrules the header, and nothing is refused."""
+    write(experiment("-detpixels 8")[0])
+    key = entry.partition("=")[0].encode()
+    lines = Path("our.img").read_bytes().split(b"\n")
+    Path("our.img").write_bytes(b"\n".join(entry.encode() + b";" if line.startswith(key + b"=") else line for line in lines))
+    with pytest.raises(InputError, match=rf"^-img: 'our.img' has {re.escape(entry)} in its header; allowed: "):
+        experiment("-img our.img")
+    experiment("-img our.img -twotheta 1 -lambda 1 -phi 0 -distance 100 -Xbeam 0")

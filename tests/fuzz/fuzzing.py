@@ -311,8 +311,8 @@ def check_ran(ran: Ran, allowed: Iterable[int], quiet: bool = True) -> None:
             raise Fault("a refusal without its sentence", ran.err)
         check_sentence(lines.pop())
     for line in lines:
-        if quiet and not line.startswith("nbnumba: warning: "):
-            raise Fault("on stderr is what is no warning", ran.err)
+        if quiet and not line.startswith("nbnumba: "):
+            raise Fault("on stderr is what is no sentence", ran.err)
         check_sentence(line)
 
 

@@ -52,7 +52,9 @@ def set_up(args: list[str]):
 
 def check_names_a_flag(args: list[str], refusal: str) -> None:
     """Raise Fault unless a refusal names a flag, or quotes a word of the command line."""
-    if not set(FLAG.findall(refusal)) & {*BY_NAME, *args} and not any(repr(word) in refusal for word in args):
+    words = [word for word in args if word]
+    quoted = any(repr(word[:60])[:-1] in refusal or refusal.startswith(f"{word}: ") for word in words)
+    if not quoted and not set(FLAG.findall(refusal)) & {*BY_NAME, *args}:
         raise Fault("a sentence that names no flag", refusal)
 
 
