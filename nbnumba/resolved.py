@@ -264,10 +264,15 @@ def resolution(experiment: Experiment, placement: detector.Placement | None = No
 
 
 def resolution_at(experiment: Experiment, fast: int, slow: int) -> float:
-    """The resolution at the middle of a pixel, in A, by the beam's own direction and wavelength; infinite in the beam."""
+    """The resolution at the middle of a pixel, in A, as resolutions() has it."""
+    return float(resolutions(experiment, np.array([fast]), np.array([slow]))[0])
+
+
+def resolutions(experiment: Experiment, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+    """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam."""
     placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
-    change = float(_change(experiment, placement, placement.pixel * np.array([[fast + 0.5], [slow + 0.5]]))[0])
-    return experiment.beam.wavelength_A / change if change > 0.0 else math.inf
+    change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
+    return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > 0.0)
 
 
 def _change(experiment: Experiment, placement: detector.Placement, at: np.ndarray) -> np.ndarray:

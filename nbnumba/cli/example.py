@@ -2,35 +2,66 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import resources
+
+import numpy as np
 
 from nbnumba.cli.simulate import report
 from nbnumba.cli.statement import Statement
+from nbnumba.formats import files, smv
 
 ABOUT = """\
-A rotation frame of the Cro repressor (PDB 1ORC) on a 2463 x 2527 detector of 0.172 mm pixels, assuming
-  a crystal of 60 x 52 x 42 unit cells (about 2 um), mosaic spread 0.2 degrees in 10 domains, 1 degree in 10 steps,
-  10 s of 1e13 photons/s of 1 A in a beam of 2 um, polarized at a synchrotron, 0.45 um of water, and photon noise.
+A rotation frame of the Cro repressor (PDB 1ORC) on a detector of 1475 x 1679 pixels of 0.172 mm, assuming
+  a crystal of 2.8 um: 70000 blocks of 20 x 17 x 14 unit cells (0.07 um) with Gaussian spots, which differ by a mosaic spread of
+  0.2 degrees; their intensities add, so that one stands for all in 70000 times the beam,
+  a beam of 1 A and 1e10 photons/um^2, 5 MGy, which a crystal survives, polarized at a synchrotron; 1 degree in 10 steps,
+  10 um^3 of water (0.052 um about a block), a beamstop, the gaps of the detector, and photon noise.
 Structure factors are computed from the coordinates, to 1.8 A; beyond, nothing scatters but the water."""
 
 FLAGS = """
-    -cell 34.77 39.17 48.31 90 90 90 -misset 12 35 57 -Na 60 -Nb 52 -Nc 42 -mosaic 0.2 -mosaic_domains 10
-    -phi 0 -osc 1 -phisteps 10 -lambda 1.0 -flux 1e13 -exposure 10 -beamsize 0.002 -polar 0.95
-    -distance 300 -pixel 0.172 -detpixels_x 2463 -detpixels_y 2527 -oversample 1 -nointerpolate -water 0.45 -seed 1
-    -floatfile example.bin -noisefile example.img -pngfile example.png -nopgm -nointfile
+    -cell 34.77 39.17 48.31 90 90 90 -misset 12 35 57 -Na 20 -Nb 17 -Nc 14 -gauss_xtal -mosaic 0.2 -mosaic_domains 10
+    -phi 0 -osc 1 -phisteps 10 -lambda 1.0 -fluence 7e26 -polar 0.95 -distance 180 -pixel 0.172
+    -detpixels_x 1475 -detpixels_y 1679 -Xbeam 146 -Ybeam 124 -oversample 2 -nointerpolate -water 0.052 -seed 1
+    -floatfile example.bin -noisefile example.img -pngfile example.png -pngmarks -nopgm -nointfile
 """
+
+MASK = "example_mask.img"
+SHAPE, BEAM = (1679, 1475), (848.0, 721.0)
+"""Pixels of the detector, and where the beam falls: slow, fast."""
+
+MODULE, GAP = (195, 487), (17, 7)
+"""Pixels of a module of the detector, and between two: slow, fast."""
+
+STOP, ARM = 24, 7
+"""Radius of the beamstop and half the width of the arm that holds it, from below: pixels."""
 
 
 def main(args: Sequence[str]) -> int:
     """Render the example; flags given on the command line come after its own. Returns the exit status."""
-    if args[:1] in (["-h"], ["--help"]):
+    if args[:1] in (["-h"], ["-help"], ["--help"]):
         print(ABOUT)
         return 0
-    with resources.as_file(resources.files("nbnumba.data") / "1orc_P1.hkl.gz") as amplitudes:
-        words = ["-hkl", str(amplitudes), *shlex.split(FLAGS), *args]
+    with ExitStack() as stack:
+        stack.enter_context(files.together())
+        data = [resources.files("nbnumba.data") / name for name in ("1orc_P1.hkl.gz", "water.stol")]
+        amplitudes, water = (str(stack.enter_context(resources.as_file(each))) for each in data)
+        smv.write(MASK, mask(), [], "example")
+        words = ["-hkl", amplitudes, "-stol", water, "-mask", MASK, *shlex.split(FLAGS), *args]
         statement = Statement(words)
         run, experiment = statement.run(), statement.experiment()
         if not run.quiet:
             print(ABOUT, "", "The same as", f"  nbnumba {shlex.join(words)}", "", sep="\n")
         report(experiment, run)
+        if run.dry:
+            files.discard()
     return 0
+
+
+def mask() -> np.ndarray:
+    """The mask (slow, fast), uint16: 0 in the gaps between modules, behind the beamstop and behind its arm, else 1."""
+    slow, fast = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    seen = (slow % (MODULE[0] + GAP[0]) < MODULE[0]) & (fast % (MODULE[1] + GAP[1]) < MODULE[1])
+    stop = np.hypot(slow - BEAM[0], fast - BEAM[1]) <= STOP
+    arm = (slow >= BEAM[0]) & (abs(fast - BEAM[1]) <= ARM)
+    return (seen & ~stop & ~arm).astype(np.uint16)

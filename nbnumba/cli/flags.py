@@ -169,6 +169,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-noisefile -noiseimage", "file", "image with photon noise, SMV", "", "noiseimage.img", "run.noisefile"),
     _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
     _row("output", "-pngfile", "file", "picture of the region, PNG, noisy unless -nonoise", "", "none", "run.pngfile"),
+    _row("output", "-pngmarks", "switch", "draw the beam centre, and rings of resolution in A, into the -pngfile"),
     _row("output", "-nonoise", "switch", "no noise image"),
     _row("output", "-nopgm", "switch", "no PGM picture"),
     _row("output", "-nointfile", "switch", "no scaled image"),

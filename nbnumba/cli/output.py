@@ -9,6 +9,7 @@ import numpy as np
 
 from nbnumba import noise, response
 from nbnumba.cli import headers
+from nbnumba.cli.marks import marks
 from nbnumba.cli.run import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -151,5 +152,8 @@ def _written(image, experiment, placement, wanted, stats, run) -> Iterator[str]:
         yield f"wrote {paths['noisefile']}: SMV"
         seen = noisy.pixels - np.float32(run.adc)
     if "pngfile" in paths:
-        png.write(paths["pngfile"], seen[slice(*wanted.rows), slice(*wanted.columns)], what="-pngfile")
-        yield f"wrote {paths['pngfile']}: picture"
+        region = slice(*wanted.rows), slice(*wanted.columns)
+        unseen = wanted.mask[region] == 0 if wanted.mask.size else None
+        drawn = marks(experiment, placement, wanted) if run.pngmarks else None
+        scale = png.write(paths["pngfile"], seen[region], what="-pngfile", unseen=unseen, marks=drawn)
+        yield f"wrote {paths['pngfile']}: picture, white up to {scale.white:g} and black from {scale.black:g}"

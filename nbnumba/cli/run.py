@@ -1,6 +1,7 @@
 """What a command line says about a run: the files to write and how, and how to go about it."""
 
 import time
+import warnings
 from dataclasses import dataclass
 
 from nbnumba import rng
@@ -32,6 +33,7 @@ class Run:
     noisefile: str | None = None
     pgmfile: str | None = None
     pngfile: str | None = None
+    pngmarks: bool = False
     noise: bool = True
     pgm: bool = True
     integers: bool = True
@@ -70,6 +72,9 @@ def of(said: Statement) -> Run:
         if fields.get(name, 0.0) < 0.0:
             raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
     hours_granted(fields.get("max_hours", MOST_HOURS), "-max_hours")
+    fields["pngmarks"] = "-pngmarks" in said.last
+    if fields["pngmarks"] and "pngfile" not in fields:
+        warnings.warn("-pngmarks has no effect: no -pngfile is named", stacklevel=2)
     for switch, names, field in UNWANTED:
         fields[field] = said.order([switch]) <= said.order(names)
     for name in ("seed", "misset_seed"):

@@ -242,6 +242,14 @@ def together() -> Iterator[None]:
         batch.clear(done)
 
 
+def discard() -> None:
+    """Forget what was written in this block of together() so far: nothing of it will be put in place."""
+    batch = _BATCH.get()
+    if batch is not None:
+        batch.files.clear()
+        batch.direct.clear()
+
+
 @contextmanager
 def recorded() -> Iterator[list[str]]:
     """Yield a list of the names of all files that are put in place in this block, for a sentence on what was written."""

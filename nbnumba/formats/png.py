@@ -1,6 +1,8 @@
-"""PNG previews: spots dark on white, with the square root as contrast so that weak ones show."""
+"""PNG previews: spots dark on white, weak ones too by a square root; marks and pixels without a measurement in colour."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,19 +10,64 @@ from numpy.typing import ArrayLike
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 
-_BLACK_PERCENTILE = 99.9
+_WHITE_PERCENTILE, _BLACK_PERCENTILE = 10.0, 99.9
+_MEDIAN, _ONE_SIGMA = 50.0, 84.134
+_SIGMAS = 10.0
+UNSEEN, MARK = (168, 198, 228), (0, 114, 178)
+"""The colours of pixels that hold no measurement, and of marks."""
 
 
-def levels(image: ArrayLike) -> np.ndarray:
-    """Return 255 * (1 - sqrt(f / top)), cut to 0..255 and rounded, uint8: 255 (white) where `image` is 0 or less.
+class Scale(NamedTuple):
+    """The values that are white, and all below, and those that are black, and all above."""
 
-    `top` is the 99.9th percentile, or the maximum where that is 0. NaN counts as 0, infinity as black.
+    white: float
+    black: float
+
+
+class Ring(NamedTuple):
+    """A line to be drawn: which pixels are inside it, what it is called, and the row and column where that is written."""
+
+    inside: np.ndarray
+    name: str
+    place: tuple[float, float]
+
+
+class Marks(NamedTuple):
+    """What is drawn over a picture: rings, and a cross at a row and a column, None where there is none."""
+
+    rings: list[Ring]
+    cross: tuple[float, float] | None
+
+
+def scale(image: ArrayLike, unseen: ArrayLike | None = None) -> Scale:
+    """What is white and what is black, of an image without the pixels that are `unseen` (bool, of its shape).
+
+    White is the 10th percentile: the background. Black is the 99.9th, or where that is larger the median and ten times its
+    distance to the percentile 84.1, one standard deviation of noise; if neither is above white, the brightest value.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=0.0).clip(min=0.0)
-    finite = values[np.isfinite(values)]
-    top = np.percentile(finite, _BLACK_PERCENTILE) if finite.size else 0.0
-    top = top or finite.max(initial=0.0) or 1.0
-    return np.rint(255.0 * (1.0 - np.sqrt((values / top).clip(max=1.0)))).astype(np.uint8)
+    values = np.asarray(image, dtype=np.float64)
+    values = values[np.isfinite(values) if unseen is None else np.isfinite(values) & ~np.asarray(unseen, bool)]
+    if not values.size:
+        return Scale(0.0, 1.0)
+    percentiles = (_WHITE_PERCENTILE, _MEDIAN, _ONE_SIGMA, _BLACK_PERCENTILE)
+    halves = np.percentile(0.5 * values, percentiles)  # of halves, whose differences are numbers
+    white, median, above, bright = (2.0 * float(x) for x in halves)
+    black = max(bright, median + _SIGMAS * (above - median))
+    return Scale(white, min(black if black > white else float(values.max()), float(np.finfo(np.float64).max)))
+
+
+def levels(image: ArrayLike, of: Scale | None = None) -> np.ndarray:
+    """Return 255 * (1 - sqrt((f - white) / (black - white))), cut to 0..255 and rounded, uint8; white where black is not above.
+
+    `of` is scale(image) unless given. NaN counts as white, infinity as black.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    white, black = scale(values) if of is None else of
+    values = np.nan_to_num(values, nan=white, posinf=np.inf, neginf=white).clip(min=white)
+    half = np.float64(0.5)  # of both, whose difference may be too large for a number
+    span = half * black - half * white
+    share = (half * values - half * white) / span if span > 0.0 else (values > black).astype(np.float64)
+    return np.rint(255.0 * (1.0 - np.sqrt(share.clip(max=1.0)))).astype(np.uint8)
 
 
 def shrunk(image: ArrayLike, longest: int) -> np.ndarray:
@@ -38,13 +85,90 @@ def shrunk(image: ArrayLike, longest: int) -> np.ndarray:
     return np.pad(values, padding).reshape(rows, step, columns, step).max(axis=(1, 3))
 
 
-def write(path: files.PathName, image: ArrayLike, longest: int | None = None, what: str = "preview file") -> None:
-    """Write the levels() of `image` (slow, fast), first shrunk() to `longest` pixels if that is given."""
+def write(
+    path: files.PathName,
+    image: ArrayLike,
+    longest: int | None = None,
+    what: str = "preview file",
+    unseen: ArrayLike | None = None,
+    marks: Marks | None = None,
+) -> Scale:
+    """Write the levels() of `image` (slow, fast), first shrunk() to `longest` pixels if that is given; return their scale.
+
+    unseen: pixels (bool, of its shape) that do not count for the scale, and have a colour of their own. marks: what is drawn
+    over them. Neither goes with `longest`. The picture is grey without either.
+    """
     from PIL import Image
 
     values = np.asarray(image)
     if values.ndim != 2 or not values.size:
         raise ValueError(f"a preview must be (slow, fast) with at least one pixel, not {values.shape}")
-    picture = Image.fromarray(levels(values if longest is None else shrunk(values, longest)))
+    values = values if longest is None else shrunk(values, longest)
+    of = scale(values, unseen)
+    picture = Image.fromarray(levels(values, of))
+    if unseen is not None or marks is not None:
+        picture = picture.convert("RGB")
+    if unseen is not None:
+        picture.paste(UNSEEN, mask=Image.fromarray(np.asarray(unseen, bool).astype(np.uint8) * 255))
+    if marks is not None:
+        _draw(picture, marks)
     with files.replacing(path, what) as stream:
         picture.save(stream, format="PNG")
+    return of
+
+
+def _draw(picture, marks: Marks) -> None:
+    """Draw marks over a picture, so thick and so large that they are seen when all of it is."""
+    from PIL import Image, ImageDraw
+
+    width = max(1, round(max(picture.size) / 1200))
+    for ring in marks.rings:
+        line = Image.fromarray(_thick(edge(ring.inside), width).astype(np.uint8) * 255)
+        picture.paste(MARK, mask=line)
+    draw = ImageDraw.Draw(picture)
+    font = _font(max(10, round(max(picture.size) / 60)))
+    for ring in marks.rings:
+        row, column = _in_picture(picture, ring.place, draw.textbbox((0, 0), ring.name, font=font, anchor="mm"))
+        left, top, right, bottom = draw.textbbox((column, row), ring.name, font=font, anchor="mm")
+        draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill="white")
+        draw.text((column, row), ring.name, fill=MARK, font=font, anchor="mm")
+    if marks.cross is not None:
+        row, column = marks.cross
+        reach = max(4, round(max(picture.size) / 60))
+        draw.line((column - reach, row, column + reach, row), fill=MARK, width=width)
+        draw.line((column, row - reach, column, row + reach), fill=MARK, width=width)
+
+
+def _in_picture(picture, place: tuple[float, float], box: tuple[float, ...]) -> tuple[float, float]:
+    """The place nearest to a row and column about which a box (left, top, right, bottom) is wholly in the picture."""
+    row, column = place
+    left, top, right, bottom = box
+    row = min(max(row, 3 - top), picture.height - 4 - bottom)
+    return row, min(max(column, 3 - left), picture.width - 4 - right)
+
+
+def edge(inside: np.ndarray) -> np.ndarray:
+    """The pixels along the edge of what is inside: bool (slow, fast), as is `inside`."""
+    found = np.zeros(inside.shape, bool)
+    found[:, 1:] |= inside[:, 1:] != inside[:, :-1]
+    found[1:, :] |= inside[1:, :] != inside[:-1, :]
+    return found
+
+
+def _thick(line: np.ndarray, width: int) -> np.ndarray:
+    """A line so many pixels wide."""
+    thick = line.copy()
+    for step in range(1, width):
+        thick[:, step:] |= line[:, :-step]
+        thick[step:, :] |= line[:-step, :]
+    return thick
+
+
+def _font(size: int):
+    """A font of about so many pixels; the one font of Pillow before 10.1, and without FreeType, has one size."""
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:
+        return ImageFont.load_default()

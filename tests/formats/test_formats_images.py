@@ -82,9 +82,36 @@ def test_png_follows_the_formula(tmp_path):
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (60, 40))
         found = np.asarray(picture).astype(float)
     image = spots().astype(float)
-    expected = 255 * (1 - np.sqrt(np.clip(image / np.percentile(image, 99.9), 0, 1)))
+    white, median, above, bright = np.percentile(image, (10, 50, 84.134, 99.9))
+    black = max(bright, median + 10 * (above - median))
+    expected = 255 * (1 - np.sqrt(np.clip((image - white) / (black - white), 0, 1)))
     assert np.abs(found - expected).max() <= 0.5
-    assert found.min() == 0
+    assert found.max() == 255
+
+
+@pytest.mark.parametrize("background", [0.0, 3.0, 1000.0, 1e5])
+def test_png_of_a_noisy_background_is_light_and_its_spots_are_dark(background):
+    """No square that is black: the background is lighter than grey, a spot of 20 standard deviations black."""
+    noisy = np.random.default_rng(1).poisson(background, (100, 100)).astype(float)
+    noisy[50, 60] = background + 20 * np.sqrt(background) + 20
+    levels = png.levels(noisy)
+    assert np.median(levels) > 130 and levels[50, 60] == 0 and np.mean(levels == 0) < 0.01
+
+
+def test_png_marks_and_pixels_without_a_measurement_have_colours_of_their_own(tmp_path):
+    image_module = pytest.importorskip("PIL.Image")
+    image, unseen = np.full((40, 60), 100.0), np.zeros((40, 60), bool)
+    image[:, 30], image[:20, :10], unseen[:20, :10] = 200.0, 1e6, True
+    inside = np.hypot(*np.mgrid[-20:20, -30:30]) < 15
+    marks = png.Marks([png.Ring(inside, "3 A", (39.0, 59.0))], (20.0, 30.0))
+    scale = png.write(tmp_path / "out.png", image, unseen=unseen, marks=marks)
+    assert scale == (100.0, 200.0)
+    with image_module.open(tmp_path / "out.png") as picture:
+        found = np.asarray(picture)
+    assert (found[:20, :10] == png.UNSEEN).all()
+    assert (found[20, 30] == png.MARK).all() and (found[png.edge(inside)] == png.MARK).all(axis=-1).sum() > 50
+    assert (found[5, 50] == 255).all() and (found[2, 30] == 0).all()
+    assert (found[30:, 40:, 0] != found[30:, 40:, 2]).any()  # the name, moved into the picture
 
 
 @pytest.mark.parametrize(
@@ -94,10 +121,11 @@ def test_png_follows_the_formula(tmp_path):
         (np.full((3, 4), NAN), np.full((3, 4), 255)),
         (np.full((3, 4), -5.0), np.full((3, 4), 255)),
         (np.full((3, 4), INF), np.full((3, 4), 0)),
-        (np.full((3, 4), 7, np.uint16), np.full((3, 4), 0)),
-        ([[NAN, 4.0], [-INF, INF]], [[255, 0], [255, 0]]),
-        ([[1e-320, 0.0]], [[0, 255]]),
-        ([[1e308, 0.0]], [[0, 255]]),
+        (np.full((3, 4), 7, np.uint16), np.full((3, 4), 255)),
+        ([[NAN, 4.0], [-INF, INF]], [[255, 255], [255, 0]]),
+        ([[1e308] + 20 * [-1e308]], [[0] + 20 * [255]]),
+        ([[1e-320] + 20 * [0.0]], [[0] + 20 * [255]]),
+        ([[1e308] + 20 * [0.0]], [[0] + 20 * [255]]),
     ],
 )
 def test_png_levels_of_unusual_images(image, expected):

@@ -1,0 +1,36 @@
+"""What a pixel sees: the scattering vector at its centre, and the reflection that is nearest."""
+
+import numpy as np
+
+from nbnumba.stages.beam import scattering_vector
+from nbnumba.stages.crystal import index, nearest
+from nbnumba.stages.detector import curved_position, flat_position, sample_offset
+from nbnumba.stages.lattice import reach_squared
+from nbnumba.stages.records import Scene
+from nbnumba.stages.vec3 import unit
+
+
+def wavelength(scene: Scene) -> float:
+    """The mean wavelength of the sources, A, by their weights."""
+    sources = scene.sources
+    return float(np.average(sources.wavelength, weights=sources.weight if np.any(sources.weight) else None))
+
+
+def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """F5: scattering vectors, 1/A, at the centres of pixels: for the direct beam, the mean wavelength, and no depth."""
+    panel = scene.panel
+    along = sample_offset(panel, 1, np.asarray(fast, float), 0), sample_offset(panel, 1, np.asarray(slow, float), 0)
+    position = flat_position(panel, *along, 0.0)
+    position = curved_position(panel, position) if panel.curved else position
+    beam = (panel.beam_x, panel.beam_y, panel.beam_z)
+    return scattering_vector(unit(position)[0], beam, wavelength(scene))
+
+
+def reflection(scene: Scene, slow: float, fast: float) -> tuple[int, int, int]:
+    """F7: the reflection that is nearest to a pixel in any phi step and mosaic domain, by the distance of F8b."""
+    lattices = scene.orientations.lattice
+    vector = q(scene, slow, fast)
+    near = [nearest(index(*lattices[:, 3 * axis : 3 * axis + 3].T, vector)) for axis in range(3)]
+    closest = int(np.argmin(reach_squared(scene.crystal, *(distance for distance, _ in near))))
+    h, k, l = (int(whole[closest]) for _, whole in near)  # noqa: E741
+    return h, k, l
