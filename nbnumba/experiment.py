@@ -52,16 +52,26 @@ MOST_COUNT = 2**31 - 1
 """The largest number of anything that is counted."""
 
 
+def _excerpt(value: Any) -> str:
+    """A value as a message shows it: in one line, not long."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 60 else words[:60] + "..."
+
+
 def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     """The value as a float, if it is a finite number that passes the test."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{part}.{name}: {str(value)[:40]!r} is not a number; allowed: {allowed}") from None
+        raise InputError(f"{part}.{name}: {_excerpt(value)} is not a number; allowed: {allowed}") from None
     if not math.isfinite(number) or not test(number):
-        shown = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else repr(value)
+        shown = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else _excerpt(value)
         raise InputError(f"{part}.{name}: {shown} is not allowed; allowed: {allowed}")
     return number
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and value == math.inf
 
 
 def _positive(part: str, name: str, value: Any, most: float = LARGEST) -> float:
@@ -83,7 +93,7 @@ def _table(name: str, rows: Any, ndmin: int | None = 2) -> np.ndarray:
     try:
         return np.array(rows, dtype=np.float64, ndmin=ndmin or 0)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name}: {str(rows)[:40]!r} is not allowed; allowed: a table of numbers") from None
+        raise InputError(f"{name}: {_excerpt(rows)} is not allowed; allowed: a table of numbers") from None
 
 
 def _count(part: str, name: str, value: Any) -> int:
@@ -191,7 +201,7 @@ class _Statement(_ByValue):
         try:
             x, y, z = value
         except (TypeError, ValueError):
-            raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: three numbers") from None
+            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: three numbers") from None
         most = math.inf if name in self.DIRECTIONS else self._most(name)
         allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
         return tuple(self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
@@ -199,12 +209,13 @@ class _Statement(_ByValue):
     def _truth(self, name) -> bool:
         value = getattr(self, name)
         if not isinstance(value, (bool, np.bool_)):
-            raise InputError(f"{self._part()}.{name}: {value!r} is not allowed; allowed: True or False")
+            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: True or False")
         return bool(value)
 
     def _choice(self, name, allowed):
-        if getattr(self, name) is not None and getattr(self, name) not in allowed:
-            raise InputError(f"{self._part()}.{name}: {getattr(self, name)!r} is not allowed; allowed: {', '.join(allowed)}")
+        value = getattr(self, name)
+        if value is not None and not (isinstance(value, str) and value in allowed):
+            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -273,10 +284,10 @@ class Crystal(_Statement):
     def _rotation(self, rows):
         try:
             matrix = np.array(rows, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             matrix = np.zeros((0, 0))
         if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
-            raise InputError(f"crystal.orientation: {rows!r} is no rotation; allowed: three orthogonal unit rows")
+            raise InputError(f"crystal.orientation: {_excerpt(rows)} is no rotation; allowed: three orthogonal unit rows")
         return tuple(tuple(float(v) for v in row) for row in matrix)
 
     @classmethod
@@ -290,11 +301,11 @@ class Crystal(_Statement):
         wavelength_A = _positive("beam", "wavelength_A", wavelength_A)
         try:
             columns = np.array(matrix, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             columns = np.zeros((0, 0))
         if columns.shape != (3, 3) or not spans_a_lattice(columns.T):
-            shown = " ".join(str(matrix).split())[:200]
-            raise InputError(f"crystal: the matrix {shown} spans no lattice; allowed: three independent columns a* b* c*")
+            allowed = "three independent columns a* b* c*"
+            raise InputError(f"crystal: the matrix {_excerpt(matrix)} spans no lattice; allowed: {allowed}")
         real_space = np.linalg.inv(columns / wavelength_A)
         cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
         try:
@@ -450,7 +461,7 @@ class Detector(_Statement):
         try:
             fast, slow = self.pixels
         except (TypeError, ValueError):
-            raise InputError(f"detector.pixels: {self.pixels!r} is not allowed; allowed: {allowed}") from None
+            raise InputError(f"detector.pixels: {_excerpt(self.pixels)} is not allowed; allowed: {allowed}") from None
         whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
         if self.size_mm is not None:
@@ -458,9 +469,9 @@ class Detector(_Statement):
                 across, along = self.size_mm
             except (TypeError, ValueError):
                 allowed = "two positive numbers, fast and slow"
-                raise InputError(f"detector.size_mm: {self.size_mm!r} is not allowed; allowed: {allowed}") from None
+                raise InputError(f"detector.size_mm: {_excerpt(self.size_mm)} is not allowed; allowed: {allowed}") from None
             self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
-        if self.attenuation_um is not None and self.attenuation_um != math.inf:
+        if self.attenuation_um is not None and not _is_infinite(self.attenuation_um):
             allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
             self._set(
                 "attenuation_um",
@@ -582,7 +593,10 @@ class Sampling(_Statement):
         if self.roi is not None:
             self._set("roi", self._region(self.roi))
         if self.mask is not None:
-            mask = np.array(self.mask)
+            try:
+                mask = np.array(self.mask)
+            except ValueError:
+                mask = np.zeros(0)
             if mask.ndim != 2 or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
                 raise InputError("sampling.mask: allowed: numbers (slow, fast), 0 where a pixel is not wanted")
             mask.setflags(write=False)
@@ -595,7 +609,7 @@ class Sampling(_Statement):
         except TypeError:
             numbers = []
         if len(numbers) != 4:
-            raise InputError(f"sampling.roi: {roi!r} is not allowed; allowed: {allowed}")
+            raise InputError(f"sampling.roi: {_excerpt(roi)} is not allowed; allowed: {allowed}")
         return tuple(numbers)
 
 

@@ -37,10 +37,13 @@ def switches(wanted: Iterable[str] | str) -> frozenset[str]:
 
     Raises InputError for an unknown name.
     """
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    try:
+        names = [wanted] if isinstance(wanted, str) else list(wanted)
+    except TypeError:
+        names = [wanted]
     if names == ["all"]:
         return frozenset(SWITCHES)
     for name in names:
-        if name not in SWITCHES:
-            raise InputError(f"-c_parity: {name!r} is no switch; allowed: all, {', '.join(SWITCHES)}")
+        if not isinstance(name, str) or name not in SWITCHES:
+            raise InputError(f"-c_parity: {str(name)[:60]!r} is no switch; allowed: all, {', '.join(SWITCHES)}")
     return frozenset(names)

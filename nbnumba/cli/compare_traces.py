@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from nbnumba.cli import bundle
 from nbnumba.errors import InputError
 from nbnumba.formats import files
+from nbnumba.formats.text import excerpt
 
 ABOUT = """\
 Compares two traces of the same pixels, each of nanoBragg (TRACE_C) or of nbnumba trace (text or JSON). A factor that
@@ -142,7 +143,7 @@ def _from_text(content: str, path: str, what: str) -> list[Traced]:
             chains[-1].factors.extend(_of_line(line))
         except (ValueError, KeyError) as error:
             raise InputError(
-                f"{what}: {path!r}, line {number}: {line!r} is not a line of a trace; allowed: numbers"
+                f"{what}: {path!r}, line {number}: {excerpt(line)} is not a line of a trace; allowed: numbers"
             ) from error
     return chains
 
@@ -171,13 +172,19 @@ def _from_json(content: str, path: str, what: str) -> list[Traced]:
             factors = []
             for entry in chain["trace"]:
                 numbers = tuple(map(float, entry.get("values", ())))
-                factors += _of_phi(entry["phi"]) if "phi" in entry else [(str(entry["name"]), numbers)]
+                factors += _of_phi(entry["phi"]) if "phi" in entry else [(_name(entry["name"]), numbers)]
             chains.append(Traced((int(chain["spixel"]), int(chain["fpixel"])), factors))
         return chains
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{what}: {path!r} is no JSON of a trace: {error}; allowed: what nbnumba trace --json writes"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{what}: {path!r} is no JSON of a trace: {why}; allowed: what nbnumba trace --json writes") from error
+
+
+def _name(value: Any) -> str:
+    """The name of a factor, which goes into tables."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"the name of a factor is {excerpt(str(value))}")
+    return value
 
 
 def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list[Traced]:

@@ -278,7 +278,7 @@ def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
     itself. InputError, naming `what`: no such directory, not writable, `path` is a directory, the disk is full.
     """
     with together():
-        name, batch = os.fspath(path), _BATCH.get()
+        name, batch = name_of(path, what), _BATCH.get()
         if _is_direct(name):
             content = io.BytesIO()
             yield content
@@ -297,7 +297,7 @@ def make_folder(path: PathName, what: str) -> str:
 
     Within together() the folders that were made are removed after an exception.
     """
-    name, batch = os.fspath(path), _BATCH.get()
+    name, batch = name_of(path, what), _BATCH.get()
     made = []
     try:
         for folder in _missing(name, what):
@@ -318,7 +318,7 @@ def make_folder(path: PathName, what: str) -> str:
 
 def check_folder(path: PathName, what: str) -> None:
     """Raise InputError, naming `what`, if no file could be written to the folder `path`, which may have to be made."""
-    name = os.fspath(path)
+    name = name_of(path, what)
     missing = _missing(name, what)
     _try(os.path.dirname(missing[0]) if missing else name, name, name, what)
 
@@ -342,7 +342,7 @@ def check_writable(path: PathName, what: str) -> None:
 
     What processes that were killed have left of unfinished files in its directory is removed on the way.
     """
-    name = os.fspath(path)
+    name = name_of(path, what)
     if _is_open(name):
         _check_open(name, what)
         return

@@ -40,6 +40,7 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
     file that holds several; FILE::/place the data at that place of an HDF5 file. InputError: what files.read_bytes refuses, a
     file that is no image, one that holds several of which none is chosen, and an image of another shape.
     """
+    path = files.name_of(path, what)
     name, number = _numbered(path)
     _check_file(file_of(path), what)
     if number is None and name.lower().endswith(_FLOATS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -86,7 +85,7 @@ def read_header(path: files.PathName, what: str = "-img") -> dict[str, str]:
 
     InputError for a file that is no SMV file.
     """
-    return _parse(files.read_bytes(path, what), os.fspath(path), what)[0]
+    return _parse(files.read_bytes(path, what), files.name_of(path, what), what)[0]
 
 
 def read(path: files.PathName, what: str = "-img") -> tuple[dict[str, str], np.ndarray]:
@@ -97,7 +96,7 @@ def read(path: files.PathName, what: str = "-img") -> tuple[dict[str, str], np.n
     read from where the pixels really begin. InputError: no SMV file, an unknown pixel type or byte order, too few
     pixels.
     """
-    name = os.fspath(path)
+    name = files.name_of(path, what)
     content = files.read_bytes(path, what)
     header, start = _parse(content, name, what)
     slow, fast = _shape(header, name, what)

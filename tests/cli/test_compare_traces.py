@@ -188,6 +188,20 @@ def test_bundle(tmp_path):
     assert report.count("| ok |") == 133
 
 
+def chain(entry):
+    return f'{{"chains": [{{"spixel": 1, "fpixel": 1, "trace": [{entry}]}}]}}'
+
+
+def test_numbers_that_are_not_finite_are_compared(tmp_path, capsys):
+    """An infinite number is itself, and diverges from any other; so does what is not a number from one."""
+    pairs = (("inf", "inf", 0), ("inf", "-inf", 1), ("inf", "1e308", 1), ("nan", "nan", 0), ("nan", "1", 1))
+    for first, second, status in pairs:
+        for name, value in (("a", first), ("b", second)):
+            (tmp_path / name).write_text(f"TRACE_C: polar {value}\n")
+        assert main(["compare-traces", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "d")]) == status
+        json.loads((tmp_path / "d" / "metrics.json").read_text())
+
+
 @pytest.mark.parametrize(
     "content, sentence",
     [
@@ -196,6 +210,18 @@ def test_bundle(tmp_path):
         ("TRACE_C_PHI phi_tic\n", "line 1"),
         ('{"chains": 5}', "is no JSON of a trace"),
         ('{"chains": [', "is no JSON of a trace"),
+        ('{"chains": ' + "[" * 100000 + "]" * 100000 + "}", "is no JSON of a trace"),
+        ('{"chains": [{"spixel": Infinity, "fpixel": 1, "trace": []}]}', "is no JSON of a trace"),
+        (chain('{"name": "polar", "values": [1' + "0" * 400 + "]}"), "is no JSON of a trace"),
+        (chain('{"name": "polar", "values": [1' + "0" * 5000 + "]}"), "is no JSON of a trace"),
+        (chain('{"phi": {"phi_tic": 1e999, "F_latt": 1}}'), "is no JSON of a trace"),
+        (chain('{"phi": {"phi_tic": 1, "domain": NaN, "F_latt": 1}}'), "is no JSON of a trace"),
+        (chain('{"name": "\\ud800", "values": [1]}'), "the name of a factor is '\\ud800'"),
+        (chain('{"name": "a\\nb | c", "values": [1]}'), "the name of a factor is"),
+        (chain('{"name": 5, "values": [1]}'), "the name of a factor is"),
+        (chain('{"name": "polar", "values": 5}'), "is no JSON of a trace"),
+        ("TRACE_C_PHI phi_tic=inf F_latt=1\n", "line 1"),
+        ("TRACE_C: polar " + "x" * 10000, "line 1"),
     ],
 )
 def test_what_is_no_trace(tmp_path, capsys, content, sentence):
@@ -204,6 +230,7 @@ def test_what_is_no_trace(tmp_path, capsys, content, sentence):
     assert main(["compare-traces", str(LAYERS), str(path), "--out", str(tmp_path / "d")]) == 2
     message = capsys.readouterr().err
     assert f"OURS: {str(path)!r}" in message and sentence in message and message.count("\n") == 1
+    assert len(message) < 600 + len(str(path))
     assert not (tmp_path / "d").exists()
 
 

@@ -7,10 +7,11 @@ import stat
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from nbnumba.errors import InputError
-from nbnumba.formats import files
+from nbnumba.formats import fdump, files, hkl, images, matrix, pgm, raw, smv, sources, stol
 
 
 def test_replacing_creates_and_replaces_leaving_nothing_else(tmp_path):
@@ -240,3 +241,30 @@ def test_files_that_cannot_be_read(tmp_path, name, message):
 def test_missing_file_is_named_as_the_user_wrote_it():
     with pytest.raises(InputError, match=r"^-hkl: no such file 'no-such-file\.hkl'$"):
         files.read_bytes("no-such-file.hkl", "-hkl")
+
+
+@pytest.mark.parametrize("path", [None, 5.0, ["a"], object()])
+def test_what_is_no_name_of_a_file_is_refused_by_every_door(path):
+    """Readers and writers alike; a number would be an open descriptor."""
+    pixels = np.zeros((2, 2), np.uint16)
+    doors = [
+        lambda: files.read_bytes(path, "what"),
+        lambda: files.read_text(path, "what"),
+        lambda: files.check_writable(path, "what"),
+        lambda: raw.read(path, (2, 2), "what"),
+        lambda: raw.write(path, pixels, "what"),
+        lambda: pgm.write(path, pixels, 1.0, "what"),
+        lambda: smv.read(path, "what"),
+        lambda: smv.read_header(path, "what"),
+        lambda: smv.write(path, pixels, {}, "what"),
+        lambda: images.read(path, (2, 2), "what"),
+        lambda: hkl.read(path, "what"),
+        lambda: hkl.write(path, [[1, 2, 3]], [1.0], "what"),
+        lambda: fdump.read(path, "what"),
+        lambda: matrix.read(path, "what"),
+        lambda: sources.read(path, "what"),
+        lambda: stol.read(path, "what"),
+    ]
+    for door in doors:
+        with pytest.raises(InputError, match="^what: .* names no file; allowed: the name of a file$"):
+            door()

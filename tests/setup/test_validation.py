@@ -180,3 +180,31 @@ def test_whole_experiment_of_default_parts():
     experiment = Experiment(Crystal(50.0), StructureFactors(default_F=1.0))
     assert experiment.detector == Detector() and experiment.beam == Beam()
     assert experiment.goniometer == Goniometer()
+
+
+class Nothing:
+    """A value of no kind that any field has, whose name is long and of several lines."""
+
+    def __repr__(self):
+        return "nothing\n" * 1000
+
+
+STRANGE = [b"x", "x", "1 2 3", [], {}, Nothing(), np.zeros((2, 2)), np.zeros((50, 50)), [[1, 2], [3]], [None] * 3, (1, 2, 3, 4)]
+STRANGE += [1j, 10**400, math.inf, math.nan, -1, True, np.array(["a", "b"]), np.array([None, 1], dtype=object)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", [Crystal, Beam, Detector, Goniometer, StructureFactors, Background, Sampling])
+def test_a_value_of_another_kind_is_refused_in_one_short_line(part):
+    """Whatever a field is given from Python is taken, or refused by name."""
+    least = {Crystal: {"a_A": 50.0}, StructureFactors: {"default_F": 1.0}}.get(part, {})
+    refused = 0
+    for field in dataclasses.fields(part):
+        for value in STRANGE:
+            try:
+                part(**{**least, field.name: value})
+            except InputError as error:
+                refused += 1
+                message = str(error)
+                assert "\n" not in message and len(message.partition("; allowed: ")[0]) < 200, (field.name, message)
+    assert refused > len(dataclasses.fields(part))
