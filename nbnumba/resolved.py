@@ -237,7 +237,8 @@ def _detector(experiment: Experiment) -> Iterator[tuple]:
     yield "resolution", f"{seen.finest:.4g} at the finest pixel, {coarsest}", "A"
     layers, depth, absorption = detector.sensor(part, switches)
     if depth > 0.0:
-        per_layer = f"um in {layers} layers, attenuation depth {1e6 / absorption:g} um"
+        attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"
+        per_layer = f"um in {layers} layers, attenuation depth {attenuation}"
         yield "sensor", f"{layers * depth * 1e6:g}", per_layer
 
 

@@ -234,7 +234,7 @@ def structure_factors(said: Statement) -> StructureFactors:
         cells = _cells(said)
         fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
     if "-hkl" not in said.last and "-dump" in said.last:
-        warnings.warn(f"structure factors are read from -dump {said.last['-dump']}", stacklevel=2)
+        warnings.warn(f"structure factors are read from -dump {said.last['-dump']!r}", stacklevel=2)
         found = fdump.read(said.last["-dump"], "-dump")
         return StructureFactors(hkl=found.hkl, F=found.amplitudes, **fields)
     if "-hkl" not in said.last:
@@ -243,7 +243,7 @@ def structure_factors(said: Statement) -> StructureFactors:
         return StructureFactors(**fields)
     reflections = hkl.read(said.last["-hkl"], "-hkl")
     for note in reflections.notes:
-        warnings.warn(f"-hkl {said.last['-hkl']}: {note}", stacklevel=2)
+        warnings.warn(f"-hkl {said.last['-hkl']!r}: {note}", stacklevel=2)
     return StructureFactors(hkl=reflections.hkl, F=reflections.amplitudes, **fields)
 
 

@@ -78,8 +78,9 @@ def of(said: Statement) -> Run:
     for switch, names, field in UNWANTED:
         fields[field] = said.order([switch]) <= said.order(names)
     for name in ("seed", "misset_seed"):
-        if name in fields:
-            rng.generator(fields[name])
+        if abs(fields.get(name, 0)) > rng.LARGEST_SEED:
+            allowed = f"a whole number from {-rng.LARGEST_SEED} to {rng.LARGEST_SEED}"
+            raise InputError(f"-{name}: {fields[name]} is not allowed; allowed: {allowed}")
     fields["inputs"] = tuple((g.spelling, g.value) for g in said.given if g.flag.kind == "file" and g.flag.group != "output")
     fields["response"] = Response(**said.fields("response"))
     if "-dump" in said.last and "-hkl" in said.last:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -417,3 +418,23 @@ def test_an_output_never_takes_the_place_of_another_file(run, tmp_path):
 def test_a_word_without_end_is_cut_in_the_sentence_about_it(words, capsys):
     assert main([*"-cell 50 -default_F 1".split(), *words]) == 2
     assert len(capsys.readouterr().err) < 400
+
+
+@pytest.mark.parametrize("flag", ["-seed", "-misset_seed"])
+def test_a_seed_that_is_too_large_is_refused_by_its_flag(flag, capsys):
+    assert main([*"-cell 50 -default_F 1".split(), flag, "1e30"]) == 2
+    assert re.match(rf"nbnumba: {flag}: 10+\d+ is not allowed; allowed: a whole number from", capsys.readouterr().err)
+
+
+def test_names_of_inputs_in_warnings_are_of_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*"-cell 50 -dump".split(), "a\nb"]) == 2
+    assert all(line.startswith("nbnumba: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_a_sensor_that_absorbs_nothing_has_a_table(tmp_path, monkeypatch, capsys):
+    """C's defect endless_depth_dark: the flags after -detector_abs inf make it."""
+    monkeypatch.chdir(tmp_path)
+    words = "-cell 50 -default_F 1 -detpixels 4 -detector_abs inf -detector_thick 100 -c_parity endless_depth_dark --dry-run"
+    assert main(words.split()) == 0
+    assert "attenuation depth infinite" in capsys.readouterr().out

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.long
 
 MOST = 500_000
 """Samples of an image that are still rendered here."""
+SMALLEST = 2e-38
+"""Numbers below it have fewer digits in 4-byte floats, or none."""
 OUTPUTS = ("-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-dump")
 NAMES = ("a.bin", "b.img", "c.pgm", "d.png", "x.cbf", "x.h5", "no/such/folder/x", ".", "", "/dev/null", "/dev/stdout", "-",
 "a\nb",
@@ -75,7 +77,7 @@ def check(args: list[str], folder: Path) -> str:
             raise Fault("a refused run wrote files", f"{changed} {ran.err}")
         return "refused"
     statement = Statement(args)
-    names = output.names(statement.run())
+    names = {} if "--dry-run" in statement.last else output.names(statement.run())
     new = {name for name in after if before.get(name) != after[name]}
     expected = {os.path.relpath(os.path.realpath(name)) for name in names.values()}
     if not new <= expected:
@@ -83,8 +85,9 @@ def check(args: list[str], folder: Path) -> str:
     missing = [name for name in names.values() if not os.path.exists(name) and not name.startswith("/dev/")]
     if missing:
         raise Fault("a run that succeeded without its files", missing)
-    check_files(statement, names)
-    return "run"
+    if names:
+        check_files(statement, names)
+    return "run" if names else "dry run"
 
 
 def check_files(statement: Statement, names: dict[str, str]) -> None:
@@ -126,7 +129,7 @@ def against_oracle(case: Case) -> str:
     if not model.sources or test_against_oracle.is_impossible(model):
         raise Fault("an image of what the oracle finds impossible")
     image = np.fromfile("floatimage.bin", "<f4").reshape(made.slow, made.fast).astype(float)
-    test_against_oracle.assert_equals(image, model, upper, made.random, made.threads, args, relative=2e-7)
+    test_against_oracle.assert_equals(image, model, upper, made.random, made.threads, args, 2e-7, SMALLEST)
     return "run, as the oracle says"
 
 
