@@ -143,6 +143,9 @@ def check(
     option = "-max_hours" if command else "max_hours"
     hours = hours_granted(max_hours, option)
     found = cost(experiment, machine, threads, command)
+    box = structure.number_in_box(experiment.structure_factors)
+    if box:
+        check_memory(structure.spanned(experiment.structure_factors), box * AMPLITUDE_BYTES)
     counts = {name: getattr(found, name) for name in MADE_BY}
     shown = ", ".join(f"{_shown(n)} {name} ({_made_by(experiment, name)})" for name, n in counts.items() if n > 1)
     check_memory(f"the image has {shown}", found.bytes)

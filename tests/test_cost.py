@@ -9,10 +9,10 @@ import pytest
 import adjoint
 import nbnumba.cost
 import nbnumba.trace
-from nbnumba import Experiment, InputError, simulate
+from nbnumba import Crystal, Detector, Experiment, InputError, StructureFactors, simulate
 from nbnumba.backends import CPU, Machine
 from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, available_bytes, check, cost
-from nbnumba.setup import sampling, scene
+from nbnumba.setup import sampling, scene, structure
 from nbnumba.setup.sources import sweep
 from nbnumba.simulate import steps_per_pixel
 
@@ -133,3 +133,19 @@ def test_what_takes_longer_has_to_be_granted():
 
 def test_memory_that_is_left():
     assert 1e6 < available_bytes() < 1e16
+
+
+def test_few_reflections_that_span_much(tmp_path, monkeypatch):
+    """Two lines of a list may ask for gigabytes: refused with the figures where that is too much, and said where it is not."""
+    factors = StructureFactors(hkl=[[0, 0, 0], [1200, -1200, 1200]], F=[1.0, 2.0])
+    made = Experiment(Crystal(a_A=50.0), factors, detector=Detector(pixels=(2, 2)))
+    monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 4e9)
+    said = "structure_factors.hkl: 2 reflections span h 0 to 1200, k -1200 to 0, l 0 to 1200, "
+    said += "a box of 1732323601 amplitudes, 13.9 GB"
+    with pytest.raises(InputError, match=f"^{said}: about 27.7 GB of memory, and 4 GB are left here; allowed: what fits$"):
+        simulate(made)
+    assert structure.nearly_empty(factors) == [f"{said}, of which most is default_F"]
+    smaller = Experiment(made.crystal, StructureFactors(hkl=[[0, 0, 0], [300, 300, 300]], F=[1.0, 2.0]), detector=made.detector)
+    with pytest.warns(UserWarning, match="a box of 27270901 amplitudes, 0.218 GB, of which most is default_F"):
+        simulate(smaller)
+    assert structure.nearly_empty(StructureFactors(hkl=[[0, 0, 0], [99, 99, 99]], F=[1.0, 2.0])) == []

@@ -39,6 +39,8 @@ def build(experiment: Experiment, wanted: Window) -> records.Scene:
     switches = experiment.sampling.c_parity
     for sentence in remarks(experiment):
         warnings.warn(sentence, stacklevel=3)
+    for sentence in structure.nearly_empty(experiment.structure_factors):
+        warnings.warn(sentence, stacklevel=3)
     placement = place(experiment.detector, experiment.beam, switches)
     vectors = crystal.orient(experiment.crystal, switches)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)

@@ -11,6 +11,9 @@ from nbnumba.stages.records import Structure
 
 LARGEST_BOX = 2**31 - 2
 
+LARGE_BOX = 10**7
+"""Amplitudes, of 8 bytes, from which on a box that is nearly empty is worth a word."""
+
 
 NEVER = np.full(4, np.iinfo(np.int64).max)
 """The latch of a run that interpolates to its end (P8)."""
@@ -43,6 +46,21 @@ def span(factors: StructureFactors) -> tuple[list[int], list[int]]:
 def number_in_box(factors: StructureFactors) -> int:
     """The number of amplitudes in the box of a list of reflections; 0 without a list."""
     return 0 if factors.hkl is None else math.prod(last - first + 1 for first, last in zip(*span(factors)))
+
+
+def spanned(factors: StructureFactors) -> str:
+    """How large the box of a list of reflections is, in words."""
+    low, high = span(factors)
+    sides = ", ".join(f"{name} {first} to {last}" for name, first, last in zip("hkl", low, high))
+    box = f"a box of {number_in_box(factors)} amplitudes, {8e-9 * number_in_box(factors):.3g} GB"
+    return f"structure_factors.hkl: {len(factors.hkl)} reflections span {sides}, {box}"
+
+
+def nearly_empty(factors: StructureFactors) -> list[str]:
+    """A sentence for a box that is large and of which next to nothing is listed: an index may be a mistake."""
+    if factors.hkl is None or number_in_box(factors) < max(LARGE_BOX, 1000 * len(factors.hkl)):
+        return []
+    return [f"{spanned(factors)}, of which most is default_F"]
 
 
 def places(indices: np.ndarray, low: Sequence[int], high: Sequence[int]) -> np.ndarray:

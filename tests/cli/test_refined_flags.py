@@ -9,8 +9,10 @@ from geometries import AXES, FORMS, TURNS
 
 from adjoint import PARAMETERS, VECTORS
 from nbnumba import Experiment, simulate
+from nbnumba.cli import headers
 from nbnumba.cli.refined_flags import QUANTITIES, TILTS, NewFiles, refined_flags, without
 from nbnumba.formats import hkl, matrix, smv
+from nbnumba.setup.detector import place
 
 SMALL = "-default_F 10 -lambda 1.1 -N 3 -oversample 1 -pixel 0.5 -detpixels_x 16 -detpixels_y 12"
 CRYSTALS = {"cell": "-cell 30 40 50 80 95 100", "mat": "-mat A.mat"}
@@ -119,6 +121,19 @@ def test_what_a_header_says_is_overruled(frame, name):
             smv.write("header.img", np.ones((12, 16), np.uint16), HEADER)
         words = f"{flag} header.img -cell 30 40 50 -default_F 10 -N 3 -oversample 1 {FRAMES[frame]}".split()
         check(words, moved(experiment_of(words), [name]), [name])
+
+
+@pytest.mark.parametrize("name", [*MOVES, "detector.rotx_deg", "detector.twotheta_deg"])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_what_a_header_of_ours_says_is_overruled(frame, name):
+    """Its own keys state the convention, turns and the pivot, too."""
+    written = experiment_of(f"-cell 50 {SMALL} {FRAMES[frame]} -detector_rotx 3 -twotheta 4 -pivot beam".split())
+    keys = headers.written(written, place(written.detector, written.beam, frozenset()), 40.0, False)
+    smv.write("header.img", np.zeros((12, 16), np.uint16), keys)
+    words = "-img header.img -cell 30 40 50 -default_F 10 -N 3 -oversample 1".split()
+    made = experiment_of(words)
+    step = MOVES.get(name, 0.7)
+    check(words, made.replace({name: made.value(name) + step}), [name])
 
 
 OTHERS = {
