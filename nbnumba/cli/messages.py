@@ -23,6 +23,7 @@ BESIDES = {
     "beam.polarization": "-polar",
     "beam.polarized": "-nopolar",
     "beam.sources": "-sourcefile",
+    "beam.round_divergence": "-square_div -round_div",
     "beam.hdivrange_mrad": "-hdivrange -divergence",
     "beam.vdivrange_mrad": "-vdivrange -divergence",
     "beam.hdivsteps": "-hdivsteps -divsteps",

@@ -36,23 +36,16 @@ SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
 
-DIVERGENCE_FLAGS = (
-    "-divergence",
-    "-hdivrange",
-    "-vdivrange",
-    "-hdivstep",
-    "-vdivstep",
-    "-divsteps",
-    "-hdivsteps",
-    "-vdivsteps",
-    "-dispersion",
-)
-"""The flags that a table of sources overrules."""
-
 CELL_FIELDS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
 
 SAME_CELL = 0.003
 """Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
+
+CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c"}
+"""The flags that give numbers of unit cells, and along what."""
+
+DIVERGENCE_CORNERS = ("-round_div", "-square_div")
+NO_CORNERS = "there is no divergence in both directions"
 
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
@@ -97,19 +90,17 @@ def _warn_of_what_has_no_effect(said: Statement) -> None:
     """A warning for every flag that another one, or the lack of one, deprives of its effect."""
     has = said.last.__contains__
     rows = (
-        (any(map(has, ("-N", "-Na", "-Nb", "-Nc"))) and has("-samplesize"), "-N", "-samplesize says how many cells there are"),
         (has("-mosaic_seed") and not said.last.get("-mosaic"), "-mosaic_seed", "no -mosaic spread is given"),
         (has("-misset_seed") and said.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
-        (has("-fudge") and said.choice(SHAPE_FLAGS) in (None, "-square_xtal"), "-fudge", "the crystal is a parallelepiped"),
-        (has("-interpolate") and not (has("-hkl") or has("-dump")), "-interpolate", "there is one amplitude, -default_F"),
-        (has("-detector_thicksteps") and not has("-detector_thick"), "-detector_thicksteps", "there is no -detector_thick"),
-        (has("-oversample_thick") and not has("-detector_thick"), "-oversample_thick", "there is no -detector_thick"),
+        (said.choice(DIVERGENCE_CORNERS) == "-square_div" and not _diverges_both_ways(said), "-square_div", NO_CORNERS),
+        (has("-beamsize") and not _beam_size_counts(said), "-beamsize", "there is no -flux, and no crystal that it clips"),
         *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
         (has("-c_threads") and "phi_carryover" not in said.switches, "-c_threads", "phi_carryover is not on"),
     )
     for unused, flag, why in rows:
         if unused:
-            warnings.warn(f"{flag} has no effect: {why}", stacklevel=2)
+            warnings.warn(f"{said.spelling[flag]} has no effect: {why}", stacklevel=2)
+    _warn_of_cells(said)
     for spelling in said.passed_over:
         warnings.warn(f"{spelling} has no effect: C's defect documented_flags_ignored is on", stacklevel=2)
     for given in said.given:
@@ -117,6 +108,33 @@ def _warn_of_what_has_no_effect(said: Statement) -> None:
             note = f"{given.spelling} is {given.flag.names[0]}, as nanoBragg's README has it; nanoBragg.c passes it over"
             warnings.warn(note, stacklevel=2)
     _warn_of_large_steps(said)
+
+
+def _diverges_both_ways(said: Statement) -> bool:
+    """Whether a divergence in both directions is stated, so that there are corners."""
+    flags = [(f"-{axis}divrange", f"-{axis}divstep", f"-{axis}divsteps", "-divergence", "-divsteps") for axis in "hv"]
+    return all(any(said.last.get(flag) for flag in of_axis) for of_axis in flags)
+
+
+def _beam_size_counts(said: Statement) -> bool:
+    """Whether the size of the beam makes a fluence of a flux, or clips a crystal whose edges are given in mm."""
+    edges = ("-samplesize", "-sample_width", "-sample_height")
+    return bool(said.last.get("-flux")) or any(said.last.get(flag) for flag in edges)
+
+
+def _warn_of_cells(said: Statement) -> None:
+    """A warning for every number of cells along an axis whose edge is given in mm."""
+    edges = {}
+    for given in said.given:
+        if given.value:
+            edges |= dict.fromkeys(SIZE_FLAGS.get(given.flag.names[0], ""), given.spelling)
+    for given in said.given:
+        if given.flag.names[0] in CELL_FLAGS:
+            axes = [axis for axis in CELL_FLAGS[given.flag.names[0]] if axis in edges]
+            where = "" if len(axes) == len(CELL_FLAGS[given.flag.names[0]]) else f" along {' and '.join(axes)}"
+            if axes:
+                why = f"{edges[axes[0]]} says how many cells there are"
+                warnings.warn(f"{given.spelling} has no effect{where}: {why}", stacklevel=2)
 
 
 def _warn_of_large_steps(said: Statement) -> None:
@@ -180,10 +198,10 @@ def _cells(said: Statement) -> dict[str, float]:
     """Numbers of unit cells: of -N and -Na, -Nb, -Nc the later one counts; below 1 is 1, as in nanoBragg."""
     found = {}
     for given in said.given:
-        if given.flag.names[0] in ("-N", "-Na", "-Nb", "-Nc"):
+        if given.flag.names[0] in CELL_FLAGS:
             if given.value < 0:
                 raise InputError(f"{given.spelling}: {given.value} is not allowed; allowed: a whole number not below 0")
-            along = given.spelling[2:] or "abc"
+            along = CELL_FLAGS[given.flag.names[0]]
             found |= {f"n_{axis}": max(given.value, 1) for axis in along}
     return found
 
@@ -207,9 +225,7 @@ def _cut_to_size(said: Statement, crystal: Crystal) -> Crystal:
 
 def _domains(said: Statement) -> dict[str, int]:
     domains, spread = said.last.get("-mosaic_domains", 0), said.last.get("-mosaic", 0.0)
-    if spread == 0.0 and domains > 1:
-        warnings.warn("-mosaic_domains has no effect: no -mosaic spread is given", stacklevel=2)
-    elif domains <= 0 and spread > 0.0:
+    if domains <= 0 and spread > 0.0:
         warnings.warn("-mosaic without -mosaic_domains: 10 domains", stacklevel=2)
     return said.steps("-mosaic_domains", "mosaic_domains")
 
@@ -230,7 +246,7 @@ def structure_factors(said: Statement) -> StructureFactors:
     chosen = said.choice(("-interpolate", "-nointerpolate"))
     if chosen is not None:
         fields["interpolate"] = chosen == "-interpolate"
-    elif "interpolation_by_flag" in said.switches:
+    elif "interpolation_by_flag" in said.switches and ("-hkl" in said.last or "-dump" in said.last):
         cells = _cells(said)
         fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
     if "-hkl" not in said.last and "-dump" in said.last:
@@ -258,15 +274,13 @@ def beam(said: Statement) -> Beam:
         if "-fluence" in said.last:
             warnings.warn("-fluence has no effect: -flux is given", stacklevel=2)
     elif "-exposure" in said.last:
-        warnings.warn("-exposure has no effect without -flux", stacklevel=2)
+        warnings.warn("-exposure has no effect: there is no -flux", stacklevel=2)
     if said.order(["-nopolar"]) > said.order(["-polar"]):
         fields["polarized"] = False
     if "-polar" in said.last:
         fields["polarization"] = said.last["-polar"]
     for both, each in (("-divergence", "range_mrad"), ("-divsteps", "steps")):
         fields |= _both_ways(said, both, each)
-    if fields.get("dispersion_percent", 0.0) == 0.0 and said.last.get("-dispsteps", 1) > 1:
-        warnings.warn("-dispsteps has no effect: no -dispersion is given", stacklevel=2)
     fields |= said.steps("-dispsteps", "dispsteps")
     fields["round_divergence"] = said.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in said.last:
@@ -288,9 +302,10 @@ def _both_ways(said: Statement, both: str, ending: str) -> dict[str, Any]:
 def _sources(said: Statement, fields):
     table = sources.read(said.last["-sourcefile"], "-sourcefile")
     table[:, 4] *= 1e10
-    unused = [name for name in DIVERGENCE_FLAGS if name in said.last]
-    if unused:
-        warnings.warn(f"{unused[0]} has no effect: -sourcefile is given", stacklevel=2)
+    named = [name for name in ("-lambda", "-energy") if name in said.last]
+    if named and "-mat" not in said.last and not np.isnan(table[:, 4]).any():
+        why = "every source of -sourcefile has a wavelength of its own"
+        warnings.warn(f"{said.spelling[named[-1]]} has no effect on the sources: {why}", stacklevel=2)
     return table
 
 
@@ -305,7 +320,7 @@ def background(said: Statement) -> Background:
         fields["table"] = np.nan_to_num(table, nan=0.0)
     unused = [flag for flag in (*STOL_FLAGS, "-density", "-molecwt") if flag in said.last]
     if unused and fields.get("water_um", 0.0) == 0.0:
-        warnings.warn(f"{unused[0]} has no effect: -water says how much of the material there is", stacklevel=2)
+        warnings.warn(f"{said.spelling[unused[0]]} has no effect: -water says how much of the material there is", stacklevel=2)
     return Background(**fields)
 
 
@@ -394,7 +409,7 @@ def _pixels(said: Statement, axis: str, pixel_mm: float) -> tuple[int, float | N
     name = said.choice(("-detsize", f"-detsize_{'f' if axis == 'x' else 's'}"))
     size = _later(said, (name,)) if name else None
     if count is not None and size is not None:
-        warnings.warn("-detsize has no effect: the number of pixels is given", stacklevel=2)
+        warnings.warn(f"{said.spelling[name]} has no effect: the number of pixels is given", stacklevel=2)
     if count is None and size == 0.0:
         raise InputError(f"{said.spelling[name]}: 0 is not allowed without -detpixels; allowed: a positive number")
     Detector(pixel_mm=pixel_mm)

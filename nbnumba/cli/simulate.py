@@ -13,7 +13,7 @@ from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import count, most, use
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
-from nbnumba.cli.run import Run
+from nbnumba.cli.run import UNWANTED, Run
 from nbnumba.cli.statement import Statement
 from nbnumba.cost import check
 from nbnumba.errors import InputError
@@ -23,6 +23,7 @@ from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
+from nbnumba.setup.remarks import remarks
 from nbnumba.simulate import render
 
 
@@ -30,6 +31,7 @@ def main(args: Sequence[str]) -> int:
     """Run it; returns the exit status."""
     statement = Statement(args)
     run = statement.run()
+    _warn_of_what_writes_nothing(statement, run)
     report(statement.experiment(), run)
     return 0
 
@@ -60,7 +62,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
     if run.dry:
-        for sentence in [*scene.remarks(experiment), *([f"this run would be refused: {refusal}"] if refusal else [])]:
+        for sentence in [*remarks(experiment), *([f"this run would be refused: {refusal}"] if refusal else [])]:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
@@ -119,6 +121,24 @@ def brightest(image: np.ndarray, experiment: Experiment) -> str:
     """A line on the brightest pixel, the first of several: where it is in pixels from 0, and its resolution."""
     slow, fast = (int(at) for at in np.unravel_index(int(np.argmax(image)), image.shape))
     return f"brightest pixel: fast {fast}, slow {slow}, {resolved.resolution_at(experiment, fast, slow):.4g} A"
+
+
+def _warn_of_what_writes_nothing(said: Statement, run: Run) -> None:
+    """A warning for every flag of an output that is switched off, or of a machine that does not compute."""
+    has, card = said.last.__contains__, run.backend == "cuda"
+    off = [(switch, name) for switch, names, field in UNWANTED if not getattr(run, field) for name in names]
+    draws = said.last.get("-misset") == "random" and not has("-misset_seed")
+    rows = (
+        *((name, True, f"{switch} is given") for switch, name in off),
+        ("-scale", not run.integers, "-nointfile is given"),
+        ("-adc", not run.integers and not run.noise, "-nointfile and -nonoise are given"),
+        ("-seed", not run.noise and not draws, "-nonoise is given, and no orientation is drawn"),
+        ("-threads", card, "a card computes"),
+        ("-max_hours", card, "how long a card takes is not estimated"),
+    )
+    for flag, unused, why in rows:
+        if unused and has(flag):
+            warnings.warn(f"{said.spelling[flag]} has no effect: {why}", stacklevel=2)
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

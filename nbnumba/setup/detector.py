@@ -246,9 +246,12 @@ def _near_reference(detector, spot, switches, pixel) -> tuple[float, float]:
     return fast, slow
 
 
+NEAR = ("xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
+"""The fields that state the point nearest to the sample."""
+
+
 def _stated_centres(detector) -> list[str]:
-    names = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
-    return [name for name in names if getattr(detector, name) is not None]
+    return [name for name in ("xbeam_mm", "ybeam_mm", *NEAR) if getattr(detector, name) is not None]
 
 
 def honours_pix0(detector: Detector, switches: frozenset[str]) -> bool:
@@ -260,6 +263,8 @@ def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
     """A sentence for everything that is stated of the detector and has no effect."""
     convention, stated = CONVENTIONS[detector.convention], _stated_centres(detector)
     found = [*_overruled_centres(convention, stated), *_overruled_distances(detector, switches, stated)]
+    if convention.default_pixels is not None and "near_point_ignored" in switches:
+        found += [f"detector.{name} has no effect: C's defect near_point_ignored is on" for name in stated if name in NEAR]
     if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
         found.append(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
     if detector.convention != "custom":

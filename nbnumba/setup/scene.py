@@ -7,7 +7,8 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.experiment import Beam, Experiment
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
-from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis, without_effect
+from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis
+from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
 
@@ -92,22 +93,6 @@ def _check_fringes(scene: records.Scene) -> None:
         said = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
         allowed = f"cells times index of at most {float(MOST_FRINGES):.3g}"
         raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
-
-
-def remarks(experiment: Experiment) -> list[str]:
-    """A sentence for everything that is stated and has no effect."""
-    return [*without_effect(experiment.detector, experiment.sampling.c_parity), *_vectors_without_effect(experiment)]
-
-
-def _vectors_without_effect(experiment: Experiment) -> list[str]:
-    """A sentence for every vector of the beam and the spindle that belongs to the custom convention, in another."""
-    if experiment.detector.convention == "custom":
-        return []
-    beam, spindle = experiment.beam, experiment.goniometer.spindle_axis
-    stated = {"beam.direction": beam.direction, "beam.polarization_axis": beam.polarization_axis}
-    stated["goniometer.spindle_axis"] = spindle
-    why = f"the convention {experiment.detector.convention} has its own"
-    return [f"{name} has no effect: {why}" for name, vector in stated.items() if vector is not None]
 
 
 def panel_record(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):

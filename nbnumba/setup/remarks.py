@@ -1,0 +1,103 @@
+"""What is stated of an experiment and has no effect on its image, a sentence each."""
+
+import math
+from collections.abc import Iterator
+
+from nbnumba.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling, StructureFactors
+from nbnumba.setup import detector
+from nbnumba.setup.orientations import number_of_domains
+
+SWEEPS = ("hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
+SWEEPS += ("dispersion_percent", "dispsteps")
+"""The fields of a beam that a table of sources overrules."""
+
+
+def remarks(experiment: Experiment) -> list[str]:
+    """A sentence for everything that is stated and has no effect, in the words of the fields."""
+    switches = experiment.sampling.c_parity
+    return [
+        *detector.without_effect(experiment.detector, switches),
+        *_vectors(experiment),
+        *_crystal(experiment.crystal),
+        *_structure(experiment.structure_factors),
+        *_beam(experiment.beam, "one_step_means_two" in switches),
+        *_rotation(experiment.goniometer),
+        *_sensor(experiment.detector, experiment.sampling),
+    ]
+
+
+def _vectors(experiment: Experiment) -> Iterator[str]:
+    """Vectors of the beam and the spindle that belong to the custom convention, in another."""
+    stated = {
+        "beam.direction": experiment.beam.direction,
+        "beam.polarization_axis": experiment.beam.polarization_axis,
+        "goniometer.spindle_axis": experiment.goniometer.spindle_axis,
+    }
+    if experiment.detector.convention != "custom":
+        why = f"the convention {experiment.detector.convention} has its own"
+        yield from (f"{name} has no effect: {why}" for name, vector in stated.items() if vector is not None)
+
+
+def _crystal(crystal: Crystal) -> Iterator[str]:
+    if crystal.mosaic_spread_deg == 0.0 and (crystal.mosaic_domains or 1) > 1:
+        yield "crystal.mosaic_domains has no effect: crystal.mosaic_spread_deg is 0"
+    elif crystal.mosaic_spread_deg > 0.0 and number_of_domains(crystal) == 1:
+        yield "crystal.mosaic_spread_deg has no effect: the only one of crystal.mosaic_domains is not turned"
+    if crystal.fudge != 1.0 and crystal.shape == "square":
+        yield "crystal.fudge has no effect: the crystal is a parallelepiped"
+
+
+def _structure(factors: StructureFactors) -> Iterator[str]:
+    if factors.interpolate is not None and factors.hkl is None:
+        yield "structure_factors.interpolate has no effect: there is one amplitude, structure_factors.default_F"
+
+
+def _beam(beam: Beam, one_means_two: bool) -> Iterator[str]:
+    if beam.sources is not None:
+        stated = [f"beam.{name}" for name in SWEEPS if getattr(beam, name) is not None]
+        if stated:
+            verb = "have" if len(stated) > 1 else "has"
+            yield f"{', '.join(stated)} {verb} no effect: beam.sources says what the sources are"
+        return
+    for axis in "hv":
+        names = (f"{axis}divrange_mrad", f"{axis}divstep_mrad", f"{axis}divsteps")
+        yield from _sweep(names, [getattr(beam, name) for name in names], one_means_two)
+    if beam.dispersion_percent and beam.dispsteps == 1 and not one_means_two:
+        yield "beam.dispersion_percent has no effect: one of beam.dispsteps is in the middle"
+    elif not beam.dispersion_percent and (beam.dispsteps or 1) > 1:
+        yield "beam.dispsteps has no effect: there is no beam.dispersion_percent"
+
+
+def _sweep(names: tuple[str, str, str], values, one_means_two: bool) -> Iterator[str]:
+    """What counts of range, step and number of a divergence (F5a)."""
+    (full, step, steps), (of_full, of_step, of_steps) = values, (f"beam.{name}" for name in names)
+    if full == 0.0:
+        stated = [name for name, value in ((of_step, step), (of_steps, steps)) if value]
+        yield from (f"{name} has no effect: {of_full} is 0" for name in stated if name != of_steps or steps > 1)
+    elif full is None and step and steps not in (None, 2):
+        yield f"{of_steps} has no effect: {of_step} without {of_full} is two steps"
+    elif full and not step and steps == 1 and not one_means_two:
+        yield f"{of_full} has no effect: one of {of_steps} is in the middle"
+
+
+def _rotation(goniometer: Goniometer) -> Iterator[str]:
+    """What counts of range, step and number of a rotation (F7b)."""
+    osc, step, steps = goniometer.osc_deg, goniometer.phistep_deg, goniometer.phisteps
+    if osc is None and step and steps not in (None, 2):
+        yield "goniometer.phisteps has no effect: goniometer.phistep_deg without goniometer.osc_deg is two steps"
+    elif osc and step and steps and not math.isclose(step * steps, osc, rel_tol=1e-6):
+        yield f"goniometer.osc_deg has no effect: {steps} goniometer.phisteps of {step:g} degrees are {step * steps:g}"
+    elif osc and not step and steps == 1:
+        yield "goniometer.osc_deg has no effect: one of goniometer.phisteps is at its start"
+
+
+def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:
+    """What is stated of a sensor that is not there; capture fractions of none darken the image in C alone (P2)."""
+    endless = panel.attenuation_um == math.inf and "endless_depth_dark" not in sampling.c_parity
+    if panel.thickness_um > 0.0 and not endless:
+        return
+    why = "detector.attenuation_um is infinite" if panel.thickness_um > 0.0 else "there is no detector.thickness_um"
+    if panel.layers is not None:
+        yield f"detector.layers has no effect: {why}"
+    if sampling.oversample_thick and "oversample_running_sum" not in sampling.c_parity:
+        yield f"sampling.oversample_thick has no effect: {why}"
