@@ -74,8 +74,12 @@ def main(args: Sequence[str]) -> int:
     _show(result)
     with files.together():
         words, notes = _flags(blocks, result, asked, keywords["image"], new_files)
-        _show_flags(words, notes, paths, "refined flags" if result.success else "flags of where it ended, without success")
-        lines = _write(options, result, words, notes, ["nbnumba", "refine", *args])
+        for note in notes:
+            _warn(note)
+        titled = _titled(words, paths, "refined flags" if result.success else "flags of where it ended, without success")
+        for title, line in titled:
+            print("", f"{title}:", line, sep="\n")
+        lines = _write(options, result, words, notes, titled, _command(own, blocks))
     print(*lines, sep="\n", end="\n" if lines else "")
     return 0 if result.success else UNSUCCESSFUL
 
@@ -231,7 +235,8 @@ def _block(words: list[str]) -> Block:
         use_threads(threads)
     if NOT_MODELLED in statement.last:
         warnings.warn(f"{NOT_MODELLED} has no effect: the expected image is without it", stacklevel=2)
-    return Block(words, statement, statement.experiment())
+    experiment = statement.experiment()
+    return Block(bundle.with_seed(words, statement, experiment), statement, experiment)
 
 
 def _machine(blocks: Sequence[Block]) -> dict[str, str]:
@@ -405,26 +410,29 @@ def _of_image(result, image: dict[str, float], name: str, place: int) -> float:
     return float(values[place] if len(values) > 1 else values[0])
 
 
-def _show_flags(words: list[list[str]], notes: list[str], paths: list[str], title: str) -> None:
-    """Print the refined flags under a title, a line for each image; images of the same flags have one line."""
-    for note in notes:
-        _warn(note)
+def _titled(words: list[list[str]], paths: list[str], title: str) -> list[tuple[str, str]]:
+    """The refined flags, each under a title: a command line for each image; images of the same flags have one."""
     lines = [shlex.join(["nbnumba", *each]) for each in words]
     if len(set(lines)) == 1:
-        print("", f"{title}:", lines[0], sep="\n")
-        return
-    for path, line in zip(paths, lines):
-        print("", f"{title} of {path}:", line, sep="\n")
+        return [(title, lines[0])]
+    return [(f"{title} of {path}", line) for path, line in zip(paths, lines)]
 
 
-def _write(options, result, words, notes, command) -> list[str]:
+def _command(own: Sequence[str], blocks: Sequence[Block]) -> list[str]:
+    """The command line that does the same again, with the seeds that the clock gave."""
+    once = blocks[:1] if all(block is blocks[0] for block in blocks) else blocks
+    return ["nbnumba", "refine", *own, *(word for block in once for word in ("--", *block.words))]
+
+
+def _write(options, result, words, notes, titled, command) -> list[str]:
     """Write --out and --report; returns a line of text on each."""
     lines = []
     if options.out is not None:
         bundle.write_json(options.out, summary(result, words, notes, command))
         lines.append(f"wrote {options.out}")
     if options.report is not None:
-        report.write(result, options.report, title=f"Refinement against {', '.join(_listed('--data', options.data))}")
+        title = f"Refinement against {', '.join(_listed('--data', options.data))}"
+        report.write(result, options.report, title=title, flags=titled)
         lines.append(f"wrote {options.report}")
     return lines
 

@@ -298,19 +298,7 @@ def make_folder(path: PathName, what: str) -> str:
     Within together() the folders that were made are removed after an exception.
     """
     name, batch = name_of(path, what), _BATCH.get()
-    made = []
-    try:
-        for folder in _missing(name, what):
-            try:
-                os.mkdir(folder)
-            except OSError as error:
-                raise InputError(f"{what}: cannot make folder {name!r}: {_reason(error)}") from error
-            made.append(folder)
-    except BaseException:
-        for folder in reversed(made):
-            with suppress(OSError):
-                os.rmdir(folder)
-        raise
+    made = _make_folders(name, what)
     if batch is not None:
         batch.folders += made
     return name
@@ -318,9 +306,28 @@ def make_folder(path: PathName, what: str) -> str:
 
 def check_folder(path: PathName, what: str) -> None:
     """Raise InputError, naming `what`, if no file could be written to the folder `path`, which may have to be made."""
-    name = name_of(path, what)
-    missing = _missing(name, what)
-    _try(os.path.dirname(missing[0]) if missing else name, name, name, what)
+    name, batch = name_of(path, what), _Batch()
+    batch.folders += _make_folders(name, what)
+    try:
+        _try(name, "", name, what)
+    finally:
+        batch.clear(False)
+
+
+def _make_folders(name: str, what: str) -> list[str]:
+    """Make the folder `name` and those it lies in; returns those that were made, the outermost first: all, or none."""
+    batch = _Batch()
+    try:
+        for folder in _missing(name, what):
+            try:
+                os.mkdir(folder)
+            except OSError as error:
+                raise InputError(f"{what}: cannot make folder {name!r}: {_reason(error)}") from error
+            batch.folders.append(folder)
+    except BaseException:
+        batch.clear(False)
+        raise
+    return batch.folders
 
 
 def _missing(name: str, what: str) -> list[str]:

@@ -14,11 +14,14 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+import nbnumba
+from nbnumba import pixels, resolved
 from nbnumba.cli import refined_table, report
 from nbnumba.cli.report import pictures as drawings
 from nbnumba.cli.report import spots
 from nbnumba.errors import InputError
 from nbnumba.formats import files
+from nbnumba.setup import sampling, scene
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
@@ -414,6 +417,22 @@ assert settings() == before
     subprocess.run([sys.executable, "-c", code], check=True)
     report.write(result(), str(tmp_path / "here"))
     assert (tmp_path / "here" / "image_1.png").read_bytes() == (tmp_path / "report" / "image_1.png").read_bytes()
+
+
+def test_reflections_resolutions_and_refined_flags_are_shown(written):
+    """The peak is at (12, 30) in the data; its reflection is that of the refined experiment, not of the start."""
+    flags = "-cell 50 60 70 90 90 90 -default_F 1 -N 5 -distance 60 -detpixels_x 50 -detpixels_y 40 -pixel 0.5 -oversample 1"
+    experiment = nbnumba.Experiment.from_args([*flags.split(), "-misset", "10", "20", "30"])
+    built = scene.build(experiment, sampling.window((50, 40), None, None))
+    hkl = pixels.reflection(built, *PEAK)
+    label = f"{hkl[0]} {hkl[1]} {hkl[2]}, {resolved.resolution_at(experiment, PEAK[1], PEAK[0]):.3g} A"
+    lines = [("refined flags", "nbnumba -cell 50 -hkl 'a<b>.hkl'")]
+    page, pictures = written(result(experiment=experiment), flags=lines)
+    assert f"Reflections: 1: {label}." in page
+    assert "Rings are of equal resolution" in page
+    assert "<h2>Refined flags</h2>" in page and "nbnumba -cell 50 -hkl &#x27;a&lt;b&gt;.hkl&#x27;" in page
+    plain_page, plain = written(result())
+    assert "Reflections" not in plain_page and (plain["image_1.png"] != pictures["image_1.png"]).any(axis=2).sum() > 500
 
 
 def test_folders_are_made_and_others_files_stay(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,21 @@ table { border-collapse: collapse; } th, td { padding: .15rem .9rem .15rem 0; te
 th { border-bottom: 1px solid #888; } td { border-bottom: 1px solid #e4e4e4; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; display: block; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; padding: .6rem .8rem; max-width: 60rem; }
 figcaption { color: #444; font-size: .9rem; max-width: 60rem; margin-top: .3rem; }
 """
 
 
-def index(result: Any, title: str, images: list[list[Picture]], whole: list[Picture]) -> str:
-    """index.html."""
+def index(
+    result: Any, title: str, images: list[list[Picture]], whole: list[Picture], flags: Sequence[tuple[str, str]] = ()
+) -> str:
+    """index.html; flags: titles, and command lines that stand under them."""
     parts = [
         f"<h1>{_escaped(title)}</h1>",
         _message(result),
         "<h2>Parameters</h2>",
         _parameters(result),
+        *(f"<h2>{_escaped(_capital(name))}</h2>\n<pre>{_escaped(line)}</pre>" for name, line in flags),
         "<h2>Stages</h2>",
         _list("ol", result.stages) or "<p>None is recorded.</p>",
         *_convergence_part(result, whole),
@@ -50,6 +55,10 @@ def index(result: Any, title: str, images: list[list[Picture]], whole: list[Pict
 
 def _escaped(text: Any) -> str:
     return html.escape(str(text))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _list(kind: str, lines) -> str:

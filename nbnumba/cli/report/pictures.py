@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbnumba.cli.report import labels
+from nbnumba.cli.report.labels import Labels
 from nbnumba.cli.report.spots import (
     EXTREME,
     NARROWEST,
@@ -44,6 +46,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 MEASURED, AFTER, BEFORE, LEFT_OUT, FAINT = "black", COLOURS[0], COLOURS[1], "#b3b3b3", "#c0c0c0"
 INTENSITIES, SIGNED = "viridis", "RdBu_r"
+RINGS = "#9a9a9a"
+RINGS_CAPTION = " Rings are of equal resolution, in A; beside peaks that are calculated stand h k l and d."
 
 HISTOGRAM = np.linspace(-6.0, 6.0, 49)
 
@@ -67,19 +71,21 @@ def draw(result: Any, most: int) -> tuple[list[list[Picture]], list[Picture]]:
     from matplotlib import style
 
     with style.context(["default", STYLE]):
-        images = [of_image(number, fit) for number, fit in enumerate(result.frames[:most], start=1)]
+        labelled = zip(result.frames[:most], labels.of_result(result))
+        images = [of_image(number, *image) for number, image in enumerate(labelled, start=1)]
         return images, [*convergence(result), *correlation(result)]
 
 
-def of_image(number: int, fit: Any) -> list[Picture]:
-    """The pictures of an image; none if no pixel counts."""
+def of_image(number: int, fit: Any, named: Labels | None = None) -> list[Picture]:
+    """The pictures of an image; none if no pixel counts. named: its labels, if there are any."""
     seen = view(fit)
     if seen is None:
         return []
     found = peaks(seen)
-    drawn = [_images(number, seen, found)]
+    names = [None if named is None else named.reflection(seen, peak) for peak in found]
+    drawn = [_images(number, seen, found, names, None if named is None else named.rings(seen))]
     if found:
-        drawn.append(_profiles(number, seen, found))
+        drawn.append(_profiles(number, seen, found, names))
     if np.isfinite(seen.residual).any():
         drawn.append(_histogram(number, seen))
     return drawn
@@ -132,8 +138,8 @@ def stretch(measured: np.ndarray, calculated: np.ndarray, sigma: np.ndarray) -> 
     return Stretch(float(np.median(measured)), noise or (high - low), float(low), float(high))
 
 
-def _images(number: int, seen: View, found: list[Peak]) -> Picture:
-    """Measured, calculated and residual, side by side; peaks are numbered as their profiles are."""
+def _images(number: int, seen: View, found: list[Peak], names: list[str | None], rings: tuple | None) -> Picture:
+    """Measured, calculated and residual, side by side, with rings of resolution; peaks are numbered as their profiles are."""
     rows, columns = seen.data.shape
     wide, high = _size(rows, columns)
     step = max(math.ceil(columns / (wide * DPI)), math.ceil(rows / (high * DPI)))
@@ -150,9 +156,13 @@ def _images(number: int, seen: View, found: list[Peak]) -> Picture:
         axes.tick_params(labelleft=axes is panels[0])
     panels[0].set_ylabel("slow (pixel)")
     _number_peaks(panels[0], seen, found)
+    if rings is not None:
+        _draw_rings(panels, rings)
+        _name_peaks(panels[1], seen, found, names)
     caption = (
         "Measured and calculated on one scale, and their difference in standard deviations; grey pixels do not count, and "
         f"numbers stand beside the peaks of the profiles{_of_blocks(step)}."
+        f"{'' if rings is None else RINGS_CAPTION}"
     )
     return Picture(f"image_{number}.png", _png(figure), caption)
 
@@ -213,8 +223,6 @@ def _draw_residual(axes, bar, seen: View, picture, step: int) -> None:
 
 def _number_peaks(axes, seen: View, found: list[Peak]) -> None:
     """The number of each peak, up and to the right of it, or to the left where it is at the right edge."""
-    from matplotlib.patheffects import withStroke
-
     rows, columns = seen.data.shape
     for number, peak in enumerate(found, start=1):
         inward = -1 if peak.column > 0.9 * columns else 1
@@ -225,13 +233,52 @@ def _number_peaks(axes, seen: View, found: list[Peak]) -> None:
             (8 * inward, 8 * upward),
             textcoords="offset points",
             color="white",
-            path_effects=[withStroke(linewidth=2, foreground="black")],
+            path_effects=_outlined(),
             ha="center",
             va="center",
         )
 
 
-def _profiles(number: int, seen: View, found: list[Peak]) -> Picture:
+def _name_peaks(axes, seen: View, found: list[Peak], names: list[str | None]) -> None:
+    """h k l and the resolution of each peak, beside it, towards the middle of the picture."""
+    rows, columns = seen.data.shape
+    for peak, name in zip(found, names):
+        left = peak.column > 0.5 * columns
+        axes.annotate(
+            str(name).replace(", ", "\n"),
+            (seen.column + peak.column, seen.row + peak.row),
+            (-7 if left else 7, 7 if peak.row > 0.5 * rows else -7),
+            textcoords="offset points",
+            color="white",
+            fontsize=7,
+            path_effects=_outlined(),
+            ha="right" if left else "left",
+            va="bottom" if peak.row > 0.5 * rows else "top",
+        )
+
+
+def _draw_rings(panels, rings: tuple) -> None:
+    """Lines where the resolution has a round value, which they are labelled with."""
+    fast, slow, inverse, values = rings
+    if not values or min(inverse.shape) < 2:
+        return
+    for axes in panels:
+        lines = axes.contour(fast, slow, inverse, levels=[1.0 / d for d in values], colors=RINGS, linewidths=0.8)
+        names = {1.0 / d: f"{d:g} A" for d in values}
+        texts = axes.clabel(lines, fmt=names, fontsize=7, inline=False)
+        for text in texts or ():
+            text.set_path_effects(_outlined())
+            text.set_color("white")
+
+
+def _outlined() -> list:
+    """What makes white text seen on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="black")]
+
+
+def _profiles(number: int, seen: View, found: list[Peak], names: list[str | None]) -> Picture:
     """Each peak along fast and along slow: measured, and calculated before and after."""
     reach, high = _reach(found), 0.5 + 2.35 * math.ceil(len(found) / 2)
     figure = _figure(13.4 if len(found) > 1 else 6.9, high)
@@ -239,15 +286,23 @@ def _profiles(number: int, seen: View, found: list[Peak]) -> Picture:
         line, place, along = i // 4, i % 4, 1 - i % 2
         axes = _axes(figure, 0.75 + 3.25 * place, high - 2.4 - 2.35 * line, 2.65, 1.65)
         _draw_profile(axes, profile(seen, found[i // 2], reach, along))
-        axes.set(title=f"Peak {i // 2 + 1}", xlabel=("slow (pixel)", "fast (pixel)")[along])
+        title = f"Peak {i // 2 + 1}" if names[i // 2] is None else f"Peak {i // 2 + 1}: {names[i // 2]}"
+        axes.set(title=title, xlabel=("slow (pixel)", "fast (pixel)")[along])
         if place == 0:
             axes.set_ylabel("summed intensity")
     figure.legend(*axes.get_legend_handles_labels(), loc="upper center", ncols=3)
     caption = (
         f"The brightest peaks along fast and along slow, in the units of the data, summed over {2 * (reach // 2) + 1} pixels "
         "across: what was measured, with its standard deviation, and what is calculated before and after the refinement."
+        f"{_of_reflections(names)}"
     )
     return Picture(f"peaks_{number}.png", _png(figure), caption)
+
+
+def _of_reflections(names: list[str | None]) -> str:
+    """What a caption says of the reflections of peaks."""
+    known = [f"{number}: {name}" for number, name in enumerate(names, start=1) if name is not None]
+    return f" Reflections: {'; '.join(known)}." if known else ""
 
 
 def _reach(found: list[Peak]) -> int:
