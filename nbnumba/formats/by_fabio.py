@@ -6,7 +6,9 @@ The lower half is the program of that process, which needs nothing else of nbnum
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SECONDS, BYTES_PER_SECOND = 60.0, 4e6
-"""Time that reading may take: so much, and more for a large file."""
+CPU_SECONDS, SECONDS, BYTES_PER_SECOND = 8, 60, 4e6
+"""Time that reading may take: so much of a processor, so much in all, and more for a large file."""
 
 BYTES, BYTES_PER_PIXEL, BYTES_PER_BYTE = 2**30, 200, 40
 """Memory that it may take: so much, and more for the pixels that are wanted and for a large file, which may be packed."""
@@ -43,22 +45,25 @@ class Found(NamedTuple):
 def read(name: str, number: int | None, shape: tuple[int, int]) -> Found:
     """Read image `number` (None: the only one) of a file; its pixels are returned if there are `shape` (slow, fast) of them."""
     size = os.path.getsize(name.partition("::")[0])
-    seconds = SECONDS + size / BYTES_PER_SECOND
+    more = math.ceil(size / BYTES_PER_SECOND)
     request = {
         "sys.path": sys.path,
         "program": __file__,
         "name": name,
         "number": number,
         "shape": shape,
+        "seconds": CPU_SECONDS + more,
         "memory": int(BYTES + BYTES_PER_PIXEL * shape[0] * shape[1] + BYTES_PER_BYTE * size),
     }
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command, line = [sys.executable, "-I", "-c", _START], json.dumps(request).encode() + b"\n"
     try:
-        done = subprocess.run(command, input=line, capture_output=True, timeout=seconds, env=environment)
+        done = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS + more, env=environment)
     except subprocess.TimeoutExpired:
-        return Found(None, {}, problem=f"fabio did not come to an end in {seconds:.0f} s")
+        return Found(None, {}, problem=f"fabio did not come to an end in {SECONDS + more} s")
     head, _, body = done.stdout.partition(b"\n")
+    if done.returncode == -getattr(signal, "SIGXCPU", math.inf):
+        return Found(None, {}, problem=f"fabio did not come to an end in {CPU_SECONDS + more} s of a processor")
     if done.returncode != 0 or not head:
         return Found(None, {}, problem=f"fabio ended with status {done.returncode}")
     answer: dict[str, Any] = json.loads(head)
@@ -75,7 +80,8 @@ def main(request: dict[str, Any]) -> None:
     import logging
     import warnings
 
-    _bound_memory(request["memory"])
+    _bound("RLIMIT_AS", request["memory"])
+    _bound("RLIMIT_CPU", request["seconds"])
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     output = os.fdopen(os.dup(1), "wb")
@@ -90,14 +96,15 @@ def main(request: dict[str, Any]) -> None:
         output.write(json.dumps(answer).encode() + b"\n" + body)
 
 
-def _bound_memory(most: int) -> None:
-    """Memory beyond the bound is refused to this process, where the system can do that."""
+def _bound(name: str, most: int) -> None:
+    """Bound what this process may take, where the system can do that."""
     try:
         import resource
 
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    except (ImportError, OSError, ValueError):
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    except (ImportError, AttributeError, OSError, ValueError):
         pass
 
 
