@@ -15,7 +15,7 @@ from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pa
 from adjoint.problem import restate, state
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import Progress, simulate
+from nbnumba.simulate import Progress, image_of
 
 TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}
 """Largest relative difference between a gradient in a precision and the limit of its ladder, which is of double precision."""
@@ -89,7 +89,7 @@ def gradcheck(
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment
-    loss = _noisy(simulate(base), random)
+    loss = _noisy(image_of(base), random)
     gradient = value_and_grad(loss, base, asked, **machine._asdict())[1]
     found = []
 
@@ -119,7 +119,7 @@ def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, i
     fast, slow = experiment.detector.pixels
     if experiment.sampling.roi is not None or max(fast, slow) <= edge:
         return None
-    row, column = np.unravel_index(np.argmax(simulate(experiment)), (slow, fast))
+    row, column = np.unravel_index(np.argmax(image_of(experiment)), (slow, fast))
     left, low = (int(np.clip(at - edge // 2, 0, max(0, all_ - edge))) for at, all_ in ((column, fast), (row, slow)))
     return left, min(left + edge, fast) - 1, low, min(low + edge, slow) - 1
 
@@ -163,7 +163,7 @@ def _single_directions(base, asked, random):
 
 def _first_step(base, asked, vector) -> float:
     """A step along a direction that moves the brightest pixel by about MOVED of it."""
-    image, start = simulate(base), pack(base, asked)
+    image, start = image_of(base), pack(base, asked)
     at = np.flatnonzero(vector)
     step = typical = min(_typical(base, asked)[at] / np.abs(vector[at]))
     for _ in range(TRIES):
@@ -190,7 +190,7 @@ def _typical(base, asked) -> np.ndarray:
 def _image(base, asked, start, vector, step):
     """The image at a step along a direction, None where that is not allowed."""
     try:
-        return simulate(unpack(base, asked, start + step * vector))
+        return image_of(unpack(base, asked, start + step * vector))
     except InputError:
         return None
 

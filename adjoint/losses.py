@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
 
 from adjoint.backends import driver
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 
 ROWS_AT_ONCE = 64
 """Rows of an image that a value is summed over at once, so that it needs little memory."""
@@ -88,10 +89,13 @@ def checked(value: float) -> float:
 def number_of(what: str, value) -> float:
     """A value as a number. Raises InputError."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "iuf":
         return float(value)
-    raise InputError(f"{what}: {str(value)[:40]} is not a number; allowed: a number")
+    raise InputError(f"{what}: {shown(value)} is not a number; allowed: a number")
 
 
 def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -99,7 +103,7 @@ def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray
     try:
         found = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
         found = np.array(found if shape is None or found.ndim else np.broadcast_to(found, shape), order="C")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
     if found.ndim != 2 or (shape is not None and found.shape != shape):
         allowed = "(slow, fast)" if shape is None else f"(slow, fast) = {shape}"

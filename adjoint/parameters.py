@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 
 INFINITE = float("inf")
@@ -96,7 +96,7 @@ CRYSTAL_SYSTEMS: dict[str, list[Name]] = {
 def cell_parameters(system: str) -> list[Name]:
     """The free parameters of the cell in a crystal system: tetragonal has one a_A for two axes. Raises InputError."""
     if not isinstance(system, str) or system not in CRYSTAL_SYSTEMS:
-        raise InputError(f"crystal system {system!r} is not known; allowed: {', '.join(CRYSTAL_SYSTEMS)}")
+        raise InputError(f"crystal system {shown(system)} is not known; allowed: {', '.join(CRYSTAL_SYSTEMS)}")
     return list(CRYSTAL_SYSTEMS[system])
 
 
@@ -138,7 +138,7 @@ def listed(parameters: Iterable[Name]) -> list[Name]:
             return found
     except TypeError:
         pass
-    raise InputError(f"parameters: {parameters!r} is not allowed; allowed: names, or tuples of names that are tied")
+    raise InputError(f"parameters: {shown(parameters)} is not allowed; allowed: names, or tuples of names that are tied")
 
 
 def _column(experiment: Experiment, asked: Name) -> Column:
@@ -147,7 +147,7 @@ def _column(experiment: Experiment, asked: Name) -> Column:
         raise InputError("parameters: () ties nothing; allowed: names of parameters")
     for name in names:
         if name not in PARAMETERS and name not in VECTORS:
-            raise InputError(f"parameters: {name!r} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
+            raise InputError(f"parameters: {shown(name)} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
     if len(names) > 1:
         _check_tied(experiment, names)
         return Column(names[0], (names,), ())
@@ -203,7 +203,7 @@ def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarra
     asked, at, new = columns(experiment, parameters), 0, {}
     try:
         vector = np.asarray(vector).astype(np.float64, casting="safe")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"a vector of {str(vector)[:40]} is not allowed; allowed: numbers") from None
     if vector.shape != (sum(map(size, asked)),):
         raise InputError(f"a vector of shape {vector.shape} does not fit; allowed: ({sum(map(size, asked))},)")

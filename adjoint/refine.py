@@ -18,7 +18,7 @@ from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
 from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 
 
@@ -111,11 +111,11 @@ def _check_start(found: Unknowns, start, low, high):
 
 
 def _method(method, found) -> str:
-    if method == "auto":
+    if isinstance(method, str) and method == "auto":
         few = found.count <= MOST_BY_MATRIX and np.count_nonzero(found.amplitudes()) <= MOST_AMPLITUDES
         return "least_squares" if few else "L-BFGS-B"
-    if method not in METHODS:
-        raise InputError(f"method: {method!r} is not allowed; allowed: auto, {', '.join(METHODS)}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError(f"method: {shown(method)} is not allowed; allowed: auto, {', '.join(METHODS)}")
     return method
 
 
@@ -123,7 +123,7 @@ def _plans(stages, found) -> list[list[Stage]]:
     """What is tried in turn: stages of which the last is exact."""
     if isinstance(stages, str):
         if stages not in ("auto", "exact"):
-            raise InputError(f"stages: {stages!r} is not allowed; allowed: auto, exact, or a list of adjoint.Stage")
+            raise InputError(f"stages: {shown(stages)} is not allowed; allowed: auto, exact, or a list of adjoint.Stage")
         plans = AUTO if stages == "auto" else ((EXACT,),)
     else:
         plans = (_checked(stages),)

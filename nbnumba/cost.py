@@ -10,7 +10,7 @@ import numpy as np
 
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.rows import TILE
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import place, sensor
@@ -169,7 +169,7 @@ def hours_granted(max_hours: float, option: str = "max_hours") -> float:
     except (TypeError, ValueError, OverflowError):
         hours = math.nan
     if not hours > 0.0:
-        raise InputError(f"{option}: {max_hours!r} is not allowed; allowed: a positive number of hours")
+        raise InputError(f"{option}: {shown(max_hours)} is not allowed; allowed: a positive number of hours")
     return hours
 
 

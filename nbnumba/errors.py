@@ -1,5 +1,13 @@
 """The one exception that means "what was asked for cannot be done": a sentence for the user, never a traceback."""
 
+LONGEST_SHOWN = 60
+
 
 class InputError(ValueError):
     """Bad input. The message is one sentence that names the flag, field or file, the value, and what is allowed."""
+
+
+def shown(value: object) -> str:
+    """A value for such a sentence: as Python writes it, on one line and cut to a length that suits it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

@@ -13,7 +13,7 @@ import numpy as np
 
 from nbnumba import parity
 from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 
 Vector = tuple[float, float, float]
 
@@ -52,21 +52,15 @@ MOST_COUNT = 2**31 - 1
 """The largest number of anything that is counted."""
 
 
-def _excerpt(value: Any) -> str:
-    """A value as a message shows it: in one line, not long."""
-    words = " ".join(repr(value).split())
-    return words if len(words) <= 60 else words[:60] + "..."
-
-
 def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     """The value as a float, if it is a finite number that passes the test."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{part}.{name}: {_excerpt(value)} is not a number; allowed: {allowed}") from None
+        raise InputError(f"{part}.{name}: {shown(value)} is not a number; allowed: {allowed}") from None
     if not math.isfinite(number) or not test(number):
-        shown = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else _excerpt(value)
-        raise InputError(f"{part}.{name}: {shown} is not allowed; allowed: {allowed}")
+        stated = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else shown(value)
+        raise InputError(f"{part}.{name}: {stated} is not allowed; allowed: {allowed}")
     return number
 
 
@@ -93,7 +87,7 @@ def _table(name: str, rows: Any, ndmin: int | None = 2) -> np.ndarray:
     try:
         return np.array(rows, dtype=np.float64, ndmin=ndmin or 0)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name}: {_excerpt(rows)} is not allowed; allowed: a table of numbers") from None
+        raise InputError(f"{name}: {shown(rows)} is not allowed; allowed: a table of numbers") from None
 
 
 def _count(part: str, name: str, value: Any) -> int:
@@ -201,7 +195,7 @@ class _Statement(_ByValue):
         try:
             x, y, z = value
         except (TypeError, ValueError):
-            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: three numbers") from None
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: three numbers") from None
         most = math.inf if name in self.DIRECTIONS else self._most(name)
         allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
         return tuple(self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
@@ -209,13 +203,13 @@ class _Statement(_ByValue):
     def _truth(self, name) -> bool:
         value = getattr(self, name)
         if not isinstance(value, (bool, np.bool_)):
-            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: True or False")
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: True or False")
         return bool(value)
 
     def _choice(self, name, allowed):
         value = getattr(self, name)
         if value is not None and not (isinstance(value, str) and value in allowed):
-            raise InputError(f"{self._part()}.{name}: {_excerpt(value)} is not allowed; allowed: {', '.join(allowed)}")
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -275,9 +269,9 @@ class Crystal(_Statement):
         angles = (self.alpha_deg, self.beta_deg, self.gamma_deg)
         al, be, ga = angles
         if not (al + be + ga < 360 and al < be + ga and be < al + ga and ga < al + be):
-            shown = " ".join(f"{x:g}" for x in angles)
+            stated = " ".join(f"{x:g}" for x in angles)
             raise InputError(
-                f"crystal.alpha_deg, beta_deg, gamma_deg: {shown} enclose no volume; "
+                f"crystal.alpha_deg, beta_deg, gamma_deg: {stated} enclose no volume; "
                 "allowed: angles whose sum is below 360, each smaller than the sum of the other two"
             )
 
@@ -287,7 +281,7 @@ class Crystal(_Statement):
         except (TypeError, ValueError, OverflowError):
             matrix = np.zeros((0, 0))
         if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
-            raise InputError(f"crystal.orientation: {_excerpt(rows)} is no rotation; allowed: three orthogonal unit rows")
+            raise InputError(f"crystal.orientation: {shown(rows)} is no rotation; allowed: three orthogonal unit rows")
         return tuple(tuple(float(v) for v in row) for row in matrix)
 
     @classmethod
@@ -305,14 +299,14 @@ class Crystal(_Statement):
             columns = np.zeros((0, 0))
         if columns.shape != (3, 3) or not spans_a_lattice(columns.T):
             allowed = "three independent columns a* b* c*"
-            raise InputError(f"crystal: the matrix {_excerpt(matrix)} spans no lattice; allowed: {allowed}")
+            raise InputError(f"crystal: the matrix {shown(matrix)} spans no lattice; allowed: {allowed}")
         real_space = np.linalg.inv(columns / wavelength_A)
         cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
         try:
             cls(**cell)
         except InputError as error:
-            shown = " ".join(f"{value:g}" for value in cell.values())
-            raise InputError(f"crystal: the matrix, at {wavelength_A:g} A, is of a cell {shown}: {error}") from None
+            edges = " ".join(f"{value:g}" for value in cell.values())
+            raise InputError(f"crystal: the matrix, at {wavelength_A:g} A, is of a cell {edges}: {error}") from None
         orientation = (np.linalg.inv(standard_setting(*cell.values())) @ real_space).T
         return cls(**{**cell, "orientation": orientation, **fields})
 
@@ -461,15 +455,15 @@ class Detector(_Statement):
         try:
             fast, slow = self.pixels
         except (TypeError, ValueError):
-            raise InputError(f"detector.pixels: {_excerpt(self.pixels)} is not allowed; allowed: {allowed}") from None
+            raise InputError(f"detector.pixels: {shown(self.pixels)} is not allowed; allowed: {allowed}") from None
         whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (fast, slow)]
         self._set("pixels", (int(whole[0]), int(whole[1])))
         if self.size_mm is not None:
             try:
                 across, along = self.size_mm
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 allowed = "two positive numbers, fast and slow"
-                raise InputError(f"detector.size_mm: {_excerpt(self.size_mm)} is not allowed; allowed: {allowed}") from None
+                raise InputError(f"detector.size_mm: {shown(self.size_mm)} is not allowed; allowed: {allowed}") from None
             self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
         if self.attenuation_um is not None and not _is_infinite(self.attenuation_um):
             allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
@@ -609,7 +603,7 @@ class Sampling(_Statement):
         except TypeError:
             numbers = []
         if len(numbers) != 4:
-            raise InputError(f"sampling.roi: {_excerpt(roi)} is not allowed; allowed: {allowed}")
+            raise InputError(f"sampling.roi: {shown(roi)} is not allowed; allowed: {allowed}")
         return tuple(numbers)
 
 
@@ -650,11 +644,19 @@ class Experiment(_ByValue):
 
         return resolved.as_html(resolved.quantities(self))
 
+    def __post_init__(self):
+        for part, name in PART_NAMES.items():
+            value, kind = getattr(self, name), part.__name__
+            if not isinstance(value, part):
+                raise InputError(f"{name}: {shown(value)} is no {kind}; allowed: a nbnumba.{kind}")
+
     @classmethod
-    def from_args(cls, args: Sequence[str]) -> Experiment:
+    def from_args(cls, args: Sequence[str | float] | str) -> Experiment:
         """The experiment that nanoBragg's flags describe, by the parser of the command line.
 
-        Raises InputError for what the command line would refuse, and for flags that name files to be written.
+        args: the words of a command line, among which numbers and paths may stand as they are; or the line itself, which is
+        cut into words as a shell does. Raises InputError for what the command line would refuse, and for flags that name files
+        to be written.
         """
         from nbnumba.cli.parts import experiment_from_args
 

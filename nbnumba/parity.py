@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 
 SWITCHES: dict[str, str] = {
     "phi_carryover": "where phi is exactly 0 the lattice is not reset: it is the one that the step before left behind",
@@ -45,5 +45,5 @@ def switches(wanted: Iterable[str] | str) -> frozenset[str]:
         return frozenset(SWITCHES)
     for name in names:
         if not isinstance(name, str) or name not in SWITCHES:
-            raise InputError(f"-c_parity: {str(name)[:60]!r} is no switch; allowed: all, {', '.join(SWITCHES)}")
+            raise InputError(f"-c_parity: {shown(name)} is no switch; allowed: all, {', '.join(SWITCHES)}")
     return frozenset(names)

@@ -52,7 +52,7 @@ def _number(field: str, value: float) -> float:
     allowed, test = ALLOWED[field]
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"response.{field}: {value!r} is not a number; allowed: {allowed}") from None
     if not (math.isfinite(number) and test(number)):
         raise InputError(f"response.{field}: {number:g} is not allowed; allowed: {allowed}")

@@ -9,7 +9,7 @@ from nbnumba.backends import CPU, Machine, driver, machine
 from nbnumba.backends.blocks import pixels_of, told
 from nbnumba.backends.threads import count, share
 from nbnumba.cost import MOST_HOURS, check
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
 from nbnumba.stages.records import Scene
@@ -42,21 +42,31 @@ def simulate(
     """
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    check(experiment, target, count(), max_hours)
+    image = image_of(experiment, target, progress, max_hours)
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
-    image = render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
     if not image.any():
         from nbnumba import dark
 
+        wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
     return image
 
 
+def image_of(
+    experiment: Experiment, target: Machine = CPU, progress: Progress | None = None, max_hours: float = MOST_HOURS
+) -> np.ndarray:
+    """The image of an experiment as `simulate` has it, without a word on coarse sampling or darkness: one of many."""
+    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    check(experiment, target, count(), max_hours)
+    return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
+
+
 def restated(experiment: Experiment, **statements) -> Experiment:
-    """The experiment with those statements of its sampling that are not None."""
+    """The experiment with those statements of its sampling that are not None. Raises InputError for what is no Experiment."""
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"experiment: {shown(experiment)} is no Experiment; allowed: a nbnumba.Experiment")
     given = {f"sampling.{name}": value for name, value in statements.items() if value is not None}
     return experiment.replace(given) if given else experiment
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbnumba.constants import R_E_SQR_M2
 from nbnumba.cost import check, check_memory
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
 from nbnumba.simulate import restated
@@ -105,6 +105,7 @@ def traces(
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    pixels = [_pixel(pixel) for pixel in _listed(pixels)]
     for slow, fast in pixels:
         if not rendered(wanted, slow, fast):
             allowed = "a pixel of the region and the mask"
@@ -113,6 +114,23 @@ def traces(
     check_memory(f"trace: {steps:.4g} steps of {len(pixels)} pixels", steps * STEP_BYTES)
     built = scene.build(experiment, wanted)
     return [_Walk(experiment, built, slow, fast).chain() for slow, fast in pixels]
+
+
+def _listed(pixels) -> list:
+    if isinstance(pixels, (str, bytes)) or not isinstance(pixels, Iterable):
+        raise InputError(f"pixels: {shown(pixels)} is not allowed; allowed: a list of pairs (slow, fast)")
+    return list(pixels)
+
+
+def _pixel(pixel) -> tuple[int, int]:
+    """A pixel as two whole numbers."""
+    try:
+        slow, fast = pixel
+        if slow != int(slow) or fast != int(fast):
+            raise ValueError
+        return int(slow), int(fast)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"pixel: {shown(pixel)} is not allowed; allowed: two whole numbers, slow and fast") from None
 
 
 def rendered(wanted: sampling.Window, slow: int, fast: int) -> bool:

@@ -14,10 +14,10 @@ from adjoint.problem import held, restate, state
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 from adjoint.stages.loss import GAUSSIAN, POISSON
 from nbnumba.backends import CPU, Machine
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling
-from nbnumba.simulate import simulate
+from nbnumba.simulate import image_of
 
 FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
 """The terms of the background of an image, each a number times a field."""
@@ -125,7 +125,7 @@ def _readout(noise, loss, sigma) -> float:
 def _check_loss(loss):
     if isinstance(loss, str):
         if loss not in ("poisson", "gaussian"):
-            raise InputError(f"loss: {loss!r} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
+            raise InputError(f"loss: {shown(loss)} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
         return
     for method in ("value", "derivative", "curvature"):
         if isinstance(loss, type) or not callable(getattr(loss, method, None)):
@@ -239,7 +239,7 @@ def placed(at: Frame, values: np.ndarray) -> np.ndarray:
 def expected(at: Frame, vector: np.ndarray) -> np.ndarray:
     """The expected image (slow, fast) in units of the data; 0 outside the box."""
     experiment, numbers = at.split(vector)
-    image = simulate(experiment, **at.machine._asdict())
+    image = image_of(experiment, at.machine)
     image[at.box] = numbers.gain * (numbers.scale * image[at.box] + background(at, numbers))
     return image
 

@@ -14,7 +14,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import place
-from nbnumba.simulate import simulate
+from nbnumba.simulate import image_of
 
 POSITIONS = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha", "crystal.beta", "crystal.gamma", "crystal.misset")
 POSITIONS += ("beam.wavelength", "beam.direction", "detector.", "goniometer.phi_deg")
@@ -141,7 +141,7 @@ def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons (slow, fast) that the water of an experiment scatters."""
     if not experiment.background.water_um:
         return np.zeros(experiment.detector.pixels[::-1])
-    both, spots = (simulate(each, **machine._asdict()) for each in (experiment, without_water(experiment)))
+    both, spots = (image_of(each, machine) for each in (experiment, without_water(experiment)))
     return np.asarray(both, dtype=np.float64) - spots
 
 
@@ -162,7 +162,7 @@ def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Coars
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))
     water = light_of_water(experiment, at.machine)[at.box]
-    fitted, factor = levelled(made, simulate(coarse, **at.machine._asdict()), water, numbers)
+    fitted, factor = levelled(made, image_of(coarse, at.machine), water, numbers)
     return Coarse(made._replace(numbers=fitted), water, factor, numbers.scale, numbers.background)
 
 
@@ -173,7 +173,7 @@ def spot_widths(experiment: Experiment, names, machine: Machine = CPU) -> np.nda
     depend on a parameter.
     """
     spots = without_water(experiment)
-    image = simulate(spots, **machine._asdict())
+    image = image_of(spots, machine)
     even = np.full(image.shape, image[rendered(spots)].mean())
     value, _, normal = normal_equations(Gaussian(even), spots, names, **machine._asdict())
     with np.errstate(divide="ignore"):

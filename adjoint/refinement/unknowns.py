@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Parameter, columns, listed, size
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 
 SMALLEST = 1e-300
@@ -116,11 +116,11 @@ class Unknowns(NamedTuple):
         """
         named = self.named()
         if name not in named:
-            raise InputError(f"{what}: {name!r} is not refined; allowed: {', '.join(named)}")
+            raise InputError(f"{what}: {shown(name)} is not refined; allowed: {', '.join(named)}")
         try:
             values = np.asarray(given, dtype=np.float64)
             found = np.broadcast_to(values, named[name].shape).ravel()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             said = f"{what}: {name} {str(given)[:40].strip('()[]')} is not allowed"
             raise InputError(f"{said}; allowed: a number, or as many as it has") from None
         if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
@@ -156,7 +156,7 @@ def _of_image(asked: list[Name]) -> list[str]:
     """The numbers of the image that are asked for. Raises InputError for others, and for those that are tied or there twice."""
     for name in [single for each in asked for single in ((each,) if isinstance(each, str) else each)]:
         if name.startswith("image.") and name not in IMAGE:
-            raise InputError(f"parameters: {name!r} is no number of an image; allowed: {', '.join(IMAGE)}")
+            raise InputError(f"parameters: {shown(name)} is no number of an image; allowed: {', '.join(IMAGE)}")
         if name in IMAGE and asked.count(name) != 1:
             why = "is there twice; allowed: every parameter once" if name in asked else "cannot be tied; allowed: by itself"
             raise InputError(f"parameters: {name} {why}")
@@ -169,7 +169,7 @@ def _own(asked, per_image):
     try:
         names = set(listed(per_image))
     except InputError:
-        raise InputError(f"per_image: {per_image!r} is not allowed; allowed: names of parameters") from None
+        raise InputError(f"per_image: {shown(per_image)} is not allowed; allowed: names of parameters") from None
     keys = {name if isinstance(name, str) else name[0] for name in asked}
     unknown = names - keys
     if unknown:
@@ -207,7 +207,7 @@ def _no_nan(value) -> bool:
     """Whether something is made of numbers."""
     try:
         return not np.isnan(np.asarray(value, dtype=float)).any()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -220,10 +220,10 @@ def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndar
     for name, pair in _named("bounds", given):
         try:
             least, most = pair
-        except (TypeError, ValueError):
-            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: a least and a largest value") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: a least and a largest value") from None
         if not all(bound is None or _no_nan(bound) for bound in (least, most)):
-            raise InputError(f"bounds: {name} {pair!r} is not allowed; allowed: numbers, or None")
+            raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: numbers, or None")
         at, least = found.stated("bounds", name, -np.inf if least is None else least)
         at, most = found.stated("bounds", name, np.inf if most is None else most)
         _take(taken, at, "bounds", name)
@@ -243,8 +243,8 @@ def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.
     for name, pair in _named("restraints", given):
         try:
             value, sigma = pair
-        except (TypeError, ValueError):
-            raise InputError(f"restraints: {name} {pair!r} is not allowed; allowed: a value and its sigma") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value and its sigma") from None
         at, value = found.stated("restraints", name, value)
         at, sigma = found.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
         _take(taken, at, "restraints", name)

@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from nbnumba.backends.precision import PRECISIONS
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 
 BACKENDS = ("cpu", "cuda")
 
@@ -23,9 +23,9 @@ CPU = Machine()
 def machine(backend: str, precision: str) -> Machine:
     """That machine. Raises InputError for one that there is not, or that is not to be had here."""
     if not isinstance(backend, str) or backend not in BACKENDS:
-        raise InputError(f"backend {backend!r}; allowed: {', '.join(BACKENDS)}")
+        raise InputError(f"backend {shown(backend)}; allowed: {', '.join(BACKENDS)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        raise InputError(f"precision {shown(precision)}; allowed: {', '.join(PRECISIONS)}")
     if backend == "cuda":
         from nbnumba.backends import card
 

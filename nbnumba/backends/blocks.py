@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from nbnumba.backends.rows import TILE
+from nbnumba.errors import InputError, shown
 
 Span = tuple[int, int]
 Piece = tuple[Span, Span]
@@ -38,6 +39,8 @@ def pixels_of(piece: Piece) -> int:
 
 def told(progress: Callable[[int, int], None] | None, rows: int, across: int) -> Callable[[int], None]:
     """The function that is told how many pixels are done, and tells progress(done, total) of rows whenever one more is."""
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress: {shown(progress)} cannot be called; allowed: a function of rows done and of all rows")
     done = [0, 0]
 
     def tell(pixels: int) -> None:

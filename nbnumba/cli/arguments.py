@@ -1,12 +1,17 @@
 """Reads a command line by the table of flags: exact spellings, the right number of values, each of its kind."""
 
 import math
-from collections.abc import Sequence
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from nbnumba.cli.flags import BY_NAME, VALUES, Flag
 from nbnumba.cli.hints import meant
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.formats.text import excerpt
 
 
@@ -30,6 +35,29 @@ def read(args: Sequence[str]) -> list[Given]:
         given.append(Given(spelling, flag, _convert(spelling, flag, values)))
         position += 1 + len(values)
     return given
+
+
+def words_of(args: Any) -> list[str]:
+    """The words of a command line from Python: of a text, cut as a shell does; of a list of texts, numbers and paths."""
+    if isinstance(args, str):
+        try:
+            return shlex.split(args)
+        except ValueError as error:
+            raise InputError(f"from_args: {shown(args)} cannot be cut into words: {error}; allowed: closed quotes") from None
+    if isinstance(args, (bytes, Mapping)) or not isinstance(args, Iterable):
+        raise InputError(f"from_args: {shown(args)} is not allowed; allowed: a list of words, or a line of them")
+    return [_word(word) for word in args]
+
+
+def _word(word: Any) -> str:
+    if isinstance(word, os.PathLike):
+        word = os.fspath(word)
+    if isinstance(word, str):
+        return word
+    if isinstance(word, Real) and not isinstance(word, (bool, np.bool_)):
+        return str(int(word)) if isinstance(word, Integral) else repr(float(word))
+    allowed = "a text, a number or a path for every word"
+    raise InputError(f"from_args: {shown(word)} ({type(word).__name__}) is not allowed; allowed: {allowed}")
 
 
 def _unknown(spelling: str, given: list[Given]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nbnumba.cli import headers
-from nbnumba.cli.arguments import number
+from nbnumba.cli.arguments import number, words_of
 from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
 from nbnumba.cli.messages import in_flags
 from nbnumba.cli.run import time_seed
@@ -73,8 +73,9 @@ def experiment(said: Statement) -> Experiment:
     return found
 
 
-def experiment_from_args(args: Sequence[str]) -> Experiment:
+def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
     """The experiment of a command line that names nothing to be written."""
+    args = words_of(args)
     statement = Statement(args)
     writes = [given.spelling for given in statement.given if given.flag.kind == "file" and given.flag.group == "output"]
     writes += ["-dump"] if statement.run().dump else []

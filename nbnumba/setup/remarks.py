@@ -1,10 +1,10 @@
-"""What is stated of an experiment and has no effect on its image, a sentence each."""
+"""What is stated of an experiment and has no effect on its image, or has another one than it says, a sentence each."""
 
 import math
 from collections.abc import Iterator
 
 from nbnumba.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling, StructureFactors
-from nbnumba.setup import detector
+from nbnumba.setup import detector, sampling
 from nbnumba.setup.orientations import number_of_domains
 
 SWEEPS = ("hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
@@ -23,6 +23,7 @@ def remarks(experiment: Experiment) -> list[str]:
         *_beam(experiment.beam, "one_step_means_two" in switches),
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
+        *sampling.beyond_the_edge(experiment.sampling.roi, experiment.detector.pixels),
     ]
 
 

@@ -1,6 +1,7 @@
 """How finely a pixel is sampled (F1b), which pixels are wanted, and where emulated threads of nanoBragg begin (P1)."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +106,15 @@ def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tu
             raise InputError(f"sampling.roi: {shown} holds no pixel of {pixels[0]} x {pixels[1]}; allowed: {allowed}")
         bounds.append((first, last + 1))
     return bounds[1], bounds[0]
+
+
+def beyond_the_edge(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> Iterator[str]:
+    """A sentence for a region that is cut at the edge of the detector."""
+    if roi is not None and (roi[1] >= pixels[0] or roi[3] >= pixels[1]):
+        rows, columns = region(roi, pixels)
+        kept = f"{columns[0]} {columns[1] - 1} {rows[0]} {rows[1] - 1}"
+        size = f"the detector has {pixels[0]} x {pixels[1]} pixels, numbered from 0"
+        yield f"sampling.roi {' '.join(map(str, roi))} is cut to {kept}: {size}"
 
 
 def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
@@ -28,8 +28,17 @@ CENTRES = {"xbeam_mm", "ybeam_mm", *NEAR_POINT["fast"], *NEAR_POINT["slow"]}
 DISTANCES = {"distance_mm", "close_distance_mm"}
 
 
+EXAMPLE = '{"detector.distance_mm": 231.3}'
+
+
+def _check_name(name) -> None:
+    if not isinstance(name, str):
+        raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
+
+
 def value(experiment: Experiment, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
+    _check_name(name)
     if name in COMPONENTS:
         field, component = COMPONENTS[name]
         return value(experiment, f"crystal.{field}")[component]
@@ -45,8 +54,11 @@ def value(experiment: Experiment, name: str) -> Any:
 
 def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     """A new experiment in which these parameters have new values, stated in this form alone."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
     parts: dict[str, dict[str, Any]] = {}
     for name, new in values.items():
+        _check_name(name)
         if name in COMPONENTS:
             field, component = COMPONENTS[name]
             fields = parts.setdefault("crystal", {})
@@ -69,15 +81,18 @@ def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
 def _three(name, new):
     try:
         a, b, c = new
-    except (TypeError, ValueError):
-        raise InputError(f"{name}: {new!r} is not allowed; allowed: three numbers") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: {shown(new)} is not allowed; allowed: three numbers") from None
     return a, b, c
 
 
 def _superseded(experiment, new) -> dict[str, Any]:
     """What else has to change in the detector when these fields are stated anew, so that nothing contradicts them."""
     detector, other = experiment.detector, {}
-    swapped = CONVENTIONS[new.get("convention", detector.convention)].swapped
+    convention = new.get("convention", detector.convention)
+    if not isinstance(convention, str) or convention not in CONVENTIONS:
+        return {}
+    swapped = CONVENTIONS[convention].swapped
     along = {"xbeam_mm": "slow" if swapped else "fast", "ybeam_mm": "fast" if swapped else "slow"}
     if detector.pix0_mm is not None and (CENTRES | DISTANCES) & set(new):
         other |= _without_pix0(experiment)
@@ -112,7 +127,7 @@ def _split(experiment, name):
     part, _, field = name.partition(".")
     parts = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
     if part not in parts or field not in {f.name for f in dataclasses.fields(parts[part])}:
-        raise InputError(f"{name!r} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
+        raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
     return part, field
 
 

@@ -1,0 +1,117 @@
+"""What Python can pass by mistake is refused in a sentence at every public door: an InputError, never another exception."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adjoint
+from nbnumba import Experiment, InputError, simulate
+from nbnumba.experiment import PART_NAMES, Beam, Crystal
+from nbnumba.trace import trace, traces
+
+WORDS = "-cell 20 -default_F 1 -N 2 -detpixels 4 -oversample 1"
+EXPERIMENT = Experiment.from_args(WORDS.split())
+ODD = [None, "x", 5, -1, 2.5, [], {}, object(), math.nan, math.inf, b"x", np.array([1.0, 2.0]), np.zeros((4, 4)), "", (1, 2)]
+ODD += [[[1]], True, 10**400, 1j, {"x"}]
+PARTS = {name: part for part, name in PART_NAMES.items()}
+FIELDS = [f"{name}.{field.name}" for name, part in PARTS.items() for field in dataclasses.fields(part)]
+
+
+def door(name):
+    """A function of one odd value, by its name."""
+    image, names = np.ones((4, 4)), ["beam.fluence"]
+    losses, loss = adjoint.losses, adjoint.losses.Gaussian(image)
+    doors = {
+        "from_args": Experiment.from_args,
+        "a word": lambda odd: Experiment.from_args(["-cell", odd, "-default_F", 1]),
+        "simulate": simulate,
+        "progress": lambda odd: simulate(EXPERIMENT, progress=odd),
+        "roi": lambda odd: simulate(EXPERIMENT, roi=odd),
+        "mask": lambda odd: simulate(EXPERIMENT, mask=odd),
+        "c_parity": lambda odd: simulate(EXPERIMENT, c_parity=odd),
+        "c_threads": lambda odd: simulate(EXPERIMENT, c_threads=odd),
+        "backend": lambda odd: simulate(EXPERIMENT, backend=odd),
+        "precision": lambda odd: simulate(EXPERIMENT, precision=odd),
+        "value": EXPERIMENT.value,
+        "replace": EXPERIMENT.replace,
+        "a name": lambda odd: EXPERIMENT.replace({odd: 1} if odd.__hash__ else {5: 1}),
+        "trace": lambda odd: trace(odd, 1, 1),
+        "trace slow": lambda odd: trace(EXPERIMENT, odd, 1),
+        "traces": lambda odd: traces(EXPERIMENT, odd),
+        "traces pixel": lambda odd: traces(EXPERIMENT, [odd]),
+        "from_matrix": lambda odd: Crystal.from_matrix(odd, 1.0),
+        "from_matrix wavelength": lambda odd: Crystal.from_matrix(0.02 * np.eye(3), odd),
+        "wavelength_from_energy": Beam.wavelength_from_energy,
+        "fluence_from_flux": lambda odd: Beam.fluence_from_flux(odd, 1.0, 1.0),
+        "Gaussian": losses.Gaussian,
+        "Gaussian saturation": lambda odd: losses.Gaussian(image, saturation=odd),
+        "Poisson": losses.Poisson,
+        "Poisson background": lambda odd: losses.Poisson(image, background=odd),
+        "vjp": lambda odd: adjoint.vjp(odd, names),
+        "vjp names": lambda odd: adjoint.vjp(EXPERIMENT, odd),
+        "value_and_grad": lambda odd: adjoint.value_and_grad(odd, EXPERIMENT, names),
+        "jacobian": lambda odd: adjoint.jacobian(odd, names),
+        "normal_equations": lambda odd: adjoint.normal_equations(loss, odd, names),
+        "pack": lambda odd: adjoint.pack(EXPERIMENT, odd),
+        "unpack": lambda odd: adjoint.unpack(EXPERIMENT, names, odd),
+        "refine": lambda odd: adjoint.refine(odd, image, names),
+        "refine offset": lambda odd: adjoint.refine(EXPERIMENT, image, names, offset=odd, method="nothing"),
+        "refine saturation": lambda odd: adjoint.refine(EXPERIMENT, image, names, saturation=odd, method="nothing"),
+        "refine method": lambda odd: adjoint.refine(EXPERIMENT, image, names, method=odd),
+    }
+    return doors if name is None else doors[name]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", list(door(None)))
+def test_doors(name):
+    for odd in ODD:
+        try:
+            door(name)(odd)
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 1500, error
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields(name):
+    for odd in ODD:
+        try:
+            EXPERIMENT.replace({name: odd})
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 1500, error
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_are_parts(part):
+    with pytest.raises(InputError, match=f"{part}: 'x' is no {PARTS[part].__name__}; allowed"):
+        dataclasses.replace(EXPERIMENT, **{part: "x"})
+
+
+def test_numbers_and_paths_are_words_and_a_line_is_cut_as_a_shell_does(tmp_path):
+    reflections = tmp_path / "two words.hkl"
+    reflections.write_text("0 0 1 10\n")
+    words = ["-cell", 50, 60.5, np.float64(70), "-N", np.int64(3), "-hkl", Path(reflections), "-misset", -1.5, 0, 1e-300]
+    of_words = Experiment.from_args(words)
+    assert of_words == Experiment.from_args(f"-cell 50 60.5 70.0 -N 3 -hkl '{reflections}' -misset -1.5 0 1e-300")
+    assert of_words.crystal.misset_deg == (-1.5, 0.0, 1e-300) and of_words.crystal.n_a == 3
+    with pytest.raises(InputError, match="cannot be cut into words"):
+        Experiment.from_args("-cell 50 '")
+    with pytest.raises(InputError, match=r"True.*bool.*is not allowed"):
+        Experiment.from_args(["-N", True])
+
+
+def test_a_region_that_is_cut_is_warned_of():
+    for roi, kept in (((0, 99, 0, 99), "0 3 0 3"), ((1, 4, 2, 2), "1 3 2 2"), ((1, 2, 2, 9), "1 2 2 3")):
+        shown = " ".join(map(str, roi))
+        with pytest.warns(UserWarning, match=f"roi {shown} is cut to {kept}: the detector has 4 x 4 pixels"):
+            simulate(EXPERIMENT, roi=roi)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("roi", [(0, 3, 0, 3), (-1, -1, -1, -1), (2, 3, 0, 0)])
+def test_a_region_that_is_not_cut_is_not(roi):
+    simulate(EXPERIMENT, roi=roi)
