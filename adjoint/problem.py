@@ -24,7 +24,7 @@ from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, place, sensor
 from nbnumba.setup.structure import interpolates, places
-from nbnumba.simulate import restated
+from nbnumba.simulate import restated, warn_beyond_pairs
 from nbnumba.stages.records import SQUARE, Scene
 
 LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
@@ -71,6 +71,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float =
     experiment = held(experiment, parameters)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     built = scene.build(experiment, window)
+    warn_beyond_pairs(built, target.precision)
     motions = setup.motions(experiment)
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)

@@ -14,6 +14,9 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
 from nbnumba.stages.records import Scene
 
+MOST_FRINGES_IN_PAIRS = 2**26
+"""Unit cells times Miller index up to which paired keeps what is promised of it; tests/test_precision.py measures it."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -82,6 +85,7 @@ def render(
 
     Raises InputError for pixels that are too bright for the numbers of the precision.
     """
+    warn_beyond_pairs(built, target.precision)
     backend = driver(target.backend)
     run = backend.renderer(built, wanted.mask, target.precision)
     image, steps, (rows, columns) = np.zeros((pixels[1], pixels[0])), steps_per_pixel(built), wanted[:2]
@@ -90,6 +94,17 @@ def render(
     workers = backend.workers(steps * pixels_of((rows, columns)))
     share(lambda piece: run(image, *piece), chains, workers, lambda piece: tell(pixels_of(piece)))
     return finite(image, target.precision)
+
+
+def warn_beyond_pairs(built: Scene, precision: str) -> None:
+    """Warn of a crystal that is so large that float pairs do not keep what is promised of them (G1)."""
+    if precision == "paired":
+        cells, reach = scene.fringes(built)
+        beyond = cells * reach / MOST_FRINGES_IN_PAIRS
+        if beyond > 1.0:
+            said = f"at {cells:.3g} cells along an edge and Miller indices of up to {reach:.3g} pixels may be off by"
+            more = f"{beyond:.2g} times what is promised, 1e-5 of a pixel and 1e-7 of the largest"
+            warnings.warn(f"precision paired: {said} {more}; mixed keeps it", stacklevel=3)
 
 
 def finite(image: np.ndarray, precision: str) -> np.ndarray:

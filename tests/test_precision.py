@@ -2,6 +2,7 @@
 
 import math
 import types
+import warnings
 from fractions import Fraction
 from functools import partial
 
@@ -360,3 +361,39 @@ def test_what_float32_cannot_hold_is_refused():
     large = large.replace({"sampling.oversample": 1})
     with pytest.raises(InputError, match="too many for float pairs; allowed: at most 1048576, or precision mixed"):
         simulate(large, precision="paired")
+
+
+def beside_a_reflection(n, h, seed):
+    """An experiment of a window on fringes beside the reflection (h, 0, 0) of n cells, in diffracting condition."""
+    drawn = np.random.default_rng(seed)
+    theta, a = math.radians(drawn.uniform(15, 40)), 50.0
+    wavelength = 2 * a / h * math.sin(theta)
+    ahead, fast = np.array([math.cos(2 * theta), 0.0, math.sin(2 * theta)]), np.array([0.0, 1.0, 0.0])
+    slow, pixel = np.cross(ahead, fast), wavelength / (n * a) * 1000.0 * drawn.uniform(0.02, 0.06)
+    corner = 1000.0 * ahead - (32 + drawn.uniform(-3, 3)) * pixel * (fast + slow)
+    turned = Experiment.from_args(f"-cell {a} -default_F 1e-3 -misset 0 {-90 - math.degrees(theta)} 0 -oversample 1".split())
+    return turned.replace(
+        {"beam.wavelength_A": wavelength, "crystal.n_cells": (n, n, n), "detector.convention": "custom"}
+        | {"detector.pixel_mm": pixel}
+        | {"detector.pixels": (64, 64), "detector.fast_axis": fast, "detector.slow_axis": slow, "detector.pix0_mm": corner}
+        | {"detector.pivot": "sample", "beam.polarization_axis": fast}
+    )
+
+
+@pytest.mark.parametrize("n, h", [(1000, 300), (2e5, 100), (1e6, 20)])
+def test_paired_keeps_its_promise_up_to_many_fringes(n, h):
+    for seed in range(3):
+        experiment = beside_a_reflection(n, h, seed)
+        right, paired = simulate(experiment), simulate(experiment, precision="paired")
+        assert (np.abs(paired - right) <= 1e-5 * right + 1e-7 * right.max()).all()
+
+
+def test_what_paired_cannot_keep_is_said():
+    with pytest.warns(UserWarning, match="precision paired: at 1e.06 cells .* mixed keeps it"):
+        simulate(beside_a_reflection(1e6, 300, 1), precision="paired")
+    with pytest.warns(UserWarning, match="precision paired"):
+        adjoint.vjp(beside_a_reflection(1e6, 300, 1), ["beam.fluence"], precision="paired")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        simulate(beside_a_reflection(1e5, 100, 1), precision="paired")
+        simulate(beside_a_reflection(1e6, 300, 1), precision="mixed")

@@ -84,11 +84,15 @@ def check_finite(scene: records.Scene) -> None:
                 raise InputError(f"{made_from}: {said}; allowed: numbers nearer to usual ones")
 
 
+def fringes(scene: records.Scene) -> tuple[float, float]:
+    """The most unit cells along an edge, and the largest Miller index that any direction could have, 2 |a| / lambda."""
+    longest = np.sqrt((scene.orientations.lattice.reshape(-1, 3) ** 2).sum(axis=1).max())
+    return max(scene.crystal[:3]), 2.0 * longest / scene.sources.wavelength.min()
+
+
 def _check_fringes(scene: records.Scene) -> None:
     """Raise InputError where the phase between the cells of a crystal has no digits behind the point left."""
-    cells = max(scene.crystal[:3])
-    longest = np.sqrt((scene.orientations.lattice.reshape(-1, 3) ** 2).sum(axis=1).max())
-    reach = 2.0 * longest / scene.sources.wavelength.min()
+    cells, reach = fringes(scene)
     if cells * reach > MOST_FRINGES:
         said = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
         allowed = f"cells times index of at most {float(MOST_FRINGES):.3g}"
