@@ -435,6 +435,15 @@ def test_reflections_resolutions_and_refined_flags_are_shown(written):
     assert "Reflections" not in plain_page and (plain["image_1.png"] != pictures["image_1.png"]).any(axis=2).sum() > 500
 
 
+def test_how_spots_agree_is_shown_beside_the_contrast(written):
+    spots = [SimpleNamespace(r_factor=0.0421, shift=0.13, found=17, calculated=19, seen=18, indexed=17)] * 2
+    page, _ = written(result(spots=spots[:1]))
+    assert "<td>R factor of spots</td><td class=\"number\">0.0421</td>" in page
+    assert "<td>median shift of spots (pixels)</td><td class=\"number\">0.13</td>" in page and "17 of 19" in page
+    page, _ = written(result([fit(), fit()], spots=spots))
+    assert page.count("17 of 19") == 2 and "R factor of spots" in page
+
+
 def test_folders_are_made_and_others_files_stay(tmp_path):
     folder = tmp_path / "a" / "b"
     report.check(str(folder))

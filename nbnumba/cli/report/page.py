@@ -18,6 +18,8 @@ IMAGES = 8
 ROWS = 50
 """So many numbers are in the table of parameters."""
 
+OF_SPOTS = ("R factor of spots", "median shift of spots (pixels)", "calculated spots that are seen")
+
 CSS = """
 body { font: 16px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 0; }
 main { max-width: 1400px; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
@@ -88,6 +90,9 @@ def _message(result: Any) -> str:
         ["loss", f"{result.fun:.8g}"],
         ["evaluations", str(int(result.nfev))],
     ]
+    spots = _spots(result)
+    if len(spots) == 1:
+        figures += [list(pair) for pair in zip(OF_SPOTS, _of_spots(spots[0]))]
     wrong = _list("ul", result.diagnosis) or "<p>Nothing is ill-determined, and nothing wrong was found.</p>"
     return "\n".join(
         [
@@ -97,6 +102,16 @@ def _message(result: Any) -> str:
             _table(["figure", "value"], figures, 1),
         ]
     )
+
+
+def _spots(result: Any) -> Sequence[Any]:
+    """How the spots of each image agree with those that are calculated; nothing where the result does not say."""
+    return getattr(result, "spots", None) or ()
+
+
+def _of_spots(spots: Any) -> list[str]:
+    """R factor, shift and numbers of spots, in the order of OF_SPOTS."""
+    return [_figure_of(spots.r_factor), _figure_of(spots.shift), f"{spots.found} of {spots.calculated}"]
 
 
 def _figure_of(value: float) -> str:
@@ -134,7 +149,10 @@ def _images_part(result: Any, images: list[list[Picture]]) -> list[str]:
     parts = []
     if several:
         rows = [[f"image {i}", *_of_frame(fit)] for i, fit in enumerate(result.frames, start=1)]
-        parts += ["<h2>Images</h2>", _table(["image", "pixels that count", "mean squared residual"], rows, 2)]
+        head = ["image", "pixels that count", "mean squared residual"]
+        if _spots(result):
+            head, rows = [*head, *OF_SPOTS], [[*row, *_of_spots(each)] for row, each in zip(rows, _spots(result))]
+        parts += ["<h2>Images</h2>", _table(head, rows, len(head) - 1)]
     if count > IMAGES:
         left = f"Image {count} has" if count == IMAGES + 1 else f"Images {IMAGES + 1} to {count} have"
         parts.append(f"<p>{left} no pictures here: the report shows the first {IMAGES}.</p>")
