@@ -41,11 +41,12 @@ ALLOWED = {
     "OSC_RANGE": ("a number not below 0", lambda value: value >= 0.0),
     "SIZE1": _COUNT,
     "SIZE2": _COUNT,
+    "DETECTOR_DIMENSIONS": _COUNT,
 }
 """What the value of a key may be, where not every finite number will do."""
 
 BEAM_CENTER = ("BEAM_CENTER_X", "BEAM_CENTER_Y")
-SIZES = ("SIZE1", "SIZE2")
+SIZES, SQUARE = ("SIZE1", "SIZE2"), "DETECTOR_DIMENSIONS"
 
 CENTRES = {
     "mosflm": ("MOSFLM_CENTER_X", "MOSFLM_CENTER_Y"),
@@ -60,6 +61,7 @@ EXPECTED = {
     "DISTANCE": ("detector.distance_mm", "-distance", re.compile(r"\w+_DISTANCE|.*_?GONIO_VALUES", re.I)),
     "WAVELENGTH": ("beam.wavelength_A", "-lambda", re.compile(r"\w+_WAVELENGTH|LAMBDA|.*ENERGY.*", re.I)),
     "BEAM_CENTER_X": ("detector.xbeam_mm", "-Xbeam and -Ybeam", re.compile(r".*BEAM.*|.*SPATIAL_DISTORTION_INFO", re.I)),
+    "SIZE1": ("detector.pixels", "-detpixels", re.compile(r"\w*DIMENSION\w*|SIZE\d?", re.I)),
     "PHI": ("goniometer.phi_deg", "-phi and -osc", re.compile(r"\w*ROTATION|OSC_START|OMEGA.*|\w+_PHI|AXIS", re.I)),
 }
 """Keys whose lack is said: field, flags that state it, and keys of other makers that may stand for it."""
@@ -259,7 +261,7 @@ class Header(NamedTuple):
         text = self.entries.get(key, "").strip()
         value, (allowed, test) = number(text), ALLOWED.get(key, ("a finite number", lambda _: True))
         if value is not None and test(value):
-            allowed = None if field in self.overruled or key in SIZES else _refused(field, value)
+            allowed = None if field in self.overruled or key in (*SIZES, SQUARE) else _refused(field, value)
             if allowed is None:
                 return value
         if key not in self.entries or field in self.overruled:
@@ -324,8 +326,9 @@ def plain(header: Header, convention: str, flipped: bool, centre: tuple[str, str
 
 
 def _pixels(header: Header) -> dict[str, tuple[int, int]]:
-    """The number of pixels, where both sizes are there."""
-    sizes = [header.number(key, "detector.pixels") for key in SIZES]
+    """The number of pixels, where both sizes are there, or that of a square."""
+    keys = [key if key in header.entries else SQUARE for key in SIZES]
+    sizes = [header.number(key, "detector.pixels") for key in keys]
     return {} if None in sizes else {"detector.pixels": (int(sizes[0]), int(sizes[1]))}
 
 
@@ -340,7 +343,8 @@ def _warn_of_what_is_not_known(header: Header, convention: str, found: Mapping[s
     elif convention in CENTRES and not {"detector.xbeam_mm", "detector.ybeam_mm"} & set(header.overruled):
         _warn_of_another_convention(header, convention, found.get("detector.pixel_mm", Detector.pixel_mm))
     for key, (field, flags, others) in EXPECTED.items():
-        if key not in header.entries and field not in header.overruled and header.name.startswith("-img"):
+        there = field in found or key in header.entries
+        if not there and field not in header.overruled and header.name.startswith("-img"):
             unread = header.shown([other for other in header.entries if others.fullmatch(other)][:3])
             header.warn(f"has no {key} in its header{f', and {unread} is not read' if unread else ''}: give {flags}")
 
@@ -400,12 +404,14 @@ def far_off(detector: Detector) -> list[str]:
     """A sentence for a beam centre that lies farther from the detector than the detector is long."""
     lengths, found = [1000 * size for size in sizes(detector)], []
     swapped = CONVENTIONS[detector.convention].swapped
-    for name, axis in (("xbeam_mm", int(swapped)), ("ybeam_mm", int(not swapped)), ("xclose_mm", 0), ("yclose_mm", 1)):
-        value, length = getattr(detector, name), lengths[axis]
-        if value is None or -length <= value <= 2 * length:
+    centres = (("xbeam_mm", int(swapped)), ("ybeam_mm", int(not swapped)), ("xclose_mm", 0), ("yclose_mm", 1))
+    for name, axis in (*centres, ("orgx_pixels", 0), ("orgy_pixels", 1)):
+        stated, length = getattr(detector, name), lengths[axis]
+        unit, scale = ("mm", 1.0) if name.endswith("_mm") else ("pixels", detector.pixel_mm)
+        if stated is None or -length <= stated * scale <= 2 * length:
             continue
         hint = ""
-        if 0 < value <= detector.pixels[axis]:
-            hint = f"; if it counts pixels, give {value * detector.pixel_mm:g}"
-        found.append(f"detector.{name} is {value:g} mm, far off a detector of {length:g} mm{hint}")
+        if unit == "mm" and 0 < stated <= detector.pixels[axis]:
+            hint = f"; if it counts pixels, give {stated * detector.pixel_mm:g}"
+        found.append(f"detector.{name} is {stated:g} {unit}, far off a detector of {length:g} mm{hint}")
     return found

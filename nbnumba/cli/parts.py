@@ -14,6 +14,7 @@ from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
 from nbnumba.cli.messages import in_flags
 from nbnumba.cli.run import time_seed
 from nbnumba.cli.statement import CONVENTION_FLAGS, Statement
+from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.experiment import (
     MOST_CELLS,
@@ -36,7 +37,13 @@ SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
 
+SHORTEST_WAVE_A, LONGEST_WAVE_A = 1e-3, 200.0
+"""Wavelengths between which crystals are looked at, electrons included."""
+
 CELL_FIELDS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+
+SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
+"""Lengths between which the edges of a unit cell are."""
 
 SAME_CELL = 0.003
 """Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
@@ -184,6 +191,9 @@ def _of_cell(said: Statement, cell, wavelength_A, fields) -> Crystal:
 def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
     """Warn where a matrix is not of the cell that its file states, and of the wavelength at which it is, if there is one."""
     found = [getattr(crystal, name) for name in CELL_FIELDS]
+    if not SHORTEST_CELL_A <= min(found[:3]) <= max(found[:3]) <= LONGEST_CELL_A:
+        said = f"-mat {path!r}: at {wavelength_A:g} A the cell is {' '.join(f'{x:.6g}' for x in found)}"
+        warnings.warn(f"{said}; a matrix holds a* b* c* in 1/A, times the wavelength", stacklevel=2)
     if stated is None or np.allclose(stated, found, rtol=SAME_CELL, atol=0.0):
         return
     shown = [" ".join(f"{x:.6g}" for x in cell) for cell in (stated, found)]
@@ -286,7 +296,12 @@ def beam(said: Statement) -> Beam:
     fields["round_divergence"] = said.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in said.last:
         fields["sources"] = _sources(said, fields)
-    return Beam(**fields)
+    found = Beam(**fields)
+    if not SHORTEST_WAVE_A <= found.wavelength_A <= LONGEST_WAVE_A:
+        said_eV = f"{HC_EV_A / found.wavelength_A:.5g} eV"
+        note = f"the wavelength is {found.wavelength_A:.5g} A, {said_eV}; -lambda and WAVELENGTH are in A, -energy is in eV"
+        warnings.warn(note, stacklevel=2)
+    return found
 
 
 def _both_ways(said: Statement, both: str, ending: str) -> dict[str, Any]:

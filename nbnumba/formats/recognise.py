@@ -40,6 +40,8 @@ BINARY: tuple[tuple[bytes, Kind], ...] = (
 )
 """How files that are no text begin."""
 
+SMV = Kind("an SMV image")
+
 TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
     (re.compile(pattern, re.MULTILINE | re.IGNORECASE), kind)
     for pattern, kind in (
@@ -55,7 +57,7 @@ TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
         (r"\AHEADER    |^(?:CRYST1 |ATOM   |HETATM)", Kind("a PDB file: atoms, no structure factors")),
         (r"^[ \t]*(?:NREF\w*[ \t]*=|INDE\w*[ \t]+-?\d+[ \t]+-?\d)", Kind("a reflection file of CNS or X-PLOR")),
         (r"\A[ \t]*1[ \t]*\n[ \t]*-98[57][ \t]*\n", Kind("a file of scalepack (HKL-2000), which holds intensities", _ROOT)),
-        (r"\A\s*\{\s*HEADER_BYTES\s*=", Kind("an SMV image")),
+        (r"\A\s*\{\s*HEADER_BYTES\s*=", SMV),
         (r"\A###CBF", Kind("a CBF image")),
         (r"\A\s*[\[{]\s*[\"{\[]", Kind("a JSON file")),
         (r"\A\s*<(?:\?xml|!DOCTYPE|html|svg)", Kind("an XML or HTML page")),
@@ -76,10 +78,20 @@ SHELX = Kind("a file of SHELX (HKLF 4, fixed columns), which holds F squared", _
 
 def binary(content: bytes) -> Kind | None:
     """What a file that is no text is; None for one that may be text."""
-    for opening, kind in BINARY:
-        if content.startswith(opening):
-            return kind
-    return Kind("no text: it holds bytes of value 0") if b"\0" in content else None
+    known = _by_opening(content)
+    return Kind("no text: it holds bytes of value 0") if known is None and b"\0" in content else known
+
+
+def image(content: bytes) -> Kind | None:
+    """What a file is, an image in place of which another is wanted for one; None if it is not known, or SMV."""
+    if content.startswith(b"\x1f\x8b"):
+        return Kind("packed by gzip")
+    known = _by_opening(content) or text(content[:NEAR].decode("latin-1"))
+    return None if known is SMV else known
+
+
+def _by_opening(content: bytes) -> Kind | None:
+    return next((kind for opening, kind in BINARY if content.startswith(opening)), None)
 
 
 def text(content: str) -> Kind | None:

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import files
+from nbnumba.formats import files, recognise
 from nbnumba.formats.text import excerpt
 
 Value = str | int | float | Sequence[float]
@@ -136,7 +136,9 @@ def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
     """Return the header and where the pixels begin."""
     opened = _OPENING.match(content)
     if not opened:
-        raise InputError(f"{what}: {name!r} is no SMV image: it does not begin with {{ and HEADER_BYTES")
+        kind = recognise.image(content)
+        its = "it does not begin with { and HEADER_BYTES" if kind is None else f"it is {kind.words}"
+        raise InputError(f"{what}: {name!r} is no SMV image: {its}")
     start = int(opened[1])
     if not opened.end() <= start <= len(content):
         raise InputError(f"{what}: {name!r} has HEADER_BYTES={start} but is {len(content)} bytes long")

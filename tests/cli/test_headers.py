@@ -229,6 +229,8 @@ def test_a_beam_centre_far_off_the_detector_is_said():
     _, said = experiment("-img in.img")
     assert any("xbeam_mm is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025" in line for line in said)
     assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
+    _, said = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
+    assert said == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]
     _, said = experiment("-detpixels 100 -Xclose -25")
     assert said == ["detector.xclose_mm is -25 mm, far off a detector of 10 mm"]
 
@@ -250,3 +252,24 @@ def test_a_value_that_no_field_can_have_is_refused_by_key_and_file(entry):
     with pytest.raises(InputError, match=rf"^-img: 'our.img' has {re.escape(entry)} in its header; allowed: "):
         experiment("-img our.img")
     experiment("-img our.img -twotheta 1 -lambda 1 -phi 0 -distance 100 -Xbeam 0")
+
+
+def test_a_square_image_may_state_its_size_once():
+    plain(DETECTOR_DIMENSIONS=30)
+    content = open("in.img", "rb").read().replace(b"SIZE1=20;", b"SIDE1=20;").replace(b"SIZE2=30;", b"SIDE2=30;")
+    open("in.img", "wb").write(content)
+    made, said = experiment("-img in.img")
+    assert made.detector.pixels == (30, 30) and said == []
+    open("in.img", "wb").write(content.replace(b"DETECTOR_DIMENSIONS", b"DETECTOR_WHATEVER__"))
+    _, said = experiment("-img in.img")
+    assert any("has no SIZE1 in its header: give -detpixels" in line for line in said)
+    assert experiment("-img in.img -detpixels 30")[1] == []
+
+
+@pytest.mark.parametrize("words, shown", [
+    ("-lambda 9.7e-11", "9.7e-11 A"), ("-energy 12.68", "977.79 A, 12.68 eV"), ("-lambda 12680", "12680 A"),
+])  # fmt: skip
+def test_a_wavelength_in_another_unit_is_said(words, shown):
+    _, said = experiment(words)
+    assert len(said) == 1 and shown in said[0] and "-lambda and WAVELENGTH are in A, -energy is in eV" in said[0]
+    assert experiment("-lambda 0.02")[1] == experiment("-energy 250")[1] == []

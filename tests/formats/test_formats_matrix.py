@@ -135,6 +135,13 @@ def test_a_matrix_of_another_cell_is_said(tmp_path):
         nbnumba.Experiment.from_args(["-mat", str(tmp_path / "in.mat"), "-default_F", "1", "-lambda", "1.2"])
 
 
+@pytest.mark.parametrize("text", ["70 0 0 0 80 0 0 0 90", "1e-7 0 0 0 1e-7 0 0 0 1e-7"])
+def test_a_matrix_of_another_unit_is_said(tmp_path, text):
+    (tmp_path / "in.mat").write_text(text)
+    with pytest.warns(UserWarning, match="at 1 A the cell is .* 90 90 90; a matrix holds a. b. c. in 1/A"):
+        nbnumba.Experiment.from_args(["-mat", str(tmp_path / "in.mat"), "-default_F", "1"])
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "elements",

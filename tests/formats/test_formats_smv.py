@@ -1,5 +1,6 @@
 """smv: nanoBragg's header byte for byte, fabio as the independent reader, and files that are no SMV."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -251,9 +252,12 @@ def test_bytes_after_the_pixels_are_ignored(tmp_path):
     "content, message",
     [
         (b"", "is no SMV image"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(600), "is no SMV image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(600), "is no SMV image: it is a PNG picture$"),
+        (b"###CBF: VERSION 1.5\r\n" + bytes(600), "is no SMV image: it is a CBF image$"),
+        (b"II*\0" + bytes(600), "is no SMV image: it is a TIFF image$"),
+        (gzip.compress(GOOD.encode()), "is no SMV image: it is packed by gzip$"),
         (b"{" + bytes(600), "is no SMV image"),
-        (GOOD.replace("=512", "=many").encode().ljust(600), "is no SMV image"),
+        (GOOD.replace("=512", "=many").encode().ljust(600), "is no SMV image: it does not begin with"),
         (GOOD.encode(), "has HEADER_BYTES=512 but is"),
         (GOOD.replace("512", "3").encode().ljust(600), "has HEADER_BYTES=3 but is 600 bytes"),
         (smv_bytes(GOOD, image()[:-1]), "cut short: 7 x 5 pixels take 70 bytes after the header, not 56"),
