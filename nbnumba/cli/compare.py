@@ -96,6 +96,8 @@ def main(args: Sequence[str]) -> int:
         commands = _commands([*own, "--", *flags], flags, reference, experiment.sampling.c_threads)
         bundle.seal(directory, contents, commands, [program, *bundle.input_files(statement)])
     print(_sentence(summary))
+    if summary["exit_status"] == BELOW_THRESHOLD:
+        print(_advice(flags, experiment.sampling.c_parity))
     return summary["exit_status"]
 
 
@@ -335,6 +337,14 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     left, right = (png.shrunk(picture, LONGEST) for picture in (left, right))
     gap = np.zeros((left.shape[0], max(2, left.shape[1] // 50)), left.dtype)
     return np.hstack([left, gap, right])
+
+
+def _advice(flags: Sequence[str], switches: frozenset[str]) -> str:
+    """What to try where two images are too different."""
+    if switches:
+        return "some of C's defects are reproduced (-c_parity); compare-traces finds the first factor of a pixel that differs"
+    command = shlex.join(["nbnumba", "explain", "--", *flags])
+    return f"to see how much each of C's defects changes this image: {command}; -c_parity reproduces them all"
 
 
 def _sentence(summary: dict[str, Any]) -> str:

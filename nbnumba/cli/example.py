@@ -11,6 +11,14 @@ from nbnumba.cli.simulate import report
 from nbnumba.cli.statement import Statement
 from nbnumba.formats import files, smv
 
+USAGE = """\
+usage: nbnumba example [FLAGS]
+
+Renders the example and writes example.bin, example.img and example.png, and the mask example_mask.img, in the working
+directory. FLAGS are those of nbnumba simulate (nbnumba --help lists them); they come after the example's own, and overrule
+them: -fluence 1e27, -distance 250, -seed 2, --dry-run.
+"""
+
 ABOUT = """\
 A rotation frame of the Cro repressor (PDB 1ORC) on a detector of 1475 x 1679 pixels of 0.172 mm, assuming
   a crystal of 2.8 um: 70000 blocks of 20 x 17 x 14 unit cells (0.07 um) with Gaussian spots, which differ by a mosaic spread of
@@ -40,7 +48,7 @@ STOP, ARM = 24, 7
 def main(args: Sequence[str]) -> int:
     """Render the example; flags given on the command line come after its own. Returns the exit status."""
     if args[:1] in (["-h"], ["-help"], ["--help"]):
-        print(ABOUT)
+        print(USAGE, ABOUT, "", "Its own flags:", FLAGS.rstrip(), sep="\n")
         return 0
     with ExitStack() as stack:
         stack.enter_context(files.together())

@@ -20,7 +20,8 @@ from nbnumba.setup.sampling import Window
 from nbnumba.simulate import render
 from nbnumba.stages.records import Scene
 
-HELP = """nbnumba explain -- FLAGS
+HELP = """usage: nbnumba explain -- FLAGS
+
 Renders the image of FLAGS without and with each defect of nanoBragg.c that applies to it, and prints a line each: the defect,
 the change of the total, the largest change of a pixel relative to the brightest, the correlation, and what C does."""
 

@@ -7,7 +7,8 @@ from nbnumba.cli import bundle
 from nbnumba.cli.simulate import use_threads
 from nbnumba.errors import InputError
 
-HELP = """nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
+HELP = """usage: nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
+
 Checks the gradient of a loss of the image of FLAGS against ladders of differences: a line for every parameter and for random
 directions in all of them, with the analytic and the numeric derivative, their relative difference, the order at which
 differences converge, and the verdict. Without --parameters all that apply. Without -roi a window about the brightest pixel.

@@ -13,6 +13,9 @@ from nbnumba.cli.progress import compiling_told
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 
+HELP = ("-h", "-help", "--help")
+"""Words that ask for the help of a subcommand, wherever they stand."""
+
 BAD_INPUT = 2
 CUT_OFF = 141
 PRINTING = ("explain", "gradcheck")
@@ -46,7 +49,9 @@ def _cut_off(failure: OSError | None, status: int) -> int:
 
 def _status(command: str, words: list[str]) -> int:
     """Do what the words say; returns the exit status."""
-    if command == "simulate" and (not words or words[0] in ("-h", "-help", "--help")):
+    if any(word in HELP for word in words):
+        words = ["--help"]
+    if command == "simulate" and words in ([], ["--help"]):
         get_parser().print_help()
         return 0 if words else BAD_INPUT
     if words[:1] == ["--version"]:

@@ -1,0 +1,156 @@
+"""What the command line does with an image once it is computed, for Python: noise, 16-bit images, and files to and fro.
+
+Every function takes and returns arrays; nothing is printed. InputError is raised for what cannot be read or written.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+
+from nbnumba.errors import InputError, shown
+from nbnumba.experiment import Experiment
+from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
+from nbnumba.noise import DEFAULT_ADC_OFFSET, NoiseImage, ScaledImage, scaled_integers
+from nbnumba.response import PHOTON_COUNTER, Response, measure
+from nbnumba.setup import sampling
+from nbnumba.setup.detector import place
+from nbnumba.setup.orientations import noise_generator
+from nbnumba.simulate import restated
+
+Path = str | os.PathLike[str]
+
+
+def noise_image(
+    experiment: Experiment, image, seed: int, response: Response = PHOTON_COUNTER, adc: float = DEFAULT_ADC_OFFSET
+) -> NoiseImage:
+    """What the detector of an experiment writes for its image of expected photons (slow, fast), as -noisefile (N2, N7).
+
+    The result has pixels, uint16 (slow, fast), photons, their sum, and overloads. adc is added to every pixel of the region.
+    """
+    region = _region(restated(experiment), image)
+    generator = noise_generator(experiment.crystal, _whole("seed", seed))
+    return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
+
+
+def scaled_image(experiment: Experiment, image, scale: float = 0.0, adc: float = DEFAULT_ADC_OFFSET) -> ScaledImage:
+    """An image of photons (slow, fast) times a scale in 16 bits, as -intfile (N4): pixels, uint16 (slow, fast), and scale.
+
+    scale 0 lets the brightest pixel be 55000. adc is added to every pixel of the region.
+    """
+    return scaled_integers(np.asarray(image), scale, adc, _region(restated(experiment), image))
+
+
+def write_float(path: Path, image) -> None:
+    """Write an image (slow, fast) as nanoBragg's float image: 4-byte floats without a header."""
+    raw.write(path, _image(image), "write_float")
+
+
+def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The float image of a file, float32, of that shape (slow, fast)."""
+    return raw.read(path, _shape(shape), "read_float")
+
+
+def write_smv(path: Path, pixels, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
+    """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes."""
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint16 or pixels.ndim != 2:
+        allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
+        raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
+    if experiment is None:
+        smv.write(path, pixels, [("ADC_OFFSET", float(adc))], "write_smv")
+        return
+    from nbnumba.cli import headers
+
+    _region(restated(experiment), pixels)
+    switches = experiment.sampling.c_parity
+    as_c = "header_overflow" in switches
+    keys = headers.written(experiment, place(experiment.detector, experiment.beam, switches), float(adc), as_c)
+    smv.write(path, pixels, keys, "write_smv", as_c)
+
+
+def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """The pixels (slow, fast) of an SMV image, and its header as text by key."""
+    header, pixels = smv.read(path, "read_smv")
+    return pixels, header
+
+
+def read_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels of an image of that shape (slow, fast), as stored: SMV, *.bin, or what fabio reads, as `refine --data`."""
+    return images.read(os.fspath(path), _shape(shape), "read_image").pixels
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask (slow, fast) from an SMV image, as -mask: False where that is 0."""
+    return smv.read(path, "read_mask")[1] != 0
+
+
+def write_pgm(path: Path, image, scale: float) -> None:
+    """Write an image (slow, fast) as a picture, PGM: image times scale, cut to 0..255."""
+    pgm.write(path, _image(image), float(scale), "write_pgm")
+
+
+def write_png(path: Path, image, mask=None) -> tuple[float, float]:
+    """Write an image (slow, fast) as a picture, PNG, background white; returns the values that are white and black.
+
+    mask (slow, fast): 0 where a pixel has not been seen.
+    """
+    unseen = None if mask is None else np.asarray(mask) == 0
+    if unseen is not None and unseen.shape != _image(image).shape:
+        raise InputError(f"write_png: a mask of shape {unseen.shape} does not fit; allowed: {_image(image).shape}")
+    return tuple(png.write(path, _image(image), None, "write_png", unseen))
+
+
+def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reflections of a text file of h k l F, as -hkl: indices (n, 3) and amplitudes (n,). Warns of what it passes over."""
+    found = hkl.read(path, "read_hkl")
+    for note in found.notes:
+        warnings.warn(f"read_hkl {os.fspath(path)}: {note}", stacklevel=2)
+    return found.hkl, found.amplitudes
+
+
+def write_hkl(path: Path, indices, amplitudes) -> None:
+    """Write indices (n, 3) and amplitudes (n,) as text, with the digits that bring back the same numbers."""
+    hkl.write(path, indices, amplitudes, "write_hkl")
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """A MOSFLM-style matrix (3, 3), as -mat: columns a*, b*, c* times the wavelength, for Crystal.from_matrix."""
+    return matrix.read(path, "read_matrix")
+
+
+def _image(image) -> np.ndarray:
+    found = np.asarray(image)
+    if found.ndim != 2 or found.dtype.kind not in "biuf":
+        raise InputError(f"image: {found.dtype} of shape {found.shape} is not allowed; allowed: numbers (slow, fast)")
+    return found
+
+
+def _region(experiment: Experiment, image) -> tuple[int, int, int, int]:
+    """The region of an experiment, both ends included. Raises InputError for an image of another shape than its detector."""
+    fast, slow = experiment.detector.pixels
+    if _image(image).shape != (slow, fast):
+        raise InputError(f"image: shape {np.shape(image)} does not fit; allowed: (slow, fast) = {(slow, fast)}")
+    rows, columns = sampling.region(experiment.sampling.roi, (fast, slow))
+    return columns[0], columns[1] - 1, rows[0], rows[1] - 1
+
+
+def _shape(shape) -> tuple[int, int]:
+    try:
+        slow, fast = (int(size) for size in shape)
+        if min(slow, fast) < 1:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"shape: {shown(shape)} is not allowed; allowed: two numbers of pixels, slow and fast") from None
+    return slow, fast
+
+
+def _whole(name: str, value) -> int:
+    try:
+        if value == int(value):
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name}: {shown(value)} is not allowed; allowed: a whole number")
