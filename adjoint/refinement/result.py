@@ -28,6 +28,15 @@ class Fit(NamedTuple):
     after: np.ndarray
     sigma: np.ndarray
 
+    def __repr__(self):
+        slow, fast = self.data.shape
+        counted = int(np.count_nonzero(~np.isnan(self.data)))
+        return f"Fit({slow} x {fast} pixels, slow x fast, of which {counted} count: data, before, after, sigma)"
+
+
+SHOWN = 20
+"""Numbers that the repr of a result lists."""
+
 
 class Refinement(OptimizeResult):
     """The result of `refine`, in the shape of scipy's: specs/refine.md, R8, says what its fields are."""
@@ -36,6 +45,21 @@ class Refinement(OptimizeResult):
     def values(self) -> dict[str, np.ndarray]:
         """The refined values by name; what a dict calls values() is not to be had of this one."""
         return self["values"]
+
+    def __repr__(self):
+        """The verdict, how well the data are met, and the first numbers with start and uncertainty, a line each."""
+        if not {"success", "message", "x", "names", "units", "start", "uncertainties"} <= set(self):
+            return f"Refinement({', '.join(sorted(self))})"
+        numbers = [np.concatenate([np.ravel(value) for value in named.values()]) for named in (self.start, self.uncertainties)]
+        width = max(map(len, self.names), default=0)
+        rows = [
+            f"  {name:{width}}  {end:.8g} +- {sigma:.2g} {unit}, from {start:.8g}".rstrip()
+            for name, unit, end, start, sigma in zip(self.names[:SHOWN], self.units, self.x, *numbers)
+        ]
+        more = [f"  and {len(self.names) - SHOWN} more"] if len(self.names) > SHOWN else []
+        fit = f"loss {self.fun:.8g}, reduced chi squared {self.chi_squared:.4g}, {self.pixels} pixels, {self.nfev} evaluations"
+        verdict_line = f"Refinement: {'success' if self.success else 'no success'}: {self.message}"
+        return "\n".join([verdict_line, f"  {fit}", *rows, *more, f"fields: {', '.join(sorted(self))}"])
 
 
 def fit(at: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
