@@ -150,7 +150,8 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
     places = [found.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
     experiments = [
-        at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi}) for at, place, stated in zip(frames, places, given)
+        at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi, "sampling.mask": stated.sampling.mask})
+        for at, place, stated in zip(frames, places, given)
     ]
     success, message, sentences = verdict(search.converged, known, share, squares, bool(found.parameters))
     images, off = [each.after for each in fits], [residuals(each) for each in fits]

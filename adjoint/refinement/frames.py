@@ -43,8 +43,8 @@ class Frame(NamedTuple):
     data (slow, fast): NaN where a pixel is left out. loss: "poisson", "gaussian" or an object. sigma (slow, fast) or None: of
     the Gaussian loss; readout: where that has none, the noise of the read-out in units of the data. numbers: those of the
     image that are not refined, and starts of those that are. dispersion: variance of a datum in units of its expectation (the
-    gain, R3). box: the smallest that holds all pixels that count, and all that is rendered. parameters, image: what is refined
-    of the experiment and of the image. machine: what computes.
+    gain, R3). box: the smallest that holds all pixels that count; of its experiment they alone are rendered. mask: that of the
+    experiment as it was stated. parameters, image: what is refined of the experiment and of the image. machine: what computes.
     """
 
     experiment: Experiment
@@ -58,6 +58,7 @@ class Frame(NamedTuple):
     image: tuple[str, ...]
     machine: Machine = CPU
     readout: float = 0.0
+    mask: np.ndarray | None = None
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
         """The experiment and the numbers of the image that a vector says: first those of the experiment."""
@@ -103,10 +104,10 @@ def frame(
         raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     if not isinstance(loss, str):
         loss = without_left_out(loss, data, mask is not None or saturation is not None)
-    numbers = numbers_of(image)
+    numbers, stated = numbers_of(image), experiment.sampling.mask
     experiment, box = boxed(experiment, ~np.isnan(data), own=not isinstance(loss, str))
     asked = tuple(parameters), tuple(names)
-    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, *asked, machine, readout)
+    return Frame(experiment, data, loss, deviation, numbers, numbers.gain, box, *asked, machine, readout, stated)
 
 
 def _readout(noise, loss, sigma) -> float:
@@ -154,17 +155,18 @@ def finite(what: str, value) -> float:
 
 
 def boxed(experiment: Experiment, counts: np.ndarray, own: bool = False) -> tuple[Experiment, tuple[slice, slice]]:
-    """The experiment that renders no more than the pixels that count (slow, fast) need, and what it renders.
+    """The experiment that renders the pixels that count (slow, fast) and no others, and the smallest box that holds them.
 
-    With defects of nanoBragg.c the image of a pixel depends on the region (P1, P8), and what a user's own loss looks at is not
-    known: then the region stays as it is.
+    With defects of nanoBragg.c the image of a pixel depends on the region and on the mask (P1, P8), and what a user's own loss
+    looks at is not known: then both stay as they are.
     """
     if experiment.sampling.c_parity or own:
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         return experiment, (slice(*window.rows), slice(*window.columns))
     rows, columns = (slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(counts))
     region = columns.start, columns.stop - 1, rows.start, rows.stop - 1
-    return experiment.replace({"sampling.roi": region}), (rows, columns)
+    mask = None if counts[rows, columns].all() else counts.astype(np.uint8)
+    return experiment.replace({"sampling.roi": region, "sampling.mask": mask}), (rows, columns)
 
 
 def rendered(experiment: Experiment) -> np.ndarray:
@@ -236,11 +238,13 @@ def placed(at: Frame, values: np.ndarray) -> np.ndarray:
     return found
 
 
-def expected(at: Frame, vector: np.ndarray) -> np.ndarray:
-    """The expected image (slow, fast) in units of the data; 0 outside the box."""
+def expected(at: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
+    """The expected image (slow, fast) in units of the data; 0 outside the box, and where no pixel counts unless it is whole."""
     experiment, numbers = at.split(vector)
-    image = image_of(experiment, at.machine)
-    image[at.box] = numbers.gain * (numbers.scale * image[at.box] + background(at, numbers))
+    if whole and experiment.sampling.mask is not at.mask:
+        experiment = experiment.replace({"sampling.mask": at.mask})
+    image, drawn = image_of(experiment, at.machine), rendered(experiment)[at.box]
+    image[at.box] = np.where(drawn, numbers.gain * (numbers.scale * image[at.box] + background(at, numbers)), 0.0)
     return image
 
 

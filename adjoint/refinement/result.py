@@ -21,7 +21,10 @@ class Step(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """An image and what is expected of it (slow, fast), in units of the data: NaN where left out; before and after; sigma."""
+    """An image and what is expected of it (slow, fast), in units of the data: NaN where left out; before and after; sigma.
+
+    before is 0 where a pixel is left out.
+    """
 
     data: np.ndarray
     before: np.ndarray
@@ -64,7 +67,7 @@ class Refinement(OptimizeResult):
 
 def fit(at: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
     """The image of a frame, and what is expected by two vectors of its numbers."""
-    after = expected(at, end)
+    after = expected(at, end, whole=True)
     return Fit(at.data, expected(at, start), after, deviations(at, after))
 
 

@@ -15,6 +15,7 @@ from adjoint.refinement import frames
 from adjoint.refinement.unknowns import IMAGE, unknowns
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import CPU, Machine
+from nbnumba.setup import sampling
 from nbnumba.simulate import render
 
 RICH = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 -distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 "
@@ -68,6 +69,7 @@ def start_of(at):
     return np.concatenate([own, [getattr(at.numbers, name.removeprefix("image.")) for name in at.image]])
 
 
+MISSET = "crystal.misset_deg"
 KINDS = ["poisson", "gaussian", "own"]
 
 
@@ -169,7 +171,9 @@ def test_matrix_is_that_of_the_expected_image(case):
 def test_value_is_that_of_the_expected_image(case):
     """The loss is one of gain (scale I + B), with I that of simulate; nothing is expected outside of what is rendered."""
     at, start = case
-    mean = frames.expected(at, start)
+    mean = frames.expected(at, start, whole=True)
+    counts = ~np.isnan(at.data)
+    np.testing.assert_array_equal(frames.expected(at, start)[counts], mean[counts])
     image = simulate(at.experiment.replace({"sampling.roi": None}))
     below = plane(image.shape, 3.0, -0.8, 0.5, 1.5)
     np.testing.assert_allclose(mean[at.box], 2.5 * (0.7 * image + below)[at.box], rtol=1e-12)
@@ -256,6 +260,43 @@ def test_a_frame_renders_what_counts():
     at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), {})
     assert at.experiment.sampling.roi == (10, 54, 5, 50) and at.box == (slice(5, 51), slice(10, 55))
     assert np.count_nonzero(~np.isnan(at.data)) == 45 * (46 - 3)
+    np.testing.assert_array_equal(at.experiment.sampling.mask != 0, ~np.isnan(at.data))
+
+
+def boxes_of(truth):
+    """Data that are left out but for boxes about the brightest spots."""
+    data, bright = counts(truth).astype(float), np.zeros((72, 72), dtype=bool)
+    for row, column in zip(*np.nonzero(simulate(truth) > 800.0)):
+        bright[max(row - 4, 0) : row + 5, max(column - 4, 0) : column + 5] = True
+    return np.where(bright, data, np.nan)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "gaussian"])
+def test_what_is_left_out_is_not_computed_and_changes_no_bit(monkeypatch, kind):
+    """Neither images nor derivatives of pixels that do not count, in any stage; those that count are as with all others."""
+    truth = crystal()
+    data, names = boxes_of(truth), ("crystal.misset_deg", "beam.fluence")
+    at = frames.frame(truth, data, kind, None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
+    assert 0.02 < np.mean(~np.isnan(data)) < 0.5
+    every = at._replace(experiment=at.experiment.replace({"sampling.mask": None}))
+    few, all_ = (frames.weighed(each, start_of(each)) for each in (at, every))
+    for with_normal in (True, False):
+        one, other = (frames.evaluate(each, start_of(each), with_normal) for each in (few, all_))
+        assert one.value == other.value and (one.gradient == other.gradient).all()
+        assert not with_normal or (one.normal == other.normal).all()
+    seen = []
+    make = sampling.window
+
+    def noted(pixels, roi, mask):
+        seen.append(0 if mask is None else np.count_nonzero(mask))
+        return make(pixels, roi, mask)
+
+    monkeypatch.setattr(sampling, "window", noted)
+    near = truth.replace({"crystal.misset_deg": (12.05, -25.0, 40.0)})
+    done = adjoint.refine(near, data, [MISSET, "image.scale"], loss=kind, image={"background": 2.0})
+    whole = [number for number in seen if number != np.count_nonzero(~np.isnan(data))]
+    assert done.success and len(seen) > 50 and len(whole) <= 6
+    assert done.image.min() > 1.0 and done.experiment.sampling.mask is None and done.experiment.sampling.roi is None
 
 
 def test_with_defects_of_nanobragg_all_pixels_are_rendered():
