@@ -183,7 +183,7 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
     """Derivatives that are numbers. Raises InputError."""
     of_float32(values, problem.machine.precision)
     if not np.isfinite(values).all():
-        raise InputError("derivative: it is too large for a number; allowed: smaller cotangents or weights")
+        raise InputError("derivative: it is too large for a number; allowed: smaller data, weights, cotangents or amplitudes")
     return values
 
 

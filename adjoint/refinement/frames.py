@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from nbnumba.simulate import image_of
 
 FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
 """The terms of the background of an image, each a number times a field."""
+
+LARGEST = 1e100
+"""Data, photons, deviations and values that restraints draw to: larger ones have squares that are no numbers any more."""
 
 FEWEST = 0.1
 """Photons of which a pixel has the variance at least, where a Gaussian loss has no sigma."""
@@ -73,6 +77,9 @@ def frame(
 ) -> Frame:
     """A frame from what a user gives. Raises InputError for what does not fit."""
     experiment, machine = restate(experiment, **keywords)
+    coarse = sampling.too_coarse(experiment)
+    if coarse is not None:
+        warnings.warn(coarse, stacklevel=2)
     if parameters:
         state(experiment, parameters)  # refuses what has no derivative (A14)
     experiment = held(experiment, parameters)
@@ -84,6 +91,7 @@ def frame(
         data[data >= finite("saturation", saturation)] = np.nan
     data[~np.isfinite(data)] = np.nan
     data -= finite("offset", offset)
+    _check_size("measured", data)
     if mask is not None:
         data[masked("mask", mask, pixels)] = np.nan
     data[~rendered(experiment)] = np.nan
@@ -100,6 +108,7 @@ def frame(
         data[np.isposinf(deviation)] = np.nan
         if not (deviation[~np.isnan(data)] > 0.0).all():
             raise InputError("sigma: it is not above 0 everywhere; allowed: positive numbers, infinite: left out")
+        _check_size("sigma", np.where(np.isnan(data), np.nan, deviation), 1.0 / LARGEST)
     if np.isnan(data).all():
         raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     if not isinstance(loss, str):
@@ -120,7 +129,16 @@ def _readout(noise, loss, sigma) -> float:
         raise InputError(f"readout_noise: it is given {given}; allowed: loss='gaussian' without sigma, which it is a part of")
     if value < 0.0:
         raise InputError(f"readout_noise: {value:g} is not allowed; allowed: a number not below 0, in units of the data")
+    _check_size("readout_noise", np.array(value))
     return value
+
+
+def _check_size(what: str, values: np.ndarray, least: float = 0.0) -> None:
+    """Raise InputError for numbers whose squares would be too large or too small."""
+    size = np.abs(values[~np.isnan(values)])
+    for wrong in (size.max(initial=least), size.min(initial=LARGEST)):
+        if not least <= wrong <= LARGEST:
+            raise InputError(f"{what}: {wrong:g} is not allowed; allowed: numbers of a size from {least:g} to {LARGEST:g}")
 
 
 def _check_loss(loss):
@@ -212,8 +230,9 @@ def numbers_of(image) -> Numbers:
             raise InputError(f"image: 'image.{key}' is no number of an image; allowed: {', '.join(IMAGE)}")
         found[key] = number_of(f"image: image.{key}", value)
         low, high = IMAGE[f"image.{key}"].bounds
-        if not low <= found[key] < high:
-            allowed = "a finite number" if low < 0.0 else "a number above 0" if low > 0.0 else "a number not below 0"
+        if not max(low, -LARGEST) <= found[key] <= min(high, LARGEST):
+            kind = "a finite number" if low < 0.0 else "a number above 0" if low > 0.0 else "a number not below 0"
+            allowed = f"{kind}, from {max(low, -LARGEST):g} to {LARGEST:g}"
             raise InputError(f"image: image.{key} {found[key]:g} is not allowed; allowed: {allowed}")
     return Numbers(**found)
 
@@ -238,12 +257,21 @@ def placed(at: Frame, values: np.ndarray) -> np.ndarray:
     return found
 
 
+def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
+    """The image (slow, fast). Raises InputError where it is brighter than sums of squares can be of."""
+    image = image_of(experiment, machine)
+    if image.max(initial=0.0) > LARGEST:
+        allowed = f"up to {LARGEST:g} photons in a pixel: a smaller fluence or smaller amplitudes"
+        raise InputError(f"experiment: a pixel of its image has {image.max():g} photons; allowed: {allowed}")
+    return image
+
+
 def expected(at: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
     """The expected image (slow, fast) in units of the data; 0 outside the box, and where no pixel counts unless it is whole."""
     experiment, numbers = at.split(vector)
     if whole and experiment.sampling.mask is not at.mask:
         experiment = experiment.replace({"sampling.mask": at.mask})
-    image, drawn = image_of(experiment, at.machine), rendered(experiment)[at.box]
+    image, drawn = photons(experiment, at.machine), rendered(experiment)[at.box]
     image[at.box] = np.where(drawn, numbers.gain * (numbers.scale * image[at.box] + background(at, numbers)), 0.0)
     return image
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, stats
 
+from adjoint.refinement.algebra import NOTHING, eigen
+
 SINGULAR, NEARLY = 1e-9, 1e-3
 """Eigenvalues of the correlation form of the information, from which on numbers cannot be told apart, or hardly can."""
 
@@ -55,21 +57,20 @@ def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, sp
     """From the information (n, n), which numbers are held at a bound (n,), and which need not be seen (n,): R5."""
     n, combinations = len(labels), []
     covariance, sentences, diagonal = np.full((n, n), np.nan), [], np.diag(information).copy()
-    blind = (diagonal <= 0.0) & ~held
+    blind = (diagonal < NOTHING) & ~held
     sentences += unseen(labels, blind)
     free = np.flatnonzero(~held & ~blind)
     sigma = np.where(held, np.nan, np.inf)
     determined = not (blind & ~spare).any()
     if len(free):
-        root = np.sqrt(diagonal[free])
-        values, vectors = np.linalg.eigh(information[np.ix_(free, free)] / np.outer(root, root))
+        values, vectors, root = eigen(information[np.ix_(free, free)])
         lost = values < SINGULAR
         determined &= not lost.any()
         combinations = [
             _combination(value, vector, [labels[i] for i in free]) for value, vector in zip(values, vectors.T) if value < NEARLY
         ]
         sentences += combinations
-        within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / np.outer(root, root)
+        within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / root / root[:, None]
         covariance[np.ix_(free, free)] = within
         part = np.sqrt(np.maximum(np.diag(within), 0.0))
         involved = (np.abs(vectors[:, lost]) > 1e-3).any(axis=1)

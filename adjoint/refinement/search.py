@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.refinement import judgement
+from adjoint.refinement.algebra import NOTHING
 from adjoint.refinement.frames import (
     Evaluation,
     Frame,
@@ -21,7 +22,7 @@ from adjoint.refinement.frames import (
 )
 from adjoint.refinement.parts import part_of
 from adjoint.refinement.result import Step
-from adjoint.refinement.solve import MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
+from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
 from adjoint.refinement.stages import Stage
 from adjoint.refinement.unknowns import Unknowns
 
@@ -33,6 +34,9 @@ COARSE = 1e-4
 
 AT_BOUND = 1e-2
 """Standard deviations: a number that is so close to a bound is at it."""
+
+UNSEEN = 1e-60
+"""The image does not depend on a number that, moved by its own size, changes the loss by so little."""
 
 ACCOUNTED = 0.9
 """The share of an image's contrast that ends a refinement, even if it does not fit to within noise."""
@@ -140,7 +144,8 @@ class Search:
 
         merged(x): all numbers of the refinement, for the history.
         """
-        free = np.flatnonzero(information > 0.0)
+        unit = np.minimum(1.0 / np.sqrt(np.maximum(information, NOTHING)), np.maximum(np.abs(start), 1.0))
+        free = np.flatnonzero((information * unit**2 > UNSEEN) & (bounds[1] - bounds[0] > LEEWAY * unit))
         if not len(free):
             return Solution(start, True, 0, "nothing to be found")
         part, whole = within(evaluation, start, free)
@@ -151,10 +156,9 @@ class Search:
             if self.progress is not None:
                 self.progress(step)
 
-        unit = np.minimum(1.0 / np.sqrt(information[free]), np.maximum(np.abs(start[free]), 1.0))
         limits = tuple(bound[free] for bound in bounds)
         most = stage.evaluations * (OF_GRADIENTS if method == "L-BFGS-B" else 1)
-        done = minimized(part, start[free], limits, unit, method, tolerance, most, accepted)
+        done = minimized(part, start[free], limits, unit[free], method, tolerance, most, accepted)
         self.evaluations += done.evaluations
         first, last = evaluation(start, False).value, evaluation(whole(done.x), False).value
         self.said.append(f"{stage.name}: loss {first:.6g} to {last:.6g}, {done.reason}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
+from adjoint.refinement.algebra import eigen, solved
 from adjoint.refinement.frames import Evaluation
 from nbnumba.errors import InputError
 
@@ -21,6 +22,15 @@ MOST_BY_MATRIX = 1000
 
 FLAT = 1e-14
 """Eigenvalues of the scaled matrix below this are rounding: along them nothing is known."""
+
+LARGEST_LOSS = 1e250
+"""A loss and derivatives up to this are searched by: those beyond are too close to what is no number."""
+
+FARTHEST = 1e6
+"""Standard deviations that a first step is at most: beside a longer one close bounds would be the same number."""
+
+LEEWAY = 1e-9
+"""Standard deviations: a number whose bounds are closer than that stays where it is."""
 
 SPARE = 2.0
 """How many times the constant is taken that makes a loss a sum of squares."""
@@ -36,15 +46,15 @@ class Solution(NamedTuple):
 
 
 class Objective:
-    """The loss by numbers in units of `unit` from `start`: each evaluated once, and remembered until the next."""
+    """The loss by numbers in units of `unit` from `start`, in bounds: each evaluated once, and remembered until the next."""
 
-    def __init__(self, evaluate: Callable[..., Evaluation], start, unit, with_normal: bool):
-        self.evaluate, self.start, self.unit, self.with_normal = evaluate, start, unit, with_normal
+    def __init__(self, evaluate: Callable[..., Evaluation], start, unit, bounds, with_normal: bool):
+        self.evaluate, self.start, self.unit, self.bounds, self.with_normal = evaluate, start, unit, bounds, with_normal
         self.known, self.count, self.best = {}, 0, (np.inf, np.zeros_like(start))
 
     def vector(self, z: np.ndarray) -> np.ndarray:
-        """The numbers themselves."""
-        return self.start + self.unit * z
+        """The numbers themselves; at a bound, of which rounding would make another number, such as 0, the bound."""
+        return np.clip(self.start + self.unit * z, *self.bounds)
 
     def __call__(self, z: np.ndarray) -> Evaluation:
         """Loss, gradient and matrix in these units; an infinite loss where there is no image."""
@@ -52,7 +62,7 @@ class Objective:
         if key not in self.known:
             self.count += 1
             try:
-                found = self.evaluate(self.vector(z), self.with_normal)
+                found = _finite(self.evaluate(self.vector(z), self.with_normal))
             except InputError:
                 if self.count == 1:
                     raise
@@ -62,6 +72,14 @@ class Objective:
             if found.value < self.best[0]:
                 self.best = (found.value, z.copy())
         return self.known[key]
+
+
+def _finite(found: Evaluation) -> Evaluation:
+    """A loss and derivatives that are numbers, with room for their squares. Raises InputError."""
+    for values in (np.array(found.value), found.gradient, found.normal):
+        if values is not None and not np.abs(values).max(initial=0.0) <= LARGEST_LOSS:
+            raise InputError("loss: it, or a derivative of it, is too large; allowed: smaller data, weights or amplitudes")
+    return found
 
 
 def minimized(
@@ -82,11 +100,11 @@ def minimized(
     """
     low, high = bounds
     start = np.clip(start, low, high)
-    objective = Objective(evaluate, start, unit, method != "L-BFGS-B")
+    objective = Objective(evaluate, start, unit, bounds, method != "L-BFGS-B")
     limits = (low - start) / unit, (high - start) / unit
     solver = {"least_squares": _by_squares, "L-BFGS-B": _by_gradient, "trust-constr": _by_curvature}[method]
     z, converged, reason = solver(objective, limits, tolerance, most, accepted)
-    return Solution(np.clip(objective.vector(z), low, high), converged, objective.count, reason)
+    return Solution(objective.vector(z), converged, objective.count, reason)
 
 
 class _NoSquare(Exception):
@@ -99,9 +117,8 @@ def as_squares(found: Evaluation, constant: float) -> tuple[np.ndarray, np.ndarr
     A step of Gauss and Newton from them is one of the loss itself, whatever it is a sum of; and n + 1 residuals stand for all
     pixels. f is the gradient by a square root of the matrix, and one more for what is left of the loss (R4).
     """
-    diagonal = np.sqrt(np.maximum(np.diag(found.normal), np.finfo(float).tiny))
-    values, vectors = np.linalg.eigh(found.normal / np.outer(diagonal, diagonal))
-    known = values > FLAT * values[-1]
+    values, vectors, diagonal = eigen(found.normal)
+    known = values > max(FLAT * values[-1], 0.0)
     root = np.sqrt(values[known])
     jacobian = np.zeros((len(values) + 1, len(values)))
     residuals = np.zeros(len(values) + 1)
@@ -134,7 +151,7 @@ def _needed(found: Evaluation) -> float:
         as_squares(found, 0.0)
         return 0.0
     except _NoSquare:
-        newton = np.linalg.lstsq(found.normal, found.gradient, rcond=1e-12)[0]
+        newton = solved(found.normal, found.gradient, 1e-12)
         return SPARE * abs(float(found.gradient @ newton))
 
 
@@ -168,9 +185,8 @@ def _squares(objective, limits, tolerance, most, accepted, start, constant):
 
 def _reach(found: Evaluation, n: int) -> np.ndarray:
     """Where scipy is told that it starts: its first trust region is as long as that, and is to hold the first step."""
-    newton = np.linalg.lstsq(found.normal, -found.gradient, rcond=1e-10)[0]
-    length = np.linalg.norm(newton)
-    return np.full(n, (length if np.isfinite(length) and length > 1.0 else 1.0) / np.sqrt(n))
+    length = np.linalg.norm(solved(found.normal, found.gradient, 1e-10))
+    return np.full(n, (np.clip(length, 1.0, FARTHEST) if np.isfinite(length) else 1.0) / np.sqrt(n))
 
 
 def _ended(converged, count) -> str:

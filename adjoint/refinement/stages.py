@@ -9,12 +9,11 @@ from scipy import ndimage, optimize
 
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
-from adjoint.refinement.frames import Frame, Numbers, background, placed, rendered
+from adjoint.refinement.frames import Frame, Numbers, background, photons, placed, rendered
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import place
-from nbnumba.simulate import image_of
 
 POSITIONS = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha", "crystal.beta", "crystal.gamma", "crystal.misset")
 POSITIONS += ("beam.wavelength", "beam.direction", "detector.", "goniometer.phi_deg")
@@ -141,7 +140,7 @@ def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons (slow, fast) that the water of an experiment scatters."""
     if not experiment.background.water_um:
         return np.zeros(experiment.detector.pixels[::-1])
-    both, spots = (image_of(each, machine) for each in (experiment, without_water(experiment)))
+    both, spots = (photons(each, machine) for each in (experiment, without_water(experiment)))
     return np.asarray(both, dtype=np.float64) - spots
 
 
@@ -162,7 +161,7 @@ def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Coars
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))
     water = light_of_water(experiment, at.machine)[at.box]
-    fitted, factor = levelled(made, image_of(coarse, at.machine), water, numbers)
+    fitted, factor = levelled(made, photons(coarse, at.machine), water, numbers)
     return Coarse(made._replace(numbers=fitted), water, factor, numbers.scale, numbers.background)
 
 
@@ -170,14 +169,14 @@ def spot_widths(experiment: Experiment, names, machine: Machine = CPU) -> np.nda
     """By how much every parameter of an experiment moves a typical spot by about its width (n,): |I - mean| / |dI/dp|.
 
     I is of the crystal alone, less its mean: what is even in an image says nothing of a spot. Infinite where the image does not
-    depend on a parameter.
+    depend on a parameter, or is even.
     """
     spots = without_water(experiment)
-    image = image_of(spots, machine)
+    image = photons(spots, machine)
     even = np.full(image.shape, image[rendered(spots)].mean())
     value, _, normal = normal_equations(Gaussian(even), spots, names, **machine._asdict())
-    with np.errstate(divide="ignore"):
-        return np.sqrt(2.0 * value / np.diag(normal))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((value > 0.0) & (np.diag(normal) > 0.0), np.sqrt(2.0 * value / np.diag(normal)), np.inf)
 
 
 def levelled(at: Frame, image: np.ndarray, water: np.ndarray, numbers: Numbers) -> tuple[Numbers, float]:

@@ -9,7 +9,12 @@ from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Pa
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 
-SMALLEST = 1e-300
+SMALLEST = 1e-60
+"""The least scale and gain: what is multiplied by them, and its squares, are to be numbers."""
+
+LEAST, MOST = 1e-100, 1e100
+"""Sigmas of restraints and what these draw to are between: their squares are numbers."""
+
 IMAGE: dict[str, Parameter] = {
     "image.scale": Parameter("", 0.1, (SMALLEST, float("inf"))),
     "image.background": Parameter("photons/pixel", 0.1, (0.0, float("inf"))),
@@ -248,10 +253,11 @@ def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.
         at, value = found.stated("restraints", name, value)
         at, sigma = found.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
         _take(taken, at, "restraints", name)
-        if not ((sigma > 0.0) & np.isfinite(sigma)).all():
-            raise InputError(f"restraints: {name} with sigma {_shown(sigma)} is not allowed; allowed: a finite sigma above 0")
-        if not np.isfinite(value).all():
-            raise InputError(f"restraints: {name} {_shown(value)} is not allowed; allowed: finite numbers")
+        if not ((sigma >= LEAST) & (sigma <= MOST)).all():
+            allowed = f"a sigma above 0, from {LEAST:g} to {MOST:g}"
+            raise InputError(f"restraints: {name} with sigma {_shown(sigma)} is not allowed; allowed: {allowed}")
+        if not (np.abs(value) <= MOST).all():
+            raise InputError(f"restraints: {name} {_shown(value)} is not allowed; allowed: finite numbers up to {MOST:g}")
         target[at], weight[at] = value, sigma**-2.0
     return target, weight
 

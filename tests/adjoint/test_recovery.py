@@ -467,7 +467,7 @@ def test_the_result_has_the_same_bits():
     data, mask = counts(TRUTH).astype(float), np.ones((72, 72))
     mask[7] = 0
     given = {"mask": mask, "image": {"background": 1.0}, "bounds": {"image.scale": [0.1, 9.0]}}
-    given["restraints"] = {MISSET: [12, 99]}
+    given["restraints"] = {MISSET: [3 * [12], 99]}
     names = list(NAMES)
     before, threads, found = (data.copy(), mask.copy(), repr(given), repr(START)), numba.get_num_threads(), []
     try:
