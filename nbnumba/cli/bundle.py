@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
@@ -72,6 +73,10 @@ def real_number(option: str, word: str, allowed: str, test) -> float:
 def describing(flags: Sequence[str]) -> Statement:
     """The statement of flags that describe a run and name no file to be written."""
     statement = Statement(flags)
+    if "--dry-run" in statement.last:
+        raise InputError("--dry-run: nothing but simulate and example can run dry; allowed: flags that describe the run")
+    if "-quiet" in statement.last:
+        warnings.warn("-quiet has no effect: what is printed here is the result", stacklevel=2)
     for given in statement.given:
         if given.flag.kind == "file" and not _is_read(given.flag, statement):
             raise InputError(

@@ -326,8 +326,12 @@ def _sources(said: Statement, fields):
 
 
 def background(said: Statement) -> Background:
-    """The amorphous material in the beam."""
+    """The amorphous material in the beam. A density or a molar mass of 0 is not given: nanoBragg passes them over."""
     fields = said.fields("background")
+    for name, flag in (("density_g_per_cm3", "-density"), ("molar_mass_g", "-molecwt")):
+        if fields.get(name) == 0.0:
+            del fields[name]
+            warnings.warn(f"{said.spelling[flag]} 0 is not given: {getattr(Background, name):g} is taken", stacklevel=2)
     name = said.choice(STOL_FLAGS)
     if name is not None:
         table = stol.read(said.last[name], name)

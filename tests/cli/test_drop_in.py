@@ -101,6 +101,13 @@ def test_zero_means_what_it_means_in_nanobragg(zero, same):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_density_and_no_molar_mass_are_not_given():
+    for more in ("-density 0", "-MW 0"):
+        with pytest.warns(UserWarning, match=f"{more} is not given"):
+            assert of(f"-water 10 {more}").background == of("-water 10").background
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_no_pixels_are_not_given():
     for more, pixels in (("-detpixels 0", (205, 205)), ("-detpixels_x 0", (205, 8)), ("-detpixels 0 -detsize 5", (10, 10))):
         assert of(more).detector.pixels == pixels

@@ -78,6 +78,15 @@ def test_quiet_prints_warnings_alone(run, tmp_path, flag):
     assert run(f"{BASE} {flag} --dry-run")[1] == []
 
 
+OTHERS = "explain --", "gradcheck --", "trace --pixel 1 1 --out t --", "refine --data x.img --parameters beam.fluence --"
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_other_subcommands_do_not_pass_it_over(run, tmp_path, command):
+    status, lines, errors = run(f"{command} {BASE.replace(' -nopgm', '')} --dry-run")
+    assert status == 2 and lines == [] and "--dry-run" in errors[-1] and not list(tmp_path.iterdir())
+
+
 def test_the_brightest_pixel_is_placed_in_pixels_with_its_resolution(run):
     status, lines, _ = run(BASE + " -seed 1 -distance 100 -Xbeam -20 -Ybeam -3 -cell 60 70 80 -N 2")
     image = np.fromfile("floatimage.bin", "<f4").reshape(8, 8)
