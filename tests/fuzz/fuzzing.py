@@ -221,9 +221,9 @@ def loop(module: str, function: str, first: int, seconds: float, cases: int, pla
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory, resource.RLIM_INFINITY))
     signal.signal(signal.SIGALRM, _ring)
-    outcomes, kinds, end = Counter(), set(), time.monotonic() + seconds
+    outcomes, kinds, end, parent = Counter(), set(), time.monotonic() + seconds, os.getppid()
     for number in count():
-        if number == cases or time.monotonic() > end:
+        if number == cases or time.monotonic() > end or os.getppid() != parent:
             break
         room = folder / f"case-{first + number}"
         room.mkdir()
