@@ -8,6 +8,9 @@ class InputError(ValueError):
 
 
 def shown(value: object) -> str:
-    """A value for such a sentence: as Python writes it, on one line and cut to a length that suits it."""
-    text = " ".join(repr(value).split())
+    """A value for such a sentence: as Python writes it, if it can, on one line and cut to a length that suits it."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an int of thousands of digits, or an object whose repr is wrong
+        text = f"an object of type {type(value).__name__} that cannot be written"
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

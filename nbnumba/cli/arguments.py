@@ -3,7 +3,8 @@
 import math
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -44,9 +45,13 @@ def words_of(args: Any) -> list[str]:
             return shlex.split(args)
         except ValueError as error:
             raise InputError(f"from_args: {shown(args)} cannot be cut into words: {error}; allowed: closed quotes") from None
-    if isinstance(args, (bytes, Mapping)) or not isinstance(args, Iterable):
+    try:
+        words = None if isinstance(args, (bytes, Mapping)) else list(args)
+    except TypeError:
+        words = None
+    if words is None:
         raise InputError(f"from_args: {shown(args)} is not allowed; allowed: a list of words, or a line of them")
-    return [_word(word) for word in args]
+    return [_word(word) for word in words]
 
 
 def _word(word: Any) -> str:
@@ -55,7 +60,8 @@ def _word(word: Any) -> str:
     if isinstance(word, str):
         return word
     if isinstance(word, Real) and not isinstance(word, (bool, np.bool_)):
-        return str(int(word)) if isinstance(word, Integral) else repr(float(word))
+        with suppress(OverflowError, ValueError):  # too many digits
+            return str(int(word)) if isinstance(word, Integral) else repr(float(word))
     allowed = "a text, a number or a path for every word"
     raise InputError(f"from_args: {shown(word)} ({type(word).__name__}) is not allowed; allowed: {allowed}")
 

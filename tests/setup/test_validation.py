@@ -208,3 +208,13 @@ def test_a_value_of_another_kind_is_refused_in_one_short_line(part):
                 message = str(error)
                 assert "\n" not in message and len(message.partition("; allowed: ")[0]) < 200, (field.name, message)
     assert refused > len(dataclasses.fields(part))
+
+
+@pytest.mark.parametrize("word", [10**5000, 10**400, np.array(3.0)], ids=["5001 digits", "401 digits", "array"])
+def test_words_that_cannot_be_written_are_refused(word):
+    """An int of more digits than Python writes, and an array that is no list."""
+    for args in (word, ["-cell", word]):
+        with pytest.raises(InputError, match="^(from_args|-cell): .*; allowed: "):
+            Experiment.from_args(args)
+    with pytest.raises(InputError, match="^detector.fast_axis: .*; allowed: "):
+        Detector(fast_axis=word)
