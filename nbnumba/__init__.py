@@ -2,8 +2,12 @@
 
 from importlib import import_module
 
-from nbnumba.errors import InputError
-from nbnumba.experiment import (
+from nbnumba import interrupts
+
+interrupts.starting()  # before what takes long to import: Ctrl-C is a sentence from here on, where this is the program
+
+from nbnumba.errors import InputError  # noqa: E402
+from nbnumba.experiment import (  # noqa: E402
     Background,
     Beam,
     Crystal,
@@ -13,8 +17,8 @@ from nbnumba.experiment import (
     Sampling,
     StructureFactors,
 )
-from nbnumba.simulate import simulate
-from nbnumba.version import VERSION as __version__
+from nbnumba.simulate import simulate  # noqa: E402
+from nbnumba.version import VERSION as __version__  # noqa: E402
 
 _LATER = {
     "trace": None,

@@ -27,6 +27,12 @@ FILES = {"floatimage.bin", "intimage.img", "image.pgm", "noiseimage.img"}
 PROGRAM = [sys.executable, "-m", "nbnumba"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    """The kernel is on disk before processes of their own look for it: that it is compiled is a line on stderr."""
+    nbnumba.simulate(nbnumba.Experiment.from_args([word for word in BASE if word != "-noprogress"]))
+
+
 def names(folder):
     return set(os.listdir(folder))
 
