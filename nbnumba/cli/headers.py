@@ -60,9 +60,10 @@ EXPECTED = {
     "PIXEL_SIZE": ("detector.pixel_mm", "-pixel", re.compile(r"PIXEL_?SIZE.*|.*SPATIAL_DISTORTION_INFO", re.I)),
     "DISTANCE": ("detector.distance_mm", "-distance", re.compile(r"\w+_DISTANCE|.*_?GONIO_VALUES", re.I)),
     "WAVELENGTH": ("beam.wavelength_A", "-lambda", re.compile(r"\w+_WAVELENGTH|LAMBDA|.*ENERGY.*", re.I)),
-    "BEAM_CENTER_X": ("detector.xbeam_mm", "-Xbeam and -Ybeam", re.compile(r".*BEAM.*|.*SPATIAL_DISTORTION_INFO", re.I)),
+    "BEAM_CENTER_X": ("detector.xbeam_mm", "-Xbeam and -Ybeam", re.compile(r".*BEAM(?!LINE).*|.*SPATIAL_DISTORT.*", re.I)),
     "SIZE1": ("detector.pixels", "-detpixels", re.compile(r"\w*DIMENSION\w*|SIZE\d?", re.I)),
     "PHI": ("goniometer.phi_deg", "-phi and -osc", re.compile(r"\w*ROTATION|OSC_START|OMEGA.*|\w+_PHI|AXIS", re.I)),
+    "OSC_RANGE": ("goniometer.osc_deg", "-osc", re.compile(r"\w*ROTATION|OSC_WIDTH|\w*_(?:WIDTH|INCREMENT)", re.I)),
 }
 """Keys whose lack is said: field, flags that state it, and keys of other makers that may stand for it."""
 
@@ -98,6 +99,12 @@ MARK = "NBNUMBA_CONVENTION"
 
 WORDS = {"detector.convention": CONVENTION_NAMES, "detector.pivot": PIVOTS}
 """The fields that own keys state by a word."""
+
+SAME = {"detector.distance_mm": ("detector.close_distance_mm",), "detector.xbeam_mm": ("detector.orgx_pixels",)}
+"""Other forms of fields of EXPECTED."""
+
+ROTATION = ("PHI", "OSC_RANGE")
+"""Keys that the header of a still has not."""
 
 AXES = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
 VECTORS = tuple(f"detector.{name}" for name in (*AXES, "pix0_mm"))
@@ -343,9 +350,11 @@ def _warn_of_what_is_not_known(header: Header, convention: str, found: Mapping[s
     elif convention in CENTRES and not {"detector.xbeam_mm", "detector.ybeam_mm"} & set(header.overruled):
         _warn_of_another_convention(header, convention, found.get("detector.pixel_mm", Detector.pixel_mm))
     for key, (field, flags, others) in EXPECTED.items():
-        there = field in found or key in header.entries
+        there = key in header.entries or not {field, *SAME.get(field, ())}.isdisjoint(found)
         if not there and field not in header.overruled and header.name.startswith("-img"):
             unread = header.shown([other for other in header.entries if others.fullmatch(other)][:3])
+            if key in ROTATION and not unread:
+                continue
             header.warn(f"has no {key} in its header{f', and {unread} is not read' if unread else ''}: give {flags}")
 
 

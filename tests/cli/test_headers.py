@@ -215,12 +215,21 @@ def test_a_size_is_a_whole_number(size):
     ("PIXEL_SIZE", {"PXD_SPATIAL_DISTORTION_INFO": "512 512 0.1 0.1"}, "-pixel"),
     ("BEAM_CENTER_X", {"SPATIAL_BEAM_POSITION": "512 512"}, "-Xbeam"),
     ("WAVELENGTH", {}, "-lambda"),
+    ("OSC_RANGE", {"SCAN_ROTATION": "0.0 0.5 0.5"}, "-osc"),
+    ("BEAM_CENTER_X", {}, "-Xbeam"),
 ])  # fmt: skip
 def test_keys_of_other_makers_and_missing_ones_are_said(missing, other, flag):
     plain(**{missing: None, **other})
     _, said = experiment("-img in.img")
     found = [line for line in said if f"has no {missing}" in line]
     assert len(found) == 1 and flag in found[0] and all(f"{key}={value}" in found[0] for key, value in other.items())
+
+
+def test_a_still_needs_no_keys_of_a_rotation():
+    plain(PHI=None, BEAMLINE="fake")
+    assert experiment("-img in.img")[1] == []
+    plain(PHI=None, DISTANCE=None, CLOSE_DISTANCE=80, BEAM_CENTER_X=None, BEAM_CENTER_Y=None, XDS_ORGX=5, XDS_ORGY=5)
+    assert experiment("-img in.img -xds")[1] == []
 
 
 def test_a_beam_centre_far_off_the_detector_is_said():
