@@ -39,10 +39,10 @@ _READ_OUT = 0x5EAD0A7
 _WORD = 2**32
 
 ALLOWED = {
-    "gain": ("a positive number of ADU per photon", lambda x: x > 0.0),
-    "readout_noise": ("a number of ADU not below 0", lambda x: x >= 0.0),
+    "gain": ("a positive number of ADU per photon, from 1e-12 to 1e12", lambda x: 1e-12 <= x <= 1e12),
+    "readout_noise": ("a number of ADU not below 0, at most 1e12", lambda x: 0.0 <= x <= 1e12),
     "saturation": (f"a number of ADU above 0, at most {LARGEST_PIXEL:g}", lambda x: 0.0 < x <= LARGEST_PIXEL),
-    "psf_mm": ("a number of mm not below 0", lambda x: x >= 0.0),
+    "psf_mm": ("0, or a number of mm from 1e-100 to 1e12", lambda x: x == 0.0 or 1e-100 <= x <= 1e12),
 }
 """What each number of a response can be, and a test of that."""
 

@@ -347,12 +347,12 @@ def test_flags_respect_the_region(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        ("-gain 0", "-gain: 0 is not allowed; allowed: a positive number of ADU per photon"),
+        ("-gain 0", "-gain: 0 is not allowed; allowed: a positive number of ADU per photon, from 1e-12 to 1e12"),
         ("-gain nan", "-gain: 'nan' is not allowed; allowed: a number (ADU/photon)"),
-        ("-readout_noise -1", "-readout_noise: -1 is not allowed; allowed: a number of ADU not below 0"),
+        ("-readout_noise -1", "-readout_noise: -1 is not allowed; allowed: a number of ADU not below 0, at most 1e12"),
         ("-saturation 70000", "-saturation: 70000 is not allowed; allowed: a number of ADU above 0, at most 65535"),
         ("-saturation 40", "-saturation: 40 is not allowed; allowed: above the ADC offset of 40, at most 65535"),
-        ("-psf -1", "-psf: -1 is not allowed; allowed: a number of mm not below 0"),
+        ("-psf -1", "-psf: -1 is not allowed; allowed: 0, or a number of mm from 1e-100 to 1e12"),
         ("-psf 9.7", "-psf: 9.7 is not allowed; allowed: at most the detector's longer edge, 9.6 mm"),
         ("-psf gauss", "-psf: 'gauss' is not allowed; allowed: a number (mm)"),
     ],
@@ -366,7 +366,8 @@ def test_bad_flags(words, sentence, tmp_path, monkeypatch, capsys):
 def test_without_a_noise_image_a_response_has_no_effect(tmp_path, monkeypatch, capsys):
     assert run(["-nonoise", "-gain", "2", "-psf", "99"], tmp_path / "none", monkeypatch) == 0
     warned = capsys.readouterr().err.splitlines()
-    assert warned == [f"nbnumba: warning: {flag} has no effect: -nonoise" for flag in ("-gain", "-psf")]
+    assert warned[-2:] == [f"nbnumba: warning: {flag} has no effect: -nonoise" for flag in ("-gain", "-psf")]
+    assert all(line.startswith("nbnumba: warning: -seed has no effect: -nonoise is given") for line in warned[:-2])
     assert not Path("noiseimage.img").exists()
 
 

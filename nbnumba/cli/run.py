@@ -10,7 +10,11 @@ from nbnumba.cli.statement import Statement
 from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.formats.text import excerpt
+from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.response import PHOTON_COUNTER, Response
+
+MOST_SCALE = 1e100
+"""The largest scale of a picture or of integers: the faintest image becomes white."""
 
 UNWANTED = (
     ("-nonoise", ("-noisefile",), "noise"),
@@ -69,8 +73,11 @@ def of(said: Statement) -> Run:
         if name in fields and fields[name] not in known:
             raise InputError(f"-{name}: {excerpt(fields[name])} is not allowed; allowed: {', '.join(known)}")
     for name in ("scale", "pgmscale"):
-        if fields.get(name, 0.0) < 0.0:
-            raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0")
+        if not 0.0 <= fields.get(name, 0.0) <= MOST_SCALE:
+            raise InputError(f"-{name}: {fields[name]:g} is not allowed; allowed: a number not below 0, at most {MOST_SCALE:g}")
+    if abs(fields.get("adc", 0.0)) > LARGEST_PIXEL:
+        allowed = f"a number of at most {LARGEST_PIXEL:g} in size"
+        raise InputError(f"-adc: {fields['adc']:g} is not allowed; allowed: {allowed}")
     hours_granted(fields.get("max_hours", MOST_HOURS), "-max_hours")
     fields["pngmarks"] = "-pngmarks" in said.last
     if fields["pngmarks"] and "pngfile" not in fields:

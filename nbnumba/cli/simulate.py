@@ -1,5 +1,6 @@
 """The subcommand simulate: nanoBragg's flags in, nanoBragg's files out."""
 
+import math
 import sys
 import time
 import warnings
@@ -120,7 +121,9 @@ def of_run(run: Run, threads: int, paths: dict[str, str]) -> list[Quantity]:
 def brightest(image: np.ndarray, experiment: Experiment) -> str:
     """A line on the brightest pixel, the first of several: where it is in pixels from 0, and its resolution."""
     slow, fast = (int(at) for at in np.unravel_index(int(np.argmax(image)), image.shape))
-    return f"brightest pixel: fast {fast}, slow {slow}, {resolved.resolution_at(experiment, fast, slow):.4g} A"
+    resolution = resolved.resolution_at(experiment, fast, slow)
+    where = "in the direct beam" if math.isinf(resolution) else f"{resolution:.4g} A"
+    return f"brightest pixel: fast {fast}, slow {slow}, {where}"
 
 
 def _warn_of_what_writes_nothing(said: Statement, run: Run) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import Beam, Detector
+from nbnumba.experiment import SMALLEST, Beam, Detector
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
 
@@ -103,7 +103,7 @@ def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement
     corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))
     origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
     nearest = float(origin @ normal)
-    if abs(nearest) <= EDGE_ON * math.sqrt(origin @ origin):
+    if abs(nearest) < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
         raise InputError(f"{by}: the sample lies in the plane of the detector; allowed: what leaves the detector facing it")
     if nearest < 0.0:
         raise InputError(f"{by}: the detector turns its back to the sample; allowed: what leaves it facing the sample")
