@@ -344,7 +344,7 @@ def test_a_new_matrix_and_new_amplitudes_stand_beside_out(run, fake, data, tmp_p
 
 def test_a_report_is_written(run, fake, data, monkeypatch):
     seen = []
-    write = lambda result, folder, *, title: seen.append((result.message, folder, title))  # noqa: E731
+    write = lambda result, folder, *, title, flags: seen.append((result.message, folder, title))  # noqa: E731
     monkeypatch.setattr("nbnumba.cli.report.write", write)
     assert run(command("--report", "report"))[1][-1] == "wrote report"
     assert seen == [("converged", "report", "Refinement against data.bin")]
@@ -428,7 +428,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--method newton": ["--method", "newton"],
     "--out nowhere/refined.json": ["--out", "nowhere/refined.json"],
     "--out .": ["--out", "'.'"],
-    "--out data.bin": ["--out", "data.bin", "--data"],
+    "--out data.bin": ["--out", "data.bin", "JSON"],
     "--report data.bin": ["--report", "data.bin"],
     "--report data.bin/below": ["--report", "data.bin/below"],
     "--nothing": ["--nothing", "nbnumba refine -h"],
@@ -493,9 +493,7 @@ def test_refusals_of_adjoint_are_in_the_words_of_the_command_line(run, fake, dat
 
 
 def test_help(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["refine", "-h"])
-    assert ended.value.code == 0
+    assert main(["refine", "-h"]) == 0
     said = capsys.readouterr().out
     assert all(option in said for option in [*refine.OPTIONS.values(), "--out", "--report", "--cell", "--offset"])
 
