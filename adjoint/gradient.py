@@ -211,7 +211,7 @@ def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0
     tell = told(progress, rows[1] - rows[0], columns[1] - columns[0])
     steps = steps_per_pixel(problem.scene)
     workers = backend.workers(steps * pixels_of((rows, columns)))
-    share(run, backend.chains(edges, columns, steps), workers, lambda part: tell(part.pixels))
+    share(run, backend.chains(edges, columns, steps, problem.window.mask.size > 0), workers, lambda part: tell(part.pixels))
     return results
 
 

@@ -16,7 +16,7 @@ from adjoint.backends.pixels import (
 from adjoint.backends.rows import ALL_END
 from adjoint.backends.tile import differentiate_tile
 from nbnumba.backends.rows import TILE
-from nbnumba.backends.tile import store, wanted
+from nbnumba.backends.tile import gather, store
 from nbnumba.stages import wide
 
 LISTED, UNLISTED = 2**12, 2
@@ -31,9 +31,11 @@ def differentiate_band(band, first, last, columns, results, target, parameters, 
     by_parameter, used = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
     used[: parameters.place_of.size] = parameters.place_of
     for row in range(first, last):
-        for start in range(columns[0], columns[1], TILE):
-            stop = min(start + TILE, columns[1])
-            if wanted(target.mask, row, start, stop):
+        start, following = columns[0], columns[0]
+        while following < columns[1]:
+            start = following
+            pixels, following = gather(own_tile, target.mask, row, start, columns[1])
+            if pixels > 0:
                 tile, listing = borrowed(own_tile), borrowed(own_listing)  # which the next tile needs, and so they stay
                 lost = 1
                 while lost:
@@ -45,17 +47,16 @@ def differentiate_band(band, first, last, columns, results, target, parameters, 
                         own_listing = new_listing(2 * listing.key.size)
                         listing = borrowed(own_listing)
                 if results.image.size:
-                    store(results.image, target.mask, row, start, stop, tile)
-                results.value[band] += judge(tile, row, start, stop, target, paths)
+                    store(results.image, target.mask, row, start, pixels, tile)
+                results.value[band] += judge(tile, row, start, start + pixels, target, paths)
                 if results.channels.size:
                     add_channels(results, band, tile, listing, paths)
                     if results.beside.size:
-                        add_beside(results, band, row, start, stop - start, by_parameter, tile, target)
+                        add_beside(results, band, row, start, pixels, by_parameter, tile, target)
                 else:
                     project(by_parameter, parameters.projection, tile)
                     if results.jacobian.size:
-                        store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile)
+                        store_jacobian(results, row, start, pixels, by_parameter, parameters, listing, tile)
                     if results.normal.size:
-                        pixels = stop - start
                         add_normal(results, band, row, start, pixels, by_parameter, used, parameters, listing, tile, target)
                     clear_channels(tile, paths)

@@ -67,10 +67,11 @@ def kernel(precision: str):
     return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision)
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int) -> Iterator[Iterable[Part]]:
+def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
     """The bands between those rows, some together, each chain in parts that one thread goes through in their order.
 
-    steps: those of a pixel. A part is of some bands and the rows and columns of each.
+    steps: those of a pixel. A part is of some bands and the rows and columns of each. Under a mask a row is not cut: which
+    pixels are summed together depends on where it begins.
     """
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
     every = rows * (columns[1] - columns[0]) * steps
@@ -82,7 +83,7 @@ def chains(edges: np.ndarray, columns: Span, steps: int) -> Iterator[Iterable[Pa
         if last > first + 1:
             yield [Part(slice(first, last), edges[first:last], edges[first + 1 : last + 1], columns)]
         else:
-            yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most))
+            yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most, masked))
 
 
 def run(

@@ -17,7 +17,7 @@ from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.backends.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
-from nbnumba.backends import absent, card, indices
+from nbnumba.backends import absent, card, indices, one
 from nbnumba.backends import rows as forward_rows
 from nbnumba.backends import tile as forward_tiles
 from nbnumba.backends.blocks import Span
@@ -65,7 +65,7 @@ def differentiate(rows, lists, span, columns, target, panel, beam, material, sou
         for n in range(ALL_END):
             tile[n] = wide(0)
         rows[LOSS_OF, at], rows[BY_PIXEL_SUM, at] = wide(0), wide(0)
-        if wanted(target.mask, row, fast, fast + 1):
+        if wanted(target.mask, row, fast):
             own = at if paths.reflections else 0
             listed = Listing(lists.key[own], lists.value[own], lists.filled[own], lists.count[own], lists.changed[own])
             differentiate_tile(tile, listed, row, fast, panel, beam, material, sources, crystal, structure, orientations,
@@ -94,7 +94,7 @@ def kernel(precision: str, of_plain: bool) -> Callable:
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     mirrors = (*MIRRORS, row_names, reduction, indices)
     loops = (forward_tiles, samples, listing, *instead, lattices, lane, tiles, pixels)
-    bound = bind([*before, *stages(precision), *mirrors, *loops], device_jit, names)
+    bound = bind([one, *before, *stages(precision), *mirrors, *loops], device_jit, names)
     return kernel_jit(differentiate, bound, f"differentiate_{precision}")
 
 
@@ -151,7 +151,7 @@ class Call(NamedTuple):
         return PRECISIONS[self.precision].wide
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int) -> Iterator[Iterable[Part]]:
+def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
     """The only band, in parts of which each is some launches."""
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 

@@ -13,7 +13,7 @@ from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import peak_lattice_adj, square_lattice_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.backends.indices import index_all, nearest_all, nine, row_of, scattering
+from nbnumba.backends.indices import fast_of, index_all, nearest_all, nine, row_of, scattering
 from nbnumba.backends.rows import LATTICE, PLACE, Q_X, SUM, TILE
 from nbnumba.backends.tile import latch_of
 from nbnumba.stages import real
@@ -100,7 +100,7 @@ def interpolate(tile, evaluation, structure, vectors):
     """Amplitudes between reflections in the place of those looked up (F9b, P8)."""
     row, start, number, m = evaluation
     for i in range(TILE):
-        if (row, start + i, number, m) < latch_of(structure):
+        if (row, int(fast_of(tile, start, i)), number, m) < latch_of(structure):
             h, k, l = index_all(vectors, scattering(tile, i))
             tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
 
@@ -110,7 +110,7 @@ def interpolate_adj(tile, listing, lanes, evaluation, structure, vectors, paths)
     row, start, number, m = evaluation
     for i in range(TILE):
         h, k, l = index_all(vectors, scattering(tile, i))
-        smooth = (row, start + i, number, m) < latch_of(structure)
+        smooth = (row, int(fast_of(tile, start, i)), number, m) < latch_of(structure)
         listed = paths.reflections and lanes[0] <= i < lanes[1] and i != lanes[2]
         amplitude_bar = amplitude_adj(tile, i)
         if smooth and surrounded(structure, h, k, l):

@@ -8,6 +8,7 @@ from adjoint.backends.listing import add_by_amplitude, entry_of
 from adjoint.backends.reduction import lane_dot, lane_dot_weighed, lane_sum
 from adjoint.backends.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
+from nbnumba.backends.indices import fast_of
 from nbnumba.backends.rows import TILE, TOTAL
 from nbnumba.stages import real
 
@@ -59,11 +60,11 @@ class Parameters(NamedTuple):
 
 
 def judge(tile, row, start, stop, target, paths):
-    """Derivative of the loss by the sum of each pixel of a tile; pixels that do not count get 0, everywhere.
+    """Derivative of the loss by the sum of each of the first stop - start pixels of a tile; those that do not count get 0.
 
     Returns the loss of the tile.
     """
-    take_data(tile, row, np.uint64(start), np.uint64(stop - start), target)
+    take_data(tile, row, start, np.uint64(stop - start), target)
     left_out = 0
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
@@ -101,14 +102,16 @@ def judge_photons(tile, target):
 def take_data(tile, row, start, count, target):
     """Data and weight of the pixels of a tile; the data of those that do not count are NaN."""
     data, weight = target.data[row], target.weight[row]
-    for i in range(count):
-        tile[DATA + i], tile[LOSS_WEIGHT + i] = data[start + i], weight[start + i]
-    for i in range(count, LANES):
-        tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
-    if target.mask.size:
+    if target.mask.size == 0:
+        for i in range(count):
+            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[np.uint64(start) + i], weight[np.uint64(start) + i]
+    else:
         mask = target.mask[row]
         for i in range(count):
-            tile[DATA + i] = tile[DATA + i] if mask[start + i] != 0 else np.nan
+            fast = int(fast_of(tile, start, i))
+            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[fast] if mask[fast] != 0 else np.nan, weight[fast]
+    for i in range(count, LANES):
+        tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
 
 
 def clear_channels(tile, paths):
@@ -127,17 +130,18 @@ def add_channels(results, band, tile, listing, paths):
     add_by_amplitude(results.by_amplitude[band], tile, listing)
 
 
-def store_jacobian(results, row, start, stop, by_parameter, parameters, listing, tile):
+def store_jacobian(results, row, start, count, by_parameter, parameters, listing, tile):
     """Write the derivatives of every pixel of a tile by every parameter."""
-    for i in range(stop - start):
+    for i in range(count):
+        fast = int(fast_of(tile, start, i))
         for n in range(parameters.projection.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
-            results.jacobian[row, start + i, parameters.place_of[n]] = derivative
+            results.jacobian[row, fast, parameters.place_of[n]] = derivative
     for n in range(listing.count[0]):
         lane, place, value = entry_of(listing, n)
         column = parameters.column_of[place]
-        if column >= 0 and lane < stop - start:
-            results.jacobian[row, start + lane, column] += value * tile[TOTAL_BAR + lane]
+        if column >= 0 and lane < count:
+            results.jacobian[row, int(fast_of(tile, start, lane)), column] += value * tile[TOTAL_BAR + lane]
 
 
 def add_beside(results, band, row, start, count, by_parameter, tile, target):
@@ -154,7 +158,7 @@ def take_beside(rows, at, n, row, start, count, tile, target):
         rows[at * TILE + i] = tile[TOTAL + i] if n == 0 and tile[DATA + i] == tile[DATA + i] else 0.0
     if n > 0:
         for i in range(count):
-            rows[at * TILE + i] = target.fields[n - 1, row, start + i]
+            rows[at * TILE + i] = target.fields[n - 1, row, int(fast_of(tile, start, i))]
 
 
 def add_normal(results, band, row, start, pixels, by_parameter, used, parameters, listing, tile, target):

@@ -12,6 +12,7 @@ from adjoint.backends.rows import (
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.vec3 import unit_adj
+from nbnumba.backends.indices import fast_of
 from nbnumba.backends.rows import AIRPATH, D_X, TILE
 from nbnumba.stages import real
 from nbnumba.stages.detector import flat_position, sample_offset
@@ -88,7 +89,7 @@ def position_adj(tile, row, start, sample, panel, sampling):
     if panel.curved:
         curve_adj(tile, start, slow, depth, sub_fast, panel, sampling)
     for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+        fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
         bars = flat_position_adj(panel, fast, slow, depth, three(tile, D_BAR, i))
         fast_bar, slow_bar, normal_bar, origin_bar, depth_bar = bars
         add3(tile, ORIGIN, i, origin_bar)
@@ -103,7 +104,7 @@ def position_adj(tile, row, start, sample, panel, sampling):
 def curve_adj(tile, start, slow, depth, sub_fast, panel, sampling):
     """From the cotangent of a position on the sphere to that of the flat one (A1c)."""
     for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+        fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
         flat = flat_position(panel, fast, slow, depth)
         flat_bar, distance_bar, beam_bar, slow_bar, fast_bar = curved_position_adj(panel, flat, three(tile, D_BAR, i))
         set3(tile, D_BAR, i, flat_bar)

@@ -1,4 +1,4 @@
-"""Loops over a tile of neighbouring fast pixels, forwards and back: photons, and their derivative by all that makes a scene.
+"""Loops over a tile of fast pixels of one row, forwards and back: photons, and their derivative by all that makes a scene.
 
 The derivative of a pixel is a row of numbers, its channels: one for each number of a Cotangent record. All the geometry of a
 pixel and all its lattices go through them, so that their number does not depend on that of steps or of parameters. They, and
@@ -20,7 +20,7 @@ from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, 
 from nbnumba.backends.rows import (
     BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT,
 )  # fmt: skip
-from nbnumba.backends.tile import end_sum, look_at, polarize, scatter, shine, weigh
+from nbnumba.backends.tile import end_sum, lane_of, look_at, polarize, scatter, shine, weigh
 from nbnumba.stages import real
 from nbnumba.stages.pixel import photons
 
@@ -41,7 +41,7 @@ class Paths(NamedTuple):
 def differentiate_tile(
     tile, listing, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
 ):
-    """The photons of TILE pixels of a row from `start` on, into TOTAL, and their derivatives, into channels and listing (A10).
+    """The photons of the pixels of a tile, the first `start`, into TOTAL, their derivatives into channels and listing (A10).
 
     Both are relative to the cotangent of the pixel's sum, which is known when the pixel is complete: the row TOTAL_BAR. Where
     that is 0 the pixel is dark, and stays so to first order. The geometry of a pixel's only sample is differentiated last.
@@ -110,8 +110,8 @@ def add_pass(tile, listing, where, crystal, structure, orientations, motions, pa
 
     The one pixel whose lattices are fresh is summed with its neighbours in a copy, and taken over from there.
     """
-    lane = orientations.fresh_pass[where[0], 0] - where[1]
-    fresh = where[2] == orientations.fresh_pass[where[0], 1] and 0 <= lane < TILE
+    lane = lane_of(tile, where[1], orientations.fresh_pass[where[0], 0])
+    fresh = where[2] == orientations.fresh_pass[where[0], 1] and lane >= 0
     into, lanes, lattices, turn, spin = tile, (0, TILE, -1), orientations.lattice, motions.turn, motions.spin
     copy = tile
     if fresh:

@@ -12,14 +12,14 @@ PER_PIXEL = 8
 """What a pixel costs beside its steps, in steps."""
 
 
-def spans(rows: Span, columns: Span, steps: int, most: int) -> Iterator[Piece]:
+def spans(rows: Span, columns: Span, steps: int, most: int, whole_rows: bool = False) -> Iterator[Piece]:
     """Pieces of at most `most` steps, or of one tile, in the order of the pixels: whole rows, or tiles of one row.
 
-    steps: those of a pixel, its samples times sources times lattices.
+    steps: those of a pixel, its samples times sources times lattices. whole_rows: no row is cut.
     """
     per_pixel, across = steps + PER_PIXEL, max(1, columns[1] - columns[0])
     together = max(1, most // (per_pixel * across))
-    if per_pixel * across > most:
+    if per_pixel * across > most and not whole_rows:
         across = max(1, most // (per_pixel * TILE)) * TILE
     for row in range(rows[0], rows[1], together):
         for first in range(columns[0], columns[1], across):

@@ -9,8 +9,7 @@ from nbnumba.backends.blocks import Piece, Span, pixels_of, shared, spans
 from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.kept import once
 from nbnumba.backends.precision import cast, words
-from nbnumba.backends.rows import TILE
-from nbnumba.backends.tile import new_tile, render_tile, store, wanted
+from nbnumba.backends.tile import gather, new_tile, render_tile, store
 from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
@@ -27,11 +26,13 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
     """
     for row in range(rows[0], rows[1]):
         work = new_tile()
-        for start in range(columns[0], columns[1], TILE):
-            stop = min(start + TILE, columns[1])
-            if wanted(mask, row, start, stop):
+        start = columns[0]
+        while start < columns[1]:
+            count, following = gather(work, mask, row, start, columns[1])
+            if count > 0:
                 render_tile(work, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling)
-                store(image, mask, row, start, stop, work)
+                store(image, mask, row, start, count, work)
+            start = following
 
 
 @once

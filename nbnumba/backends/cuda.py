@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numba import cuda
 
-from nbnumba.backends import absent, card, exact, indices, plain
+from nbnumba.backends import absent, card, exact, indices, one, plain
 from nbnumba.backends import rows as row_names
 from nbnumba.backends import tile as tiles
 from nbnumba.backends.blocks import Piece, Span
@@ -36,7 +36,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
     if row < rows[1]:
         tile = cuda.local.array(ROWS_END, wide)
         tile[TOTAL] = wide(0)
-        if wanted(mask, row, fast, fast + 1):
+        if wanted(mask, row, fast):
             render_tile(tile, row, fast, panel, beam, material, sources, crystal, structure, orientations, sampling)
         image[row - rows[0], fast - columns[0]] = tile[TOTAL]
 
@@ -77,7 +77,7 @@ def kernel(precision: str, of_plain: bool) -> Callable:
     """The compiled kernel in a precision, for plain scenes (plain.py) or for all."""
     before, instead = ((absent,), (plain,)) if of_plain else ((), ())
     names = machine_words(precision) | of_one_pixel(vars(row_names))
-    bound = bind([*before, *stages(precision), indices, *instead, tiles], device_jit, names)
+    bound = bind([one, *before, *stages(precision), indices, *instead, tiles], device_jit, names)
     return kernel_jit(render, bound, f"render_{precision}")
 
 

@@ -1,7 +1,12 @@
-"""Long numbers from table and tile: the vectors of a lattice, the scattering vector of a pixel, their Miller indices (F7)."""
+"""Numbers from table and tile: which pixel a lane is, the vectors of a lattice, the scattering vector, Miller indices (F7)."""
 
-from nbnumba.backends.rows import Q_X, Q_Y, Q_Z
+from nbnumba.backends.rows import PIXEL, Q_X, Q_Y, Q_Z
 from nbnumba.stages.crystal import entry, index, long, nearest, plain
+
+
+def fast_of(tile, start, i):
+    """The fast pixel of lane i of a tile whose first pixel is `start`, a number of the tile's type."""
+    return tile[PIXEL + i]
 
 
 def nine(lattices, m):

@@ -1,15 +1,15 @@
-"""Loops over a tile of neighbouring fast pixels: the table of lattices outside, pixels innermost, so that they vectorise.
+"""Loops over a tile of fast pixels of one row: the table of lattices outside, pixels innermost, so that they vectorise.
 
-Every tile is computed whole, whatever part of it is wanted, so that no loop has a remainder and the arithmetic of a pixel
-does not depend on where its tile begins or ends.
+The pixels of a tile are neighbours, or under a mask the next that are wanted. Every tile is computed whole, so that no loop has
+a remainder and the arithmetic of a pixel does not depend on where its tile begins or ends.
 """
 
 import numpy as np  # noqa: I001
 
-from nbnumba.backends.indices import index_all, nearest_all, nine, scattering
+from nbnumba.backends.indices import fast_of, index_all, nearest_all, nine, scattering
 from nbnumba.backends.rows import (
-    AIRPATH, BACKGROUND, CAPTURE, D_X, D_Y, D_Z, FACTOR, LATTICE, LIVE, OMEGA, PLACE, POLARIZATION, Q_X, Q_Y, Q_Z, ROWS_END,
-    SEEN, SPARE, SUM, TILE, TOTAL, WATER, WEIGHT,
+    AIRPATH, BACKGROUND, CAPTURE, D_X, D_Y, D_Z, FACTOR, LATTICE, LIVE, OMEGA, PIXEL, PLACE, POLARIZATION, Q_X, Q_Y, Q_Z,
+    ROWS_END, SEEN, SPARE, SUM, TILE, TOTAL, WATER, WEIGHT,
 )  # fmt: skip
 from nbnumba.stages import real, wide
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
@@ -26,29 +26,58 @@ def new_tile():
     return np.empty(ROWS_END, wide)
 
 
-def wanted(mask, row, start, stop):
-    """Whether any pixel of a tile is to be computed."""
+def wanted(mask, row, fast):
+    """Whether a pixel is to be computed."""
+    return mask.size == 0 or mask[row, fast] != 0
+
+
+def gather(tile, mask, row, start, stop):
+    """Put the pixels of a row that are wanted, from `start` to before `stop`, into the lanes of a tile.
+
+    Returns how many there are, and where those begin that have no place there. Lanes that are left are of any pixels.
+    """
+    count, fast = 0, start
     if mask.size == 0:
-        return True
-    for fast in range(start, stop):
-        if mask[row, fast] != 0:
-            return True
-    return False
+        count, fast = min(TILE, stop - start), start + TILE
+        for i in range(TILE):
+            tile[PIXEL + i] = start + i
+    else:
+        while fast < stop and count < TILE:
+            if mask[row, fast] != 0:
+                tile[PIXEL + count] = fast
+                count += 1
+            fast += 1
+        for i in range(count, TILE):
+            tile[PIXEL + i] = start
+    return count, fast
 
 
-def store(image, mask, row, start, stop, tile):
-    """Write the photons of those pixels of a tile that are wanted."""
-    for fast in range(start, stop):
-        if mask.size == 0 or mask[row, fast] != 0:
-            image[row, fast] = tile[TOTAL + fast - start]
+def store(image, mask, row, start, count, tile):
+    """Write the photons of the first lanes of a tile."""
+    if mask.size == 0:
+        for i in range(count):
+            image[row, start + i] = tile[TOTAL + i]
+    else:
+        for i in range(count):
+            image[row, int(fast_of(tile, start, i))] = tile[TOTAL + i]
+
+
+def lane_of(tile, start, fast):
+    """The first lane that a fast pixel is in, or -1."""
+    if fast < 0:
+        return -1
+    for i in range(TILE):
+        if fast_of(tile, start, i) == fast:
+            return i
+    return -1
 
 
 def render_tile(tile, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling):
-    """The photons of TILE pixels of a row from `start` on, into its row TOTAL: the loop over the samples of a pixel (F10)."""
+    """The photons of the pixels of a tile, the first `start`, into TOTAL: the loop over the samples of a pixel (F10)."""
     for i in range(TILE):
         tile[TOTAL + i], tile[WATER + i], tile[SEEN + i] = beam.background_once, 0.0, 0.0
         tile[CAPTURE + i], tile[POLARIZATION + i] = 1.0, 1.0
-    fresh = orientations.fresh_pass[row, 0] - start
+    fresh = lane_of(tile, start, orientations.fresh_pass[row, 0])
     wet = beam.background_once + beam.background_each > 0.0
     number = 0
     for layer in range(sampling.layers):
@@ -61,7 +90,7 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     begin_sum(tile, sampling)
                     where = (row, start, number)
                     add_lattices(SUM, tile, where, crystal, structure, orientations.lattice, wet, sampling)
-                    if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
+                    if fresh >= 0 and number == orientations.fresh_pass[row, 1]:
                         add_lattices(SPARE, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
                         tile[SUM + fresh] = tile[SPARE + fresh]
                     shine(tile, beam, material)
@@ -79,12 +108,12 @@ def look_at(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling)
     slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
     if panel.curved:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+            fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
             position = curved_position(panel, flat_position(panel, fast, slow, depth))
             (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(position)
     else:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, start + i, sub_fast)
+            fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
             (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(flat_position(panel, fast, slow, depth))
     if take_omega:
         for i in range(TILE):
@@ -185,7 +214,7 @@ def add_each(into, tile, where, structure, vectors, wet, sampling):
     row, start, number, m = where
     for i in range(TILE):
         amplitude = structure.amplitude[np.uintp(tile[PLACE + i])]
-        if structure.interpolate and (row, start + i, number, m) < latch_of(structure):
+        if structure.interpolate and (row, int(fast_of(tile, start, i)), number, m) < latch_of(structure):
             h, k, l = index_all(vectors, scattering(tile, i))
             amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
         each = term(amplitude, real(tile[LATTICE + i]))

@@ -15,9 +15,10 @@ from adjoint.backends.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, 
 from adjoint.backends.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.loss import GAUSSIAN
+from nbnumba.backends import indices
 from nbnumba.backends.compiler import bind, stage_jit
 from nbnumba.backends.precision import words
-from nbnumba.backends.tile import TILE, TOTAL
+from nbnumba.backends.rows import PIXEL, TILE, TOTAL
 
 
 def test_fractions_and_powers_are_exact():
@@ -54,7 +55,8 @@ def test_lent_arrays_are_the_same_arrays():
 @pytest.mark.parametrize("masked", [False, True])
 def test_pixels_that_do_not_count_get_nothing(masked):
     """Pixels 10 to 99 of 100 in a tile, some without data or mask, whatever their photons and channels are."""
-    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, bind((rows, loss), stage_jit, WORDS | words("double"))))
+    parts = bind((rows, loss, indices), stage_jit, WORDS | words("double"))
+    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, parts))
     random, start, stop = np.random.default_rng(1), 10, 100
     data, mask = random.uniform(0, 9, (2, stop)), np.ones((2, stop) if masked else (0, 0), np.uint8)
     data[1, start + 3], data[:, start + 70] = np.nan, np.nan
@@ -62,6 +64,7 @@ def test_pixels_that_do_not_count_get_nothing(masked):
     counts = np.zeros(TILE, bool)
     counts[: stop - start] = ~np.isnan(data[1, start:]) & (mask[1, start:] != 0 if masked else True)
     tile, by_total = random.uniform(1, 9, ALL_END), random.uniform(1, 2, TILE)
+    tile[PIXEL : PIXEL + TILE] = start + np.arange(TILE)
     photons = np.where(counts, tile[TOTAL : TOTAL + TILE], random.choice([np.nan, np.inf, 1.0], TILE))
     tile[TOTAL : TOTAL + TILE], tile[TOTAL_BAR : TOTAL_BAR + TILE] = photons, by_total
     channels = {first: np.where(counts, tile[first : first + TILE], np.inf) for first in (ORIGIN, FAST)}
