@@ -264,6 +264,19 @@ def resolution(experiment: Experiment, placement: detector.Placement | None = No
     return Resolution(shortest / float(change.max()), edge, math.inf if hit else edge)
 
 
+def beyond_table(experiment: Experiment) -> str | None:
+    """A sentence where a table of the background ends before what the region sees, or begins in the upper half of it."""
+    table, switches = experiment.background.table, experiment.sampling.c_parity
+    if table is None or experiment.background.water_um == 0.0 or "amorphous_ignored" in switches:
+        return None
+    seen = resolution(experiment)
+    least, most = 0.5 / seen.coarsest, 0.5 / seen.finest
+    if table[-1][0] > 0.99 * most and table[0][0] < (least + most) / 2:
+        return None
+    reach = f"from {table[0][0]:.4g} to {table[-1][0]:.4g} 1/A in sin(theta)/lambda, the image from {least:.4g} to {most:.4g}"
+    return f"background.table reaches {reach}: beyond its ends F stays as it is there"
+
+
 def resolution_at(experiment: Experiment, fast: int, slow: int) -> float:
     """The resolution at the middle of a pixel, in A, as resolutions() has it."""
     return float(resolutions(experiment, np.array([fast]), np.array([slow]))[0])

@@ -59,9 +59,8 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     refusal = _refusal(experiment, run, machine, threads)
     table = [*resolved.quantities(experiment), *of_run(run, threads, paths)]
     say(*resolved.lines([*table, *resolved.costs(experiment, machine, threads, command=True)]))
-    coarse = sampling.too_coarse(experiment)
-    if coarse is not None:
-        warnings.warn(coarse, stacklevel=2)
+    for sentence in filter(None, (sampling.too_coarse(experiment), resolved.beyond_table(experiment))):
+        warnings.warn(sentence, stacklevel=2)
     if run.dry:
         for sentence in [*remarks(experiment), *([f"this run would be refused: {refusal}"] if refusal else [])]:
             warnings.warn(sentence, stacklevel=2)

@@ -438,3 +438,18 @@ def test_a_sensor_that_absorbs_nothing_has_a_table(tmp_path, monkeypatch, capsys
     words = "-cell 50 -default_F 1 -detpixels 4 -detector_abs inf -detector_thick 100 -c_parity endless_depth_dark --dry-run"
     assert main(words.split()) == 0
     assert "attenuation depth infinite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag, rows, said", [
+    ("-stol", "0 2.57\n0.5 2\n", False),
+    ("-stol", "1.02 0.03\n1.16 0.06\n", True),
+    ("-Q", "0 2.57\n0.5 2\n", True),
+    ("-Q", "0 2.57\n6.3 2\n", False),
+])  # fmt: skip
+def test_a_table_that_does_not_reach_the_image_is_said(flag, rows, said, tmp_path, monkeypatch, capsys):
+    """The image sees 0 to 0.35 1/A; a spectrum, or a table of another unit, is elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("table").write_text(rows)
+    words = "-cell 30 -default_F 1 -detpixels 16 -pixel 6 -distance 50 -water 10 --dry-run".split()
+    assert main([*words, flag, "table"]) == 0
+    assert (f"{flag} reaches from" in capsys.readouterr().err) == said
