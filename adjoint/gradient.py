@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -18,6 +19,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.backends.blocks import pixels_of, told
 from nbnumba.backends.precision import cast
 from nbnumba.backends.threads import share
+from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
@@ -83,11 +85,9 @@ def jacobian(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
     problem = state(experiment, parameters, **keywords)
-    try:
-        image, found = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.count))
-    except MemoryError:
-        shape = " x ".join(map(str, (*problem.pixels, problem.count)))
-        raise InputError(f"parameters: a jacobian of {shape} numbers takes too much memory; allowed: what fits") from None
+    shape = (*problem.pixels, problem.count)
+    check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
+    image, found = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
     _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=found)
     return finite(image, problem.machine.precision), _finite(problem, found)

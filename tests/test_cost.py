@@ -149,3 +149,10 @@ def test_few_reflections_that_span_much(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="a box of 27270901 amplitudes, 0.218 GB, of which most is default_F"):
         simulate(smaller)
     assert structure.nearly_empty(StructureFactors(hkl=[[0, 0, 0], [99, 99, 99]], F=[1.0, 2.0])) == []
+
+
+def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
+    experiment = Experiment.from_args((BASE + "-detpixels 1000").split())
+    monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 30e6)
+    with pytest.raises(InputError, match="a jacobian of 1000 x 1000 x 6 numbers: about 0.048 GB of memory"):
+        adjoint.jacobian(experiment, ["crystal.a_A", "crystal.misset_deg", "beam.fluence", "beam.wavelength_A"])
