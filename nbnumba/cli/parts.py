@@ -201,8 +201,8 @@ def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, 
     agree = np.allclose(ratios, ratios.mean(), rtol=SAME_CELL) and np.allclose(stated[3:], found[3:], rtol=SAME_CELL, atol=0.0)
     at = wavelength_A * ratios.mean()
     why = f"they agree at {at:.5g} A, -lambda {at:.5g}" if agree else "they agree at no wavelength"
-    note = f"-mat {path} states the cell {shown[0]}, and its matrix at {wavelength_A:g} A is of {shown[1]}, which counts; {why}"
-    warnings.warn(note, stacklevel=2)
+    counts = f"its matrix at {wavelength_A:g} A is of {shown[1]}, which counts"
+    warnings.warn(f"-mat {path!r} states the cell {shown[0]}, and {counts}; {why}", stacklevel=2)
 
 
 def _cells(said: Statement) -> dict[str, float]:

@@ -83,7 +83,7 @@ def read_table(
     if longer:
         lines = "1 line has" if longer == 1 else f"{longer} lines have"
         said = f"{lines} more columns than {' '.join(columns)}; the others are ignored"
-        warnings.warn(f"{what} {os.fspath(path)}: {said}", stacklevel=2)
+        warnings.warn(f"{what} {os.fspath(path)!r}: {said}", stacklevel=2)
     return np.array(rows, dtype=np.float64), places
 
 

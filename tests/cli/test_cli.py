@@ -453,3 +453,17 @@ def test_a_table_that_does_not_reach_the_image_is_said(flag, rows, said, tmp_pat
     words = "-cell 30 -default_F 1 -detpixels 16 -pixel 6 -distance 50 -water 10 --dry-run".split()
     assert main([*words, flag, "table"]) == 0
     assert (f"{flag} reaches from" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("flags, rows", [
+    ("-default_F 1 -mat", "0.02 0 0\n0 0.02 0\n0 0 0.02\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n60 60 60 90 90 90\n"),
+    ("-cell 50 -default_F 1 -water 1 -stol", "0 2 9\n3 2\n"),
+    ("-cell 50 -default_F 1 -sourcefile", "-1 0 0 1 1e-10 7\n"),
+    ("-cell 50 -hkl", "1 2 3 4 5\n"),
+])  # fmt: skip
+def test_a_name_of_two_lines_makes_no_warning_of_two(flags, rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a\nb").write_text(rows)
+    assert main([*flags.split(), "a\nb", "-detpixels", "8", "-oversample", "1", "--dry-run"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said and all(line.startswith("nbnumba: warning: ") for line in said)
