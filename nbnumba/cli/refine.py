@@ -282,11 +282,11 @@ def _check_outputs(options, paths, asked, blocks) -> NewFiles:
         inputs |= {os.path.realpath(images.file_of(name)): option for name in names}
     stem = "refined" if options.out is None else os.path.splitext(options.out)[0]
     if options.out is not None:
-        endings.check(options.out, "--out", "JSON")
         files.check_writable(options.out, "--out")
         if os.path.realpath(options.out) in inputs:
             named = inputs[os.path.realpath(options.out)]
             raise InputError(f"--out: {options.out!r} is also a file of {named}; allowed: a name of its own")
+        endings.check(options.out, "--out", "JSON")
     if options.report is not None:
         report.check(options.report)
     new_files = NewFiles(stem, [*inputs, *([] if options.out is None else [options.out])])

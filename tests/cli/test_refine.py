@@ -344,10 +344,11 @@ def test_a_new_matrix_and_new_amplitudes_stand_beside_out(run, fake, data, tmp_p
 
 def test_a_report_is_written(run, fake, data, monkeypatch):
     seen = []
-    write = lambda result, folder, *, title, flags: seen.append((result.message, folder, title))  # noqa: E731
+    write = lambda result, folder, *, title, flags: seen.append((result.message, folder, title, flags))  # noqa: E731
     monkeypatch.setattr("nbnumba.cli.report.write", write)
-    assert run(command("--report", "report"))[1][-1] == "wrote report"
-    assert seen == [("converged", "report", "Refinement against data.bin")]
+    lines = run(command("--report", "report"))[1]
+    assert lines[-1] == "wrote report"
+    assert seen == [("converged", "report", "Refinement against data.bin", [("refined flags", lines[-2])])]
 
 
 @pytest.mark.parametrize(
