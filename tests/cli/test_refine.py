@@ -429,7 +429,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--method newton": ["--method", "newton"],
     "--out nowhere/refined.json": ["--out", "nowhere/refined.json"],
     "--out .": ["--out", "'.'"],
-    "--out data.bin": ["--out", "data.bin", "JSON"],
+    "--out data.bin": ["--out", "data.bin", "--data"],
     "--report data.bin": ["--report", "data.bin"],
     "--report data.bin/below": ["--report", "data.bin/below"],
     "--nothing": ["--nothing", "nbnumba refine -h"],
