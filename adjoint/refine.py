@@ -10,10 +10,11 @@ import numpy as np
 
 from adjoint.losses import number_of
 from adjoint.parameters import Name
+from adjoint.refinement import judgement
 from adjoint.refinement.algebra import one_thread
 from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.judgement import Uncertainty
-from adjoint.refinement.result import Refinement, Step, fit, residuals, verdict
+from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
 from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
@@ -146,14 +147,20 @@ def _checked(stages) -> tuple[Stage, ...]:
 def _result(search: Search, start, x, known: Uncertainty, value: float, given, several: bool) -> Refinement:
     """Everything there is to say (R8)."""
     found, frames = search.found, search.frames
-    squares, share = search.fitness(x)
+    squares, agreements = search.fitness(x)
+    of_experiment = bool(found.parameters)
+    if of_experiment:
+        known = judgement.undetermined(known, search.unseen(agreements))
+    moves = judgement.moved_far(found.labels(), found.units(), x - start, search.widths(start), known.sigma)
+    course = Course(moves, lambda number: search.likeness(number, start))
     places = [found.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
     experiments = [
         at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi, "sampling.mask": stated.sampling.mask})
         for at, place, stated in zip(frames, places, given)
     ]
-    success, message, sentences = verdict(search.converged, known, share, squares, bool(found.parameters))
+    success, message, sentences = verdict(search.converged, known, agreements, squares, of_experiment, course)
+    worst = min(agreements, key=lambda each: (np.isnan(each.explained), each.explained))
     images, off = [each.after for each in fits], [residuals(each) for each in fits]
     return Refinement(
         x=x,
@@ -178,6 +185,9 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
         residuals=off if several else off[0],
         chi_squared=squares,
         pixels=sum(int(np.count_nonzero(~np.isnan(each.data))) for each in fits),
-        explained=float("nan") if np.isnan(share).all() else float(np.nanmin(share)),
+        explained=worst.explained,
+        r_factor=worst.spots.r_factor,
+        shift_pixels=worst.spots.shift,
+        spots=[each.spots for each in agreements],
         diagnosis=sentences,
     )

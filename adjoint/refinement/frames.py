@@ -276,6 +276,18 @@ def expected(at: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
     return image
 
 
+def of_crystal(at: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The part of the expected image `mean` (slow, fast) that the crystal makes, in units of the data."""
+    experiment, numbers = at.split(vector)
+    found = np.zeros(mean.shape)
+    if not experiment.background.water_um:
+        found[at.box] = mean[at.box] - numbers.gain * background(at, numbers)
+        return found
+    image = photons(experiment.replace({"background.water_um": 0.0}), at.machine)
+    found[at.box] = numbers.gain * numbers.scale * image[at.box]
+    return found
+
+
 def deviations(at: Frame, mean: np.ndarray) -> np.ndarray:
     """The standard deviation of every datum (slow, fast) where the image is expected to be `mean`."""
     if at.sigma is not None:

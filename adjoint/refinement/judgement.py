@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from adjoint.refinement.algebra import NOTHING, eigen
+from adjoint.refinement.spots import Spots
 
 SINGULAR, NEARLY = 1e-9, 1e-3
 """Eigenvalues of the correlation form of the information, from which on numbers cannot be told apart, or hardly can."""
@@ -24,6 +25,21 @@ NEIGHBOURHOOD = 31
 LEAST_EXPLAINED = 0.35
 """What a crystal has to account for, of the contrast of an image, for the image to be one of it."""
 
+FEWEST_SPOTS = 3
+"""So many spots have to be visible near where they are calculated, where an image has no contrast beyond noise."""
+
+ENOUGH_EXPLAINED = 0.75
+"""What a crystal accounts for, of the contrast of an image, whose spots are where they are calculated without a doubt."""
+
+LEAST_PLACED = 0.7
+"""The share of calculated spots that are where they should be, of all that are found near, that a crystal has at least."""
+
+LIKE = 6.0
+"""Standard deviations above chance from which on an image is like the broad spots of a start."""
+
+FAR, SURE = 8.0, 5.0
+"""Widths of a spot, and standard uncertainties, by which a number that has moved further has moved far."""
+
 VISIBLE, SPREADS = 1.02, 3.0
 """How much larger the contrast has to be than noise makes it, for anything to be seen, and by how many of its spreads."""
 
@@ -35,6 +51,28 @@ RARE = 0.05
 
 GOOD, SMALL = 1.5, 0.7
 """Reduced chi squared up to which a model counts as one that fits; and below which the scatter is less than sigma says."""
+
+
+class Agreement(NamedTuple):
+    """How an image agrees with what a crystal makes: the share of its contrast that is explained, and its spots (R6)."""
+
+    explained: float
+    spots: Spots
+
+    @property
+    def shown(self) -> bool:
+        """Whether anything stands out from noise: contrast, or some spots near where they are calculated."""
+        return not np.isnan(self.explained) or self.spots.found >= FEWEST_SPOTS
+
+    @property
+    def placed(self) -> bool:
+        """Whether the spots that are found are where they should be, and some are."""
+        return self.spots.placed >= LEAST_PLACED * max(self.spots.found, min(self.spots.calculated, 1))
+
+    @property
+    def accounted(self) -> bool:
+        """Whether the crystal is seen where it is calculated, by its contrast or by the places of its spots."""
+        return not self.explained < LEAST_EXPLAINED and (self.explained >= ENOUGH_EXPLAINED or self.placed)
 
 
 class Uncertainty(NamedTuple):
@@ -80,6 +118,47 @@ def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, sp
         each = np.sqrt(np.diag(covariance))
         correlation = covariance / np.outer(each, each)
     return Uncertainty(covariance, correlation, sigma, sentences, determined, tuple(combinations))
+
+
+def undetermined(known: Uncertainty, places: np.ndarray) -> Uncertainty:
+    """The same with numbers that are known of no image: they have no uncertainty that is finite."""
+    sigma = known.sigma.copy()
+    sigma[places] = np.inf
+    matrices = []
+    for matrix in (known.covariance, known.correlation):
+        matrix = None if matrix is None else matrix.copy()
+        if matrix is not None:
+            matrix[places], matrix[:, places] = np.nan, np.nan
+        matrices.append(matrix)
+    return known._replace(covariance=matrices[0], correlation=matrices[1], sigma=sigma)
+
+
+def moved_far(labels: list[str], units: list[str], by: np.ndarray, widths: np.ndarray, sigma: np.ndarray) -> list[str]:
+    """A sentence if numbers have moved by more than a start is off that the stages are made for."""
+    with np.errstate(invalid="ignore"):
+        far = (np.abs(by) > FAR * widths) & ~(np.abs(by) <= SURE * sigma)
+    order = sorted(np.flatnonzero(far), key=lambda i: -abs(by[i]) / widths[i])
+    named = [f"{labels[i]} moved by {by[i]:.3g} {units[i]} ({abs(by[i]) / widths[i]:.0f} widths of a spot)" for i in order]
+    if not named:
+        return []
+    return [f"a long way from the start: {_listed(named)}: is that plausible?"]
+
+
+def likeness(data: np.ndarray, crystal: np.ndarray, variance: np.ndarray) -> float:
+    """How many standard deviations above chance data (slow, fast), NaN where left out, are like the spots of an image.
+
+    Chance is what the same spots correlate with the data at all other places, by which they can be shifted.
+    """
+    counts = ~np.isnan(data)
+    weight = np.where(counts, 1.0 / np.sqrt(np.where(counts, variance, 1.0)), 0.0)
+    measured, calculated = (
+        np.where(counts, values - _surface(values, counts), 0.0) for values in (np.where(counts, data, 0.0), crystal)
+    )
+    measured, calculated = measured * weight, calculated * weight
+    turned = np.fft.rfft2(measured) * np.conj(np.fft.rfft2(calculated))
+    found = np.fft.irfft2(turned, s=measured.shape)
+    spread = float(found.std())
+    return float(found[0, 0] - found.mean()) / spread if spread > 0.0 else 0.0
 
 
 def uncertainty_each(diagonal: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
 from adjoint.refinement.frames import Frame, deviations, expected
-from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, SMALL, Uncertainty
+from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
 
 
 class Step(NamedTuple):
@@ -65,6 +66,14 @@ class Refinement(OptimizeResult):
         return "\n".join([verdict_line, f"  {fit}", *rows, *more, f"fields: {', '.join(sorted(self))}"])
 
 
+class Course(NamedTuple):
+    """How a refinement went: sentences about numbers that moved far; and how many standard deviations above chance the image of
+    a frame is like the broad spots of the start, which only a failure asks."""
+
+    moves: list[str]
+    likeness: Callable[[int], float]
+
+
 def fit(at: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
     """The image of a frame, and what is expected by two vectors of its numbers."""
     after = expected(at, end, whole=True)
@@ -78,35 +87,50 @@ def residuals(of: Fit) -> np.ndarray:
 
 
 def verdict(
-    converged: bool, known: Uncertainty, explained: list[float], chi_squared: float, of_experiment: bool
+    converged: bool, known: Uncertainty, agreements: list[Agreement], chi_squared: float, of_experiment: bool, course: Course
 ) -> tuple[bool, str, list[str]]:
     """Success, one statement, and all sentences about what is wrong (R6).
 
-    explained: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
+    agreements: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
     """
-    sentences = list(known.sentences)
+    sentences = [*known.sentences, *course.moves]
     if chi_squared > GOOD:
         misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
         sentences.append(f"{misfit}: true errors are larger than these")
     if chi_squared < SMALL:
         sentences.append(f"the data scatter less than they should (reduced chi squared {chi_squared:.3g}): is sigma right?")
-    failure = _failure(converged, explained, of_experiment)
-    if failure is not None:
-        return False, failure, [failure, *sentences]
+    for number, each in enumerate(agreements):
+        if each.accounted and not each.placed:
+            image = "of the image" if len(agreements) == 1 else f"of image {number + 1}"
+            off = f"spots {image} are {each.spots.shift:.2g} pixels from where they are calculated, half of them further"
+            sentences.append(f"{off}: their shape or place is modelled wrongly")
+    failures = []
+    for number, each in enumerate(agreements):
+        image = "the image" if len(agreements) == 1 else f"image {number + 1}"
+        if of_experiment and not each.shown:
+            failures.append(f"nothing in {image} stands out from noise: there is nothing to refine against")
+        elif not each.accounted and (of_experiment or each.explained < LEAST_EXPLAINED):
+            failures.append(_misplaced(image, each, course.likeness(number)))
+    if not failures and not converged:
+        failures = ["the search did not converge"]
+    if failures:
+        return False, failures[0], [*failures, *sentences]
     if not known.determined:
         return False, f"ill-posed: {sentences[0]}", sentences
     return True, "converged", sentences
 
 
-def _failure(converged, explained, of_experiment) -> str | None:
-    """The statement of a failure."""
-    foreign = [number for number, share in enumerate(explained, start=1) if share < LEAST_EXPLAINED]
-    if foreign:
-        which = "the image" if len(explained) == 1 else f"image {foreign[0]}"
-        percent = 100.0 * max(explained[foreign[0] - 1], 0.0)
-        return f"{which} is not one of this crystal: what is calculated accounts for {percent:.0f} % of its contrast"
-    if of_experiment and np.isnan(explained).all():
-        return "nothing in the image stands out from noise: there is nothing to refine against"
-    if not converged:
-        return "the search did not converge"
-    return None
+def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
+    """The statement about an image whose spots are not where they are calculated: which of the two it is, and what to try."""
+    explained, spots = agreement
+    share = "next to none" if np.isnan(explained) else f"{100.0 * max(explained, 0.0):.0f} %"
+    seen = f"what is calculated accounts for {share} of its contrast, and of {spots.calculated} calculated spots "
+    seen += f"{spots.placed} are where they should be ({spots.found} are visible near)"
+    above = f"({likeness:.1f} standard deviations above chance)"
+    if likeness >= LIKE:
+        what = f"{image} may be one of this crystal, but the search ran away: broad spots of the start are like it {above}"
+        tried = "refine fewer parameters first, such as the orientation, bound or restrain those that moved, or start closer"
+    else:
+        what = f"{image} is not one of this crystal, or the start is too far off: its broad spots are not like it {above}"
+        tried = "check cell, orientation, wavelength, distance and beam centre, by indexing the image"
+    return f"{what}; {seen}; {tried}"

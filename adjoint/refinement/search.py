@@ -17,14 +17,18 @@ from adjoint.refinement.frames import (
     evaluate,
     expected,
     information_of_each,
+    of_crystal,
+    photons,
     weighed,
     weight_follows,
 )
+from adjoint.refinement.judgement import Agreement
 from adjoint.refinement.parts import part_of
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
-from adjoint.refinement.stages import Stage
-from adjoint.refinement.unknowns import Unknowns
+from adjoint.refinement.spots import spots
+from adjoint.refinement.stages import BROAD, Stage, is_position, prepared, spot_widths
+from adjoint.refinement.unknowns import IMAGE, Unknowns
 
 TOLERANCE = 1e-5
 """The exact stage ends when a step gains less than this of the loss, of which one half is a change by a standard deviation."""
@@ -104,10 +108,10 @@ class Search:
             x = start
             for stage in plan:
                 x = self.exact(stage, x) if stage.exact else self.coarse(stage, x)
-            squares, share = self.fitness(x)
+            squares, agreements = self.fitness(x)
             ends.append((squares, self.converged, self.frames, x))
             enough = judgement.LEAST_EXPLAINED if squares <= judgement.GOOD else ACCOUNTED
-            if not min(share, key=lambda part: (np.isnan(part), part)) < enough:
+            if not any(each.explained < enough or (each.shown and not each.accounted) for each in agreements):
                 break
             if plan is not plans[-1]:
                 self.said.append(f"reduced chi squared {squares:.3g}: once more, in another way")
@@ -164,17 +168,52 @@ class Search:
         self.said.append(f"{stage.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
         return done._replace(x=whole(done.x))
 
-    def fitness(self, x: np.ndarray) -> tuple[float, list[float]]:
-        """Reduced chi squared of all images, and what the crystal accounts for in each; NaN where nothing is seen (R6)."""
-        squares, pixels, share = 0.0, 0, []
+    def fitness(self, x: np.ndarray) -> tuple[float, list[Agreement]]:
+        """Reduced chi squared of all images, and how each agrees with what the crystal makes (R6)."""
+        squares, pixels, agreements = 0.0, 0, []
         for number, at in enumerate(self.frames):
-            mean = expected(at, x[self.found.places(number)])
+            vector = x[self.found.places(number)]
+            mean = expected(at, vector)
             sigma = deviations(at, mean)
             each = judgement.chi_squared(at.data, mean, sigma, counted(at))
             squares, pixels = squares + each[0], pixels + each[1]
-            share.append(judgement.explained(at.data, mean, sigma, counted(at)))
+            share = judgement.explained(at.data, mean, sigma, counted(at))
+            agreements.append(Agreement(share, spots(at.data, mean, of_crystal(at, vector, mean), sigma, counted(at) or 0.0)))
         squares /= max(pixels - self.determined(x), 1)
-        return squares if np.isfinite(squares) else float("inf"), share
+        return squares if np.isfinite(squares) else float("inf"), agreements
+
+    def likeness(self, number: int, start: np.ndarray) -> float:
+        """How many standard deviations above chance the image of a frame is like broad spots of the start, at the best."""
+        at, vector = self.given[number], start[self.found.places(number)]
+        found = []
+        for stage in BROAD:
+            made = prepared(at, vector, stage, (), ("image.scale", "image.background")).above(0.0)
+            image = photons(made.experiment, made.machine)
+            found.append(judgement.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
+        return max(found)
+
+    def widths(self, x: np.ndarray) -> np.ndarray:
+        """The width of a spot by every number (n,), the least of all frames: infinite but for what says where spots are."""
+        widths, moving = np.full(self.found.count, np.inf), np.zeros(self.found.count, dtype=bool)
+        for block in self.found.blocks:
+            moving[self.found.span(block)] = is_position(block.column.key)
+        names = [name for name in self.found.parameters if is_position(name if isinstance(name, str) else name[0])]
+        for number, at in enumerate(self.given) if names else ():
+            place = self.found.places(number)
+            of_frame = place[moving[place]]
+            each = spot_widths(at.split(x[place])[0], names, at.machine)
+            widths[of_frame] = np.minimum(widths[of_frame], each)
+        return widths
+
+    def unseen(self, agreements: list[Agreement]) -> np.ndarray:
+        """Which numbers are of experiments of images in which nothing is seen, and of no other (n,)."""
+        alone, found = np.zeros(self.found.count, dtype=bool), np.zeros(self.found.count, dtype=bool)
+        for block in self.found.blocks:
+            alone[self.found.span(block)] = block.column.key not in IMAGE and (block.own or len(agreements) == 1)
+        for number, each in enumerate(agreements):
+            if not each.shown:
+                found[self.found.places(number)] = True
+        return found & alone
 
     def determined(self, x: np.ndarray) -> int:
         """How many numbers the images determine: of amplitudes those that are known better than to their size."""

@@ -371,9 +371,23 @@ def _show(result) -> None:
     print(*result.stages, "", *refined_table.table(result), "", sep="\n")
     share = "" if np.isnan(result.explained) else f", {100.0 * max(result.explained, 0.0):.0f} % of the contrast explained"
     print(f"reduced chi squared {result.chi_squared:.4g} of {result.pixels} pixels{share}")
+    print(*_of_spots(result.spots), sep="\n")
     print(result.message if result.success else f"not successful: {result.message}", flush=True)
     for sentence in result.diagnosis:
         _warn(sentence)
+
+
+def _of_spots(spots: Sequence[Any]) -> list[str]:
+    """A line for every image: how its spots agree with those that are calculated."""
+    lines = []
+    for place, of_image in enumerate(spots, start=1):
+        figures = [f"{of_image.placed} of {of_image.calculated} calculated spots are where they should be"]
+        if np.isfinite(of_image.r_factor):
+            figures.append(f"R factor {of_image.r_factor:.3g}")
+        if np.isfinite(of_image.shift):
+            figures.append(f"spots shifted by {of_image.shift:.2g} pixels")
+        lines.append(("" if len(spots) == 1 else f"image {place}: ") + ", ".join(figures))
+    return lines
 
 
 def _warn(sentence: str) -> None:
@@ -455,6 +469,9 @@ def summary(result, words: list[list[str]], notes: list[str], command: list[str]
         "chi_squared": float(result.chi_squared),
         "pixels": int(result.pixels),
         "explained": float(result.explained),
+        "r_factor": float(result.r_factor),
+        "shift_pixels": float(result.shift_pixels),
+        "spots": [each._asdict() for each in result.spots],
         "evaluations": int(result.nfev),
         "stages": list(result.stages),
         "flags": words,

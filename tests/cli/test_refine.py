@@ -13,6 +13,7 @@ from fabio.edfimage import EdfImage
 from fabio.tifimage import TifImage
 
 import adjoint
+from adjoint.refinement.spots import Spots
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.cli import measured, refine, refined_table
 from nbnumba.cli.main import main
@@ -66,7 +67,9 @@ def result_of(experiments, asked, keywords, moved):
         success=True, status=1, message="converged", nfev=7, fun=12.5, x=x, values=values, uncertainties=sigma, start=start,
         experiment=refined if several else refined[0], names=names, units=units, covariance=np.diag(np.full(len(x), 1e-4)),
         stages=["all parameters: loss 20 to 12.5, converged after 7 evaluations"], chi_squared=1.04, pixels=48,
-        explained=float("nan"), diagnosis=["two numbers are hard to tell apart"],
+        explained=float("nan"), r_factor=0.05, shift_pixels=0.1,
+        spots=[Spots(12, 11, 10, 9, 8, 0.05, 0.1) for _ in experiments],
+        diagnosis=["two numbers are hard to tell apart"],
     )  # fmt: skip
 
 
@@ -256,6 +259,7 @@ def test_what_is_printed(run, fake, data, tmp_path):
     assert lines[at].split() == ["parameter", "unit", "start", "refined", "uncertainty", "shift"]
     assert lines[at + 1].split() == ["detector.distance_mm0", "mm", "50.000", "50.010", "0.010", "1.0"]
     assert "reduced chi squared 1.04 of 48 pixels" in lines and "converged" in lines
+    assert "10 of 12 calculated spots are where they should be, R factor 0.05, spots shifted by 0.1 pixels" in lines
     assert errors == ["nbnumba: warning: two numbers are hard to tell apart"]
     assert lines[-2] == "refined flags:"
     found = Experiment.from_args(shlex.split(lines[-1])[1:])
