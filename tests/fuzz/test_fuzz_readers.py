@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fuzzing import Case, Fault, check_finite, tried
 
-from nbnumba import Crystal, Experiment, InputError
+from nbnumba import Experiment, InputError
 from nbnumba.cli import compare_traces, measured
 from nbnumba.cli.main import main
 from nbnumba.formats import by_fabio, fdump, hkl, images, matrix, smv, sources, stol
@@ -113,7 +113,7 @@ FORMATS = {
     "dump": Format(dump_bytes, ".dump", "-dump", lambda p: fdump.read(p), lambda p: built("-dump", p)),
     "matrix": Format(
         lambda: material.matrix_text().encode(), ".mat", "-mat",
-        lambda p: (m := matrix.read(p), Crystal.from_matrix(m, 1.0))[0], lambda p: built("-mat", p), True,
+        lambda p: matrix.read(p), lambda p: built("-mat", p), True,
     ),
     "sources": Format(
         lambda: material.sources_text().encode(), "", "-sourcefile",
