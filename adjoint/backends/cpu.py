@@ -1,12 +1,13 @@
-"""The CPU driver: bands of rows, each by one thread.
+"""The CPU driver: bands of rows in parallel.
 
 A band is a fixed range of rows, summed by itself in one order, so that no result depends on the number of threads.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
-from numba import njit, vectorize
+from numba import njit, prange, vectorize
 
 from adjoint.backends import bands, lattices, pixels, reduction, rows, samples
 from adjoint.backends import listing as listings
@@ -20,11 +21,11 @@ from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.records import Motions
-from nbnumba.backends import indices
+from nbnumba.backends import indices, threads
 from nbnumba.backends import tile as forward
 from nbnumba.backends.blocks import PER_PIXEL, Span, shared, spans
 from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, workers
+from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.kept import FASTMATH, once
 from nbnumba.backends.precision import PRECISIONS, in_type, words
@@ -40,7 +41,7 @@ WORDS = FORWARD_WORDS | {"frexp": frexp}
 def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
     """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
-    for band in range(starts.size):
+    for band in prange(starts.size):
         lent = borrowed((results, target, parameters, panel, beam, material, sources, crystal, structure, orientations,
                          sampling, motions, paths))  # fmt: skip
         differentiate_band(band, starts[band], stops[band], columns, *lent)
@@ -58,22 +59,26 @@ def value_of_each():
 
 
 @once
-def kernel(precision: str):
-    """The compiled driver in a precision."""
+def kernel(precision: str, parallel: bool):
+    """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((reduction,), sum_jit, bound)
     bound = bind((forward,), loop_jit, bound)
     bound = bind((listings, lattices), stage_jit, bind((samples,), loop_jit, bound))
-    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision)
+    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
 
 
 def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
-    """The bands between those rows, some together, each chain in parts that one thread goes through in their order.
+    """The bands between those rows, some together, each chain in parts that are gone through in their order.
 
-    steps: those of a pixel. A part is of some bands and the rows and columns of each. Under a mask a row is not cut: which
-    pixels are summed together depends on where it begins.
+    steps: those of a pixel. A part is of some bands and the rows and columns of each. All bands make one chain for Numba's
+    threads; each of ours takes a chain by itself. Under a mask a row is not cut: which pixels are summed together depends on
+    where it begins.
     """
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
+    if threads.numbas():
+        yield _parts(edges, columns, steps, masked)
+        return
     every = rows * (columns[1] - columns[0]) * steps
     most = shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL)
     pixels = -(-rows // bands) * (columns[1] - columns[0])
@@ -84,6 +89,18 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
             yield [Part(slice(first, last), edges[first:last], edges[first + 1 : last + 1], columns)]
         else:
             yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most, masked))
+
+
+def _parts(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Part]:
+    """Parts of bands that have some rows of each, or tiles of one row of each: enough for all of Numba's threads."""
+    most, fewest, bands = STEPS_PER_CALL * threads.count(), ROWS * threads.count(), len(edges) - 1
+    rows, per_row = -(-int(edges[-1] - edges[0]) // bands), (columns[1] - columns[0]) * (steps + PER_PIXEL)
+    together = min(bands, max(fewest, most // (rows * per_row)))
+    for first in range(0, bands, together):
+        part = slice(first, min(first + together, bands))
+        starts, ends = edges[part], edges[part.start + 1 : part.stop + 1]
+        for (above, below), across in spans((0, int((ends - starts).max())), columns, steps, most // together, masked):
+            yield Part(part, np.minimum(starts + above, ends), np.minimum(starts + below, ends), across)
 
 
 def run(
@@ -102,5 +119,6 @@ def run(
 
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """
-    cast_motions = in_type(motions, PRECISIONS[precision].wide)
-    kernel(precision)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)
+    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numbas()
+    with threads.turn() if parallel else nullcontext():
+        kernel(precision, parallel)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)

@@ -12,15 +12,17 @@ PER_PIXEL = 8
 """What a pixel costs beside its steps, in steps."""
 
 
-def spans(rows: Span, columns: Span, steps: int, most: int, whole_rows: bool = False) -> Iterator[Piece]:
-    """Pieces of at most `most` steps, or of one tile, in the order of the pixels: whole rows, or tiles of one row.
+def spans(
+    rows: Span, columns: Span, steps: int, most: int, whole_rows: bool = False, fewest_rows: int = 1
+) -> Iterator[Piece]:
+    """Pieces of at most `most` steps, or of one tile of so few rows: whole rows, or tiles of them, in the order of the pixels.
 
     steps: those of a pixel, its samples times sources times lattices. whole_rows: no row is cut.
     """
     per_pixel, across = steps + PER_PIXEL, max(1, columns[1] - columns[0])
-    together = max(1, most // (per_pixel * across))
-    if per_pixel * across > most and not whole_rows:
-        across = max(1, most // (per_pixel * TILE)) * TILE
+    together = max(fewest_rows, most // (per_pixel * across))
+    if per_pixel * across * fewest_rows > most and not whole_rows:
+        across = max(1, most // (per_pixel * TILE * fewest_rows)) * TILE
     for row in range(rows[0], rows[1], together):
         for first in range(columns[0], columns[1], across):
             yield (row, min(row + together, rows[1])), (first, min(first + across, columns[1]))

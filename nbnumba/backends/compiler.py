@@ -42,10 +42,13 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
     return bound
 
 
-def driver(function: Callable, bound: dict, precision: str, **options) -> Callable:
-    """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change."""
-    named = with_globals(function, {**function.__globals__, **bound}, f"{function.__name__}_{precision}")
-    return kept(named, **options).dispatcher()
+def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> Callable:
+    """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
+
+    parallel: what it goes over by prange is shared by Numba's threads; else one thread goes over it.
+    """
+    name = f"{function.__name__}_{precision}{'' if parallel else '_alone'}"
+    return kept(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()
 
 
 def _is_stage(module, value) -> bool:

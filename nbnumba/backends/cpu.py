@@ -1,8 +1,10 @@
-"""The CPU driver: pieces of an image, each by one thread, tile by tile."""
+"""The CPU driver: pieces of an image, their rows in parallel, tile by tile."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
+from numba import prange
 
 from nbnumba.backends import indices, threads, tile
 from nbnumba.backends.blocks import Piece, Span, pixels_of, shared, spans
@@ -15,7 +17,9 @@ from nbnumba.stages.records import Scene
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
 """Samples times lattices of a piece: what is worth a call, and what takes it less than tenths of a second."""
 ALONE = 2**18
-"""Steps that are done before threads have started."""
+"""Steps that are done before threads of our own have started."""
+ROWS = 4
+"""Rows for each of Numba's threads in a piece at least, so that all have something to do."""
 WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
 
 
@@ -24,7 +28,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
     image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
     """
-    for row in range(rows[0], rows[1]):
+    for row in prange(rows[0], rows[1]):
         work = new_tile()
         start = columns[0]
         while start < columns[1]:
@@ -36,29 +40,37 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
 
 @once
-def kernel(precision: str):
-    """The compiled driver in a precision."""
+def kernel(precision: str, parallel: bool = True):
+    """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision))
-    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision)
+    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records = cast(scene, precision)
+    records, parallel = cast(scene, precision), threads.numbas()
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        kernel(precision)(image, rows, columns, mask, *records)
+        with threads.turn() if parallel else nullcontext():
+            kernel(precision, parallel)(image, rows, columns, mask, *records)
 
     return part
 
 
 def workers(steps: int) -> int:
-    """The threads that share so many steps; 0 for few steps, which the calling thread does."""
+    """The threads of Python that share so many steps; 0: the calling one does them.
+
+    One calls Numba's, so that the calling one can be interrupted; or as many as there are do the work of these.
+    """
+    if threads.numbas():
+        return 1 if steps > STEPS_PER_CALL else 0
     return threads.count() if steps > ALONE else 0
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces that an image of so many steps a pixel is rendered in."""
+    """The pieces that an image of so many steps a pixel is rendered in: each by all of Numba's threads, or by one of ours."""
+    if threads.numbas():
+        return spans(rows, columns, steps, STEPS_PER_CALL * threads.count(), fewest_rows=ROWS * threads.count())
     every = pixels_of((rows, columns)) * steps
     return spans(rows, columns, steps, shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
 

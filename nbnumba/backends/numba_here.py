@@ -42,10 +42,6 @@ def numba() -> ModuleType:
         if refused:
             raise InputError(f"{refused[1]}={refused[2]} in the environment: Numba cannot read it; allowed: not set")
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    for name in ("NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"):
-        if os.environ.get(name):
-            said = f"{name}={os.environ[name]} in the environment has no effect: images are computed by threads of another kind"
-            warnings.warn(said, stacklevel=2)
     if numba.config.DISABLE_JIT:
         said = "images would take hours in plain Python"
         raise InputError(f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT} in the environment: {said}; allowed: 0, or not set")

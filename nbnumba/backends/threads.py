@@ -1,19 +1,66 @@
-"""Work for the threads of this process, on kernels that let go of Python's lock (specs/forward.md, F0).
+"""Who computes: Numba's threads, in turns; where these are not to be had, threads of the process's own (specs/forward.md, F0).
 
-Threads are started for one piece of work and end with it. So nothing is missing in a process that is forked, several threads of
-Python may compute at once, and none of Numba's threading layers is needed.
+Numba's threads run the rows of a parallel kernel. Its OpenMP layer ends a child process that was forked after they had started,
+and its workqueue layer ends a process in which two calls use them at once. So calls take turns, and in such a child, or where no
+layer can be loaded, the same kernel is compiled without them, lets go of Python's lock, and is run by threads of our own.
 """
 
+import os
+import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from nbnumba.backends.numba_here import numba
+from nbnumba.backends.numba_here import numba, sentence
 
 Piece = TypeVar("Piece")
 _stated: list[int] = []
 """The number of threads that `use` was told, if any."""
+_turn = threading.Lock()
+"""Is held by the call that uses Numba's threads."""
+_here = threading.local()
+"""`most`: for a thread that computes for another, how many threads that one may use."""
+_lost: set[str] = set()
+"""Why Numba's threads are not to be had in this process, if they are not."""
+
+
+def numbas() -> bool:
+    """Whether Numba's threads compute in this process. Warns once where no threading layer can be loaded."""
+    if not _lost:
+        try:
+            numba().get_num_threads()  # which starts them
+        except ValueError as error:
+            _lost.add("no layer")
+            asked = os.environ.get("NUMBA_THREADING_LAYER")
+            what = f"NUMBA_THREADING_LAYER={asked} in the environment has no effect" if asked else "Numba has no threads here"
+            said = f"{what}: {sentence(error)}; images are computed by threads of the program's own"
+            warnings.warn(said, stacklevel=2)
+    return not _lost
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Numba's threads, as many as `count` says, for the calling thread alone."""
+    with _turn:
+        before = numba().get_num_threads()
+        numba().set_num_threads(count())
+        try:
+            yield
+        finally:
+            numba().set_num_threads(before)
+
+
+def _after_fork() -> None:
+    """In a child: threads that its parent had are not there."""
+    if _started():
+        _lost.add("forked")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def use(threads: int | None) -> None:
@@ -28,12 +75,16 @@ def most() -> int:
 
 def count() -> int:
     """The threads that share a piece of work: what `use` and numba.set_num_threads have said, or as many as there are."""
-    of_numba = most()
-    from numba.np.ufunc import parallel
-
-    if getattr(parallel, "_is_initialized", False):  # which asking for the number would do, and load a threading layer
-        of_numba = parallel.get_num_threads()
+    if hasattr(_here, "most"):
+        return _here.most
+    of_numba = numba().get_num_threads() if _started() else most()
     return min([of_numba, *_stated])
+
+
+def _started() -> bool:
+    """Whether Numba has started its threads, which asking it for their number would do."""
+    parallel = sys.modules.get("numba.np.ufunc.parallel")
+    return getattr(parallel, "_is_initialized", False)
 
 
 def share(
@@ -83,6 +134,7 @@ class _Work:
     def __init__(self, run, chains):
         self.run, self.chains, self.lock, self.news = run, chains, threading.Lock(), threading.Event()
         self.finished, self.failures, self.ended, self.busy = deque(), [], False, 0
+        self.most = count()
 
     def take(self) -> Iterable | None:
         """The next chain."""
@@ -101,6 +153,7 @@ class _Work:
 
     def help(self) -> None:
         """What a thread does."""
+        _here.most = self.most
         try:
             for _ in self.pieces():
                 self.news.set()
