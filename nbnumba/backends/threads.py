@@ -1,8 +1,8 @@
 """Who computes: Numba's threads, in turns; where these are not to be had, threads of the process's own (specs/forward.md, F0).
 
-Numba's threads run the rows of a parallel kernel. Its OpenMP layer ends a child process that was forked after they had started,
-and its workqueue layer ends a process in which two calls use them at once. So calls take turns, and in such a child, or where no
-layer can be loaded, the same kernel is compiled without them, lets go of Python's lock, and is run by threads of our own.
+Numba's threads run the rows of a parallel kernel. Its OpenMP layer ends a child process that was forked after they had
+started, and its workqueue layer ends a process in which two calls use them at once. So calls take turns; and in such a
+child, or where no layer can be loaded, the same kernel is compiled without them and is run by threads of our own.
 """
 
 import os

@@ -64,7 +64,7 @@ def test_after_an_image_processes_can_be_forked_and_threads_compute_at_once(tmp_
 
 
 def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monkeypatch):
-    """In an ordinary process kernels are parallel ones. Where no layer can be loaded the same bits come from threads of our own."""
+    """In an ordinary process kernels are parallel ones. Where no layer can be loaded threads of our own give the same bits."""
     from adjoint.backends import cpu as derivative
 
     experiment = Experiment.from_args([*ARGS, "-mosaic_domains", "40"])
