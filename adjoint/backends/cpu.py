@@ -59,7 +59,7 @@ def value_of_each():
 
 
 @once
-def kernel(precision: str, parallel: bool):
+def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((reduction,), sum_jit, bound)
