@@ -155,7 +155,7 @@ def _column(experiment: Experiment, asked: Name) -> Column:
     if name == AMPLITUDES:
         amplitudes = experiment.structure_factors.F
         if amplitudes is None:
-            raise InputError(f"{name}: there is no list of reflections; allowed: an experiment that has one (-hkl)")
+            raise InputError(f"{name}: there is no list of reflections; allowed: an experiment with structure_factors.hkl")
         return Column(name, (), amplitudes.shape)
     if name in VECTORS:
         return Column(name, tuple((single,) for single in VECTORS[name]), (3,))

@@ -102,7 +102,8 @@ def _nothing_met(experiment: Experiment) -> str:
     sees = _sees(resolved.resolution(experiment)) + _beside(experiment)
     if experiment.crystal.shape == "square":
         return f"no sample is near a reflection{listed}; {sees}"
-    return f"no sample meets a spot{listed}, narrow as they are; {sees}; more -oversample, or some -mosaic, would find them"
+    found = "a larger sampling.oversample, or a crystal.mosaic_spread_deg, finds them"
+    return f"no sample meets a spot{listed}, narrow as they are; {sees}; {found}"
 
 
 CAUSES = (_no_photons, _no_pixels, _no_amplitudes, _transparent, _odd_sources, _too_fine_or_coarse)

@@ -248,7 +248,7 @@ class Crystal(_Statement):
     def __post_init__(self):
         super().__post_init__()
         if self.a_A is None:
-            raise InputError("crystal.a_A is not given; allowed: a cell (-cell) or a matrix (-mat)")
+            raise InputError("crystal.a_A is not given; allowed: a cell, or a matrix")
         for name in ("b_A", "c_A"):
             if getattr(self, name) is None:
                 self._set(name, self.a_A)
@@ -512,7 +512,7 @@ class StructureFactors(_Statement):
             raise InputError("structure_factors: hkl and F are given together or not at all")
         if self.hkl is None:
             if self.default_F == 0.0:
-                raise InputError("structure_factors: nothing scatters; allowed: reflections (-hkl) or default_F other than 0")
+                raise InputError("nothing scatters; allowed: structure_factors.hkl, or default_F other than 0")
             return
         hkl, amplitude = _table("structure_factors.hkl", self.hkl, None), _table("structure_factors.F", self.F, None)
         if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != hkl.shape[:1] or not len(hkl):

@@ -45,5 +45,5 @@ def switches(wanted: Iterable[str] | str) -> frozenset[str]:
         return frozenset(SWITCHES)
     for name in names:
         if not isinstance(name, str) or name not in SWITCHES:
-            raise InputError(f"-c_parity: {shown(name)} is no switch; allowed: all, {', '.join(SWITCHES)}")
+            raise InputError(f"sampling.c_parity: {shown(name)} is no switch; allowed: all, {', '.join(SWITCHES)}")
     return frozenset(names)

@@ -10,6 +10,7 @@ from scipy.optimize import OptimizeResult
 
 from adjoint.refinement.frames import Frame, deviations, expected
 from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
+from adjoint.refinement.spots import FURTHEST, Spots
 
 
 class Step(NamedTuple):
@@ -102,8 +103,7 @@ def verdict(
     for number, each in enumerate(agreements):
         if each.accounted and not each.placed:
             image = "of the image" if len(agreements) == 1 else f"of image {number + 1}"
-            off = f"spots {image} are {each.spots.shift:.2g} pixels from where they are calculated, half of them further"
-            sentences.append(f"{off}: their shape or place is modelled wrongly")
+            sentences.append(f"spots {image} are {_off(each.spots)}: their shape or place is modelled wrongly")
     failures = []
     for number, each in enumerate(agreements):
         image = "the image" if len(agreements) == 1 else f"image {number + 1}"
@@ -118,6 +118,13 @@ def verdict(
     if not known.determined:
         return False, f"ill-posed: {sentences[0]}", sentences
     return True, "converged", sentences
+
+
+def _off(spots: Spots) -> str:
+    """How far from where they are calculated most spots are found, in words."""
+    if np.isnan(spots.shift):
+        return f"not visible within {FURTHEST} pixels of where they are calculated"
+    return f"{spots.shift:.2g} pixels from where they are calculated, half of them further"
 
 
 def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:

@@ -50,6 +50,8 @@ def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.nda
     sigma (slow, fast): the standard deviation of a datum. photon: what one counts in the data, or 0.
     """
     counts = ~np.isnan(data) & np.isfinite(sigma)
+    if not counts.any():
+        return Spots(0, 0, 0, 0, 0, float("nan"), float("nan"))
     box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(counts))
     counts, data, mean, crystal, sigma = (values[box] for values in (counts, data, mean, crystal, sigma))
     crystal, variance = (np.where(counts, values, 0.0) for values in (crystal, np.square(np.where(counts, sigma, 0.0))))

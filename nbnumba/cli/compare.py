@@ -182,8 +182,7 @@ def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference
 def prepare_ours(experiment: Experiment, statement: Statement, options) -> dict[str, Any]:
     """Set the threads, and compile (or load) the kernel by rendering one pixel; what the summary says of our run."""
     run = statement.run()
-    if run.threads is not None:
-        use_threads(run.threads)
+    use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     started = time.perf_counter()

@@ -36,11 +36,10 @@ def main(args: Sequence[str]) -> int:
         raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
     statement = bundle.describing(words)
     run, experiment = statement.run(), statement.experiment()
-    if run.threads is not None:
-        use_threads(run.threads)
+    use_threads(run.threads)
     machine = run.machine
     check(experiment, machine, count(), run.max_hours, command=True)
-    drawn = _drawn(words, experiment)
+    words = bundle.with_seed(words, statement, experiment)
     right, wanted = _scene(experiment)
     image = _render("spec", right, wanted, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
@@ -48,7 +47,7 @@ def main(args: Sequence[str]) -> int:
     for name, meaning in SWITCHES.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wrong, window = _scene(Statement([*words, *drawn, "-c_parity", name]).experiment())
+            wrong, window = _scene(Statement([*words, "-c_parity", name]).experiment())
         line = None if same(right, wrong) else compare(image, _render(name, wrong, window, run.progress, machine))
         if line is not None:
             applying += 1
@@ -73,12 +72,6 @@ def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
 def same(one: Scene, other: Scene) -> bool:
     """Whether two scenes give the same image."""
     return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
-
-
-def _drawn(words: list[str], experiment: Experiment) -> list[str]:
-    """Flags that state what was drawn for an experiment, so that it is the same one with every defect."""
-    seed = experiment.crystal.misset_seed
-    return [] if seed is None or "-misset_seed" in words else ["-misset_seed", str(seed)]
 
 
 def _scene(experiment: Experiment) -> tuple[Scene, Window]:

@@ -25,8 +25,7 @@ def main(args: Sequence[str]) -> int:
     options, words = _options(list(args))
     statement = bundle.describing(words)
     run = statement.run()
-    if run.threads is not None:
-        use_threads(run.threads)
+    use_threads(run.threads)
     experiment, machine = statement.experiment(), run.machine
     from adjoint.gradcheck import FAILED, brightest_window, check_precision, gradcheck
     from adjoint.problem import state

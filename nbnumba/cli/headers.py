@@ -114,6 +114,9 @@ FORMS = ("distance_mm", "close_distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm"
 FORMS += ("pix0_mm", "size_mm")
 """The forms in which the place of the detector is stated."""
 
+PLACE = tuple(f"detector.{form}" for form in FORMS)
+"""The fields that say where the detector is."""
+
 COMPARED = (*FIELDS, *BEAM_CENTER, "XDS_ORGX", "XDS_ORGY", "DIALS_ORIGIN")
 """nanoBragg's keys that have to agree with nbnumba's own."""
 

@@ -57,9 +57,6 @@ NO_CORNERS = "there is no divergence in both directions"
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
 
-PLACE = tuple(f"detector.{form}" for form in headers.FORMS)
-"""The fields that say where the detector is."""
-
 NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 """The flags that say where the detector is nearest to the sample."""
 
@@ -295,7 +292,7 @@ def beam(said: Statement) -> Beam:
     fields |= said.steps("-dispsteps", "dispsteps")
     fields["round_divergence"] = said.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in said.last:
-        fields["sources"] = _sources(said, fields)
+        fields["sources"] = _sources(said)
     found = Beam(**fields)
     if not SHORTEST_WAVE_A <= found.wavelength_A <= LONGEST_WAVE_A:
         said_eV = f"{HC_EV_A / found.wavelength_A:.5g} eV"
@@ -315,7 +312,7 @@ def _both_ways(said: Statement, both: str, ending: str) -> dict[str, Any]:
     return found
 
 
-def _sources(said: Statement, fields):
+def _sources(said: Statement) -> np.ndarray:
     table = sources.read(said.last["-sourcefile"], "-sourcefile")
     table[:, 4] *= 1e10
     named = [name for name in ("-lambda", "-energy") if name in said.last]
@@ -376,7 +373,7 @@ def _overrule_header(said: Statement, fields) -> None:
     if said.order(("-Xbeam", "-Ybeam")) >= 0 and "near_point_ignored" not in said.switches:
         _drop_from_header(said, fields, ("detector.orgx_pixels", "detector.orgy_pixels"))
     if said.order(("-pix0_vector", "-pix0_vector_mm")) >= 0 and "pix0_ignored" not in said.switches:
-        _drop_from_header(said, fields, [name for name in said.header if name in PLACE])
+        _drop_from_header(said, fields, [name for name in said.header if name in headers.PLACE])
     if "-close_distance" in said.last and "-distance" not in said.last:
         _drop_from_header(said, fields, ("detector.distance_mm",))
     if "-distance" in said.last and "-close_distance" not in said.last:

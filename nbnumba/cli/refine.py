@@ -230,9 +230,7 @@ def _blocks(flags: Sequence[str], count: int) -> list[Block]:
 
 def _block(words: list[str]) -> Block:
     statement = bundle.describing(words)
-    threads = statement.run().threads
-    if threads is not None:
-        use_threads(threads)
+    use_threads(statement.run().threads)
     if NOT_MODELLED in statement.last:
         warnings.warn(f"{NOT_MODELLED} has no effect: the expected image is without it", stacklevel=2)
     experiment = statement.experiment()
@@ -324,7 +322,7 @@ def _check_counts(image: measured.Measured) -> None:
     """Raise InputError for numbers below 0, which are no counts of photons."""
     below = image.data < 0.0
     if below.any():
-        said = f"{np.count_nonzero(below)} pixels of {image.path!r} are below 0, at least {np.nanmin(image.data):g}"
+        said = f"{np.count_nonzero(below)} pixels of {image.path!r} are below 0, down to {np.nanmin(image.data):g}"
         ways = "--loss gaussian with --readout-noise takes them, --gap and --mask leave pixels out, --offset is taken off"
         raise InputError(f"--data: {said}, and no counts of photons are; allowed: counts not below 0; {ways}")
 

@@ -50,8 +50,7 @@ def report(experiment: Experiment, run: Run) -> None:
 
 def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say = _silent if run.quiet else _said
-    if run.threads is not None:
-        use_threads(run.threads)
+    use_threads(run.threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
@@ -153,8 +152,10 @@ def check_response(experiment: Experiment, run: Run) -> None:
             warnings.warn(f"response.{name} has no effect: -nonoise", stacklevel=2)
 
 
-def use_threads(threads: int) -> None:
-    """Set the number of threads; more than there are is an InputError."""
+def use_threads(threads: int | None) -> None:
+    """Set the number of threads, if one is stated; more than there are is an InputError."""
+    if threads is None:
+        return
     if threads > most():
         raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most()}, the cores here")
     use(threads)

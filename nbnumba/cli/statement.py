@@ -9,11 +9,11 @@ from nbnumba import parity
 from nbnumba.cli import headers
 from nbnumba.cli.arguments import Given, read
 from nbnumba.cli.flags import DOCUMENTED
+from nbnumba.experiment import Detector, Experiment
 from nbnumba.formats import smv
 
 if TYPE_CHECKING:
     from nbnumba.cli.run import Run
-    from nbnumba.experiment import Experiment
 
 CONVENTION_FLAGS = {"-mosflm": "beam", "-adxv": "beam", "-denzo": "beam", "-xds": "sample", "-dials": "beam"}
 """The flags that choose a convention, and the pivot that each implies if a later flag makes the convention custom."""
@@ -71,12 +71,15 @@ class Statement:
             header, self.mask = smv.read(self.last["-mask"], "-mask")
             of_mask, convention = self._header(header, "-mask"), self._chosen_convention()
             if "-img" in self.last:
-                found |= headers.plain(of_mask, convention or "mosflm", True)
+                found |= headers.plain(of_mask, convention or Detector.convention, True)
             else:
                 found |= headers.statements(of_mask, convention, True)
         if "-img" in self.last:
             header = smv.read_header(self.last["-img"], "-img")
-            found |= headers.statements(self._header(header, "-img"), self._chosen_convention(), False)
+            of_image = headers.statements(self._header(header, "-img"), self._chosen_convention(), False)
+            if "detector.convention" in of_image:  # nbnumba's own keys, which place the detector by themselves
+                found = {field: value for field, value in found.items() if field not in headers.PLACE}
+            found |= of_image
         return found
 
     def _header(self, entries: Mapping[str, str], flag: str) -> headers.Header:

@@ -52,7 +52,7 @@ def in_gaps(image: Image) -> np.ndarray:
     and so counts photons, integers below 0. Others below 0 are data: a dark image was subtracted.
     """
     pixels = image.pixels
-    if pixels.dtype.kind == "f":
+    if pixels.dtype.kind not in "iu":
         found = ~np.isfinite(pixels)
     elif pixels.dtype.kind == "u":
         marked = pixels.dtype.itemsize >= 4 or image.kind == HDF5

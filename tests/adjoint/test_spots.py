@@ -5,7 +5,8 @@ import pytest
 from refining import BACKGROUND, counts, crystal, moved
 
 import adjoint
-from adjoint.refinement.judgement import Agreement, likeness
+from adjoint.refinement.judgement import Agreement, Uncertainty, likeness
+from adjoint.refinement.result import Course, verdict
 from adjoint.refinement.spots import Spots, spots
 from nbnumba import simulate
 
@@ -67,6 +68,23 @@ def test_noise_has_no_spots():
         assert (found.calculated, found.placed, found.visible) == (6, 0, 0)
         assert np.isnan(found.shift)
         assert not Agreement(float("nan"), found).shown
+
+
+def test_an_image_of_no_weight_has_no_spots():
+    """A loss of one's own may have no curvature anywhere, and so no finite standard deviation."""
+    flat = np.ones(SHAPE)
+    found = spots(flat, flat, flat, np.full(SHAPE, np.inf), 0.0)
+    assert found[:5] == (0, 0, 0, 0, 0)
+    assert np.isnan(found.shift)
+
+
+def test_contrast_without_visible_spots_is_said_without_a_shift():
+    known = Uncertainty(None, None, np.array([1.0]), [], True)
+    lost = Agreement(0.9, Spots(4, 0, 0, 0, 0, float("nan"), float("nan")))
+    success, _, sentences = verdict(True, known, [lost], 1.0, True, Course([], lambda number: 0.0))
+    assert success
+    assert "nan" not in " ".join(sentences)
+    assert sentences[-1].startswith("spots of the image are not visible within 6 pixels of where they are calculated")
 
 
 def test_what_is_accounted_for():

@@ -92,6 +92,17 @@ def test_the_geometry_that_is_written_is_read_back(convention):
         checked += 1
 
 
+@pytest.mark.parametrize("flag", ["", " -xds"])
+def test_own_keys_of_an_image_place_the_detector_beside_a_mask(flag):
+    """No form of the beam centre that the header of the mask states stands beside them."""
+    first, _ = experiment(f"-detpixels_x {SHAPE[1]} -detpixels_y {SHAPE[0]} -xds -detector_rotx 3 -ORGX 12 -ORGY 14")
+    write(first)
+    write(first, name="mask.img")
+    made, said = experiment(f"-img our.img -mask mask.img{flag}")
+    assert said == []
+    assert np.abs(pixel_positions(made) - pixel_positions(first)).max() < 1e-6
+
+
 @pytest.mark.parametrize("flags, names", [
     ("-distance 60", {"detector.distance_mm": 60}),
     ("-close_distance 55", {"detector.close_distance_mm": 55}),

@@ -53,6 +53,7 @@ LEAST = np.iinfo(np.int32).min
         (stored([2**32 - 1, 2**32 - 2, 0], np.uint32), {}, 2, 0),
         (stored([255, 254, 0], np.uint8), {}, 0, 1),
         (stored([np.nan, np.inf, -5.0], np.float32), {}, 2, 0),
+        (stored([0, 1], np.bool_), {}, 0, 0),
         (stored([1000, 999, 1001], np.int32), {"SATURATED_VALUE": "1000"}, 0, 2),
         (stored([65000, 64999, 0], np.uint16), {"CCD_IMAGE_SATURATION": "65000"}, 0, 1),
         (stored([64000, 63999, 0], np.uint16), {"saturated_value": "64000"}, 0, 1),

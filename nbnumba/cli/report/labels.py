@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +43,12 @@ class Labels(NamedTuple):
         return fast, slow, 1.0 / found, round_resolutions(found)
 
 
-def of_result(result: Any) -> list[Labels | None]:
-    """The labels of each image of a result of adjoint.refine; None for images of a result without experiments."""
+def of_result(result: Any) -> Iterator[Labels | None]:
+    """The labels of each image of a result of adjoint.refine, one after the other; None for images without experiments."""
     found = getattr(result, "experiment", None)
     if found is None:
-        return [None] * len(result.frames)
-    return [_labels(each) for each in ([found] if isinstance(found, Experiment) else found)]
+        return repeat(None, len(result.frames))
+    return map(_labels, [found] if isinstance(found, Experiment) else found)
 
 
 def _labels(experiment: Experiment) -> Labels:
