@@ -13,6 +13,8 @@ from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
 from adjoint.problem import restate, state
+from nbnumba.backends.threads import count
+from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, image_of
@@ -84,8 +86,14 @@ def gradcheck(
     value is at its bound differences to one side, at steps each half of the one before, extrapolated; the gradient passes
     where it is within TOLERANCE of the limit. keywords are those of simulate; differences are of double precision on the CPU.
     """
+    with granted(keywords.pop("max_hours", None)):
+        return _checked(experiment, parameters, directions, seed, report, progress, keywords)
+
+
+def _checked(experiment, parameters, directions, seed, report, progress, keywords) -> list[Line]:
     experiment, machine = restate(experiment, **keywords)
     check_precision(machine.precision)
+    check(experiment, threads=count())
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = state(experiment, asked).experiment

@@ -17,7 +17,7 @@ from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.rows import TILE
 from nbnumba.backends.threads import count
-from nbnumba.cost import MOST_HOURS, check
+from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
@@ -57,10 +57,10 @@ class Problem(NamedTuple):
         return sum(map(size, self.asked))
 
 
-def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float = MOST_HOURS, **keywords) -> Problem:
+def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible.
 
-    max_hours: of the image alone; its derivative takes several times as long.
+    max_hours: of the image alone, None: as cost.granted has it; its derivative takes several times as long.
     """
     parameters = listed(parameters)
     columns(experiment, parameters)

@@ -19,6 +19,7 @@ from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
 from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
+from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 
@@ -64,15 +65,16 @@ def refine(
     experiments, images = _lists(experiment, measured)
     found = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
-    frames = _frames(experiments, images, found, of_each, saturation, offset, image, keywords)
-    low, high = bounds_of(found, bounds)
-    start = start_of(frames, found)
-    _check_start(found, start, low, high)
-    search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
-    with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
-        x = search.best(_plans(stages, found), start)
-        known, value = search.known(x)
-        result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
+    with granted(keywords.pop("max_hours", None)):
+        frames = _frames(experiments, images, found, of_each, saturation, offset, image, keywords)
+        low, high = bounds_of(found, bounds)
+        start = start_of(frames, found)
+        _check_start(found, start, low, high)
+        search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
+        with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
+            x = search.best(_plans(stages, found), start)
+            known, value = search.known(x)
+            result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
     for combination in known.combinations:
         warnings.warn(combination, stacklevel=2)
     return result

@@ -2,6 +2,9 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +29,9 @@ LATTICES_PER_SECOND, SOURCES_PER_SECOND = 2e5, 3e4
 
 MOST_HOURS = 24.0
 """What an image may take unless more is granted (max_hours): beyond it a number was probably mistaken."""
+
+_GRANTED: ContextVar[tuple[float, str]] = ContextVar("_GRANTED", default=(MOST_HOURS, "max_hours"))
+"""The hours that granted() has granted, and what its caller calls them."""
 
 MADE_BY = {
     "pixels": ("detector.pixels",),
@@ -132,16 +138,18 @@ def check(
     experiment: Experiment,
     machine: Machine = CPU,
     threads: int = 1,
-    max_hours: float = MOST_HOURS,
+    max_hours: float | None = None,
     command: bool = False,
 ) -> Cost:
     """The cost of an image, before anything of it is made.
 
-    Raises InputError, with the figures, for one that takes more memory than is left, or longer than max_hours by the estimate
-    for this many threads.
+    Raises InputError, with the figures, for one that takes more memory than is left, or longer than max_hours (None: what
+    granted() has granted) by the estimate for this many threads.
     """
-    option = "-max_hours" if command else "max_hours"
-    hours = hours_granted(max_hours, option)
+    hours, option = _GRANTED.get()
+    if max_hours is not None:
+        option = "-max_hours" if command else "max_hours"
+        hours = hours_granted(max_hours, option)
     found = cost(experiment, machine, threads, command)
     box = structure.number_in_box(experiment.structure_factors)
     if box:
@@ -154,6 +162,19 @@ def check(
         allowed = f"at most {hours:g} hours, or as many as {option} grants"
         raise InputError(f"the image has {shown}: {said}; allowed: {allowed}")
     return found
+
+
+@contextmanager
+def granted(max_hours: float | None, option: str = "max_hours") -> Iterator[None]:
+    """Let every image of a block take so many hours, which are called `option` in messages; None: as many as before."""
+    if max_hours is None:
+        yield
+        return
+    token = _GRANTED.set((hours_granted(max_hours, option), option))
+    try:
+        yield
+    finally:
+        _GRANTED.reset(token)
 
 
 def _made_by(experiment: Experiment, name: str) -> str:

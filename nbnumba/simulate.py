@@ -8,7 +8,7 @@ import numpy as np
 from nbnumba.backends import CPU, Machine, driver, machine
 from nbnumba.backends.blocks import pixels_of, told
 from nbnumba.backends.threads import count, share
-from nbnumba.cost import MOST_HOURS, check
+from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
@@ -45,7 +45,7 @@ def simulate(
     """
     target = machine(backend, precision)
     experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
-    image = image_of(experiment, target, progress, max_hours)
+    image = image_of(experiment, target, progress, hours_granted(max_hours))
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
@@ -58,7 +58,7 @@ def simulate(
 
 
 def image_of(
-    experiment: Experiment, target: Machine = CPU, progress: Progress | None = None, max_hours: float = MOST_HOURS
+    experiment: Experiment, target: Machine = CPU, progress: Progress | None = None, max_hours: float | None = None
 ) -> np.ndarray:
     """The image of an experiment as `simulate` has it, without a word on coarse sampling or darkness: one of many."""
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)

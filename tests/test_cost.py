@@ -11,7 +11,8 @@ import nbnumba.cost
 import nbnumba.trace
 from nbnumba import Crystal, Detector, Experiment, InputError, StructureFactors, simulate
 from nbnumba.backends import CPU, Machine
-from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, available_bytes, check, cost
+from nbnumba.cli.main import main
+from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, available_bytes, check, cost, granted
 from nbnumba.setup import sampling, scene, structure
 from nbnumba.setup.sources import sweep
 from nbnumba.simulate import steps_per_pixel
@@ -129,6 +130,30 @@ def test_what_takes_longer_has_to_be_granted():
         with pytest.raises(InputError, match="max_hours"):
             simulate(experiment, max_hours=bad)
     assert simulate(experiment, max_hours=math.inf).sum() > 0.0
+
+
+def test_hours_are_granted_to_all_images_of_a_refinement_and_a_check():
+    experiment = Experiment.from_args(BASE.split())
+    data = simulate(experiment)
+    for door in (
+        lambda hours: adjoint.refine(experiment, data, ["image.scale"], max_hours=hours),
+        lambda hours: adjoint.gradcheck(experiment, ["beam.fluence"], directions=0, max_hours=hours),
+    ):
+        with pytest.raises(InputError, match="allowed: at most 1e-12 hours, or as many as max_hours grants"):
+            door(1e-12)
+    with granted(1e-12, "-max_hours"), pytest.raises(InputError, match="as many as -max_hours grants"):
+        adjoint.refine(experiment, data, ["image.scale"])
+    with granted(1e-12):
+        simulate(experiment)  # its own statement counts
+
+
+@pytest.mark.parametrize("command", ["explain --", "gradcheck --", "refine --data x.bin --parameters beam.fluence --",
+                                     "compare --reference-bin /bin/true --outdir out --"])  # fmt: skip
+def test_every_subcommand_that_computes_knows_max_hours(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.ones((8, 8), "<f4").tofile("x.bin")
+    assert main([*command.split(), *BASE.split(), "-max_hours", "1e-12"]) == 2
+    assert "allowed: at most 1e-12 hours, or as many as -max_hours grants" in capsys.readouterr().err
 
 
 def test_memory_that_is_left():

@@ -81,7 +81,7 @@ def frame(
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
     if parameters:
-        state(experiment, parameters)  # refuses what has no derivative (A14)
+        state(experiment, parameters, **machine._asdict())  # refuses what has no derivative (A14)
     experiment = held(experiment, parameters)
     pixels = experiment.detector.pixels[::-1]
     data = field("measured", measured)

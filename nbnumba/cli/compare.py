@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbnumba.backends import machine
+from nbnumba.backends.threads import count
 from nbnumba.cli import bundle, output
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.statement import Statement
 from nbnumba.cli.trace import region
+from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files, png, raw
@@ -180,10 +183,11 @@ def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference
 
 
 def prepare_ours(experiment: Experiment, statement: Statement, options) -> dict[str, Any]:
-    """Set the threads, and compile (or load) the kernel by rendering one pixel; what the summary says of our run."""
+    """Set the threads, check the cost, and load the kernel by rendering one pixel; what the summary says of our run."""
     run = statement.run()
     use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
+    check(experiment, machine(options.backend, options.precision), count(), run.max_hours, command=True)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     started = time.perf_counter()
     with warnings.catch_warnings():
@@ -197,7 +201,8 @@ def prepare_ours(experiment: Experiment, statement: Statement, options) -> dict[
 def run_ours(experiment: Experiment, options) -> tuple[np.ndarray, float]:
     """Our image in 4-byte floats, and seconds."""
     started = time.perf_counter()
-    image = output.as_float32(simulate(experiment, backend=options.backend, precision=options.precision))
+    image = simulate(experiment, backend=options.backend, precision=options.precision, max_hours=math.inf)
+    image = output.as_float32(image)
     return image, time.perf_counter() - started
 
 

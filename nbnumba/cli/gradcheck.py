@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from nbnumba.cli import bundle
 from nbnumba.cli.simulate import use_threads
+from nbnumba.cost import granted
 from nbnumba.errors import InputError
 
 HELP = """usage: nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
@@ -33,21 +34,22 @@ def main(args: Sequence[str]) -> int:
     check_precision(machine.precision)
     names = options.get("--parameters")
     names = None if names is None else [name.strip() for name in names.split(",")]
-    if names is not None:
-        state(experiment, names)
-    window = brightest_window(experiment)
-    if window is not None:
-        print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")
-        experiment = experiment.replace({"sampling.roi": window})
-    print(f"{'parameter':32} {'analytic':>16} {'numeric':>16} {'error':>8} {'order':>6}  verdict")
-    lines = gradcheck(
-        experiment,
-        names,
-        directions=_whole(options, "--directions", 3, 0),
-        seed=_whole(options, "--seed", 1, 0),
-        report=_show,
-        **machine._asdict(),
-    )
+    with granted(run.max_hours, "-max_hours"):
+        if names is not None:
+            state(experiment, names)
+        window = brightest_window(experiment)
+        if window is not None:
+            print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")
+            experiment = experiment.replace({"sampling.roi": window})
+        print(f"{'parameter':32} {'analytic':>16} {'numeric':>16} {'error':>8} {'order':>6}  verdict")
+        lines = gradcheck(
+            experiment,
+            names,
+            directions=_whole(options, "--directions", 3, 0),
+            seed=_whole(options, "--seed", 1, 0),
+            report=_show,
+            **machine._asdict(),
+        )
     count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", FAILED, "untested")}
     print(", ".join(f"{number} {verdict}" for verdict, number in count.items()))
     return 1 if count[FAILED] else 0

@@ -17,6 +17,7 @@ from nbnumba.cli.arguments import number
 from nbnumba.cli.refined_flags import CELL, NewFiles, refined_flags, without
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.statement import Statement
+from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import endings, files, images
@@ -341,8 +342,9 @@ def _refine(blocks, found, asked, keywords) -> Any:
     experiments, data = [block.experiment for block in blocks], [image.data for image in found]
     if len(found) == 1:
         experiments, data = experiments[0], data[0]
+    hours = max(block.statement.run().max_hours for block in blocks)
     try:
-        with warnings.catch_warnings():
+        with granted(hours, "-max_hours"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the image can", UserWarning)  # which the diagnosis says, after the table
             return adjoint.refine(experiments, data, asked, progress=_told(blocks[0].statement.run().progress), **keywords)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Orientation matrices as text: the nine numbers of a MOSFLM matrix."""
+"""Orientation matrices as text: the nine numbers of a MOSFLM matrix, and the cell that its file states."""
 
 from __future__ import annotations
 
