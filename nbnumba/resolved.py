@@ -24,6 +24,8 @@ NOT_STATED = "*"
 FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
 SHAPES = {"square": "parallelepiped", "round": "ellipsoid", "gauss": "Gaussian spots", "tophat": "top-hat spots"}
 NOT_BRIEF = ("a at phi 0", "b at phi 0", "c at phi 0", "photons", "first pixel's corner")
+ROUNDING = 1e-12
+"""Up to this |d - i| of unit vectors is what rounding leaves of 0."""
 WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
 
 
@@ -56,13 +58,19 @@ def brief(experiment: Experiment) -> list[Quantity]:
 def costs(experiment: Experiment, machine: Machine = CPU, threads: int = 1, command: bool = False) -> list[Quantity]:
     """What the image of an experiment costs (cost.py). Raises InputError where that depends on what is impossible."""
     price = cost.cost(experiment, machine, threads, command)
-    each = f"{price.pixels} pixels x {price.samples} samples x {price.sources} sources x {price.lattices} lattices"
-    on = f"on {threads} thread{'s' * (threads > 1)}" if machine.backend == "cpu" else "on a card: not known"
+    counts = ("pixel", price.pixels), ("sample", price.samples), ("source", price.sources), ("lattice", price.lattices)
+    each = " x ".join(plural(count, noun) for noun, count in counts)
+    on = f"on {plural(threads, 'thread')}" if machine.backend == "cpu" else "on a card: not known"
     return [
         Quantity("cost", "steps", f"{price.steps:.3g}", f"= {each}"),
         Quantity("cost", "time, roughly", "-" if math.isnan(price.seconds) else duration(price.seconds), on),
         Quantity("cost", "memory", size(price.bytes), "beside the program's own"),
     ]
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and what is counted: 1 source, 2 sources."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def lines(table: list[Quantity]) -> list[str]:
@@ -141,7 +149,7 @@ def _crystal(experiment: Experiment) -> Iterator[tuple]:
     yield "shape", SHAPES[part.shape], "" if part.shape == "square" else f"fudge {part.fudge:g}", not _stated(part, "shape")
     domains = orientations.number_of_domains(part)
     seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
-    yield "mosaic spread", f"{part.mosaic_spread_deg:g}", f"degrees, {domains} domain{'s' * (domains > 1)}{seed}", not _stated(
+    yield "mosaic spread", f"{part.mosaic_spread_deg:g}", f"degrees, {plural(domains, 'domain')}{seed}", not _stated(
         part, "mosaic_spread_deg", "mosaic_domains"
     )
 
@@ -206,7 +214,7 @@ def wavelengths(experiment: Experiment) -> tuple[float, float]:
 
 def _sweeps(experiment: Experiment) -> str:
     horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.c_parity)
-    return f"({horizontal} x {vertical} directions, {spectrum} wavelength{'s' * (spectrum > 1)})"
+    return f"({horizontal} x {vertical} directions, {plural(spectrum, 'wavelength')})"
 
 
 def _detector(experiment: Experiment) -> Iterator[tuple]:
@@ -260,7 +268,7 @@ def resolution(experiment: Experiment, placement: detector.Placement | None = No
     shortest, longest = wavelengths(experiment)
     fast, slow = (at / placement.pixel for at in placement.beam_spot())
     hit = columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
-    edge = longest / float(change.min()) if change.min() > 0.0 else math.inf
+    edge = longest / float(change.min()) if change.min() > ROUNDING else math.inf
     return Resolution(shortest / float(change.max()), edge, math.inf if hit else edge)
 
 
@@ -283,10 +291,11 @@ def resolution_at(experiment: Experiment, fast: int, slow: int) -> float:
 
 
 def resolutions(experiment: Experiment, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam."""
+    """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam,
+    where what is left of |d - i| is rounding."""
     placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
-    return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > 0.0)
+    return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
 def _change(experiment: Experiment, placement: detector.Placement, at: np.ndarray) -> np.ndarray:

@@ -412,8 +412,8 @@ def _as_written(header: Header, key: str, value: Any, pixel_mm: float) -> bool:
     return None not in found and len(found) == len(wanted) and np.allclose(found, wanted, rtol=1e-5, atol=slack)
 
 
-def far_off(detector: Detector) -> list[str]:
-    """A sentence for a beam centre that lies farther from the detector than the detector is long."""
+def far_off(detector: Detector, header: Mapping[str, Any]) -> list[str]:
+    """A sentence for a beam centre that lies farther from the detector than the detector is long; header: what one says."""
     lengths, found = [1000 * size for size in sizes(detector)], []
     swapped = CONVENTIONS[detector.convention].swapped
     centres = (("xbeam_mm", int(swapped)), ("ybeam_mm", int(not swapped)), ("xclose_mm", 0), ("yclose_mm", 1))
@@ -425,5 +425,6 @@ def far_off(detector: Detector) -> list[str]:
         hint = ""
         if unit == "mm" and 0 < stated <= detector.pixels[axis]:
             hint = f"; if it counts pixels, give {stated * detector.pixel_mm:g}"
-        found.append(f"detector.{name} is {stated:g} {unit}, far off a detector of {length:g} mm{hint}")
+        whose = ", from the header," if header.get(f"detector.{name}") == stated else ""
+        found.append(f"detector.{name}{whose} is {stated:g} {unit}, far off a detector of {length:g} mm{hint}")
     return found

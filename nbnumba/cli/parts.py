@@ -361,7 +361,7 @@ def detector(said: Statement) -> Detector:
     if all(size is None for _, size in counted):
         del fields["size_mm"]
     found = Detector(**fields)
-    for sentence in headers.far_off(found):
+    for sentence in headers.far_off(found, said.header):
         warnings.warn(sentence, stacklevel=2)
     return found
 

@@ -75,7 +75,8 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
         image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress, machine))
     lattices, samples = len(built.orientations.lattice), built.sampling.oversample**2 * built.sampling.layers
     seconds = time.perf_counter() - started
-    say(f"{lattices} lattices, {samples} samples per pixel, {len(built.sources.weight)} sources: {seconds:.2f} s")
+    counts = (lattices, "lattice"), (samples, "sample"), (len(built.sources.weight), "source")
+    say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*each) for each in counts), seconds))
     if not image.any():
         warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
     stats = output.statistics(image, wanted, placement.pixel, built.sampling.oversample)
@@ -104,7 +105,7 @@ def _silent(*lines: str) -> None:
 
 def of_run(run: Run, threads: int, paths: dict[str, str]) -> list[Quantity]:
     """What a run comes to beside its experiment: the rows of the table."""
-    computed = "on a card" if run.backend == "cuda" else f"on {threads} thread{'s' * (threads > 1)}"
+    computed = "on a card" if run.backend == "cuda" else f"on {resolved.plural(threads, 'thread')}"
     as_usual = (run.backend, run.precision, run.threads) == ("cpu", "double", None)
     rows = [Quantity("run", "computed", f"{computed}, in {run.precision} precision", "", as_usual)]
     if run.noise:

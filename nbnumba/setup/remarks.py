@@ -89,7 +89,7 @@ def _rotation(goniometer: Goniometer) -> Iterator[str]:
     elif osc and step and steps and not math.isclose(step * steps, osc, rel_tol=1e-6):
         yield f"goniometer.osc_deg has no effect: {steps} goniometer.phisteps of {step:g} degrees are {step * steps:g}"
     elif osc and not step and steps == 1:
-        yield "goniometer.osc_deg has no effect: one of goniometer.phisteps is at its start"
+        yield "goniometer.osc_deg has no effect: the one step of goniometer.phisteps is at its start"
 
 
 def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:

@@ -102,7 +102,7 @@ def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tu
         first, last = max(first, 0), size - 1 if last < 0 else min(last, size - 1)
         if first > last:
             shown = " ".join(map(str, roi))
-            allowed = "xmin <= xmax, ymin <= ymax"
+            allowed = f"xmin <= xmax, ymin <= ymax, within 0 {pixels[0] - 1} 0 {pixels[1] - 1}"
             raise InputError(f"sampling.roi: {shown} holds no pixel of {pixels[0]} x {pixels[1]}; allowed: {allowed}")
         bounds.append((first, last + 1))
     return bounds[1], bounds[0]

@@ -43,7 +43,7 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(run, tmp_path, monkeypatch,
     monkeypatch.setattr("nbnumba.cli.simulate.render", None)
     status, lines, errors = run(f"{BASE} {flag} -phisteps 10 -osc 1")
     assert (status, errors) == (0, [])
-    assert "64 pixels x 1 samples x 1 sources x 10 lattices" in row(lines, "steps  ")
+    assert "64 pixels x 1 sample x 1 source x 10 lattices" in row(lines, "steps  ")
     assert row(lines, "time, roughly") and row(lines, "memory")
     assert lines[-1] == "--dry-run: nothing was computed or written"
     assert list(tmp_path.iterdir()) == []
@@ -97,6 +97,14 @@ def test_the_brightest_pixel_is_placed_in_pixels_with_its_resolution(run):
     offset = np.array([0.1 * (fast + 0.5) + 3 - 0.05, 0.1 * (slow + 0.5) + 20 - 0.05])
     two_theta = np.arctan(np.hypot(*offset) / 100)
     assert float(line.split()[-2]) == float(f"{2 / (2 * np.sin(two_theta / 2)):.4g}")
+
+
+def test_a_brightest_pixel_in_the_direct_beam_has_no_resolution(run):
+    """Where |d - i| is not 0 but rounding: in the middle of pixel 50, 200."""
+    beam = "-Xbeam 20 -Ybeam 5 -detpixels 256 -pixel 0.1 -distance 150 -roi 48 52 198 202"
+    status, lines, _ = run(f"-cell 70 80 90 -N 9 -default_F 9 -nonoise -nopgm -oversample 1 {beam}")
+    assert status == 0 and row(lines, "brightest pixel") == "brightest pixel: fast 50, slow 200, in the direct beam"
+    assert any("1 lattice, 1 sample per pixel, 1 source: " in line for line in lines)
 
 
 COARSE = "-cell 100 -default_F 10 -N 10 -detpixels 8 -nonoise -nopgm"

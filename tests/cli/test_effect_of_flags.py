@@ -138,7 +138,7 @@ def test_a_flag_has_an_effect_or_a_warning_names_it(flag):
         ("-divergence 1 -divsteps 1", "-divergence has no effect: one of -divsteps is in the middle"),
         ("-phistep 0.3 -phisteps 7", "-phisteps has no effect: -phistep without -osc is two steps"),
         ("-osc 1 -phistep 0.3 -phisteps 7", "-osc has no effect: 7 -phisteps of 0.3 degrees are 2.1"),
-        ("-osc 1 -phisteps 1", "-osc has no effect: one of -phisteps is at its start"),
+        ("-osc 1 -phisteps 1", "-osc has no effect: the one step of -phisteps is at its start"),
         ("-mosaicity 1 -mosaic_dom 1", "-mosaicity has no effect: the only one of -mosaic_dom is not turned"),
         ("-square_div -hdivrange 1", "-square_div has no effect: there is no divergence in both directions"),
         ("-dispersion 1 -dispsteps 1", "-dispersion has no effect: one of -dispsteps is in the middle"),

@@ -247,7 +247,8 @@ def test_a_beam_centre_far_off_the_detector_is_said():
     """As detectors that state it in pixels: 28 mm, and a centre at 246 that DENZO's keys give as 13.53 mm."""
     plain(PIXEL_SIZE=0.055, BEAM_CENTER_X=25.5, BEAM_CENTER_Y=7)
     _, said = experiment("-img in.img")
-    assert any("xbeam_mm is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025" in line for line in said)
+    wanted = "xbeam_mm, from the header, is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025"
+    assert any(wanted in line for line in said)
     assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
     _, said = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
     assert said == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]
