@@ -13,7 +13,7 @@ import numpy as np
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
-from nbnumba.noise import DEFAULT_ADC_OFFSET, NoiseImage, ScaledImage, scaled_integers
+from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.response import PHOTON_COUNTER, Response, measure
 from nbnumba.setup import sampling
 from nbnumba.setup.detector import place
@@ -21,6 +21,9 @@ from nbnumba.setup.orientations import noise_generator
 from nbnumba.simulate import restated
 
 Path = str | os.PathLike[str]
+
+MOST_SCALE = 1e100
+"""The largest scale of a picture or of integers: the faintest image becomes white."""
 
 
 def noise_image(
@@ -30,7 +33,9 @@ def noise_image(
 
     The result has pixels, uint16 (slow, fast), photons, their sum, and overloads. adc is added to every pixel of the region.
     """
-    region = _region(restated(experiment), image)
+    region, adc = _region(restated(experiment), image), _offset(adc)
+    if not isinstance(response, Response):
+        raise InputError(f"response: {shown(response)} is no Response; allowed: a nbnumba.Response")
     generator = noise_generator(experiment.crystal, _whole("seed", seed))
     return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
 
@@ -40,7 +45,8 @@ def scaled_image(experiment: Experiment, image, scale: float = 0.0, adc: float =
 
     scale 0 lets the brightest pixel be 55000. adc is added to every pixel of the region.
     """
-    return scaled_integers(np.asarray(image), scale, adc, _region(restated(experiment), image))
+    region = _region(restated(experiment), image)
+    return scaled_integers(np.asarray(image), _scale(scale), _offset(adc), region)
 
 
 def write_float(path: Path, image) -> None:
@@ -55,19 +61,19 @@ def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def write_smv(path: Path, pixels, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
     """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes."""
-    pixels = np.asarray(pixels)
-    if pixels.dtype != np.uint16 or pixels.ndim != 2:
+    pixels, adc = _image(pixels), _offset(adc)
+    if pixels.dtype != np.uint16:
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
         raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
     if experiment is None:
-        smv.write(path, pixels, [("ADC_OFFSET", float(adc))], "write_smv")
+        smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
         return
     from nbnumba.cli import headers
 
     _region(restated(experiment), pixels)
     switches = experiment.sampling.c_parity
     as_c = "header_overflow" in switches
-    keys = headers.written(experiment, place(experiment.detector, experiment.beam, switches), float(adc), as_c)
+    keys = headers.written(experiment, place(experiment.detector, experiment.beam, switches), adc, as_c)
     smv.write(path, pixels, keys, "write_smv", as_c)
 
 
@@ -89,7 +95,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 def write_pgm(path: Path, image, scale: float) -> None:
     """Write an image (slow, fast) as a picture, PGM: image times scale, cut to 0..255."""
-    pgm.write(path, _image(image), float(scale), "write_pgm")
+    pgm.write(path, _image(image), _scale(scale), "write_pgm")
 
 
 def write_png(path: Path, image, mask=None) -> tuple[float, float]:
@@ -97,7 +103,7 @@ def write_png(path: Path, image, mask=None) -> tuple[float, float]:
 
     mask (slow, fast): 0 where a pixel has not been seen.
     """
-    unseen = None if mask is None else np.asarray(mask) == 0
+    unseen = None if mask is None else _array("mask", mask) == 0
     if unseen is not None and unseen.shape != _image(image).shape:
         raise InputError(f"write_png: a mask of shape {unseen.shape} does not fit; allowed: {_image(image).shape}")
     return tuple(png.write(path, _image(image), None, "write_png", unseen))
@@ -113,7 +119,11 @@ def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_hkl(path: Path, indices, amplitudes) -> None:
     """Write indices (n, 3) and amplitudes (n,) as text, with the digits that bring back the same numbers."""
-    hkl.write(path, indices, amplitudes, "write_hkl")
+    found, values = _array("indices", indices), _array("amplitudes", amplitudes)
+    if found.dtype.kind not in "iu" or values.dtype.kind not in "iuf" or values.ndim != 1 or found.shape != (len(values), 3):
+        said = f"indices {found.dtype} of shape {found.shape} and amplitudes {values.dtype} of shape {values.shape}"
+        raise InputError(f"write_hkl: {said} are not allowed; allowed: whole numbers (n, 3), and numbers (n,)")
+    hkl.write(path, found, values, "write_hkl")
 
 
 def read_matrix(path: Path) -> np.ndarray:
@@ -121,9 +131,16 @@ def read_matrix(path: Path) -> np.ndarray:
     return matrix.read(path, "read_matrix")
 
 
+def _array(name: str, values) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: {shown(values)} is not allowed; allowed: an array of numbers") from None
+
+
 def _image(image) -> np.ndarray:
-    found = np.asarray(image)
-    if found.ndim != 2 or found.dtype.kind not in "biuf":
+    found = _array("image", image)
+    if found.ndim != 2 or not found.size or found.dtype.kind not in "biuf":
         raise InputError(f"image: {found.dtype} of shape {found.shape} is not allowed; allowed: numbers (slow, fast)")
     return found
 
@@ -145,6 +162,23 @@ def _shape(shape) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"shape: {shown(shape)} is not allowed; allowed: two numbers of pixels, slow and fast") from None
     return slow, fast
+
+
+def _offset(adc) -> float:
+    return _number("adc", adc, -LARGEST_PIXEL, LARGEST_PIXEL)
+
+
+def _scale(scale) -> float:
+    return _number("scale", scale, 0.0, MOST_SCALE)
+
+
+def _number(name: str, value, least: float, most: float) -> float:
+    try:
+        if least <= float(value) <= most:
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name}: {shown(value)} is not allowed; allowed: a number from {least:g} to {most:g}")
 
 
 def _whole(name: str, value) -> int:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from nbnumba import noise
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage
 from nbnumba.rng import Ran1, generator
 
@@ -53,7 +53,7 @@ def _number(field: str, value: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"response.{field}: {value!r} is not a number; allowed: {allowed}") from None
+        raise InputError(f"response.{field}: {shown(value)} is not a number; allowed: {allowed}") from None
     if not (math.isfinite(number) and test(number)):
         raise InputError(f"response.{field}: {number:g} is not allowed; allowed: {allowed}")
     return number

@@ -105,6 +105,17 @@ def test_pictures_masks_reflections_and_matrices(written, tmp_path):
         lambda e, image: nbnumba.read_mask("floatimage.bin"),
         lambda e, image: nbnumba.read_image("nowhere", (3, 3)),
         lambda e, image: nbnumba.write_png("x.png", image, mask=np.ones((2, 2))),
+        lambda e, image: nbnumba.write_png("x.png", np.zeros((0, 4))),
+        lambda e, image: nbnumba.noise_image(e, image, 5, "x"),
+        lambda e, image: nbnumba.noise_image(e, image, 5, adc="x"),
+        lambda e, image: nbnumba.scaled_image(e, image, scale="x"),
+        lambda e, image: nbnumba.scaled_image(e, image, scale=-1.0),
+        lambda e, image: nbnumba.scaled_image(e, image, adc=np.nan),
+        lambda e, image: nbnumba.write_smv("x.img", np.zeros((3, 3), np.uint16), adc=None),
+        lambda e, image: nbnumba.write_pgm("x.pgm", image, None),
+        lambda e, image: nbnumba.write_float("x.bin", [[1, 2], [3]]),
+        lambda e, image: nbnumba.write_hkl("x.hkl", [[1, 2]], [1.0]),
+        lambda e, image: nbnumba.write_hkl("x.hkl", None, None),
     ],
 )
 def test_refusals(written, call):

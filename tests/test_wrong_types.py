@@ -115,3 +115,11 @@ def test_a_region_that_is_cut_is_warned_of():
 @pytest.mark.parametrize("roi", [(0, 3, 0, 3), (-1, -1, -1, -1), (2, 3, 0, 0)])
 def test_a_region_that_is_not_cut_is_not(roi):
     simulate(EXPERIMENT, roi=roi)
+
+
+def test_a_switch_that_is_none_is_named_in_the_words_of_its_door():
+    """By its flag in a line of flags, by its field elsewhere."""
+    with pytest.raises(InputError, match="^-c_parity: 'x' is no switch"):
+        Experiment.from_args("-cell 50 -default_F 1 -c_parity x")
+    with pytest.raises(InputError, match=r"^sampling\.c_parity: 'x' is no switch"):
+        nbnumba.Sampling(c_parity="x")

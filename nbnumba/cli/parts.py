@@ -80,12 +80,12 @@ def experiment(said: Statement) -> Experiment:
 def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
     """The experiment of a command line that names nothing to be written."""
     args = words_of(args)
-    statement = Statement(args)
-    writes = [given.spelling for given in statement.given if given.flag.kind == "file" and given.flag.group == "output"]
-    writes += ["-dump"] if statement.run().dump else []
-    if writes:
-        raise InputError(f"{writes[0]} names a file to be written; allowed in an experiment: flags that describe it")
     try:
+        statement = Statement(args)
+        writes = [given.spelling for given in statement.given if given.flag.kind == "file" and given.flag.group == "output"]
+        writes += ["-dump"] if statement.run().dump else []
+        if writes:
+            raise InputError(f"{writes[0]} names a file to be written; allowed in an experiment: flags that describe it")
         return statement.experiment()
     except InputError as error:
         raise InputError(in_flags(str(error), args)) from None

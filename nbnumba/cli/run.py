@@ -9,12 +9,10 @@ from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
 from nbnumba.cli.statement import Statement
 from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
+from nbnumba.files import MOST_SCALE
 from nbnumba.formats.text import excerpt
 from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.response import PHOTON_COUNTER, Response
-
-MOST_SCALE = 1e100
-"""The largest scale of a picture or of integers: the faintest image becomes white."""
 
 UNWANTED = (
     ("-nonoise", ("-noisefile",), "noise"),
