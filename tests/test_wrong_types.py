@@ -9,7 +9,7 @@ import pytest
 
 import adjoint
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.experiment import PART_NAMES, Beam, Crystal
+from nbnumba.experiment import PART_NAMES, Beam, Crystal, Sampling
 from nbnumba.trace import trace, traces
 
 WORDS = "-cell 20 -default_F 1 -N 2 -detpixels 4 -oversample 1"
@@ -122,4 +122,4 @@ def test_a_switch_that_is_none_is_named_in_the_words_of_its_door():
     with pytest.raises(InputError, match="^-c_parity: 'x' is no switch"):
         Experiment.from_args("-cell 50 -default_F 1 -c_parity x")
     with pytest.raises(InputError, match=r"^sampling\.c_parity: 'x' is no switch"):
-        nbnumba.Sampling(c_parity="x")
+        Sampling(c_parity="x")
