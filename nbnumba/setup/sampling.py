@@ -37,7 +37,7 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
         return Window(rows, columns, np.zeros((0, 0), dtype=np.uint8))
     mask = np.asarray(mask)
     if mask.shape != (pixels[1], pixels[0]):
-        raise InputError(f"mask of shape {mask.shape} does not fit; allowed: (slow, fast) = {(pixels[1], pixels[0])}")
+        raise InputError(f"sampling.mask of shape {mask.shape} does not fit; allowed: (slow, fast) = {(pixels[1], pixels[0])}")
     return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
 
 
