@@ -60,7 +60,11 @@ def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def write_smv(path: Path, pixels, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
-    """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes."""
+    """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes.
+
+    adc: what was added to all pixels, as noise_image and scaled_image do, in ADU; the header states it, and who reads the image
+    takes it off. Of counts to which nothing was added it is 0.
+    """
     pixels, adc = _image(pixels), _offset(adc)
     if pixels.dtype != np.uint16:
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"

@@ -1,6 +1,7 @@
 """The reference images and traces, the files that their command lines name, and kernels that are compiled beside the tests."""
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -88,6 +89,11 @@ for precision in ("mixed", "paired", "single"):
     simulate(experiment, precision=precision)
     adjoint.value_and_grad(loss, experiment, ["beam.fluence"], precision=precision)
 """
+
+
+def pytest_configure(config):
+    """Whether a kernel has to be compiled, which is said on stderr, depends on the tests before: it is not said in tests."""
+    logging.getLogger("nbnumba.compiling").disabled = True
 
 
 def pytest_collection_finish(session):

@@ -58,7 +58,7 @@ class Refinement(OptimizeResult):
         numbers = [np.concatenate([np.ravel(value) for value in named.values()]) for named in (self.start, self.uncertainties)]
         width = max(map(len, self.names), default=0)
         rows = [
-            f"  {name:{width}}  {end:.8g} +- {sigma:.2g} {unit}, from {start:.8g}".rstrip()
+            f"  {name:{width}}  {end:.8g} +- {sigma:.2g}{f' {unit}' if unit else ''}, from {start:.8g}"
             for name, unit, end, start, sigma in zip(self.names[:SHOWN], self.units, self.x, *numbers)
         ]
         more = [f"  and {len(self.names) - SHOWN} more"] if len(self.names) > SHOWN else []

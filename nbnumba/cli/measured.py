@@ -56,9 +56,13 @@ class Measured(NamedTuple):
         listed = _listed(self.left_out)
         found += f", left out {listed}" if listed else ""
         found += f" {self.saturation}" if self.left_out["saturated"] else ""
-        if self.noted:
-            return f"{found}; offset {self.offset:g}, its header's {OFFSET_KEY}, taken off"
-        return f"{found}; offset {self.offset:g} taken off" if self.offset else found
+        taken = self.offset_in_words()
+        return f"{found}; {taken}{',' * self.noted} taken off" if taken else found
+
+    def offset_in_words(self) -> str:
+        """The offset that was taken off, and where it is from; empty where there is none."""
+        whose = f", its header's {OFFSET_KEY}" if self.noted else ""
+        return f"offset {self.offset:g}{whose}" if self.offset else ""
 
 
 def read(

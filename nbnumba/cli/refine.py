@@ -324,6 +324,7 @@ def _check_counts(image: measured.Measured) -> None:
     below = image.data < 0.0
     if below.any():
         said = f"{np.count_nonzero(below)} pixels of {image.path!r} are below 0, down to {np.nanmin(image.data):g}"
+        said += f", with {taken}{',' * image.noted} taken off" if (taken := image.offset_in_words()) else ""
         ways = "--loss gaussian with --readout-noise takes them, --gap and --mask leave pixels out, --offset is taken off"
         raise InputError(f"--data: {said}, and no counts of photons are; allowed: counts not below 0; {ways}")
 

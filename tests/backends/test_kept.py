@@ -13,7 +13,7 @@ import nbnumba
 from nbnumba.backends.kept import SOURCES
 
 ARGS = (
-    "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 1 "
+    "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 2 "
     "-nonoise -nopgm -nointfile -floatfile image.bin"
 ).split()
 FORMULA = "return amplitude * amplitude * lattice * lattice"

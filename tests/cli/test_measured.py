@@ -7,7 +7,7 @@ from fabio.edfimage import EdfImage
 from fabio.tifimage import TifImage
 
 from nbnumba import Experiment, InputError
-from nbnumba.cli import measured
+from nbnumba.cli import measured, refine
 from nbnumba.formats import images, smv, unmeasured
 
 SHAPE = (6, 8)
@@ -181,3 +181,16 @@ def test_a_limit_is_in_words():
     assert (str(unmeasured.Limit(5.0)), str(unmeasured.Limit(5.0, False))) == ("from 5 on", "above 5")
     with pytest.raises(InputError, match="--gap: '7:x'"):
         measured.read_gaps(["7:x"])
+
+
+def test_a_refusal_of_numbers_below_0_says_what_was_taken_off(tmp_path):
+    """Counts to which nothing was added, written as if it had been."""
+    smv.write(tmp_path / "i.img", stored([3], np.uint16), [("ADC_OFFSET", 40.0)], "test")
+    with pytest.raises(InputError, match="down to -37, with offset 40, its header's ADC_OFFSET, taken off, and no c"):
+        refine._check_counts(read(tmp_path / "i.img"))
+    with pytest.raises(InputError, match="down to -1, with offset 4 taken off, and no c"):
+        refine._check_counts(read(tmp_path / "i.img", offset=4.0))
+    with pytest.raises(InputError, match="down to -37, and no c"):
+        smv.write(tmp_path / "j.img", stored([3], np.uint16), [], "test")
+        image = read(tmp_path / "j.img")
+        refine._check_counts(image._replace(data=image.data - 40.0))
