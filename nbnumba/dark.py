@@ -9,9 +9,6 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, detector, sampling, sources
 from nbnumba.setup.sampling import Window
 
-USUAL_A = (0.01, 1000.0)
-"""Wavelengths of X-rays, electrons and neutrons that diffract, with a margin; others suggest another unit."""
-
 
 def sentence(experiment: Experiment, wanted: Window) -> str:
     """The warning about an image of an experiment that is 0 in every pixel of a window, with the likeliest cause."""
@@ -47,7 +44,7 @@ def _transparent(experiment: Experiment, wanted: Window) -> str | None:
 
 def _odd_sources(experiment: Experiment, wanted: Window) -> str | None:
     low, high = resolved.wavelengths(experiment)
-    if not USUAL_A[0] <= low <= high <= USUAL_A[1]:
+    if not resolved.USUAL_A[0] <= low <= high <= resolved.USUAL_A[1]:
         return f"wavelengths are {low:g} to {high:g} A: is their unit right?"
     if experiment.beam.sources is None:
         return None

@@ -26,6 +26,8 @@ SHAPES = {"square": "parallelepiped", "round": "ellipsoid", "gauss": "Gaussian s
 NOT_BRIEF = ("a at phi 0", "b at phi 0", "c at phi 0", "photons", "first pixel's corner")
 ROUNDING = 1e-12
 """Up to this |d - i| of unit vectors is what rounding leaves of 0."""
+USUAL_A = (1e-3, 200.0)
+"""Wavelengths of X-rays, electrons and neutrons with which crystals are looked at; others suggest another unit."""
 WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
 
 

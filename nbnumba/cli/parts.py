@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nbnumba import resolved
 from nbnumba.cli import headers
 from nbnumba.cli.arguments import number, words_of
 from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
@@ -36,9 +37,6 @@ SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": 
 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
-
-SHORTEST_WAVE_A, LONGEST_WAVE_A = 1e-3, 200.0
-"""Wavelengths between which crystals are looked at, electrons included."""
 
 CELL_FIELDS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
 
@@ -294,7 +292,7 @@ def beam(said: Statement) -> Beam:
     if "-sourcefile" in said.last:
         fields["sources"] = _sources(said)
     found = Beam(**fields)
-    if not SHORTEST_WAVE_A <= found.wavelength_A <= LONGEST_WAVE_A:
+    if not resolved.USUAL_A[0] <= found.wavelength_A <= resolved.USUAL_A[1]:
         said_eV = f"{HC_EV_A / found.wavelength_A:.5g} eV"
         note = f"the wavelength is {found.wavelength_A:.5g} A, {said_eV}; -lambda and WAVELENGTH are in A, -energy is in eV"
         warnings.warn(note, stacklevel=2)
