@@ -34,6 +34,7 @@ def main(args: Sequence[str]) -> int:
     check_precision(machine.precision)
     names = options.get("--parameters")
     names = None if names is None else [name.strip() for name in names.split(",")]
+    directions, seed = _whole(options, "--directions", 3, 0), _whole(options, "--seed", 1, 0)
     with granted(run.max_hours, "-max_hours"):
         if names is not None:
             state(experiment, names)
@@ -45,8 +46,8 @@ def main(args: Sequence[str]) -> int:
         lines = gradcheck(
             experiment,
             names,
-            directions=_whole(options, "--directions", 3, 0),
-            seed=_whole(options, "--seed", 1, 0),
+            directions=directions,
+            seed=seed,
             report=_show,
             **machine._asdict(),
         )

@@ -150,3 +150,4 @@ def test_bad_input_is_one_sentence(capsys, words, named):
     captured = capsys.readouterr()
     assert named in captured.err
     assert captured.err.count("\n") == 1
+    assert captured.out == ""
