@@ -45,6 +45,9 @@ UNSEEN = 1e-60
 ACCOUNTED = 0.9
 """The share of an image's contrast that ends a refinement, even if it does not fit to within noise."""
 
+LEAST_LEVEL = 1e-3
+"""The share of the mean of the data, in photons, that a refined background is at least where an exact stage begins."""
+
 
 def loss_of(frames: list[Frame], found: Unknowns, restraints) -> Callable[..., Evaluation]:
     """The loss of all frames by all numbers: evaluation(x, with_normal); restraints (target, weight) included."""
@@ -109,19 +112,30 @@ class Search:
             for stage in plan:
                 x = self.exact(stage, x) if stage.exact else self.coarse(stage, x)
             squares, agreements = self.fitness(x)
-            ends.append((squares, self.converged, self.frames, x))
+            ends.append((self.rank(x, squares), squares, self.converged, self.frames, x))
             enough = judgement.LEAST_EXPLAINED if squares <= judgement.GOOD else ACCOUNTED
             if not any(each.explained < enough or (each.shown and not each.accounted) for each in agreements):
                 break
             if plan is not plans[-1]:
                 self.said.append(f"reduced chi squared {squares:.3g}: once more, in another way")
-        squares, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
+        _, squares, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
         if len(ends) > 1:
             self.said.append(f"the best of {len(ends)} has reduced chi squared {squares:.3g}")
         return x
 
+    def rank(self, x: np.ndarray, squares: float) -> float:
+        """By what an end is worse than another: by the loss, or by chi squared where each end has weights of its own.
+
+        Chi squared leaves out the pixels where next to none is expected, so that of an end without spots would be small.
+        """
+        if any(weight_follows(at) for at in self.given):
+            return squares
+        value = loss_of(self.frames, self.found, self.restraints)(x, False).value
+        return value if np.isfinite(value) else np.inf
+
     def exact(self, stage: Stage, x: np.ndarray) -> np.ndarray:
         """All parameters, by the loss itself; once more where its weights follow from what was found (R3)."""
+        x = self.lifted(x)
         for _ in range(2 if any(weight_follows(at) for at in self.given) else 1):
             self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
             evaluation = loss_of(self.frames, self.found, self.restraints)
@@ -129,6 +143,17 @@ class Search:
             done = self.run(stage, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
             x, self.converged = done.x, done.converged
         return x
+
+    def lifted(self, x: np.ndarray) -> np.ndarray:
+        """The numbers with a refined background that is above nothing: where next to none is expected, a count weighs so much
+        that a search does not move (R4)."""
+        lifted = x.copy()
+        for number, at in enumerate(self.given):
+            if "image.background" in at.image:
+                place = self.found.places(number)[-len(at.image) :][at.image.index("image.background")]
+                level = LEAST_LEVEL * float(np.nanmean(at.data)) / at.split(x[self.found.places(number)])[1].gain
+                lifted[place] = max(lifted[place], min(level, self.bounds[1][place]))
+        return lifted
 
     def coarse(self, stage: Stage, x: np.ndarray) -> np.ndarray:
         """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""

@@ -1,12 +1,14 @@
 """refine: numbers of the experiment and of the image come back from counts with noise, in every way that it can be asked."""
 
+from itertools import chain, repeat
+
 import numba
 import numpy as np
 import pytest
 from refining import BACKGROUND, Cauchy, counts, crystal, moved, plane
 
 import adjoint
-from adjoint.refinement import frames
+from adjoint.refinement import frames, search
 from adjoint.refinement.unknowns import IMAGE
 from nbnumba import Experiment, simulate
 
@@ -576,3 +578,26 @@ def test_counts_that_were_read_out_with_noise(gain, noise):
     check(done, {MISSET: TRUTH.crystal.misset_deg, "image.scale": 1.0, "image.background": 0.5})
     assert done.chi_squared == pytest.approx(1.0, abs=0.1) and done.diagnosis == []
     assert adjoint.refine(TRUTH, data, NAMES, stages="exact", **given).chi_squared > 1.5
+
+
+@pytest.mark.parametrize("stages", ["auto", "exact"])
+@pytest.mark.parametrize("scale, below", [(7.0, 0.05), (0.1, 2.0)])
+def test_a_background_is_found_from_nothing(scale, below, stages):
+    """Its default start is 0, and between Gaussian spots nothing is expected then: both are found all the same."""
+    truth = crystal("-gauss_xtal ")
+    data = np.random.default_rng(1).poisson(scale * simulate(truth) + below)
+    for names in (["image.scale", "image.background"], ["crystal.misset_deg", "image.scale", "image.background"]):
+        done = adjoint.refine(truth, data, names, stages=stages)
+        assert done.success, done.message
+        for name, wanted in (("image.scale", scale), ("image.background", below)):
+            assert abs(done.values[name] - wanted) < 4.0 * done.uncertainties[name]
+
+
+def test_the_end_of_least_loss_counts(monkeypatch):
+    """Not one that expects next to nothing anywhere, and so has no pixel that counts for chi squared."""
+    nothing, right = [0.0, 0.0, 0.0, 1e-9, 0.01], [*np.array(TRUTH.crystal.misset_deg), 1.0, 0.03]
+    ends = chain([nothing], repeat(right))
+    monkeypatch.setattr(search.Search, "coarse", lambda self, stage, x: x)
+    monkeypatch.setattr(search.Search, "exact", lambda self, stage, x: np.array(next(ends)))
+    done = adjoint.refine(START, counts(TRUTH, below=0.03), NAMES)
+    assert list(done.x) == right and any("the best of 2" in line for line in done.stages)
