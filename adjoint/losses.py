@@ -82,7 +82,8 @@ def checked(value: float) -> float:
     """A loss that is a number. Raises InputError."""
     if not np.isfinite(value):
         why = "counts where none are expected, or a number that is too large"
-        raise InputError(f"loss: it is {value}: {why}; allowed: a background above 0 where there are counts, finite numbers")
+        above = "where there are counts a background above 0 (background.water_um, or a start of image.background)"
+        raise InputError(f"loss: it is {value}: {why}; allowed: finite numbers, and {above}")
     return value
 
 

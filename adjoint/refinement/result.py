@@ -98,7 +98,10 @@ def verdict(
     if chi_squared > GOOD:
         misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
         sentences.append(f"{misfit}: true errors are larger than these")
-    if chi_squared < SMALL:
+    if chi_squared == 0.0:
+        why = "the data are met exactly, or so few photons are expected that no pixel counts in it"
+        sentences.append(f"reduced chi squared is 0: {why}")
+    elif chi_squared < SMALL:
         sentences.append(f"the data scatter less than they should (reduced chi squared {chi_squared:.3g}): is sigma right?")
     for number, each in enumerate(agreements):
         if each.accounted and not each.placed:

@@ -1,9 +1,11 @@
 """A result of a refinement shows itself in some lines: the verdict, how well the data are met, the numbers."""
 
 import numpy as np
+import pytest
 
 import adjoint
-from adjoint.refinement.result import SHOWN, Refinement
+from adjoint.refinement.judgement import Uncertainty
+from adjoint.refinement.result import SHOWN, Course, Refinement, verdict
 from nbnumba import Experiment, simulate
 
 
@@ -30,3 +32,10 @@ def test_repr_of_many_numbers_and_of_none():
     )  # fmt: skip
     assert len(repr(result).splitlines()) == SHOWN + 4 and f"and {number - SHOWN} more" in repr(result)
     assert repr(Refinement(x=1)) == "Refinement(x)"
+
+
+@pytest.mark.parametrize("squares, words", [(0.0, "no pixel counts in it"), (0.5, "scatter less than they should")])
+def test_a_chi_squared_of_no_pixels_is_not_blamed_on_sigma(squares, words):
+    known = Uncertainty(None, None, np.array([1.0]), [], True)
+    *_, sentences = verdict(True, known, [], squares, False, Course([], lambda number: 0.0))
+    assert len(sentences) == 1 and words in sentences[0]
