@@ -14,7 +14,7 @@ SINGULAR, NEARLY = 1e-9, 1e-3
 """Eigenvalues of the correlation form of the information, from which on numbers cannot be told apart, or hardly can."""
 
 SHARE = 0.3
-"""What a number has to contribute to such a combination to be named, of the largest contribution."""
+"""What a number has to contribute to such a combination to be named, of the largest contribution; two are in any case."""
 
 NAMED = 6
 """So many numbers of a combination are named at most."""
@@ -186,7 +186,7 @@ def at_bounds(labels, held) -> list[str]:
 def _combination(value, vector, labels) -> str:
     """The sentence about numbers that hardly or not at all can be told apart."""
     order = np.argsort(-np.abs(vector))
-    named = [i for i in order if abs(vector[i]) >= SHARE * abs(vector[order[0]])][:NAMED]
+    named = [i for at, i in enumerate(order) if at < 2 or abs(vector[i]) >= SHARE * abs(vector[order[0]])][:NAMED]
     names = _listed([labels[i] for i in named])
     if value < SINGULAR:
         return f"the image cannot tell {names} apart: hold one of them, restrain it, or tie them"

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from adjoint.refinement.frames import Frame, deviations, expected
-from adjoint.refinement.judgement import GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
+from adjoint.refinement.judgement import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
 from adjoint.refinement.spots import FURTHEST, Spots
 
 
@@ -135,7 +135,12 @@ def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
     explained, spots = agreement
     share = "next to none" if np.isnan(explained) else f"{100.0 * max(explained, 0.0):.0f} %"
     seen = f"what is calculated accounts for {share} of its contrast, and of {spots.calculated} calculated spots "
-    seen += f"{spots.placed} are where they should be ({spots.found} are visible near)"
+    off = "" if np.isnan(spots.shift) else f", {spots.shift:.2g} pixels off"
+    seen += f"{spots.placed} are where they should be ({spots.found} are visible near{off})"
+    if agreement.placed and spots.found >= FEWEST_SPOTS:
+        what = f"spots of this crystal are where they should be, but most of what {image} shows is something else, or noise"
+        tried = "check sigma, readout noise and gain, the scale, amplitudes, and whether there are other lattices"
+        return f"{what}; {seen}; {tried}"
     above = f"({likeness:.1f} standard deviations above chance)"
     if likeness >= LIKE:
         what = f"{image} may be one of this crystal, but the search ran away: broad spots of the start are like it {above}"

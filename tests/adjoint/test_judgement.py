@@ -55,6 +55,12 @@ def test_what_cannot_be_told_apart_is_named():
     np.testing.assert_allclose(known.sigma[2:], wanted, rtol=1e-9)
 
 
+def test_a_combination_is_of_two_numbers_at_least():
+    """However little each of the others contributes: one number alone is told apart from nothing."""
+    sentence = judgement._combination(1e-12, np.array([0.1, 0.98, 0.15, 0.12]), LABELS)
+    assert sentence.startswith("the image cannot tell cell and misset apart")
+
+
 def test_three_numbers_of_which_two_are_known():
     """A combination of three is named as one; a fourth is not in it."""
     columns = np.array([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])

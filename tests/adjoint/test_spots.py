@@ -155,3 +155,12 @@ def test_amplitudes_that_are_wrong_are_no_failure():
     assert done.success, done.message
     assert done.chi_squared > 1.2 and done.r_factor > 0.15
     assert np.abs(done.values["crystal.misset_deg"] - np.array(TRUTH.crystal.misset_deg)).max() < 0.2
+
+
+def test_a_right_crystal_beside_noise_that_is_not_said():
+    """Spots are where they should be, and the noise is larger than the model says: neither foreign nor run away."""
+    data = counts(TRUTH) + np.random.default_rng(4).normal(0.0, 3.0, TRUTH.detector.pixels[::-1])
+    done = adjoint.refine(START, data, NAMES, loss="gaussian", **GIVEN)
+    assert not done.success and done.spots[0].placed == done.spots[0].found
+    assert "or noise" in done.message and "readout noise" in done.message
+    assert "ran away" not in done.message and "not one of" not in done.message
