@@ -272,8 +272,8 @@ def boxes_of(truth):
 
 
 @pytest.mark.parametrize("kind", ["poisson", "gaussian"])
-def test_what_is_left_out_is_not_computed_and_changes_no_bit(monkeypatch, kind):
-    """Neither images nor derivatives of pixels that do not count, in any stage; those that count are as with all others."""
+def test_what_is_left_out_is_not_computed_and_changes_nothing(monkeypatch, kind):
+    """Neither images nor derivatives of pixels that do not count, in any stage; of those that count sums differ by rounding."""
     truth = crystal()
     data, names = boxes_of(truth), ("crystal.misset_deg", "beam.fluence")
     at = frames.frame(truth, data, kind, None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
@@ -282,8 +282,9 @@ def test_what_is_left_out_is_not_computed_and_changes_no_bit(monkeypatch, kind):
     few, all_ = (frames.weighed(each, start_of(each)) for each in (at, every))
     for with_normal in (True, False):
         one, other = (frames.evaluate(each, start_of(each), with_normal) for each in (few, all_))
-        assert one.value == other.value and (one.gradient == other.gradient).all()
-        assert not with_normal or (one.normal == other.normal).all()
+        assert one.value == pytest.approx(other.value, rel=1e-12)
+        for mine, theirs in ((one.gradient, other.gradient), (one.normal, other.normal))[: 1 + with_normal]:
+            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
     seen = []
     make = sampling.window
 
