@@ -284,7 +284,7 @@ def test_what_is_left_out_is_not_computed_and_changes_nothing(monkeypatch, kind)
         one, other = (frames.evaluate(each, start_of(each), with_normal) for each in (few, all_))
         assert one.value == pytest.approx(other.value, rel=1e-12)
         for mine, theirs in ((one.gradient, other.gradient), (one.normal, other.normal))[: 1 + with_normal]:
-            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12 * np.abs(theirs).max())
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
     seen = []
     make = sampling.window
 

@@ -73,7 +73,7 @@ def test_refused_sources(tmp_path, text, message):
 
 def test_more_columns_are_said(tmp_path):
     with pytest.warns(
-        UserWarning, match="^-sourcefile .*in.txt: 1 line has more columns than X Y Z weight wavelength; the others"
+        UserWarning, match="^-sourcefile .*in.txt': 1 line has more columns than X Y Z weight wavelength; the others"
     ):
         found = read_with(sources, tmp_path, "-10 0 0 1 1e-10 text 7\n-10 0 0")
     assert found.shape == (2, 5)
