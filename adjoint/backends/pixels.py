@@ -109,7 +109,9 @@ def take_data(tile, row, start, count, target):
         mask = target.mask[row]
         for i in range(count):
             fast = int(fast_of(tile, start, i))
-            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[fast] if mask[fast] != 0 else np.nan, weight[fast]
+            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[fast], weight[fast]
+            if mask[fast] == 0:
+                tile[DATA + i] = np.nan
     for i in range(count, LANES):
         tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
 

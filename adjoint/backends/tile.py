@@ -111,7 +111,7 @@ def add_pass(tile, listing, where, crystal, structure, orientations, motions, pa
     The one pixel whose lattices are fresh is summed with its neighbours in a copy, and taken over from there.
     """
     lane = lane_of(tile, where[1], orientations.fresh_pass[where[0], 0])
-    fresh = where[2] == orientations.fresh_pass[where[0], 1] and lane >= 0
+    fresh = where[2] == orientations.fresh_pass[where[0], 1] and 0 <= lane < TILE
     into, lanes, lattices, turn, spin = tile, (0, TILE, -1), orientations.lattice, motions.turn, motions.spin
     copy = tile
     if fresh:

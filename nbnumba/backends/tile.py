@@ -90,7 +90,7 @@ def render_tile(tile, row, start, panel, beam, material, sources, crystal, struc
                     begin_sum(tile, sampling)
                     where = (row, start, number)
                     add_lattices(SUM, tile, where, crystal, structure, orientations.lattice, wet, sampling)
-                    if fresh >= 0 and number == orientations.fresh_pass[row, 1]:
+                    if number == orientations.fresh_pass[row, 1] and 0 <= fresh < TILE:
                         add_lattices(SPARE, tile, where, crystal, structure, orientations.fresh_lattice, wet, sampling)
                         tile[SUM + fresh] = tile[SPARE + fresh]
                     shine(tile, beam, material)
