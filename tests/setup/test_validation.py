@@ -31,7 +31,7 @@ ABSURD = {
     ("crystal", ("mosaic_domains",)): NOT_COUNTS,
     ("crystal", ("mosaic_seed",)): (*NOT_NUMBERS, 1.5, 2**31),
     ("crystal", ("misset_deg",)): NOT_VECTORS,
-    ("crystal", ("orientation",)): (1.0, np.ones((3, 3)), np.eye(2), np.full((3, 3), NAN), 2 * np.eye(3)),
+    ("crystal", ("orientation",)): (1.0, np.ones((3, 3)), np.eye(2), np.full((3, 3), NAN), 2 * np.eye(3), 1e200 * np.eye(3)),
     ("beam", ("wavelength_A",)): NOT_POSITIVE,
     ("beam", ("fluence", "size_mm")): (*NOT_NUMBERS, -1.0),
     ("beam", ("polarization",)): (*NOT_NUMBERS, 1.1, -1.1),
