@@ -64,7 +64,8 @@ def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarr
     cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
     vectors = standard_setting(*cell)
     if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(cell[:3]):
-        raise InputError(f"crystal: the cell {' '.join(f'{x:g}' for x in cell)} has no volume; allowed: a cell with a volume")
+        names, numbers = "crystal.a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg", " ".join(f"{x:g}" for x in cell)
+        raise InputError(f"{names}: the cell {numbers} has no volume; allowed: a cell with a volume")
     if crystal.orientation is None and "triclinic_angles" in switches:
         vectors = skewed_setting(*cell)
     elif crystal.orientation is not None:
