@@ -4,7 +4,6 @@ A band is a fixed range of rows, summed by itself in one order, so that no resul
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 
 import numpy as np
 from numba import njit, prange, vectorize
@@ -120,5 +119,5 @@ def run(
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numbas()
-    with threads.turn() if parallel else nullcontext():
+    with threads.turn(parallel):
         kernel(precision, parallel)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)

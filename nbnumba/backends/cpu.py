@@ -1,7 +1,6 @@
 """The CPU driver: pieces of an image, their rows in parallel, tile by tile."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 
 import numpy as np
 from numba import prange
@@ -51,7 +50,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     records, parallel = cast(scene, precision), threads.numbas()
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        with threads.turn() if parallel else nullcontext():
+        with threads.turn(parallel):
             kernel(precision, parallel)(image, rows, columns, mask, *records)
 
     return part

@@ -42,8 +42,11 @@ def numbas() -> bool:
 
 
 @contextmanager
-def turn() -> Iterator[None]:
-    """Numba's threads, as many as `count` says, for the calling thread alone."""
+def turn(parallel: bool) -> Iterator[None]:
+    """For a parallel kernel Numba's threads, as many as `count` says, for the calling thread alone."""
+    if not parallel:
+        yield
+        return
     with _turn:
         before = numba().get_num_threads()
         numba().set_num_threads(count())
