@@ -9,7 +9,7 @@ import numpy as np
 
 from adjoint.backends import driver
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 
 ROWS_AT_ONCE = 64
 """Rows of an image that a value is summed over at once, so that it needs little memory."""
@@ -66,7 +66,10 @@ class Pixelwise:
         return int(np.count_nonzero(~np.isnan(self.data)))
 
     def _fitting(self, image):
-        image = np.asarray(image, dtype=np.float64)
+        try:
+            image = np.asarray(real(image), dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"loss: {shown(image)} is no image of real numbers; allowed: numbers (slow, fast)") from None
         if image.shape != self.data.shape:
             raise InputError(f"loss: data of shape {self.data.shape} do not fit an image of {image.shape}; allowed: the same")
         return image

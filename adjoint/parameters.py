@@ -204,7 +204,7 @@ def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarra
     try:
         vector = np.asarray(vector).astype(np.float64, casting="safe")
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"a vector of {str(vector)[:40]} is not allowed; allowed: numbers") from None
+        raise InputError(f"a vector of {shown(vector)} is not allowed; allowed: numbers") from None
     if vector.shape != (sum(map(size, asked)),):
         raise InputError(f"a vector of shape {vector.shape} does not fit; allowed: ({sum(map(size, asked))},)")
     for column in asked:

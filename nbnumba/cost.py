@@ -13,7 +13,7 @@ import numpy as np
 
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.rows import TILE
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import place, sensor
@@ -186,7 +186,7 @@ def _made_by(experiment: Experiment, name: str) -> str:
 def hours_granted(max_hours: float, option: str = "max_hours") -> float:
     """max_hours as a number. Raises InputError, in which it is called `option`, unless it is above 0; infinity is allowed."""
     try:
-        hours = float(max_hours)
+        hours = float(real(max_hours))
     except (TypeError, ValueError, OverflowError):
         hours = math.nan
     if not hours > 0.0:

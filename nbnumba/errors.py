@@ -1,5 +1,9 @@
 """The one exception that means "what was asked for cannot be done": a sentence for the user, never a traceback."""
 
+from typing import Any
+
+import numpy as np
+
 LONGEST_SHOWN = 60
 
 
@@ -14,3 +18,10 @@ def shown(value: object) -> str:
     except Exception:  # an int of thousands of digits, or an object whose repr is wrong
         text = f"an object of type {type(value).__name__} that cannot be written"
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def real(values: Any) -> Any:
+    """The values as they are. Raises TypeError for complex numbers, of which NumPy would drop the imaginary parts."""
+    if np.iscomplexobj(values if isinstance(values, (np.ndarray, np.generic)) else np.asarray(values)):
+        raise TypeError("complex numbers")
+    return values

@@ -13,7 +13,7 @@ import numpy as np
 
 from nbnumba import parity
 from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 
 Vector = tuple[float, float, float]
 
@@ -55,7 +55,7 @@ MOST_COUNT = 2**31 - 1
 def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
     """The value as a float, if it is a finite number that passes the test."""
     try:
-        number = float(value)
+        number = float(real(value))
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{part}.{name}: {shown(value)} is not a number; allowed: {allowed}") from None
     if not math.isfinite(number) or not test(number):
@@ -85,7 +85,7 @@ def _finite(part: str, name: str, value: Any, most: float = LARGEST) -> float:
 def _table(name: str, rows: Any, ndmin: int | None = 2) -> np.ndarray:
     """The numbers of a table in float64."""
     try:
-        return np.array(rows, dtype=np.float64, ndmin=ndmin or 0)
+        return np.array(real(rows), dtype=np.float64, ndmin=ndmin or 0)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name}: {shown(rows)} is not allowed; allowed: a table of numbers") from None
 
@@ -277,7 +277,7 @@ class Crystal(_Statement):
 
     def _rotation(self, rows):
         try:
-            matrix = np.array(rows, dtype=float)
+            matrix = np.array(real(rows), dtype=float)
         except (TypeError, ValueError, OverflowError):
             matrix = np.zeros((0, 0))
         small = matrix.shape == (3, 3) and (np.abs(matrix) < 2.0).all()  # so that products are numbers
@@ -295,7 +295,7 @@ class Crystal(_Statement):
 
         wavelength_A = _positive("beam", "wavelength_A", wavelength_A)
         try:
-            columns = np.array(matrix, dtype=float)
+            columns = np.array(real(matrix), dtype=float)
         except (TypeError, ValueError, OverflowError):
             columns = np.zeros((0, 0))
         if columns.shape != (3, 3) or not spans_a_lattice(columns.T):

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
@@ -178,7 +178,7 @@ def _scale(scale) -> float:
 
 def _number(name: str, value, least: float, most: float) -> float:
     try:
-        if least <= float(value) <= most:
+        if least <= float(real(value)) <= most:
             return float(value)
     except (TypeError, ValueError, OverflowError):
         pass
@@ -187,7 +187,7 @@ def _number(name: str, value, least: float, most: float) -> float:
 
 def _whole(name: str, value) -> int:
     try:
-        if value == int(value):
+        if value == int(real(value)):
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass

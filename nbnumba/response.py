@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from nbnumba import noise
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage
 from nbnumba.rng import Ran1, generator
 
@@ -51,7 +51,7 @@ def _number(field: str, value: float) -> float:
     """The value of a field of Response as a float, if that is possible there."""
     allowed, test = ALLOWED[field]
     try:
-        number = float(value)
+        number = float(real(value))
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"response.{field}: {shown(value)} is not a number; allowed: {allowed}") from None
     if not (math.isfinite(number) and test(number)):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nbnumba.constants import R_E_SQR_M2
 from nbnumba.cost import check, check_memory
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
 from nbnumba.simulate import restated
@@ -126,7 +126,7 @@ def _pixel(pixel) -> tuple[int, int]:
     """A pixel as two whole numbers."""
     try:
         slow, fast = pixel
-        if slow != int(slow) or fast != int(fast):
+        if real(slow) != int(slow) or real(fast) != int(fast):
             raise ValueError
         return int(slow), int(fast)
     except (TypeError, ValueError, OverflowError):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import adjoint
+import nbnumba
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.experiment import PART_NAMES, Beam, Crystal, Sampling
 from nbnumba.trace import trace, traces
@@ -15,7 +16,7 @@ from nbnumba.trace import trace, traces
 WORDS = "-cell 20 -default_F 1 -N 2 -detpixels 4 -oversample 1"
 EXPERIMENT = Experiment.from_args(WORDS.split())
 ODD = [None, "x", 5, -1, 2.5, [], {}, object(), math.nan, math.inf, b"x", np.array([1.0, 2.0]), np.zeros((4, 4)), "", (1, 2)]
-ODD += [[[1]], True, 10**400, 1j, {"x"}]
+ODD += [[[1]], True, 10**400, 1j, {"x"}, np.complex128(1 + 1j), [np.complex64(1j)], np.eye(3) + 0j, np.ones((4, 4), complex)]
 PARTS = {name: part for part, name in PART_NAMES.items()}
 FIELDS = [f"{name}.{field.name}" for name, part in PARTS.items() for field in dataclasses.fields(part)]
 
@@ -25,6 +26,7 @@ def door(name):
     image, names = np.ones((4, 4)), ["beam.fluence"]
     losses, loss = adjoint.losses, adjoint.losses.Gaussian(image)
     doors = {
+        "noise_image seed": lambda odd: nbnumba.noise_image(EXPERIMENT, image, odd),
         "from_args": Experiment.from_args,
         "a word": lambda odd: Experiment.from_args(["-cell", odd, "-default_F", 1]),
         "simulate": simulate,
@@ -46,7 +48,13 @@ def door(name):
         "from_matrix wavelength": lambda odd: Crystal.from_matrix(0.02 * np.eye(3), odd),
         "wavelength_from_energy": Beam.wavelength_from_energy,
         "fluence_from_flux": lambda odd: Beam.fluence_from_flux(odd, 1.0, 1.0),
+        "noise_image": lambda odd: nbnumba.noise_image(EXPERIMENT, odd, 1),
+        "noise_image adc": lambda odd: nbnumba.noise_image(EXPERIMENT, image, 1, adc=odd),
+        "scaled_image": lambda odd: nbnumba.scaled_image(EXPERIMENT, odd),
+        "Response": lambda odd: nbnumba.Response(psf_mm=odd),
         "Gaussian": losses.Gaussian,
+        "Gaussian of an image": loss.value,
+        "Gaussian's derivative": loss.derivative,
         "Gaussian saturation": lambda odd: losses.Gaussian(image, saturation=odd),
         "Poisson": losses.Poisson,
         "Poisson background": lambda odd: losses.Poisson(image, background=odd),

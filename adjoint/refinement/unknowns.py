@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Parameter, columns, listed, size
-from nbnumba.errors import InputError, shown
+from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 
 SMALLEST = 1e-60
@@ -123,10 +123,10 @@ class Unknowns(NamedTuple):
         if name not in named:
             raise InputError(f"{what}: {shown(name)} is not refined; allowed: {', '.join(named)}")
         try:
-            values = np.asarray(given, dtype=np.float64)
+            values = np.asarray(real(given), dtype=np.float64)
             found = np.broadcast_to(values, named[name].shape).ravel()
         except (TypeError, ValueError, OverflowError):
-            said = f"{what}: {name} {str(given)[:40].strip('()[]')} is not allowed"
+            said = f"{what}: {name} {shown(given)} is not allowed"
             raise InputError(f"{said}; allowed: a number, or as many as it has") from None
         if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
             allowed = f"three, one for each of {', '.join(VECTORS[name])}, or these names by themselves"
@@ -204,14 +204,14 @@ def _parameter(column) -> Parameter:
 def _named(what: str, given: Mapping[str, Any] | None):
     """Names and what is stated of them. Raises InputError."""
     if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"{what}: {str(given)[:40]} is not allowed; allowed: a dict by name of what is refined")
+        raise InputError(f"{what}: {shown(given)} is not allowed; allowed: a dict by name of what is refined")
     return (given or {}).items()
 
 
 def _no_nan(value) -> bool:
     """Whether something is made of numbers."""
     try:
-        return not np.isnan(np.asarray(value, dtype=float)).any()
+        return not np.isnan(np.asarray(real(value), dtype=float)).any()
     except (TypeError, ValueError, OverflowError):
         return False
 

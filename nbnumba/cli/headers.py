@@ -12,6 +12,7 @@ from nbnumba.cli.arguments import number
 from nbnumba.errors import InputError
 from nbnumba.experiment import CONVENTIONS as CONVENTION_NAMES
 from nbnumba.experiment import PIVOTS, Beam, Detector, Experiment, Goniometer
+from nbnumba.formats.text import printable
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, place, sizes
 from nbnumba.setup.orientations import phi_steps
@@ -277,13 +278,13 @@ class Header(NamedTuple):
         if key not in self.entries or field in self.overruled:
             return None
         if not _NOT_KNOWN.fullmatch(text):
-            raise InputError(f"{self.name} has {key}={text[:60]} in its header; allowed: {allowed}, or a flag that states it")
-        self.warn(f"has {key}={text} in its header, which is no number and is passed over")
+            raise InputError(f"{self.name} has {self.shown([key])} in its header; allowed: {allowed}, or a flag that states it")
+        self.warn(f"has {self.shown([key])} in its header, which is no number and is passed over")
         return None
 
     def shown(self, keys: Iterable[str]) -> str:
-        """Entries as they stand in the header."""
-        return ", ".join(f"{key}={self.entries[key].strip()[:60]}" for key in keys if key in self.entries)
+        """Entries as they stand in the header, each on one line that can be printed."""
+        return ", ".join(f"{printable(key)}={printable(self.entries[key].strip())}" for key in keys if key in self.entries)
 
     def warn(self, sentence: str) -> None:
         """Warn of something in this header."""
@@ -387,12 +388,12 @@ def _own_value(header: Header, key: str, field: str) -> Any:
         return default
     if field in WORDS:
         if text not in WORDS[field]:
-            raise InputError(f"{header.name} has {key}={text[:60]} in its header; allowed: {', '.join(WORDS[field])}")
+            raise InputError(f"{header.name} has {header.shown([key])} in its header; allowed: {', '.join(WORDS[field])}")
         return text
     values = [number(word) for word in text.split(",")]
     wanted = 3 if field in VECTORS else 1
     if None in values or len(values) != wanted:
-        raise InputError(f"{header.name} has {key}={text[:60]} in its header; allowed: {wanted} finite numbers")
+        raise InputError(f"{header.name} has {header.shown([key])} in its header; allowed: {wanted} finite numbers")
     return tuple(values) if wanted == 3 else bool(values[0]) if isinstance(default, bool) else values[0]
 
 

@@ -52,6 +52,12 @@ def excerpt(words: str) -> str:
     return repr(words if len(words) <= _LONGEST_EXCERPT else words[:_LONGEST_EXCERPT] + "...")
 
 
+def printable(words: str) -> str:
+    """Return `words` cut to such a length, without quotes; what cannot be printed stands as Python writes it in quotes."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words[:_LONGEST_EXCERPT])
+    return shown if len(words) <= _LONGEST_EXCERPT else shown + "..."
+
+
 def read_table(
     path: files.PathName, what: str, columns: tuple[str, ...], wanted: str, least: int
 ) -> tuple[np.ndarray, list[str]]:
