@@ -243,7 +243,9 @@ def _detector(experiment: Experiment) -> Iterator[tuple]:
         yield f"{name} axis", _three(getattr(placement, name)), "", turned
     yield "first pixel's corner", _three(placement.origin * 1000), "mm", middle and far and turned
     seen = resolution(experiment, placement)
-    coarsest = f"{seen.edge:.4g} at the nearest edge" if math.isinf(seen.coarsest) else f"{seen.coarsest:.4g} to its coarsest"
+    coarsest = f"{seen.coarsest:.4g} to its coarsest"
+    if math.isinf(seen.coarsest):
+        coarsest = "an edge in the beam" if math.isinf(seen.edge) else f"{seen.edge:.4g} at the nearest edge"
     yield "resolution", f"{seen.finest:.4g} at the finest pixel, {coarsest}", "A"
     layers, depth, absorption = detector.sensor(part, switches)
     if depth > 0.0:

@@ -975,7 +975,10 @@ class Model:
         if self.layer_thickness == 0.0:
             of_c = "oversample_running_sum" in self.parity and self.settings.oversample_thick
             return 0.0 if of_c else 1.0
-        path = self.layer_thickness * self.mu / dot(unit(point), self.detector.normal)
+        cosine = dot(unit(point), self.detector.normal)
+        if cosine <= 0.0:  # from behind, as the rays to a curved detector may come; C has a negative fraction
+            return 0.0
+        path = self.layer_thickness * self.mu / cosine
         return math.exp(-layer * path) - math.exp(-(layer + 1) * path)
 
     def polarization(self, incident, diffracted):

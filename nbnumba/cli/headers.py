@@ -140,14 +140,18 @@ def written(experiment: Experiment, placement: Placement, adc: float, as_c: bool
 def _suffice(keys: Iterable[tuple], experiment: Experiment, placement: Placement) -> bool:
     """Whether nanoBragg's keys, in six digits, are read as this geometry by -img without a flag."""
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
-    found = plain(Header(entries, "", (), frozenset()), Detector.convention, False)
-    detector, beam, goniometer = _parts(found | {"detector.pixels": placement.pixels})
+    try:
+        found = plain(Header(entries, "", (), frozenset()), Detector.convention, False)
+        detector, beam, goniometer = _parts(found | {"detector.pixels": placement.pixels})
+        placed = place(detector, beam, frozenset())
+    except InputError:
+        return False
     wanted, turn = experiment.detector, experiment.goniometer
     rest = (detector.convention, detector.curved, detector.point_pixel, detector.twotheta_deg)
     same = rest == (wanted.convention, wanted.curved, wanted.point_pixel, wanted.twotheta_deg)
     same = same and (beam.wavelength_A, goniometer.phi_deg) == (experiment.beam.wavelength_A, turn.phi_deg)
     same = same and phi_steps(goniometer)[2] == phi_steps(turn)[2]
-    return same and _same_place(place(detector, beam, frozenset()), placement)
+    return same and _same_place(placed, placement)
 
 
 def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placement: Placement) -> list[tuple]:
@@ -203,8 +207,12 @@ def _restated(experiment: Experiment, placement: Placement) -> dict[str, Any] | 
         by_centre["close_distance_mm"] = placement.stated_close_distance * 1000
     by_corner = dict.fromkeys(FORMS) | {"pix0_mm": detector.pix0_mm}
     for form in (by_centre, by_corner) if detector.pix0_mm is not None else (by_centre,):
-        tried = dataclasses.replace(detector, **form, pivot=pivot)
-        if _same_place(place(tried, beam, frozenset()), placement):
+        try:
+            tried = dataclasses.replace(detector, **form, pivot=pivot)
+            found = place(tried, beam, frozenset())
+        except InputError:  # this form would need a number that no flag may state
+            continue
+        if _same_place(found, placement):
             return _fields(tried, beam, goniometer) | {"goniometer.osc_deg": phi_steps(goniometer)[2] or None}
     return None
 
