@@ -126,7 +126,7 @@ class Unknowns(NamedTuple):
             values = np.asarray(real(given), dtype=np.float64)
             found = np.broadcast_to(values, named[name].shape).ravel()
         except (TypeError, ValueError, OverflowError):
-            said = f"{what}: {name} {shown(given)} is not allowed"
+            said = f"{what}: {name} {shown(given).strip('()[]')} is not allowed"
             raise InputError(f"{said}; allowed: a number, or as many as it has") from None
         if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
             allowed = f"three, one for each of {', '.join(VECTORS[name])}, or these names by themselves"

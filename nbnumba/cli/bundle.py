@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -70,9 +70,21 @@ def real_number(option: str, word: str, allowed: str, test) -> float:
     return value
 
 
-def describing(flags: Sequence[str]) -> Statement:
-    """The statement of flags that describe a run and name no file to be written."""
+OF_FILES = ("-scale", "-pgmscale", "-adc", "-seed", "-pngmarks", "-gain", "-readout_noise", "-saturation", "-psf")
+"""The flags that change what is written of an image, and not the image."""
+
+
+def describing(flags: Sequence[str], others: Mapping[str, str | None] | None = None) -> Statement:
+    """The statement of flags that describe a run and name no file to be written. Warns of those without effect here.
+
+    others: flags of which this is otherwise, each with the reason why it has no effect; None: it has one.
+    """
     statement = Statement(flags)
+    drawn = statement.last.get("-misset") == "random" and "-misset_seed" not in statement.last
+    reasons = dict.fromkeys(OF_FILES, "no such file is written here") | ({"-seed": None} if drawn else {}) | dict(others or {})
+    for flag, why in reasons.items():
+        if why is not None and flag in statement.last:
+            warnings.warn(f"{statement.spelling[flag]} has no effect: {why}", stacklevel=2)
     if "--dry-run" in statement.last:
         raise InputError("--dry-run: nothing but simulate and example can run dry; allowed: flags that describe the run")
     if "-quiet" in statement.last:

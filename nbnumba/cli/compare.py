@@ -80,7 +80,7 @@ def main(args: Sequence[str]) -> int:
     threshold = bundle.real_number(
         "--threshold", options.threshold, "a number from -1 to 1", lambda x: -1.0 <= x <= 1.0
     )
-    statement = bundle.describing(flags)
+    statement = bundle.describing(flags, {"-progress": "no progress is shown here"})
     program = _program(options.reference_bin)
     experiment = statement.experiment()
     shown = _bounds(options.roi, experiment)

@@ -24,7 +24,7 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    statement = bundle.describing(words)
+    statement = bundle.describing(words, {"-progress": "no progress is shown here"})
     run = statement.run()
     use_threads(run.threads)
     experiment, machine = statement.experiment(), run.machine

@@ -40,7 +40,13 @@ AMPLITUDES = "structure_factors.F"
 MOST_COVARIANCES = 1000
 """Covariances of more numbers than these are not written: they would be megabytes."""
 
-NOT_MODELLED, READOUT = "-psf", "-readout_noise"
+READOUT = "-readout_noise"
+OF_DATA = {
+    **dict.fromkeys(("-gain", READOUT, "-saturation")),
+    "-psf": "the expected image is without it",
+    "-adc": "--offset says what is to be taken off the data",
+}
+"""The flags of a detector's read-out that say something of measured data, and why others do not."""
 """Flags of the noise image: one that the expected image knows nothing of, and one that says how far data are off it."""
 
 OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
@@ -230,10 +236,8 @@ def _blocks(flags: Sequence[str], count: int) -> list[Block]:
 
 
 def _block(words: list[str]) -> Block:
-    statement = bundle.describing(words)
+    statement = bundle.describing(words, OF_DATA)
     use_threads(statement.run().threads)
-    if NOT_MODELLED in statement.last:
-        warnings.warn(f"{NOT_MODELLED} has no effect: the expected image is without it", stacklevel=2)
     experiment = statement.experiment()
     return Block(bundle.with_seed(words, statement, experiment), statement, experiment)
 

@@ -33,7 +33,7 @@ def main(args: Sequence[str]) -> int:
     own, flags = bundle.split(args, "trace")
     options = _parser().parse_args(own)
     options.out = "/dev/stdout" if options.out == "-" else options.out
-    statement = bundle.describing(flags)
+    statement = bundle.describing(flags, dict.fromkeys(("-threads", "-max_hours", "-progress"), "one pixel after the other"))
     run = statement.run()
     names = _names(options.out, options.json)
     experiment = statement.experiment()

@@ -154,3 +154,20 @@ def test_sentences_name_the_flag_that_was_used(words, said, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert any(line.startswith(f"nbnumba: warning: {said}") for line in errors), errors
     assert len([line for line in errors if said.split()[0] in line and "no effect" in line]) == 1, errors
+
+
+READ_OUT = "-scale 3 -pgmscale 3 -adc 7 -seed 9 -pngmarks -gain 3 -readout_noise 5 -saturation 99 -psf 0.2"
+
+
+@pytest.mark.parametrize("command", ["explain --", "trace --pixel 1 1 --out t --", "gradcheck --parameters beam.fluence --"])
+def test_commands_without_an_image_file_say_which_flags_have_no_effect(command, capsys):
+    assert main(shlex.split(f"{command} {BASE} -oversample 1 {READ_OUT}")) == 0
+    errors = capsys.readouterr().err
+    for flag in (word for word in READ_OUT.split() if word[0] == "-"):
+        assert f"nbnumba: warning: {flag} has no effect" in errors, errors
+
+
+def test_a_trace_has_no_threads(capsys):
+    assert main(shlex.split(f"trace --pixel 1 1 --out t -- {BASE} -oversample 1 -threads 1 -misset random -seed 5")) == 0
+    errors = capsys.readouterr().err
+    assert "-threads has no effect: one pixel after the other" in errors and "-seed" not in errors
