@@ -1,8 +1,8 @@
 """Photon noise and 16-bit images, as nanoBragg writes them with -noisefile and -intfile (specs/forward.md, N2 to N4).
 
-The noise is C's bit for bit: its variables are float32 and its mathematical functions float64, which is why every step
-below says which it is. A region (roi) is (xmin, xmax, ymin, ymax), inclusive, x the fast axis; None is the whole image.
-Outside it nothing is drawn and every result is 0, without the ADC offset.
+The noise equals C's bit for bit. C's variables are float32 and its mathematical functions float64, so each step below
+states its type. A region (roi) is (xmin, xmax, ymin, ymax), ends included, and x is the fast axis; None is the whole
+image. Outside the region nothing is drawn and every result is 0, without the ADC offset.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from nbnumba.errors import InputError
 from nbnumba.rng import Ran1, generator, next_deviate
 
 DEFAULT_ADC_OFFSET = 40.0
-"""What is added to every pixel of an integer image when -adc is not given."""
+"""The offset, in ADU, that is added to every pixel of an integer image when -adc is not given."""
 
 LARGEST_PIXEL = 65535.0
 """The largest value that a 16-bit pixel holds."""
 
 AUTOSCALE_MAXIMUM = 55000.0
-"""Where autoscaling puts the brightest pixel, before the ADC offset."""
+"""The value that autoscaling gives to the brightest pixel, before the ADC offset is added."""
 
 _NORMAL_ABOVE = 1.0e6
 _PRODUCT_BELOW = 12.0
@@ -41,8 +41,11 @@ _GAMMA_SERIES = (
 
 
 class NoiseImage(NamedTuple):
-    """pixels: (slow, fast) uint16, as in C's noise file. photons: their sum before offset and clipping. overloads: how
-    many pixels were above 65535, or the saturation of a response, and were clipped to it."""
+    """An image with photon noise.
+
+    pixels: (slow, fast) uint16, as in C's noise file. photons: the sum of all photons, before offset and clipping.
+    overloads: the number of pixels that were above 65535, or above the saturation of a response, and were clipped.
+    """
 
     pixels: np.ndarray
     photons: float
@@ -50,7 +53,7 @@ class NoiseImage(NamedTuple):
 
 
 class ScaledImage(NamedTuple):
-    """pixels: (slow, fast) uint16, as in C's -intfile. scale: what the image was multiplied by."""
+    """A scaled image. pixels: (slow, fast) uint16, as in C's -intfile. scale: the factor that the image was multiplied by."""
 
     pixels: np.ndarray
     scale: float
@@ -58,7 +61,7 @@ class ScaledImage(NamedTuple):
 
 @inlined
 def log_gamma(argument):
-    """ln Gamma of a float32 above 0 by Lanczos' series, float32; float64 inside."""
+    """ln Gamma of a float32 above 0 by Lanczos' series; computed in float64, returned as float32."""
     x = np.float64(argument)
     series = _GAMMA_LEADING
     for term in range(len(_GAMMA_SERIES)):
@@ -75,28 +78,29 @@ def symmetric_deviate(state):
 
 @inlined
 def normal_deviate(state, spare):
-    """One float32 deviate of mean 0 and variance 1.
+    """One float32 normal deviate of mean 0 and variance 1, by Marsaglia's polar method.
 
-    They come in pairs: `spare`, (2,) float32, holds whether one is kept (1 or 0) and that one.
+    The method makes two deviates at a time. `spare`, (2,) float32, stores the second: spare[0] is 1 if spare[1] holds an
+    unused deviate, else 0.
     """
     if spare[0] != 0.0:
         spare[0] = 0.0
         return spare[1]
-    size = np.float32(0.0)
-    while size >= 1.0 or size == 0.0:
-        kept = symmetric_deviate(state)
-        given = symmetric_deviate(state)
-        size = np.float32(kept * kept + given * given)
-    wide = np.float64(size)
+    radius_squared = np.float32(0.0)
+    while radius_squared >= 1.0 or radius_squared == 0.0:
+        first = symmetric_deviate(state)
+        second = symmetric_deviate(state)
+        radius_squared = np.float32(first * first + second * second)
+    wide = np.float64(radius_squared)
     factor = np.float32(math.sqrt(-2.0 * math.log(wide) / wide))
     spare[0] = 1.0
-    spare[1] = kept * factor
-    return given * factor
+    spare[1] = first * factor
+    return second * factor
 
 
 @inlined
 def poisson_by_product(mean, state):
-    """A Poisson deviate for a small float32 mean: how many uniform deviates it takes to multiply below exp(-mean)."""
+    """A Poisson deviate for a small float32 mean: the number of uniform deviates whose product stays above exp(-mean)."""
     threshold = np.float32(math.exp(-np.float64(mean)))
     count = np.float32(0.0)
     product = next_deviate(state)
@@ -128,9 +132,9 @@ def poisson_by_rejection(mean, state):
 
 @inlined
 def poisson_deviate(mean, state, spare):
-    """One Poisson deviate, float32, for a float32 mean >= 0; above 1e6 a normal deviate, which is not a whole number.
+    """One Poisson deviate, float32, for a float32 mean >= 0. Above a mean of 1e6 it is a normal deviate, not a whole number.
 
-    state: the generator's, see rng.next_deviate; spare: see normal_deviate. Both are advanced.
+    state: the state of the generator, see rng.next_deviate. spare: see normal_deviate. Both are advanced.
     """
     if mean > _NORMAL_ABOVE:
         wide = np.float64(mean)
@@ -142,7 +146,7 @@ def poisson_deviate(mean, state, spare):
 
 @exact
 def draw_counts(image, state, spare, counts):
-    """Fill `counts` with a deviate for each mean of `image`, both (slow, fast) float32, in scan order: fast fastest."""
+    """Fill `counts` with a Poisson deviate for each mean in `image`, both (slow, fast) float32; the fast index varies first."""
     for slow in range(image.shape[0]):
         for fast in range(image.shape[1]):
             counts[slow, fast] = poisson_deviate(image[slow, fast], state, spare)
@@ -154,7 +158,7 @@ def poisson(
     adc_offset: float = DEFAULT_ADC_OFFSET,
     roi: tuple[int, int, int, int] | None = None,
 ) -> NoiseImage:
-    """What C writes with -noisefile for an image of expected photons, (slow, fast).
+    """The image that C writes with -noisefile for an image of expected photons, (slow, fast).
 
     Arguments and errors are those of poisson_counts and integer_image.
     """
@@ -166,9 +170,9 @@ def poisson_counts(
 ) -> np.ndarray:
     """Photons counted in each pixel, (slow, fast) float32, for the expected photons `image`, (slow, fast).
 
-    The image is taken as float32. seed: the number after -seed, or a generator in mid-course (see rng), which is
-    advanced. Pixels are drawn in scan order from one sequence, so that a region has deviates of its own. Raises
-    InputError for values that are negative or not finite (in float32), a bad seed or a bad roi.
+    The image is converted to float32. seed: the number after -seed, or a generator that has been used before (see rng),
+    which is advanced. Pixels are drawn in scan order from one sequence, so the deviates of a pixel depend on the region.
+    Raises InputError for values that are negative or not finite (in float32), a bad seed or a bad roi.
     """
     means = _checked_image(image, "image")
     inside = region_slices(roi, means.shape)
@@ -183,9 +187,9 @@ def poisson_counts(
 def integer_image(
     counts: np.ndarray, adc_offset: float = DEFAULT_ADC_OFFSET, roi: tuple[int, int, int, int] | None = None
 ) -> NoiseImage:
-    """Counts, (slow, fast), plus an ADC offset, truncated to 16 bits: C's noise file.
+    """Counts, (slow, fast), plus an ADC offset, truncated to 16 bits: the pixels of C's noise file.
 
-    Sums below 0, which only a negative offset makes and for which C has no defined result, give 0. Raises InputError
+    Sums below 0 occur only with a negative offset; C leaves them undefined, and here they become 0. Raises InputError
     for counts that are negative or not finite, an offset that is not finite or a bad roi.
     """
     counts = _checked_image(counts, "counts")
@@ -205,9 +209,9 @@ def scaled_integers(
 ) -> ScaledImage:
     """The image, (slow, fast), times scale plus an ADC offset, clipped to 0 .. 65535 and rounded: C's -intfile.
 
-    The image is taken as float32; the rounding is C's, in float32. scale None, 0 or below: 55000 over the largest value
-    in the region, or 1 if that is 0. Raises InputError for values that are negative or not finite (in float32), a
-    scale or an offset that is not finite or a bad roi.
+    The image is converted to float32 and, as in C, rounded in float32. If scale is None, 0 or negative, the scale is 55000
+    divided by the largest value in the region, or 1 if that value is 0. Raises InputError for values that are negative or
+    not finite (in float32), a scale or an offset that is not finite or a bad roi.
     """
     image = _checked_image(image, "image")
     inside = region_slices(roi, image.shape)
@@ -222,13 +226,13 @@ def scaled_integers(
 
 
 def _autoscale(values: np.ndarray) -> float:
-    """The factor that takes the largest value to AUTOSCALE_MAXIMUM; 1 where all are 0."""
+    """The factor that brings the largest value to AUTOSCALE_MAXIMUM; 1 if all values are 0."""
     largest = float(values.max())
     return AUTOSCALE_MAXIMUM / largest if largest > 0.0 else 1.0
 
 
 def _sum_in_order(values: np.ndarray) -> float:
-    """The float64 sum in scan order, one value after the other, as C adds."""
+    """The float64 sum, added in scan order one value after the other, as C does."""
     return float(np.cumsum(values)[-1])
 
 
@@ -239,9 +243,9 @@ def _checked_image(values: np.ndarray, field: str) -> np.ndarray:
     if image.ndim != 2 or image.size == 0:
         raise InputError(f"{field} has shape {image.shape}: it must be (slow, fast), at least one pixel each")
     if not (image.min() >= 0.0 and image.max() < np.inf):
-        bad = np.argwhere(~((image >= 0.0) & (image < np.inf)))[0]
-        where, value = tuple(int(i) for i in bad), image[tuple(bad)]
-        raise InputError(f"{field} is {value} at (slow, fast) {where}: it must be 0 or more and finite in float32")
+        first_bad = np.argwhere(~((image >= 0.0) & (image < np.inf)))[0]
+        pixel, value = tuple(int(i) for i in first_bad), image[tuple(first_bad)]
+        raise InputError(f"{field} is {value} at (slow, fast) {pixel}: it must be 0 or more and finite in float32")
     return image
 
 

@@ -1,4 +1,4 @@
-"""What a pixel sees: the scattering vector at its centre, and the reflection that is nearest."""
+"""The scattering vector at the centre of a pixel, and the reflection that is nearest to it."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def wavelength(scene: Scene) -> float:
 
 
 def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """F5: scattering vectors, 1/A, at the centres of pixels: for the direct beam, the mean wavelength, and no depth."""
+    """F5: scattering vectors, 1/A, at the centres of pixels, for the direct beam, the mean wavelength and depth 0."""
     panel = scene.panel
     along = sample_offset(panel, 1, np.asarray(fast, float), 0), sample_offset(panel, 1, np.asarray(slow, float), 0)
     position = flat_position(panel, *along, 0.0)
@@ -27,10 +27,10 @@ def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def reflection(scene: Scene, slow: float, fast: float) -> tuple[int, int, int]:
-    """F7: the reflection that is nearest to a pixel in any phi step and mosaic domain, by the distance of F8b."""
+    """F7: the reflection nearest to a pixel over all phi steps and mosaic domains; the distance is that of F8b."""
     lattices = scene.orientations.lattice
     vector = q(scene, slow, fast)
     near = [nearest(index(*lattices[:, 3 * axis : 3 * axis + 3].T, vector)) for axis in range(3)]
     closest = int(np.argmin(reach_squared(scene.crystal, *(distance for distance, _ in near))))
-    h, k, l = (int(whole[closest]) for _, whole in near)  # noqa: E741
+    h, k, l = (int(rounded[closest]) for _, rounded in near)  # noqa: E741
     return h, k, l

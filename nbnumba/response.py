@@ -1,6 +1,6 @@
-"""What a detector makes of the photons it counts (N7): point spread, gain, read-out noise, saturation; C has none of them.
+"""The response of a detector to the photons it counts (N7): point spread, gain, read-out noise, saturation; C has none.
 
-In the order of the physics, which is that of nanoBragg::add_noise in cctbx's simtbx, for expected photons mu:
+The steps follow the physics and nanoBragg::add_noise in cctbx's simtbx. For expected photons mu:
 
     n ~ Poisson(mu)                                  X-ray photons are absorbed: noise.poisson_counts, C's bit for bit
     s = P n                                          their light or charge spreads over the neighbours: point_spread
@@ -8,13 +8,13 @@ In the order of the physics, which is that of nanoBragg::add_noise in cctbx's si
     pixel = floor(v + 1/2), within 0 .. saturation   digitized; an overload is a pixel with v > saturation
 
 The photons spread after they are counted. A photon that is absorbed makes thousands of light quanta or electrons, which
-spread with next to no noise of their own: neighbours share the noise of the same photon, so that it is correlated and
-weaker, cov(s_i, s_j) = sum_k P_ik P_jk mu_k. (If expected photons were spread, each photon would fall whole into one
-pixel or another, and the noise of pixels be independent: that is a photon counter, whose gain is 1 and which has no
-read-out noise. Spreading the image by `spread` before it is measured gives that.)
+spread with almost no noise of their own. Neighbours therefore share the noise of the same photon, which makes it weaker
+and correlated: cov(s_i, s_j) = sum_k P_ik P_jk mu_k. (If the expected photons were spread instead, each photon would fall
+wholly into one pixel, and the noise of different pixels would be independent. That is a photon counter, whose gain is 1
+and which has no read-out noise; apply `spread` to the image before `measure` to simulate it.)
 
-Where a response makes no fractions (gain 1, no read-out noise, no point spread), v is truncated as in C, not rounded;
-the two differ only for a fractional offset. Masked pixels are pixels with no photons of their own.
+If a response makes no fractions (gain 1, no read-out noise, no point spread), v is truncated as in C, not rounded;
+the two differ only for a fractional offset. Masked pixels have no photons of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian over its standard deviation."""
 
 REACH = 6.0
-"""Standard deviations beyond which no light spreads; 2e-9 of it would."""
+"""The number of standard deviations at which the point spread is cut off; 2e-9 of the light lies beyond."""
 
 _READ_OUT = 0x5EAD0A7
 _WORD = 2**32
@@ -44,11 +44,11 @@ ALLOWED = {
     "saturation": (f"a number of ADU above 0, at most {LARGEST_PIXEL:g}", lambda x: 0.0 < x <= LARGEST_PIXEL),
     "psf_mm": ("0, or a number of mm from 1e-100 to 1e12", lambda x: x == 0.0 or 1e-100 <= x <= 1e12),
 }
-"""What each number of a response can be, and a test of that."""
+"""The allowed values of each field of Response, in words and as a test."""
 
 
 def _number(field: str, value: float) -> float:
-    """The value of a field of Response as a float, if that is possible there."""
+    """The value as a float. Raises InputError unless this field of Response allows it."""
     allowed, test = ALLOWED[field]
     try:
         number = float(real(value))
@@ -61,11 +61,11 @@ def _number(field: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Response:
-    """A detector's response; the defaults are C's: photons are counted, and that is all.
+    """A detector's response; the defaults are those of C, whose detector only counts photons.
 
     gain: ADU per photon. readout_noise: rms of the Gaussian noise of the read-out, ADU, not multiplied by the gain.
     saturation: the largest value of a pixel, ADU, the offset included. psf_mm: full width at half maximum of the
-    Gaussian point spread at the detector, mm. Raises InputError for numbers that are impossible.
+    Gaussian point spread at the detector, mm. Raises InputError for values that are not allowed.
     """
 
     gain: float = 1.0
@@ -79,13 +79,13 @@ class Response:
 
     @property
     def makes_fractions(self) -> bool:
-        """Whether whole numbers of photons give numbers of ADU that are not whole."""
+        """Whether a whole number of photons can give a fractional number of ADU."""
         return (self.gain, self.readout_noise, self.psf_mm) != (1.0, 0.0, 0.0)
 
     def check(self, pixels: tuple[int, int], pixel_mm: float | None, adc_offset: float) -> None:
         """Raise InputError unless a detector of `pixels` of pixel_mm can respond so to photons, above the offset (ADU).
 
-        A saturation of 65535 is the limit of 16 bits and no statement about a detector: C has it with any offset.
+        A saturation of 65535 is only the limit of 16 bits, and is accepted with any offset, as in C.
         """
         if self.saturation < LARGEST_PIXEL and self.saturation <= adc_offset:
             raise InputError(
@@ -116,12 +116,12 @@ def measure(
     adc_offset: float = DEFAULT_ADC_OFFSET,
     roi: tuple[int, int, int, int] | None = None,
 ) -> NoiseImage:
-    """What a detector writes for an image of expected photons, (slow, fast); for PHOTON_COUNTER that is noise.poisson.
+    """The image that a detector writes for expected photons, (slow, fast); with PHOTON_COUNTER it equals noise.poisson.
 
     image, seed, adc_offset (ADU) and roi: see noise. pixel_mm: edge of a pixel, mm; only a point spread needs it.
-    The photons that are counted, and their sum in the result, do not depend on the response. Nothing spreads into the
-    region from outside, as nothing is known there; what spreads out of it is lost. Raises InputError for what noise
-    refuses, and for a response that is impossible here: see Response.check.
+    The photons that are counted, and their sum in the result, do not depend on the response. No light spreads into the
+    region from outside, because no photons are drawn there; light that spreads out of the region is lost. Raises
+    InputError for what noise refuses, and for a response that this detector cannot have: see Response.check.
     """
     source = generator(seed)
     deviates = read_out_generator(source)
@@ -144,10 +144,10 @@ def measure(
 
 
 def spread(image: np.ndarray, fwhm_pixels: float) -> np.ndarray:
-    """The image, (slow, fast), convolved with the point spread along both axes, float64; nothing lies beyond its edges.
+    """The image, (slow, fast), convolved with the point spread along both axes, float64; the image is 0 beyond its edges.
 
-    fwhm_pixels: full width at half maximum in pixels, positive. The sum is kept but for what leaves by the edges.
-    Raises InputError for another width.
+    fwhm_pixels: full width at half maximum in pixels, positive. The sum stays the same, except for light that leaves
+    over the edges. Raises InputError for a width that is not positive and finite.
     """
     from scipy import ndimage
 
@@ -159,13 +159,13 @@ def spread(image: np.ndarray, fwhm_pixels: float) -> np.ndarray:
 
 
 def point_spread(fwhm_pixels: float) -> np.ndarray:
-    """The share of a pixel's photons that each pixel of its row receives, (2 n + 1,) float64: it is the middle one.
+    """The share of a pixel's photons that each pixel of its row receives, (2 n + 1,) float64; its own share is the middle one.
 
-    The photons lie anywhere in their pixel, a Gaussian displaces their light by x (in pixels), and pixels add up what
-    falls on them: share(k) = integral over t from -1 to 1 of (1 - |t|) g(k - t), which has the variance
-    sigma^2 + 1/6 (unless sigma is well below a pixel) and is a pixel's own where sigma is 0. In closed form it is the
-    second difference of G(x) = x Phi(x / sigma) + sigma phi(x / sigma), the second integral of the Gaussian. The
-    Gaussian in two dimensions is the product of two. Cut off at REACH and scaled to the sum 1. Raises InputError for a
+    Photons are spread evenly over their pixel, a Gaussian g displaces their light by x (in pixels), and each pixel adds up
+    the light that falls on it: share(k) = integral over t from -1 to 1 of (1 - |t|) g(k - t). Its variance is
+    sigma^2 + 1/6 (unless sigma is well below a pixel), and share(0) is 1 if sigma is 0. In closed form it is the second
+    difference of G(x) = x Phi(x / sigma) + sigma phi(x / sigma), the second integral of the Gaussian. The Gaussian in two
+    dimensions is the product of two. The shares are cut off at REACH and scaled to the sum 1. Raises InputError for a
     width that is not positive.
     """
     from scipy import special
@@ -189,8 +189,9 @@ def point_spread(fwhm_pixels: float) -> np.ndarray:
 def read_out_generator(seed: int | Ran1) -> np.random.RandomState:
     """The generator of the read-out noise of an image whose photons are drawn from `seed`, which is not advanced.
 
-    A Mersenne twister that is seeded from the state of ran1: read-out noise changes no photon, and each image of a
-    generator in mid-course has read-out noise of its own. RandomState, as numpy promises never to change its deviates.
+    It is a Mersenne twister that is seeded from the state of ran1. So read-out noise changes no photon, and successive
+    images of one generator have different read-out noise. It is a RandomState because numpy promises never to change the
+    deviates of that class.
     """
     entropy = [_READ_OUT, *(int(word) % _WORD for word in generator(seed).state)]
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(entropy)))
@@ -199,7 +200,7 @@ def read_out_generator(seed: int | Ran1) -> np.random.RandomState:
 def digitize(signal: np.ndarray, saturation: float = LARGEST_PIXEL, rounded: bool = True) -> tuple[np.ndarray, int]:
     """The signal in ADU, offset included, as uint16 within 0 .. saturation, and how many values were above saturation.
 
-    Halves are rounded up; not rounded: truncated, as C does.
+    rounded: round to the nearest whole number, halves upwards; if False, truncate as C does.
     """
     whole = np.floor(signal + 0.5 if rounded else signal)
     digits = np.clip(whole, 0.0, math.floor(saturation)).astype(np.uint16)
@@ -207,6 +208,6 @@ def digitize(signal: np.ndarray, saturation: float = LARGEST_PIXEL, rounded: boo
 
 
 def _within(weights: np.ndarray, size: int) -> np.ndarray:
-    """The weights that can matter along an axis of `size` pixels."""
+    """The middle part of the weights, without those that reach across an axis of `size` pixels."""
     beyond = max(len(weights) // 2 - (size - 1), 0)
     return weights[beyond : len(weights) - beyond]

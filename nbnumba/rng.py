@@ -1,12 +1,12 @@
 """nanoBragg's random numbers (N1): the ran1 generator, mosaic domains and random missetting angles, as C makes them.
 
-Seeds. A seed here is the number that a user gives to -seed, -mosaic_seed or -misset_seed: 42 for `-seed 42`.
-ran1 keeps a running number per seed and one shuffle table that all its users share for the life of the process:
-  seed > 0    the table is filled anew from the seed: the sequence depends on nothing else;
+Seeds. A seed is the number that a user gives to -seed, -mosaic_seed or -misset_seed: 42 for `-seed 42`.
+C's ran1 has a running number per seed and one shuffle table that all its users share for the life of the process:
+  seed > 0    the table is filled anew from the seed, and the sequence depends on nothing else;
   seed == 0   the same as seed 1;
-  seed < 0    if no table exists yet (the first use in a run), the same as seed 1, whatever its value. If one exists
-              (say, misset random was drawn before the mosaic domains), it is kept and only the running number
-              becomes |seed|: Ran1(seed, after=previous) says which generator was used before.
+  seed < 0    if no table exists yet (the first use in a run), the same as seed 1, whatever its value. If a table exists
+              (for example because misset random was drawn before the mosaic domains), it stays as it is and only the
+              running number becomes |seed|: Ran1(seed, after=previous) names the generator that was used before.
 C uses ran1 for misset random, then for the mosaic domains (always, at least one), then for photon noise.
 """
 
@@ -25,7 +25,7 @@ DEFAULT_MOSAIC_SEED = 12345678
 """The seed of the mosaic domains when -mosaic_seed is not given."""
 
 LARGEST_SEED = 2**31 - 1
-"""Seeds lie in -LARGEST_SEED .. LARGEST_SEED: C reads them as 32-bit integers and changes their sign."""
+"""Seeds lie in -LARGEST_SEED .. LARGEST_SEED, because C reads them as 32-bit integers and changes their sign."""
 
 _MODULUS = 2**31 - 1
 _MULTIPLIER = 16807
@@ -35,7 +35,7 @@ _WARM_UP = 8
 _SCALE = 1.0 / _MODULUS
 _LARGEST_DEVIATE = np.float32(1.0 - 1.2e-7)
 
-# a generator's state is an int64 vector: the running number, the last output, the shuffle table
+# The state of a generator is an int64 vector: the running number, the last output, the shuffle table.
 _RUNNING, _LAST, _TABLE = 0, 1, 2
 
 _DEGREES_PER_RADIAN = 180.0 * 0.31830988618379067154
@@ -43,7 +43,7 @@ _FULL_SPHERE = 90.0
 
 
 class Domains(NamedTuple):
-    """Mosaic domains without their spread: domain i is a turn by quantiles[i] * spread about axes[i].
+    """Mosaic domains without their spread: domain i is a rotation by quantiles[i] * spread about axes[i].
 
     axes: (domains, 3) float64, unit vectors in the lab frame. quantiles: (domains,) float64 in 0 .. 1; the first is 0.
     """
@@ -62,9 +62,9 @@ class MosaicRotations(NamedTuple):
 
 @inlined
 def park_miller(number):
-    """The number that follows `number` in the minimal standard sequence: 16807 times it, modulo 2**31 - 1.
+    """The number after `number` in the minimal standard sequence: 16807 * number modulo 2**31 - 1.
 
-    For 0 <= number <= 2**31 - 1. As 2**31 is 1 in that arithmetic, the product's high bits are added to its low ones.
+    0 <= number <= 2**31 - 1. Because 2**31 equals 1 in this arithmetic, the product's high bits are added to its low bits.
     """
     product = _MULTIPLIER * number
     folded = (product & _MODULUS) + (product >> 31)
@@ -73,7 +73,7 @@ def park_miller(number):
 
 @inlined
 def fill_table(state):
-    """Start the state anew from the size of its running number (zero and positive ones, see the module, count as 1)."""
+    """Refill the shuffle table from minus the running number; a running number that is 0 or positive counts as -1."""
     number = max(-state[_RUNNING], 1)
     for _ in range(_WARM_UP):
         number = park_miller(number)
@@ -105,7 +105,7 @@ def fill_deviates(state, deviates):
 
 @exact
 def float32_cube_roots(values, roots):
-    """The cube roots of a float32 vector by the C library's float32 power, whose last bit nanoBragg's domains have."""
+    """The cube roots of a float32 vector by the C library's float32 power, which gives nanoBragg's domains to the last bit."""
     third = np.float32(1.0 / 3.0)
     for i in range(values.shape[0]):
         roots[i] = math.pow(values[i], third)
@@ -114,9 +114,9 @@ def float32_cube_roots(values, roots):
 class Ran1:
     """Numerical Recipes' shuffled Park-Miller generator with float32 results, as nanoBragg uses it.
 
-    seed: the user's number, see the module. after: the generator that was used before in the same run, whose shuffle
-    table a negative seed takes over (as it now stands; the two are independent from then on).
-    state: (34,) int64, what the compiled functions advance. Raises InputError for a seed that C cannot hold.
+    seed: the user's number, see the module. after: the generator that was used before in the same run; a negative seed
+    starts with a copy of its shuffle table. state: (34,) int64, which the compiled functions advance. Raises InputError
+    for a seed that C cannot hold.
     """
 
     def __init__(self, seed: int, after: Ran1 | None = None) -> None:
@@ -138,9 +138,9 @@ def generator(seed: int | Ran1) -> Ran1:
 
 
 def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domains:
-    """`count` isotropic mosaic domains, three deviates each; the first is the identity, though it draws its three too.
+    """`count` isotropic mosaic domains, three deviates each; the first is the identity, though it too draws three deviates.
 
-    The quantiles are those of float32 arithmetic, as in C. Raises InputError for a count below 1 or a bad seed.
+    The quantiles are computed in float32, as in C. Raises InputError for a count below 1 or a bad seed.
     """
     axes, quantiles = _axes_and_quantiles(generator(seed), _checked_count(count))
     quantiles[0] = 0.0
@@ -150,7 +150,7 @@ def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domain
 def rotation_angles(domains: Domains, spread_rad: float, smooth: bool = False) -> np.ndarray:
     """The angle of each domain in radians, (domains,) float64, for a mosaic spread in radians.
 
-    C multiplies quantile and spread in float32, and so does this, which makes the angle a staircase in the spread.
+    Like C, this function multiplies quantile and spread in float32, which makes the angle a step function of the spread.
     smooth=True multiplies in float64: the derivative with respect to the spread is then exactly the quantile.
     Raises InputError for a spread outside 0 .. pi.
     """
@@ -178,10 +178,10 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int | Ran1 = DEFAULT
 
 
 def random_misset_deg(seed: int | Ran1, c_parity: bool = False) -> tuple[float, float, float]:
-    """A random orientation as turns about lab x, then y, then z, in degrees: R = Rz Ry Rx. Three deviates are drawn.
+    """A random orientation as rotations about lab x, then y, then z, in degrees: R = Rz Ry Rx. Three deviates are drawn.
 
-    The orientation is uniform over all rotations. With c_parity it is C's, which takes the 90 degrees that it calls a
-    full sphere for radians and is not uniform. Raises InputError for a bad seed.
+    The orientation is uniform over all rotations. With c_parity it is C's orientation, which is not uniform: C passes the
+    90 degrees of "a full sphere" as radians. Raises InputError for a bad seed.
     """
     source = generator(seed)
     if not c_parity:
@@ -201,7 +201,7 @@ def _axes_and_quantiles(source: Ran1, count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _angles(quantiles: np.ndarray, spread_rad: float, smooth: bool) -> np.ndarray:
-    """quantiles * spread, (n,) float64; rounded to float32 on the way unless smooth."""
+    """quantiles * spread, (n,) float64; computed in float32 unless smooth."""
     if smooth:
         return quantiles * float(spread_rad)
     return (quantiles.astype(np.float32) * np.float32(spread_rad)).astype(np.float64)
@@ -230,7 +230,7 @@ def _uniform_rotation(u1: float, u2: float, u3: float) -> np.ndarray:
 
 
 def _euler_xyz_deg(matrix: np.ndarray) -> tuple[float, float, float]:
-    """The angles (x, y, z) in degrees with matrix = Rz Ry Rx; where y is +-90 degrees, z is taken as 0."""
+    """The angles (x, y, z) in degrees with matrix = Rz Ry Rx; z is 0 if y is +-90 degrees, where only x +- z is determined."""
     cos_y = math.hypot(matrix[2, 1], matrix[2, 2])
     y = math.atan2(-matrix[2, 0], cos_y)
     if cos_y > 0.0:
