@@ -5,7 +5,7 @@ import numpy as np
 from nbnumba.stages.beam import scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
-from nbnumba.stages.lattice import reach_squared
+from nbnumba.stages.lattice import distance_squared
 from nbnumba.stages.records import Scene
 from nbnumba.stages.vec3 import unit
 
@@ -31,6 +31,6 @@ def reflection(scene: Scene, slow: float, fast: float) -> tuple[int, int, int]:
     lattices = scene.orientations.lattice
     vector = q(scene, slow, fast)
     near = [nearest(index(*lattices[:, 3 * axis : 3 * axis + 3].T, vector)) for axis in range(3)]
-    closest = int(np.argmin(reach_squared(scene.crystal, *(distance for distance, _ in near))))
+    closest = int(np.argmin(distance_squared(scene.crystal, *(distance for distance, _ in near))))
     h, k, l = (int(rounded[closest]) for _, rounded in near)  # noqa: E741
     return h, k, l

@@ -18,7 +18,7 @@ from nbnumba.simulate import restated
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
-from nbnumba.stages.lattice import peak_lattice, signed_grating
+from nbnumba.stages.lattice import lattice_factor_radial, signed_sincg
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import SQUARE, Scene
 from nbnumba.stages.structure import between, slot, surrounded
@@ -243,9 +243,9 @@ class _Walk:
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
         sizes = self.scene.crystal[:3]
-        each = tuple(signed_grating(n, d, h0) for n, (d, h0) in zip(sizes, near))
+        each = tuple(signed_sincg(n, d, h0) for n, (d, h0) in zip(sizes, near))
         square = self.scene.crystal.shape == SQUARE
-        total = math.prod(each) if square else float(peak_lattice(self.scene.crystal, *(d for d, _ in near)))
+        total = math.prod(each) if square else float(lattice_factor_radial(self.scene.crystal, *(d for d, _ in near)))
         amplitude = self._amplitude(hkl, whole, latched)
         return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, each, total, amplitude)
 

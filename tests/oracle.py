@@ -535,7 +535,7 @@ class Crystal:
     def lattice_factor(self, hkl):
         """F_latt: the shape transform at fractional indices, relative to the nearest lattice point."""
         if self.shape == "SQUARE":
-            return math.prod(grating(math.pi * x, n) for x, n in zip(hkl, self.cells) if n > 1)
+            return math.prod(sincg(math.pi * x, n) for x, n in zip(hkl, self.cells) if n > 1)
         offset = tuple(x - nearest(x) for x in hkl)
         radius_sqr = sum((x * n)**2 for x, n in zip(offset, self.cells))
         number = math.prod(self.cells)
@@ -572,7 +572,7 @@ def nearest(x):
     return math.ceil(x - 0.5)
 
 
-def grating(x, n):
+def sincg(x, n):
     """sin(n x) / sin(x)"""
     return n if x == 0.0 else math.sin(x * n) / math.sin(x)
 

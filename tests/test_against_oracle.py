@@ -9,7 +9,7 @@ q is a small difference. With headroom that is
 
     delta = 64 * 2.2e-16 * |a| / lambda * (a b c / V) / |n . i|
 
-where a b c / V and 1 / |n . i| say how much a skewed cell and a tilted detector amplify a rounding. A grating of N
+where a b c / V and 1 / |n . i| say how much a skewed cell and a tilted detector amplify a rounding. A sincg of N
 cells, G = sin(pi N h) / sin(pi h), turns delta into at most 2 pi N delta / |sin(pi h)|: numerator and denominator move
 by at most pi N delta and pi delta, and |G| <= N. (So with |a| / lambda = 1000 and N = 1000, half way between two peaks,
 where G is about 1, it is known to 1e-7, and a fixed tolerance would have to be that loose everywhere.) At h exactly 0
@@ -308,7 +308,7 @@ class Shaken(oracle.Model):
         for term in found:
             deltas = rounding(self, term.ray.wavelength)
             gap = (
-                self.grating_gap(term.hkl, deltas)
+                self.sincg_gap(term.hkl, deltas)
                 if self.crystal.shape == "SQUARE"
                 else self.peak_gap(term.hkl, deltas)
             )
@@ -321,12 +321,12 @@ class Shaken(oracle.Model):
     def amplitudes_at_most(self):
         return max(self.amplitudes.default, *self.amplitudes.table.values())
 
-    def grating_gap(self, hkl, deltas):
-        """By how much rounding can enlarge the product of three gratings."""
+    def sincg_gap(self, hkl, deltas):
+        """By how much rounding can enlarge the product of three sincgs."""
         least, most = 1.0, 1.0
         for h, n, delta in zip(hkl, self.crystal.cells, deltas):
             if n > 1:
-                size, sine = abs(oracle.grating(math.pi * h, n)), abs(math.sin(math.pi * h))
+                size, sine = abs(oracle.sincg(math.pi * h, n)), abs(math.sin(math.pi * h))
                 least, most = least * size, most * (size + 2 * math.pi * n * delta / (sine or 2 / (math.pi * n)))
         return most - least
 

@@ -272,13 +272,13 @@ def test_nearest_of_pairs():
         assert Fraction(-1, 2) < whole(d) <= Fraction(1, 2)
 
 
-def test_fringe_of_pairs():
+def test_grating_phase_of_pairs():
     """N |d| less the nearest whole number, to a rounding of itself and 2^-44 N |d|; |d| is a rounding of it."""
     random = np.random.default_rng(6)
     for _ in range(3000):
         n, d = random.choice([1.0, 2.0, 7.5, 333.3, 1000.0]), random.uniform(-0.5, 0.5) * random.choice([1.0, 1e-3])
         d = PAIRED.long(d)
-        x, number, size = PAIRED.fringe(n, d)
+        x, number, size = PAIRED.grating_phase(n, d)
         product = Fraction(n) * abs(whole(d))
         assert abs(Fraction(float(x)) + int(number) - product) <= Fraction(FINE) * abs(Fraction(float(x))) + product * 2**-44
         assert number == int(number) and abs(x) <= 0.5 * (1.0 + 4.0 * FINE)
@@ -286,12 +286,12 @@ def test_fringe_of_pairs():
         assert {type(part) for part in (x, number, size)} == {np.float32}
 
 
-def test_fringe_at_a_reflection():
-    """d of 0 is a number whose cube float32 holds, so that a grating is N."""
+def test_grating_phase_at_a_reflection():
+    """d of 0 is a number whose cube float32 holds, so that a sincg is N."""
     for n in (1.0, 7.0, 1000.0):
-        x, number, d = PAIRED.fringe(n, PAIRED.long(np.float64(0.0)))
+        x, number, d = PAIRED.grating_phase(n, PAIRED.long(np.float64(0.0)))
         assert number == 0.0 and d > 0.0 and d * d * d > 0.0
-        above, below = PAIRED.grating(n, PAIRED.long(np.float64(0.0)))
+        above, below = PAIRED.sincg_parts(n, PAIRED.long(np.float64(0.0)))
         assert above / below == pytest.approx(n, rel=1e-6)
 
 

@@ -10,7 +10,7 @@ from adjoint.backends.rows import (
     AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, turned_back
-from adjoint.stages.lattice import peak_lattice_adj, square_lattice_adj
+from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
 from nbnumba.backends.indices import fast_of, index_all, nearest_all, nine, row_of, scattering
@@ -18,7 +18,7 @@ from nbnumba.backends.rows import LATTICE, PLACE, Q_X, SUM, TILE
 from nbnumba.backends.tile import latch_of
 from nbnumba.stages import real
 from nbnumba.stages.crystal import long, plain
-from nbnumba.stages.lattice import peak_lattice, square_lattice
+from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
@@ -72,11 +72,11 @@ def square_terms(tile, crystal):
     """Terms of a parallelepiped, and their derivatives by h, k, l and by the numbers of cells (A8, A10)."""
     for i in range(TILE):
         dh, dk, dl = long(tile[OFF + i]), long(tile[OFF + TILE + i]), long(tile[OFF + 2 * TILE + i])
-        amplitude, factor = real(tile[AMPLITUDE + i]), square_lattice(crystal, dh, dk, dl)
+        amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
         tile[LATTICE + i] = factor
         tile[SUM + i] += term(amplitude, factor)
         lattice_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
-        h_bar, k_bar, l_bar, by_a, by_b, by_c = square_lattice_adj(crystal, dh, dk, dl, lattice_bar)
+        h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar)
         set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
         add3(tile, CELLS, i, (by_a, by_b, by_c))
 
@@ -85,11 +85,11 @@ def peak_terms(tile, crystal):
     """The same for a shape that is a function of the distance to the nearest reflection (A8c, A8d)."""
     for i in range(TILE):
         dh, dk, dl = three(tile, OFF, i)
-        amplitude, factor = tile[AMPLITUDE + i], peak_lattice(crystal, dh, dk, dl)
+        amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
         tile[LATTICE + i] = factor
         tile[SUM + i] += term(amplitude, factor)
         lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
-        d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal, dh, dk, dl, lattice_bar)
+        d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar)
         set3(tile, HKL_BAR, i, d_bar)
         add3(tile, CELLS, i, cells_bar)
         add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))

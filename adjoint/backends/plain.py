@@ -2,14 +2,14 @@
 
 from adjoint.backends.rows import CELLS, Q_BAR, SCALE, TURN, VECTORS, add3, three
 from adjoint.stages.crystal import indices_adj, turned_back
-from adjoint.stages.lattice import square_lattice_adj
+from adjoint.stages.lattice import lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.vec3 import add
 from nbnumba.backends.indices import nearest_all, nine, row_of, scattering
 from nbnumba.backends.rows import Q_X, SUM
 from nbnumba.stages import real, wide
 from nbnumba.stages.crystal import added, long, plain, rough
-from nbnumba.stages.lattice import square_lattice
+from nbnumba.stages.lattice import lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.structure import slot
 from nbnumba.stages.vec3 import cross, dot, scale
@@ -37,10 +37,10 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, turn, spi
     for m in range(first, end):
         vectors = nine(lattices, m)
         (dh, h), (dk, k), (dl, l) = nearest_all(vectors, q)
-        amplitude, factor = structure.amplitude[slot(structure, h, k, l)], square_lattice(crystal, dh, dk, dl)
+        amplitude, factor = structure.amplitude[slot(structure, h, k, l)], lattice_factor_square(crystal, dh, dk, dl)
         total = added(total, term(amplitude, factor))
         lattice_bar = term_adj(amplitude, factor, weight)[1]
-        h_bar, k_bar, l_bar, n_a_bar, n_b_bar, n_c_bar = square_lattice_adj(crystal, dh, dk, dl, lattice_bar)
+        h_bar, k_bar, l_bar, n_a_bar, n_b_bar, n_c_bar = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar)
         cells = add(cells, (n_a_bar, n_b_bar, n_c_bar))
         if paths.geometry or paths.turn:
             each = indices_adj(in_rough(vectors), (h_bar, k_bar, l_bar))

@@ -11,7 +11,7 @@ from nbnumba.stages.records import Scene
 def scale_adj(
     experiment: Experiment, scene: Scene, photons_bar: np.ndarray, background_each_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Of photons and background_each of the Beam record (...,): of fluence and water (...,), per photon/m^2 and um (A11, A12).
+    """Pull the cotangents of Intensity's photons and background_each (...,) back to fluence and water, per photon/m^2 and um.
 
         photons = r_e^2 fluence / steps;    background_each = k w^3 lattices,    k electrons^2 in a cube of 1 um
 

@@ -7,11 +7,11 @@ from nbnumba.stages.lattice import (
     GAUSS_REACH,
     PI_SQUARED,
     SPHERE,
-    fringe,
-    grating,
-    peak_lattice,
-    reach_squared,
+    distance_squared,
+    grating_phase,
+    lattice_factor_radial,
     sinc3,
+    sincg_parts,
 )
 from nbnumba.stages.records import GAUSS, ROUND
 
@@ -37,7 +37,7 @@ def sinc_pi_slope(u):
     return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * c[6])))))
 
 
-def grating_slopes(n, d, inverse):
+def sincg_slopes(n, d, inverse):
     """A8: derivatives of G = sin(pi n d) / sin(pi d) by d and n, up to G's sign, times sin(pi |d|), whose inverse is given.
 
     With t = |d|, n t = j + x, j whole, S(u) = sin(pi sqrt(u)) / sqrt(u) and T(u) = 2 S'(u),
@@ -47,7 +47,7 @@ def grating_slopes(n, d, inverse):
 
     in which nothing cancels where d is next to 0: j is 0 there. Differentiating numerator and denominator by themselves would.
     """
-    x, whole, t = fringe(n, d)
+    x, whole, t = grating_phase(n, d)
     v, w = x * x, t * t
     above = sinc_pi(v)
     bent = v * sinc_pi_slope(v)
@@ -55,24 +55,24 @@ def grating_slopes(n, d, inverse):
     return -along if below(d) else along, t * (above + bent)
 
 
-def square_lattice_adj(crystal, dh, dk, dl, lattice_bar):
+def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
     """A8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl). Returns the cotangents of dh, dk, dl and n_a, n_b, n_c.
 
     Small numerators come before the large inverse, so that no product at a reflection is too large for float32.
     """
-    above_h, below_h = grating(crystal.n_a, dh)
-    above_k, below_k = grating(crystal.n_b, dk)
-    above_l, below_l = grating(crystal.n_c, dl)
+    above_h, below_h = sincg_parts(crystal.n_a, dh)
+    above_k, below_k = sincg_parts(crystal.n_b, dk)
+    above_l, below_l = sincg_parts(crystal.n_c, dl)
     inverse = real(1) / (below_h * below_k * below_l)
-    slope_h, by_a = grating_slopes(crystal.n_a, dh, inverse * (below_k * below_l))
-    slope_k, by_b = grating_slopes(crystal.n_b, dk, inverse * (below_h * below_l))
-    slope_l, by_c = grating_slopes(crystal.n_c, dl, inverse * (below_h * below_k))
+    slope_h, by_a = sincg_slopes(crystal.n_a, dh, inverse * (below_k * below_l))
+    slope_k, by_b = sincg_slopes(crystal.n_b, dk, inverse * (below_h * below_l))
+    slope_l, by_c = sincg_slopes(crystal.n_c, dl, inverse * (below_h * below_k))
     bar_h, bar_k, rest_k, rest_l = lattice_bar * above_h, lattice_bar * above_k, above_k * inverse, above_l * inverse
     bar_h, bar_k, bar_l = bar_k * rest_l, bar_h * rest_l, bar_h * rest_k
     return bar_h * slope_h, bar_k * slope_k, bar_l * slope_l, bar_h * by_a, bar_k * by_b, bar_l * by_c
 
 
-def reach_squared_adj(crystal, dh, dk, dl, reach_bar):
+def distance_squared_adj(crystal, dh, dk, dl, reach_bar):
     """A8b: r^2 = sum of m_ij d_i d_j. Returns the cotangents of dh, dk, dl and of hh, kk, ll, hk, hl, kl of the metric."""
     two = real(2) * reach_bar
     dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
@@ -91,18 +91,18 @@ def sinc3_slope(u):
     return -real(1.5) * (sinc3(u) - sin(x) / x) / u
 
 
-def peak_lattice_adj(crystal, dh, dk, dl, lattice_bar):
+def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
     """A8c, A8d: F_latt = n_a n_b n_c f(r^2). Returns the cotangents of dh, dk, dl; n_a, n_b, n_c; and the metric's six.
 
     Of n_a, n_b, n_c it is the part that does not go through the metric. TOPHAT is a step: not differentiable.
     """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
-    reach = reach_squared(crystal, dh, dk, dl) * crystal.fudge
+    reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge
     slope = real(0)
     if crystal.shape == ROUND:
         slope = cells * SPHERE * PI_SQUARED * sinc3_slope(PI_SQUARED * reach)
     elif crystal.shape == GAUSS:
-        slope = -peak_lattice(crystal, dh, dk, dl) / GAUSS_REACH
-    d_bar, metric_bar = reach_squared_adj(crystal, dh, dk, dl, lattice_bar * slope * crystal.fudge)
-    each = lattice_bar * peak_lattice(crystal, dh, dk, dl)
+        slope = -lattice_factor_radial(crystal, dh, dk, dl) / GAUSS_REACH
+    d_bar, metric_bar = distance_squared_adj(crystal, dh, dk, dl, lattice_bar * slope * crystal.fudge)
+    each = lattice_bar * lattice_factor_radial(crystal, dh, dk, dl)
     return d_bar, (each / crystal.n_a, each / crystal.n_b, each / crystal.n_c), metric_bar

@@ -8,7 +8,7 @@ import numpy as np
 class Cotangent(NamedTuple):
     """The derivative of a number with respect to what a scene is made of; leading axes, if any, are those of many numbers.
 
-    origin to beam (..., 3), distance to absorption: of the Panel record. kahn, photons, background_each: of the Beam record.
+    origin to beam (..., 3), distance to absorption: of the Panel record. kahn, photons, background_each: of Intensity.
     source (..., 6): along the motions of the sources (Motions). cells (..., 3), metric (..., 6): of the Crystal record.
     vectors (..., 9): of a, b, c at phi = 0 in A, as rows. turn (..., 3): along the turns of the lattices (Motions).
     """

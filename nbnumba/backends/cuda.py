@@ -66,7 +66,7 @@ def machine_words(precision: str) -> dict:
     """
     own = np if card.SIMULATED else math
     names = ("ceil", "sqrt", "exp") if precision == "single" else ("ceil", "sqrt", "exp", "sin", "cos")
-    found = words(precision) | {"place": np.int32, **{name: getattr(own, name) for name in names}}
+    found = words(precision) | {"index_type": np.int32, **{name: getattr(own, name) for name in names}}
     if PRECISIONS[precision].pairs and not card.SIMULATED:
         found |= {name: device_jit(function) for name, function in vars(exact).items() if name.startswith("exact_")}
     return found

@@ -7,7 +7,7 @@ background that varies with the angle.
 from nbnumba.backends.indices import nearest_all, nine, scattering
 from nbnumba.stages import wide
 from nbnumba.stages.crystal import added, long, plain
-from nbnumba.stages.lattice import square_lattice
+from nbnumba.stages.lattice import lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import SQUARE, Scene
 from nbnumba.stages.structure import slot
@@ -25,5 +25,5 @@ def add_lattices(into, tile, where, crystal, structure, lattices, wet, sampling)
     for m in range(lattices.shape[0]):
         (dh, h), (dk, k), (dl, l) = nearest_all(nine(lattices, m), q)
         amplitude = structure.amplitude[slot(structure, h, k, l)]
-        total = added(total, term(amplitude, square_lattice(crystal, dh, dk, dl)))
+        total = added(total, term(amplitude, lattice_factor_square(crystal, dh, dk, dl)))
     tile[into] += plain(total)

@@ -15,7 +15,7 @@ from nbnumba.stages import real, wide
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import plain
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
-from nbnumba.stages.lattice import peak_lattice, square_lattice
+from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
@@ -191,7 +191,7 @@ def add_lattices(into, tile, where, crystal, structure, lattices, wet, sampling)
         vectors = nine(lattices, m)
         for i in range(TILE):
             (dh, h), (dk, k), (dl, l) = nearest_all(vectors, scattering(tile, i))
-            tile[LATTICE + i] = square_lattice(crystal, dh, dk, dl)
+            tile[LATTICE + i] = lattice_factor_square(crystal, dh, dk, dl)
             tile[PLACE + i] = slot(structure, h, k, l)
         if crystal.shape != SQUARE:
             reshape(tile, crystal, vectors)
@@ -206,7 +206,7 @@ def reshape(tile, crystal, vectors):
     """Put the factor of another shape than the parallelepiped in its place (F8c to F8e)."""
     for i in range(TILE):
         (dh, _), (dk, _), (dl, _) = nearest_all(vectors, scattering(tile, i))
-        tile[LATTICE + i] = peak_lattice(crystal, plain(dh), plain(dk), plain(dl))
+        tile[LATTICE + i] = lattice_factor_radial(crystal, plain(dh), plain(dk), plain(dl))
 
 
 def add_each(into, tile, where, structure, vectors, wet, sampling):

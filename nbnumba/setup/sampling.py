@@ -12,7 +12,7 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import Placement, place
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
-from nbnumba.stages.records import Beam, Panel, Sampling, Sources
+from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
 
 LARGEST_CHOICE = 1000
@@ -126,7 +126,7 @@ def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
     return [(int(end) - size - (thread < more), int(end)) for thread, end in enumerate(ends)]
 
 
-def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Beam, sources: Sources, sampling: Sampling):
+def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Intensity, sources: Sources, sampling: Sampling):
     """Where each of C's threads makes its first pass through the phi steps (rows, 2): fast pixel, number of the pass; or -1.
 
     No threads: nowhere. Pixels outside the window and samples that dmin leaves out make none (P1).

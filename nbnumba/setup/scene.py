@@ -132,7 +132,7 @@ def _beam(
     water: float,
     relative: float,
     own_captures: bool,
-) -> records.Beam:
+) -> records.Intensity:
     """Polarization, scale and background: electrons^2 of the water, and that of its table at 0, relative to it.
 
     The scale is one number in double precision: its factors overflow in single.
@@ -149,7 +149,7 @@ def _beam(
     each = 0.0 if once else water * lattices
     if twice_scaled:
         each *= scale / steps / (samples.layers if samples.last_capture else 1)
-    return records.Beam(
+    return records.Intensity(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
         *(float(x) for x in electric),

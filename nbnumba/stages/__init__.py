@@ -1,8 +1,8 @@
 """The physics, once: small scalar functions, one per equation of specs/forward.md, plain Python until a backend compiles them.
 
 The words below depend on the machine and the precision, and a backend that compiles the stages brings its own: `real`, the
-precision that interference is computed in (stages write a real constant as `real(0.5)`), `place`, the numbers that places in
-the list of amplitudes are counted with, `tiny`, a number whose cube `real` still holds, `ceil`, which rounds up to a whole
+precision that interference is computed in (stages write a real constant as `real(0.5)`), `index_type`, the type
+of an index into the list of amplitudes, `tiny`, a number whose cube `real` still holds, `ceil`, which rounds up to a whole
 number of the precision it is given, and the elementary functions. All else is of the records' precision, `wide` (G1).
 As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 """
@@ -14,7 +14,7 @@ from numpy import floating, ndarray
 from numpy import sin as sin
 from numpy import sqrt as sqrt
 
-place = wide = float
+index_type = wide = float
 tiny = 1e-60
 
 

@@ -12,7 +12,7 @@ TOPHAT_REACH = 0.3969
 PI_SQUARED = 9.869604401089358
 
 
-def fringe(n, d):
+def grating_phase(n, d):
     """F8: where n |d| lies between two zeros of sin(pi n d): its distance to the nearest whole number, that number, and |d|.
 
     For d = 0, where the quotient of F8 is 0/0 and its limit is n, stands a number so small that nothing else sees it.
@@ -23,21 +23,21 @@ def fringe(n, d):
     return real(x), real(whole), real(d)
 
 
-def grating(n, d):
+def sincg_parts(n, d):
     """F8: numerator and denominator of sin(pi n d) / sin(pi d) up to sign, |d| <= 1/2; both are even in d and never 0/0."""
-    x, _, d = fringe(n, d)
+    x, _, d = grating_phase(n, d)
     return sin_pi(x), sin_pi(d)
 
 
-def square_lattice(crystal, dh, dk, dl):
+def lattice_factor_square(crystal, dh, dk, dl):
     """F8: |F_latt| up to sign of a parallelepiped of n_a x n_b x n_c cells at (dh, dk, dl) from the nearest reflection."""
-    above_h, below_h = grating(crystal.n_a, dh)
-    above_k, below_k = grating(crystal.n_b, dk)
-    above_l, below_l = grating(crystal.n_c, dl)
+    above_h, below_h = sincg_parts(crystal.n_a, dh)
+    above_k, below_k = sincg_parts(crystal.n_b, dk)
+    above_l, below_l = sincg_parts(crystal.n_c, dl)
     return above_h * above_k * above_l * (real(1) / (below_h * below_k * below_l))
 
 
-def reach_squared(crystal, dh, dk, dl):
+def distance_squared(crystal, dh, dk, dl):
     """F8b: squared distance to the nearest reflection, in units of the reciprocal size of the crystal."""
     return (
         crystal.metric_hh * dh * dh
@@ -55,10 +55,10 @@ def sinc3(u):
     return real(3) * (sin(x) / x - cos(x)) / u
 
 
-def peak_lattice(crystal, dh, dk, dl):
+def lattice_factor_radial(crystal, dh, dk, dl):
     """F8c to F8e: F_latt of the shapes that are a function of the distance to the nearest reflection alone."""
     cells = crystal.n_a * crystal.n_b * crystal.n_c
-    reach = reach_squared(crystal, dh, dk, dl) * crystal.fudge
+    reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge
     if crystal.shape == ROUND:
         return cells * SPHERE * sinc3(PI_SQUARED * reach)
     if crystal.shape == GAUSS:
@@ -66,8 +66,8 @@ def peak_lattice(crystal, dh, dk, dl):
     return cells if reach < TOPHAT_REACH else real(0)
 
 
-def signed_grating(n, d, whole):
+def signed_sincg(n, d, whole):
     """F8: sin(pi n h) / sin(pi h) for whole n, with its sign (-1)^((n - 1) h0 + round(n |d|))."""
-    above, below = grating(n, d)
+    above, below = sincg_parts(n, d)
     odd = (n - real(1)) * whole + nearest(n * abs(d))[1]
     return above / below if odd % real(2) == real(0) else -above / below

@@ -76,7 +76,7 @@ def nearest(h):
     return (above - step, below), whole + step
 
 
-def fringe(n, d):
+def grating_phase(n, d):
     """G2: distance of n |d| to the nearest whole number, that number, and |d|; d is a pair, n in the records' precision."""
     sign = real(1) if d[0] >= real(0) else -real(1)
     above, below = sign * d[0], sign * d[1]

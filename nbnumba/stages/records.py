@@ -33,7 +33,7 @@ class Panel(NamedTuple):
     point_pixel: bool
 
 
-class Beam(NamedTuple):
+class Intensity(NamedTuple):
     """What all sources share: polarization, resolution cut-off, photons per unit of the sum, and the background (F10, F11)."""
 
     polarized: bool
@@ -128,7 +128,7 @@ class Scene(NamedTuple):
     """Everything that determines an image."""
 
     panel: Panel
-    beam: Beam
+    beam: Intensity
     amorphous: Amorphous
     sources: Sources
     crystal: Crystal

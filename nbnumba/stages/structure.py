@@ -1,17 +1,17 @@
 """Structure-factor stages: the amplitude at a reflection (F9a), and between reflections (F9b)."""
 
-from nbnumba.stages import ceil, place, real
+from nbnumba.stages import ceil, index_type, real
 
 
 def slot(structure, h, k, l):
     """F9a: index into the flat list of amplitudes of the reflection (h, k, l); its last entry when it is not listed."""
-    h, k, l = place(h), place(k), place(l)
-    h_min, k_min, l_min = place(structure.h_min), place(structure.k_min), place(structure.l_min)
-    h_max, k_max, l_max = place(structure.h_max), place(structure.k_max), place(structure.l_max)
+    h, k, l = index_type(h), index_type(k), index_type(l)
+    h_min, k_min, l_min = index_type(structure.h_min), index_type(structure.k_min), index_type(structure.l_min)
+    h_max, k_max, l_max = index_type(structure.h_max), index_type(structure.k_max), index_type(structure.l_max)
     inside = (h >= h_min) & (h <= h_max) & (k >= k_min) & (k <= k_max) & (l >= l_min) & (l <= l_max)
-    row = place((h - h_min) * place(k_max - k_min + place(1)) + (k - k_min))
-    at = place(row * place(l_max - l_min + place(1)) + (l - l_min))
-    return at if inside else place(structure.outside)
+    row = index_type((h - h_min) * index_type(k_max - k_min + index_type(1)) + (k - k_min))
+    at = index_type(row * index_type(l_max - l_min + index_type(1)) + (l - l_min))
+    return at if inside else index_type(structure.outside)
 
 
 def surrounded(structure, h, k, l):

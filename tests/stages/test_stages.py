@@ -50,9 +50,9 @@ def panel(random=None, **fields):
 
 
 def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
-    values = dict.fromkeys(records.Beam._fields, 0.0) | {"polarized": True, "kahn": kahn, "photons": 1.0}
+    values = dict.fromkeys(records.Intensity._fields, 0.0) | {"polarized": True, "kahn": kahn, "photons": 1.0}
     values |= {f"axis_{name}": x for name, x in zip("xyz", axis)}
-    return records.Beam(**(values | fields))
+    return records.Intensity(**(values | fields))
 
 
 def crystal_record(cells=(5.0, 6.0, 7.0), shape=records.SQUARE, fudge=1.0, metric=None):
@@ -242,7 +242,7 @@ def test_grating(n):
     d = np.concatenate([rng().uniform(-0.5, 0.5, 500), [0.5, -0.5, 1e-9, 1 / (2 * n)]])
     exact = np.sin(PI * n * d.astype(np.longdouble)) / np.sin(PI * d.astype(np.longdouble))
     for each, expected in zip(d, exact):
-        above, below = lattice.grating(float(n), each)
+        above, below = lattice.sincg_parts(float(n), each)
         assert abs(above / below) == pytest.approx(abs(float(expected)), rel=1e-11, abs=1e-13 * n)
 
 
@@ -253,7 +253,7 @@ def test_lattice_factor_at_a_reflection_is_the_number_of_cells(at_peak):
     expected = [
         n if zero else math.sin(math.pi * n * x) / math.sin(math.pi * x) for n, zero, x in zip(cells, at_peak, off)
     ]
-    value = lattice.square_lattice(crystal_record(cells), *d)
+    value = lattice.lattice_factor_square(crystal_record(cells), *d)
     assert np.isfinite(value)
     assert abs(value) == pytest.approx(abs(math.prod(expected)), rel=1e-11)
 
@@ -264,17 +264,17 @@ def test_signed_grating():
         for h in [*random.uniform(-20, 20, 200), 0.0, 3.0, -4.0]:
             x = math.pi * h
             expected = n * (-1) ** ((n - 1) * round(h)) if h == round(h) else math.sin(n * x) / math.sin(x)
-            assert lattice.signed_grating(float(n), *crystal.nearest(h)) == pytest.approx(expected, rel=1e-9, abs=1e-10)
+            assert lattice.signed_sincg(float(n), *crystal.nearest(h)) == pytest.approx(expected, rel=1e-9, abs=1e-10)
 
 
 def test_distance_to_a_reflection():
     cells, d = (5.0, 6.0, 7.0), (0.1, -0.2, 0.3)
-    value = lattice.reach_squared(crystal_record(cells), *d)
+    value = lattice.distance_squared(crystal_record(cells), *d)
     assert value == pytest.approx(sum((n * x) ** 2 for n, x in zip(cells, d)), rel=1e-15)
     root = rng().normal(size=(3, 3))
     metric = root @ root.T
     upper = (*np.diag(metric), metric[0, 1], metric[0, 2], metric[1, 2])
-    skew = lattice.reach_squared(crystal_record(metric=tuple(map(float, upper))), *d)
+    skew = lattice.distance_squared(crystal_record(metric=tuple(map(float, upper))), *d)
     assert skew == pytest.approx(np.array(d) @ metric @ d, rel=1e-13)
 
 
@@ -300,13 +300,13 @@ def test_peak_shapes():
     }
     assert r * r < 0.3969
     for shape, value in expected.items():
-        assert lattice.peak_lattice(crystal_record(cells, shape, fudge), *d) == pytest.approx(value, rel=1e-13)
+        assert lattice.lattice_factor_radial(crystal_record(cells, shape, fudge), *d) == pytest.approx(value, rel=1e-13)
         centre = number * (0.723601254558268 if shape == records.ROUND else 1.0)
-        assert lattice.peak_lattice(crystal_record(cells, shape, fudge), 0.0, 0.0, 0.0) == pytest.approx(
+        assert lattice.lattice_factor_radial(crystal_record(cells, shape, fudge), 0.0, 0.0, 0.0) == pytest.approx(
             centre, rel=1e-14
         )
     for reach, value in ((0.6299, number), (0.6301, 0.0)):
-        assert lattice.peak_lattice(crystal_record(cells, records.TOPHAT), reach / 5.0, 0.0, 0.0) == value
+        assert lattice.lattice_factor_radial(crystal_record(cells, records.TOPHAT), reach / 5.0, 0.0, 0.0) == value
 
 
 # -------------------------------------------------------------------------------------------------------- structure
@@ -412,13 +412,13 @@ def cases():
         for each in (crystal.long, crystal.plain, crystal.rough, crystal.below):
             yield each, (u[0],)
         yield crystal.added, (x, u[0])
-        yield lattice.fringe, (n, u[0])
-        yield lattice.grating, (n, u[0])
-        yield lattice.square_lattice, (crystal_record(), *u)
-        yield lattice.signed_grating, (n, u[0], float(random.integers(-9, 9)))
-        yield lattice.reach_squared, (shaped, *u)
+        yield lattice.grating_phase, (n, u[0])
+        yield lattice.sincg_parts, (n, u[0])
+        yield lattice.lattice_factor_square, (crystal_record(), *u)
+        yield lattice.signed_sincg, (n, u[0], float(random.integers(-9, 9)))
+        yield lattice.distance_squared, (shaped, *u)
         yield lattice.sinc3, (x * random.choice([1e-3, 30.0]),)
-        yield lattice.peak_lattice, (shaped, *u)
+        yield lattice.lattice_factor_radial, (shaped, *u)
         yield structure.slot, (box(), *map(float, random.integers(-4, 6, 3)))
         yield structure.surrounded, (box(), *random.uniform(-3, 5, 3))
         yield structure.cubic_weights, (x / 2,)

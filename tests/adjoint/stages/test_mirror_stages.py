@@ -19,12 +19,12 @@ from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.lattice import (
     SINC3_SLOPE,
-    grating_slopes,
-    peak_lattice_adj,
-    reach_squared_adj,
+    distance_squared_adj,
+    lattice_factor_radial_adj,
+    lattice_factor_square_adj,
     sinc3_slope,
     sinc_pi_slope,
-    square_lattice_adj,
+    sincg_slopes,
 )
 from adjoint.stages.loss import (
     GAUSSIAN,
@@ -45,7 +45,7 @@ from nbnumba.stages.beam import polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, solid_angle
 from nbnumba.stages.elementary import sinc_pi
-from nbnumba.stages.lattice import grating, peak_lattice, reach_squared, sinc3, square_lattice
+from nbnumba.stages.lattice import distance_squared, lattice_factor_radial, lattice_factor_square, sinc3, sincg_parts
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.structure import between, cubic_weights
 from nbnumba.stages.vec3 import scale, turn, unit
@@ -93,8 +93,8 @@ def panel(random, **fields):
 
 
 def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), photons=1.0, background_each=0.0):
-    values = dict.fromkeys(records.Beam._fields, 0.0) | dict(zip(axes("axis"), axis))
-    return records.Beam(**(values | {"kahn": kahn, "photons": photons, "background_each": background_each}))
+    values = dict.fromkeys(records.Intensity._fields, 0.0) | dict(zip(axes("axis"), axis))
+    return records.Intensity(**(values | {"kahn": kahn, "photons": photons, "background_each": background_each}))
 
 
 def crystal_record(cells, shape=records.SQUARE, fudge=1.0, metric=(0.0,) * 6):
@@ -272,14 +272,14 @@ def parity(crystal, *d):
 
 
 def off_peak(random, n):
-    """A distance from a reflection: any, or 0, next to it, a zero of the grating, between two, or half way to the next."""
+    """A distance from a reflection: any, or 0, next to it, a zero of the sincg, between two, or half way to the next."""
     j = float(random.integers(0, max(int(n) // 2, 1)))
     edges = (0.0, 1e-60, 1e-20, 1e-9, 1e-5, (j + 1) / n, (j + 0.5) / n, np.nextafter(0.5, 0), 0.5)
     chosen = min(random.choice(edges), 0.5) if random.random() < 0.5 else random.uniform(0, 0.5)
     return chosen * random.choice((-1.0, 1.0))
 
 
-def of_square_lattice_adj(random, draw):
+def of_lattice_factor_square_adj(random, draw):
     """Whole numbers of cells and others, 1 and 1000 among them."""
     cells = [float(random.choice((1, 2, 3, 36, 1000, random.uniform(1, 90)))) for _ in range(3)]
 
@@ -287,21 +287,22 @@ def of_square_lattice_adj(random, draw):
         return crystal_record(x[3:]), x[0], x[1], x[2]
 
     def forward(x):
-        return square_lattice(*inputs(x)) * parity(*inputs(x))
+        return lattice_factor_square(*inputs(x)) * parity(*inputs(x))
 
     def pull(x, bar):
-        return square_lattice_adj(*inputs(x), bar[0] * parity(*inputs(x)))
+        return lattice_factor_square_adj(*inputs(x), bar[0] * parity(*inputs(x)))
 
     d = [off_peak(random, n) for n in cells]
     natural = np.prod([min(n, 1 / abs(np.sin(np.pi * each))) if each else n for n, each in zip(cells, d)])
     return forward, pull, [*d, *cells], [*(0.2 / n for n in cells), 0.2, 0.2, 0.2], natural
 
 
-def of_reach_squared_adj(random, draw):
+def of_distance_squared_adj(random, draw):
     def inputs(x):
         return crystal_record((1.0, 1.0, 1.0), metric=x[3:]), *x[:3]
 
-    return lambda x: reach_squared(*inputs(x)), lambda x, bar: reach_squared_adj(*inputs(x), bar[0]), random.normal(size=9), 1.0
+    pulled = lambda x, bar: distance_squared_adj(*inputs(x), bar[0])  # noqa: E731
+    return lambda x: distance_squared(*inputs(x)), pulled, random.normal(size=9), 1.0
 
 
 def of_sinc3_slope(random, draw):
@@ -309,7 +310,7 @@ def of_sinc3_slope(random, draw):
     return lambda x: sinc3(x[0]), lambda x, bar: bar[0] * sinc3_slope(x[0]), [u], 1.0
 
 
-def of_peak_lattice_adj(random, draw):
+def of_lattice_factor_radial_adj(random, draw):
     """ROUND and GAUSS, also at the reflection itself and on the axes."""
     shape, fudge, cells = (records.ROUND, records.GAUSS)[draw % 2], random.uniform(0.5, 1.5), random.uniform(1, 30, 3)
     root = np.eye(3) + 0.2 * random.normal(size=(3, 3))
@@ -323,8 +324,8 @@ def of_peak_lattice_adj(random, draw):
 
     point = [*d, *cells, *(root @ root.T)[pairs] * sizes]
     return (
-        lambda x: peak_lattice(*inputs(x)),
-        lambda x, bar: peak_lattice_adj(*inputs(x), bar[0]),
+        lambda x: lattice_factor_radial(*inputs(x)),
+        lambda x, bar: lattice_factor_radial_adj(*inputs(x), bar[0]),
         point,
         [*0.3 / cells, *0.3 * cells, *0.3 * sizes],
     )
@@ -395,7 +396,7 @@ def of_loss_curvature(random, draw):
 
 
 LADDERS = {name.removeprefix("of_"): function for name, function in list(globals().items()) if name.startswith("of_")}
-ROUGH = {"square_lattice_adj": 1e-10, "sinc3_slope": 1e-10, "peak_lattice_adj": 1e-10}
+ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-10, "lattice_factor_radial_adj": 1e-10}
 """Where the stage itself is known less well: N d is rounded, and F8c cancels next to the peak."""
 
 
@@ -410,7 +411,7 @@ def test_ladder(name):
     assert sizes.min() > 1e-2 * sizes.max()
 
 
-# --------------------------------------------------------------------------------------------- the grating, to its last digits
+# --------------------------------------------------------------------------------------------- the sincg, to its last digits
 
 
 def high(function, *args):
@@ -467,7 +468,7 @@ def sinc3_and_slope(u):
 
 
 def distances(n):
-    """Distances from a reflection: none, next to none, next to half way, zeros of the grating, half way between, any."""
+    """Distances from a reflection: none, next to none, next to half way, zeros of the sincg, half way between, any."""
     between_zeros = [(j + 0.5) / n for j in range(int(n) // 2)]
     near = [np.nextafter(each, way) for each in between_zeros[:2] + between_zeros[-2:] for way in (0, 1)]
     listed = [0.0, 1e-60, 1e-20, 1e-9, 1e-5, 1e-3 / n, 0.5, np.nextafter(0.5, 0), 0.5 - 1e-9, *near]
@@ -480,16 +481,16 @@ def test_slopes_of_the_grating(n):
     """A8. N d is known to e N d, and the slope of the polynomial to 1e-13, which comes in twice; d = 0 counts as 1e-60."""
     for d in distances(n):
         value, by_d, by_n = (float(x) for x in high(grating_and_slopes, n, d))
-        above, below = grating(n, d)
+        above, below = sincg_parts(n, d)
         sign = -1.0 if nearest(n * abs(d))[1] % 2 else 1.0
         assert sign * above / below == pytest.approx(value, rel=1e-12, abs=20 * E * np.pi * n * n * abs(d) / below)
-        slopes = grating_slopes(n, d, 1 / below)
+        slopes = sincg_slopes(n, d, 1 / below)
         found_d, found_n = (each / below for each in slopes)
         known, t = 3e-13 + 20 * E * n * abs(d), max(abs(d), 1e-60)
         steepest = np.pi * n / below * min(1, (n * t) ** 2)
         assert sign * found_d == pytest.approx(by_d, rel=1e-12, abs=(known if d else 4) * steepest), d
         assert sign * found_n == pytest.approx(by_n, rel=1e-12, abs=known * np.pi * t / below), d
-        assert grating_slopes(n, -d, 1 / below) == (-slopes[0] if d else slopes[0], slopes[1])
+        assert sincg_slopes(n, -d, 1 / below) == (-slopes[0] if d else slopes[0], slopes[1])
 
 
 def test_slope_of_the_polynomial():
@@ -506,14 +507,14 @@ def test_slope_of_the_polynomial():
 def test_factors_of_a_single_cell_do_not_move():
     """N = 1: the factor is 1 everywhere."""
     for d in (0.0, 1e-60, 1e-9, 0.1, -0.3, 0.5):
-        by_d, by_n = square_lattice_adj(crystal_record((1.0, 7.0, 7.0)), d, 0.01, 0.02, 1.0)[0::3]
+        by_d, by_n = lattice_factor_square_adj(crystal_record((1.0, 7.0, 7.0)), d, 0.01, 0.02, 1.0)[0::3]
         assert by_d == pytest.approx(0.0, abs=1e-13)
         assert (by_n == pytest.approx(0.0, abs=1e-11)) == (abs(d) == 0.5)
 
 
 def test_slope_of_a_lattice_factor_at_a_reflection():
     """Along every axis it is 0, by N it is the product of the other two."""
-    bars = square_lattice_adj(crystal_record((5.0, 36.0, 1000.0)), 0.0, 0.0, 0.0, 2.0)
+    bars = lattice_factor_square_adj(crystal_record((5.0, 36.0, 1000.0)), 0.0, 0.0, 0.0, 2.0)
     assert np.abs(bars[:3]).max() < 1e-40
     np.testing.assert_allclose(bars[3:], (72e3, 1e4, 360), rtol=1e-14)
 
@@ -539,7 +540,7 @@ def test_slope_of_the_transform_of_a_sphere():
 def test_a_step_does_not_move_but_with_its_height(reach):
     """TOPHAT, inside and outside of the step."""
     crystal = crystal_record((2.0, 3.0, 4.0), records.TOPHAT, metric=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0))
-    d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal, np.sqrt(reach), 0.0, 0.0, 3.0)
+    d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, np.sqrt(reach), 0.0, 0.0, 3.0)
     assert not np.any(d_bar) and not np.any(metric_bar)
     assert cells_bar == ((36.0, 24.0, 18.0) if reach < 0.3969 else (0.0, 0.0, 0.0))
 
@@ -547,7 +548,8 @@ def test_a_step_does_not_move_but_with_its_height(reach):
 @pytest.mark.parametrize("shape", [records.ROUND, records.GAUSS])
 def test_peak_at_a_reflection(shape):
     metric = (4.0, 9.0, 16.0, 1.0, 2.0, 3.0)
-    d_bar, cells_bar, metric_bar = peak_lattice_adj(crystal_record((2.0, 3.0, 4.0), shape, metric=metric), 0.0, 0.0, 0.0, 1.0)
+    crystal = crystal_record((2.0, 3.0, 4.0), shape, metric=metric)
+    d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, 0.0, 0.0, 0.0, 1.0)
     assert not np.any(d_bar) and not np.any(metric_bar)
     height = 0.723601254558268 if shape == records.ROUND else 1.0
     np.testing.assert_allclose(cells_bar, height * np.array([12, 8, 6]), rtol=1e-14)
@@ -749,11 +751,11 @@ def calls():
         yield indices_adj, (nine, a)
         yield turned_back, (nine, a)
         yield sinc_pi_slope, (x / 6,)
-        yield grating_slopes, (cells[0], u[0], 1 / float(grating(cells[0], u[0])[1]))
-        yield square_lattice_adj, (square, *u, x)
-        yield reach_squared_adj, (shaped, *u, x)
+        yield sincg_slopes, (cells[0], u[0], 1 / float(sincg_parts(cells[0], u[0])[1]))
+        yield lattice_factor_square_adj, (square, *u, x)
+        yield distance_squared_adj, (shaped, *u, x)
         yield sinc3_slope, (x * (1e-3, 1.0, 30.0)[n % 3],)
-        yield peak_lattice_adj, (shaped, *u, x)
+        yield lattice_factor_radial_adj, (shaped, *u, x)
         yield cubic_slopes, (x / 2,)
         yield between_adj, (amplitudes, *w, x)
         yield term_adj, (x, y, z)
@@ -769,10 +771,10 @@ def calls():
 
 
 def test_compiled_mirrors_equal_plain_python(compiled):
-    """To 1e-14 of the largest component, N d of 45 and its multiples in the grating apart: products may be contracted."""
+    """To 1e-14 of the largest component, N d of 45 and its multiples in the sincg apart: products may be contracted."""
     for function, args in calls():
         plain, fast = (numbers(f(*args)).astype(float) for f in (function, compiled[function.__name__]))
-        size = max(1.0, np.abs(plain).max()) * (50 if "lattice" in function.__name__ or "grating" in function.__name__ else 1)
+        size = max(1.0, np.abs(plain).max()) * (50 if "lattice" in function.__name__ or "sincg" in function.__name__ else 1)
         np.testing.assert_allclose(fast, plain, rtol=0, atol=1e-14 * size, err_msg=function.__name__)
 
 
@@ -780,4 +782,4 @@ def test_every_mirror_is_tested():
     """By differences or above, and compiled."""
     mirrors = {name for module in MIRRORS for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__}
     assert mirrors == {function.__name__ for function, _ in calls()}
-    assert mirrors == set(LADDERS) | {"grating_slopes", "expected", "loss_value", "deviance"}
+    assert mirrors == set(LADDERS) | {"sincg_slopes", "expected", "loss_value", "deviance"}
