@@ -7,17 +7,17 @@ from nbnumba import interrupts
 interrupts.starting()  # before what takes long to import: Ctrl-C is a sentence from here on, where this is the program
 
 from nbnumba.errors import InputError  # noqa: E402
-from nbnumba.experiment import (  # noqa: E402
+from nbnumba.experiment import Experiment  # noqa: E402
+from nbnumba.simulate import simulate  # noqa: E402
+from nbnumba.statements import (  # noqa: E402
     Background,
     Beam,
     Crystal,
     Detector,
-    Experiment,
     Goniometer,
     Sampling,
     StructureFactors,
 )
-from nbnumba.simulate import simulate  # noqa: E402
 from nbnumba.version import VERSION as __version__  # noqa: E402
 
 _LATER = {

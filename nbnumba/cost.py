@@ -14,9 +14,9 @@ import numpy as np
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.rows import TILE
 from nbnumba.errors import InputError, real, shown
-from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import place, sensor
+from nbnumba.statements import Statements
 
 STEPS_PER_SECOND = {"square": 1e8, "other shapes": 1.5e7, "interpolated": 7e6}
 """Steps that a thread of a common CPU takes in a second, in double precision; a card's rate is not known here."""
@@ -75,7 +75,7 @@ class Cost(NamedTuple):
         return self.pixels * self.steps_per_pixel
 
 
-def cost(experiment: Experiment, machine: Machine = CPU, threads: int = 1, command: bool = False) -> Cost:
+def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, command: bool = False) -> Cost:
     """The cost of an image. command: of the command line's, which has statistics and files besides.
 
     No count is bounded. Raises InputError for what cannot be placed: the sampling depends on the distance.
@@ -104,7 +104,7 @@ def _pixels(wanted: sampling.Window) -> int:
     return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
-def _seconds(experiment: Experiment, wanted: sampling.Window, counts: dict[str, int], threads: int) -> float:
+def _seconds(experiment: Statements, wanted: sampling.Window, counts: dict[str, int], threads: int) -> float:
     """A tile is computed whole, whatever part of it is wanted."""
     width = wanted.columns[1] - wanted.columns[0]
     computed = counts["pixels"] * math.ceil(width / TILE) * TILE // width
@@ -122,7 +122,7 @@ def _ratio(count: int, rate: float) -> float:
     return count / rate if count < 1e300 else math.inf
 
 
-def _bytes(experiment: Experiment, counts: dict[str, int], command: bool) -> int:
+def _bytes(experiment: Statements, counts: dict[str, int], command: bool) -> int:
     fast, slow = experiment.detector.pixels
     reflections = 0 if experiment.structure_factors.hkl is None else len(experiment.structure_factors.hkl)
     return (
@@ -135,7 +135,7 @@ def _bytes(experiment: Experiment, counts: dict[str, int], command: bool) -> int
 
 
 def check(
-    experiment: Experiment,
+    experiment: Statements,
     machine: Machine = CPU,
     threads: int = 1,
     max_hours: float | None = None,
@@ -177,7 +177,7 @@ def granted(max_hours: float | None, option: str = "max_hours") -> Iterator[None
         _GRANTED.reset(token)
 
 
-def _made_by(experiment: Experiment, name: str) -> str:
+def _made_by(experiment: Statements, name: str) -> str:
     """The fields that are stated and make a count, or, where none is, the first that could be."""
     stated = [field for field in MADE_BY[name] if attrgetter(field)(experiment) is not None]
     return ", ".join(stated or MADE_BY[name][:1])

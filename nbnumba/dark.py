@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from nbnumba import resolved
-from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, detector, sampling, sources
 from nbnumba.setup.sampling import Window
+from nbnumba.statements import Statements
 
 
-def sentence(experiment: Experiment, wanted: Window) -> str:
+def sentence(experiment: Statements, wanted: Window) -> str:
     """The warning about an image of an experiment that is 0 in every pixel of a window, with the likeliest cause."""
     for cause in CAUSES:
         found = cause(experiment, wanted)
@@ -19,30 +19,30 @@ def sentence(experiment: Experiment, wanted: Window) -> str:
     return f"the image is 0 everywhere: {_nothing_met(experiment)}"
 
 
-def _no_photons(experiment: Experiment, wanted: Window) -> str | None:
+def _no_photons(experiment: Statements, wanted: Window) -> str | None:
     return "beam.fluence is 0" if experiment.beam.fluence == 0.0 else None
 
 
-def _no_pixels(experiment: Experiment, wanted: Window) -> str | None:
+def _no_pixels(experiment: Statements, wanted: Window) -> str | None:
     inside = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)]
     return "the mask leaves no pixel of the region" if wanted.mask.size and not inside.any() else None
 
 
-def _no_amplitudes(experiment: Experiment, wanted: Window) -> str | None:
+def _no_amplitudes(experiment: Statements, wanted: Window) -> str | None:
     factors = experiment.structure_factors
     if factors.default_F != 0.0 or factors.F.any():
         return None
     return "every amplitude of structure_factors.hkl is 0, and so is structure_factors.default_F"
 
 
-def _transparent(experiment: Experiment, wanted: Window) -> str | None:
+def _transparent(experiment: Statements, wanted: Window) -> str | None:
     layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.c_parity)
     if depth > 0.0 and absorption * depth < 1e-15:
         return f"the sensor of {layers * depth * 1e6:g} um absorbs nothing (detector.attenuation_um)"
     return None
 
 
-def _odd_sources(experiment: Experiment, wanted: Window) -> str | None:
+def _odd_sources(experiment: Statements, wanted: Window) -> str | None:
     low, high = resolved.wavelengths(experiment)
     if not resolved.USUAL_A[0] <= low <= high <= resolved.USUAL_A[1]:
         return f"wavelengths are {low:g} to {high:g} A: is their unit right?"
@@ -54,7 +54,7 @@ def _odd_sources(experiment: Experiment, wanted: Window) -> str | None:
     return f"{backwards} of {count} rows of beam.sources stand downstream of the sample" if 2 * backwards > count else None
 
 
-def _too_fine_or_coarse(experiment: Experiment, wanted: Window) -> str | None:
+def _too_fine_or_coarse(experiment: Statements, wanted: Window) -> str | None:
     """What the region sees beside dmin and beside the reflections that there are, half a cell about each included."""
     seen = resolved.resolution(experiment)
     sees = _sees(seen)
@@ -83,7 +83,7 @@ def _sees(seen: resolved.Resolution) -> str:
     return f"the region sees {seen.finest:.4g} A {reach}"
 
 
-def _beside(experiment: Experiment) -> str:
+def _beside(experiment: Statements) -> str:
     """Words on a direct beam that misses the region."""
     placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
@@ -93,7 +93,7 @@ def _beside(experiment: Experiment) -> str:
     return f"; the direct beam is off it, at fast {fast:.6g}, slow {slow:.6g} pixels"
 
 
-def _nothing_met(experiment: Experiment) -> str:
+def _nothing_met(experiment: Statements) -> str:
     """What there is to say where nothing else is wrong: samples fall between spots."""
     listed = "" if experiment.structure_factors.default_F else " with an amplitude"
     sees = _sees(resolved.resolution(experiment)) + _beside(experiment)

@@ -72,7 +72,7 @@ def write_smv(path: Path, pixels, experiment: Experiment | None = None, adc: flo
     if experiment is None:
         smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
         return
-    from nbnumba.cli import headers
+    from nbnumba.flags import headers
 
     _region(restated(experiment), pixels)
     switches = experiment.sampling.c_parity

@@ -14,11 +14,12 @@ from nbnumba import cost
 from nbnumba.backends import CPU, Machine
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
-from nbnumba.experiment import Experiment
+from nbnumba.geometry.cell import cell_of
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, sampling, scene, sources, structure
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.records import Sampling
+from nbnumba.statements import Statements
 
 NOT_STATED = "*"
 FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
@@ -41,7 +42,7 @@ class Quantity(NamedTuple):
     assumed: bool = False
 
 
-def quantities(experiment: Experiment) -> list[Quantity]:
+def quantities(experiment: Statements) -> list[Quantity]:
     """What an experiment comes to. What cannot be resolved, such as a detector out of the beam, is a row that says why."""
     found = []
     for group, rows in GROUPS.items():
@@ -52,12 +53,12 @@ def quantities(experiment: Experiment) -> list[Quantity]:
     return found
 
 
-def brief(experiment: Experiment) -> list[Quantity]:
+def brief(experiment: Statements) -> list[Quantity]:
     """The table without what follows from the rest at a glance, for a screen."""
     return [row for row in quantities(experiment) if row.name not in NOT_BRIEF]
 
 
-def costs(experiment: Experiment, machine: Machine = CPU, threads: int = 1, command: bool = False) -> list[Quantity]:
+def costs(experiment: Statements, machine: Machine = CPU, threads: int = 1, command: bool = False) -> list[Quantity]:
     """What the image of an experiment costs (cost.py). Raises InputError where that depends on what is impossible."""
     price = cost.cost(experiment, machine, threads, command)
     counts = ("pixel", price.pixels), ("sample", price.samples), ("source", price.sources), ("lattice", price.lattices)
@@ -129,10 +130,10 @@ def _three(vector) -> str:
     return " ".join(f"{0.0 if abs(x) < 1e-12 * largest else float(x):g}" for x in vector)
 
 
-def _crystal(experiment: Experiment) -> Iterator[tuple]:
+def _crystal(experiment: Statements) -> Iterator[tuple]:
     part, switches = experiment.crystal, experiment.sampling.c_parity
     vectors = crystal.orient(part, switches)
-    cell = crystal.cell_of(vectors)
+    cell = cell_of(vectors)
     yield "unit cell", " ".join(f"{x:g}" for x in cell), "A, degrees"
     yield "volume", f"{abs(np.linalg.det(vectors)):g}", "A^3"
     random = f" (random, seed {part.misset_seed})" if part.misset_seed is not None else ""
@@ -156,7 +157,7 @@ def _crystal(experiment: Experiment) -> Iterator[tuple]:
     )
 
 
-def _structure(experiment: Experiment) -> Iterator[tuple]:
+def _structure(experiment: Statements) -> Iterator[tuple]:
     factors, cells = experiment.structure_factors, experiment.crystal
     if factors.hkl is None:
         yield "list", "none", ""
@@ -169,7 +170,7 @@ def _structure(experiment: Experiment) -> Iterator[tuple]:
     yield "F of others", f"{factors.default_F:g}", "electrons", not _stated(factors, "default_F")
 
 
-def reflections_range(experiment: Experiment) -> tuple[float, float]:
+def reflections_range(experiment: Statements) -> tuple[float, float]:
     """The finest and the coarsest resolution of the reflections listed whose F is not 0, but for 000, in A; of none NaN."""
     factors, switches = experiment.structure_factors, experiment.sampling.c_parity
     star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, switches))
@@ -177,7 +178,7 @@ def reflections_range(experiment: Experiment) -> tuple[float, float]:
     return (1.0 / float(lengths.max()), 1.0 / float(lengths.min())) if lengths.size else (math.nan, math.nan)
 
 
-def _beam(experiment: Experiment) -> Iterator[tuple]:
+def _beam(experiment: Statements) -> Iterator[tuple]:
     part = experiment.beam
     waves = not _stated(part, "wavelength_A", "sources")
     low, high = wavelengths(experiment)
@@ -200,7 +201,7 @@ def _beam(experiment: Experiment) -> Iterator[tuple]:
         yield "finest resolution", f"{part.dmin_A:g}", "A"
 
 
-def wavelengths(experiment: Experiment) -> tuple[float, float]:
+def wavelengths(experiment: Statements) -> tuple[float, float]:
     """The shortest and the longest wavelength of the sources, in A."""
     part = experiment.beam
     if part.sources is not None:
@@ -214,12 +215,12 @@ def wavelengths(experiment: Experiment) -> tuple[float, float]:
     return first, first + part.wavelength_A * step * (steps - 1)
 
 
-def _sweeps(experiment: Experiment) -> str:
+def _sweeps(experiment: Statements) -> str:
     horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.c_parity)
     return f"({horizontal} x {vertical} directions, {plural(spectrum, 'wavelength')})"
 
 
-def _detector(experiment: Experiment) -> Iterator[tuple]:
+def _detector(experiment: Statements) -> Iterator[tuple]:
     part, switches = experiment.detector, experiment.sampling.c_parity
     pivot = detector.pivot_of(part, switches)
     yield "convention", part.convention, f"pivot {pivot}", not _stated(part, "convention", "pivot")
@@ -263,7 +264,7 @@ class Resolution(NamedTuple):
     coarsest: float
 
 
-def resolution(experiment: Experiment, placement: detector.Placement | None = None) -> Resolution:
+def resolution(experiment: Statements, placement: detector.Placement | None = None) -> Resolution:
     """What resolution the pixels of the region see. Raises InputError for a detector that cannot be placed."""
     placement = placement or detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
@@ -276,7 +277,7 @@ def resolution(experiment: Experiment, placement: detector.Placement | None = No
     return Resolution(shortest / float(change.max()), edge, math.inf if hit else edge)
 
 
-def beyond_table(experiment: Experiment) -> str | None:
+def beyond_table(experiment: Statements) -> str | None:
     """A sentence where a table of the background ends before what the region sees, or begins in the upper half of it."""
     table, switches = experiment.background.table, experiment.sampling.c_parity
     if table is None or experiment.background.water_um == 0.0 or "amorphous_ignored" in switches:
@@ -289,12 +290,12 @@ def beyond_table(experiment: Experiment) -> str | None:
     return f"background.table reaches {reach}: beyond its ends F stays as it is there"
 
 
-def resolution_at(experiment: Experiment, fast: int, slow: int) -> float:
+def resolution_at(experiment: Statements, fast: int, slow: int) -> float:
     """The resolution at the middle of a pixel, in A, as resolutions() has it."""
     return float(resolutions(experiment, np.array([fast]), np.array([slow]))[0])
 
 
-def resolutions(experiment: Experiment, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
+def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
     """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam,
     where what is left of |d - i| is rounding."""
     placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
@@ -302,7 +303,7 @@ def resolutions(experiment: Experiment, fast: np.ndarray, slow: np.ndarray) -> n
     return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
-def _change(experiment: Experiment, placement: detector.Placement, at: np.ndarray) -> np.ndarray:
+def _change(experiment: Statements, placement: detector.Placement, at: np.ndarray) -> np.ndarray:
     """|d - i|, wavelength over resolution, at points (2, n) of the detector, fast and slow in m."""
     panel = scene.panel_record(experiment, placement, 0.0, 0.0, WHOLE_PIXEL)
     position = flat_position(panel, *at, 0.0)
@@ -318,7 +319,7 @@ def _border(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
     return np.array([np.concatenate(fast), np.concatenate(slow)])
 
 
-def _rotation(experiment: Experiment) -> Iterator[tuple]:
+def _rotation(experiment: Statements) -> Iterator[tuple]:
     part = experiment.goniometer
     steps, step, full = orientations.phi_steps(part)
     how = f"in {steps} steps of {step:g}" if steps > 1 else "a still"
@@ -328,7 +329,7 @@ def _rotation(experiment: Experiment) -> Iterator[tuple]:
     yield "spindle", _three(axis), "", part.spindle_axis is None
 
 
-def _sampling(experiment: Experiment) -> Iterator[tuple]:
+def _sampling(experiment: Statements) -> Iterator[tuple]:
     part, (fast, slow) = experiment.sampling, experiment.detector.pixels
     price = cost.cost(experiment)
     layers = detector.sensor(experiment.detector, part.c_parity)[0]

@@ -29,7 +29,7 @@ import oracle
 import pytest
 
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.cli.flags import BY_NAME
+from nbnumba.flags.table import BY_NAME
 from nbnumba.parity import SWITCHES
 
 PLAIN, FULL = 200, 150

@@ -15,9 +15,9 @@ from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import absent, exact
 from nbnumba.backends.compiler import bind, stages, with_globals
 from nbnumba.backends.precision import PRECISIONS, in_pairs, words
+from nbnumba.geometry.cell import standard_setting
+from nbnumba.geometry.rotations import about_axis, unit
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.crystal import standard_setting
-from nbnumba.setup.rotations import about_axis, unit
 from nbnumba.stages import detector, vec3
 from nbnumba.stages.beam import scattering_vector
 

@@ -14,8 +14,8 @@ from scipy import integrate, stats
 from nbnumba import noise, response, rng
 from nbnumba.cli.compare import reference_flags
 from nbnumba.cli.main import main
-from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
+from nbnumba.flags.command_line import Statement
 from nbnumba.formats import smv
 from nbnumba.response import Response
 

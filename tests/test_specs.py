@@ -19,12 +19,12 @@ from adjoint import obstacles
 from adjoint.backends.rows import CHANNELS
 from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
-from nbnumba.cli.flags import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, get_parser
-from nbnumba.cli.statement import Statement
-from nbnumba.experiment import PART_NAMES
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.table import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, get_parser
 from nbnumba.formats import smv
 from nbnumba.parity import SWITCHES
 from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.statements import PART_NAMES
 
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
@@ -326,7 +326,7 @@ def test_help_lists_every_flag():
 @pytest.mark.skipif(util.find_spec("argparse_manpage") is None, reason="argparse-manpage is not installed")
 def test_man_page_lists_every_flag():
     make = "import sys; from argparse_manpage.cli import main; sys.exit(main())"
-    source = ROOT / "nbnumba" / "cli" / "flags.py"
+    source = ROOT / "nbnumba" / "flags" / "table.py"
     command = [sys.executable, "-c", make, "--pyfile", source, "--function", "get_parser", "--prog", "nbnumba"]
     page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     words = re.sub(r"\\f[BIRP]|[,;:]", " ", page.replace("\\-", "-")).replace("\\_", "_").split()

@@ -10,7 +10,7 @@ import pytest
 import adjoint
 import nbnumba
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.experiment import PART_NAMES, Beam, Crystal, Sampling
+from nbnumba.statements import PART_NAMES, Beam, Crystal, Sampling
 from nbnumba.trace import trace, traces
 
 WORDS = "-cell 20 -default_F 1 -N 2 -detpixels 4 -oversample 1"

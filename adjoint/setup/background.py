@@ -3,13 +3,13 @@
 import numpy as np
 
 from nbnumba.constants import WATER_F
-from nbnumba.experiment import Background, Experiment
 from nbnumba.setup.background import molecules, photons_per_electron_squared
 from nbnumba.stages.records import Scene
+from nbnumba.statements import Background, Statements
 
 
 def scale_adj(
-    experiment: Experiment, scene: Scene, photons_bar: np.ndarray, background_each_bar: np.ndarray
+    experiment: Statements, scene: Scene, photons_bar: np.ndarray, background_each_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Pull the cotangents of Intensity's photons and background_each (...,) back to fluence and water, per photon/m^2 and um.
 
@@ -35,7 +35,7 @@ def scale_adj(
     }
 
 
-def _cube_of_1_um(experiment: Experiment) -> float:
+def _cube_of_1_um(experiment: Statements) -> float:
     """F12: electrons^2 of a cube of 1 um, or molecules where a table has the electrons."""
     stated = experiment.background
     ignored = "amorphous_ignored" in experiment.sampling.c_parity

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from adjoint.setup.rotations import about_axis_adj, about_xyz_adj
-from nbnumba.experiment import Beam, Detector
+from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
 from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, place, sensor, sizes, twotheta_axis
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.setup.values import NEAR_POINT
+from nbnumba.statements import Beam, Detector
 
 ROTATIONS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg")
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from nbnumba import rng
-from nbnumba.experiment import Crystal, Experiment, Goniometer
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
 from nbnumba.setup import orientations
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis
+from nbnumba.statements import Crystal, Goniometer, Statements
 
 JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 
@@ -50,7 +50,7 @@ def mosaic_rates(crystal: Crystal) -> np.ndarray:
     return drawn.axes * drawn.quantiles[:, np.newaxis]
 
 
-def jumps(experiment: Experiment) -> dict[str, str]:
+def jumps(experiment: Statements) -> dict[str, str]:
     """Parameters of the goniometer that the image jumps in where they are, and why.
 
     With phi_carryover a phi step at exactly 0 has another step's lattice; next to 0 it has its own. The range moves a step off

@@ -7,10 +7,10 @@ from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import orient_adj, record_adj
 from adjoint.setup.detector import place_adj, sensor_adj
 from adjoint.stages.records import Cotangent, Motions
-from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
 from nbnumba.stages.records import Scene
+from nbnumba.statements import Statements
 
 SOURCE = (
     "beam.wavelength_A",
@@ -23,7 +23,7 @@ SOURCE = (
 TURN = ("goniometer.phi_deg", "goniometer.osc_deg", "crystal.mosaic_spread_deg")
 
 
-def motions(experiment: Experiment) -> Motions:
+def motions(experiment: Statements) -> Motions:
     """How sources and lattices move with the parameters that move them one by one (A5a, A7b)."""
     beam, detector, switches = experiment.beam, experiment.detector, experiment.sampling.c_parity
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), switches)
@@ -31,7 +31,7 @@ def motions(experiment: Experiment) -> Motions:
     return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, switches))
 
 
-def pull(experiment: Experiment, scene: Scene, cotangent: Cotangent) -> dict[str, np.ndarray]:
+def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str, np.ndarray]:
     """The gradient by every scalar parameter (...,), per unit that it is stated in; `scene` is that of the experiment.
 
     The beam of the Panel record is the convention's: no parameter moves it.
@@ -50,7 +50,7 @@ def pull(experiment: Experiment, scene: Scene, cotangent: Cotangent) -> dict[str
     }
 
 
-def _crystal(experiment: Experiment, cotangent: Cotangent) -> dict[str, np.ndarray]:
+def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
     """Cell, missetting and numbers of cells. The metric may depend on the cell both by the vectors and by itself (P9)."""
     crystal, switches = experiment.crystal, experiment.sampling.c_parity
     vectors = orient(crystal, switches)

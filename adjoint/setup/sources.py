@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nbnumba.experiment import Beam
+from nbnumba.geometry.rotations import about_axis
 from nbnumba.setup import sources
-from nbnumba.setup.rotations import about_axis
+from nbnumba.statements import Beam
 
 PARAMETERS = ("wavelength_A", "dispersion_percent", "hdivrange_mrad", "vdivrange_mrad", "direction_x_mrad", "direction_y_mrad")
 """Fields of the beam that move its sources, in the order of the motions."""

@@ -17,11 +17,11 @@ from typing import Any
 
 from nbnumba.backends.numba_here import numba
 from nbnumba.backends.threads import count
-from nbnumba.cli.arguments import number
-from nbnumba.cli.flags import BY_NAME, VALUES, Flag
-from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.arguments import number
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats import files
 from nbnumba.formats.text import excerpt
 from nbnumba.version import VERSION

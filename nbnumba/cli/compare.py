@@ -17,11 +17,11 @@ from nbnumba.backends import machine
 from nbnumba.backends.threads import count
 from nbnumba.cli import bundle, output
 from nbnumba.cli.simulate import use_threads
-from nbnumba.cli.statement import Statement
 from nbnumba.cli.trace import region
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.command_line import Statement
 from nbnumba.formats import files, png, raw
 from nbnumba.setup import sampling
 from nbnumba.simulate import simulate

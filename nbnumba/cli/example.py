@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 
 from nbnumba.cli.simulate import report
-from nbnumba.cli.statement import Statement
+from nbnumba.flags.command_line import Statement
 from nbnumba.formats import files, smv
 
 USAGE = """\

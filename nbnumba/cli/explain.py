@@ -10,10 +10,10 @@ from nbnumba.backends.threads import count
 from nbnumba.cli import bundle
 from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
-from nbnumba.cli.statement import Statement
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.command_line import Statement
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.sampling import Window

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from nbnumba import interrupts
 from nbnumba.cli import streams
-from nbnumba.cli.flags import SUBCOMMANDS, get_parser
 from nbnumba.cli.progress import compiling_told
 from nbnumba.errors import InputError
+from nbnumba.flags.table import SUBCOMMANDS, get_parser
 from nbnumba.formats import files
 
 HELP = ("-h", "-help", "--help")
@@ -66,7 +66,7 @@ def _status(command: str, words: list[str]) -> int:
 def _run(command: str, words: list[str], written: list[str]) -> int:
     """Run a subcommand; written: collects the names of the files that it puts in place."""
     from nbnumba.backends.threads import use
-    from nbnumba.cli.messages import in_flags
+    from nbnumba.flags.messages import in_flags
 
     use(None)
     shown = set()

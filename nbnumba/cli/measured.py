@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba.cli.arguments import number
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba import noise, response
-from nbnumba.cli import headers
 from nbnumba.cli.marks import marks
-from nbnumba.cli.run import Run, time_seed
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags import headers
+from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.cli import bundle, measured, refined_table, report
-from nbnumba.cli.arguments import number
-from nbnumba.cli.refined_flags import CELL, NewFiles, refined_flags, without
 from nbnumba.cli.simulate import use_threads
-from nbnumba.cli.statement import Statement
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.arguments import number
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.from_experiment import CELL, NewFiles, refined_flags, without
 from nbnumba.formats import endings, files, images
 from nbnumba.formats.text import excerpt
 

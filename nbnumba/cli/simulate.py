@@ -14,11 +14,11 @@ from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import count, most, use
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
-from nbnumba.cli.run import UNWANTED, Run
-from nbnumba.cli.statement import Statement
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.run import UNWANTED, Run
 from nbnumba.formats import files
 from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER

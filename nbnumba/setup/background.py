@@ -3,8 +3,8 @@
 import numpy as np
 
 from nbnumba.constants import AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
-from nbnumba.experiment import Background
 from nbnumba.stages.records import Amorphous
+from nbnumba.statements import Background
 
 GRID = 2**14
 """Points that a table of structure factors is brought to: evenly spaced, for the kernels."""

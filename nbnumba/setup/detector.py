@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import SMALLEST, Beam, Detector
+from nbnumba.geometry.rotations import about_axis, about_xyz, radians, unit
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
-from nbnumba.setup.rotations import about_axis, about_xyz, radians, unit
+from nbnumba.statements import SMALLEST, Beam, Detector
 
 EDGE_ON = 1e-12
 """Sine of the angle below which the sample lies in the plane of the detector."""

@@ -3,9 +3,9 @@
 import numpy as np
 
 from nbnumba import rng
-from nbnumba.experiment import Crystal, Goniometer
-from nbnumba.setup.rotations import about_axis, radians
+from nbnumba.geometry.rotations import about_axis, radians
 from nbnumba.setup.steps import steps_to_cover
+from nbnumba.statements import Crystal, Goniometer
 
 
 def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterator
 
-from nbnumba.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling, StructureFactors
 from nbnumba.setup import detector, sampling
 from nbnumba.setup.orientations import number_of_domains
+from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Sampling, Statements, StructureFactors
 
 SWEEPS = ("hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
 SWEEPS += ("dispersion_percent", "dispsteps")
 """The fields of a beam that a table of sources overrules."""
 
 
-def remarks(experiment: Experiment) -> list[str]:
+def remarks(experiment: Statements) -> list[str]:
     """A sentence for everything that is stated and has no effect, in the words of the fields."""
     switches = experiment.sampling.c_parity
     return [
@@ -27,7 +27,7 @@ def remarks(experiment: Experiment) -> list[str]:
     ]
 
 
-def _vectors(experiment: Experiment) -> Iterator[str]:
+def _vectors(experiment: Statements) -> Iterator[str]:
     """Vectors of the beam and the spindle that belong to the custom convention, in another."""
     stated = {
         "beam.direction": experiment.beam.direction,

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import Placement, place
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
+from nbnumba.statements import Statements
 
 LARGEST_CHOICE = 1000
 """The finest sampling that is chosen unasked: beyond it a unit was probably mistaken."""
@@ -41,7 +41,7 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
     return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
 
 
-def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
+def samples(experiment: Statements, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
     """How the samples of a pixel are laid out and weighted.
 
     Raises InputError for a sampling so fine that nobody can have meant it, unless it is stated.
@@ -57,7 +57,7 @@ def samples(experiment: Experiment, placement: Placement, vectors: np.ndarray, l
     return Sampling(layers, oversample, *every, running, "capture_last_layer" in stated.c_parity)
 
 
-def too_coarse(experiment: Experiment) -> str | None:
+def too_coarse(experiment: Statements) -> str | None:
     """A sentence where fewer sub-pixels are stated than the crystal needs, as nanoBragg warns; None where they suffice."""
     if experiment.sampling.oversample is None:
         return None
@@ -73,18 +73,18 @@ def too_coarse(experiment: Experiment) -> str | None:
     )
 
 
-def longest_edge(experiment: Experiment, vectors: np.ndarray) -> float:
+def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
     """The longest edge of the crystal, in m."""
     crystal = experiment.crystal
     return max(math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c)))
 
 
-def pixel_reach(experiment: Experiment, placement: Placement) -> float:
+def pixel_reach(experiment: Statements, placement: Placement) -> float:
     """The length of which a pixel spans the reciprocal, in m: the edge of a crystal that has one fringe in a pixel."""
     return experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
 
 
-def recommended_oversample(experiment: Experiment, placement: Placement, vectors: np.ndarray) -> int:
+def recommended_oversample(experiment: Statements, placement: Placement, vectors: np.ndarray) -> int:
     """nanoBragg's choice, in metres as it rounds: three samples across the fringes of the largest edge of the crystal."""
     return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, placement)))
 

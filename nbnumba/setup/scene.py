@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import Beam, Experiment
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis
 from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
+from nbnumba.statements import Beam, Statements
 
 MADE_FROM = {
     "panel": "detector.pixel_mm, distance_mm and the beam centre",
@@ -32,7 +32,7 @@ MOST_FRINGES = 2**45
 """Unit cells times Miller index: of more, float64 has too few digits left between one fringe and the next."""
 
 
-def build(experiment: Experiment, wanted: Window) -> records.Scene:
+def build(experiment: Statements, wanted: Window) -> records.Scene:
     """The scene of an experiment; the window says which pixels are wanted, and so where emulated threads of nanoBragg begin.
 
     Raises InputError for what is impossible; warns of what was assumed.
@@ -99,7 +99,7 @@ def _check_fringes(scene: records.Scene) -> None:
         raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
 
 
-def panel_record(experiment: Experiment, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
+def panel_record(experiment: Statements, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
     """The detector. Without a sensor C takes the capture fraction of no depth, 0, where it is taken anew each time (P2)."""
     vectors = (placement.origin, placement.fast, placement.slow, placement.normal, placement.beam)
     return records.Panel(
@@ -124,7 +124,7 @@ def _polarization_without_plane(beam: Beam, lengthwise: np.ndarray) -> list[str]
 
 
 def _beam(
-    experiment: Experiment,
+    experiment: Statements,
     electric: np.ndarray,
     steps: int,
     lattices: int,

@@ -3,10 +3,10 @@
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import Beam
-from nbnumba.setup.rotations import about_axis, unit
+from nbnumba.geometry.rotations import about_axis, unit
 from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
+from nbnumba.statements import Beam
 
 ALONG_THE_BEAM = 1e-12
 """Sine of the angle below which an E vector runs along the beam."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.experiment import StructureFactors
 from nbnumba.stages.records import Structure
+from nbnumba.statements import StructureFactors
 
 LARGEST_BOX = 2**31 - 2
 

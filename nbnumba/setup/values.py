@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nbnumba.errors import InputError, shown
-from nbnumba.experiment import Experiment
 from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, place
+from nbnumba.statements import Statements
 
 COMPONENTS = {
     "crystal.misset_x_deg": ("misset_deg", 0),
@@ -36,7 +36,7 @@ def _check_name(name) -> None:
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
 
 
-def value(experiment: Experiment, name: str) -> Any:
+def value(experiment: Statements, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
     _check_name(name)
     if name in COMPONENTS:
@@ -52,7 +52,7 @@ def value(experiment: Experiment, name: str) -> Any:
     return _RESOLVED[name](experiment) if name in _RESOLVED and (stated is None or overruled) else stated
 
 
-def replaced(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+def replaced(experiment: Statements, values: Mapping[str, Any]) -> Statements:
     """A new experiment in which these parameters have new values, stated in this form alone."""
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")

@@ -13,10 +13,10 @@ from test_against_oracle import Maker
 
 from adjoint.losses import Gaussian, Poisson
 from nbnumba import Experiment, InputError, simulate
+from nbnumba.geometry.rotations import about_axis, about_xyz, unit
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import missetting_deg, orient
-from nbnumba.setup.rotations import about_axis, about_xyz, unit
 from nbnumba.stages.beam import scattering_vector
 
 PHOTONS = 1000.0

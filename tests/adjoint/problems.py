@@ -16,8 +16,8 @@ from adjoint.refinement.frames import evaluate, frame, start_of
 from adjoint.refinement.stages import is_position
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import Experiment, simulate
+from nbnumba.geometry.rotations import about_axis, unit
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.rotations import about_axis, unit
 from nbnumba.stages.beam import scattering_vector
 
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")

@@ -19,7 +19,7 @@ from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES
 from adjoint.problem import held, state
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.experiment import CONVENTIONS
+from nbnumba.statements import CONVENTIONS
 
 EXPERIMENTS = 100
 TIMES = 5

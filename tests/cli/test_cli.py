@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.cli import flags
 from nbnumba.cli.main import main
-from nbnumba.cli.run import Run
+from nbnumba.flags import table as flags
+from nbnumba.flags.run import Run
 from nbnumba.response import Response
 
 BASE = "-cell 50 -default_F 10 -lambda 2 -N 3 -detpixels 8 -distance 50 -oversample 1"

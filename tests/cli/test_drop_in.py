@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.cli.flags import BY_NAME
-from nbnumba.cli.hints import meant
 from nbnumba.cli.main import main
+from nbnumba.flags.hints import meant
+from nbnumba.flags.table import BY_NAME
 
 # What the README of nanoBragg and its usage text name, read off them.
 DOCUMENTED = """

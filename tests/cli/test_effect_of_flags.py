@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from nbnumba.cli.explain import same
-from nbnumba.cli.flags import BY_NAME, FLAGS
 from nbnumba.cli.main import main
-from nbnumba.cli.messages import in_flags
-from nbnumba.cli.statement import Statement
 from nbnumba.errors import InputError
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.messages import in_flags
+from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.formats import smv
 from nbnumba.setup import sampling, scene
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from nbnumba.cli.main import main
-from nbnumba.cli.run import time_seed
+from nbnumba.flags.run import time_seed
 
 FLAGS = "-cell 50 60 70 -default_F 10 -N 3 -detpixels 8 -oversample 1 -noprogress"
 
@@ -18,7 +18,7 @@ def changed(words, capsys):
     return {line.split()[0] for line in lines[1:-1] if "total" in line}
 
 
-@pytest.mark.parametrize("cli_run", ["nbnumba.cli.run", "nbnumba.cli.parts"])
+@pytest.mark.parametrize("cli_run", ["nbnumba.flags.run", "nbnumba.flags.to_experiment"])
 def test_a_random_orientation_without_a_seed_is_drawn_once(capsys, monkeypatch, cli_run):
     drawn = iter(range(1000))
     monkeypatch.setattr(f"{cli_run}.time_seed", lambda: time_seed() + 17 * next(drawn), raising=False)

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from nbnumba.cli.flags import BY_NAME, FLAGS
 from nbnumba.cli.main import main
+from nbnumba.flags.table import BY_NAME, FLAGS
 
 NUMBERS = "0 -0.0 5e-324 1e-300 1e-200 1e-100 1e-30 1e-12 1e-6 1e6 1e12 1e30 1e200 1e308 1e400 -1 -1e30 -1e308".split()
 NUMBERS += ["2147483648", "99999999999999999999", "nan", "inf"]

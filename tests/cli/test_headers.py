@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment, InputError
-from nbnumba.cli import headers
+from nbnumba.flags import headers
 from nbnumba.formats import smv
 from nbnumba.setup.detector import place
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nbnumba.cli import flags
 from nbnumba.cli.compare import _advice
 from nbnumba.cli.main import main
+from nbnumba.flags import table as flags
 
 
 @pytest.mark.parametrize("word", ["-h", "-help", "--help"])

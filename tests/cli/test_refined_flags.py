@@ -9,8 +9,8 @@ from geometries import AXES, FORMS, TURNS
 
 from adjoint import PARAMETERS, VECTORS
 from nbnumba import Experiment, simulate
-from nbnumba.cli import headers
-from nbnumba.cli.refined_flags import QUANTITIES, TILTS, NewFiles, refined_flags, without
+from nbnumba.flags import headers
+from nbnumba.flags.from_experiment import QUANTITIES, TILTS, NewFiles, refined_flags, without
 from nbnumba.formats import hkl, matrix, smv
 from nbnumba.setup.detector import place
 
@@ -212,7 +212,7 @@ def test_nothing_is_restated_that_did_not_change(folder):
 
 def test_a_random_orientation_by_the_clock_gets_its_seed(monkeypatch):
     words = [*CRYSTALS["cell"].split(), *SMALL.split(), "-misset", "random"]
-    monkeypatch.setattr("nbnumba.cli.parts.time_seed", lambda: 77)
+    monkeypatch.setattr("nbnumba.flags.to_experiment.time_seed", lambda: 77)
     experiment = experiment_of(words)
     assert refined_flags(words, experiment)[-4:] == ["-misset", "random", "-misset_seed", "77"]
 

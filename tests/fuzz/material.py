@@ -11,8 +11,8 @@ import numpy as np
 from fuzzing import Case, Fault
 
 from nbnumba import Experiment, simulate
-from nbnumba.cli.flags import FLAGS, Flag
 from nbnumba.cost import cost
+from nbnumba.flags.table import FLAGS, Flag
 from nbnumba.parity import SWITCHES
 
 EXTREME = (

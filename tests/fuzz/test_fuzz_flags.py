@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fuzzing import Case, Fault, check_finite, tried
 
-from nbnumba.cli.flags import BY_NAME
-from nbnumba.cli.messages import in_flags
-from nbnumba.cli.statement import Statement
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.messages import in_flags
+from nbnumba.flags.table import BY_NAME
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import place
 

@@ -9,7 +9,7 @@ import pytest
 from fuzzing import Case, Fault, tried
 
 from nbnumba import Experiment
-from nbnumba.cli import headers
+from nbnumba.flags import headers
 from nbnumba.formats import smv
 from nbnumba.setup.detector import place
 

@@ -14,7 +14,7 @@ from fuzzing import Case, Fault, check_ran, contents, run
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.cli import output
-from nbnumba.cli.statement import Statement
+from nbnumba.flags.command_line import Statement
 from nbnumba.formats import smv
 
 pytestmark = pytest.mark.long

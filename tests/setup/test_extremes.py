@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.experiment import PART_NAMES
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import finite
+from nbnumba.statements import PART_NAMES
 
 PARTS = {name: part for part, name in PART_NAMES.items()}
 NUMBERS = (0.0, -0.0, 5e-324, 1e-300, 1e-200, 1e-100, 1e-30, 1e-12, 1e-6, 1e6, 1e12, 1e30, 1e200, 1e308)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nbnumba import Crystal, Experiment, Goniometer
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
 from nbnumba.setup import orientations
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN
 
 RULES = [  # osc, phistep, phisteps; the angles after phi in degrees
     ((None, None, None), [0]),

@@ -7,8 +7,9 @@ import pytest
 from geometries import CELL, CUSTOM, FORMS, PIXEL_MM, TURNS
 
 from nbnumba import Crystal, Experiment, InputError, simulate
+from nbnumba.geometry.cell import cell_of
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.setup.crystal import cell_of, orient
+from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import place
 
 SHIFTS = {  # the axis that x and y move along, and which way, when they grow

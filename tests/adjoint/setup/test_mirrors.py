@@ -9,6 +9,8 @@ import pytest
 from geometries import AXES, CUSTOM, FORMS, TURNS
 from geometries import CELL as FRAME
 
+from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
+from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj, torque
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
     CELL,
@@ -17,19 +19,17 @@ from adjoint.setup.crystal import (
     orient_adj,
     reciprocal_adj,
     record_adj,
-    skewed_setting_adj,
-    standard_setting_adj,
 )
 from adjoint.setup.detector import place_adj, sensor_adj
-from adjoint.setup.rotations import about_axis_adj, about_xyz_adj, torque
 from adjoint.setup.scene import SOURCE, TURN, pull
 from adjoint.stages.records import Cotangent
 from nbnumba import Beam, Crystal, Detector, Experiment
+from nbnumba.geometry.cell import skewed_setting, standard_setting
+from nbnumba.geometry.rotations import about_axis, about_xyz
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.setup.crystal import orient, reciprocal, record, skewed_setting, standard_setting
+from nbnumba.setup.crystal import orient, reciprocal, record
 from nbnumba.setup.detector import pivot_of, place, sensor
-from nbnumba.setup.rotations import about_axis, about_xyz
 
 CENTRE = ("xbeam_mm", "ybeam_mm")
 TURNED = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")

@@ -13,9 +13,9 @@ import pytest
 from adjoint.setup import orientations as lattices
 from adjoint.setup import sources as beams
 from nbnumba import Beam, Crystal, Experiment, Goniometer, Sampling, StructureFactors
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
 from nbnumba.setup import orientations, sources
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN
 
 NAN = math.nan
 CARRYOVER = frozenset({"phi_carryover"})

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from nbnumba.cli.flags import BY_NAME, FLAGS
+from nbnumba.flags.table import BY_NAME, FLAGS
 
 BESIDES = {
     "crystal.n_a": "-Na -N -samplesize -sample_thick",

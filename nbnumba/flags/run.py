@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from nbnumba import rng
 from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
-from nbnumba.cli.statement import Statement
 from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.files import MOST_SCALE
+from nbnumba.flags.command_line import Statement
 from nbnumba.formats.text import excerpt
 from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.response import PHOTON_COUNTER, Response

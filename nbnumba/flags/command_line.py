@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbnumba import parity
-from nbnumba.cli import headers
-from nbnumba.cli.arguments import Given, read
-from nbnumba.cli.flags import DOCUMENTED
-from nbnumba.experiment import Detector, Experiment
+from nbnumba.experiment import Experiment
+from nbnumba.flags import headers
+from nbnumba.flags.arguments import Given, read
+from nbnumba.flags.table import DOCUMENTED
 from nbnumba.formats import smv
+from nbnumba.statements import Detector
 
 if TYPE_CHECKING:
-    from nbnumba.cli.run import Run
+    from nbnumba.flags.run import Run
 
 CONVENTION_FLAGS = {"-mosflm": "beam", "-adxv": "beam", "-denzo": "beam", "-xds": "sample", "-dials": "beam"}
 """The flags that choose a convention, and the pivot that each implies if a later flag makes the convention custom."""
@@ -114,12 +115,12 @@ class Statement:
 
     def run(self) -> "Run":
         """What to do with the experiment."""
-        from nbnumba.cli import run
+        from nbnumba.flags import run
 
         return run.of(self)
 
     def experiment(self) -> "Experiment":
         """The experiment. Raises InputError for what is missing, contradictory or impossible."""
-        from nbnumba.cli import parts
+        from nbnumba.flags import to_experiment
 
-        return parts.experiment(self)
+        return to_experiment.experiment(self)

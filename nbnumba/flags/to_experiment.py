@@ -9,28 +9,28 @@ from typing import Any
 import numpy as np
 
 from nbnumba import resolved
-from nbnumba.cli import headers
-from nbnumba.cli.arguments import number, words_of
-from nbnumba.cli.flags import DOCUMENTED, NO_EFFECT
-from nbnumba.cli.messages import in_flags
-from nbnumba.cli.run import time_seed
-from nbnumba.cli.statement import CONVENTION_FLAGS, Statement
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
-from nbnumba.experiment import (
+from nbnumba.experiment import Experiment
+from nbnumba.flags import headers
+from nbnumba.flags.arguments import number, words_of
+from nbnumba.flags.command_line import CONVENTION_FLAGS, Statement
+from nbnumba.flags.messages import in_flags
+from nbnumba.flags.run import time_seed
+from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
+from nbnumba.formats import fdump, hkl, matrix, sources, stol
+from nbnumba.formats.text import excerpt
+from nbnumba.statements import (
     MOST_CELLS,
     MOST_PIXELS,
     Background,
     Beam,
     Crystal,
     Detector,
-    Experiment,
     Goniometer,
     Sampling,
     StructureFactors,
 )
-from nbnumba.formats import fdump, hkl, matrix, sources, stol
-from nbnumba.formats.text import excerpt
 
 SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": "gauss", "-tophat_spots": "tophat"}
 """The flags that choose the shape of the crystal."""

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli.arguments import number
 from nbnumba.errors import InputError
-from nbnumba.experiment import CONVENTIONS as CONVENTION_NAMES
-from nbnumba.experiment import PIVOTS, Beam, Detector, Experiment, Goniometer
+from nbnumba.flags.arguments import number
 from nbnumba.formats.text import printable
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, place, sizes
 from nbnumba.setup.orientations import phi_steps
+from nbnumba.statements import CONVENTIONS as CONVENTION_NAMES
+from nbnumba.statements import PIVOTS, Beam, Detector, Goniometer, Statements
 
 FIELDS = {
     "PIXEL_SIZE": "detector.pixel_mm",
@@ -127,7 +127,7 @@ _NOT_KNOWN = re.compile(r"[+-]?nan|unknown|none|n/?a|null|-*", re.IGNORECASE)
 # ------------------------------------------------------------------------------------------------ written
 
 
-def written(experiment: Experiment, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
+def written(experiment: Statements, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
     """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, and nbnumba's own.
 
     These are left out as_c, and where nanoBragg's keys alone bring the geometry back, so that its header keeps its length.
@@ -137,7 +137,7 @@ def written(experiment: Experiment, placement: Placement, adc: float, as_c: bool
     return keys if as_c or _suffice(stated, experiment, placement) else keys + _own(experiment, placement)
 
 
-def _suffice(keys: Iterable[tuple], experiment: Experiment, placement: Placement) -> bool:
+def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement) -> bool:
     """Whether nanoBragg's keys, in six digits, are read as this geometry by -img without a flag."""
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
     try:
@@ -180,7 +180,7 @@ def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placem
     ]
 
 
-def _own(experiment: Experiment, placement: Placement) -> list[tuple[str, str]]:
+def _own(experiment: Statements, placement: Placement) -> list[tuple[str, str]]:
     """nbnumba's own keys, with the digits that bring back the same numbers; none if they would not place the detector here."""
     stated = _restated(experiment, placement)
     if stated is None:
@@ -188,7 +188,7 @@ def _own(experiment: Experiment, placement: Placement) -> list[tuple[str, str]]:
     return [(key, _text(stated[field])) for key, field in OWN.items() if key == MARK or stated[field] != DEFAULTS[field]]
 
 
-def _restated(experiment: Experiment, placement: Placement) -> dict[str, Any] | None:
+def _restated(experiment: Statements, placement: Placement) -> dict[str, Any] | None:
     """The fields of OWN that place the detector where it stands, in whatever form that was stated; None if there are none.
 
     They are read without C's defects, with which they may have been stated.

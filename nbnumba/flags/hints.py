@@ -2,7 +2,7 @@
 
 import difflib
 
-from nbnumba.cli.flags import BY_NAME
+from nbnumba.flags.table import BY_NAME
 
 MEANINGS = {
     "-Xbeam and -Ybeam": "beamcenter beamcentre beamxy directbeam center centre origin",

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nbnumba.setup.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 
 
 def torque(rotation: np.ndarray, rotation_bar: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli.flags import BY_NAME, VALUES, Flag
-from nbnumba.cli.hints import meant
 from nbnumba.errors import InputError, shown
+from nbnumba.flags.hints import meant
+from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats.text import excerpt
 
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.cli import bundle
-from nbnumba.cli.flags import BY_NAME, FLAGS
-from nbnumba.cli.parts import SIZE_FLAGS
-from nbnumba.cli.statement import Statement
 from nbnumba.experiment import Experiment
+from nbnumba.flags.command_line import Statement
+from nbnumba.flags.table import BY_NAME, FLAGS
+from nbnumba.flags.to_experiment import SIZE_FLAGS
 from nbnumba.formats import files, hkl
+from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.setup.crystal import standard_setting
 from nbnumba.setup.detector import pivot_of, place
 
 SAME = 1e-9

@@ -1,0 +1,1 @@
+"""The mirror of nbnumba.geometry: the derivatives of cells and rotations."""

@@ -1,0 +1,641 @@
+"""The parts of an experiment as the user states them: frozen, validated, in mm, A and degrees. None means not given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from nbnumba import parity
+from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
+from nbnumba.errors import InputError, real, shown
+from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
+
+Vector = tuple[float, float, float]
+
+SHAPES = ("square", "round", "gauss", "tophat")
+CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
+PIVOTS = ("beam", "sample")
+
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Between these lies every number above 0 of an experiment, and no number is larger: so that their products stay numbers."""
+
+FAINTEST = 1e-100
+"""A number that may be 0 is 0 or at least this."""
+
+MOST_FLUENCE = 1e100
+"""The largest number of photons/m^2."""
+
+MOST_FLUX = 1e50
+"""The largest number of photons/s; no exposure makes more of it than MOST_FLUENCE."""
+
+MOST_CELLS = 1e9
+"""Unit cells along an edge at most: a crystal of a metre."""
+
+MOST_PIXELS = 65535
+"""Pixels along an axis at most."""
+
+MOST_AMPLITUDE = 1e30
+"""The largest structure factor, electrons, in size."""
+
+MOST_STOL, CLOSEST_STOL = 1e6, 1e-9
+"""The largest sin(theta) / lambda of a table, and the smallest step, 1/A."""
+
+MOST_TURNS_DEG = 1e6
+"""The largest angle: of a larger one too few digits are left behind the whole turns."""
+
+MOST_COUNT = 2**31 - 1
+"""The largest number of anything that is counted."""
+
+
+def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
+    """The value as a float, if it is a finite number that passes the test."""
+    try:
+        number = float(real(value))
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{part}.{name}: {shown(value)} is not a number; allowed: {allowed}") from None
+    if not math.isfinite(number) or not test(number):
+        stated = f"{number:.15g}" if isinstance(value, (int, float, np.number)) else shown(value)
+        raise InputError(f"{part}.{name}: {stated} is not allowed; allowed: {allowed}")
+    return number
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and value == math.inf
+
+
+def _positive(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    allowed = f"a positive number from {SMALLEST:g} to {most:g}"
+    return _number(part, name, value, allowed, lambda x: SMALLEST <= x <= most)
+
+
+def _not_negative(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    allowed = f"0, or a number from {FAINTEST:g} to {most:g}"
+    return _number(part, name, value, allowed, lambda x: x == 0 or FAINTEST <= x <= most)
+
+
+def _finite(part: str, name: str, value: Any, most: float = LARGEST) -> float:
+    return _number(part, name, value, f"a number of at most {most:g} in size", lambda x: abs(x) <= most)
+
+
+def _table(name: str, rows: Any, ndmin: int | None = 2) -> np.ndarray:
+    """The numbers of a table in float64."""
+    try:
+        return np.array(real(rows), dtype=np.float64, ndmin=ndmin or 0)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: {shown(rows)} is not allowed; allowed: a table of numbers") from None
+
+
+def _count(part: str, name: str, value: Any) -> int:
+    allowed = f"a whole number of at least 1 and at most {MOST_COUNT}"
+    return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
+
+
+class ByValue:
+    """Frozen dataclasses that are equal where all their fields are, arrays and NaN included, also after pickle and deepcopy."""
+
+    def __eq__(self, other):
+        return self._key() == other._key() if type(self) is type(other) else NotImplemented
+
+    def __hash__(self):
+        return hash((type(self).__name__, self._key()))
+
+    def __setstate__(self, state):
+        for array in state.values():
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+        self.__dict__.update(state)
+
+    def _key(self) -> tuple:
+        return tuple(_comparable(getattr(self, field.name)) for field in dataclasses.fields(self))
+
+
+def _comparable(value: Any) -> Any:
+    """A value that equals another one's, and has its hash, where the two are the same numbers; of an array, its bytes."""
+    if isinstance(value, np.ndarray):
+        return value.shape, (value.astype(np.float64) + 0.0).tobytes()
+    if isinstance(value, tuple):
+        return tuple(map(_comparable, value))
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Whether two values of a field are the same numbers."""
+    return _comparable(value) == _comparable(other)
+
+
+def _shown(value: Any) -> str:
+    """A value in a line: arrays and long tables by their size."""
+    if isinstance(value, np.ndarray):
+        return f"<{' x '.join(map(str, value.shape))} {value.dtype}>"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple) and len(value) > 3:
+        return f"<{len(value)} rows>"
+    return repr(sorted(value)) if isinstance(value, frozenset) else repr(value)
+
+
+class _Statement(ByValue):
+    """Validation shared by the parts of an experiment; each part lists its fields by kind.
+
+    MOST: the largest number of a field, in size, where that is not LARGEST.
+    """
+
+    POSITIVE: tuple[str, ...] = ()
+    NOT_NEGATIVE: tuple[str, ...] = ()
+    FINITE: tuple[str, ...] = ()
+    COUNTS: tuple[str, ...] = ()
+    VECTORS: tuple[str, ...] = ()
+    DIRECTIONS: tuple[str, ...] = ()
+    MOST: Mapping[str, float] = MappingProxyType({})
+
+    def __post_init__(self):
+        for stated in dataclasses.fields(self):
+            if getattr(self, stated.name) is None and stated.default is not None:
+                name, default = f"{self._part()}.{stated.name}", stated.default
+                raise InputError(f"{name}: None is not allowed; allowed: a value (default {default})")
+            if isinstance(stated.default, bool):
+                self._set(stated.name, self._truth(stated.name))
+        for kind, names in ((_positive, self.POSITIVE), (_not_negative, self.NOT_NEGATIVE), (_finite, self.FINITE)):
+            for name in names:
+                if getattr(self, name) is not None:
+                    self._set(name, kind(self._part(), name, getattr(self, name), self._most(name)))
+        for name in self.COUNTS:
+            if getattr(self, name) is not None:
+                self._set(name, _count(self._part(), name, getattr(self, name)))
+        for name in (*self.VECTORS, *self.DIRECTIONS):
+            value = getattr(self, name)
+            if value is not None:
+                self._set(name, self._vector(name, value))
+        for name in self.DIRECTIONS:
+            if getattr(self, name) == (0.0, 0.0, 0.0):
+                raise InputError(f"{self._part()}.{name}: the vector 0 0 0 has no direction; allowed: any other")
+
+    def __repr__(self):
+        stated = [field.name for field in dataclasses.fields(self) if not _equal(getattr(self, field.name), field.default)]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in stated)})"
+
+    @classmethod
+    def _part(cls) -> str:
+        return PART_NAMES[cls]
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    def _number(self, name, value, allowed, test) -> float:
+        return _number(self._part(), name, value, allowed, test)
+
+    def _most(self, name) -> float:
+        return self.MOST.get(name, LARGEST)
+
+    def _vector(self, name, value) -> Vector:
+        """Three numbers; those of a direction may have any length."""
+        try:
+            x, y, z = value
+        except (TypeError, ValueError):
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: three numbers") from None
+        most = math.inf if name in self.DIRECTIONS else self._most(name)
+        allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
+        return tuple(self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
+
+    def _truth(self, name) -> bool:
+        value = getattr(self, name)
+        if not isinstance(value, (bool, np.bool_)):
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: True or False")
+        return bool(value)
+
+    def _choice(self, name, allowed):
+        value = getattr(self, name)
+        if value is not None and not (isinstance(value, str) and value in allowed):
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Crystal(_Statement):
+    """Unit cell, orientation, size and mosaicity.
+
+    A length not given is that of a; an angle not given is 90. `orientation` is the rotation (three rows) that takes the
+    crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
+    misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
+    """
+
+    a_A: float | None = None
+    b_A: float | None = None
+    c_A: float | None = None
+    alpha_deg: float = 90.0
+    beta_deg: float = 90.0
+    gamma_deg: float = 90.0
+    orientation: tuple[Vector, Vector, Vector] | None = None
+    misset_deg: Vector = (0.0, 0.0, 0.0)
+    misset_seed: int | None = None
+    n_a: float = 1.0
+    n_b: float = 1.0
+    n_c: float = 1.0
+    shape: str = "square"
+    fudge: float = 1.0
+    mosaic_spread_deg: float = 0.0
+    mosaic_domains: int | None = None
+    mosaic_seed: int = 12345678
+
+    POSITIVE = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+    NOT_NEGATIVE = ("mosaic_spread_deg", "fudge")
+    COUNTS = ("mosaic_domains",)
+    VECTORS = ("misset_deg",)
+    MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.a_A is None:
+            raise InputError("crystal.a_A is not given; allowed: a cell, or a matrix")
+        for name in ("b_A", "c_A"):
+            if getattr(self, name) is None:
+                self._set(name, self.a_A)
+        for name in ("n_a", "n_b", "n_c"):
+            allowed = f"a number of unit cells of at least 1 and at most {MOST_CELLS:g}"
+            self._set(name, self._number(name, getattr(self, name), allowed, lambda n: 1 <= n <= MOST_CELLS))
+        for name in ("mosaic_seed", "misset_seed"):
+            if getattr(self, name) is not None:
+                self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
+        self._choice("shape", SHAPES)
+        if self.mosaic_spread_deg > 180:
+            raise InputError(f"crystal.mosaic_spread_deg: {self.mosaic_spread_deg:g} is not allowed; allowed: 0 to 180")
+        self._check_angles()
+        if self.orientation is not None:
+            self._set("orientation", self._rotation(self.orientation))
+
+    def _check_angles(self):
+        angles = (self.alpha_deg, self.beta_deg, self.gamma_deg)
+        al, be, ga = angles
+        if not (al + be + ga < 360 and al < be + ga and be < al + ga and ga < al + be):
+            stated = " ".join(f"{x:g}" for x in angles)
+            raise InputError(
+                f"crystal.alpha_deg, beta_deg, gamma_deg: {stated} enclose no volume; "
+                "allowed: angles whose sum is below 360, each smaller than the sum of the other two"
+            )
+
+    def _rotation(self, rows):
+        try:
+            matrix = np.array(real(rows), dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            matrix = np.zeros((0, 0))
+        small = matrix.shape == (3, 3) and (np.abs(matrix) < 2.0).all()  # so that products are numbers
+        if not small or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
+            raise InputError(f"crystal.orientation: {shown(rows)} is no rotation; allowed: three orthogonal unit rows")
+        return tuple(tuple(float(v) for v in row) for row in matrix)
+
+    @classmethod
+    def from_matrix(cls, matrix: np.ndarray, wavelength_A: float, **fields) -> Crystal:
+        """A crystal from a MOSFLM-style matrix (3, 3): columns a*, b*, c* times the wavelength. Other fields as given.
+
+        The cell is the matrix's, and changing a cell parameter afterwards keeps the orientation.
+        """
+        wavelength_A = _positive("beam", "wavelength_A", wavelength_A)
+        try:
+            columns = np.array(real(matrix), dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            columns = np.zeros((0, 0))
+        if columns.shape != (3, 3) or not spans_a_lattice(columns.T):
+            allowed = "three independent columns a* b* c*"
+            raise InputError(f"crystal: the matrix {shown(matrix)} spans no lattice; allowed: {allowed}")
+        real_space = np.linalg.inv(columns / wavelength_A)
+        cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
+        try:
+            cls(**cell)
+        except InputError as error:
+            edges = " ".join(f"{value:g}" for value in cell.values())
+            raise InputError(f"crystal: the matrix, at {wavelength_A:g} A, is of a cell {edges}: {error}") from None
+        orientation = (np.linalg.inv(standard_setting(*cell.values())) @ real_space).T
+        return cls(**{**cell, "orientation": orientation, **fields})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Beam(_Statement):
+    """Wavelength, intensity, direction and polarization of the incident beam.
+
+    fluence is in photons/m^2; size_mm only clips a sample that is given in mm. direction and polarization_axis are unit
+    vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
+    what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
+    where a number is missing. direction_x_mrad and direction_y_mrad tilt all sources, about the E vector and then about the
+    axis across it, while the detector stays (F5a). dmin_A: samples of finer resolution are left out.
+    """
+
+    wavelength_A: float = 1.0
+    fluence: float = 125932015286227086360700780544.0
+    size_mm: float = 0.1
+    polarization: float = 0.0
+    polarized: bool = True
+    direction: Vector | None = None
+    polarization_axis: Vector | None = None
+    hdivrange_mrad: float | None = None
+    hdivstep_mrad: float | None = None
+    hdivsteps: int | None = None
+    vdivrange_mrad: float | None = None
+    vdivstep_mrad: float | None = None
+    vdivsteps: int | None = None
+    round_divergence: bool = True
+    dispersion_percent: float | None = None
+    dispsteps: int | None = None
+    sources: tuple[tuple[float, float, float, float, float], ...] | None = None
+    direction_x_mrad: float = 0.0
+    direction_y_mrad: float = 0.0
+    dmin_A: float = 0.0
+
+    POSITIVE = ("wavelength_A",)
+    NOT_NEGATIVE = ("fluence", "size_mm", "dmin_A", "hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad")
+    NOT_NEGATIVE += ("dispersion_percent",)
+    FINITE = ("direction_x_mrad", "direction_y_mrad")
+    COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
+    DIRECTIONS = ("direction", "polarization_axis")
+    MOST = MappingProxyType({"fluence": MOST_FLUENCE})
+
+    def __post_init__(self):
+        super().__post_init__()
+        allowed = "Kahn's factor between -1 and 1"
+        self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
+        if self.dispersion_percent is not None and self.dispersion_percent >= 200:
+            raise InputError(f"beam.dispersion_percent: {self.dispersion_percent:g} is not allowed; allowed: below 200")
+        if self.sources is not None:
+            self._set("sources", self._source_rows(self.sources))
+
+    def _source_rows(self, rows):
+        table = _table("beam.sources", rows)
+        numbers = table[~np.isnan(table)]
+        if table.shape[1:] != (5,) or not len(table) or not np.isfinite(numbers).all():
+            raise InputError("beam.sources: allowed: rows of x, y, z, weight and wavelength in A, NaN where one is missing")
+        weights, wavelengths = (column[~np.isnan(column)] for column in (table[:, 3], table[:, 4]))
+        if (table[:, :3] == 0.0).all(axis=1).any():
+            raise InputError("beam.sources: a source at 0 0 0 has no direction; allowed: any other place")
+        for weight in weights:
+            _not_negative("beam", "sources: weight", weight)
+        if len(weights) == len(table) and not weights.any():
+            raise InputError("beam.sources: the weights are not allowed; allowed: none below 0, and one above")
+        for wavelength in wavelengths:
+            _positive("beam", "sources: wavelength in A", wavelength)
+        return tuple(tuple(float(x) for x in row) for row in table)
+
+    @staticmethod
+    def wavelength_from_energy(energy_eV: float) -> float:
+        """Wavelength in A of photons of that energy."""
+        least, most = HC_EV_A / LARGEST, HC_EV_A / SMALLEST
+        allowed = f"a positive number from {least:g} to {most:g}"
+        return HC_EV_A / _number("beam", "energy_eV", energy_eV, allowed, lambda e: least <= e <= most)
+
+    @staticmethod
+    def fluence_from_flux(flux: float, exposure_s: float, size_mm: float) -> float:
+        """Photons/m^2 from photons/s, the exposure time, and the edge of a square beam."""
+        flux = _not_negative("beam", "flux", flux, MOST_FLUX)
+        exposure_s = _not_negative("beam", "exposure_s", exposure_s)
+        metres = _positive("beam", "size_mm", size_mm) / 1000
+        return flux * exposure_s / metres / metres
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detector(_Statement):
+    """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/cli.md).
+
+    pixels is (fast, slow); size_mm, of which the default beam centre is the middle, need not be a whole number of them.
+    xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest to the sample, along fast
+    and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors belong to the custom
+    convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at the distance of the
+    middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).
+    """
+
+    convention: str = "mosflm"
+    pixel_mm: float = 0.1
+    pixels: tuple[int, int] = (1024, 1024)
+    size_mm: tuple[float, float] | None = None
+    distance_mm: float | None = None
+    close_distance_mm: float | None = None
+    xbeam_mm: float | None = None
+    ybeam_mm: float | None = None
+    xclose_mm: float | None = None
+    yclose_mm: float | None = None
+    orgx_pixels: float | None = None
+    orgy_pixels: float | None = None
+    pix0_mm: Vector | None = None
+    rotx_deg: float = 0.0
+    roty_deg: float = 0.0
+    rotz_deg: float = 0.0
+    twotheta_deg: float = 0.0
+    pivot: str | None = None
+    implied_pivot: str | None = None
+    fast_axis: Vector | None = None
+    slow_axis: Vector | None = None
+    normal_axis: Vector | None = None
+    twotheta_axis: Vector | None = None
+    point_pixel: bool = False
+    curved: bool = False
+    thickness_um: float = 0.0
+    attenuation_um: float | None = None
+    layers: int | None = None
+
+    POSITIVE = ("pixel_mm", "close_distance_mm")
+    NOT_NEGATIVE = ("thickness_um",)
+    COUNTS = ("layers",)
+    FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
+    FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+    VECTORS = ("pix0_mm", "normal_axis")
+    DIRECTIONS = ("fast_axis", "slow_axis", "twotheta_axis")
+    MOST = MappingProxyType(
+        dict.fromkeys(("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg"), MOST_TURNS_DEG) | {"normal_axis": math.inf}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._choice("convention", CONVENTIONS)
+        self._choice("pivot", PIVOTS)
+        self._choice("implied_pivot", PIVOTS)
+        if self.distance_mm is not None and abs(self.distance_mm) < SMALLEST:
+            allowed = f"a number from {SMALLEST:g} to {LARGEST:g} in size"
+            raise InputError(f"detector.distance_mm: {self.distance_mm:g} is not allowed; allowed: {allowed}")
+        allowed = f"two whole numbers of pixels, fast and slow, each at least 1 and at most {MOST_PIXELS}"
+        try:
+            fast, slow = self.pixels
+        except (TypeError, ValueError):
+            raise InputError(f"detector.pixels: {shown(self.pixels)} is not allowed; allowed: {allowed}") from None
+        whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (fast, slow)]
+        self._set("pixels", (int(whole[0]), int(whole[1])))
+        if self.size_mm is not None:
+            try:
+                across, along = self.size_mm
+            except (TypeError, ValueError, OverflowError):
+                allowed = "two positive numbers, fast and slow"
+                raise InputError(f"detector.size_mm: {shown(self.size_mm)} is not allowed; allowed: {allowed}") from None
+            self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
+        if self.attenuation_um is not None and not _is_infinite(self.attenuation_um):
+            allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
+            self._set(
+                "attenuation_um",
+                self._number("attenuation_um", self.attenuation_um, allowed, lambda x: SMALLEST <= x <= LARGEST),
+            )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Goniometer(_Statement):
+    """The rotation of the crystal: start, range, and the steps that it is rendered in (F7b). Rules for what is not given
+    are nanoBragg's (setup/orientations.py)."""
+
+    phi_deg: float = 0.0
+    osc_deg: float | None = None
+    phistep_deg: float | None = None
+    phisteps: int | None = None
+    spindle_axis: Vector | None = None
+
+    FINITE = ("phi_deg",)
+    NOT_NEGATIVE = ("osc_deg", "phistep_deg")
+    COUNTS = ("phisteps",)
+    DIRECTIONS = ("spindle_axis",)
+    MOST = MappingProxyType(dict.fromkeys(("phi_deg", "osc_deg", "phistep_deg"), MOST_TURNS_DEG))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StructureFactors(_Statement):
+    """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied.
+
+    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg.
+    """
+
+    hkl: np.ndarray | None = None
+    F: np.ndarray | None = None
+    default_F: float = 0.0
+    interpolate: bool | None = None
+
+    FINITE = ("default_F",)
+    MOST = MappingProxyType({"default_F": MOST_AMPLITUDE})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.hkl is None) != (self.F is None):
+            raise InputError("structure_factors: hkl and F are given together or not at all")
+        if self.hkl is None:
+            if self.default_F == 0.0:
+                raise InputError("nothing scatters; allowed: structure_factors.hkl, or default_F other than 0")
+            return
+        hkl, amplitude = _table("structure_factors.hkl", self.hkl, None), _table("structure_factors.F", self.F, None)
+        if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != hkl.shape[:1] or not len(hkl):
+            raise InputError(
+                f"structure_factors: hkl of shape {hkl.shape} and F of shape {amplitude.shape} are not allowed; "
+                "allowed: (n, 3) and (n,), n at least 1"
+            )
+        if not (np.array_equal(hkl, np.round(hkl)) and (np.abs(hkl) < 2**31).all()):
+            raise InputError("structure_factors.hkl: allowed: whole Miller indices below 2^31")
+        if not (np.abs(amplitude) <= MOST_AMPLITUDE).all():
+            wrong = amplitude[~(np.abs(amplitude) <= MOST_AMPLITUDE)][0]
+            raise InputError(f"structure_factors.F: {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
+        for name, array in (("hkl", hkl.astype(np.int32)), ("F", amplitude)):
+            array.setflags(write=False)
+            self._set(name, array)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Background(_Statement):
+    """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
+
+    table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    """
+
+    water_um: float = 0.0
+    density_g_per_cm3: float = WATER_G_PER_CM3
+    molar_mass_g: float = WATER_G_PER_MOL
+    table: tuple[tuple[float, float], ...] | None = None
+
+    NOT_NEGATIVE = ("water_um",)
+    POSITIVE = ("density_g_per_cm3", "molar_mass_g")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.table is None:
+            return
+        rows = _table("background.table", self.table)
+        fits = rows.ndim == 2 and rows.shape[1] == 2 and len(rows) >= 2 and np.isfinite(rows).all()
+        if not fits or (np.diff(rows[:, 0]) <= 0).any() or rows[0, 0] < 0:
+            raise InputError("background.table: allowed: two or more pairs of ascending sin(theta)/lambda and structure factor")
+        if np.diff(rows[:, 0]).min() < CLOSEST_STOL or rows[-1, 0] > MOST_STOL:
+            allowed = f"at most {MOST_STOL:g}, in steps of {CLOSEST_STOL:g} or more"
+            raise InputError(f"background.table: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
+        if np.abs(rows[:, 1]).max() > MOST_AMPLITUDE:
+            wrong = rows[np.argmax(np.abs(rows[:, 1])), 1]
+            raise InputError(f"background.table: F of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
+        self._set("table", tuple((float(x), float(y)) for x, y in rows))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sampling(_Statement):
+    """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
+
+    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where
+    a pixel is not wanted. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
+    """
+
+    oversample: int | None = None
+    oversample_thick: bool = False
+    oversample_polarization: bool = False
+    oversample_omega: bool = False
+    roi: tuple[int, int, int, int] | None = None
+    mask: np.ndarray | None = None
+    c_parity: frozenset[str] = frozenset()
+    c_threads: int = 1
+
+    COUNTS = ("oversample", "c_threads")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("c_parity", parity.switches(self.c_parity))
+        if self.roi is not None:
+            self._set("roi", self._region(self.roi))
+        if self.mask is not None:
+            try:
+                mask = np.array(self.mask)
+            except ValueError:
+                mask = np.zeros(0)
+            if mask.ndim != 2 or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+                raise InputError("sampling.mask: allowed: numbers (slow, fast), 0 where a pixel is not wanted")
+            mask.setflags(write=False)
+            self._set("mask", mask)
+
+    def _region(self, roi):
+        allowed = "four whole numbers: first and last fast pixel, first and last slow pixel"
+        try:
+            numbers = [int(self._number("roi", n, allowed, lambda n: n == round(n) and abs(n) <= MOST_COUNT)) for n in roi]
+        except TypeError:
+            numbers = []
+        if len(numbers) != 4:
+            raise InputError(f"sampling.roi: {shown(roi)} is not allowed; allowed: {allowed}")
+        return tuple(numbers)
+
+
+PART_NAMES: dict[type, str] = {
+    Crystal: "crystal",
+    Beam: "beam",
+    Detector: "detector",
+    Goniometer: "goniometer",
+    StructureFactors: "structure_factors",
+    Background: "background",
+    Sampling: "sampling",
+}
+
+
+def _whole_31_bits(n: float) -> bool:
+    return n == round(n) and abs(n) < 2**31
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Statements(ByValue):
+    """The seven parts of an experiment; nbnumba.Experiment adds its methods. They are equal where their parts are."""
+
+    crystal: Crystal
+    structure_factors: StructureFactors
+    beam: Beam = field(default_factory=Beam)
+    detector: Detector = field(default_factory=Detector)
+    goniometer: Goniometer = field(default_factory=Goniometer)
+    background: Background = field(default_factory=Background)
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self):
+        for part, name in PART_NAMES.items():
+            value, kind = getattr(self, name), part.__name__
+            if not isinstance(value, part):
+                raise InputError(f"{name}: {shown(value)} is no {kind}; allowed: a nbnumba.{kind}")
