@@ -1,55 +1,22 @@
 """The reference images and traces, the files that their command lines name, and kernels that are compiled beside the tests."""
 
-import json
 import logging
 import os
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_cases import GOLDEN, Golden, write_reflections
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def no_card() -> str:
-    """Why tests of a card have nothing to run on; empty where there is one."""
-    from nbnumba import InputError  # after NUMBA_NUM_THREADS is set
-    from nbnumba.backends import card
-
-    try:
-        card.check()
-    except InputError as error:
-        return f"not run: {error}"
-    return ""
-
-
-class Golden:
-    """The reference cases: command lines, images, and paths of the files that they name."""
-
-    def __init__(self, hkl: Path):
-        self.cases = json.loads((GOLDEN / "cases.json").read_text())
-        self.files = {"MAT": GOLDEN / "MAT", "SRC": GOLDEN / "SRC", "MASK": GOLDEN / "MASK", "HKL": hkl}
-        self.parity = np.load(GOLDEN / "images_c_parity.npz")
-        self.fixed = np.load(GOLDEN / "images_upstream_fixes.npz")
-
-    def args(self, name: str) -> list[str]:
-        """The command line of a case, with real paths."""
-        return [str(self.files.get(word, word)) for word in shlex.split(self.cases[name]["args"])]
 
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory) -> Golden:
-    """The reference cases; HKL is made as golden/README.md says."""
-    axis = np.arange(-34, 35)
-    h, k, l = (x.ravel() for x in np.meshgrid(axis, axis, axis, indexing="ij"))
-    amplitude = 20 + 2 * ((7 * h + 13 * k + 29 * l) % 101)
+    """The reference cases, with the list of reflections that their command lines name."""
     path = tmp_path_factory.mktemp("golden") / "HKL"
-    np.savetxt(path, np.column_stack([h, k, l, amplitude]), fmt=["%d", "%d", "%d", "%.2f"])
+    write_reflections(path)
     return Golden(path)
 
 

@@ -4,7 +4,7 @@ import shlex
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from golden_cases import GOLDEN
 
 from nbnumba import Experiment, simulate
 from nbnumba.parity import SWITCHES

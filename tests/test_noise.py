@@ -2,15 +2,14 @@
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_cases import GOLDEN
 
 from nbnumba import noise, rng
 from nbnumba.errors import InputError
 
-GOLDEN = Path(__file__).parent / "golden"
 CASES = ["noise", "noise_low", "noise_high"]
 # the totals that nanoBragg printed: photons on the noise image, overloads
 PRINTED = {"noise": (13370114, 0), "noise_low": (17707, 0), "noise_high": (1782981865, 3423)}

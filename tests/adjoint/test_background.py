@@ -3,59 +3,33 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
-import numba
 import numpy as np
 import pytest
+import readme_crystal
 from refining import counts, crystal, moved
 
 import adjoint
 from adjoint.refinement import frames, parts, stages
 from adjoint.refinement.unknowns import unknowns
-from nbnumba import Experiment, simulate
+from nbnumba import simulate
 
-FLAGS = "-cell {cell} 75 85 95 -N 20 -default_F 100 -misset {misset} -fluence 1e27 -osc 0.5 -phisteps 5 -oversample 1 "
-FLAGS += "-distance 150 -detpixels 256 -pixel 0.1 -Xbeam {x} -Ybeam {y} "
-TRUE, FORGOTTEN = (
-    {"cell": "70 80 90", "misset": "10 20 30", "x": 20, "y": 5},
-    {"cell": "70.2 79.8 90.3", "misset": "10.1 19.9 30.1", "x": 19.9, "y": 5.1},
-)
-"""README's crystal, and what is still known of it: a tenth of a degree, a pixel and 0.3 % of the cell off."""
-NAMES = ["crystal.misset_deg", "detector.xbeam_mm", "detector.ybeam_mm"]
-NAMES += [f"crystal.{name}" for name in ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")]
 WATER, BELOW = (0.11, 0.3, 0.6, 1.0), (1.0, 30.0, 300.0, 1000.0)
 """Edges of the water (um; 1, 21, 170 and 770 photons in a pixel) and flat backgrounds (photons in a pixel)."""
 SEEDS, HOME, WITHIN = 24, 22, 5.0
 """Of so many draws of noise at least so many end within so many standard uncertainties of the truth, and no other succeeds."""
 
 
-def experiment(of, more="") -> Experiment:
-    """README's crystal as it is or as it is remembered."""
-    return Experiment.from_args((FLAGS.format(**of) + more).split())
-
-
-def ended(kind, level, seed):
-    """Whether a refinement of README's says that it succeeded, and by how many uncertainties a number is off at most."""
-    numba.set_num_threads(1)
-    more, below = (f"-water {level}", 0.0) if kind == "water" else ("", level)
-    truth = experiment(TRUE, more)
-    data = np.random.default_rng(seed).poisson(simulate(truth) + below)
-    names, image = (NAMES, {}) if kind == "water" else ([*NAMES, "image.background"], {"background": 0.8 * below})
-    done = adjoint.refine(experiment(FORGOTTEN, more), data, names, image=image)
-    off = [np.ravel((done.values[name] - np.array(truth.value(name))) / done.uncertainties[name]) for name in NAMES]
-    return done.success, float(np.abs(np.concatenate(off)).max())
-
-
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_crystal_in_water(seed):
     """README's refinement in a hundred times as much water as there: 770 photons in every pixel."""
-    success, off = ended("water", 1.0, seed)
+    success, off = readme_crystal.refined_over_background("water", 1.0, seed)
     assert success and off < WITHIN
 
 
 @pytest.fixture(scope="module")
 def pool():
     """As many processes as there are cores, of a thread each."""
-    experiment(TRUE)
+    readme_crystal.experiment(readme_crystal.TRUE)
     with ProcessPoolExecutor(min(2, multiprocessing.cpu_count()), multiprocessing.get_context("spawn")) as made:
         yield made
 
@@ -64,7 +38,7 @@ def pool():
 @pytest.mark.parametrize("kind, level", [*(("water", level) for level in WATER), *(("flat", level) for level in BELOW)])
 def test_no_false_success_over_any_background(pool, kind, level):
     """24 draws of noise at four levels of water and of a flat background."""
-    ends = list(pool.map(ended, *zip(*((kind, level, seed) for seed in range(SEEDS)))))
+    ends = list(pool.map(readme_crystal.refined_over_background, *zip(*((kind, level, seed) for seed in range(SEEDS)))))
     false = [seed for seed, (success, off) in enumerate(ends) if success and not off < WITHIN]
     assert not false, ends
     assert sum(success for success, _ in ends) >= HOME, ends

@@ -4,10 +4,9 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-import numba
 import numpy as np
 import pytest
-from problems import made
+from problems import made, refined
 
 import adjoint
 from nbnumba import Experiment, simulate
@@ -19,22 +18,12 @@ NARROWEST, WIDEST = 0.9, 1.1
 """Bounds of the standard deviation of (estimate - truth) / uncertainty, over all numbers of all problems that converged."""
 
 
-def ended(number):
-    """How a problem ended: what it was, whether it says that it converged, and (estimate - truth) / uncertainty."""
-    numba.set_num_threads(1)
-    problem = made(number)
-    done = adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image)
-    truth = {"image.scale": 1.0} | problem.expected
-    off = [np.ravel((value - truth[name]) / done.uncertainties[name]) for name, value in done.values.items()]
-    return problem.truth.detector.convention, problem.off, done.success, np.concatenate(off), done.message
-
-
 @pytest.fixture(scope="module")
 def ends():
     """How all problems ended, on as many processes as there are cores."""
     made(0)
     with ProcessPoolExecutor(min(2, multiprocessing.cpu_count()), multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(ended, range(PROBLEMS), chunksize=5))
+        return list(pool.map(refined, range(PROBLEMS), chunksize=5))
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import GOLDEN
+from golden_cases import GOLDEN
 
 from nbnumba.cli.compare_traces import FLOORS, difference, floor, merged, numbered, read
 from nbnumba.cli.main import main

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from golden_cases import GOLDEN
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.cli import trace

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import no_card
+from cards import no_card
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import card, machine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import no_card
+from cards import no_card
 
 import adjoint
 from nbnumba import Experiment, simulate

@@ -3,16 +3,14 @@
 import gzip
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_cases import GOLDEN
 
 import nbnumba
 from nbnumba.errors import InputError
 from nbnumba.formats import matrix
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def read(tmp_path, text):

@@ -3,15 +3,14 @@
 import gzip
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_cases import GOLDEN
 
 from nbnumba.errors import InputError
 from nbnumba.formats import smv
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text())
 TEXT_KEYS = ("DETECTOR_SN", "BEAMLINE")
 

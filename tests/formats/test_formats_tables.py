@@ -1,14 +1,12 @@
 """sources and stol: nanoBragg's column files, with its delimiters and its missing columns."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from golden_cases import GOLDEN
 
 from nbnumba.errors import InputError
 from nbnumba.formats import sources, stol
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 NAN = float("nan")
 
 

@@ -3,22 +3,18 @@ crystal a verdict comes, or one sentence."""
 
 import functools
 import os
-import sys
-from pathlib import Path
 
 import fuzzing
 import material
 import numpy as np
+import problems
 import pytest
+import refining
 from fuzzing import Case, Fault, check_ran, contents, run, tried
 
 import adjoint
 from nbnumba import Experiment, simulate
 from nbnumba.formats import smv
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "adjoint"))
-import problems  # noqa: E402  of tests/adjoint
-import refining  # noqa: E402
 
 pytestmark = pytest.mark.long
 

@@ -9,7 +9,7 @@ import material
 import numpy as np
 import oracle
 import pytest
-import test_against_oracle
+import random_experiments
 from fuzzing import Case, Fault, check_ran, contents, run
 
 from nbnumba import Experiment, InputError, simulate
@@ -116,13 +116,13 @@ def is_plain(name: str) -> bool:
 
 def against_oracle(case: Case) -> str:
     """A command line that the oracle knows, too."""
-    made = test_against_oracle.Maker(case.seed, case.folder, full=case.chance(0.6))
-    args = test_against_oracle.few_enough(made.args, made.switches)
+    made = random_experiments.Maker(case.seed, case.folder, full=case.chance(0.6))
+    args = random_experiments.few_enough(made.args, made.switches)
     parity = ["-c_parity", *made.switches] if made.switches else []
-    model, upper = (kind(args, made.switches, made.threads) for kind in (oracle.Model, test_against_oracle.Shaken))
+    model, upper = (kind(args, made.switches, made.threads) for kind in (oracle.Model, random_experiments.Shaken))
     args = [*args, *parity, "-c_threads", str(made.threads)]
     case.tell(args)
-    found, possible = check(args, case.folder), model.sources and not test_against_oracle.is_impossible(model)
+    found, possible = check(args, case.folder), model.sources and not random_experiments.is_impossible(model)
     why = run(args).err if found == "refused" and possible else ""
     if found == "refused" and not possible:
         return "refused, as by the oracle"
@@ -134,7 +134,7 @@ def against_oracle(case: Case) -> str:
         image = too_bright(args)
     else:
         image = np.fromfile("floatimage.bin", "<f4").reshape(made.slow, made.fast).astype(float)
-    test_against_oracle.assert_equals(image, model, upper, made.random, made.threads, args, 2e-7, SMALLEST)
+    random_experiments.assert_equals(image, model, upper, made.random, made.threads, args, 2e-7, SMALLEST)
     return "refused, as too bright for 4-byte floats" if why else "run, as the oracle says"
 
 

@@ -193,7 +193,7 @@ def _watch(place, module, function, seed, left, cases, memory, longest) -> tuple
     code = (
         f"import fuzzing; fuzzing.loop({module!r}, {function!r}, {seed}, {left}, {cases}, {str(place)!r}, {memory}, {longest})"
     )
-    where = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "fuzz"), os.environ.get("PYTHONPATH", "")])
+    where = os.pathsep.join([str(TESTS.parent), str(TESTS / "helpers"), str(TESTS / "fuzz"), os.environ.get("PYTHONPATH", "")])
     variables = os.environ | {"PYTHONPATH": where, "NUMBA_NUM_THREADS": "2", "PYTHONFAULTHANDLER": "1"}
     with open(place / "stdout", "wb") as out, open(place / "stderr", "wb") as err:
         child = subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=err, env=variables, cwd=place)

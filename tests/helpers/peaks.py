@@ -1,15 +1,15 @@
 """Random experiments over all conventions whose windows contain peaks, for the tests of the gradient.
 
-The detector, the beam and the flags are drawn as in test_against_oracle. Then everything is measured by one spot: the pixel, so
-that a spot is some pixels wide; osc, divergences and mosaic spread, so that they move it by about its width; the orientation,
-so that a reflection is in the window (not in the middle of a sample, where an interpolated amplitude has a kink); fluence and
-water, so that there are hundreds of photons, not all of them water's.
+The detector, the beam and the flags are drawn as in random_experiments.py. Then everything is measured by one spot: the
+pixel, so that a spot is some pixels wide; osc, divergences and mosaic spread, so that they move it by about its width; the
+orientation, so that a reflection is in the window (not in the middle of a sample, where an interpolated amplitude has a
+kink); fluence and water, so that there are hundreds of photons, not all of them water's.
 """
 
 import math
 
 import numpy as np
-from test_against_oracle import Maker
+from random_experiments import Maker
 
 from adjoint.losses import Gaussian, Poisson
 from nbnumba import Experiment, InputError, simulate

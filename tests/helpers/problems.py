@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from peaks import angles_of
 from scipy import ndimage
@@ -254,3 +255,14 @@ def made(number: int) -> Problem:
         if found is not None:
             return found
     raise AssertionError(f"problem {number} is not posed 300 times")
+
+
+def refined(number: int):
+    """The refinement of a problem on one thread: the convention, the distance of the start (widths), whether it reports
+    success, (estimate - truth) / uncertainty of every number, and its message."""
+    numba.set_num_threads(1)
+    problem = made(number)
+    done = adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image)
+    truth = {"image.scale": 1.0} | problem.expected
+    off = [np.ravel((value - truth[name]) / done.uncertainties[name]) for name, value in done.values.items()]
+    return problem.truth.detector.convention, problem.off, done.success, np.concatenate(off), done.message
