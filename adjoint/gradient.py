@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from adjoint.backends import driver
-from adjoint.backends.parts import Part
-from adjoint.backends.pixels import Results, Target
-from adjoint.backends.rows import WIDTH
+from adjoint.backends.band_pieces import Part
+from adjoint.loops.pixels import Results, Target
+from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name, by_name, listed
 from adjoint.problem import state
 from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
-from nbnumba.backends.blocks import pixels_of, told
+from nbnumba.backends.pieces import pixels_of, told
 from nbnumba.backends.precision import cast
 from nbnumba.backends.threads import share
 from nbnumba.cost import check_memory

@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint import obstacles
-from adjoint.backends.pixels import Parameters
-from adjoint.backends.rows import CHANNELS, ORIGIN, WIDTH
-from adjoint.backends.tile import Paths
+from adjoint.loops.pixels import Parameters
+from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
+from adjoint.loops.tile import Paths
 from adjoint.parameters import AMPLITUDES, Column, Name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
-from nbnumba.backends.rows import TILE
 from nbnumba.backends.threads import count
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, place, sensor

@@ -27,7 +27,7 @@ if str(ROOT) not in sys.path:
     sys.path[:0] = [str(ROOT)]
 
 from adjoint.backends import cuda as backward  # noqa: E402
-from adjoint.backends.pixels import Target  # noqa: E402
+from adjoint.loops.pixels import Target  # noqa: E402
 from adjoint.problem import state  # noqa: E402
 from bench.table import heading, row  # noqa: E402
 from nbnumba import Experiment  # noqa: E402
@@ -92,7 +92,7 @@ KERNELS = {
     "sum_products": (backward.summing, sum_types),
     "project": (backward.projecting, project_types),
 }
-"""Every kernel: what makes it in a precision, and the types of its arguments. "plain": for plain scenes (backends/plain.py)."""
+"""Every kernel: what makes it in a precision, and the types of its arguments. "plain": for plain scenes (cuda_lattices.py)."""
 
 
 def ptx(name: str, precision: str, capability: tuple[int, int]) -> str:

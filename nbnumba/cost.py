@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.backends import CPU, Machine
-from nbnumba.backends.rows import TILE
 from nbnumba.errors import InputError, real, shown
+from nbnumba.loops.rows import TILE
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import place, sensor
 from nbnumba.statements import Statements

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba.backends.kept import exact, inlined
+from nbnumba.backends.compiling import exact, inlined
 from nbnumba.errors import InputError
 from nbnumba.rng import Ran1, generator, next_deviate
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba.backends.kept import exact, inlined
+from nbnumba.backends.compiling import exact, inlined
 from nbnumba.errors import InputError
 
 DEFAULT_MOSAIC_SEED = 12345678

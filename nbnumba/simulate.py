@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from nbnumba.backends import CPU, Machine, driver, machine
-from nbnumba.backends.blocks import pixels_of, told
+from nbnumba.backends.pieces import pixels_of, told
 from nbnumba.backends.threads import count, share
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, shown

@@ -12,11 +12,12 @@ import pytest
 import adjoint
 from adjoint.losses import Gaussian
 from nbnumba import Experiment, InputError, simulate
-from nbnumba.backends import absent, exact
-from nbnumba.backends.compiler import bind, stages, with_globals
+from nbnumba.backends import cuda_pairs
+from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.precision import PRECISIONS, in_pairs, words
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_axis, unit
+from nbnumba.loops import cuda_stages
 from nbnumba.setup import sampling, scene
 from nbnumba.stages import detector, vec3
 from nbnumba.stages.beam import scattering_vector
@@ -202,7 +203,7 @@ def of_a_card(name):
         "fmul_rn": lambda a, b: a * b,
         "fmaf_rn": lambda a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c)),
     }
-    return with_globals(getattr(exact, name), said, name)
+    return with_globals(getattr(cuda_pairs, name), said, name)
 
 
 @pytest.mark.parametrize("operation", [partial(getattr, PAIRED), of_a_card], ids=["stage", "card"])
@@ -313,11 +314,11 @@ def test_sine_and_cosine_of_arithmetic(precision, half):
 
 def test_a_name_that_is_there_stays():
     """Of words and of modules that come first; what calls it calls that one."""
-    bound = bind((absent, vec3, detector), lambda function: function, words("double") | PLAIN | {"dot": "mine"})
+    bound = bind((cuda_stages, vec3, detector), lambda function: function, words("double") | PLAIN | {"dot": "mine"})
     assert bound["dot"] == "mine"
     assert bound["curved_position"]("panel", "flat") == "flat"
     assert bound["solid_angle"].__globals__["curved_position"] is bound["curved_position"]
-    again = bind((vec3, detector, absent), lambda function: function, words("double") | PLAIN)
+    again = bind((vec3, detector, cuda_stages), lambda function: function, words("double") | PLAIN)
     assert again["curved_position"].__code__ is detector.curved_position.__code__
     assert detector.curved_position.__globals__ is vars(detector)
 

@@ -16,7 +16,7 @@ import pytest
 import adjoint
 import nbnumba
 from adjoint import obstacles
-from adjoint.backends.rows import CHANNELS
+from adjoint.loops.rows import CHANNELS
 from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
 from nbnumba.flags.command_line import Statement

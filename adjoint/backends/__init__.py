@@ -5,7 +5,7 @@ from types import ModuleType
 
 def driver(backend: str) -> ModuleType:
     """The loops over pixels for a backend of nbnumba.backends. Raises InputError where Numba will not load."""
-    from nbnumba.backends.numba_here import numba
+    from nbnumba.backends.numba_loading import numba
 
     numba()
     if backend == "cuda":

@@ -8,40 +8,40 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numba import njit, prange, vectorize
 
-from adjoint.backends import bands, lattices, pixels, reduction, rows, samples
-from adjoint.backends import listing as listings
-from adjoint.backends import tile as tiles
-from adjoint.backends.bands import differentiate_band
-from adjoint.backends.bits import frexp
-from adjoint.backends.borrowed import borrowed
-from adjoint.backends.parts import Part, parts_of
-from adjoint.backends.pixels import Parameters, Results, Target
+from adjoint.backends.band_pieces import Part, parts_of
+from adjoint.backends.frexp import frexp
+from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.backends.tile import Paths
+from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
+from adjoint.loops import tile as tiles
+from adjoint.loops.bands import differentiate_band
+from adjoint.loops.pixels import Parameters, Results, Target
+from adjoint.loops.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.records import Motions
-from nbnumba.backends import indices, threads
-from nbnumba.backends import tile as forward
-from nbnumba.backends.blocks import PER_PIXEL, Span, shared, spans
-from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends import threads
+from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.compiling import FASTMATH, once
 from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
-from nbnumba.backends.kept import FASTMATH, once
+from nbnumba.backends.pieces import PER_PIXEL, Span, shared, spans
 from nbnumba.backends.precision import PRECISIONS, in_type, words
+from nbnumba.loops import indices
+from nbnumba.loops import tile as forward
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
 """Bands that are made of an image at most."""
 DEARER = 4
 """A step of a derivative costs about as many of an image."""
-WORDS = FORWARD_WORDS | {"frexp": frexp}
+WORDS = FORWARD_WORDS | {"frexp": frexp, "no_refcount": no_refcount}
 
 
 def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
     """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
     for band in prange(starts.size):
-        lent = borrowed((results, target, parameters, panel, beam, material, sources, crystal, structure, orientations,
+        lent = no_refcount((results, target, parameters, panel, beam, material, sources, crystal, structure, orientations,
                          sampling, motions, paths))  # fmt: skip
         differentiate_band(band, starts[band], stops[band], columns, *lent)
 
@@ -61,9 +61,9 @@ def value_of_each():
 def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
-    bound = bind((reduction,), sum_jit, bound)
+    bound = bind((tile_sums,), sum_jit, bound)
     bound = bind((forward,), loop_jit, bound)
-    bound = bind((listings, lattices), stage_jit, bind((samples,), loop_jit, bound))
+    bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
     return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
 
 

@@ -7,28 +7,31 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
-from adjoint.backends import gathered, lane, lattices, listing, pixels, plain, reduction, samples, sums
-from adjoint.backends import rows as row_names
-from adjoint.backends import tile as tiles
-from adjoint.backends.listing import Listing
-from adjoint.backends.parts import Part, parts_of
-from adjoint.backends.pixels import Parameters, Results, Target, judge, judge_photons
+from adjoint.backends import cuda_amplitudes, cuda_reductions
+from adjoint.backends.band_pieces import Part, parts_of
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.backends.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
-from adjoint.backends.tile import Paths, differentiate_tile
+from adjoint.loops import amplitude_table, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
+from adjoint.loops import rows as row_names
+from adjoint.loops import tile as tiles
+from adjoint.loops.amplitude_table import Listing
+from adjoint.loops.pixels import Parameters, Results, Target, judge, judge_photons
+from adjoint.loops.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.loops.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
-from nbnumba.backends import absent, card, indices, one
-from nbnumba.backends import rows as forward_rows
-from nbnumba.backends import tile as forward_tiles
-from nbnumba.backends.blocks import Span
-from nbnumba.backends.compiler import bind, stages, with_globals
+from nbnumba.backends import card
+from nbnumba.backends.binding import bind, stages, with_globals
+from nbnumba.backends.compiling import once
 from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel, pieces
 from nbnumba.backends.cuda import workers as workers
-from nbnumba.backends.kept import once
-from nbnumba.backends.plain import is_plain
+from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
-from nbnumba.backends.rows import TILE, TOTAL
-from nbnumba.backends.tile import wanted
+from nbnumba.loops import cuda_stages, indices
+from nbnumba.loops import cuda_tile as forward_cuda_tile
+from nbnumba.loops import rows as forward_rows
+from nbnumba.loops import tile as forward_tiles
+from nbnumba.loops.cuda_lattices import is_plain
+from nbnumba.loops.rows import TILE, TOTAL
+from nbnumba.loops.tile import wanted
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
@@ -46,7 +49,7 @@ its derivative by the sum and by the photons, its curvature, and the first of th
 
 
 class Lists(NamedTuple):
-    """The listings of the pixels of a chunk (listing.py): a row for each; of none (1, ...)."""
+    """The listings of the pixels of a chunk (amplitude_table.py): a row for each; of none (1, ...)."""
 
     key: np.ndarray
     value: np.ndarray
@@ -89,12 +92,12 @@ def frexp(x):
 @once
 def kernel(precision: str, of_plain: bool) -> Callable:
     """The compiled kernel in a precision, for plain scenes without derivatives by amplitudes, or for all."""
-    before, instead = ((absent,), (plain,)) if of_plain else ((), ())
+    before, instead = ((cuda_stages,), (cuda_lattices,)) if of_plain else ((), ())
     names = mirror_words(precision) | machine_words(precision) | one_pixel()
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
-    mirrors = (*MIRRORS, row_names, reduction, indices)
-    loops = (forward_tiles, samples, listing, *instead, lattices, lane, tiles, pixels)
-    bound = bind([one, *before, *stages(precision), *mirrors, *loops], device_jit, names)
+    mirrors = (*MIRRORS, row_names, tile_sums, indices)
+    loops = (forward_tiles, samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
+    bound = bind([forward_cuda_tile, *before, *stages(precision), *mirrors, *loops], device_jit, names)
     return kernel_jit(differentiate, bound, f"differentiate_{precision}")
 
 
@@ -108,13 +111,13 @@ def one_pixel() -> dict:
 @once
 def summing(precision: str) -> Callable:
     """The compiled sums in a precision."""
-    return kernel_jit(sums.sum_products, {"wide": PRECISIONS[precision].wide}, f"sum_products_{precision}")
+    return kernel_jit(cuda_reductions.sum_products, {"wide": PRECISIONS[precision].wide}, f"sum_products_{precision}")
 
 
 @once
 def projecting(precision: str) -> Callable:
     """The compiled projection in a precision."""
-    return kernel_jit(sums.project, {"wide": PRECISIONS[precision].wide}, f"project_{precision}")
+    return kernel_jit(cuda_reductions.project, {"wide": PRECISIONS[precision].wide}, f"project_{precision}")
 
 
 class Call(NamedTuple):
@@ -186,10 +189,10 @@ def _chunk(call: Call, band: int, span: tuple[int, int], places: int) -> int:
     rows, lists = _differentiated(call, span, places)
     places = lists.key.shape[1]
     results, parameter_rows = call.results, CHANNEL + len(call.wanted)
-    entries = gathered.entries(lists) if call.paths.reflections else None
+    entries = cuda_amplitudes.entries(lists) if call.paths.reflections else None
     if results.image.size:
         results.image[slice(*span), slice(*call.columns)] = rows[IMAGE].copy_to_host().reshape(-1, call.across)
-    results.value[band] += _summed(call, rows, [(LOSS_OF, sums.NONE, sums.NONE)])[0]
+    results.value[band] += _summed(call, rows, [(LOSS_OF, cuda_reductions.NONE, cuda_reductions.NONE)])[0]
     if results.channels.size:
         _add_channels(call, band, rows, entries)
         return places
@@ -255,7 +258,7 @@ def _lists(count: int, size: int, kind: type) -> Lists:
 
 
 def _summed(call, rows, factors) -> np.ndarray:
-    return sums.summed(summing(call.precision), rows, factors, call.kind)
+    return cuda_reductions.summed(summing(call.precision), rows, factors, call.kind)
 
 
 def _beside_rows(call) -> list[int]:
@@ -268,13 +271,13 @@ def _beside_rows(call) -> list[int]:
 
 def _add_channels(call, band, rows, entries):
     """Add the channels, weighed by the derivative of the loss, to those of a band, and the same by amplitudes and beside."""
-    weighed = [(CHANNEL + n, BY_PIXEL_SUM, sums.NONE) for n in range(len(call.wanted))]
-    beside = [(row, BY_PHOTONS, sums.NONE) for row in _beside_rows(call)]
+    weighed = [(CHANNEL + n, BY_PIXEL_SUM, cuda_reductions.NONE) for n in range(len(call.wanted))]
+    beside = [(row, BY_PHOTONS, cuda_reductions.NONE) for row in _beside_rows(call)]
     found = _summed(call, rows, weighed + beside)
     call.results.channels[band, call.wanted] += found[: len(weighed)]
     call.results.beside[band] += found[len(weighed) :]
     if entries is not None:
-        gathered.add_by_amplitude(call.results.by_amplitude[band], entries, rows[BY_PIXEL_SUM].copy_to_host())
+        cuda_amplitudes.add_by_amplitude(call.results.by_amplitude[band], entries, rows[BY_PIXEL_SUM].copy_to_host())
 
 
 def _store_jacobian(call, span, rows, entries):
@@ -284,7 +287,7 @@ def _store_jacobian(call, span, rows, entries):
     for n, place in enumerate(call.parameters.place_of):
         part[:, :, place] = rows[first + n].copy_to_host().reshape(part.shape[:2])
     if entries is not None:
-        gathered.store_jacobian(part, entries, call.parameters.column_of, rows[BY_SUM].copy_to_host())
+        cuda_amplitudes.store_jacobian(part, entries, call.parameters.column_of, rows[BY_SUM].copy_to_host())
 
 
 def _add_normal(call, band, rows, entries):
@@ -294,7 +297,7 @@ def _add_normal(call, band, rows, entries):
     whole = results.normal.shape[1]
     taken = [*range(first, first + len(call.parameters.projection)), *beside]
     places = np.array([*call.parameters.place_of, *range(whole - len(beside), whole)], dtype=np.int64)
-    results.gradient[band, places] += _summed(call, rows, [(row, BY_PHOTONS, sums.NONE) for row in taken])
+    results.gradient[band, places] += _summed(call, rows, [(row, BY_PHOTONS, cuda_reductions.NONE) for row in taken])
     pairs = [(a, b) for a in range(len(taken)) for b in range(a, len(taken))]
     found = _summed(call, rows, [(taken[a], taken[b], CURVED) for a, b in pairs])
     for (a, b), product in zip(pairs, found):
@@ -303,4 +306,4 @@ def _add_normal(call, band, rows, entries):
         columns = [np.stack([rows[row].copy_to_host() for row in taken]) if taken else np.zeros((0, rows.shape[1]))]
         weights = [rows[row].copy_to_host() for row in (BY_SUM, BY_PHOTONS, CURVED)]
         given = (entries, call.parameters.column_of, *columns, places, *weights)
-        gathered.add_normal(results.gradient[band], results.normal[band], *given)
+        cuda_amplitudes.add_normal(results.gradient[band], results.normal[band], *given)

@@ -35,7 +35,7 @@ def machine(backend: str, precision: str) -> Machine:
 
 def driver(backend: str) -> ModuleType:
     """The loops over pixels for a backend. Compilers are imported only here. Raises InputError where Numba will not load."""
-    from nbnumba.backends.numba_here import numba
+    from nbnumba.backends.numba_loading import numba
 
     numba()
     if backend == "cuda":

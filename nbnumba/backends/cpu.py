@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numba import prange
 
-from nbnumba.backends import indices, threads, tile
-from nbnumba.backends.blocks import Piece, Span, pixels_of, shared, spans
-from nbnumba.backends.compiler import bind, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.kept import once
+from nbnumba.backends import threads
+from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.compiling import once
+from nbnumba.backends.pieces import Piece, Span, pixels_of, shared, spans
 from nbnumba.backends.precision import cast, words
-from nbnumba.backends.tile import gather, new_tile, render_tile, store
+from nbnumba.loops import indices, tile
+from nbnumba.loops.tile import gather, new_tile, render_tile, store
 from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numba import cuda
 
-from nbnumba.backends import absent, card, exact, indices, one, plain
-from nbnumba.backends import rows as row_names
-from nbnumba.backends import tile as tiles
-from nbnumba.backends.blocks import Piece, Span
-from nbnumba.backends.compiler import bind, stages, with_globals
-from nbnumba.backends.kept import LOG, once
+from nbnumba.backends import card, cuda_pairs
+from nbnumba.backends.binding import bind, stages, with_globals
+from nbnumba.backends.compiling import LOG, once
+from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.backends.rows import ROWS_END, TILE, TOTAL
-from nbnumba.backends.tile import render_tile, wanted
+from nbnumba.loops import cuda_lattices, cuda_stages, cuda_tile, indices
+from nbnumba.loops import rows as row_names
+from nbnumba.loops import tile as tiles
+from nbnumba.loops.rows import ROWS_END, TILE, TOTAL
+from nbnumba.loops.tile import render_tile, wanted
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
@@ -68,16 +69,16 @@ def machine_words(precision: str) -> dict:
     names = ("ceil", "sqrt", "exp") if precision == "single" else ("ceil", "sqrt", "exp", "sin", "cos")
     found = words(precision) | {"index_type": np.int32, **{name: getattr(own, name) for name in names}}
     if PRECISIONS[precision].pairs and not card.SIMULATED:
-        found |= {name: device_jit(function) for name, function in vars(exact).items() if name.startswith("exact_")}
+        found |= {name: device_jit(function) for name, function in vars(cuda_pairs).items() if name.startswith("exact_")}
     return found
 
 
 @once
 def kernel(precision: str, of_plain: bool) -> Callable:
-    """The compiled kernel in a precision, for plain scenes (plain.py) or for all."""
-    before, instead = ((absent,), (plain,)) if of_plain else ((), ())
+    """The compiled kernel in a precision, for plain scenes (cuda_lattices.py) or for all."""
+    before, instead = ((cuda_stages,), (cuda_lattices,)) if of_plain else ((), ())
     names = machine_words(precision) | of_one_pixel(vars(row_names))
-    bound = bind([one, *before, *stages(precision), indices, *instead, tiles], device_jit, names)
+    bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, tiles], device_jit, names)
     return kernel_jit(render, bound, f"render_{precision}")
 
 
@@ -86,7 +87,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     Raises InputError where the memory of the card is not enough.
     """
-    compiled = kernel(precision, plain.is_plain(scene))
+    compiled = kernel(precision, cuda_lattices.is_plain(scene))
     kind, records_here = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from nbnumba.backends.numba_here import numba, sentence
+from nbnumba.backends.numba_loading import numba, sentence
 
 Piece = TypeVar("Piece")
 _stated: list[int] = []

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from nbnumba.backends.numba_here import numba
+from nbnumba.backends.numba_loading import numba
 from nbnumba.backends.threads import count
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment

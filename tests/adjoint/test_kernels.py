@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from numba import njit
 
-from adjoint.backends import pixels, reduction, rows
-from adjoint.backends.bits import frexp
-from adjoint.backends.borrowed import borrowed
 from adjoint.backends.cpu import WORDS, sum_jit
-from adjoint.backends.pixels import Target
-from adjoint.backends.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
-from adjoint.backends.tile import Paths
+from adjoint.backends.frexp import frexp
+from adjoint.backends.no_refcount import no_refcount
+from adjoint.loops import pixels, rows, tile_sums
+from adjoint.loops.pixels import Target
+from adjoint.loops.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
+from adjoint.loops.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.loss import GAUSSIAN
-from nbnumba.backends import indices
-from nbnumba.backends.compiler import bind, stage_jit
+from nbnumba.backends.binding import bind, stage_jit
 from nbnumba.backends.precision import words
-from nbnumba.backends.rows import PIXEL, TILE, TOTAL
+from nbnumba.loops import indices
+from nbnumba.loops.rows import PIXEL, TILE, TOTAL
 
 
 def test_fractions_and_powers_are_exact():
@@ -40,7 +40,7 @@ class Record(NamedTuple):
 def double_what_is_lent(record, array):
     """Through several holders, and in a loop."""
     for _ in range(2):
-        (lent, other), same = borrowed((record, array)), borrowed(array)
+        (lent, other), same = no_refcount((record, array)), no_refcount(array)
         lent.one[:] *= 2.0
         other[0] += lent.number + lent.two[1, 0]
     return same[0]
@@ -56,7 +56,7 @@ def test_lent_arrays_are_the_same_arrays():
 def test_pixels_that_do_not_count_get_nothing(masked):
     """Pixels 10 to 99 of 100 in a tile, some without data or mask, whatever their photons and channels are."""
     parts = bind((rows, loss, indices), stage_jit, WORDS | words("double"))
-    bound = bind((pixels,), stage_jit, bind((reduction,), sum_jit, parts))
+    bound = bind((pixels,), stage_jit, bind((tile_sums,), sum_jit, parts))
     random, start, stop = np.random.default_rng(1), 10, 100
     data, mask = random.uniform(0, 9, (2, stop)), np.ones((2, stop) if masked else (0, 0), np.uint8)
     data[1, start + 3], data[:, start + 70] = np.nan, np.nan

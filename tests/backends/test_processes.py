@@ -14,7 +14,7 @@ import pytest
 import adjoint
 from nbnumba import Experiment, simulate
 from nbnumba.backends import cpu, threads
-from nbnumba.backends.blocks import pixels_of, spans
+from nbnumba.backends.pieces import pixels_of, spans
 
 ARGS = (
     "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 150 -oversample 2 -mosaic 1 "

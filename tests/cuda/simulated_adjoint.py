@@ -8,7 +8,7 @@ from numba import cuda
 
 import adjoint
 from adjoint.backends import cuda as driver
-from adjoint.backends import sums
+from adjoint.backends import cuda_reductions
 from adjoint.gradient import beside
 from adjoint.losses import Gaussian, Poisson
 from adjoint.parameters import AMPLITUDES
@@ -19,8 +19,8 @@ from nbnumba.backends.precision import PRECISIONS
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 
-BLOCK = sums.THREADS, sums.SEGMENT
-sums.THREADS, sums.SEGMENT = 1, 16
+BLOCK = cuda_reductions.THREADS, cuda_reductions.SEGMENT
+cuda_reductions.THREADS, cuda_reductions.SEGMENT = 1, 16
 """An image is two segments, summed by a thread each: simulated threads that wait for each other are slow."""
 sys.setswitchinterval(1e-4)
 
@@ -325,19 +325,20 @@ def test_a_refinement(stages):
 def test_sums_of_several_blocks(monkeypatch, precision):
     """Products of rows that are more than a block sums, in more launches than one, the last block not full."""
     kind = PRECISIONS[precision].wide
-    monkeypatch.setattr(sums, "THREADS", BLOCK[0])
-    monkeypatch.setattr(sums, "SEGMENT", BLOCK[1])
-    count, random = 2 * sums.SEGMENT + 77, np.random.default_rng(9)
+    monkeypatch.setattr(cuda_reductions, "THREADS", BLOCK[0])
+    monkeypatch.setattr(cuda_reductions, "SEGMENT", BLOCK[1])
+    count, random = 2 * cuda_reductions.SEGMENT + 77, np.random.default_rng(9)
     rows = random.normal(size=(4, count)).astype(kind)
-    factors = [(n, sums.NONE, sums.NONE) for n in range(4)] + [(0, 1, sums.NONE), (1, 2, 3), (3, 3, 3)]
+    none = cuda_reductions.NONE
+    factors = [(n, none, none) for n in range(4)] + [(0, 1, none), (1, 2, 3), (3, 3, 3)]
     chosen = [[rows[n].astype(float) if n >= 0 else np.ones(count) for n in each] for each in factors]
-    monkeypatch.setattr(sums, "TOGETHER", 3)
-    compiled = kernel_jit(sums.sum_products, {"wide": kind}, "sums_of_a_block")
-    found = sums.summed(compiled, cuda.to_device(rows), factors, kind)
+    monkeypatch.setattr(cuda_reductions, "TOGETHER", 3)
+    compiled = kernel_jit(cuda_reductions.sum_products, {"wide": kind}, "sums_of_a_block")
+    found = cuda_reductions.summed(compiled, cuda.to_device(rows), factors, kind)
     bound = 1e-5 if precision == "single" else 1e-14
     for value, (a, b, c) in zip(found, chosen):
         assert abs(value - (a * b * c).sum()) <= bound * np.abs(a * b * c).sum()
-    assert found.shape == (7,) and sums.summed(None, None, [], kind).shape == (0,)
+    assert found.shape == (7,) and cuda_reductions.summed(None, None, [], kind).shape == (0,)
 
 
 def test_a_projection():

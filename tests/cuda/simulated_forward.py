@@ -6,7 +6,7 @@ import pytest
 from nbnumba import Experiment, simulate
 from nbnumba.backends import PRECISIONS, card
 from nbnumba.backends import cuda as driver
-from nbnumba.backends.plain import is_plain
+from nbnumba.loops.cuda_lattices import is_plain
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import restated
 

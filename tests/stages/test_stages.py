@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nbnumba.backends.compiler import bind, stage_jit, stages
+from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.backends.cpu import WORDS
 from nbnumba.backends.precision import words
 from nbnumba.stages import beam, crystal, detector, elementary, lattice, pixel, records, structure, vec3

@@ -39,7 +39,7 @@ from adjoint.stages.loss import (
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import between_adj, cubic_slopes
 from adjoint.stages.vec3 import add, turn_adj, unit_adj
-from nbnumba.backends.compiler import bind, stage_jit, stages
+from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest

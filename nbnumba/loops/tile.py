@@ -6,8 +6,8 @@ a remainder and the arithmetic of a pixel does not depend on where its tile begi
 
 import numpy as np  # noqa: I001
 
-from nbnumba.backends.indices import fast_of, index_all, nearest_all, nine, scattering
-from nbnumba.backends.rows import (
+from nbnumba.loops.indices import fast_of, index_all, nearest_all, nine, scattering
+from nbnumba.loops.rows import (
     AIRPATH, BACKGROUND, CAPTURE, D_X, D_Y, D_Z, FACTOR, LATTICE, LIVE, OMEGA, PIXEL, PLACE, POLARIZATION, Q_X, Q_Y, Q_Z,
     ROWS_END, SEEN, SPARE, SUM, TILE, TOTAL, WATER, WEIGHT,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbnumba.backends.rows import ROWS_END, TILE
+from nbnumba.loops.rows import ROWS_END, TILE
 
 CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,

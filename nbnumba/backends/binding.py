@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from numba import njit
 
-from nbnumba.backends.kept import FASTMATH, kept, with_globals
+from nbnumba.backends.compiling import FASTMATH, kept, with_globals
 from nbnumba.backends.precision import PRECISIONS
 from nbnumba.stages import beam, crystal, detector, elementary, lattice, pairs, pixel, structure, vec3
 

@@ -10,17 +10,19 @@ from collections.abc import Callable
 from functools import cache, update_wrapper, wraps
 from pathlib import Path
 
-from nbnumba.backends.numba_here import numba
+from nbnumba.backends.numba_loading import numba
 
 FASTMATH = {"contract", "nsz", "arcp"}
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
 
 SOURCES = (
     "nbnumba/stages/*.py",
+    "nbnumba/loops/*.py",
     "nbnumba/backends/*.py",
     "nbnumba/rng.py",
     "nbnumba/noise.py",
     "adjoint/stages/*.py",
+    "adjoint/loops/*.py",
     "adjoint/backends/*.py",
 )
 """The files that hold compiled functions and all that these import: a change anywhere else compiles nothing anew."""
@@ -60,7 +62,7 @@ class Compiled:
         name = f"{self.function.__name__}_{digest}" if digest else self.function.__name__
         made = numba().njit(with_globals(self.function, named, name), **self.options)
         if digest:
-            from nbnumba.backends.store import Store
+            from nbnumba.backends.disk_cache import Store
 
             made._cache = Store(made.py_func, self._tell)
         elif self.large:

@@ -5,15 +5,15 @@ They are called from several places, and are functions of the machine code too.
 
 import numpy as np  # noqa: I001
 
-from adjoint.backends.rows import (
+from adjoint.loops.rows import (
     ABSORPTION, BEAM, CAPTURE_BAR, CLOSE_DISTANCE, DISTANCE, D_BAR, FAST, I_BAR, KAHN, LAYER, NORMAL, OMEGA_BAR, ORIGIN,
     POLARIZATION_BAR, Q_BAR, SLOW, SOURCE, WAVELENGTH_BAR, LANES, W_BAR, X_BAR, Y_BAR, Z_BAR, add3, set3, three,
 )  # fmt: skip
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.vec3 import unit_adj
-from nbnumba.backends.indices import fast_of
-from nbnumba.backends.rows import AIRPATH, D_X, TILE
+from nbnumba.loops.indices import fast_of
+from nbnumba.loops.rows import AIRPATH, D_X, TILE
 from nbnumba.stages import real
 from nbnumba.stages.detector import flat_position, sample_offset
 

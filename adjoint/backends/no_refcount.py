@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def borrowed(typingctx, value):
+def no_refcount(typingctx, value):
     """The same array, or record or tuple of them, without counts."""
 
     def generate(context, builder, signature, args):

@@ -1,12 +1,12 @@
-"""The loop over lattices in plain scenes (nbnumba/backends/plain.py), where a tile is one pixel: sums stay in registers."""
+"""The loop over lattices in plain scenes (its twin in nbnumba says which), for a tile of one pixel: sums stay in registers."""
 
-from adjoint.backends.rows import CELLS, Q_BAR, SCALE, TURN, VECTORS, add3, three
+from adjoint.loops.rows import CELLS, Q_BAR, SCALE, TURN, VECTORS, add3, three
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.vec3 import add
-from nbnumba.backends.indices import nearest_all, nine, row_of, scattering
-from nbnumba.backends.rows import Q_X, SUM
+from nbnumba.loops.indices import nearest_all, nine, row_of, scattering
+from nbnumba.loops.rows import Q_X, SUM
 from nbnumba.stages import real, wide
 from nbnumba.stages.crystal import added, long, plain, rough
 from nbnumba.stages.lattice import lattice_factor_square

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.listing import add_by_amplitude, entry_of
-from adjoint.backends.reduction import lane_dot, lane_dot_weighed, lane_sum
-from adjoint.backends.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.loops.amplitude_table import add_by_amplitude, entry_of
+from adjoint.loops.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.loops.tile_sums import lane_dot, lane_dot_weighed, lane_sum
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
-from nbnumba.backends.indices import fast_of
-from nbnumba.backends.rows import TILE, TOTAL
+from nbnumba.loops.indices import fast_of
+from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import real
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from adjoint.backends.borrowed import borrowed
-from adjoint.backends.listing import new_listing
-from adjoint.backends.pixels import (
+from adjoint.loops import no_refcount
+from adjoint.loops.amplitude_table import new_listing
+from adjoint.loops.pixels import (
     add_beside,
     add_channels,
     add_normal,
@@ -13,10 +13,10 @@ from adjoint.backends.pixels import (
     project,
     store_jacobian,
 )
-from adjoint.backends.rows import ALL_END
-from adjoint.backends.tile import differentiate_tile
-from nbnumba.backends.rows import TILE
-from nbnumba.backends.tile import gather, store
+from adjoint.loops.rows import ALL_END
+from adjoint.loops.tile import differentiate_tile
+from nbnumba.loops.rows import TILE
+from nbnumba.loops.tile import gather, store
 from nbnumba.stages import wide
 
 LISTED, UNLISTED = 2**12, 2
@@ -36,7 +36,7 @@ def differentiate_band(band, first, last, columns, results, target, parameters, 
             start = following
             pixels, following = gather(own_tile, target.mask, row, start, columns[1])
             if pixels > 0:
-                tile, listing = borrowed(own_tile), borrowed(own_listing)  # which the next tile needs, and so they stay
+                tile, listing = no_refcount(own_tile), no_refcount(own_listing)  # which the next tile needs, and so they stay
                 lost = 1
                 while lost:
                     differentiate_tile(tile, listing, row, start, panel, beam, material, sources, crystal, structure,
@@ -45,7 +45,7 @@ def differentiate_band(band, first, last, columns, results, target, parameters, 
                     if lost:
                         clear_channels(tile, paths)
                         own_listing = new_listing(2 * listing.key.size)
-                        listing = borrowed(own_listing)
+                        listing = no_refcount(own_listing)
                 if results.image.size:
                     store(results.image, target.mask, row, start, pixels, tile)
                 results.value[band] += judge(tile, row, start, start + pixels, target, paths)

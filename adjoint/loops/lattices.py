@@ -5,17 +5,17 @@ A loop for the arithmetic, one for the look-up, which does not vectorise, and on
 
 import numpy as np  # noqa: I001
 
-from adjoint.backends.listing import add_entry, amplitude_adj, list_terms, list_weights
-from adjoint.backends.rows import (
+from adjoint.loops.amplitude_table import add_entry, amplitude_adj, list_terms, list_weights
+from adjoint.loops.rows import (
     AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.backends.indices import fast_of, index_all, nearest_all, nine, row_of, scattering
-from nbnumba.backends.rows import LATTICE, PLACE, Q_X, SUM, TILE
-from nbnumba.backends.tile import latch_of
+from nbnumba.loops.indices import fast_of, index_all, nearest_all, nine, row_of, scattering
+from nbnumba.loops.rows import LATTICE, PLACE, Q_X, SUM, TILE
+from nbnumba.loops.tile import latch_of
 from nbnumba.stages import real
 from nbnumba.stages.crystal import long, plain
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square

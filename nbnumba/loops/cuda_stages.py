@@ -1,4 +1,4 @@
-"""What stands in for the stages that plain scenes (plain.py) do without, so that their kernel is small."""
+"""What stands in for the stages that plain scenes (cuda_lattices.py) do without, so that their kernel is small."""
 
 
 def curved_position(panel, flat):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nbnumba
-from nbnumba.backends.kept import SOURCES
+from nbnumba.backends.compiling import SOURCES
 
 ARGS = (
     "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 2 "
@@ -94,6 +94,6 @@ def test_every_compiled_function_is_in_the_digest():
     """Whatever is decorated to be compiled stands in a file that the digest is of."""
     root = Path(nbnumba.__file__).parent.parent
     sources = {path for pattern in SOURCES for path in root.glob(pattern)}
-    marks = ("njit", "backends.kept", "cuda.jit", "backends.compiler")
+    marks = ("njit", "backends.compiling", "cuda.jit", "backends.binding")
     compiled = {path for room in ("nbnumba", "adjoint") for path in (root / room).rglob("*.py")}
     assert not {path for path in compiled if any(mark in path.read_text() for mark in marks)} - sources

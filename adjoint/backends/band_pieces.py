@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba.backends.blocks import Piece, Span
+from nbnumba.backends.pieces import Piece, Span
 
 
 class Part(NamedTuple):

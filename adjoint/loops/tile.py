@@ -9,18 +9,18 @@ from typing import NamedTuple  # noqa: I001
 
 import numpy as np
 
-from adjoint.backends.lattices import differentiate_lattices
-from adjoint.backends.listing import begin_reflections, end_reflections
-from adjoint.backends.rows import (
+from adjoint.loops.lattices import differentiate_lattices
+from adjoint.loops.amplitude_table import begin_reflections, end_reflections
+from adjoint.loops.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
     PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, TAKEN, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
-from adjoint.backends.samples import leave_sample, polarization_adj, scatter_adj
+from adjoint.loops.samples import leave_sample, polarization_adj, scatter_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
-from nbnumba.backends.rows import (
+from nbnumba.loops.rows import (
     BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT,
 )  # fmt: skip
-from nbnumba.backends.tile import end_sum, lane_of, look_at, polarize, scatter, shine, weigh
+from nbnumba.loops.tile import end_sum, lane_of, look_at, polarize, scatter, shine, weigh
 from nbnumba.stages import real
 from nbnumba.stages.pixel import photons
 

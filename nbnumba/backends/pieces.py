@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from nbnumba.backends.rows import TILE
 from nbnumba.errors import InputError, shown
+from nbnumba.loops.rows import TILE
 
 Span = tuple[int, int]
 Piece = tuple[Span, Span]

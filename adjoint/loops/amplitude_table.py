@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.backends.rows import AMPLITUDE, DERIVATIVE, KEPT, KEPT_PLACE, SCALE
+from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, KEPT, KEPT_PLACE, SCALE
 from adjoint.stages.pixel import term_adj
-from nbnumba.backends.rows import LATTICE, PLACE, TILE
+from nbnumba.loops.rows import LATTICE, PLACE, TILE
 from nbnumba.stages import ceil, real
 from nbnumba.stages.structure import cubic_weights, slot
 

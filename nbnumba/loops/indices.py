@@ -1,6 +1,6 @@
 """Numbers from table and tile: which pixel a lane is, the vectors of a lattice, the scattering vector, Miller indices (F7)."""
 
-from nbnumba.backends.rows import PIXEL, Q_X, Q_Y, Q_Z
+from nbnumba.loops.rows import PIXEL, Q_X, Q_Y, Q_Z
 from nbnumba.stages.crystal import entry, index, long, nearest, plain
 
 

@@ -1,6 +1,6 @@
 """Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
 
-from adjoint.backends.rows import LANES
+from adjoint.loops.rows import LANES
 
 
 def lane_sum(rows, first):

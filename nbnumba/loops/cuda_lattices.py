@@ -4,7 +4,7 @@ A scene is plain whose crystal is a parallelepiped, with amplitudes that are loo
 background that varies with the angle.
 """
 
-from nbnumba.backends.indices import nearest_all, nine, scattering
+from nbnumba.loops.indices import nearest_all, nine, scattering
 from nbnumba.stages import wide
 from nbnumba.stages.crystal import added, long, plain
 from nbnumba.stages.lattice import lattice_factor_square

@@ -10,8 +10,8 @@ import pytest
 from numba.core import config
 
 from nbnumba import rng
-from nbnumba.backends import store
-from nbnumba.backends.kept import Compiled
+from nbnumba.backends import disk_cache
+from nbnumba.backends.compiling import Compiled
 
 DEVIATES = "from nbnumba.rng import generator; print(generator(7).uniform(5).tobytes().hex())"
 
@@ -48,8 +48,8 @@ def only(folder):
 def test_what_is_whole_is_read_and_what_is_not_is_not(folder, monkeypatch):
     expected, asked = drawn(), []
     content = only(folder).read_bytes()
-    read = store.read
-    monkeypatch.setattr(store, "read", lambda path, key: asked.append(key) or read(path, key))
+    read = disk_cache.read
+    monkeypatch.setattr(disk_cache, "read", lambda path, key: asked.append(key) or read(path, key))
     assert drawn() == expected
     key, path = asked[-1], only(folder)
     assert read(path, key) is not None
@@ -104,7 +104,7 @@ def test_several_write_at_once(folder):
     """Of any number of writers one stands at the end, whole, and nothing is left of the others."""
     folder.mkdir()
     contents = [bytes([n]) * 100_000 for n in range(8)]
-    threads = [threading.Thread(target=store.write, args=(folder / "one.nbc", content)) for content in contents]
+    threads = [threading.Thread(target=disk_cache.write, args=(folder / "one.nbc", content)) for content in contents]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -122,7 +122,7 @@ def test_what_nobody_has_used_for_long_is_removed(folder):
         os.utime(path, (0, 0))
     drawn()
     assert used.stat().st_mtime > 0  # used again, and so it stays
-    store.remove_unused(folder)
+    disk_cache.remove_unused(folder)
     assert {path.name for path in folder.iterdir()} == {used.name, "render.nbc", "notes.txt"}
 
 

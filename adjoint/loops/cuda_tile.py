@@ -1,6 +1,6 @@
 """What stands in for loops over lattices where a tile is one pixel."""
 
-from adjoint.backends.lattices import differentiate_lattices
+from adjoint.loops.lattices import differentiate_lattices
 
 
 def add_pass(tile, listing, where, crystal, structure, orientations, motions, paths):
