@@ -153,7 +153,7 @@ def _written(image, experiment, placement, wanted, stats, run) -> Iterator[str]:
         seen = noisy.pixels - np.float32(run.adc)
     if "pngfile" in paths:
         region = slice(*wanted.rows), slice(*wanted.columns)
-        unseen = wanted.mask[region] == 0 if wanted.mask.size else None
+        unmeasured = wanted.mask[region] == 0 if wanted.mask.size else None
         drawn = marks(experiment, placement, wanted) if run.pngmarks else None
-        scale = png.write(paths["pngfile"], seen[region], what="-pngfile", unseen=unseen, marks=drawn)
+        scale = png.write(paths["pngfile"], seen[region], what="-pngfile", unmeasured=unmeasured, marks=drawn)
         yield f"wrote {paths['pngfile']}: picture, white up to {scale.white:g} and black from {scale.black:g}"

@@ -1,6 +1,6 @@
-"""Detector images that fabio reads, in a process of its own with bounds on time and memory: a damaged file may ask for any.
+"""Detector images read by fabio, in a separate process with limits on time and memory, which a damaged file may exceed.
 
-The lower half is the program of that process, which needs nothing else of nbnumba.
+The lower half is the program of that process. It imports nothing from nbnumba.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CPU_SECONDS, SECONDS, BYTES_PER_SECOND = 8, 60, 4e6
-"""Time that reading may take: so much of a processor, so much in all, and more for a large file."""
+"""Limits on the time of reading: processor seconds, seconds in total, and bytes of the file that add one second to both."""
 
 BYTES, BYTES_PER_PIXEL, BYTES_PER_BYTE = 2**30, 200, 40
-"""Memory that it may take: so much, and more for the pixels that are wanted and for a large file, which may be packed."""
+"""Limits on memory: a base, plus so many bytes per requested pixel and per byte of the file, which may be compressed."""
 
-_START = (
+_LAUNCHER = (
     "import json, runpy, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['sys.path']; "
     "runpy.run_path(request['program'], {'REQUEST': request}, '__main__')"
 )
 
 
-class Found(NamedTuple):
+class FabioImage(NamedTuple):
     """An image: pixels (slow, fast) in this machine's byte order, and the header as text.
 
-    Without pixels, because there are others or none, `stored` says what there is, `problem` why they cannot be read, and
-    `images` how many images the file holds, where it holds several of which none is chosen.
+    pixels is None if the image cannot be read or has another shape. Then `stored` describes the array in the file, `problem`
+    says why it cannot be read, and `images` is the number of images in the file if none of several was chosen.
     """
 
     pixels: np.ndarray | None
@@ -42,62 +42,62 @@ class Found(NamedTuple):
     images: int = 1
 
 
-def read(name: str, number: int | None, shape: tuple[int, int]) -> Found:
-    """Read image `number` (None: the only one) of a file; its pixels are returned if there are `shape` (slow, fast) of them."""
+def read(name: str, number: int | None, shape: tuple[int, int]) -> FabioImage:
+    """Read image `number` (None: the only one) of a file; its pixels are returned if their shape is `shape` (slow, fast)."""
     size = os.path.getsize(name.partition("::")[0])
-    more = math.ceil(size / BYTES_PER_SECOND)
+    extra_seconds = math.ceil(size / BYTES_PER_SECOND)
     request = {
         "sys.path": sys.path,
         "program": __file__,
         "name": name,
         "number": number,
         "shape": shape,
-        "seconds": CPU_SECONDS + more,
+        "seconds": CPU_SECONDS + extra_seconds,
         "memory": int(BYTES + BYTES_PER_PIXEL * shape[0] * shape[1] + BYTES_PER_BYTE * size),
     }
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command, line = [sys.executable, "-I", "-c", _START], json.dumps(request).encode() + b"\n"
+    command, line = [sys.executable, "-I", "-c", _LAUNCHER], json.dumps(request).encode() + b"\n"
     try:
-        done = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS + more, env=environment)
+        process = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS + extra_seconds, env=environment)
     except subprocess.TimeoutExpired:
-        return Found(None, {}, problem=f"fabio did not come to an end in {SECONDS + more} s")
-    head, _, body = done.stdout.partition(b"\n")
-    if done.returncode == -getattr(signal, "SIGXCPU", math.inf):
-        return Found(None, {}, problem=f"fabio did not come to an end in {CPU_SECONDS + more} s of a processor")
-    if done.returncode != 0 or not head:
-        return Found(None, {}, problem=f"fabio ended with status {done.returncode}")
+        return FabioImage(None, {}, problem=f"fabio did not finish within {SECONDS + extra_seconds} s")
+    head, _, body = process.stdout.partition(b"\n")
+    if process.returncode == -getattr(signal, "SIGXCPU", math.inf):
+        return FabioImage(None, {}, problem=f"fabio did not finish within {CPU_SECONDS + extra_seconds} s of processor time")
+    if process.returncode != 0 or not head:
+        return FabioImage(None, {}, problem=f"fabio ended with status {process.returncode}")
     answer: dict[str, Any] = json.loads(head)
     kind = answer.pop("dtype", None)
     pixels = None if kind is None else np.frombuffer(bytearray(body), dtype=kind).reshape(shape)
-    return Found(pixels, **answer)
+    return FabioImage(pixels, **answer)
 
 
 # ------------------------------------------------------------------------------------- the program of the process
 
 
 def main(request: dict[str, Any]) -> None:
-    """Write an image to stdout: a line of JSON, and the pixels."""
+    """Write an image to stdout: a line of JSON, then the pixels."""
     import logging
     import warnings
 
-    _bound("RLIMIT_AS", request["memory"])
-    _bound("RLIMIT_CPU", request["seconds"])
+    _limit_resource("RLIMIT_AS", request["memory"])
+    _limit_resource("RLIMIT_CPU", request["seconds"])
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        answer, body = _answer(request)
+        answer, body = _read_frame(request)
     except MemoryError:
-        answer, body = {"header": {}, "problem": "its header asks for more memory than such a file has"}, b""
+        answer, body = {"header": {}, "problem": "its header asks for more memory than a file of this size needs"}, b""
     except Exception as error:
         answer, body = {"header": {}, "problem": " ".join(str(error).split())[:200] or type(error).__name__}, b""
     with output:
         output.write(json.dumps(answer).encode() + b"\n" + body)
 
 
-def _bound(name: str, most: int) -> None:
-    """Bound what this process may take, where the system can do that."""
+def _limit_resource(name: str, most: int) -> None:
+    """Limit a resource of this process, on systems that can do that."""
     try:
         import resource
 
@@ -108,8 +108,8 @@ def _bound(name: str, most: int) -> None:
         pass
 
 
-def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """What is said of an image, and its pixels, if they are as many as are wanted."""
+def _read_frame(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The other fields of FabioImage, and the bytes of the pixels if the image has the requested shape."""
     import fabio
 
     name, number = request["name"], request["number"]
@@ -123,7 +123,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     frame = opened.get_frame(number) if count > 1 else opened
     pixels = np.array(frame.data)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    answer: dict[str, Any] = {"header": dict(_entries({**opened.header, **frame.header}))}
+    answer: dict[str, Any] = {"header": dict(_header_entries({**opened.header, **frame.header}))}
     if pixels.ndim != 2 or pixels.dtype.kind not in "biuf":
         return answer | {"stored": f"{pixels.dtype} of shape {pixels.shape}"}, b""
     if list(pixels.shape) != list(request["shape"]):
@@ -132,7 +132,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 def _check_sections(name: str) -> None:
-    """Raise ValueError for a CBF without the four bytes at which its pixels begin: fabio looks for them for ever."""
+    """Raise ValueError for a CBF without the four bytes that start its pixels: fabio would search for them forever."""
     try:
         with open(name, "rb") as stream:
             if stream.read(6) == b"###CBF" and b"\x0c\x1a\x04\xd5" not in stream.read():
@@ -141,8 +141,8 @@ def _check_sections(name: str) -> None:
         pass
 
 
-def _entries(header: dict) -> Iterator[tuple[str, str]]:
-    """What a header says, as text; of the tables of a CIF the columns, too."""
+def _header_entries(header: dict) -> Iterator[tuple[str, str]]:
+    """The keys and values of a header as text; each column of a table in a CIF is an entry too."""
     for key, value in header.items():
         yield str(key), str(value)
         if key == "loop_":
@@ -156,4 +156,4 @@ def _decoded(text: bytes | str) -> str:
 
 
 if __name__ == "__main__":
-    main(REQUEST)  # noqa: F821 - it comes with the start
+    main(REQUEST)  # noqa: F821 - _LAUNCHER defines it

@@ -1,4 +1,4 @@
-"""Names of files that say what they hold: what may be written under a name that ends so, and what may not."""
+"""The endings of file names that announce a format, and a check that a file is written under a fitting name."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ FORMATS = {
     "HTML": (".html", ".htm"),
     "a compressed file": (".gz", ".bz2", ".xz", ".zst", ".zip", ".tgz"),
 }
-"""The endings that say a format. Any other ending says none."""
+"""The endings that announce a format. Any other ending announces none."""
 
 
 def format_of(name: str) -> str | None:
-    """The format that a name says; None if it says none."""
+    """The format that the ending of a name announces; None if it announces none."""
     ending = os.path.splitext(name)[1].lower()
     return next((known for known, endings in FORMATS.items() if ending in endings), None)
 
 
-def check(name: str, what: str, written: str, others: tuple[str, ...] = ()) -> None:
-    """Raise InputError, naming `what`, for a name that says another format than the one `written`, or one of `others`."""
-    said = format_of(name)
-    if said not in (None, written, *others):
-        own = ", ".join(FORMATS.get(written, ()))
-        allowed = f"a name that ends in {own}, or in what says no format" if own else "a name that says no other format"
-        raise InputError(f"{what}: {name!r} says {said}, and {written} is written; allowed: {allowed}")
+def check(name: str, what: str, written: str, tolerated: tuple[str, ...] = ()) -> None:
+    """Raise InputError, naming `what`, for a name that announces neither the format `written` nor one of `tolerated`."""
+    announced = format_of(name)
+    if announced not in (None, written, *tolerated):
+        own_endings = ", ".join(FORMATS.get(written, ()))
+        allowed = f"a name that ends in {own_endings}, or in no known ending" if own_endings else "a name with no known ending"
+        raise InputError(f"{what}: {name!r} announces {announced}, but it would hold {written}; allowed: {allowed}")

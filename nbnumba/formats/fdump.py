@@ -15,9 +15,9 @@ _LARGEST_INDEX = 2**31 - 1
 
 
 def write(path: files.PathName, hkl: np.ndarray, amplitudes: np.ndarray, default_F: float = 0.0, what: str = "-dump") -> None:
-    """Write reflections hkl (n, 3) and amplitudes (n,) as nanoBragg does; default_F where none is listed.
+    """Write reflections hkl (n, 3) and amplitudes (n,) as nanoBragg does; unlisted reflections get default_F.
 
-    nanoBragg's box has one more row, column and layer than the bounds span; they are 0.
+    nanoBragg's box has one row, column and layer more than the bounds span; they are 0.
     """
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
     shape = [last - first + 1 for first, last in zip(low, high)]
@@ -31,15 +31,15 @@ def write(path: files.PathName, hkl: np.ndarray, amplitudes: np.ndarray, default
 
 
 def read(path: files.PathName, what: str = "-dump") -> Reflections:
-    """Read a dump: every reflection within its bounds. Raises InputError for a file that is none."""
+    """Read a dump: every reflection within its bounds. Raises InputError for a file that is not a dump."""
     content = files.read_bytes(path, what)
-    head, mark, body = content[:_LONGEST_HEAD].partition(b"\n\f")
+    head, separator, _ = content[:_LONGEST_HEAD].partition(b"\n\f")
     bounds = [int(word) for word in head.split()] if re.fullmatch(_BOUNDS, head) else [0, -1] * 3
     low, high = bounds[::2], bounds[1::2]
     shape = [last - first + 1 for first, last in zip(low, high)]
-    body = content[len(head) + len(mark) :]
-    if not mark or min(shape) < 1 or len(body) != 8 * math.prod(count + 1 for count in shape):
-        raise InputError(f"{what}: {str(path)!r} is no dump of structure factors; allowed: what -dump wrote beside -hkl")
+    body = content[len(head) + len(separator) :]
+    if not separator or min(shape) < 1 or len(body) != 8 * math.prod(count + 1 for count in shape):
+        raise InputError(f"{what}: {str(path)!r} is not a dump of structure factors; allowed: a file written by -dump")
     if max(map(abs, bounds)) > _LARGEST_INDEX:
         raise InputError(f"{what}: {str(path)!r} has indices from {min(low)} to {max(high)}; allowed: integers of 32 bits")
     box = np.frombuffer(body, dtype="<f8").reshape([count + 1 for count in shape])[: shape[0], : shape[1], : shape[2]]

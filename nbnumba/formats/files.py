@@ -1,4 +1,4 @@
-"""Whole files: reading them with clear errors, and writing them together: all of them appear, or none does."""
+"""Reading of whole files with clear errors, and writing of several files together, so that all of them appear or none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PathName = str | os.PathLike[str]
 
 LARGEST_FILE = 2**33
 LARGEST_TEXT = 2**30
-"""Bytes of a file, and of a text when it is unpacked, beyond which it is refused."""
+"""The largest allowed size, in bytes, of a file, and of an uncompressed text."""
 
 _PART = 2**24
 _CRLF = re.compile(r"\r+\n|\r+\Z")
@@ -52,9 +52,9 @@ _DAY = 86400.0
 def read_bytes(path: PathName, what: str, most: int = LARGEST_FILE) -> bytes:
     """Return the content of the file `path`.
 
-    `what` is the flag or field that named the file, for the message. Within together() a file that was written there is read as
-    it will be. A file that is missing, is a directory, cannot be read, or has more than `most` bytes, as a device without end
-    has, is an InputError.
+    `what` is the flag or field that named the file, for the message. Within together() the new content of a file that was
+    written there is returned. Raises InputError for a file that is missing, is a directory, cannot be read, or has more than
+    `most` bytes, as an endless device has.
     """
     name = name_of(path, what)
     try:
@@ -71,15 +71,15 @@ def read_bytes(path: PathName, what: str, most: int = LARGEST_FILE) -> bytes:
 
 
 def name_of(path: PathName, what: str) -> str:
-    """Return the name of a file as text. InputError for what names none: None, a number, an open file."""
+    """Return the name of a file as text. Raises InputError for what is not a name, such as None, a number or an open file."""
     try:
         return os.fsdecode(path)
     except TypeError:
-        raise InputError(f"{what}: {type(path).__name__} names no file; allowed: the name of a file") from None
+        raise InputError(f"{what}: {type(path).__name__} is not the name of a file; allowed: the name of a file") from None
 
 
 def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
-    """Return what a stream holds; InputError, before memory is gone, if that is more than `most` bytes."""
+    """Return the content of a stream. Raises InputError, before memory runs out, if it has more than `most` bytes."""
     parts, size = [], 0
     while part := stream.read(_PART):
         parts.append(part)
@@ -89,13 +89,13 @@ def _at_most(stream: BinaryIO, most: int, name: str) -> bytes:
     return b"".join(parts)
 
 
-def read_text(path: PathName, what: str, wanted: str | None = None) -> str:
-    """Return the text of the file `path`, with "\\n" as its only line end, uncompressing a gzip file.
+def read_text(path: PathName, what: str, expected: str | None = None) -> str:
+    """Return the text of the file `path`, with "\\n" as its only line end; a gzip file is uncompressed.
 
-    gzip is recognised by its first two bytes, whatever the file is called. UTF-16 and UTF-32 are read where a byte order mark
-    says so; else bytes that are no UTF-8 become U+FFFD. Line ends are LF or CR LF, or, in a file without LF, CR. InputError as
-    for read_bytes; for a damaged gzip file; for a CR in the middle of a line; for a file that is no text; and, where it is said
-    what is `wanted`, for one of another program.
+    gzip is recognised by its first two bytes, whatever the name of the file. UTF-16 and UTF-32 are recognised by a byte order
+    mark; any other text is read as UTF-8, and bytes that are not UTF-8 become U+FFFD. Line ends are LF or CR LF, or CR in a
+    file without LF. `expected` describes the file for messages. Raises InputError as read_bytes does; for a damaged gzip
+    file; for a CR in the middle of a line; for a binary file; and, if `expected` is given, for a file of another program.
     """
     name = name_of(path, what)
     content = read_bytes(name, what, LARGEST_TEXT)
@@ -106,21 +106,21 @@ def read_text(path: PathName, what: str, wanted: str | None = None) -> str:
             text = content.decode(encoding, errors="replace").removeprefix("\ufeff")
             break
     else:
-        _refuse(recognise.binary(content), f"{what}: {name!r}", wanted or "text in UTF-8")
+        _refuse(recognise.binary(content), f"{what}: {name!r}", expected or "text in UTF-8")
         text = content.decode("utf-8-sig", errors="replace")
-    text = _lines_ended(text, f"{what}: {name!r}")
-    if wanted is not None:
-        _refuse(recognise.text(text), f"{what}: {name!r}", wanted)
+    text = _with_newlines(text, f"{what}: {name!r}")
+    if expected is not None:
+        _refuse(recognise.text(text), f"{what}: {name!r}", expected)
     return text
 
 
-def _refuse(kind: recognise.Kind | None, name: str, wanted: str) -> None:
+def _refuse(kind: recognise.Kind | None, name: str, expected: str) -> None:
     if kind is not None:
-        raise InputError(kind.sentence(name, wanted))
+        raise InputError(kind.refusal(name, expected))
 
 
 def _unpacked(content: bytes, name: str) -> bytes:
-    """Return what a gzip file holds, which may be a thousand times as much as the file."""
+    """Return the content of a gzip file, which may be a thousand times larger than the file."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             return _at_most(stream, LARGEST_TEXT, f"{name}, unpacked,")
@@ -128,8 +128,8 @@ def _unpacked(content: bytes, name: str) -> bytes:
         raise InputError(f"{name} is a damaged gzip file: {error}") from error
 
 
-def _lines_ended(text: str, name: str) -> str:
-    """Return a text with "\\n" as its only line end."""
+def _with_newlines(text: str, name: str) -> str:
+    """Return the text with "\\n" as its only line end."""
     if "\r" not in text:
         return text
     if "\n" not in text:
@@ -142,7 +142,7 @@ def _lines_ended(text: str, name: str) -> str:
 
 
 class _File(NamedTuple):
-    """A file that is written and not in place yet: where it is, where it belongs, and what to call it in a message."""
+    """A file that is written but not in place yet: its temporary path, its final path, and its names for messages."""
 
     temporary: str
     target: str
@@ -151,7 +151,7 @@ class _File(NamedTuple):
 
 
 class _Direct(NamedTuple):
-    """What a device, a pipe or an open descriptor will be sent, and what to call it in a message."""
+    """The content for a device, a pipe or an open descriptor, and its names for messages."""
 
     content: io.BytesIO
     name: str
@@ -159,7 +159,7 @@ class _Direct(NamedTuple):
 
 
 class _Batch:
-    """What a block of together() has written: files, contents of devices, and folders that were made for them."""
+    """The output of a block of together(): files, contents for devices, and folders that were made for them."""
 
     def __init__(self) -> None:
         self.files: list[_File] = []
@@ -168,36 +168,36 @@ class _Batch:
         self.temporaries: list[str] = []
 
     def temporary(self, directory: str) -> str:
-        """A new name in a directory, of a file that is removed at the end unless it was renamed."""
+        """A new file name in a directory; clear() removes the file unless it was renamed."""
         name = f".nbnumba-{_HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
         self.temporaries.append(os.path.join(directory, name))
         return self.temporaries[-1]
 
-    def place(self) -> None:
-        """Put everything in place, or nothing of it: devices first, which are what may fail."""
-        for each in self.direct:
-            _send(each)
+    def commit(self) -> None:
+        """Put everything in place, or nothing: devices first, because they are the most likely to fail."""
+        for device in self.direct:
+            _send(device)
         with _uninterrupted():
             self._rename()
-            _record([each.name for each in (*self.direct, *self.files)])
+            _record([output.name for output in (*self.direct, *self.files)])
 
     def _rename(self) -> None:
-        """Rename the files. If one cannot be renamed, those before it become again what they were."""
-        done: list[tuple[str, str | None]] = []
+        """Rename the files. If one cannot be renamed, restore those that were replaced before it."""
+        replaced: list[tuple[str, str | None]] = []
         try:
-            for each in self.files:
-                with _about(each.name, each.what, always=True):
-                    old = self._set_aside(each.target) if len(self.files) > 1 else None
-                    os.replace(each.temporary, each.target)
-                done.append((each.target, old))
+            for file in self.files:
+                with _named_errors(file.name, file.what, always=True):
+                    old = self._set_aside(file.target) if len(self.files) > 1 else None
+                    os.replace(file.temporary, file.target)
+                replaced.append((file.target, old))
         except BaseException:
-            for target, old in reversed(done):
+            for target, old in reversed(replaced):
                 with suppress(OSError):
                     os.unlink(target) if old is None else os.replace(old, target)
             raise
 
     def _set_aside(self, target: str) -> str | None:
-        """Another name of a file that is about to be replaced, or the name of a copy; None if there is none."""
+        """Keep a file that is about to be replaced; return the name of a link to it or of a copy, None if there is no file."""
         if not os.path.lexists(target):
             return None
         old = self.temporary(os.path.dirname(target))
@@ -207,12 +207,12 @@ class _Batch:
             shutil.copy2(target, old)
         return old
 
-    def clear(self, done: bool) -> None:
-        """Remove the temporary files, and if nothing was put in place the folders too."""
+    def clear(self, committed: bool) -> None:
+        """Remove the temporary files, and the new folders too unless everything was put in place."""
         for path in self.temporaries:
             with suppress(OSError):
                 os.unlink(path)
-        for path in [] if done else reversed(self.folders):
+        for path in [] if committed else reversed(self.folders):
             with suppress(OSError):
                 os.rmdir(path)
 
@@ -223,27 +223,27 @@ _RECORDER: ContextVar[list[str] | None] = ContextVar("_RECORDER", default=None)
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Files written by replacing() in this block are put in place when it ends without an exception: all, or none.
+    """Put the files that replacing() writes in this block in place when it ends without an exception: all of them, or none.
 
-    An interruption (Ctrl-C) while they are put in place is raised when they all are. Folders made by make_folder() are
-    removed after an exception. A block within a block belongs to the outer one. InputError as for replacing().
+    An interruption (Ctrl-C) during that step is raised after it. After an exception, folders made by make_folder() are
+    removed. An inner block belongs to the outer one. Raises InputError as replacing() does.
     """
     if _BATCH.get() is not None:
         yield
         return
-    batch, done = _Batch(), False
+    batch, committed = _Batch(), False
     token = _BATCH.set(batch)
     try:
         yield
-        batch.place()
-        done = True
+        batch.commit()
+        committed = True
     finally:
         _BATCH.reset(token)
-        batch.clear(done)
+        batch.clear(committed)
 
 
 def discard() -> None:
-    """Forget what was written in this block of together() so far: nothing of it will be put in place."""
+    """Discard everything that was written in this block of together() so far."""
     batch = _BATCH.get()
     if batch is not None:
         batch.files.clear()
@@ -252,7 +252,7 @@ def discard() -> None:
 
 @contextmanager
 def recorded() -> Iterator[list[str]]:
-    """Yield a list of the names of all files that are put in place in this block, for a sentence on what was written."""
+    """Yield a list that receives the names of all files that are put in place in this block."""
     names: list[str] = []
     token = _RECORDER.set(names)
     try:
@@ -272,10 +272,11 @@ def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
     """Yield a binary stream whose content becomes the file `path` when the block, and that of together(), has ended.
 
     The stream is a new file in the directory of `path`, and `stream.name` is its path, for libraries that write
-    to a path. After an exception it is removed, and a file that was there before is untouched. The file gets the
-    mode of the one that it replaces, else what open() would give it. A symbolic link stays, its target is replaced.
-    What exists and is no regular file (/dev/null, a pipe) and the standard streams (/dev/stdout) get the content
-    itself. InputError, naming `what`: no such directory, not writable, `path` is a directory, the disk is full.
+    to a path. After an exception it is removed, and an existing file stays untouched. The new file gets the mode of the
+    file that it replaces, or else the mode that open() would give it. A symbolic link stays, and its target is replaced.
+    Anything that exists and is not a regular file (/dev/null, a pipe), and the standard streams (/dev/stdout), receive the
+    content directly. Raises InputError, naming `what`, if the directory does not exist, `path` is not writable or is a
+    directory, or the disk is full.
     """
     with together():
         name, batch = name_of(path, what), _BATCH.get()
@@ -286,16 +287,16 @@ def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
             return
         target = _target(name, what)
         temporary = batch.temporary(os.path.dirname(target))
-        with _about(name, what), _create(temporary, target, name, what) as stream:
+        with _named_errors(name, what), _create(temporary, target, name, what) as stream:
             yield stream
-        batch.files = [each for each in batch.files if each.target != target]
+        batch.files = [file for file in batch.files if file.target != target]
         batch.files.append(_File(temporary, target, name, what))
 
 
 def make_folder(path: PathName, what: str) -> str:
-    """Make the folder `path`, if it is not there, and those it lies in; returns its name. InputError, naming `what`.
+    """Make the folder `path` and its parents unless they exist; return its name. Raises InputError, naming `what`.
 
-    Within together() the folders that were made are removed after an exception.
+    Within together(), the new folders are removed after an exception.
     """
     name, batch = name_of(path, what), _BATCH.get()
     made = _make_folders(name, what)
@@ -305,20 +306,20 @@ def make_folder(path: PathName, what: str) -> str:
 
 
 def check_folder(path: PathName, what: str) -> None:
-    """Raise InputError, naming `what`, if no file could be written to the folder `path`, which may have to be made."""
+    """Raise InputError, naming `what`, if no file could be written to the folder `path`, which need not exist yet."""
     name, batch = name_of(path, what), _Batch()
     batch.folders += _make_folders(name, what)
     try:
-        _try(name, "", name, what)
+        _check_creatable(name, "", name, what)
     finally:
         batch.clear(False)
 
 
 def _make_folders(name: str, what: str) -> list[str]:
-    """Make the folder `name` and those it lies in; returns those that were made, the outermost first: all, or none."""
+    """Make the folder `name` and its parents, all or none; return the new folders, the outermost first."""
     batch = _Batch()
     try:
-        for folder in _missing(name, what):
+        for folder in _missing_folders(name, what):
             try:
                 os.mkdir(folder)
             except OSError as error:
@@ -330,24 +331,24 @@ def _make_folders(name: str, what: str) -> list[str]:
     return batch.folders
 
 
-def _missing(name: str, what: str) -> list[str]:
-    """The folders that have to be made for the folder `name`, the outermost first. InputError for what is no folder."""
+def _missing_folders(name: str, what: str) -> list[str]:
+    """The folders that have to be made for the folder `name`, the outermost first. Raises InputError if it is a file."""
     if not name or "\0" in name:
-        raise InputError(f"{what}: {name!r} is no name of a folder")
-    with _about(name, what, always=True):
-        found, path = [], os.path.abspath(name)
+        raise InputError(f"{what}: {name!r} is not the name of a folder")
+    with _named_errors(name, what, always=True):
+        missing, path = [], os.path.abspath(name)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise InputError(f"{what}: {name!r} is a file; allowed: a folder, or the name of a new one")
     while not os.path.lexists(path):
-        found.append(path)
+        missing.append(path)
         path = os.path.dirname(path)
-    return found[::-1]
+    return missing[::-1]
 
 
 def check_writable(path: PathName, what: str) -> None:
-    """Raise InputError, naming `what`, if `path` could not be written: before a long computation, not after it.
+    """Raise InputError, naming `what`, if `path` could not be written; for use before a long computation.
 
-    What processes that were killed have left of unfinished files in its directory is removed on the way.
+    Also removes temporary files in its directory that killed processes have left behind.
     """
     name = name_of(path, what)
     if _is_open(name):
@@ -361,11 +362,11 @@ def check_writable(path: PathName, what: str) -> None:
     except OSError as error:
         raise InputError(f"{what}: cannot write {name!r}: {_reason(error)}") from error
     if not os.path.exists(target) or os.path.isfile(target):
-        _try(os.path.dirname(target), target, name, what)
+        _check_creatable(os.path.dirname(target), target, name, what)
 
 
-def _try(directory: str, target: str, name: str, what: str) -> None:
-    """Make a file in a directory and remove it, and with it what processes that were killed have left there."""
+def _check_creatable(directory: str, target: str, name: str, what: str) -> None:
+    """Create a file in a directory and remove it again; also remove what killed processes have left there."""
     _remove_abandoned(directory)
     batch = _Batch()
     try:
@@ -375,21 +376,21 @@ def _try(directory: str, target: str, name: str, what: str) -> None:
 
 
 def _remove_abandoned(directory: str) -> None:
-    """Remove the temporary files of processes of this machine that are gone, and any that is older than a day."""
+    """Remove the temporary files of processes of this machine that have ended, and any that are older than a day."""
     with suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            found = _TEMPORARY.fullmatch(entry.name)
-            if found and (_is_gone(found) or time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and (_has_ended(match) or time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY):
                 with suppress(OSError):
                     os.unlink(entry.path)
 
 
-def _is_gone(found: re.Match) -> bool:
-    """Whether the process that made a temporary file ran on this machine, and runs no more."""
-    if found[1] != _HOST:
+def _has_ended(temporary: re.Match) -> bool:
+    """Whether the process that made a temporary file ran on this machine and has ended; the match is of _TEMPORARY."""
+    if temporary[1] != _HOST:
         return False
     try:
-        os.kill(int(found[2]), 0)
+        os.kill(int(temporary[2]), 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
@@ -408,16 +409,16 @@ def is_stderr(path: PathName) -> bool:
 
 
 def _pending_name(name: str) -> str:
-    """Where the content of a file is: a file that is written and not in place yet is elsewhere."""
+    """The path of the content of a file: the temporary one if the file is written but not in place yet."""
     batch = _BATCH.get()
     if batch is None or not batch.files:
         return name
     target = os.path.realpath(name)
-    return next((each.temporary for each in batch.files if each.target == target), name)
+    return next((file.temporary for file in batch.files if file.target == target), name)
 
 
 def _is_open(name: str) -> bool:
-    """Whether `name` is a stream of this process, by one of its names."""
+    """Whether `name` is one of the names of an open descriptor of this process."""
     return bool(_STANDARD_STREAM.fullmatch(name) or _DESCRIPTOR.fullmatch(name))
 
 
@@ -434,14 +435,14 @@ def _is_direct(name: str) -> bool:
 
 def _descriptor(name: str) -> int:
     """The number of an open descriptor."""
-    found = _DESCRIPTOR.fullmatch(name)
-    if found:
-        return int(found[1])
+    match = _DESCRIPTOR.fullmatch(name)
+    if match:
+        return int(match[1])
     return 1 if name == "/dev/stdout" else 2
 
 
 def _check_open(name: str, what: str) -> None:
-    """Raise InputError for a descriptor that is closed, or that cannot be written to."""
+    """Raise InputError for a descriptor that is closed or open for reading only."""
     import fcntl
 
     try:
@@ -453,8 +454,8 @@ def _check_open(name: str, what: str) -> None:
 
 
 def _send(direct: _Direct) -> None:
-    """Write what a device, a pipe or an open descriptor gets."""
-    with _about(direct.name, direct.what):
+    """Write the content to its device, pipe or open descriptor."""
+    with _named_errors(direct.name, direct.what):
         if _is_open(direct.name):
             number = _descriptor(direct.name)
             text_stream = {1: sys.stdout, 2: sys.stderr}.get(number)
@@ -469,7 +470,7 @@ def _send(direct: _Direct) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let an interruption (SIGINT) wait until the block has ended."""
+    """Delay an interruption (SIGINT) until the block has ended."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
@@ -485,10 +486,10 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _target(name: str, what: str) -> str:
-    """Return the path to replace, links resolved; InputError if it cannot be replaced."""
+    """Return the path to replace, with links resolved. Raises InputError if it cannot be replaced."""
     if not name or "\0" in name:
-        raise InputError(f"{what}: {name!r} is no file name")
-    with _about(name, what, always=True):
+        raise InputError(f"{what}: {name!r} is not a file name")
+    with _named_errors(name, what, always=True):
         target = os.path.realpath(name)
     directory = os.path.dirname(target)
     if os.path.isdir(target) or name.endswith(os.sep):
@@ -501,8 +502,8 @@ def _target(name: str, what: str) -> str:
 
 
 def _create(temporary: str, target: str, name: str, what: str) -> BinaryIO:
-    """Open the new file `temporary`, with the mode of `target` where that exists."""
-    with _about(name, what, always=True):
+    """Open the new file `temporary`, with the mode of `target` if that exists."""
+    with _named_errors(name, what, always=True):
         stream = open(temporary, "xb")
     with suppress(OSError):
         os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
@@ -510,10 +511,10 @@ def _create(temporary: str, target: str, name: str, what: str) -> BinaryIO:
 
 
 @contextmanager
-def _about(name: str, what: str, always: bool = False) -> Iterator[None]:
-    """Raise InputError for a failure to open, fill or place the file `name`; an error about another file is passed on.
+def _named_errors(name: str, what: str, always: bool = False) -> Iterator[None]:
+    """Turn a failure to open, fill or rename the file `name` into an InputError; an error about another file is raised as is.
 
-    always: any failure of the block is about that file.
+    always: every failure in the block is about this file.
     """
     try:
         yield
@@ -525,5 +526,5 @@ def _about(name: str, what: str, always: bool = False) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the operating system's words for `error`."""
+    """Return the operating system's message for `error`."""
     return getattr(error, "strerror", None) or str(error)

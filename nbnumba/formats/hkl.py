@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files, recognise
-from nbnumba.formats.text import excerpt, number, place, uncommented_lines
+from nbnumba.formats.text import excerpt, location, number, uncommented_lines
 
 _COMMENT = re.compile(r"[#!][^\n]*")
 _LARGEST_INDEX = 2**31 - 1
 
 MISSING = (-99.0, -999.0, -9999.0, -99999.0, -999999.0)
-"""Values in the place of an amplitude by which programs mark that there is none."""
+"""Values that programs write in place of a missing amplitude."""
 
 
 class Reflections(NamedTuple):
@@ -32,16 +32,16 @@ class Reflections(NamedTuple):
 def read(path: files.PathName, what: str = "-hkl") -> Reflections:
     """Read `h k l F` lines, separated by blanks, also from a gzip file.
 
-    What follows # or ! and blank lines are skipped, and so are columns after F, with a note. Indices may be
-    written as 1 or 1.0. Of a reflection listed more than once the last F is used, with a note. InputError, with the
-    line: fewer than four numbers, something that is no finite number, an index that is no 32-bit integer. A file without
-    reflections is an InputError too, and so are files of other programs (recognise.py), SHELX's fixed columns, and amplitudes
-    that mark a missing one, such as -999. Others below 0 are taken, with a note.
+    Blank lines, and text after # or !, are skipped; columns after F are skipped with a note. Indices may be written as 1 or
+    1.0. If a reflection is listed more than once, the last F is used, with a note. Raises InputError that quotes the line
+    for fewer than four numbers, a token that is not a finite number, and an index that is not a 32-bit integer; also for a
+    file without reflections, a file of another program (recognise.py), SHELX's fixed columns, and values that mark a missing
+    amplitude, such as -999. Other negative amplitudes are accepted, with a note.
     """
     name = f"{what}: {files.name_of(path, what)!r}"
     text = files.read_text(path, what, recognise.HKL)
     if recognise.is_shelx(text.split("\n", recognise.MOST_LINES)):
-        raise InputError(recognise.SHELX.sentence(name, recognise.HKL))
+        raise InputError(recognise.SHELX.refusal(name, recognise.HKL))
     rows = _rows_at_once(text)
     if rows is None:
         rows = _rows_one_by_one(text, path, what)
@@ -58,9 +58,10 @@ def read(path: files.PathName, what: str = "-hkl") -> Reflections:
 
 
 def write(path: files.PathName, hkl: ArrayLike, amplitudes: ArrayLike, what: str = "hkl file") -> None:
-    """Write integer Miller indices (n, 3) and amplitudes (n,), with the digits that bring back the same float64.
+    """Write integer Miller indices (n, 3) and amplitudes (n,), with enough digits to read back the same float64.
 
-    InputError: an amplitude that is not finite, which no reader would accept. ValueError: shapes do not match.
+    Raises InputError for an amplitude that is not finite, which no reader would accept, and ValueError for shapes that do
+    not match.
     """
     indices, values = np.asarray(hkl), np.asarray(amplitudes, dtype=np.float64)
     if indices.ndim != 2 or indices.shape != (len(values), 3) or values.ndim != 1:
@@ -77,12 +78,12 @@ def write(path: files.PathName, hkl: ArrayLike, amplitudes: ArrayLike, what: str
 
 
 def _rows_at_once(text: str) -> np.ndarray | None:
-    """Return h k l F, float64 (n, 4), if the whole text is plain; None if it needs to be looked at line by line."""
-    plain = _COMMENT.sub("", text) if "#" in text or "!" in text else text
-    if not plain.strip():
+    """Return h k l F, float64 (n, 4), if NumPy can parse the whole text; None if it has to be read line by line."""
+    numbers = _COMMENT.sub("", text) if "#" in text or "!" in text else text
+    if not numbers.strip():
         return None
     try:
-        lines = io.StringIO(plain.replace("D", "e").replace("d", "e"))
+        lines = io.StringIO(numbers.replace("D", "e").replace("d", "e"))
         rows = np.loadtxt(lines, usecols=(0, 1, 2, 3), comments=None, ndmin=2)
     except ValueError:
         return None
@@ -108,42 +109,40 @@ def _row(content: str, path: files.PathName, line_number: int, line: str, what: 
             problem = f"{name} must be an integer of at most 32 bits, not {excerpt(token)}"
         else:
             continue
-        raise InputError(f"{place(path, line_number, line, what)}: {problem}")
+        raise InputError(f"{location(path, line_number, line, what)}: {problem}")
     if len(tokens) < 4:
-        raise InputError(f"{place(path, line_number, line, what)}: h k l F takes four numbers, not {len(tokens)}")
+        raise InputError(f"{location(path, line_number, line, what)}: h k l F takes four numbers, not {len(tokens)}")
     return values
 
 
 def _notes_on_columns(text: str, rows: int) -> tuple[str, ...]:
     """Return a note if lines have more than the four columns."""
-    plain = _COMMENT.sub("", text)
-    if len(plain.split()) == 4 * rows:
+    numbers = _COMMENT.sub("", text)
+    if len(numbers.split()) == 4 * rows:
         return ()
-    longer = _counted(sum(len(line.split(None, 4)) > 4 for line in plain.split("\n")), "line has", "lines have")
+    longer = _counted(sum(len(line.split(None, 4)) > 4 for line in numbers.split("\n")), "line has", "lines have")
     return (
-        f"{longer} more columns than h k l F: the fourth is taken for F, an amplitude and no intensity; the others are ignored",
+        f"{longer} more columns than h k l F: the fourth is read as the amplitude F, not an intensity; the others are ignored",
     )
 
 
 def _notes_on_signs(hkl: np.ndarray, amplitudes: np.ndarray, name: str) -> tuple[str, ...]:
-    """Return a note if amplitudes are below 0. InputError for those that mark a missing one."""
+    """Return a note if amplitudes are negative. Raises InputError for values that mark a missing amplitude."""
     below = np.flatnonzero(amplitudes < 0.0)
     missing = below[np.isin(amplitudes[below], MISSING)]
     if len(missing):
         first = " ".join(map(str, hkl[missing[0]]))
         marked = _counted(len(missing), "reflection", "reflections")
-        raise InputError(f"{name} has F {amplitudes[missing[0]]:g} for {marked}, such as {first}, which marks a missing one; "
-                         "allowed: amplitudes; a reflection that is left out has -default_F")  # fmt: skip
+        raise InputError(f"{name} has F {amplitudes[missing[0]]:g} for {marked}, such as {first}, which marks a missing F; "
+                         "allowed: amplitudes; leave the reflection out to give it -default_F")  # fmt: skip
     if not len(below):
         return ()
     counted = _counted(len(below), "amplitude is", "amplitudes are")
-    return (
-        f"{counted} below 0: squared they count like those above, between reflections with their sign; an intensity is none",
-    )
+    return (f"{counted} below 0: the sign of an amplitude matters only in interpolation; an intensity is not an amplitude",)
 
 
 def _last_of_each(hkl: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return where each reflection is listed last, in the order of the file, and how many are listed repeatedly."""
+    """Return the last row of each reflection, in the order of the file, and how many reflections are listed repeatedly."""
     order = np.lexsort(hkl.T)
     ordered = hkl[order]
     starts_new = np.ones(len(hkl), dtype=bool)

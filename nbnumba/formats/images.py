@@ -1,4 +1,4 @@
-"""Detector images in any format: nanoBragg's float image, SMV, and all that fabio knows, as stored."""
+"""Detector images in any format: nanoBragg's float image, SMV, and every format that fabio reads."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SMV = re.compile(rb"\{\s*HEADER_BYTES\s*=")
 _NUMBERED = re.compile(r"(.+)#([0-9]{1,9})")
 _INSIDE = "::"
 RAXIS_RATIO = "RAXIS_COMPRESSION_RATIO"
-"""The key of a header of d*TREK that says how large numbers are compressed."""
+"""The key in a d*TREK header that holds the factor by which large numbers are compressed."""
 
 
 class Image(NamedTuple):
-    """Pixels (slow, fast) of the type in which they are stored, and what the header says, as text.
+    """Pixels (slow, fast) of the type in which they are stored, and the entries of the header as text.
 
-    kind: HDF5, or "". masked (slow, fast): where the mask that the file brings leaves a pixel out; None if it brings none.
+    kind: HDF5, or "". masked (slow, fast): True where the file's own mask excludes a pixel; None if the file has no mask.
     """
 
     pixels: np.ndarray
@@ -36,9 +36,10 @@ class Image(NamedTuple):
 def read(path: str, shape: tuple[int, int], what: str) -> Image:
     """Return the image `path` of `shape` (slow, fast); `what` is the option that named it, for messages.
 
-    *.bin is a float image without a header, SMV is read here, and everything else by fabio. FILE#K is image K, from 0, of a
-    file that holds several; FILE::/place the data at that place of an HDF5 file. InputError: what files.read_bytes refuses, a
-    file that is no image, one that holds several of which none is chosen, and an image of another shape.
+    *.bin is a float image without a header, smv.py reads SMV, and fabio reads everything else. FILE#K is image K, from 0, of a
+    file with several images; FILE::/path is the dataset at that path in an HDF5 file. Raises InputError for what
+    files.read_bytes refuses, a file that is not an image, a file with several images if none is chosen, and an image of
+    another shape.
     """
     path = files.name_of(path, what)
     name, number = _numbered(path)
@@ -54,7 +55,7 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
 
 
 def _check_file(name: str, what: str) -> None:
-    """Raise InputError for what is no regular file, which can be read more than once."""
+    """Raise InputError unless the name is that of a regular file, which can be read more than once."""
     if os.path.exists(name) and not os.path.isdir(name) and not os.path.isfile(name):
         raise InputError(f"{what}: {name!r} is a device or a pipe; allowed: a file, which is read more than once")
     if not os.path.isfile(name):
@@ -62,16 +63,16 @@ def _check_file(name: str, what: str) -> None:
 
 
 def _with_detector(image: Image, name: str, number: int) -> Image:
-    """The image with what its file says of the detector, if that is one of HDF5."""
-    file, _, place = name.partition(_INSIDE)
+    """The image with the entries and the mask of its detector, if its file is HDF5."""
+    file, _, dataset = name.partition(_INSIDE)
     if not nxmx.is_hdf5(file):
         return image
-    found = nxmx.detector(file, place, number, image.pixels.shape)
-    return image._replace(header=image.header | found.header, kind=HDF5, masked=found.masked)
+    detector = nxmx.detector(file, dataset, number, image.pixels.shape)
+    return image._replace(header=image.header | detector.header, kind=HDF5, masked=detector.masked)
 
 
 def _uncompressed(image: Image) -> Image:
-    """The image of an R-AXIS in counts: of numbers of 2 bytes with the highest bit set, the others count so many times more."""
+    """The image in counts. R-AXIS stores a large count in 15 bits, divided by a ratio, and sets the highest of 16 bits."""
     ratio = number_of(image.header.get(RAXIS_RATIO, ""))
     if ratio is None or ratio <= 1.0 or image.pixels.dtype.kind not in "iu" or image.pixels.dtype.itemsize != 2:
         return image
@@ -80,7 +81,7 @@ def _uncompressed(image: Image) -> Image:
 
 
 def file_of(path: str) -> str:
-    """The name of the file of an image that is named as `read` takes it."""
+    """The name of the file in an image name of the form that `read` accepts."""
     return _numbered(path)[0].partition(_INSIDE)[0]
 
 
@@ -89,9 +90,9 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _numbered(path: str) -> tuple[str, int | None]:
-    """The name of the file, and the number of the image in it, if one is stated."""
-    found = _NUMBERED.fullmatch(path)
-    return (path, None) if found is None or os.path.exists(path) else (found[1], int(found[2]))
+    """The name of the file, and the number of the image in it, or None if the name states no number."""
+    match = _NUMBERED.fullmatch(path)
+    return (path, None) if match is None or os.path.exists(path) else (match[1], int(match[2]))
 
 
 def _is_smv(name: str) -> bool:
@@ -110,17 +111,17 @@ def _smv(name: str, what: str) -> Image:
 
 
 def _by_fabio(name: str, number: int | None, shape: tuple[int, int], what: str) -> Image:
-    """The image as fabio reads it; what it cannot read is an InputError."""
-    found = by_fabio.read(name, number, shape)
-    if found.problem:
+    """The image as fabio reads it. Raises InputError if fabio cannot read it."""
+    image = by_fabio.read(name, number, shape)
+    if image.problem:
         allowed = "an image that fabio reads, SMV, or *.bin"
-        raise InputError(f"{what}: {name!r} cannot be read: {found.problem}; allowed: {allowed}")
-    if found.images > 1 and found.pixels is None and not found.stored:
-        chosen = f"and there is no {number}" if number is not None else "and none is chosen"
+        raise InputError(f"{what}: {name!r} cannot be read: {image.problem}; allowed: {allowed}")
+    if image.images > 1 and image.pixels is None and not image.stored:
+        chosen = f"and number {number} is not among them" if number is not None else "and none of them is chosen"
         raise InputError(
-            f"{what}: {name!r} holds {found.images} images, {chosen}; allowed: FILE#K, K from 0 to {found.images - 1}"
+            f"{what}: {name!r} holds {image.images} images, {chosen}; allowed: FILE#K, K from 0 to {image.images - 1}"
         )
-    if found.pixels is None:
+    if image.pixels is None:
         allowed = f"{_size(shape)}, fast x slow, as the flags say"
-        raise InputError(f"{what}: {name!r} has {found.stored or 'no image of that number'}; allowed: {allowed}")
-    return Image(found.pixels, found.header)
+        raise InputError(f"{what}: {name!r} has {image.stored or 'no image of that number'}; allowed: {allowed}")
+    return Image(image.pixels, image.header)

@@ -1,4 +1,4 @@
-"""Orientation matrices as text: the nine numbers of a MOSFLM matrix, and the cell that its file states."""
+"""Orientation matrices as text: the nine numbers of a MOSFLM matrix, and the unit cell in the same file."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.text import excerpt, number, place, uncommented_lines
+from nbnumba.formats.text import excerpt, location, number, uncommented_lines
 
-WANTED = "a matrix as MOSFLM writes it: nine numbers, columns a* b* c* times the wavelength"
+EXPECTED = "a matrix as MOSFLM writes it: nine numbers, columns a* b* c* times the wavelength"
 _SMALLEST_VOLUME = 1e-9
 
 
 CELL = slice(21, 27)
-"""Where the numbers of a file of MOSFLM state the cell: after the matrix, three angles, and the nine numbers of U."""
+"""The position of the cell among the numbers of a MOSFLM file: after the matrix, three angles, and the nine numbers of U."""
 
 
 def read(path: files.PathName, what: str = "-mat") -> np.ndarray:
     """Return the first nine numbers of the file, row by row, as float64 (3, 3).
 
-    Its columns are a*, b*, c*; in a MOSFLM file they are in 1/A times the wavelength in A, and are not scaled here.
-    Whatever follows the nine numbers is ignored; so is what follows # or ! on a line. InputError: fewer than nine
-    numbers, something that is no finite number among them, or three vectors that lie in a plane.
+    Its columns are a*, b*, c*. In a MOSFLM file they are in 1/A times the wavelength in A; this function does not scale
+    them. Text after the nine numbers, and after # or ! on a line, is ignored. Raises InputError for fewer than nine numbers,
+    a token among them that is not a finite number, or three vectors that lie in a plane.
     """
     return read_with_cell(path, what)[0]
 
 
 def read_with_cell(path: files.PathName, what: str = "-mat") -> tuple[np.ndarray, tuple[float, ...] | None]:
-    """Return the matrix, as read() does, and the cell that a file of MOSFLM states besides, in A and degrees, or None."""
+    """Return the matrix, as read() does, and the unit cell that a MOSFLM file also states, in A and degrees, or None."""
     values: list[float] = []
     tail: list[str] = []
-    for line_number, line, content in uncommented_lines(files.read_text(path, what, WANTED)):
+    for line_number, line, content in uncommented_lines(files.read_text(path, what, EXPECTED)):
         tokens = content.split()
         for token in tokens[: 9 - len(values)]:
             value = number(token)
             if value is None or not math.isfinite(value):
-                where = place(path, line_number, line, what)
-                raise InputError(f"{where}: a matrix element must be a finite number, not {excerpt(token)}")
+                line_name = location(path, line_number, line, what)
+                raise InputError(f"{line_name}: a matrix element must be a finite number, not {excerpt(token)}")
             tokens = tokens[1:]
             values.append(value)
         tail += tokens if len(tail) < CELL.stop else []
@@ -52,7 +52,7 @@ def read_with_cell(path: files.PathName, what: str = "-mat") -> tuple[np.ndarray
 
 
 def _cell(numbers: list[float | None]) -> tuple[float, ...] | None:
-    """Return the cell among the numbers after the matrix, if there is one."""
+    """Return the unit cell among the numbers after the matrix; None if there is none."""
     cell = numbers[CELL.start - 9 :]
     if None in numbers or len(cell) < 6 or not min(cell) > 0.0 or not max(cell[3:]) < 180.0 or not math.isfinite(sum(cell)):
         return None

@@ -1,4 +1,4 @@
-"""What an HDF5 file says of its detector (NXmx, and Dectris' files): the mask of its pixels, and which numbers are valid."""
+"""The detector's entries in an HDF5 file (NXmx, and Dectris' files): the mask of its pixels, and the limits of valid values."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import NamedTuple
 import numpy as np
 
 NUMBERS = ("saturation_value", "underload_value", "countrate_correction_count_cutoff")
-"""Numbers of a detector that say which pixels are valid."""
+"""The entries of a detector that limit the valid values of pixels."""
 
 SPECIFIC = "detectorSpecific"
-"""The group of a detector in which Dectris puts what NXmx has no place for."""
+"""The group of a detector in which Dectris stores entries that NXmx does not define."""
 
 MASK = "pixel_mask"
 _OPENING = b"\x89HDF\r\n\x1a\n"
 
 
 class Detector(NamedTuple):
-    """What a file says: the numbers as text, and which pixels hold no measurement (slow, fast), None if it does not say."""
+    """The detector's numbers as text, and the pixels that hold no measurement (slow, fast), None if the file has no mask."""
 
     header: dict[str, str]
     masked: np.ndarray | None
 
 
 def is_hdf5(name: str) -> bool:
-    """Whether a file is one of HDF5."""
+    """Whether a file is an HDF5 file."""
     try:
         with open(name, "rb") as stream:
             return stream.read(len(_OPENING)) == _OPENING
@@ -35,16 +35,17 @@ def is_hdf5(name: str) -> bool:
         return False
 
 
-def detector(name: str, place: str, number: int, shape: tuple[int, int]) -> Detector:
-    """What an HDF5 file says of the detector of image `number`, whose data are at `place` ("" if that is not stated).
+def detector(name: str, dataset: str, number: int, shape: tuple[int, int]) -> Detector:
+    """The detector of image `number` in an HDF5 file; `dataset` is the path of its data, "" if it is not stated.
 
-    A mask of another shape than the image (slow, fast) is left, with a warning. Where nothing can be read, nothing is said.
+    A mask whose shape differs from the image's (slow, fast) is ignored, with a warning. A file that cannot be read gives an
+    empty Detector.
     """
     import h5py
 
     try:
         with h5py.File(name, "r") as file:
-            entry = place.strip("/").partition("/")[0]
+            entry = dataset.strip("/").partition("/")[0]
             groups = [group for group in _groups(file, [entry] if entry in file else list(file))]
             header = {key: text for group in reversed(groups) for key, text in _numbers(group)}
             return Detector(header, _mask(groups, name, number, shape))
@@ -53,22 +54,22 @@ def detector(name: str, place: str, number: int, shape: tuple[int, int]) -> Dete
 
 
 def _groups(file, entries: list[str]) -> Iterator:
-    """The detectors of some entries, each before its group of Dectris."""
+    """The detector groups of some entries, each before its detectorSpecific group."""
     import h5py
 
     for entry in entries:
-        instrument = _within(_within(file, entry), "instrument")
+        instrument = _member(_member(file, entry), "instrument")
         for key in instrument or ():
-            found = _within(instrument, key)
-            if isinstance(found, h5py.Group) and {MASK, SPECIFIC, *NUMBERS} & set(found):
-                yield found
-                specific = _within(found, SPECIFIC)
+            group = _member(instrument, key)
+            if isinstance(group, h5py.Group) and {MASK, SPECIFIC, *NUMBERS} & set(group):
+                yield group
+                specific = _member(group, SPECIFIC)
                 if isinstance(specific, h5py.Group):
                     yield specific
 
 
-def _within(group, key):
-    """What stands in a group under a key; None where there is nothing, or a link leads nowhere."""
+def _member(group, key):
+    """The member of a group with this key; None if there is none, or if it is a broken link."""
     import h5py
 
     try:
@@ -79,23 +80,23 @@ def _within(group, key):
 
 def _numbers(group) -> Iterator[tuple[str, str]]:
     for key in NUMBERS:
-        found = _within(group, key)
-        if found is not None and getattr(found, "size", 0) == 1:
-            value = np.ravel(found[()])[0]
+        dataset = _member(group, key)
+        if dataset is not None and getattr(dataset, "size", 0) == 1:
+            value = np.ravel(dataset[()])[0]
             if np.issubdtype(np.asarray(value).dtype, np.number):
                 yield key, repr(value.item())
 
 
 def _mask(groups, name, number, shape) -> np.ndarray | None:
-    """The first mask that fits: (slow, fast), or one of each image. 0 stands for a pixel that is good."""
+    """The first mask that fits the image: (slow, fast), or (image, slow, fast). A good pixel has the value 0."""
     for group in groups:
-        found = _within(group, MASK)
-        if found is None:
+        mask = _member(group, MASK)
+        if mask is None:
             continue
-        if found.shape == shape:
-            return np.asarray(found[()]) != 0
-        if len(found.shape) == 3 and found.shape[1:] == shape and (found.shape[0] == 1 or number < found.shape[0]):
-            return np.asarray(found[0 if found.shape[0] == 1 else number]) != 0
-        said = f"{os.fspath(name)!r}: its {MASK} of {' x '.join(map(str, found.shape))} does not fit an image of"
-        warnings.warn(f"{said} {shape[0]} x {shape[1]} (slow x fast), and is ignored", stacklevel=2)
+        if mask.shape == shape:
+            return np.asarray(mask[()]) != 0
+        if len(mask.shape) == 3 and mask.shape[1:] == shape and (mask.shape[0] == 1 or number < mask.shape[0]):
+            return np.asarray(mask[0 if mask.shape[0] == 1 else number]) != 0
+        problem = f"{os.fspath(name)!r}: its {MASK} of {' x '.join(map(str, mask.shape))} does not fit an image of"
+        warnings.warn(f"{problem} {shape[0]} x {shape[1]} (slow x fast), and is ignored", stacklevel=2)
     return None

@@ -1,4 +1,4 @@
-"""PGM previews, nanoBragg's -pgmfile: one byte per pixel, black for none, with the scale as a comment."""
+"""PGM previews, nanoBragg's -pgmfile: one byte per pixel, black for 0 photons, with the scale in a comment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nbnumba.formats import files
 
 
 def levels(image: ArrayLike, scale: float) -> np.ndarray:
-    """Return image * scale cut to 0..255 and rounded down, uint8, as nanoBragg does; NaN becomes 0."""
+    """Return image * scale, clipped to 0..255 and rounded down, uint8, as nanoBragg does; NaN becomes 0."""
     scaled = np.asarray(image) * np.float64(scale)
     return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0).astype(np.uint8)
 

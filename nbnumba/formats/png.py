@@ -1,4 +1,4 @@
-"""PNG previews: spots dark on white, weak ones too by a square root; marks and pixels without a measurement in colour."""
+"""PNG previews: dark spots on white, on a square-root scale that shows weak ones; marks and unmeasured pixels in colour."""
 
 from __future__ import annotations
 
@@ -13,68 +13,70 @@ from nbnumba.formats import files
 _WHITE_PERCENTILE, _BLACK_PERCENTILE = 10.0, 99.9
 _MEDIAN, _ONE_SIGMA = 50.0, 84.134
 _SIGMAS = 10.0
-UNSEEN, MARK = (168, 198, 228), (0, 114, 178)
+UNMEASURED, MARK = (168, 198, 228), (0, 114, 178)
 """The colours of pixels that hold no measurement, and of marks."""
 
 
 class Scale(NamedTuple):
-    """The values that are white, and all below, and those that are black, and all above."""
+    """The scale of grey: values up to `white` are white, and values from `black` on are black."""
 
     white: float
     black: float
 
 
 class Ring(NamedTuple):
-    """A line to be drawn: which pixels are inside it, what it is called, and the row and column where that is written."""
+    """A closed line: the pixels inside it (bool, slow x fast), its label, and the row and column of the label."""
 
     inside: np.ndarray
     name: str
-    place: tuple[float, float]
+    label_position: tuple[float, float]
 
 
 class Marks(NamedTuple):
-    """What is drawn over a picture: rings, and a cross at a row and a column, None where there is none."""
+    """The marks over a picture: rings, and a cross at a row and a column, or None for no cross."""
 
     rings: list[Ring]
     cross: tuple[float, float] | None
 
 
-def scale(image: ArrayLike, unseen: ArrayLike | None = None) -> Scale:
-    """What is white and what is black, of an image without the pixels that are `unseen` (bool, of its shape).
+def scale(image: ArrayLike, unmeasured: ArrayLike | None = None) -> Scale:
+    """The scale of grey for an image; pixels that are `unmeasured` (bool, of its shape) do not count.
 
-    White is the 10th percentile: the background. Black is the 99.9th, or where that is larger the median and ten times its
-    distance to the percentile 84.1, one standard deviation of noise; if neither is above white, the brightest value.
+    White is the 10th percentile, which is the background. Black is the larger of the 99.9th percentile and the median plus
+    ten times the distance from the median to the percentile 84.1, which is one standard deviation of noise. If neither is
+    above white, black is the brightest value.
     """
     values = np.asarray(image, dtype=np.float64)
-    values = values[np.isfinite(values) if unseen is None else np.isfinite(values) & ~np.asarray(unseen, bool)]
+    values = values[np.isfinite(values) if unmeasured is None else np.isfinite(values) & ~np.asarray(unmeasured, bool)]
     if not values.size:
         return Scale(0.0, 1.0)
     percentiles = (_WHITE_PERCENTILE, _MEDIAN, _ONE_SIGMA, _BLACK_PERCENTILE)
-    halves = np.percentile(0.5 * values, percentiles)  # of halves, whose differences are numbers
+    halves = np.percentile(0.5 * values, percentiles)  # differences of halves cannot overflow
     white, median, above, bright = (2.0 * float(x) for x in halves)
     black = max(bright, median + _SIGMAS * (above - median))
     return Scale(white, min(black if black > white else float(values.max()), float(np.finfo(np.float64).max)))
 
 
 def levels(image: ArrayLike, of: Scale | None = None) -> np.ndarray:
-    """Return 255 * (1 - sqrt((f - white) / (black - white))), cut to 0..255 and rounded, uint8; white where black is not above.
+    """Return 255 * (1 - sqrt((f - white) / (black - white))), clipped to 0..255 and rounded, uint8.
 
-    `of` is scale(image) unless given. NaN counts as white, infinity as black.
+    If black is not above white, values above black are black and all others white. `of` is scale(image) by default. NaN
+    counts as white, infinity as black.
     """
     values = np.asarray(image, dtype=np.float64)
     white, black = scale(values) if of is None else of
     values = np.nan_to_num(values, nan=white, posinf=np.inf, neginf=white).clip(min=white)
-    half = np.float64(0.5)  # of both, whose difference may be too large for a number
+    half = np.float64(0.5)  # the difference of halves cannot overflow
     span = half * black - half * white
     share = (half * values - half * white) / span if span > 0.0 else (values > black).astype(np.float64)
     return np.rint(255.0 * (1.0 - np.sqrt(share.clip(max=1.0)))).astype(np.uint8)
 
 
 def shrunk(image: ArrayLike, longest: int) -> np.ndarray:
-    """Return `image` with its longer side at most `longest` pixels, each the maximum of a square block.
+    """Return `image` with its longer side at most `longest` pixels; each pixel is the maximum of a square block.
 
-    The maximum keeps a spot of one pixel visible. NaN counts as 0, and so do negative values. InputError for a
-    `longest` below 1.
+    The maximum keeps a spot of one pixel visible. NaN and negative values count as 0. Raises InputError for a `longest`
+    below 1.
     """
     if longest < 1:
         raise InputError(f"the longer side of a preview must be at least 1 pixel, not {longest}")
@@ -90,13 +92,13 @@ def write(
     image: ArrayLike,
     longest: int | None = None,
     what: str = "preview file",
-    unseen: ArrayLike | None = None,
+    unmeasured: ArrayLike | None = None,
     marks: Marks | None = None,
 ) -> Scale:
     """Write the levels() of `image` (slow, fast), first shrunk() to `longest` pixels if that is given; return their scale.
 
-    unseen: pixels (bool, of its shape) that do not count for the scale, and have a colour of their own. marks: what is drawn
-    over them. Neither goes with `longest`. The picture is grey without either.
+    unmeasured: pixels (bool, of its shape) that do not count for the scale and have a colour of their own. marks: drawn over
+    the picture. Neither can be combined with `longest`. Without either the picture is grey.
     """
     from PIL import Image
 
@@ -104,12 +106,12 @@ def write(
     if values.ndim != 2 or not values.size:
         raise ValueError(f"a preview must be (slow, fast) with at least one pixel, not {values.shape}")
     values = values if longest is None else shrunk(values, longest)
-    of = scale(values, unseen)
+    of = scale(values, unmeasured)
     picture = Image.fromarray(levels(values, of))
-    if unseen is not None or marks is not None:
+    if unmeasured is not None or marks is not None:
         picture = picture.convert("RGB")
-    if unseen is not None:
-        picture.paste(UNSEEN, mask=Image.fromarray(np.asarray(unseen, bool).astype(np.uint8) * 255))
+    if unmeasured is not None:
+        picture.paste(UNMEASURED, mask=Image.fromarray(np.asarray(unmeasured, bool).astype(np.uint8) * 255))
     if marks is not None:
         _draw(picture, marks)
     with files.replacing(path, what) as stream:
@@ -118,7 +120,7 @@ def write(
 
 
 def _draw(picture, marks: Marks) -> None:
-    """Draw marks over a picture, so thick and so large that they are seen when all of it is."""
+    """Draw marks over a picture, thick and large enough to be visible when the whole picture is shown."""
     from PIL import Image, ImageDraw
 
     width = max(1, round(max(picture.size) / 1200))
@@ -128,7 +130,7 @@ def _draw(picture, marks: Marks) -> None:
     draw = ImageDraw.Draw(picture)
     font = _font(max(10, round(max(picture.size) / 60)))
     for ring in marks.rings:
-        row, column = _in_picture(picture, ring.place, draw.textbbox((0, 0), ring.name, font=font, anchor="mm"))
+        row, column = _in_picture(picture, ring.label_position, draw.textbbox((0, 0), ring.name, font=font, anchor="mm"))
         left, top, right, bottom = draw.textbbox((column, row), ring.name, font=font, anchor="mm")
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill="white")
         draw.text((column, row), ring.name, fill=MARK, font=font, anchor="mm")
@@ -139,24 +141,24 @@ def _draw(picture, marks: Marks) -> None:
         draw.line((column, row - reach, column, row + reach), fill=MARK, width=width)
 
 
-def _in_picture(picture, place: tuple[float, float], box: tuple[float, ...]) -> tuple[float, float]:
-    """The place nearest to a row and column about which a box (left, top, right, bottom) is wholly in the picture."""
-    row, column = place
+def _in_picture(picture, position: tuple[float, float], box: tuple[float, ...]) -> tuple[float, float]:
+    """The row and column nearest to `position` at which a box (left, top, right, bottom) lies wholly in the picture."""
+    row, column = position
     left, top, right, bottom = box
     row = min(max(row, 3 - top), picture.height - 4 - bottom)
     return row, min(max(column, 3 - left), picture.width - 4 - right)
 
 
 def edge(inside: np.ndarray) -> np.ndarray:
-    """The pixels along the edge of what is inside: bool (slow, fast), as is `inside`."""
-    found = np.zeros(inside.shape, bool)
-    found[:, 1:] |= inside[:, 1:] != inside[:, :-1]
-    found[1:, :] |= inside[1:, :] != inside[:-1, :]
-    return found
+    """The pixels along the edge of the region `inside`, both bool (slow, fast)."""
+    line = np.zeros(inside.shape, bool)
+    line[:, 1:] |= inside[:, 1:] != inside[:, :-1]
+    line[1:, :] |= inside[1:, :] != inside[:-1, :]
+    return line
 
 
 def _thick(line: np.ndarray, width: int) -> np.ndarray:
-    """A line so many pixels wide."""
+    """The line, widened to `width` pixels."""
     thick = line.copy()
     for step in range(1, width):
         thick[:, step:] |= line[:, :-step]
@@ -165,7 +167,7 @@ def _thick(line: np.ndarray, width: int) -> np.ndarray:
 
 
 def _font(size: int):
-    """A font of about so many pixels; the one font of Pillow before 10.1, and without FreeType, has one size."""
+    """A font of about `size` pixels; before Pillow 10.1, and without FreeType, there is only one font of one size."""
     from PIL import ImageFont
 
     try:

@@ -21,7 +21,7 @@ def write(path: files.PathName, image: ArrayLike, what: str = "-floatfile") -> N
 
 
 def read(path: files.PathName, shape: tuple[int, int], what: str = "-floatfile") -> np.ndarray:
-    """Return a float32 image of `shape` (slow, fast); InputError if the file has not exactly that size."""
+    """Return a float32 image of `shape` (slow, fast). Raises InputError unless the file has exactly that size."""
     content = files.read_bytes(path, what)
     slow, fast = shape
     if len(content) != 4 * slow * fast:

@@ -1,4 +1,4 @@
-"""What a file is, by its content: so that a file of another program is refused by its name and not read as something else."""
+"""Recognition of files by their content, so that a file of another program is refused by name and not misread."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 HKL = "h k l F as text, of all of P1 (README, Structure factors, says how)"
-"""What is wanted of structure factors."""
+"""The description of a file of structure factors, for messages."""
 
 _ROOT = "h k l F as text, F the square root of a merged intensity, of all of P1 (README, Structure factors, says how)"
 _UNPACKED = "the file itself, unpacked, or packed by gzip"
 
 
 class Kind(NamedTuple):
-    """What a file is, in words, and what would do instead, where that is more than what is wanted."""
+    """A kind of file: its description for messages, and what to supply instead if the caller's description is not enough."""
 
     words: str
     instead: str = ""
 
-    def sentence(self, name: str, wanted: str) -> str:
-        """The refusal of a file of this kind."""
-        return f"{name} is {self.words}; allowed: {self.instead or wanted}"
+    def refusal(self, name: str, expected: str) -> str:
+        """The message that refuses a file of this kind."""
+        return f"{name} is {self.words}; allowed: {self.instead or expected}"
 
 
 BINARY: tuple[tuple[bytes, Kind], ...] = (
@@ -30,7 +30,7 @@ BINARY: tuple[tuple[bytes, Kind], ...] = (
     (b"BZh", Kind("compressed by bzip2", _UNPACKED)),
     (b"\xfd7zXZ\0", Kind("compressed by xz", _UNPACKED)),
     (b"\x28\xb5\x2f\xfd", Kind("compressed by zstd", _UNPACKED)),
-    (b"PK\x03\x04", Kind("a zip archive", "a file of it, unpacked")),
+    (b"PK\x03\x04", Kind("a zip archive", "an unpacked file from it")),
     (b"\x89PNG", Kind("a PNG picture")),
     (b"II*\0", Kind("a TIFF image")),
     (b"MM\0*", Kind("a TIFF image")),
@@ -38,14 +38,14 @@ BINARY: tuple[tuple[bytes, Kind], ...] = (
     (b"%PDF", Kind("a PDF document")),
     (b"\x7fELF", Kind("a program")),
 )
-"""How files that are no text begin."""
+"""The first bytes of binary files."""
 
 SMV = Kind("an SMV image")
 
 TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
     (re.compile(pattern, re.MULTILINE | re.IGNORECASE), kind)
     for pattern, kind in (
-        (r"^!OUTPUT_FILE=INTEGRATE", Kind("an INTEGRATE.HKL of XDS, which holds intensities, not merged", _ROOT)),
+        (r"^!OUTPUT_FILE=INTEGRATE", Kind("an INTEGRATE.HKL of XDS, which holds unmerged intensities", _ROOT)),
         (
             r"^!(?:FORMAT=XDS_ASCII|OUTPUT_FILE=|ITEM_IOBS=|END_OF_HEADER)",
             Kind("a file of XDS, which holds intensities", _ROOT),
@@ -54,7 +54,7 @@ TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
         (r"\ACrystFEL reflection list", Kind("a reflection list of CrystFEL, which holds intensities", _ROOT)),
         (r"\ACrystFEL stream", Kind("a stream of CrystFEL")),
         (r"^[ \t]*_refln[._]|\A(?:[ \t]*(?:#.*)?\n)*data_\S*[ \t]*$", Kind("a CIF file")),
-        (r"\AHEADER    |^(?:CRYST1 |ATOM   |HETATM)", Kind("a PDB file: atoms, no structure factors")),
+        (r"\AHEADER    |^(?:CRYST1 |ATOM   |HETATM)", Kind("a PDB file, which holds atoms and not structure factors")),
         (r"^[ \t]*(?:NREF\w*[ \t]*=|INDE\w*[ \t]+-?\d+[ \t]+-?\d)", Kind("a reflection file of CNS or X-PLOR")),
         (r"\A[ \t]*1[ \t]*\n[ \t]*-98[57][ \t]*\n", Kind("a file of scalepack (HKL-2000), which holds intensities", _ROOT)),
         (r"\A\s*\{\s*HEADER_BYTES\s*=", SMV),
@@ -64,26 +64,26 @@ TEXT: tuple[tuple[re.Pattern, Kind], ...] = tuple(
         (r"\A%!PS", Kind("a PostScript document")),
     )
 )
-"""What texts of other programs hold near their beginning."""
+"""Patterns near the beginning of texts of other programs."""
 
 NEAR = 20000
-"""Characters of a text that are looked at."""
+"""The number of characters of a text that are searched."""
 
 MOST_LINES = 2000
-"""Lines of a list that are looked at."""
+"""The number of lines of a list that are checked."""
 
 _SHELX_INDEX, _SHELX_VALUE = re.compile(r" *[+-]?\d+"), re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)")
 SHELX = Kind("a file of SHELX (HKLF 4, fixed columns), which holds F squared", _ROOT)
 
 
 def binary(content: bytes) -> Kind | None:
-    """What a file that is no text is; None for one that may be text."""
+    """The kind of a binary file; None for a file that may be text."""
     known = _by_opening(content)
-    return Kind("no text: it holds bytes of value 0") if known is None and b"\0" in content else known
+    return Kind("not text: it holds bytes of value 0") if known is None and b"\0" in content else known
 
 
 def image(content: bytes) -> Kind | None:
-    """What a file is, an image in place of which another is wanted for one; None if it is not known, or SMV."""
+    """The kind of a file that should be an SMV image; None if it is unknown, or SMV."""
     if content.startswith(b"\x1f\x8b"):
         return Kind("packed by gzip")
     known = _by_opening(content) or text(content[:NEAR].decode("latin-1"))
@@ -95,15 +95,15 @@ def _by_opening(content: bytes) -> Kind | None:
 
 
 def text(content: str) -> Kind | None:
-    """What a text of another program is; None if it is not known."""
+    """The kind of a text of another program; None if it is unknown."""
     beginning = content[:NEAR]
     return next((kind for pattern, kind in TEXT if pattern.search(beginning)), None)
 
 
 def is_shelx(lines: Sequence[str]) -> bool:
-    """Whether lines of numbers have the fixed columns of SHELX, 3I4,2F8.2,I4, all of them up to the reflection 0 0 0.
+    """Whether all lines up to the reflection 0 0 0 have the fixed columns of SHELX, 3I4,2F8.2,I4.
 
-    A list of h k l and one number, whatever its columns, does not.
+    Lists of h k l and one number never have them.
     """
     checked = 0
     for line in lines[:MOST_LINES]:

@@ -48,10 +48,10 @@ _TYPES = {
 def write(path: files.PathName, pixels: np.ndarray, header: Header, what: str = "SMV file", as_c: bool = False) -> None:
     """Write `pixels`, uint16 (slow, fast), as little-endian SMV with nanoBragg's header layout.
 
-    `header` holds what follows the OWN_KEYS, in order: text as it is, integers as %d, other numbers as C's %g, a
-    sequence of numbers joined by commas. As in nanoBragg, DIALS_ORIGIN has no semicolon. A header that needs more
-    than 512 bytes gets the next multiple; as_c, it says 512 all the same, as nanoBragg's, and goes without NOT_IN_C.
-    InputError for an entry that SMV cannot hold; ValueError for other pixels.
+    `header` holds the entries after the OWN_KEYS, in order: text is written as it is, integers by %d, other numbers by C's
+    %g, and a sequence of numbers with commas. As in nanoBragg, DIALS_ORIGIN has no semicolon. A header that needs more than
+    512 bytes gets the next multiple of 512; with as_c it states 512 all the same, as nanoBragg's does, and omits NOT_IN_C.
+    Raises InputError for an entry that SMV cannot hold, and ValueError for pixels of another type.
     """
     if (pixels.dtype.kind, pixels.dtype.itemsize) != ("u", 2) or pixels.ndim != 2:
         raise ValueError(f"SMV pixels must be uint16 (slow, fast), not {pixels.dtype} {pixels.shape}")
@@ -73,7 +73,7 @@ def header_block(shape: tuple[int, int], header: Header, what: str = "SMV file",
 
 
 def _framed(shape: tuple[int, int], items: list, size: int, what: str) -> bytes:
-    """Return a header that says it has `size` bytes, and may have another number of them."""
+    """Return a header that states `size` as its length in bytes; its real length may differ."""
     own = (size, 2, "little_endian", "unsigned_short", shape[1], shape[0])
     head = "".join(f"{key}={value};\n" for key, value in zip(OWN_KEYS, own))
     lines = "".join(_line(key, value, what) for key, value in items)
@@ -81,9 +81,9 @@ def _framed(shape: tuple[int, int], items: list, size: int, what: str) -> bytes:
 
 
 def read_header(path: files.PathName, what: str = "-img") -> dict[str, str]:
-    """Return the header's keys and values as text, blanks around them removed; of a repeated key the last value.
+    """Return the header's keys and values as text, without blanks around them; a repeated key has its last value.
 
-    InputError for a file that is no SMV file.
+    Raises InputError for a file that is not SMV.
     """
     return _parse(files.read_bytes(path, what), files.name_of(path, what), what)[0]
 
@@ -91,10 +91,10 @@ def read_header(path: files.PathName, what: str = "-img") -> dict[str, str]:
 def read(path: files.PathName, what: str = "-img") -> tuple[dict[str, str], np.ndarray]:
     """Return the header, as read_header() does, and the pixels (slow, fast) in the byte order of this machine.
 
-    The pixels are uint16, or what TYPE or Data_type says. Without SIZE1 the image is square, of
-    DETECTOR_DIMENSIONS. A header that overran its HEADER_BYTES, as nanoBragg writes it when its numbers are long, is
-    read from where the pixels really begin. InputError: no SMV file, an unknown pixel type or byte order, too few
-    pixels.
+    The pixels are uint16, or of the type that TYPE or Data_type states. Without SIZE1 the image is a square of
+    DETECTOR_DIMENSIONS. nanoBragg writes a header longer than its HEADER_BYTES when its numbers are long; the pixels are then
+    read from their real start. Raises InputError for a file that is not SMV, an unknown pixel type or byte order, or too
+    few pixels.
     """
     name = files.name_of(path, what)
     content = files.read_bytes(path, what)
@@ -114,7 +114,7 @@ def read(path: files.PathName, what: str = "-img") -> tuple[dict[str, str], np.n
 def _line(key: str, value: Value, what: str) -> str:
     """Return one line of the header."""
     if not _KEY.fullmatch(key) or key in OWN_KEYS:
-        raise InputError(f"{what}: {key!r} cannot be a header key; letters, digits and _.:+- can, {OWN_KEYS} cannot")
+        raise InputError(f"{what}: {key!r} cannot be a header key; allowed: letters, digits and _.:+-, except for {OWN_KEYS}")
     text = _text(value)
     if not _TEXT.fullmatch(text) or set(text) & set(";={}"):
         raise InputError(f"{what}: the value of {key} is {text!r}; it must be printable ASCII without ; = {{ }}")
@@ -133,12 +133,12 @@ def _text(value: Value) -> str:
 
 
 def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
-    """Return the header and where the pixels begin."""
+    """Return the header, and the offset of the pixels in bytes."""
     opened = _OPENING.match(content)
     if not opened:
         kind = recognise.image(content)
-        its = "it does not begin with { and HEADER_BYTES" if kind is None else f"it is {kind.words}"
-        raise InputError(f"{what}: {name!r} is no SMV image: {its}")
+        reason = "it does not begin with { and HEADER_BYTES" if kind is None else f"it is {kind.words}"
+        raise InputError(f"{what}: {name!r} is not an SMV image: {reason}")
     start = int(opened[1])
     if not opened.end() <= start <= len(content):
         raise InputError(f"{what}: {name!r} has HEADER_BYTES={start} but is {len(content)} bytes long")
@@ -151,26 +151,27 @@ def _parse(content: bytes, name: str, what: str) -> tuple[dict[str, str], int]:
 
 
 def _closing(text: bytes) -> int:
-    """Return where the brace is that closes a header: one that begins an entry, else one with nothing after it; -1 without.
+    """Return the offset of the brace that closes a header, -1 if there is none.
 
-    A brace within a value is part of it.
+    It is the first brace at the start of an entry, or else the last brace if only blanks follow it. A brace within a value
+    belongs to the value.
     """
-    found = _CLOSING.search(text)
-    if found:
-        return found.end() - 1
+    match = _CLOSING.search(text)
+    if match:
+        return match.end() - 1
     last = text.rfind(b"}")
     return last if not text[last + 1 :].strip(_FILLING) else -1
 
 
 def _entries(text: bytes) -> dict[str, str]:
-    """Return the entries of a header, which end with ; or a line."""
+    """Return the entries of a header, which end with a semicolon or at the end of a line."""
     words = text.decode("latin-1").lstrip().removeprefix("{")
     pairs = (entry.split("=", maxsplit=1) for entry in re.split(r"[;\n\r]", words) if "=" in entry)
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 def _bytes(header: Mapping[str, str], name: str, what: str) -> int:
-    """Return how many bytes the pixels take."""
+    """Return the size of the pixels in bytes."""
     return math.prod(_shape(header, name, what)) * _pixel_type(header, name, what).itemsize
 
 
@@ -191,6 +192,6 @@ def _shape(header: Mapping[str, str], name: str, what: str) -> tuple[int, int]:
     square = header.get("DETECTOR_DIMENSIONS", "missing")
     sizes = header.get("SIZE2", square), header.get("SIZE1", square)
     if not all(_COUNT.fullmatch(size) and int(size) > 0 for size in sizes):
-        found = f"SIZE1 {excerpt(sizes[1])} and SIZE2 {excerpt(sizes[0])}"
-        raise InputError(f"{what}: {name!r} has {found}; they must be positive integers")
+        stated = f"SIZE1 {excerpt(sizes[1])} and SIZE2 {excerpt(sizes[0])}"
+        raise InputError(f"{what}: {name!r} has {stated}; they must be positive integers")
     return int(sizes[0]), int(sizes[1])

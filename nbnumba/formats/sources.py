@@ -12,48 +12,49 @@ from nbnumba.formats import files
 from nbnumba.formats.text import read_table
 
 COLUMNS = ("X", "Y", "Z", "weight", "wavelength")
-WANTED = (
+EXPECTED = (
     "a source on each line: x y z, weight, wavelength in metres, nan for what is not known; "
     "of a spectrum 'nan nan nan WEIGHT WAVELENGTHe-10', the wavelength in A"
 )
 LONGEST, SHORTEST = 1e-6, 1e-15
-"""Wavelengths in metres between which a beam of X-rays, or of electrons, is."""
+"""The range of allowed wavelengths, in metres, which includes X-rays and electrons."""
 
 FARTHEST, NEAREST = 1e30, 1e-30
-"""The same of the distances of sources, in any unit, of which the direction is used alone; and of weights."""
+"""The range of allowed distances of sources, in any unit because only the direction is used, and of positive weights."""
 
 
 def read(path: files.PathName, what: str = "-sourcefile") -> np.ndarray:
     """Return float64 (n, 5): X, Y, Z of each source (metres from the sample), weight, wavelength (metres).
 
-    NaN stands for what a line leaves out, at its end or with the word nan, and takes the caller's default; of X Y Z only the
-    word does. Separators, comments and errors: text.read_table(). InputError too for a weight below 0, a wavelength that is not
-    positive or not one in metres, a source at 0 0 0, and numbers too large or too small to compute with.
+    NaN stands for a number that a line omits, at its end or by the word nan; the caller replaces it by a default. X, Y and Z
+    can be omitted only by the word nan. For separators, comments and errors see text.read_table(). Also raises InputError for
+    a negative weight, a wavelength that is not positive or not in metres, a source at 0 0 0, and numbers that are too large or
+    too small to compute with.
     """
-    table, places = read_table(path, what, COLUMNS, WANTED, least=3)
-    for row, where in zip(table, places):
+    table, locations = read_table(path, what, COLUMNS, EXPECTED, least=3)
+    for row, line_name in zip(table, locations):
         if row[3] < 0.0:
-            raise InputError(f"{where}: weight must not be negative, but is {row[3]:g}")
+            raise InputError(f"{line_name}: weight must not be negative, but is {row[3]:g}")
         if row[3] > FARTHEST or 0.0 < row[3] < NEAREST:
-            raise InputError(f"{where}: weight must be 0, or {NEAREST:g} to {FARTHEST:g}, but is {row[3]:g}")
+            raise InputError(f"{line_name}: weight must be 0, or {NEAREST:g} to {FARTHEST:g}, but is {row[3]:g}")
         if row[4] <= 0.0:
-            raise InputError(f"{where}: wavelength must be positive (in metres), but is {row[4]:g}")
+            raise InputError(f"{line_name}: wavelength must be positive (in metres), but is {row[4]:g}")
         if row[4] > LONGEST or row[4] < SHORTEST:
-            raise InputError(f"{where}: wavelength {row[4]:g} is no wavelength in metres{_meant(row[4])}")
-        _check_position(row[:3], where)
+            raise InputError(f"{line_name}: wavelength {row[4]:g} is not a wavelength in metres{_likely_meaning(row[4])}")
+        _check_position(row[:3], line_name)
     return table
 
 
-def _check_position(position: np.ndarray, where: str) -> None:
+def _check_position(position: np.ndarray, line_name: str) -> None:
     if not position.any():
-        raise InputError(f"{where}: X Y Z must not all be 0, which is where the sample is")
+        raise InputError(f"{line_name}: X Y Z must not all be 0, where the sample is")
     distance = math.hypot(*position[~np.isnan(position)])
     if distance != 0.0 and not NEAREST <= distance <= FARTHEST:
-        raise InputError(f"{where}: X Y Z is {distance:g} from the sample; allowed: {NEAREST:g} to {FARTHEST:g}")
+        raise InputError(f"{line_name}: X Y Z is {distance:g} from the sample; allowed: {NEAREST:g} to {FARTHEST:g}")
 
 
-def _meant(value: float) -> str:
-    """What a number may be that is no wavelength in metres."""
+def _likely_meaning(value: float) -> str:
+    """The end of a message that suggests which unit was meant, or states what is allowed."""
     if 0.01 <= value <= 100.0:
         return f"; in A it would be {value:g}e-10"
     if 100.0 < value < 1e7:

@@ -21,9 +21,9 @@ _OTHER_DELIMITER = re.compile(r"[0-9.]\s*[\s;:!]\s*[-+0-9.]")
 
 
 def number(token: str) -> float | None:
-    """Return the value of a decimal number, Fortran's D exponents included; None if `token` is no number.
+    """Return the value of a decimal number, Fortran's D exponents included; None if `token` is not one.
 
-    "nan", "inf" and hexadecimal numbers are not taken for numbers; 1e999 is infinite.
+    "nan", "inf" and hexadecimal numbers give None; 1e999 is infinite.
     """
     if not _NUMBER.fullmatch(token):
         return None
@@ -31,7 +31,7 @@ def number(token: str) -> float | None:
 
 
 def uncommented_lines(text: str, marks: str = "#!") -> Iterator[tuple[int, str, str]]:
-    """Yield (line number from 1, the line, the line up to a comment) for each line with anything but a comment.
+    """Yield (line number from 1, the line, the line up to a comment) for each line that is neither blank nor only a comment.
 
     A comment runs from any character of `marks` to the end of its line.
     """
@@ -42,62 +42,62 @@ def uncommented_lines(text: str, marks: str = "#!") -> Iterator[tuple[int, str, 
             yield line_number, line, content
 
 
-def place(path: files.PathName, line_number: int, line: str, what: str) -> str:
-    """Return the start of a message: "-hkl: 'x.hkl' line 7 ('1 2 a 4')"."""
+def location(path: files.PathName, line_number: int, line: str, what: str) -> str:
+    """Return the start of a message about a line: "-hkl: 'x.hkl' line 7 ('1 2 a 4')"."""
     return f"{what}: {os.fspath(path)!r} line {line_number} ({excerpt(line.strip())})"
 
 
 def excerpt(words: str) -> str:
-    """Return `words` in quotes, cut to a length that suits a message."""
+    """Return `words` in quotes, cut to a length that fits into a message."""
     return repr(words if len(words) <= _LONGEST_EXCERPT else words[:_LONGEST_EXCERPT] + "...")
 
 
 def printable(words: str) -> str:
-    """Return `words` cut to such a length, without quotes; what cannot be printed stands as Python writes it in quotes."""
+    """Return `words` cut to the same length, without quotes; characters that cannot be printed become Python's escapes."""
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words[:_LONGEST_EXCERPT])
     return shown if len(words) <= _LONGEST_EXCERPT else shown + "..."
 
 
 def read_table(
-    path: files.PathName, what: str, columns: tuple[str, ...], wanted: str, least: int
+    path: files.PathName, what: str, columns: tuple[str, ...], expected: str, least: int
 ) -> tuple[np.ndarray, list[str]]:
     """Read a table as nanoBragg's read_text_file does: up to len(columns) numbers on a line.
 
-    Numbers are separated by blanks, tabs and , ; : ! in any number; further columns are ignored, with a warning; lines with
-    nothing else, and what follows a #, are skipped. Returns float64 (n, len(columns)), NaN where a line stops short or says
-    nan, and for each row the start of a message about it. `columns` names the columns for the message, `wanted` the table.
-    InputError: a token that is no finite number, a comma that may be a decimal point, fewer than `least` numbers on a line, or
-    a file without numbers.
+    Numbers are separated by any number of blanks, tabs and , ; : ! characters. Lines without numbers, and text after #, are
+    skipped; further columns are ignored, with a warning. Returns float64 (n, len(columns)), with NaN where a line has fewer
+    numbers or the word nan, and for each row the start of a message about it. Messages name the columns by `columns` and
+    describe the table by `expected`. Raises InputError for a token that is not a finite number, a comma that may be a decimal
+    point, fewer than `least` numbers on a line, or a file without numbers.
     """
     rows: list[list[float]] = []
-    places: list[str] = []
+    locations: list[str] = []
     longer = 0
-    for line_number, line, content in uncommented_lines(files.read_text(path, what, wanted), "#"):
+    for line_number, line, content in uncommented_lines(files.read_text(path, what, expected), "#"):
         tokens = [token for token in _TABLE_DELIMITERS.split(content) if token]
         if tokens:
-            where = place(path, line_number, line, what)
+            line_name = location(path, line_number, line, what)
             if _DECIMAL_COMMA.search(content) and _OTHER_DELIMITER.search(content.strip()):
-                raise InputError(f"{where}: a comma between digits, and other separators; allowed: decimal points")
+                raise InputError(f"{line_name}: a comma between digits, and other separators; allowed: decimal points")
             longer += len(tokens) > len(columns)
-            row = [_cell(token, column, where) for token, column in zip(tokens, columns)]
+            row = [_table_entry(token, column, line_name) for token, column in zip(tokens, columns)]
             if len(row) < least:
-                raise InputError(f"{where}: {len(row)} of at least {least} numbers; allowed: {wanted}")
+                raise InputError(f"{line_name}: it has {len(row)} of at least {least} numbers; allowed: {expected}")
             rows.append(row + [np.nan] * (len(columns) - len(row)))
-            places.append(where)
+            locations.append(line_name)
     if not rows:
         raise InputError(f"{what}: {os.fspath(path)!r} has no numbers; each line should be {' '.join(columns)}")
     if longer:
         lines = "1 line has" if longer == 1 else f"{longer} lines have"
-        said = f"{lines} more columns than {' '.join(columns)}; the others are ignored"
-        warnings.warn(f"{what} {os.fspath(path)!r}: {said}", stacklevel=2)
-    return np.array(rows, dtype=np.float64), places
+        problem = f"{lines} more columns than {' '.join(columns)}; the others are ignored"
+        warnings.warn(f"{what} {os.fspath(path)!r}: {problem}", stacklevel=2)
+    return np.array(rows, dtype=np.float64), locations
 
 
-def _cell(token: str, column: str, where: str) -> float:
+def _table_entry(token: str, column: str, line_name: str) -> float:
     """Return the value of one table entry; NaN for the word nan."""
     if token.lower() == "nan":
         return np.nan
     value = number(token)
     if value is None or not math.isfinite(value):
-        raise InputError(f"{where}: {column} must be a finite number, not {excerpt(token)}")
+        raise InputError(f"{line_name}: {column} must be a finite number, not {excerpt(token)}")
     return value

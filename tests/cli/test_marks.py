@@ -45,7 +45,7 @@ def test_rings_lie_where_pixels_have_that_resolution(more):
         for ring in drawn.rings:
             np.testing.assert_array_equal(ring.inside, d > float(ring.name.split()[0]))
     for ring in drawn.rings:
-        assert ring.name.endswith(" A") and png.edge(ring.inside)[tuple(int(x) for x in ring.place)]
+        assert ring.name.endswith(" A") and png.edge(ring.inside)[tuple(int(x) for x in ring.label_position)]
 
 
 def test_the_cross_is_where_the_beam_falls():
@@ -78,7 +78,7 @@ def test_a_picture_with_marks_and_a_mask(tmp_path, monkeypatch, capsys):
     assert "picture, white up to " in capsys.readouterr().out
     with Image.open("a.png") as picture:
         found = np.asarray(picture)
-    assert (found[10, 40:44] == png.UNSEEN).all()
+    assert (found[10, 40:44] == png.UNMEASURED).all()
     assert (found == png.MARK).all(axis=-1).any()
 
 

@@ -297,7 +297,7 @@ def test_a_name_that_says_another_format_is_refused(tmp_path, monkeypatch, capsy
     (tmp_path / "one.hkl").write_text("0 0 1 5\n")
     assert main([*BASE, "-hkl", "one.hkl", flag, name]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"nbnumba: {flag}: {name!r} says ") and says in said and "allowed" in said
+    assert said.startswith(f"nbnumba: {flag}: {name!r} announces ") and says in said and "allowed" in said
     assert names(tmp_path) == {"one.hkl"}
 
 
@@ -307,7 +307,7 @@ def test_so_it_is_for_the_files_of_subcommands(tmp_path, monkeypatch, capsys, co
     assert main([*BASE, "-noisefile", "m.img"]) == 0
     before = names(tmp_path)
     assert main([*command.split(), "x.h5", "--", *BASE[:-3]]) == 2
-    assert "--out: 'x.h5' says HDF5" in capsys.readouterr().err and names(tmp_path) == before
+    assert "--out: 'x.h5' announces HDF5" in capsys.readouterr().err and names(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["image", "image.raw", "image.001", "image.dat", "a.b.BIN", ".bin"])

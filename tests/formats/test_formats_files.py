@@ -170,7 +170,7 @@ def test_another_files_error_is_passed_on(tmp_path):
         ("plain/out.bin", "cannot write .*: no such directory .*plain"),
         ("folder", "is a directory"),
         ("new/", "is a directory"),
-        ("a\0b", "is no file name"),
+        ("a\0b", "is not a file name"),
         ("x" * 300, "cannot write .*: File name too long"),
     ],
 )
@@ -184,7 +184,7 @@ def test_paths_that_cannot_be_written(tmp_path, name, message):
 
 
 def test_empty_name():
-    with pytest.raises(InputError, match="-intfile: '' is no file name"), files.replacing("", "-intfile"):
+    with pytest.raises(InputError, match="-intfile: '' is not a file name"), files.replacing("", "-intfile"):
         pass
 
 
@@ -266,5 +266,5 @@ def test_what_is_no_name_of_a_file_is_refused_by_every_door(path):
         lambda: stol.read(path, "what"),
     ]
     for door in doors:
-        with pytest.raises(InputError, match="^what: .* names no file; allowed: the name of a file$"):
+        with pytest.raises(InputError, match="^what: .* is not the name of a file; allowed: the name of a file$"):
             door()

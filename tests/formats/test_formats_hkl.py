@@ -16,11 +16,11 @@ def read(tmp_path, content):
     return hkl.read(path)
 
 
-COLUMNS = " than h k l F: the fourth is taken for F, an amplitude and no intensity; the others are ignored"
+COLUMNS = " than h k l F: the fourth is read as the amplitude F, not an intensity; the others are ignored"
 
 
 def signs(counted):
-    return f"{counted} below 0: squared they count like those above, between reflections with their sign; an intensity is none"
+    return f"{counted} below 0: the sign of an amplitude matters only in interpolation; an intensity is not an amplitude"
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -87,7 +87,7 @@ SHELX = "   1   2   3  123.45    1.23   1\n  -1 -10   0-9999.99   12.00   1\n   
 
 FOREIGN = {
     "an MTZ file": b"MTZ \x15\0\0\0" + bytes(100),
-    "an INTEGRATE.HKL of XDS, which holds intensities": b"!OUTPUT_FILE=INTEGRATE.HKL   DATE=1\n!END_OF_HEADER\n1 2 3 4 5 6 7\n",
+    "an INTEGRATE.HKL of XDS, which holds unmerged": b"!OUTPUT_FILE=INTEGRATE.HKL   DATE=1\n!END_OF_HEADER\n1 2 3 4 5 6 7\n",
     "a file of XDS, which holds intensities": b"!FORMAT=XDS_ASCII    MERGE=FALSE\n!ITEM_IOBS=4\n 1 2 3 4.0 0.5 6 7\n",
     "a file of SHELX": SHELX.encode(),
     "a file of SHELX (HKLF 4": SHELX[:66].encode(),
@@ -101,7 +101,7 @@ FOREIGN = {
     "an XML or HTML page": b"<!DOCTYPE html><html>",
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(20),
     "compressed by bzip2": b"BZh91AY&SY",
-    "no text: it holds bytes of value 0": b"1 2 3 4\n\0\0",
+    "not text: it holds bytes of value 0": b"1 2 3 4\n\0\0",
 }
 
 
@@ -124,7 +124,7 @@ def test_amplitudes_below_0(tmp_path):
     assert read(tmp_path, "1 0 0 -5\n2 0 0 3\n").notes == (signs("1 amplitude is"),)
     assert read(tmp_path, "1 0 0 -5\n2 0 0 -3\n").amplitudes.tolist() == [-5, -3]
     with pytest.raises(
-        InputError, match="has F -999 for 2 reflections, such as 2 0 0, which marks a missing one; allowed: .*default_F"
+        InputError, match="has F -999 for 2 reflections, such as 2 0 0, which marks a missing F; allowed: .*default_F"
     ):
         read(tmp_path, "1 0 0 -5\n2 0 0 -999.0\n3 0 0 -999")
 
@@ -145,7 +145,7 @@ def test_a_device_without_end_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("path", [None, 3.5, ["a"], object()])
 def test_what_is_no_file_name(path):
-    with pytest.raises(InputError, match="^-hkl: .* names no file; allowed: the name of a file"):
+    with pytest.raises(InputError, match="^-hkl: .* is not the name of a file; allowed: the name of a file"):
         hkl.read(path)
 
 

@@ -100,15 +100,15 @@ def test_png_of_a_noisy_background_is_light_and_its_spots_are_dark(background):
 
 def test_png_marks_and_pixels_without_a_measurement_have_colours_of_their_own(tmp_path):
     image_module = pytest.importorskip("PIL.Image")
-    image, unseen = np.full((40, 60), 100.0), np.zeros((40, 60), bool)
-    image[:, 30], image[:20, :10], unseen[:20, :10] = 200.0, 1e6, True
+    image, unmeasured = np.full((40, 60), 100.0), np.zeros((40, 60), bool)
+    image[:, 30], image[:20, :10], unmeasured[:20, :10] = 200.0, 1e6, True
     inside = np.hypot(*np.mgrid[-20:20, -30:30]) < 15
     marks = png.Marks([png.Ring(inside, "3 A", (39.0, 59.0))], (20.0, 30.0))
-    scale = png.write(tmp_path / "out.png", image, unseen=unseen, marks=marks)
+    scale = png.write(tmp_path / "out.png", image, unmeasured=unmeasured, marks=marks)
     assert scale == (100.0, 200.0)
     with image_module.open(tmp_path / "out.png") as picture:
         found = np.asarray(picture)
-    assert (found[:20, :10] == png.UNSEEN).all()
+    assert (found[:20, :10] == png.UNMEASURED).all()
     assert (found[20, 30] == png.MARK).all() and (found[png.edge(inside)] == png.MARK).all(axis=-1).sum() > 50
     assert (found[5, 50] == 255).all() and (found[2, 30] == 0).all()
     assert (found[30:, 40:, 0] != found[30:, 40:, 2]).any()  # the name, moved into the picture

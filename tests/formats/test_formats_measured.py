@@ -63,7 +63,7 @@ def test_reading_without_end_is_ended(tmp_path, cbf, monkeypatch):
     """Packed, the file is not looked through beforehand."""
     monkeypatch.setattr(by_fabio, "CPU_SECONDS", 3)
     (tmp_path / "cut.cbf.gz").write_bytes(gzip.compress(cbf.read_bytes()[:300]))
-    with pytest.raises(InputError, match="cut.cbf.gz' cannot be read: fabio did not come to an end in 4 s of a processor"):
+    with pytest.raises(InputError, match="cut.cbf.gz' cannot be read: fabio did not finish within 4 s of processor time"):
         read(tmp_path / "cut.cbf.gz")
 
 
