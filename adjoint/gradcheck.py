@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from adjoint import obstacles
 from adjoint.gradient import value_and_grad
-from adjoint.losses import Gaussian
+from adjoint.losses import Gaussian, Loss
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
 from adjoint.problem import restate, state
 from nbnumba.backends.threads import count
@@ -77,7 +77,7 @@ def gradcheck(
     seed: int = 1,
     report: Callable[[Line], None] | None = None,
     progress: Progress | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> list[Line]:
     """A line for every parameter, and for random directions in all of them together; `report` gets each when it is there.
 
@@ -136,7 +136,8 @@ def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
     if parameters is not None:
         return listed(parameters), {}
     reasons = obstacles.found(experiment)
-    asked, left_out = [], {name: reasons[name] for name in PARAMETERS if name in reasons}
+    asked: list[Name] = []
+    left_out = {name: reasons[name] for name in PARAMETERS if name in reasons}
     for name in PARAMETERS:
         if name not in reasons:
             try:
@@ -230,7 +231,7 @@ def _verdict(analytic, ladder, tolerance) -> tuple[str, str]:
     return FAILED, f"the limit is known to {ladder.uncertainty / largest:.0e}, also from smaller steps"
 
 
-def climb(image_at: Callable[[float], np.ndarray | None], loss, step: float) -> Ladder:
+def climb(image_at: Callable[[float], Any], loss: Loss, step: float) -> Ladder:
     """The ladder of differences of a loss along a line, from a first step on; image_at gives None where it is not allowed."""
     centre, ahead, behind = image_at(0.0), image_at(step), image_at(-step)
     while ahead is None and behind is None and step > 1e-12:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def vjp(
     parameters: Iterable[Name],
     *,
     progress: Progress | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> tuple[np.ndarray, Callable[[np.ndarray], Gradient]]:
     """The image (slow, fast), and the function that pulls a cotangent of it (slow, fast) back to the parameters.
 
@@ -63,7 +64,7 @@ def value_and_grad(
     parameters: Iterable[Name],
     *,
     progress: Progress | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> tuple[float, Gradient]:
     """The loss of the image of an experiment, and its gradient by the parameters (see vjp).
 
@@ -81,7 +82,7 @@ def jacobian(
     parameters: Iterable[Name],
     *,
     progress: Progress | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
     problem = state(experiment, parameters, **keywords)
@@ -99,7 +100,7 @@ def normal_equations(
     parameters: Iterable[Name],
     *,
     progress: Progress | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> tuple[float, Gradient, np.ndarray]:
     """The loss, its gradient J^T r, and J^T W J (n, n), W the curvature of the loss: Gauss and Newton's, or Fisher's (A13).
 

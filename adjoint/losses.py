@@ -6,6 +6,7 @@ import math
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from adjoint.backends import driver
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
@@ -134,7 +135,9 @@ class Gaussian(Pixelwise):
 
     kind = GAUSSIAN
 
-    def __init__(self, data, sigma=1.0, mask=None, saturation: float | None = None):
+    def __init__(
+        self, data: ArrayLike, sigma: ArrayLike = 1.0, mask: ArrayLike | None = None, saturation: float | None = None
+    ):
         counted = _counted(data, mask, saturation)
         deviation = field("loss: sigma", sigma, counted.shape)
         counted[np.isposinf(deviation)] = np.nan
@@ -156,7 +159,9 @@ class Poisson(Pixelwise):
 
     kind = POISSON
 
-    def __init__(self, data, background=0.0, mask=None, saturation: float | None = None):
+    def __init__(
+        self, data: ArrayLike, background: ArrayLike = 0.0, mask: ArrayLike | None = None, saturation: float | None = None
+    ):
         counted = _counted(data, mask, saturation)
         counts = _some(counted)
         if counted[counts].min() < 0.0:

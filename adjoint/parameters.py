@@ -1,6 +1,6 @@
 """The parameters that an image can be differentiated by: name, unit, a typical step, bounds; ties, packing, unpacking."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,7 +179,7 @@ def size(column: Column) -> int:
 
 def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]:
     """The value of every parameter but the amplitudes, for Experiment.replace: tied ones under all of their names."""
-    found = {}
+    found: dict[str, Any] = {}
     for column in columns(experiment, parameters):
         if column.key == AMPLITUDES:
             continue
@@ -200,7 +200,8 @@ def pack(experiment: Experiment, parameters: Iterable[Name]) -> np.ndarray:
 
 def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarray) -> Experiment:
     """The experiment in which the parameters have the values of a vector (n,): the inverse of `pack`."""
-    asked, at, new = columns(experiment, parameters), 0, {}
+    new: dict[str, Any] = {}
+    asked, at = columns(experiment, parameters), 0
     try:
         vector = np.asarray(vector).astype(np.float64, casting="safe")
     except (TypeError, ValueError, OverflowError):
@@ -215,7 +216,7 @@ def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarra
     return experiment.replace(new)
 
 
-def by_name(asked: list[Column], vector: np.ndarray) -> Mapping[str, np.ndarray]:
+def by_name(asked: list[Column], vector: np.ndarray) -> dict[str, np.ndarray]:
     """A vector (..., n) in the order of the parameters as a dict: an array of the shape of each."""
     found, at = {}, 0
     for column in asked:

@@ -42,7 +42,7 @@ def refine(
     stages: str | Iterable[Stage] = "auto",
     method: str = "auto",
     progress: Callable[[Step], Any] | None = None,
-    **keywords,
+    **keywords: Any,
 ) -> Refinement:
     """The experiment that explains a measured image, or several, with uncertainties.
 
@@ -125,6 +125,7 @@ def _method(method, found) -> str:
 
 def _plans(stages, found) -> list[list[Stage]]:
     """What is tried in turn: stages of which the last is exact."""
+    plans: tuple[tuple[Stage, ...], ...]
     if isinstance(stages, str):
         if stages not in ("auto", "exact"):
             raise InputError(f"stages: {shown(stages)} is not allowed; allowed: auto, exact, or a list of adjoint.Stage")

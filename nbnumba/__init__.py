@@ -1,6 +1,7 @@
 """nbnumba: X-ray diffraction of small crystals, on an absolute scale."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from nbnumba import interrupts
 
@@ -20,20 +21,24 @@ from nbnumba.statements import (  # noqa: E402
 )
 from nbnumba.version import VERSION as __version__  # noqa: E402
 
-_LATER = {
-    "trace": None,
-    "files": None,
-    "parity": None,
-    "Response": "response",
-    **dict.fromkeys(
-        (
-            *("noise_image", "scaled_image", "write_float", "read_float", "write_smv", "read_smv", "read_image", "read_mask"),
-            *("write_pgm", "write_png", "read_hkl", "write_hkl", "read_matrix"),
-        ),
-        "files",
-    ),
-}
-"""Public names whose modules are imported when they are asked for, so that `import nbnumba` is quick: None is the module."""
+if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked for, so that `import nbnumba` is quick
+    from nbnumba import files, parity, trace
+    from nbnumba.files import (
+        Response,
+        noise_image,
+        read_float,
+        read_hkl,
+        read_image,
+        read_mask,
+        read_matrix,
+        read_smv,
+        scaled_image,
+        write_float,
+        write_hkl,
+        write_pgm,
+        write_png,
+        write_smv,
+    )
 
 __all__ = [
     "Background",
@@ -43,20 +48,37 @@ __all__ = [
     "Experiment",
     "Goniometer",
     "InputError",
+    "Response",
     "Sampling",
     "StructureFactors",
     "__version__",
+    "files",
+    "noise_image",
+    "parity",
+    "read_float",
+    "read_hkl",
+    "read_image",
+    "read_mask",
+    "read_matrix",
+    "read_smv",
+    "scaled_image",
     "simulate",
-    *_LATER,
+    "trace",
+    "write_float",
+    "write_hkl",
+    "write_pgm",
+    "write_png",
+    "write_smv",
 ]
 
+_MODULES = ("files", "parity", "trace")
 
-def __getattr__(name: str):
-    """A public name of another module, or such a module."""
-    if name not in _LATER:
+
+def __getattr__(name: str) -> Any:
+    """A public module, or a public name of nbnumba.files."""
+    if name not in __all__:
         raise AttributeError(f"module 'nbnumba' has no attribute {name!r}")
-    module = _LATER[name]
-    return import_module(f"nbnumba.{name}") if module is None else getattr(import_module(f"nbnumba.{module}"), name)
+    return import_module(f"nbnumba.{name}") if name in _MODULES else getattr(import_module("nbnumba.files"), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from nbnumba.statements import Statements
 class Experiment(Statements):
     """Everything that determines an image, bit for bit. Experiments are equal where their parts are, number by number."""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "\n".join(["Experiment", *resolved.lines(resolved.brief(self))])
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,7 @@ import os
 import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
@@ -27,7 +28,7 @@ MOST_SCALE = 1e100
 
 
 def noise_image(
-    experiment: Experiment, image, seed: int, response: Response = PHOTON_COUNTER, adc: float = DEFAULT_ADC_OFFSET
+    experiment: Experiment, image: ArrayLike, seed: int, response: Response = PHOTON_COUNTER, adc: float = DEFAULT_ADC_OFFSET
 ) -> NoiseImage:
     """What the detector of an experiment writes for its image of expected photons (slow, fast), as -noisefile (N2, N7).
 
@@ -40,7 +41,7 @@ def noise_image(
     return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
 
 
-def scaled_image(experiment: Experiment, image, scale: float = 0.0, adc: float = DEFAULT_ADC_OFFSET) -> ScaledImage:
+def scaled_image(experiment: Experiment, image: ArrayLike, scale: float = 0.0, adc: float = DEFAULT_ADC_OFFSET) -> ScaledImage:
     """An image of photons (slow, fast) times a scale in 16 bits, as -intfile (N4): pixels, uint16 (slow, fast), and scale.
 
     scale 0 lets the brightest pixel be 55000. adc is added to every pixel of the region.
@@ -49,7 +50,7 @@ def scaled_image(experiment: Experiment, image, scale: float = 0.0, adc: float =
     return scaled_integers(np.asarray(image), _scale(scale), _offset(adc), region)
 
 
-def write_float(path: Path, image) -> None:
+def write_float(path: Path, image: ArrayLike) -> None:
     """Write an image (slow, fast) as nanoBragg's float image: 4-byte floats without a header."""
     raw.write(path, _image(image), "write_float")
 
@@ -59,7 +60,7 @@ def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return raw.read(path, _shape(shape), "read_float")
 
 
-def write_smv(path: Path, pixels, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
+def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
     """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes.
 
     adc: what was added to all pixels, as noise_image and scaled_image do, in ADU; the header states it, and who reads the image
@@ -97,12 +98,12 @@ def read_mask(path: Path) -> np.ndarray:
     return smv.read(path, "read_mask")[1] != 0
 
 
-def write_pgm(path: Path, image, scale: float) -> None:
+def write_pgm(path: Path, image: ArrayLike, scale: float) -> None:
     """Write an image (slow, fast) as a picture, PGM: image times scale, cut to 0..255."""
     pgm.write(path, _image(image), _scale(scale), "write_pgm")
 
 
-def write_png(path: Path, image, mask=None) -> tuple[float, float]:
+def write_png(path: Path, image: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, float]:
     """Write an image (slow, fast) as a picture, PNG, background white; returns the values that are white and black.
 
     mask (slow, fast): 0 where a pixel has not been seen.
@@ -110,7 +111,8 @@ def write_png(path: Path, image, mask=None) -> tuple[float, float]:
     unseen = None if mask is None else _array("mask", mask) == 0
     if unseen is not None and unseen.shape != _image(image).shape:
         raise InputError(f"write_png: a mask of shape {unseen.shape} does not fit; allowed: {_image(image).shape}")
-    return tuple(png.write(path, _image(image), None, "write_png", unseen))
+    white, black = png.write(path, _image(image), None, "write_png", unseen)
+    return white, black
 
 
 def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +123,7 @@ def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return found.hkl, found.amplitudes
 
 
-def write_hkl(path: Path, indices, amplitudes) -> None:
+def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:
     """Write indices (n, 3) and amplitudes (n,) as text, with the digits that bring back the same numbers."""
     found, values = _array("indices", indices), _array("amplitudes", amplitudes)
     if found.dtype.kind not in "iu" or values.dtype.kind not in "iuf" or values.ndim != 1 or found.shape != (len(values), 3):

@@ -40,7 +40,7 @@ def switches(wanted: Iterable[str] | str) -> frozenset[str]:
     try:
         names = [wanted] if isinstance(wanted, str) else list(wanted)
     except TypeError:
-        names = [wanted]
+        raise InputError(f"sampling.c_parity: {shown(wanted)} is no switch; allowed: all, {', '.join(SWITCHES)}") from None
     if names == ["all"]:
         return frozenset(SWITCHES)
     for name in names:

@@ -132,7 +132,7 @@ def measure(
     response.check(counts.shape, pixel_mm, adc_offset)
     inside = noise.region_slices(roi, counts.shape)
     signal = counts[inside].astype(np.float64)
-    if response.psf_mm > 0.0:
+    if pixel_mm is not None and response.psf_mm > 0.0:
         signal = spread(signal, response.psf_mm / pixel_mm)
     signal *= response.gain
     if response.readout_noise > 0.0:

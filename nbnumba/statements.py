@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -99,10 +99,12 @@ def _count(part: str, name: str, value: Any) -> int:
 class ByValue:
     """Frozen dataclasses that are equal where all their fields are, arrays and NaN included, also after pickle and deepcopy."""
 
-    def __eq__(self, other):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if type(self) is type(other) else NotImplemented
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash((type(self).__name__, self._key()))
 
     def __setstate__(self, state):
@@ -152,7 +154,7 @@ class _Statement(ByValue):
     DIRECTIONS: tuple[str, ...] = ()
     MOST: Mapping[str, float] = MappingProxyType({})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for stated in dataclasses.fields(self):
             if getattr(self, stated.name) is None and stated.default is not None:
                 name, default = f"{self._part()}.{stated.name}", stated.default
@@ -174,7 +176,7 @@ class _Statement(ByValue):
             if getattr(self, name) == (0.0, 0.0, 0.0):
                 raise InputError(f"{self._part()}.{name}: the vector 0 0 0 has no direction; allowed: any other")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         stated = [field.name for field in dataclasses.fields(self) if not _equal(getattr(self, field.name), field.default)]
         return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in stated)})"
 
@@ -199,7 +201,8 @@ class _Statement(ByValue):
             raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: three numbers") from None
         most = math.inf if name in self.DIRECTIONS else self._most(name)
         allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
-        return tuple(self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
+        x, y, z = (self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
+        return x, y, z
 
     def _truth(self, name) -> bool:
         value = getattr(self, name)
@@ -246,7 +249,7 @@ class Crystal(_Statement):
     VECTORS = ("misset_deg",)
     MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.a_A is None:
             raise InputError("crystal.a_A is not given; allowed: a cell, or a matrix")
@@ -287,7 +290,7 @@ class Crystal(_Statement):
         return tuple(tuple(float(v) for v in row) for row in matrix)
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray, wavelength_A: float, **fields) -> Crystal:
+    def from_matrix(cls, matrix: np.ndarray, wavelength_A: float, **fields: Any) -> Crystal:
         """A crystal from a MOSFLM-style matrix (3, 3): columns a*, b*, c* times the wavelength. Other fields as given.
 
         The cell is the matrix's, and changing a cell parameter afterwards keeps the orientation.
@@ -301,7 +304,7 @@ class Crystal(_Statement):
             allowed = "three independent columns a* b* c*"
             raise InputError(f"crystal: the matrix {shown(matrix)} spans no lattice; allowed: {allowed}")
         real_space = np.linalg.inv(columns / wavelength_A)
-        cell = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
+        cell: dict[str, Any] = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
         try:
             cls(**cell)
         except InputError as error:
@@ -344,14 +347,16 @@ class Beam(_Statement):
     dmin_A: float = 0.0
 
     POSITIVE = ("wavelength_A",)
-    NOT_NEGATIVE = ("fluence", "size_mm", "dmin_A", "hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad")
-    NOT_NEGATIVE += ("dispersion_percent",)
+    NOT_NEGATIVE = (
+        *("fluence", "size_mm", "dmin_A", "dispersion_percent"),
+        *("hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad"),
+    )
     FINITE = ("direction_x_mrad", "direction_y_mrad")
     COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
     MOST = MappingProxyType({"fluence": MOST_FLUENCE})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         allowed = "Kahn's factor between -1 and 1"
         self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
@@ -435,15 +440,17 @@ class Detector(_Statement):
     POSITIVE = ("pixel_mm", "close_distance_mm")
     NOT_NEGATIVE = ("thickness_um",)
     COUNTS = ("layers",)
-    FINITE = ("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
-    FINITE += ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+    FINITE = (
+        *("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels"),
+        *("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg"),
+    )
     VECTORS = ("pix0_mm", "normal_axis")
     DIRECTIONS = ("fast_axis", "slow_axis", "twotheta_axis")
     MOST = MappingProxyType(
         dict.fromkeys(("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg"), MOST_TURNS_DEG) | {"normal_axis": math.inf}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._choice("convention", CONVENTIONS)
         self._choice("pivot", PIVOTS)
@@ -506,7 +513,7 @@ class StructureFactors(_Statement):
     FINITE = ("default_F",)
     MOST = MappingProxyType({"default_F": MOST_AMPLITUDE})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if (self.hkl is None) != (self.F is None):
             raise InputError("structure_factors: hkl and F are given together or not at all")
@@ -545,7 +552,7 @@ class Background(_Statement):
     NOT_NEGATIVE = ("water_um",)
     POSITIVE = ("density_g_per_cm3", "molar_mass_g")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.table is None:
             return
@@ -581,7 +588,7 @@ class Sampling(_Statement):
 
     COUNTS = ("oversample", "c_threads")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._set("c_parity", parity.switches(self.c_parity))
         if self.roi is not None:
@@ -634,7 +641,7 @@ class Statements(ByValue):
     background: Background = field(default_factory=Background)
     sampling: Sampling = field(default_factory=Sampling)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for part, name in PART_NAMES.items():
             value, kind = getattr(self, name), part.__name__
             if not isinstance(value, part):

@@ -33,7 +33,7 @@ class Fit(NamedTuple):
     after: np.ndarray
     sigma: np.ndarray
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         slow, fast = self.data.shape
         counted = int(np.count_nonzero(~np.isnan(self.data)))
         return f"Fit({slow} x {fast} pixels, slow x fast, of which {counted} count: data, before, after, sigma)"
@@ -51,7 +51,7 @@ class Refinement(OptimizeResult):
         """The refined values by name; what a dict calls values() is not to be had of this one."""
         return self["values"]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """The verdict, how well the data are met, and the first numbers with start and uncertainty, a line each."""
         if not {"success", "message", "x", "names", "units", "start", "uncertainties"} <= set(self):
             return f"Refinement({', '.join(sorted(self))})"

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nbnumba.errors import InputError, shown
 from nbnumba.setup import orientations
@@ -10,6 +10,8 @@ from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, place
 from nbnumba.statements import Statements
+
+Stated = TypeVar("Stated", bound=Statements)
 
 COMPONENTS = {
     "crystal.misset_x_deg": ("misset_deg", 0),
@@ -52,7 +54,7 @@ def value(experiment: Statements, name: str) -> Any:
     return _RESOLVED[name](experiment) if name in _RESOLVED and (stated is None or overruled) else stated
 
 
-def replaced(experiment: Statements, values: Mapping[str, Any]) -> Statements:
+def replaced(experiment: Stated, values: Mapping[str, Any]) -> Stated:
     """A new experiment in which these parameters have new values, stated in this form alone."""
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
