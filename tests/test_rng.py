@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from differences import central
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
@@ -127,9 +128,7 @@ def test_domains_turn_about_their_axis_by_quantile_times_spread(smooth):
 def test_smooth_angles_have_the_quantile_as_derivative_where_float32_ones_are_stairs():
     domains = rng.mosaic_domains(50, 11)
     step = 1e-10
-    slope = (rng.rotation_angles(domains, 0.02 + step, True) - rng.rotation_angles(domains, 0.02 - step, True)) / (
-        2 * step
-    )
+    slope = central(lambda h: rng.rotation_angles(domains, 0.02 + h, True), step)
     np.testing.assert_allclose(slope, domains.quantiles, atol=1e-6)
     stairs = rng.rotation_angles(domains, 0.02 + step) - rng.rotation_angles(domains, 0.02 - step)
     assert not stairs.any()

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from differences import extrapolated
+from differences import central, extrapolated
 
 import adjoint
 from adjoint.losses import Gaussian, Poisson
@@ -177,9 +177,9 @@ def test_tied_parameters_add_up():
     assert value == pytest.approx(0.005 * np.sum(image * image), rel=1e-12)
 
     def quotient(step):
-        vectors = (adjoint.pack(experiment, names) + [x, 0] for x in (step, -step))
-        ahead, behind = (simulate(adjoint.unpack(experiment, names, vector)) for vector in vectors)
-        return float(np.sum(-0.1 * image * (ahead - behind))) / (2 * step)
+        start = adjoint.pack(experiment, names)
+        moved = central(lambda x: simulate(adjoint.unpack(experiment, names, start + [x, 0])), step)
+        return float(np.sum(-0.1 * image * moved))
 
     found = extrapolated(quotient, 1e-4, 1e-8)
     assert found.error <= 1e-7 * abs(found.value)
@@ -299,8 +299,8 @@ def test_a_tile_that_sees_more_reflections_than_its_listing_has_room_for(interpo
     along = random.normal(size=amplitude.size) * amplitude
 
     def quotient(step):
-        ahead, behind = (simulate(experiment.replace({AMPLITUDES: amplitude + x * along})) for x in (step, -step))
-        return float(np.sum(y * (ahead - behind))) / (2 * step)
+        moved = central(lambda x: simulate(experiment.replace({AMPLITUDES: amplitude + x * along})), step)
+        return float(np.sum(y * moved))
 
     slope = float(gradient[AMPLITUDES] @ along)
     assert slope == pytest.approx(quotient(0.1), rel=1e-6)
@@ -435,5 +435,5 @@ def test_gradient_is_that_of_the_choices_held():
     assert base.sampling.oversample > 1
     image, dense = adjoint.jacobian(experiment, ["crystal.n_a"])
     np.testing.assert_array_equal(image, simulate(experiment))
-    ahead, behind = (simulate(base.replace({"crystal.n_a": 60.0 + x})) for x in (1e-4, -1e-4))
-    np.testing.assert_allclose(dense[..., 0], (ahead - behind) / 2e-4, rtol=1e-5, atol=1e-7 * np.abs(dense).max())
+    moved = central(lambda x: simulate(base.replace({"crystal.n_a": 60.0 + x})), 1e-4)
+    np.testing.assert_allclose(dense[..., 0], moved, rtol=1e-5, atol=1e-7 * np.abs(dense).max())

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from differences import extrapolated
+from differences import central, extrapolated
 from peaks import judged, made
 
 import adjoint
@@ -223,7 +223,6 @@ def pulled(base, at, cotangent, window):
     """The difference quotients of the image times a cotangent, in a window."""
 
     def quotient(step):
-        ahead, behind = (simulate(base.replace(at(x)))[window] for x in (step, -step))
-        return float(np.sum(cotangent[window] * (ahead - behind))) / (2 * step)
+        return float(np.sum(cotangent[window] * central(lambda x: simulate(base.replace(at(x)))[window], step)))
 
     return quotient

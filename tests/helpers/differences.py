@@ -1,4 +1,8 @@
-"""Derivatives by central differences, extrapolated until they are known to a stated precision."""
+"""Central differences, the ladder of steps by which tests check a derivative, and their extrapolation to step 0.
+
+adjoint/gradcheck.py has a ladder for users. Tests have this one, because that one is itself under test, and because it follows
+the loss of an image: here a function may be any, of numbers or arrays, in extended precision too.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +10,38 @@ import numpy as np
 
 ORDERS = 4
 """Columns of the tableau: errors of h^2, h^4 and h^6 are taken out."""
+
+
+def central(function, step):
+    """The central difference quotient at 0 of a function of a displacement, whose value is a number or an array."""
+    return (function(step) - function(-step)) / (2 * step)
+
+
+def slope(function, step, levels=3):
+    """The derivative at 0 from quotients at steps h, h/2, h/4, ..., extrapolated: the error goes with h^(2 levels)."""
+    column = [central(function, step / 2**level) for level in range(levels)]
+    for order in range(1, levels):
+        column = [(4**order * fine - coarse) / (4**order - 1) for coarse, fine in zip(column, column[1:])]
+    return column[0]
+
+
+def ladder(step):
+    """A step, its tenth and its hundredth."""
+    return step, step / 10, step / 100
+
+
+def errors(function, step, derivative):
+    """The largest difference between difference quotient and derivative, at each step of the ladder."""
+    return np.array([np.abs(central(function, h) - derivative).max() for h in ladder(step)])
+
+
+def assert_second_order(errors, least, rounding=0.0):
+    """Errors of the ladder fall by a factor of at least `least` from step to step, until they are rounding (of each step).
+
+    They fall a hundredfold if the derivative is right, except for terms of higher order, and not at all if it is wrong.
+    """
+    rounding = np.broadcast_to(rounding, np.shape(errors))
+    assert (errors[1:] <= errors[:-1] / least + rounding[1:]).all(), (errors, rounding)
 
 
 class Estimate(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from differences import central
 from peaks import angles_of
 from scipy import ndimage
 
@@ -220,8 +221,11 @@ def shifts(experiment, names, dry):
     found = []
     for name in names:
         step, value = 1e-4 * adjoint.PARAMETERS[name].step, experiment.value(name)
-        ends = [indices_at(experiment.replace({name: value + s}), slow, fast)[:, 0] * cells for s in (step, -step)]
-        found.append((ends[0] - ends[1]) / (2 * step))
+
+        def indices(h, name=name, value=value):
+            return indices_at(experiment.replace({name: value + h}), slow, fast)[:, 0]
+
+        found.append(central(indices, step) * cells)
     return np.array(found)
 
 

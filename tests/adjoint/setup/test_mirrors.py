@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from differences import assert_second_order, errors, ladder, slope
 from geometries import AXES, CUSTOM, FORMS, TURNS
 from geometries import CELL as FRAME
 
@@ -60,17 +61,6 @@ def random_of(*words):
     return np.random.default_rng(zlib.crc32(repr(words).encode()))
 
 
-def central(function, step):
-    return (function(step) - function(-step)) / (2 * step)
-
-
-def slope(function, step):
-    """The slope at 0 by central differences, extrapolated twice: the error goes with step^6."""
-    one, two, four = (central(function, step / part) for part in (1, 2, 4))
-    first, second = (4 * two - one) / 3, (4 * four - two) / 3
-    return (16 * second - first) / 15
-
-
 def assert_gradient(gradient, function, step, random):
     """`function` of a displacement (n,) has this gradient (n,) at 0: along every axis, and along a random direction."""
     for direction in (*np.eye(len(gradient)), random.uniform(-1, 1, len(gradient))):
@@ -81,11 +71,10 @@ def assert_gradient(gradient, function, step, random):
 def assert_converges(gradient, function, step, random):
     """The error of central differences falls a hundredfold with a tenfold smaller step, until rounding."""
     direction = random.choice([-1.0, 1.0], len(gradient))
-    steps = step / 10.0 ** np.arange(3)
-    errors = np.array([abs(central(lambda t: function(t * direction), h) - gradient @ direction) for h in steps])
-    rounding = 1e-14 * max(1.0, abs(function(0 * direction))) / steps
-    assert errors[0] > 30 * rounding[0], "too close to linear to tell"
-    assert (errors[1:] <= errors[:-1] / 95 + rounding[1:]).all(), (errors, rounding)
+    falling = errors(lambda t: function(t * direction), step, gradient @ direction)
+    rounding = 1e-14 * max(1.0, abs(function(0 * direction))) / np.array(ladder(step))
+    assert falling[0] > 30 * rounding[0], "too close to linear to tell"
+    assert_second_order(falling, 95, rounding)
 
 
 def check(gradient, function, step, random, converges):
