@@ -130,7 +130,7 @@ def test_the_program_ends_with_status_1_at_a_wrong_image(run, monkeypatch, capsy
 # ---- the derivative
 
 
-@pytest.mark.parametrize("name", ["mosaic", "supervisor", "torch"])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.long) for name in ("mosaic", "supervisor")), "torch"])
 def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, name):
     found = run.run_case(name, tmp_path, SIDE, 1, "derivative")
     assert found["case"] == name and found["part"] == "derivative" and found["pixels"] == SIDE**2
@@ -213,6 +213,7 @@ def test_figures_of_the_derivative_are_those_of_its_times(run):
     assert "0.5 and 2.7 times as long" in lines[-1]
 
 
+@pytest.mark.long
 def test_memory_is_the_difference_of_two_processes(run, monkeypatch, tmp_path):
     found = run.run_case("memory", tmp_path, SIDE, 1, "derivative")
     assert 0.0 < found["peak_MB_forward"] < found["peak_MB_gradient"]

@@ -98,7 +98,7 @@ CELLS = (1.0, 2.5, 12.0, 100.0, 437.25, 1000.0)
 
 @pytest.mark.parametrize("mosaic", [False, True], ids=["still", "mosaic"])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("where", ["peak", "beside", "beam"])
+@pytest.mark.parametrize("where", ["peak", *(pytest.param(where, marks=pytest.mark.long) for where in ("beside", "beam"))])
 def test_mixed_and_paired_images(where, shape, mosaic):
     """What is promised: 1e-5 of each pixel and 1e-7 of the largest, for N up to 1000 and h up to 300.
 

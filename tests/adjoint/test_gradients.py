@@ -186,7 +186,7 @@ MORE = "-detector_thick 320 -detector_abs 515 -mosaic 0.02 -mosaic_domains 3 -po
 
 @pytest.mark.parametrize("case", ["supervisor_roi_t1", "supervisor_hkl_roi"])
 @pytest.mark.parametrize("switches", ["", "-c_parity phi_carryover"])
-@pytest.mark.parametrize("more", ["", MORE])
+@pytest.mark.parametrize("more", ["", pytest.param(MORE, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_gradient_at_the_pixel_of_the_mission(golden, case, switches, more):
     """On the pixels about slow 685, fast 1039, all of phi steps 0 to 9; with the carryover through the lattice left behind.
