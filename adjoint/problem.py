@@ -22,9 +22,9 @@ from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import pivot_of, place, sensor
+from nbnumba.setup.detector import pivot_of, position_detector, sensor
 from nbnumba.setup.structure import interpolates, places
-from nbnumba.simulate import restated, warn_beyond_pairs
+from nbnumba.simulate import warn_beyond_pairs, with_options
 from nbnumba.stages.records import SQUARE, Scene
 
 LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
@@ -87,7 +87,7 @@ def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
-        placement, vectors = place(experiment.detector, experiment.beam, switches), orient(crystal, switches)
+        placement, vectors = position_detector(experiment.detector, experiment.beam, switches), orient(crystal, switches)
         layers = sensor(experiment.detector, switches)[0]
         choices["sampling.oversample"] = sampling.samples(experiment, placement, vectors, layers).oversample
     if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
@@ -104,7 +104,7 @@ def restate(
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
     target = machine(backend, precision)
-    return restated(experiment, **statements), target
+    return with_options(experiment, **statements), target
 
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:

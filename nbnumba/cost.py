@@ -15,7 +15,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, real, shown
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
-from nbnumba.setup.detector import place, sensor
+from nbnumba.setup.detector import position_detector, sensor
 from nbnumba.statements import Statements
 
 STEPS_PER_SECOND = {"square": 1e8, "other shapes": 1.5e7, "interpolated": 7e6}
@@ -85,7 +85,7 @@ def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, comma
     layers = sensor(experiment.detector, switches)[0]
     oversample = experiment.sampling.oversample
     if oversample is None:
-        placement = place(experiment.detector, experiment.beam, switches)
+        placement = position_detector(experiment.detector, experiment.beam, switches)
         oversample = sampling.recommended_oversample(experiment, placement, crystal.orient(experiment.crystal, switches))
     counts = {
         "pixels": _pixels(wanted),

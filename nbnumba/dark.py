@@ -85,7 +85,7 @@ def _sees(seen: resolved.Resolution) -> str:
 
 def _beside(experiment: Statements) -> str:
     """Words on a direct beam that misses the region."""
-    placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     fast, slow = (at / placement.pixel for at in placement.beam_spot())
     if columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]:

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike
 
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
+from nbnumba.flags import headers
 from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.response import PHOTON_COUNTER, Response, measure
 from nbnumba.setup import sampling
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 from nbnumba.setup.orientations import noise_generator
-from nbnumba.simulate import restated
+from nbnumba.simulate import with_options
 
 Path = str | os.PathLike[str]
 
@@ -34,7 +35,7 @@ def noise_image(
 
     The result has pixels, uint16 (slow, fast), photons, their sum, and overloads. adc is added to every pixel of the region.
     """
-    region, adc = _region(restated(experiment), image), _offset(adc)
+    region, adc = _region(with_options(experiment), image), _offset(adc)
     if not isinstance(response, Response):
         raise InputError(f"response: {shown(response)} is no Response; allowed: a nbnumba.Response")
     generator = noise_generator(experiment.crystal, _whole("seed", seed))
@@ -46,7 +47,7 @@ def scaled_image(experiment: Experiment, image: ArrayLike, scale: float = 0.0, a
 
     scale 0 lets the brightest pixel be 55000. adc is added to every pixel of the region.
     """
-    region = _region(restated(experiment), image)
+    region = _region(with_options(experiment), image)
     return scaled_integers(np.asarray(image), _scale(scale), _offset(adc), region)
 
 
@@ -73,12 +74,10 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
     if experiment is None:
         smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
         return
-    from nbnumba.flags import headers
-
-    _region(restated(experiment), pixels)
+    _region(with_options(experiment), pixels)
     switches = experiment.sampling.c_parity
     as_c = "header_overflow" in switches
-    keys = headers.written(experiment, place(experiment.detector, experiment.beam, switches), adc, as_c)
+    keys = headers.written(experiment, position_detector(experiment.detector, experiment.beam, switches), adc, as_c)
     smv.write(path, pixels, keys, "write_smv", as_c)
 
 

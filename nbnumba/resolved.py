@@ -227,7 +227,7 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     fast, slow = part.pixels
     yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
     yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
-    placement = detector.place(part, experiment.beam, switches)
+    placement = detector.position_detector(part, experiment.beam, switches)
     far = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
     yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", far
     yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", far
@@ -266,7 +266,7 @@ class Resolution(NamedTuple):
 
 def resolution(experiment: Statements, placement: detector.Placement | None = None) -> Resolution:
     """What resolution the pixels of the region see. Raises InputError for a detector that cannot be placed."""
-    placement = placement or detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = placement or detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     border = placement.pixel * _border(rows, columns)
     change = _change(experiment, placement, border)
@@ -298,7 +298,7 @@ def resolution_at(experiment: Statements, fast: int, slow: int) -> float:
 def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
     """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam,
     where what is left of |d - i| is rounding."""
-    placement = detector.place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
     return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 

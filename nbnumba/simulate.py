@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from nbnumba import dark
 from nbnumba.backends import CPU, Machine, driver, machine
 from nbnumba.backends.pieces import pixels_of, told
 from nbnumba.backends.threads import count, share
@@ -44,14 +45,12 @@ def simulate(
     Raises InputError for what cannot be simulated; warns of what was assumed. Equations: specs/forward.md.
     """
     target = machine(backend, precision)
-    experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
+    experiment = with_options(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     image = image_of(experiment, target, progress, hours_granted(max_hours))
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
     if not image.any():
-        from nbnumba import dark
-
         wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
     return image
@@ -66,11 +65,11 @@ def image_of(
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
 
 
-def restated(experiment: Experiment, **statements) -> Experiment:
-    """The experiment with those statements of its sampling that are not None. Raises InputError for what is no Experiment."""
+def with_options(experiment: Experiment, **options) -> Experiment:
+    """The experiment whose sampling has those of the options that are not None. Raises InputError for what is no Experiment."""
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment: {shown(experiment)} is no Experiment; allowed: a nbnumba.Experiment")
-    given = {f"sampling.{name}": value for name, value in statements.items() if value is not None}
+    given = {f"sampling.{name}": value for name, value in options.items() if value is not None}
     return experiment.replace(given) if given else experiment
 
 

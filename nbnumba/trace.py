@@ -14,7 +14,7 @@ from nbnumba.cost import check, check_memory
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
-from nbnumba.simulate import restated
+from nbnumba.simulate import with_options
 from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
@@ -103,7 +103,7 @@ def traces(
     if (backend, precision) != ("cpu", "double"):
         why = "a trace is computed on the CPU in double precision"
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
-    experiment = restated(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
+    experiment = with_options(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     pixels = [_pixel(pixel) for pixel in _listed(pixels)]
     for slow, fast in pixels:

@@ -9,7 +9,7 @@ import pytest
 from nbnumba import Experiment, resolved
 from nbnumba.geometry.cell import cell_of
 from nbnumba.setup import crystal, sampling, scene
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 
 BASE = "-cell 70 80 90 75 85 95 -default_F 100 -N 10"
 FULL = (
@@ -34,7 +34,7 @@ def table(words):
 @pytest.mark.parametrize("words", [BASE, FULL, f"{BASE} -adxv -Xbeam 30 -Ybeam 40 -distance 250 -pixel 0.2 -detpixels 512"])
 def test_numbers_are_those_of_the_image(words):
     experiment, rows = experiment_of(words), table(words)
-    placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     vectors = crystal.orient(experiment.crystal, experiment.sampling.c_parity)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, None)
     built = scene.build(experiment, wanted)
@@ -72,7 +72,7 @@ def test_resolution_is_that_of_the_pixels():
     """The finest pixel, and the border's coarsest point, by the scattering vectors of all corners of pixels."""
     for more in ("", "-roi 600 700 10 20", "-xds -twotheta 30", "-distance 50 -detector_rotx 30"):
         experiment = experiment_of(f"{BASE} -detpixels 64 -pixel 2 {more}".replace("-roi 600 700", "-roi 50 60"))
-        placement = place(experiment.detector, experiment.beam, frozenset())
+        placement = position_detector(experiment.detector, experiment.beam, frozenset())
         rows, columns = sampling.region(experiment.sampling.roi, (64, 64))
         slow, fast = np.meshgrid(np.arange(rows[0], rows[1] + 1), np.arange(columns[0], columns[1] + 1), indexing="ij")
         position = placement.origin + placement.pixel * (fast[..., None] * placement.fast + slow[..., None] * placement.slow)

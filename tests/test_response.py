@@ -15,7 +15,8 @@ from nbnumba import noise, response, rng
 from nbnumba.cli.compare import reference_flags
 from nbnumba.cli.main import main
 from nbnumba.errors import InputError
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
 from nbnumba.formats import smv
 from nbnumba.response import Response
 
@@ -64,7 +65,7 @@ def test_off_is_the_noise_image_of_nanobragg(offset, roi):
 @pytest.mark.parametrize("name", ["noise", "noise_low", "noise_high"])
 def test_off_is_the_golden_noise_image(name, golden):
     words = golden.args(name)
-    run = Statement([*words, "-gain", "1", "-readout_noise", "0", "-saturation", "65535", "-psf", "0"]).run()
+    run = run_of(CommandLine([*words, "-gain", "1", "-readout_noise", "0", "-saturation", "65535", "-psf", "0"]))
     made = response.measure(golden.parity[name], run.seed, run.response, adc_offset=run.adc)
     np.testing.assert_array_equal(made.pixels, golden.parity[name + "__noise"])
 

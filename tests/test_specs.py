@@ -19,7 +19,8 @@ from adjoint import obstacles
 from adjoint.loops.rows import CHANNELS
 from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
 from nbnumba.flags.table import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, get_parser
 from nbnumba.formats import smv
 from nbnumba.parity import SWITCHES
@@ -278,7 +279,7 @@ def test_stated_default_is_that_of_the_program(flag):
     if part in PARTS:
         found = {f.name: f.default for f in dataclasses.fields(PARTS[part])}[field]
     else:
-        run = Statement("-cell 50 -default_F 1".split()).run()
+        run = run_of(CommandLine("-cell 50 -default_F 1".split()))
         found = getattr(run if part == "run" else getattr(run, part), field)
     if isinstance(found, str):
         assert stated == found

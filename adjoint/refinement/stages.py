@@ -13,7 +13,7 @@ from adjoint.refinement.frames import Frame, Numbers, background, photons, place
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 
 POSITIONS = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha", "crystal.beta", "crystal.gamma", "crystal.misset")
 POSITIONS += ("beam.wavelength", "beam.direction", "detector.", "goniometer.phi_deg")
@@ -82,7 +82,7 @@ def blur_pixels(experiment: Experiment, times: float) -> float:
     crystal, detector = experiment.crystal, experiment.detector
     vectors = orient(crystal, experiment.sampling.c_parity)
     edges = np.linalg.norm(vectors, axis=1)
-    placement = place(detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(detector, experiment.beam, experiment.sampling.c_parity)
     per_index = experiment.beam.wavelength_A * placement.distance * 1000.0 / detector.pixel_mm
     cells = [getattr(crystal, f"n_{axis}") for axis in "abc"]
     grown = [1.0 / fewer(n, times) ** 2 - 1.0 / n**2 for n in cells]

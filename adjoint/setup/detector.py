@@ -5,14 +5,14 @@ import numpy as np
 from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
-from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, place, sensor, sizes, twotheta_axis
+from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, position_detector, sensor, sizes, twotheta_axis
 from nbnumba.setup.values import NEAR_POINT
 from nbnumba.statements import Beam, Detector
 
 ROTATIONS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg")
 
 
-def place_adj(
+def position_detector_adj(
     detector: Detector,
     beam: Beam,
     switches: frozenset[str],
@@ -32,7 +32,7 @@ def place_adj(
     It is the derivative for what is stated: 0 for a distance or beam centre that does not count, by the rules of F1a. Where no
     distance is stated, or no form of a beam centre, it is that by the value which the placement has, as if it were stated.
     """
-    at, degrees = place(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
+    at, degrees = position_detector(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)
     axis, angle = twotheta_axis(detector), radians(detector.twotheta_deg)
     swing = about_axis(axis, angle)

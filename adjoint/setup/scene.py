@@ -5,7 +5,7 @@ import numpy as np
 from adjoint.setup import orientations, sources
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import orient_adj, record_adj
-from adjoint.setup.detector import place_adj, sensor_adj
+from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
@@ -44,7 +44,7 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE)},
         "beam.polarization": cotangent.kahn,
         **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
-        **place_adj(experiment.detector, experiment.beam, switches, *placement, *distances),
+        **position_detector_adj(experiment.detector, experiment.beam, switches, *placement, *distances),
         **sensor_adj(experiment.detector, switches, cotangent.layer, cotangent.absorption),
         **{name: cotangent.turn[..., k] for k, name in enumerate(TURN)},
     }

@@ -1,4 +1,4 @@
-"""What the subcommands that leave a bundle share: their own options, nanoBragg's flags after --, the bundle itself.
+"""What the subcommands that leave a bundle share: their own options before --, and the bundle itself.
 
 A bundle is a directory. Besides what the subcommand found out it holds commands.txt (the exact command lines),
 environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the
@@ -10,25 +10,19 @@ import hashlib
 import json
 import os
 import platform
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
 from nbnumba.backends.numba_loading import numba
 from nbnumba.backends.threads import count
 from nbnumba.errors import InputError
-from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import number
-from nbnumba.flags.command_line import Statement
-from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats import files
 from nbnumba.formats.text import excerpt
 from nbnumba.version import VERSION
 
 COMMANDS, ENVIRONMENT, SUMS = "commands.txt", "environment.json", "SHA256SUMS"
-VARYING = ("misset", "cell", "names")
-"""The kinds of flags that take a varying number of values."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,74 +62,6 @@ def real_number(option: str, word: str, allowed: str, test) -> float:
     if value is None or not test(value):
         raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: {allowed}")
     return value
-
-
-OF_FILES = ("-scale", "-pgmscale", "-adc", "-seed", "-pngmarks", "-gain", "-readout_noise", "-saturation", "-psf")
-"""The flags that change what is written of an image, and not the image."""
-
-
-def describing(flags: Sequence[str], others: Mapping[str, str | None] | None = None) -> Statement:
-    """The statement of flags that describe a run and name no file to be written. Warns of those without effect here.
-
-    others: flags of which this is otherwise, each with the reason why it has no effect; None: it has one.
-    """
-    statement = Statement(flags)
-    drawn = statement.last.get("-misset") == "random" and "-misset_seed" not in statement.last
-    reasons = dict.fromkeys(OF_FILES, "no such file is written here") | ({"-seed": None} if drawn else {}) | dict(others or {})
-    for flag, why in reasons.items():
-        if why is not None and flag in statement.last:
-            warnings.warn(f"{statement.spelling[flag]} has no effect: {why}", stacklevel=2)
-    if "--dry-run" in statement.last:
-        raise InputError("--dry-run: nothing but simulate and example can run dry; allowed: flags that describe the run")
-    if "-quiet" in statement.last:
-        warnings.warn("-quiet has no effect: what is printed here is the result", stacklevel=2)
-    for given in statement.given:
-        if given.flag.kind == "file" and not _is_read(given.flag, statement):
-            raise InputError(
-                f"{given.spelling}: {given.value!r} names a file to be written; allowed: flags that describe the run"
-            )
-    return statement
-
-
-def with_seed(flags: Sequence[str], statement: Statement, experiment: Experiment) -> list[str]:
-    """Flags that make this very experiment again: with the seed of a random orientation, where the clock gave it."""
-    seed = experiment.crystal.misset_seed
-    stated = {"-seed", "-misset_seed"} & set(statement.last)
-    return [*flags, *([] if seed is None or stated else ["-misset_seed", str(seed)])]
-
-
-def input_files(statement: Statement) -> list[str]:
-    """The files that the flags of a statement name, as absolute paths."""
-    named = [given.value for given in statement.given if given.flag.kind == "file" and _is_read(given.flag, statement)]
-    return [os.path.abspath(path) for path in named]
-
-
-def _is_read(flag: Flag, statement: Statement) -> bool:
-    """Whether a flag of the kind file names one to be read; -dump does where there is no -hkl."""
-    return flag.group != "output" and not (flag.names[0] == "-dump" and "-hkl" in statement.last)
-
-
-def flag_words(flags: Sequence[str]) -> list[tuple[Flag, list[str]]]:
-    """A command line that can be read, cut into its flags, each with all its words."""
-    cut, start = [], 0
-    while start < len(flags):
-        flag = BY_NAME[flags[start]]
-        stop = start + 1 + len(VALUES[flag.kind])
-        if flag.kind in VARYING:
-            stop = start + 1
-            while stop < len(flags) and flags[stop] not in BY_NAME:
-                stop += 1
-        cut.append((flag, list(flags[start:stop])))
-        start = stop
-    return cut
-
-
-def absolute(flags: Sequence[str]) -> list[str]:
-    """The same command line, for another working directory: with absolute names of files."""
-    found = []
-    for flag, (spelling, *values) in flag_words(flags):
-        found += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
-    return found
 
 
 def write_text(path: str, text: str, option: str = "--out") -> None:

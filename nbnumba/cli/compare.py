@@ -21,7 +21,11 @@ from nbnumba.cli.trace import region
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.arguments import with_absolute_paths, words_by_flag
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
+from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files, png, raw
 from nbnumba.setup import sampling
 from nbnumba.simulate import simulate
@@ -80,13 +84,13 @@ def main(args: Sequence[str]) -> int:
     threshold = bundle.real_number(
         "--threshold", options.threshold, "a number from -1 to 1", lambda x: -1.0 <= x <= 1.0
     )
-    statement = bundle.describing(flags, {"-progress": "no progress is shown here"})
+    command_line = command_line_of(flags, {"-progress": "no progress is shown here"})
     program = _program(options.reference_bin)
-    experiment = statement.experiment()
+    experiment = experiment_of(command_line)
     shown = _bounds(options.roi, experiment)
     files.check_folder(options.outdir, "--outdir")
-    flags = bundle.with_seed(flags, statement, experiment)
-    ours = prepare_ours(experiment, statement, options)
+    flags = with_seed(flags, command_line, experiment)
+    ours = prepare_ours(experiment, command_line, options)
     reference = run_reference(program, flags, experiment.sampling.c_threads)
     image, seconds = run_ours(experiment, options)
     images = _in_one_shape(reference.image, image, options.resample)
@@ -97,7 +101,7 @@ def main(args: Sequence[str]) -> int:
         directory = files.make_folder(options.outdir, "--outdir")
         contents = _write(directory, reference, image, images, region, summary, options.save_diff)
         commands = _commands([*own, "--", *flags], flags, reference, experiment.sampling.c_threads)
-        bundle.seal(directory, contents, commands, [program, *bundle.input_files(statement)])
+        bundle.seal(directory, contents, commands, [program, *input_files(command_line)])
     print(_sentence(summary))
     if summary["exit_status"] == BELOW_THRESHOLD:
         print(_advice(flags, experiment.sampling.c_parity))
@@ -109,7 +113,7 @@ def _commands(args: Sequence[str], flags: Sequence[str], reference: Reference, t
     return [
         shlex.join(["nbnumba", "compare", *args]),
         f"cd EMPTY_DIRECTORY && OMP_NUM_THREADS={threads} {shlex.join(reference.command)}",
-        shlex.join(["nbnumba", *bundle.absolute(flags), "-floatfile", "ours.bin"]),
+        shlex.join(["nbnumba", *with_absolute_paths(flags), "-floatfile", "ours.bin"]),
     ]
 
 
@@ -152,8 +156,8 @@ def _bounds(words: Sequence[str] | None, experiment: Experiment):
 
 def reference_flags(flags: Sequence[str]) -> list[str]:
     """FLAGS for the reference program: without those that are ours alone, files by their absolute names."""
-    known = [words for flag, words in bundle.flag_words(flags) if flag.group not in OURS or flag.names[0] in PASSED_ON]
-    return bundle.absolute([word for words in known for word in words])
+    known = [words for flag, words in words_by_flag(flags) if flag.group not in OURS or flag.names[0] in PASSED_ON]
+    return with_absolute_paths([word for words in known for word in words])
 
 
 def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference:
@@ -182,9 +186,9 @@ def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference
         return Reference(command, files.read_bytes(path, "--reference-bin"), log, seconds)
 
 
-def prepare_ours(experiment: Experiment, statement: Statement, options) -> dict[str, Any]:
+def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> dict[str, Any]:
     """Set the threads, check the cost, and load the kernel by rendering one pixel; what the summary says of our run."""
-    run = statement.run()
+    run = run_of(command_line)
     use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
     check(experiment, machine(options.backend, options.precision), count(), run.max_hours, command=True)

@@ -8,7 +8,9 @@ from importlib import resources
 import numpy as np
 
 from nbnumba.cli.simulate import report
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files, smv
 
 USAGE = """\
@@ -56,8 +58,8 @@ def main(args: Sequence[str]) -> int:
         amplitudes, water = (str(stack.enter_context(resources.as_file(each))) for each in data)
         smv.write(MASK, mask(), [], "example")
         words = ["-hkl", amplitudes, "-stol", water, "-mask", MASK, *shlex.split(FLAGS), *args]
-        statement = Statement(words)
-        run, experiment = statement.run(), statement.experiment()
+        command_line = CommandLine(words)
+        run, experiment = run_of(command_line), experiment_of(command_line)
         if not run.quiet:
             print(ABOUT, "", "The same as", f"  nbnumba {shlex.join(words)}", "", sep="\n")
         report(experiment, run)

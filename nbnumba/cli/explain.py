@@ -7,13 +7,15 @@ import numpy as np
 
 from nbnumba.backends import Machine
 from nbnumba.backends.threads import count
-from nbnumba.cli import bundle
 from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
+from nbnumba.flags.subcommand import command_line_of, with_seed
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.sampling import Window
@@ -34,12 +36,12 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
-    statement = bundle.describing(words)
-    run, experiment = statement.run(), statement.experiment()
+    command_line = command_line_of(words)
+    run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine
     check(experiment, machine, count(), run.max_hours, command=True)
-    words = bundle.with_seed(words, statement, experiment)
+    words = with_seed(words, command_line, experiment)
     right, wanted = _scene(experiment)
     image = _render("spec", right, wanted, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
@@ -47,7 +49,7 @@ def main(args: Sequence[str]) -> int:
     for name, meaning in SWITCHES.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wrong, window = _scene(Statement([*words, "-c_parity", name]).experiment())
+            wrong, window = _scene(experiment_of(CommandLine([*words, "-c_parity", name])))
         line = None if same(right, wrong) else compare(image, _render(name, wrong, window, run.progress, machine))
         if line is not None:
             applying += 1

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from nbnumba.cli import bundle
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
+from nbnumba.flags.run import run_of
+from nbnumba.flags.subcommand import command_line_of
+from nbnumba.flags.to_experiment import experiment_of
 
 HELP = """usage: nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
 
@@ -24,10 +26,10 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    statement = bundle.describing(words, {"-progress": "no progress is shown here"})
-    run = statement.run()
+    command_line = command_line_of(words, {"-progress": "no progress is shown here"})
+    run = run_of(command_line)
     use_threads(run.threads)
-    experiment, machine = statement.experiment(), run.machine
+    experiment, machine = experiment_of(command_line), run.machine
     from adjoint.gradcheck import FAILED, brightest_window, check_precision, gradcheck
     from adjoint.problem import state
 

@@ -18,8 +18,11 @@ from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import number
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.from_experiment import CELL, NewFiles, refined_flags, without
+from nbnumba.flags.run import run_of
+from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files, images
 from nbnumba.formats.text import excerpt
 
@@ -59,7 +62,7 @@ class Block(NamedTuple):
     """The flags of an image, what they state, and the experiment that they describe."""
 
     words: list[str]
-    statement: Statement
+    command_line: CommandLine
     experiment: Experiment
 
 
@@ -236,15 +239,15 @@ def _blocks(flags: Sequence[str], count: int) -> list[Block]:
 
 
 def _block(words: list[str]) -> Block:
-    statement = bundle.describing(words, OF_DATA)
-    use_threads(statement.run().threads)
-    experiment = statement.experiment()
-    return Block(bundle.with_seed(words, statement, experiment), statement, experiment)
+    command_line = command_line_of(words, OF_DATA)
+    use_threads(run_of(command_line).threads)
+    experiment = experiment_of(command_line)
+    return Block(with_seed(words, command_line, experiment), command_line, experiment)
 
 
 def _machine(blocks: Sequence[Block]) -> dict[str, str]:
     """The backend and the precision that flags state. Raises InputError where blocks state different ones."""
-    stated = {block.statement.run().machine for block in blocks}
+    stated = {run_of(block.command_line).machine for block in blocks}
     if len(stated) > 1:
         raise InputError("-backend, -precision: they are not the same in all blocks of flags; allowed: one machine")
     return stated.pop()._asdict()
@@ -258,19 +261,19 @@ def _readout(options, blocks: Sequence[Block]) -> dict[str, Any]:
             raise InputError(f"--readout-noise: it is given {given}; allowed: with --loss gaussian, without --sigma")
         allowed = "a number not below 0"
         return {"readout_noise": bundle.real_number("--readout-noise", options.readout_noise, allowed, lambda x: x >= 0.0)}
-    if not any(READOUT in block.statement.last for block in blocks):
+    if not any(READOUT in block.command_line.last for block in blocks):
         return {}
     if options.loss != "gaussian" or options.sigma is not None:
         why = "--sigma is given" if options.sigma is not None else "--loss poisson has none; --loss gaussian takes it"
         warnings.warn(f"{READOUT} has no effect: {why}", stacklevel=2)
         return {}
-    stated = [block.statement.run().response.readout_noise for block in blocks]
+    stated = [run_of(block.command_line).response.readout_noise for block in blocks]
     return {"readout_noise": stated[0] if len(set(stated)) == 1 else stated}
 
 
 def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, float]:
     """The numbers of the images, with the gain that flags state."""
-    gains = {block.statement.run().response.gain for block in blocks}
+    gains = {run_of(block.command_line).response.gain for block in blocks}
     if "gain" in image or gains == {1.0}:
         return image
     if len(gains) > 1:
@@ -280,7 +283,7 @@ def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, fl
 
 def _check_outputs(options, paths, asked, blocks) -> NewFiles:
     """Raise InputError for what could not be written, before anything is computed; the names of new files."""
-    inputs = {os.path.realpath(name): "FLAGS" for block in blocks for name in bundle.input_files(block.statement)}
+    inputs = {os.path.realpath(name): "FLAGS" for block in blocks for name in input_files(block.command_line)}
     for option, names in (("--data", paths), ("--mask", _listed("--mask", options.mask))):
         inputs |= {os.path.realpath(images.file_of(name)): option for name in names}
     stem = "refined" if options.out is None else os.path.splitext(options.out)[0]
@@ -295,7 +298,7 @@ def _check_outputs(options, paths, asked, blocks) -> NewFiles:
     new_files = NewFiles(stem, [*inputs, *([] if options.out is None else [options.out])])
     option = "refine" if options.out is None else "--out"
     names = {name for each in asked for name in ((each,) if isinstance(each, str) else each)}
-    if names & {*CELL, "beam.wavelength_A"} and any("-mat" in block.statement.last for block in blocks):
+    if names & {*CELL, "beam.wavelength_A"} and any("-mat" in block.command_line.last for block in blocks):
         files.check_writable(f"{stem}.mat", option)
     if AMPLITUDES in names:
         files.check_writable(f"{stem}.hkl", option)
@@ -315,7 +318,7 @@ def _read(options, paths, blocks) -> list[measured.Measured]:
     gaps, found = measured.read_gaps(_listed("--gap", options.gap)), []
     for path, block, name in zip(paths, blocks, of_each):
         mask = None if name is None else measured.read_mask(name, block.experiment)
-        of_flags = block.statement.run().response.saturation if "-saturation" in block.statement.last else None
+        of_flags = run_of(block.command_line).response.saturation if "-saturation" in block.command_line.last else None
         image = measured.read(path, block.experiment, mask, of_flags if stated is None else stated, offset, gaps)
         found.append(image)
         if options.loss == "poisson":
@@ -347,11 +350,11 @@ def _refine(blocks, found, asked, keywords) -> Any:
     experiments, data = [block.experiment for block in blocks], [image.data for image in found]
     if len(found) == 1:
         experiments, data = experiments[0], data[0]
-    hours = max(block.statement.run().max_hours for block in blocks)
+    hours = max(run_of(block.command_line).max_hours for block in blocks)
     try:
         with granted(hours, "-max_hours"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the image can", UserWarning)  # which the diagnosis says, after the table
-            return adjoint.refine(experiments, data, asked, progress=_told(blocks[0].statement.run().progress), **keywords)
+            return adjoint.refine(experiments, data, asked, progress=_told(run_of(blocks[0].command_line).progress), **keywords)
     except InputError as error:
         raise InputError(in_options(str(error))) from error
 
@@ -413,7 +416,7 @@ def _flags(blocks, result, asked, image, new_files) -> tuple[list[list[str]], li
             words = refined_flags(block.words, refined, asked, new_files)
         notes += [str(each.message) for each in caught]
         gain = _of_image(result, image, "gain", place)
-        if gain != block.statement.run().response.gain:
+        if gain != run_of(block.command_line).response.gain:
             words = [*without(words, ["-gain"]), "-gain", repr(gain)]
         found.append(words)
     terms = ("background", "background_x", "background_y", "background_radial")

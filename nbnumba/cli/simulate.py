@@ -17,23 +17,24 @@ from nbnumba.cli.progress import bar
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.flags.command_line import Statement
-from nbnumba.flags.run import UNWANTED, Run
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import UNWANTED, Run, run_of
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files
 from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
 from nbnumba.simulate import render
 
 
 def main(args: Sequence[str]) -> int:
     """Run it; returns the exit status."""
-    statement = Statement(args)
-    run = statement.run()
-    _warn_of_what_writes_nothing(statement, run)
-    report(statement.experiment(), run)
+    command_line = CommandLine(args)
+    run = run_of(command_line)
+    _warn_of_what_writes_nothing(command_line, run)
+    report(experiment_of(command_line), run)
     return 0
 
 
@@ -52,7 +53,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say = _silent if run.quiet else _said
     use_threads(run.threads)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
     machine, threads = run.machine, count()
     refusal = _refusal(experiment, run, machine, threads)
@@ -125,11 +126,11 @@ def brightest(image: np.ndarray, experiment: Experiment) -> str:
     return f"brightest pixel: fast {fast}, slow {slow}, {where}"
 
 
-def _warn_of_what_writes_nothing(said: Statement, run: Run) -> None:
+def _warn_of_what_writes_nothing(command_line: CommandLine, run: Run) -> None:
     """A warning for every flag of an output that is switched off, or of a machine that does not compute."""
-    has, card = said.last.__contains__, run.backend == "cuda"
+    has, card = command_line.last.__contains__, run.backend == "cuda"
     off = [(switch, name) for switch, names, field in UNWANTED if not getattr(run, field) for name in names]
-    draws = said.last.get("-misset") == "random" and not has("-misset_seed")
+    draws = command_line.last.get("-misset") == "random" and not has("-misset_seed")
     rows = (
         *((name, True, f"{switch} is given") for switch, name in off),
         ("-scale", not run.integers, "-nointfile is given"),
@@ -140,7 +141,7 @@ def _warn_of_what_writes_nothing(said: Statement, run: Run) -> None:
     )
     for flag, unused, why in rows:
         if unused and has(flag):
-            warnings.warn(f"{said.spelling[flag]} has no effect: {why}", stacklevel=2)
+            warnings.warn(f"{command_line.spelling[flag]} has no effect: {why}", stacklevel=2)
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

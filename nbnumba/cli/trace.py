@@ -8,6 +8,9 @@ from typing import Any
 from nbnumba.cli import bundle
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.flags.run import run_of
+from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files
 from nbnumba.setup import sampling
 from nbnumba.trace import Chain, PhiStep, rendered, traces
@@ -33,13 +36,13 @@ def main(args: Sequence[str]) -> int:
     own, flags = bundle.split(args, "trace")
     options = _parser().parse_args(own)
     options.out = "/dev/stdout" if options.out == "-" else options.out
-    statement = bundle.describing(flags, dict.fromkeys(("-threads", "-max_hours", "-progress"), "one pixel after the other"))
-    run = statement.run()
+    command_line = command_line_of(flags, dict.fromkeys(("-threads", "-max_hours", "-progress"), "one pixel after the other"))
+    run = run_of(command_line)
     names = _names(options.out, options.json)
-    experiment = statement.experiment()
+    experiment = experiment_of(command_line)
     wanted = _pixels(experiment, options)
     chains = traces(experiment, wanted, backend=options.backend or run.backend, precision=options.precision or run.precision)
-    flags = bundle.with_seed(flags, statement, experiment)
+    flags = with_seed(flags, command_line, experiment)
     with files.together():
         bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
         if options.json:
@@ -48,7 +51,7 @@ def main(args: Sequence[str]) -> int:
             directory = files.make_folder(f"{options.out}.bundle", "--out")
             beside = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
             command = shlex.join(["nbnumba", "trace", *own, "--", *flags])
-            bundle.seal(directory, beside, [command], bundle.input_files(statement))
+            bundle.seal(directory, beside, [command], input_files(command_line))
     return 0
 
 

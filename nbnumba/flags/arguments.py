@@ -15,6 +15,9 @@ from nbnumba.flags.hints import meant
 from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats.text import excerpt
 
+VARYING = ("misset", "cell", "names")
+"""The kinds of flags that take a varying number of values."""
+
 
 class Given(NamedTuple):
     """A flag of the command line as it was spelled, its row of the table, and its value."""
@@ -36,6 +39,29 @@ def read(args: Sequence[str]) -> list[Given]:
         given.append(Given(spelling, flag, _convert(spelling, flag, values)))
         position += 1 + len(values)
     return given
+
+
+def words_by_flag(flags: Sequence[str]) -> list[tuple[Flag, list[str]]]:
+    """A command line that can be read, cut into its flags, each with all its words."""
+    cut, start = [], 0
+    while start < len(flags):
+        flag = BY_NAME[flags[start]]
+        stop = start + 1 + len(VALUES[flag.kind])
+        if flag.kind in VARYING:
+            stop = start + 1
+            while stop < len(flags) and flags[stop] not in BY_NAME:
+                stop += 1
+        cut.append((flag, list(flags[start:stop])))
+        start = stop
+    return cut
+
+
+def with_absolute_paths(flags: Sequence[str]) -> list[str]:
+    """The same command line, for another working directory: with absolute names of files."""
+    found = []
+    for flag, (spelling, *values) in words_by_flag(flags):
+        found += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
+    return found
 
 
 def words_of(args: Any) -> list[str]:

@@ -1,20 +1,16 @@
-"""A command line as statements: the last value of every flag, the order in which flags came, and what headers add."""
+"""A command line as it was read: the last value of every flag, the order of the flags, and what headers add to them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nbnumba import parity
-from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.arguments import Given, read
 from nbnumba.flags.table import DOCUMENTED
 from nbnumba.formats import smv
 from nbnumba.statements import Detector
-
-if TYPE_CHECKING:
-    from nbnumba.flags.run import Run
 
 CONVENTION_FLAGS = {"-mosflm": "beam", "-adxv": "beam", "-denzo": "beam", "-xds": "sample", "-dials": "beam"}
 """The flags that choose a convention, and the pivot that each implies if a later flag makes the convention custom."""
@@ -42,8 +38,8 @@ OVERRULED = (
 """Flags that state fields of a header in another form."""
 
 
-class Statement:
-    """The flags of a command line, the last of each, and where they lead."""
+class CommandLine:
+    """The flags of a command line in their order, the last value of each, and the fields that headers state."""
 
     def __init__(self, args: Sequence[str]):
         given = read(args)
@@ -112,15 +108,3 @@ class Statement:
     def steps(self, name: str, field: str) -> dict[str, int]:
         """A number of steps; 0 and below mean not given, as in nanoBragg."""
         return {field: self.last[name]} if self.last.get(name, 0) > 0 else {}
-
-    def run(self) -> "Run":
-        """What to do with the experiment."""
-        from nbnumba.flags import run
-
-        return run.of(self)
-
-    def experiment(self) -> "Experiment":
-        """The experiment. Raises InputError for what is missing, contradictory or impossible."""
-        from nbnumba.flags import to_experiment
-
-        return to_experiment.experiment(self)

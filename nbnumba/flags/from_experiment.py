@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli import bundle
 from nbnumba.experiment import Experiment
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.arguments import words_by_flag
+from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.table import BY_NAME, FLAGS
-from nbnumba.flags.to_experiment import SIZE_FLAGS
+from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
 from nbnumba.formats import files, hkl
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.setup.detector import pivot_of, place
+from nbnumba.setup.detector import pivot_of, position_detector
 
 SAME = 1e-9
 """Relative difference up to which flags state a value; a matrix is known to some 1e-15, and is amplified by an oblique cell."""
@@ -110,7 +110,7 @@ def refined_flags(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = _restated(list(words), refined, NewFiles() if new_files is None else new_files)
-        stated = Statement(found).experiment()
+        stated = experiment_of(CommandLine(found))
     for sentence in _sentences(stated, refined, names):
         warnings.warn(sentence, stacklevel=2)
     return found
@@ -120,9 +120,9 @@ def _restated(words: list[str], refined: Experiment, new_files: NewFiles) -> lis
     """The words after all that differs is stated anew, each once: one may depend on another, a matrix on the wavelength."""
     pending = list(QUANTITIES)
     while True:
-        statement = Statement(words)
-        stated = statement.experiment()
-        differing = [q for q in pending if _differs(q, statement, stated, refined)]
+        command_line = CommandLine(words)
+        stated = experiment_of(command_line)
+        differing = [q for q in pending if _differs(q, command_line, stated, refined)]
         if not differing:
             return _in_place(words, stated, refined)
         for quantity in differing:
@@ -133,11 +133,11 @@ def _restated(words: list[str], refined: Experiment, new_files: NewFiles) -> lis
 def without(words: Sequence[str], flags: Iterable[str]) -> list[str]:
     """A command line without some flags, by their first names."""
     flags = set(flags)
-    return [word for flag, own in bundle.flag_words(words) if flag.names[0] not in flags for word in own]
+    return [word for flag, own in words_by_flag(words) if flag.names[0] not in flags for word in own]
 
 
-def _differs(quantity: Quantity, statement: Statement, stated: Experiment, refined: Experiment) -> bool:
-    by_the_clock = statement.last.get("-misset") == "random" and not {"-seed", "-misset_seed"} & set(statement.last)
+def _differs(quantity: Quantity, command_line: CommandLine, stated: Experiment, refined: Experiment) -> bool:
+    by_the_clock = command_line.last.get("-misset") == "random" and not {"-seed", "-misset_seed"} & set(command_line.last)
     if "-misset" in quantity.flags and by_the_clock:
         return True
     return not all(_equal(_field(stated, name), _field(refined, name)) for name in quantity.fields)
@@ -161,7 +161,7 @@ def _in_place(words: list[str], stated: Experiment, refined: Experiment) -> list
     for right, more in ((_same_convention, _convention), pivot, (_same_place, _place), pivot):
         if not right(stated, refined):
             words = more(words, refined)
-            stated = Statement(words).experiment()
+            stated = experiment_of(CommandLine(words))
     return words
 
 
@@ -183,7 +183,7 @@ def _same_place(stated, refined) -> bool:
 
 def _origin(experiment: Experiment) -> np.ndarray:
     """The corner of the first pixel, m."""
-    return place(experiment.detector, experiment.beam, experiment.sampling.c_parity).origin
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity).origin
 
 
 def _place(words, refined) -> list[str]:

@@ -12,7 +12,7 @@ from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import printable
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
-from nbnumba.setup.detector import Placement, pivot_of, place, sizes
+from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.statements import CONVENTIONS as CONVENTION_NAMES
 from nbnumba.statements import PIVOTS, Beam, Detector, Goniometer, Statements
@@ -143,7 +143,7 @@ def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement
     try:
         found = plain(Header(entries, "", (), frozenset()), Detector.convention, False)
         detector, beam, goniometer = _parts(found | {"detector.pixels": placement.pixels})
-        placed = place(detector, beam, frozenset())
+        placed = position_detector(detector, beam, frozenset())
     except InputError:
         return False
     wanted, turn = experiment.detector, experiment.goniometer
@@ -209,7 +209,7 @@ def _restated(experiment: Statements, placement: Placement) -> dict[str, Any] | 
     for form in (by_centre, by_corner) if detector.pix0_mm is not None else (by_centre,):
         try:
             tried = dataclasses.replace(detector, **form, pivot=pivot)
-            found = place(tried, beam, frozenset())
+            found = position_detector(tried, beam, frozenset())
         except InputError:  # this form would need a number that no flag may state
             continue
         if _same_place(found, placement):
@@ -408,7 +408,7 @@ def _own_value(header: Header, key: str, field: str) -> Any:
 def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
     """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
     made = _parts(own | _pixels(header))
-    keys = _of_nanobragg(*made, place(*made[:2], frozenset()))
+    keys = _of_nanobragg(*made, position_detector(*made[:2], frozenset()))
     there = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
     return [key for key, value in there if not _as_written(header, key, value, own["detector.pixel_mm"])]
 

@@ -1,4 +1,4 @@
-"""What a command line says about a run: the files to write and how, and how to go about it."""
+"""Run: the files that a command line asks for, and how they are computed and written."""
 
 import time
 import warnings
@@ -9,7 +9,7 @@ from nbnumba.backends import BACKENDS, PRECISIONS, Machine, machine
 from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.files import MOST_SCALE
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
 from nbnumba.formats.text import excerpt
 from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.response import PHOTON_COUNTER, Response
@@ -61,9 +61,9 @@ class Run:
         return machine(self.backend, self.precision)
 
 
-def of(said: Statement) -> Run:
-    """What to do with the experiment."""
-    fields = said.fields("run")
+def run_of(command_line: CommandLine) -> Run:
+    """The run that a command line asks for."""
+    fields = command_line.fields("run")
     threads = fields.get("threads")
     if threads is not None and threads < 1:
         raise InputError(f"-threads: {threads} is not allowed; allowed: a whole number of at least 1")
@@ -77,24 +77,25 @@ def of(said: Statement) -> Run:
         allowed = f"a number of at most {LARGEST_PIXEL:g} in size"
         raise InputError(f"-adc: {fields['adc']:g} is not allowed; allowed: {allowed}")
     hours_granted(fields.get("max_hours", MOST_HOURS), "-max_hours")
-    fields["pngmarks"] = "-pngmarks" in said.last
+    fields["pngmarks"] = "-pngmarks" in command_line.last
     if fields["pngmarks"] and "pngfile" not in fields:
         warnings.warn("-pngmarks has no effect: no -pngfile is named", stacklevel=2)
     for switch, names, field in UNWANTED:
-        fields[field] = said.order([switch]) <= said.order(names)
+        fields[field] = command_line.order([switch]) <= command_line.order(names)
     for name in ("seed", "misset_seed"):
         if abs(fields.get(name, 0)) > rng.LARGEST_SEED:
             allowed = f"a whole number from {-rng.LARGEST_SEED} to {rng.LARGEST_SEED}"
             raise InputError(f"-{name}: {fields[name]} is not allowed; allowed: {allowed}")
-    fields["inputs"] = tuple((g.spelling, g.value) for g in said.given if g.flag.kind == "file" and g.flag.group != "output")
-    fields["response"] = Response(**said.fields("response"))
-    if "-dump" in said.last and "-hkl" in said.last:
-        fields["dump"] = said.last["-dump"]
+    named = [given for given in command_line.given if given.flag.kind == "file" and given.flag.group != "output"]
+    fields["inputs"] = tuple((given.spelling, given.value) for given in named)
+    fields["response"] = Response(**command_line.fields("response"))
+    if "-dump" in command_line.last and "-hkl" in command_line.last:
+        fields["dump"] = command_line.last["-dump"]
     for name in OUTPUTS:
         if fields.get(name) == "-":
             fields[name] = "/dev/stdout"
-    fields["dry"], fields["quiet"] = "--dry-run" in said.last, "-quiet" in said.last
-    fields["progress"] = said.order(["-noprogress"]) <= said.order(["-progress"]) and not fields["quiet"]
+    fields["dry"], fields["quiet"] = "--dry-run" in command_line.last, "-quiet" in command_line.last
+    fields["progress"] = command_line.order(["-noprogress"]) <= command_line.order(["-progress"]) and not fields["quiet"]
     return Run(**fields)
 
 

@@ -73,7 +73,7 @@ class Placement(NamedTuple):
         return float(spot @ self.fast), float(spot @ self.slow)
 
 
-def place(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement:
+def position_detector(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement:
     """Where the detector stands. `switches` are the defects of C that are on (parity.py).
 
     Raises InputError when the beam runs along the detector, or its axes are parallel, or it turns its back to the sample.

@@ -8,7 +8,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import Placement, place
+from nbnumba.setup.detector import Placement, position_detector
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
@@ -61,7 +61,7 @@ def too_coarse(experiment: Statements) -> str | None:
     """A sentence where fewer sub-pixels are stated than the crystal needs, as nanoBragg warns; None where they suffice."""
     if experiment.sampling.oversample is None:
         return None
-    placement = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     vectors = orient(experiment.crystal, experiment.sampling.c_parity)
     needed = recommended_oversample(experiment, placement, vectors)
     if experiment.sampling.oversample >= needed:

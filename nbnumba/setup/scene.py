@@ -6,7 +6,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
-from nbnumba.setup.detector import Placement, place, polarization_axis, sensor, spindle_axis
+from nbnumba.setup.detector import Placement, polarization_axis, position_detector, sensor, spindle_axis
 from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sampling import Window
 from nbnumba.stages import records
@@ -42,7 +42,7 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
         warnings.warn(sentence, stacklevel=3)
     for sentence in structure.nearly_empty(experiment.structure_factors):
         warnings.warn(sentence, stacklevel=3)
-    placement = place(experiment.detector, experiment.beam, switches)
+    placement = position_detector(experiment.detector, experiment.beam, switches)
     vectors = crystal.orient(experiment.crystal, switches)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)

@@ -8,7 +8,7 @@ from nbnumba.errors import InputError, shown
 from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
-from nbnumba.setup.detector import honours_pix0, pivot_of, place
+from nbnumba.setup.detector import honours_pix0, pivot_of, position_detector
 from nbnumba.statements import Statements
 
 Stated = TypeVar("Stated", bound=Statements)
@@ -134,7 +134,7 @@ def _split(experiment, name):
 
 
 def _placement(experiment):
-    return place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
 
 
 _RESOLVED = {

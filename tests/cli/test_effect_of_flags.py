@@ -10,9 +10,11 @@ import pytest
 from nbnumba.cli.explain import same
 from nbnumba.cli.main import main
 from nbnumba.errors import InputError
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.messages import in_flags
+from nbnumba.flags.run import run_of
 from nbnumba.flags.table import BY_NAME, FLAGS
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import smv
 from nbnumba.setup import sampling, scene
 
@@ -79,8 +81,8 @@ def described(words):
     """All that decides an image and its files, and what is said."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        statement = Statement(words)
-        run, experiment = dataclasses.replace(statement.run(), inputs=()), statement.experiment()
+        command_line = CommandLine(words)
+        run, experiment = dataclasses.replace(run_of(command_line), inputs=()), experiment_of(command_line)
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         built = scene.build(experiment, window)
     return built, window, run, {in_flags(str(warning.message), words) for warning in caught}

@@ -11,7 +11,7 @@ import pytest
 from nbnumba import Experiment, InputError
 from nbnumba.flags import headers
 from nbnumba.formats import smv
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 
 CRYSTAL = ["-cell", "50", "-default_F", "1"]
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
@@ -32,7 +32,7 @@ def experiment(words):
 
 
 def placed(made):
-    return place(made.detector, made.beam, made.sampling.c_parity)
+    return position_detector(made.detector, made.beam, made.sampling.c_parity)
 
 
 def write(made, as_c=False, name="our.img"):

@@ -14,7 +14,7 @@ from nbnumba.cli.marks import marks
 from nbnumba.formats import png, smv
 from nbnumba.resolved import resolutions
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 from nbnumba.trace import traces
 
 BASE = "-cell 50 -default_F 10 -lambda 1.5 -N 3 -detpixels 80 -pixel 1 -distance 60 -oversample 1"
@@ -24,7 +24,7 @@ TILTED = " -twotheta 20 -detector_rotx 10 -Xbeam 30 -Ybeam 20"
 def built(flags):
     experiment = Experiment.from_args(flags.split())
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return experiment, place(experiment.detector, experiment.beam, frozenset()), window
+    return experiment, position_detector(experiment.detector, experiment.beam, frozenset()), window
 
 
 @pytest.mark.parametrize("more", ["", TILTED, " -curved_det", " -roi 20 70 10 60" + TILTED])

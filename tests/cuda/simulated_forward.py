@@ -8,7 +8,7 @@ from nbnumba.backends import PRECISIONS, card
 from nbnumba.backends import cuda as driver
 from nbnumba.loops.cuda_lattices import is_plain
 from nbnumba.setup import sampling, scene
-from nbnumba.simulate import restated
+from nbnumba.simulate import with_options
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 
@@ -87,7 +87,7 @@ def made(name, more="") -> tuple[Experiment, dict]:
 
 
 def scene_of(experiment, keywords):
-    experiment = restated(experiment, **keywords)
+    experiment = with_options(experiment, **keywords)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     return scene.build(experiment, wanted)
 

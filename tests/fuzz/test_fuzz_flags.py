@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from fuzzing import Case, Fault, check_finite, tried
 
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.messages import in_flags
+from nbnumba.flags.run import run_of
 from nbnumba.flags.table import BY_NAME
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 
 pytestmark = pytest.mark.long
 
@@ -41,12 +43,12 @@ def case(case: Case) -> str:
 
 def set_up(args: list[str]):
     """What a run does before it renders; None for what a larger machine could."""
-    statement = Statement(args)
-    run, experiment = statement.run(), statement.experiment()
+    command_line = CommandLine(args)
+    run, experiment = run_of(command_line), experiment_of(command_line)
     if material.too_large(experiment):
         return None
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    placed = place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placed = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     return run, scene.build(experiment, wanted), placed
 
 

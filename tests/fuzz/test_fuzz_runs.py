@@ -14,7 +14,9 @@ from fuzzing import Case, Fault, check_ran, contents, run
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.cli import output
-from nbnumba.flags.command_line import Statement
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
+from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import smv
 
 pytestmark = pytest.mark.long
@@ -60,7 +62,7 @@ def samples(args: list[str]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return material.samples(Statement(args).experiment())
+            return material.samples(experiment_of(CommandLine(args)))
         except InputError:
             return 0
 
@@ -76,8 +78,8 @@ def check(args: list[str], folder: Path) -> str:
             changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
             raise Fault("a refused run wrote files", f"{changed} {ran.err}")
         return "refused"
-    statement = Statement(args)
-    names = {} if "--dry-run" in statement.last else output.names(statement.run())
+    command_line = CommandLine(args)
+    names = {} if "--dry-run" in command_line.last else output.names(run_of(command_line))
     new = {name for name in after if before.get(name) != after[name]}
     expected = {os.path.relpath(os.path.realpath(name)) for name in names.values()}
     if not new <= expected:
@@ -86,22 +88,22 @@ def check(args: list[str], folder: Path) -> str:
     if missing:
         raise Fault("a run that succeeded without its files", missing)
     if names:
-        check_files(statement, names)
+        check_files(command_line, names)
     return "run" if names else "dry run"
 
 
-def check_files(statement: Statement, names: dict[str, str]) -> None:
+def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
     """The float image is the one of the API, and the others can be read."""
     if is_plain(names["floatfile"]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            experiment = statement.experiment()
-            machine = statement.run().machine
+            experiment = experiment_of(command_line)
+            machine = run_of(command_line).machine
             expected = simulate(experiment, **machine._asdict()).astype(np.float32)
         found = np.frombuffer(Path(names["floatfile"]).read_bytes(), "<f4").reshape(expected.shape)
         if not np.isfinite(found).all():
             raise Fault("an image that is not finite", found)
-        drawn = "random" in statement.last.get("-misset", ()) and experiment.crystal.misset_seed is not None
+        drawn = "random" in command_line.last.get("-misset", ()) and experiment.crystal.misset_seed is not None
         if not np.array_equal(found, expected) and not drawn:
             raise Fault("the command line and Python differ", f"{found} {expected}")
     for kind in ("intfile", "noisefile"):
@@ -142,7 +144,7 @@ def too_bright(args: list[str]) -> np.ndarray:
     """The image that the command line refuses to write, as a Python user has it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = simulate(Statement(args).experiment())
+        image = simulate(experiment_of(CommandLine(args)))
     if not image.max() > np.finfo(np.float32).max:
         raise Fault("refused as too bright, and is not", image.max())
     return image

@@ -10,7 +10,7 @@ from nbnumba import Crystal, Experiment, InputError, simulate
 from nbnumba.geometry.cell import cell_of
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import place
+from nbnumba.setup.detector import position_detector
 
 SHIFTS = {  # the axis that x and y move along, and which way, when they grow
     "mosflm": (("slow", 1), ("fast", 1)), "denzo": (("slow", 1), ("fast", 1)), "adxv": (("fast", 1), ("slow", -1)),
@@ -34,7 +34,7 @@ def experiment_of(convention, form="default", turn="unturned", pivot="", distanc
 
 
 def placed(experiment):
-    return place(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
 
 
 def assert_same_place(one, other, tolerance=1e-13):

@@ -21,7 +21,7 @@ from adjoint.setup.crystal import (
     reciprocal_adj,
     record_adj,
 )
-from adjoint.setup.detector import place_adj, sensor_adj
+from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.scene import SOURCE, TURN, pull
 from adjoint.stages.records import Cotangent
 from nbnumba import Beam, Crystal, Detector, Experiment
@@ -30,7 +30,7 @@ from nbnumba.geometry.rotations import about_axis, about_xyz
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient, reciprocal, record
-from nbnumba.setup.detector import pivot_of, place, sensor
+from nbnumba.setup.detector import pivot_of, position_detector, sensor
 
 CENTRE = ("xbeam_mm", "ybeam_mm")
 TURNED = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
@@ -144,16 +144,16 @@ def placement_bars(random, shape=()):
 
 
 def check_placement(experiment, counts, random, converges=False):
-    """place_adj at an experiment, `counts` the parameters that place the detector; all others have no gradient."""
+    """position_detector_adj at an experiment, `counts` the parameters that place the detector; all others have no gradient."""
     detector, switches = experiment.detector, experiment.sampling.c_parity
     bars = placement_bars(random)
-    found = place_adj(detector, experiment.beam, switches, *bars.values())
+    found = position_detector_adj(detector, experiment.beam, switches, *bars.values())
     assert list(found) == [f"detector.{name}" for name in PLACED]
     start = [experiment.value(f"detector.{n}") if getattr(detector, n) is None else getattr(detector, n) for n in counts]
 
     def function(step):
         moved = dataclasses.replace(detector, **dict(zip(counts, start + step)))
-        at = place(moved, experiment.beam, switches)
+        at = position_detector(moved, experiment.beam, switches)
         return sum(np.sum(bar * getattr(at, name)) for name, bar in bars.items())
 
     gradient = np.array([found[f"detector.{name}"] for name in counts])
@@ -548,7 +548,7 @@ def mirrors():
     for name in ("mosflm", "xds", "pix0"):
         stated = experiment_of(name, turn="swung")
         place_bars = [(3,), (3,), (3,), (3,), (), ()]
-        yield f"place {name}", lambda *bars, s=stated: place_adj(s.detector, s.beam, frozenset(), *bars), place_bars
+        yield f"place {name}", lambda *bars, s=stated: position_detector_adj(s.detector, s.beam, frozenset(), *bars), place_bars
     yield "sensor", lambda *bars: sensor_adj(thick, frozenset(), *bars), [(), ()]
     yield "no sensor", lambda *bars: sensor_adj(Detector(), frozenset(), *bars), [(), ()]
     yield "standard_setting", lambda v: standard_setting_adj(*CELLS[5], v), [(3, 3)]
