@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from random_directions import random_rotation
 
 import adjoint
 from adjoint.losses import Gaussian
@@ -50,11 +51,6 @@ def centre(experiment):
     return np.array([float(x) for x in scattering_vector(towards, built.sources.direction[0], built.sources.wavelength[0])])
 
 
-def turn(random):
-    """A random rotation."""
-    return np.array(about_axis(unit(random.normal(size=3)), random.uniform(0.0, 2.0 * math.pi)))
-
-
 def onto(one, other):
     """The rotation that takes one direction to another."""
     one, other = unit(one), unit(other)
@@ -74,7 +70,7 @@ def problem(seed, where, shape, cells, most, mosaic):
     setting = standard_setting(*lengths, *angles.values())
     g = np.linalg.inv(setting) @ hkl
     size = np.linalg.norm(g) / np.linalg.norm(q) if where != "beam" else 50.0
-    orientation = about_axis(unit(q), random.uniform(0.0, 6.0)) @ onto(g, q) if where == "peak" else turn(random)
+    orientation = about_axis(unit(q), random.uniform(0.0, 6.0)) @ onto(g, q) if where == "peak" else random_rotation(random)
     fringe = experiment.beam.wavelength_A * experiment.value("detector.distance_mm") / (cells * size * lengths.max())
     named = dict(zip(("a_A", "b_A", "c_A"), map(float, size * lengths)))
     fields = {f"crystal.{name}": value for name, value in (named | angles).items()}

@@ -26,19 +26,6 @@ OTHER_SOURCE = "misset_random"
 """The case whose image and statistics were made by two versions of nanoBragg, which read its seed differently."""
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs a command line in a folder of its own: exit status, lines on stdout, lines on stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def runner(args):
-        status = main(args.split() if isinstance(args, str) else args)
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
-
-    return runner
-
-
 def written(folder):
     return {path.name for path in Path(folder).iterdir()}
 

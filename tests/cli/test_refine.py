@@ -25,19 +25,6 @@ SHAPE = (6, 8)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs a command line in a folder of its own: exit status, lines on stdout, lines on stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def runner(args):
-        status = main(args.split() if isinstance(args, str) else args)
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
-
-    return runner
-
-
-@pytest.fixture
 def data(tmp_path):
     """data.bin, an image of the detector of FLAGS."""
     raw.write(tmp_path / "data.bin", np.arange(48.0).reshape(SHAPE))

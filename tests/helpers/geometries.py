@@ -1,5 +1,7 @@
 """Where a detector can stand: the frames, forms of the beam centre and turns that tests of the geometry go through."""
 
+from nbnumba import Experiment
+
 PIXEL_MM = 0.25
 CELL = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 "
 CELL += f"-pixel {PIXEL_MM} -detpixels_x 30 -detpixels_y 20 "
@@ -17,3 +19,10 @@ TURNS = {
     "turned": "-detector_rotx 11 -detector_roty -7 -detector_rotz 4 ",
     "swung": "-twotheta 20 -detector_roty 5 ",
 }
+
+
+def experiment_of(convention, form="default", turn="unturned", pivot="", distance="-distance 80 ", more=""):
+    """The experiment of a convention, a form of the beam centre, turns and a pivot, at 80 mm."""
+    frame = CUSTOM.get(convention, f"-{convention} ")
+    distance = "" if convention == "pix0" else distance
+    return Experiment.from_args((CELL + frame + FORMS[form] + TURNS[turn] + distance + pivot + more).split())

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from differences import central
 from peaks import angles_of
+from random_directions import random_rotation
 from scipy import ndimage
 
 import adjoint
@@ -18,7 +19,7 @@ from adjoint.refinement.frames import evaluate, frame, start_of
 from adjoint.refinement.stages import is_position
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import Experiment, simulate
-from nbnumba.geometry.rotations import about_axis, unit
+from nbnumba.geometry.rotations import unit
 from nbnumba.setup import sampling, scene
 from nbnumba.stages.beam import scattering_vector
 
@@ -97,7 +98,7 @@ class Drawer:
         words = ["-cell", *lengths, *(self.uniform(80.0, 100.0) for _ in range(3)), "-default_F", 100, "-lambda", wavelength]
         words += [w for axis, n in zip("abc", cells) for w in (f"-N{axis}", n)]
         words += ["-distance", distance, "-pixel", pixel, "-detpixels", PIXELS, "-oversample", 1, *self.convention(pixel)]
-        words += ["-misset", *angles_of(turn(self.random))]
+        words += ["-misset", *angles_of(random_rotation(self.random))]
         if self.chance(0.7):
             words += ["-osc", math.degrees(width) * self.uniform(0.5, 1.5) * np.mean(cells), "-phisteps", self.pick(5, 8, 12)]
             words += ["-phi", self.pick(0.0, self.uniform(-90.0, 90.0))]
@@ -106,7 +107,7 @@ class Drawer:
         shape = self.pick("-square_xtal", "-square_xtal", "-gauss_xtal", "-round_xtal")
         experiment = Experiment.from_args([str(w) for w in (*words, shape)])
         if self.chance(0.3):
-            matrix = tuple(map(tuple, turn(self.random)))
+            matrix = tuple(map(tuple, random_rotation(self.random)))
             experiment = experiment.replace({"crystal.orientation": matrix})
         return experiment
 
@@ -115,7 +116,7 @@ class Drawer:
         middle = [pixel * PIXELS * self.pick(self.uniform(-1.5, -0.5), self.uniform(1.5, 2.5)) for _ in range(2)]
         words = [] if kind in ("mosflm", "custom") else [f"-{kind}"]
         if kind == "custom":
-            axes = turn(self.random)
+            axes = random_rotation(self.random)
             words += ["-fdet_vector", *axes[0], "-sdet_vector", *axes[1], "-beam_vector", *unit(axes[2] + 0.05 * axes[0])]
             words += ["-polar_vector", *axes[1], "-spindle_axis", *axes[0]]
         if kind == "xds":
@@ -182,12 +183,6 @@ def most(name, truth) -> float:
 
 def first(parameter):
     return parameter if isinstance(parameter, str) else parameter[0]
-
-
-def turn(random):
-    """A random rotation."""
-    axis = unit(random.normal(size=3))
-    return np.array(about_axis(axis, random.uniform(0.0, 2.0 * math.pi)))
 
 
 def spots(dry) -> int:

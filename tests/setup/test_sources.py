@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from random_directions import random_direction
 
 from nbnumba import Beam, Crystal, Detector, Experiment, InputError, Sampling, StructureFactors, simulate
 from nbnumba.setup import sources
@@ -16,11 +17,6 @@ SPREADS = [
     {"hdivrange_mrad": 3.0, "vdivrange_mrad": 2.0, "hdivsteps": 3, "vdivsteps": 2, "dispersion_percent": 1.0},
     {"sources": TABLE},
 ]
-
-
-def random_unit(random):
-    vector = random.normal(size=3)
-    return vector / math.sqrt(vector @ vector)
 
 
 def spread(beam, direction=(1.0, 0.0, 0.0), electric=(0.0, 0.0, 1.0)):
@@ -48,7 +44,7 @@ def test_one_tilt_turns_the_beam_by_its_angle(convention, name, toward):
 def test_axes_of_the_tilts_are_a_frame_about_the_beam():
     random = np.random.default_rng(1)
     for _ in range(100):
-        direction, electric = random_unit(random), random_unit(random)
+        direction, electric = random_direction(random), random_direction(random)
         first, second = sources.tilt_axes(direction, electric)
         np.testing.assert_allclose(np.cross(first, second), direction, rtol=0, atol=1e-15)
         assert first @ electric > 0.0
@@ -77,7 +73,7 @@ def test_axis_nearest_to_a_laboratory_axis():
 def test_tilts_turn_all_sources_as_one(fields):
     """Lengths, the angles between the sources, wavelengths and weights stay; x is turned about first."""
     random = np.random.default_rng(2)
-    direction, electric = random_unit(random), random_unit(random)
+    direction, electric = random_direction(random), random_direction(random)
     before = spread(Beam(**fields), direction, electric)
     after = spread(Beam(**fields, direction_x_mrad=70.0, direction_y_mrad=-20.0), direction, electric)
     first, second = sources.tilt_axes(direction, electric)

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from geometries import CELL, CUSTOM, FORMS, PIXEL_MM, TURNS
+from geometries import CELL, FORMS, PIXEL_MM, TURNS, experiment_of
 
 from nbnumba import Crystal, Experiment, InputError, simulate
 from nbnumba.geometry.cell import cell_of
@@ -25,12 +25,6 @@ GEOMETRIES = [
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-def experiment_of(convention, form="default", turn="unturned", pivot="", distance="-distance 80 ", more=""):
-    frame = CUSTOM.get(convention, f"-{convention} ")
-    distance = "" if convention == "pix0" else distance
-    return Experiment.from_args((CELL + frame + FORMS[form] + TURNS[turn] + distance + pivot + more).split())
 
 
 def placed(experiment):

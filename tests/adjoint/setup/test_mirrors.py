@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from differences import assert_second_order, errors, ladder, slope
-from geometries import AXES, CUSTOM, FORMS, TURNS
+from geometries import AXES, FORMS, TURNS, experiment_of
 from geometries import CELL as FRAME
 
 from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
@@ -118,12 +118,6 @@ def test_torque_is_the_sum_of_those_of_the_vectors():
 
 
 # Detector
-
-
-def experiment_of(convention, form="default", turn="unturned", pivot="", distance="-distance 80 ", more=""):
-    frame = CUSTOM.get(convention, f"-{convention} ")
-    distance = "" if convention == "pix0" else distance
-    return Experiment.from_args((FRAME + frame + FORMS[form] + TURNS[turn] + distance + pivot + more).split())
 
 
 def centres_that_count(convention, form, switches, pivot):

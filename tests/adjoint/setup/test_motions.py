@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from differences import assert_second_order, errors, slope
+from random_directions import random_direction
 
 from adjoint.setup import orientations as lattices
 from adjoint.setup import sources as beams
@@ -17,11 +18,6 @@ from nbnumba.setup.crystal import orient
 
 NAN = math.nan
 CARRYOVER = frozenset({"phi_carryover"})
-
-
-def random_unit(random):
-    vector = random.normal(size=3)
-    return vector / math.sqrt(vector @ vector)
 
 
 # sources
@@ -64,7 +60,7 @@ def beam_case(seed):
     fields = {"wavelength_A": float(random.uniform(0.5, 3.0)), "round_divergence": bool(random.integers(2))}
     if random.random() < 0.7:
         fields |= {name: float(random.normal() * 40.0) for name in ("direction_x_mrad", "direction_y_mrad")}
-    direction, electric = random_unit(random), random_unit(random)
+    direction, electric = random_direction(random), random_direction(random)
     shape = random.random()
     if shape < 0.2:
         fields["sources"] = source_table(random)
@@ -130,7 +126,7 @@ def test_differences_of_sources_converge():
     fields = {"hdivrange_mrad": 300.0, "hdivsteps": 3, "vdivrange_mrad": 200.0, "round_divergence": False}
     beam = Beam(1.3, dispersion_percent=3.0, direction_x_mrad=50.0, direction_y_mrad=-90.0, **fields)
     random = np.random.default_rng(5)
-    case = beam, random_unit(random), random_unit(random), frozenset()
+    case = beam, random_direction(random), random_direction(random), frozenset()
     moves = beams.motions(*case)
     for number, name in list(enumerate(beams.PARAMETERS))[2:]:
         falling = errors(functools.partial(source_rows, case, name), 100.0, moves[:, number])
@@ -249,7 +245,7 @@ def stated_slopes(crystal, goniometer, spindle, step=0.1):
 @pytest.mark.parametrize("phi", [0.0, 77.7])
 def test_lattices_move_as_differences_say(phi, fields, mosaic):
     crystal, goniometer = crystal_of(mosaic), Goniometer(phi_deg=phi, **fields)
-    spindle = random_unit(np.random.default_rng(7))
+    spindle = random_direction(np.random.default_rng(7))
     carried, _ = lattice_rows(crystal, goniometer, spindle)
     turn, spin, fresh_turn, fresh_spin = lattices.motions(crystal, goniometer, spindle, frozenset())
     assert turn.shape == spin.shape == carried.shape
@@ -263,7 +259,7 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
 
 
 def test_differences_of_lattices_converge():
-    crystal, spindle = crystal_of(MOSAICS[2]), random_unit(np.random.default_rng(8))
+    crystal, spindle = crystal_of(MOSAICS[2]), random_direction(np.random.default_rng(8))
     goniometer = Goniometer(phi_deg=10.0, osc_deg=50.0, phisteps=3)
     rows = lattice_rows(crystal, goniometer, spindle)[0]
     derived = turning(lattices.motions(crystal, goniometer, spindle, frozenset())[1], rows)
@@ -311,7 +307,7 @@ def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
 @pytest.mark.parametrize("phi, osc, steps", [(-0.5, 1.0, 4), (-3.0, 6.0, 2), (0.0, 5.0, 7), (0.0, 0.0, 3), (1.0, 2.0, 3)])
 def test_steps_that_carry_over_move_as_their_source(phi, osc, steps):
     goniometer = Goniometer(phi_deg=phi, osc_deg=osc, phisteps=steps)
-    spindle = random_unit(np.random.default_rng(9))
+    spindle = random_direction(np.random.default_rng(9))
     assert_steps_move_as_their_sources(crystal_of(MOSAICS[1]), goniometer, spindle, orientations.phi_angles(goniometer))
 
 
@@ -320,13 +316,13 @@ def test_several_steps_at_zero(monkeypatch, angles):
     """No steps of one size hold several zeros; here they are put in."""
     monkeypatch.setattr(orientations, "phi_angles", lambda goniometer: np.array(angles))
     goniometer = Goniometer(phi_deg=0.0, osc_deg=5.0, phisteps=len(angles))
-    spindle = random_unit(np.random.default_rng(10))
+    spindle = random_direction(np.random.default_rng(10))
     assert_steps_move_as_their_sources(crystal_of(MOSAICS[1]), goniometer, spindle, angles)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_rounded_domains_move_as_their_product_in_double_precision():
-    crystal, spindle = crystal_of(MOSAICS[1]), random_unit(np.random.default_rng(11))
+    crystal, spindle = crystal_of(MOSAICS[1]), random_direction(np.random.default_rng(11))
     goniometer = Goniometer(phi_deg=3.0, osc_deg=5.0, phisteps=2)
     rounded = frozenset({"mosaic_float32"})
     turn, spin, _, _ = lattices.motions(crystal, goniometer, spindle, rounded)
@@ -371,7 +367,7 @@ def test_what_the_image_jumps_in(fields, expected):
 @pytest.mark.parametrize("fields, expected", JUMPS)
 def test_tables_jump_where_that_is_said(fields, expected):
     """A tiny move of a parameter moves the lattices little, or else it is said that it does not."""
-    crystal, spindle = crystal_of({}), random_unit(np.random.default_rng(12))
+    crystal, spindle = crystal_of({}), random_direction(np.random.default_rng(12))
     here = lattice_rows(crystal, Goniometer(**fields), spindle, CARRYOVER)[0]
     full = orientations.phi_steps(Goniometer(**fields))[2]
     for name, stated in (("phi", fields["phi_deg"]), ("osc", full)):

@@ -12,6 +12,7 @@ from math import factorial
 import numpy as np
 import pytest
 from differences import assert_second_order, central, ladder
+from random_directions import random_direction
 
 from adjoint.backends.cpu import WORDS, value_of_each
 from adjoint.backends.precision import MIRRORS, mirror_words
@@ -78,11 +79,6 @@ def axes(*names):
 
 def replaced(record, fields, values):
     return record._replace(**dict(zip(fields, values, strict=True)))
-
-
-def direction(random):
-    vector = random.normal(size=3)
-    return vector / np.linalg.norm(vector)
 
 
 def panel(random, **fields):
@@ -161,7 +157,7 @@ def of_add(random, draw):
 
 @ladder_case(unit_adj)
 def of_unit_adj(random, draw):
-    return unit, lambda x, bar: unit_adj(*unit(x), bar[:3], bar[3]), direction(random) * random.uniform(0.5, 3), 0.3
+    return unit, lambda x, bar: unit_adj(*unit(x), bar[:3], bar[3]), random_direction(random) * random.uniform(0.5, 3), 0.3
 
 
 @ladder_case(turn_adj)
@@ -170,7 +166,7 @@ def of_turn_adj(random, draw):
         return x[:3], x[3:6], x[6], x[7]
 
     angle = 0.0 if draw < 2 else random.uniform(-3, 3)
-    point = [*random.normal(size=3), *direction(random), np.sin(angle), np.cos(angle)]
+    point = [*random.normal(size=3), *random_direction(random), np.sin(angle), np.cos(angle)]
     return lambda x: turn(*inputs(x)), lambda x, bar: turn_adj(*inputs(x), bar), point, 1.0
 
 
@@ -199,7 +195,7 @@ def of_curved_position_adj(random, draw):
         return flat_bar[1:], *others
 
     centre = (0.0, 0.0) if draw < 4 else random.normal(size=2) * 0.3
-    point = [*centre, p.distance, *direction(random), *direction(random), *direction(random)]
+    point = [*centre, p.distance, *random_direction(random), *random_direction(random), *random_direction(random)]
     return lambda x: curved_position(*inputs(x)), pull, point, [0.1] * 3 + [0.3] * 9
 
 
@@ -220,13 +216,13 @@ def of_solid_angle_adj(random, draw):
 
 @ladder_case(capture_fraction_adj)
 def of_capture_fraction_adj(random, draw):
-    p, normal = panel(random), direction(random)
+    p, normal = panel(random), random_direction(random)
     fields = (*axes("normal"), "layer", "absorption")
 
     def inputs(x):
         return replaced(p, fields, x[3:]), draw % 4, x[:3]
 
-    diffracted = normal + 0.5 * direction(random)
+    diffracted = normal + 0.5 * random_direction(random)
     point = [*diffracted / np.linalg.norm(diffracted), *normal, p.layer, p.absorption]
     spans = [0.3] * 6 + [p.layer / 3, p.absorption / 3]
     return lambda x: capture_fraction(*inputs(x)), lambda x, bar: capture_fraction_adj(*inputs(x), bar[0]), point, spans
@@ -237,17 +233,18 @@ def of_scattering_vector_adj(random, draw):
     def inputs(x):
         return x[:3], x[3:6], x[6]
 
-    point = [*direction(random), *direction(random), random.uniform(0.5, 2)]
+    point = [*random_direction(random), *random_direction(random), random.uniform(0.5, 2)]
     return lambda x: scattering_vector(*inputs(x)), lambda x, bar: scattering_vector_adj(*inputs(x), bar), point, 0.3
 
 
 @ladder_case(polarization_factor_adj)
 def of_polarization_factor_adj(random, draw):
     """Also where the ray lies in one of the planes along and across the E vector, or runs along it."""
-    incident, axis, kahn = direction(random), direction(random), (1.0, -1.0, 0.0)[draw] if draw < 3 else random.uniform(-1, 1)
+    incident, axis = random_direction(random), random_direction(random)
+    kahn = (1.0, -1.0, 0.0)[draw] if draw < 3 else random.uniform(-1, 1)
     across = np.cross(axis, incident)
     special = {3: axis, 4: -axis, 5: across, 6: np.cross(incident, across), 7: incident + axis}
-    diffracted = special.get(draw, incident + direction(random))
+    diffracted = special.get(draw, incident + random_direction(random))
 
     def inputs(x):
         return beam_record(x[0], axis), x[1:4], x[4:]
@@ -386,7 +383,7 @@ def of_amorphous_adj(random, draw):
         return material, beam_record(background_each=x[0]), x[1:]
 
     length = (draw % 5 + random.uniform(0.1, 0.9)) * 2 / 3
-    point = [random.uniform(1, 2), *length * direction(random)]
+    point = [random.uniform(1, 2), *length * random_direction(random)]
     return lambda x: amorphous(*inputs(x)), lambda x, bar: amorphous_adj(*inputs(x), bar[0]), point, 0.1
 
 
@@ -608,8 +605,8 @@ def test_polarization_next_to_the_beam():
     random = rng()
     for angle in (0.0, *10.0 ** -np.arange(0.0, 18.0), 3e-60, 1e-120):
         for kahn in (1.0, -1.0, 0.3):
-            incident, axis = direction(random), direction(random)
-            across = np.cross(direction(random), incident)
+            incident, axis = random_direction(random), random_direction(random)
+            across = np.cross(random_direction(random), incident)
             diffracted = np.cos(angle) * incident + np.sin(angle) * across / np.linalg.norm(across)
             d_bar = polarization_factor_adj(beam_record(kahn, axis), diffracted, incident, 1.0)[1]
             found = np.array(unit_adj(diffracted, 1.0, d_bar, 0.0))
@@ -635,7 +632,7 @@ def test_polarization_of_a_beam_along_its_own_axis():
         return beam_record(x[0], incident), x[1:], incident
 
     for _ in range(5):
-        point = [random.uniform(-1, 1), *direction(random)]
+        point = [random.uniform(-1, 1), *random_direction(random)]
         bars = climb(
             lambda x: polarization_factor(*inputs(x)),
             lambda x, bar: polarization_factor_adj(*inputs(x), bar[0])[:2],
@@ -766,7 +763,7 @@ def calls():
     """(mirror, arguments) for every mirror, many times over."""
     random = rng(8)
     for n in range(12):
-        a, b, c, d = (tuple(map(float, direction(random))) for _ in range(4))
+        a, b, c, d = (tuple(map(float, random_direction(random))) for _ in range(4))
         x, y, z = map(float, random.uniform(0.1, 1.5, 3))
         u, w = (tuple(map(float, random.uniform(-0.5, 0.5, 3))) for _ in range(2))
         cells, s = tuple(map(float, random.uniform(1, 90, 3))), sampling(n)
