@@ -14,6 +14,8 @@ DEFINED = {word for term, _, _ in ROWS for word in term.split()}
 SHORTEST = 3
 """Letters of a word that is looked at; shorter ones are symbols of formulas and the like."""
 
+ENDINGS = {"s": [""], "es": [""], "ies": ["y"], "ed": ["", "e"], "ied": ["y"], "ing": ["", "e"]}
+
 
 def words(name):
     """The words of a name in lower case, split at underscores, digits and capitals."""
@@ -24,12 +26,13 @@ def words(name):
 def base_forms(word):
     """The word, and what it may be a plural, a past or a participle of."""
     forms = {word}
-    for ending, replacements in (("s", [""]), ("es", [""]), ("ies", ["y"]), ("ed", ["", "e"]), ("ing", ["", "e"]), ("ied", ["y"])):
-        if word.endswith(ending):
-            stem = word[: -len(ending)]
-            forms |= {stem + replacement for replacement in replacements}
-            if ending in ("ed", "ing") and len(stem) > 2 and stem[-1] == stem[-2]:
-                forms.add(stem[:-1])
+    for _ in range(2):  # "endings" is of "ending", and that of "end"
+        for form in tuple(forms):
+            for ending, replacements in ENDINGS.items():
+                if form.endswith(ending):
+                    stem = form.removesuffix(ending)
+                    forms |= {stem + replacement for replacement in replacements}
+                    forms |= {stem[:-1]} if ending in ("ed", "ing") and stem[-1:] == stem[-2:-1] else set()
     return forms
 
 
