@@ -5,14 +5,14 @@ from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.parameters import PARAMETERS, VECTORS, cell_parameters, pack, unpack
 from adjoint.refine import refine
+from adjoint.refinement.phases import Phase
 from adjoint.refinement.result import Fit, Refinement, Step
-from adjoint.refinement.stages import Stage
 
 __all__ = [
     "Fit",
     "PARAMETERS",
     "Refinement",
-    "Stage",
+    "Phase",
     "Step",
     "VECTORS",
     "cell_parameters",

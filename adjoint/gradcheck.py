@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint import obstacles
+from adjoint import not_differentiable
 from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
-from adjoint.problem import restate, state
+from adjoint.prepare import experiment_and_machine, prepare
 from nbnumba.backends.threads import count
 from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
@@ -91,12 +91,12 @@ def gradcheck(
 
 
 def _checked(experiment, parameters, directions, seed, report, progress, keywords) -> list[Line]:
-    experiment, machine = restate(experiment, **keywords)
+    experiment, machine = experiment_and_machine(experiment, **keywords)
     check_precision(machine.precision)
     check(experiment, threads=count())
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
-    base = state(experiment, asked).experiment
+    base = prepare(experiment, asked).experiment
     loss = _noisy(image_of(base), random)
     gradient = value_and_grad(loss, base, asked, **machine._asdict())[1]
     found = []
@@ -135,13 +135,13 @@ def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, i
 def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
     if parameters is not None:
         return listed(parameters), {}
-    reasons = obstacles.found(experiment)
+    reasons = not_differentiable.reasons(experiment)
     asked: list[Name] = []
     left_out = {name: reasons[name] for name in PARAMETERS if name in reasons}
     for name in PARAMETERS:
         if name not in reasons:
             try:
-                state(experiment, [name])
+                prepare(experiment, [name])
                 asked.append(name)
             except InputError as error:
                 left_out[name] = str(error).rpartition(": ")[2]

@@ -14,7 +14,7 @@ from adjoint.loops.pixels import Results, Target
 from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name, by_name, listed
-from adjoint.problem import state
+from adjoint.prepare import prepare
 from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.pieces import pixels_of, told
@@ -48,7 +48,7 @@ def vjp(
     c_parity, c_threads. Raises InputError for what cannot be simulated, what is no parameter, and what the image cannot be
     differentiated by.
     """
-    problem = state(experiment, parameters, **keywords)
+    problem = prepare(experiment, parameters, **keywords)
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
@@ -71,7 +71,7 @@ def value_and_grad(
     A loss of adjoint.losses takes one pass over the pixels; of another object, with value(image) and derivative(image), two.
     Pixels that are not rendered do not count in the former.
     """
-    problem = state(experiment, parameters, **keywords)
+    problem = prepare(experiment, parameters, **keywords)
     target, value = _judged(problem, loss, progress, with_curvature=False)
     results = _run(problem, target, NO_IMAGE, progress)
     return _value(problem, results, value), by_name(problem.asked, _gradient(problem, results))
@@ -85,7 +85,7 @@ def jacobian(
     **keywords: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
-    problem = state(experiment, parameters, **keywords)
+    problem = prepare(experiment, parameters, **keywords)
     shape = (*problem.pixels, problem.count)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
     image, found = np.zeros(problem.pixels), np.zeros(shape)
@@ -107,7 +107,7 @@ def normal_equations(
     J is never stored. n is the number of numbers of the parameters, in their order; see vjp. A loss that is not of
     adjoint.losses needs curvature(image) beside value and derivative.
     """
-    problem = state(experiment, parameters, **keywords)
+    problem = prepare(experiment, parameters, **keywords)
     if problem.count > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
@@ -118,7 +118,7 @@ def normal_equations(
     return value, by_name(problem.asked, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
 
 
-def beside(
+def with_image_terms(
     loss: Loss,
     experiment: Experiment,
     parameters: Iterable[Name],
@@ -132,7 +132,7 @@ def beside(
     fields (fields, slow, fast) that are added to the photons, at 0 (A13a).
     """
     named = listed(parameters)
-    problem = state(experiment, named or ["beam.fluence"], **machine._asdict())
+    problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
     target, value = _judged(problem, loss, None, with_curvature=with_normal)
     results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
     if with_normal:

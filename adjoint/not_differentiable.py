@@ -9,7 +9,7 @@ from nbnumba.setup import sources
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
 
 
-def found(experiment: Experiment) -> dict[str, str]:
+def reasons(experiment: Experiment) -> dict[str, str]:
     """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause."""
     reasons: dict[str, str] = {}
     for check in (_everything, _crystal, _beam, _detector, _goniometer, _background, _amplitudes):

@@ -1,4 +1,4 @@
-"""The problem of differentiating an experiment: what is stated, held, refused and projected (specs/adjoint.md A0, A14)."""
+"""From an experiment and parameters to a Problem: what is stated, frozen, refused and projected (specs/adjoint.md A0, A14)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint import obstacles
+from adjoint import not_differentiable
 from adjoint.loops.pixels import Parameters
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
@@ -57,18 +57,18 @@ class Problem(NamedTuple):
         return sum(map(size, self.asked))
 
 
-def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
+def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
     """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible.
 
     max_hours: of the image alone, None: as cost.granted has it; its derivative takes several times as long.
     """
     parameters = listed(parameters)
     columns(experiment, parameters)
-    experiment, target = restate(experiment, **keywords)
+    experiment, target = experiment_and_machine(experiment, **keywords)
     check(experiment, target, count(), max_hours)
     asked = columns(experiment, parameters)
-    _refuse(obstacles.found(experiment), asked)
-    experiment = held(experiment, parameters)
+    _refuse(not_differentiable.reasons(experiment), asked)
+    experiment = freeze_choices(experiment, parameters)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     built = scene.build(experiment, window)
     warn_beyond_pairs(built, target.precision)
@@ -79,7 +79,7 @@ def state(experiment: Experiment, parameters: Iterable[Name], max_hours: float |
     return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), target)
 
 
-def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
+def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     """The same experiment, its parameters stated and its choices made, so that they stay while parameters move (A14)."""
     switches = experiment.sampling.c_parity
     if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
@@ -96,7 +96,7 @@ def held(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     return experiment.replace(choices) if choices else experiment
 
 
-def restate(
+def experiment_and_machine(
     experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements
 ) -> tuple[Experiment, Machine]:
     """The experiment and the machine that keywords of simulate say. Raises InputError for what is not there."""

@@ -10,14 +10,14 @@ import numpy as np
 
 from adjoint.losses import number_of
 from adjoint.parameters import Name
-from adjoint.refinement import judgement
+from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import one_thread
+from adjoint.refinement.diagnostics import Uncertainty
 from adjoint.refinement.frames import frame, start_of
-from adjoint.refinement.judgement import Uncertainty
+from adjoint.refinement.phases import AUTO, EXACT, Phase, is_position
 from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
-from adjoint.refinement.stages import AUTO, EXACT, Stage, is_position
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
@@ -39,7 +39,7 @@ def refine(
     bounds: Mapping[str, Any] | None = None,
     restraints: Mapping[str, Any] | None = None,
     per_image: Iterable[str] | None = None,
-    stages: str | Iterable[Stage] = "auto",
+    phases: str | Iterable[Phase] = "auto",
     method: str = "auto",
     progress: Callable[[Step], Any] | None = None,
     **keywords: Any,
@@ -53,7 +53,7 @@ def refine(
     number, in units of the data; R3), or an object like those of adjoint.losses. mask (slow, fast): 0 where a pixel is left
     out; saturation: from this value on it is; offset: of the data. sigma, readout_noise, mask and loss may be lists. image:
     values of the image's numbers. bounds: {name: (least, largest)}; restraints: {name: (value, sigma)}. per_image: names
-    that each of several images has by itself. stages: "auto", coarse to fine; "exact", from where it stands; or Stages.
+    that each of several images has by itself. phases: "auto", coarse to fine; "exact", from where it stands; or Phases.
     method: "auto", "least_squares", "L-BFGS-B" or "trust-constr". progress is told every Step. keywords are simulate's but
     progress.
 
@@ -72,7 +72,7 @@ def refine(
         _check_start(found, start, low, high)
         search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
         with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
-            x = search.best(_plans(stages, found), start)
+            x = search.best(_plans(phases, found), start)
             known, value = search.known(x)
             result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
     for combination in known.combinations:
@@ -123,28 +123,28 @@ def _method(method, found) -> str:
     return method
 
 
-def _plans(stages, found) -> list[list[Stage]]:
-    """What is tried in turn: stages of which the last is exact."""
-    plans: tuple[tuple[Stage, ...], ...]
-    if isinstance(stages, str):
-        if stages not in ("auto", "exact"):
-            raise InputError(f"stages: {shown(stages)} is not allowed; allowed: auto, exact, or a list of adjoint.Stage")
-        plans = AUTO if stages == "auto" else ((EXACT,),)
+def _plans(phases, found) -> list[list[Phase]]:
+    """What is tried in turn: phases of which the last is exact."""
+    plans: tuple[tuple[Phase, ...], ...]
+    if isinstance(phases, str):
+        if phases not in ("auto", "exact"):
+            raise InputError(f"phases: {shown(phases)} is not allowed; allowed: auto, exact, or a list of adjoint.Phase")
+        plans = AUTO if phases == "auto" else ((EXACT,),)
     else:
-        plans = (_checked(stages),)
+        plans = (_checked(phases),)
     if any(is_position(block.column.key) for block in found.blocks):
         return [list(plan) for plan in plans]
-    return [[stage for stage in plans[0] if stage.exact]]
+    return [[phase for phase in plans[0] if phase.exact]]
 
 
-def _checked(stages) -> tuple[Stage, ...]:
-    plan = tuple(stages) if isinstance(stages, (list, tuple)) and not isinstance(stages, Stage) else ()
-    if not plan or not all(isinstance(stage, Stage) for stage in plan) or not plan[-1].exact:
-        raise InputError("stages: allowed: auto, exact, or a list of adjoint.Stage of which the last is exact")
-    for stage in plan:
-        fits = number_of("stages: broader", stage.broader) >= 1.0 and number_of("stages: level", stage.level) > 0.0
-        if not fits or not isinstance(stage.evaluations, int) or stage.evaluations < 1:
-            raise InputError(f"stages: {stage} is not allowed; allowed: broader, evaluations from 1, level above 0")
+def _checked(phases) -> tuple[Phase, ...]:
+    plan = tuple(phases) if isinstance(phases, (list, tuple)) and not isinstance(phases, Phase) else ()
+    if not plan or not all(isinstance(phase, Phase) for phase in plan) or not plan[-1].exact:
+        raise InputError("phases: allowed: auto, exact, or a list of adjoint.Phase of which the last is exact")
+    for phase in plan:
+        fits = number_of("phases: broader", phase.broader) >= 1.0 and number_of("phases: level", phase.level) > 0.0
+        if not fits or not isinstance(phase.evaluations, int) or phase.evaluations < 1:
+            raise InputError(f"phases: {phase} is not allowed; allowed: broader, evaluations from 1, level above 0")
     return plan
 
 
@@ -154,8 +154,8 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
     squares, agreements = search.fitness(x)
     of_experiment = bool(found.parameters)
     if of_experiment:
-        known = judgement.undetermined(known, search.unseen(agreements))
-    moves = judgement.moved_far(found.labels(), found.units(), x - start, search.widths(start), known.sigma)
+        known = diagnostics.undetermined(known, search.unseen(agreements))
+    moves = diagnostics.moved_far(found.labels(), found.units(), x - start, search.widths(start), known.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
     places = [found.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
@@ -183,7 +183,7 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
         covariance=known.covariance,
         correlation=known.correlation,
         history=search.history,
-        stages=search.said,
+        phases=search.said,
         frames=fits,
         image=images if several else images[0],
         residuals=off if several else off[0],

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from adjoint import PARAMETERS, jacobian, normal_equations, obstacles, pack, unpack, value_and_grad
+from adjoint import PARAMETERS, jacobian, normal_equations, not_differentiable, pack, unpack, value_and_grad
 from adjoint.losses import Poisson
-from adjoint.problem import held
+from adjoint.prepare import freeze_choices
 from bench import cases, clock
 from bench.table import noise, row, verdict
 from nbnumba import Experiment, simulate
@@ -65,7 +65,7 @@ def task(scene: cases.Scene) -> Task:
     left, right, low, high = scene.region
     part, counts = (slice(low, high + 1), slice(left, right + 1)), np.full(image.shape, np.nan)
     counts[part] = np.random.default_rng(1).poisson(image[part] * brighter + BACKGROUND)
-    refused = obstacles.found(experiment)
+    refused = not_differentiable.reasons(experiment)
     return Task(scene.name, experiment, Poisson(counts, BACKGROUND), [name for name in PARAMETERS if name not in refused])
 
 
@@ -114,7 +114,7 @@ def bits(found) -> bytes:
 
 def gradient_error(task: Task) -> float:
     """The error of the gradient along a random direction, of what is allowed: central differences, extrapolated."""
-    experiment = held(task.experiment, task.every)
+    experiment = freeze_choices(task.experiment, task.every)
     gradient = value_and_grad(task.loss, task.experiment, task.every)[1]
     slopes, way = flat(gradient, task.every), direction(task, gradient)
     start = pack(experiment, task.every)

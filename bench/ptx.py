@@ -28,7 +28,7 @@ if str(ROOT) not in sys.path:
 
 from adjoint.backends import cuda as backward  # noqa: E402
 from adjoint.loops.pixels import Target  # noqa: E402
-from adjoint.problem import state  # noqa: E402
+from adjoint.prepare import prepare  # noqa: E402
 from bench.table import heading, row  # noqa: E402
 from nbnumba import Experiment  # noqa: E402
 from nbnumba.backends import cuda as forward  # noqa: E402
@@ -126,7 +126,7 @@ def _no_card(capability) -> Iterator[None]:
 
 @cache
 def _problem():
-    return state(Experiment.from_args(SCENE.split()), ["crystal.a_A"])
+    return prepare(Experiment.from_args(SCENE.split()), ["crystal.a_A"])
 
 
 # ---- ptxas

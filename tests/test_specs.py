@@ -15,7 +15,7 @@ import pytest
 
 import adjoint
 import nbnumba
-from adjoint import obstacles
+from adjoint import not_differentiable
 from adjoint.loops.rows import CHANNELS
 from adjoint.parameters import CRYSTAL_SYSTEMS
 from nbnumba.cli import output
@@ -379,11 +379,11 @@ def test_obstacles_of_the_derivative():
     assert reasons == [reason for _, _, reason in OBSTACLES]
     experiment = nbnumba.Experiment.from_args("-cell 50 -default_F 1".split())
     for new, names, reason in OBSTACLES:
-        found = obstacles.found(experiment.replace(new))
+        found = not_differentiable.reasons(experiment.replace(new))
         assert {found[name] for name in names} == {reason}
         with pytest.raises(nbnumba.InputError, match=re.escape(f"{names[0]}: {reason}")):
             adjoint.vjp(experiment.replace(new), names[:1])
-    tree = ast.parse((ROOT / "adjoint" / "obstacles.py").read_text())
+    tree = ast.parse((ROOT / "adjoint" / "not_differentiable.py").read_text())
     statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     strings = {node.value for node in constants if id(node) not in statements and " " in node.value}

@@ -1,4 +1,4 @@
-"""The part of a refinement that a coarse stage sees: what says where spots are, on a leash, and scale and background (R7)."""
+"""The part of a refinement that a coarse phase sees: what says where spots are, on a leash, and scale and background (R7)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint.refinement.frames import Frame, start_of
-from adjoint.refinement.stages import Coarse, Stage, is_position, prepared, spot_widths
+from adjoint.refinement.phases import Coarse, Phase, is_position, prepared, spot_widths
 from adjoint.refinement.unknowns import Unknowns, bounds_of, unknowns
 
 LEASH, REACH = 5.0, 20.0
-"""Widths of a spot: how far a parameter strays from where a stage begins until that weighs as much as one standard deviation,
+"""Widths of a spot: how far a parameter strays from where a phase begins until that weighs as much as one standard deviation,
 and how far it goes at most (R7)."""
 
 MORE_WATER = (1e-2, 1e6)
-"""How many times the light of the water is taken at least and at most that a stage has found: without any it would not move."""
+"""How many times the light of the water is taken at least and at most that a phase has found: without any it would not move."""
 
 
 class Part(NamedTuple):
-    """Coarse frames, unknowns, bounds, restraints and start of a stage; places of its numbers, and those of the refinement.
+    """Coarse frames, unknowns, bounds, restraints and start of a phase; places of its numbers, and those of the refinement.
 
     flat: photons of the water that are among the background of its frames.
     """
@@ -61,8 +61,8 @@ class Part(NamedTuple):
         return full
 
 
-def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndarray, stage: Stage) -> Part:
-    """The part of a refinement for a stage, from the numbers x that it stands at."""
+def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndarray, phase: Phase) -> Part:
+    """The part of a refinement for a phase, from the numbers x that it stands at."""
     moving = [name for name in whole.parameters if is_position(name if isinstance(name, str) else name[0])]
     image = ["image.scale", "image.background"] + [name for name in whole.image if name.startswith("image.background_")]
     shared = {block.column.key for block in whole.blocks if not block.own}
@@ -70,7 +70,7 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
     vectors = [x[whole.places(number)] for number in range(len(frames))]
     experiments = [at.split(vector)[0] for at, vector in zip(frames, vectors)]
     found = unknowns(experiments, [*moving, *image], own)
-    coarse = [prepared(at, vector, stage, moving, image) for at, vector in zip(frames, vectors)]
+    coarse = [prepared(at, vector, phase, moving, image) for at, vector in zip(frames, vectors)]
     flat = min(each.least for each in coarse)
     start = start_of([each.above(flat) for each in coarse], found)
     here, there = _common(found, whole)

@@ -80,7 +80,7 @@ class Uncertainty(NamedTuple):
 
     combinations: those of the sentences that name what can hardly or not at all be told apart.
 
-    NaN: a number that is held at a bound; infinite: one that is not determined.
+    NaN: a number that is at a bound; infinite: one that is not determined.
     """
 
     covariance: np.ndarray | None
@@ -91,14 +91,14 @@ class Uncertainty(NamedTuple):
     combinations: tuple[str, ...] = ()
 
 
-def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:
-    """From the information (n, n), which numbers are held at a bound (n,), and which need not be seen (n,): R5."""
+def uncertainty(information: np.ndarray, labels: list[str], at_bound: np.ndarray, spare: np.ndarray) -> Uncertainty:
+    """From the information (n, n), which numbers are at a bound (n,), and which need not be seen (n,): R5."""
     n, combinations = len(labels), []
     covariance, sentences, diagonal = np.full((n, n), np.nan), [], np.diag(information).copy()
-    blind = (diagonal < NOTHING) & ~held
+    blind = (diagonal < NOTHING) & ~at_bound
     sentences += unseen(labels, blind)
-    free = np.flatnonzero(~held & ~blind)
-    sigma = np.where(held, np.nan, np.inf)
+    free = np.flatnonzero(~at_bound & ~blind)
+    sigma = np.where(at_bound, np.nan, np.inf)
     determined = not (blind & ~spare).any()
     if len(free):
         values, vectors, root = eigen(information[np.ix_(free, free)])
@@ -113,7 +113,7 @@ def uncertainty(information: np.ndarray, labels: list[str], held: np.ndarray, sp
         part = np.sqrt(np.maximum(np.diag(within), 0.0))
         involved = (np.abs(vectors[:, lost]) > 1e-3).any(axis=1)
         sigma[free] = np.where(involved, np.inf, part)
-    sentences += at_bounds(labels, held)
+    sentences += at_bounds(labels, at_bound)
     with np.errstate(invalid="ignore", divide="ignore"):
         each = np.sqrt(np.diag(covariance))
         correlation = covariance / np.outer(each, each)
@@ -134,7 +134,7 @@ def undetermined(known: Uncertainty, places: np.ndarray) -> Uncertainty:
 
 
 def moved_far(labels: list[str], units: list[str], by: np.ndarray, widths: np.ndarray, sigma: np.ndarray) -> list[str]:
-    """A sentence if numbers have moved by more than a start is off that the stages are made for."""
+    """A sentence if numbers have moved by more than a start is off that the phases are made for."""
     with np.errstate(invalid="ignore"):
         far = (np.abs(by) > FAR * widths) & ~(np.abs(by) <= SURE * sigma)
     order = sorted(np.flatnonzero(far), key=lambda i: -abs(by[i]) / widths[i])
@@ -161,13 +161,13 @@ def likeness(data: np.ndarray, crystal: np.ndarray, variance: np.ndarray) -> flo
     return float(found[0, 0] - found.mean()) / spread if spread > 0.0 else 0.0
 
 
-def uncertainty_each(diagonal: np.ndarray, labels: list[str], held: np.ndarray, spare: np.ndarray) -> Uncertainty:
+def uncertainty_each(diagonal: np.ndarray, labels: list[str], at_bound: np.ndarray, spare: np.ndarray) -> Uncertainty:
     """The same of so many numbers that there is no matrix of them: each as if all others were known."""
-    blind = (diagonal <= 0.0) & ~held
+    blind = (diagonal <= 0.0) & ~at_bound
     with np.errstate(divide="ignore"):
-        sigma = np.where(held, np.nan, 1.0 / np.sqrt(np.where(blind, 0.0, diagonal)))
+        sigma = np.where(at_bound, np.nan, 1.0 / np.sqrt(np.where(blind, 0.0, diagonal)))
     sentence = f"{len(labels)} numbers are too many for a covariance: uncertainties are of each with all others known"
-    sentences = [*unseen(labels, blind), *at_bounds(labels, held), sentence]
+    sentences = [*unseen(labels, blind), *at_bounds(labels, at_bound), sentence]
     return Uncertainty(None, None, sigma, sentences, not (blind & ~spare).any())
 
 
@@ -177,9 +177,9 @@ def unseen(labels, blind) -> list[str]:
     return [f"the image does not depend on {_listed(names)}"] if names else []
 
 
-def at_bounds(labels, held) -> list[str]:
+def at_bounds(labels, at_bound) -> list[str]:
     """A sentence if some numbers ended at bounds."""
-    names = [labels[i] for i in np.flatnonzero(held)]
+    names = [labels[i] for i in np.flatnonzero(at_bound)]
     return [f"{_listed(names)} ended at a bound, and {'have' if len(names) > 1 else 'has'} no uncertainty"] if names else []
 
 

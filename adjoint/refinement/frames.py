@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.gradient import beside, vjp
+from adjoint.gradient import vjp, with_image_terms
 from adjoint.losses import Pixelwise, checked, field, is_pixelwise, masked, number_of
 from adjoint.parameters import AMPLITUDES, Name, columns, pack, size, unpack
-from adjoint.problem import held, restate, state
+from adjoint.prepare import experiment_and_machine, freeze_choices, prepare
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 from adjoint.stages.loss import GAUSSIAN, POISSON
 from nbnumba.backends import CPU, Machine
@@ -76,13 +76,13 @@ def frame(
     experiment, measured, loss, sigma, mask, saturation, offset, image, parameters, names, keywords, readout_noise=None
 ) -> Frame:
     """A frame from what a user gives. Raises InputError for what does not fit."""
-    experiment, machine = restate(experiment, **keywords)
+    experiment, machine = experiment_and_machine(experiment, **keywords)
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
     if parameters:
-        state(experiment, parameters, **machine._asdict())  # refuses what has no derivative (A14)
-    experiment = held(experiment, parameters)
+        prepare(experiment, parameters, **machine._asdict())  # refuses what has no derivative (A14)
+    experiment = freeze_choices(experiment, parameters)
     pixels = experiment.detector.pixels[::-1]
     data = field("measured", measured)
     if data.shape != pixels:
@@ -317,7 +317,7 @@ def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluat
     columns = np.zeros((len(used), *at.data.shape))
     for column, name in zip(columns, used):
         column[at.box] = terms[name]
-    value, gradient, normal = beside(loss, experiment, at.parameters, columns, with_normal, at.machine)
+    value, gradient, normal = with_image_terms(loss, experiment, at.parameters, columns, with_normal, at.machine)
     turn = np.array([_by_number(name, numbers, used) for name in at.image]).reshape(len(at.image), 1 + len(used))
     gradient = np.concatenate([gradient[:own], turn @ gradient[own:]])
     if with_normal:

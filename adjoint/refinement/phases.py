@@ -1,4 +1,4 @@
-"""Coarse to fine: stages that make the spots broader, so that a start several spot widths off finds home (R7)."""
+"""Coarse to fine: phases that make the spots broader, so that a start several spot widths off finds home (R7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEWEST_CELLS = 4.0
 """A crystal is not made smaller than this along an edge, or spots would run into each other."""
 
 
-class Stage(NamedTuple):
+class Phase(NamedTuple):
     """A step of a refinement: `broader`: spots so many times as broad; `exact`: by the loss itself, of all parameters.
 
     Otherwise it is by a Gaussian loss whose weights level bright and weak spots, the more the smaller `level` is, with a scale
@@ -41,14 +41,14 @@ class Stage(NamedTuple):
     level: float = 0.02
 
 
-EXACT = Stage("all parameters", exact=True, evaluations=200)
-SHARP = Stage("positions of sharp spots")
-BROAD = (Stage("spots 8 times as broad", 8.0), Stage("spots 4 times as broad", 4.0), Stage("spots 2 times as broad", 2.0))
+EXACT = Phase("all parameters", exact=True, evaluations=200)
+SHARP = Phase("positions of sharp spots")
+BROAD = (Phase("spots 8 times as broad", 8.0), Phase("spots 4 times as broad", 4.0), Phase("spots 2 times as broad", 2.0))
 
 
-def leveled(stages, level: float) -> tuple[Stage, ...]:
-    """The same stages, with bright and weak spots weighed otherwise."""
-    return tuple(stage._replace(level=level) for stage in stages)
+def leveled(phases, level: float) -> tuple[Phase, ...]:
+    """The same phases, with bright and weak spots weighed otherwise."""
+    return tuple(phase._replace(level=level) for phase in phases)
 
 
 AUTO = (
@@ -100,7 +100,7 @@ def blurred(data: np.ndarray, sigma: float) -> np.ndarray:
 
 
 class Coarse(NamedTuple):
-    """The frame of a stage that is not exact: of spots alone, beside the light of the water of its experiment (R7).
+    """The frame of a phase that is not exact: of spots alone, beside the light of the water of its experiment (R7).
 
     water (slow, fast): photons in the box; factor: how many times that the data have. scale, below: of the image, and flat
     background, as they were before.
@@ -144,18 +144,18 @@ def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     return np.asarray(both, dtype=np.float64) - spots
 
 
-def prepared(at: Frame, vector: np.ndarray, stage: Stage, names, image) -> Coarse:
-    """The frame of a stage that is not exact, from a vector of numbers, with the parameters and those of the image named.
+def prepared(at: Frame, vector: np.ndarray, phase: Phase, names, image) -> Coarse:
+    """The frame of a phase that is not exact, from a vector of numbers, with the parameters and those of the image named.
 
     Its experiment has no water, so that neither scale nor position of the spots is learnt from it.
     """
     experiment, numbers = at.split(vector)
     spots = without_water(experiment)
-    coarse = broadened(spots, stage.broader) if stage.broader > 1.0 else spots
-    data = blurred(at.data[at.box], blur_pixels(experiment, stage.broader) if stage.broader > 1.0 else 0.0)
+    coarse = broadened(spots, phase.broader) if phase.broader > 1.0 else spots
+    data = blurred(at.data[at.box], blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else 0.0)
     smooth = blurred(data, 1.0)
     counts = ~np.isnan(data)
-    variance = np.maximum(smooth, 0.0) + max(stage.level * np.nanmax(smooth), at.dispersion, 1e-300)
+    variance = np.maximum(smooth, 0.0) + max(phase.level * np.nanmax(smooth), at.dispersion, 1e-300)
     variance += (at.readout if at.sigma is None else at.sigma[at.box]) ** 2
     sigma = placed(at, np.sqrt(np.where(counts, variance, 1.0)))
     made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)

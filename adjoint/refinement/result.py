@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult
 
+from adjoint.refinement.diagnostics import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
 from adjoint.refinement.frames import Frame, deviations, expected
-from adjoint.refinement.judgement import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
 from adjoint.refinement.spots import FURTHEST, Spots
 
 
 class Step(NamedTuple):
-    """A step of a refinement: its stage, the number of evaluations so far, the loss, and all numbers (n,)."""
+    """A step of a refinement: its phase, the number of evaluations so far, the loss, and all numbers (n,)."""
 
-    stage: str
+    phase: str
     evaluation: int
     loss: float
     x: np.ndarray

@@ -1,4 +1,4 @@
-"""Searches for the numbers of a refinement, stage by stage, and for the best of several plans (R4, R7)."""
+"""Searches for the numbers of a refinement, phase by phase, and for the best of several plans (R4, R7)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.refinement import judgement
+from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import NOTHING
+from adjoint.refinement.coarse_subset import part_of
+from adjoint.refinement.diagnostics import Agreement
 from adjoint.refinement.frames import (
     Evaluation,
     Frame,
@@ -22,16 +24,14 @@ from adjoint.refinement.frames import (
     weighed,
     weight_follows,
 )
-from adjoint.refinement.judgement import Agreement
-from adjoint.refinement.parts import part_of
+from adjoint.refinement.phases import BROAD, Phase, is_position, prepared, spot_widths
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
 from adjoint.refinement.spots import spots
-from adjoint.refinement.stages import BROAD, Stage, is_position, prepared, spot_widths
 from adjoint.refinement.unknowns import IMAGE, Unknowns
 
 TOLERANCE = 1e-5
-"""The exact stage ends when a step gains less than this of the loss, of which one half is a change by a standard deviation."""
+"""The exact phase ends when a step gains less than this of the loss, of which one half is a change by a standard deviation."""
 
 COARSE = 1e-4
 """The others end when a step gains less than this share of the loss."""
@@ -46,7 +46,7 @@ ACCOUNTED = 0.9
 """The share of an image's contrast that ends a refinement, even if it does not fit to within noise."""
 
 LEAST_LEVEL = 1e-3
-"""The share of the mean of the data, in photons, that a refined background is at least where an exact stage begins."""
+"""The share of the mean of the data, in photons, that a refined background is at least where an exact phase begins."""
 
 
 def loss_of(frames: list[Frame], found: Unknowns, restraints) -> Callable[..., Evaluation]:
@@ -96,7 +96,7 @@ def within(evaluation, start: np.ndarray, free: np.ndarray):
 class Search:
     """What is refined, and what has happened so far.
 
-    given: the frames as they are; frames: the same with weights of the last exact stage. said: a line for each stage.
+    given: the frames as they are; frames: the same with weights of the last exact phase. said: a line for each phase.
     """
 
     def __init__(self, given, found, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):
@@ -104,16 +104,16 @@ class Search:
         self.bounds, self.restraints, self.method, self.progress = bounds, restraints, method, progress
         self.history, self.said, self.evaluations, self.converged = [], [], 0, False
 
-    def best(self, plans: list[list[Stage]], start: np.ndarray) -> np.ndarray:
+    def best(self, plans: list[list[Phase]], start: np.ndarray) -> np.ndarray:
         """The end of a plan; where it does not account for the images, the best of the ends of all plans (R7)."""
         ends = []
         for plan in plans:
             x = start
-            for stage in plan:
-                x = self.exact(stage, x) if stage.exact else self.coarse(stage, x)
+            for phase in plan:
+                x = self.exact(phase, x) if phase.exact else self.coarse(phase, x)
             squares, agreements = self.fitness(x)
             ends.append((self.rank(x, squares), squares, self.converged, self.frames, x))
-            enough = judgement.LEAST_EXPLAINED if squares <= judgement.GOOD else ACCOUNTED
+            enough = diagnostics.LEAST_EXPLAINED if squares <= diagnostics.GOOD else ACCOUNTED
             if not any(each.explained < enough or (each.shown and not each.accounted) for each in agreements):
                 break
             if plan is not plans[-1]:
@@ -133,14 +133,14 @@ class Search:
         value = loss_of(self.frames, self.found, self.restraints)(x, False).value
         return value if np.isfinite(value) else np.inf
 
-    def exact(self, stage: Stage, x: np.ndarray) -> np.ndarray:
+    def exact(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """All parameters, by the loss itself; once more where its weights follow from what was found (R3)."""
         x = self.lifted(x)
         for _ in range(2 if any(weight_follows(at) for at in self.given) else 1):
             self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
             evaluation = loss_of(self.frames, self.found, self.restraints)
             information = information_of(self.frames, self.found, x) + self.restraints[1]
-            done = self.run(stage, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
+            done = self.run(phase, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
             x, self.converged = done.x, done.converged
         return x
 
@@ -155,9 +155,9 @@ class Search:
                 lifted[place] = max(lifted[place], min(level, self.bounds[1][place]))
         return lifted
 
-    def coarse(self, stage: Stage, x: np.ndarray) -> np.ndarray:
+    def coarse(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""
-        part = part_of(self.given, self.found, self.bounds, self.restraints, x, stage)
+        part = part_of(self.given, self.found, self.bounds, self.restraints, x, phase)
         evaluation = loss_of(part.frames, part.found, part.restraints)
         information = information_of(part.frames, part.found, part.start) + part.restraints[1]
         tolerance = COARSE * evaluation(part.start, False).value
@@ -165,10 +165,10 @@ class Search:
         def merged(y):
             return part.merged(self.found, x, y)
 
-        done = self.run(stage, evaluation, information, part.start, part.bounds, "least_squares", tolerance, merged)
+        done = self.run(phase, evaluation, information, part.start, part.bounds, "least_squares", tolerance, merged)
         return merged(done.x)
 
-    def run(self, stage, evaluation, information, start, bounds, method, tolerance, merged) -> Solution:
+    def run(self, phase, evaluation, information, start, bounds, method, tolerance, merged) -> Solution:
         """One search over the numbers that the images depend on where it starts, and what there is to say about it.
 
         merged(x): all numbers of the refinement, for the history.
@@ -180,17 +180,17 @@ class Search:
         part, whole = within(evaluation, start, free)
 
         def accepted(count, loss, x):
-            step = Step(stage.name, self.evaluations + count, loss, merged(whole(x)))
+            step = Step(phase.name, self.evaluations + count, loss, merged(whole(x)))
             self.history.append(step)
             if self.progress is not None:
                 self.progress(step)
 
         limits = tuple(bound[free] for bound in bounds)
-        most = stage.evaluations * (OF_GRADIENTS if method == "L-BFGS-B" else 1)
+        most = phase.evaluations * (OF_GRADIENTS if method == "L-BFGS-B" else 1)
         done = minimized(part, start[free], limits, unit[free], method, tolerance, most, accepted)
         self.evaluations += done.evaluations
         first, last = evaluation(start, False).value, evaluation(whole(done.x), False).value
-        self.said.append(f"{stage.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
+        self.said.append(f"{phase.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
         return done._replace(x=whole(done.x))
 
     def fitness(self, x: np.ndarray) -> tuple[float, list[Agreement]]:
@@ -200,9 +200,9 @@ class Search:
             vector = x[self.found.places(number)]
             mean = expected(at, vector)
             sigma = deviations(at, mean)
-            each = judgement.chi_squared(at.data, mean, sigma, counted(at))
+            each = diagnostics.chi_squared(at.data, mean, sigma, counted(at))
             squares, pixels = squares + each[0], pixels + each[1]
-            share = judgement.explained(at.data, mean, sigma, counted(at))
+            share = diagnostics.explained(at.data, mean, sigma, counted(at))
             agreements.append(Agreement(share, spots(at.data, mean, of_crystal(at, vector, mean), sigma, counted(at) or 0.0)))
         squares /= max(pixels - self.determined(x), 1)
         return squares if np.isfinite(squares) else float("inf"), agreements
@@ -211,10 +211,10 @@ class Search:
         """How many standard deviations above chance the image of a frame is like broad spots of the start, at the best."""
         at, vector = self.given[number], start[self.found.places(number)]
         found = []
-        for stage in BROAD:
-            made = prepared(at, vector, stage, (), ("image.scale", "image.background")).above(0.0)
+        for phase in BROAD:
+            made = prepared(at, vector, phase, (), ("image.scale", "image.background")).above(0.0)
             image = photons(made.experiment, made.machine)
-            found.append(judgement.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
+            found.append(diagnostics.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
         return max(found)
 
     def widths(self, x: np.ndarray) -> np.ndarray:
@@ -247,18 +247,18 @@ class Search:
         information = information_of(self.frames, self.found, x)
         return int(np.count_nonzero(information * np.maximum(np.abs(x), 1.0) ** 2 > 1.0))
 
-    def known(self, x: np.ndarray) -> tuple[judgement.Uncertainty, float]:
+    def known(self, x: np.ndarray) -> tuple[diagnostics.Uncertainty, float]:
         """Uncertainties where the refinement ended, and the loss there (R5)."""
         labels, spare = self.found.labels(), self.found.amplitudes()
         loss = loss_of(self.frames, self.found, self.restraints)
         if self.found.count > MOST_BY_MATRIX:
             diagonal = information_of(self.frames, self.found, x) + self.restraints[1]
-            return judgement.uncertainty_each(diagonal, labels, self.held(x, diagonal), spare), loss(x, False).value
+            return diagnostics.uncertainty_each(diagonal, labels, self.at_bound(x, diagonal), spare), loss(x, False).value
         at_end = loss(x)
-        held = self.held(x, np.diag(at_end.normal))
-        return judgement.uncertainty(at_end.normal, labels, held, spare), at_end.value
+        at_bound = self.at_bound(x, np.diag(at_end.normal))
+        return diagnostics.uncertainty(at_end.normal, labels, at_bound, spare), at_end.value
 
-    def held(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
+    def at_bound(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
         """Which numbers are at a bound (n,): so close that it is nothing beside their uncertainty, as scipy stops before it."""
         near = AT_BOUND / np.sqrt(np.maximum(information, np.finfo(float).tiny))
         near = np.where(information > 0.0, near, 0.0)

@@ -14,7 +14,7 @@ from nbnumba.errors import InputError
 
 METHODS = ("least_squares", "L-BFGS-B", "trust-constr")
 MOST_AMPLITUDES, OF_GRADIENTS = 300, 5
-"""Amplitudes up to which the method is least_squares; and how many times as many evaluations L-BFGS-B may make as a stage says,
+"""Amplitudes up to which the method is least_squares; and how many times as many evaluations L-BFGS-B may make as a phase says,
 as it makes smaller steps."""
 
 MOST_BY_MATRIX = 1000

@@ -31,7 +31,7 @@ def main(args: Sequence[str]) -> int:
     use_threads(run.threads)
     experiment, machine = experiment_of(command_line), run.machine
     from adjoint.gradcheck import FAILED, brightest_window, check_precision, gradcheck
-    from adjoint.problem import state
+    from adjoint.prepare import prepare
 
     check_precision(machine.precision)
     names = options.get("--parameters")
@@ -39,7 +39,7 @@ def main(args: Sequence[str]) -> int:
     directions, seed = _whole(options, "--directions", 3, 0), _whole(options, "--seed", 1, 0)
     with granted(run.max_hours, "-max_hours"):
         if names is not None:
-            state(experiment, names)
+            prepare(experiment, names)
         window = brightest_window(experiment)
         if window is not None:
             print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")

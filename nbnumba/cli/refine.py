@@ -53,7 +53,7 @@ OF_DATA = {
 """Flags of the noise image: one that the expected image knows nothing of, and one that says how far data are off it."""
 
 OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
-OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "stages", "method", "offset", "mask")}
+OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "phases", "method", "offset", "mask")}
 OPTIONS |= {"readout_noise": "--readout-noise"}
 """The option that states each argument of adjoint.refine, for its messages."""
 
@@ -112,7 +112,7 @@ def _parser() -> bundle.Parser:
     add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: not as the file says")
     add("--saturation", metavar="NUMBER", help="value from which on a pixel is left out (default: as file or FLAGS say)")
     add("--offset", metavar="NUMBER", help="taken off every pixel (default: ADC_OFFSET of the header, else 0)")
-    add("--stages", default="auto", choices=("auto", "exact"), help="auto: coarse to fine, the default; exact: at once")
+    add("--phases", default="auto", choices=("auto", "exact"), help="auto: coarse to fine, the default; exact: at once")
     methods = ("auto", "least_squares", "L-BFGS-B", "trust-constr")
     add("--method", default="auto", choices=methods, help="of scipy.optimize (default: auto)")
     add("--out", metavar="FILE", help="write everything as JSON; a new matrix and reflections stand beside it")
@@ -159,7 +159,7 @@ def _asked(options) -> list[Any]:
 
 def _keywords(options) -> dict[str, Any]:
     """The arguments of adjoint.refine that options state by themselves."""
-    found = {"loss": options.loss, "stages": options.stages, "method": options.method}
+    found = {"loss": options.loss, "phases": options.phases, "method": options.method}
     if options.sigma is not None:
         if options.loss != "gaussian":
             raise InputError(f"--sigma: {options.sigma!r} is given without --loss gaussian; allowed: with it")
@@ -360,14 +360,14 @@ def _refine(blocks, found, asked, keywords) -> Any:
 
 
 def _told(wanted: bool) -> Callable[[Any], None]:
-    """Prints the name of every stage, and a line for every step on stderr if that is a terminal."""
-    stage = None
+    """Prints the name of every phase, and a line for every step on stderr if that is a terminal."""
+    phase = None
 
     def told(step) -> None:
-        nonlocal stage
-        if step.stage != stage:
-            stage = step.stage
-            print(f"stage: {stage}", flush=True)
+        nonlocal phase
+        if step.phase != phase:
+            phase = step.phase
+            print(f"phase: {phase}", flush=True)
         if wanted and sys.stderr.isatty():
             print(f"  {step.evaluation:5d}  loss {step.loss:.9g}", file=sys.stderr, flush=True)
 
@@ -376,7 +376,7 @@ def _told(wanted: bool) -> Callable[[Any], None]:
 
 def _show(result) -> None:
     """Print what came of it."""
-    print(*result.stages, "", *refined_table.table(result), "", sep="\n")
+    print(*result.phases, "", *refined_table.table(result), "", sep="\n")
     share = "" if np.isnan(result.explained) else f", {100.0 * max(result.explained, 0.0):.0f} % of the contrast explained"
     print(f"reduced chi squared {result.chi_squared:.4g} of {result.pixels} pixels{share}")
     print(*_of_spots(result.spots), sep="\n")
@@ -481,7 +481,7 @@ def summary(result, words: list[list[str]], notes: list[str], command: list[str]
         "shift_pixels": float(result.shift_pixels),
         "spots": [each._asdict() for each in result.spots],
         "evaluations": int(result.nfev),
-        "stages": list(result.stages),
+        "phases": list(result.phases),
         "flags": words,
         "flags_do_not_state": notes,
         "command": command,

@@ -8,7 +8,7 @@ from differences import central, extrapolated
 import adjoint
 from adjoint.losses import Gaussian, Poisson
 from adjoint.parameters import AMPLITUDES
-from adjoint.problem import held
+from adjoint.prepare import freeze_choices
 from nbnumba import Experiment, InputError, simulate
 
 CELL = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 "
@@ -149,7 +149,7 @@ STATED += ["-Xbeam 3 -detector_abs 70 -detector_thick 50", "-detector_thick 50"]
 @pytest.mark.parametrize("words", STATED)
 def test_stating_the_parameters_leaves_the_image(words):
     experiment = experiment_of(words + " -nointerpolate", listed=False)
-    names = [name for name in SCALARS if name not in adjoint.obstacles.found(experiment)]
+    names = [name for name in SCALARS if name not in adjoint.not_differentiable.reasons(experiment)]
     image = adjoint.vjp(experiment, names)[0]
     np.testing.assert_allclose(image, simulate(experiment), rtol=1e-9, atol=1e-12 * image.max())
 
@@ -431,7 +431,7 @@ def test_counts_where_none_are_expected_are_refused():
 def test_gradient_is_that_of_the_choices_held():
     """Automatic sampling stays as it is where the parameters are: a step in it is not part of the derivative."""
     experiment = experiment_of(PLAIN, listed=False).replace({"sampling.oversample": None, "crystal.n_a": 60.0})
-    base = held(experiment, ["crystal.n_a"])
+    base = freeze_choices(experiment, ["crystal.n_a"])
     assert base.sampling.oversample > 1
     image, dense = adjoint.jacobian(experiment, ["crystal.n_a"])
     np.testing.assert_array_equal(image, simulate(experiment))

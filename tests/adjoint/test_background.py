@@ -9,7 +9,7 @@ import readme_crystal
 from refining import counts, crystal, moved
 
 import adjoint
-from adjoint.refinement import frames, parts, stages
+from adjoint.refinement import coarse_subset, frames, phases
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import simulate
 
@@ -44,7 +44,7 @@ def test_no_false_success_over_any_background(pool, kind, level):
     assert sum(success for success, _ in ends) >= HOME, ends
 
 
-# ---------------------------------------------------------------------------------------------- what stages see
+# ---------------------------------------------------------------------------------------------- what phases see
 
 
 DRY, WET = crystal(), crystal("-water 0.4")
@@ -52,20 +52,20 @@ MOVING = ["crystal.misset_deg", "crystal.a_A", "detector.distance_mm"]
 
 
 def coarse(experiment, data, names=(), broader=1.0, **keywords):
-    """The part of a refinement of one image that a stage sees, its unknowns and where it starts."""
+    """The part of a refinement of one image that a phase sees, its unknowns and where it starts."""
     found = unknowns([experiment], [*MOVING, *names], None)
     image = keywords.get("image")
     at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, image, found.parameters, found.image, {})
     start = frames.start_of([at], found)
     free = np.full(found.count, -np.inf), np.full(found.count, np.inf)
-    part = parts.part_of([at], found, free, (start, np.zeros(found.count)), start, stages.Stage("", broader))
+    part = coarse_subset.part_of([at], found, free, (start, np.zeros(found.count)), start, phases.Phase("", broader))
     return part, found, start
 
 
 def test_widths_of_spots_are_those_of_the_crystal():
     """Whatever amount of water is beside it, and whatever is even in its own image."""
-    wanted = stages.spot_widths(DRY, MOVING)
-    np.testing.assert_array_equal(stages.spot_widths(WET, MOVING), wanted)
+    wanted = phases.spot_widths(DRY, MOVING)
+    np.testing.assert_array_equal(phases.spot_widths(WET, MOVING), wanted)
     assert simulate(WET).min() > 0.1 * simulate(DRY).max()
     step = wanted[0]
     one, other = (simulate(moved(DRY, misset_x_deg=by)) for by in (-step / 2, step / 2))
@@ -74,7 +74,7 @@ def test_widths_of_spots_are_those_of_the_crystal():
 
 @pytest.mark.parametrize("broader", [1.0, 2.0])
 @pytest.mark.parametrize("more", ["", "-stol {}"])
-def test_a_stage_sees_spots_alone(more, broader, tmp_path):
+def test_a_phase_sees_spots_alone(more, broader, tmp_path):
     """Its image has no water, and its data have none of the water's shape; they are what a flat background would give."""
     table = tmp_path / "water.stol"
     s = np.linspace(0.0, 0.6, 50)
@@ -92,8 +92,8 @@ def test_a_stage_sees_spots_alone(more, broader, tmp_path):
     np.testing.assert_allclose(part.merged(found, start, part.start)[:5], start[:5], rtol=1e-12)
 
 
-def test_what_a_stage_finds_of_the_light():
-    """An amount of water, a fluence and a background follow what the stage has found, even where they start far off."""
+def test_what_a_phase_finds_of_the_light():
+    """An amount of water, a fluence and a background follow what the phase has found, even where they start far off."""
     wet = crystal("-water 0.2")
     data = simulate(wet) + 5.0
     start = wet.replace({"background.water_um": 0.1})
@@ -116,7 +116,7 @@ def test_counts_in_water_that_is_refined():
     data = counts(wet, below=0.0)
     start = moved(wet, misset_x_deg=0.15, misset_y_deg=-0.1, misset_z_deg=0.1).replace({"background.water_um": 0.2})
     done = adjoint.refine(start, data, ["crystal.misset_deg", "background.water_um", "beam.fluence"])
-    assert done.success, (done.message, done.stages)
+    assert done.success, (done.message, done.phases)
     truth = {name: np.array(wet.value(name)) for name in done.values}
     for name, value in done.values.items():
         assert (np.abs(value - truth[name]) < 4.0 * done.uncertainties[name]).all(), name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from refining import crystal
 
-from adjoint.refinement import judgement
+from adjoint.refinement import diagnostics
 from nbnumba import simulate
 
 LABELS = ["distance", "cell", "misset", "scale"]
@@ -21,8 +21,8 @@ def information(correlated=0.0, sizes=(1e3, 1e-2, 1.0, 5.0)):
     return form * np.outer(sizes, sizes)
 
 
-def judged(matrix, held=NOTHING, spare=NOTHING):
-    return judgement.uncertainty(matrix, LABELS, held, spare)
+def judged(matrix, at_bound=NOTHING, spare=NOTHING):
+    return diagnostics.uncertainty(matrix, LABELS, at_bound, spare)
 
 
 def test_covariance_is_the_inverse_of_the_information():
@@ -57,7 +57,7 @@ def test_what_cannot_be_told_apart_is_named():
 
 def test_a_combination_is_of_two_numbers_at_least():
     """However little each of the others contributes: one number alone is told apart from nothing."""
-    sentence = judgement._combination(1e-12, np.array([0.1, 0.98, 0.15, 0.12]), LABELS)
+    sentence = diagnostics._combination(1e-12, np.array([0.1, 0.98, 0.15, 0.12]), LABELS)
     assert sentence.startswith("the image cannot tell cell and misset apart")
 
 
@@ -83,8 +83,8 @@ def test_what_the_image_does_not_depend_on_is_named():
 
 def test_what_is_held_has_no_uncertainty():
     """The others have that of numbers whose neighbour is known."""
-    held = np.array([True, False, False, False])
-    known = judged(information(1.0), held)
+    at_bound = np.array([True, False, False, False])
+    known = judged(information(1.0), at_bound)
     assert np.isnan(known.sigma[0]) and known.sigma[1] == pytest.approx(100.0, rel=1e-9)
     assert np.isnan(known.covariance[0]).all() and np.isnan(known.covariance[:, 0]).all()
     assert known.determined and known.sentences == ["distance ended at a bound, and has no uncertainty"]
@@ -100,12 +100,12 @@ def test_nothing_is_left():
 
 def test_uncertainties_of_too_many_numbers():
     """Each with all others known, and it is said."""
-    held = np.array([False, False, True, False])
-    known = judgement.uncertainty_each(np.array([4.0, 0.0, 9.0, 0.25]), LABELS, held, NOTHING)
+    at_bound = np.array([False, False, True, False])
+    known = diagnostics.uncertainty_each(np.array([4.0, 0.0, 9.0, 0.25]), LABELS, at_bound, NOTHING)
     np.testing.assert_array_equal(known.sigma, [0.5, np.inf, np.nan, 2.0])
     assert known.covariance is None and not known.determined
     blind = np.array([False, True, False, False])
-    assert judgement.uncertainty_each(np.array([4.0, 0.0, 9.0, 0.25]), LABELS, held, blind).determined
+    assert diagnostics.uncertainty_each(np.array([4.0, 0.0, 9.0, 0.25]), LABELS, at_bound, blind).determined
     assert any("4 numbers" in sentence for sentence in known.sentences)
     assert any("does not depend on cell" in sentence for sentence in known.sentences)
 
@@ -113,7 +113,7 @@ def test_uncertainties_of_too_many_numbers():
 def test_a_long_list_is_cut():
     """Six names, and how many more there are."""
     labels = [f"n{i}" for i in range(10)]
-    (sentence,) = judgement.unseen(labels, np.ones(10, dtype=bool))
+    (sentence,) = diagnostics.unseen(labels, np.ones(10, dtype=bool))
     assert sentence.endswith("n5 and 4 more")
 
 
@@ -125,14 +125,14 @@ def test_root_of_counts(mean):
     probability = np.exp(logarithm)
     assert probability.sum() == pytest.approx(1.0, rel=1e-9)
     root = float(probability @ np.sqrt(k))
-    found = judgement.root_of_counts(np.array([mean]))
+    found = diagnostics.root_of_counts(np.array([mean]))
     assert found[0][0] == pytest.approx(root, rel=3e-3)
     assert found[1][0] == pytest.approx(float(probability @ (np.sqrt(k) - root) ** 2), rel=1e-2)
 
 
 def test_root_of_no_counts():
     """0 for 0 and, in images that have such, below."""
-    for part in judgement.root_of_counts(np.array([[0.0, 0.0]])):
+    for part in diagnostics.root_of_counts(np.array([[0.0, 0.0]])):
         assert (part == 0.0).all() and part.shape == (1, 2)
 
 
@@ -149,7 +149,7 @@ def images():
 def explained(data, mean, gain=1.0, counted=True):
     """The share of the contrast, of counts or of data with a sigma."""
     sigma = np.sqrt(gain * np.maximum(mean, gain))
-    return judgement.explained(data, mean, sigma, gain if counted else None)
+    return diagnostics.explained(data, mean, sigma, gain if counted else None)
 
 
 @pytest.mark.parametrize("gain", [1.0, 7.0])
@@ -162,7 +162,7 @@ def test_the_truth_is_explained(images, gain, counted, bright):
     data[:, 20:23] = np.nan
     assert explained(data, gain * right, gain, counted) == pytest.approx(1.0, abs=0.05)
     assert explained(data, gain * wrong, gain, counted) < 0.05
-    assert explained(data, gain * flat, gain, counted) < 0.1 < judgement.LEAST_EXPLAINED
+    assert explained(data, gain * flat, gain, counted) < 0.1 < diagnostics.LEAST_EXPLAINED
 
 
 def test_half_of_the_spots_are_half(images):
@@ -188,8 +188,8 @@ def test_one_bright_spot_does_not_decide(images):
     data = np.random.default_rng(7).poisson(right).astype(float)
     bright = np.sum((right - flat)[spot] ** 2) / np.sum((right - flat) ** 2)
     assert bright > 0.8
-    assert judgement.explained(data, only, np.full(right.shape, 2.0), None) < 0.7 * bright
-    assert judgement.explained(data, right, np.full(right.shape, 2.0), None) > 0.9
+    assert diagnostics.explained(data, only, np.full(right.shape, 2.0), None) < 0.7 * bright
+    assert diagnostics.explained(data, right, np.full(right.shape, 2.0), None) > 0.9
 
 
 @pytest.mark.parametrize("below", [0.01, 0.3, 4.0, 1000.0])
@@ -216,14 +216,14 @@ def test_pixels_that_are_left_out_do_not_count(images):
     sigma = np.sqrt(right)
     mixed = np.where(out, 1e3 * wrong, right)
     for counted in (1.0, None):
-        first = judgement.explained(data, right, sigma, counted)
-        assert judgement.explained(data, mixed, np.where(out, 1.0, sigma), counted) == first
-        assert judgement.chi_squared(data, mixed, sigma, counted) == judgement.chi_squared(data, right, sigma, counted)
+        first = diagnostics.explained(data, right, sigma, counted)
+        assert diagnostics.explained(data, mixed, np.where(out, 1.0, sigma), counted) == first
+        assert diagnostics.chi_squared(data, mixed, sigma, counted) == diagnostics.chi_squared(data, right, sigma, counted)
 
 
 def test_chi_squared_counts_pixels():
     """The sum of squares in units of sigma, of pixels with a sigma and, of counts, in which enough are expected."""
     data, mean = np.array([[3.0, 5.0, np.nan, 1.0]]), np.array([[1.0, 4.0, 9.0, 0.01]])
-    assert judgement.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), None) == (pytest.approx(100.01, rel=1e-12), 3)
-    assert judgement.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), 1.0) == (pytest.approx(2.0, rel=1e-12), 2)
-    assert judgement.chi_squared(data, mean, np.array([[np.inf, 1.0, 1.0, 0.0]]), None) == (pytest.approx(1.0, rel=1e-12), 1)
+    assert diagnostics.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), None) == (pytest.approx(100.01, rel=1e-12), 3)
+    assert diagnostics.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), 1.0) == (pytest.approx(2.0, rel=1e-12), 2)
+    assert diagnostics.chi_squared(data, mean, np.array([[np.inf, 1.0, 1.0, 0.0]]), None) == (pytest.approx(1.0, rel=1e-12), 1)

@@ -272,7 +272,7 @@ def boxes_of(truth):
 
 @pytest.mark.parametrize("kind", ["poisson", "gaussian"])
 def test_what_is_left_out_is_not_computed_and_changes_nothing(monkeypatch, kind):
-    """Neither images nor derivatives of pixels that do not count, in any stage; of those that count sums differ by rounding."""
+    """Neither images nor derivatives of pixels that do not count, in any phase; of those that count sums differ by rounding."""
     truth = crystal()
     data, names = boxes_of(truth), ("crystal.misset_deg", "beam.fluence")
     at = frames.frame(truth, data, kind, None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
@@ -346,7 +346,7 @@ def test_all_of_a_refinement_runs_on_the_machine_that_is_asked_for(monkeypatch, 
     hkl = np.array(np.meshgrid(*3 * [np.arange(-5, 6)], indexing="ij")).reshape(3, -1).T
     values = {"structure_factors.hkl": hkl, "structure_factors.F": np.full(len(hkl), 100.0)}
     truth = crystal("-detpixels 24").replace(values | {"structure_factors.interpolate": False})
-    data, few = counts(truth), [adjoint.Stage("few", exact=True, evaluations=1)]
+    data, few = counts(truth), [adjoint.Phase("few", exact=True, evaluations=1)]
     asked, seen = Machine("cpu", "paired"), []
     run, draw = gradient._run, render
 
@@ -363,7 +363,7 @@ def test_all_of_a_refinement_runs_on_the_machine_that_is_asked_for(monkeypatch, 
     monkeypatch.setattr(sys.modules["nbnumba.simulate"], "render", noted_render)
     names = [AMPLITUDES] if method == "L-BFGS-B" else []
     adjoint.refine(truth, data, [*names, "image.scale", "image.background"], image={"background": 2.0}, method=method,
-                   stages=few, **asked._asdict())  # fmt: skip
+                   phases=few, **asked._asdict())  # fmt: skip
     assert {kind for kind, _ in seen} == {"image", "derivative"} and {machine for _, machine in seen} == {asked}
 
 

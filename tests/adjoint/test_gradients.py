@@ -14,10 +14,10 @@ from differences import central, extrapolated
 from peaks import judged, made
 
 import adjoint
-from adjoint import obstacles
+from adjoint import not_differentiable
 from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES
-from adjoint.problem import held, state
+from adjoint.prepare import freeze_choices, prepare
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.statements import CONVENTIONS
 
@@ -49,12 +49,12 @@ unknown: list = []
 
 
 def allowed(experiment) -> list[str]:
-    """The parameters that obstacles allow, less those that move nothing there."""
-    found = obstacles.found(experiment)
+    """The parameters that not_differentiable allow, less those that move nothing there."""
+    found = not_differentiable.reasons(experiment)
     names = [name for name in adjoint.PARAMETERS if name not in found]
     while True:
         try:
-            state(experiment, names)
+            prepare(experiment, names)
             return names
         except InputError as error:
             names.remove(re.fullmatch(r".* by (\S+): it moves nothing there", str(error))[1])
@@ -124,7 +124,7 @@ def check_stairs(base, loss, image, name, gradient) -> None:
 def check_all(experiment, loss, random) -> list[str]:
     """Check every parameter and a direction through all of them; the parameters that were seen to do something."""
     names = allowed(experiment)
-    base = held(experiment, names)
+    base = freeze_choices(experiment, names)
     image, columns = adjoint.jacobian(experiment, names)
     value, gradient = adjoint.value_and_grad(loss, experiment, names)
     edges = ("crystal.a_A", "crystal.b_A", "crystal.c_A")
@@ -206,7 +206,7 @@ def test_gradient_at_the_pixel_of_the_mission(golden, case, switches, more):
     cotangent = np.zeros(whole.shape)
     cotangent[rows, columns] = np.random.default_rng(1).uniform(0.5, 1.5, (2, 2)) / image
     _, pullback = adjoint.vjp(window, names)
-    gradient, base = pullback(cotangent), held(window, names)
+    gradient, base = pullback(cotangent), freeze_choices(window, names)
     for name in names:
         value, direction, slope = base.value(name), 1.0, gradient[name]
         step = 0.05 * value if name in ("beam.fluence", "background.water_um") else STEPS.get(adjoint.PARAMETERS[name].unit)

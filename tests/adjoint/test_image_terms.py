@@ -6,9 +6,9 @@ import pytest
 from refining import Cauchy
 
 import adjoint
-from adjoint.gradient import beside
+from adjoint.gradient import with_image_terms
 from adjoint.losses import Gaussian, Poisson
-from adjoint.problem import held
+from adjoint.prepare import freeze_choices
 from nbnumba import Experiment
 
 WIDE = "-cell 40 50 60 80 95 105 -misset 10 20 30 -N 5 -default_F 100 -distance 100 -pixel 0.6 -oversample 1 -fluence 1e26 "
@@ -26,7 +26,7 @@ def listed():
     hkl = np.array(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1).T
     amplitudes = np.random.default_rng(3).uniform(20.0, 200.0, len(hkl))
     made = Experiment.from_args(WIDE.split())
-    made = held(made.replace({"structure_factors.hkl": hkl, "structure_factors.F": amplitudes}), NAMES)
+    made = freeze_choices(made.replace({"structure_factors.hkl": hkl, "structure_factors.F": amplitudes}), NAMES)
     image, dense = adjoint.jacobian(made, NAMES)
     assert image.shape == (14, 150) and (np.abs(dense).max(axis=(0, 1)) > 0.0).sum() > 50
     return made, image, dense
@@ -77,7 +77,7 @@ def test_what_stands_beside_is_a_column_of_the_jacobian(listed, kind, region, na
     made, image, dense = listed
     dense = adjoint.jacobian(made, names)[1] if names else dense[..., :0]
     loss, value, r, w = KINDS[kind](image)
-    found = beside(loss, made.replace({"sampling.roi": ROI[region]}), names, FIELDS, True)
+    found = with_image_terms(loss, made.replace({"sampling.roi": ROI[region]}), names, FIELDS, True)
     rendered = np.zeros(image.shape, dtype=bool)
     rendered[(slice(2, 12), slice(3, 141)) if ROI[region] else slice(None)] = True
     counts = rendered & ~np.isnan(r)
@@ -100,8 +100,8 @@ def test_the_gradient_without_the_matrix_is_the_same(listed, kind):
     loss, _, r, _ = KINDS[kind](image)
     counts = ~np.isnan(r)
     for fields in (FIELDS, FIELDS[:0]):
-        value, gradient, normal = beside(loss, made, NAMES, fields, True)
-        same, alone, nothing = beside(loss, made, NAMES, fields, False)
+        value, gradient, normal = with_image_terms(loss, made, NAMES, fields, True)
+        same, alone, nothing = with_image_terms(loss, made, NAMES, fields, False)
         columns = np.concatenate([dense, image[..., None], np.moveaxis(fields, 0, -1)], axis=-1)[counts]
         assert nothing is None and same == pytest.approx(value, rel=1e-12)
         assert alone.shape == gradient.shape == (dense.shape[2] + 1 + len(fields),)
@@ -113,7 +113,7 @@ def test_it_agrees_with_normal_equations(listed):
     made, image, dense = listed
     loss = KINDS["poisson"](image)[0]
     value, gradient, normal = adjoint.normal_equations(loss, made, NAMES)
-    found = beside(loss, made, NAMES, FIELDS, True)
+    found = with_image_terms(loss, made, NAMES, FIELDS, True)
     n = dense.shape[2]
     assert found[0] == value
     np.testing.assert_array_equal(found[1][:n], np.concatenate([np.ravel(part) for part in gradient.values()]))
@@ -130,9 +130,9 @@ def test_fields_do_not_count_where_pixels_do_not(listed):
     out[:, :3] = out[:, 141:] = True
     data[out] = np.nan
     ones = np.ones_like(image)
-    first = beside(Gaussian(data, ones), made, NAMES, FIELDS, True)
+    first = with_image_terms(Gaussian(data, ones), made, NAMES, FIELDS, True)
     fields = np.where(out, 1e6 * FIELDS, FIELDS)
-    again = beside(Gaussian(data, np.where(out, 7.0, ones)), made, NAMES, fields, True)
+    again = with_image_terms(Gaussian(data, np.where(out, 7.0, ones)), made, NAMES, fields, True)
     for one, other in zip(first, again):
         np.testing.assert_array_equal(one, other)
 
@@ -146,7 +146,7 @@ def test_bits_do_not_depend_on_threads(listed, kind, with_normal):
     try:
         for threads in (1, 2, 2):
             numba.set_num_threads(threads)
-            found.append(beside(KINDS[kind](image)[0], made, NAMES, FIELDS, with_normal))
+            found.append(with_image_terms(KINDS[kind](image)[0], made, NAMES, FIELDS, with_normal))
     finally:
         numba.set_num_threads(before)
     for other in found[1:]:

@@ -50,11 +50,11 @@ def test_a_sentence_or_a_verdict(case):
     """No LinAlgError, no division by zero, no ValueError of SciPy; a result is made of numbers."""
     experiment, data, names, more, said = CASES[case]
     more = {"image": {"background": 2.0}} | more
-    plan = [adjoint.Stage("spots 4 times as broad", 4.0, evaluations=10), adjoint.Stage("all", exact=True, evaluations=20)]
+    plan = [adjoint.Phase("spots 4 times as broad", 4.0, evaluations=10), adjoint.Phase("all", exact=True, evaluations=20)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
-            done = adjoint.refine(experiment, data, names, stages=plan, **more)
+            done = adjoint.refine(experiment, data, names, phases=plan, **more)
         except InputError as error:
             found = str(error)
         else:
@@ -68,7 +68,7 @@ def test_a_sentence_or_a_verdict(case):
 @pytest.mark.parametrize("above", [np.spacing(80.0), 1e-12, 1e-9])
 def test_bounds_that_leave_no_room(method, above):
     """A number between two bounds that are the same but for rounding stays there; the others are refined."""
-    given = {"bounds": {DISTANCE: (80.0, 80.0 + above)}, "image": {"background": 2.0}, "method": method, "stages": "exact"}
+    given = {"bounds": {DISTANCE: (80.0, 80.0 + above)}, "image": {"background": 2.0}, "method": method, "phases": "exact"}
     done = adjoint.refine(TRUTH, DATA, [DISTANCE, "image.scale", "image.background"], **given)
     assert done.success and 80.0 <= done.values[DISTANCE] <= 80.0 + above and np.isnan(done.uncertainties[DISTANCE])
     assert np.isfinite(done.uncertainties["image.scale"])

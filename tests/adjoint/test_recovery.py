@@ -28,7 +28,7 @@ def pull(done, name, true):
 
 def check(done, truth, within=WITHIN):
     """All numbers are within so many uncertainties of the truth, which are numbers, and it is called a success."""
-    assert done.success and done.status == 1 and done.message == "converged", (done.message, done.stages)
+    assert done.success and done.status == 1 and done.message == "converged", (done.message, done.phases)
     assert set(done.values) == set(truth)
     for name, true in truth.items():
         assert np.isfinite(done.uncertainties[name]).all() and (done.uncertainties[name] > 0.0).all(), name
@@ -90,19 +90,19 @@ def test_weights_are_of_what_is_found():
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
 def test_a_fluence_that_is_far_off(factor):
-    """It follows the scale of the stages that have one in its place, beside an orientation that is off."""
+    """It follows the scale of the phases that have one in its place, beside an orientation that is off."""
     start = START.replace({"beam.fluence": factor * TRUTH.beam.fluence})
     done = adjoint.refine(start, counts(TRUTH), [MISSET, "beam.fluence", "image.background"], **GIVEN)
     check(done, {MISSET: TRUTH.crystal.misset_deg, "beam.fluence": TRUTH.beam.fluence, "image.background": BACKGROUND})
-    before = next(step.x[3] for step in done.history if step.stage == "all parameters")
+    before = next(step.x[3] for step in done.history if step.phase == "all parameters")
     assert before == pytest.approx(TRUTH.beam.fluence, rel=0.1)
 
 
 def test_numbers_of_the_image_alone():
-    """Without a parameter of the experiment: one stage, and no question of which crystal it is."""
+    """Without a parameter of the experiment: one phase, and no question of which crystal it is."""
     done = adjoint.refine(TRUTH, counts(TRUTH), list(FLAT)[:1] + ["image.scale"], image={"background": 7.0})
     check(done, {"image.background": BACKGROUND, "image.scale": 1.0})
-    assert len(done.stages) == 1 and done.stages[0].startswith("all parameters")
+    assert len(done.phases) == 1 and done.phases[0].startswith("all parameters")
     assert done.experiment.value(MISSET) == TRUTH.crystal.misset_deg
 
 
@@ -161,7 +161,7 @@ def test_losses_of_the_package():
 def test_a_restraint_pulls_and_counts():
     """An estimate beside a restraint is the weighed mean of both, and so are their uncertainties."""
     data, names = counts(TRUTH), [MISSET, "detector.distance_mm", "image.scale"]
-    given = {"image": {"background": BACKGROUND}, "stages": "exact"}
+    given = {"image": {"background": BACKGROUND}, "phases": "exact"}
     free = adjoint.refine(TRUTH, data, names, **given)
     distance, sigma = float(free.values[names[1]]), float(free.uncertainties[names[1]])
     done = adjoint.refine(TRUTH, data, names, restraints={names[1]: (distance + sigma, 0.5 * sigma)}, **given)
@@ -179,7 +179,7 @@ def test_a_restraint_of_a_vector():
     """One value for all of its numbers, or one each."""
     target = np.array(TRUTH.crystal.misset_deg) + 1e-6
     names = [MISSET, "image.scale"]
-    given = {"image": {"background": BACKGROUND}, "stages": "exact"}
+    given = {"image": {"background": BACKGROUND}, "phases": "exact"}
     done = adjoint.refine(TRUTH, counts(TRUTH), names, restraints={MISSET: (target, 1e-7)}, **given)
     np.testing.assert_allclose(done.values[MISSET], target, rtol=0, atol=1e-7)
     np.testing.assert_allclose(done.uncertainties[MISSET], 1e-7, rtol=1e-3)
@@ -354,7 +354,7 @@ def test_masks_sigmas_and_losses_of_each_image():
     starts, data = several()
     mask = np.ones((72, 72))
     mask[:20] = 0
-    given = {"image": {"background": 2.0}, "stages": "exact"}
+    given = {"image": {"background": 2.0}, "phases": "exact"}
     names = [MISSET, "image.scale", "image.background"]
     masks, sigmas = [mask, None, mask[::-1]], [np.sqrt(d + 3.0) for d in data]
     done = adjoint.refine(starts, data, names, loss="gaussian", sigma=sigmas, mask=masks, **given)
@@ -481,23 +481,23 @@ def test_the_result_has_the_same_bits():
     for other in found[1:]:
         for field in ("x", "covariance", "correlation", "image", "residuals"):
             np.testing.assert_array_equal(other[field], found[0][field])
-        assert (other.fun, other.stages, other.nfev) == (found[0].fun, found[0].stages, found[0].nfev)
+        assert (other.fun, other.phases, other.nfev) == (found[0].fun, found[0].phases, found[0].nfev)
     np.testing.assert_array_equal(data, before[0])
     np.testing.assert_array_equal(mask, before[1])
     assert (repr(given), repr(START)) == before[2:] and names == NAMES
 
 
 def test_progress_is_told_of_steps():
-    """Stage, evaluations so far, loss and all numbers, in order; they are the history, and end at the result."""
+    """Phase, evaluations so far, loss and all numbers, in order; they are the history, and end at the result."""
     told = []
     done = adjoint.refine(START, counts(TRUTH), NAMES, progress=told.append, **GIVEN)
     assert [step[:3] for step in told] == [step[:3] for step in done.history] and len(told) == done.nit
     assert all(isinstance(step, adjoint.Step) and step.x.shape == (5,) for step in told)
     counted = [step.evaluation for step in told]
     assert counted == sorted(counted) and counted[0] == 1 and counted[-1] <= done.nfev
-    stages = list(dict.fromkeys(step.stage for step in told))
-    assert [line.split(": loss")[0] for line in done.stages] == stages
-    last = [step.loss for step in told if step.stage == stages[-1]]
+    phases = list(dict.fromkeys(step.phase for step in told))
+    assert [line.split(": loss")[0] for line in done.phases] == phases
+    last = [step.loss for step in told if step.phase == phases[-1]]
     assert last == sorted(last, reverse=True) and last[-1] == pytest.approx(done.fun, rel=1e-9)
     np.testing.assert_allclose(told[-1].x, done.x, rtol=1e-12)
     np.testing.assert_array_equal(told[0].x[:3], START.crystal.misset_deg)
@@ -515,7 +515,7 @@ def test_an_exception_leaves_at_once(method, stop):
             raise stop
 
     with pytest.raises(stop):
-        adjoint.refine(START, counts(TRUTH), NAMES, method=method, stages="exact", progress=progress, **GIVEN)
+        adjoint.refine(START, counts(TRUTH), NAMES, method=method, phases="exact", progress=progress, **GIVEN)
     assert len(told) == 2
 
 
@@ -530,13 +530,13 @@ def test_every_method_ends_at_the_same_numbers(method):
     np.testing.assert_allclose(done.correlation, wanted.correlation, rtol=0, atol=0.01)
 
 
-def test_stages_can_be_stated():
+def test_phases_can_be_stated():
     """They are done in order, the last one with all parameters."""
-    plan = [adjoint.Stage("broad", broader=3.0), adjoint.Stage("sharp"), adjoint.Stage("all", exact=True)]
-    done = adjoint.refine(START, counts(TRUTH), NAMES, stages=plan, **GIVEN)
+    plan = [adjoint.Phase("broad", broader=3.0), adjoint.Phase("sharp"), adjoint.Phase("all", exact=True)]
+    done = adjoint.refine(START, counts(TRUTH), NAMES, phases=plan, **GIVEN)
     check(done, {MISSET: TRUTH.crystal.misset_deg, "image.scale": 1.0, "image.background": BACKGROUND})
-    assert [line.split(":")[0] for line in done.stages] == ["broad", "sharp", "all"]
-    cut = adjoint.refine(START, counts(TRUTH), NAMES, stages=[adjoint.Stage("cut", exact=True, evaluations=2)], **GIVEN)
+    assert [line.split(":")[0] for line in done.phases] == ["broad", "sharp", "all"]
+    cut = adjoint.refine(START, counts(TRUTH), NAMES, phases=[adjoint.Phase("cut", exact=True, evaluations=2)], **GIVEN)
     assert not cut.success and "did not converge" in cut.message
 
 
@@ -554,7 +554,7 @@ def test_the_result_is_that_of_scipy():
     """An OptimizeResult: by name and by attribute, shown as one, and all of contract's fields."""
     done = adjoint.refine(START, counts(TRUTH), NAMES, **GIVEN)
     fields = "x fun success status message nfev nit experiment values uncertainties start names units covariance correlation"
-    fields += " history stages frames image residuals chi_squared pixels explained diagnosis"
+    fields += " history phases frames image residuals chi_squared pixels explained diagnosis"
     assert set(fields.split()) <= set(done) and "converged" in repr(done)
     assert isinstance(done, adjoint.Refinement) and done["x"] is done.x and isinstance(done.frames[0], adjoint.Fit)
     np.testing.assert_array_equal(done.start[MISSET], START.crystal.misset_deg)
@@ -577,17 +577,17 @@ def test_counts_that_were_read_out_with_noise(gain, noise):
     done = adjoint.refine(START, data, NAMES, readout_noise=noise, **given)
     check(done, {MISSET: TRUTH.crystal.misset_deg, "image.scale": 1.0, "image.background": 0.5})
     assert done.chi_squared == pytest.approx(1.0, abs=0.1) and done.diagnosis == []
-    assert adjoint.refine(TRUTH, data, NAMES, stages="exact", **given).chi_squared > 1.5
+    assert adjoint.refine(TRUTH, data, NAMES, phases="exact", **given).chi_squared > 1.5
 
 
-@pytest.mark.parametrize("stages", ["auto", "exact"])
+@pytest.mark.parametrize("phases", ["auto", "exact"])
 @pytest.mark.parametrize("scale, below", [(7.0, 0.05), (0.1, 2.0)])
-def test_a_background_is_found_from_nothing(scale, below, stages):
+def test_a_background_is_found_from_nothing(scale, below, phases):
     """Its default start is 0, and between Gaussian spots nothing is expected then: both are found all the same."""
     truth = crystal("-gauss_xtal ")
     data = np.random.default_rng(1).poisson(scale * simulate(truth) + below)
     for names in (["image.scale", "image.background"], ["crystal.misset_deg", "image.scale", "image.background"]):
-        done = adjoint.refine(truth, data, names, stages=stages)
+        done = adjoint.refine(truth, data, names, phases=phases)
         assert done.success, done.message
         for name, wanted in (("image.scale", scale), ("image.background", below)):
             assert abs(done.values[name] - wanted) < 4.0 * done.uncertainties[name]
@@ -597,7 +597,7 @@ def test_the_end_of_least_loss_counts(monkeypatch):
     """Not one that expects next to nothing anywhere, and so has no pixel that counts for chi squared."""
     nothing, right = [0.0, 0.0, 0.0, 1e-9, 0.01], [*np.array(TRUTH.crystal.misset_deg), 1.0, 0.03]
     ends = chain([nothing], repeat(right))
-    monkeypatch.setattr(search.Search, "coarse", lambda self, stage, x: x)
-    monkeypatch.setattr(search.Search, "exact", lambda self, stage, x: np.array(next(ends)))
+    monkeypatch.setattr(search.Search, "coarse", lambda self, phase, x: x)
+    monkeypatch.setattr(search.Search, "exact", lambda self, phase, x: np.array(next(ends)))
     done = adjoint.refine(START, counts(TRUTH, below=0.03), NAMES)
-    assert list(done.x) == right and any("the best of 2" in line for line in done.stages)
+    assert list(done.x) == right and any("the best of 2" in line for line in done.phases)

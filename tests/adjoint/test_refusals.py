@@ -16,7 +16,7 @@ SHAPE = (72, 72)
 NAMES = [MISSET, "image.scale", "image.background"]
 GIVEN = {"image": {"background": 1.0}}
 
-PLAN = [adjoint.Stage("sharp"), adjoint.Stage("all", exact=True)]
+PLAN = [adjoint.Phase("sharp"), adjoint.Phase("all", exact=True)]
 """The first of what "auto" tries in turn, without broad spots."""
 
 # ---------------------------------------------------------------------------------------------- what cannot be determined
@@ -39,13 +39,13 @@ ALONG = {
 }
 
 
-@pytest.mark.parametrize("stages", ["auto", "exact"])
+@pytest.mark.parametrize("phases", ["auto", "exact"])
 @pytest.mark.parametrize("cell", ALONG)
-def test_the_wavelength_with_all_edges_of_the_cell(cell, stages):
+def test_the_wavelength_with_all_edges_of_the_cell(cell, phases):
     """The image knows their ratio alone: it is no success, both are named, and neither has a finite uncertainty."""
     truth, edges = ALONG[cell]
     names = ["beam.wavelength_A", *edges, "image.scale"]
-    done = adjoint.refine(moved(truth, misset_x_deg=0.0), counts(truth), names, stages=stages, **GIVEN)
+    done = adjoint.refine(moved(truth, misset_x_deg=0.0), counts(truth), names, phases=phases, **GIVEN)
     keys = [name if isinstance(name, str) else name[0] for name in edges]
     refused(done, "beam.wavelength_A", *keys)
     assert "ill-posed" in done.message
@@ -100,7 +100,7 @@ def test_gain_and_background_without_a_known_fluence():
 def test_a_wrong_crystal(sigma):
     """The image of another cell in another orientation is refused, by what it explains, by the Gaussian loss as well."""
     other = crystal("-cell 61 43 70 92 88 110 -misset 50 15 5")
-    given = {"loss": "gaussian", "sigma": sigma, "stages": PLAN} | GIVEN
+    given = {"loss": "gaussian", "sigma": sigma, "phases": PLAN} | GIVEN
     done = refused(adjoint.refine(START, counts(other), NAMES, **given), "not one of this crystal", "% of its contrast")
     assert done.explained < 0.35
 
@@ -108,7 +108,7 @@ def test_a_wrong_crystal(sigma):
 def test_a_wrong_crystal_by_a_robust_loss():
     """A loss that does not mind misfits makes no success of one."""
     data = counts(crystal("-cell 61 43 70 92 88 110 -misset 50 15 5"))
-    refused(adjoint.refine(START, data, NAMES, loss=Cauchy(data, 3.0), stages=PLAN, **GIVEN))
+    refused(adjoint.refine(START, data, NAMES, loss=Cauchy(data, 3.0), phases=PLAN, **GIVEN))
 
 
 @pytest.mark.parametrize(("seed", "bright"), [(0, 0.003), (1, 0.003), (2, 0.02), (3, 0.1), (4, 1.0)])
@@ -119,10 +119,10 @@ def test_wrong_crystals_whatever_their_spots(seed, bright):
     other = crystal("-cell {} {} {} {} {} {} -misset {} {} {}".format(*cell, *random.uniform(-180, 180, 3)))
     image = simulate(other)
     data = random.poisson(image * bright * 3000.0 / image.max() + BACKGROUND)
-    done = adjoint.refine(START, data, NAMES, stages="auto" if bright == 0.02 else PLAN, **GIVEN)
+    done = adjoint.refine(START, data, NAMES, phases="auto" if bright == 0.02 else PLAN, **GIVEN)
     refused(done)
     assert "not one of this crystal" in done.message or "stands out" in done.message
-    ends = [float(x) for line in done.stages for x in re.findall("reduced chi squared ([^:]+): once more", line)]
+    ends = [float(x) for line in done.phases for x in re.findall("reduced chi squared ([^:]+): once more", line)]
     assert bool(ends) == (bright == 0.02) and all(done.chi_squared <= 1.01 * squares for squares in ends)
 
 
@@ -131,7 +131,7 @@ def test_a_bright_background_hides_no_wrong_crystal():
     other = crystal("-cell 61 43 70 92 88 110 -misset 50 15 5")
     below = 1000.0 * np.linspace(0.7, 1.3, 72)[:, None] * np.ones(72)
     data = np.random.default_rng(1).poisson(0.3 * simulate(other) + below)
-    done = adjoint.refine(START, data, [*NAMES, "image.background_y"], image={"background": 900.0}, stages=PLAN)
+    done = adjoint.refine(START, data, [*NAMES, "image.background_y"], image={"background": 900.0}, phases=PLAN)
     refused(done, "not one of this crystal")
 
 
@@ -140,7 +140,7 @@ def test_a_bright_background_hides_no_wrong_crystal():
 def test_a_blank_image(level, loss):
     """Every pixel the same, or 0: nothing stands out, and nothing fails on the way."""
     for names in (NAMES, ["beam.fluence", MISSET]):
-        refused(adjoint.refine(START, np.full(SHAPE, level), names, loss=loss, stages=PLAN, **GIVEN))
+        refused(adjoint.refine(START, np.full(SHAPE, level), names, loss=loss, phases=PLAN, **GIVEN))
 
 
 @pytest.mark.parametrize("below", [0.05, 3.0, 300.0])
@@ -148,7 +148,7 @@ def test_pure_noise(below):
     """Counts of a background alone are no crystal, whatever is refined."""
     for seed, names in enumerate((NAMES, [MISSET, "detector.distance_mm", "image.scale"], ["crystal.a_A", "image.background"])):
         data = np.random.default_rng(seed).poisson(below, SHAPE)
-        done = refused(adjoint.refine(START, data, names, image={"background": below}, stages="auto" if seed == 0 else PLAN))
+        done = refused(adjoint.refine(START, data, names, image={"background": below}, phases="auto" if seed == 0 else PLAN))
         assert "noise" in done.message or "not one of this crystal" in done.message or "ill-posed" in done.message
 
 
@@ -161,7 +161,7 @@ def test_noise_below_0():
 
 def test_a_start_that_is_too_far_off():
     """A crystal that is not found ends with a statement, not with a smile."""
-    done = adjoint.refine(moved(TRUTH, misset_x_deg=20.0, misset_z_deg=30.0), counts(TRUTH), NAMES, stages=PLAN, **GIVEN)
+    done = adjoint.refine(moved(TRUTH, misset_x_deg=20.0, misset_z_deg=30.0), counts(TRUTH), NAMES, phases=PLAN, **GIVEN)
     refused(done, "not one of this crystal")
 
 
@@ -269,15 +269,15 @@ BAD = {
     "restraint nan": (call(restraints={"image.scale": (np.nan, 1)}), "restraints: image.scale.*finite"),
     "restraint word": (call(restraints={"image.scale": ("a", 1)}), "restraints: image.scale"),
     "restraint no dict": (call(restraints="image.scale"), "restraints"),
-    "stages": (call(stages="fast"), "stages: 'fast'.*auto, exact"),
-    "stages none": (call(stages=[]), "stages"),
-    "stages nothing": (call(stages=None), "stages"),
-    "stages word": (call(stages=["exact"]), "stages.*adjoint.Stage"),
-    "stages one": (call(stages=adjoint.Stage("a", exact=True)), "stages"),
-    "stages not exact": (call(stages=[adjoint.Stage("a", broader=2.0)]), "stages.*last is exact"),
-    "stages narrow": (call(stages=[adjoint.Stage("a", broader=0.5), adjoint.Stage("b", exact=True)]), "stages.*broader"),
-    "stages level": (call(stages=[adjoint.Stage("a", level=0.0), adjoint.Stage("b", exact=True)]), "stages.*level"),
-    "stages evaluations": (call(stages=[adjoint.Stage("b", exact=True, evaluations=0)]), "stages.*evaluations"),
+    "phases": (call(phases="fast"), "phases: 'fast'.*auto, exact"),
+    "phases none": (call(phases=[]), "phases"),
+    "phases nothing": (call(phases=None), "phases"),
+    "phases word": (call(phases=["exact"]), "phases.*adjoint.Phase"),
+    "phases one": (call(phases=adjoint.Phase("a", exact=True)), "phases"),
+    "phases not exact": (call(phases=[adjoint.Phase("a", broader=2.0)]), "phases.*last is exact"),
+    "phases narrow": (call(phases=[adjoint.Phase("a", broader=0.5), adjoint.Phase("b", exact=True)]), "phases.*broader"),
+    "phases level": (call(phases=[adjoint.Phase("a", level=0.0), adjoint.Phase("b", exact=True)]), "phases.*level"),
+    "phases evaluations": (call(phases=[adjoint.Phase("b", exact=True, evaluations=0)]), "phases.*evaluations"),
     "method": (call(method="simplex"), "method: 'simplex'.*least_squares, L-BFGS-B"),
     "method nothing": (call(method=None), "method: None"),
     "method list": (call(method=["L-BFGS-B"]), "method"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import adjoint
-from adjoint.refinement.judgement import Uncertainty
+from adjoint.refinement.diagnostics import Uncertainty
 from adjoint.refinement.result import SHOWN, Course, Refinement, verdict
 from nbnumba import Experiment, simulate
 
@@ -12,7 +12,7 @@ from nbnumba import Experiment, simulate
 def test_repr_of_a_result_is_readable():
     experiment = Experiment.from_args("-cell 50 60 70 -default_F 100 -N 3 -detpixels 16 -pixel 1 -oversample 1 -fluence 1e30")
     counts = np.random.default_rng(1).poisson(1e4 * simulate(experiment) / simulate(experiment).max())
-    result = adjoint.refine(experiment, counts.astype(float), ["crystal.a_A"], image={"scale": 1e4}, stages="exact")
+    result = adjoint.refine(experiment, counts.astype(float), ["crystal.a_A"], image={"scale": 1e4}, phases="exact")
     for text in (repr(result), str(result)):
         lines = text.splitlines()
         assert lines[0] == f"Refinement: {'success' if result.success else 'no success'}: {result.message}"

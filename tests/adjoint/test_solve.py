@@ -86,14 +86,14 @@ def searched(line, method, start=START, bounds=EVERYWHERE, tolerance=1e-9, most=
 
 def best_of(line, bounds=EVERYWHERE):
     """The minimum by Newton's method with those numbers held that are at bounds."""
-    x, held = line.truth.copy(), np.zeros(3, dtype=bool)
+    x, at_bound = line.truth.copy(), np.zeros(3, dtype=bool)
     for _ in range(100):
         at = line(x)
-        free = ~held
+        free = ~at_bound
         x[free] -= np.linalg.solve(at.normal[np.ix_(free, free)], at.gradient[free])
         out = (x <= bounds[0]) | (x >= bounds[1])
-        x, held = np.clip(x, *bounds), held | out
-    return x, held
+        x, at_bound = np.clip(x, *bounds), at_bound | out
+    return x, at_bound
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4])
@@ -119,8 +119,8 @@ def test_every_method_keeps_to_bounds(method):
     line = Line()
     bounds = np.array([15.0, 6.0, -np.inf]), np.array([100.0, 30.0, 31.0])
     done, _ = searched(line, method, np.array([60.0, 20.0, 10.0]), bounds)
-    best, held = best_of(Line(), bounds)
-    assert list(held) == [False, True, False]
+    best, at_bound = best_of(Line(), bounds)
+    assert list(at_bound) == [False, True, False]
     assert done.converged
     sure = np.sqrt(np.diag(np.linalg.inv(Line()(best).normal)))
     assert (np.abs(done.x - best) < 1e-2 * sure).all()

@@ -5,7 +5,7 @@ import pytest
 from refining import BACKGROUND, counts, crystal, moved
 
 import adjoint
-from adjoint.refinement.judgement import Agreement, Uncertainty, likeness
+from adjoint.refinement.diagnostics import Agreement, Uncertainty, likeness
 from adjoint.refinement.result import Course, verdict
 from adjoint.refinement.spots import Spots, spots
 from nbnumba import simulate
@@ -138,7 +138,7 @@ def test_a_right_crystal_whose_search_ran_away():
     """A search that ends beside the truth is no success; it is said that the crystal may be right, and what moved how far."""
     start = moved(TRUTH, misset_x_deg=1.5, misset_y_deg=-1.2, a_A=0.4, b_A=-0.5)
     names = [*NAMES, "crystal.a_A", "crystal.b_A", "crystal.c_A"]
-    done = adjoint.refine(start, counts(TRUTH), names, stages="exact", **GIVEN)
+    done = adjoint.refine(start, counts(TRUTH), names, phases="exact", **GIVEN)
     off = np.abs(done.values["crystal.misset_deg"] - np.array(TRUTH.crystal.misset_deg)).max()
     assert off > 0.2 and not done.success, (off, done.message)
     print(done.message)

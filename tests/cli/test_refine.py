@@ -53,7 +53,7 @@ def result_of(experiments, asked, keywords, moved):
     return SimpleNamespace(
         success=True, status=1, message="converged", nfev=7, fun=12.5, x=x, values=values, uncertainties=sigma, start=start,
         experiment=refined if several else refined[0], names=names, units=units, covariance=np.diag(np.full(len(x), 1e-4)),
-        stages=["all parameters: loss 20 to 12.5, converged after 7 evaluations"], chi_squared=1.04, pixels=48,
+        phases=["all parameters: loss 20 to 12.5, converged after 7 evaluations"], chi_squared=1.04, pixels=48,
         explained=float("nan"), r_factor=0.05, shift_pixels=0.1,
         spots=[Spots(12, 11, 10, 9, 8, 0.05, 0.1) for _ in experiments],
         diagnosis=["two numbers are hard to tell apart"],
@@ -69,8 +69,8 @@ def fake(monkeypatch):
         seen.calls.append(SimpleNamespace(experiment=experiment, image=data, parameters=parameters, keywords=keywords))
         if seen.error is not None:
             raise InputError(seen.error)
-        for stage, evaluation in (("broad spots", 1), ("broad spots", 2), ("all parameters", 3)):
-            progress(SimpleNamespace(stage=stage, evaluation=evaluation, loss=20.0 / evaluation, x=np.zeros(1)))
+        for phase, evaluation in (("broad spots", 1), ("broad spots", 2), ("all parameters", 3)):
+            progress(SimpleNamespace(phase=phase, evaluation=evaluation, loss=20.0 / evaluation, x=np.zeros(1)))
         experiments = [experiment] if isinstance(experiment, Experiment) else experiment
         result = result_of(experiments, parameters, keywords, seen.moved)
         vars(result).update(seen.change)
@@ -168,7 +168,7 @@ def test_pixels_of_the_flags_mask_are_not_rendered(run, fake, data, tmp_path):
 def test_options_become_arguments(run, fake, data):
     more = "--bounds detector.distance_mm=49:51,image.scale=:2 --cell tetragonal"
     more += " --restraints detector.distance_mm=50:0.1,crystal.misset_deg=1/-2/3e1:0.1"
-    more += " --loss gaussian --sigma 2 --start image.background=2,image.background_x=-0.5 --stages exact --method trust-constr"
+    more += " --loss gaussian --sigma 2 --start image.background=2,image.background_x=-0.5 --phases exact --method trust-constr"
     more += " --per-image image.scale --parameters detector.rotx_deg+detector.roty_deg"
     status, *_ = run(command(*more.split(), flags=[*FLAGS, "-cell", "50", "50", "70"]))
     assert status == 0
@@ -182,7 +182,7 @@ def test_options_become_arguments(run, fake, data):
     assert call.keywords == {
         "loss": "gaussian",
         "sigma": 2.0,
-        "stages": "exact",
+        "phases": "exact",
         "method": "trust-constr",
         "backend": "cpu",
         "precision": "double",
@@ -240,7 +240,7 @@ def test_the_noise_of_the_read_out(run, fake, data):
 def test_what_is_printed(run, fake, data, tmp_path):
     status, lines, errors = run(command())
     assert status == 0
-    assert lines[1:4] == ["stage: broad spots", "stage: all parameters", "all parameters: loss 20 to 12.5, "
+    assert lines[1:4] == ["phase: broad spots", "phase: all parameters", "all parameters: loss 20 to 12.5, "
                           "converged after 7 evaluations"]  # fmt: skip
     at = next(i for i, line in enumerate(lines) if line.startswith("parameter "))
     assert lines[at].split() == ["parameter", "unit", "start", "refined", "uncertainty", "shift"]
@@ -298,7 +298,7 @@ def test_out_is_json_that_holds_everything(run, fake, data, tmp_path):
     assert found["values"] == {"detector.distance_mm": 50.01} and found["start"] == {"detector.distance_mm": 50.0}
     assert found["uncertainties"] == {"detector.distance_mm": "inf"} and found["covariance"] == [["nan"]]
     assert found["names"] == ["detector.distance_mm0"] and found["units"] == ["mm"] and found["chi_squared"] == 1.04
-    assert found["diagnosis"] == ["two numbers are hard to tell apart"] and len(found["stages"]) == 1
+    assert found["diagnosis"] == ["two numbers are hard to tell apart"] and len(found["phases"]) == 1
     assert Experiment.from_args(found["flags"][0]).value("detector.distance_mm") == 50.01
     assert found["command"][:3] == ["nbnumba", "refine", "--data"] and "numpy" in found["environment"]
     assert any("not determined" in line for line in lines)
@@ -416,7 +416,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--mask nan.bin": ["--mask", "1 numbers of 'nan.bin' are NaN"],
     "--mask x.h5::/entry/instrument/detector/pixel_mask": ["--mask", "0 stands for a good pixel"],
     "--mask data.bin,data.bin": ["--mask", "2 masks of 1"],
-    "--stages some": ["--stages", "some"],
+    "--phases some": ["--phases", "some"],
     "--method newton": ["--method", "newton"],
     "--out nowhere/refined.json": ["--out", "nowhere/refined.json"],
     "--out .": ["--out", "'.'"],
@@ -550,7 +550,7 @@ def test_an_image_of_our_own_is_refined(run, tmp_path):
     truth = simulate(Experiment.from_args([*TRUTH, "-misset", "10", "20", "30"]))
     image = simulate(Experiment.from_args(found["flags"][0]))
     assert np.corrcoef(image.ravel(), truth.ravel())[0, 1] > 0.999
-    again = [*options.split()[:4], "--start", "image.scale=1", "--stages", "exact", "--", *found["flags"][0]]
+    again = [*options.split()[:4], "--start", "image.scale=1", "--phases", "exact", "--", *found["flags"][0]]
     status, lines, _ = run(["refine", *again])
     shift = {line.split()[0]: line.split()[-1] for line in lines if line.startswith(("crystal.", "detector.", "image."))}
     assert status == 0 and len(shift) == 5 and all(abs(float(x)) < 0.05 for x in shift.values())

@@ -51,14 +51,14 @@ def result(frames=None, **changes):
     """What adjoint.refine returns, of a distance and three angles."""
     x, start, spread = np.array([231.5, 0.1, 0.2, 0.3]), np.array([232.0, 0.0, 0.0, 0.0]), np.full(4, 0.012)
     history = [
-        SimpleNamespace(stage=stage, evaluation=k, loss=100.0 * 0.1**k, x=start + (x - start) * k / 5)
-        for k, stage in enumerate(["9 cells", "9 cells", "as stated", "as stated", "as stated", "as stated"])
+        SimpleNamespace(phase=phase, evaluation=k, loss=100.0 * 0.1**k, x=start + (x - start) * k / 5)
+        for k, phase in enumerate(["9 cells", "9 cells", "as stated", "as stated", "as stated", "as stated"])
     ]
     found = dict(
         success=True, status=1, message="Converged.", nfev=9, fun=0.001, x=x, values=named(x), start=named(start),
         uncertainties=named(spread), names=["detector.distance_mm", *(f"crystal.misset_deg[{i}]" for i in range(3))],
         units=["mm", "degree", "degree", "degree"], covariance=np.diag(spread**2), correlation=np.eye(4), history=history,
-        stages=["9 cells: 2 evaluations", "as stated: 4 evaluations"], frames=[fit()] if frames is None else frames,
+        phases=["9 cells: 2 evaluations", "as stated: 4 evaluations"], frames=[fit()] if frames is None else frames,
         chi_squared=1.01, pixels=1995, explained=0.97, diagnosis=[],
     )  # fmt: skip
     return SimpleNamespace(**found | changes)
@@ -72,7 +72,7 @@ def named(vector):
 def many(count):
     """A result of so many amplitudes."""
     x, names = np.arange(1.0, count + 1), [f"structure_factors.F[{i}]" for i in range(count)]
-    history = [SimpleNamespace(stage="all", evaluation=k, loss=10.0 - k, x=x * k / 3) for k in range(4)]
+    history = [SimpleNamespace(phase="all", evaluation=k, loss=10.0 - k, x=x * k / 3) for k in range(4)]
     by_name = {
         name: {"structure_factors.F": value}
         for name, value in (("values", x), ("start", 0 * x), ("uncertainties", 0.1 + 0 * x))
@@ -250,8 +250,8 @@ def test_page_says_what_was_found(written):
     row = ["detector.distance_mm", "mm", "232.000", "231.500", "0.012"]
     assert row in rows(page)
     assert ["reduced chi squared", "1.01"] in rows(page) and ["pixels that count", "1995"] in rows(page)
-    for stage in result().stages:
-        assert f"<li>{stage}</li>" in page
+    for phase in result().phases:
+        assert f"<li>{phase}</li>" in page
     assert "not shown" not in page and "no pictures here" not in page
 
 
@@ -373,12 +373,12 @@ def test_one_pixel(written):
     "losses", [[5.0], [5.0, 5.0], [np.inf, 3.0, 3.0], [np.nan], [np.inf], [-1e9, -1e9 + 1e-5], [1e30, 1.0, 1.0 + 1e-12]]
 )
 def test_histories(losses, written):
-    steps = [SimpleNamespace(stage="$all_", evaluation=k, loss=loss, x=result().x) for k, loss in enumerate(losses)]
+    steps = [SimpleNamespace(phase="$all_", evaluation=k, loss=loss, x=result().x) for k, loss in enumerate(losses)]
     assert "convergence.png" in written(result([], history=steps))[1]
 
 
 def test_no_history(written):
-    page, pictures = written(result([], history=[], stages=[]))
+    page, pictures = written(result([], history=[], phases=[]))
     assert "convergence.png" not in pictures and "None is recorded." in page
 
 
@@ -386,7 +386,7 @@ def test_evaluations_are_counted_on():
     assert drawings._counted_on([1, 2, 5, 1, 4, 0, 2]).tolist() == [1, 2, 5, 6, 9, 9, 11]
 
 
-def test_loss_above_the_least_of_its_stage():
+def test_loss_above_the_least_of_its_phase():
     loss = np.array([11.0, 3.0, 1.0, -50.0, -49.5, np.inf, 7.0])
     above = drawings._above_least(loss, [slice(0, 3), slice(3, 6), slice(6, 7)])
     assert above.tolist() == [10.0, 2.0, 0.5, 0.5, 0.5, np.inf, 0.5]

@@ -9,7 +9,7 @@ from numba import cuda
 import adjoint
 from adjoint.backends import cuda as driver
 from adjoint.backends import cuda_reductions
-from adjoint.gradient import beside
+from adjoint.gradient import with_image_terms
 from adjoint.losses import Gaussian, Poisson
 from adjoint.parameters import AMPLITUDES
 from nbnumba import Experiment, simulate
@@ -278,8 +278,8 @@ def test_what_stands_beside(monkeypatch, names, kind):
     image = simulate(experiment)
     loss = losses(image)[kind]
     for with_normal in (True, False):
-        expected = beside(loss, experiment, names, fields, with_normal)
-        found = beside(loss, experiment, names, fields, with_normal, Machine("cuda", "double"))
+        expected = with_image_terms(loss, experiment, names, fields, with_normal)
+        found = with_image_terms(loss, experiment, names, fields, with_normal, Machine("cuda", "double"))
         assert found[0] == pytest.approx(expected[0], rel=1e-11)
         assert (np.abs(found[1] - expected[1]) <= 1e-11 * np.abs(expected[1]).max()).all()
         assert np.abs(expected[1][-3:]).min() > 0.0
@@ -299,15 +299,15 @@ def test_many_lattices():
     np.testing.assert_allclose(found, expected, rtol=3e-7)
 
 
-@pytest.mark.parametrize("stages", ["exact", [adjoint.Stage("positions"), adjoint.Stage("all", exact=True)]])
-def test_a_refinement(stages):
+@pytest.mark.parametrize("phases", ["exact", [adjoint.Phase("positions"), adjoint.Phase("all", exact=True)]])
+def test_a_refinement(phases):
     """It ends where that on the CPU ends, with the same uncertainties."""
     truth = Experiment.from_args((BASE + "-oversample 1 -detpixels_x 6 -detpixels_y 4").split())
     counts = np.random.default_rng(1).poisson(simulate(truth) * (300.0 / simulate(truth).max()) + 3.0).astype(float)
     truth = truth.replace({"beam.fluence": truth.value("beam.fluence") * 300.0 / simulate(truth).max()})
     start = truth.replace({"crystal.misset_x_deg": 10.5, "beam.fluence": 0.8 * truth.value("beam.fluence")})
     names = ["crystal.misset_x_deg", "beam.fluence", "image.background"]
-    given = {"image": {"background": 2.0}, "stages": stages}
+    given = {"image": {"background": 2.0}, "phases": phases}
     card._kept.clear()
     found = adjoint.refine(start, counts, names, backend="cuda", **given)
     assert card._kept

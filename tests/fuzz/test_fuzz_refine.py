@@ -104,7 +104,7 @@ def by_function(case: Case, kind: str, measured: np.ndarray, asked: list) -> str
     for name, values in {
         "loss": ("poisson", "gaussian", "gaussian", None, "x"), "sigma": (1.0, 0.0, 1e-200, np.nan, np.ones((EDGE, EDGE)),
         "x", None),
-        "offset": (0.0, 10.0, 1e30, None), "saturation": (5.0, 1e30, 0.0, None, "x"), "stages": ("exact", "auto", [], None),
+        "offset": (0.0, 10.0, 1e30, None), "saturation": (5.0, 1e30, 0.0, None, "x"), "phases": ("exact", "auto", [], None),
         "method": ("least_squares", "L-BFGS-B", "trust-constr", "x"), "image": ({"background": 1.0}, {"gain": 0.0},
         {"gain": 3.0}, {"x": 1.0}, {"background": start}),
         "bounds": ({}, {case.pick(asked): (0.0, 1.0)}, {case.pick(asked): (3.0, 3.0)}, {"image.scale": (1.0, 1.0 + 1e-16)},
@@ -150,7 +150,7 @@ def by_command(case: Case, kind: str, measured: np.ndarray, asked: list) -> str:
     for option, values in {
         "--loss": ("gaussian", "x"), "--sigma": ("1", "0", "1e-200", material.word(case)), "--offset": ("10", "1e30",
         material.word(case)),
-        "--saturation": ("5", "1e30", material.word(case)), "--stages": ("exact", "x"), "--method": ("L-BFGS-B", "x"),
+        "--saturation": ("5", "1e30", material.word(case)), "--phases": ("exact", "x"), "--method": ("L-BFGS-B", "x"),
         "--start": ("image.background=1", "image.gain=2", f"image.background={material.word(case)}", "image.gain=0", "x"),
         "--bounds": (f"{asked[0]}=0:1", f"{asked[0]}=1:1", f"{asked[0]}={material.word(case)}:", "x"),
         "--restraints": (f"{asked[0]}=0:1", f"{asked[0]}=1:0", f"{asked[0]}={material.word(case)}:1", "x"),

@@ -14,9 +14,9 @@ from random_directions import random_rotation
 from scipy import ndimage
 
 import adjoint
-from adjoint.problem import held
+from adjoint.prepare import freeze_choices
 from adjoint.refinement.frames import evaluate, frame, start_of
-from adjoint.refinement.stages import is_position
+from adjoint.refinement.phases import is_position
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import Experiment, simulate
 from nbnumba.geometry.rotations import unit
@@ -209,7 +209,7 @@ def indices_at(at, slow, fast):
 
 def shifts(experiment, names, dry):
     """By how many widths spots move per unit of parameters (names, pixels, 3): how Miller indices change, times cells."""
-    experiment = held(experiment, names)
+    experiment = freeze_choices(experiment, names)
     bright = np.argsort(dry.ravel())[-60:]
     slow, fast = np.unravel_index(bright, dry.shape)
     cells = [getattr(experiment.crystal, f"n_{axis}") for axis in "abc"]

@@ -28,8 +28,8 @@ def refined_amplitudes(method):
     truth = Experiment.from_args(MANY.split()).replace(values | {"structure_factors.interpolate": False})
     data = random.poisson(simulate(truth) + 1.0)
     near = truth.replace({"structure_factors.F": truth.structure_factors.F * random.uniform(0.8, 1.2, len(hkl))})
-    few = [adjoint.Stage("few", exact=True, evaluations=4)]
-    return all_of(adjoint.refine(near, data, ["structure_factors.F"], image={"background": 1.0}, method=method, stages=few))
+    few = [adjoint.Phase("few", exact=True, evaluations=4)]
+    return all_of(adjoint.refine(near, data, ["structure_factors.F"], image={"background": 1.0}, method=method, phases=few))
 
 
 def all_of(done):

@@ -45,8 +45,8 @@ def index(
         "<h2>Parameters</h2>",
         _parameters(result),
         *(f"<h2>{_escaped(_capital(name))}</h2>\n<pre>{_escaped(line)}</pre>" for name, line in flags),
-        "<h2>Stages</h2>",
-        _list("ol", result.stages) or "<p>None is recorded.</p>",
+        "<h2>Phases</h2>",
+        _list("ol", result.phases) or "<p>None is recorded.</p>",
         *_convergence_part(result, whole),
         *_images_part(result, images),
     ]

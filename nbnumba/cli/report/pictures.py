@@ -33,7 +33,7 @@ CURVES = 8
 GREY = 200
 
 STAGES = 14
-"""So many stages have room in a legend."""
+"""So many phases have room in a legend."""
 
 BESIDE = {"fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
 """A legend to the right of its axes."""
@@ -362,42 +362,42 @@ def convergence(result: Any) -> list[Picture]:
         for start in _runs(result.history)[1:]:
             axes.axvline((at[start.start - 1] + at[start.start]) / 2, color=FAINT, linewidth=1, zorder=0)
     caption = (
-        "Above: how far the loss exceeds the least one of its stage, which may differ from that of another stage; below: how "
+        "Above: how far the loss exceeds the least one of its phase, which may differ from that of another phase; below: how "
         "far the numbers are from their final values, in their final uncertainties, those that went farthest in colour."
     )
     return [Picture("convergence.png", _png(figure), caption)]
 
 
 def _counted_on(evaluations: list[int]) -> np.ndarray:
-    """The numbers of evaluations, counted on where a stage begins anew."""
+    """The numbers of evaluations, counted on where a phase begins anew."""
     counted = np.array(evaluations, dtype=float)
     before = np.where(np.diff(counted) < 0.0, counted[:-1], 0.0)
     return counted + np.concatenate([[0.0], np.cumsum(before)])
 
 
 def _runs(history) -> list[slice]:
-    """Which steps follow each other in one stage."""
-    starts = [i for i, step in enumerate(history) if i == 0 or step.stage != history[i - 1].stage]
+    """Which steps follow each other in one phase."""
+    starts = [i for i, step in enumerate(history) if i == 0 or step.phase != history[i - 1].phase]
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(history)])]
 
 
 def _draw_loss(axes, result: Any, at: np.ndarray) -> None:
-    """The loss, less the least one of its stage on a logarithmic axis if there is a difference to be seen."""
+    """The loss, less the least one of its phase on a logarithmic axis if there is a difference to be seen."""
     loss, runs = np.array([step.loss for step in result.history], dtype=float), _runs(result.history)
     above = _above_least(loss, runs)
     for i, run in enumerate(runs):
         style = {"color": COLOURS[i % len(COLOURS)], "marker": "o^sDv"[i // len(COLOURS) % 5], "markersize": 4}
-        axes.plot(at[run], (loss if above is None else above)[run], label=_plain(result.history[run.start].stage), **style)
+        axes.plot(at[run], (loss if above is None else above)[run], label=_plain(result.history[run.start].phase), **style)
     if above is None:
         axes.set(ylabel="loss", title="Loss")
     else:
-        axes.set(ylabel="loss \u2212 least loss of the stage", title="Loss", yscale="log")
+        axes.set(ylabel="loss \u2212 least loss of the phase", title="Loss", yscale="log")
     if len(runs) <= STAGES:
         axes.legend(**BESIDE)
 
 
 def _above_least(loss: np.ndarray, runs: list[slice]) -> np.ndarray | None:
-    """By how much losses exceed the least one of their stage, whose loss may be another function; None if none does.
+    """By how much losses exceed the least one of their phase, whose loss may be another function; None if none does.
 
     What exceeds it by nothing has the least difference that there is, or FLATTEST of the largest one.
     """
