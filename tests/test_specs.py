@@ -98,7 +98,7 @@ _SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
 _THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
 _TILTS = ["beam.direction_x_mrad", "beam.direction_y_mrad"]
 _LENGTHWISE = {"detector.convention": "custom", "beam.polarization_axis": (3.0, 0.0, 0.0), "beam.polarization": 0.5}
-OBSTACLES = [
+REASONS = [
     ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
     ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
@@ -372,13 +372,13 @@ def test_channels_of_the_derivative():
     assert f"They are {sum(CHANNELS.values())}," in SPECS["adjoint.md"]
 
 
-def test_obstacles_of_the_derivative():
+def test_reasons_of_the_derivative():
     """The table of A14: every reason is met by some experiment, and no other reason is in the program."""
     text = section(SPECS["adjoint.md"], "## A14 What has no derivative")
     reasons = [row[2] for row in rows(text, 3)[2:]]
-    assert reasons == [reason for _, _, reason in OBSTACLES]
+    assert reasons == [reason for _, _, reason in REASONS]
     experiment = nbnumba.Experiment.from_args("-cell 50 -default_F 1".split())
-    for new, names, reason in OBSTACLES:
+    for new, names, reason in REASONS:
         found = not_differentiable.reasons(experiment.replace(new))
         assert {found[name] for name in names} == {reason}
         with pytest.raises(nbnumba.InputError, match=re.escape(f"{names[0]}: {reason}")):
