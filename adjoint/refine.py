@@ -99,8 +99,8 @@ def _frames(experiments, images, found, of_each, saturation, offset, image, keyw
     for name, value in of_each.items():
         if isinstance(value, (list, tuple)) and len(value) != len(images):
             raise InputError(f"{name}: {len(value)} of them for {len(images)} images; allowed: one, or a list of as many")
-    shared = {"saturation": saturation, "offset": offset, "image": image, "keywords": keywords}
-    shared |= {"parameters": found.parameters, "names": found.image}
+    shared = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
+    shared |= {"parameters": found.parameters, "image_names": found.image}
     made = []
     for number, (experiment, measured) in enumerate(zip(experiments, images)):
         own = {name: value[number] if isinstance(value, (list, tuple)) else value for name, value in of_each.items()}

@@ -9,7 +9,9 @@ from scipy import ndimage, optimize
 
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
-from adjoint.refinement.frames import Frame, Numbers, background, photons, placed, rendered
+from adjoint.refinement.expected_image import background, photons, placed
+from adjoint.refinement.frames import Frame, rendered
+from adjoint.refinement.image_numbers import Numbers
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient

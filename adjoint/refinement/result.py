@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from adjoint.refinement.diagnostics import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
-from adjoint.refinement.frames import Frame, deviations, expected
+from adjoint.refinement.expected_image import deviations, expected
+from adjoint.refinement.frames import Frame
 from adjoint.refinement.spots import FURTHEST, Spots
 
 

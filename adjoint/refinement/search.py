@@ -11,19 +11,9 @@ from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import NOTHING
 from adjoint.refinement.coarse_subset import part_of
 from adjoint.refinement.diagnostics import Agreement
-from adjoint.refinement.frames import (
-    Evaluation,
-    Frame,
-    counted,
-    deviations,
-    evaluate,
-    expected,
-    information_of_each,
-    of_crystal,
-    photons,
-    weighed,
-    weight_follows,
-)
+from adjoint.refinement.expected_image import deviations, expected, of_crystal, photons, weighed, weight_follows
+from adjoint.refinement.frame_loss import Evaluation, counted, evaluate, information_of_each
+from adjoint.refinement.frames import Frame
 from adjoint.refinement.phases import BROAD, Phase, is_position, prepared, spot_widths
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized

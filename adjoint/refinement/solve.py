@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize
 
 from adjoint.refinement.algebra import eigen, solved
-from adjoint.refinement.frames import Evaluation
+from adjoint.refinement.frame_loss import Evaluation
 from nbnumba.errors import InputError
 
 METHODS = ("least_squares", "L-BFGS-B", "trust-constr")

@@ -55,7 +55,7 @@ def coarse(experiment, data, names=(), broader=1.0, **keywords):
     """The part of a refinement of one image that a phase sees, its unknowns and where it starts."""
     found = unknowns([experiment], [*MOVING, *names], None)
     image = keywords.get("image")
-    at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, image, found.parameters, found.image, {})
+    at = frames.frame(experiment, data, image=image, parameters=found.parameters, image_names=found.image)
     start = frames.start_of([at], found)
     free = np.full(found.count, -np.inf), np.full(found.count, np.inf)
     part = coarse_subset.part_of([at], found, free, (start, np.zeros(found.count)), start, phases.Phase("", broader))

@@ -12,7 +12,7 @@ from refining import Cauchy, counts, crystal, plane
 import adjoint
 from adjoint import gradient
 from adjoint.parameters import AMPLITUDES, pack
-from adjoint.refinement import frames
+from adjoint.refinement import expected_image, frame_loss, frames, image_numbers
 from adjoint.refinement.unknowns import IMAGE, unknowns
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import CPU, Machine
@@ -61,7 +61,8 @@ def frame_of(kind, experiment, data, parameters, image=tuple(IMAGE), **numbers):
     """A frame of some parameters, by name of its loss."""
     sigma = np.linspace(2.0, 5.0, data.size).reshape(data.shape) if kind == "gaussian" else None
     loss = Cauchy(data, 4.0) if kind == "own" else kind
-    return frames.frame(experiment, data, loss, sigma, None, None, 0.0, NUMBERS | numbers, parameters, image, {})
+    refined = {"image": NUMBERS | numbers, "parameters": parameters, "image_names": image}
+    return frames.frame(experiment, data, loss=loss, sigma=sigma, **refined)
 
 
 def start_of(at):
@@ -84,7 +85,7 @@ def case(request):
 
 def value_of(at, vector):
     """The loss of a frame by what is expected: Poisson's deviance per gain, chi squared or a loss of one's own."""
-    mean, counts = frames.expected(at, vector), ~np.isnan(at.data)
+    mean, counts = expected_image.expected(at, vector), ~np.isnan(at.data)
     if not isinstance(at.loss, str):
         return at.loss.value(mean)
     mean, data = mean[counts], at.data[counts]
@@ -114,7 +115,7 @@ def difference(function, vector, place, step, most=8):
 def test_gradient_by_every_number(case):
     """Every single number of experiment and image, its gain and scale, against differences of the loss."""
     at, start = case
-    gradient, off = frames.evaluate(at, start, False).gradient, []
+    gradient, off = frame_loss.evaluate(at, start, False).gradient, []
     for place, name in enumerate([*PHYSICAL, *IMAGE]):
         found = difference(lambda x: value_of(at, x), start, place, step_of(name, start[place]))
         assert found.error <= KNOWN * abs(found.value), (name, found)
@@ -130,7 +131,7 @@ def test_gradient_by_amplitudes(kind):
     experiment = listed()
     at = frame_of(kind, experiment, data_of(experiment), [AMPLITUDES])
     start = start_of(at)
-    gradient = frames.evaluate(at, start, False).gradient
+    gradient = frame_loss.evaluate(at, start, False).gradient
     assert len(gradient) == 9**3 + len(IMAGE)
     for place in [*np.argsort(-np.abs(gradient[: 9**3]))[:3], 9**3]:
         found = difference(lambda x: value_of(at, x), start, place, 0.05 * abs(start[place]))
@@ -155,14 +156,14 @@ def test_matrix_is_that_of_the_expected_image(case):
     columns = []
     for place, name in enumerate([*some, *IMAGE]):
         axis, step = np.eye(len(start))[place], 0.2 * step_of(name, start[place])
-        columns.append(slope(lambda h, along=axis: frames.expected(at, start + h * along), step, 2))
+        columns.append(slope(lambda h, along=axis: expected_image.expected(at, start + h * along), step, 2))
     columns = np.stack(columns, axis=-1)
-    found = frames.evaluate(at, start)
-    weight = curvature_of(at, frames.expected(at, start))[..., None]
+    found = frame_loss.evaluate(at, start)
+    weight = curvature_of(at, expected_image.expected(at, start))[..., None]
     size = np.sqrt(np.diag(found.normal))
     wanted = np.tensordot(columns, weight * columns, ([0, 1], [0, 1]))
     assert (np.abs(found.normal - wanted) <= AGREEMENT * np.outer(size, size)).all()
-    alone = frames.evaluate(at, start, False)
+    alone = frame_loss.evaluate(at, start, False)
     assert alone.normal is None and alone.value == pytest.approx(found.value, rel=1e-12)
     np.testing.assert_allclose(alone.gradient * size**-1, found.gradient / size, rtol=0, atol=1e-9)
 
@@ -170,14 +171,14 @@ def test_matrix_is_that_of_the_expected_image(case):
 def test_value_is_that_of_the_expected_image(case):
     """The loss is one of gain (scale I + B), with I that of simulate; nothing is expected outside of what is rendered."""
     at, start = case
-    mean = frames.expected(at, start, whole=True)
+    mean = expected_image.expected(at, start, whole=True)
     counts = ~np.isnan(at.data)
-    np.testing.assert_array_equal(frames.expected(at, start)[counts], mean[counts])
+    np.testing.assert_array_equal(expected_image.expected(at, start)[counts], mean[counts])
     image = simulate(at.experiment.replace({"sampling.roi": None, "sampling.mask": None}))
     below = plane(image.shape, 3.0, -0.8, 0.5, 1.5)
     np.testing.assert_allclose(mean[at.box], 2.5 * (0.7 * image + below)[at.box], rtol=1e-12)
     assert np.count_nonzero(mean) == (mean.size if at.loss not in ("poisson", "gaussian") else 16 * 17)
-    assert frames.evaluate(at, start).value == pytest.approx(value_of(at, start), rel=1e-12)
+    assert frame_loss.evaluate(at, start).value == pytest.approx(value_of(at, start), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -189,8 +190,8 @@ def test_a_background_below_0_counts_as_0(kind):
     start = start_of(at)
     below = plane(data.shape, 0.5, 1.5, 0.5, 0.7)
     assert 0.1 < (below < 0.0).mean() < 0.9 and np.abs(below).min() > 1e-3
-    np.testing.assert_allclose(frames.background(at, at.numbers), np.maximum(below, 0.0), rtol=0, atol=1e-14)
-    gradient = frames.evaluate(at, start, False).gradient
+    np.testing.assert_allclose(expected_image.background(at, at.numbers), np.maximum(below, 0.0), rtol=0, atol=1e-14)
+    gradient = frame_loss.evaluate(at, start, False).gradient
     for place, name in enumerate(IMAGE):
         found = difference(lambda x: value_of(at, x), start, place, 1e-3)
         assert gradient[place] == pytest.approx(found.value, rel=1e-6), name
@@ -201,7 +202,7 @@ def test_a_frame_without_parameters_of_the_experiment():
     experiment = rich()
     data = data_of(experiment)
     both, alone = (frame_of("poisson", experiment, data, names) for names in (["detector.distance_mm"], []))
-    wanted, found = frames.evaluate(both, start_of(both)), frames.evaluate(alone, start_of(alone))
+    wanted, found = frame_loss.evaluate(both, start_of(both)), frame_loss.evaluate(alone, start_of(alone))
     assert found.value == pytest.approx(wanted.value, rel=1e-12)
     np.testing.assert_allclose(found.gradient, wanted.gradient[1:], rtol=1e-9)
     np.testing.assert_allclose(found.normal, wanted.normal[1:, 1:], rtol=1e-9)
@@ -218,8 +219,10 @@ def test_pixels_that_are_left_out_change_no_bit(with_normal):
 
     def evaluated(measured, mask=None, saturation=None, sigma=1.0, threads=1):
         numba.set_num_threads(threads)
-        at = frames.frame(truth, measured, "gaussian", sigma, mask, saturation, 0.0, NUMBERS, names, tuple(IMAGE), {})
-        found = frames.evaluate(at, start_of(at), with_normal)
+        left_out = {"sigma": sigma, "mask": mask, "saturation": saturation}
+        refined = {"image": NUMBERS, "parameters": names, "image_names": tuple(IMAGE)}
+        at = frames.frame(truth, measured, loss="gaussian", **left_out, **refined)
+        found = frame_loss.evaluate(at, start_of(at), with_normal)
         return found.value, *found.gradient, *(found.normal.ravel() if with_normal else [])
 
     first = evaluated(np.where(out, np.nan, data))
@@ -242,7 +245,7 @@ def test_an_offset_is_of_the_data():
     data[5, 6] = 500.0
 
     def made(measured, saturation, offset):
-        return frames.frame(truth, measured, "poisson", None, None, saturation, offset, None, (), ("image.scale",), {})
+        return frames.frame(truth, measured, saturation=saturation, offset=offset, parameters=(), image_names=("image.scale",))
 
     plain, shifted = made(data, 300.0, 0.0), made(data + 40.0, 340.0, 40)
     np.testing.assert_array_equal(plain.data, shifted.data)
@@ -256,7 +259,7 @@ def test_a_frame_renders_what_counts():
     experiment = crystal().replace({"sampling.roi": (10, 60, 5, 50), "sampling.mask": mask})
     data = counts(crystal()).astype(float)
     data[:, 55:] = np.nan
-    at = frames.frame(experiment, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), {})
+    at = frames.frame(experiment, data, parameters=(), image_names=("image.scale",))
     assert at.experiment.sampling.roi == (10, 54, 5, 50) and at.box == (slice(5, 51), slice(10, 55))
     assert np.count_nonzero(~np.isnan(at.data)) == 45 * (46 - 3)
     np.testing.assert_array_equal(at.experiment.sampling.mask != 0, ~np.isnan(at.data))
@@ -275,12 +278,12 @@ def test_what_is_left_out_is_not_computed_and_changes_nothing(monkeypatch, kind)
     """Neither images nor derivatives of pixels that do not count, in any phase; of those that count sums differ by rounding."""
     truth = crystal()
     data, names = boxes_of(truth), ("crystal.misset_deg", "beam.fluence")
-    at = frames.frame(truth, data, kind, None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
+    at = frames.frame(truth, data, loss=kind, image={"background": 2.0}, parameters=names, image_names=tuple(IMAGE))
     assert 0.02 < np.mean(~np.isnan(data)) < 0.5
     every = at._replace(experiment=at.experiment.replace({"sampling.mask": None}))
-    few, all_ = (frames.weighed(each, start_of(each)) for each in (at, every))
+    few, all_ = (expected_image.weighed(each, start_of(each)) for each in (at, every))
     for with_normal in (True, False):
-        one, other = (frames.evaluate(each, start_of(each), with_normal) for each in (few, all_))
+        one, other = (frame_loss.evaluate(each, start_of(each), with_normal) for each in (few, all_))
         assert one.value == pytest.approx(other.value, rel=1e-12)
         for mine, theirs in ((one.gradient, other.gradient), (one.normal, other.normal))[: 1 + with_normal]:
             np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
@@ -305,9 +308,9 @@ def test_with_defects_of_nanobragg_all_pixels_are_rendered():
     truth = crystal("-detpixels 40 -phi 0 -osc 1 -phisteps 2")
     data = counts(truth, **mode)
     data[:7] = data[33:] = data[:, :5] = np.nan
-    at = frames.frame(truth, data, "poisson", None, None, None, 0.0, None, (), ("image.scale",), mode)
+    at = frames.frame(truth, data, parameters=(), image_names=("image.scale",), options=mode)
     inside = ~np.isnan(data)
-    np.testing.assert_array_equal(frames.expected(at, np.ones(1))[inside], simulate(truth, **mode)[inside])
+    np.testing.assert_array_equal(expected_image.expected(at, np.ones(1))[inside], simulate(truth, **mode)[inside])
     part = simulate(truth.replace({"sampling.roi": (5, 39, 7, 32)}), **mode)
     assert (part[inside] != simulate(truth, **mode)[inside]).any()
 
@@ -317,7 +320,7 @@ def test_a_start_is_that_of_the_first_frame():
     made = [crystal().replace({"detector.distance_mm": mm, "crystal.misset_deg": (mm, 0.0, 0.0)}) for mm in (80.0, 80.0004)]
     found = unknowns(made, ["detector.distance_mm", "crystal.misset_deg"], None)
     data = counts(made[0])
-    each = [frames.frame(e, data, "poisson", None, None, None, 0.0, None, found.parameters, (), {}) for e in made]
+    each = [frames.frame(e, data, parameters=found.parameters, image_names=()) for e in made]
     np.testing.assert_array_equal(frames.start_of(each, found), [80.0, 80.0, 0.0, 0.0, 80.0004, 0.0, 0.0])
 
 
@@ -327,11 +330,11 @@ def test_information_of_amplitudes_without_a_matrix():
     truth = crystal("-gauss_xtal").replace({"structure_factors.hkl": hkl, "structure_factors.F": np.full(len(hkl), 100.0)})
     truth = truth.replace({"structure_factors.interpolate": False})
     names = ("crystal.misset_deg", AMPLITUDES)
-    at = frames.frame(truth, counts(truth), "poisson", None, None, None, 0.0, {"background": 2.0}, names, tuple(IMAGE), {})
-    seen = frames.information_of_each(at, start_of(at))
+    at = frames.frame(truth, counts(truth), image={"background": 2.0}, parameters=names, image_names=tuple(IMAGE))
+    seen = frame_loss.information_of_each(at, start_of(at))
     amplitudes = slice(3, 3 + len(hkl))
     fewer = at._replace(parameters=("crystal.misset_deg",))
-    wanted = np.diag(frames.evaluate(fewer, start_of(fewer)).normal)
+    wanted = np.diag(frame_loss.evaluate(fewer, start_of(fewer)).normal)
     np.testing.assert_allclose(np.delete(seen, np.r_[amplitudes]), wanted, rtol=1e-12)
     bright = np.argsort(-seen[amplitudes])[:10]
     photons, jacobian = adjoint.jacobian(at.experiment, [AMPLITUDES])
@@ -372,22 +375,22 @@ def test_deviations_are_those_of_what_is_measured(kind):
     """Counts times a gain: variance is gain times the expectation; of a Gaussian loss it is sigma, where there is one."""
     truth = crystal("-detpixels 40")
     data, mean = counts(truth, gain=2.5), np.linspace(0.0, 50.0, 1600).reshape(40, 40)
-    made = lambda sigma: frames.frame(  # noqa: E731
-        truth, data, kind, sigma, None, None, 0.0, {"gain": 2.5}, (), ("image.scale",), {}
-    )
-    fewest = 2.5 * frames.FEWEST if kind == "gaussian" else 0.0
-    np.testing.assert_allclose(frames.deviations(made(None), mean) ** 2, 2.5 * np.maximum(mean, fewest), rtol=1e-12)
+    refined = {"image": {"gain": 2.5}, "parameters": (), "image_names": ("image.scale",)}
+    made = lambda sigma: frames.frame(truth, data, loss=kind, sigma=sigma, **refined)  # noqa: E731
+    fewest = 2.5 * expected_image.FEWEST if kind == "gaussian" else 0.0
+    np.testing.assert_allclose(expected_image.deviations(made(None), mean) ** 2, 2.5 * np.maximum(mean, fewest), rtol=1e-12)
     if kind == "gaussian":
-        assert (frames.deviations(made(3.0), mean) == 3.0).all()
+        assert (expected_image.deviations(made(3.0), mean) == 3.0).all()
 
 
 def test_deviations_of_counts_that_were_read_out():
     """Variance is gain times the expectation and the square of the read-out's noise; at least that of a tenth of a photon."""
     truth, mean = crystal("-detpixels 40"), np.linspace(-5.0, 50.0, 1600).reshape(40, 40)
-    given = ("gaussian", None, None, None, 0.0, {"gain": 2.5}, (), ("image.scale",), {})
-    at = frames.frame(truth, counts(truth, gain=2.5) - 9.0, *given, readout_noise=4.0)
-    np.testing.assert_allclose(frames.deviations(at, mean) ** 2, 2.5 * np.maximum(mean, 0.0) + 16.0, rtol=1e-12)
-    assert frames.deviations(at._replace(readout=0.01), mean).min() ** 2 == pytest.approx(2.5**2 * frames.FEWEST, rel=1e-12)
+    given = {"loss": "gaussian", "image": {"gain": 2.5}, "parameters": (), "image_names": ("image.scale",)}
+    at = frames.frame(truth, counts(truth, gain=2.5) - 9.0, **given, readout_noise=4.0)
+    np.testing.assert_allclose(expected_image.deviations(at, mean) ** 2, 2.5 * np.maximum(mean, 0.0) + 16.0, rtol=1e-12)
+    least = expected_image.deviations(at._replace(readout=0.01), mean).min()
+    assert least**2 == pytest.approx(2.5**2 * expected_image.FEWEST, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -406,11 +409,11 @@ def test_deviations_of_counts_that_were_read_out():
 def test_numbers_of_an_image_that_are_none(image, named):
     """Each is refused, with what is allowed."""
     with pytest.raises(InputError, match=f"image: .*{named}|{named}"):
-        frames.numbers_of(image)
+        image_numbers.numbers_of(image)
 
 
 def test_numbers_of_an_image():
     """With and without the name of the part."""
-    wanted = frames.Numbers(background=2.0, gain=3.0)
-    assert frames.numbers_of({"image.background": 2, "gain": np.float32(3.0)}) == wanted
-    assert frames.numbers_of(None) == frames.Numbers(1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    wanted = image_numbers.Numbers(background=2.0, gain=3.0)
+    assert image_numbers.numbers_of({"image.background": 2, "gain": np.float32(3.0)}) == wanted
+    assert image_numbers.numbers_of(None) == image_numbers.Numbers(1.0, 0.0, 0.0, 0.0, 0.0, 1.0)

@@ -8,7 +8,7 @@ import pytest
 from refining import BACKGROUND, Cauchy, counts, crystal, moved, plane
 
 import adjoint
-from adjoint.refinement import frames, search
+from adjoint.refinement import frame_loss, frames, search
 from adjoint.refinement.unknowns import IMAGE
 from nbnumba import Experiment, simulate
 
@@ -307,12 +307,12 @@ def test_the_loss_of_several_images_is_the_sum():
     starts, data = several()
     found = unknowns(starts[:2], ["crystal.a_A", MISSET, "image.scale"], None)
     made = [
-        frames.frame(e, d, "poisson", None, None, None, 0.0, {"background": 2.0}, found.parameters, found.image, {})
+        frames.frame(e, d, image={"background": 2.0}, parameters=found.parameters, image_names=found.image)
         for e, d in zip(starts[:2], data)
     ]
     x = frames.start_of(made, found)
     together = loss_of(made, found, (np.zeros(9), np.zeros(9)))(x)
-    alone = [frames.evaluate(at, x[found.places(number)]) for number, at in enumerate(made)]
+    alone = [frame_loss.evaluate(at, x[found.places(number)]) for number, at in enumerate(made)]
     assert together.value == pytest.approx(alone[0].value + alone[1].value, rel=1e-12)
     one, two = [0, 1, 2, 3, 7], [0, 4, 5, 6, 8]
     assert [list(found.places(number)) for number in (0, 1)] == [one, two]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adjoint.refinement.frames import Evaluation
+from adjoint.refinement.frame_loss import Evaluation
 from adjoint.refinement.solve import METHODS, _needed, _NoSquare, as_squares, minimized
 from nbnumba.errors import InputError
 

@@ -15,7 +15,8 @@ from scipy import ndimage
 
 import adjoint
 from adjoint.prepare import freeze_choices
-from adjoint.refinement.frames import evaluate, frame, start_of
+from adjoint.refinement.frame_loss import evaluate
+from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.phases import is_position
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import Experiment, simulate
@@ -227,7 +228,7 @@ def shifts(experiment, names, dry):
 def posed(truth, counts, parameters, below, dry) -> bool:
     """Whether the counts determine the parameters, from the information at the truth."""
     found = unknowns([truth], parameters, None)
-    at = frame(truth, counts, "poisson", None, None, None, 0.0, {"background": below}, found.parameters, found.image, {})
+    at = frame(truth, counts, image={"background": below}, parameters=found.parameters, image_names=found.image)
     information = evaluate(at, start_of([at], found)).normal
     diagonal = np.diag(information)
     if not (diagonal > 0.0).all():
