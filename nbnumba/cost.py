@@ -1,4 +1,4 @@
-"""What an image costs, counted from an experiment before any of its tables is made: steps, seconds and memory."""
+"""The cost of an image in steps, seconds and memory, estimated from an experiment before any of its tables is made."""
 
 import math
 import os
@@ -22,18 +22,18 @@ STEPS_PER_SECOND = {"square": 1e8, "other shapes": 1.5e7, "interpolated": 7e6}
 """Steps that a thread of a common CPU takes in a second, in double precision; a card's rate is not known here."""
 
 SAMPLES_PER_SECOND = 5e7
-"""Samples that it prepares for them: directions, scattering vectors, polarization."""
+"""Samples that the same thread prepares in a second: directions, scattering vectors, polarization."""
 
 LATTICES_PER_SECOND, SOURCES_PER_SECOND = 2e5, 3e4
-"""Lattices of the table, and sources, which one thread makes before."""
+"""Lattices of the table, and sources, that one thread sets up in a second."""
 
 MOST_HOURS = 24.0
-"""What an image may take unless more is granted (max_hours): beyond it a number was probably mistaken."""
+"""The longest time in hours that an image may take by default (max_hours); a longer one suggests a mistaken number."""
 
 _GRANTED: ContextVar[tuple[float, str]] = ContextVar("_GRANTED", default=(MOST_HOURS, "max_hours"))
-"""The hours that granted() has granted, and what its caller calls them."""
+"""The hours that granted() allows, and the name of the option that its caller uses for them."""
 
-MADE_BY = {
+COUNT_FIELDS = {
     "pixels": ("detector.pixels",),
     "samples": ("sampling.oversample", "detector.layers"),
     "sources": (
@@ -43,18 +43,19 @@ MADE_BY = {
     ),
     "lattices": ("goniometer.osc_deg", "goniometer.phistep_deg", "goniometer.phisteps", "crystal.mosaic_domains"),
 }
-"""The fields that make each count of a cost."""
+"""The fields of an experiment that determine each count of a cost."""
 
 IMAGE_BYTES, COMMAND_BYTES, LATTICE_BYTES, SOURCE_BYTES, AMPLITUDE_BYTES, REFLECTION_BYTES = 8, 50, 540, 200, 16, 100
-"""At most in use at once: for every pixel of the detector by simulate and by the command line, with statistics and noise; for
-every lattice, source, amplitude of the box and reflection of the list."""
+"""The largest memory in use at once: per pixel of the detector in simulate, and in the command line with statistics and noise;
+per lattice, per source, per amplitude of the box, and per listed reflection."""
 
 
 class Cost(NamedTuple):
-    """What an image costs.
+    """The cost of an image.
 
-    pixels: those that are wanted. samples: sub-pixels times sensor layers of each. sources. lattices: phi steps times mosaic
-    domains. seconds: roughly, compiling apart; NaN on a card. bytes: of memory, beside the program's own 200 MB.
+    pixels: the number of pixels to render. samples: sub-pixels times sensor layers per pixel. sources: the number of sources.
+    lattices: phi steps times mosaic domains. seconds: an estimate without compilation; NaN on a GPU. bytes: memory in addition
+    to the 200 MB of the program.
     """
 
     pixels: int
@@ -71,42 +72,43 @@ class Cost(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """What there is to sum: pixels times samples times sources times lattices."""
+        """The number of terms to sum: pixels times samples times sources times lattices."""
         return self.pixels * self.steps_per_pixel
 
 
 def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, command: bool = False) -> Cost:
-    """The cost of an image. command: of the command line's, which has statistics and files besides.
+    """The cost of an image. command: count the statistics and files of the command line too.
 
-    No count is bounded. Raises InputError for what cannot be placed: the sampling depends on the distance.
+    Counts may be arbitrarily large. Raises InputError for a detector that cannot be placed, because automatic sampling
+    depends on the distance.
     """
     switches = experiment.sampling.c_parity
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     layers = sensor(experiment.detector, switches)[0]
     oversample = experiment.sampling.oversample
     if oversample is None:
         placement = position_detector(experiment.detector, experiment.beam, switches)
         oversample = sampling.recommended_oversample(experiment, placement, crystal.orient(experiment.crystal, switches))
     counts = {
-        "pixels": _pixels(wanted),
+        "pixels": _pixels(window),
         "samples": oversample**2 * layers,
         "sources": sources.number(experiment.beam, switches),
         "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
     }
-    seconds = _seconds(experiment, wanted, counts, threads) if machine.backend == "cpu" else math.nan
+    seconds = _seconds(experiment, window, counts, threads) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
 
 
-def _pixels(wanted: sampling.Window) -> int:
-    rows, columns = slice(*wanted.rows), slice(*wanted.columns)
-    if wanted.mask.size:
-        return int(np.count_nonzero(wanted.mask[rows, columns]))
+def _pixels(window: sampling.Window) -> int:
+    rows, columns = slice(*window.rows), slice(*window.columns)
+    if window.mask.size:
+        return int(np.count_nonzero(window.mask[rows, columns]))
     return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
-def _seconds(experiment: Statements, wanted: sampling.Window, counts: dict[str, int], threads: int) -> float:
-    """A tile is computed whole, whatever part of it is wanted."""
-    width = wanted.columns[1] - wanted.columns[0]
+def _seconds(experiment: Statements, window: sampling.Window, counts: dict[str, int], threads: int) -> float:
+    """The estimated time; each tile counts as a whole, because it is computed as a whole."""
+    width = window.columns[1] - window.columns[0]
     computed = counts["pixels"] * math.ceil(width / TILE) * TILE // width
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
@@ -118,7 +120,7 @@ def _seconds(experiment: Statements, wanted: sampling.Window, counts: dict[str, 
 
 
 def _ratio(count: int, rate: float) -> float:
-    """A quotient that no count overflows."""
+    """The quotient, or infinity if the count would overflow it."""
     return count / rate if count < 1e300 else math.inf
 
 
@@ -141,32 +143,32 @@ def check(
     max_hours: float | None = None,
     command: bool = False,
 ) -> Cost:
-    """The cost of an image, before anything of it is made.
+    """The cost of an image, checked before anything is made.
 
-    Raises InputError, with the figures, for one that takes more memory than is left, or longer than max_hours (None: what
-    granted() has granted) by the estimate for this many threads.
+    Raises InputError, with the figures, if the image needs more memory than is available, or by the estimate for this many
+    threads more than max_hours (None: the hours that granted() allows).
     """
     hours, option = _GRANTED.get()
     if max_hours is not None:
         option = "-max_hours" if command else "max_hours"
         hours = hours_granted(max_hours, option)
-    found = cost(experiment, machine, threads, command)
+    estimate = cost(experiment, machine, threads, command)
     box = structure.number_in_box(experiment.structure_factors)
     if box:
         check_memory(structure.spanned(experiment.structure_factors), box * AMPLITUDE_BYTES)
-    counts = {name: getattr(found, name) for name in MADE_BY}
-    shown = ", ".join(f"{_shown(n)} {name} ({_made_by(experiment, name)})" for name, n in counts.items() if n > 1)
-    check_memory(f"the image has {shown}", found.bytes)
-    if found.seconds > 3600.0 * hours:
-        said = f"{_shown(found.steps)} steps, about {_shown(found.seconds / 3600.0)} hours with {threads} threads"
+    counts = {name: getattr(estimate, name) for name in COUNT_FIELDS}
+    figures = ", ".join(f"{_rounded(n)} {name} ({_stated_fields(experiment, name)})" for name, n in counts.items() if n > 1)
+    check_memory(f"the image has {figures}", estimate.bytes)
+    if estimate.seconds > 3600.0 * hours:
+        time = f"{_rounded(estimate.steps)} steps, about {_rounded(estimate.seconds / 3600.0)} hours with {threads} threads"
         allowed = f"at most {hours:g} hours, or as many as {option} grants"
-        raise InputError(f"the image has {shown}: {said}; allowed: {allowed}")
-    return found
+        raise InputError(f"the image has {figures}: {time}; allowed: {allowed}")
+    return estimate
 
 
 @contextmanager
 def granted(max_hours: float | None, option: str = "max_hours") -> Iterator[None]:
-    """Let every image of a block take so many hours, which are called `option` in messages; None: as many as before."""
+    """Allow every image in this block max_hours, which messages call `option`; None leaves the limit as it is."""
     if max_hours is None:
         yield
         return
@@ -177,14 +179,14 @@ def granted(max_hours: float | None, option: str = "max_hours") -> Iterator[None
         _GRANTED.reset(token)
 
 
-def _made_by(experiment: Statements, name: str) -> str:
-    """The fields that are stated and make a count, or, where none is, the first that could be."""
-    stated = [field for field in MADE_BY[name] if attrgetter(field)(experiment) is not None]
-    return ", ".join(stated or MADE_BY[name][:1])
+def _stated_fields(experiment: Statements, name: str) -> str:
+    """The stated fields that determine a count, or the first possible field if none is stated."""
+    stated = [field for field in COUNT_FIELDS[name] if attrgetter(field)(experiment) is not None]
+    return ", ".join(stated or COUNT_FIELDS[name][:1])
 
 
 def hours_granted(max_hours: float, option: str = "max_hours") -> float:
-    """max_hours as a number. Raises InputError, in which it is called `option`, unless it is above 0; infinity is allowed."""
+    """max_hours as a float, which may be infinite. Raises InputError, naming it `option`, unless it is above 0."""
     try:
         hours = float(real(max_hours))
     except (TypeError, ValueError, OverflowError):
@@ -195,15 +197,15 @@ def hours_granted(max_hours: float, option: str = "max_hours") -> float:
 
 
 def check_memory(what: str, needed: int) -> None:
-    """Raise InputError where so many bytes are more than what is left on this machine; what: a sentence that needs them."""
-    left = available_bytes()
-    if needed > left:
-        said = f"about {_shown(needed / 1e9)} GB of memory, and {_shown(left / 1e9)} GB are left here"
-        raise InputError(f"{what}: {said}; allowed: what fits")
+    """Raise InputError, beginning with `what`, if `needed` bytes are more than the available memory of this machine."""
+    available = available_bytes()
+    if needed > available:
+        excess = f"about {_rounded(needed / 1e9)} GB of memory, and {_rounded(available / 1e9)} GB are available here"
+        raise InputError(f"{what}: {excess}; allowed: what fits")
 
 
 def available_bytes() -> float:
-    """Bytes of memory that are left for this process, as far as the system tells; else infinity."""
+    """The memory available to this process in bytes; infinity if the system does not tell."""
     return min(_left_on_machine(), _left_in_group())
 
 
@@ -220,7 +222,7 @@ def _left_on_machine() -> float:
 
 
 def _left_in_group() -> float:
-    """What the limit of a container leaves; what it has cached can be given back."""
+    """The memory that the limit of a container leaves; cached files count as free."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
@@ -230,6 +232,6 @@ def _left_in_group() -> float:
         return math.inf
 
 
-def _shown(number: float) -> str:
-    """A number with three digits, or as a power where it is large or small."""
+def _rounded(number: float) -> str:
+    """A number with three digits, in exponent form if it is large or small."""
     return f"{number:.3g}" if number < 1e300 else "1e300 and more"

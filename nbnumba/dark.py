@@ -1,4 +1,4 @@
-"""Why an image is 0 everywhere: the likeliest cause, in a sentence."""
+"""The warning about an image that is 0 everywhere, and the checks that find its likeliest cause."""
 
 import math
 
@@ -10,39 +10,39 @@ from nbnumba.setup.sampling import Window
 from nbnumba.statements import Statements
 
 
-def sentence(experiment: Statements, wanted: Window) -> str:
-    """The warning about an image of an experiment that is 0 in every pixel of a window, with the likeliest cause."""
-    for cause in CAUSES:
-        found = cause(experiment, wanted)
-        if found:
-            return f"the image is 0 everywhere: {found}"
-    return f"the image is 0 everywhere: {_nothing_met(experiment)}"
+def sentence(experiment: Statements, window: Window) -> str:
+    """The warning about an image that is 0 in every pixel of a window, with the likeliest cause."""
+    for find_cause in CAUSES:
+        cause = find_cause(experiment, window)
+        if cause:
+            return f"the image is 0 everywhere: {cause}"
+    return f"the image is 0 everywhere: {_between_spots(experiment)}"
 
 
-def _no_photons(experiment: Statements, wanted: Window) -> str | None:
+def _no_photons(experiment: Statements, window: Window) -> str | None:
     return "beam.fluence is 0" if experiment.beam.fluence == 0.0 else None
 
 
-def _no_pixels(experiment: Statements, wanted: Window) -> str | None:
-    inside = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)]
-    return "the mask leaves no pixel of the region" if wanted.mask.size and not inside.any() else None
+def _no_pixels(experiment: Statements, window: Window) -> str | None:
+    inside = window.mask[slice(*window.rows), slice(*window.columns)]
+    return "the mask leaves no pixel of the region" if window.mask.size and not inside.any() else None
 
 
-def _no_amplitudes(experiment: Statements, wanted: Window) -> str | None:
+def _no_amplitudes(experiment: Statements, window: Window) -> str | None:
     factors = experiment.structure_factors
     if factors.default_F != 0.0 or factors.F.any():
         return None
     return "every amplitude of structure_factors.hkl is 0, and so is structure_factors.default_F"
 
 
-def _transparent(experiment: Statements, wanted: Window) -> str | None:
+def _transparent(experiment: Statements, window: Window) -> str | None:
     layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.c_parity)
     if depth > 0.0 and absorption * depth < 1e-15:
         return f"the sensor of {layers * depth * 1e6:g} um absorbs nothing (detector.attenuation_um)"
     return None
 
 
-def _odd_sources(experiment: Statements, wanted: Window) -> str | None:
+def _odd_sources(experiment: Statements, window: Window) -> str | None:
     low, high = resolved.wavelengths(experiment)
     if not resolved.USUAL_A[0] <= low <= high <= resolved.USUAL_A[1]:
         return f"wavelengths are {low:g} to {high:g} A: is their unit right?"
@@ -54,10 +54,10 @@ def _odd_sources(experiment: Statements, wanted: Window) -> str | None:
     return f"{backwards} of {count} rows of beam.sources stand downstream of the sample" if 2 * backwards > count else None
 
 
-def _too_fine_or_coarse(experiment: Statements, wanted: Window) -> str | None:
-    """What the region sees beside dmin and beside the reflections that there are, half a cell about each included."""
+def _too_fine_or_coarse(experiment: Statements, window: Window) -> str | None:
+    """Whether the resolution of the region lies beyond dmin, or beyond the listed reflections and half a cell around each."""
     seen = resolved.resolution(experiment)
-    sees = _sees(seen)
+    sees = _resolution_words(seen)
     if seen.coarsest < experiment.beam.dmin_A:
         return f"{sees}, all of it finer than beam.dmin_A {experiment.beam.dmin_A:g}"
     factors = experiment.structure_factors
@@ -70,38 +70,38 @@ def _too_fine_or_coarse(experiment: Statements, wanted: Window) -> str | None:
     half = 0.5 * float(np.linalg.norm(star, axis=1).sum())
     if math.isnan(finest):
         finest = coarsest = math.inf
-    where = _beside(experiment)
+    direct_beam = _direct_beam_words(experiment)
     if 1.0 / finest + half < 1.0 / seen.coarsest:
-        return f"reflections with an amplitude end at {finest:.4g} A, and {sees}{where}"
+        return f"reflections with an amplitude end at {finest:.4g} A, and {sees}{direct_beam}"
     if 1.0 / coarsest - half > 1.0 / seen.finest:
-        return f"reflections with an amplitude begin at {coarsest:.4g} A, and {sees}{where}"
+        return f"reflections with an amplitude begin at {coarsest:.4g} A, and {sees}{direct_beam}"
     return None
 
 
-def _sees(seen: resolved.Resolution) -> str:
-    reach = "and coarser" if math.isinf(seen.coarsest) else f"to {seen.coarsest:.4g} A"
-    return f"the region sees {seen.finest:.4g} A {reach}"
+def _resolution_words(seen: resolved.Resolution) -> str:
+    limit = "and coarser" if math.isinf(seen.coarsest) else f"to {seen.coarsest:.4g} A"
+    return f"the region sees {seen.finest:.4g} A {limit}"
 
 
-def _beside(experiment: Statements) -> str:
-    """Words on a direct beam that misses the region."""
+def _direct_beam_words(experiment: Statements) -> str:
+    """The position of a direct beam that misses the region, in words; "" if it hits the region."""
     placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
-    fast, slow = (at / placement.pixel for at in placement.beam_spot())
+    fast, slow = (metres / placement.pixel for metres in placement.beam_spot())
     if columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]:
         return ""
     return f"; the direct beam is off it, at fast {fast:.6g}, slow {slow:.6g} pixels"
 
 
-def _nothing_met(experiment: Statements) -> str:
-    """What there is to say where nothing else is wrong: samples fall between spots."""
+def _between_spots(experiment: Statements) -> str:
+    """The cause that remains if nothing else is wrong: all samples fall between spots."""
     listed = "" if experiment.structure_factors.default_F else " with an amplitude"
-    sees = _sees(resolved.resolution(experiment)) + _beside(experiment)
+    sees = _resolution_words(resolved.resolution(experiment)) + _direct_beam_words(experiment)
     if experiment.crystal.shape == "square":
         return f"no sample is near a reflection{listed}; {sees}"
-    found = "a larger sampling.oversample, or a crystal.mosaic_spread_deg, finds them"
-    return f"no sample meets a spot{listed}, narrow as they are; {sees}; {found}"
+    remedy = "a larger sampling.oversample, or a crystal.mosaic_spread_deg, finds them"
+    return f"no sample hits a spot{listed}, because spots are narrow; {sees}; {remedy}"
 
 
 CAUSES = (_no_photons, _no_pixels, _no_amplitudes, _transparent, _odd_sources, _too_fine_or_coarse)
-"""What makes an image dark, the surest first."""
+"""The checks for causes of a dark image, the most certain first; each returns the cause in words, or None."""

@@ -1,8 +1,8 @@
-"""What Ctrl-C does to the program nbnumba: one sentence and status 130, from its first import to its last line.
+"""Handling of Ctrl-C in the program nbnumba: it prints one sentence and exits with status 130, from the first import on.
 
-While modules are imported an exception may be swallowed, or come out as another one; nothing is at stake then, and the process
-ends at once. Afterwards Ctrl-C is a KeyboardInterrupt, and one that was raised where nobody can catch it (in a callback of a C
-library) is raised again a moment later. A process that only imports nbnumba keeps its own handler.
+During imports an exception may be swallowed or turned into another one. Nothing can be lost then, so Ctrl-C ends the process
+at once. Afterwards Ctrl-C raises KeyboardInterrupt; if that happens where nobody can catch it (in a callback of a C library),
+it is raised again a moment later. A process that only imports nbnumba keeps its own handler.
 """
 
 import os
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 STATUS = 130
 SENTENCE = "nbnumba: interrupted; nothing written"
 AGAIN = 0.02
-"""Seconds after which an interruption that was lost is raised again."""
+"""The delay in seconds after which a lost interruption is raised again."""
 
 
 def _is_the_program() -> bool:
@@ -44,44 +44,44 @@ def _is_ours() -> bool:
 
 
 def starting() -> None:
-    """End the process at an interruption, if it is the program and nobody else handles interruptions."""
+    """From now on, end the process at an interruption, if it is the program and has no other handler."""
     if _is_the_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def running() -> None:
-    """Raise KeyboardInterrupt at an interruption from now on, in the program."""
+    """From now on, raise KeyboardInterrupt at an interruption of the program."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, _raise)
 
 
 def ending(status: int) -> None:
-    """End the process with its status at an interruption, in the program: all that it does has been done."""
+    """From now on, end the program with this status at an interruption, because its work is done."""
     if _is_ours():
         signal.signal(signal.SIGINT, _end_quietly(status))
 
 
 @contextmanager
 def not_lost() -> Iterator[None]:
-    """Raise an interruption again that was raised where nobody can catch it."""
+    """In this block, raise an interruption again if it was raised where nobody could catch it."""
     import threading
 
     before = sys.unraisablehook
-    waiting: list[threading.Timer] = []
+    timers: list[threading.Timer] = []
 
     def hook(lost) -> None:
         if not issubclass(lost.exc_type, KeyboardInterrupt):
             before(lost)
             return
-        again = threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT))
-        again.daemon = True
-        waiting.append(again)
-        again.start()
+        timer = threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timers.append(timer)
+        timer.start()
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
         sys.unraisablehook = before
-        for again in waiting:
-            again.cancel()
+        for timer in timers:
+            timer.cancel()

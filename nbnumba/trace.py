@@ -1,4 +1,4 @@
-"""A driver that records: the scaling chain of one pixel, factor by factor, under the names of nanoBragg's traces."""
+"""The scaling chain of one pixel: every factor of its intensity, under the names of nanoBragg's traces."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
 
 STEP_BYTES = 1000
-"""Memory of one step of a chain: a lattice of a sample."""
+"""The memory in bytes of one step of a chain, which is one lattice of one sample."""
 
 Factor = tuple[str, tuple[float, ...]]
 
 
 class PhiStep(NamedTuple):
-    """One lattice of a sample: phi step and mosaic domain, phi, the step whose lattice is used, and what it gives.
+    """The factors of one lattice of a sample, which belongs to a phi step and a mosaic domain.
 
-    fresh: that lattice is the one of this step itself, not one that an earlier step left behind (P1).
+    lattice_of: the step whose lattice is used; with P1 it may be an earlier one.
     """
 
     step: int
@@ -54,12 +54,12 @@ class PhiStep(NamedTuple):
 class Sample(NamedTuple):
     """One sample of a pixel: its factors in the order of the chain, and its lattices.
 
-    place: sensor layer, sub-pixel slow and fast, source. A sample that dmin leaves out ends with its scattering vector.
+    indices: sensor layer, sub-pixel slow and fast, source. A sample that dmin excludes ends with its scattering vector.
     """
 
     factors: list[Factor]
     phi_steps: list[PhiStep]
-    place: tuple[int, int, int, int]
+    indices: tuple[int, int, int, int]
 
 
 class Chain(NamedTuple):
@@ -71,7 +71,7 @@ class Chain(NamedTuple):
     factors: list[Factor]
 
     def __getitem__(self, name):
-        """The value of a factor: of the pixel's, else of the first sample that has it."""
+        """The value of a factor of the pixel, or else of the first sample that has a factor of this name."""
         if isinstance(name, int):
             return tuple.__getitem__(self, name)
         for key, values in itertools.chain(self.factors, *(sample.factors for sample in self.samples)):
@@ -98,21 +98,21 @@ def traces(
 ) -> list[Chain]:
     """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords.
 
-    Raises InputError for what `simulate` refuses, and for a pixel outside its region or mask.
+    Raises InputError for what `simulate` refuses, and for a pixel that the region or the mask excludes.
     """
     if (backend, precision) != ("cpu", "double"):
         why = "a trace is computed on the CPU in double precision"
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
     experiment = with_options(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     pixels = [_pixel(pixel) for pixel in _listed(pixels)]
     for slow, fast in pixels:
-        if not rendered(wanted, slow, fast):
+        if not rendered(window, slow, fast):
             allowed = "a pixel of the region and the mask"
             raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
     steps = len(pixels) * check(experiment, max_hours=math.inf).steps_per_pixel
     check_memory(f"trace: {steps:.4g} steps of {len(pixels)} pixels", steps * STEP_BYTES)
-    built = scene.build(experiment, wanted)
+    built = scene.build(experiment, window)
     return [_Walk(experiment, built, slow, fast).chain() for slow, fast in pixels]
 
 
@@ -123,7 +123,7 @@ def _listed(pixels) -> list:
 
 
 def _pixel(pixel) -> tuple[int, int]:
-    """A pixel as two whole numbers."""
+    """A pixel as two ints. Raises InputError unless it is a pair of whole numbers."""
     try:
         slow, fast = pixel
         if real(slow) != int(slow) or real(fast) != int(fast):
@@ -133,14 +133,14 @@ def _pixel(pixel) -> tuple[int, int]:
         raise InputError(f"pixel: {shown(pixel)} is not allowed; allowed: two whole numbers, slow and fast") from None
 
 
-def rendered(wanted: sampling.Window, slow: int, fast: int) -> bool:
+def rendered(window: sampling.Window, slow: int, fast: int) -> bool:
     """Whether a pixel lies in a window and its mask."""
-    inside = wanted.rows[0] <= slow < wanted.rows[1] and wanted.columns[0] <= fast < wanted.columns[1]
-    return inside and not (wanted.mask.size and not wanted.mask[slow, fast])
+    inside = window.rows[0] <= slow < window.rows[1] and window.columns[0] <= fast < window.columns[1]
+    return inside and not (window.mask.size and not window.mask[slow, fast])
 
 
 class _Walk:
-    """The loop over the samples of a pixel, as the drivers have it."""
+    """The loop over the samples of a pixel, in the same order as in the kernels; it records every factor."""
 
     def __init__(self, experiment: Experiment, built: Scene, slow: int, fast: int):
         self.experiment, self.scene, self.slow, self.fast = experiment, built, slow, fast
@@ -148,7 +148,7 @@ class _Walk:
         self.angles = orientations.phi_angles(experiment.goniometer)
         self.vectors = crystal.orient(experiment.crystal, switches)
         self.carries = "phi_carryover" in switches
-        self.total, self.water, self.seen = built.beam.background_once, 0.0, False
+        self.total, self.water, self.any_live = built.beam.background_once, 0.0, False
         self.omega = self.polarization = self.capture = self.cos_2theta = 1.0
 
     def chain(self) -> Chain:
@@ -157,13 +157,13 @@ class _Walk:
         for layer in range(layout.layers):
             for sub_slow in range(layout.oversample):
                 for sub_fast in range(layout.oversample):
-                    seen = self._look_at(layer, sub_slow, sub_fast)
+                    ray = self._trace_ray(layer, sub_slow, sub_fast)
                     for source in range(len(sources.weight)):
-                        place = (layer, sub_slow, sub_fast, source)
-                        samples.append(self._sample(seen, place, len(samples)))
+                        indices = (layer, sub_slow, sub_fast, source)
+                        samples.append(self._sample(ray, indices, len(samples)))
         return Chain(self.slow, self.fast, samples, self._scaling())
 
-    def _look_at(self, layer, sub_slow, sub_fast):
+    def _trace_ray(self, layer, sub_slow, sub_fast):
         panel, layout = self.scene.panel, self.scene.sampling
         first = sub_slow == 0 and sub_fast == 0
         offsets = [sample_offset(panel, layout.oversample, p, s) for p, s in ((self.fast, sub_fast), (self.slow, sub_slow))]
@@ -176,17 +176,17 @@ class _Walk:
             self.capture = capture_fraction(panel, layer, diffracted)
         return position, airpath, diffracted
 
-    def _sample(self, seen, place, number) -> Sample:
-        position, airpath, diffracted = seen
-        beam, layout, panel, source = self.scene.beam, self.scene.sampling, self.scene.panel, place[3]
+    def _sample(self, ray, indices, number) -> Sample:
+        position, airpath, diffracted = ray
+        beam, layout, panel, source = self.scene.beam, self.scene.sampling, self.scene.panel, indices[3]
         incident = tuple(self.scene.sources.direction[source])
         wavelength = self.scene.sources.wavelength[source]
         q = scattering_vector(diffracted, incident, wavelength)
         live = bool(resolved(beam, q))
         self.cos_2theta = dot(incident, diffracted)
-        if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.seen)):
+        if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.any_live)):
             self.polarization = polarization_factor(beam, diffracted, incident)
-        self.seen = self.seen or live
+        self.any_live = self.any_live or live
         self.background = float(amorphous(self.scene.amorphous, beam, q))
         phi_steps = self._lattices(q, number) if live else []
         self._add(phi_steps, live, self.scene.sources.weight[source])
@@ -206,7 +206,7 @@ class _Walk:
             ("scattering_vec_A_inv", tuple(x * 1e10 for x in q)),
             *(self._cell_factors(phi_steps[0], number) if live else ()),
         ]
-        return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps, place)
+        return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps, indices)
 
     def _cell_factors(self, step: PhiStep, number) -> list[Factor]:
         lattice = self._table(number)[0].reshape(3, 3)
@@ -231,23 +231,23 @@ class _Walk:
         used = orientations.carried_from(self.angles, fresh) if self.carries else list(range(len(self.angles)))
         table = self._table(number)
         domains = len(table) // len(self.angles)
-        found = []
+        steps = []
         for m, lattice in enumerate(table):
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
             latched = (self.slow, self.fast, number, m) >= tuple(self.scene.structure.latch)
-            found.append(self._phi_step(step, m % domains, used[step], hkl, latched))
-        return found
+            steps.append(self._phi_step(step, m % domains, used[step], hkl, latched))
+        return steps
 
     def _phi_step(self, step, domain, used, hkl, latched) -> PhiStep:
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
         sizes = self.scene.crystal[:3]
-        each = tuple(signed_sincg(n, d, h0) for n, (d, h0) in zip(sizes, near))
+        factors = tuple(signed_sincg(n, d, h0) for n, (d, h0) in zip(sizes, near))
         square = self.scene.crystal.shape == SQUARE
-        total = math.prod(each) if square else float(lattice_factor_radial(self.scene.crystal, *(d for d, _ in near)))
+        total = math.prod(factors) if square else float(lattice_factor_radial(self.scene.crystal, *(d for d, _ in near)))
         amplitude = self._amplitude(hkl, whole, latched)
-        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, each, total, amplitude)
+        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, factors, total, amplitude)
 
     def _amplitude(self, hkl, whole, latched) -> float:
         structure = self.scene.structure
@@ -264,13 +264,14 @@ class _Walk:
         if not layout.running_product:
             self.total += sum(terms) * live * (weight * factor)
         elif live:
-            wet = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
-            for step, each in zip(phi_steps, terms):
-                self.total = (self.total + each * weight) * factor if wet or step.lattice != 0.0 else self.total
+            has_background = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
+            for step, intensity in zip(phi_steps, terms):
+                if has_background or step.lattice != 0.0:
+                    self.total = (self.total + intensity * weight) * factor
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling
-        dark = not self.seen and beam.polarized and beam.unlit_dark
+        dark = not self.any_live and beam.polarized and beam.unlit_dark
         polarization = 0.0 if dark else self.polarization
         result = photons(beam, layout, self.total + self.water, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence

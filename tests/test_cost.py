@@ -167,7 +167,7 @@ def test_few_reflections_that_span_much(tmp_path, monkeypatch):
     monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 4e9)
     said = "structure_factors.hkl: 2 reflections span h 0 to 1200, k -1200 to 0, l 0 to 1200, "
     said += "a box of 1732323601 amplitudes, 13.9 GB"
-    with pytest.raises(InputError, match=f"^{said}: about 27.7 GB of memory, and 4 GB are left here; allowed: what fits$"):
+    with pytest.raises(InputError, match=f"^{said}: about 27.7 GB of memory, and 4 GB are available here; allowed: what fits$"):
         simulate(made)
     assert structure.nearly_empty(factors) == [f"{said}, of which most is default_F"]
     smaller = Experiment(made.crystal, StructureFactors(hkl=[[0, 0, 0], [300, 300, 300]], F=[1.0, 2.0]), detector=made.detector)

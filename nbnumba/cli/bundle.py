@@ -1,8 +1,8 @@
-"""What the subcommands that leave a bundle share: their own options before --, and the bundle itself.
+"""Shared code of the subcommands that write a bundle: their own options before --, and the bundle itself.
 
-A bundle is a directory. Besides what the subcommand found out it holds commands.txt (the exact command lines),
-environment.json (versions, machine, threads) and SHA256SUMS, which `sha256sum -c` reads there: every file of the
-bundle, and by their absolute paths the files that went in. All its files appear together, or none does.
+A bundle is a directory. Besides the results of the subcommand it holds commands.txt (the exact command lines),
+environment.json (versions, machine, threads) and SHA256SUMS for `sha256sum -c`, which lists every file of the bundle, and
+the input files by their absolute paths. All its files appear together, or none does.
 """
 
 import argparse
@@ -26,7 +26,7 @@ COMMANDS, ENVIRONMENT, SUMS = "commands.txt", "environment.json", "SHA256SUMS"
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of a subcommand. What it cannot read is an InputError."""
+    """The parser of a subcommand's own options. Raises InputError for words that it cannot read."""
 
     def __init__(self, command: str, **keywords):
         super().__init__(prog=f"nbnumba {command}", allow_abbrev=False, **keywords)
@@ -37,18 +37,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def split(words: Sequence[str], command: str) -> tuple[list[str], list[str]]:
-    """The subcommand's own words and nanoBragg's flags: what stands before and after the first --."""
+    """The subcommand's own words and nanoBragg's flags: the words before and after the first --."""
     words = list(words)
     if "--" in words:
-        place = words.index("--")
-        return words[:place], words[place + 1 :]
+        separator = words.index("--")
+        return words[:separator], words[separator + 1 :]
     if {"-h", "--help"} & set(words):
         return words, []
     raise InputError(f"{command}: no -- is given; allowed: nbnumba {command} [its own options] -- nanoBragg's flags")
 
 
 def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int | None = None) -> tuple[int, ...]:
-    """The whole numbers that the words of an option spell."""
+    """The words of an option as whole numbers. Raises InputError for other words, and for numbers below `lowest`."""
     values = [number(word) for word in words]
     for word, value in zip(words, values):
         if value is None or value != round(value) or (lowest is not None and value < lowest):
@@ -57,7 +57,7 @@ def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int |
 
 
 def real_number(option: str, word: str, allowed: str, test) -> float:
-    """The number that the word of an option spells."""
+    """The word of an option as a number. Raises InputError for another word, or a number that fails the test."""
     value = number(word)
     if value is None or not test(value):
         raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: {allowed}")
@@ -83,9 +83,9 @@ def write_json(path: str, value: Any, option: str = "--out") -> None:
 
 def _finite(value):
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     if isinstance(value, float) and value - value != 0.0:
         return str(value)
     return value
@@ -125,7 +125,7 @@ def _processor() -> str:
 def seal(directory: str, contents: Iterable[str], commands: Sequence[str], inputs: Iterable[str]) -> None:
     """Complete a bundle with commands.txt, environment.json and SHA256SUMS.
 
-    contents: the files that were written, as paths from the directory. inputs: the files that went in.
+    contents: the files that were written, relative to the directory. inputs: the input files.
     """
     write_text(os.path.join(directory, COMMANDS), "".join(f"{line}\n" for line in commands))
     write_json(os.path.join(directory, ENVIRONMENT), environment())
@@ -134,7 +134,7 @@ def seal(directory: str, contents: Iterable[str], commands: Sequence[str], input
 
 
 def _sum_line(directory: str, name: str) -> str:
-    """A line as sha256sum writes it: a backslash in front says that the name has some escaped characters."""
+    """A line as sha256sum writes it; a backslash in front marks a name with escaped characters."""
     digest = hashlib.sha256(files.read_bytes(os.path.join(directory, name), SUMS)).hexdigest()
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"

@@ -1,4 +1,4 @@
-"""The subcommand compare: another program and ours on the same flags, and how much their images differ."""
+"""The subcommand compare: it runs a reference program and nbnumba on the same flags, and compares their images."""
 
 import math
 import os
@@ -54,7 +54,7 @@ PASSED_ON = ("-progress", "-noprogress")
 
 
 class Reference(NamedTuple):
-    """A run of the reference program: its command line, the bytes of its float image, what it printed, and seconds."""
+    """A run of the reference program: its command line, the bytes of its float image, its printed text, and seconds."""
 
     command: list[str]
     image: bytes
@@ -63,9 +63,9 @@ class Reference(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Reference and ours, (slow, fast) float32, in one shape if that could be done, and how they were resampled.
+    """The images of the reference and of nbnumba, (slow, fast) float32, and how they were resampled to one shape, if so.
 
-    The reference is None where its shape is not known.
+    The reference is None if its shape is unknown.
     """
 
     reference: np.ndarray | None
@@ -78,7 +78,7 @@ class Images(NamedTuple):
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status: 3 for a correlation below the threshold, 4 for different shapes."""
+    """Run the subcommand; returns the exit status: 3 for a correlation below the threshold, 4 for different shapes."""
     own, flags = bundle.split(args, "compare")
     options = _parser().parse_args(own)
     threshold = bundle.real_number(
@@ -96,7 +96,7 @@ def main(args: Sequence[str]) -> int:
     images = _in_one_shape(reference.image, image, options.resample)
     region = _scaled(shown, image.shape, images.ours.shape)
     summary = {"threshold": threshold, "reference_seconds": reference.seconds, "ours_seconds": seconds, **ours}
-    summary |= _judged(images, region, len(reference.image), threshold)
+    summary |= _summary(images, region, len(reference.image), threshold)
     with files.together():
         directory = files.make_folder(options.outdir, "--outdir")
         contents = _write(directory, reference, image, images, region, summary, options.save_diff)
@@ -109,7 +109,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _commands(args: Sequence[str], flags: Sequence[str], reference: Reference, threads: int) -> list[str]:
-    """The command lines: of this comparison, of the reference program, and one that makes our image alone."""
+    """The command lines of this comparison, of the reference program, and of nbnumba for our image alone."""
     return [
         shlex.join(["nbnumba", "compare", *args]),
         f"cd EMPTY_DIRECTORY && OMP_NUM_THREADS={threads} {shlex.join(reference.command)}",
@@ -140,14 +140,14 @@ def _parser() -> bundle.Parser:
 
 def _program(path: str) -> str:
     """The absolute name of the reference program."""
-    found = shutil.which(path)
-    if found is None:
-        raise InputError(f"--reference-bin: {path!r} is no program; allowed: a file that can be executed")
-    return os.path.abspath(found)
+    program = shutil.which(path)
+    if program is None:
+        raise InputError(f"--reference-bin: {path!r} is not a program; allowed: a file that can be executed")
+    return os.path.abspath(program)
 
 
 def _bounds(words: Sequence[str] | None, experiment: Experiment):
-    """First and one-past-last row and column of the pixels to compare, in pixels of our detector."""
+    """The rows and columns to compare, each as (first, one past last), in pixels of our detector."""
     pixels = experiment.detector.pixels
     if words is None:
         return sampling.region(experiment.sampling.roi, pixels)
@@ -155,13 +155,13 @@ def _bounds(words: Sequence[str] | None, experiment: Experiment):
 
 
 def reference_flags(flags: Sequence[str]) -> list[str]:
-    """FLAGS for the reference program: without those that are ours alone, files by their absolute names."""
+    """FLAGS for the reference program: without flags that only nbnumba has, and with absolute names of files."""
     known = [words for flag, words in words_by_flag(flags) if flag.group not in OURS or flag.names[0] in PASSED_ON]
     return with_absolute_paths([word for words in known for word in words])
 
 
 def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference:
-    """Run the reference program in an empty directory. Raises InputError when it fails, or leaves no image."""
+    """Run the reference program in an empty directory. Raises InputError if it fails or writes no image."""
     command = [program, *reference_flags(flags), "-floatfile", FLOATFILE]
     with tempfile.TemporaryDirectory(prefix="nbnumba-") as scratch:
         started = time.perf_counter()
@@ -187,7 +187,7 @@ def run_reference(program: str, flags: Sequence[str], threads: int) -> Reference
 
 
 def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> dict[str, Any]:
-    """Set the threads, check the cost, and load the kernel by rendering one pixel; what the summary says of our run."""
+    """Set the threads, check the cost, and load the kernel by rendering one pixel; returns entries of summary.json."""
     run = run_of(command_line)
     use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
@@ -196,14 +196,14 @@ def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> 
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        one = (columns[0], columns[0], rows[0], rows[0])
-        simulate(experiment, roi=one, backend=options.backend, precision=options.precision)
+        one_pixel = (columns[0], columns[0], rows[0], rows[0])
+        simulate(experiment, roi=one_pixel, backend=options.backend, precision=options.precision)
     seconds = time.perf_counter() - started
     return {"ours_compile_seconds": seconds, "backend": options.backend, "precision": options.precision}
 
 
 def run_ours(experiment: Experiment, options) -> tuple[np.ndarray, float]:
-    """Our image in 4-byte floats, and seconds."""
+    """Our image as float32, and the seconds that it took."""
     started = time.perf_counter()
     image = simulate(experiment, backend=options.backend, precision=options.precision, max_hours=math.inf)
     image = output.as_float32(image)
@@ -211,7 +211,7 @@ def run_ours(experiment: Experiment, options) -> tuple[np.ndarray, float]:
 
 
 def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool) -> Images:
-    """Both images, block-averaged onto the smaller shape if that is wanted and possible."""
+    """Both images, block-averaged to the smaller shape if `resample` and if that is possible."""
     shape = inferred_shape(len(content) / 4, ours.shape)
     if shape is None:
         return Images(None, ours, None)
@@ -224,7 +224,7 @@ def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool) -> Images:
 
 
 def inferred_shape(count: float, ours: tuple[int, int]) -> tuple[int, int] | None:
-    """The shape of an image of `count` pixels: ours times or divided by a whole number, or None."""
+    """The shape of an image of `count` pixels: our shape times or divided by a whole number; None if neither fits."""
     slow, fast = ours
     for factor in range(1, max(slow, fast, math.isqrt(int(count))) + 1):
         if count == slow * fast * factor * factor:
@@ -235,7 +235,7 @@ def inferred_shape(count: float, ours: tuple[int, int]) -> tuple[int, int] | Non
 
 
 def averaged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The means of the blocks of an image that make one of that shape."""
+    """The image reduced to `shape` by averaging blocks."""
     blocks = image.astype(np.float64).reshape(
         shape[0], image.shape[0] // shape[0], shape[1], image.shape[1] // shape[1]
     )
@@ -243,13 +243,13 @@ def averaged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _scaled(shown, full: tuple[int, int], shape: tuple[int, int]):
-    """First and one-past-last row and column, given in pixels of an image of the full shape, in another shape."""
+    """The rows and columns `shown`, each (first, one past last), converted from an image of the full shape to another shape."""
     return tuple((first * n // size, -(-last * n // size)) for (first, last), size, n in zip(shown, full, shape))
 
 
-def _judged(images: Images, region, size: int, threshold: float) -> dict[str, Any]:
-    """What the summary says of the images; size: of the reference's, in bytes."""
-    found = {
+def _summary(images: Images, region, size: int, threshold: float) -> dict[str, Any]:
+    """The entries of summary.json about the images; size: that of the reference image in bytes."""
+    shapes = {
         "same_shape": images.alike,
         "shape_reference": None if images.reference is None else list(images.reference.shape),
         "bytes_reference": size,
@@ -257,14 +257,14 @@ def _judged(images: Images, region, size: int, threshold: float) -> dict[str, An
         "resampled": images.resampled,
     }
     if not images.alike:
-        return found | {"roi": None} | dict.fromkeys(FIGURES) | {"exit_status": DIFFERENT_SHAPES}
+        return shapes | {"roi": None} | dict.fromkeys(FIGURES) | {"exit_status": DIFFERENT_SHAPES}
     rows, columns = region
     figures = statistics(*(picture[slice(*rows), slice(*columns)] for picture in images[:2]))
     slow, fast = figures["largest_difference_at"]
     figures["largest_difference_at"] = [rows[0] + slow, columns[0] + fast]
     good = figures["correlation"] is not None and figures["correlation"] >= threshold
     roi = [columns[0], columns[1] - 1, rows[0], rows[1] - 1]
-    return found | {"roi": roi} | figures | {"exit_status": 0 if good else BELOW_THRESHOLD}
+    return shapes | {"roi": roi} | figures | {"exit_status": 0 if good else BELOW_THRESHOLD}
 
 
 FIGURES = (
@@ -280,23 +280,23 @@ FIGURES = (
 
 
 def statistics(reference: np.ndarray, ours: np.ndarray) -> dict[str, Any]:
-    """Those figures of two images of one shape, in double precision. None: there is no such number."""
+    """The FIGURES of two images of one shape, in double precision; None for a figure that is undefined."""
     first, second = reference.astype(np.float64), ours.astype(np.float64)
     with np.errstate(all="ignore"):
         delta = second - first
-        place = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(delta), nan=np.inf))), delta.shape)
+        pixel = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(delta), nan=np.inf))), delta.shape)
         sums = float(first.sum()), float(second.sum())
         rmse = float(np.sqrt(np.mean(delta * delta)))
-        largest = float(np.abs(delta[place]))
+        largest = float(np.abs(delta[pixel]))
     ratio = sums[1] / sums[0] if sums[0] else None
     values = (
-        correlation(first, second), rmse, largest, [int(i) for i in place], *sums, ratio,
+        correlation(first, second), rmse, largest, [int(i) for i in pixel], *sums, ratio,
     )  # fmt: skip
     return dict(zip(FIGURES, values))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's correlation; of images without contrast 1 if they are equal, and else none."""
+    """Pearson's correlation; for images without contrast it is 1 if they are equal, and None otherwise."""
     if np.array_equal(first, second):
         return 1.0
     with np.errstate(all="ignore"):
@@ -307,7 +307,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def _write(directory, reference: Reference, image, images: Images, region, summary, save_diff: bool) -> list[str]:
-    """Write the files of the bundle; returns their names. The float images are as the programs made them."""
+    """Write the files of the bundle; returns their names. The float images are written unchanged."""
     path = {name: os.path.join(directory, name) for name in (SUMMARY, LOG, FLOATFILE, "ours.bin")}
     bundle.write_json(path[SUMMARY], summary)
     bundle.write_text(path[LOG], reference.log)
@@ -318,7 +318,7 @@ def _write(directory, reference: Reference, image, images: Images, region, summa
 
 
 def _pictures(directory, images: Images, region, save_diff: bool) -> list[str]:
-    """Write the previews, of the region where the images are of one shape, and the difference; returns their names."""
+    """Write the previews and the difference, of the region if the images have one shape; returns the names of the files."""
     pictures = {"reference.png": images.reference, "ours.png": images.ours}
     if images.alike:
         rows, columns = region
@@ -341,14 +341,14 @@ def _delta(reference: np.ndarray, ours: np.ndarray) -> np.ndarray:
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two images as one, shrunk, with nothing between them."""
+    """Two images as one, both shrunk, with a gap of zeros between them."""
     left, right = (png.shrunk(picture, LONGEST) for picture in (left, right))
     gap = np.zeros((left.shape[0], max(2, left.shape[1] // 50)), left.dtype)
     return np.hstack([left, gap, right])
 
 
 def _advice(flags: Sequence[str], switches: frozenset[str]) -> str:
-    """What to try where two images are too different."""
+    """A sentence that suggests what to try if the images differ too much."""
     if switches:
         return "some of C's defects are reproduced (-c_parity); compare-traces finds the first factor of a pixel that differs"
     command = shlex.join(["nbnumba", "explain", "--", *flags])
@@ -360,10 +360,10 @@ def _sentence(summary: dict[str, Any]) -> str:
     if not summary["same_shape"]:
         shape = summary["shape_reference"] or f"{summary['bytes_reference']} bytes"
         return f"different shapes: reference {shape}, ours {summary['shape_ours']}"
-    found, ratio = summary["correlation"], summary["sum_ratio"]
-    told = "none" if found is None else f"{found:.9f}"
+    value, ratio = summary["correlation"], summary["sum_ratio"]
+    correlation_text = "none" if value is None else f"{value:.9f}"
     return (
-        f"correlation {told} ({'passes' if summary['exit_status'] == 0 else 'below'} {summary['threshold']:g}), "
+        f"correlation {correlation_text} ({'passes' if summary['exit_status'] == 0 else 'below'} {summary['threshold']:g}), "
         f"RMSE {summary['rmse']:g}, largest difference {summary['largest_difference']:g}, "
         f"sum ratio {'none' if ratio is None else format(ratio, '.9f')}"
     )

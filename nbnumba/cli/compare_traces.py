@@ -1,8 +1,8 @@
-"""The subcommand compare-traces: two scaling chains factor by factor, and where they diverge first.
+"""The subcommand compare-traces: it compares two scaling chains factor by factor, and finds where they first diverge.
 
-A component diverges when it differs by more than the tolerance, relative to the larger of the two, and by more than the
-floor of its factor (FLOORS): a value near 0 is what is left of larger terms, and has their rounding error however small
-it is itself. With e = 2^-53 and a handful of operations (8 e = 1e-15, also the 15 digits of nanoBragg's traces) it is:
+A component diverges if it differs by more than the tolerance, relative to the larger of the two values, and by more than
+the floor of its factor (FLOORS). A value near 0 is the difference of larger terms and has their rounding error, however
+small it is itself. With e = 2^-53 and a few operations (8 e = 1e-15, also the 15 digits of nanoBragg's traces) floors are:
 
 - unit vectors and cosines, terms of at most 1: 1e-15 each, 1e-14 with a few rotations on the way;
 - positions, m: 1e-14 on a detector up to 10 m away;
@@ -14,7 +14,7 @@ it is itself. With e = 2^-53 and a handful of operations (8 e = 1e-15, also the 
   r_e^2 * 1e30 photons/m^2 * 1e-6 sr: 1e-15;
 - capture and polarization, differences of terms of at most 1: 1e-15; phi, degrees: 1e-12.
 
-All other factors are products, and have no floor. 0 and -0 are equal, and so are two that are not a number.
+All other factors are products, and have no floor. 0 and -0 are equal, and so are two NaN.
 """
 
 import difflib
@@ -44,7 +44,7 @@ BUNDLE = (
 METRICS, DIFFERENCES = "metrics.json", "trace_diff.md"
 DIVERGES = 1
 PHI_WORDS = ("phi_deg", "k_frac", "F_latt_b", "F_latt")
-"""What nanoBragg says of a phi step."""
+"""The words of nanoBragg's line for a phi step."""
 
 FLOORS = {
     **dict.fromkeys(
@@ -70,14 +70,14 @@ _PHI = re.compile(r"TRACE_(?:C|NB)_PHI (.*)")
 
 
 class Traced(NamedTuple):
-    """The chain of a pixel as it was read: the pixel (slow, fast) if that is said, and names with values in order."""
+    """The chain of a pixel as read: the pixel (slow, fast), None if it is not stated, and names with values in order."""
 
     pixel: tuple[int, int] | None
     factors: list[tuple[str, Values]]
 
 
 class Comparison(NamedTuple):
-    """A factor of both traces. None: it has none, or there is nothing to compare."""
+    """A factor of both traces. A trace without this factor has None, and so have the differences then."""
 
     name: str
     reference: Values | None
@@ -88,20 +88,20 @@ class Comparison(NamedTuple):
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status: 1 if anything diverges."""
+    """Run the subcommand; returns the exit status: 1 if anything diverges."""
     options = _parser().parse_args(list(args))
     tolerance = bundle.real_number("--tolerance", options.tolerance, "a number not below 0", lambda x: x >= 0.0)
     pair = [select(read(path, name), options.pixel, name) for path, name in zip(_paths(options), ("REFERENCE", "OURS"))]
     files.check_folder(options.out, "--out")
-    found = compare(*pair, tolerance)
+    factors = compare(*pair, tolerance)
     with files.together():
         directory = files.make_folder(options.out, "--out")
-        bundle.write_json(os.path.join(directory, METRICS), metrics(found, tolerance))
-        bundle.write_text(os.path.join(directory, DIFFERENCES), report(found, tolerance, *_paths(options)))
+        bundle.write_json(os.path.join(directory, METRICS), metrics(factors, tolerance))
+        bundle.write_text(os.path.join(directory, DIFFERENCES), report(factors, tolerance, *_paths(options)))
         command = shlex.join(["nbnumba", "compare-traces", *args])
         bundle.seal(directory, [METRICS, DIFFERENCES], [command], _paths(options))
-    print(verdict(found, tolerance))
-    return DIVERGES if divergent(found) else 0
+    print(verdict(factors, tolerance))
+    return DIVERGES if divergent(factors) else 0
 
 
 def _paths(options) -> tuple[str, str]:
@@ -123,12 +123,12 @@ def _parser() -> bundle.Parser:
 def read(path: str, what: str) -> list[Traced]:
     """The chains in a trace: nanoBragg's output or ours, as text or JSON."""
     content = files.read_text(path, what)
-    found = _from_json(content, path, what) if content.lstrip().startswith("{") else _from_text(content, path, what)
-    if not any(chain.factors for chain in found):
+    chains = _from_json(content, path, what) if content.lstrip().startswith("{") else _from_text(content, path, what)
+    if not any(chain.factors for chain in chains):
         raise InputError(
             f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON"
         )
-    return found
+    return chains
 
 
 def _from_text(content: str, path: str, what: str) -> list[Traced]:
@@ -149,7 +149,7 @@ def _from_text(content: str, path: str, what: str) -> list[Traced]:
 
 
 def _of_line(line: str) -> list[tuple[str, Values]]:
-    """The factors of a line; any other line has none."""
+    """The factors in a line of a trace; an empty list for any other line."""
     factor, phi = _FACTOR.match(line), _PHI.match(line)
     if factor:
         return [(factor[1], tuple(map(float, factor[2].split())))]
@@ -157,7 +157,7 @@ def _of_line(line: str) -> list[tuple[str, Values]]:
 
 
 def _of_phi(words: dict[str, Any]) -> Iterator[tuple[str, Values]]:
-    """The factors of a phi step; those of the first mosaic domain have names like nanoBragg's, which has no other."""
+    """The factors of a phi step; in the first mosaic domain, the only one that nanoBragg traces, they have its names."""
     domain = int(words.get("domain", 0))
     prefix = f"phi[{int(words['phi_tic'])}]." + (f"domain[{domain}]." if domain else "")
     for word in PHI_WORDS:
@@ -181,7 +181,7 @@ def _from_json(content: str, path: str, what: str) -> list[Traced]:
 
 
 def _name(value: Any) -> str:
-    """The name of a factor, which goes into tables."""
+    """The name of a factor, checked because it goes into tables. Raises ValueError if it is not printable text."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(f"the name of a factor is {excerpt(str(value))}")
     return value
@@ -194,9 +194,9 @@ def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list
     pixel = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
     chosen = [chain for chain in chains if chain.pixel == pixel]
     if not chosen:
-        there = "; ".join(f"{slow} {fast}" for slow, fast in (chain.pixel for chain in chains if chain.pixel))
+        pixels = "; ".join(f"{slow} {fast}" for slow, fast in (chain.pixel for chain in chains if chain.pixel))
         raise InputError(
-            f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {there or 'unnamed'}"
+            f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {pixels or 'unnamed'}"
         )
     return chosen
 
@@ -216,35 +216,35 @@ def compare(reference: list[Traced], ours: list[Traced], tolerance: float) -> li
 
 
 def numbered(chains: list[Traced], several: bool) -> dict[str, Values]:
-    """Values by unique names: numbered from the second of a name on, and with the pixel where there are several."""
-    found, seen = {}, Counter()
+    """The values under unique names: a repeated name gets a number, and if there are several pixels, the pixel."""
+    by_name, repetitions = {}, Counter()
     for chain in chains:
         prefix = "pixel[{},{}].".format(*chain.pixel) if several and chain.pixel else ""
         for name, values in chain.factors:
-            number = seen[prefix + name]
-            found[prefix + name + (f"[{number}]" if number else "")] = values
-            seen[prefix + name] += 1
-    return found
+            number = repetitions[prefix + name]
+            by_name[prefix + name + (f"[{number}]" if number else "")] = values
+            repetitions[prefix + name] += 1
+    return by_name
 
 
 def _without_domains(left: dict[str, Values], right: dict[str, Values]):
-    """Both, less the phi steps of further mosaic domains if only one of them has such."""
+    """Both traces; if only one of them has several mosaic domains, without the phi steps after its first domain."""
     if any(".domain[" in key for key in left) != any(".domain[" in key for key in right):
         return [{key: values for key, values in side.items() if ".domain[" not in key} for side in (left, right)]
     return left, right
 
 
 def merged(left: list[str], right: list[str]) -> list[str]:
-    """The names of both in the order of the left, those that only the right has where they stand there."""
-    found = []
+    """The names of both in the order of the left; names that only the right has keep their neighbours."""
+    names = []
     for change, first, last, start, stop in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        found += left[first:last]
-        found += right[start:stop] if change in ("insert", "replace") else []
-    return list(dict.fromkeys(found))
+        names += left[first:last]
+        names += right[start:stop] if change in ("insert", "replace") else []
+    return list(dict.fromkeys(names))
 
 
 def floor(name: str) -> float:
-    """The floor of a factor, whatever it is numbered or prefixed with."""
+    """The floor of a factor; numbers and prefixes of its name are ignored."""
     return FLOORS.get(re.sub(r"\[\d+(,\d+)?\]", "", name).split(".")[-1], 0.0)
 
 
@@ -261,7 +261,7 @@ def _compared(name: str, reference: Values | None, ours: Values | None, toleranc
 
 
 def difference(reference: float, ours: float, floor: float) -> tuple[float, float]:
-    """Absolute difference, and relative to the larger of two numbers: 0 up to the floor."""
+    """The absolute difference, and the one relative to the larger number, which is 0 up to the floor."""
     if reference == ours or (math.isnan(reference) and math.isnan(ours)):
         return 0.0, 0.0
     if not (math.isfinite(reference) and math.isfinite(ours)):
@@ -270,22 +270,22 @@ def difference(reference: float, ours: float, floor: float) -> tuple[float, floa
     return delta, delta / max(abs(reference), abs(ours)) if delta > floor else 0.0
 
 
-def divergent(found: list[Comparison]) -> list[Comparison]:
-    """The factors that diverge, or that only one trace has."""
-    return [each for each in found if each.status != "ok"]
+def divergent(factors: list[Comparison]) -> list[Comparison]:
+    """The factors that diverge, and those that only one trace has."""
+    return [factor for factor in factors if factor.status != "ok"]
 
 
-def metrics(found: list[Comparison], tolerance: float) -> dict[str, Any]:
-    """What metrics.json holds: single numbers as such, vectors as lists."""
-    wrong = divergent(found)
+def metrics(factors: list[Comparison], tolerance: float) -> dict[str, Any]:
+    """The content of metrics.json; vectors are lists."""
+    divergences = divergent(factors)
     return {
         "tolerance_rel": tolerance,
-        "first_divergence": wrong[0].name if wrong else None,
-        "num_divergent": len(wrong),
+        "first_divergence": divergences[0].name if divergences else None,
+        "num_divergent": len(divergences),
         "factors": [
-            each._asdict()
-            | {"reference": _single(each.reference), "ours": _single(each.ours), "floor": floor(each.name)}
-            for each in found
+            factor._asdict()
+            | {"reference": _single(factor.reference), "ours": _single(factor.ours), "floor": floor(factor.name)}
+            for factor in factors
         ],
     }
 
@@ -294,36 +294,36 @@ def _single(values: Values | None):
     return values[0] if values and len(values) == 1 else values
 
 
-def verdict(found: list[Comparison], tolerance: float) -> str:
+def verdict(factors: list[Comparison], tolerance: float) -> str:
     """The outcome in a sentence."""
-    wrong = divergent(found)
-    if not wrong:
-        return f"all {len(found)} factors agree to {tolerance:g}"
-    return f"{len(wrong)} of {len(found)} factors diverge beyond {tolerance:g}, first {wrong[0].name}"
+    divergences = divergent(factors)
+    if not divergences:
+        return f"all {len(factors)} factors agree to {tolerance:g}"
+    return f"{len(divergences)} of {len(factors)} factors diverge beyond {tolerance:g}, first {divergences[0].name}"
 
 
-def report(found: list[Comparison], tolerance: float, reference: str, ours: str) -> str:
-    """What trace_diff.md holds."""
+def report(factors: list[Comparison], tolerance: float, reference: str, ours: str) -> str:
+    """The text of trace_diff.md."""
     lines = [
         "# Trace comparison",
         "",
         f"- reference: `{reference}`",
         f"- ours: `{ours}`",
         "",
-        f"**{verdict(found, tolerance)}.**",
+        f"**{verdict(factors, tolerance)}.**",
         "",
     ]
     lines += ["| factor | reference | ours | abs. difference | rel. difference | status |", "|---|---|---|---|---|---|"]
-    wrong = divergent(found)
-    for each in found:
-        name = f"**{each.name}**" if wrong and each is wrong[0] else each.name
+    divergences = divergent(factors)
+    for factor in factors:
+        name = f"**{factor.name}**" if divergences and factor is divergences[0] else factor.name
         cells = [
             name,
-            _cell(each.reference),
-            _cell(each.ours),
-            _number(each.abs_delta),
-            _number(each.rel_delta),
-            each.status,
+            _cell(factor.reference),
+            _cell(factor.ours),
+            _number(factor.abs_delta),
+            _number(factor.rel_delta),
+            factor.status,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

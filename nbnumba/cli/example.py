@@ -1,4 +1,4 @@
-"""The subcommand example: a rotation frame of a real protein, with nothing to prepare."""
+"""The subcommand example: it renders a rotation frame of a real protein from data that come with nbnumba."""
 
 import shlex
 from collections.abc import Sequence
@@ -38,24 +38,24 @@ FLAGS = """
 
 MASK = "example_mask.img"
 SHAPE, BEAM = (1679, 1475), (848.0, 721.0)
-"""Pixels of the detector, and where the beam falls: slow, fast."""
+"""The size of the detector and the spot of the direct beam in pixels: slow, fast."""
 
 MODULE, GAP = (195, 487), (17, 7)
-"""Pixels of a module of the detector, and between two: slow, fast."""
+"""The size of a module of the detector and of the gap between two modules in pixels: slow, fast."""
 
 STOP, ARM = 24, 7
-"""Radius of the beamstop and half the width of the arm that holds it, from below: pixels."""
+"""The radius of the beamstop, and half the width of the arm that holds it from below, in pixels."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Render the example; flags given on the command line come after its own. Returns the exit status."""
+    """Render the example with the user's flags after its own. Returns the exit status."""
     if args[:1] in (["-h"], ["-help"], ["--help"]):
         print(USAGE, ABOUT, "", "Its own flags:", FLAGS.rstrip(), sep="\n")
         return 0
     with ExitStack() as stack:
         stack.enter_context(files.together())
         data = [resources.files("nbnumba.data") / name for name in ("1orc_P1.hkl.gz", "water.stol")]
-        amplitudes, water = (str(stack.enter_context(resources.as_file(each))) for each in data)
+        amplitudes, water = (str(stack.enter_context(resources.as_file(resource))) for resource in data)
         smv.write(MASK, mask(), [], "example")
         words = ["-hkl", amplitudes, "-stol", water, "-mask", MASK, *shlex.split(FLAGS), *args]
         command_line = CommandLine(words)
@@ -71,7 +71,7 @@ def main(args: Sequence[str]) -> int:
 def mask() -> np.ndarray:
     """The mask (slow, fast), uint16: 0 in the gaps between modules, behind the beamstop and behind its arm, else 1."""
     slow, fast = np.ogrid[: SHAPE[0], : SHAPE[1]]
-    seen = (slow % (MODULE[0] + GAP[0]) < MODULE[0]) & (fast % (MODULE[1] + GAP[1]) < MODULE[1])
+    on_module = (slow % (MODULE[0] + GAP[0]) < MODULE[0]) & (fast % (MODULE[1] + GAP[1]) < MODULE[1])
     stop = np.hypot(slow - BEAM[0], fast - BEAM[1]) <= STOP
     arm = (slow >= BEAM[0]) & (abs(fast - BEAM[1]) <= ARM)
-    return (seen & ~stop & ~arm).astype(np.uint16)
+    return (on_module & ~stop & ~arm).astype(np.uint16)

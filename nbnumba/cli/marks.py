@@ -1,4 +1,4 @@
-"""The marks of a picture: where the beam falls, and rings of the true resolution of pixels, on a turned detector too."""
+"""The marks of a picture: the spot of the direct beam, and rings of equal resolution, on any rotated detector."""
 
 import numpy as np
 
@@ -12,28 +12,29 @@ SHARES = (0.25, 0.5, 0.75, 0.95)
 """Rings are drawn near these shares of the finest resolution (1/A) in a picture."""
 
 TOWARDS = (-1.0, 1.0)
-"""The name of a ring stands up and to the right of the beam, if there is room: slow, fast."""
+"""The direction (slow, fast) from the beam to the label of a ring, if there is room: up and to the right."""
 
 MARGIN = 0.05
-"""The names keep this part of a picture's size from its edges."""
+"""The distance of labels from the edges of a picture, as a fraction of its size."""
 
 
-def marks(experiment: Experiment, placement: Placement, wanted: Window) -> Marks:
+def marks(experiment: Experiment, placement: Placement, window: Window) -> Marks:
     """The marks of a picture of the window, in pixels of the picture."""
-    top, left = wanted.rows[0], wanted.columns[0]
-    slow, fast = np.mgrid[slice(*wanted.rows), slice(*wanted.columns)]
-    found = resolved.resolutions(experiment, fast.ravel(), slow.ravel()).reshape(slow.shape)
+    top, left = window.rows[0], window.columns[0]
+    slow, fast = np.mgrid[slice(*window.rows), slice(*window.columns)]
+    resolution = resolved.resolutions(experiment, fast.ravel(), slow.ravel()).reshape(slow.shape)
     row, column = beam_pixel(placement)
     spot = row - top, column - left
-    rings = [Ring(found > d, f"{d:g} A", _place(found > d, spot)) for d in round_resolutions(found)]
-    inside = all(-0.5 <= x <= size - 0.5 for x, size in zip(spot, found.shape))
+    insides = {d: resolution > d for d in round_resolutions(resolution)}
+    rings = [Ring(inside, f"{d:g} A", _label_position(inside, spot)) for d, inside in insides.items()]
+    inside = all(-0.5 <= x <= size - 0.5 for x, size in zip(spot, resolution.shape))
     return Marks(rings, spot if inside else None)
 
 
 def beam_pixel(placement: Placement) -> tuple[float, float]:
-    """The pixel, slow and fast, where the line of the beam meets the plane of the detector, as it stands after all turns.
+    """The pixel (slow, fast) at which the line of the beam crosses the plane of the detector after all rotations.
 
-    Far off where they are parallel. 0 is the centre of the first pixel.
+    It is very far away if beam and plane are parallel. 0 is the centre of the first pixel.
     """
     towards = float(placement.beam @ placement.normal)
     spot = placement.origin @ placement.normal / (towards or 1e-9) * placement.beam - placement.origin
@@ -41,18 +42,18 @@ def beam_pixel(placement: Placement) -> tuple[float, float]:
 
 
 def round_resolutions(resolution: np.ndarray) -> list[float]:
-    """Resolutions of two digits for rings that cross a picture, the coarsest first."""
+    """Resolutions, rounded to two digits, of rings that cross a picture, the coarsest first."""
     finest, coarsest = float(resolution.min()), float(resolution.max())
     rounded = [float(f"{finest / share:.2g}") for share in SHARES]
     return [d for d in dict.fromkeys(rounded) if finest < d < coarsest]
 
 
-def _place(inside: np.ndarray, spot: tuple[float, float]) -> tuple[float, float]:
-    """Where the name of a ring stands: on it, as nearly as possible TOWARDS from the beam, and off the edges of the picture."""
-    place = np.argwhere(edge(inside))
-    away = place - np.array(spot)
+def _label_position(inside: np.ndarray, spot: tuple[float, float]) -> tuple[float, float]:
+    """The pixel of a ring for its label, as nearly as possible in the direction TOWARDS from the beam, and off the edges."""
+    pixels = np.argwhere(edge(inside))
+    away = pixels - np.array(spot)
     length = np.hypot(*away.T)
     direction = away @ np.array(TOWARDS) / np.where(length > 0.0, length, 1.0)
-    room = np.min([np.minimum(place[:, i], size - 1 - place[:, i]) / size for i, size in enumerate(inside.shape)], axis=0)
-    row, column = place[int(np.argmax(direction - 10.0 * (room < MARGIN)))]
+    room = np.min([np.minimum(pixels[:, i], size - 1 - pixels[:, i]) / size for i, size in enumerate(inside.shape)], axis=0)
+    row, column = pixels[int(np.argmax(direction - 10.0 * (room < MARGIN)))]
     return float(row), float(column)

@@ -1,4 +1,4 @@
-"""What a run writes and prints: images in nanoBragg's files, and its lines of statistics."""
+"""The output of a run: images in nanoBragg's files, and nanoBragg's lines of statistics."""
 
 import math
 import os
@@ -24,7 +24,7 @@ DEFAULTS = {
     "noisefile": "noiseimage.img",
     "pgmfile": "image.pgm",
 }
-"""The names of nanoBragg's files, where no other is given."""
+"""The default names of nanoBragg's files."""
 
 WRITTEN = {
     "floatfile": "4-byte floats",
@@ -34,11 +34,11 @@ WRITTEN = {
     "pngfile": "PNG",
     "dump": "a dump of structure factors",
 }
-"""What is written to each of the files."""
+"""The format of each file, as formats/endings.py names it."""
 
 
 class Statistics(NamedTuple):
-    """nanoBragg's statistics of an image: brightest pixel and where, mean, rms and rms deviation over the region."""
+    """nanoBragg's statistics of an image: the brightest pixel and its position (m), and mean, rms and rms deviation."""
 
     largest: float
     fast_m: float
@@ -55,10 +55,13 @@ class Statistics(NamedTuple):
         ]
 
 
-def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int) -> Statistics:
-    """N6: of an image (slow, fast) over a window, pixel in m; the place is the last sub-pixel of the brightest pixel."""
-    region = image[slice(*wanted.rows), slice(*wanted.columns)].astype(np.float64)
-    lit = wanted.mask[slice(*wanted.rows), slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(region.shape, bool)
+def statistics(image: np.ndarray, window: Window, pixel: float, oversample: int) -> Statistics:
+    """N6: the statistics of an image (slow, fast) over a window; pixel is the edge of a pixel in m.
+
+    The position of the brightest pixel is that of its last sub-pixel, as in C.
+    """
+    region = image[slice(*window.rows), slice(*window.columns)].astype(np.float64)
+    lit = window.mask[slice(*window.rows), slice(*window.columns)] != 0 if window.mask.size else np.ones(region.shape, bool)
     count = max(int(lit.sum()), 1)
     mean = float(region.sum()) / count
     rms = math.sqrt(float((region * region).sum()) / max(count - 1, 1))
@@ -67,37 +70,37 @@ def statistics(image: np.ndarray, wanted: Window, pixel: float, oversample: int)
     if largest <= 0.0:
         return Statistics(0.0, 0.0, 0.0, mean, rms, rmsd)
     slow, fast = np.unravel_index(int(np.argmax(region)), region.shape)
-    corner = ((wanted.columns[0], fast), (wanted.rows[0], slow))
-    place = [(first + int(p) + 1 - 0.5 / oversample) * pixel for first, p in corner]
-    return Statistics(largest, *place, mean, rms, rmsd)
+    corner = ((window.columns[0], fast), (window.rows[0], slow))
+    position = [(first + int(p) + 1 - 0.5 / oversample) * pixel for first, p in corner]
+    return Statistics(largest, *position, mean, rms, rmsd)
 
 
 def names(run: Run) -> dict[str, str]:
-    """The files that a run writes, by kind. Raises InputError, before anything is computed, for one that cannot be written."""
-    wanted = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
-    chosen = {kind: getattr(run, kind) for kind in (*wanted, "pngfile", "dump")}
-    paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in wanted if wanted[kind]}
+    """The names of the files that a run writes, by kind. Raises InputError if one of them cannot be written."""
+    written = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
+    chosen = {kind: getattr(run, kind) for kind in (*written, "pngfile", "dump")}
+    paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in written if written[kind]}
     paths |= {kind: chosen[kind] for kind in ("pngfile", "dump") if chosen[kind] is not None}
-    taken = {_where(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
+    taken = {_target(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
-        where = _where(path)
-        if where in taken and where != os.devnull:
-            raise InputError(f"-{kind}: {path!r} is also the {taken[where]}; allowed: a name of its own")
-        taken[where] = f"-{kind}"
+        target = _target(path)
+        if target in taken and target != os.devnull:
+            raise InputError(f"-{kind}: {path!r} is also the {taken[target]}; allowed: a name of its own")
+        taken[target] = f"-{kind}"
         _check_name(kind, path)
     return paths
 
 
 def _check_name(kind: str, path: str) -> None:
-    """Raise InputError for a name that says another format than the one that is written, or the place of messages."""
+    """Raise InputError for a name that announces another format, and for stderr, which is kept for messages."""
     endings.check(path, f"-{kind}", WRITTEN[kind], ("4-byte floats",) if kind == "dump" else ())
     if files.is_stderr(path):
         raise InputError(f"-{kind}: {path!r} is where messages go; allowed: a file, or - for the standard output")
 
 
-def _where(path: str) -> str:
-    """Where a file is, by one name: the standard output by that of the terminal, the pipe or the file that it goes to."""
+def _target(path: str) -> str:
+    """The real path of a file; for the standard output that of the terminal, pipe or file that it is connected to."""
     try:
         return os.path.realpath("/dev/stdout" if files.is_stdout(path) else path)
     except (OSError, ValueError):
@@ -105,7 +108,7 @@ def _where(path: str) -> str:
 
 
 def as_float32(image: np.ndarray) -> np.ndarray:
-    """The image as 4-byte floats. Raises InputError when a pixel is too bright for them."""
+    """The image as float32. Raises InputError if a pixel is too bright for that."""
     with np.errstate(over="ignore"):
         single = image.astype(np.float32)
     if not np.isfinite(single).all():
@@ -114,17 +117,17 @@ def as_float32(image: np.ndarray) -> np.ndarray:
 
 
 def write(
-    image: np.ndarray, experiment: Experiment, placement: Placement, wanted: Window, stats: Statistics, run: Run
+    image: np.ndarray, experiment: Experiment, placement: Placement, window: Window, stats: Statistics, run: Run
 ) -> list[str]:
-    """Write the files of a run, all or none, image being 4-byte floats; returns a line of text on each."""
+    """Write the files of a run, all or none, and return a line of text about each; image is float32."""
     with files.together():
-        return list(_written(image, experiment, placement, wanted, stats, run))
+        return list(_written(image, experiment, placement, window, stats, run))
 
 
-def _written(image, experiment, placement, wanted, stats, run) -> Iterator[str]:
-    """Write file after file, with a line of text on each."""
+def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
+    """Write one file after another, and yield a line of text about each."""
     paths = names(run)
-    roi = (wanted.columns[0], wanted.columns[1] - 1, wanted.rows[0], wanted.rows[1] - 1)
+    roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
     as_c = "header_overflow" in experiment.sampling.c_parity
     keys = headers.written(experiment, placement, run.adc, as_c)
     if "dump" in paths:
@@ -152,8 +155,8 @@ def _written(image, experiment, placement, wanted, stats, run) -> Iterator[str]:
         yield f"wrote {paths['noisefile']}: SMV"
         seen = noisy.pixels - np.float32(run.adc)
     if "pngfile" in paths:
-        region = slice(*wanted.rows), slice(*wanted.columns)
-        unmeasured = wanted.mask[region] == 0 if wanted.mask.size else None
-        drawn = marks(experiment, placement, wanted) if run.pngmarks else None
+        region = slice(*window.rows), slice(*window.columns)
+        unmeasured = window.mask[region] == 0 if window.mask.size else None
+        drawn = marks(experiment, placement, window) if run.pngmarks else None
         scale = png.write(paths["pngfile"], seen[region], what="-pngfile", unmeasured=unmeasured, marks=drawn)
         yield f"wrote {paths['pngfile']}: picture, white up to {scale.white:g} and black from {scale.black:g}"

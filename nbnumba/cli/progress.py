@@ -1,4 +1,4 @@
-"""A progress bar on stderr, when that is a terminal, and a line where kernels are compiled first."""
+"""A progress bar on stderr if that is a terminal, and a line that announces the compilation of kernels."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ class _Once(logging.Handler):
 
 @contextmanager
 def compiling_told() -> Iterator[None]:
-    """Says on stderr, once, that kernels are compiled, before they are."""
+    """In this block, print one line on stderr before the first kernel is compiled."""
     log, handler = logging.getLogger("nbnumba.compiling"), _Once(logging.INFO)
     level = log.level
     log.addHandler(handler)
@@ -33,9 +33,9 @@ def compiling_told() -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str, wanted: bool = True) -> Iterator:
-    """Yields progress(done, total), which redraws the bar; None when none is wanted or stderr is no terminal."""
-    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+def bar(title: str, shown: bool = True) -> Iterator:
+    """Yield progress(done, total), which redraws the bar; None unless it is to be shown and stderr is a terminal."""
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     started = time.monotonic()

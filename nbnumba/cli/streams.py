@@ -1,4 +1,4 @@
-"""The standard streams of the program: whatever they cannot take, closed, full or without a reader, costs no result."""
+"""The standard streams of the program: a stream that is closed, full or without a reader never costs a result."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from typing import TextIO
 
 
 class Text:
-    """A text stream that is written as far as it can be.
+    """A text stream that survives failures to write.
 
-    Characters that it cannot encode are written as escapes. After the first failure, which `failure` tells, nothing is
-    written any more; `stop_early` makes that failure a BrokenPipeError, for programs that have nothing to do but print.
+    Characters that it cannot encode are written as escapes. After the first failure, which `failure` holds, nothing more is
+    written. With `stop_early` that failure raises BrokenPipeError, for commands that only print.
     """
 
     def __init__(self, stream: TextIO | None, stop_early: bool = False):
@@ -33,7 +33,7 @@ class Text:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is waiting to be written."""
+        """Write the buffered text."""
         if self.stream is not None and self.failure is None:
             try:
                 self.stream.flush()
@@ -41,13 +41,13 @@ class Text:
                 self._fail(error)
 
     def isatty(self) -> bool:
-        """Whether a terminal shows it."""
+        """Whether the stream goes to a terminal."""
         with suppress(OSError, ValueError):
             return self.stream is not None and self.failure is None and self.stream.isatty()
         return False
 
     def _fail(self, error: OSError | ValueError) -> None:
-        """Give up the stream: what it still holds goes nowhere, at the end of the process too."""
+        """Give up the stream and redirect it to the null device, so that its buffer cannot fail again at the end."""
         self.failure = error if isinstance(error, OSError) else OSError(errno.EBADF, str(error))
         with suppress(OSError, ValueError):
             sink = os.open(os.devnull, os.O_WRONLY)
@@ -62,7 +62,7 @@ class Text:
 
 @contextmanager
 def replaced(stop_early: bool) -> Iterator[tuple[Text, Text]]:
-    """Make sys.stdout and sys.stderr such streams, and yield them; stop_early: printing is all that there is to do."""
+    """Replace sys.stdout and sys.stderr by Text streams in this block, and yield them. stop_early: see Text, for stdout."""
     _fill_descriptors()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = own = Text(before[0], stop_early), Text(before[1])
@@ -76,9 +76,9 @@ def replaced(stop_early: bool) -> Iterator[tuple[Text, Text]]:
 
 
 def _fill_descriptors() -> None:
-    """Open descriptors 0, 1 and 2 where they are closed, so that no file gets one of these numbers; for reading only.
+    """Open descriptors 0, 1 and 2 for reading only if they are closed, so that no other file gets one of these numbers.
 
-    Writing to such a one fails, as it would to a closed one.
+    Writing to them fails, as it would if they were closed.
     """
     for number in range(3):
         try:

@@ -133,7 +133,7 @@ def records(chain: Chain) -> Iterator[tuple[str, Any]]:
     """A chain in its order: names with their values, and ("phi", PhiStep) where the phi steps are."""
     for sample in chain.samples:
         for name, values in sample.factors:
-            if name in GEOMETRY and sample.place[3] > 0:
+            if name in GEOMETRY and sample.indices[3] > 0:
                 continue
             if name == "F_cell":
                 yield "phi", sample.phi_steps[0]

@@ -263,7 +263,7 @@ def test_what_is_no_program(capsys, tmp_path):
     (tmp_path / "text").write_text("not a program")
     for path in (tmp_path / "none", tmp_path / "text", tmp_path):
         assert main(["compare", "--reference-bin", str(path), "--outdir", str(tmp_path / "out"), "--", *FLAGS]) == 2
-        assert "is no program" in capsys.readouterr().err
+        assert "is not a program" in capsys.readouterr().err
     (tmp_path / "text").chmod(0o755)
     assert (
         main(["compare", "--reference-bin", str(tmp_path / "text"), "--outdir", str(tmp_path / "out"), "--", *FLAGS])

@@ -127,7 +127,7 @@ DARK = {  # flags that make a dark image, and what the sentence has to name
     "-hkl few.hkl -Xbeam -150 -gauss_xtal -N 20": "reflections with an amplitude end at",
     "-hkl few.hkl -distance 1e5 -gauss_xtal -N 20 -pixel 0.1": "belongs to reflection 0 0 0",
     "-hkl fine.hkl -gauss_xtal -N 20 -pixel 3": "reflections with an amplitude begin at",
-    "-default_F 10 -gauss_xtal -N 20000 -misset 10 20 30": "no sample meets a spot",
+    "-default_F 10 -gauss_xtal -N 20000 -misset 10 20 30": "no sample hits a spot",
     "-default_F 10 -mask mask.img": "the mask leaves no pixel",
 }
 
