@@ -4,9 +4,11 @@ import math
 
 from adjoint.parameters import AMPLITUDES, PARAMETERS
 from adjoint.setup.orientations import jumps
+from adjoint.stages.lattice import MIRRORED, NOT_MIRRORED
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sources
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
+from nbnumba.stages.shapes import SHAPES
 
 
 def reasons(experiment: Experiment) -> dict[str, str]:
@@ -25,8 +27,11 @@ def _everything(experiment) -> dict[str, str]:
     every = sampling.oversample_thick or sampling.oversample_polarization or sampling.oversample_omega
     if every and "oversample_running_sum" in sampling.c_parity:
         return dict.fromkeys(PARAMETERS, "C's defect oversample_running_sum is on, which has no derivative here (P2)")
-    if experiment.crystal.shape == "tophat":
-        return dict.fromkeys(PARAMETERS, "the shape tophat is a step (F8e)")
+    shape = SHAPES[experiment.crystal.shape]
+    if shape.not_differentiable:
+        return dict.fromkeys(PARAMETERS, shape.not_differentiable)
+    if shape.number not in MIRRORED:
+        return dict.fromkeys(PARAMETERS, NOT_MIRRORED)
     return {}
 
 

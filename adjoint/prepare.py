@@ -25,7 +25,8 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, position_detector, sensor
 from nbnumba.setup.structure import interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
-from nbnumba.stages.records import SQUARE, Scene
+from nbnumba.stages.records import Scene
+from nbnumba.stages.shapes import SQUARE
 
 LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
 LATTICE |= {"crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"}

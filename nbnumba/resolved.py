@@ -19,11 +19,11 @@ from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, sampling, scene, sources, structure
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.records import Sampling
+from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Statements
 
 NOT_STATED = "*"
 FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
-SHAPES = {"square": "parallelepiped", "round": "ellipsoid", "gauss": "Gaussian spots", "tophat": "top-hat spots"}
 NOT_BRIEF = ("a at phi 0", "b at phi 0", "c at phi 0", "photons", "first pixel's corner")
 ROUNDING = 1e-12
 """Up to this |d - i| of unit vectors is what rounding leaves of 0."""
@@ -149,7 +149,8 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
     yield "size", " x ".join(f"{n:g}" for n in cells), "cells", few
     edges = " x ".join(f"{math.sqrt(v @ v) * n / 1e4:.4g}" for v, n in zip(vectors, cells))
     yield "", edges, "um", few
-    yield "shape", SHAPES[part.shape], "" if part.shape == "square" else f"fudge {part.fudge:g}", not _stated(part, "shape")
+    fudge = "" if part.shape == "square" else f"fudge {part.fudge:g}"
+    yield "shape", SHAPES[part.shape].noun, fudge, not _stated(part, "shape")
     domains = orientations.number_of_domains(part)
     seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
     yield "mosaic spread", f"{part.mosaic_spread_deg:g}", f"degrees, {plural(domains, 'domain')}{seed}", not _stated(

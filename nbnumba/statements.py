@@ -15,10 +15,10 @@ from nbnumba import parity
 from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.errors import InputError, real, shown
 from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
+from nbnumba.stages.shapes import SHAPES
 
 Vector = tuple[float, float, float]
 
-SHAPES = ("square", "round", "gauss", "tophat")
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
 

@@ -20,7 +20,8 @@ from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import lattice_factor_radial, signed_sincg
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
-from nbnumba.stages.records import SQUARE, Scene
+from nbnumba.stages.records import Scene
+from nbnumba.stages.shapes import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
 

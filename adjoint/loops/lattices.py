@@ -20,7 +20,7 @@ from nbnumba.stages import real
 from nbnumba.stages.crystal import long, plain
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
-from nbnumba.stages.records import SQUARE
+from nbnumba.stages.shapes import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import cross
 

@@ -7,6 +7,7 @@ from adjoint.geometry.rotations import about_xyz_adj
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.setup.crystal import missetting_deg, orient, reciprocal
+from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
 CELL = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg")
@@ -48,7 +49,7 @@ def record_adj(
     S are the reciprocal vectors as rows. hk, hl, kl stand once in the record. The cell is that of the volume in S.
     """
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
-    if "gauss_metric" not in switches or crystal.shape not in ("gauss", "tophat"):
+    if "gauss_metric" not in switches or not SHAPES[crystal.shape].metric_of_c:
         shape = cells_bar.shape[:-1]
         numbers_bar = cells_bar + 2.0 * cells * metric_bar[..., :3]
         return _named(NUMBERS, numbers_bar) | _named(CELL, np.zeros((*shape, 6))), np.zeros((*shape, 3, 3))

@@ -13,7 +13,13 @@ from nbnumba.stages.lattice import (
     sinc3,
     sincg_parts,
 )
-from nbnumba.stages.records import GAUSS, ROUND
+from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE
+
+MIRRORED = (SQUARE, ROUND, GAUSS)
+"""The shapes that this module differentiates; any other is refused before a kernel runs (A14)."""
+
+NOT_MIRRORED = "no derivative of this shape is computed (A8)"
+"""The reason for a shape whose row in the table gives none of its own."""
 
 SIN_PI_SLOPE = tuple(2 * power * c for power, c in enumerate(SIN_PI))[1:]
 """Twice the derivative of sinc_pi's polynomial."""

@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 
 from nbnumba.flags.table import BY_NAME, FLAGS
+from nbnumba.stages.shapes import SHAPES
 
 BESIDES = {
     "crystal.n_a": "-Na -N -samplesize -sample_thick",
     "crystal.n_b": "-Nb -N -samplesize -sample_width",
     "crystal.n_c": "-Nc -N -samplesize -sample_height",
     "crystal.misset_deg": "-misset",
-    "crystal.shape": "-square_xtal -round_xtal -gauss_xtal -tophat_spots",
+    "crystal.shape": " ".join(shape.flags.split()[0] for shape in SHAPES.values()),
     "crystal.mosaic_domains": "-mosaic_domains",
     "structure_factors.hkl": "-hkl -dump",
     "structure_factors.F": "-hkl -dump",

@@ -3,6 +3,8 @@
 import argparse
 from typing import NamedTuple
 
+from nbnumba.stages.shapes import SHAPES
+
 VALUES = {
     "switch": (),
     "number": ("NUMBER",),
@@ -56,10 +58,7 @@ FLAGS: tuple[Flag, ...] = (
     _row(
         "crystal", "-sample_height -sample_z -xtal_height -xtal_z -height", "number", "edge along c, instead of -Nc", "mm",
     ),
-    _row("crystal", "-square_xtal", "switch", "a parallelepiped of whole unit cells; the default"),
-    _row("crystal", "-round_xtal", "switch", "an ellipsoid"),
-    _row("crystal", "-gauss_xtal", "switch", "Gaussian spots, nothing between them"),
-    _row("crystal", "-tophat_spots -binary_spots", "switch", "spots cut at half height, nothing between them"),
+    *(_row("crystal", shape.flags, "switch", shape.help) for shape in SHAPES.values()),
     _row("crystal", "-fudge", "number", "other shapes: factor of the squared distance to a spot", "", "1", "crystal.fudge"),
     _row(
         "crystal", "-mosaic -mosaicity -mosaic_spread", "number", "isotropic mosaic spread; 90 is a powder", "deg", "0",

@@ -20,6 +20,7 @@ from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
 from nbnumba.formats import fdump, hkl, matrix, sources, stol
 from nbnumba.formats.text import excerpt
+from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
     MOST_PIXELS,
@@ -32,7 +33,7 @@ from nbnumba.statements import (
     StructureFactors,
 )
 
-SHAPE_FLAGS = {"-square_xtal": "square", "-round_xtal": "round", "-gauss_xtal": "gauss", "-tophat_spots": "tophat"}
+SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
 """The flags that choose the shape of the crystal."""
 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}

@@ -9,7 +9,8 @@ from nbnumba.stages import wide
 from nbnumba.stages.crystal import added, long, plain
 from nbnumba.stages.lattice import lattice_factor_square
 from nbnumba.stages.pixel import term
-from nbnumba.stages.records import SQUARE, Scene
+from nbnumba.stages.records import Scene
+from nbnumba.stages.shapes import SQUARE
 from nbnumba.stages.structure import slot
 
 

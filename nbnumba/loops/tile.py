@@ -17,7 +17,7 @@ from nbnumba.stages.crystal import plain
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
-from nbnumba.stages.records import SQUARE
+from nbnumba.stages.shapes import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import unit
 

@@ -9,7 +9,9 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.cell import skewed_setting, standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.stages import records
-from nbnumba.statements import SHAPES, Crystal
+from nbnumba.stages.lattice import COMPUTED
+from nbnumba.stages.shapes import SHAPES
+from nbnumba.statements import Crystal
 
 
 def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarray:
@@ -45,11 +47,18 @@ def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
 
 
 def record(crystal: Crystal, vectors: np.ndarray, switches: frozenset[str]) -> records.Crystal:
-    """Size, shape, and the metric of the distance to a reflection (F8b): by n_a, n_b, n_c or C's (P9)."""
+    """The Crystal record: numbers of cells, shape, and the metric of the distance to a reflection (F8b) or C's (P9).
+
+    Raises InputError for a shape that no stage computes.
+    """
+    shape = SHAPES[crystal.shape]
+    if shape.number not in COMPUTED:
+        computed = ", ".join(name for name, row in SHAPES.items() if row.number in COMPUTED)
+        raise InputError(f"crystal.shape: {shape.name} is not computed; allowed: {computed}")
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
     metric = np.diag(cells * cells)
-    if "gauss_metric" in switches and crystal.shape in ("gauss", "tophat"):
+    if "gauss_metric" in switches and shape.metric_of_c:
         star = reciprocal(crystal, vectors)
         metric = star @ star.T * np.prod(cells) ** 2
     upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])
-    return records.Crystal(*map(float, cells), SHAPES.index(crystal.shape), crystal.fudge, *map(float, upper))
+    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *map(float, upper))

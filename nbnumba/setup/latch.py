@@ -7,7 +7,8 @@ from nbnumba.setup.structure import NEVER
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.lattice import TOPHAT_REACH, distance_squared
-from nbnumba.stages.records import TOPHAT, Scene
+from nbnumba.stages.records import Scene
+from nbnumba.stages.shapes import TOPHAT
 from nbnumba.stages.structure import surrounded
 
 

@@ -3,7 +3,10 @@
 from nbnumba.stages import cos, exp, real, sin, sqrt, tiny
 from nbnumba.stages.crystal import nearest
 from nbnumba.stages.elementary import sin_pi
-from nbnumba.stages.records import GAUSS, ROUND
+from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
+
+COMPUTED = (SQUARE, ROUND, GAUSS, TOPHAT)
+"""The shapes that this module computes; setup refuses any other, because a kernel cannot."""
 
 # nanoBragg's shapes other than the parallelepiped: amplitude and widths that give the same volume and width of a spot.
 SPHERE = 0.723601254558268

@@ -56,9 +56,6 @@ class Sources(NamedTuple):
     weight: np.ndarray
 
 
-SQUARE, ROUND, GAUSS, TOPHAT = range(4)
-
-
 class Amorphous(NamedTuple):
     """How the background varies with sin(theta) / lambda (F12): values (n,) at even steps from 0, so many of them per 1/A."""
 

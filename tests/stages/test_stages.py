@@ -9,7 +9,7 @@ import pytest
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.backends.cpu import WORDS
 from nbnumba.backends.precision import words
-from nbnumba.stages import beam, crystal, detector, elementary, lattice, pixel, records, structure, vec3
+from nbnumba.stages import beam, crystal, detector, elementary, lattice, pixel, records, shapes, structure, vec3
 
 EPS = 2.0**-52
 PI = np.longdouble("3.14159265358979323846264338327950288")
@@ -55,7 +55,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
     return records.Intensity(**(values | fields))
 
 
-def crystal_record(cells=(5.0, 6.0, 7.0), shape=records.SQUARE, fudge=1.0, metric=None):
+def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None):
     upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
     return records.Crystal(*cells, shape, fudge, *upper)
 
@@ -294,19 +294,19 @@ def test_peak_shapes():
     r = math.sqrt(fudge * sum((n * x) ** 2 for n, x in zip(cells, d)))
     x = math.pi * r
     expected = {
-        records.ROUND: number * 0.723601254558268 * 3 * (math.sin(x) / x - math.cos(x)) / x**2,
-        records.GAUSS: number * math.exp(-r * r / 0.63),
-        records.TOPHAT: number if r * r < 0.3969 else 0.0,
+        shapes.ROUND: number * 0.723601254558268 * 3 * (math.sin(x) / x - math.cos(x)) / x**2,
+        shapes.GAUSS: number * math.exp(-r * r / 0.63),
+        shapes.TOPHAT: number if r * r < 0.3969 else 0.0,
     }
     assert r * r < 0.3969
     for shape, value in expected.items():
         assert lattice.lattice_factor_radial(crystal_record(cells, shape, fudge), *d) == pytest.approx(value, rel=1e-13)
-        centre = number * (0.723601254558268 if shape == records.ROUND else 1.0)
+        centre = number * (0.723601254558268 if shape == shapes.ROUND else 1.0)
         assert lattice.lattice_factor_radial(crystal_record(cells, shape, fudge), 0.0, 0.0, 0.0) == pytest.approx(
             centre, rel=1e-14
         )
     for reach, value in ((0.6299, number), (0.6301, 0.0)):
-        assert lattice.lattice_factor_radial(crystal_record(cells, records.TOPHAT), reach / 5.0, 0.0, 0.0) == value
+        assert lattice.lattice_factor_radial(crystal_record(cells, shapes.TOPHAT), reach / 5.0, 0.0, 0.0) == value
 
 
 # -------------------------------------------------------------------------------------------------------- structure
