@@ -6,7 +6,11 @@ from nbnumba.stages.vec3 import cross, dot, scale
 
 
 def scattering_vector_adj(diffracted, incident, wavelength, q_bar):
-    """A5: q = (d - i) / lambda. Returns the cotangents of d, i and lambda."""
+    """Return the cotangents of the unit vectors d and i and of lambda, in A (A5).
+
+        F5: q = (d - i) / lambda
+        A5: d_bar = q_bar / lambda,    i_bar = -d_bar,    lambda_bar = -(q_bar . q) / lambda
+    """
     inverse = real(1) / wavelength
     d_bar = scale(q_bar, inverse)
     along = d_bar[0] * (diffracted[0] - incident[0])

@@ -9,9 +9,12 @@ from nbnumba.stages.vec3 import dot, scale, turn
 
 
 def flat_position_adj(panel, fast, slow, depth, x_bar):
-    """A1: x = F f + S s + D n + o.
+    """Return the cotangents of the axes f, s and n, of the origin o, and of the depth D in m (A1).
 
-    Returns the cotangents of the vectors f, s, n and o, and of D; those of F and S, which no parameter moves, are left out.
+        F1: x = F f + S s + D n + o
+        A1: f_bar = F x_bar,    s_bar = S x_bar,    n_bar = D x_bar,    o_bar = x_bar,    D_bar = n . x_bar
+
+    The cotangents of F and S, which no parameter moves, are left out.
     """
     normal = (panel.normal_x, panel.normal_y, panel.normal_z)
     return scale(x_bar, fast), scale(x_bar, slow), scale(x_bar, depth), x_bar, dot(x_bar, normal)
@@ -36,7 +39,11 @@ def curved_position_adj(panel, flat, x_bar):
 
 
 def solid_angle_adj(panel, airpath, omega_bar):
-    """A3: omega = p^2 c / R^3, or 1 / R^2 for point pixels. Returns the cotangents of R and the close distance c."""
+    """Return the cotangents of the airpath R and the close distance c, both in m (A3).
+
+        F3: omega = p^2 c / R^3;    1 / R^2 for point pixels
+        A3: R_bar = -3 omega omega_bar / R,    c_bar = omega omega_bar / c;    R_bar = -2 omega_bar / R^3 for point pixels
+    """
     inverse = real(1) / airpath
     if panel.point_pixel:
         return -real(2) * omega_bar * inverse * inverse * inverse, real(0)

@@ -62,9 +62,12 @@ def sincg_slopes(n, d, inverse):
 
 
 def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
-    """A8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl). Returns the cotangents of dh, dk, dl and n_a, n_b, n_c.
+    """Return the cotangents of dh, dk, dl and of n_a, n_b, n_c (A8).
 
-    Small numerators come before the large inverse, so that no product at a reflection is too large for float32.
+        F8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl),    G(n, d) = sin(pi n d) / sin(pi d)
+        A8: dh_bar = F_latt_bar G_b G_c dG_a/dd,    n_a_bar = F_latt_bar G_b G_c dG_a/dn,    likewise k and l
+
+    Small numerators are multiplied before the large inverse, so that no product at a reflection is too large for float32.
     """
     above_h, below_h = sincg_parts(crystal.n_a, dh)
     above_k, below_k = sincg_parts(crystal.n_b, dk)
@@ -79,7 +82,13 @@ def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
 
 
 def distance_squared_adj(crystal, dh, dk, dl, reach_bar):
-    """A8b: r^2 = sum of m_ij d_i d_j. Returns the cotangents of dh, dk, dl and of hh, kk, ll, hk, hl, kl of the metric."""
+    """Return the cotangents of dh, dk, dl, and of hh, kk, ll, hk, hl, kl of the metric (A8b).
+
+        F8b: r^2 = d^T M d,    d = (dh, dk, dl)
+        A8b: d_bar = 2 r2_bar M d,    hh_bar = r2_bar dh^2,    hk_bar = 2 r2_bar dh dk,    likewise the others
+
+    The cotangent r2_bar is without fudge.
+    """
     two = real(2) * reach_bar
     dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
     dk_bar = two * (crystal.metric_hk * dh + crystal.metric_kk * dk + crystal.metric_kl * dl)
@@ -89,7 +98,11 @@ def distance_squared_adj(crystal, dh, dk, dl, reach_bar):
 
 
 def sinc3_slope(u):
-    """A8c: the derivative of 3 (sin x / x - cos x) / x^2 with respect to u = x^2: -3 (sinc3 - sin x / x) / (2 u)."""
+    """Return the derivative of sinc3 with respect to u = x^2 (A8c).
+
+        F8c: sinc3 = 3 (sin x / x - cos x) / x^2
+        A8c: d sinc3 / du = -3 (sinc3 - sin x / x) / (2 u)
+    """
     c = SINC3_SLOPE
     if u < real(1):
         return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
@@ -98,9 +111,12 @@ def sinc3_slope(u):
 
 
 def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
-    """A8c, A8d: F_latt = n_a n_b n_c f(r^2). Returns the cotangents of dh, dk, dl; n_a, n_b, n_c; and the metric's six.
+    """Return the cotangents of dh, dk, dl; of n_a, n_b, n_c; and of the six entries of the metric (A8c, A8d).
 
-    Of n_a, n_b, n_c it is the part that does not go through the metric. TOPHAT is a step: not differentiable.
+        F8c, F8d: F_latt = n_a n_b n_c f(u),    u = fudge r^2
+        A8c, A8d: r2_bar = F_latt_bar n_a n_b n_c fudge df/du,    n_a_bar = F_latt_bar F_latt / n_a,    likewise b and c
+
+    The cotangents of n_a, n_b, n_c leave out what goes through the metric. TOPHAT is a step, whose derivative is refused (A14).
     """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
     reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge

@@ -5,7 +5,11 @@ from nbnumba.stages.vec3 import dot, scale
 
 
 def term_adj(amplitude, lattice, total_bar):
-    """A10: term = F^2 F_latt^2. Returns the cotangents of F and F_latt."""
+    """Return the cotangents of F, in electrons, and of F_latt (A10).
+
+        F10: term = F^2 F_latt^2
+        A10: F_bar = 2 F F_latt^2 total_bar,    F_latt_bar = 2 F^2 F_latt total_bar
+    """
     twice = real(2) * total_bar
     return twice * (amplitude * lattice * lattice), twice * (amplitude * amplitude * lattice)
 
@@ -28,7 +32,11 @@ def amorphous_adj(material, beam, q, total_bar):
 
 
 def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):
-    """A10: factor = product of those taken anew at every sample. Returns the cotangents of capture, polarization, omega."""
+    """Return the cotangents of capture, polarization and omega (A10).
+
+        F10: factor = product of those of the three that are taken anew at every sample
+        A10: each of those has factor_bar times the product of the others; the rest have 0
+    """
     of_capture = capture if sampling.every_capture else real(1)
     of_polarization = polarization if sampling.every_polarization else real(1)
     of_omega = omega if sampling.every_omega else real(1)
@@ -38,16 +46,21 @@ def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):
 
 
 def sample_weight_adj(sampling, share, weight_bar):
-    """A10: weight = share, or share * capture where capture is the layer's. Returns the cotangent of capture."""
+    """Return the cotangent of the capture fraction (A10).
+
+        F10: weight = share capture where the capture is the layer's, else share
+        A10: capture_bar = share weight_bar, else 0
+    """
     if sampling.every_capture or sampling.last_capture:
         return real(0)
     return weight_bar * share
 
 
 def photons_adj(beam, sampling, total, capture, polarization, omega, result_bar):
-    """A11: result = scale * total * (the factors that are the pixel's).
+    """Return the cotangents of the scale (Intensity.photons), the total, capture, polarization and omega (A11).
 
-    Returns the cotangents of the scale (photons), the total, capture, polarization and omega.
+        F11: result = scale total (those factors that are the pixel's)
+        A11: each factor has result_bar times the product of the others
     """
     of_capture = capture if sampling.last_capture and not sampling.every_capture else real(1)
     of_polarization = real(1) if sampling.every_polarization else polarization

@@ -5,7 +5,7 @@ from nbnumba.stages.structure import cubic_weights, slot
 
 
 def cubic_slopes(t):
-    """A9b: the derivatives of Lagrange's four weights with respect to t."""
+    """Return the derivatives of Lagrange's four weights with respect to t (A9b); the weights are those of F9b."""
     t2 = t * t
     return (
         -(real(3) * t2 - real(6) * t + real(2)) / real(6),
@@ -16,7 +16,13 @@ def cubic_slopes(t):
 
 
 def between_adj(structure, h, k, l, value_bar):
-    """A9b: F = sum of w_i(h) w_j(k) w_m(l) F_ijm. Returns the cotangents of h, k and l; that of F_ijm is its weight."""
+    """Return the cotangents of h, k and l (A9b).
+
+        F9b: F = sum of w_i(h) w_j(k) w_m(l) F_ijm
+        A9b: h_bar = F_bar sum of w_i'(h) w_j(k) w_m(l) F_ijm,    likewise k and l
+
+    The cotangent of F_ijm is its weight.
+    """
     h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
     of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
     by_h, by_k, by_l = cubic_slopes(h - h0), cubic_slopes(k - k0), cubic_slopes(l - l0)

@@ -5,7 +5,7 @@ from nbnumba.stages.vec3 import cross, dot, scale
 
 
 def add(a, b):
-    """a + b"""
+    """Return a + b."""
     return (a[0] + b[0], a[1] + b[1], a[2] + b[2])
 
 

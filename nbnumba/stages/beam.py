@@ -5,7 +5,10 @@ from nbnumba.stages.vec3 import cross, dot
 
 
 def scattering_vector(diffracted, incident, wavelength):
-    """F5: q = (d - i) / lambda, 1/A."""
+    """Return the scattering vector q = (d - i) / lambda, in 1/A (F5).
+
+    diffracted, incident: unit vectors d and i along the rays. wavelength: lambda in A.
+    """
     inverse = real(1) / wavelength
     return (
         (diffracted[0] - incident[0]) * inverse,
@@ -15,9 +18,11 @@ def scattering_vector(diffracted, incident, wavelength):
 
 
 def polarization_factor(beam, diffracted, incident):
-    """F6: Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, psi from the E vector about the beam.
+    """Return Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, without a unit (F6; Kahn 1982).
 
-    The two axes across the beam are of one length, which cancels; where it is 0, or the ray goes straight on, cos 2psi is 1.
+    beam: the Intensity record, of which K and the E vector are read. diffracted, incident: unit vectors along the rays.
+    psi is the angle about the beam from the E vector. The two axes across the beam are of the same length, which cancels;
+    where that length is 0, or the ray goes straight on, cos 2psi is 1.
     """
     cosine = dot(incident, diffracted)
     cosine_squared = cosine * cosine
@@ -30,5 +35,8 @@ def polarization_factor(beam, diffracted, incident):
 
 
 def resolved(beam, q):
-    """F5: whether the resolution 1 / |q| is at least as coarse as the cut-off dmin (0: no cut-off)."""
+    """Return whether the resolution 1 / |q| is at least as coarse as the cut-off dmin (F5).
+
+    beam: the Intensity record, dmin in A (0: no cut-off). q: scattering vector in 1/A.
+    """
     return beam.dmin * beam.dmin * dot(q, q) <= real(1)

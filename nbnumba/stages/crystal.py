@@ -7,7 +7,7 @@ from nbnumba.stages import ceil, real
 
 
 def entry(lattices, m, n):
-    """The long number n of the nine of lattice m of a table."""
+    """Return the long number n, of nine, of lattice m of a table of cell vectors, in A (F7b)."""
     return lattices[m, n]
 
 
@@ -37,11 +37,17 @@ def added(total, x):
 
 
 def index(x, y, z, q):
-    """F7: one fractional Miller index, the real-space cell vector (x, y, z) times q."""
+    """Return one fractional Miller index, the product of a real-space cell vector and q, without a unit (F7).
+
+    x, y, z: components of a, b or c in A. q: scattering vector in 1/A.
+    """
     return x * q[0] + y * q[1] + z * q[2]
 
 
 def nearest(h):
-    """F7: the whole Miller index h0 nearest to h (the lower one half way), and the distance h - h0."""
+    """Return the distance h - h0 and the whole Miller index h0 nearest to h, the lower one half way (F7).
+
+    h: fractional Miller index, without a unit.
+    """
     whole = ceil(h - real(0.5))
     return h - whole, whole

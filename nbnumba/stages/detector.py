@@ -5,12 +5,18 @@ from nbnumba.stages.vec3 import dot, turn
 
 
 def sample_offset(panel, oversample, pixel, sub):
-    """F1: distance of sub-pixel centre `sub` of `pixel` from the edge of the detector, m."""
+    """Return the distance of the centre of a sub-pixel from the edge of the detector, in m (F1).
+
+    panel: of which the edge of a pixel, in m, is read. oversample: sub-pixels along an edge. pixel, sub: numbers from 0.
+    """
     return panel.pixel / real(oversample) * (real(pixel * oversample + sub) + real(0.5))
 
 
 def flat_position(panel, fast, slow, depth):
-    """F1: laboratory position of a point of the flat detector at (fast, slow, depth) from its origin, m."""
+    """Return the laboratory position of a point of the flat detector, in m (F1).
+
+    fast, slow, depth: distances of the point from the panel's origin along its fast, slow and normal axes, in m.
+    """
     return (
         fast * panel.fast_x + slow * panel.slow_x + depth * panel.normal_x + panel.origin_x,
         fast * panel.fast_y + slow * panel.slow_y + depth * panel.normal_y + panel.origin_y,
@@ -19,7 +25,10 @@ def flat_position(panel, fast, slow, depth):
 
 
 def curved_position(panel, flat):
-    """F1c: the flat position, its y and z read as arc lengths on a sphere about the sample, m."""
+    """Return the laboratory position of a point on a sphere about the sample, in m (F1c).
+
+    flat: the position on the flat detector, in m; its y and z are read as arc lengths along slow and fast.
+    """
     ahead = (panel.distance * panel.beam_x, panel.distance * panel.beam_y, panel.distance * panel.beam_z)
     slow, fast = flat[1] / panel.distance, flat[2] / panel.distance
     turned = turn(ahead, (panel.slow_x, panel.slow_y, panel.slow_z), sin(slow), cos(slow))
@@ -27,7 +36,10 @@ def curved_position(panel, flat):
 
 
 def solid_angle(panel, airpath):
-    """F3: solid angle of a pixel, sr; for point pixels the inverse square of the distance alone, 1/m^2."""
+    """Return the solid angle of a pixel, in sr; of point pixels 1 / R^2, in 1/m^2 (F3).
+
+    airpath: distance R of the sample of the pixel from the crystal, in m.
+    """
     inverse = real(1) / airpath
     if panel.point_pixel:
         return inverse * inverse
@@ -35,9 +47,10 @@ def solid_angle(panel, airpath):
 
 
 def capture_fraction(panel, layer, diffracted):
-    """F4: fraction of the photons that the sensor layer of that number absorbs, after those in front of it.
+    """Return the fraction of the photons that one sensor layer absorbs, after the layers before it, without a unit (F4).
 
-    None of those that come from behind, as they may on a curved detector, whose normal is that of its middle.
+    layer: number of the layer from 0. diffracted: unit vector along the ray. Rays that come from behind, as is possible on
+    a curved detector, whose normal is that of its middle, are not absorbed.
     """
     parallax = dot(diffracted, (panel.normal_x, panel.normal_y, panel.normal_z))
     if parallax <= real(0):

@@ -18,30 +18,30 @@ PER_PI = 0.3183098861837907
 
 
 def sinc_pi(u):
-    """sin(pi x) / x for u = x^2, |x| <= 1/2."""
+    """Return sin(pi x) / x for u = x^2, |x| <= 1/2, by its polynomial (F8)."""
     c = SIN_PI
     return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
 
 
 def sin_pi(x):
-    """sin(pi x) for |x| <= 1/2."""
+    """Return sin(pi x) for |x| <= 1/2 (F8)."""
     return x * sinc_pi(x * x)
 
 
 def sin(x):
-    """sin x, for machines that have it in another precision only: sin(pi y) up to sign, y the rest of x / pi."""
+    """Return sin x for machines that have it in another precision only: sin(pi y) up to sign, y the rest of x / pi."""
     y, whole = nearest(x * PER_PI)
     return sin_pi(y) if even(whole) else -sin_pi(y)
 
 
 def cos(x):
-    """cos x, in the same way: cos(pi y) = sin(pi (1/2 - |y|))."""
+    """Return cos x for the same machines: cos(pi y) = sin(pi (1/2 - |y|))."""
     y, whole = nearest(x * PER_PI)
     shifted = real(0.5) - abs(y)
     return sin_pi(shifted) if even(whole) else -sin_pi(shifted)
 
 
 def even(whole):
-    """Whether a whole number is even."""
+    """Return whether a whole number is even."""
     half = whole * real(0.5)
     return ceil(half) == half

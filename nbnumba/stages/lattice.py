@@ -16,9 +16,10 @@ PI_SQUARED = 9.869604401089358
 
 
 def grating_phase(n, d):
-    """F8: where n |d| lies between two zeros of sin(pi n d): its distance to the nearest whole number, that number, and |d|.
+    """Return x, j and |d| with n |d| = j + x, j the nearest whole number; without a unit (F8).
 
-    For d = 0, where the quotient of F8 is 0/0 and its limit is n, stands a number so small that nothing else sees it.
+    n: number of unit cells along an edge. d: distance to the nearest reflection along it, without a unit. Where d is 0 the
+    quotient of F8 is 0/0 and its limit is n; |d| is then `tiny`, which changes nothing else.
     """
     d = abs(d)
     d = d if d > tiny else tiny
@@ -27,13 +28,19 @@ def grating_phase(n, d):
 
 
 def sincg_parts(n, d):
-    """F8: numerator and denominator of sin(pi n d) / sin(pi d) up to sign, |d| <= 1/2; both are even in d and never 0/0."""
+    """Return numerator and denominator of sincg, sin(pi n d) / sin(pi d), up to sign; without a unit (F8).
+
+    n: number of unit cells. d: distance to the nearest reflection, |d| <= 1/2. Both parts are even in d, and never both 0.
+    """
     x, _, d = grating_phase(n, d)
     return sin_pi(x), sin_pi(d)
 
 
 def lattice_factor_square(crystal, dh, dk, dl):
-    """F8: |F_latt| up to sign of a parallelepiped of n_a x n_b x n_c cells at (dh, dk, dl) from the nearest reflection."""
+    """Return |F_latt| up to sign of a parallelepiped, without a unit; it is n_a n_b n_c at a reflection (F8).
+
+    dh, dk, dl: distances h - h0, k - k0, l - l0 to the nearest reflection, without a unit.
+    """
     above_h, below_h = sincg_parts(crystal.n_a, dh)
     above_k, below_k = sincg_parts(crystal.n_b, dk)
     above_l, below_l = sincg_parts(crystal.n_c, dl)
@@ -41,7 +48,10 @@ def lattice_factor_square(crystal, dh, dk, dl):
 
 
 def distance_squared(crystal, dh, dk, dl):
-    """F8b: squared distance to the nearest reflection, in units of the reciprocal size of the crystal."""
+    """Return r^2, the squared distance to the nearest reflection by the crystal's metric; without a unit or fudge (F8b).
+
+    dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit.
+    """
     return (
         crystal.metric_hh * dh * dh
         + crystal.metric_kk * dk * dk
@@ -51,7 +61,10 @@ def distance_squared(crystal, dh, dk, dl):
 
 
 def sinc3(u):
-    """F8c: transform of a sphere, 3 (sin x / x - cos x) / x^2, in u = x^2; by its series where the formula cancels."""
+    """Return the transform of a sphere, 3 (sin x / x - cos x) / x^2, without a unit (F8c).
+
+    u: x^2, without a unit. Below 0.01 the series is summed, because the formula cancels there.
+    """
     if u < real(0.01):
         return real(1) - u / real(10) * (real(1) - u / real(28) * (real(1) - u / real(54) * (real(1) - u / real(88))))
     x = sqrt(u)
@@ -59,7 +72,10 @@ def sinc3(u):
 
 
 def lattice_factor_radial(crystal, dh, dk, dl):
-    """F8c to F8e: F_latt of the shapes that are a function of the distance to the nearest reflection alone."""
+    """Return F_latt of a shape that is a function of the distance to the nearest reflection alone, without a unit (F8c to F8e).
+
+    dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit. specs/shapes.md says how to add a shape.
+    """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
     reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge
     if crystal.shape == ROUND:
@@ -70,7 +86,10 @@ def lattice_factor_radial(crystal, dh, dk, dl):
 
 
 def signed_sincg(n, d, whole):
-    """F8: sin(pi n h) / sin(pi h) for whole n, with its sign (-1)^((n - 1) h0 + round(n |d|))."""
+    """Return sincg, sin(pi n h) / sin(pi h) for whole n, with its sign (-1)^((n - 1) h0 + round(n |d|)); without a unit (F8).
+
+    n: number of unit cells. d, whole: the distance h - h0 to the nearest reflection, and h0.
+    """
     above, below = sincg_parts(n, d)
     odd = (n - real(1)) * whole + nearest(n * abs(d))[1]
     return above / below if odd % real(2) == real(0) else -above / below

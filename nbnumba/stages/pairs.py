@@ -23,7 +23,7 @@ def exact_product(a, b):
 
 
 def entry(lattices, m, n):
-    """The pair n of the nine of lattice m of a table, whose rows hold the larger parts first."""
+    """Return the float pair n, of nine, of lattice m of a table whose rows hold the larger parts first, in A (G2)."""
     return lattices[m, n], lattices[m, n + 9]
 
 
@@ -55,7 +55,10 @@ def added(total, x):
 
 
 def index(x, y, z, q):
-    """G2: one fractional Miller index, the real-space cell vector (x, y, z) times q, as a sum of two that may overlap."""
+    """Return one fractional Miller index as a sum of two numbers that may overlap, without a unit (G2).
+
+    x, y, z: components of a cell vector in A. q: scattering vector in 1/A. All are float pairs.
+    """
     first, first_rest = exact_product(x[0], q[0][0])
     second, second_rest = exact_product(y[0], q[1][0])
     third, third_rest = exact_product(z[0], q[2][0])
@@ -66,7 +69,10 @@ def index(x, y, z, q):
 
 
 def nearest(h):
-    """G2: the whole Miller index h0 nearest to h (the lower one half way), and the distance h - h0 as a pair."""
+    """Return the distance h - h0 as a pair, and the whole Miller index h0 nearest to h, the lower one half way (G2).
+
+    h: fractional Miller index, a float pair without a unit.
+    """
     whole = ceil(h[0] - real(0.5))
     above, below = exact_sum(h[0] - whole, h[1])
     half = real(0.5)
@@ -77,7 +83,10 @@ def nearest(h):
 
 
 def grating_phase(n, d):
-    """G2: distance of n |d| to the nearest whole number, that number, and |d|; d is a pair, n in the records' precision."""
+    """Return x, j and |d| with n |d| = j + x, j the nearest whole number; without a unit (G2).
+
+    n: number of unit cells in the records' precision. d: distance to the nearest reflection, a float pair.
+    """
     sign = real(1) if d[0] >= real(0) else -real(1)
     above, below = sign * d[0], sign * d[1]
     above = above if above > tiny else tiny

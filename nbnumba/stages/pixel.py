@@ -5,12 +5,19 @@ from nbnumba.stages.vec3 import dot
 
 
 def term(amplitude, lattice):
-    """F10: what one lattice adds to the sum of a sample, electrons^2."""
+    """Return what one lattice adds to the sum of a sample, F^2 F_latt^2, in electrons^2 (F10).
+
+    amplitude: F in electrons. lattice: F_latt, without a unit.
+    """
     return amplitude * amplitude * lattice * lattice
 
 
 def amorphous(material, beam, q):
-    """F12: what the background adds to the sum of a sample, electrons^2, by linear interpolation in its even table."""
+    """Return what the background adds to the sum of a sample, in electrons^2 (F12).
+
+    material: the Amorphous record, a table with even steps, which is interpolated linearly. beam: the Intensity record, of
+    which background_each is read. q: scattering vector in 1/A.
+    """
     at = sqrt(dot(q, q)) * real(0.5) * material.per_stol
     last = material.value.size - 1
     place = int(at) if at < real(last - 1) else last - 1
@@ -20,7 +27,10 @@ def amorphous(material, beam, q):
 
 
 def sample_factor(sampling, capture, polarization, omega):
-    """F10: product of those factors that are taken anew at every sample; the others are the pixel's."""
+    """Return the product of those factors that are taken anew at every sample (F10); the others are the pixel's.
+
+    capture, polarization: without a unit. omega: solid angle in sr.
+    """
     factor = real(1)
     if sampling.every_capture:
         factor = factor * capture
@@ -32,14 +42,20 @@ def sample_factor(sampling, capture, polarization, omega):
 
 
 def sample_weight(sampling, share, capture):
-    """F10: weight of a sample's sum: its source's, and its layer's capture fraction where that is the layer's."""
+    """Return the weight of a sample's sum, without a unit (F10).
+
+    share: weight of the sample's source. capture: its layer's capture fraction, which counts where it belongs to the layer.
+    """
     if sampling.every_capture or sampling.last_capture:
         return share
     return share * capture
 
 
 def photons(beam, sampling, total, capture, polarization, omega):
-    """F11: photons in the pixel, from the weighted sum over its samples and the factors that are the pixel's."""
+    """Return the photons in a pixel (F11).
+
+    total: weighted sum over the pixel's samples, in electrons^2. capture, polarization: without a unit. omega: in sr.
+    """
     result = beam.photons * total
     if sampling.last_capture and not sampling.every_capture:
         result = result * capture

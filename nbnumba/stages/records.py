@@ -6,7 +6,13 @@ import numpy as np
 
 
 class Panel(NamedTuple):
-    """The detector in the laboratory frame: the corner of its first pixel, its unit axes, and what a pixel is."""
+    """The detector in the laboratory frame (F1 to F4).
+
+    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
+    pixel, in m. distance, close_distance: from the sample along the beam, and to the nearest point of the plane, in m.
+    layer: depth of one sensor layer, in m. absorption: of the sensor, in 1/m. sensor: whether it absorbs. curved: whether the
+    detector is a sphere about the sample. point_pixel: whether solid angles are the inverse square of the distance alone.
+    """
 
     origin_x: float
     origin_y: float
@@ -34,7 +40,13 @@ class Panel(NamedTuple):
 
 
 class Intensity(NamedTuple):
-    """What all sources share: polarization, resolution cut-off, photons per unit of the sum, and the background (F10, F11)."""
+    """What all sources share (F6, F10 to F12).
+
+    polarized: whether the polarization factor counts. kahn: K of Kahn's factor, -1 to 1. axis: the E vector. dmin: resolution
+    cut-off in A, 0 for none. photons: in a pixel per unit of its sum, r_e^2 fluence / steps. background_each: scale of the
+    background at every sample, in electrons^2. background_once: what is added once to the sum of a pixel, in electrons^2 (P19).
+    unlit_dark: whether a pixel whose samples are all left out by dmin is dark, as in C with its water (P19).
+    """
 
     polarized: bool
     kahn: float
@@ -64,7 +76,11 @@ class Amorphous(NamedTuple):
 
 
 class Crystal(NamedTuple):
-    """Numbers of unit cells along a, b and c, shape, and the metric that the distance to a reflection is measured by (F8b)."""
+    """The size and shape of the crystal (F8).
+
+    n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
+    to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit.
+    """
 
     n_a: float
     n_b: float
@@ -110,7 +126,12 @@ class Orientations(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """How finely a pixel is sampled, and which factors are taken anew at every sample."""
+    """How finely a pixel is sampled, and which factors are taken anew at every sample (F10).
+
+    layers: of the sensor. oversample: sub-pixels along an edge. every_capture, every_polarization, every_omega: whether that
+    factor is taken at every sample, else once for the pixel. running_product: whether these
+    multiply the sum so far, as in C (P2). last_capture: whether the last layer's capture fraction counts for the pixel (P13).
+    """
 
     layers: int
     oversample: int

@@ -4,7 +4,10 @@ from nbnumba.stages import ceil, index_type, real
 
 
 def slot(structure, h, k, l):
-    """F9a: index into the flat list of amplitudes of the reflection (h, k, l); its last entry when it is not listed."""
+    """Return the index into the flat list of amplitudes of a reflection, or of the list's last entry where it is outside (F9a).
+
+    h, k, l: whole Miller indices.
+    """
     h, k, l = index_type(h), index_type(k), index_type(l)
     h_min, k_min, l_min = index_type(structure.h_min), index_type(structure.k_min), index_type(structure.l_min)
     h_max, k_max, l_max = index_type(structure.h_max), index_type(structure.k_max), index_type(structure.l_max)
@@ -15,7 +18,10 @@ def slot(structure, h, k, l):
 
 
 def surrounded(structure, h, k, l):
-    """F9b: whether (h, k, l) lies two reflections or more inside the box on every side."""
+    """Return whether a point lies two reflections or more inside the box on every side (F9b).
+
+    h, k, l: fractional Miller indices.
+    """
     return (
         (h >= structure.h_min + real(2))
         & (h <= structure.h_max - real(2))
@@ -27,7 +33,10 @@ def surrounded(structure, h, k, l):
 
 
 def cubic_weights(t):
-    """F9b: Lagrange's weights of the points -1, 0, 1 and 2 at t, 0 <= t < 1."""
+    """Return Lagrange's weights of the points -1, 0, 1 and 2 at t, without a unit (F9b).
+
+    t: 0 <= t < 1.
+    """
     return (
         -t * (t - real(1)) * (t - real(2)) / real(6),
         (t + real(1)) * (t - real(1)) * (t - real(2)) / real(2),
@@ -37,7 +46,10 @@ def cubic_weights(t):
 
 
 def between(structure, h, k, l):
-    """F9b: tricubic interpolation of the amplitude at (h, k, l), which is `surrounded`."""
+    """Return the amplitude at a point between reflections by tricubic interpolation, in electrons (F9b).
+
+    h, k, l: fractional Miller indices of a point that is `surrounded`.
+    """
     h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
     of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
     total = real(0)
