@@ -47,4 +47,4 @@ class Experiment(Statements):
         A quantity that can be stated in several forms is stated in the new one alone: detector.xbeam_mm, for instance,
         replaces whatever said where the beam is along that axis. Raises InputError for an unknown name or a bad value.
         """
-        return parameters.replaced(self, values)
+        return parameters.with_values(self, values)

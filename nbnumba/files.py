@@ -77,7 +77,7 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
     _region(with_options(experiment), pixels)
     switches = experiment.sampling.c_parity
     as_c = "header_overflow" in switches
-    keys = headers.written(experiment, position_detector(experiment.detector, experiment.beam, switches), adc, as_c)
+    keys = headers.entries_of(experiment, position_detector(experiment.detector, experiment.beam, switches), adc, as_c)
     smv.write(path, pixels, keys, "write_smv", as_c)
 
 

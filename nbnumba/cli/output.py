@@ -129,7 +129,7 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
     paths = names(run)
     roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
     as_c = "header_overflow" in experiment.sampling.c_parity
-    keys = headers.written(experiment, placement, run.adc, as_c)
+    keys = headers.entries_of(experiment, placement, run.adc, as_c)
     if "dump" in paths:
         factors = experiment.structure_factors
         fdump.write(paths["dump"], factors.hkl, factors.F, factors.default_F)

@@ -58,10 +58,10 @@ def words_by_flag(flags: Sequence[str]) -> list[tuple[Flag, list[str]]]:
 
 def with_absolute_paths(flags: Sequence[str]) -> list[str]:
     """The same command line, for another working directory: with absolute names of files."""
-    found = []
+    words = []
     for flag, (spelling, *values) in words_by_flag(flags):
-        found += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
-    return found
+        words += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
+    return words
 
 
 def words_of(args: Any) -> list[str]:

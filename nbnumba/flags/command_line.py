@@ -55,29 +55,29 @@ class CommandLine:
 
     def fields(self, part: str) -> dict[str, Any]:
         """The fields of a part, or of the run, that a header states or flags set directly; flags overrule a header."""
-        found = {name.partition(".")[2]: value for name, value in self.header.items() if name.startswith(part + ".")}
+        fields = {name.partition(".")[2]: value for name, value in self.header.items() if name.startswith(part + ".")}
         for given in self.given:
             if given.flag.sets and given.flag.sets.startswith(part + "."):
-                found[given.flag.sets.partition(".")[2]] = given.value
-        return found
+                fields[given.flag.sets.partition(".")[2]] = given.value
+        return fields
 
     def _headers(self) -> dict[str, Any]:
         """What the headers of -mask and -img say, the latter counting more."""
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if "-mask" in self.last:
             header, self.mask = smv.read(self.last["-mask"], "-mask")
-            of_mask, convention = self._header(header, "-mask"), self._chosen_convention()
+            mask_header, convention = self._header(header, "-mask"), self._chosen_convention()
             if "-img" in self.last:
-                found |= headers.plain(of_mask, convention or Detector.convention, True)
+                fields |= headers.nanobragg_fields(mask_header, convention or Detector.convention, True)
             else:
-                found |= headers.statements(of_mask, convention, True)
+                fields |= headers.fields_of(mask_header, convention, True)
         if "-img" in self.last:
             header = smv.read_header(self.last["-img"], "-img")
-            of_image = headers.statements(self._header(header, "-img"), self._chosen_convention(), False)
+            of_image = headers.fields_of(self._header(header, "-img"), self._chosen_convention(), False)
             if "detector.convention" in of_image:  # nbnumba's own keys, which place the detector by themselves
-                found = {field: value for field, value in found.items() if field not in headers.PLACE}
-            found |= of_image
-        return found
+                fields = {field: value for field, value in fields.items() if field not in headers.POSITION}
+            fields |= of_image
+        return fields
 
     def _header(self, entries: Mapping[str, str], flag: str) -> headers.Header:
         """The header of the file that a flag names, and the fields that flags state in any form."""

@@ -1,4 +1,4 @@
-"""The flags of a refined experiment: the user's own, but for those that state what was refined, which are stated anew."""
+"""The flags of a refined experiment: the user's own, with new values for what was refined."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nbnumba.setup.detector import pivot_of, position_detector
 SAME = 1e-9
 """Relative difference up to which flags state a value; a matrix is known to some 1e-15, and is amplified by an oblique cell."""
 
-SAME_PLACE = 1e-13
-"""The same for the place of the detector, which is stated in another form only if its own form states another place."""
+SAME_POSITION = 1e-13
+"""The same for the position of the detector, which is stated in another form only if its own form gives another position."""
 
 CELL = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg")
 CELLS = ("crystal.n_a", "crystal.n_b", "crystal.n_c")
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
-PLACE = ("detector.distance_mm", "detector.close_distance_mm", "detector.xbeam_mm", "detector.ybeam_mm")
-"""What says where the detector is, whatever the form in which it was stated."""
+POSITION = ("detector.distance_mm", "detector.close_distance_mm", "detector.xbeam_mm", "detector.ybeam_mm")
+"""The parameters that position the detector, in whatever form the position was stated."""
 
 FORMS = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
 """The forms of the beam centre."""
@@ -109,22 +109,22 @@ def refined_flags(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = _restated(list(words), refined, NewFiles() if new_files is None else new_files)
-        stated = experiment_of(CommandLine(found))
+        new_words = _with_refined_quantities(list(words), refined, NewFiles() if new_files is None else new_files)
+        stated = experiment_of(CommandLine(new_words))
     for sentence in _sentences(stated, refined, names):
         warnings.warn(sentence, stacklevel=2)
-    return found
+    return new_words
 
 
-def _restated(words: list[str], refined: Experiment, new_files: NewFiles) -> list[str]:
-    """The words after all that differs is stated anew, each once: one may depend on another, a matrix on the wavelength."""
+def _with_refined_quantities(words: list[str], refined: Experiment, new_files: NewFiles) -> list[str]:
+    """The words with new flags for each quantity that differs; again until none does, as a matrix depends on the wavelength."""
     pending = list(QUANTITIES)
     while True:
         command_line = CommandLine(words)
         stated = experiment_of(command_line)
         differing = [q for q in pending if _differs(q, command_line, stated, refined)]
         if not differing:
-            return _in_place(words, stated, refined)
+            return _with_position(words, stated, refined)
         for quantity in differing:
             words = without(words, quantity.flags) + quantity.words(refined, new_files)
         pending = [quantity for quantity in pending if quantity not in differing]
@@ -144,7 +144,7 @@ def _differs(quantity: Quantity, command_line: CommandLine, stated: Experiment, 
 
 
 def _field(experiment: Experiment, name: str) -> Any:
-    """What is stated of a field, None included."""
+    """The stated value of a field, or None."""
     part, _, field = name.partition(".")
     return getattr(getattr(experiment, part), field)
 
@@ -155,10 +155,10 @@ def _equal(one, other) -> bool:
     return one is other or np.array_equal(one, other)
 
 
-def _in_place(words: list[str], stated: Experiment, refined: Experiment) -> list[str]:
-    """The words with a convention, a place and a pivot of the detector that are those of the refined experiment."""
+def _with_position(words: list[str], stated: Experiment, refined: Experiment) -> list[str]:
+    """The words with flags that give the detector the convention, the position and the pivot of the refined experiment."""
     pivot = (_same_pivot, _pivot)
-    for right, more in ((_same_convention, _convention), pivot, (_same_place, _place), pivot):
+    for right, more in ((_same_convention, _convention), pivot, (_same_position, _position), pivot):
         if not right(stated, refined):
             words = more(words, refined)
             stated = experiment_of(CommandLine(words))
@@ -170,15 +170,15 @@ def _same_convention(stated, refined) -> bool:
 
 
 def _convention(words, refined) -> list[str]:
-    """A convention that is custom only because of a flag that was dropped: a vector makes it so, of its default value."""
+    """The words with a vector of default value, which makes the convention custom where the flag that did so was dropped."""
     fast = refined.detector.fast_axis or CONVENTIONS["custom"].fast
     return [*words, "-fdet_vector", *_numbers(fast)]
 
 
-def _same_place(stated, refined) -> bool:
-    """Whether the beam centre and the distance that count are the same: a header may overrule or drop what a flag states."""
-    same = all(_close(stated.value(name), refined.value(name), SAME_PLACE) for name in PLACE)
-    return same and _close(_origin(stated), _origin(refined), SAME_PLACE)
+def _same_position(stated, refined) -> bool:
+    """Whether beam centre and distance have the same values: a header may overrule or drop what a flag states."""
+    same = all(_close(stated.value(name), refined.value(name), SAME_POSITION) for name in POSITION)
+    return same and _close(_origin(stated), _origin(refined), SAME_POSITION)
 
 
 def _origin(experiment: Experiment) -> np.ndarray:
@@ -186,9 +186,9 @@ def _origin(experiment: Experiment) -> np.ndarray:
     return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity).origin
 
 
-def _place(words, refined) -> list[str]:
+def _position(words, refined) -> list[str]:
     """Beam centre and distance in the forms that no header overrules."""
-    flags = [flag.names[0] for flag in FLAGS if flag.sets in (*PLACE, *(f"detector.{form}" for form in FORMS))]
+    flags = [flag.names[0] for flag in FLAGS if flag.sets in (*POSITION, *(f"detector.{form}" for form in FORMS))]
     names = ("-close_distance", "-Xbeam", "-Ybeam")
     more = [word for name in names for word in (name, *_numbers([refined.value(BY_NAME[name].sets)]))]
     return without(words, [*flags, "-pix0_vector"]) + more
@@ -223,7 +223,7 @@ def _direct(field: str, overruling: tuple[str, ...]) -> Quantity:
     return Quantity((field,), (flag, *overruling), _of_fields((field,)))
 
 
-def _place_quantity(fields: Iterable[str], more: tuple[str, ...] = ()) -> Quantity:
+def _position_quantity(fields: Iterable[str], more: tuple[str, ...] = ()) -> Quantity:
     fields = tuple(f"detector.{field}" for field in fields)
     flags = tuple(flag.names[0] for flag in FLAGS if flag.sets in fields)
     return Quantity(fields, (*flags, *more), _of_fields(fields))
@@ -248,10 +248,10 @@ def _misset(refined: Experiment, _) -> list[str]:
 
 def _cells(refined: Experiment, _) -> list[str]:
     """Numbers of unit cells, of which flags state whole ones."""
-    found = []
+    words = []
     for name in CELLS:
-        found += [f"-N{name[-1]}", str(round(_field(refined, name)))]
-    return found
+        words += [f"-N{name[-1]}", str(round(_field(refined, name)))]
+    return words
 
 
 def _polarization(refined: Experiment, _) -> list[str]:
@@ -284,44 +284,47 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(("crystal.misset_deg", "crystal.misset_seed"), ("-misset", "-misset_seed"), _misset),
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
     Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", *SIZE_FLAGS), _cells),
-    _place_quantity(("distance_mm", "close_distance_mm")),
-    _place_quantity(FORMS, ("-pix0_vector",)),
+    _position_quantity(("distance_mm", "close_distance_mm")),
+    _position_quantity(FORMS, ("-pix0_vector",)),
     Quantity(("structure_factors.hkl", "structure_factors.F"), ("-hkl", "-dump"), _reflections),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
     Quantity(("sampling.oversample",), ("-oversample",), _oversample),
 )
-"""All that refinement changes or holds, and flags can state."""
+"""All quantities that a refinement changes or freezes, and that flags can state."""
 
 STATED = tuple(field for quantity in QUANTITIES for field in quantity.fields if field not in ("crystal.misset_seed", *CELLS))
-"""The fields that are compared once all is stated; those of the place of the detector by what counts."""
+"""The fields that are compared in the end; those of the position of the detector by their values."""
 
 
 def _sentences(stated: Experiment, refined: Experiment, names: Iterable[Any]) -> list[str]:
-    """What flags do not state of the refined experiment, a sentence each."""
-    found = []
+    """A sentence for each parameter of the refined experiment that the flags do not state."""
+    sentences = []
     for name in CELLS:
         wanted, whole = _field(refined, name), _field(stated, name)
         if wanted != whole:
-            found.append(f"the refined {name} is {wanted:.6g}, its flag takes a whole number: {whole:g} stands in the flags")
+            takes = f"its flag takes a whole number: {whole:g} stands in the flags"
+            sentences.append(f"the refined {name} is {wanted:.6g}, {takes}")
     for name in TILTS:
         if _field(stated, name) != _field(refined, name):
             shown = f"{_field(refined, name):.6g}"
-            found.append(f"the refined {name} is {shown}, and no flag states it: -beam_vector would take the detector along")
+            why = "no flag states it: -beam_vector would take the detector along"
+            sentences.append(f"the refined {name} is {shown}, and {why}")
     for name in _compared(names):
-        told, wanted = stated.value(name), refined.value(name)
-        if not _close(told, wanted, SAME):
-            found.append(f"the refined {name} is {_shown(wanted)}, and the refined flags state {_shown(told)}")
-    if not found and not _close(_origin(stated), _origin(refined), SAME):
-        found.append("the refined flags do not place the detector where it was refined: the header of an image places it too")
-    return found
+        of_flags, wanted = stated.value(name), refined.value(name)
+        if not _close(of_flags, wanted, SAME):
+            sentences.append(f"the refined {name} is {_shown(wanted)}, and the refined flags state {_shown(of_flags)}")
+    if not sentences and not _close(_origin(stated), _origin(refined), SAME):
+        why = "the header of an image places it too"
+        sentences.append(f"the refined flags do not place the detector where it was refined: {why}")
+    return sentences
 
 
 def _compared(names: Iterable[Any]) -> list[str]:
-    """The names whose values flags have to state: all that were refined, and all that can be restated."""
-    asked = [name for each in names for name in ((each,) if isinstance(each, str) else each)]
-    asked = [name for name in asked if not name.startswith("image.")]
+    """The names whose values flags have to state: those that were refined, and those that new flags can state."""
+    refined = [name for tied in names for name in ((tied,) if isinstance(tied, str) else tied)]
+    refined = [name for name in refined if not name.startswith("image.")]
     forms = {f"detector.{form}" for form in FORMS}
-    every = [*asked, *(name for name in STATED if name not in forms), *PLACE]
+    every = [*refined, *(name for name in STATED if name not in forms), *POSITION]
     return [name for name in dict.fromkeys(every) if name not in (*CELLS, *TILTS, "crystal.n_cells")]
 
 

@@ -29,7 +29,7 @@ FIELDS = {
 """nanoBragg's keys that state one field each."""
 
 SWITCHED_OFF = {"TWOTHETA": "header_twotheta"}
-"""Keys that C reads and does not use."""
+"""Keys that C reads and does not use, and the defect that this is."""
 
 _POSITIVE = ("a positive number", lambda value: value > 0.0)
 _COUNT = ("a whole number from 1 to 65535", lambda value: 1 <= value <= 65535 and value == round(value))
@@ -44,7 +44,7 @@ ALLOWED = {
     "SIZE2": _COUNT,
     "DETECTOR_DIMENSIONS": _COUNT,
 }
-"""What the value of a key may be, where not every finite number will do."""
+"""The values that a key may have, where some finite numbers are not allowed."""
 
 BEAM_CENTER = ("BEAM_CENTER_X", "BEAM_CENTER_Y")
 SIZES, SQUARE = ("SIZE1", "SIZE2"), "DETECTOR_DIMENSIONS"
@@ -66,7 +66,7 @@ EXPECTED = {
     "PHI": ("goniometer.phi_deg", "-phi and -osc", re.compile(r"\w*ROTATION|OSC_START|OMEGA.*|\w+_PHI|AXIS", re.I)),
     "OSC_RANGE": ("goniometer.osc_deg", "-osc", re.compile(r"\w*ROTATION|OSC_WIDTH|\w*_(?:WIDTH|INCREMENT)", re.I)),
 }
-"""Keys whose lack is said: field, flags that state it, and keys of other makers that may stand for it."""
+"""Keys that are missed where a header lacks them: field, flags that state it, and keys of other programs for the same."""
 
 TURNS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg", "detector.twotheta_deg")
 
@@ -93,19 +93,19 @@ OWN = {
     "NBNUMBA_OSC_RANGE": "goniometer.osc_deg",
     "NBNUMBA_SPINDLE_AXIS": "goniometer.spindle_axis",
 }
-"""nbnumba's own keys: the place of the detector before it turns, with all digits. A field of default value has none."""
+"""nbnumba's own keys: the position of the detector before it turns, with all digits. A field of default value has no key."""
 
 MARK = "NBNUMBA_CONVENTION"
-"""The own key that is there if any is."""
+"""The key that every header with nbnumba's own keys has."""
 
 WORDS = {"detector.convention": CONVENTION_NAMES, "detector.pivot": PIVOTS}
-"""The fields that own keys state by a word."""
+"""The fields that nbnumba's own keys state by a word."""
 
 SAME = {"detector.distance_mm": ("detector.close_distance_mm",), "detector.xbeam_mm": ("detector.orgx_pixels",)}
 """Other forms of fields of EXPECTED."""
 
 ROTATION = ("PHI", "OSC_RANGE")
-"""Keys that the header of a still has not."""
+"""Keys that are missing in the header of a still."""
 
 AXES = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
 VECTORS = tuple(f"detector.{name}" for name in (*AXES, "pix0_mm"))
@@ -113,10 +113,10 @@ VECTORS += ("beam.direction", "beam.polarization_axis", "goniometer.spindle_axis
 
 FORMS = ("distance_mm", "close_distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
 FORMS += ("pix0_mm", "size_mm")
-"""The forms in which the place of the detector is stated."""
+"""The fields of the detector that state its position in one form or another."""
 
-PLACE = tuple(f"detector.{form}" for form in FORMS)
-"""The fields that say where the detector is."""
+POSITION = tuple(f"detector.{form}" for form in FORMS)
+"""The same fields by their full names."""
 
 COMPARED = (*FIELDS, *BEAM_CENTER, "XDS_ORGX", "XDS_ORGY", "DIALS_ORIGIN")
 """nanoBragg's keys that have to agree with nbnumba's own."""
@@ -127,22 +127,22 @@ _NOT_KNOWN = re.compile(r"[+-]?nan|unknown|none|n/?a|null|-*", re.IGNORECASE)
 # ------------------------------------------------------------------------------------------------ written
 
 
-def written(experiment: Statements, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
+def entries_of(experiment: Statements, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
     """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, and nbnumba's own.
 
     These are left out as_c, and where nanoBragg's keys alone bring the geometry back, so that its header keeps its length.
     """
-    stated = _of_nanobragg(experiment.detector, experiment.beam, experiment.goniometer, placement)
+    stated = _nanobragg_entries(experiment.detector, experiment.beam, experiment.goniometer, placement)
     keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
-    return keys if as_c or _suffice(stated, experiment, placement) else keys + _own(experiment, placement)
+    return keys if as_c or _suffice(stated, experiment, placement) else keys + _own_entries(experiment, placement)
 
 
 def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement) -> bool:
-    """Whether nanoBragg's keys, in six digits, are read as this geometry by -img without a flag."""
+    """Whether -img without other flags reads this geometry from nanoBragg's keys, which have six digits."""
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
     try:
-        found = plain(Header(entries, "", (), frozenset()), Detector.convention, False)
-        detector, beam, goniometer = _parts(found | {"detector.pixels": placement.pixels})
+        fields = nanobragg_fields(Header(entries, "", (), frozenset()), Detector.convention, False)
+        detector, beam, goniometer = _parts(fields | {"detector.pixels": placement.pixels})
         placed = position_detector(detector, beam, frozenset())
     except InputError:
         return False
@@ -151,10 +151,10 @@ def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement
     same = rest == (wanted.convention, wanted.curved, wanted.point_pixel, wanted.twotheta_deg)
     same = same and (beam.wavelength_A, goniometer.phi_deg) == (experiment.beam.wavelength_A, turn.phi_deg)
     same = same and phi_steps(goniometer)[2] == phi_steps(turn)[2]
-    return same and _same_place(placed, placement)
+    return same and _same_position(placed, placement)
 
 
-def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placement: Placement) -> list[tuple]:
+def _nanobragg_entries(detector: Detector, beam: Beam, goniometer: Goniometer, placement: Placement) -> list[tuple]:
     """nanoBragg's keys of the geometry. Distance and beam centres are those of the detector after it has turned."""
     pixel, centres = placement.pixel, placement.centres()
     return [
@@ -180,18 +180,18 @@ def _of_nanobragg(detector: Detector, beam: Beam, goniometer: Goniometer, placem
     ]
 
 
-def _own(experiment: Statements, placement: Placement) -> list[tuple[str, str]]:
-    """nbnumba's own keys, with the digits that bring back the same numbers; none if they would not place the detector here."""
-    stated = _restated(experiment, placement)
+def _own_entries(experiment: Statements, placement: Placement) -> list[tuple[str, str]]:
+    """nbnumba's own keys with all digits; none if they would not position the detector here."""
+    stated = _positioning_fields(experiment, placement)
     if stated is None:
         return []
     return [(key, _text(stated[field])) for key, field in OWN.items() if key == MARK or stated[field] != DEFAULTS[field]]
 
 
-def _restated(experiment: Statements, placement: Placement) -> dict[str, Any] | None:
-    """The fields of OWN that place the detector where it stands, in whatever form that was stated; None if there are none.
+def _positioning_fields(experiment: Statements, placement: Placement) -> dict[str, Any] | None:
+    """The fields of OWN that position the detector where it stands; None if no fields do.
 
-    They are read without C's defects, with which they may have been stated.
+    The fields are tested without C's defects, because a header is read without them.
     """
     detector, beam, goniometer = experiment.detector, experiment.beam, experiment.goniometer
     if detector.convention != "custom":
@@ -208,12 +208,12 @@ def _restated(experiment: Statements, placement: Placement) -> dict[str, Any] | 
     by_corner = dict.fromkeys(FORMS) | {"pix0_mm": detector.pix0_mm}
     for form in (by_centre, by_corner) if detector.pix0_mm is not None else (by_centre,):
         try:
-            tried = dataclasses.replace(detector, **form, pivot=pivot)
-            found = position_detector(tried, beam, frozenset())
+            moved = dataclasses.replace(detector, **form, pivot=pivot)
+            placed = position_detector(moved, beam, frozenset())
         except InputError:  # this form would need a number that no flag may state
             continue
-        if _same_place(found, placement):
-            return _fields(tried, beam, goniometer) | {"goniometer.osc_deg": phi_steps(goniometer)[2] or None}
+        if _same_position(placed, placement):
+            return _fields(moved, beam, goniometer) | {"goniometer.osc_deg": phi_steps(goniometer)[2] or None}
     return None
 
 
@@ -232,7 +232,7 @@ def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
 
 
 def _refused(field: str, value: float) -> str | None:
-    """What a field of the experiment can be, if it cannot have this value."""
+    """The values that a field may have, if this value is not allowed; else None."""
     try:
         _parts({field: value})
     except InputError as error:
@@ -241,7 +241,7 @@ def _refused(field: str, value: float) -> str | None:
 
 
 DEFAULTS = _fields(Detector(), Beam(), Goniometer())
-"""What a field is of which a header has no own key."""
+"""The value of a field for which a header has no key."""
 
 
 def _centre_on_pixels(detector: Detector, placement: Placement) -> tuple[float, float]:
@@ -251,8 +251,8 @@ def _centre_on_pixels(detector: Detector, placement: Placement) -> tuple[float, 
     return from_detector(convention, *spot, pixel, placement.pixels[1] * pixel)
 
 
-def _same_place(one: Placement, other: Placement) -> bool:
-    """Whether two detectors stand at the same place, to a billionth of a pixel."""
+def _same_position(one: Placement, other: Placement) -> bool:
+    """Whether two detectors stand at the same position, to a billionth of a pixel."""
     names = ("origin", "fast", "slow", "normal", "beam", "distance", "close_distance")
     return all(np.allclose(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-13) for name in names)
 
@@ -299,49 +299,49 @@ class Header(NamedTuple):
         warnings.warn(f"{self.name} {sentence}", stacklevel=2)
 
 
-def statements(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:
+def fields_of(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:
     """Fields of the experiment by "part.field" that a header states. convention: the one that flags choose, if they do.
 
     flipped: BEAM_CENTER_Y counts from the far edge (-mask). nbnumba's own keys count where nanoBragg's agree with them and
     flags choose no other convention. Warns of what a header cannot say; InputError: an impossible value.
     """
     if MARK not in header.entries or "header_overflow" in header.switches:
-        found = plain(header, convention or Detector.convention, flipped)
-        _warn_of_what_is_not_known(header, convention or Detector.convention, found)
-        return found
+        fields = nanobragg_fields(header, convention or Detector.convention, flipped)
+        _warn_of_what_is_not_known(header, convention or Detector.convention, fields)
+        return fields
     own = _own_fields(header)
     stated = own["detector.convention"]
     if convention not in (None, stated):
         if any(own[field] for field in TURNS):
             header.warn(f"is of a detector that is turned in the convention {stated}; in {convention} its turns are not known")
-        return plain(header, convention, False, CENTRES.get(convention))
+        return nanobragg_fields(header, convention, False, CENTRES.get(convention))
     changed = _changed(header, own)
     if not changed:
         return own | _pixels(header)
     header.warn(f"has {header.shown(changed)} and NBNUMBA_ keys that say other: nanoBragg's keys count, which know no turns")
-    return plain(header, stated, False) | {"detector.convention": stated}
+    return nanobragg_fields(header, stated, False) | {"detector.convention": stated}
 
 
-def plain(header: Header, convention: str, flipped: bool, centre: tuple[str, str] | None = None) -> dict[str, Any]:
-    """What nanoBragg's keys state.
+def nanobragg_fields(header: Header, convention: str, flipped: bool, centre: tuple[str, str] | None = None) -> dict[str, Any]:
+    """The fields of the experiment by "part.field" that nanoBragg's keys state.
 
     The beam centre of xds and dials is XDS_ORGX and XDS_ORGY where they are there, else, as of every other convention,
     BEAM_CENTER_X and BEAM_CENTER_Y, or the keys `centre`.
     """
     stated = {field: header.number(key, field) for key, field in FIELDS.items() if SWITCHED_OFF.get(key) not in header.switches}
-    found = {field: value for field, value in stated.items() if value is not None} | _pixels(header)
+    fields = {field: value for field, value in stated.items() if value is not None} | _pixels(header)
     if convention in ("xds", "dials"):
         origin = header.number("XDS_ORGX", "detector.orgx_pixels"), header.number("XDS_ORGY", "detector.orgy_pixels")
         if None not in origin:
-            return found | {"detector.orgx_pixels": origin[0], "detector.orgy_pixels": origin[1]}
+            return fields | {"detector.orgx_pixels": origin[0], "detector.orgy_pixels": origin[1]}
     for key, field in zip(centre or BEAM_CENTER, ("detector.xbeam_mm", "detector.ybeam_mm")):
         value = header.number(key, field)
         if value is not None:
-            found[field] = value
-    if flipped and "detector.ybeam_mm" in found:
-        height = found.get("detector.pixel_mm", Detector.pixel_mm) * found.get("detector.pixels", (0, 0))[1]
-        found["detector.ybeam_mm"] = height - found["detector.ybeam_mm"]
-    return found
+            fields[field] = value
+    if flipped and "detector.ybeam_mm" in fields:
+        height = fields.get("detector.pixel_mm", Detector.pixel_mm) * fields.get("detector.pixels", (0, 0))[1]
+        fields["detector.ybeam_mm"] = height - fields["detector.ybeam_mm"]
+    return fields
 
 
 def _pixels(header: Header) -> dict[str, tuple[int, int]]:
@@ -351,19 +351,19 @@ def _pixels(header: Header) -> dict[str, tuple[int, int]]:
     return {} if None in sizes else {"detector.pixels": (int(sizes[0]), int(sizes[1]))}
 
 
-def _warn_of_what_is_not_known(header: Header, convention: str, found: Mapping[str, Any]) -> None:
-    """Warn of what nanoBragg's keys leave open: how the detector was turned, the convention, and what is not there."""
-    distance, close = found.get("detector.distance_mm"), found.get("detector.close_distance_mm")
+def _warn_of_what_is_not_known(header: Header, convention: str, fields: Mapping[str, Any]) -> None:
+    """Warn of what nanoBragg's keys leave open: how the detector was turned, the convention, and what is not known."""
+    distance, close = fields.get("detector.distance_mm"), fields.get("detector.close_distance_mm")
     tilted = distance and close and abs(abs(distance) - close) > 1e-4 * close
-    if (tilted or found.get("detector.twotheta_deg")) and not {*TURNS, "detector.pivot"} & set(header.overruled):
+    if (tilted or fields.get("detector.twotheta_deg")) and not {*TURNS, "detector.pivot"} & set(header.overruled):
         keys = header.shown(("TWOTHETA", "DISTANCE", "CLOSE_DISTANCE"))
         unknown = "about which axes and pivot is not known, and its distance and beam centre are those after the turn"
         header.warn(f"is of a detector that was turned ({keys}): {unknown}; state them by flags")
     elif convention in CENTRES and not {"detector.xbeam_mm", "detector.ybeam_mm"} & set(header.overruled):
-        _warn_of_another_convention(header, convention, found.get("detector.pixel_mm", Detector.pixel_mm))
+        _warn_of_another_convention(header, convention, fields.get("detector.pixel_mm", Detector.pixel_mm))
     for key, (field, flags, others) in EXPECTED.items():
-        there = key in header.entries or not {field, *SAME.get(field, ())}.isdisjoint(found)
-        if not there and field not in header.overruled and header.name.startswith("-img"):
+        known = key in header.entries or not {field, *SAME.get(field, ())}.isdisjoint(fields)
+        if not known and field not in header.overruled and header.name.startswith("-img"):
             unread = header.shown([other for other in header.entries if others.fullmatch(other)][:3])
             if key in ROTATION and not unread:
                 continue
@@ -408,22 +408,22 @@ def _own_value(header: Header, key: str, field: str) -> Any:
 def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
     """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
     made = _parts(own | _pixels(header))
-    keys = _of_nanobragg(*made, position_detector(*made[:2], frozenset()))
-    there = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
-    return [key for key, value in there if not _as_written(header, key, value, own["detector.pixel_mm"])]
+    keys = _nanobragg_entries(*made, position_detector(*made[:2], frozenset()))
+    compared = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
+    return [key for key, value in compared if not _as_written(header, key, value, own["detector.pixel_mm"])]
 
 
 def _as_written(header: Header, key: str, value: Any, pixel_mm: float) -> bool:
     """Whether a key has this value in the header, in six digits; a size of no whole number of pixels has another centre."""
     wanted = np.atleast_1d(value)
-    found = [number(word) for word in header.entries.get(key, "").split(",")]
+    numbers = [number(word) for word in header.entries.get(key, "").split(",")]
     slack = 0.75 * pixel_mm if key in BEAM_CENTER else 1e-9
-    return None not in found and len(found) == len(wanted) and np.allclose(found, wanted, rtol=1e-5, atol=slack)
+    return None not in numbers and len(numbers) == len(wanted) and np.allclose(numbers, wanted, rtol=1e-5, atol=slack)
 
 
-def far_off(detector: Detector, header: Mapping[str, Any]) -> list[str]:
+def distant_centres(detector: Detector, header: Mapping[str, Any]) -> list[str]:
     """A sentence for a beam centre that lies farther from the detector than the detector is long; header: what one says."""
-    lengths, found = [1000 * size for size in sizes(detector)], []
+    lengths, sentences = [1000 * size for size in sizes(detector)], []
     swapped = CONVENTIONS[detector.convention].swapped
     centres = (("xbeam_mm", int(swapped)), ("ybeam_mm", int(not swapped)), ("xclose_mm", 0), ("yclose_mm", 1))
     for name, axis in (*centres, ("orgx_pixels", 0), ("orgy_pixels", 1)):
@@ -435,5 +435,5 @@ def far_off(detector: Detector, header: Mapping[str, Any]) -> list[str]:
         if unit == "mm" and 0 < stated <= detector.pixels[axis]:
             hint = f"; if it counts pixels, give {stated * detector.pixel_mm:g}"
         whose = ", from the header," if header.get(f"detector.{name}") == stated else ""
-        found.append(f"detector.{name}{whose} is {stated:g} {unit}, far off a detector of {length:g} mm{hint}")
-    return found
+        sentences.append(f"detector.{name}{whose} is {stated:g} {unit}, far off a detector of {length:g} mm{hint}")
+    return sentences

@@ -66,11 +66,11 @@ def _pattern() -> re.Pattern:
     for field in (*FIELD_FLAGS, *(f"crystal.{name}" for name in CELL)):
         part, _, name = field.partition(".")
         by_part.setdefault(part, []).append(name)
-    each = []
+    patterns = []
     for part, names in by_part.items():
-        one = "|".join(sorted(names, key=len, reverse=True))
-        each.append(rf"{part}\.(?:{one})\b(?:(?:{BETWEEN.pattern})(?:{part}\.)?(?:{one})\b)*")
-    return re.compile("|".join(each))
+        any_name = "|".join(sorted(names, key=len, reverse=True))
+        patterns.append(rf"{part}\.(?:{any_name})\b(?:(?:{BETWEEN.pattern})(?:{part}\.)?(?:{any_name})\b)*")
+    return re.compile("|".join(patterns))
 
 
 FIELDS = _pattern()
@@ -85,7 +85,7 @@ def in_flags(message: str, words: Sequence[str] = ()) -> str:
     if message.startswith(("parameters:", "--")):
         return message
 
-    return FIELDS.sub(lambda found: _translated(found[0], words), message)
+    return FIELDS.sub(lambda match: _translated(match[0], words), message)
 
 
 def _translated(fields: str, words: Sequence[str]) -> str:

@@ -61,18 +61,18 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 
 def experiment_of(command_line: CommandLine) -> Experiment:
     """The experiment of a command line. Raises InputError for what is missing, contradictory or impossible."""
-    photons = beam(command_line)
-    found = Experiment(
-        crystal=crystal(command_line, photons.wavelength_A),
+    incident = beam(command_line)
+    experiment = Experiment(
+        crystal=crystal(command_line, incident.wavelength_A),
         structure_factors=structure_factors(command_line),
-        beam=photons,
+        beam=incident,
         detector=detector(command_line),
         goniometer=goniometer(command_line),
         background=background(command_line),
         sampling=sampling(command_line),
     )
     _warn_of_what_has_no_effect(command_line)
-    return found
+    return experiment
 
 
 def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
@@ -188,15 +188,16 @@ def _of_cell(command_line: CommandLine, cell, wavelength_A, fields) -> Crystal:
 
 def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
     """Warn where a matrix is not of the cell that its file states, and of the wavelength at which it is, if there is one."""
-    found = [getattr(crystal, name) for name in CELL_FIELDS]
-    if not SHORTEST_CELL_A <= min(found[:3]) <= max(found[:3]) <= LONGEST_CELL_A:
-        said = f"-mat {path!r}: at {wavelength_A:g} A the cell is {' '.join(f'{x:.6g}' for x in found)}"
-        warnings.warn(f"{said}; a matrix holds a* b* c* in 1/A, times the wavelength", stacklevel=2)
-    if stated is None or np.allclose(stated, found, rtol=SAME_CELL, atol=0.0):
+    of_matrix = [getattr(crystal, name) for name in CELL_FIELDS]
+    if not SHORTEST_CELL_A <= min(of_matrix[:3]) <= max(of_matrix[:3]) <= LONGEST_CELL_A:
+        cell = f"-mat {path!r}: at {wavelength_A:g} A the cell is {' '.join(f'{x:.6g}' for x in of_matrix)}"
+        warnings.warn(f"{cell}; a matrix holds a* b* c* in 1/A, times the wavelength", stacklevel=2)
+    if stated is None or np.allclose(stated, of_matrix, rtol=SAME_CELL, atol=0.0):
         return
-    shown = [" ".join(f"{x:.6g}" for x in cell) for cell in (stated, found)]
-    ratios = np.divide(stated[:3], found[:3])
-    agree = np.allclose(ratios, ratios.mean(), rtol=SAME_CELL) and np.allclose(stated[3:], found[3:], rtol=SAME_CELL, atol=0.0)
+    shown = [" ".join(f"{x:.6g}" for x in cell) for cell in (stated, of_matrix)]
+    ratios = np.divide(stated[:3], of_matrix[:3])
+    same_angles = np.allclose(stated[3:], of_matrix[3:], rtol=SAME_CELL, atol=0.0)
+    agree = np.allclose(ratios, ratios.mean(), rtol=SAME_CELL) and same_angles
     at = wavelength_A * ratios.mean()
     why = f"they agree at {at:.5g} A, -lambda {at:.5g}" if agree else "they agree at no wavelength"
     counts = f"its matrix at {wavelength_A:g} A is of {shown[1]}, which counts"
@@ -205,14 +206,14 @@ def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, 
 
 def _cells(command_line: CommandLine) -> dict[str, float]:
     """Numbers of unit cells: of -N and -Na, -Nb, -Nc the later one counts; below 1 is 1, as in nanoBragg."""
-    found = {}
+    cells = {}
     for given in command_line.given:
         if given.flag.names[0] in CELL_FLAGS:
             if given.value < 0:
                 raise InputError(f"{given.spelling}: {given.value} is not allowed; allowed: a whole number not below 0")
             along = CELL_FLAGS[given.flag.names[0]]
-            found |= {f"n_{axis}": max(given.value, 1) for axis in along}
-    return found
+            cells |= {f"n_{axis}": max(given.value, 1) for axis in along}
+    return cells
 
 
 def _cut_to_size(command_line: CommandLine, crystal: Crystal) -> Crystal:
@@ -260,8 +261,8 @@ def structure_factors(command_line: CommandLine) -> StructureFactors:
         fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
     if "-hkl" not in command_line.last and "-dump" in command_line.last:
         warnings.warn(f"structure factors are read from -dump {command_line.last['-dump']!r}", stacklevel=2)
-        found = fdump.read(command_line.last["-dump"], "-dump")
-        return StructureFactors(hkl=found.hkl, F=found.amplitudes, **fields)
+        dump = fdump.read(command_line.last["-dump"], "-dump")
+        return StructureFactors(hkl=dump.hkl, F=dump.amplitudes, **fields)
     if "-hkl" not in command_line.last:
         if not fields.get("default_F"):
             raise InputError("nothing scatters; allowed: -hkl FILE, -dump FILE, or -default_F other than 0")
@@ -288,29 +289,29 @@ def beam(command_line: CommandLine) -> Beam:
         fields["polarized"] = False
     if "-polar" in command_line.last:
         fields["polarization"] = command_line.last["-polar"]
-    for both, each in (("-divergence", "range_mrad"), ("-divsteps", "steps")):
-        fields |= _both_ways(command_line, both, each)
+    for both, ending in (("-divergence", "range_mrad"), ("-divsteps", "steps")):
+        fields |= _both_ways(command_line, both, ending)
     fields |= command_line.steps("-dispsteps", "dispsteps")
     fields["round_divergence"] = command_line.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in command_line.last:
         fields["sources"] = _sources(command_line)
-    found = Beam(**fields)
-    if not resolved.USUAL_A[0] <= found.wavelength_A <= resolved.USUAL_A[1]:
-        said_eV = f"{HC_EV_A / found.wavelength_A:.5g} eV"
-        note = f"the wavelength is {found.wavelength_A:.5g} A, {said_eV}; -lambda and WAVELENGTH are in A, -energy is in eV"
+    made = Beam(**fields)
+    if not resolved.USUAL_A[0] <= made.wavelength_A <= resolved.USUAL_A[1]:
+        energy = f"{HC_EV_A / made.wavelength_A:.5g} eV"
+        note = f"the wavelength is {made.wavelength_A:.5g} A, {energy}; -lambda and WAVELENGTH are in A, -energy is in eV"
         warnings.warn(note, stacklevel=2)
-    return found
+    return made
 
 
 def _both_ways(command_line: CommandLine, both: str, ending: str) -> dict[str, Any]:
     """A flag for both directions of the divergence, and those for each: the later one counts."""
-    found = {}
+    fields = {}
     for axis in "hv":
         name = command_line.choice((both, f"-{axis}div{ending.removesuffix('_mrad')}"))
         field = f"{axis}div{ending}"
         if name is not None:
-            found |= command_line.steps(name, field) if ending == "steps" else {field: command_line.last[name]}
-    return found
+            fields |= command_line.steps(name, field) if ending == "steps" else {field: command_line.last[name]}
+    return fields
 
 
 def _sources(command_line: CommandLine) -> np.ndarray:
@@ -364,10 +365,10 @@ def detector(command_line: CommandLine) -> Detector:
     fields["size_mm"] = tuple(count * pixel if size is None else size for count, size in counted)
     if all(size is None for _, size in counted):
         del fields["size_mm"]
-    found = Detector(**fields)
-    for sentence in headers.far_off(found, command_line.header):
+    made = Detector(**fields)
+    for sentence in headers.distant_centres(made, command_line.header):
         warnings.warn(sentence, stacklevel=2)
-    return found
+    return made
 
 
 def _overrule_header(command_line: CommandLine, fields) -> None:
@@ -377,7 +378,7 @@ def _overrule_header(command_line: CommandLine, fields) -> None:
     if command_line.order(("-Xbeam", "-Ybeam")) >= 0 and "near_point_ignored" not in command_line.switches:
         _drop_from_header(command_line, fields, ("detector.orgx_pixels", "detector.orgy_pixels"))
     if command_line.order(("-pix0_vector", "-pix0_vector_mm")) >= 0 and "pix0_ignored" not in command_line.switches:
-        _drop_from_header(command_line, fields, [name for name in command_line.header if name in headers.PLACE])
+        _drop_from_header(command_line, fields, [name for name in command_line.header if name in headers.POSITION])
     if "-close_distance" in command_line.last and "-distance" not in command_line.last:
         _drop_from_header(command_line, fields, ("detector.distance_mm",))
     if "-distance" in command_line.last and "-close_distance" not in command_line.last:
@@ -476,6 +477,6 @@ def cells_along(edge_mm: float, cell_A: float, axis: str) -> int:
     """Unit cells along an edge, rounded up as nanoBragg rounds: in metres. Raises InputError for too many."""
     cells = edge_mm / 1000 / (cell_A * 1e-10)
     if cells > MOST_CELLS:
-        said = f"{edge_mm:g} mm are {cells:.3g} cells of {cell_A:g} A"
-        raise InputError(f"crystal.n_{axis}: {said}; allowed: at most {MOST_CELLS:g} cells")
+        too_many = f"{edge_mm:g} mm are {cells:.3g} cells of {cell_A:g} A"
+        raise InputError(f"crystal.n_{axis}: {too_many}; allowed: at most {MOST_CELLS:g} cells")
     return math.ceil(cells)

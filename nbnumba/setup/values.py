@@ -1,4 +1,4 @@
-"""Parameters of an experiment by name, such as "detector.distance_mm": reading one, and stating some anew."""
+"""Parameters of an experiment by name, such as "detector.distance_mm": the value of one, and new values for some."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,22 +13,21 @@ from nbnumba.statements import Statements
 
 Stated = TypeVar("Stated", bound=Statements)
 
-COMPONENTS = {
+MISSET_COMPONENTS = {
     "crystal.misset_x_deg": ("misset_deg", 0),
     "crystal.misset_y_deg": ("misset_deg", 1),
     "crystal.misset_z_deg": ("misset_deg", 2),
 }
-"""Names of single components of a vector field of the crystal."""
+"""The field and the component that a name of a single component stands for."""
 
-CELLS = ("n_a", "n_b", "n_c")
+CELL_NUMBERS = ("n_a", "n_b", "n_c")
+"""The fields that crystal.n_cells stands for."""
 
 NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
 """The forms in which the point nearest to the sample is stated, along each axis of the detector."""
 
-
-CENTRES = {"xbeam_mm", "ybeam_mm", *NEAR_POINT["fast"], *NEAR_POINT["slow"]}
-DISTANCES = {"distance_mm", "close_distance_mm"}
-
+BEAM_CENTRE = {"xbeam_mm", "ybeam_mm", *NEAR_POINT["fast"], *NEAR_POINT["slow"]}
+DISTANCE = {"distance_mm", "close_distance_mm"}
 
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 
@@ -41,37 +40,37 @@ def _check_name(name) -> None:
 def value(experiment: Statements, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
     _check_name(name)
-    if name in COMPONENTS:
-        field, component = COMPONENTS[name]
+    if name in MISSET_COMPONENTS:
+        field, component = MISSET_COMPONENTS[name]
         return value(experiment, f"crystal.{field}")[component]
     if name == "crystal.misset_deg":
         return missetting_deg(experiment.crystal, experiment.sampling.c_parity)
     if name == "crystal.n_cells":
-        return tuple(getattr(experiment.crystal, field) for field in CELLS)
+        return tuple(getattr(experiment.crystal, field) for field in CELL_NUMBERS)
     part, field = _split(experiment, name)
     stated = getattr(getattr(experiment, part), field)
     overruled = name in _OVERRULED and _OVERRULED[name](experiment)
-    return _RESOLVED[name](experiment) if name in _RESOLVED and (stated is None or overruled) else stated
+    return _COMPUTED[name](experiment) if name in _COMPUTED and (stated is None or overruled) else stated
 
 
-def replaced(experiment: Stated, values: Mapping[str, Any]) -> Stated:
-    """A new experiment in which these parameters have new values, stated in this form alone."""
+def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
+    """A new experiment in which these parameters have these values; it states none of them in another form."""
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
     parts: dict[str, dict[str, Any]] = {}
-    for name, new in values.items():
+    for name, wanted in values.items():
         _check_name(name)
-        if name in COMPONENTS:
-            field, component = COMPONENTS[name]
+        if name in MISSET_COMPONENTS:
+            field, component = MISSET_COMPONENTS[name]
             fields = parts.setdefault("crystal", {})
             vector = list(fields.get(field, value(experiment, "crystal.misset_deg")))
-            vector[component] = new
+            vector[component] = wanted
             fields[field] = tuple(vector)
         elif name == "crystal.n_cells":
-            parts.setdefault("crystal", {}).update(zip(CELLS, _three(name, new)))
+            parts.setdefault("crystal", {}).update(zip(CELL_NUMBERS, _three_numbers(name, wanted)))
         else:
             part, field = _split(experiment, name)
-            parts.setdefault(part, {})[field] = new
+            parts.setdefault(part, {})[field] = wanted
     if "misset_deg" in parts.get("crystal", {}):
         parts["crystal"].setdefault("misset_seed", None)
     if "detector" in parts:
@@ -80,41 +79,41 @@ def replaced(experiment: Stated, values: Mapping[str, Any]) -> Stated:
     return dataclasses.replace(experiment, **changed)
 
 
-def _three(name, new):
+def _three_numbers(name, numbers):
     try:
-        a, b, c = new
+        a, b, c = numbers
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name}: {shown(new)} is not allowed; allowed: three numbers") from None
+        raise InputError(f"{name}: {shown(numbers)} is not allowed; allowed: three numbers") from None
     return a, b, c
 
 
 def _superseded(experiment, new) -> dict[str, Any]:
-    """What else has to change in the detector when these fields are stated anew, so that nothing contradicts them."""
-    detector, other = experiment.detector, {}
+    """The other fields of the detector that have to change with the new ones, because they would contradict them."""
+    detector, superseded = experiment.detector, {}
     convention = new.get("convention", detector.convention)
     if not isinstance(convention, str) or convention not in CONVENTIONS:
         return {}
     swapped = CONVENTIONS[convention].swapped
     along = {"xbeam_mm": "slow" if swapped else "fast", "ybeam_mm": "fast" if swapped else "slow"}
-    if detector.pix0_mm is not None and (CENTRES | DISTANCES) & set(new):
-        other |= _without_pix0(experiment)
+    if detector.pix0_mm is not None and (BEAM_CENTRE | DISTANCE) & set(new):
+        superseded |= _without_pix0(experiment)
     for beam, axis in along.items():
         forms = (beam, *NEAR_POINT[axis])
         if any(new.get(name) is not None for name in forms):
-            other |= {name: None for name in forms}
+            superseded |= {name: None for name in forms}
     if {"pixels", "pixel_mm"} & set(new):
-        other["size_mm"] = None
+        superseded["size_mm"] = None
     if new.get("distance_mm") is not None:
-        other["close_distance_mm"] = None
+        superseded["close_distance_mm"] = None
     if new.get("close_distance_mm") is not None:
-        other["distance_mm"] = None
+        superseded["distance_mm"] = None
     if new.get("pix0_mm") is not None:
-        other |= dict.fromkeys(CENTRES | DISTANCES)
-    return other
+        superseded |= dict.fromkeys(BEAM_CENTRE | DISTANCE)
+    return superseded
 
 
 def _without_pix0(experiment) -> dict[str, Any]:
-    """The same place of the detector, stated by beam centre and distance."""
+    """The fields that state the same position of the detector by beam centre and distance."""
     detector = experiment.detector
     if not honours_pix0(detector, experiment.sampling.c_parity):
         return {"pix0_mm": None}
@@ -137,7 +136,7 @@ def _placement(experiment):
     return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
 
 
-_RESOLVED = {
+_COMPUTED = {
     "detector.xbeam_mm": lambda e: _placement(e).xbeam * 1000,
     "detector.ybeam_mm": lambda e: _placement(e).ybeam * 1000,
     "detector.distance_mm": lambda e: _placement(e).stated_distance * 1000,
@@ -147,6 +146,7 @@ _RESOLVED = {
     "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
     "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],
 }
+"""Fields that are computed where they are not stated."""
 
 
 def _placed_by_pix0(experiment) -> bool:
@@ -159,4 +159,4 @@ _OVERRULED = {
     "goniometer.phisteps": lambda e: True,
     "goniometer.phistep_deg": lambda e: True,
 }
-"""Where a stated value is not the one that counts."""
+"""Fields whose stated value does not count, and when."""

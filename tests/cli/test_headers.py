@@ -36,7 +36,7 @@ def placed(made):
 
 
 def write(made, as_c=False, name="our.img"):
-    keys = headers.written(made, placed(made), 40.0, as_c)
+    keys = headers.entries_of(made, placed(made), 40.0, as_c)
     smv.write(name, np.zeros(made.detector.pixels[::-1], np.uint16), keys, as_c=as_c)
 
 
@@ -174,7 +174,7 @@ def test_the_header_of_nanobragg_says_what_it_does_not_know(convention):
 
 def test_headers_of_c_have_no_own_keys():
     made, _ = experiment("-detpixels 16 -twotheta 20 -c_parity")
-    keys = [key for key, _ in headers.written(made, placed(made), 40.0, True)]
+    keys = [key for key, _ in headers.entries_of(made, placed(made), 40.0, True)]
     assert keys[-1] == "ADC_OFFSET" and not any(key.startswith("NBNUMBA") for key in keys)
     write(experiment("-detpixels 16 -twotheta 20 -xds")[0])
     assert experiment("-img our.img -c_parity")[0].detector.convention == "mosflm"

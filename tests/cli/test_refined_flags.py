@@ -128,7 +128,7 @@ def test_what_a_header_says_is_overruled(frame, name):
 def test_what_a_header_of_ours_says_is_overruled(frame, name):
     """Its own keys state the convention, turns and the pivot, too."""
     written = experiment_of(f"-cell 50 {SMALL} {FRAMES[frame]} -detector_rotx 3 -twotheta 4 -pivot beam".split())
-    keys = headers.written(written, position_detector(written.detector, written.beam, frozenset()), 40.0, False)
+    keys = headers.entries_of(written, position_detector(written.detector, written.beam, frozenset()), 40.0, False)
     smv.write("header.img", np.zeros((12, 16), np.uint16), keys)
     words = "-img header.img -cell 30 40 50 -default_F 10 -N 3 -oversample 1".split()
     made = experiment_of(words)

@@ -82,7 +82,7 @@ def geometry(case: Case) -> tuple[list[str], list[str]]:
 def write(experiment: Experiment, placement) -> None:
     """An image with the header of a run."""
     pixels = np.zeros(experiment.detector.pixels[::-1], np.uint16)
-    smv.write("made.img", pixels, headers.written(experiment, placement, 40.0, False))
+    smv.write("made.img", pixels, headers.entries_of(experiment, placement, 40.0, False))
 
 
 def shift(one, other) -> float:
