@@ -269,8 +269,13 @@ class Crystal(_Statement):
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))
 
+    @property
+    def cell(self) -> tuple[float, float, float, float, float, float]:
+        """The unit cell: a, b, c in A, and alpha, beta, gamma in degrees."""
+        return (self.a_A, self.b_A, self.c_A, self.alpha_deg, self.beta_deg, self.gamma_deg)
+
     def _check_angles(self):
-        angles = (self.alpha_deg, self.beta_deg, self.gamma_deg)
+        angles = self.cell[3:]
         al, be, ga = angles
         if not (al + be + ga < 360 and al < be + ga and be < al + ga and ga < al + be):
             stated = " ".join(f"{x:g}" for x in angles)

@@ -25,16 +25,15 @@ def orient_adj(crystal: Crystal, switches: frozenset[str], vectors_bar: np.ndarr
 
     V is the setting, O the orientation if there is one, R = Rz Ry Rx the missetting.
     """
-    cell = _cell(crystal)
     degrees = missetting_deg(crystal, switches)
     rotation = about_xyz(degrees)
     unturned_bar = vectors_bar @ rotation
     if crystal.orientation is not None:
-        setting_bar = standard_setting_adj(*cell, unturned_bar @ np.array(crystal.orientation))
+        setting_bar = standard_setting_adj(*crystal.cell, unturned_bar @ np.array(crystal.orientation))
     elif "triclinic_angles" in switches:
-        setting_bar = skewed_setting_adj(*cell, unturned_bar)
+        setting_bar = skewed_setting_adj(*crystal.cell, unturned_bar)
     else:
-        setting_bar = standard_setting_adj(*cell, unturned_bar)
+        setting_bar = standard_setting_adj(*crystal.cell, unturned_bar)
     misset_bar = about_xyz_adj(degrees, np.swapaxes(vectors_bar, -1, -2) @ orient(crystal, switches) @ rotation)
     return _named(CELL, setting_bar) | _named(MISSET, misset_bar)
 
@@ -75,12 +74,7 @@ def reciprocal_adj(crystal: Crystal, vectors: np.ndarray, star_bar: np.ndarray) 
     star, inverse = reciprocal(crystal, vectors), np.linalg.inv(vectors).T
     along = np.einsum("...ij,ij->...", star_bar, star)[..., None, None]
     vectors_bar = along * inverse - star @ np.swapaxes(star_bar, -1, -2) @ inverse
-    cell = _cell(crystal)
-    return standard_setting_adj(*cell, -along * np.linalg.inv(standard_setting(*cell)).T), vectors_bar
-
-
-def _cell(crystal: Crystal) -> tuple[float, float, float, float, float, float]:
-    return (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
+    return standard_setting_adj(*crystal.cell, -along * np.linalg.inv(standard_setting(*crystal.cell)).T), vectors_bar
 
 
 def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,13 +19,12 @@ def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarr
 
     Raises InputError when the vectors span no volume.
     """
-    cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
-    vectors = standard_setting(*cell)
-    if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(cell[:3]):
-        names, numbers = "crystal.a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg", " ".join(f"{x:g}" for x in cell)
+    vectors = standard_setting(*crystal.cell)
+    if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(crystal.cell[:3]):
+        names, numbers = "crystal.a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg", " ".join(f"{x:g}" for x in crystal.cell)
         raise InputError(f"{names}: the cell {numbers} has no volume; allowed: a cell with a volume")
     if crystal.orientation is None and "triclinic_angles" in switches:
-        vectors = skewed_setting(*cell)
+        vectors = skewed_setting(*crystal.cell)
     elif crystal.orientation is not None:
         vectors = vectors @ np.array(crystal.orientation).T
     return vectors @ about_xyz(missetting_deg(crystal, switches)).T
@@ -41,8 +40,7 @@ def missetting_deg(crystal: Crystal, switches: frozenset[str]) -> tuple[float, f
 def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
     """Reciprocal vectors a*, b*, c* as rows (3, 3) in 1/A: cross products over the volume."""
     a, b, c = vectors
-    cell = (crystal.a_A, crystal.b_A, crystal.c_A, crystal.alpha_deg, crystal.beta_deg, crystal.gamma_deg)
-    volume = math.copysign(np.linalg.det(standard_setting(*cell)), np.linalg.det(vectors))
+    volume = math.copysign(np.linalg.det(standard_setting(*crystal.cell)), np.linalg.det(vectors))
     return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / volume
 
 
