@@ -99,14 +99,14 @@ def _checked(experiment, parameters, directions, seed, report, progress, keyword
     base = prepare(experiment, asked).experiment
     loss = _noisy(image_of(base), random)
     gradient = value_and_grad(loss, base, asked, **machine._asdict())[1]
-    found = []
+    lines = []
 
     def add(line):
-        found.append(line)
+        lines.append(line)
         if report is not None:
             report(line)
         if progress is not None:
-            progress(len(found), len(left_out) + len(asked) + directions)
+            progress(len(lines), len(left_out) + len(asked) + directions)
 
     given = (base, asked, loss, gradient, TOLERANCE[machine.precision])
     steps = np.zeros(sum(size(column) for column in columns(base, asked)))
@@ -119,7 +119,7 @@ def _checked(experiment, parameters, directions, seed, report, progress, keyword
         add(_line(f"direction {number + 1}", "", *given, vector, _first_step(base, asked, vector)))
     for name, reason in left_out.items():
         add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
-    return found
+    return lines
 
 
 def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, int, int, int] | None:
@@ -189,11 +189,11 @@ def _first_step(base, asked, vector) -> float:
 
 def _typical(base, asked) -> np.ndarray:
     """A typical step of every number asked for."""
-    found = []
+    steps = []
     for column in columns(base, asked):
         name = column.key if column.key in PARAMETERS else column.singles[0][0]
-        found += [PARAMETERS[name].step] * size(column)
-    return np.array(found)
+        steps += [PARAMETERS[name].step] * size(column)
+    return np.array(steps)
 
 
 def _image(base, asked, start, vector, step):

@@ -72,7 +72,7 @@ def value_and_grad(
     Pixels that are not rendered do not count in the former.
     """
     problem = prepare(experiment, parameters, **keywords)
-    target, value = _judged(problem, loss, progress, with_curvature=False)
+    target, value = _apply_loss(problem, loss, progress, with_curvature=False)
     results = _run(problem, target, NO_IMAGE, progress)
     return _value(problem, results, value), by_name(problem.asked, _gradient(problem, results))
 
@@ -88,10 +88,10 @@ def jacobian(
     problem = prepare(experiment, parameters, **keywords)
     shape = (*problem.pixels, problem.count)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
-    image, found = np.zeros(problem.pixels), np.zeros(shape)
+    image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
-    _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=found)
-    return finite(image, problem.machine.precision), _finite(problem, found)
+    _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=derivatives)
+    return finite(image, problem.machine.precision), _finite(problem, derivatives)
 
 
 def normal_equations(
@@ -111,7 +111,7 @@ def normal_equations(
     if problem.count > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
-    target, value = _judged(problem, loss, progress, with_curvature=True)
+    target, value = _apply_loss(problem, loss, progress, with_curvature=True)
     results = _run(problem, target, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     value = _value(problem, results, value)
@@ -133,7 +133,7 @@ def with_image_terms(
     """
     named = listed(parameters)
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
-    target, value = _judged(problem, loss, None, with_curvature=with_normal)
+    target, value = _apply_loss(problem, loss, None, with_curvature=with_normal)
     results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
     if with_normal:
         gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
@@ -144,8 +144,11 @@ def with_image_terms(
     return _value(problem, results, value), gradient[kept], None if normal is None else normal[kept, kept]
 
 
-def _judged(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
-    """What the kernels know of the loss; its value where they do not know it."""
+def _apply_loss(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
+    """The loss in the form that kernels take, and its value where it is an object whose derivative they are given instead.
+
+    Raises InputError for an object that is no loss, and for derivatives that do not fit the image.
+    """
     for method in ("value", "derivative", *(["curvature"] if with_curvature else [])):
         if isinstance(loss, type) or not callable(getattr(loss, method, None)):
             allowed = "adjoint.losses.Gaussian or Poisson of data, or an object that has it"

@@ -51,16 +51,16 @@ class Pixelwise:
     def derivative(self, image: np.ndarray) -> np.ndarray:
         """Its derivative with respect to every pixel (slow, fast); 0 where a pixel is left out."""
         counts = ~np.isnan(self.data)
-        image, found = self._fitting(image), np.zeros(self.data.shape)
-        found[counts] = loss_derivative(self.kind, image[counts], self.data[counts], self.weight[counts])
-        return found
+        image, slopes = self._fitting(image), np.zeros(self.data.shape)
+        slopes[counts] = loss_derivative(self.kind, image[counts], self.data[counts], self.weight[counts])
+        return slopes
 
     def curvature(self, image: np.ndarray) -> np.ndarray:
         """The expected second derivative with respect to every pixel (slow, fast); 0 where a pixel is left out."""
         counts = ~np.isnan(self.data)
-        image, found = self._fitting(image), np.zeros(self.data.shape)
-        found[counts] = loss_curvature(self.kind, image[counts], self.data[counts], self.weight[counts])
-        return found
+        image, curvatures = self._fitting(image), np.zeros(self.data.shape)
+        curvatures[counts] = loss_curvature(self.kind, image[counts], self.data[counts], self.weight[counts])
+        return curvatures
 
     def counted(self) -> int:
         """How many pixels count."""
@@ -106,23 +106,23 @@ def number_of(what: str, value) -> float:
 def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Numbers (slow, fast), one for all or an image of them, as an array of their own, NaN where masked. Raises InputError."""
     try:
-        found = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
-        found = np.array(found if shape is None or found.ndim else np.broadcast_to(found, shape), order="C")
+        numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
+        numbers = np.array(numbers if shape is None or numbers.ndim else np.broadcast_to(numbers, shape), order="C")
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
-    if found.ndim != 2 or (shape is not None and found.shape != shape):
+    if numbers.ndim != 2 or (shape is not None and numbers.shape != shape):
         allowed = "(slow, fast)" if shape is None else f"(slow, fast) = {shape}"
-        raise InputError(f"{what} of shape {found.shape} does not fit; allowed: {allowed}")
-    return found
+        raise InputError(f"{what} of shape {numbers.shape} does not fit; allowed: {allowed}")
+    return numbers
 
 
 def masked(what: str, mask, shape: tuple[int, int]) -> np.ndarray:
     """Where a mask (slow, fast) is 0 and leaves a pixel out. Raises InputError for one that does not fit, or has NaN."""
-    found = field(what, mask, shape)
-    lost = np.count_nonzero(np.isnan(found))
+    numbers = field(what, mask, shape)
+    lost = np.count_nonzero(np.isnan(numbers))
     if lost:
         raise InputError(f"{what}: {lost} of its numbers are NaN; allowed: 0 where a pixel is left out, else other numbers")
-    return found == 0
+    return numbers == 0
 
 
 class Gaussian(Pixelwise):

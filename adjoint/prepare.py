@@ -65,23 +65,23 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     """
     parameters = listed(parameters)
     columns(experiment, parameters)
-    experiment, target = experiment_and_machine(experiment, **keywords)
-    check(experiment, target, count(), max_hours)
+    experiment, chosen = experiment_and_machine(experiment, **keywords)
+    check(experiment, chosen, count(), max_hours)
     asked = columns(experiment, parameters)
     _refuse(not_differentiable.reasons(experiment), asked)
     experiment = freeze_choices(experiment, parameters)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     built = scene.build(experiment, window)
-    warn_beyond_pairs(built, target.precision)
+    warn_beyond_pairs(built, chosen.precision)
     motions = setup.motions(experiment)
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)
     parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), target)
+    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), chosen)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
-    """The same experiment, its parameters stated and its choices made, so that they stay while parameters move (A14)."""
+    """The experiment, its parameters stated and its automatic choices made: these stay while parameters move (A14)."""
     switches = experiment.sampling.c_parity
     if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
         experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, switches)})
@@ -104,8 +104,8 @@ def experiment_and_machine(
     unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
-    target = machine(backend, precision)
-    return with_options(experiment, **statements), target
+    chosen = machine(backend, precision)
+    return with_options(experiment, **statements), chosen
 
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
@@ -146,10 +146,10 @@ def _projection(experiment, built, asked) -> np.ndarray:
     """The derivative of every number asked for, but the amplitudes, by the channels (n, channels): setup's, pulled back."""
     by_channel = setup.pull(experiment, built, EACH_CHANNEL)
     singles = [single for column in asked for single in column.singles]
-    found = np.zeros((len(singles), WIDTH))
+    rows = np.zeros((len(singles), WIDTH))
     for row, names in enumerate(singles):
-        found[row] = sum(by_channel[name] for name in names)
-    return found
+        rows[row] = sum(by_channel[name] for name in names)
+    return rows
 
 
 def _places(asked) -> np.ndarray:
@@ -161,14 +161,14 @@ def _column_of(built, experiment, asked) -> np.ndarray:
     """The place among all numbers asked for of every amplitude of the box, or -1; of one listed twice the last one counts."""
     if all(column.key != AMPLITUDES for column in asked):
         return np.full(1, -1, dtype=np.int64)
-    found, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
+    columns_of_box, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
     for column in asked:
         if column.key == AMPLITUDES:
             low, high = ([int(bound) for bound in built.structure[first:6:2]] for first in (0, 1))
             hkl = experiment.structure_factors.hkl
-            found[places(hkl.T, low, high)] = at + np.arange(len(hkl))
+            columns_of_box[places(hkl.T, low, high)] = at + np.arange(len(hkl))
         at += size(column)
-    return found
+    return columns_of_box
 
 
 def _paths(asked, projection, built) -> Paths:

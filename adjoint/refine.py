@@ -63,16 +63,16 @@ def refine(
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")
     experiments, images = _lists(experiment, measured)
-    found = unknowns(experiments, parameters, per_image)
+    refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
     with granted(keywords.pop("max_hours", None)):
-        frames = _frames(experiments, images, found, of_each, saturation, offset, image, keywords)
-        low, high = bounds_of(found, bounds)
-        start = start_of(frames, found)
-        _check_start(found, start, low, high)
-        search = Search(frames, found, (low, high), restraints_of(found, restraints), _method(method, found), progress)
+        frames = _frames(experiments, images, refined, of_each, saturation, offset, image, keywords)
+        low, high = bounds_of(refined, bounds)
+        start = start_of(frames, refined)
+        _check_start(refined, start, low, high)
+        search = Search(frames, refined, (low, high), restraints_of(refined, restraints), _method(method, refined), progress)
         with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
-            x = search.best(_plans(phases, found), start)
+            x = search.best(_plans(phases, refined), start)
             known, value = search.known(x)
             result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
     for combination in known.combinations:
@@ -94,13 +94,13 @@ def _lists(experiment, measured):
     return experiments, images
 
 
-def _frames(experiments, images, found, of_each, saturation, offset, image, keywords):
+def _frames(experiments, images, refined, of_each, saturation, offset, image, keywords):
     """A frame for each image; of_each: arguments that may be lists, by name."""
     for name, value in of_each.items():
         if isinstance(value, (list, tuple)) and len(value) != len(images):
             raise InputError(f"{name}: {len(value)} of them for {len(images)} images; allowed: one, or a list of as many")
     shared = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
-    shared |= {"parameters": found.parameters, "image_names": found.image}
+    shared |= {"parameters": refined.parameters, "image_names": refined.image}
     made = []
     for number, (experiment, measured) in enumerate(zip(experiments, images)):
         own = {name: value[number] if isinstance(value, (list, tuple)) else value for name, value in of_each.items()}
@@ -108,22 +108,22 @@ def _frames(experiments, images, found, of_each, saturation, offset, image, keyw
     return made
 
 
-def _check_start(found: Unknowns, start, low, high):
-    for label, x, least, most in zip(found.labels(), start, low, high):
+def _check_start(refined: Unknowns, start, low, high):
+    for label, x, least, most in zip(refined.labels(), start, low, high):
         if not least <= x <= most:
             raise InputError(f"bounds: {label} starts at {x:g}; allowed: from {least:g} to {most:g}")
 
 
-def _method(method, found) -> str:
+def _method(method, refined) -> str:
     if isinstance(method, str) and method == "auto":
-        few = found.count <= MOST_BY_MATRIX and np.count_nonzero(found.amplitudes()) <= MOST_AMPLITUDES
+        few = refined.count <= MOST_BY_MATRIX and np.count_nonzero(refined.amplitudes()) <= MOST_AMPLITUDES
         return "least_squares" if few else "L-BFGS-B"
     if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"method: {shown(method)} is not allowed; allowed: auto, {', '.join(METHODS)}")
     return method
 
 
-def _plans(phases, found) -> list[list[Phase]]:
+def _plans(phases, refined) -> list[list[Phase]]:
     """What is tried in turn: phases of which the last is exact."""
     plans: tuple[tuple[Phase, ...], ...]
     if isinstance(phases, str):
@@ -132,7 +132,7 @@ def _plans(phases, found) -> list[list[Phase]]:
         plans = AUTO if phases == "auto" else ((EXACT,),)
     else:
         plans = (_checked(phases),)
-    if any(is_position(block.column.key) for block in found.blocks):
+    if any(is_position(block.column.key) for block in refined.blocks):
         return [list(plan) for plan in plans]
     return [[phase for phase in plans[0] if phase.exact]]
 
@@ -150,14 +150,14 @@ def _checked(phases) -> tuple[Phase, ...]:
 
 def _result(search: Search, start, x, known: Uncertainty, value: float, given, several: bool) -> Refinement:
     """Everything there is to say (R8)."""
-    found, frames = search.found, search.frames
+    refined, frames = search.unknowns, search.frames
     squares, agreements = search.fitness(x)
-    of_experiment = bool(found.parameters)
+    of_experiment = bool(refined.parameters)
     if of_experiment:
         known = diagnostics.undetermined(known, search.unseen(agreements))
-    moves = diagnostics.moved_far(found.labels(), found.units(), x - start, search.widths(start), known.sigma)
+    moves = diagnostics.moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
-    places = [found.places(number) for number in range(len(frames))]
+    places = [refined.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
     experiments = [
         at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi, "sampling.mask": stated.sampling.mask})
@@ -175,15 +175,15 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
         nfev=search.evaluations,
         nit=len(search.history),
         experiment=experiments if several else experiments[0],
-        values=found.by_name(x),
-        uncertainties=found.by_name(known.sigma),
-        start=found.by_name(start),
-        names=found.labels(),
-        units=found.units(),
+        values=refined.by_name(x),
+        uncertainties=refined.by_name(known.sigma),
+        start=refined.by_name(start),
+        names=refined.labels(),
+        units=refined.units(),
         covariance=known.covariance,
         correlation=known.correlation,
         history=search.history,
-        phases=search.said,
+        phases=search.lines,
         frames=fits,
         image=images if several else images[0],
         residuals=off if several else off[0],

@@ -25,7 +25,7 @@ class Part(NamedTuple):
     """
 
     coarse: list[Coarse]
-    found: Unknowns
+    unknowns: Unknowns
     bounds: tuple[np.ndarray, np.ndarray]
     restraints: tuple[np.ndarray, np.ndarray]
     start: np.ndarray
@@ -44,10 +44,10 @@ class Part(NamedTuple):
         A fluence follows the scale, and an amount of water the light that the water has, with that of a background that is
         not refined.
         """
-        full, y = x.copy(), self.found.added(y, "image.background", -self.flat)
+        full, y = x.copy(), self.unknowns.added(y, "image.background", -self.flat)
         full[self.there] = y[self.here]
         blocks = {block.column.key: block for block in whole.blocks}
-        values, frames = self.found.by_name(y), len(self.coarse)
+        values, frames = self.unknowns.by_name(y), len(self.coarse)
         scale, below = (np.broadcast_to(values[name], frames) for name in ("image.scale", "image.background"))
         photons = scale if "image.scale" in blocks else np.array([each.scale for each in self.coarse])
         if "beam.fluence" in blocks:
@@ -68,24 +68,24 @@ def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndar
     shared = {block.column.key for block in whole.blocks if not block.own}
     own = [name for name in [*(n if isinstance(n, str) else n[0] for n in moving), *image] if name not in shared]
     vectors = [x[whole.places(number)] for number in range(len(frames))]
-    experiments = [at.split(vector)[0] for at, vector in zip(frames, vectors)]
-    found = unknowns(experiments, [*moving, *image], own)
-    coarse = [prepared(at, vector, phase, moving, image) for at, vector in zip(frames, vectors)]
+    experiments = [frame.split(vector)[0] for frame, vector in zip(frames, vectors)]
+    refined = unknowns(experiments, [*moving, *image], own)
+    coarse = [prepared(frame, vector, phase, moving, image) for frame, vector in zip(frames, vectors)]
     flat = min(each.least for each in coarse)
-    start = start_of([each.above(flat) for each in coarse], found)
-    here, there = _common(found, whole)
-    low, high = bounds_of(found, None)
-    target, weight = start.copy(), np.zeros(found.count)
+    start = start_of([each.above(flat) for each in coarse], refined)
+    here, there = _common(refined, whole)
+    low, high = bounds_of(refined, None)
+    target, weight = start.copy(), np.zeros(refined.count)
     low[here], high[here], target[here], weight[here] = (a[there] for a in (*bounds, *restraints))
-    low, high, target = (found.added(values, "image.background", flat) for values in (low, high, target))
+    low, high, target = (refined.added(values, "image.background", flat) for values in (low, high, target))
     target = np.where(weight > 0.0, target, start)
-    for number, (at, experiment) in enumerate(zip(frames, experiments)):
-        widths = spot_widths(experiment, moving, at.machine)
-        place = found.places(number)[: len(widths)]
+    for number, (frame, experiment) in enumerate(zip(frames, experiments)):
+        widths = spot_widths(experiment, moving, frame.machine)
+        place = refined.places(number)[: len(widths)]
         low[place] = np.maximum(low[place], start[place] - REACH * widths)
         high[place] = np.minimum(high[place], start[place] + REACH * widths)
         weight[place] = np.where(weight[place] > 0.0, weight[place], (LEASH * widths) ** -2.0)
-    return Part(coarse, found, (low, high), (target, weight), start, here, there, flat)
+    return Part(coarse, refined, (low, high), (target, weight), start, here, there, flat)
 
 
 def _common(part: Unknowns, whole: Unknowns) -> tuple[np.ndarray, np.ndarray]:

@@ -18,24 +18,24 @@ FEWEST = 0.1
 """Photons of which a pixel has the variance at least, where a Gaussian loss has no sigma."""
 
 
-def fields(at: Frame) -> dict[str, np.ndarray]:
+def fields(frame: Frame) -> dict[str, np.ndarray]:
     """The fields of the background by name, in the box (slow, fast)."""
-    y, x = (np.linspace(-1.0, 1.0, n)[part] if n > 1 else np.zeros(1) for n, part in zip(at.data.shape, at.box))
+    y, x = (np.linspace(-1.0, 1.0, n)[part] if n > 1 else np.zeros(1) for n, part in zip(frame.data.shape, frame.box))
     shape = len(y), len(x)
     radial = (x * x + (y * y)[:, None]) / 2.0
     return dict(zip(FIELDS, (np.ones(shape), np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape), radial)))
 
 
-def background(at: Frame, numbers: Numbers) -> np.ndarray:
+def background(frame: Frame, numbers: Numbers) -> np.ndarray:
     """B of R1, in the box (slow, fast): below 0 it counts as 0."""
-    return np.maximum(sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(at).items()), 0.0)
+    return np.maximum(sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(frame).items()), 0.0)
 
 
-def placed(at: Frame, values: np.ndarray) -> np.ndarray:
+def placed(frame: Frame, values: np.ndarray) -> np.ndarray:
     """Values in the box (slow, fast) at their place in the image; 0 elsewhere, where nothing is rendered."""
-    found = np.zeros(at.data.shape)
-    found[at.box] = values
-    return found
+    image = np.zeros(frame.data.shape)
+    image[frame.box] = values
+    return image
 
 
 def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
@@ -47,49 +47,49 @@ def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
     return image
 
 
-def expected(at: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
+def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
     """The expected image (slow, fast) in units of the data; 0 outside the box, and where no pixel counts unless it is whole."""
-    experiment, numbers = at.split(vector)
-    if whole and experiment.sampling.mask is not at.mask:
-        experiment = experiment.replace({"sampling.mask": at.mask})
-    image, drawn = photons(experiment, at.machine), rendered(experiment)[at.box]
-    image[at.box] = np.where(drawn, numbers.gain * (numbers.scale * image[at.box] + background(at, numbers)), 0.0)
+    experiment, numbers = frame.split(vector)
+    if whole and experiment.sampling.mask is not frame.mask:
+        experiment = experiment.replace({"sampling.mask": frame.mask})
+    image, drawn = photons(experiment, frame.machine), rendered(experiment)[frame.box]
+    image[frame.box] = np.where(drawn, numbers.gain * (numbers.scale * image[frame.box] + background(frame, numbers)), 0.0)
     return image
 
 
-def of_crystal(at: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def of_crystal(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The part of the expected image `mean` (slow, fast) that the crystal makes, in units of the data."""
-    experiment, numbers = at.split(vector)
-    found = np.zeros(mean.shape)
+    experiment, numbers = frame.split(vector)
+    crystal = np.zeros(mean.shape)
     if not experiment.background.water_um:
-        found[at.box] = mean[at.box] - numbers.gain * background(at, numbers)
-        return found
-    image = photons(experiment.replace({"background.water_um": 0.0}), at.machine)
-    found[at.box] = numbers.gain * numbers.scale * image[at.box]
-    return found
+        crystal[frame.box] = mean[frame.box] - numbers.gain * background(frame, numbers)
+        return crystal
+    image = photons(experiment.replace({"background.water_um": 0.0}), frame.machine)
+    crystal[frame.box] = numbers.gain * numbers.scale * image[frame.box]
+    return crystal
 
 
-def deviations(at: Frame, mean: np.ndarray) -> np.ndarray:
+def deviations(frame: Frame, mean: np.ndarray) -> np.ndarray:
     """The standard deviation of every datum (slow, fast) where the image is expected to be `mean`."""
-    if at.sigma is not None:
-        return at.sigma
-    if at.loss == "poisson":
-        return np.sqrt(at.dispersion * np.maximum(mean, 0.0))
-    if at.loss == "gaussian":
-        variance = at.dispersion * np.maximum(mean, 0.0) + at.readout**2
-        return np.sqrt(np.maximum(variance, FEWEST * at.dispersion**2))
+    if frame.sigma is not None:
+        return frame.sigma
+    if frame.loss == "poisson":
+        return np.sqrt(frame.dispersion * np.maximum(mean, 0.0))
+    if frame.loss == "gaussian":
+        variance = frame.dispersion * np.maximum(mean, 0.0) + frame.readout**2
+        return np.sqrt(np.maximum(variance, FEWEST * frame.dispersion**2))
     with np.errstate(divide="ignore"):
-        return 1.0 / np.sqrt(at.loss.curvature(mean))
+        return 1.0 / np.sqrt(frame.loss.curvature(mean))
 
 
-def weighed(at: Frame, vector: np.ndarray) -> Frame:
+def weighed(frame: Frame, vector: np.ndarray) -> Frame:
     """A frame whose weights are those of the image that is expected where a search begins (R3)."""
-    at = at._replace(dispersion=at.split(vector)[1].gain)
-    if at.loss == "gaussian" and at.sigma is None:
-        return at._replace(sigma=deviations(at, expected(at, vector)))
-    return at
+    frame = frame._replace(dispersion=frame.split(vector)[1].gain)
+    if frame.loss == "gaussian" and frame.sigma is None:
+        return frame._replace(sigma=deviations(frame, expected(frame, vector)))
+    return frame
 
 
-def weight_follows(at: Frame) -> bool:
+def weight_follows(frame: Frame) -> bool:
     """Whether the weights of a frame follow from numbers that are refined: a gain, or what is expected (R3)."""
-    return isinstance(at.loss, str) and ("image.gain" in at.image or (at.loss == "gaussian" and at.sigma is None))
+    return isinstance(frame.loss, str) and ("image.gain" in frame.image or (frame.loss == "gaussian" and frame.sigma is None))

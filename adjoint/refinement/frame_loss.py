@@ -24,16 +24,16 @@ class Evaluation(NamedTuple):
     normal: np.ndarray | None
 
 
-def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluation:
+def evaluate(frame: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluation:
     """The loss of a frame and its derivatives, in one pass over the pixels. Raises InputError where there is no image."""
-    experiment, numbers = at.split(vector)
-    loss, factor, terms = in_photons(at, numbers)
-    own, used = len(vector) - len(at.image), sorted(terms)
-    columns = np.zeros((len(used), *at.data.shape))
+    experiment, numbers = frame.split(vector)
+    loss, factor, terms = in_photons(frame, numbers)
+    own, used = len(vector) - len(frame.image), sorted(terms)
+    columns = np.zeros((len(used), *frame.data.shape))
     for column, name in zip(columns, used):
-        column[at.box] = terms[name]
-    value, gradient, normal = with_image_terms(loss, experiment, at.parameters, columns, with_normal, at.machine)
-    turn = np.array([_by_number(name, numbers, used) for name in at.image]).reshape(len(at.image), 1 + len(used))
+        column[frame.box] = terms[name]
+    value, gradient, normal = with_image_terms(loss, experiment, frame.parameters, columns, with_normal, frame.machine)
+    turn = np.array([_by_number(name, numbers, used) for name in frame.image]).reshape(len(frame.image), 1 + len(used))
     gradient = np.concatenate([gradient[:own], turn @ gradient[own:]])
     if with_normal:
         across = normal[:own, own:] @ turn.T
@@ -41,33 +41,33 @@ def evaluate(at: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluat
     return Evaluation(checked(factor * value), factor * gradient, normal)
 
 
-def counted(at: Frame) -> float | None:
+def counted(frame: Frame) -> float | None:
     """What a photon counts in the data, where they are counts of photons; else None."""
-    return at.dispersion if at.loss == "poisson" else None
+    return frame.dispersion if frame.loss == "poisson" else None
 
 
-def information_of_each(at: Frame, vector: np.ndarray) -> np.ndarray:
+def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
     """The diagonal of the information (n,), without the matrix: that of amplitudes from one pass (R5).
 
     As dI/dF = 2 I / F where one reflection makes a pixel's photons, the sum of W (dI/dF)^2 is 2 / F times the sum of W I dI/dF.
     """
-    experiment, numbers = at.split(vector)
-    own = [n for n in at.parameters if n != AMPLITUDES]
-    sizes = [size(column) for column in columns(at.experiment, at.parameters)]
+    experiment, numbers = frame.split(vector)
+    own = [n for n in frame.parameters if n != AMPLITUDES]
+    sizes = [size(column) for column in columns(frame.experiment, frame.parameters)]
     place = np.concatenate(
-        [*(np.full(n, name == AMPLITUDES) for n, name in zip(sizes, at.parameters)), np.zeros(len(at.image))]
+        [*(np.full(n, name == AMPLITUDES) for n, name in zip(sizes, frame.parameters)), np.zeros(len(frame.image))]
     )
     place = place.astype(bool)
-    found = np.zeros(len(vector))
-    rest = at._replace(experiment=experiment, parameters=tuple(own))
-    found[~place] = np.diag(evaluate(rest, vector[~place]).normal)
+    diagonal = np.zeros(len(vector))
+    rest = frame._replace(experiment=experiment, parameters=tuple(own))
+    diagonal[~place] = np.diag(evaluate(rest, vector[~place]).normal)
     if place.any():
-        loss, factor, _ = in_photons(at, numbers)
-        image, pullback = vjp(experiment, [AMPLITUDES], **at.machine._asdict())
+        loss, factor, _ = in_photons(frame, numbers)
+        image, pullback = vjp(experiment, [AMPLITUDES], **frame.machine._asdict())
         by_amplitude = pullback(factor * np.asarray(loss.curvature(image)) * image)[AMPLITUDES]
         amplitude = vector[place]
-        found[place] = np.where(amplitude != 0.0, 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0), 0.0)
-    return found
+        diagonal[place] = np.where(amplitude != 0.0, 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0), 0.0)
+    return diagonal
 
 
 def _by_number(name: str, numbers: Numbers, used: list[str]) -> np.ndarray:
@@ -84,20 +84,20 @@ def _by_number(name: str, numbers: Numbers, used: list[str]) -> np.ndarray:
     return by_field
 
 
-def in_photons(at: Frame, numbers: Numbers) -> tuple[Any, float, dict[str, np.ndarray]]:
+def in_photons(frame: Frame, numbers: Numbers) -> tuple[Any, float, dict[str, np.ndarray]]:
     """The loss as one of I: (loss, factor, fields): factor times the loss of I is that of the mean (R3).
 
     The fields are those of the background that a derivative is wanted by.
     """
-    below, gained = background(at, numbers), numbers.gain * numbers.scale
-    by = {name: f for name, f in fields(at).items() if name in at.image or "image.gain" in at.image}
+    below, gained = background(frame, numbers), numbers.gain * numbers.scale
+    by = {name: f for name, f in fields(frame).items() if name in frame.image or "image.gain" in frame.image}
     if by and below.min() == 0.0:
-        raw = sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(at).items())
+        raw = sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(frame).items())
         by = {name: np.where(raw >= 0.0, f, 0.0) for name, f in by.items()}
-    data = at.data[at.box] / gained
-    if at.loss == "poisson":
-        return Of(POISSON, placed(at, data), placed(at, below / numbers.scale)), gained / at.dispersion, by
-    if at.loss == "gaussian":
-        weight = gained * gained / np.square(at.sigma[at.box])
-        return Of(GAUSSIAN, placed(at, data - below / numbers.scale), placed(at, weight)), 1.0, by
-    return OfMean(at.loss, gained, placed(at, numbers.gain * below)), 1.0, by
+    data = frame.data[frame.box] / gained
+    if frame.loss == "poisson":
+        return Of(POISSON, placed(frame, data), placed(frame, below / numbers.scale)), gained / frame.dispersion, by
+    if frame.loss == "gaussian":
+        weight = gained * gained / np.square(frame.sigma[frame.box])
+        return Of(GAUSSIAN, placed(frame, data - below / numbers.scale), placed(frame, weight)), 1.0, by
+    return OfMean(frame.loss, gained, placed(frame, numbers.gain * below)), 1.0, by

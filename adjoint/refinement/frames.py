@@ -198,10 +198,10 @@ def boxed(experiment: Experiment, counts: np.ndarray, own: bool = False) -> tupl
 def rendered(experiment: Experiment) -> np.ndarray:
     """Which pixels of an experiment are rendered (slow, fast): those of the region that its mask leaves."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    found = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
+    is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
     part = slice(*window.rows), slice(*window.columns)
-    found[part] = True if window.mask.size == 0 else window.mask[part] != 0
-    return found
+    is_rendered[part] = True if window.mask.size == 0 else window.mask[part] != 0
+    return is_rendered
 
 
 def start_of(frames: list[Frame], found: Unknowns) -> np.ndarray:

@@ -25,18 +25,18 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(image) -> Numbers:
-    """The numbers of an image from a dict. Raises InputError."""
-    found = {}
+    """The numbers of an image from a dict by name, with or without "image.". Raises InputError for impossible ones."""
+    by_field: dict[str, float] = {}
     if image is not None and not isinstance(image, Mapping):
         raise InputError(f"image: {type(image).__name__} is not allowed; allowed: a dict, for all images")
     for name, value in (image or {}).items():
         key = str(name).removeprefix("image.")
         if key not in Numbers._fields:
             raise InputError(f"image: 'image.{key}' is no number of an image; allowed: {', '.join(IMAGE)}")
-        found[key] = number_of(f"image: image.{key}", value)
+        by_field[key] = number_of(f"image: image.{key}", value)
         low, high = IMAGE[f"image.{key}"].bounds
-        if not max(low, -LARGEST) <= found[key] <= min(high, LARGEST):
+        if not max(low, -LARGEST) <= by_field[key] <= min(high, LARGEST):
             kind = "a finite number" if low < 0.0 else "a number above 0" if low > 0.0 else "a number not below 0"
             allowed = f"{kind}, from {max(low, -LARGEST):g} to {LARGEST:g}"
-            raise InputError(f"image: image.{key} {found[key]:g} is not allowed; allowed: {allowed}")
-    return Numbers(**found)
+            raise InputError(f"image: image.{key} {by_field[key]:g} is not allowed; allowed: {allowed}")
+    return Numbers(**by_field)

@@ -1,4 +1,4 @@
-"""Coarse to fine: phases that make the spots broader, so that a start several spot widths off finds home (R7)."""
+"""Phases of a refinement, from broadened to sharp spots: they widen the basin of convergence to several spot widths (R7)."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ class Coarse(NamedTuple):
 
     def above(self, flat: float) -> Frame:
         """The frame whose data are without the light of the water, but for a flat part, which its background has instead."""
-        at = self.frame
-        off = placed(at, at.numbers.gain * (self.factor * self.water - flat))
-        return at._replace(data=at.data - off, numbers=at.numbers._replace(background=at.numbers.background + flat))
+        frame = self.frame
+        off = placed(frame, frame.numbers.gain * (self.factor * self.water - flat))
+        return frame._replace(data=frame.data - off, numbers=frame.numbers._replace(background=frame.numbers.background + flat))
 
 
 def without_water(experiment: Experiment) -> Experiment:
@@ -146,24 +146,24 @@ def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     return np.asarray(both, dtype=np.float64) - spots
 
 
-def prepared(at: Frame, vector: np.ndarray, phase: Phase, names, image) -> Coarse:
+def prepared(frame: Frame, vector: np.ndarray, phase: Phase, names, image) -> Coarse:
     """The frame of a phase that is not exact, from a vector of numbers, with the parameters and those of the image named.
 
     Its experiment has no water, so that neither scale nor position of the spots is learnt from it.
     """
-    experiment, numbers = at.split(vector)
+    experiment, numbers = frame.split(vector)
     spots = without_water(experiment)
     coarse = broadened(spots, phase.broader) if phase.broader > 1.0 else spots
-    data = blurred(at.data[at.box], blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else 0.0)
+    data = blurred(frame.data[frame.box], blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else 0.0)
     smooth = blurred(data, 1.0)
     counts = ~np.isnan(data)
-    variance = np.maximum(smooth, 0.0) + max(phase.level * np.nanmax(smooth), at.dispersion, 1e-300)
-    variance += (at.readout if at.sigma is None else at.sigma[at.box]) ** 2
-    sigma = placed(at, np.sqrt(np.where(counts, variance, 1.0)))
-    made = at._replace(experiment=coarse, data=placed(at, data), loss="gaussian", sigma=sigma)
+    variance = np.maximum(smooth, 0.0) + max(phase.level * np.nanmax(smooth), frame.dispersion, 1e-300)
+    variance += (frame.readout if frame.sigma is None else frame.sigma[frame.box]) ** 2
+    sigma = placed(frame, np.sqrt(np.where(counts, variance, 1.0)))
+    made = frame._replace(experiment=coarse, data=placed(frame, data), loss="gaussian", sigma=sigma)
     made = made._replace(parameters=tuple(names), image=tuple(image))
-    water = light_of_water(experiment, at.machine)[at.box]
-    fitted, factor = levelled(made, photons(coarse, at.machine), water, numbers)
+    water = light_of_water(experiment, frame.machine)[frame.box]
+    fitted, factor = levelled(made, photons(coarse, frame.machine), water, numbers)
     return Coarse(made._replace(numbers=fitted), water, factor, numbers.scale, numbers.background)
 
 
@@ -181,15 +181,15 @@ def spot_widths(experiment: Experiment, names, machine: Machine = CPU) -> np.nda
         return np.where((value > 0.0) & (np.diag(normal) > 0.0), np.sqrt(2.0 * value / np.diag(normal)), np.inf)
 
 
-def levelled(at: Frame, image: np.ndarray, water: np.ndarray, numbers: Numbers) -> tuple[Numbers, float]:
+def levelled(frame: Frame, image: np.ndarray, water: np.ndarray, numbers: Numbers) -> tuple[Numbers, float]:
     """The numbers with that scale and flat background that fit best where they are, and how many times the water fits (R7).
 
     image (slow, fast): the crystal's; water: what the water scatters, in the box. None of the three is below 0.
     """
-    counts = ~np.isnan(at.data[at.box])
-    root = 1.0 / at.sigma[at.box][counts]
-    wanted = at.data[at.box][counts] / numbers.gain - background(at, numbers._replace(background=0.0))[counts]
-    columns = [image[at.box][counts], np.ones_like(root), *([water[counts]] if water[counts].any() else [])]
+    counts = ~np.isnan(frame.data[frame.box])
+    root = 1.0 / frame.sigma[frame.box][counts]
+    wanted = frame.data[frame.box][counts] / numbers.gain - background(frame, numbers._replace(background=0.0))[counts]
+    columns = [image[frame.box][counts], np.ones_like(root), *([water[counts]] if water[counts].any() else [])]
     unit = [float(np.sqrt(np.sum(np.square(column * root)))) or 1.0 for column in columns]
     columns = [column * root / size for column, size in zip(columns, unit)]
     normal = np.array([[np.sum(one * other) for other in columns] for one in columns])

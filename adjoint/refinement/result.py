@@ -76,10 +76,10 @@ class Course(NamedTuple):
     likeness: Callable[[int], float]
 
 
-def fit(at: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
+def fit(frame: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
     """The image of a frame, and what is expected by two vectors of its numbers."""
-    after = expected(at, end, whole=True)
-    return Fit(at.data, expected(at, start), after, deviations(at, after))
+    after = expected(frame, end, whole=True)
+    return Fit(frame.data, expected(frame, start), after, deviations(frame, after))
 
 
 def residuals(of: Fit) -> np.ndarray:

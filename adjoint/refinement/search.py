@@ -39,16 +39,16 @@ LEAST_LEVEL = 1e-3
 """The share of the mean of the data, in photons, that a refined background is at least where an exact phase begins."""
 
 
-def loss_of(frames: list[Frame], found: Unknowns, restraints) -> Callable[..., Evaluation]:
+def loss_of(frames: list[Frame], unknowns: Unknowns, restraints) -> Callable[..., Evaluation]:
     """The loss of all frames by all numbers: evaluation(x, with_normal); restraints (target, weight) included."""
-    places = [found.places(number) for number in range(len(frames))]
+    places = [unknowns.places(number) for number in range(len(frames))]
     target, weight = restraints
 
     def evaluation(x, with_normal=True):
         value, gradient = float(weight @ (x - target) ** 2) / 2.0, weight * (x - target)
         normal = np.diag(weight) if with_normal else None
-        for at, place in zip(frames, places):
-            each = evaluate(at, x[place], with_normal)
+        for frame, place in zip(frames, places):
+            each = evaluate(frame, x[place], with_normal)
             value += each.value
             gradient[place] += each.gradient
             if with_normal:
@@ -58,13 +58,13 @@ def loss_of(frames: list[Frame], found: Unknowns, restraints) -> Callable[..., E
     return evaluation
 
 
-def information_of(frames: list[Frame], found: Unknowns, x: np.ndarray) -> np.ndarray:
+def information_of(frames: list[Frame], unknowns: Unknowns, x: np.ndarray) -> np.ndarray:
     """The diagonal of the information of all frames (n,): without a matrix where there are too many numbers for one."""
-    diagonal = np.zeros(found.count)
-    for number, at in enumerate(frames):
-        place = found.places(number)
-        few = found.count <= MOST_BY_MATRIX
-        diagonal[place] += np.diag(evaluate(at, x[place]).normal) if few else information_of_each(at, x[place])
+    diagonal = np.zeros(unknowns.count)
+    for number, frame in enumerate(frames):
+        place = unknowns.places(number)
+        few = unknowns.count <= MOST_BY_MATRIX
+        diagonal[place] += np.diag(evaluate(frame, x[place]).normal) if few else information_of_each(frame, x[place])
     return diagonal
 
 
@@ -86,13 +86,13 @@ def within(evaluation, start: np.ndarray, free: np.ndarray):
 class Search:
     """What is refined, and what has happened so far.
 
-    given: the frames as they are; frames: the same with weights of the last exact phase. said: a line for each phase.
+    given: the frames as they are; frames: the same with weights of the last exact phase. lines: a line for each phase.
     """
 
-    def __init__(self, given, found, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):
-        self.given, self.frames, self.found = given, given, found
+    def __init__(self, given, unknowns, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):
+        self.given, self.frames, self.unknowns = given, given, unknowns
         self.bounds, self.restraints, self.method, self.progress = bounds, restraints, method, progress
-        self.history, self.said, self.evaluations, self.converged = [], [], 0, False
+        self.history, self.lines, self.evaluations, self.converged = [], [], 0, False
 
     def best(self, plans: list[list[Phase]], start: np.ndarray) -> np.ndarray:
         """The end of a plan; where it does not account for the images, the best of the ends of all plans (R7)."""
@@ -107,10 +107,10 @@ class Search:
             if not any(each.explained < enough or (each.shown and not each.accounted) for each in agreements):
                 break
             if plan is not plans[-1]:
-                self.said.append(f"reduced chi squared {squares:.3g}: once more, in another way")
+                self.lines.append(f"reduced chi squared {squares:.3g}: once more, in another way")
         _, squares, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
         if len(ends) > 1:
-            self.said.append(f"the best of {len(ends)} has reduced chi squared {squares:.3g}")
+            self.lines.append(f"the best of {len(ends)} has reduced chi squared {squares:.3g}")
         return x
 
     def rank(self, x: np.ndarray, squares: float) -> float:
@@ -118,18 +118,18 @@ class Search:
 
         Chi squared leaves out the pixels where next to none is expected, so that of an end without spots would be small.
         """
-        if any(weight_follows(at) for at in self.given):
+        if any(weight_follows(frame) for frame in self.given):
             return squares
-        value = loss_of(self.frames, self.found, self.restraints)(x, False).value
+        value = loss_of(self.frames, self.unknowns, self.restraints)(x, False).value
         return value if np.isfinite(value) else np.inf
 
     def exact(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """All parameters, by the loss itself; once more where its weights follow from what was found (R3)."""
         x = self.lifted(x)
-        for _ in range(2 if any(weight_follows(at) for at in self.given) else 1):
-            self.frames = [weighed(at, x[self.found.places(number)]) for number, at in enumerate(self.given)]
-            evaluation = loss_of(self.frames, self.found, self.restraints)
-            information = information_of(self.frames, self.found, x) + self.restraints[1]
+        for _ in range(2 if any(weight_follows(frame) for frame in self.given) else 1):
+            self.frames = [weighed(frame, x[self.unknowns.places(number)]) for number, frame in enumerate(self.given)]
+            evaluation = loss_of(self.frames, self.unknowns, self.restraints)
+            information = information_of(self.frames, self.unknowns, x) + self.restraints[1]
             done = self.run(phase, evaluation, information, x, self.bounds, self.method, TOLERANCE, lambda y: y)
             x, self.converged = done.x, done.converged
         return x
@@ -138,22 +138,22 @@ class Search:
         """The numbers with a refined background that is above nothing: where next to none is expected, a count weighs so much
         that a search does not move (R4)."""
         lifted = x.copy()
-        for number, at in enumerate(self.given):
-            if "image.background" in at.image:
-                place = self.found.places(number)[-len(at.image) :][at.image.index("image.background")]
-                level = LEAST_LEVEL * float(np.nanmean(at.data)) / at.split(x[self.found.places(number)])[1].gain
+        for number, frame in enumerate(self.given):
+            if "image.background" in frame.image:
+                place = self.unknowns.places(number)[-len(frame.image) :][frame.image.index("image.background")]
+                level = LEAST_LEVEL * float(np.nanmean(frame.data)) / frame.split(x[self.unknowns.places(number)])[1].gain
                 lifted[place] = max(lifted[place], min(level, self.bounds[1][place]))
         return lifted
 
     def coarse(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""
-        part = part_of(self.given, self.found, self.bounds, self.restraints, x, phase)
-        evaluation = loss_of(part.frames, part.found, part.restraints)
-        information = information_of(part.frames, part.found, part.start) + part.restraints[1]
+        part = part_of(self.given, self.unknowns, self.bounds, self.restraints, x, phase)
+        evaluation = loss_of(part.frames, part.unknowns, part.restraints)
+        information = information_of(part.frames, part.unknowns, part.start) + part.restraints[1]
         tolerance = COARSE * evaluation(part.start, False).value
 
         def merged(y):
-            return part.merged(self.found, x, y)
+            return part.merged(self.unknowns, x, y)
 
         done = self.run(phase, evaluation, information, part.start, part.bounds, "least_squares", tolerance, merged)
         return merged(done.x)
@@ -180,69 +180,70 @@ class Search:
         done = minimized(part, start[free], limits, unit[free], method, tolerance, most, accepted)
         self.evaluations += done.evaluations
         first, last = evaluation(start, False).value, evaluation(whole(done.x), False).value
-        self.said.append(f"{phase.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
+        self.lines.append(f"{phase.name}: loss {first:.6g} to {last:.6g}, {done.reason}")
         return done._replace(x=whole(done.x))
 
     def fitness(self, x: np.ndarray) -> tuple[float, list[Agreement]]:
         """Reduced chi squared of all images, and how each agrees with what the crystal makes (R6)."""
         squares, pixels, agreements = 0.0, 0, []
-        for number, at in enumerate(self.frames):
-            vector = x[self.found.places(number)]
-            mean = expected(at, vector)
-            sigma = deviations(at, mean)
-            each = diagnostics.chi_squared(at.data, mean, sigma, counted(at))
+        for number, frame in enumerate(self.frames):
+            vector = x[self.unknowns.places(number)]
+            mean = expected(frame, vector)
+            sigma = deviations(frame, mean)
+            each = diagnostics.chi_squared(frame.data, mean, sigma, counted(frame))
             squares, pixels = squares + each[0], pixels + each[1]
-            share = diagnostics.explained(at.data, mean, sigma, counted(at))
-            agreements.append(Agreement(share, spots(at.data, mean, of_crystal(at, vector, mean), sigma, counted(at) or 0.0)))
+            share = diagnostics.explained(frame.data, mean, sigma, counted(frame))
+            crystal = of_crystal(frame, vector, mean)
+            agreements.append(Agreement(share, spots(frame.data, mean, crystal, sigma, counted(frame) or 0.0)))
         squares /= max(pixels - self.determined(x), 1)
         return squares if np.isfinite(squares) else float("inf"), agreements
 
     def likeness(self, number: int, start: np.ndarray) -> float:
         """How many standard deviations above chance the image of a frame is like broad spots of the start, at the best."""
-        at, vector = self.given[number], start[self.found.places(number)]
-        found = []
+        frame, vector = self.given[number], start[self.unknowns.places(number)]
+        likenesses = []
         for phase in BROAD:
-            made = prepared(at, vector, phase, (), ("image.scale", "image.background")).above(0.0)
+            made = prepared(frame, vector, phase, (), ("image.scale", "image.background")).above(0.0)
             image = photons(made.experiment, made.machine)
-            found.append(diagnostics.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
-        return max(found)
+            likenesses.append(diagnostics.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
+        return max(likenesses)
 
     def widths(self, x: np.ndarray) -> np.ndarray:
         """The width of a spot by every number (n,), the least of all frames: infinite but for what says where spots are."""
-        widths, moving = np.full(self.found.count, np.inf), np.zeros(self.found.count, dtype=bool)
-        for block in self.found.blocks:
-            moving[self.found.span(block)] = is_position(block.column.key)
-        names = [name for name in self.found.parameters if is_position(name if isinstance(name, str) else name[0])]
-        for number, at in enumerate(self.given) if names else ():
-            place = self.found.places(number)
+        widths, moving = np.full(self.unknowns.count, np.inf), np.zeros(self.unknowns.count, dtype=bool)
+        for block in self.unknowns.blocks:
+            moving[self.unknowns.span(block)] = is_position(block.column.key)
+        names = [name for name in self.unknowns.parameters if is_position(name if isinstance(name, str) else name[0])]
+        for number, frame in enumerate(self.given) if names else ():
+            place = self.unknowns.places(number)
             of_frame = place[moving[place]]
-            each = spot_widths(at.split(x[place])[0], names, at.machine)
+            each = spot_widths(frame.split(x[place])[0], names, frame.machine)
             widths[of_frame] = np.minimum(widths[of_frame], each)
         return widths
 
     def unseen(self, agreements: list[Agreement]) -> np.ndarray:
         """Which numbers are of experiments of images in which nothing is seen, and of no other (n,)."""
-        alone, found = np.zeros(self.found.count, dtype=bool), np.zeros(self.found.count, dtype=bool)
-        for block in self.found.blocks:
-            alone[self.found.span(block)] = block.column.key not in IMAGE and (block.own or len(agreements) == 1)
+        alone, in_blank_images = np.zeros(self.unknowns.count, dtype=bool), np.zeros(self.unknowns.count, dtype=bool)
+        for block in self.unknowns.blocks:
+            alone[self.unknowns.span(block)] = block.column.key not in IMAGE and (block.own or len(agreements) == 1)
         for number, each in enumerate(agreements):
             if not each.shown:
-                found[self.found.places(number)] = True
-        return found & alone
+                in_blank_images[self.unknowns.places(number)] = True
+        return in_blank_images & alone
 
     def determined(self, x: np.ndarray) -> int:
         """How many numbers the images determine: of amplitudes those that are known better than to their size."""
-        if not self.found.amplitudes().any():
-            return self.found.count
-        information = information_of(self.frames, self.found, x)
+        if not self.unknowns.amplitudes().any():
+            return self.unknowns.count
+        information = information_of(self.frames, self.unknowns, x)
         return int(np.count_nonzero(information * np.maximum(np.abs(x), 1.0) ** 2 > 1.0))
 
     def known(self, x: np.ndarray) -> tuple[diagnostics.Uncertainty, float]:
         """Uncertainties where the refinement ended, and the loss there (R5)."""
-        labels, spare = self.found.labels(), self.found.amplitudes()
-        loss = loss_of(self.frames, self.found, self.restraints)
-        if self.found.count > MOST_BY_MATRIX:
-            diagonal = information_of(self.frames, self.found, x) + self.restraints[1]
+        labels, spare = self.unknowns.labels(), self.unknowns.amplitudes()
+        loss = loss_of(self.frames, self.unknowns, self.restraints)
+        if self.unknowns.count > MOST_BY_MATRIX:
+            diagonal = information_of(self.frames, self.unknowns, x) + self.restraints[1]
             return diagnostics.uncertainty_each(diagonal, labels, self.at_bound(x, diagonal), spare), loss(x, False).value
         at_end = loss(x)
         at_bound = self.at_bound(x, np.diag(at_end.normal))

@@ -57,24 +57,24 @@ class Unknowns(NamedTuple):
 
     def places(self, frame: int) -> np.ndarray:
         """Where the numbers of one frame are: first those of its experiment, then those of its image."""
-        found = []
+        indices = []
         for wanted in (False, True):
             for block in self.blocks:
                 if (block.column.key in IMAGE) == wanted:
                     n = size(block.column)
-                    found.append(block.at + (frame * n if block.own else 0) + np.arange(n))
-        return np.concatenate(found) if found else np.zeros(0, dtype=int)
+                    indices.append(block.at + (frame * n if block.own else 0) + np.arange(n))
+        return np.concatenate(indices) if indices else np.zeros(0, dtype=int)
 
     def labels(self) -> list[str]:
         """A name for every number."""
-        found = []
+        names = []
         for block in self.blocks:
             n, several = size(block.column), block.own and self.frames > 1
             for frame in range(self.frames if block.own else 1):
                 for i in range(n):
                     part = f"[{i}]" if block.column.shape else ""
-                    found.append(block.column.key + part + (f" (image {frame + 1})" if several else ""))
-        return found
+                    names.append(block.column.key + part + (f" (image {frame + 1})" if several else ""))
+        return names
 
     def units(self) -> list[str]:
         """The unit of every number."""
@@ -82,37 +82,37 @@ class Unknowns(NamedTuple):
 
     def amplitudes(self) -> np.ndarray:
         """Which numbers are amplitudes (n,)."""
-        found = np.zeros(self.count, dtype=bool)
+        is_amplitude = np.zeros(self.count, dtype=bool)
         for block in self.blocks:
             if block.column.key == AMPLITUDES:
-                found[self.span(block)] = True
-        return found
+                is_amplitude[self.span(block)] = True
+        return is_amplitude
 
     def by_name(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The vector as a dict: an array of the shape of each parameter, with an axis of frames where each has its own."""
-        found = {}
+        arrays = {}
         for block in self.blocks:
             each = (self.frames,) if block.own else ()
-            found[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
-        return found
+            arrays[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
+        return arrays
 
     def added(self, vector: np.ndarray, name: str, value: float) -> np.ndarray:
         """The vector with a value added to all numbers of a parameter, if it is among these."""
-        found = vector.copy()
+        sums = vector.copy()
         for block in self.blocks:
             if block.column.key == name:
-                found[self.span(block)] += value
-        return found
+                sums[self.span(block)] += value
+        return sums
 
     def named(self) -> dict[str, np.ndarray]:
         """Where the numbers of every name are, of parameters and of parts of vectors: (frames, ...) where each has its own."""
-        found = {}
+        indices = {}
         for block in self.blocks:
             span, each = self.span(block), (self.frames,) if block.own else ()
-            found[block.column.key] = np.arange(span.start, span.stop).reshape(each + block.column.shape)
-        for name in found.keys() & VECTORS.keys():
-            found |= {part: found[name][..., axis] for axis, part in enumerate(VECTORS[name])}
-        return found
+            indices[block.column.key] = np.arange(span.start, span.stop).reshape(each + block.column.shape)
+        for name in indices.keys() & VECTORS.keys():
+            indices |= {part: indices[name][..., axis] for axis, part in enumerate(VECTORS[name])}
+        return indices
 
     def stated(self, what: str, name: str, given: Any, one_for_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Places of the numbers of a name, and the value of each: one stands for all frames and all amplitudes.
@@ -145,7 +145,7 @@ def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_imag
     if "image.scale" in image and any("beam.fluence" in single for c in of_each[0] for single in c.singles):
         raise InputError("parameters: image.scale and beam.fluence are the same beside each other; allowed: one of them")
     own = _own(asked, per_image)
-    found, at = [], 0
+    blocks, at = [], 0
     by_name = dict(zip(physical, range(len(physical))))
     for name in asked:
         column = Column(name, ((name,),), ()) if name in IMAGE else of_each[0][by_name[name]]
@@ -153,8 +153,8 @@ def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_imag
         if not block.own and name not in IMAGE:
             _check_shared(experiments, column)
         at += size(column) * (len(experiments) if block.own else 1)
-        found.append(block)
-    return Unknowns(tuple(found), tuple(physical), tuple(image), len(experiments))
+        blocks.append(block)
+    return Unknowns(tuple(blocks), tuple(physical), tuple(image), len(experiments))
 
 
 def _of_image(asked: list[Name]) -> list[str]:
@@ -216,12 +216,12 @@ def _no_nan(value) -> bool:
         return False
 
 
-def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
+def bounds_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest value of every number: those of A15 and R1, or closer ones. Raises InputError."""
-    low, high = np.empty(found.count), np.empty(found.count)
-    for block in found.blocks:
-        low[found.span(block)], high[found.span(block)] = _parameter(block.column).bounds
-    taken = np.zeros(found.count, dtype=bool)
+    low, high = np.empty(refined.count), np.empty(refined.count)
+    for block in refined.blocks:
+        low[refined.span(block)], high[refined.span(block)] = _parameter(block.column).bounds
+    taken = np.zeros(refined.count, dtype=bool)
     for name, pair in _named("bounds", given):
         try:
             least, most = pair
@@ -229,8 +229,8 @@ def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndar
             raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: a least and a largest value") from None
         if not all(bound is None or _no_nan(bound) for bound in (least, most)):
             raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: numbers, or None")
-        at, least = found.stated("bounds", name, -np.inf if least is None else least)
-        at, most = found.stated("bounds", name, np.inf if most is None else most)
+        at, least = refined.stated("bounds", name, -np.inf if least is None else least)
+        at, most = refined.stated("bounds", name, np.inf if most is None else most)
         _take(taken, at, "bounds", name)
         said = f"bounds: {name} from {_shown(least)} to {_shown(most)} is not allowed"
         if not (least < most).all():
@@ -242,16 +242,16 @@ def bounds_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndar
     return low, high
 
 
-def restraints_of(found: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
+def restraints_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """What numbers are drawn to, and the weights 1 / sigma^2 with which: 0 where nothing draws. Raises InputError."""
-    target, weight, taken = np.zeros(found.count), np.zeros(found.count), np.zeros(found.count, dtype=bool)
+    target, weight, taken = np.zeros(refined.count), np.zeros(refined.count), np.zeros(refined.count, dtype=bool)
     for name, pair in _named("restraints", given):
         try:
             value, sigma = pair
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value and its sigma") from None
-        at, value = found.stated("restraints", name, value)
-        at, sigma = found.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
+        at, value = refined.stated("restraints", name, value)
+        at, sigma = refined.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
         _take(taken, at, "restraints", name)
         if not ((sigma >= LEAST) & (sigma <= MOST)).all():
             allowed = f"a sigma above 0, from {LEAST:g} to {MOST:g}"
