@@ -167,12 +167,12 @@ def test_picture_is_cut_to_the_pixels_that_count():
     data[100:140, 200:250] = fit().data
     data[100, 200] = data[139, 249] = 1.0
     whole = np.ones(data.shape)
-    seen = spots.view(SimpleNamespace(data=data, before=whole, after=whole, sigma=whole))
+    seen = spots.counted_part(SimpleNamespace(data=data, before=whole, after=whole, sigma=whole))
     assert (seen.row, seen.column, seen.data.shape, seen.counts.sum()) == (100, 200, (40, 50), 40 * 50 - 3)
     assert np.array_equal(np.isfinite(seen.residual), seen.counts)
-    (peak,) = spots.peaks(seen)
+    (peak,) = spots.brightest_peaks(seen)
     assert peak[:2] == PEAK
-    profile = spots.profile(seen, peak, 8, along=1)
+    profile = spots.peak_profile(seen, peak, 8, along=1)
     assert profile.position[np.nanargmax(profile.data)] == 200 + PEAK[1]
 
 
@@ -181,8 +181,8 @@ def test_large_pictures_keep_the_brightest_of_a_block():
     image[2, 3], image[6, 4], image[0, 0] = 9.0, 4.0, np.nan
     image[3:6, 0:3] = np.nan
     expected = [[0.0, 9.0], [np.nan, 0.0], [0.0, 4.0]]
-    assert np.array_equal(spots.brightest(image, 3), expected, equal_nan=True)
-    assert spots.brightest(image, 1) is image
+    assert np.array_equal(spots.brightest_of_blocks(image, 3), expected, equal_nan=True)
+    assert spots.brightest_of_blocks(image, 1) is image
 
 
 def test_residuals_of_a_block_together():
@@ -190,7 +190,7 @@ def test_residuals_of_a_block_together():
     residual[:, 2:4] = [[4.0, -4.0], [6.0, -7.0]]
     residual[:, 4:6] = [[3.0, np.nan], [np.nan, np.nan]]
     residual[:, 6:] = np.nan
-    assert np.array_equal(spots.together(residual, 2), [[2.0, -7.0, 3.0, np.nan]], equal_nan=True)
+    assert np.array_equal(spots.residuals_of_blocks(residual, 2), [[2.0, -7.0, 3.0, np.nan]], equal_nan=True)
 
 
 def test_peak_of_one_pixel_is_seen_on_a_large_detector(written):
@@ -211,18 +211,18 @@ def test_peaks_are_separate_significant_and_count():
     data[40, 40], data[70, 10] = np.nan, 1e6
     data[70, 10] = np.nan
     ones = np.ones(data.shape)
-    seen = spots.view(SimpleNamespace(data=data, before=ones, after=100.0 * ones, sigma=ones))
-    found = spots.peaks(seen)
+    seen = spots.counted_part(SimpleNamespace(data=data, before=ones, after=100.0 * ones, sigma=ones))
+    found = spots.brightest_peaks(seen)
     assert [peak[:2] for peak in found] == [place[:2] for place in places[:3]]
     assert all(3 <= peak.width <= 5 for peak in found[:2])
-    flat = spots.view(SimpleNamespace(data=100.0 * ones, before=ones, after=100.0 * ones, sigma=ones))
-    assert spots.peaks(flat) == []
+    flat = spots.counted_part(SimpleNamespace(data=100.0 * ones, before=ones, after=100.0 * ones, sigma=ones))
+    assert spots.brightest_peaks(flat) == []
 
 
 def test_no_more_peaks_than_there_is_room_for():
     data = sum(spot(20 * i + 10, 20 * j + 10, 100.0 + 4 * i + j, (80, 80)) for i in range(4) for j in range(4))
     ones = np.ones(data.shape)
-    found = spots.peaks(spots.view(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
+    found = spots.brightest_peaks(spots.counted_part(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
     assert len(found) == spots.PEAKS
     assert found[0][:2] == (70, 70)
 
@@ -230,14 +230,14 @@ def test_no_more_peaks_than_there_is_room_for():
 def test_profile_sums_pixels_that_count():
     data, ones = np.ones((30, 30)), np.ones((30, 30))
     data[10, 12], data[9, 12], data[:, 14] = 50.0, np.nan, np.nan
-    seen = spots.view(SimpleNamespace(data=data, before=2 * ones, after=3 * ones, sigma=2 * ones))
-    found = spots.profile(seen, spots.Peak(10, 12, 1), 4, along=1)
+    seen = spots.counted_part(SimpleNamespace(data=data, before=2 * ones, after=3 * ones, sigma=2 * ones))
+    found = spots.peak_profile(seen, spots.Peak(10, 12, 1), 4, along=1)
     assert np.array_equal(found.position, np.arange(8, 17))
     assert np.array_equal(found.data, [5, 5, 5, 5, 53, 5, np.nan, 5, 5], equal_nan=True)
     assert np.array_equal(found.before, [10, 10, 10, 10, 8, 10, np.nan, 10, 10], equal_nan=True)
     assert np.array_equal(found.after, 1.5 * found.before, equal_nan=True)
     assert np.array_equal(found.sigma, np.sqrt(2.0 * found.before), equal_nan=True)
-    edge = spots.profile(seen, spots.Peak(1, 29, 1), 4, along=0)
+    edge = spots.peak_profile(seen, spots.Peak(1, 29, 1), 4, along=0)
     assert np.array_equal(edge.position, np.arange(0, 6))
     assert np.array_equal(edge.data, np.full(6, 3.0))
 
@@ -324,7 +324,7 @@ def test_correlations_are_where_they_belong():
 def test_several_images(written):
     page, pictures = written(result([fit(), fit(data=np.full((ROWS, COLUMNS), np.nan)), fit()]))
     assert {"image_1.png", "image_3.png"} < set(pictures) and "image_2.png" not in pictures
-    assert "No pixel of it counts." in page
+    assert "No pixel of this image counts." in page
     assert ["image 2", "0", "not determined"] in rows(page)
     assert rows(page)[-3][:2] == ["image 1", str(ROWS * COLUMNS - 5)]
 
@@ -366,7 +366,7 @@ def test_one_pixel(written):
     ones = np.ones(data.shape)
     page, pictures = written(result([SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)]))
     assert {"image_1.png", "residuals_1.png"} < set(pictures) and "peaks_1.png" not in pictures
-    assert "No peak of it stands out" in page
+    assert "No peak of this image stands out" in page
 
 
 @pytest.mark.parametrize(
@@ -379,11 +379,11 @@ def test_histories(losses, written):
 
 def test_no_history(written):
     page, pictures = written(result([], history=[], phases=[]))
-    assert "convergence.png" not in pictures and "None is recorded." in page
+    assert "convergence.png" not in pictures and "No phase is recorded." in page
 
 
 def test_evaluations_are_counted_on():
-    assert drawings._counted_on([1, 2, 5, 1, 4, 0, 2]).tolist() == [1, 2, 5, 6, 9, 9, 11]
+    assert drawings._cumulative([1, 2, 5, 1, 4, 0, 2]).tolist() == [1, 2, 5, 6, 9, 9, 11]
 
 
 def test_loss_above_the_least_of_its_phase():
@@ -429,7 +429,7 @@ def test_reflections_resolutions_and_refined_flags_are_shown(written):
     lines = [("refined flags", "nbnumba -cell 50 -hkl 'a<b>.hkl'")]
     page, pictures = written(result(experiment=experiment), flags=lines)
     assert f"Reflections: 1: {label}." in page
-    assert "Rings are of equal resolution" in page
+    assert "Rings join points of equal resolution" in page
     assert "<h2>Refined flags</h2>" in page and "nbnumba -cell 50 -hkl &#x27;a&lt;b&gt;.hkl&#x27;" in page
     plain_page, plain = written(result())
     assert "Reflections" not in plain_page and (plain["image_1.png"] != pictures["image_1.png"]).any(axis=2).sum() > 500

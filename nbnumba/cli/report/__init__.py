@@ -1,4 +1,4 @@
-"""The report of a refinement: a folder with a page, and pictures of what was measured and calculated."""
+"""The report of a refinement: a folder with an HTML page and pictures of the measured and the calculated images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from nbnumba.cli.report.page import IMAGES, index
-from nbnumba.cli.report.pictures import draw
+from nbnumba.cli.report.page import MOST_IMAGES, index_html
+from nbnumba.cli.report.pictures import pictures_of_result
 from nbnumba.formats import files
 
 FLAG = "--report"
@@ -15,29 +15,29 @@ PAGE = "index.html"
 
 
 def check(folder: str) -> None:
-    """Raise InputError if a report could not be written to `folder`: before a long computation, not after it."""
+    """Raise InputError if a report could not be written to `folder`. The caller asks before a long computation."""
     files.check_folder(folder, FLAG)
 
 
 def write(result: Any, folder: str, *, title: str = "", flags: Sequence[tuple[str, str]] = ()) -> None:
-    """Write the report of what adjoint.refine returned: index.html in `folder`, and its pictures beside it.
+    """Write the report of a result of adjoint.refine: index.html and its pictures, in `folder`.
 
-    flags: command lines of the refined experiment, each under a title.
-    The folder is created where it is missing. All files are written, or none: InputError, naming --report, where that cannot
-    be done. Files of other names that are in the folder stay.
+    flags: titles and the command lines of the refined experiment that stand below them.
+    The folder is created if it is missing. Either all files are written or none; if that fails, InputError names --report.
+    Other files that are in the folder stay.
     """
     check(folder)
-    content = contents(result, title or "Refinement", flags)
+    contents = file_contents(result, title or "Refinement", flags)
     with files.together():
         files.make_folder(folder, FLAG)
-        for name in content:
+        for name, content in contents.items():
             with files.replacing(os.path.join(folder, name), FLAG) as stream:
-                stream.write(content[name])
+                stream.write(content)
 
 
-def contents(result: Any, title: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str, bytes]:
-    """The files of a report by name."""
-    images, whole = draw(result, IMAGES)
-    pictures = [picture for found in images for picture in found] + whole
-    page = index(result, title, images, whole, flags)
+def file_contents(result: Any, title: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str, bytes]:
+    """The bytes of each file of a report, by the file's name."""
+    by_image, overall = pictures_of_result(result, MOST_IMAGES)
+    pictures = [picture for pictures_of_image in by_image for picture in pictures_of_image] + overall
+    page = index_html(result, title, by_image, overall, flags)
     return {PAGE: page.encode("utf-8", errors="backslashreplace")} | {picture.name: picture.content for picture in pictures}

@@ -1,4 +1,4 @@
-"""The page of a report: index.html, from the result of a refinement and its pictures."""
+"""The HTML page of a report, made from the result of a refinement and its pictures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from nbnumba.cli.refined_table import cells
-from nbnumba.cli.report.pictures import LARGEST_MATRIX, Picture, flat
+from nbnumba.cli.refined_table import cells, in_order
+from nbnumba.cli.report.pictures import LARGEST_MATRIX, Picture
 from nbnumba.cli.report.spots import residual_of
 
-IMAGES = 8
-"""So many images get pictures."""
+MOST_IMAGES = 8
+"""The largest number of images that get pictures."""
 
-ROWS = 50
-"""So many numbers are in the table of parameters."""
+MOST_ROWS = 50
+"""The largest number of rows in the table of parameters."""
 
-OF_SPOTS = ("R factor of spots", "median shift of spots (pixels)", "calculated spots that are seen")
+SPOT_FIGURES = ("R factor of spots", "median shift of spots (pixels)", "calculated spots found in the data")
+"""The headings of the figures that compare the spots of an image with the calculated ones."""
 
 CSS = """
 body { font: 16px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 0; }
@@ -35,20 +36,24 @@ figcaption { color: #444; font-size: .9rem; max-width: 60rem; margin-top: .3rem;
 """
 
 
-def index(
-    result: Any, title: str, images: list[list[Picture]], whole: list[Picture], flags: Sequence[tuple[str, str]] = ()
+def index_html(
+    result: Any, title: str, by_image: list[list[Picture]], overall: list[Picture], flags: Sequence[tuple[str, str]] = ()
 ) -> str:
-    """index.html; flags: titles, and command lines that stand under them."""
+    """The text of the page.
+
+    by_image: the pictures of each image; overall: those of the whole refinement; flags: titles and the command lines that
+    stand below them.
+    """
     parts = [
         f"<h1>{_escaped(title)}</h1>",
         _message(result),
         "<h2>Parameters</h2>",
-        _parameters(result),
-        *(f"<h2>{_escaped(_capital(name))}</h2>\n<pre>{_escaped(line)}</pre>" for name, line in flags),
-        "<h2>Phases</h2>",
-        _list("ol", result.phases) or "<p>None is recorded.</p>",
-        *_convergence_part(result, whole),
-        *_images_part(result, images),
+        _parameter_table(result),
+        *(f"<h2>{_escaped(_capitalized(name))}</h2>\n<pre>{_escaped(line)}</pre>" for name, line in flags),
+        "<h2>Phases of the refinement</h2>",
+        _list("ol", result.phases) or "<p>No phase is recorded.</p>",
+        *_convergence_section(result, overall),
+        *_images_section(result, by_image),
     ]
     head = f'<meta charset="utf-8">\n<title>{_escaped(title)}</title>\n<style>{CSS}</style>'
     body = "\n".join(parts)
@@ -59,7 +64,7 @@ def _escaped(text: Any) -> str:
     return html.escape(str(text))
 
 
-def _capital(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
@@ -73,105 +78,108 @@ def _table(head: list[str], rows: list[list[str]], numbers: int) -> str:
 
     def line(kind, cells):
         first = len(cells) - numbers
-        number = ' class="number"'
-        return "<tr>" + "".join(f"<{kind}{number * (i >= first)}>{_escaped(c)}</{kind}>" for i, c in enumerate(cells)) + "</tr>"
+        style = ' class="number"'
+        return "<tr>" + "".join(f"<{kind}{style * (i >= first)}>{_escaped(c)}</{kind}>" for i, c in enumerate(cells)) + "</tr>"
 
     return "\n".join(["<table>", line("th", head), *(line("td", row) for row in rows), "</table>"])
 
 
 def _message(result: Any) -> str:
-    """Whether it succeeded, what is wrong, and the figures of the whole."""
+    """The verdict, the diagnosis, and a table of the figures of the whole refinement."""
     kind = "message" if result.success else "message failed"
     verdict = "Success" if result.success else "Failure"
     figures = [
-        ["reduced chi squared", _figure_of(result.chi_squared)],
+        ["reduced chi squared", _four_digits(result.chi_squared)],
         ["pixels that count", str(int(result.pixels))],
-        ["contrast of the image that is accounted for", _share(result.explained)],
+        ["contrast of the image that the model explains", _percentage(result.explained)],
         ["loss", f"{result.fun:.8g}"],
         ["evaluations", str(int(result.nfev))],
     ]
     spots = _spots(result)
     if len(spots) == 1:
-        figures += [list(pair) for pair in zip(OF_SPOTS, _of_spots(spots[0]))]
-    wrong = _list("ul", result.diagnosis) or "<p>Nothing is ill-determined, and nothing wrong was found.</p>"
+        figures += [list(pair) for pair in zip(SPOT_FIGURES, _spot_figures(spots[0]))]
+    diagnosis = _list("ul", result.diagnosis) or "<p>All parameters are well determined, and nothing wrong was found.</p>"
     return "\n".join(
         [
             f'<p class="{kind}"><strong>{verdict}.</strong> {_escaped(result.message)}</p>',
             "<h2>Diagnosis</h2>",
-            wrong,
+            diagnosis,
             _table(["figure", "value"], figures, 1),
         ]
     )
 
 
 def _spots(result: Any) -> Sequence[Any]:
-    """How the spots of each image agree with those that are calculated; nothing where the result does not say."""
+    """The comparison of the spots of each image with the calculated ones; empty if the result has none."""
     return getattr(result, "spots", None) or ()
 
 
-def _of_spots(spots: Any) -> list[str]:
-    """R factor, shift and numbers of spots, in the order of OF_SPOTS."""
-    return [_figure_of(spots.r_factor), _figure_of(spots.shift), f"{spots.found} of {spots.calculated}"]
+def _spot_figures(spots: Any) -> list[str]:
+    """The R factor, the shift and the numbers of spots of an image, in the order of SPOT_FIGURES."""
+    return [_four_digits(spots.r_factor), _four_digits(spots.shift), f"{spots.found} of {spots.calculated}"]
 
 
-def _figure_of(value: float) -> str:
+def _four_digits(value: float) -> str:
     return f"{value:.4g}" if np.isfinite(value) else "not determined"
 
 
-def _share(value: float) -> str:
+def _percentage(value: float) -> str:
     return f"{100 * value:.3g} %" if np.isfinite(value) else "not determined"
 
 
-def _parameters(result: Any) -> str:
-    """The table of parameters, with at most ROWS numbers."""
-    columns = flat(result, result.start), flat(result, result.values), flat(result, result.uncertainties)
+def _parameter_table(result: Any) -> str:
+    """The table of parameters, with at most MOST_ROWS numbers."""
+    columns = map(in_order, (result.start, result.values, result.uncertainties))
     rows = []
-    for name, unit, start, value, uncertainty in list(zip(result.names, result.units, *columns))[:ROWS]:
+    for name, unit, start, value, uncertainty in list(zip(result.names, result.units, *columns))[:MOST_ROWS]:
         rows.append([name, unit, *cells(start, value, uncertainty)[:3]])
     table = _table(["name", "unit", "start", "refined", "uncertainty"], rows, 3)
     more = len(result.names) - len(rows)
     return table + (f"\n<p>{more} more are not shown.</p>" if more else "")
 
 
-def _convergence_part(result: Any, whole: list[Picture]) -> list[str]:
+def _convergence_section(result: Any, overall: list[Picture]) -> list[str]:
+    """The section with the pictures of the whole refinement; empty if there are none."""
     count = len(result.names)
-    parts = [_shown(picture) for picture in whole]
+    parts = [_figure_element(picture) for picture in overall]
     if count > LARGEST_MATRIX:
         parts.append(
-            f"<p>The correlations of {count} numbers are not drawn: {LARGEST_MATRIX} are the most that can be read.</p>"
+            f"<p>The correlations of {count} numbers are not drawn, since a picture can show at most {LARGEST_MATRIX}.</p>"
         )
     return ["<h2>Convergence and correlation</h2>", *parts] if parts else []
 
 
-def _images_part(result: Any, images: list[list[Picture]]) -> list[str]:
-    """A table of all images where there are several, and the pictures of each that has some."""
+def _images_section(result: Any, by_image: list[list[Picture]]) -> list[str]:
+    """A table of all images if there are several, and the pictures of the first ones."""
     several, count = len(result.frames) > 1, len(result.frames)
     parts = []
     if several:
-        rows = [[f"image {i}", *_of_frame(fit)] for i, fit in enumerate(result.frames, start=1)]
+        rows = [[f"image {i}", *_image_figures(fit)] for i, fit in enumerate(result.frames, start=1)]
         head = ["image", "pixels that count", "mean squared residual"]
         if _spots(result):
-            head, rows = [*head, *OF_SPOTS], [[*row, *_of_spots(each)] for row, each in zip(rows, _spots(result))]
+            head, rows = [*head, *SPOT_FIGURES], [[*row, *_spot_figures(spots)] for row, spots in zip(rows, _spots(result))]
         parts += ["<h2>Images</h2>", _table(head, rows, len(head) - 1)]
-    if count > IMAGES:
-        left = f"Image {count} has" if count == IMAGES + 1 else f"Images {IMAGES + 1} to {count} have"
-        parts.append(f"<p>{left} no pictures here: the report shows the first {IMAGES}.</p>")
-    for number, pictures in enumerate(images, start=1):
+    if count > MOST_IMAGES:
+        subject = f"Image {count} has" if count == MOST_IMAGES + 1 else f"Images {MOST_IMAGES + 1} to {count} have"
+        parts.append(f"<p>{subject} no pictures here: the report shows the first {MOST_IMAGES} images.</p>")
+    for number, pictures in enumerate(by_image, start=1):
         parts.append(f"<h2>Image {number}</h2>" if several else "<h2>Image</h2>")
-        parts += [*map(_shown, pictures)] or ["<p>No pixel of it counts.</p>"]
+        parts += [*map(_figure_element, pictures)] or ["<p>No pixel of this image counts.</p>"]
         if pictures and not any(picture.name.startswith("peaks") for picture in pictures):
-            parts.append("<p>No peak of it stands out of its surroundings.</p>")
+            parts.append("<p>No peak of this image stands out from its surroundings.</p>")
     return parts
 
 
-def _of_frame(fit: Any) -> list[str]:
+def _image_figures(fit: Any) -> list[str]:
+    """The number of pixels of an image that count, and the mean of its squared residuals."""
     residual = residual_of(fit.data, fit.after, fit.sigma)
     known = np.isfinite(residual)
     mean = np.square(residual, out=residual, where=known).mean(where=known) if known.any() else np.nan
-    return [str(int(np.isfinite(fit.data).sum())), _figure_of(float(mean))]
+    return [str(int(np.isfinite(fit.data).sum())), _four_digits(float(mean))]
 
 
-def _shown(picture: Picture) -> str:
+def _figure_element(picture: Picture) -> str:
+    """The HTML element that shows a picture with its caption."""
     name, caption = _escaped(picture.name), _escaped(picture.caption)
     alternative = name.removesuffix(".png").replace("_", " ")
     return f'<figure>\n<img src="{name}" alt="{alternative}">\n<figcaption>{caption}</figcaption>\n</figure>'
