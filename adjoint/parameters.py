@@ -1,4 +1,4 @@
-"""The parameters that an image can be differentiated by: name, unit, a typical step, bounds; ties, packing, unpacking."""
+"""The table of the parameters that an image can be differentiated by, a row each; ties, vectors, packing and unpacking."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -7,9 +7,14 @@ import numpy as np
 
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
+from nbnumba.setup.values import VECTORS
 
 INFINITE = float("inf")
 AMPLITUDES = "structure_factors.F"
+
+SMALLEST = 1e-60
+"""The least scale and gain: what is multiplied by them, and its squares, are to be numbers."""
+
 SAME = 1e-5
 """Tied values may differ by so much, relatively, as those of a matrix with few digits do; the first one counts."""
 
@@ -18,21 +23,35 @@ Name = str | tuple[str, ...]
 
 
 class Parameter(NamedTuple):
-    """Unit; a step that changes a typical image noticeably, to scale optimizers by; and the values that are allowed."""
+    """A row of the table: what is known of a parameter besides its name.
+
+    unit: that of the value. step: a change that an image shows, to scale optimizers by. bounds: the least and the largest
+    value. group: what it is a parameter of (GROUPS). moves_spots: whether it moves spots, and not only changes them.
+    per_image: whether each of several images has its own value in a refinement, unless the user says otherwise.
+
+    The name is a part of the experiment and a field of it. Experiment.value reads it and Experiment.replace states it; what
+    either does beyond that stands in nbnumba/setup/values.py. A row of nbnumba/flags/table.py names the flag that sets it.
+    """
 
     unit: str
     step: float
-    bounds: tuple[float, float] = (-INFINITE, INFINITE)
+    bounds: tuple[float, float]
+    group: str
+    moves_spots: bool = False
+    per_image: bool = False
 
 
-_LENGTH = Parameter("A", 0.01, (0.0, INFINITE))
-_ANGLE = Parameter("degree", 0.01, (0.0, 180.0))
-_TURN = Parameter("degree", 0.01)
-_CELLS = Parameter("cells", 1.0, (1.0, INFINITE))
-_TILT = Parameter("mrad", 0.1)
-_RANGE = Parameter("mrad", 0.1, (0.0, INFINITE))
-_PLACE = Parameter("mm", 0.01)
-_DEPTH = Parameter("um", 1.0, (0.0, INFINITE))
+ANY, NOT_NEGATIVE = (-INFINITE, INFINITE), (0.0, INFINITE)
+
+_LENGTH = Parameter("A", 0.01, NOT_NEGATIVE, "cell", moves_spots=True)
+_ANGLE = Parameter("degree", 0.01, (0.0, 180.0), "cell", moves_spots=True)
+_MISSETTING = Parameter("degree", 0.01, ANY, "orientation", moves_spots=True, per_image=True)
+_CELLS = Parameter("cells", 1.0, (1.0, INFINITE), "size", per_image=True)
+_DIVERGENCE = Parameter("mrad", 0.1, NOT_NEGATIVE, "source")
+_TILT = Parameter("mrad", 0.1, ANY, "source", moves_spots=True, per_image=True)
+_BEAM_CENTRE = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
+_DETECTOR_ANGLE = Parameter("degree", 0.01, ANY, "detector", moves_spots=True)
+_SENSOR = Parameter("um", 1.0, NOT_NEGATIVE, "sensor")
 
 PARAMETERS: dict[str, Parameter] = {
     "crystal.a_A": _LENGTH,
@@ -41,44 +60,86 @@ PARAMETERS: dict[str, Parameter] = {
     "crystal.alpha_deg": _ANGLE,
     "crystal.beta_deg": _ANGLE,
     "crystal.gamma_deg": _ANGLE,
-    "crystal.misset_x_deg": _TURN,
-    "crystal.misset_y_deg": _TURN,
-    "crystal.misset_z_deg": _TURN,
-    "crystal.mosaic_spread_deg": Parameter("degree", 0.01, (0.0, 180.0)),
+    "crystal.misset_x_deg": _MISSETTING,
+    "crystal.misset_y_deg": _MISSETTING,
+    "crystal.misset_z_deg": _MISSETTING,
+    "crystal.mosaic_spread_deg": Parameter("degree", 0.01, (0.0, 180.0), "mosaic", per_image=True),
     "crystal.n_a": _CELLS,
     "crystal.n_b": _CELLS,
     "crystal.n_c": _CELLS,
-    "beam.wavelength_A": Parameter("A", 1e-4, (0.0, INFINITE)),
-    "beam.fluence": Parameter("photons/m^2", 1e22, (0.0, INFINITE)),
-    "beam.polarization": Parameter("", 0.1, (-1.0, 1.0)),
-    "beam.dispersion_percent": Parameter("percent", 0.1, (0.0, 200.0)),
-    "beam.hdivrange_mrad": _RANGE,
-    "beam.vdivrange_mrad": _RANGE,
+    "beam.wavelength_A": Parameter("A", 1e-4, NOT_NEGATIVE, "source", moves_spots=True),
+    "beam.fluence": Parameter("photons/m^2", 1e22, NOT_NEGATIVE, "scale", per_image=True),
+    "beam.polarization": Parameter("", 0.1, (-1.0, 1.0), "polarization"),
+    "beam.dispersion_percent": Parameter("percent", 0.1, (0.0, 200.0), "source"),
+    "beam.hdivrange_mrad": _DIVERGENCE,
+    "beam.vdivrange_mrad": _DIVERGENCE,
     "beam.direction_x_mrad": _TILT,
     "beam.direction_y_mrad": _TILT,
-    "detector.distance_mm": Parameter("mm", 0.1),
-    "detector.xbeam_mm": _PLACE,
-    "detector.ybeam_mm": _PLACE,
-    "detector.rotx_deg": _TURN,
-    "detector.roty_deg": _TURN,
-    "detector.rotz_deg": _TURN,
-    "detector.twotheta_deg": _TURN,
-    "detector.thickness_um": _DEPTH,
-    "detector.attenuation_um": _DEPTH,
-    "goniometer.phi_deg": _TURN,
-    "goniometer.osc_deg": Parameter("degree", 0.01, (0.0, INFINITE)),
-    AMPLITUDES: Parameter("electrons", 1.0),
-    "background.water_um": _DEPTH,
+    "detector.distance_mm": Parameter("mm", 0.1, ANY, "detector", moves_spots=True),
+    "detector.xbeam_mm": _BEAM_CENTRE,
+    "detector.ybeam_mm": _BEAM_CENTRE,
+    "detector.rotx_deg": _DETECTOR_ANGLE,
+    "detector.roty_deg": _DETECTOR_ANGLE,
+    "detector.rotz_deg": _DETECTOR_ANGLE,
+    "detector.twotheta_deg": _DETECTOR_ANGLE,
+    "detector.thickness_um": _SENSOR,
+    "detector.attenuation_um": _SENSOR,
+    "goniometer.phi_deg": Parameter("degree", 0.01, ANY, "spindle", moves_spots=True, per_image=True),
+    "goniometer.osc_deg": Parameter("degree", 0.01, NOT_NEGATIVE, "spindle", per_image=True),
+    AMPLITUDES: Parameter("electrons", 1.0, ANY, "amplitudes"),
+    "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "scale"),
 }
-"""Every parameter by itself; VECTORS names three of them at once."""
+"""Every parameter by itself, a row each; VECTORS names three of them at once."""
 
-VECTORS: dict[str, tuple[str, str, str]] = {
-    "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),
-    "crystal.n_cells": ("crystal.n_a", "crystal.n_b", "crystal.n_c"),
+GROUPS = {
+    "cell": "vectors",
+    "orientation": "vectors",
+    "size": None,
+    "spindle": "turn",
+    "mosaic": "turn",
+    "source": "geometry",
+    "polarization": "geometry",
+    "detector": "geometry",
+    "sensor": "geometry",
+    "scale": None,
+    "amplitudes": "reflections",
 }
+"""The groups of parameters, and the path (loops/tile.py, Paths) that the derivative by each of them takes.
 
-_A, _B, _C = "crystal.a_A", "crystal.b_A", "crystal.c_A"
-_AL, _BE, _GA = "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"
+None: it takes no path of its own, but is there whenever the image is differentiated.
+"""
+
+
+def names_of(*groups: str) -> tuple[str, ...]:
+    """The parameters of some groups, group by group, each in the order of the table."""
+    return tuple(name for group in groups for name, row in PARAMETERS.items() if row.group == group)
+
+
+CELL = names_of("cell")
+SOURCE_MOTIONS = names_of("source")
+"""Parameters that move sources, in the order of their motions (A5a)."""
+
+LATTICE_MOTIONS = names_of("spindle", "mosaic")
+"""Parameters that turn lattices, in the order of their motions (A7b)."""
+
+IMAGE: dict[str, Parameter] = {
+    "image.scale": Parameter("", 0.1, (SMALLEST, INFINITE), "image", per_image=True),
+    "image.background": Parameter("photons/pixel", 0.1, NOT_NEGATIVE, "image", per_image=True),
+    "image.background_x": Parameter("photons/pixel", 0.1, ANY, "image", per_image=True),
+    "image.background_y": Parameter("photons/pixel", 0.1, ANY, "image", per_image=True),
+    "image.background_radial": Parameter("photons/pixel", 0.1, ANY, "image", per_image=True),
+    "image.gain": Parameter("per photon", 0.1, (SMALLEST, INFINITE), "image"),
+}
+"""The numbers of an image that a refinement knows besides those of its experiment (R1)."""
+
+
+def row_of(asked: Name) -> Parameter:
+    """The row of a parameter or of a number of an image; that of the first of several that are tied, or of a vector."""
+    name = asked if isinstance(asked, str) else asked[0]
+    return (IMAGE | PARAMETERS)[VECTORS[name][0] if name in VECTORS else name]
+
+
+_A, _B, _C, _AL, _BE, _GA = CELL
 
 CRYSTAL_SYSTEMS: dict[str, list[Name]] = {
     "triclinic": [_A, _B, _C, _AL, _BE, _GA],
@@ -107,6 +168,11 @@ class Column(NamedTuple):
     singles: tuple[tuple[str, ...], ...]
     shape: tuple[int, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rows of the table that it is made of."""
+        return tuple(name for single in self.singles for name in single) or (self.key,)
+
 
 def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
     """What was asked for, checked: names that exist, none twice, tied ones of one value.
@@ -118,7 +184,7 @@ def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
     found, seen = [], set()
     for asked in listed(parameters):
         column = _column(experiment, asked)
-        for name in [n for single in column.singles for n in single] or [column.key]:
+        for name in column.names:
             if name in seen:
                 raise InputError(f"parameters: {name} is there twice; allowed: every parameter once")
             seen.add(name)

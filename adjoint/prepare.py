@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Parameters
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, Column, Name, columns, listed, size, values
+from adjoint.parameters import AMPLITUDES, GROUPS, LATTICE_MOTIONS, PARAMETERS, Column, Name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
@@ -27,12 +27,6 @@ from nbnumba.setup.structure import interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
-
-LATTICE = {"crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg"}
-LATTICE |= {"crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"}
-TURNS = set(setup.TURN)
-ALONE = {"crystal.n_a", "crystal.n_b", "crystal.n_c", "beam.fluence", "background.water_um", AMPLITUDES}
-"""Parameters whose derivative needs neither the geometry of a pixel nor the turns of a lattice."""
 
 
 class Problem(NamedTuple):
@@ -110,7 +104,7 @@ def experiment_and_machine(
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
     for column in asked:
-        for name in [n for single in column.singles for n in single] or [column.key]:
+        for name in column.names:
             if name in reasons:
                 raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
 
@@ -119,7 +113,7 @@ def _refuse_motionless(asked, projection, motions):
     """Refuse a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[CHANNEL["turn"]] = (motions.spin.reshape(-1, 3, 3) != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["turn"]] = (motions.spin.reshape(-1, len(LATTICE_MOTIONS), 3) != 0.0).any(axis=(0, 2))
     row = 0
     for column in asked:
         for _ in column.singles:
@@ -172,11 +166,11 @@ def _column_of(built, experiment, asked) -> np.ndarray:
 
 
 def _paths(asked, projection, built) -> Paths:
-    names = {name for column in asked for single in column.singles for name in single}
-    geometry = bool(names - LATTICE - TURNS - ALONE)
+    names = {name for column in asked for name in column.names}
+    taken = {GROUPS[PARAMETERS[name].group] for name in names}
     wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
-    amplitudes = any(column.key == AMPLITUDES for column in asked)
-    return Paths(geometry, bool(names & LATTICE), bool(names & TURNS), amplitudes, (ORIGIN + TILE * wanted).astype(np.uint64))
+    paths = ("geometry" in taken, "vectors" in taken, "turn" in taken, "reflections" in taken)
+    return Paths(*paths, (ORIGIN + TILE * wanted).astype(np.uint64))
 
 
 def _reached(built: Scene) -> np.ndarray:

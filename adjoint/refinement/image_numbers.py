@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from adjoint.losses import number_of
-from adjoint.refinement.unknowns import IMAGE
+from adjoint.parameters import IMAGE
 from nbnumba.errors import InputError
 
 LARGEST = 1e100

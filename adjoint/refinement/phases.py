@@ -9,6 +9,7 @@ from scipy import ndimage, optimize
 
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
+from adjoint.parameters import row_of
 from adjoint.refinement.expected_image import background, photons, placed
 from adjoint.refinement.frames import Frame, rendered
 from adjoint.refinement.image_numbers import Numbers
@@ -17,9 +18,6 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import position_detector
 
-POSITIONS = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha", "crystal.beta", "crystal.gamma", "crystal.misset")
-POSITIONS += ("beam.wavelength", "beam.direction", "detector.", "goniometer.phi_deg")
-SENSOR = ("detector.thickness_um", "detector.attenuation_um")
 """How names of parameters begin that say where spots are; but for the sensor's."""
 
 SPREAD = 0.397
@@ -64,7 +62,7 @@ AUTO = (
 
 def is_position(name: str) -> bool:
     """Whether a parameter says where spots are."""
-    return name.startswith(POSITIONS) and name not in SENSOR
+    return row_of(name).moves_spots
 
 
 def broadened(experiment: Experiment, times: float) -> Experiment:

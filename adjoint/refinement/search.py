@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.parameters import IMAGE
 from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import NOTHING
 from adjoint.refinement.coarse_subset import part_of
@@ -18,7 +19,7 @@ from adjoint.refinement.phases import BROAD, Phase, is_position, prepared, spot_
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
 from adjoint.refinement.spots import spots
-from adjoint.refinement.unknowns import IMAGE, Unknowns
+from adjoint.refinement.unknowns import Unknowns
 
 TOLERANCE = 1e-5
 """The exact phase ends when a step gains less than this of the loss, of which one half is a change by a standard deviation."""

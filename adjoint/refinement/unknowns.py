@@ -5,28 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import AMPLITUDES, PARAMETERS, VECTORS, Column, Name, Parameter, columns, listed, size
+from adjoint.parameters import AMPLITUDES, IMAGE, VECTORS, Column, Name, Parameter, columns, listed, row_of, size
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 
-SMALLEST = 1e-60
-"""The least scale and gain: what is multiplied by them, and its squares, are to be numbers."""
-
 LEAST, MOST = 1e-100, 1e100
 """Sigmas of restraints and what these draw to are between: their squares are numbers."""
-
-IMAGE: dict[str, Parameter] = {
-    "image.scale": Parameter("", 0.1, (SMALLEST, float("inf"))),
-    "image.background": Parameter("photons/pixel", 0.1, (0.0, float("inf"))),
-    "image.background_x": Parameter("photons/pixel", 0.1),
-    "image.background_y": Parameter("photons/pixel", 0.1),
-    "image.background_radial": Parameter("photons/pixel", 0.1),
-    "image.gain": Parameter("per photon", 0.1, (SMALLEST, float("inf"))),
-}
-"""The numbers of an image beside those of its experiment (R1)."""
-
-OWN = ("crystal.misset", "goniometer.", "beam.fluence", "beam.direction", "image.", "crystal.mosaic", "crystal.n_")
-"""How names begin that every frame has by itself where nothing else is said; gain and detector are shared."""
 
 
 class Block(NamedTuple):
@@ -170,7 +154,7 @@ def _of_image(asked: list[Name]) -> list[str]:
 
 def _own(asked, per_image):
     if per_image is None:
-        return lambda key: key.startswith(OWN) and key != "image.gain"
+        return lambda key: row_of(key).per_image
     try:
         names = set(listed(per_image))
     except InputError:
@@ -197,8 +181,7 @@ def _check_shared(experiments, column):
 
 
 def _parameter(column) -> Parameter:
-    name = column.key if column.key not in VECTORS else VECTORS[column.key][0]
-    return (IMAGE | PARAMETERS)[name]
+    return row_of(column.key)
 
 
 def _named(what: str, given: Mapping[str, Any] | None):

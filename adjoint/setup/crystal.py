@@ -4,15 +4,14 @@ import numpy as np
 
 from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
 from adjoint.geometry.rotations import about_xyz_adj
+from adjoint.parameters import CELL, names_of
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.setup.crystal import missetting_deg, orient, reciprocal
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
-CELL = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg")
-MISSET = ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg")
-NUMBERS = ("crystal.n_a", "crystal.n_b", "crystal.n_c")
+MISSET, NUMBERS = names_of("orientation"), names_of("size")
 METRIC = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 """Where each entry of the symmetric metric stands in its record: hh kk ll hk hl kl."""
 

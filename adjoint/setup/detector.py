@@ -9,8 +9,6 @@ from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, position_d
 from nbnumba.setup.values import NEAR_POINT
 from nbnumba.statements import Beam, Detector
 
-ROTATIONS = ("detector.rotx_deg", "detector.roty_deg", "detector.rotz_deg")
-
 
 def position_detector_adj(
     detector: Detector,
@@ -54,7 +52,7 @@ def position_detector_adj(
     return {
         "detector.distance_mm": stated_bar,
         **_centre_adj(detector, switches, at, origin_bar),
-        **{name: rotations[..., k] for k, name in enumerate(ROTATIONS)},
+        **{f"detector.rot{axis}_deg": rotations[..., k] for k, axis in enumerate("xyz")},
         "detector.twotheta_deg": swing_bar,
     }
 

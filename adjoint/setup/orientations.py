@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from adjoint.parameters import LATTICE_MOTIONS
 from nbnumba import rng
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
 from nbnumba.setup import orientations
@@ -16,8 +17,8 @@ def motions(
     """turn, spin, fresh_turn and fresh_spin of Motions, each (steps * domains, 9), phi outside, domains inside.
 
     turn: the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. spin: its rates of turning in radians per
-    degree of phi_deg, osc_deg and mosaic_spread_deg, three components each. spindle is a unit vector. A step that carries a
-    lattice over moves as the step that it comes from; the last two are of the fresh pass of phi_carryover.
+    degree of each of LATTICE_MOTIONS, three components each. spindle is a unit vector. A step that carries a lattice over
+    moves as the step that it comes from; the last two are of the fresh pass of phi_carryover.
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
@@ -27,7 +28,7 @@ def motions(
     domains = orientations.domain_rotations(crystal, rounded="mosaic_float32" in switches)
     turn = np.einsum("dij,sjk->sdik", domains, phi_turns)
     spin = _spin(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
-    return tuple(part[steps].reshape(-1, 9) for steps in (carried, fresh) for part in (turn, spin))
+    return tuple(part[steps].reshape(len(steps) * len(domains), -1) for steps in (carried, fresh) for part in (turn, spin))
 
 
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
@@ -67,12 +68,15 @@ def jumps(experiment: Statements) -> dict[str, str]:
 
 
 def _spin(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np.ndarray:
-    """Rates of turning (steps, domains, 9), in radians per degree, of all steps and domains.
+    """Rates of turning (steps, domains, 3 per parameter), in radians per degree, by each of LATTICE_MOTIONS.
 
     spindles (domains, 3): the spindle as each domain turns it; by_osc (steps,), by_spread (domains, 3) as above.
     """
-    spin = np.empty((len(by_osc), len(spindles), 3, 3))
-    spin[:, :, 0] = spindles
-    spin[:, :, 1] = by_osc[:, np.newaxis, np.newaxis] * spindles
-    spin[:, :, 2] = by_spread
-    return spin.reshape(len(by_osc), len(spindles), 9) / DEGREES_PER_RADIAN
+    rates = {
+        "goniometer.phi_deg": spindles,
+        "goniometer.osc_deg": by_osc[:, np.newaxis, np.newaxis] * spindles,
+        "crystal.mosaic_spread_deg": by_spread,
+    }
+    shape = len(by_osc), len(spindles), 3
+    spin = np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2)
+    return spin.reshape(*shape[:2], -1) / DEGREES_PER_RADIAN

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup import orientations, sources
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import orient_adj, record_adj
@@ -11,16 +12,6 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Statements
-
-SOURCE = (
-    "beam.wavelength_A",
-    "beam.dispersion_percent",
-    "beam.hdivrange_mrad",
-    "beam.vdivrange_mrad",
-    "beam.direction_x_mrad",
-    "beam.direction_y_mrad",
-)
-TURN = ("goniometer.phi_deg", "goniometer.osc_deg", "crystal.mosaic_spread_deg")
 
 
 def motions(experiment: Statements) -> Motions:
@@ -41,12 +32,12 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
     distances = (cotangent.distance, cotangent.close_distance)
     return {
         **_crystal(experiment, cotangent),
-        **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE)},
+        **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
         "beam.polarization": cotangent.kahn,
         **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
         **position_detector_adj(experiment.detector, experiment.beam, switches, *placement, *distances),
         **sensor_adj(experiment.detector, switches, cotangent.layer, cotangent.absorption),
-        **{name: cotangent.turn[..., k] for k, name in enumerate(TURN)},
+        **{name: cotangent.turn[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
 
 

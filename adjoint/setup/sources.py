@@ -2,18 +2,17 @@
 
 import numpy as np
 
+from adjoint.parameters import SOURCE_MOTIONS
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.setup import sources
 from nbnumba.statements import Beam
 
-PARAMETERS = ("wavelength_A", "dispersion_percent", "hdivrange_mrad", "vdivrange_mrad", "direction_x_mrad", "direction_y_mrad")
-"""Fields of the beam that move its sources, in the order of the motions."""
-
-WAVELENGTH, DISPERSION, HORIZONTAL, VERTICAL, TILT_X, TILT_Y = range(6)
+COLUMN = {name.partition(".")[2]: column for column, name in enumerate(SOURCE_MOTIONS)}
+"""Where the motion by a field of the beam stands among the motions of a source."""
 
 
 def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> np.ndarray:
-    """The derivative (sources, 6, 4) of the direction (3) and the wavelength in A of each source, by PARAMETERS.
+    """The derivative (sources, 6, 4) of the direction (3) and the wavelength in A of each source, by SOURCE_MOTIONS.
 
     Per unit that the user states a parameter in. Arguments and the order of the sources are those of nbnumba's `spread`. Which
     sources there are, their number and their weights are constant.
@@ -41,8 +40,8 @@ def rates(sweep: list[float], full: float | None, step: float | None) -> list[fl
 def _of_table(beam: Beam, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions (sources, 3) before the tilts, and motions (sources, 6, 4): a wavelength that is missing is the beam's."""
     untilted = sources.stated_directions(beam, direction)
-    moves = np.zeros((len(untilted), len(PARAMETERS), 4))
-    moves[:, WAVELENGTH, 3] = np.isnan(np.array(beam.sources)[:, 4])
+    moves = np.zeros((len(untilted), len(SOURCE_MOTIONS), 4))
+    moves[:, COLUMN["wavelength_A"], 3] = np.isnan(np.array(beam.sources)[:, 4])
     return untilted, moves
 
 
@@ -54,15 +53,15 @@ def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two:
     by_vertical = rates(vertical, beam.vdivrange_mrad, beam.vdivstep_mrad)
     by_dispersion = rates(spectrum, beam.dispersion_percent, None)
     untilted = np.zeros((len(kept), len(spectrum), 3))
-    moves = np.zeros((len(kept), len(spectrum), len(PARAMETERS), 4))
+    moves = np.zeros((len(kept), len(spectrum), len(SOURCE_MOTIONS), 4))
     for place, (h, v) in enumerate(kept):
         one, across, up = _diverging(horizontal[h], vertical[v], direction, polarization)
         untilted[place] = one
-        moves[place, :, HORIZONTAL, :3] = across * by_horizontal[h] / 1000
-        moves[place, :, VERTICAL, :3] = up * by_vertical[v] / 1000
-    moves[:, :, WAVELENGTH, 3] = 1.0 + np.array(spectrum)
-    moves[:, :, DISPERSION, 3] = beam.wavelength_A * np.array(by_dispersion) / 100
-    return untilted.reshape(-1, 3), moves.reshape(-1, len(PARAMETERS), 4)
+        moves[place, :, COLUMN["hdivrange_mrad"], :3] = across * by_horizontal[h] / 1000
+        moves[place, :, COLUMN["vdivrange_mrad"], :3] = up * by_vertical[v] / 1000
+    moves[:, :, COLUMN["wavelength_A"], 3] = 1.0 + np.array(spectrum)
+    moves[:, :, COLUMN["dispersion_percent"], 3] = beam.wavelength_A * np.array(by_dispersion) / 100
+    return untilted.reshape(-1, 3), moves.reshape(-1, len(SOURCE_MOTIONS), 4)
 
 
 def _diverging(horizontal: float, vertical: float, direction: np.ndarray, polarization: np.ndarray):
@@ -80,6 +79,6 @@ def _tilted(beam: Beam, untilted: np.ndarray, moves: np.ndarray, direction: np.n
     by_x, by_y = about_axis(first, beam.direction_x_mrad / 1000), about_axis(second, beam.direction_y_mrad / 1000)
     tilted = untilted @ (by_y @ by_x).T
     moves[:, :, :3] = moves[:, :, :3] @ (by_y @ by_x).T
-    moves[:, TILT_X, :3] = np.cross(by_y @ first, tilted) / 1000
-    moves[:, TILT_Y, :3] = np.cross(second, tilted) / 1000
+    moves[:, COLUMN["direction_x_mrad"], :3] = np.cross(by_y @ first, tilted) / 1000
+    moves[:, COLUMN["direction_y_mrad"], :3] = np.cross(second, tilted) / 1000
     return moves

@@ -1,8 +1,8 @@
 """Parameters of an experiment by name, such as "detector.distance_mm": the value of one, and new values for some."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from nbnumba.errors import InputError, shown
 from nbnumba.setup import orientations
@@ -13,15 +13,13 @@ from nbnumba.statements import Statements
 
 Stated = TypeVar("Stated", bound=Statements)
 
-MISSET_COMPONENTS = {
-    "crystal.misset_x_deg": ("misset_deg", 0),
-    "crystal.misset_y_deg": ("misset_deg", 1),
-    "crystal.misset_z_deg": ("misset_deg", 2),
+VECTORS: dict[str, tuple[str, str, str]] = {
+    "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),
+    "crystal.n_cells": ("crystal.n_a", "crystal.n_b", "crystal.n_c"),
 }
-"""The field and the component that a name of a single component stands for."""
+"""Names of three numbers at once. Either the name is a field, of three numbers, or each of the three is a field."""
 
-CELL_NUMBERS = ("n_a", "n_b", "n_c")
-"""The fields that crystal.n_cells stands for."""
+MISSET, N_CELLS = VECTORS
 
 NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
 """The forms in which the point nearest to the sample is stated, along each axis of the detector."""
@@ -40,17 +38,15 @@ def _check_name(name) -> None:
 def value(experiment: Statements, name: str) -> Any:
     """The value of a parameter, as the image is computed from it."""
     _check_name(name)
-    if name in MISSET_COMPONENTS:
-        field, component = MISSET_COMPONENTS[name]
-        return value(experiment, f"crystal.{field}")[component]
-    if name == "crystal.misset_deg":
-        return missetting_deg(experiment.crystal, experiment.sampling.c_parity)
-    if name == "crystal.n_cells":
-        return tuple(getattr(experiment.crystal, field) for field in CELL_NUMBERS)
+    if name in VECTORS[MISSET]:
+        return value(experiment, MISSET)[VECTORS[MISSET].index(name)]
+    if name == N_CELLS:
+        return tuple(value(experiment, number) for number in VECTORS[N_CELLS])
     part, field = _split(experiment, name)
     stated = getattr(getattr(experiment, part), field)
-    overruled = name in _OVERRULED and _OVERRULED[name](experiment)
-    return _COMPUTED[name](experiment) if name in _COMPUTED and (stated is None or overruled) else stated
+    if name in COMPUTED and (stated is None or COMPUTED[name].overruled(experiment)):
+        return COMPUTED[name].value(experiment)
+    return stated
 
 
 def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
@@ -60,14 +56,14 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
     parts: dict[str, dict[str, Any]] = {}
     for name, wanted in values.items():
         _check_name(name)
-        if name in MISSET_COMPONENTS:
-            field, component = MISSET_COMPONENTS[name]
-            fields = parts.setdefault("crystal", {})
-            vector = list(fields.get(field, value(experiment, "crystal.misset_deg")))
-            vector[component] = wanted
-            fields[field] = tuple(vector)
-        elif name == "crystal.n_cells":
-            parts.setdefault("crystal", {}).update(zip(CELL_NUMBERS, _three_numbers(name, wanted)))
+        if name in VECTORS[MISSET]:
+            crystal = parts.setdefault("crystal", {})
+            angles = list(crystal.get("misset_deg", value(experiment, MISSET)))
+            angles[VECTORS[MISSET].index(name)] = wanted
+            crystal["misset_deg"] = tuple(angles)
+        elif name == N_CELLS:
+            numbers = (number.partition(".")[2] for number in VECTORS[N_CELLS])
+            parts.setdefault("crystal", {}).update(zip(numbers, _three_numbers(name, wanted)))
         else:
             part, field = _split(experiment, name)
             parts.setdefault(part, {})[field] = wanted
@@ -136,27 +132,38 @@ def _placement(experiment):
     return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
 
 
-_COMPUTED = {
-    "detector.xbeam_mm": lambda e: _placement(e).xbeam * 1000,
-    "detector.ybeam_mm": lambda e: _placement(e).ybeam * 1000,
-    "detector.distance_mm": lambda e: _placement(e).stated_distance * 1000,
-    "detector.close_distance_mm": lambda e: _placement(e).stated_close_distance * 1000,
-    "detector.attenuation_um": lambda e: e.detector.thickness_um,
-    "goniometer.osc_deg": lambda e: orientations.phi_steps(e.goniometer)[2],
-    "goniometer.phistep_deg": lambda e: orientations.phi_steps(e.goniometer)[1],
-    "goniometer.phisteps": lambda e: orientations.phi_steps(e.goniometer)[0],
-}
-"""Fields that are computed where they are not stated."""
+def _always(_: Statements) -> bool:
+    return True
 
 
-def _placed_by_pix0(experiment) -> bool:
+def _never(_: Statements) -> bool:
+    return False
+
+
+def _placed_by_pix0(experiment: Statements) -> bool:
     return honours_pix0(experiment.detector, experiment.sampling.c_parity)
 
 
-_OVERRULED = {
-    "detector.distance_mm": lambda e: e.detector.close_distance_mm is not None or _placed_by_pix0(e),
-    "detector.close_distance_mm": _placed_by_pix0,
-    "goniometer.phisteps": lambda e: True,
-    "goniometer.phistep_deg": lambda e: True,
+def _placed_otherwise(experiment: Statements) -> bool:
+    return experiment.detector.close_distance_mm is not None or _placed_by_pix0(experiment)
+
+
+class Computed(NamedTuple):
+    """How the value of a field follows from others where it is not stated, or where what is stated does not count."""
+
+    value: Callable[[Statements], Any]
+    overruled: Callable[[Statements], bool] = _never
+
+
+COMPUTED: dict[str, Computed] = {
+    "crystal.misset_deg": Computed(lambda e: missetting_deg(e.crystal, e.sampling.c_parity), _always),
+    "detector.xbeam_mm": Computed(lambda e: _placement(e).xbeam * 1000),
+    "detector.ybeam_mm": Computed(lambda e: _placement(e).ybeam * 1000),
+    "detector.distance_mm": Computed(lambda e: _placement(e).stated_distance * 1000, _placed_otherwise),
+    "detector.close_distance_mm": Computed(lambda e: _placement(e).stated_close_distance * 1000, _placed_by_pix0),
+    "detector.attenuation_um": Computed(lambda e: e.detector.thickness_um),
+    "goniometer.osc_deg": Computed(lambda e: orientations.phi_steps(e.goniometer)[2]),
+    "goniometer.phistep_deg": Computed(lambda e: orientations.phi_steps(e.goniometer)[1], _always),
+    "goniometer.phisteps": Computed(lambda e: orientations.phi_steps(e.goniometer)[0], _always),
 }
-"""Fields whose stated value does not count, and when."""
+"""The fields whose value is not always what is stated."""

@@ -8,8 +8,8 @@ import pytest
 from refining import BACKGROUND, Cauchy, counts, crystal, moved, plane
 
 import adjoint
+from adjoint.parameters import IMAGE
 from adjoint.refinement import frame_loss, frames, search
-from adjoint.refinement.unknowns import IMAGE
 from nbnumba import Experiment, simulate
 
 WITHIN = 4.0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from refining import crystal
 
-from adjoint.parameters import PARAMETERS
-from adjoint.refinement.unknowns import IMAGE, bounds_of, restraints_of, unknowns
+from adjoint.parameters import IMAGE, PARAMETERS
+from adjoint.refinement.unknowns import bounds_of, restraints_of, unknowns
 from nbnumba import InputError
 
 MISSET = "crystal.misset_deg"

@@ -16,7 +16,7 @@ from fuzzing import Case, Fault, check_finite, tried
 
 from nbnumba import Background, Beam, Crystal, Detector, Experiment, Goniometer, Sampling, StructureFactors, simulate
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.values import MISSET_COMPONENTS
+from nbnumba.setup.values import VECTORS
 
 pytestmark = pytest.mark.long
 
@@ -115,7 +115,7 @@ def restated(case: Case, experiment: Experiment) -> Experiment | None:
         for part in dataclasses.fields(experiment)
         for field in dataclasses.fields(getattr(experiment, part.name))
     ]
-    names = [*fields, *MISSET_COMPONENTS, "crystal.n_cells"]
+    names = [*fields, *VECTORS["crystal.misset_deg"], "crystal.n_cells"]
     name = case.pick(names) if case.chance(0.95) else odd(case)
     case.tell(f"value({short(name)})")
     tried(lambda: experiment.value(name))

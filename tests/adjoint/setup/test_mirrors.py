@@ -12,9 +12,9 @@ from geometries import CELL as FRAME
 
 from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
 from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj, torque
+from adjoint.parameters import CELL, LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
-    CELL,
     MISSET,
     NUMBERS,
     orient_adj,
@@ -22,7 +22,7 @@ from adjoint.setup.crystal import (
     record_adj,
 )
 from adjoint.setup.detector import position_detector_adj, sensor_adj
-from adjoint.setup.scene import SOURCE, TURN, pull
+from adjoint.setup.scene import pull
 from adjoint.stages.records import Cotangent
 from nbnumba import Beam, Crystal, Detector, Experiment
 from nbnumba.geometry.cell import skewed_setting, standard_setting
@@ -499,9 +499,9 @@ def test_whole_setup(name):
     random, experiment = random_of("whole", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
     found = pull(experiment, built(experiment), bar)
-    assert set(found) == {*PULLED, *SOURCE, *TURN}
-    np.testing.assert_array_equal([found[name] for name in SOURCE], bar.source)
-    np.testing.assert_array_equal([found[name] for name in TURN], bar.turn)
+    assert set(found) == {*PULLED, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
+    np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
+    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.turn)
 
     scales = {name: 1e24 if name == "beam.fluence" else 1.0 for name in PULLED}
     for parameter, scale in scales.items():

@@ -102,12 +102,12 @@ def step_of(name, stated):
 
 def test_sources_move_as_differences_say():
     """Where the ellipse takes in or leaves out a source within the step of the difference, there is none to compare with."""
-    moving, edges = dict.fromkeys(beams.PARAMETERS, 0), 0
+    moving, edges = dict.fromkeys(beams.COLUMN, 0), 0
     for case in source_cases():
         beam, moves = case[0], beams.motions(*case)
         made = sources.spread(*case)
         assert moves.shape == (len(made.weight), 6, 4)
-        for number, name in enumerate(beams.PARAMETERS):
+        for name, number in beams.COLUMN.items():
             stated, moved = getattr(beam, name), moves[:, number]
             moving[name] += moved.any()
             if stated is None or (stated == 0.0 and not name.startswith("direction")):
@@ -128,7 +128,7 @@ def test_differences_of_sources_converge():
     random = np.random.default_rng(5)
     case = beam, random_direction(random), random_direction(random), frozenset()
     moves = beams.motions(*case)
-    for number, name in list(enumerate(beams.PARAMETERS))[2:]:
+    for name, number in list(beams.COLUMN.items())[2:]:
         falling = errors(functools.partial(source_rows, case, name), 100.0, moves[:, number])
         assert falling[2] > 0.0, name
         assert_second_order(falling, 50)
@@ -165,9 +165,9 @@ def test_what_a_range_moves(fields, expected):
 def test_one_step_over_a_range_is_two_in_c():
     beam = Beam(hdivrange_mrad=2.0, hdivsteps=1)
     where = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
-    assert not beams.motions(beam, *where, frozenset())[:, beams.HORIZONTAL].any()
+    assert not beams.motions(beam, *where, frozenset())[:, beams.COLUMN["hdivrange_mrad"]].any()
     moves = beams.motions(beam, *where, frozenset({"one_step_means_two"}))
-    assert moves.shape == (2, 6, 4) and moves[:, beams.HORIZONTAL].any(axis=1).all()
+    assert moves.shape == (2, 6, 4) and moves[:, beams.COLUMN["hdivrange_mrad"]].any(axis=1).all()
 
 
 # the table of lattices
