@@ -13,7 +13,7 @@ from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
 from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
 from adjoint.prepare import experiment_and_machine, prepare
-from nbnumba.backends.threads import count
+from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -93,7 +93,7 @@ def gradcheck(
 def _checked(experiment, parameters, directions, seed, report, progress, keywords) -> list[Line]:
     experiment, machine = experiment_and_machine(experiment, **keywords)
     check_precision(machine.precision)
-    check(experiment, threads=count())
+    check(experiment, threads=thread_count())
     random = np.random.default_rng(seed)
     asked, left_out = _asked(experiment, parameters)
     base = prepare(experiment, asked).experiment

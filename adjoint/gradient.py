@@ -17,9 +17,9 @@ from adjoint.parameters import Name, by_name, listed
 from adjoint.prepare import prepare
 from adjoint.stages.loss import GIVEN
 from nbnumba.backends import CPU, Machine
-from nbnumba.backends.pieces import pixels_of, told
+from nbnumba.backends.pieces import pixels_of, progress_reporter
 from nbnumba.backends.precision import cast
-from nbnumba.backends.threads import share
+from nbnumba.backends.threads import run_pieces
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -212,10 +212,11 @@ def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0
         of_part = results._replace(**{name: getattr(results, name)[part.bands] for name in BY_BAND})
         backend.run(of_part, part.starts, part.stops, part.columns, *given)
 
-    tell = told(progress, rows[1] - rows[0], columns[1] - columns[0])
+    tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     steps = steps_per_pixel(problem.scene)
     workers = backend.workers(steps * pixels_of((rows, columns)))
-    share(run, backend.chains(edges, columns, steps, problem.window.mask.size > 0), workers, lambda part: tell(part.pixels))
+    chains = backend.chains(edges, columns, steps, problem.window.mask.size > 0)
+    run_pieces(run, chains, workers, lambda part: tell(part.pixels))
     return results
 
 

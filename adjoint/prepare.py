@@ -15,7 +15,7 @@ from adjoint.parameters import AMPLITUDES, GROUPS, LATTICE_MOTIONS, PARAMETERS, 
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
-from nbnumba.backends.threads import count
+from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -60,7 +60,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     parameters = listed(parameters)
     columns(experiment, parameters)
     experiment, chosen = experiment_and_machine(experiment, **keywords)
-    check(experiment, chosen, count(), max_hours)
+    check(experiment, chosen, thread_count(), max_hours)
     asked = columns(experiment, parameters)
     _refuse(not_differentiable.reasons(experiment), asked)
     experiment = freeze_choices(experiment, parameters)
@@ -113,7 +113,7 @@ def _refuse_motionless(asked, projection, motions):
     """Refuse a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[CHANNEL["turn"]] = (motions.spin.reshape(-1, len(LATTICE_MOTIONS), 3) != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["angles"]] = (motions.rotation_rates.reshape(-1, len(LATTICE_MOTIONS), 3) != 0.0).any(axis=(0, 2))
     row = 0
     for column in asked:
         for _ in column.singles:

@@ -60,13 +60,13 @@ def render_types(precision: str) -> tuple:
     return tuple(map(typeof, given))
 
 
-def differentiate_types(precision: str, of_plain: bool) -> tuple:
+def differentiate_types(precision: str, simple: bool) -> tuple:
     """The types of the arguments of the kernel that differentiates."""
     problem, kind = _problem(), PRECISIONS[precision].wide
     target = Target(problem.window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
     whole, real = np.zeros((1, 2), np.int64), np.zeros((1, 2), kind)
     lists = backward.Lists(whole, real, whole, whole, whole)
-    motions = backward.motions_for(problem.motions, precision, of_plain)
+    motions = backward.motions_for(problem.motions, precision, simple)
     records = (*cast(problem.scene, precision), motions, problem.paths)
     given = (np.zeros((2, 2), kind), lists, (0, 1), (0, 1), in_type(target, kind), *records)
     return tuple(map(typeof, given))
@@ -87,12 +87,12 @@ def project_types(precision: str) -> tuple:
 KERNELS = {
     "render plain": (lambda precision: forward.kernel(precision, True), render_types),
     "render": (lambda precision: forward.kernel(precision, False), render_types),
-    "differentiate plain": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, of_plain=True)),
-    "differentiate": (lambda precision: backward.kernel(precision, False), partial(differentiate_types, of_plain=False)),
+    "differentiate plain": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, simple=True)),
+    "differentiate": (lambda precision: backward.kernel(precision, False), partial(differentiate_types, simple=False)),
     "sum_products": (backward.summing, sum_types),
     "project": (backward.projecting, project_types),
 }
-"""Every kernel: what makes it in a precision, and the types of its arguments. "plain": for plain scenes (cuda_lattices.py)."""
+"""Every kernel: what makes it in a precision, and the types of its arguments. "plain": for simple scenes (cuda_lattices.py)."""
 
 
 def ptx(name: str, precision: str, capability: tuple[int, int]) -> str:
@@ -307,7 +307,7 @@ def gathers(loop: list[Instruction]) -> bool:
 
 
 def lattice_loops(text: str) -> list[list[Instruction]]:
-    """The loops over lattices of a kernel for plain scenes: the innermost that look an amplitude up, the longest first."""
+    """The loops over lattices of a kernel for simple scenes: the innermost that look an amplitude up, the longest first."""
     return sorted((loop for loop in loops(instructions(text)) if gathers(loop)), key=len, reverse=True)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from nbnumba import dark
 from nbnumba.backends import CPU, Machine, driver, machine
-from nbnumba.backends.pieces import pixels_of, told
-from nbnumba.backends.threads import count, share
+from nbnumba.backends.pieces import pixels_of, progress_reporter
+from nbnumba.backends.threads import run_pieces, thread_count
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
@@ -61,7 +61,7 @@ def image_of(
 ) -> np.ndarray:
     """The image of an experiment as `simulate` has it, without a word on coarse sampling or darkness: one of many."""
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    check(experiment, target, count(), max_hours)
+    check(experiment, target, thread_count(), max_hours)
     return render(scene.build(experiment, wanted), wanted, experiment.detector.pixels, progress, target)
 
 
@@ -88,10 +88,10 @@ def render(
     backend = driver(target.backend)
     run = backend.renderer(built, wanted.mask, target.precision)
     image, steps, (rows, columns) = np.zeros((pixels[1], pixels[0])), steps_per_pixel(built), wanted[:2]
-    tell = told(progress, rows[1] - rows[0], columns[1] - columns[0])
+    tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     chains = ([piece] for piece in backend.pieces(rows, columns, steps))
     workers = backend.workers(steps * pixels_of((rows, columns)))
-    share(lambda piece: run(image, *piece), chains, workers, lambda piece: tell(pixels_of(piece)))
+    run_pieces(lambda piece: run(image, *piece), chains, workers, lambda piece: tell(pixels_of(piece)))
     return finite(image, target.precision)
 
 

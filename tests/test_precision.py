@@ -226,7 +226,7 @@ def test_pairs_of_a_table():
             pair = PAIRED.entry(table, m, n)
             assert abs(whole(pair) - Fraction(lattices[m, n])) <= Fraction(2) ** -48 * abs(Fraction(lattices[m, n]))
             assert abs(pair[1]) <= FINE * abs(pair[0])
-            same = PAIRED.long(np.float64(lattices[m, n]))
+            same = PAIRED.to_extended(np.float64(lattices[m, n]))
             assert same == pair and PAIRED.plain(pair) == np.float64(pair[0]) + np.float64(pair[1])
 
 
@@ -244,9 +244,9 @@ def test_an_index_of_pairs():
 def test_added_keeps_what_rounding_takes_off():
     """A sum of 10000 numbers is known to 1e-9 of itself, where float32 alone knows 1e-6 of it."""
     terms = np.random.default_rng(4).uniform(0.0, 1.0, 10000).astype("f4")
-    total, alone = PAIRED.long(np.float64(0.0)), np.float32(0)
+    total, alone = PAIRED.to_extended(np.float64(0.0)), np.float32(0)
     for term in terms:
-        total, alone = PAIRED.added(total, term), alone + term
+        total, alone = PAIRED.accumulate(total, term), alone + term
     exact = sum(Fraction(float(term)) for term in terms)
     assert abs(whole(total) - exact) <= Fraction(1e-9) * exact < Fraction(1e-2) * abs(Fraction(float(alone)) - exact)
 
@@ -274,7 +274,7 @@ def test_grating_phase_of_pairs():
     random = np.random.default_rng(6)
     for _ in range(3000):
         n, d = random.choice([1.0, 2.0, 7.5, 333.3, 1000.0]), random.uniform(-0.5, 0.5) * random.choice([1.0, 1e-3])
-        d = PAIRED.long(d)
+        d = PAIRED.to_extended(d)
         x, number, size = PAIRED.grating_phase(n, d)
         product = Fraction(n) * abs(whole(d))
         assert abs(Fraction(float(x)) + int(number) - product) <= Fraction(FINE) * abs(Fraction(float(x))) + product * 2**-44
@@ -286,9 +286,9 @@ def test_grating_phase_of_pairs():
 def test_grating_phase_at_a_reflection():
     """d of 0 is a number whose cube float32 holds, so that a sincg is N."""
     for n in (1.0, 7.0, 1000.0):
-        x, number, d = PAIRED.grating_phase(n, PAIRED.long(np.float64(0.0)))
+        x, number, d = PAIRED.grating_phase(n, PAIRED.to_extended(np.float64(0.0)))
         assert number == 0.0 and d > 0.0 and d * d * d > 0.0
-        above, below = PAIRED.sincg_parts(n, PAIRED.long(np.float64(0.0)))
+        above, below = PAIRED.sincg_parts(n, PAIRED.to_extended(np.float64(0.0)))
         assert above / below == pytest.approx(n, rel=1e-6)
 
 

@@ -5,9 +5,9 @@ from types import ModuleType
 
 def driver(backend: str) -> ModuleType:
     """The loops over pixels for a backend of nbnumba.backends. Raises InputError where Numba will not load."""
-    from nbnumba.backends.numba_loading import numba
+    from nbnumba.backends.numba_loading import load_numba
 
-    numba()
+    load_numba()
     if backend == "cuda":
         from adjoint.backends import cuda
 

@@ -24,10 +24,12 @@ from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import FASTMATH, once
 from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
-from nbnumba.backends.pieces import PER_PIXEL, Span, shared, spans
+from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import indices
-from nbnumba.loops import tile as forward
+from nbnumba.loops import lattices as forward_lattices
+from nbnumba.loops import samples as forward_samples
+from nbnumba.loops import tile as forward_tiles
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
@@ -62,7 +64,7 @@ def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((tile_sums,), sum_jit, bound)
-    bound = bind((forward,), loop_jit, bound)
+    bound = bind((forward_lattices, forward_samples, forward_tiles), loop_jit, bound)
     bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
     return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
 
@@ -75,11 +77,11 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
     where it begins.
     """
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
-    if threads.numbas():
+    if threads.uses_numba_threads():
         yield _parts(edges, columns, steps, masked)
         return
     every = rows * (columns[1] - columns[0]) * steps
-    most = shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL)
+    most = steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL)
     pixels = -(-rows // bands) * (columns[1] - columns[0])
     together = max(1, most // (pixels * (steps + PER_PIXEL)))
     for first in range(0, bands, together):
@@ -92,7 +94,7 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
 
 def _parts(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Part]:
     """Parts of bands that have some rows of each, or tiles of one row of each: enough for all of Numba's threads."""
-    most, fewest, bands = STEPS_PER_CALL * threads.count(), ROWS * threads.count(), len(edges) - 1
+    most, fewest, bands = STEPS_PER_CALL * threads.thread_count(), ROWS * threads.thread_count(), len(edges) - 1
     rows, per_row = -(-int(edges[-1] - edges[0]) // bands), (columns[1] - columns[0]) * (steps + PER_PIXEL)
     together = min(bands, max(fewest, most // (rows * per_row)))
     for first in range(0, bands, together):
@@ -118,6 +120,6 @@ def run(
 
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """
-    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numbas()
-    with threads.turn(parallel):
+    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.uses_numba_threads()
+    with threads.numba_threads(parallel):
         kernel(precision, parallel)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)

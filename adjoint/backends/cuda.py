@@ -13,8 +13,8 @@ from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.loops import amplitude_table, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
 from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
-from adjoint.loops.amplitude_table import Listing
-from adjoint.loops.pixels import Parameters, Results, Target, judge, judge_photons
+from adjoint.loops.amplitude_table import AmplitudeTable
+from adjoint.loops.pixels import Parameters, Results, Target, apply_loss, apply_loss_to_photons
 from adjoint.loops.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
@@ -27,9 +27,11 @@ from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import cuda_stages, indices
 from nbnumba.loops import cuda_tile as forward_cuda_tile
+from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import rows as forward_rows
+from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
-from nbnumba.loops.cuda_lattices import is_plain
+from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.loops.tile import wanted
 from nbnumba.stages import wide
@@ -49,7 +51,7 @@ its derivative by the sum and by the photons, its curvature, and the first of th
 
 
 class Lists(NamedTuple):
-    """The listings of the pixels of a chunk (amplitude_table.py): a row for each; of none (1, ...)."""
+    """The tables of the pixels of a chunk (amplitude_table.py): a row for each; of none (1, ...)."""
 
     key: np.ndarray
     value: np.ndarray
@@ -70,12 +72,12 @@ def differentiate(rows, lists, span, columns, target, panel, beam, material, sou
         rows[LOSS_OF, at], rows[BY_PIXEL_SUM, at] = wide(0), wide(0)
         if wanted(target.mask, row, fast):
             own = at if paths.reflections else 0
-            listed = Listing(lists.key[own], lists.value[own], lists.filled[own], lists.count[own], lists.changed[own])
+            listed = AmplitudeTable(lists.key[own], lists.value[own], lists.filled[own], lists.count[own], lists.changed[own])
             differentiate_tile(tile, listed, row, fast, panel, beam, material, sources, crystal, structure, orientations,
                                sampling, motions, paths)  # fmt: skip
-            rows[LOSS_OF, at] = judge(tile, row, fast, fast + 1, target, paths)
+            rows[LOSS_OF, at] = apply_loss(tile, row, fast, fast + 1, target, paths)
             rows[BY_PIXEL_SUM, at] = tile[DERIVATIVE]
-            judge_photons(tile, target)
+            apply_loss_to_photons(tile, target)
         rows[BY_SUM, at], rows[IMAGE, at] = tile[TOTAL_BAR], tile[TOTAL]
         rows[COUNTED, at] = tile[TOTAL] if tile[DATA] == tile[DATA] else wide(0)
         rows[BY_PHOTONS, at], rows[CURVED, at] = tile[DERIVATIVE], tile[CURVATURE]
@@ -90,14 +92,15 @@ def frexp(x):
 
 
 @once
-def kernel(precision: str, of_plain: bool) -> Callable:
-    """The compiled kernel in a precision, for plain scenes without derivatives by amplitudes, or for all."""
-    before, instead = ((cuda_stages,), (cuda_lattices,)) if of_plain else ((), ())
+def kernel(precision: str, simple: bool) -> Callable:
+    """The compiled kernel in a precision, for simple scenes without derivatives by amplitudes, or for all."""
+    before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = mirror_words(precision) | machine_words(precision) | one_pixel()
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     mirrors = (*MIRRORS, row_names, tile_sums, indices)
-    loops = (forward_tiles, samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
-    bound = bind([forward_cuda_tile, *before, *stages(precision), *mirrors, *loops], device_jit, names)
+    forward = (forward_lattices, forward_samples, forward_tiles)
+    loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
+    bound = bind([forward_cuda_tile, *before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
     return kernel_jit(differentiate, bound, f"differentiate_{precision}")
 
 
@@ -134,9 +137,9 @@ class Call(NamedTuple):
     given: tuple = ()
 
     @property
-    def of_plain(self) -> bool:
-        """Whether the kernel for plain scenes will do."""
-        return is_plain(self.scene) and not self.paths.reflections
+    def simple(self) -> bool:
+        """Whether the kernel for simple scenes will do."""
+        return is_simple(self.scene) and not self.paths.reflections
 
     @property
     def wanted(self) -> np.ndarray:
@@ -150,7 +153,7 @@ class Call(NamedTuple):
 
     @property
     def kind(self) -> type:
-        """The type of what is summed."""
+        """The type of the sums."""
         return PRECISIONS[self.precision].wide
 
 
@@ -184,7 +187,7 @@ def run(
 def _chunk(call: Call, band: int, span: tuple[int, int], places: int) -> int:
     """Differentiate a chunk, whole rows of an image, and add it to the results of a band.
 
-    places: of each listing to begin with. Returns how many there had to be.
+    places: of each table to begin with. Returns how many there had to be.
     """
     rows, lists = _differentiated(call, span, places)
     places = lists.key.shape[1]
@@ -209,14 +212,14 @@ def _chunk(call: Call, band: int, span: tuple[int, int], places: int) -> int:
 
 
 def _differentiated(call: Call, span: tuple[int, int], places: int):
-    """The rows of a chunk on the card, and its listings; those are made anew, larger, until no entry is lost."""
+    """The rows of a chunk on the card, and its tables; those are made anew, larger, until no entry is lost."""
     pixel_count, fields = (span[1] - span[0]) * call.across, call.target.fields
     beside = len(call.wanted) + len(call.parameters.projection)
-    rows = card.room("rows", (CHANNEL + beside + len(fields), pixel_count), call.kind)
+    rows = card.allocate("rows", (CHANNEL + beside + len(fields), pixel_count), call.kind)
     for n, field in enumerate(fields):
         part = np.ascontiguousarray(field[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[CHANNEL + beside + n].copy_to_device(part)
-    compiled = kernel(call.precision, call.of_plain)
+    compiled = kernel(call.precision, call.simple)
     lost, lists = True, None
     while lost:
         lists = None  # so that its memory is free
@@ -232,33 +235,33 @@ def _on_card(call: Call) -> tuple:
     channels = (call.wanted + ORIGIN // TILE).astype(np.uint64)
     target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
     return (
-        card.on_card("target", target),
-        *card.loaded("scene", call.scene),
-        card.on_card("motions", motions_for(call.motions, call.precision, call.of_plain)),
-        card.on_card("paths", call.paths._replace(channels=channels)),
+        card.upload_record("target", target),
+        *card.upload_records("scene", call.scene),
+        card.upload_record("motions", motions_for(call.motions, call.precision, call.simple)),
+        card.upload_record("paths", call.paths._replace(channels=channels)),
     )
 
 
-def motions_for(motions: Motions, precision: str, of_plain: bool) -> Motions:
-    """The motions in the types that a kernel reads: for plain scenes turns and spins in `real`, which they are used in."""
+def motions_for(motions: Motions, precision: str, simple: bool) -> Motions:
+    """The motions in the types that a kernel reads: for simple scenes turns and spins in `real`, which they are used in."""
     real, wide_type, _ = PRECISIONS[precision]
     found = in_type(motions, wide_type)
-    return in_type(found, real)._replace(source=found.source) if of_plain else found
+    return in_type(found, real)._replace(source=found.source) if simple else found
 
 
 def _lists(count: int, size: int, kind: type) -> Lists:
-    """Empty listings of so many places each for so many pixels."""
+    """Empty tables of so many places each for so many pixels."""
     return Lists(
-        card.upload_anew("key", np.full((count, size), -1)),
-        card.room("value", (count, size), kind),
-        card.room("filled", (count, size), np.int64),
-        card.upload_anew("count", np.zeros((count, 2), dtype=np.int64)),
-        card.room("changed", (count, 1), np.int64),
+        card.upload_fresh("key", np.full((count, size), -1)),
+        card.allocate("value", (count, size), kind),
+        card.allocate("filled", (count, size), np.int64),
+        card.upload_fresh("count", np.zeros((count, 2), dtype=np.int64)),
+        card.allocate("changed", (count, 1), np.int64),
     )
 
 
 def _summed(call, rows, factors) -> np.ndarray:
-    return cuda_reductions.summed(summing(call.precision), rows, factors, call.kind)
+    return cuda_reductions.sum_rows(summing(call.precision), rows, factors, call.kind)
 
 
 def _beside_rows(call) -> list[int]:

@@ -1,4 +1,4 @@
-"""Derivatives by amplitudes from the listings of a chunk of pixels, gathered on the host in the order of the pixels (A9)."""
+"""Derivatives by amplitudes from the tables of a chunk of pixels, gathered on the host in the order of the pixels (A9)."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from scipy import sparse
 
 
 class Entries(NamedTuple):
-    """All entries of listings: pixel of the chunk, place of the amplitude, and derivative, relative to that of the sum (n,)."""
+    """All entries of tables: pixel of the chunk, place of the amplitude, and derivative, relative to that of the sum (n,)."""
 
     pixel: np.ndarray
     place: np.ndarray
@@ -15,7 +15,7 @@ class Entries(NamedTuple):
 
 
 def entries(lists) -> Entries:
-    """The entries of listings on the card, for tiles of one pixel."""
+    """The entries of tables on the card, for tiles of one pixel."""
     key, value = lists.key.copy_to_host(), lists.value.copy_to_host()
     pixel, at = np.nonzero(key >= 0)
     return Entries(pixel, key[pixel, at], value[pixel, at].astype(np.float64))

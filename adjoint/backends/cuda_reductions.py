@@ -59,14 +59,14 @@ def project(rows, first, projection, channels, weight):
         rows[first + n, at] = total * rows[weight, at]
 
 
-def summed(compiled, rows, factors: list[tuple[int, int, int]], kind: type) -> np.ndarray:
+def sum_rows(compiled, rows, factors: list[tuple[int, int, int]], kind: type) -> np.ndarray:
     """The sums over all pixels (n,) of the products of rows, float64."""
     if not factors:
         return np.zeros(0)
     segments, parts = card.blocks(rows.shape[1], SEGMENT), []
     for first in range(0, len(factors), TOGETHER):
         part = np.array(factors[first : first + TOGETHER], dtype=np.int64)
-        found = card.room(f"sums of {len(part)}", (len(part), segments), kind)
+        found = card.allocate(f"sums of {len(part)}", (len(part), segments), kind)
         compiled[(segments, len(part)), THREADS](found, rows, card.upload(f"factors of {len(part)}", part))
         parts.append(found.copy_to_host().astype(np.float64).sum(axis=1))
     return np.concatenate(parts)

@@ -1,27 +1,29 @@
-"""Derivatives by amplitudes: which reflections the pixels of a tile see, and how much each of them adds.
+"""Derivatives by structure-factor amplitudes: a table of the reflections that the pixels of a tile see.
 
-The derivative by an amplitude can be weighed only when its pixel is complete. Until then it is in a table with one entry for
-each pixel and reflection, found again by open addressing. A pixel sees the same reflection for many steps: what they add stays
-in rows of the tile, and is entered when the reflection changes.
+The derivative by an amplitude can be weighed by that of the loss only when its pixel is complete. Until then it is in a table
+with one entry for each pixel and reflection, a hash table with open addressing. A pixel sees the same reflection in many
+passes: the derivative by it is pending in rows of the tile (PENDING, PENDING_SLOT) until the reflection changes. A slot is the
+index of a reflection in the list of amplitudes.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, KEPT, KEPT_PLACE, SCALE
+from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
-from nbnumba.loops.rows import LATTICE, PLACE, TILE
+from nbnumba.loops.rows import LATTICE_FACTOR, SLOT, TILE
 from nbnumba.stages import ceil, real
 from nbnumba.stages.structure import cubic_weights, slot
 
 SCATTER = 0x9E3779B97F4A7C15
 
 
-class Listing(NamedTuple):
-    """A table: pixel and reflection (lane + TILE * place) in the key, -1 where it is empty, and the derivative in the value, at
-    places that the key says (a power of 2,). filled: where its entries are, in the order in which they came. count: how many
-    entries, and how many were lost because half of the table was filled. changed (TILE,): room for the numbers of those pixels
+class AmplitudeTable(NamedTuple):
+    """key (size,): pixel and reflection of each entry, lane + TILE * slot, or -1; value (size,): the derivative.
+
+    The size is a power of 2. filled (size,): where the entries are, in the order in which they came. count (2,): the number of
+    entries, and of those that were lost because half of the table was full. changed (TILE,): a working store for the lanes
     whose reflection changes.
     """
 
@@ -32,92 +34,93 @@ class Listing(NamedTuple):
     changed: np.ndarray
 
 
-def new_listing(size):
-    """An empty listing of so many places, a power of 2."""
+def new_amplitude_table(size):
+    """An empty table of a size that is a power of 2."""
     filled, count, changed = np.empty(size, np.int64), np.zeros(2, np.int64), np.zeros(TILE, np.int64)
-    return Listing(np.full(size, -1), np.empty(size), filled, count, changed)
+    return AmplitudeTable(np.full(size, -1), np.empty(size), filled, count, changed)
 
 
-def begin_reflections(tile, listing):
-    """Forget everything."""
-    for n in range(listing.count[0]):
-        listing.key[listing.filled[n]] = -1
-    listing.count[:] = 0
+def clear_table(tile, table):
+    """Remove all entries, and set PENDING_SLOT to -1 and PENDING to 0."""
+    for n in range(table.count[0]):
+        table.key[table.filled[n]] = -1
+    table.count[:] = 0
     for i in range(TILE):
-        tile[KEPT_PLACE + i], tile[KEPT + i] = -1.0, 0.0
+        tile[PENDING_SLOT + i], tile[PENDING + i] = -1.0, 0.0
 
 
-def entry_of(listing, n):
-    """Lane, place of the amplitude, and derivative of the n-th entry of the table."""
-    at = listing.filled[n]
-    return listing.key[at] % TILE, listing.key[at] // TILE, listing.value[at]
+def entry_of(table, n):
+    """Lane, slot of the amplitude, and derivative of the n-th entry of the table."""
+    at = table.filled[n]
+    return table.key[at] % TILE, table.key[at] // TILE, table.value[at]
 
 
-def list_terms(tile, listing, lanes):
-    """Keep the terms of one lattice, and enter what was kept where the reflection changes.
+def collect_terms(tile, table, lanes):
+    """Add the derivatives of one lattice's terms by their amplitudes to PENDING, lane by lane.
 
-    It is entered for the lanes from lanes[0] to before lanes[1] but lanes[2]; what is kept of the others is void.
+    Where the reflection in SLOT is not that of PENDING_SLOT, what is pending is entered first, and the new one begins. Only
+    the lanes from lanes[0] to before lanes[1] are entered, except lane lanes[2]; what is pending in the others is discarded.
     """
     count = 0
     for i in range(TILE):
-        listing.changed[count] = i
-        count += tile[PLACE + i] != tile[KEPT_PLACE + i]
+        table.changed[count] = i
+        count += tile[SLOT + i] != tile[PENDING_SLOT + i]
     for n in range(count):
-        i = listing.changed[n]
+        i = table.changed[n]
         if lanes[0] <= i < lanes[1] and i != lanes[2]:
-            enter(tile, listing, i)
-        tile[KEPT_PLACE + i], tile[KEPT + i] = tile[PLACE + i], 0.0
+            enter_pending(tile, table, i)
+        tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], 0.0
     for i in range(TILE):
-        tile[KEPT + i] += amplitude_adj(tile, i)
+        tile[PENDING + i] += amplitude_adj(tile, i)
 
 
 def amplitude_adj(tile, i):
-    """The derivative by its amplitude of the term of the last lattice in lane i (A9)."""
-    return term_adj(tile[AMPLITUDE + i], tile[LATTICE + i], tile[SCALE + i])[0]
+    """The derivative of the last lattice's term by its amplitude in lane i (A9). Reads AMPLITUDE, LATTICE_FACTOR, SCALE."""
+    return term_adj(tile[AMPLITUDE + i], tile[LATTICE_FACTOR + i], tile[SCALE + i])[0]
 
 
-def enter(tile, listing, lane):
-    """Enter into the table what is kept of a pixel."""
-    if tile[KEPT + lane] != 0.0:
-        add_entry(listing, lane, int(tile[KEPT_PLACE + lane]), tile[KEPT + lane])
+def enter_pending(tile, table, lane):
+    """Enter what is pending in a lane (PENDING, PENDING_SLOT) into the table."""
+    if tile[PENDING + lane] != 0.0:
+        add_entry(table, lane, int(tile[PENDING_SLOT + lane]), tile[PENDING + lane])
 
 
-def end_reflections(tile, listing):
-    """Enter all that is kept into the table."""
+def enter_all_pending(tile, table):
+    """Enter what is pending in all lanes into the table."""
     for i in range(TILE):
-        enter(tile, listing, i)
+        enter_pending(tile, table, i)
 
 
-def add_by_amplitude(by_amplitude, tile, listing):
-    """Add everything, weighed by the derivative of the loss, to the derivatives by every amplitude (amplitudes,)."""
-    for n in range(listing.count[0]):
-        lane, at, value = entry_of(listing, n)
-        by_amplitude[at] += value * tile[DERIVATIVE + lane]
+def add_by_amplitude(by_amplitude, tile, table):
+    """Add all entries, each times DERIVATIVE of its lane, to the derivatives of the loss by the amplitudes (amplitudes,)."""
+    for n in range(table.count[0]):
+        lane, slot_index, value = entry_of(table, n)
+        by_amplitude[slot_index] += value * tile[DERIVATIVE + lane]
 
 
-def list_weights(listing, lane, amplitude_bar, structure, h, k, l):
-    """Add an interpolated term: its 64 amplitudes with their weights (A9b)."""
+def enter_interpolated(table, lane, amplitude_bar, structure, h, k, l):
+    """Enter the derivatives of an interpolated term by its 64 amplitudes, which are their weights (A9b)."""
     h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
     of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
     for i in range(4):
         for j in range(4):
             first = int(slot(structure, h0 + real(i - 1), k0 + real(j - 1), l0 - real(1)))
             for m in range(4):
-                add_entry(listing, lane, first + m, amplitude_bar * of_h[i] * of_k[j] * of_l[m])
+                add_entry(table, lane, first + m, amplitude_bar * of_h[i] * of_k[j] * of_l[m])
 
 
-def add_entry(listing, lane, place, value):
-    """Add to the entry of that lane and place of the table; a new one beyond half of the places is lost, and counted."""
-    key = np.int64(place) * TILE + lane
-    last = listing.key.size - 1
+def add_entry(table, lane, slot_index, value):
+    """Add to the entry of a lane and slot. If half of the table is full a new entry is lost, and counted."""
+    key = np.int64(slot_index) * TILE + lane
+    last = table.key.size - 1
     at = np.int64(np.uint64(key) * np.uint64(SCATTER) >> np.uint64(20)) & last
-    while listing.key[at] >= 0 and listing.key[at] != key:
+    while table.key[at] >= 0 and table.key[at] != key:
         at = (at + 1) & last
-    if listing.key[at] == key:
-        listing.value[at] += value
-    elif 2 * listing.count[0] >= last:
-        listing.count[1] += 1
+    if table.key[at] == key:
+        table.value[at] += value
+    elif 2 * table.count[0] >= last:
+        table.count[1] += 1
     else:
-        listing.key[at], listing.value[at] = key, value
-        listing.filled[listing.count[0]] = at
-        listing.count[0] += 1
+        table.key[at], table.value[at] = key, value
+        table.filled[table.count[0]] = at
+        table.count[0] += 1

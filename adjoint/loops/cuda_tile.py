@@ -1,13 +1,13 @@
-"""What stands in for loops over lattices where a tile is one pixel."""
+"""What takes the place of functions of tile.py on a card, where a tile is one pixel."""
 
 from adjoint.loops.lattices import differentiate_lattices
 
 
-def add_pass(tile, listing, where, crystal, structure, orientations, motions, paths):
-    """The sum over the table of lattices, all of which are fresh or none (P1): tile.py:add_pass without a copy."""
-    row, fast, number = where
-    fresh = fast == orientations.fresh_pass[row, 0] and number == orientations.fresh_pass[row, 1]
+def add_pass(tile, table, row, fast, pass_index, crystal, structure, orientations, motions, paths):
+    """Do what tile.py:add_pass does without a copy of the tile: the only pixel has fresh lattices or has not (P1)."""
+    fresh = fast == orientations.fresh_pass[row, 0] and pass_index == orientations.fresh_pass[row, 1]
     lattices = orientations.fresh_lattice if fresh else orientations.lattice
-    turn = motions.fresh_turn if fresh else motions.turn
-    spin = motions.fresh_spin if fresh else motions.spin
-    differentiate_lattices(tile, listing, (0, 1, -1), where, crystal, structure, lattices, turn, spin, paths)
+    rotations = motions.fresh_rotations if fresh else motions.rotations
+    rotation_rates = motions.fresh_rotation_rates if fresh else motions.rotation_rates
+    differentiate_lattices(tile, table, (0, 1, -1), row, fast, pass_index, crystal, structure, lattices, rotations,
+                           rotation_rates, paths)  # fmt: skip

@@ -1,23 +1,24 @@
-"""Loops over a tile for every lattice of the table: the sum over lattices (F8 to F10) and its derivative (A7 to A10).
+"""The loop over the table of lattices: the sum over lattices (F8 to F10) and its derivative (A7 to A10).
 
-A loop for the arithmetic, one for the look-up, which does not vectorise, and one for each way back that is wanted.
+For each lattice there are several loops over the pixels of the tile: one for the look-up, which does not vectorise, one for
+the terms and their derivatives, and one for each cotangent that is wanted.
 """
 
 import numpy as np  # noqa: I001
 
-from adjoint.loops.amplitude_table import add_entry, amplitude_adj, list_terms, list_weights
+from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated
 from adjoint.loops.rows import (
-    AMPLITUDE, CELLS, HKL_BAR, METRIC, OFF, Q_BAR, SCALE, TURN, VECTORS, add3, add_product, add_products, set3, three,
+    AMPLITUDE, CELLS, HKL_BAR, METRIC, D_HKL, Q_BAR, SCALE, ANGLES, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, turned_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.loops.indices import fast_of, index_all, nearest_all, nine, row_of, scattering
-from nbnumba.loops.rows import LATTICE, PLACE, Q_X, SUM, TILE
-from nbnumba.loops.tile import latch_of
+from nbnumba.loops.indices import fast_of, fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, extended_q
+from nbnumba.loops.rows import LATTICE_FACTOR, SLOT, Q_X, SUM, TILE
+from nbnumba.loops.lattices import latch_of
 from nbnumba.stages import real
-from nbnumba.stages.crystal import long, plain
+from nbnumba.stages.crystal import to_extended, to_wide
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import SQUARE
@@ -25,55 +26,63 @@ from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import cross
 
 
-def differentiate_lattices(tile, listing, lanes, where, crystal, structure, lattices, turn, spin, paths):
-    """Add every lattice to the sum and to its derivative: loops of arithmetic, and in between the look-up.
+def differentiate_lattices(
+    tile, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations, rotation_rates, paths
+):
+    """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
-    lanes: reflections are listed for those from the first to before the second, but for the third.
+    It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. For each lattice,
+    look_up writes D_HKL, SLOT and AMPLITUDE; square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes
+    HKL_BAR; from HKL_BAR follow Q_BAR, ANGLES and VECTORS, each only if `paths` asks for it. Derivatives by amplitudes go
+    to the amplitude table, for the lanes from lanes[0] to before lanes[1], except lane lanes[2].
     """
     for m in range(lattices.shape[0]):
-        vectors = nine(lattices, m)
+        vectors = cell_vectors(lattices, m)
         look_up(tile, structure, vectors)
-        evaluation = where + (m,)
+        evaluation = (row, start, pass_index, m)
         if structure.interpolate:
             interpolate(tile, evaluation, structure, vectors)
         if crystal.shape == SQUARE:
             square_terms(tile, crystal)
         else:
-            peak_terms(tile, crystal)
+            radial_terms(tile, crystal)
         if structure.interpolate:
-            interpolate_adj(tile, listing, lanes, evaluation, structure, vectors, paths)
+            interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths)
         elif paths.reflections:
-            list_terms(tile, listing, lanes)
-        if paths.turn:
-            spin_adj(tile, vectors, spin, m)
+            collect_terms(tile, table, lanes)
+        if paths.angles:
+            rotation_rates_adj(tile, vectors, rotation_rates, m)
         elif paths.geometry:
             scattering_adj(tile, vectors)
         if paths.vectors:
-            vectors_adj(tile, turn, m)
+            vectors_adj(tile, rotations, m)
 
 
 def look_up(tile, structure, vectors):
-    """The nearest reflection: the distance to it, and its amplitude (F7, F9a)."""
+    """Write D_HKL and SLOT of the nearest reflection, and its AMPLITUDE (F7, F9a), from Q_X, Q_Y, Q_Z."""
     for i in range(TILE):
-        (dh, h), (dk, k), (dl, l) = nearest_all(vectors, scattering(tile, i))
-        set3(tile, OFF, i, (plain(dh), plain(dk), plain(dl)))
-        tile[PLACE + i] = slot(structure, h, k, l)
+        (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
+        set3(tile, D_HKL, i, (to_wide(dh), to_wide(dk), to_wide(dl)))
+        tile[SLOT + i] = slot(structure, h, k, l)
     for i in range(TILE):
-        tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[PLACE + i])]
+        tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
 
 
-def in_plain(vectors):
-    """The vectors of a lattice in the records' precision."""
-    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = vectors
-    return plain(a_x), plain(a_y), plain(a_z), plain(b_x), plain(b_y), plain(b_z), plain(c_x), plain(c_y), plain(c_z)
+def nine_to_wide(numbers):
+    """Nine extended numbers in the precision of the records."""
+    a, b, c, d, e, f, g, h, i = numbers
+    return to_wide(a), to_wide(b), to_wide(c), to_wide(d), to_wide(e), to_wide(f), to_wide(g), to_wide(h), to_wide(i)
 
 
 def square_terms(tile, crystal):
-    """Terms of a parallelepiped, and their derivatives by h, k, l and by the numbers of cells (A8, A10)."""
+    """Add the terms of a parallelepiped to SUM, and their derivatives by the numbers of cells to CELLS (A8, A10).
+
+    It writes LATTICE_FACTOR, and HKL_BAR, the derivative by h, k, l. It reads D_HKL, AMPLITUDE and SCALE.
+    """
     for i in range(TILE):
-        dh, dk, dl = long(tile[OFF + i]), long(tile[OFF + TILE + i]), long(tile[OFF + 2 * TILE + i])
+        dh, dk, dl = to_extended(tile[D_HKL + i]), to_extended(tile[D_HKL + TILE + i]), to_extended(tile[D_HKL + 2 * TILE + i])
         amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
-        tile[LATTICE + i] = factor
+        tile[LATTICE_FACTOR + i] = factor
         tile[SUM + i] += term(amplitude, factor)
         lattice_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
         h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar)
@@ -81,12 +90,15 @@ def square_terms(tile, crystal):
         add3(tile, CELLS, i, (by_a, by_b, by_c))
 
 
-def peak_terms(tile, crystal):
-    """The same for a shape that is a function of the distance to the nearest reflection (A8c, A8d)."""
+def radial_terms(tile, crystal):
+    """Do the same as square_terms for a shape that is a function of the distance to the reflection (A8c, A8d).
+
+    The derivatives by the metric of that distance are added to METRIC.
+    """
     for i in range(TILE):
-        dh, dk, dl = three(tile, OFF, i)
+        dh, dk, dl = three(tile, D_HKL, i)
         amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
-        tile[LATTICE + i] = factor
+        tile[LATTICE_FACTOR + i] = factor
         tile[SUM + i] += term(amplitude, factor)
         lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
         d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar)
@@ -97,53 +109,64 @@ def peak_terms(tile, crystal):
 
 
 def interpolate(tile, evaluation, structure, vectors):
-    """Amplitudes between reflections in the place of those looked up (F9b, P8)."""
-    row, start, number, m = evaluation
+    """Overwrite AMPLITUDE with the amplitude between reflections (F9b), up to the latch (P8). Reads Q_X, Q_Y, Q_Z."""
+    row, start, pass_index, m = evaluation
     for i in range(TILE):
-        if (row, int(fast_of(tile, start, i)), number, m) < latch_of(structure):
-            h, k, l = index_all(vectors, scattering(tile, i))
+        if (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure):
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
             tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
 
 
-def interpolate_adj(tile, listing, lanes, evaluation, structure, vectors, paths):
-    """An interpolated amplitude moves with h, k and l; its reflections are listed, or that one that was looked up (A9b)."""
-    row, start, number, m = evaluation
+def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
+    """Add to HKL_BAR the derivative through an interpolated amplitude, and enter its 64 reflections into the table (A9b).
+
+    Where the amplitude was looked up, the one reflection in SLOT is entered. It reads AMPLITUDE, LATTICE_FACTOR, SCALE and
+    Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice; lanes: those of differentiate_lattices.
+    """
+    row, start, pass_index, m = evaluation
     for i in range(TILE):
-        h, k, l = index_all(vectors, scattering(tile, i))
-        smooth = (row, int(fast_of(tile, start, i)), number, m) < latch_of(structure)
+        h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+        smooth = (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure)
         listed = paths.reflections and lanes[0] <= i < lanes[1] and i != lanes[2]
         amplitude_bar = amplitude_adj(tile, i)
         if smooth and surrounded(structure, h, k, l):
             add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
             if listed:
-                list_weights(listing, i, amplitude_bar, structure, h, k, l)
+                enter_interpolated(table, i, amplitude_bar, structure, h, k, l)
         elif listed and not smooth:
-            add_entry(listing, i, int(tile[PLACE + i]), amplitude_bar)
+            add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
 
 
 def scattering_adj(tile, vectors):
-    """The cotangent of the scattering vector (A7)."""
-    rows = in_plain(vectors)
+    """Add to Q_BAR, the cotangent of the scattering vector, from HKL_BAR (A7)."""
+    rows = nine_to_wide(vectors)
     for i in range(TILE):
         add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
 
 
-def spin_adj(tile, vectors, spin, m):
-    """The same, and the derivative along the turns of a lattice: by a turn omega it is omega . (q_bar x q) (A7b)."""
-    rows = in_plain(vectors)
-    p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = row_of(spin, m)
+def rotation_rates_adj(tile, vectors, rotation_rates, m):
+    """Add to Q_BAR from HKL_BAR (A7), and to ANGLES the derivatives by the angles that turn the lattice (A7b).
+
+    The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z.
+    rotation_rates (lattices, 9): omega for phi, oscillation range and mosaic spread.
+    """
+    rows = nine_to_wide(vectors)
+    p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = nine_numbers(rotation_rates, m)
     for i in range(TILE):
         q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
         add3(tile, Q_BAR, i, q_bar)
         torque = cross(q_bar, three(tile, Q_X, i))
-        add_product(tile, TURN, i, (p_x, p_y, p_z), torque)
-        add_product(tile, TURN + TILE, i, (o_x, o_y, o_z), torque)
-        add_product(tile, TURN + 2 * TILE, i, (m_x, m_y, m_z), torque)
+        add_product(tile, ANGLES, i, (p_x, p_y, p_z), torque)
+        add_product(tile, ANGLES + TILE, i, (o_x, o_y, o_z), torque)
+        add_product(tile, ANGLES + 2 * TILE, i, (m_x, m_y, m_z), torque)
 
 
-def vectors_adj(tile, turn, m):
-    """The cotangent of a, b, c at phi = 0 (A7b)."""
-    rows = row_of(turn, m)
+def vectors_adj(tile, rotations, m):
+    """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
+
+    rotations (lattices, 9): the rotation from there to each lattice.
+    """
+    rows = nine_numbers(rotations, m)
     for i in range(TILE):
         back = turned_back(rows, three(tile, Q_X, i))
         h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)

@@ -1,4 +1,4 @@
-"""What is made of the derivatives of a tile: they are judged by a loss, projected on parameters, and gathered by amplitude."""
+"""What becomes of the derivatives of a tile: a loss is applied, they are projected on parameters, and added to the results."""
 
 from typing import NamedTuple
 
@@ -59,10 +59,11 @@ class Parameters(NamedTuple):
     column_of: np.ndarray
 
 
-def judge(tile, row, start, stop, target, paths):
-    """Derivative of the loss by the sum of each of the first stop - start pixels of a tile; those that do not count get 0.
+def apply_loss(tile, row, start, stop, target, paths):
+    """Apply the loss to the pixels of a tile; returns the sum of their losses (A13).
 
-    Returns the loss of the tile.
+    From the photons in TOTAL and the data it writes LOSS and DERIVATIVE, the derivative of the loss by the pixel's sum. Pixels
+    that do not count, or beyond the first stop - start, have 0 there, in TOTAL_BAR and in the wanted channels.
     """
     take_data(tile, row, start, np.uint64(stop - start), target)
     left_out = 0
@@ -82,15 +83,15 @@ def judge(tile, row, start, stop, target, paths):
 
 
 def clear_left_out(tile, paths):
-    """The channels that are wanted are 0 where a pixel does not count, also if they are not finite."""
+    """Set the wanted channels to 0 where a pixel does not count (DATA is NaN), also if they are not finite."""
     for i in range(LANES):
         if tile[np.uint64(DATA) + i] != tile[np.uint64(DATA) + i]:
             for first in paths.channels:
                 tile[first + i] = 0.0
 
 
-def judge_photons(tile, target):
-    """Derivative and curvature of the loss by the photons of each pixel of a tile that was judged."""
+def apply_loss_to_photons(tile, target):
+    """Write DERIVATIVE and CURVATURE of the loss by the photons, from TOTAL, DATA and LOSS_WEIGHT, after apply_loss."""
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
         derivative = loss_derivative(target.kind, photons, data, weight)
@@ -100,7 +101,7 @@ def judge_photons(tile, target):
 
 
 def take_data(tile, row, start, count, target):
-    """Data and weight of the pixels of a tile; the data of those that do not count are NaN."""
+    """Write DATA and LOSS_WEIGHT of the pixels of a tile. DATA is NaN for pixels that do not count."""
     data, weight = target.data[row], target.weight[row]
     if target.mask.size == 0:
         for i in range(count):
@@ -117,38 +118,38 @@ def take_data(tile, row, start, count, target):
 
 
 def clear_channels(tile, paths):
-    """The channels that are wanted are 0 again."""
+    """Set the wanted channels to 0."""
     for first in paths.channels:
         for i in range(LANES):
             tile[first + i] = 0.0
 
 
-def add_channels(results, band, tile, listing, paths):
-    """Add the channels of a tile that are wanted, weighed by the derivative of the loss, to those of its band; clear them."""
+def add_channels(results, band, tile, table, paths):
+    """Add the wanted channels of a tile, times DERIVATIVE, to those of its band, and set them to 0."""
     for first in paths.channels:
         results.channels[band, (np.int64(first) - ORIGIN) // TILE] += lane_dot(tile, first, tile, np.uint64(DERIVATIVE))
         for i in range(LANES):
             tile[first + i] = 0.0
-    add_by_amplitude(results.by_amplitude[band], tile, listing)
+    add_by_amplitude(results.by_amplitude[band], tile, table)
 
 
-def store_jacobian(results, row, start, count, by_parameter, parameters, listing, tile):
-    """Write the derivatives of every pixel of a tile by every parameter."""
+def store_jacobian(results, row, start, count, by_parameter, parameters, table, tile):
+    """Write the derivatives of the photons of every pixel by every parameter: relative ones times TOTAL_BAR."""
     for i in range(count):
         fast = int(fast_of(tile, start, i))
         for n in range(parameters.projection.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
             results.jacobian[row, fast, parameters.place_of[n]] = derivative
-    for n in range(listing.count[0]):
-        lane, place, value = entry_of(listing, n)
-        column = parameters.column_of[place]
+    for n in range(table.count[0]):
+        lane, slot_index, value = entry_of(table, n)
+        column = parameters.column_of[slot_index]
         if column >= 0 and lane < count:
             results.jacobian[row, int(fast_of(tile, start, lane)), column] += value * tile[TOTAL_BAR + lane]
 
 
 def add_beside(results, band, row, start, count, by_parameter, tile, target):
     """Add the derivative of the loss by a scale of the photons, and by the fields, to those of its band."""
-    judge_photons(tile, target)
+    apply_loss_to_photons(tile, target)
     for n in range(results.beside.shape[1]):
         take_beside(by_parameter, 0, n, row, start, count, tile, target)
         results.beside[band, n] += lane_dot(by_parameter, np.uint64(0), tile, np.uint64(DERIVATIVE))
@@ -163,10 +164,10 @@ def take_beside(rows, at, n, row, start, count, tile, target):
             rows[at * TILE + i] = target.fields[n - 1, row, int(fast_of(tile, start, i))]
 
 
-def add_normal(results, band, row, start, pixels, by_parameter, used, parameters, listing, tile, target):
+def add_normal(results, band, row, start, pixels, by_parameter, used, parameters, table, tile, target):
     """Add J^T r and J^T W J of a tile to those of its band; used (parameters,) is room for the places of its rows."""
-    judge_photons(tile, target)
-    count = gather_amplitudes(by_parameter, used, parameters, listing, tile)
+    apply_loss_to_photons(tile, target)
+    count = gather_amplitudes(by_parameter, used, parameters, table, tile)
     for n in range(count):
         for i in range(TILE):
             by_parameter[n * TILE + i] *= tile[TOTAL_BAR + i]
@@ -199,16 +200,16 @@ def add_multiple(into, first, factor, rows, second):
         into[first + i] += factor * rows[second + i]
 
 
-def gather_amplitudes(by_parameter, used, parameters, listing, tile):
+def gather_amplitudes(by_parameter, used, parameters, table, tile):
     """Append rows for those amplitudes that the tile sees to the rows of the other parameters; how many rows there are.
 
     used[n] is the place among all parameters of the n-th row of by_parameter.
     """
     fixed = parameters.projection.shape[0]
     count = fixed
-    for n in range(listing.count[0]):
-        lane, place, value = entry_of(listing, n)
-        column = parameters.column_of[place]
+    for n in range(table.count[0]):
+        lane, slot_index, value = entry_of(table, n)
+        column = parameters.column_of[slot_index]
         if column >= 0 and (tile[CURVATURE + lane] != 0.0 or tile[DERIVATIVE + lane] != 0.0):
             at = fixed
             while at < count and used[at] != column:

@@ -1,4 +1,9 @@
-"""The rows of a tile beside those of the forward model: channels, one for each number of a Cotangent, and what loops share."""
+"""The rows that a tile of the derivative has beside those of the forward model, and how loops read and write vectors in them.
+
+A cotangent (`_BAR`) is the derivative of the pixel by that quantity, relative to the derivative by the pixel's sum; that one,
+TOTAL_BAR, is known when the pixel is complete. Channels are the rows that make the result: one for each number of a Cotangent
+record (adjoint/stages/records.py). They accumulate over the samples of a pixel.
+"""
 
 import numpy as np
 
@@ -7,29 +12,79 @@ from nbnumba.loops.rows import ROWS_END, TILE
 CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,
     "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "source": 6, "cells": 3, "metric": 6, "vectors": 9,
-    "turn": 3,
+    "angles": 3,
 }  # fmt: skip
 """The fields of a Cotangent, and how many channels each has."""
 
 (
     ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH, SOURCE,
-    CELLS, METRIC, VECTORS, TURN, CHANNELS_END,
+    CELLS, METRIC, VECTORS, ANGLES, CHANNELS_END,
 ) = (ROWS_END + int(TILE * n) for n in np.cumsum([0, *CHANNELS.values()]))  # fmt: skip
+"""Where the channels begin. The units are those of the sum, electrons^2, over the unit of the quantity.
+
+row | derivative by | unit | written by
+ORIGIN | origin of the panel | 1/m | position_adj
+FAST, SLOW | fast and slow axes of the panel | 1 | position_adj, curve_adj
+NORMAL | normal of the panel | 1 | position_adj, capture_adj
+BEAM, DISTANCE | beam direction, and distance along it, of a curved detector | 1, 1/m | curve_adj
+CLOSE_DISTANCE | distance from the crystal to the plane of the panel | 1/m | position_adj
+LAYER | thickness of a sensor layer | 1/m | position_adj, capture_adj
+ABSORPTION | absorption coefficient of the sensor | m | capture_adj
+KAHN | Kahn's polarization factor | 1 | polarization_adj
+PHOTONS | photons per electron^2 | 1 | finish_pixels
+BACKGROUND_EACH | background of each sample | 1 | end_pass, background_adj
+SOURCE | six motions of the sources (Motions) | 1/unit of the parameter | add_row
+CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
+METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
+VECTORS | cell vectors a, b, c at phi = 0 | 1/A | vectors_adj
+ANGLES | phi, oscillation range, mosaic spread | 1/deg | rotation_rates_adj
+
+The functions of cuda_lattices.py write CELLS, VECTORS and ANGLES in the place of those named. Channels are read, and set to 0
+again, by the functions of pixels.py and by the kernel on a card.
+"""
 WIDTH = (CHANNELS_END - ROWS_END) // TILE
 """The number of channels."""
 
 (
     D_BAR, OMEGA_BAR, CAPTURE_BAR, POLARIZATION_BAR, TOTAL_BAR, PIXEL_OMEGA_BAR, PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR,
-    TAKEN, I_BAR, WAVELENGTH_BAR, Q_BAR, OFF, HKL_BAR, AMPLITUDE, SCALE, KEPT_PLACE, KEPT, DATA, LOSS_WEIGHT, LOSS,
-    DERIVATIVE, CURVATURE, ALL_END,
+    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, AMPLITUDE, SCALE, PENDING_SLOT, PENDING, DATA,
+    LOSS_WEIGHT, LOSS, DERIVATIVE, CURVATURE, ALL_END,
 ) = (
     CHANNELS_END + int(TILE * n)
     for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 )  # fmt: skip
+"""Where the other rows begin. Vectors have three rows, x, y, z or h, k, l.
+
+row | what it holds | written by | read by
+D_BAR | cotangent of the direction of the ray | scatter_adj, polarization_adj, capture_adj | position_adj
+OMEGA_BAR | cotangent of the solid angle | end_pass, pixel_factors_adj | position_adj
+CAPTURE_BAR | cotangent of the capture fraction | end_pass, pixel_factors_adj | capture_adj
+POLARIZATION_BAR | cotangent of the polarization factor | end_pass, pixel_factors_adj | polarization_adj
+TOTAL_BAR | derivative of the photons by the pixel's sum | finish_pixels, apply_loss | store_jacobian, add_normal
+PIXEL_OMEGA_BAR | cotangent of the solid angle where it is a factor of the pixel | finish_pixels | pixel_factors_adj
+PIXEL_CAPTURE_BAR | the same of the capture fraction | finish_pixels | pixel_factors_adj
+PIXEL_POLARIZATION_BAR | the same of the polarization factor | finish_pixels | pixel_factors_adj
+POLARIZATION_PASS | the pass in which the polarization was taken | note_polarization | pixel_factors_adj, last_taken
+I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_row
+WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_row
+Q_BAR | cotangent of the scattering vector, of one sample and source | scattering_adj, background_adj | scatter_adj
+D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
+HKL_BAR | cotangent of h, k, l, of one lattice | square_terms, radial_terms, interpolate_adj | scattering_adj, vectors_adj
+AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
+SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
+PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending
+PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, collect_terms | enter_pending
+DATA | the measured pixel, NaN where it does not count | take_data | apply_loss, apply_loss_to_photons
+LOSS_WEIGHT | the weight of the measured pixel | take_data | apply_loss, apply_loss_to_photons
+LOSS | loss of the pixel | apply_loss | apply_loss
+DERIVATIVE | derivative of the loss by the pixel's sum or photons | apply_loss, apply_loss_to_photons | add_channels, add_normal
+CURVATURE | curvature of the loss by the photons | apply_loss_to_photons | add_normal, gather_amplitudes
+"""
 
 X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
+"""The rows of I_BAR and WAVELENGTH_BAR, as numbers without a sign."""
 LANES = np.uint64(TILE)
-"""For loops over rows whose place is known at run time alone: an index that cannot be negative need not be checked."""
+"""For loops over rows whose offset is known at run time alone: an index that cannot be negative need not be checked."""
 
 
 def three(tile, row, i):
@@ -57,5 +112,5 @@ def add_products(tile, row, i, factor, vector):
 
 
 def add_product(tile, row, i, one, other):
-    """Add the product of two vectors to the number of lane i."""
+    """Add the scalar product of two vectors to the number of lane i."""
     tile[row + i] = tile[row + i] + one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

@@ -1,6 +1,6 @@
-"""Loops over a tile for one of its samples: from the cotangents of direction, solid angle, capture, polarization to channels.
+"""Loops over the pixels of a tile for one sample, backwards: from the cotangents of the sample to the channels.
 
-They are called from several places, and are functions of the machine code too.
+They are called from several places, and so they are compiled as functions of their own.
 """
 
 import numpy as np  # noqa: I001
@@ -19,7 +19,10 @@ from nbnumba.stages.detector import flat_position, sample_offset
 
 
 def scatter_adj(tile, source, sources, motions):
-    """From the cotangent of the scattering vector to those of direction and source (A5)."""
+    """Add to D_BAR from Q_BAR, the cotangent of the scattering vector, and add to SOURCE (A5).
+
+    It reads the directions of the rays, D_X, D_Y, D_Z, and writes I_BAR and WAVELENGTH_BAR.
+    """
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     wavelength = sources.wavelength[source]
     for i in range(TILE):
@@ -31,7 +34,10 @@ def scatter_adj(tile, source, sources, motions):
 
 
 def polarization_adj(tile, source, beam, sources, motions):
-    """From the cotangent of the polarization factor to those of direction, source and Kahn's factor (A6)."""
+    """Add to D_BAR, KAHN and SOURCE from POLARIZATION_BAR, the cotangent of the polarization factor (A6).
+
+    It reads the directions of the rays, D_X, D_Y, D_Z, and writes I_BAR and WAVELENGTH_BAR.
+    """
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     for i in range(TILE):
         kahn_bar, d_bar, i_bar = polarization_factor_adj(beam, three(tile, D_X, i), incident, tile[POLARIZATION_BAR + i])
@@ -43,7 +49,10 @@ def polarization_adj(tile, source, beam, sources, motions):
 
 
 def source_adj(tile, motion):
-    """From the cotangents of a source's direction and wavelength to the derivative along its motions (A5a)."""
+    """Add to SOURCE the derivative along the motions of a source, from I_BAR and WAVELENGTH_BAR (A5a).
+
+    motion (motions, 4): the rates of direction and wavelength. A motion that moves nothing is left out.
+    """
     for n in range(motion.shape[0]):
         x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
         if x != 0.0 or y != 0.0 or z != 0.0 or wavelength != 0.0:
@@ -51,21 +60,24 @@ def source_adj(tile, motion):
 
 
 def add_row(tile, first, x, y, z, wavelength):
-    """Add the derivative along one motion to the row that begins there."""
+    """Add to the row that begins at `first` the derivative along one motion (x, y, z, wavelength)."""
     for i in range(LANES):
         along = tile[X_BAR + i] * x + tile[Y_BAR + i] * y + tile[Z_BAR + i] * z
         tile[first + i] += along + tile[W_BAR + i] * wavelength
 
 
 def leave_sample(tile, row, start, sample, with_capture, panel, sampling):
-    """From the cotangents of direction, solid angle and capture of a sample to the panel's (A1 to A4); they start anew."""
+    """Pull the cotangents of one sample, D_BAR, OMEGA_BAR and CAPTURE_BAR, back to the channels of the panel (A1 to A4).
+
+    They are 0 afterwards, CAPTURE_BAR only if with_capture. trace_ray has to have traced that sample last.
+    """
     if with_capture and panel.sensor:
         capture_adj(tile, sample[0], panel)
     position_adj(tile, row, start, sample, panel, sampling)
 
 
 def capture_adj(tile, layer, panel):
-    """From the cotangent of the capture fraction to those of direction and panel (A4)."""
+    """Add to D_BAR, NORMAL, LAYER and ABSORPTION from CAPTURE_BAR, and set that to 0 (A4). It reads D_X, D_Y, D_Z."""
     for i in range(TILE):
         bars = capture_fraction_adj(panel, layer, three(tile, D_X, i), tile[CAPTURE_BAR + i])
         d_bar, normal_bar, layer_bar, absorption_bar = bars
@@ -77,7 +89,12 @@ def capture_adj(tile, layer, panel):
 
 
 def position_adj(tile, row, start, sample, panel, sampling):
-    """From the cotangents of direction and solid angle to those of the panel (A1 to A3). The tile looks at that sample."""
+    """Add to the channels of the panel from D_BAR and OMEGA_BAR, and set these to 0 (A1 to A3).
+
+    First D_BAR becomes the cotangent of the position, by D_X, D_Y, D_Z and AIRPATH; that of the distance to the panel goes to
+    CLOSE_DISTANCE. Then it becomes that of the flat position if the detector is curved, and goes to ORIGIN, FAST, SLOW, and
+    in layers behind the first to NORMAL and LAYER.
+    """
     layer, sub_slow, sub_fast = sample
     slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
     for i in range(TILE):
@@ -102,7 +119,10 @@ def position_adj(tile, row, start, sample, panel, sampling):
 
 
 def curve_adj(tile, start, slow, depth, sub_fast, panel, sampling):
-    """From the cotangent of a position on the sphere to that of the flat one (A1c)."""
+    """Turn D_BAR from the cotangent of a position on the sphere into that of the flat position (A1c).
+
+    It adds to BEAM, SLOW, FAST and DISTANCE.
+    """
     for i in range(TILE):
         fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
         flat = flat_position(panel, fast, slow, depth)

@@ -1,8 +1,7 @@
-"""Loops over a tile of fast pixels of one row, forwards and back: photons, and their derivative by all that makes a scene.
+"""The loop over layers, sub-pixels and sources of the pixels of a tile: photons, and their derivatives by the scene (A10).
 
-The derivative of a pixel is a row of numbers, its channels: one for each number of a Cotangent record. All the geometry of a
-pixel and all its lattices go through them, so that their number does not depend on that of steps or of parameters. They, and
-what else a loop hands on, are rows of the tile (rows.py).
+The derivatives of a pixel are its channels: one for each number of a Cotangent record (rows.py). The number of channels does
+not depend on the number of samples, of lattices or of parameters.
 """
 
 from typing import NamedTuple  # noqa: I001
@@ -10,131 +9,153 @@ from typing import NamedTuple  # noqa: I001
 import numpy as np
 
 from adjoint.loops.lattices import differentiate_lattices
-from adjoint.loops.amplitude_table import begin_reflections, end_reflections
+from adjoint.loops.amplitude_table import clear_table, enter_all_pending
 from adjoint.loops.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
-    PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, TAKEN, TOTAL_BAR, add3, set3, three,
+    PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
 from adjoint.loops.samples import leave_sample, polarization_adj, scatter_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
-    BACKGROUND, CAPTURE, FACTOR, LIVE, OMEGA, POLARIZATION, Q_X, SEEN, SUM, TILE, TOTAL, WATER, WEIGHT,
+    BACKGROUND, CAPTURE, FACTOR, RESOLVED, OMEGA, POLARIZATION, Q_X, EVER_RESOLVED, SUM, TILE, TOTAL, BACKGROUND_TOTAL, WEIGHT,
 )  # fmt: skip
-from nbnumba.loops.tile import end_sum, lane_of, look_at, polarize, scatter, shine, weigh
+from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
+from nbnumba.loops.tile import lane_of
 from nbnumba.stages import real
 from nbnumba.stages.pixel import photons
 
 
 class Paths(NamedTuple):
-    """Which derivatives are wanted: by detector and beam, by cell and orientation, by turns of the lattices, by amplitudes.
+    """Which derivatives are wanted.
 
-    channels: where the rows of those channels begin that are wanted; what the others hold is not defined.
+    geometry: by detector and beam. vectors: by the cell vectors. angles: by phi, oscillation range and mosaic spread.
+    reflections: by structure-factor amplitudes. channels: where the rows of the wanted channels begin; what the other
+    channels hold is not defined.
     """
 
     geometry: bool
     vectors: bool
-    turn: bool
+    angles: bool
     reflections: bool
     channels: np.ndarray
 
 
 def differentiate_tile(
-    tile, listing, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
+    tile, table, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
 ):
-    """The photons of the pixels of a tile, the first `start`, into TOTAL, their derivatives into channels and listing (A10).
+    """Write to TOTAL the photons of the pixels of a tile, the first of which is `start`, and add to their derivatives (A10).
 
-    Both are relative to the cotangent of the pixel's sum, which is known when the pixel is complete: the row TOTAL_BAR. Where
-    that is 0 the pixel is dark, and stays so to first order. The geometry of a pixel's only sample is differentiated last.
+    The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model. In each pass,
+    that is, for one sample under one source, add_pass sums over the lattices and adds to the channels of the crystal, and
+    end_pass adds to those of background and source, and to the cotangents of the sample (D_BAR, OMEGA_BAR, CAPTURE_BAR). When
+    all sources have been gone through, leave_sample pulls these back to the channels of the panel. At the end finish_pixels
+    makes TOTAL photons, and pixel_factors_adj differentiates the factors that belong to the whole pixel.
+
+    Derivatives by amplitudes are in the amplitude table. All derivatives are relative to the derivative by the pixel's sum,
+    which is known when the pixel is complete: the row TOTAL_BAR. Where that is 0 the pixel is dark to first order. If a pixel
+    has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
     begin_pixels(tile, beam)
     if paths.reflections:
-        begin_reflections(tile, listing)
+        clear_table(tile, table)
     single = sampling.layers * sampling.oversample * sampling.oversample == 1
-    number = 0
+    pass_index = 0
     for layer in range(sampling.layers):
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):
                 sample = (layer, sub_slow, sub_fast)
-                look_at(tile, row, start, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
+                trace_ray(tile, row, start, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
                 for source in range(sources.weight.size):
                     scatter(tile, source, beam, sources)
                     if beam.dmin > 0.0:
-                        note_polarization(tile, number)
-                    polarize(tile, number == 0, source, beam, sources, sampling)
+                        note_polarization(tile, pass_index)
+                    polarize(tile, pass_index == 0, source, beam, sources, sampling)
                     weigh(tile, sources.weight[source], sampling)
                     begin_pass(tile)
-                    place = (row, start, number)
-                    add_pass(tile, listing, place, crystal, structure, orientations, motions, paths)
-                    shine(tile, beam, material)
+                    add_pass(tile, table, row, start, pass_index, crystal, structure, orientations, motions, paths)
+                    add_background(tile, beam, material)
                     end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
-                    number += 1
+                    pass_index += 1
                 if paths.geometry and not single:
                     leave_sample(tile, row, start, sample, sampling.every_capture, panel, sampling)
         if paths.geometry and not single and not sampling.every_capture and panel.sensor:
-            look_at(tile, row, start, layer, 0, 0, True, panel, sampling)
+            trace_ray(tile, row, start, layer, 0, 0, True, panel, sampling)
             leave_sample(tile, row, start, (layer, 0, 0), True, panel, sampling)
     if paths.reflections:
-        end_reflections(tile, listing)
-    close(tile, beam, sampling)
+        enter_all_pending(tile, table)
+    finish_pixels(tile, beam, sampling)
     if paths.geometry:
         pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions)
 
 
 def begin_pixels(tile, beam):
-    """Nothing is summed yet, nothing differentiated. Whoever reads the channels that are wanted has made them 0 again."""
+    """Set the sums TOTAL, BACKGROUND_TOTAL, EVER_RESOLVED and the cotangents D_BAR, OMEGA_BAR, CAPTURE_BAR to their start.
+
+    CAPTURE and POLARIZATION start from 1. The caller zeroes the requested channels after reading them.
+    """
     for i in range(TILE):
-        tile[TOTAL + i], tile[WATER + i], tile[SEEN + i] = beam.background_once, 0.0, 0.0
-        tile[CAPTURE + i], tile[POLARIZATION + i], tile[TAKEN + i] = 1.0, 1.0, 0.0
+        tile[TOTAL + i], tile[BACKGROUND_TOTAL + i], tile[EVER_RESOLVED + i] = beam.background_once, 0.0, 0.0
+        tile[CAPTURE + i], tile[POLARIZATION + i], tile[POLARIZATION_PASS + i] = 1.0, 1.0, 0.0
         set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
         tile[OMEGA_BAR + i], tile[CAPTURE_BAR + i] = 0.0, 0.0
 
 
-def note_polarization(tile, number):
-    """Remember the pass at which a pixel's polarization is taken: the first, or the first that dmin leaves in (F10)."""
+def note_polarization(tile, pass_index):
+    """Write to POLARIZATION_PASS the pass in which a pixel's polarization is taken: the first that dmin leaves in (F10).
+
+    Where dmin leaves in none it stays 0, the first pass. It reads EVER_RESOLVED and RESOLVED.
+    """
     for i in range(TILE):
-        if tile[SEEN + i] == 0.0 and tile[LIVE + i] != 0.0:
-            tile[TAKEN + i] = number
+        if tile[EVER_RESOLVED + i] == 0.0 and tile[RESOLVED + i] != 0.0:
+            tile[POLARIZATION_PASS + i] = pass_index
 
 
 def begin_pass(tile):
-    """A sum over the table of lattices, and its derivative, start from nothing."""
+    """Write SCALE, by which a term counts in the pixel's sum: WEIGHT times FACTOR times RESOLVED. Set SUM and Q_BAR to 0."""
     for i in range(TILE):
-        tile[SCALE + i] = tile[WEIGHT + i] * tile[FACTOR + i] * tile[LIVE + i]
+        tile[SCALE + i] = tile[WEIGHT + i] * tile[FACTOR + i] * tile[RESOLVED + i]
     for i in range(TILE):
         set3(tile, Q_BAR, i, (0.0, 0.0, 0.0))
         tile[SUM + i] = 0.0
 
 
-def add_pass(tile, listing, where, crystal, structure, orientations, motions, paths):
-    """The sum over the table of lattices; where a thread of nanoBragg makes its first pass (P1), over the fresh ones.
+def add_pass(tile, table, row, start, pass_index, crystal, structure, orientations, motions, paths):
+    """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
-    The one pixel whose lattices are fresh is summed with its neighbours in a copy, and taken over from there.
+    In the pass in which an emulated thread of nanoBragg begins (P1), one pixel has fresh lattices. All pixels of the tile are
+    then summed over the fresh lattices a second time, in a copy of the tile, and that one pixel is taken from the copy.
     """
-    lane = lane_of(tile, where[1], orientations.fresh_pass[where[0], 0])
-    fresh = where[2] == orientations.fresh_pass[where[0], 1] and 0 <= lane < TILE
-    into, lanes, lattices, turn, spin = tile, (0, TILE, -1), orientations.lattice, motions.turn, motions.spin
-    copy = tile
+    lane = lane_of(tile, start, orientations.fresh_pass[row, 0])
+    fresh = pass_index == orientations.fresh_pass[row, 1] and 0 <= lane < TILE
+    into, copy, lanes, lattices = tile, tile, (0, TILE, -1), orientations.lattice
+    rotations, rotation_rates = motions.rotations, motions.rotation_rates
     if fresh:
         copy, lanes = tile.copy(), (0, TILE, lane)
     for _ in range(1 + fresh):
-        differentiate_lattices(into, listing, lanes, where, crystal, structure, lattices, turn, spin, paths)
+        differentiate_lattices(into, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations,
+                               rotation_rates, paths)  # fmt: skip
         into, lanes = copy, (lane, lane + 1, -1)
-        lattices, turn, spin = orientations.fresh_lattice, motions.fresh_turn, motions.fresh_spin
+        lattices, rotations, rotation_rates = orientations.fresh_lattice, motions.fresh_rotations, motions.fresh_rotation_rates
     if fresh:
         for i in range(lane, ALL_END, TILE):
             tile[i] = copy[i]
 
 
 def end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths):
-    """Add the sum over the table, and the background, to the pixel's; what moves them beside the lattices (A10, A12)."""
+    """Add SUM and BACKGROUND to the sums of the pixel (end_sum), and differentiate all but the lattices (A10, A12).
+
+    It adds to CAPTURE_BAR and OMEGA_BAR and writes POLARIZATION_BAR, as far as these factors are taken anew at every sample;
+    it adds to BACKGROUND_EACH, and by scatter_adj and polarization_adj to D_BAR, KAHN and SOURCE. It reads SUM, RESOLVED,
+    BACKGROUND, WEIGHT, FACTOR, CAPTURE, POLARIZATION, OMEGA and Q_BAR.
+    """
     share = sources.weight[source]
     if panel.sensor:
         for i in range(TILE):
-            each = tile[SUM + i] * tile[LIVE + i] + tile[BACKGROUND + i]
+            each = tile[SUM + i] * tile[RESOLVED + i] + tile[BACKGROUND + i]
             tile[CAPTURE_BAR + i] += sample_weight_adj(sampling, share, each * tile[FACTOR + i])
     if sampling.every_capture or sampling.every_polarization or sampling.every_omega:
         for i in range(TILE):
-            factor_bar = (tile[SUM + i] * tile[LIVE + i] + tile[BACKGROUND + i]) * tile[WEIGHT + i]
+            factor_bar = (tile[SUM + i] * tile[RESOLVED + i] + tile[BACKGROUND + i]) * tile[WEIGHT + i]
             factors = tile[CAPTURE + i], tile[POLARIZATION + i], tile[OMEGA + i]
             bars = sample_factor_adj(sampling, factors[0], factors[1], factors[2], factor_bar)
             tile[CAPTURE_BAR + i] += bars[0]
@@ -153,18 +174,23 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
 
 
 def background_adj(tile, beam, material):
-    """The derivative of a background that varies with the scattering vector (A12)."""
+    """Add to BACKGROUND_EACH and Q_BAR for a background that varies with the scattering vector Q_X, Q_Y, Q_Z (A12)."""
     for i in range(TILE):
         each_bar, q_bar = amorphous_adj(material, beam, three(tile, Q_X, i), tile[WEIGHT + i] * tile[FACTOR + i])
         tile[BACKGROUND_EACH + i] += each_bar
         add3(tile, Q_BAR, i, q_bar)
 
 
-def close(tile, beam, sampling):
-    """Photons of complete pixels (F11), cotangents of their sums, and those of their factors relative to these (A11)."""
+def finish_pixels(tile, beam, sampling):
+    """Turn TOTAL and BACKGROUND_TOTAL into the photons of the pixel, in TOTAL (F11), and differentiate that (A11).
+
+    It writes TOTAL_BAR, the derivative by the sum, and relative to it PHOTONS and the cotangents of the factors that belong to
+    the pixel: PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR, PIXEL_OMEGA_BAR. It reads EVER_RESOLVED, CAPTURE, POLARIZATION and
+    OMEGA.
+    """
     for i in range(TILE):
-        dark = tile[SEEN + i] == 0.0 and beam.polarized and beam.unlit_dark
-        polarization, total = real(0) if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[WATER + i]
+        dark = tile[EVER_RESOLVED + i] == 0.0 and beam.polarized and beam.unlit_dark
+        polarization, total = real(0) if dark else tile[POLARIZATION + i], tile[TOTAL + i] + tile[BACKGROUND_TOTAL + i]
         bars = photons_adj(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i], real(1))
         tile[TOTAL + i] = photons(beam, sampling, total, tile[CAPTURE + i], polarization, tile[OMEGA + i])
         inverse = real(1) / bars[1] if bars[1] > 0.0 else real(0)
@@ -173,40 +199,46 @@ def close(tile, beam, sampling):
 
 
 def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions):
-    """From the cotangents of those factors that are the pixel's, each at the sample where it was taken (F10)."""
+    """Pull the cotangents of the factors of the whole pixel back to the channels, each at the sample it was taken at (F10).
+
+    The walk over samples is that of nbnumba/loops/tile.py:render_tile; it ends with the last pass in which a pixel took its
+    polarization (POLARIZATION_PASS). It reads PIXEL_OMEGA_BAR in the first pass, PIXEL_POLARIZATION_BAR in that pass, and
+    PIXEL_CAPTURE_BAR in the last layer, adds them to OMEGA_BAR, POLARIZATION_BAR and CAPTURE_BAR, and pulls these back by
+    polarization_adj and leave_sample. single: each pixel has one sample, whose ray is still in the tile.
+    """
     takes = beam.polarized and not sampling.every_polarization
-    last, number = last_taken(tile) if takes and beam.dmin > 0.0 else 0, 0
+    last, pass_index = last_taken(tile) if takes and beam.dmin > 0.0 else 0, 0
     for layer in range(sampling.layers):
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):
-                if number > last:
+                if pass_index > last:
                     break
                 if not single:
-                    look_at(tile, row, start, layer, sub_slow, sub_fast, False, panel, sampling)
-                if number == 0:
+                    trace_ray(tile, row, start, layer, sub_slow, sub_fast, False, panel, sampling)
+                if pass_index == 0:
                     for i in range(TILE):
                         tile[OMEGA_BAR + i] += tile[PIXEL_OMEGA_BAR + i]
                 for source in range(sources.weight.size):
-                    if takes and number <= last:
+                    if takes and pass_index <= last:
                         for i in range(TILE):
-                            takes_here = tile[TAKEN + i] == real(number)
+                            takes_here = tile[POLARIZATION_PASS + i] == real(pass_index)
                             tile[POLARIZATION_BAR + i] = tile[PIXEL_POLARIZATION_BAR + i] if takes_here else real(0)
                         polarization_adj(tile, source, beam, sources, motions)
-                    number += 1
+                    pass_index += 1
                 if not single:
                     leave_sample(tile, row, start, (layer, sub_slow, sub_fast), False, panel, sampling)
     if single or sampling.last_capture:
         sample = (sampling.layers - 1, 0, 0)
         if not single:
-            look_at(tile, row, start, sample[0], 0, 0, False, panel, sampling)
+            trace_ray(tile, row, start, sample[0], 0, 0, False, panel, sampling)
         for i in range(TILE):
             tile[CAPTURE_BAR + i] += tile[PIXEL_CAPTURE_BAR + i]
         leave_sample(tile, row, start, sample, True, panel, sampling)
 
 
 def last_taken(tile):
-    """The last pass at which a pixel of the tile takes its polarization."""
+    """The last pass in which a pixel of the tile takes its polarization: the largest of POLARIZATION_PASS."""
     last = 0
     for i in range(TILE):
-        last = int(tile[TAKEN + i]) if tile[TAKEN + i] > last else last
+        last = int(tile[POLARIZATION_PASS + i]) if tile[POLARIZATION_PASS + i] > last else last
     return last

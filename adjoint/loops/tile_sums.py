@@ -1,4 +1,4 @@
-"""Sums over the pixels of a tile. Each goes in an order that the compiler chose once: the same for all calls and threads."""
+"""Sums over the pixels of a tile. The compiler chooses the order of a sum once; it is the same for all calls and threads."""
 
 from adjoint.loops.rows import LANES
 

@@ -14,11 +14,12 @@ JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 def motions(
     crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, switches: frozenset[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """turn, spin, fresh_turn and fresh_spin of Motions, each (steps * domains, 9), phi outside, domains inside.
+    """rotations, rotation_rates and the two fresh ones of Motions, each (steps * domains, 9), phi outside, domains inside.
 
-    turn: the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. spin: its rates of turning in radians per
-    degree of each of LATTICE_MOTIONS, three components each. spindle is a unit vector. A step that carries a lattice over
-    moves as the step that it comes from; the last two are of the fresh pass of phi_carryover.
+    rotations: the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. rotation_rates: the axis times the rate
+    at which it turns, in radians per degree of each of LATTICE_MOTIONS, three components each. spindle is a unit vector. A
+    step that carries a lattice over moves as the step that it comes from; the last two are of the fresh pass of
+    phi_carryover.
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
@@ -26,9 +27,10 @@ def motions(
         carried, fresh = orientations.carried_from(angles), orientations.carried_from(angles, fresh=True)
     phi_turns = np.array([about_axis(spindle, angle) for angle in angles])
     domains = orientations.domain_rotations(crystal, rounded="mosaic_float32" in switches)
-    turn = np.einsum("dij,sjk->sdik", domains, phi_turns)
-    spin = _spin(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
-    return tuple(part[steps].reshape(len(steps) * len(domains), -1) for steps in (carried, fresh) for part in (turn, spin))
+    rotations = np.einsum("dij,sjk->sdik", domains, phi_turns)
+    rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
+    parts = rotations, rotation_rates
+    return tuple(part[steps].reshape(len(steps) * len(domains), -1) for steps in (carried, fresh) for part in parts)
 
 
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
@@ -67,7 +69,7 @@ def jumps(experiment: Statements) -> dict[str, str]:
     return found
 
 
-def _spin(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np.ndarray:
+def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np.ndarray:
     """Rates of turning (steps, domains, 3 per parameter), in radians per degree, by each of LATTICE_MOTIONS.
 
     spindles (domains, 3): the spindle as each domain turns it; by_osc (steps,), by_spread (domains, 3) as above.
@@ -78,5 +80,5 @@ def _spin(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np
         "crystal.mosaic_spread_deg": by_spread,
     }
     shape = len(by_osc), len(spindles), 3
-    spin = np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2)
-    return spin.reshape(*shape[:2], -1) / DEGREES_PER_RADIAN
+    rotation_rates = np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2)
+    return rotation_rates.reshape(*shape[:2], -1) / DEGREES_PER_RADIAN

@@ -37,7 +37,7 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
         **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
         **position_detector_adj(experiment.detector, experiment.beam, switches, *placement, *distances),
         **sensor_adj(experiment.detector, switches, cotangent.layer, cotangent.absorption),
-        **{name: cotangent.turn[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
+        **{name: cotangent.angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
 
 

@@ -10,7 +10,8 @@ class Cotangent(NamedTuple):
 
     origin to beam (..., 3), distance to absorption: of the Panel record. kahn, photons, background_each: of Intensity.
     source (..., 6): along the motions of the sources (Motions). cells (..., 3), metric (..., 6): of the Crystal record.
-    vectors (..., 9): of a, b, c at phi = 0 in A, as rows. turn (..., 3): along the turns of the lattices (Motions).
+    vectors (..., 9): of a, b, c at phi = 0 in A, as rows. angles (..., 3): of phi_deg, osc_deg and
+    mosaic_spread_deg, which turn the lattices (Motions).
     """
 
     origin: np.ndarray
@@ -29,7 +30,7 @@ class Cotangent(NamedTuple):
     cells: np.ndarray
     metric: np.ndarray
     vectors: np.ndarray
-    turn: np.ndarray
+    angles: np.ndarray
 
 
 class Motions(NamedTuple):
@@ -37,13 +38,14 @@ class Motions(NamedTuple):
 
     source (sources, 6, 4): direction (3) and wavelength in A of each source, by wavelength_A, dispersion_percent,
     hdivrange_mrad, vdivrange_mrad, direction_x_mrad, direction_y_mrad of the beam.
-    turn (steps * domains, 9): the rotation that takes a, b, c at phi = 0 to a lattice of the table, row by row.
-    spin (steps * domains, 9): the axis times the rate, in radians, at which that lattice turns with phi_deg, osc_deg and
-    mosaic_spread_deg, three components each. fresh_turn, fresh_spin: those of the fresh lattices (P1).
+    rotations (steps * domains, 9): the rotation that takes a, b, c at phi = 0 to a lattice of the table, row by row.
+    rotation_rates (steps * domains, 9): the axis times the rate, in radians, at which that lattice turns with phi_deg,
+    osc_deg and mosaic_spread_deg, three components each. fresh_rotations, fresh_rotation_rates: those of the fresh lattices
+    (P1).
     """
 
     source: np.ndarray
-    turn: np.ndarray
-    spin: np.ndarray
-    fresh_turn: np.ndarray
-    fresh_spin: np.ndarray
+    rotations: np.ndarray
+    rotation_rates: np.ndarray
+    fresh_rotations: np.ndarray
+    fresh_rotation_rates: np.ndarray

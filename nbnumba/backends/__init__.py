@@ -35,9 +35,9 @@ def machine(backend: str, precision: str) -> Machine:
 
 def driver(backend: str) -> ModuleType:
     """The loops over pixels for a backend. Compilers are imported only here. Raises InputError where Numba will not load."""
-    from nbnumba.backends.numba_loading import numba
+    from nbnumba.backends.numba_loading import load_numba
 
-    numba()
+    load_numba()
     if backend == "cuda":
         from nbnumba.backends import cuda
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from numba import njit
 
-from nbnumba.backends.compiling import FASTMATH, kept, with_globals
+from nbnumba.backends.compiling import FASTMATH, cached_on_disk, with_globals
 from nbnumba.backends.precision import PRECISIONS
 from nbnumba.stages import beam, crystal, detector, elementary, lattice, pairs, pixel, structure, vec3
 
@@ -48,7 +48,7 @@ def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> C
     parallel: what it goes over by prange is shared by Numba's threads; else one thread goes over it.
     """
     name = f"{function.__name__}_{precision}{'' if parallel else '_alone'}"
-    return kept(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()
+    return cached_on_disk(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()
 
 
 def _is_stage(module, value) -> bool:

@@ -152,7 +152,7 @@ def upload(name: str, array: np.ndarray):
     from numba import cuda
 
     if not array.size:
-        return nothing(array)
+        return empty_like(array)
     _asked.add(name)
     before, there = _kept.pop(name, (None, None))
     alike = before is not None and before.dtype == array.dtype and before.shape == array.shape
@@ -169,7 +169,7 @@ def upload(name: str, array: np.ndarray):
     return there
 
 
-def nothing(array: np.ndarray):
+def empty_like(array: np.ndarray):
     """An empty array of that type and number of axes, on the card, contiguous as all others.
 
     NumPy's own has strides of 0, for which Numba would compile another kernel.
@@ -179,14 +179,14 @@ def nothing(array: np.ndarray):
     return cuda.device_array((0, *[1] * (array.ndim - 1)), array.dtype)
 
 
-def upload_anew(name: str, array: np.ndarray):
+def upload_fresh(name: str, array: np.ndarray):
     """An array on the card that kernels change, begun with those values, in the memory that is kept for it."""
-    there = room(name, array.shape, array.dtype)
+    there = allocate(name, array.shape, array.dtype)
     there.copy_to_device(array)
     return there
 
 
-def room(name: str, shape: tuple[int, ...], kind: type):
+def allocate(name: str, shape: tuple[int, ...], kind: type):
     """An array on the card that kernels write to; its memory is kept for the next of that name, shape and type."""
     from numba import cuda
 
@@ -231,12 +231,12 @@ def _out_of_memory(error: Exception) -> bool:
     return "out_of_memory" in str(error).lower() or "out of memory" in str(error).lower()
 
 
-def loaded(name: str, records: tuple) -> tuple:
+def upload_records(name: str, records: tuple) -> tuple:
     """Records whose tables are on the card."""
-    return tuple(on_card(f"{name}.{number}", record) for number, record in enumerate(records))
+    return tuple(upload_record(f"{name}.{number}", record) for number, record in enumerate(records))
 
 
-def on_card(name: str, record: tuple) -> tuple:
+def upload_record(name: str, record: tuple) -> tuple:
     """A record whose tables are on the card."""
     tables = {field: value for field, value in record._asdict().items() if isinstance(value, np.ndarray)}
     return record._replace(**{field: upload(f"{name}.{field}", value) for field, value in tables.items()})

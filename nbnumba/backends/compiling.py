@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache, update_wrapper, wraps
 from pathlib import Path
 
-from nbnumba.backends.numba_loading import numba
+from nbnumba.backends.numba_loading import load_numba
 
 FASTMATH = {"contract", "nsz", "arcp"}
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
@@ -60,11 +60,11 @@ class Compiled:
         named |= {name: named[name].dispatcher() for name in called}
         digest = source_digest() if self.on_disk else ""
         name = f"{self.function.__name__}_{digest}" if digest else self.function.__name__
-        made = numba().njit(with_globals(self.function, named, name), **self.options)
+        made = load_numba().njit(with_globals(self.function, named, name), **self.options)
         if digest:
-            from nbnumba.backends.disk_cache import Store
+            from nbnumba.backends.disk_cache import DiskCache
 
-            made._cache = Store(made.py_func, self._tell)
+            made._cache = DiskCache(made.py_func, self._tell)
         elif self.large:
             self._tell()
         return made
@@ -73,7 +73,7 @@ class Compiled:
         LOG.log(logging.INFO if self.large else logging.DEBUG, "compiling %s", self.function.__name__)
 
 
-def kept(function: Callable, **options) -> Compiled:
+def cached_on_disk(function: Callable, **options) -> Compiled:
     """A function compiled for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
 
     Numba by itself would go on serving code that was compiled from an older version of a function that this one calls.

@@ -8,9 +8,9 @@ from numba import prange
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import once
-from nbnumba.backends.pieces import Piece, Span, pixels_of, shared, spans
+from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
-from nbnumba.loops import indices, tile
+from nbnumba.loops import indices, lattices, samples, tile
 from nbnumba.loops.tile import gather, new_tile, render_tile, store
 from nbnumba.stages.records import Scene
 
@@ -43,15 +43,15 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision))
-    return driver(render, bind([tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
+    return driver(render, bind([lattices, samples, tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, parallel = cast(scene, precision), threads.numbas()
+    records, parallel = cast(scene, precision), threads.uses_numba_threads()
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        with threads.turn(parallel):
+        with threads.numba_threads(parallel):
             kernel(precision, parallel)(image, rows, columns, mask, *records)
 
     return part
@@ -62,17 +62,17 @@ def workers(steps: int) -> int:
 
     One calls Numba's, so that the calling one can be interrupted; or as many as there are do the work of these.
     """
-    if threads.numbas():
+    if threads.uses_numba_threads():
         return 1 if steps > STEPS_PER_CALL else 0
-    return threads.count() if steps > ALONE else 0
+    return threads.thread_count() if steps > ALONE else 0
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
     """The pieces that an image of so many steps a pixel is rendered in: each by all of Numba's threads, or by one of ours."""
-    if threads.numbas():
-        return spans(rows, columns, steps, STEPS_PER_CALL * threads.count(), fewest_rows=ROWS * threads.count())
+    if threads.uses_numba_threads():
+        return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), fewest_rows=ROWS * threads.thread_count())
     every = pixels_of((rows, columns)) * steps
-    return spans(rows, columns, steps, shared(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
+    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
 
 
 def prepare(scene: Scene, precision: str) -> None:

@@ -11,7 +11,7 @@ from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import LOG, once
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.loops import cuda_lattices, cuda_stages, cuda_tile, indices
+from nbnumba.loops import cuda_lattices, cuda_stages, cuda_tile, indices, lattices, samples
 from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
 from nbnumba.loops.rows import ROWS_END, TILE, TOTAL
@@ -74,11 +74,11 @@ def machine_words(precision: str) -> dict:
 
 
 @once
-def kernel(precision: str, of_plain: bool) -> Callable:
-    """The compiled kernel in a precision, for plain scenes (cuda_lattices.py) or for all."""
-    before, instead = ((cuda_stages,), (cuda_lattices,)) if of_plain else ((), ())
+def kernel(precision: str, simple: bool) -> Callable:
+    """The compiled kernel in a precision, for simple scenes (cuda_lattices.py) or for all."""
+    before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = machine_words(precision) | of_one_pixel(vars(row_names))
-    bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, tiles], device_jit, names)
+    bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
     return kernel_jit(render, bound, f"render_{precision}")
 
 
@@ -87,14 +87,14 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     Raises InputError where the memory of the card is not enough.
     """
-    compiled = kernel(precision, cuda_lattices.is_plain(scene))
+    compiled = kernel(precision, cuda_lattices.is_simple(scene))
     kind, records_here = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with card.at_work():
-            records = card.loaded("scene", records_here)
+            records = card.upload_records("scene", records_here)
             allowed = card.upload("mask", mask)
-            there = card.room("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
+            there = card.allocate("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
             compiled[card.blocks(there.size, THREADS), THREADS](there, rows, columns, allowed, *records)
             image[slice(*rows), slice(*columns)] = there.copy_to_host()
 

@@ -31,7 +31,7 @@ DAY, UNUSED = 86400.0, 30 * 86400.0
 """Seconds after which a use is noted again, and after which what nobody has used is removed."""
 
 
-class Store(NullCache):
+class DiskCache(NullCache):
     """What a dispatcher of Numba's loads its machine code from, and saves it to. `absent` is called before code is compiled."""
 
     def __init__(self, py_func: Callable, absent: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ llvm.Target.from_default_triple().create_target_machine(cpu=name, features=featu
 
 
 @cache
-def numba() -> ModuleType:
+def load_numba() -> ModuleType:
     """Numba. Raises InputError for settings with which it would not load, or would not compile."""
     check_environment()
     try:

@@ -28,7 +28,7 @@ def spans(
             yield (row, min(row + together, rows[1])), (first, min(first + across, columns[1]))
 
 
-def shared(steps: int, threads: int, fewest: int, most: int) -> int:
+def steps_per_piece(steps: int, threads: int, fewest: int, most: int) -> int:
     """Steps of a piece of work of so many: every thread gets several, of at least `fewest` and at most `most` steps."""
     return min(most, max(fewest, steps // (4 * max(1, threads))))
 
@@ -39,7 +39,7 @@ def pixels_of(piece: Piece) -> int:
     return (last - first) * (right - left)
 
 
-def told(progress: Callable[[int, int], None] | None, rows: int, across: int) -> Callable[[int], None]:
+def progress_reporter(progress: Callable[[int, int], None] | None, rows: int, across: int) -> Callable[[int], None]:
     """The function that is told how many pixels are done, and tells progress(done, total) of rows whenever one more is."""
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {shown(progress)} cannot be called; allowed: a function of rows done and of all rows")

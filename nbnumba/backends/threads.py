@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from nbnumba.backends.numba_loading import numba, sentence
+from nbnumba.backends.numba_loading import load_numba, sentence
 
 Piece = TypeVar("Piece")
 _stated: list[int] = []
-"""The number of threads that `use` was told, if any."""
+"""The number of threads that `set_thread_count` was told, if any."""
 _turn = threading.Lock()
 """Is held by the call that uses Numba's threads."""
 _here = threading.local()
@@ -27,11 +27,11 @@ _lost: set[str] = set()
 """Why Numba's threads are not to be had in this process, if they are not."""
 
 
-def numbas() -> bool:
+def uses_numba_threads() -> bool:
     """Whether Numba's threads compute in this process. Warns once where no threading layer can be loaded."""
     if not _lost:
         try:
-            numba().get_num_threads()  # which starts them
+            load_numba().get_num_threads()  # which starts them
         except ValueError as error:
             _lost.add("no layer")
             asked = os.environ.get("NUMBA_THREADING_LAYER")
@@ -42,18 +42,18 @@ def numbas() -> bool:
 
 
 @contextmanager
-def turn(parallel: bool) -> Iterator[None]:
-    """For a parallel kernel Numba's threads, as many as `count` says, for the calling thread alone."""
+def numba_threads(parallel: bool) -> Iterator[None]:
+    """For a parallel kernel Numba's threads, as many as `thread_count` says, for the calling thread alone."""
     if not parallel:
         yield
         return
     with _turn:
-        before = numba().get_num_threads()
-        numba().set_num_threads(count())
+        before = load_numba().get_num_threads()
+        load_numba().set_num_threads(thread_count())
         try:
             yield
         finally:
-            numba().set_num_threads(before)
+            load_numba().set_num_threads(before)
 
 
 def _after_fork() -> None:
@@ -66,21 +66,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def use(threads: int | None) -> None:
+def set_thread_count(threads: int | None) -> None:
     """Let no work of this process have more threads than that; None: let it have as many as there are."""
     _stated[:] = [] if threads is None else [threads]
 
 
-def most() -> int:
+def most_threads() -> int:
     """The threads that there are at most: NUMBA_NUM_THREADS, or the cores."""
-    return numba().config.NUMBA_NUM_THREADS
+    return load_numba().config.NUMBA_NUM_THREADS
 
 
-def count() -> int:
-    """The threads that share a piece of work: what `use` and numba.set_num_threads have said, or as many as there are."""
+def thread_count() -> int:
+    """The number of threads that share a piece of work: what set_thread_count or numba.set_num_threads was told, or all."""
     if hasattr(_here, "most"):
         return _here.most
-    of_numba = numba().get_num_threads() if _started() else most()
+    of_numba = load_numba().get_num_threads() if _started() else most_threads()
     return min([of_numba, *_stated])
 
 
@@ -90,7 +90,7 @@ def _started() -> bool:
     return getattr(parallel, "_is_initialized", False)
 
 
-def share(
+def run_pieces(
     run: Callable[[Piece], None],
     chains: Iterable[Iterable[Piece]],
     threads: int,
@@ -137,7 +137,7 @@ class _Work:
     def __init__(self, run, chains):
         self.run, self.chains, self.lock, self.news = run, chains, threading.Lock(), threading.Event()
         self.finished, self.failures, self.ended, self.busy = deque(), [], False, 0
-        self.most = count()
+        self.most = thread_count()
 
     def take(self) -> Iterable | None:
         """The next chain."""

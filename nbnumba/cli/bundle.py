@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
-from nbnumba.backends.numba_loading import numba
-from nbnumba.backends.threads import count
+from nbnumba.backends.numba_loading import load_numba
+from nbnumba.backends.threads import thread_count
 from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats import files
@@ -96,14 +96,14 @@ def environment() -> dict[str, Any]:
     return {
         "nbnumba": VERSION,
         "python": platform.python_version(),
-        "numba": numba().__version__,
+        "numba": load_numba().__version__,
         "llvmlite": metadata.version("llvmlite"),
         "numpy": metadata.version("numpy"),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        "threads": count(),
+        "threads": thread_count(),
         "variables": {
             name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")
         },

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.backends import machine
-from nbnumba.backends.threads import count
+from nbnumba.backends.threads import thread_count
 from nbnumba.cli import bundle, output
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cli.trace import region
@@ -191,7 +191,7 @@ def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> 
     run = run_of(command_line)
     use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
-    check(experiment, machine(options.backend, options.precision), count(), run.max_hours, command=True)
+    check(experiment, machine(options.backend, options.precision), thread_count(), run.max_hours, command=True)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     started = time.perf_counter()
     with warnings.catch_warnings():

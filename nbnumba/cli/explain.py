@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbnumba.backends import Machine
-from nbnumba.backends.threads import count
+from nbnumba.backends.threads import thread_count
 from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import check
@@ -40,7 +40,7 @@ def main(args: Sequence[str]) -> int:
     run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine
-    check(experiment, machine, count(), run.max_hours, command=True)
+    check(experiment, machine, thread_count(), run.max_hours, command=True)
     words = with_seed(words, command_line, experiment)
     right, wanted = _scene(experiment)
     image = _render("spec", right, wanted, run.progress, machine)

@@ -65,10 +65,10 @@ def _status(command: str, words: list[str]) -> int:
 
 def _run(command: str, words: list[str], written: list[str]) -> int:
     """Run a subcommand; written: collects the names of the files that it puts in place."""
-    from nbnumba.backends.threads import use
+    from nbnumba.backends.threads import set_thread_count
     from nbnumba.flags.messages import in_flags
 
-    use(None)
+    set_thread_count(None)
     shown = set()
 
     def show(message, *_, **__):

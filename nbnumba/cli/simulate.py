@@ -11,7 +11,7 @@ import numpy as np
 
 from nbnumba import dark, resolved
 from nbnumba.backends import Machine, driver
-from nbnumba.backends.threads import count, most, use
+from nbnumba.backends.threads import most_threads, set_thread_count, thread_count
 from nbnumba.cli import output
 from nbnumba.cli.progress import bar
 from nbnumba.cost import check
@@ -55,7 +55,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
-    machine, threads = run.machine, count()
+    machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)
     table = [*resolved.quantities(experiment), *of_run(run, threads, paths)]
     say(*resolved.lines([*table, *resolved.costs(experiment, machine, threads, command=True)]))
@@ -158,6 +158,6 @@ def use_threads(threads: int | None) -> None:
     """Set the number of threads, if one is stated; more than there are is an InputError."""
     if threads is None:
         return
-    if threads > most():
-        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most()}, the cores here")
-    use(threads)
+    if threads > most_threads():
+        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most_threads()}, the cores here")
+    set_thread_count(threads)

@@ -1,11 +1,11 @@
-"""What stands in for the stages that plain scenes (cuda_lattices.py) do without, so that their kernel is small."""
+"""What takes the place of the stages that simple scenes (cuda_lattices.py) do not need, so that their kernel is small."""
 
 
 def curved_position(panel, flat):
-    """The detector is flat."""
+    """The position on the detector, which is flat."""
     return flat
 
 
 def amorphous(material, beam, q):
-    """The background is the same everywhere."""
+    """The background, which is the same in all directions."""
     return beam.background_each

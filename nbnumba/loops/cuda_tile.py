@@ -1,11 +1,11 @@
-"""What stands in for loops over the pixels of a tile where a tile is one pixel."""
+"""What takes the place of searches in a tile on a card, where a tile is one pixel."""
 
 
 def fast_of(tile, start, i):
-    """The fast pixel of the only lane."""
+    """The number along the fast axis of the pixel in the only lane: indices.py:fast_of without a row of pixels."""
     return start + i
 
 
 def lane_of(tile, start, fast):
-    """The lane that a fast pixel is in; there is none but 0, which compilers see where it is compared with TILE."""
+    """The lane of a fast pixel: 0 for the only one; the compiler sees by the comparison with TILE that no other is meant."""
     return fast - start

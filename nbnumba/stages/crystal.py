@@ -1,38 +1,38 @@
 """Crystal stages: fractional Miller indices of a scattering vector, and the reflection that is nearest (F7).
 
-What indices are made of are long numbers: of the records' precision, or the float pairs of pairs.py.
+Indices are made of extended numbers: numbers of the precision of the records, or the float pairs of pairs.py.
 """
 
 from nbnumba.stages import ceil, real
 
 
 def entry(lattices, m, n):
-    """Return the long number n, of nine, of lattice m of a table of cell vectors, in A (F7b)."""
+    """Return the extended number n, of nine, of lattice m of a table of cell vectors, in A (F7b)."""
     return lattices[m, n]
 
 
-def long(x):
-    """x as a long number."""
+def to_extended(x):
+    """x as an extended number."""
     return x
 
 
-def plain(x):
-    """A long number in the records' precision."""
+def to_wide(x):
+    """An extended number in the precision of the records."""
     return x
 
 
-def rough(x):
-    """A long number in `real`."""
+def to_real(x):
+    """An extended number in `real`."""
     return real(x)
 
 
 def below(x):
-    """Whether a long number is below 0."""
+    """Whether an extended number is below 0."""
     return x < real(0)
 
 
-def added(total, x):
-    """A long number and a real one."""
+def accumulate(total, x):
+    """The sum of an extended number and a real one."""
     return total + x
 
 

@@ -27,18 +27,18 @@ def entry(lattices, m, n):
     return lattices[m, n], lattices[m, n + 9]
 
 
-def long(x):
+def to_extended(x):
     """A float64 as a pair."""
     above = real(x)
     return above, real(x - above)
 
 
-def plain(x):
+def to_wide(x):
     """A pair as a float64."""
     return float64(x[0]) + float64(x[1])
 
 
-def rough(x):
+def to_real(x):
     """The larger part of a pair."""
     return x[0]
 
@@ -48,7 +48,7 @@ def below(x):
     return x[0] < real(0)
 
 
-def added(total, x):
+def accumulate(total, x):
     """G2: a pair and a real number, as a pair: what rounding takes off is kept."""
     above, below = exact_sum(total[0], x)
     return above, total[1] + below
@@ -90,7 +90,7 @@ def grating_phase(n, d):
     sign = real(1) if d[0] >= real(0) else -real(1)
     above, below = sign * d[0], sign * d[1]
     above = above if above > tiny else tiny
-    of_n = long(n)
+    of_n = to_extended(n)
     product, rest = exact_product(of_n[0], above)
     whole = ceil(product - real(0.5))
     x = (product - whole) + (rest + (of_n[0] * below + of_n[1] * above))

@@ -71,9 +71,9 @@ def test_pixels_that_do_not_count_get_nothing(masked):
     for first, row in channels.items():
         tile[first : first + TILE] = row
     target = Target(mask, GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
-    value = bound["judge"](tile, 1, start, stop, target, Paths(True, True, True, False, np.array([*channels], np.uint64)))
+    value = bound["apply_loss"](tile, 1, start, stop, target, Paths(True, True, True, False, np.array([*channels], np.uint64)))
     by_sum = tile[DERIVATIVE : DERIVATIVE + TILE].copy()
-    bound["judge_photons"](tile, target)
+    bound["apply_loss_to_photons"](tile, target)
     off = np.where(counts, photons, 0.0)
     off[: stop - start] -= np.where(counts, 1.0, 0.0)[: stop - start] * np.nan_to_num(data[1, start:])
     assert value == pytest.approx(0.25 * np.sum(off**2), rel=1e-14)

@@ -73,10 +73,11 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
     def bits():
         return simulate(experiment).tobytes(), adjoint.value_and_grad(loss, experiment, ["crystal.a_A"])
 
-    used, took = [], threads.turn
-    monkeypatch.setattr(threads, "turn", lambda parallel: (used.append("numba") if parallel else None) or took(parallel))
+    used, took = [], threads.numba_threads
+    said = lambda parallel: used.append("numba") if parallel else None  # noqa: E731
+    monkeypatch.setattr(threads, "numba_threads", lambda parallel: said(parallel) or took(parallel))
     expected = bits()
-    assert threads.numbas() and used
+    assert threads.uses_numba_threads() and used
     for module in (cpu, derivative):
         assert module.kernel("double", True).targetoptions["parallel"]
     used.clear()
@@ -119,7 +120,7 @@ def test_pieces_cover_an_image_once_and_are_small(across, steps, fewest):
 @pytest.mark.parametrize("many", [0, 1, 3, 50])
 def test_every_piece_is_run_once_and_those_of_a_chain_in_their_order(many):
     chains, run, told = [[(n, m) for m in range(n % 5)] for n in range(40)], [], []
-    threads.share(run.append, iter(chains), many, told.append)
+    threads.run_pieces(run.append, iter(chains), many, told.append)
     assert sorted(run) == sorted(told) == sorted(itertools.chain(*chains))
     for chain in chains:
         assert [piece for piece in run if piece in chain] == chain
@@ -135,7 +136,7 @@ def test_what_ends_a_piece_is_raised_and_ends_the_others():
     for many in (0, 2):
         done = []
         with pytest.raises(ZeroDivisionError, match="three"):
-            threads.share(run, ([n] for n in range(1000)), many)
+            threads.run_pieces(run, ([n] for n in range(1000)), many)
         assert len(done) < 10
 
 
@@ -167,8 +168,8 @@ def test_derivatives_have_the_same_bits_however_they_are_cut(names, monkeypatch)
     expected = bits()
     for steps, most in ((2**23, 1), (2**23, 3), (1, 3), (5000, 3), (2**40, 1)):
         monkeypatch.setattr(driver, "STEPS_PER_CALL", steps)
-        threads.use(most)
+        threads.set_thread_count(most)
         try:
             assert bits() == expected
         finally:
-            threads.use(None)
+            threads.set_thread_count(None)

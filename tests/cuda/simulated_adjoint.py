@@ -334,11 +334,11 @@ def test_sums_of_several_blocks(monkeypatch, precision):
     chosen = [[rows[n].astype(float) if n >= 0 else np.ones(count) for n in each] for each in factors]
     monkeypatch.setattr(cuda_reductions, "TOGETHER", 3)
     compiled = kernel_jit(cuda_reductions.sum_products, {"wide": kind}, "sums_of_a_block")
-    found = cuda_reductions.summed(compiled, cuda.to_device(rows), factors, kind)
+    found = cuda_reductions.sum_rows(compiled, cuda.to_device(rows), factors, kind)
     bound = 1e-5 if precision == "single" else 1e-14
     for value, (a, b, c) in zip(found, chosen):
         assert abs(value - (a * b * c).sum()) <= bound * np.abs(a * b * c).sum()
-    assert found.shape == (7,) and cuda_reductions.summed(None, None, [], kind).shape == (0,)
+    assert found.shape == (7,) and cuda_reductions.sum_rows(None, None, [], kind).shape == (0,)
 
 
 def test_a_projection():

@@ -6,7 +6,7 @@ import pytest
 from nbnumba import Experiment, simulate
 from nbnumba.backends import PRECISIONS, card
 from nbnumba.backends import cuda as driver
-from nbnumba.loops.cuda_lattices import is_plain
+from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import with_options
 
@@ -110,7 +110,7 @@ def same(image, expected):
 def test_double(name):
     """Every feature, by the kernel that it is for; and the feature is in the image."""
     experiment, keywords = made(name)
-    assert is_plain(scene_of(experiment, keywords)) == (name in PLAIN)
+    assert is_simple(scene_of(experiment, keywords)) == (name in PLAIN)
     expected = simulate(experiment, **keywords)
     image = on_card(experiment, **keywords)
     assert image.dtype == np.float64 and image.max() > 0.0

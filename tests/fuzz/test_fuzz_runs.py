@@ -94,7 +94,7 @@ def check(args: list[str], folder: Path) -> str:
 
 def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
     """The float image is the one of the API, and the others can be read."""
-    if is_plain(names["floatfile"]):
+    if is_simple(names["floatfile"]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             experiment = experiment_of(command_line)
@@ -107,11 +107,11 @@ def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
         if not np.array_equal(found, expected) and not drawn:
             raise Fault("the command line and Python differ", f"{found} {expected}")
     for kind in ("intfile", "noisefile"):
-        if kind in names and is_plain(names[kind]):
+        if kind in names and is_simple(names[kind]):
             smv.read(names[kind])
 
 
-def is_plain(name: str) -> bool:
+def is_simple(name: str) -> bool:
     """Whether a file of that name holds what was written to it, and nothing else."""
     return os.path.isfile(name) and not name.startswith("/dev/")
 

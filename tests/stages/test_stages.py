@@ -409,9 +409,9 @@ def cases():
         yield elementary.cos, (10 * u[0],)
         yield elementary.even, (float(random.integers(-9, 9)),)
         yield crystal.entry, (random.normal(size=(3, 9)), 2, 5)
-        for each in (crystal.long, crystal.plain, crystal.rough, crystal.below):
+        for each in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.below):
             yield each, (u[0],)
-        yield crystal.added, (x, u[0])
+        yield crystal.accumulate, (x, u[0])
         yield lattice.grating_phase, (n, u[0])
         yield lattice.sincg_parts, (n, u[0])
         yield lattice.lattice_factor_square, (crystal_record(), *u)

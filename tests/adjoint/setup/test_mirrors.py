@@ -472,7 +472,7 @@ EXPERIMENTS = {
 
 def cotangent_of(experiment, random, shape=()):
     """A random cotangent, each part of it as large as makes the scene count equally in all."""
-    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "turn": (3,)}
+    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "angles": (3,)}
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
     for name in Cotangent._fields:
@@ -501,7 +501,7 @@ def test_whole_setup(name):
     found = pull(experiment, built(experiment), bar)
     assert set(found) == {*PULLED, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
-    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.turn)
+    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.angles)
 
     scales = {name: 1e24 if name == "beam.fluence" else 1.0 for name in PULLED}
     for parameter, scale in scales.items():

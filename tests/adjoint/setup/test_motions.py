@@ -208,10 +208,10 @@ def lattice_rows(crystal, goniometer, spindle, switches=frozenset()):
     return [rows / 100 for rows in orientations.table(crystal, goniometer, spindle, orient(crystal, switches), switches)]
 
 
-def turning(spin, rows):
-    """Rates (parameters, rows, 9) of lattices that turn with those spins."""
+def turning(rotation_rates, rows):
+    """Rates (parameters, rows, 9) of lattices that turn at those rates."""
     vectors = rows.reshape(-1, 3, 3)
-    return np.array([np.cross(spin[:, np.newaxis, k : k + 3], vectors).reshape(-1, 9) for k in (0, 3, 6)])
+    return np.array([np.cross(rotation_rates[:, np.newaxis, k : k + 3], vectors).reshape(-1, 9) for k in (0, 3, 6)])
 
 
 def stated_slopes(crystal, goniometer, spindle, step=0.1):
@@ -247,15 +247,16 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
     crystal, goniometer = crystal_of(mosaic), Goniometer(phi_deg=phi, **fields)
     spindle = random_direction(np.random.default_rng(7))
     carried, _ = lattice_rows(crystal, goniometer, spindle)
-    turn, spin, fresh_turn, fresh_spin = lattices.motions(crystal, goniometer, spindle, frozenset())
-    assert turn.shape == spin.shape == carried.shape
-    assert turn.tobytes() == fresh_turn.tobytes() and spin.tobytes() == fresh_spin.tobytes()
-    made = np.einsum("mij,kj->mki", turn.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
+    rotations, rotation_rates, *fresh = lattices.motions(crystal, goniometer, spindle, frozenset())
+    assert rotations.shape == rotation_rates.shape == carried.shape
+    assert [rotations.tobytes(), rotation_rates.tobytes()] == [part.tobytes() for part in fresh]
+    made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
     np.testing.assert_allclose(made, carried, rtol=0, atol=1e-15)
-    np.testing.assert_allclose(turning(spin, carried), stated_slopes(crystal, goniometer, spindle), rtol=0, atol=1e-14)
-    assert spin[:, :3].any(axis=1).all()
-    assert spin[:, 3:6].any() == (fields in OSC_MOVES)
-    assert spin[:, 6:].any() == (mosaic.get("mosaic_spread_deg", 0.0) > 0.0 and mosaic.get("mosaic_domains") != 1)
+    expected = stated_slopes(crystal, goniometer, spindle)
+    np.testing.assert_allclose(turning(rotation_rates, carried), expected, rtol=0, atol=1e-14)
+    assert rotation_rates[:, :3].any(axis=1).all()
+    assert rotation_rates[:, 3:6].any() == (fields in OSC_MOVES)
+    assert rotation_rates[:, 6:].any() == (mosaic.get("mosaic_spread_deg", 0.0) > 0.0 and mosaic.get("mosaic_domains") != 1)
 
 
 def test_differences_of_lattices_converge():
@@ -293,10 +294,10 @@ def acted_out(angles, fresh):
 def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
     """With carryover every step turns and moves as its source does without, in both kinds of pass."""
     own = lattices.motions(crystal, goniometer, spindle, frozenset())[:2]
-    turn, spin = (part.reshape(len(angles), -1, 9) for part in own)
+    rotations, rotation_rates = (part.reshape(len(angles), -1, 9) for part in own)
     found = lattices.motions(crystal, goniometer, spindle, CARRYOVER)
     carried, fresh = acted_out(angles, False), acted_out(angles, True)
-    for part, expected in zip(found, (turn[carried], spin[carried], turn[fresh], spin[fresh])):
+    for part, expected in zip(found, (rotations[carried], rotation_rates[carried], rotations[fresh], rotation_rates[fresh])):
         np.testing.assert_array_equal(part, expected.reshape(-1, 9))
     vectors = orient(crystal) / 100
     for rotations, rows in zip(found[::2], lattice_rows(crystal, goniometer, spindle, CARRYOVER)):
@@ -325,19 +326,19 @@ def test_rounded_domains_move_as_their_product_in_double_precision():
     crystal, spindle = crystal_of(MOSAICS[1]), random_direction(np.random.default_rng(11))
     goniometer = Goniometer(phi_deg=3.0, osc_deg=5.0, phisteps=2)
     rounded = frozenset({"mosaic_float32"})
-    turn, spin, _, _ = lattices.motions(crystal, goniometer, spindle, rounded)
-    exact_turn, exact_spin, _, _ = lattices.motions(crystal, goniometer, spindle, frozenset())
-    np.testing.assert_array_equal(spin[:, 6:], exact_spin[:, 6:])
-    made = np.einsum("mij,kj->mki", turn.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
+    rotations, rotation_rates, _, _ = lattices.motions(crystal, goniometer, spindle, rounded)
+    exact_rotations, exact_rates, _, _ = lattices.motions(crystal, goniometer, spindle, frozenset())
+    np.testing.assert_array_equal(rotation_rates[:, 6:], exact_rates[:, 6:])
+    made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
     np.testing.assert_allclose(made, lattice_rows(crystal, goniometer, spindle, rounded)[0], rtol=0, atol=1e-15)
-    assert 1e-11 < np.abs(turn - exact_turn).max() < 1e-8
+    assert 1e-11 < np.abs(rotations - exact_rotations).max() < 1e-8
 
 
 def test_spins_by_hand():
     """The first domain turns with the spindle; the rates are radians per degree."""
     spindle, goniometer = np.array([0.0, 0.6, -0.8]), Goniometer(phi_deg=20.0, osc_deg=4.0, phisteps=4)
-    _, spin, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
-    for step, rates in enumerate(spin * DEGREES_PER_RADIAN):
+    _, rotation_rates, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
+    for step, rates in enumerate(rotation_rates * DEGREES_PER_RADIAN):
         np.testing.assert_allclose(rates, [*spindle, *(step / 4 * spindle), 0, 0, 0], rtol=0, atol=1e-15)
 
 

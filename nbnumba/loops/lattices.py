@@ -1,0 +1,64 @@
+"""The loop over the table of lattices, pixels innermost, so that the arithmetic vectorises however many lattices there are."""
+
+import numpy as np
+
+from nbnumba.loops.indices import cell_vectors, extended_q, fast_of, fractional_hkl, nearest_hkl
+from nbnumba.loops.rows import FACTOR, LATTICE_FACTOR, SLOT, TILE, WEIGHT
+from nbnumba.stages import real
+from nbnumba.stages.crystal import to_wide
+from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
+from nbnumba.stages.pixel import term
+from nbnumba.stages.shapes import SQUARE
+from nbnumba.stages.structure import between, slot, surrounded
+
+
+def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattices, has_background, sampling):
+    """Add the terms of all lattices of a table, for one sample under one source, to the row `into`: SUM or FRESH_SUM.
+
+    For each lattice one loop over the pixels writes LATTICE_FACTOR and SLOT, from the scattering vector in Q_X, Q_Y, Q_Z. A
+    second loop looks the amplitudes up, which does not vectorise, and adds the terms.
+    """
+    for m in range(lattices.shape[0]):
+        vectors = cell_vectors(lattices, m)
+        for i in range(TILE):
+            (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
+            tile[LATTICE_FACTOR + i] = lattice_factor_square(crystal, dh, dk, dl)
+            tile[SLOT + i] = slot(structure, h, k, l)
+        if crystal.shape != SQUARE:
+            reshape(tile, crystal, vectors)
+        if structure.interpolate or sampling.running_product:
+            add_each(into, tile, (row, start, pass_index, m), structure, vectors, has_background, sampling)
+        else:
+            for i in range(TILE):
+                tile[into + i] += term(structure.amplitude[np.uintp(tile[SLOT + i])], real(tile[LATTICE_FACTOR + i]))
+
+
+def reshape(tile, crystal, vectors):
+    """Overwrite LATTICE_FACTOR with the factor of a crystal that is no parallelepiped (F8c to F8e). Reads Q_X, Q_Y, Q_Z."""
+    for i in range(TILE):
+        (dh, _), (dk, _), (dl, _) = nearest_hkl(vectors, extended_q(tile, i))
+        tile[LATTICE_FACTOR + i] = lattice_factor_radial(crystal, to_wide(dh), to_wide(dk), to_wide(dl))
+
+
+def add_each(into, tile, evaluation, structure, vectors, has_background, sampling):
+    """Add the terms of one lattice to the row `into`, where amplitudes are interpolated (F9b) or the sum is a product (P2).
+
+    It reads SLOT, LATTICE_FACTOR and the scattering vector, and for a running product WEIGHT and FACTOR. evaluation: row,
+    first pixel, pass and lattice.
+    """
+    row, start, pass_index, m = evaluation
+    for i in range(TILE):
+        amplitude = structure.amplitude[np.uintp(tile[SLOT + i])]
+        if structure.interpolate and (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure):
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+            amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+        each = term(amplitude, real(tile[LATTICE_FACTOR + i]))
+        if not sampling.running_product:
+            tile[into + i] += each
+        elif has_background or tile[LATTICE_FACTOR + i] != 0.0:
+            tile[into + i] = (tile[into + i] + each * tile[WEIGHT + i]) * tile[FACTOR + i]
+
+
+def latch_of(structure):
+    """The evaluation from which on nothing is interpolated: row, fast pixel, pass, lattice (P8)."""
+    return (structure.latch[0], structure.latch[1], structure.latch[2], structure.latch[3])
