@@ -19,26 +19,33 @@ def scattering_vector_adj(diffracted, incident, wavelength, q_bar):
 
 
 def polarization_factor_adj(beam, diffracted, incident, polarization_bar):
-    """A6: P = (1 + c^2 - K w (1 - c^2)) / 2, c = i . d, w = (e^2 - b^2) / (e^2 + b^2), e = d . (i x B), b = d . B, B = E x i.
+    """Return the cotangents of K and of the unit vectors d and i (A6).
 
-    Returns the cotangents of K, d and i; that of the E vector, which no parameter moves, is left out. Where w is 1 by
-    definition, along the beam and for E along the beam, it does not move. For unit d and i, 1 - c^2 is (e^2 + b^2) / B^2,
-    with which dw, that grows without bound next to the beam, is not multiplied by a difference.
+        F6: P = (1 + c^2 - K w (1 - c^2)) / 2,    c = i . d,    w = (e^2 - b^2) / (e^2 + b^2)
+            e = d . A,    b = d . B,    A = i x B,    B = E x i
+        A6: K_bar = -P_bar w (1 - c^2) / 2,    c_bar = P_bar c (1 + K w)
+            g = -2 P_bar K e b / ((e^2 + b^2) |B|^2),    e_bar = g b,    b_bar = -g e
+            A_bar = e_bar d,    B_bar = b_bar d + A_bar x i
+            d_bar = e_bar A + b_bar B + c_bar i,    i_bar = B x A_bar + B_bar x E + c_bar d
+
+    The cotangent of E, which no parameter moves, is left out. For unit d and i, 1 - c^2 is (e^2 + b^2) / |B|^2: g uses this,
+    so that dw, which grows without bound next to the beam, is not multiplied by a small difference. Where w is 1 by
+    definition, which is along the beam and where E runs along the beam, w does not move.
     """
     axis = (beam.axis_x, beam.axis_y, beam.axis_z)
     c = dot(incident, diffracted)
     b_axis = cross(axis, incident)
     e_axis = cross(incident, b_axis)
     e, b = dot(diffracted, e_axis), dot(diffracted, b_axis)
-    across = e * e + b * b
-    inverse = real(1) / across if across > real(0) else real(0)
-    w = (e * e - b * b) * inverse if across > real(0) else real(1)
-    off = real(1) - c * c
-    kahn_bar = -real(0.5) * polarization_bar * w * off
+    across_squared = e * e + b * b
+    inverse = real(1) / across_squared if across_squared > real(0) else real(0)
+    w = (e * e - b * b) * inverse if across_squared > real(0) else real(1)
+    sine_squared = real(1) - c * c
+    kahn_bar = -real(0.5) * polarization_bar * w * sine_squared
     c_bar = polarization_bar * c * (real(1) + beam.kahn * w)
-    each = -real(2) * polarization_bar * beam.kahn * (e * inverse) * b
-    each = each / dot(b_axis, b_axis) if across > real(0) else real(0)
-    e_bar, b_bar = each * b, -each * e
+    g = -real(2) * polarization_bar * beam.kahn * (e * inverse) * b
+    g = g / dot(b_axis, b_axis) if across_squared > real(0) else real(0)
+    e_bar, b_bar = g * b, -g * e
     e_axis_bar = scale(diffracted, e_bar)
     b_axis_bar = add(scale(diffracted, b_bar), cross(e_axis_bar, incident))
     d_bar = add(add(scale(e_axis, e_bar), scale(b_axis, b_bar)), scale(incident, c_bar))

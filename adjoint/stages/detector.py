@@ -3,9 +3,9 @@
 The edge of a pixel is no parameter, so that sample_offset has no mirror.
 """
 
-from adjoint.stages.vec3 import turn_adj
+from adjoint.stages.vec3 import rotate_adj
 from nbnumba.stages import cos, exp, real, sin
-from nbnumba.stages.vec3 import dot, scale, turn
+from nbnumba.stages.vec3 import dot, rotate, scale
 
 
 def flat_position_adj(panel, fast, slow, depth, x_bar):
@@ -21,21 +21,26 @@ def flat_position_adj(panel, fast, slow, depth, x_bar):
 
 
 def curved_position_adj(panel, flat, x_bar):
-    """A1c: x = (D i turned by y / D about s, then by z / D about f), with y and z of the flat position.
+    """Return the cotangents of the flat position and of the distance D, both in m, and of the unit vectors i, s and f (A1c).
 
-    Returns the cotangents of the flat position, D, and the vectors i, s and f.
+        F1c: x = R(f, p_f) R(s, p_s) D i,    p_s = y / D,    p_f = z / D
+        A1c: w_bar = R(f, p_f)^T x_bar,    a_bar = R(s, p_s)^T w_bar,    y_bar = p_s_bar / D,    z_bar = p_f_bar / D
+             i_bar = D a_bar,    D_bar = i . a_bar - y_bar p_s - z_bar p_f,    p_bar = sin_bar cos p - cos_bar sin p
+
+    R(u, p) rotates about u by the angle p in radian. y and z are those of the flat position, whose x moves nothing. Each
+    rotation is pulled back by rotate_adj, the last one first.
     """
     beam, slow_axis = (panel.beam_x, panel.beam_y, panel.beam_z), (panel.slow_x, panel.slow_y, panel.slow_z)
     fast_axis = (panel.fast_x, panel.fast_y, panel.fast_z)
     inverse = real(1) / panel.distance
-    ahead, slow, fast = scale(beam, panel.distance), flat[1] * inverse, flat[2] * inverse
-    turned = turn(ahead, slow_axis, sin(slow), cos(slow))
-    turned_bar, fast_bar, sine_bar, cosine_bar = turn_adj(turned, fast_axis, sin(fast), cos(fast), x_bar)
-    z_bar = (sine_bar * cos(fast) - cosine_bar * sin(fast)) * inverse
-    ahead_bar, slow_bar, sine_bar, cosine_bar = turn_adj(ahead, slow_axis, sin(slow), cos(slow), turned_bar)
-    y_bar = (sine_bar * cos(slow) - cosine_bar * sin(slow)) * inverse
-    distance_bar = dot(ahead_bar, beam) - y_bar * slow - z_bar * fast
-    return (real(0), y_bar, z_bar), distance_bar, scale(ahead_bar, panel.distance), slow_bar, fast_bar
+    on_beam, about_slow, about_fast = scale(beam, panel.distance), flat[1] * inverse, flat[2] * inverse
+    rotated = rotate(on_beam, slow_axis, sin(about_slow), cos(about_slow))
+    rotated_bar, fast_bar, sine_bar, cosine_bar = rotate_adj(rotated, fast_axis, sin(about_fast), cos(about_fast), x_bar)
+    z_bar = (sine_bar * cos(about_fast) - cosine_bar * sin(about_fast)) * inverse
+    on_beam_bar, slow_bar, sine_bar, cosine_bar = rotate_adj(on_beam, slow_axis, sin(about_slow), cos(about_slow), rotated_bar)
+    y_bar = (sine_bar * cos(about_slow) - cosine_bar * sin(about_slow)) * inverse
+    distance_bar = dot(on_beam_bar, beam) - y_bar * about_slow - z_bar * about_fast
+    return (real(0), y_bar, z_bar), distance_bar, scale(on_beam_bar, panel.distance), slow_bar, fast_bar
 
 
 def solid_angle_adj(panel, airpath, omega_bar):
@@ -52,17 +57,21 @@ def solid_angle_adj(panel, airpath, omega_bar):
 
 
 def capture_fraction_adj(panel, layer, diffracted, capture_bar):
-    """A4: capture = exp(-t u) - exp(-(t + 1) u) with u = L mu / rho, rho = d . n; 0 where rho <= 0.
+    """Return the cotangents of the unit vectors d and n, of the depth L of a layer in m, and of the absorption mu in 1/m (A4).
 
-    Returns the cotangents of d, n, the depth L of a layer and the absorption mu.
+        F4: capture = exp(-t u) - exp(-(t + 1) u),    u = L mu / rho,    rho = d . n;    0 where rho <= 0
+        A4: u_bar = capture_bar ((t + 1) exp(-(t + 1) u) - t exp(-t u)),    rho_bar = -u_bar u / rho
+            d_bar = rho_bar n,    n_bar = rho_bar d,    L_bar = u_bar mu / rho,    mu_bar = u_bar L / rho
+
+    Where rho <= 0 all are 0.
     """
     normal = (panel.normal_x, panel.normal_y, panel.normal_z)
     rho = dot(diffracted, normal)
-    ahead = rho > real(0)
-    inverse = real(1) / rho if ahead else real(0)
+    from_front = rho > real(0)
+    inverse = real(1) / rho if from_front else real(0)
     u = panel.layer * panel.absorption * inverse
-    before, beyond = real(layer), real(layer + 1)
-    u_bar = capture_bar * (beyond * exp(-beyond * u) - before * exp(-before * u)) if ahead else real(0)
+    t, next_t = real(layer), real(layer + 1)
+    u_bar = capture_bar * (next_t * exp(-next_t * u) - t * exp(-t * u)) if from_front else real(0)
     rho_bar = -u_bar * u * inverse
     layer_bar, absorption_bar = u_bar * panel.absorption * inverse, u_bar * panel.layer * inverse
     return scale(normal, rho_bar), scale(diffracted, rho_bar), layer_bar, absorption_bar

@@ -4,7 +4,7 @@ from nbnumba.stages import real, sin, sqrt
 from nbnumba.stages.crystal import below
 from nbnumba.stages.elementary import SIN_PI, sinc_pi
 from nbnumba.stages.lattice import (
-    GAUSS_REACH,
+    GAUSS_WIDTH_SQUARED,
     PI_SQUARED,
     SPHERE,
     distance_squared,
@@ -22,7 +22,7 @@ NOT_MIRRORED = "no derivative of this shape is computed (A8)"
 """The reason for a shape whose row in the table gives none of its own."""
 
 SIN_PI_SLOPE = tuple(2 * power * c for power, c in enumerate(SIN_PI))[1:]
-"""Twice the derivative of sinc_pi's polynomial."""
+"""Coefficients of twice the derivative of the polynomial of sinc_pi."""
 
 SINC3_SLOPE = (
     -1.0 / 10,
@@ -38,27 +38,33 @@ SINC3_SLOPE = (
 
 
 def sinc_pi_slope(u):
-    """Twice the derivative of sinc_pi with respect to u; for u = x^2 that of sinc_pi(x^2) with respect to x, over x."""
+    """Return T(u), twice the derivative of S(u) with respect to u, without a unit (A8).
+
+        F8: S(u) = sin(pi sqrt u) / sqrt u
+        A8: T(u) = 2 S'(u)
+
+    With u = x^2, T is also the derivative of S(x^2) with respect to x, divided by x.
+    """
     c = SIN_PI_SLOPE
     return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * c[6])))))
 
 
 def sincg_slopes(n, d, inverse):
-    """A8: derivatives of G = sin(pi n d) / sin(pi d) by d and n, up to G's sign, times sin(pi |d|), whose inverse is given.
+    """Return the derivatives of G by d and by n, times sin(pi |d|), without a unit and up to the sign of G (A8).
 
-    With t = |d|, n t = j + x, j whole, S(u) = sin(pi sqrt(u)) / sqrt(u) and T(u) = 2 S'(u),
+        F8: G = sin(pi n d) / sin(pi d);    with t = |d|, n t = j + x and j whole, G = sin(pi x) / sin(pi t) up to sign
+        A8: dG/dt sin(pi t) = n x^2 T(x^2) + S(x^2) (j S(t^2) - x t^2 T(t^2)) / sin(pi t)
+            dG/dn sin(pi t) = t (S(x^2) + x^2 T(x^2)),    S(u) = sin(pi sqrt u) / sqrt u,    T(u) = 2 S'(u)
 
-        dG/dt sin(pi t) = n x^2 T(x^2) + S(x^2) (j S(t^2) - x t^2 T(t^2)) / sin(pi t)
-        dG/dn sin(pi t) = t (S(x^2) + x^2 T(x^2))
-
-    in which nothing cancels where d is next to 0: j is 0 there. Differentiating numerator and denominator by themselves would.
+    n: number of unit cells along an edge. d: distance to the nearest reflection along it. inverse: 1 / sin(pi |d|). Nothing
+    cancels where d is next to 0, because j is 0 there; the derivatives of numerator and denominator by themselves would cancel.
     """
     x, whole, t = grating_phase(n, d)
     v, w = x * x, t * t
-    above = sinc_pi(v)
-    bent = v * sinc_pi_slope(v)
-    along = real(n) * bent + above * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
-    return -along if below(d) else along, t * (above + bent)
+    sinc_x = sinc_pi(v)
+    curved = v * sinc_pi_slope(v)
+    by_t = real(n) * curved + sinc_x * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
+    return -by_t if below(d) else by_t, t * (sinc_x + curved)
 
 
 def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
@@ -69,19 +75,24 @@ def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
 
     Small numerators are multiplied before the large inverse, so that no product at a reflection is too large for float32.
     """
-    above_h, below_h = sincg_parts(crystal.n_a, dh)
-    above_k, below_k = sincg_parts(crystal.n_b, dk)
-    above_l, below_l = sincg_parts(crystal.n_c, dl)
-    inverse = real(1) / (below_h * below_k * below_l)
-    slope_h, by_a = sincg_slopes(crystal.n_a, dh, inverse * (below_k * below_l))
-    slope_k, by_b = sincg_slopes(crystal.n_b, dk, inverse * (below_h * below_l))
-    slope_l, by_c = sincg_slopes(crystal.n_c, dl, inverse * (below_h * below_k))
-    bar_h, bar_k, rest_k, rest_l = lattice_bar * above_h, lattice_bar * above_k, above_k * inverse, above_l * inverse
+    numerator_h, denominator_h = sincg_parts(crystal.n_a, dh)
+    numerator_k, denominator_k = sincg_parts(crystal.n_b, dk)
+    numerator_l, denominator_l = sincg_parts(crystal.n_c, dl)
+    inverse = real(1) / (denominator_h * denominator_k * denominator_l)
+    slope_h, by_a = sincg_slopes(crystal.n_a, dh, inverse * (denominator_k * denominator_l))
+    slope_k, by_b = sincg_slopes(crystal.n_b, dk, inverse * (denominator_h * denominator_l))
+    slope_l, by_c = sincg_slopes(crystal.n_c, dl, inverse * (denominator_h * denominator_k))
+    bar_h, bar_k, rest_k, rest_l = (
+        lattice_bar * numerator_h,
+        lattice_bar * numerator_k,
+        numerator_k * inverse,
+        numerator_l * inverse,
+    )
     bar_h, bar_k, bar_l = bar_k * rest_l, bar_h * rest_l, bar_h * rest_k
     return bar_h * slope_h, bar_k * slope_k, bar_l * slope_l, bar_h * by_a, bar_k * by_b, bar_l * by_c
 
 
-def distance_squared_adj(crystal, dh, dk, dl, reach_bar):
+def distance_squared_adj(crystal, dh, dk, dl, r_squared_bar):
     """Return the cotangents of dh, dk, dl, and of hh, kk, ll, hk, hl, kl of the metric (A8b).
 
         F8b: r^2 = d^T M d,    d = (dh, dk, dl)
@@ -89,11 +100,11 @@ def distance_squared_adj(crystal, dh, dk, dl, reach_bar):
 
     The cotangent r2_bar is without fudge.
     """
-    two = real(2) * reach_bar
+    two = real(2) * r_squared_bar
     dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
     dk_bar = two * (crystal.metric_hk * dh + crystal.metric_kk * dk + crystal.metric_kl * dl)
     dl_bar = two * (crystal.metric_hl * dh + crystal.metric_kl * dk + crystal.metric_ll * dl)
-    squares = (reach_bar * dh * dh, reach_bar * dk * dk, reach_bar * dl * dl)
+    squares = (r_squared_bar * dh * dh, r_squared_bar * dk * dk, r_squared_bar * dl * dl)
     return (dh_bar, dk_bar, dl_bar), (*squares, two * dh * dk, two * dh * dl, two * dk * dl)
 
 
@@ -119,12 +130,12 @@ def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
     The cotangents of n_a, n_b, n_c leave out what goes through the metric. TOPHAT is a step, whose derivative is refused (A14).
     """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
-    reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge
+    r_squared = distance_squared(crystal, dh, dk, dl) * crystal.fudge
     slope = real(0)
     if crystal.shape == ROUND:
-        slope = cells * SPHERE * PI_SQUARED * sinc3_slope(PI_SQUARED * reach)
+        slope = cells * SPHERE * PI_SQUARED * sinc3_slope(PI_SQUARED * r_squared)
     elif crystal.shape == GAUSS:
-        slope = -lattice_factor_radial(crystal, dh, dk, dl) / GAUSS_REACH
+        slope = -lattice_factor_radial(crystal, dh, dk, dl) / GAUSS_WIDTH_SQUARED
     d_bar, metric_bar = distance_squared_adj(crystal, dh, dk, dl, lattice_bar * slope * crystal.fudge)
-    each = lattice_bar * lattice_factor_radial(crystal, dh, dk, dl)
-    return d_bar, (each / crystal.n_a, each / crystal.n_b, each / crystal.n_c), metric_bar
+    weighted = lattice_bar * lattice_factor_radial(crystal, dh, dk, dl)
+    return d_bar, (weighted / crystal.n_a, weighted / crystal.n_b, weighted / crystal.n_c), metric_bar

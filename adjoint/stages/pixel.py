@@ -15,20 +15,23 @@ def term_adj(amplitude, lattice, total_bar):
 
 
 def amorphous_adj(material, beam, q, total_bar):
-    """A12: background = B f(|q| / 2), f linear between the entries of its table. Returns the cotangents of B and q.
+    """Return the cotangents of the background B, in electrons^2 or molecules, and of q, in 1/A (A12).
 
-    At q = 0, beyond the table, and where there is none, f does not move; at an entry the slope is that of the next interval.
+        F12: background = B f(|q| / 2),    f linear between the entries f_p of its table, v of them per 1/A
+        A12: B_bar = background_bar f,    q_bar = background_bar B (f_(p + 1) - f_p) (v / 2) q / |q|
+
+    At q = 0, beyond the table, and without a table f does not move. At an entry the slope is that of the next interval.
     """
     length = sqrt(dot(q, q))
-    at = length * real(0.5) * material.per_stol
+    position = length * real(0.5) * material.per_stol
     last = material.value.size - 1
-    place = int(at) if at < real(last - 1) else last - 1
-    beyond = at - real(place) if at < real(last) else real(1)
-    value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
-    slope = (material.value[place + 1] - material.value[place]) * real(0.5) * material.per_stol
-    moves = at < real(last) and length > real(0)
-    each = total_bar * beam.background_each * slope / length if moves else real(0)
-    return total_bar * value, scale(q, each)
+    first = int(position) if position < real(last - 1) else last - 1
+    fraction = position - real(first) if position < real(last) else real(1)
+    value = material.value[first] * (real(1) - fraction) + material.value[first + 1] * fraction
+    slope = (material.value[first + 1] - material.value[first]) * real(0.5) * material.per_stol
+    moves = position < real(last) and length > real(0)
+    along_q = total_bar * beam.background_each * slope / length if moves else real(0)
+    return total_bar * value, scale(q, along_q)
 
 
 def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):

@@ -1,16 +1,20 @@
-"""Mirrors of the three-vectors."""
+"""Mirrors of the three-vectors (A1c, A2)."""
 
 from nbnumba.stages import real
 from nbnumba.stages.vec3 import cross, dot, scale
 
 
 def add(a, b):
-    """Return a + b."""
+    """Return a + b, in their unit."""
     return (a[0] + b[0], a[1] + b[1], a[2] + b[2])
 
 
 def unit_adj(direction, length, direction_bar, length_bar):
-    """A2: a_bar = (d_bar - d (d . d_bar)) / |a| + d |a|_bar, from the unit vector d along a and the length |a|."""
+    """Return the cotangent of a, from the unit vector d along a and the length |a|, in the unit of a (A2).
+
+        F2: |a| = sqrt(a . a),    d = a / |a|
+        A2: a_bar = (d_bar - d (d . d_bar)) / |a| + d |a|_bar
+    """
     along = dot(direction, direction_bar)
     inverse = real(1) / length
     return (
@@ -20,13 +24,19 @@ def unit_adj(direction, length, direction_bar, length_bar):
     )
 
 
-def turn_adj(a, axis, sine, cosine, turned_bar):
-    """A1c: turned = axis (axis . a) (1 - cos) + a cos + (axis x a) sin; returns a_bar, axis_bar, sine_bar, cosine_bar."""
+def rotate_adj(a, axis, sine, cosine, rotated_bar):
+    """Return the cotangents of a, of the unit axis u, and of sine and cosine of the angle of rotation (A1c).
+
+        F1c: y = u (u . a) (1 - cos) + a cos + (u x a) sin
+        A1c: a_bar = u (u . y_bar) (1 - cos) + y_bar cos + (y_bar x u) sin
+             u_bar = (y_bar (u . a) + a (u . y_bar)) (1 - cos) + (a x y_bar) sin
+             sin_bar = (u x a) . y_bar,    cos_bar = a . y_bar - (u . a) (u . y_bar)
+    """
     along, across = dot(axis, a), cross(axis, a)
-    on_axis = dot(axis, turned_bar)
+    on_axis = dot(axis, rotated_bar)
     versine = real(1) - cosine
-    pulled = cross(turned_bar, axis)
-    a_bar = add(add(scale(axis, on_axis * versine), scale(turned_bar, cosine)), scale(pulled, sine))
-    swept = cross(a, turned_bar)
-    axis_bar = add(add(scale(turned_bar, along * versine), scale(a, on_axis * versine)), scale(swept, sine))
-    return a_bar, axis_bar, dot(across, turned_bar), dot(a, turned_bar) - on_axis * along
+    across_bar = cross(rotated_bar, axis)
+    a_bar = add(add(scale(axis, on_axis * versine), scale(rotated_bar, cosine)), scale(across_bar, sine))
+    axis_across_bar = cross(a, rotated_bar)
+    axis_bar = add(add(scale(rotated_bar, along * versine), scale(a, on_axis * versine)), scale(axis_across_bar, sine))
+    return a_bar, axis_bar, dot(across, rotated_bar), dot(a, rotated_bar) - on_axis * along

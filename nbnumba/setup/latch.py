@@ -6,7 +6,7 @@ from nbnumba.setup.sampling import Window, directions, sample_order
 from nbnumba.setup.structure import NEVER
 from nbnumba.stages.beam import resolved, scattering_vector
 from nbnumba.stages.crystal import index, nearest
-from nbnumba.stages.lattice import TOPHAT_REACH, distance_squared
+from nbnumba.stages.lattice import TOPHAT_RADIUS_SQUARED, distance_squared
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import TOPHAT
 from nbnumba.stages.structure import surrounded
@@ -54,5 +54,5 @@ def _in_range(scene, q, lattice):
     inside = surrounded(scene.structure, *hkl)
     if scene.crystal.shape != TOPHAT or scene.beam.background_each + scene.beam.background_once > 0.0:
         return inside
-    reach = distance_squared(scene.crystal, *(nearest(h)[0] for h in hkl)) * scene.crystal.fudge
-    return inside | (reach >= TOPHAT_REACH)
+    r_squared = distance_squared(scene.crystal, *(nearest(h)[0] for h in hkl)) * scene.crystal.fudge
+    return inside | (r_squared >= TOPHAT_RADIUS_SQUARED)

@@ -29,8 +29,8 @@ def polarization_factor(beam, diffracted, incident):
     b_axis = cross((beam.axis_x, beam.axis_y, beam.axis_z), incident)
     e_axis = cross(incident, b_axis)
     e, b = dot(diffracted, e_axis), dot(diffracted, b_axis)
-    across = e * e + b * b
-    cos_2psi = (e * e - b * b) / across if across > real(0) else real(1)
+    across_squared = e * e + b * b
+    cos_2psi = (e * e - b * b) / across_squared if across_squared > real(0) else real(1)
     return real(0.5) * (real(1) + cosine_squared - beam.kahn * cos_2psi * (real(1) - cosine_squared))
 
 

@@ -1,13 +1,14 @@
 """Detector stages: where a sample of a pixel lies, its solid angle, and what its sensor layer absorbs (F1 to F4)."""
 
 from nbnumba.stages import cos, exp, real, sin
-from nbnumba.stages.vec3 import dot, turn
+from nbnumba.stages.vec3 import dot, rotate
 
 
 def sample_offset(panel, oversample, pixel, sub):
     """Return the distance of the centre of a sub-pixel from the edge of the detector, in m (F1).
 
-    panel: of which the edge of a pixel, in m, is read. oversample: sub-pixels along an edge. pixel, sub: numbers from 0.
+    panel: the Panel record, of which the edge of a pixel, in m, is read. oversample: number of sub-pixels along that edge.
+    pixel: number of the pixel, from 0. sub: number of the sub-pixel in its pixel, from 0.
     """
     return panel.pixel / real(oversample) * (real(pixel * oversample + sub) + real(0.5))
 
@@ -29,10 +30,10 @@ def curved_position(panel, flat):
 
     flat: the position on the flat detector, in m; its y and z are read as arc lengths along slow and fast.
     """
-    ahead = (panel.distance * panel.beam_x, panel.distance * panel.beam_y, panel.distance * panel.beam_z)
-    slow, fast = flat[1] / panel.distance, flat[2] / panel.distance
-    turned = turn(ahead, (panel.slow_x, panel.slow_y, panel.slow_z), sin(slow), cos(slow))
-    return turn(turned, (panel.fast_x, panel.fast_y, panel.fast_z), sin(fast), cos(fast))
+    on_beam = (panel.distance * panel.beam_x, panel.distance * panel.beam_y, panel.distance * panel.beam_z)
+    about_slow, about_fast = flat[1] / panel.distance, flat[2] / panel.distance
+    rotated = rotate(on_beam, (panel.slow_x, panel.slow_y, panel.slow_z), sin(about_slow), cos(about_slow))
+    return rotate(rotated, (panel.fast_x, panel.fast_y, panel.fast_z), sin(about_fast), cos(about_fast))
 
 
 def solid_angle(panel, airpath):
@@ -49,11 +50,12 @@ def solid_angle(panel, airpath):
 def capture_fraction(panel, layer, diffracted):
     """Return the fraction of the photons that one sensor layer absorbs, after the layers before it, without a unit (F4).
 
-    layer: number of the layer from 0. diffracted: unit vector along the ray. Rays that come from behind, as is possible on
-    a curved detector, whose normal is that of its middle, are not absorbed.
+    panel: the Panel record, of which the normal, the depth of a layer in m and the absorption in 1/m are read. layer: number
+    of the layer, from 0. diffracted: unit vector along the ray. A ray that comes from behind is not absorbed; there are such
+    rays on a curved detector, whose normal is that of its middle.
     """
     parallax = dot(diffracted, (panel.normal_x, panel.normal_y, panel.normal_z))
     if parallax <= real(0):
         return real(0)
-    step = panel.layer * panel.absorption / parallax
-    return exp(-real(layer) * step) - exp(-real(layer + 1) * step)
+    optical_depth = panel.layer * panel.absorption / parallax
+    return exp(-real(layer) * optical_depth) - exp(-real(layer + 1) * optical_depth)

@@ -1,9 +1,8 @@
-"""Elementary functions that are made of arithmetic alone, so that loops of them vectorise and need no other precision."""
+"""Elementary functions of numbers without a unit, made of arithmetic alone: loops of them vectorise, in any precision."""
 
 from nbnumba.stages import ceil, real
 from nbnumba.stages.crystal import nearest
 
-# Relative-error minimax polynomial of sin(pi x) / x in x^2 on |x| <= 1/2, error 2.1e-16; tests/stages recomputes its error.
 SIN_PI = (
     3.1415926535897927,
     -5.167712780049753,
@@ -14,11 +13,14 @@ SIN_PI = (
     0.00046597761697805216,
     -2.1122952927771243e-05,
 )
+"""Minimax polynomial of sin(pi x) / x in x^2 on |x| <= 1/2, by relative error: 2.1e-16, which tests/stages computes again."""
+
 PER_PI = 0.3183098861837907
+"""1 / pi."""
 
 
 def sinc_pi(u):
-    """Return sin(pi x) / x for u = x^2, |x| <= 1/2, by its polynomial (F8)."""
+    """Return sin(pi x) / x, by its polynomial in u = x^2, |x| <= 1/2 (F8)."""
     c = SIN_PI
     return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
 
@@ -29,19 +31,22 @@ def sin_pi(x):
 
 
 def sin(x):
-    """Return sin x for machines that have it in another precision only: sin(pi y) up to sign, y the rest of x / pi."""
+    """Return the sine of x radians as sin(pi y) up to sign, where y is x / pi less the nearest whole number (F8).
+
+    It serves machines whose own sine has another precision (G1).
+    """
     y, whole = nearest(x * PER_PI)
     return sin_pi(y) if even(whole) else -sin_pi(y)
 
 
 def cos(x):
-    """Return cos x for the same machines: cos(pi y) = sin(pi (1/2 - |y|))."""
+    """Return the cosine of x radians as cos(pi y) = sin(pi (1/2 - |y|)) up to sign, with y and for the machines of `sin`."""
     y, whole = nearest(x * PER_PI)
     shifted = real(0.5) - abs(y)
     return sin_pi(shifted) if even(whole) else -sin_pi(shifted)
 
 
 def even(whole):
-    """Return whether a whole number is even."""
+    """Return whether a whole number, held as a real one, is even."""
     half = whole * real(0.5)
     return ceil(half) == half

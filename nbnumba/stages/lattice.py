@@ -8,10 +8,15 @@ from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 COMPUTED = (SQUARE, ROUND, GAUSS, TOPHAT)
 """The shapes that this module computes; setup refuses any other, because a kernel cannot."""
 
-# nanoBragg's shapes other than the parallelepiped: amplitude and widths that give the same volume and width of a spot.
 SPHERE = 0.723601254558268
-GAUSS_REACH = 0.63
-TOPHAT_REACH = 0.3969
+"""The amplitude of ROUND, without a unit, which gives the volume of the ellipsoid (F8c; nanoBragg)."""
+
+GAUSS_WIDTH_SQUARED = 0.63
+"""The squared width of a Gaussian spot, in the unit of r^2 (F8d; nanoBragg)."""
+
+TOPHAT_RADIUS_SQUARED = 0.3969
+"""The squared radius of a top-hat spot, in the unit of r^2 (F8e; nanoBragg)."""
+
 PI_SQUARED = 9.869604401089358
 
 
@@ -30,7 +35,8 @@ def grating_phase(n, d):
 def sincg_parts(n, d):
     """Return numerator and denominator of sincg, sin(pi n d) / sin(pi d), up to sign; without a unit (F8).
 
-    n: number of unit cells. d: distance to the nearest reflection, |d| <= 1/2. Both parts are even in d, and never both 0.
+    n: number of unit cells along an edge. d: distance h - h0 to the nearest reflection along it, without a unit, |d| <= 1/2.
+    Both parts are even in d, and never both 0.
     """
     x, _, d = grating_phase(n, d)
     return sin_pi(x), sin_pi(d)
@@ -39,18 +45,20 @@ def sincg_parts(n, d):
 def lattice_factor_square(crystal, dh, dk, dl):
     """Return |F_latt| up to sign of a parallelepiped, without a unit; it is n_a n_b n_c at a reflection (F8).
 
-    dh, dk, dl: distances h - h0, k - k0, l - l0 to the nearest reflection, without a unit.
+    crystal: the Crystal record, of which the numbers of unit cells are read. dh, dk, dl: distances h - h0, k - k0, l - l0 to
+    the nearest reflection, without a unit.
     """
-    above_h, below_h = sincg_parts(crystal.n_a, dh)
-    above_k, below_k = sincg_parts(crystal.n_b, dk)
-    above_l, below_l = sincg_parts(crystal.n_c, dl)
-    return above_h * above_k * above_l * (real(1) / (below_h * below_k * below_l))
+    numerator_h, denominator_h = sincg_parts(crystal.n_a, dh)
+    numerator_k, denominator_k = sincg_parts(crystal.n_b, dk)
+    numerator_l, denominator_l = sincg_parts(crystal.n_c, dl)
+    return numerator_h * numerator_k * numerator_l * (real(1) / (denominator_h * denominator_k * denominator_l))
 
 
 def distance_squared(crystal, dh, dk, dl):
-    """Return r^2, the squared distance to the nearest reflection by the crystal's metric; without a unit or fudge (F8b).
+    """Return r^2 before the factor fudge: the squared distance to the nearest reflection, without a unit (F8b).
 
-    dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit.
+    crystal: the Crystal record, of which the metric is read. dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection,
+    without a unit.
     """
     return (
         crystal.metric_hh * dh * dh
@@ -63,7 +71,7 @@ def distance_squared(crystal, dh, dk, dl):
 def sinc3(u):
     """Return the transform of a sphere, 3 (sin x / x - cos x) / x^2, without a unit (F8c).
 
-    u: x^2, without a unit. Below 0.01 the series is summed, because the formula cancels there.
+    u: x^2, x in radian. Below 0.01 the series is summed, because the two terms of the formula cancel there.
     """
     if u < real(0.01):
         return real(1) - u / real(10) * (real(1) - u / real(28) * (real(1) - u / real(54) * (real(1) - u / real(88))))
@@ -74,22 +82,23 @@ def sinc3(u):
 def lattice_factor_radial(crystal, dh, dk, dl):
     """Return F_latt of a shape that is a function of the distance to the nearest reflection alone, without a unit (F8c to F8e).
 
-    dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit. specs/shapes.md says how to add a shape.
+    crystal: the Crystal record. dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit.
+    specs/shapes.md says how to add a shape.
     """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
-    reach = distance_squared(crystal, dh, dk, dl) * crystal.fudge
+    r_squared = distance_squared(crystal, dh, dk, dl) * crystal.fudge
     if crystal.shape == ROUND:
-        return cells * SPHERE * sinc3(PI_SQUARED * reach)
+        return cells * SPHERE * sinc3(PI_SQUARED * r_squared)
     if crystal.shape == GAUSS:
-        return cells * exp(-reach / GAUSS_REACH)
-    return cells if reach < TOPHAT_REACH else real(0)
+        return cells * exp(-r_squared / GAUSS_WIDTH_SQUARED)
+    return cells if r_squared < TOPHAT_RADIUS_SQUARED else real(0)
 
 
 def signed_sincg(n, d, whole):
     """Return sincg, sin(pi n h) / sin(pi h) for whole n, with its sign (-1)^((n - 1) h0 + round(n |d|)); without a unit (F8).
 
-    n: number of unit cells. d, whole: the distance h - h0 to the nearest reflection, and h0.
+    n: number of unit cells along an edge. d: distance h - h0 to the nearest reflection along it, without a unit. whole: h0.
     """
-    above, below = sincg_parts(n, d)
-    odd = (n - real(1)) * whole + nearest(n * abs(d))[1]
-    return above / below if odd % real(2) == real(0) else -above / below
+    numerator, denominator = sincg_parts(n, d)
+    exponent = (n - real(1)) * whole + nearest(n * abs(d))[1]
+    return numerator / denominator if exponent % real(2) == real(0) else -numerator / denominator

@@ -1,6 +1,7 @@
-"""The crystal stages in float pairs: numbers of twice float32's digits, as a sum of two that do not overlap (G2).
+"""The crystal stages in float pairs: a number is the sum of two float32 numbers that do not overlap (G2).
 
-For machines that are slow in float64. Its functions take the place of those of the same name in crystal.py and lattice.py.
+Pairs have twice the digits of float32 and serve machines that are slow in float64. The functions take the place of those of
+the same name in crystal.py and lattice.py.
 """
 
 from numpy import float64
@@ -9,14 +10,20 @@ from nbnumba.stages import ceil, real, tiny
 
 
 def exact_sum(a, b):
-    """G2: a + b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    """Return a + b rounded to `real`, and what rounding took off, in the unit of a and b (G2; Knuth).
+
+    A machine that is slow in float64 brings its own function.
+    """
     exact = float64(a) + float64(b)
     total = real(exact)
     return total, real(exact - float64(total))
 
 
 def exact_product(a, b):
-    """G2: a b, rounded, and what rounding took off. A machine that is slow in float64 brings its own."""
+    """Return a b rounded to `real`, and what rounding took off, in the product of the units of a and b (G2).
+
+    A machine that is slow in float64 brings its own function.
+    """
     exact = float64(a) * float64(b)
     product = real(exact)
     return product, real(exact - float64(product))

@@ -15,21 +15,22 @@ def term(amplitude, lattice):
 def amorphous(material, beam, q):
     """Return what the background adds to the sum of a sample, in electrons^2 (F12).
 
-    material: the Amorphous record, a table with even steps, which is interpolated linearly. beam: the Intensity record, of
-    which background_each is read. q: scattering vector in 1/A.
+    material: the Amorphous record, a table at even steps of |q| / 2, which is interpolated linearly. beam: the Intensity
+    record, of which background_each is read. q: scattering vector in 1/A.
     """
-    at = sqrt(dot(q, q)) * real(0.5) * material.per_stol
+    position = sqrt(dot(q, q)) * real(0.5) * material.per_stol
     last = material.value.size - 1
-    place = int(at) if at < real(last - 1) else last - 1
-    beyond = at - real(place) if at < real(last) else real(1)
-    value = material.value[place] * (real(1) - beyond) + material.value[place + 1] * beyond
+    first = int(position) if position < real(last - 1) else last - 1
+    fraction = position - real(first) if position < real(last) else real(1)
+    value = material.value[first] * (real(1) - fraction) + material.value[first + 1] * fraction
     return beam.background_each * value
 
 
 def sample_factor(sampling, capture, polarization, omega):
-    """Return the product of those factors that are taken anew at every sample (F10); the others are the pixel's.
+    """Return the product of those factors that are taken anew at every sample, in the product of their units (F10).
 
-    capture, polarization: without a unit. omega: solid angle in sr.
+    sampling: the Sampling record, which says which these are; the others are the pixel's. capture, polarization: without a
+    unit. omega: solid angle in sr.
     """
     factor = real(1)
     if sampling.every_capture:
@@ -44,7 +45,8 @@ def sample_factor(sampling, capture, polarization, omega):
 def sample_weight(sampling, share, capture):
     """Return the weight of a sample's sum, without a unit (F10).
 
-    share: weight of the sample's source. capture: its layer's capture fraction, which counts where it belongs to the layer.
+    sampling: the Sampling record. share: weight of the source, of mean 1, without a unit. capture: capture fraction of the
+    layer, without a unit, which counts here unless it is taken anew at every sample or is the pixel's.
     """
     if sampling.every_capture or sampling.last_capture:
         return share
@@ -54,7 +56,8 @@ def sample_weight(sampling, share, capture):
 def photons(beam, sampling, total, capture, polarization, omega):
     """Return the photons in a pixel (F11).
 
-    total: weighted sum over the pixel's samples, in electrons^2. capture, polarization: without a unit. omega: in sr.
+    beam: the Intensity record, of which photons per electron^2 and sr is read. sampling: the Sampling record. total: weighted
+    sum over the samples of the pixel, in electrons^2. capture, polarization: without a unit. omega: solid angle in sr.
     """
     result = beam.photons * total
     if sampling.last_capture and not sampling.every_capture:

@@ -43,7 +43,7 @@ class Intensity(NamedTuple):
     """What all sources share (F6, F10 to F12).
 
     polarized: whether the polarization factor counts. kahn: K of Kahn's factor, -1 to 1. axis: the E vector. dmin: resolution
-    cut-off in A, 0 for none. photons: in a pixel per unit of its sum, r_e^2 fluence / steps. background_each: scale of the
+    cut-off in A, 0 for none. photons: r_e^2 fluence / steps, in photons per electron^2 and sr. background_each: scale of the
     background at every sample, in electrons^2. background_once: what is added once to the sum of a pixel, in electrons^2 (P19).
     unlit_dark: whether a pixel whose samples are all left out by dmin is dark, as in C with its water (P19).
     """
@@ -61,7 +61,10 @@ class Intensity(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Incident directions (n, 3), wavelengths (n,) in A and weights (n,) of mean 1."""
+    """The n sources of the incident beam (F5a).
+
+    direction (n, 3): unit vectors along the beam. wavelength (n,): in A. weight (n,): without a unit, of mean 1.
+    """
 
     direction: np.ndarray
     wavelength: np.ndarray
@@ -69,7 +72,11 @@ class Sources(NamedTuple):
 
 
 class Amorphous(NamedTuple):
-    """How the background varies with sin(theta) / lambda (F12): values (n,) at even steps from 0, so many of them per 1/A."""
+    """How the background of a sample varies with sin(theta) / lambda (F12).
+
+    per_stol: steps of the table per 1/A of sin(theta) / lambda, in A. value (n,): the table at even steps from 0: electrons^2
+    of a molecule, or without a unit where the background is the same everywhere.
+    """
 
     per_stol: float
     value: np.ndarray
@@ -96,9 +103,12 @@ class Crystal(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Structure-factor amplitudes (n,) of a box of Miller indices, l fastest; the last one is for all outside the box.
+    """Structure-factor amplitudes of a box of Miller indices (F9).
 
-    interpolate: between reflections (F9b), up to the evaluation `latch` (4,): row, fast pixel, pass and lattice (P8).
+    h_min to l_max: the smallest and largest Miller indices of the box. outside: index into `amplitude` of the entry for every
+    reflection outside the box, the last one. amplitude (n,): in electrons, l fastest, h slowest. interpolate: whether an
+    amplitude between reflections is interpolated (F9b). latch (4,): row, fast pixel, pass and lattice of the evaluation from
+    which on nothing is interpolated (P8).
     """
 
     h_min: float
@@ -114,10 +124,11 @@ class Structure(NamedTuple):
 
 
 class Orientations(NamedTuple):
-    """The lattices of all phi steps and mosaic domains: real-space a, b, c in A as rows (steps, 9).
+    """The table of lattices: one for every phi step and mosaic domain, phi outside (F7b).
 
-    `lattice` is for every pass through the phi steps of a pixel but one per emulated thread of nanoBragg, which starts from
-    `fresh_lattice` (clause P1): `fresh_pass` (slow, 2) holds the fast pixel and the number of that pass for each row, or -1.
+    lattice (steps * domains, 9): real-space vectors a, b, c one after another, in A, for every pass but the fresh ones.
+    fresh_lattice (steps * domains, 9): the same for the first pass of each emulated thread of nanoBragg (P1). fresh_pass (slow,
+    2): for each row the fast pixel and the number of the pass that is fresh, or -1.
     """
 
     lattice: np.ndarray
@@ -128,9 +139,9 @@ class Orientations(NamedTuple):
 class Sampling(NamedTuple):
     """How finely a pixel is sampled, and which factors are taken anew at every sample (F10).
 
-    layers: of the sensor. oversample: sub-pixels along an edge. every_capture, every_polarization, every_omega: whether that
-    factor is taken at every sample, else once for the pixel. running_product: whether these
-    multiply the sum so far, as in C (P2). last_capture: whether the last layer's capture fraction counts for the pixel (P13).
+    layers: number of layers of the sensor. oversample: number of sub-pixels along an edge. every_capture, every_polarization,
+    every_omega: whether that factor is taken at every sample, else once for the pixel. running_product: whether these multiply
+    the sum so far, as in C (P2). last_capture: whether the last layer's capture fraction counts for the pixel (P13).
     """
 
     layers: int
@@ -143,7 +154,12 @@ class Sampling(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Everything that determines an image."""
+    """Everything that determines an image: the records above, one of each.
+
+    panel: the detector. beam: what all sources share. amorphous: how the background varies. sources: directions and
+    wavelengths of the beam. crystal: its size and shape. structure: the amplitudes. orientations: the table of lattices.
+    sampling: how finely a pixel is sampled.
+    """
 
     panel: Panel
     beam: Intensity

@@ -91,11 +91,11 @@ def test_products_of_vectors():
 
 def test_turn_is_a_right_handed_rotation():
     random = rng()
-    np.testing.assert_allclose(vec3.turn((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), 1.0, 0.0), (0, 1, 0), atol=1e-16)
+    np.testing.assert_allclose(vec3.rotate((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), 1.0, 0.0), (0, 1, 0), atol=1e-16)
     for _ in range(20):
         axis, angle, a = direction(random), random.uniform(-3, 3), tuple(random.normal(size=3))
         expected = rotation(axis, angle) @ a
-        np.testing.assert_allclose(vec3.turn(a, axis, math.sin(angle), math.cos(angle)), expected, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(vec3.rotate(a, axis, math.sin(angle), math.cos(angle)), expected, rtol=0, atol=1e-13)
 
 
 # --------------------------------------------------------------------------------------------------------- detector
@@ -392,7 +392,7 @@ def cases():
         yield vec3.cross, (a, b)
         yield vec3.scale, (a, x)
         yield vec3.unit, (a,)
-        yield vec3.turn, (a, b, math.sin(x), math.cos(x))
+        yield vec3.rotate, (a, b, math.sin(x), math.cos(x))
         yield detector.sample_offset, (p, 3, 17, 2)
         yield detector.flat_position, (p, *u)
         yield detector.curved_position, (p, a)

@@ -40,7 +40,7 @@ from adjoint.stages.loss import (
 )
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import between_adj, cubic_slopes
-from adjoint.stages.vec3 import add, turn_adj, unit_adj
+from adjoint.stages.vec3 import add, rotate_adj, unit_adj
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.stages import records, shapes
 from nbnumba.stages.beam import polarization_factor, scattering_vector
@@ -50,7 +50,7 @@ from nbnumba.stages.elementary import sinc_pi
 from nbnumba.stages.lattice import distance_squared, lattice_factor_radial, lattice_factor_square, sinc3, sincg_parts
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.structure import between, cubic_weights
-from nbnumba.stages.vec3 import scale, turn, unit
+from nbnumba.stages.vec3 import rotate, scale, unit
 
 E = 2.0**-53
 STEP = 1e-3
@@ -162,14 +162,14 @@ def of_unit_adj(random, draw):
     return unit, lambda x, bar: unit_adj(*unit(x), bar[:3], bar[3]), random_direction(random) * random.uniform(0.5, 3), 0.3
 
 
-@ladder_case(turn_adj)
-def of_turn_adj(random, draw):
+@ladder_case(rotate_adj)
+def of_rotate_adj(random, draw):
     def inputs(x):
         return x[:3], x[3:6], x[6], x[7]
 
     angle = 0.0 if draw < 2 else random.uniform(-3, 3)
     point = [*random.normal(size=3), *random_direction(random), np.sin(angle), np.cos(angle)]
-    return lambda x: turn(*inputs(x)), lambda x, bar: turn_adj(*inputs(x), bar), point, 1.0
+    return lambda x: rotate(*inputs(x)), lambda x, bar: rotate_adj(*inputs(x), bar), point, 1.0
 
 
 @ladder_case(flat_position_adj)
@@ -776,7 +776,7 @@ def calls():
         material, beam = records.Amorphous(3.0, random.uniform(1, 5, 4)), beam_record(y, a, photons=z, background_each=x)
         yield add, (a, b)
         yield unit_adj, (a, x, b, y)
-        yield turn_adj, (a, b, x, y, c)
+        yield rotate_adj, (a, b, x, y, c)
         yield flat_position_adj, (p, x, y, z, a)
         yield curved_position_adj, (p, a, b)
         yield solid_angle_adj, (p, x, y)
