@@ -133,7 +133,7 @@ IMAGE: dict[str, Parameter] = {
 """The numbers of an image that a refinement knows besides those of its experiment (R1)."""
 
 
-def row_of(asked: Name) -> Parameter:
+def parameter_row(asked: Name) -> Parameter:
     """The row of a parameter or of a number of an image; that of the first of several that are tied, or of a vector."""
     name = asked if isinstance(asked, str) else asked[0]
     return (IMAGE | PARAMETERS)[VECTORS[name][0] if name in VECTORS else name]

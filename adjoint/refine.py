@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from adjoint.losses import number_of
-from adjoint.parameters import Name
+from adjoint.parameters import Name, parameter_row
 from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import one_thread
 from adjoint.refinement.diagnostics import Uncertainty
 from adjoint.refinement.frames import frame, start_of
-from adjoint.refinement.phases import AUTO, EXACT, Phase, is_position
+from adjoint.refinement.phases import AUTO, EXACT, Phase
 from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
@@ -132,7 +132,7 @@ def _plans(phases, refined) -> list[list[Phase]]:
         plans = AUTO if phases == "auto" else ((EXACT,),)
     else:
         plans = (_checked(phases),)
-    if any(is_position(block.column.key) for block in refined.blocks):
+    if any(parameter_row(block.column.key).moves_spots for block in refined.blocks):
         return [list(plan) for plan in plans]
     return [[phase for phase in plans[0] if phase.exact]]
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from adjoint import PARAMETERS, jacobian, normal_equations, not_differentiable, pack, unpack, value_and_grad
 from adjoint.losses import Poisson
+from adjoint.parameters import names_of
 from adjoint.prepare import freeze_choices
 from bench import cases, clock
 from bench.table import noise, row, verdict
 from nbnumba import Experiment, simulate
 
-REFINED = [f"crystal.{name}" for name in ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg", "n_a")]
-REFINED += [f"crystal.misset_{axis}_deg" for axis in "xyz"]
+REFINED = [*names_of("cell"), "crystal.n_a", *names_of("orientation")]
 REFINED += ["beam.wavelength_A", "beam.fluence", "detector.distance_mm", "detector.xbeam_mm", "detector.ybeam_mm"]
 """The 15 parameters of Jacobians and normal equations: cell, orientation and size of the crystal, beam, detector."""
 

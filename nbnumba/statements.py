@@ -243,7 +243,8 @@ class Crystal(_Statement):
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
 
-    POSITIVE = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+    CELL = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
+    POSITIVE = CELL
     NOT_NEGATIVE = ("mosaic_spread_deg", "fudge")
     COUNTS = ("mosaic_domains",)
     VECTORS = ("misset_deg",)
@@ -309,7 +310,7 @@ class Crystal(_Statement):
             allowed = "three independent columns a* b* c*"
             raise InputError(f"crystal: the matrix {shown(matrix)} spans no lattice; allowed: {allowed}")
         real_space = np.linalg.inv(columns / wavelength_A)
-        cell: dict[str, Any] = dict(zip(("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg"), cell_of(real_space)))
+        cell: dict[str, Any] = dict(zip(cls.CELL, cell_of(real_space)))
         try:
             cls(**cell)
         except InputError as error:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.parameters import parameter_row
 from adjoint.refinement.frames import Frame, start_of
-from adjoint.refinement.phases import Coarse, Phase, is_position, prepared, spot_widths
+from adjoint.refinement.phases import Coarse, Phase, prepared, spot_widths
 from adjoint.refinement.unknowns import Unknowns, bounds_of, unknowns
 
 LEASH, REACH = 5.0, 20.0
@@ -63,7 +64,7 @@ class Part(NamedTuple):
 
 def part_of(frames: list[Frame], whole: Unknowns, bounds, restraints, x: np.ndarray, phase: Phase) -> Part:
     """The part of a refinement for a phase, from the numbers x that it stands at."""
-    moving = [name for name in whole.parameters if is_position(name if isinstance(name, str) else name[0])]
+    moving = [name for name in whole.parameters if parameter_row(name).moves_spots]
     image = ["image.scale", "image.background"] + [name for name in whole.image if name.startswith("image.background_")]
     shared = {block.column.key for block in whole.blocks if not block.own}
     own = [name for name in [*(n if isinstance(n, str) else n[0] for n in moving), *image] if name not in shared]

@@ -9,7 +9,6 @@ from scipy import ndimage, optimize
 
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
-from adjoint.parameters import row_of
 from adjoint.refinement.expected_image import background, photons, placed
 from adjoint.refinement.frames import Frame, rendered
 from adjoint.refinement.image_numbers import Numbers
@@ -58,11 +57,6 @@ AUTO = (
     (SHARP, EXACT),
 )
 """What an automatic refinement tries in turn, until the crystal accounts for the images."""
-
-
-def is_position(name: str) -> bool:
-    """Whether a parameter says where spots are."""
-    return row_of(name).moves_spots
 
 
 def broadened(experiment: Experiment, times: float) -> Experiment:

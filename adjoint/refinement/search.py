@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.parameters import IMAGE
+from adjoint.parameters import IMAGE, parameter_row
 from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import NOTHING
 from adjoint.refinement.coarse_subset import part_of
@@ -15,7 +15,7 @@ from adjoint.refinement.diagnostics import Agreement
 from adjoint.refinement.expected_image import deviations, expected, of_crystal, photons, weighed, weight_follows
 from adjoint.refinement.frame_loss import Evaluation, counted, evaluate, information_of_each
 from adjoint.refinement.frames import Frame
-from adjoint.refinement.phases import BROAD, Phase, is_position, prepared, spot_widths
+from adjoint.refinement.phases import BROAD, Phase, prepared, spot_widths
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
 from adjoint.refinement.spots import spots
@@ -213,8 +213,8 @@ class Search:
         """The width of a spot by every number (n,), the least of all frames: infinite but for what says where spots are."""
         widths, moving = np.full(self.unknowns.count, np.inf), np.zeros(self.unknowns.count, dtype=bool)
         for block in self.unknowns.blocks:
-            moving[self.unknowns.span(block)] = is_position(block.column.key)
-        names = [name for name in self.unknowns.parameters if is_position(name if isinstance(name, str) else name[0])]
+            moving[self.unknowns.span(block)] = parameter_row(block.column.key).moves_spots
+        names = [name for name in self.unknowns.parameters if parameter_row(name).moves_spots]
         for number, frame in enumerate(self.given) if names else ():
             place = self.unknowns.places(number)
             of_frame = place[moving[place]]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import AMPLITUDES, IMAGE, VECTORS, Column, Name, Parameter, columns, listed, row_of, size
+from adjoint.parameters import AMPLITUDES, IMAGE, VECTORS, Column, Name, columns, listed, parameter_row, size
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 
@@ -133,7 +133,7 @@ def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_imag
     by_name = dict(zip(physical, range(len(physical))))
     for name in asked:
         column = Column(name, ((name,),), ()) if name in IMAGE else of_each[0][by_name[name]]
-        block = Block(at, column, len(experiments) > 1 and own(column.key), _parameter(column).unit)
+        block = Block(at, column, len(experiments) > 1 and own(column.key), parameter_row(column.key).unit)
         if not block.own and name not in IMAGE:
             _check_shared(experiments, column)
         at += size(column) * (len(experiments) if block.own else 1)
@@ -154,7 +154,7 @@ def _of_image(asked: list[Name]) -> list[str]:
 
 def _own(asked, per_image):
     if per_image is None:
-        return lambda key: row_of(key).per_image
+        return lambda key: parameter_row(key).per_image
     try:
         names = set(listed(per_image))
     except InputError:
@@ -180,10 +180,6 @@ def _check_shared(experiments, column):
             raise InputError(f"parameters: {column.key} of image {number} is not that of the first; allowed: {allowed}")
 
 
-def _parameter(column) -> Parameter:
-    return row_of(column.key)
-
-
 def _named(what: str, given: Mapping[str, Any] | None):
     """Names and what is stated of them. Raises InputError."""
     if given is not None and not isinstance(given, Mapping):
@@ -203,7 +199,7 @@ def bounds_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.nd
     """The least and the largest value of every number: those of A15 and R1, or closer ones. Raises InputError."""
     low, high = np.empty(refined.count), np.empty(refined.count)
     for block in refined.blocks:
-        low[refined.span(block)], high[refined.span(block)] = _parameter(block.column).bounds
+        low[refined.span(block)], high[refined.span(block)] = parameter_row(block.column.key).bounds
     taken = np.zeros(refined.count, dtype=bool)
     for name, pair in _named("bounds", given):
         try:

@@ -30,12 +30,13 @@ CUSTOM_FLAGS = (
 
 OVERRULED = (
     (("-energy",), ("beam.wavelength_A",)),
+    (("-flux", "-exposure"), ("beam.fluence",)),
     (("-distance", "-close_distance"), ("detector.distance_mm", "detector.close_distance_mm")),
     (("-Xbeam", "-Xclose", "-ORGX", "-pix0_vector", "-pix0_vector_mm"), ("detector.xbeam_mm",)),
     (("-Ybeam", "-Yclose", "-ORGY", "-pix0_vector", "-pix0_vector_mm"), ("detector.ybeam_mm",)),
     (("-detpixels", "-detpixels_x", "-detpixels_y"), ("detector.pixels",)),
 )
-"""Flags that state fields of a header in another form."""
+"""Flags that state fields in another form, which a header or another flag may state too."""
 
 
 class CommandLine:

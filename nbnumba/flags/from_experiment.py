@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import words_by_flag
-from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.command_line import OVERRULED, CommandLine
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
 from nbnumba.formats import files, hkl
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.detector import pivot_of, position_detector
+from nbnumba.setup.values import VECTORS
+from nbnumba.statements import Crystal
 
 SAME = 1e-9
 """Relative difference up to which flags state a value; a matrix is known to some 1e-15, and is amplified by an oblique cell."""
@@ -25,32 +28,14 @@ SAME = 1e-9
 SAME_POSITION = 1e-13
 """The same for the position of the detector, which is stated in another form only if its own form gives another position."""
 
-CELL = ("crystal.a_A", "crystal.b_A", "crystal.c_A", "crystal.alpha_deg", "crystal.beta_deg", "crystal.gamma_deg")
-CELLS = ("crystal.n_a", "crystal.n_b", "crystal.n_c")
+CELL = tuple(f"crystal.{field}" for field in Crystal.CELL)
+CELLS = VECTORS["crystal.n_cells"]
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
 POSITION = ("detector.distance_mm", "detector.close_distance_mm", "detector.xbeam_mm", "detector.ybeam_mm")
 """The parameters that position the detector, in whatever form the position was stated."""
 
 FORMS = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
 """The forms of the beam centre."""
-
-DIRECT = {
-    "crystal.mosaic_spread_deg": (),
-    "beam.wavelength_A": ("-energy",),
-    "beam.fluence": ("-flux", "-exposure"),
-    "beam.dispersion_percent": (),
-    "beam.hdivrange_mrad": (),
-    "beam.vdivrange_mrad": (),
-    "detector.rotx_deg": (),
-    "detector.roty_deg": (),
-    "detector.rotz_deg": (),
-    "detector.twotheta_deg": (),
-    "detector.thickness_um": (),
-    "goniometer.phi_deg": (),
-    "goniometer.osc_deg": (),
-    "background.water_um": (),
-}
-"""Fields that one flag sets as they are, and other flags that would overrule it."""
 
 
 class NewFiles:
@@ -218,9 +203,13 @@ def _of_fields(fields: Iterable[str]) -> Callable[[Experiment, NewFiles], list[s
     return words
 
 
-def _direct(field: str, overruling: tuple[str, ...]) -> Quantity:
-    flag = next(flag.names[0] for flag in FLAGS if flag.sets == field)
-    return Quantity((field,), (flag, *overruling), _of_fields((field,)))
+def _number_quantities(stated_otherwise: Sequence[str]) -> Iterator[Quantity]:
+    """A quantity for each number of an experiment that a flag states as it is, except for those that are stated otherwise."""
+    parts = {part.name for part in dataclasses.fields(Experiment)}
+    for flag in FLAGS:
+        if flag.kind == "number" and flag.sets and flag.sets.partition(".")[0] in parts and flag.sets not in stated_otherwise:
+            others = [name for names, fields in OVERRULED if flag.sets in fields for name in names]
+            yield Quantity((flag.sets,), (flag.names[0], *others), _of_fields((flag.sets,)))
 
 
 def _position_quantity(fields: Iterable[str], more: tuple[str, ...] = ()) -> Quantity:
@@ -277,15 +266,20 @@ def _interpolate(refined: Experiment, _) -> list[str]:
     return [] if chosen is None else ["-interpolate" if chosen else "-nointerpolate"]
 
 
+POSITION_QUANTITIES = (
+    _position_quantity(("distance_mm", "close_distance_mm")),
+    _position_quantity(FORMS, ("-pix0_vector",)),
+)
+"""The quantities that position the detector."""
+
 QUANTITIES: tuple[Quantity, ...] = (
-    *(_direct(field, overruling) for field, overruling in DIRECT.items()),
+    *_number_quantities([field for quantity in POSITION_QUANTITIES for field in quantity.fields]),
     Quantity(("beam.polarization",), ("-polar",), _polarization),
     Quantity(("detector.attenuation_um",), ("-detector_abs",), _depth),
     Quantity(("crystal.misset_deg", "crystal.misset_seed"), ("-misset", "-misset_seed"), _misset),
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
     Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", *SIZE_FLAGS), _cells),
-    _position_quantity(("distance_mm", "close_distance_mm")),
-    _position_quantity(FORMS, ("-pix0_vector",)),
+    *POSITION_QUANTITIES,
     Quantity(("structure_factors.hkl", "structure_factors.F"), ("-hkl", "-dump"), _reflections),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
     Quantity(("sampling.oversample",), ("-oversample",), _oversample),

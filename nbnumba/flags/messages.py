@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.stages.shapes import SHAPES
+from nbnumba.statements import Crystal
 
 BESIDES = {
     "crystal.n_a": "-Na -N -samplesize -sample_thick",
@@ -50,7 +51,7 @@ BESIDES = {
 }
 """The flags that state fields that no flag sets as they are; the first is the usual one."""
 
-CELL = {"a_A": "a", "b_A": "b", "c_A": "c", "alpha_deg": "alpha", "beta_deg": "beta", "gamma_deg": "gamma"}
+CELL = {field: field.partition("_")[0] for field in Crystal.CELL}
 """The fields that -cell states together, and what each is called there."""
 
 FIELD_FLAGS: dict[str, list[str]] = {flag.sets: list(flag.names) for flag in FLAGS if flag.sets}

@@ -39,7 +39,6 @@ SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
 
-CELL_FIELDS = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
 
 SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
 """Lengths between which the edges of a unit cell are."""
@@ -162,7 +161,7 @@ def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
         fields["misset_seed"] = _misset_seed(command_line)
     elif "-misset" in command_line.last:
         fields["misset_deg"] = command_line.last["-misset"]
-    named = zip(CELL_FIELDS, command_line.last.get("-cell", ()))
+    named = zip(Crystal.CELL, command_line.last.get("-cell", ()))
     cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
     return _cut_to_size(command_line, _of_cell(command_line, cell, wavelength_A, fields))
 
@@ -182,13 +181,13 @@ def _of_cell(command_line: CommandLine, cell, wavelength_A, fields) -> Crystal:
     if not cell:
         return from_matrix
     warnings.warn("-cell beside -mat gives the lengths of a, b and c; their directions are the matrix's", stacklevel=2)
-    lengths = {name: cell.get(name, cell["a_A"]) for name in CELL_FIELDS[:3]}
+    lengths = {name: cell.get(name, cell["a_A"]) for name in Crystal.CELL[:3]}
     return dataclasses.replace(from_matrix, **lengths)
 
 
 def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
     """Warn where a matrix is not of the cell that its file states, and of the wavelength at which it is, if there is one."""
-    of_matrix = [getattr(crystal, name) for name in CELL_FIELDS]
+    of_matrix = [getattr(crystal, name) for name in Crystal.CELL]
     if not SHORTEST_CELL_A <= min(of_matrix[:3]) <= max(of_matrix[:3]) <= LONGEST_CELL_A:
         cell = f"-mat {path!r}: at {wavelength_A:g} A the cell is {' '.join(f'{x:.6g}' for x in of_matrix)}"
         warnings.warn(f"{cell}; a matrix holds a* b* c* in 1/A, times the wavelength", stacklevel=2)

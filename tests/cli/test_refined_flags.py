@@ -222,7 +222,7 @@ def test_a_random_orientation_by_the_clock_gets_its_seed(monkeypatch):
     [
         ({"crystal.n_a": 7.4}, "crystal.n_a is 7.4, its flag takes a whole number: 7"),
         ({"beam.direction_x_mrad": 0.25}, "beam.direction_x_mrad is 0.25, and no flag states it"),
-        ({"beam.size_mm": 0.5}, "beam.size_mm is 0.5, and the refined flags state 0.1"),
+        ({"beam.dispsteps": 3}, "beam.dispsteps is 3, and the refined flags state None"),
         ({"detector.layers": 3}, "detector.layers is 3, and the refined flags state None"),
     ],
 )

@@ -14,10 +14,10 @@ from random_directions import random_rotation
 from scipy import ndimage
 
 import adjoint
+from adjoint.parameters import parameter_row
 from adjoint.prepare import freeze_choices
 from adjoint.refinement.frame_loss import evaluate
 from adjoint.refinement.frames import frame, start_of
-from adjoint.refinement.phases import is_position
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import Experiment, simulate
 from nbnumba.geometry.rotations import unit
@@ -152,7 +152,7 @@ class Drawer:
 
     def start(self, truth, parameters, dry):
         """An experiment whose spots are some widths off, and how many; the other parameters are off, too."""
-        moving = [name for name in parameters if is_position(name)]
+        moving = [name for name in parameters if parameter_row(name).moves_spots]
         others = {"beam.fluence": (0.5, 2.0), "crystal.mosaic_spread_deg": (0.6, 1.6)}
         new = {name: truth.value(name) * self.uniform(*others.get(name, (0.9, 1.1))) for name in set(parameters) - set(moving)}
         off = self.uniform(1.0, 5.0)
@@ -238,7 +238,7 @@ def posed(truth, counts, parameters, below, dry) -> bool:
         return False
     sigma = np.sqrt(np.diag(np.linalg.inv(information)))
     labels = found.labels()
-    moving = [name for name in labels if is_position(name)]
+    moving = [name for name in labels if parameter_row(name).moves_spots]
     if moving:
         each = shifts(truth, moving, dry)
         for name, shift in zip(moving, each):
