@@ -1,4 +1,4 @@
-"""The subcommand explain: how much each of nanoBragg.c's defects changes the image that some flags describe."""
+"""The subcommand explain: it prints how much each of nanoBragg.c's defects changes the image that flags describe."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,26 +24,26 @@ from nbnumba.stages.records import Scene
 
 HELP = """usage: nbnumba explain -- FLAGS
 
-Renders the image of FLAGS without and with each defect of nanoBragg.c that applies to it, and prints a line each: the defect,
-the change of the total, the largest change of a pixel relative to the brightest, the correlation, and what C does."""
+Renders the image of FLAGS without and with each defect of nanoBragg.c. It prints a line for every defect that changes the
+image: the change of the total, the largest change of a pixel relative to the brightest, the correlation, and what C does."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status."""
+    """Render the images and print the lines. Returns the exit status."""
     words = list(args[1:] if args[:1] == ["--"] else args)
     if not words or words[0] in ("-h", "--help"):
         print(HELP)
         return 0 if words else 2
     if "-c_parity" in words:
-        raise InputError("-c_parity is not allowed here; explain switches every defect on by itself")
+        raise InputError("-c_parity is not allowed here: explain switches on one defect after the other")
     command_line = command_line_of(words)
     run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine
     check(experiment, machine, thread_count(), run.max_hours, command=True)
     words = with_seed(words, command_line, experiment)
-    right, wanted = _scene(experiment)
-    image = _render("spec", right, wanted, run.progress, machine)
+    right, right_window = _scene(experiment)
+    image = _render("spec", right, right_window, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
     applying = 0
     for name, meaning in SWITCHES.items():
@@ -59,7 +59,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
-    """What a defect changes, in words; None if it changes nothing."""
+    """The words that describe what a defect changes; None if it changes nothing."""
     if right.shape != wrong.shape:
         return f"{wrong.shape[1]} x {wrong.shape[0]} pixels in place of {right.shape[1]} x {right.shape[0]}"
     if np.array_equal(right, wrong):
@@ -72,7 +72,7 @@ def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
 
 
 def same(one: Scene, other: Scene) -> bool:
-    """Whether two scenes give the same image."""
+    """Whether two scenes are equal, so that their images are the same."""
     return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
 
 
@@ -81,7 +81,7 @@ def _scene(experiment: Experiment) -> tuple[Scene, Window]:
     return scene.build(experiment, window), window
 
 
-def _render(title: str, built: Scene, wanted: Window, progress_wanted: bool, machine: Machine) -> np.ndarray:
-    pixels = (wanted.columns[1], wanted.rows[1])
-    with bar(title, progress_wanted) as progress:
-        return render(built, wanted, pixels, progress, machine)
+def _render(title: str, built_scene: Scene, window: Window, with_progress: bool, machine: Machine) -> np.ndarray:
+    pixels = (window.columns[1], window.rows[1])
+    with bar(title, with_progress) as progress:
+        return render(built_scene, window, pixels, progress, machine)

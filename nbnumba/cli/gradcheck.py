@@ -1,4 +1,4 @@
-"""The subcommand gradcheck: checks the derivative of the image that some flags describe, against differences."""
+"""The subcommand gradcheck: it compares derivatives of the image that flags describe with finite differences."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from nbnumba.flags.to_experiment import experiment_of
 
 HELP = """usage: nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] [--seed N] -- FLAGS
 
-Checks the gradient of a loss of the image of FLAGS against ladders of differences: a line for every parameter and for random
-directions in all of them, with the analytic and the numeric derivative, their relative difference, the order at which
-differences converge, and the verdict. Without --parameters all that apply. Without -roi a window about the brightest pixel.
-Derivatives that are 0, and differences that do not settle, are untested. Exit status 1 if one fails."""
+Compares the gradient of a loss of the image of FLAGS with finite differences. It prints a line for every parameter and for
+random directions in the space of all parameters: the analytic and the numeric derivative, their relative difference, the order
+of convergence of the differences, and the verdict. Without --parameters it checks all parameters that apply; without -roi it
+uses a window about the brightest pixel. Derivatives that are 0 and differences that do not converge are untested. The exit
+status is 1 if a derivative fails."""
 
 OPTIONS = ("--parameters", "--directions", "--seed")
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status."""
+    """Run the check and print its lines. Returns the exit status."""
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
         return 0 if args else 2
@@ -36,7 +37,7 @@ def main(args: Sequence[str]) -> int:
     check_precision(machine.precision)
     names = options.get("--parameters")
     names = None if names is None else [name.strip() for name in names.split(",")]
-    directions, seed = _whole(options, "--directions", 3, 0), _whole(options, "--seed", 1, 0)
+    directions, seed = _whole_number(options, "--directions", 3, 0), _whole_number(options, "--seed", 1, 0)
     with granted(run.max_hours, "-max_hours"):
         if names is not None:
             prepare(experiment, names)
@@ -50,7 +51,7 @@ def main(args: Sequence[str]) -> int:
             names,
             directions=directions,
             seed=seed,
-            report=_show,
+            report=_print_line,
             **machine._asdict(),
         )
     count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", FAILED, "untested")}
@@ -58,16 +59,16 @@ def main(args: Sequence[str]) -> int:
     return 1 if count[FAILED] else 0
 
 
-def _show(line) -> None:
+def _print_line(line) -> None:
     unit = f" [{line.unit}]" if line.unit else ""
     reason = f": {line.reason}" if line.reason else ""
-    shown = ((line.analytic, 16, ".9g"), (line.numeric, 16, ".9g"), (line.error, 8, ".1e"), (line.order, 6, ".2f"))
-    numbers = " ".join(f"{'-' if math.isnan(number) else format(number, form):>{width}}" for number, width, form in shown)
+    columns = ((line.analytic, 16, ".9g"), (line.numeric, 16, ".9g"), (line.error, 8, ".1e"), (line.order, 6, ".2f"))
+    numbers = " ".join(f"{'-' if math.isnan(number) else format(number, form):>{width}}" for number, width, form in columns)
     print(f"{line.name + unit:32} {numbers}  {line.verdict}{reason}", flush=True)
 
 
 def _options(args: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The options before --, and the flags after it; without -- all words from the first that is no option."""
+    """The options before --, and the flags after it. Without -- the flags begin at the first word that is no option."""
     options: dict[str, str] = {}
     while args and args[0] in OPTIONS:
         name = args.pop(0)
@@ -77,13 +78,14 @@ def _options(args: list[str]) -> tuple[dict[str, str], list[str]]:
     if args and args[0] == "--":
         args = args[1:]
     elif args and args[0].startswith("--"):
-        raise InputError(f"{args[0]} is no option of gradcheck; allowed: {', '.join(OPTIONS)}")
+        raise InputError(f"{args[0]} is not an option of gradcheck; allowed: {', '.join(OPTIONS)}")
     if not args:
         raise InputError("gradcheck: no flags are given; allowed: -- and the flags of an image")
     return options, args
 
 
-def _whole(options, name, default, least) -> int:
+def _whole_number(options, name, default, least) -> int:
+    """The whole number that an option states, or its default."""
     value = options.get(name, str(default))
     if not value.isdigit() or int(value) < least:
         raise InputError(f"{name}: {value!r} is not allowed; allowed: a whole number of at least {least}")

@@ -1,4 +1,4 @@
-"""The command nbnumba: chooses the subcommand, and turns errors, warnings and interruptions into sentences."""
+"""The command nbnumba: it runs a subcommand, and prints errors, warnings and interruptions as sentences."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from nbnumba import interrupts
 from nbnumba.cli import streams
-from nbnumba.cli.progress import compiling_told
+from nbnumba.cli.progress import compilation_announced
 from nbnumba.errors import InputError
 from nbnumba.flags.table import SUBCOMMANDS, get_parser
 from nbnumba.formats import files
@@ -18,14 +18,17 @@ HELP = ("-h", "-help", "--help")
 
 BAD_INPUT = 2
 CUT_OFF = 141
+"""The exit statuses for impossible input, and for a text that stdout did not take completely."""
+
 PRINTING = ("explain", "gradcheck")
-"""The subcommands that do nothing but print: they stop when nobody reads what they print."""
+"""The subcommands that only print. They stop as soon as stdout takes no more text."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status.
+    """Run a command line. Returns the exit status.
 
-    That is 0, what a subcommand returns, 2 for bad input, 130 when interrupted, 141 when stdout took not all of the text.
+    It is the status that the subcommand returns, 2 for bad input, 130 after an interruption, and 141 if stdout did not take
+    all of the text.
     """
     words = list(sys.argv[1:] if args is None else args)
     command = words.pop(0) if words and words[0] in SUBCOMMANDS else "simulate"
@@ -39,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _cut_off(failure: OSError | None, status: int) -> int:
-    """The exit status when stdout has failed in that way: one that says so, if nothing worse was to be said."""
+    """The exit status after stdout failed: CUT_OFF, unless the status already reports something worse."""
     if failure is None:
         return status
     if not isinstance(failure, BrokenPipeError):
@@ -48,7 +51,7 @@ def _cut_off(failure: OSError | None, status: int) -> int:
 
 
 def _status(command: str, words: list[str]) -> int:
-    """Do what the words say; returns the exit status."""
+    """Run a subcommand, or print the help or the version. Returns the exit status."""
     if any(word in HELP for word in words):
         words = ["--help"]
     if command == "simulate" and words in ([], ["--help"]):
@@ -64,35 +67,38 @@ def _status(command: str, words: list[str]) -> int:
 
 
 def _run(command: str, words: list[str], written: list[str]) -> int:
-    """Run a subcommand; written: collects the names of the files that it puts in place."""
+    """Run a subcommand, and print its errors and warnings. Returns the exit status.
+
+    written: the list to which the names of finished files are added.
+    """
     from nbnumba.backends.threads import set_thread_count
     from nbnumba.flags.messages import in_flags
 
     set_thread_count(None)
-    shown = set()
+    printed = set()
 
-    def show(message, *_, **__):
+    def print_warning(message, *_, **__):
         text = f"nbnumba: warning: {in_flags(str(message), words)}"
-        if text not in shown:
+        if text not in printed:
             print(text, file=sys.stderr)
-        shown.add(text)
+        printed.add(text)
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = show
+            warnings.showwarning = print_warning
             _check_directory()
-            run = _subcommand(command)
+            subcommand = _subcommand(command)
             interrupts.running()
-            with compiling_told():
-                return run(words)
-    except SystemExit as end:  # argparse, having printed its help
+            with compilation_announced():
+                return subcommand(words)
+    except SystemExit as end:  # argparse exits after it has printed a help.
         return end.code or 0
     except InputError as error:
         print(f"nbnumba: {in_flags(str(error), words)}", file=sys.stderr)
         return BAD_INPUT
     except MemoryError as error:
-        print(f"nbnumba: there is too little memory for this ({error}); allowed: what fits", file=sys.stderr)
+        print(f"nbnumba: there is too little memory for this ({error}); allowed: what fits in memory", file=sys.stderr)
         return BAD_INPUT
     except ArithmeticError as error:
         print(f"nbnumba: a number is too large or too small to compute with ({error})", file=sys.stderr)
@@ -101,7 +107,7 @@ def _run(command: str, words: list[str], written: list[str]) -> int:
         return CUT_OFF
     except KeyboardInterrupt:
         names = ", ".join(written)
-        print(f"nbnumba: interrupted, after {names} had been written" if names else interrupts.SENTENCE, file=sys.stderr)
+        print(f"nbnumba: interrupted after {names} had been written" if names else interrupts.SENTENCE, file=sys.stderr)
         return interrupts.STATUS
 
 
@@ -110,9 +116,9 @@ def _check_directory() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise InputError(f"the working directory is gone ({error.strerror}); allowed: to run in one that is there") from error
+        raise InputError(f"the working directory is gone ({error.strerror}); allowed: a directory that exists") from error
 
 
 def _subcommand(command: str):
-    """The function that runs a subcommand: main of the module that bears its name."""
+    """The function that runs a subcommand: main of the module of the same name."""
     return importlib.import_module(f"nbnumba.cli.{command.replace('-', '_')}").main

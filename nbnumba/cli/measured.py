@@ -1,4 +1,4 @@
-"""A measured image as a refinement takes it: what is left out of it, and the offset that comes off."""
+"""Measured images for a refinement: they are read, their offset is subtracted, and pixels that do not count are left out."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,25 +14,26 @@ from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
 
 OFFSET_KEY = "ADC_OFFSET"
-"""The key of an SMV header that says what was added to every pixel."""
+"""The key of an SMV header with the offset that was added to every pixel."""
 
 
 class Gaps(NamedTuple):
-    """What --gap says: ranges of stored values, ends included; besides those of the file, or instead of them."""
+    """The stored values of gaps: ranges that include both ends, and whether the gaps of the file are added to them."""
 
     ranges: tuple[tuple[float, float], ...] = ()
-    besides: bool = True
+    with_those_of_file: bool = True
 
 
 AS_THE_FILE_SAYS = Gaps()
-"""What --gap says where it is not given."""
+"""The gaps if --gap is not given."""
 
 
 class Measured(NamedTuple):
-    """An image (slow, fast) as float64, the offset taken off, NaN where a pixel is left out; and why how many are.
+    """A measured image (slow, fast): float64, the offset subtracted, NaN where a pixel is left out.
 
-    saturation: the stored values that are saturated, None if none are. below: how many pixels that count are stored as less
-    than 0, which nothing says are gaps. noted: the header states the offset.
+    left_out: the number of pixels that are left out for each reason. saturation: the stored values that are saturated, or None.
+    below: the number of pixels that count although they are stored as less than 0, since nothing says that they are gaps.
+    noted: whether the header states the offset.
     """
 
     path: str
@@ -49,20 +50,20 @@ class Measured(NamedTuple):
         return int(np.count_nonzero(~np.isnan(self.data)))
 
     def line(self) -> str:
-        """What was read, in words."""
+        """A line of text that describes the image."""
         slow, fast = self.data.shape
-        found = f"{self.path}: {fast} x {slow} pixels, {self.counted} counted"
-        found += f" ({self.below} below 0 as data)" if self.below else ""
-        listed = _listed(self.left_out)
-        found += f", left out {listed}" if listed else ""
-        found += f" {self.saturation}" if self.left_out["saturated"] else ""
-        taken = self.offset_in_words()
-        return f"{found}; {taken}{',' * self.noted} taken off" if taken else found
+        text = f"{self.path}: {fast} x {slow} pixels, {self.counted} counted"
+        text += f" ({self.below} below 0 as data)" if self.below else ""
+        reasons = _in_words(self.left_out)
+        text += f", left out {reasons}" if reasons else ""
+        text += f" {self.saturation}" if self.left_out["saturated"] else ""
+        offset = self.offset_in_words()
+        return f"{text}; {offset} subtracted" if offset else text
 
     def offset_in_words(self) -> str:
-        """The offset that was taken off, and where it is from; empty where there is none."""
-        whose = f", its header's {OFFSET_KEY}" if self.noted else ""
-        return f"offset {self.offset:g}{whose}" if self.offset else ""
+        """The offset that was subtracted, and where it is from; empty if it is 0."""
+        source = f" ({OFFSET_KEY} of its header)" if self.noted else ""
+        return f"offset {self.offset:g}{source}" if self.offset else ""
 
 
 def read(
@@ -73,17 +74,17 @@ def read(
     offset: float | None,
     gaps: Gaps = AS_THE_FILE_SAYS,
 ) -> Measured:
-    """The image of a file, without pixels that are not rendered, masked, in gaps of the detector, or saturated.
+    """The image of a file without the pixels that are not rendered, masked, in gaps of the detector, or saturated.
 
-    mask (slow, fast): 0 where a pixel is left out. saturation, offset: None: what the file states, else the largest number of
-    1 or 2 bytes, and 0. gaps: what is one besides what the file says, or instead; a guess is warned of. InputError: what
-    images.read refuses, and an image of which no pixel is left.
+    mask (slow, fast): 0 where a pixel is left out. saturation: None for what the file states, else the largest number of 1 or 2
+    bytes. offset: None for what the file states, else 0. gaps: the values of gaps that --gap states; warns of gaps that are
+    guessed. Raises InputError for what images.read refuses, and for an image without a pixel that counts.
     """
     fast, slow = experiment.detector.pixels
     image = images.read(path, (slow, fast), "--data")
     limit = unmeasured.saturation(image) if saturation is None else unmeasured.Limit(saturation)
     noted = offset is None and number(image.header.get(OFFSET_KEY, "")) is not None
-    taken = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
+    subtracted = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
     nowhere = np.zeros((slow, fast), dtype=bool)
     reasons = {
         "not rendered": ~rendered(experiment),
@@ -93,46 +94,47 @@ def read(
         "below what is valid": unmeasured.below_limit(image),
         "saturated": nowhere if limit is None else limit.reached(image.pixels),
     }
-    left, left_out = np.ones((slow, fast), dtype=bool), {}
-    for reason, where in reasons.items():
-        left_out[reason] = int(np.count_nonzero(where & left))
-        left &= ~where
-    if not left.any():
-        raise InputError(f"--data: no pixel of {path!r} counts: {_listed(left_out)}; allowed: one at least that does")
-    data = np.where(left, image.pixels.astype(np.float64) - taken, np.nan)
-    below = int(np.count_nonzero(image.pixels[left] < 0)) if image.pixels.dtype.kind == "i" else 0
-    return Measured(path, data, left_out, limit, below, taken, noted)
+    counts, left_out = np.ones((slow, fast), dtype=bool), {}
+    for reason, affected in reasons.items():
+        left_out[reason] = int(np.count_nonzero(affected & counts))
+        counts &= ~affected
+    if not counts.any():
+        raise InputError(f"--data: no pixel of {path!r} counts: {_in_words(left_out)}; allowed: at least one pixel that counts")
+    data = np.where(counts, image.pixels.astype(np.float64) - subtracted, np.nan)
+    below = int(np.count_nonzero(image.pixels[counts] < 0)) if image.pixels.dtype.kind == "i" else 0
+    return Measured(path, data, left_out, limit, below, subtracted, noted)
 
 
 def _in_gaps(path: str, image: images.Image, gaps: Gaps) -> np.ndarray:
-    """Which pixels are in gaps (slow, fast): as the file says, or as it looks, which is warned of; and as --gap says."""
+    """Whether each pixel is in a gap (slow, fast): --gap or the file says so, or, with a warning, its values suggest it."""
     stated = unmeasured.within(image.pixels, gaps.ranges)
-    if not gaps.besides:
+    if not gaps.with_those_of_file:
         return stated | ~np.isfinite(image.pixels)
     stated |= unmeasured.in_gaps(image)
     guessed = unmeasured.guessed_gaps(image) & ~stated
     if guessed.any():
-        count, ways = np.count_nonzero(guessed), "--gap -1,-2 says that they are, --gap none that they are data"
-        warnings.warn(f"{path}: {count} pixels of -1 and -2, whole lines of them, are taken for gaps: {ways}", stacklevel=2)
+        finding = f"{np.count_nonzero(guessed)} pixels of -1 and -2, which fill whole lines, are taken for gaps"
+        ways = "--gap -1,-2 says that they are gaps, --gap none that they are data"
+        warnings.warn(f"{path}: {finding}: {ways}", stacklevel=2)
     return stated | guessed
 
 
-def _listed(left_out: Mapping[str, int]) -> str:
-    """How many pixels are left out for each reason, in words; nothing where none is."""
+def _in_words(left_out: Mapping[str, int]) -> str:
+    """The number of pixels that are left out for each reason, in words; empty if none is left out."""
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
 
 
 def rendered(experiment: Experiment) -> np.ndarray:
-    """Which pixels are rendered (slow, fast): those of the region that the mask of the flags leaves."""
+    """Whether each pixel is rendered (slow, fast): it is in the region of the flags, and their mask does not leave it out."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    part = slice(*window.rows), slice(*window.columns)
-    found = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
-    found[part] = window.mask[part] != 0 if window.mask.size else True
-    return found
+    region = slice(*window.rows), slice(*window.columns)
+    is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
+    is_rendered[region] = window.mask[region] != 0 if window.mask.size else True
+    return is_rendered
 
 
 def read_gaps(words: Sequence[str]) -> Gaps:
-    """What --gap says: values, and ranges LOW:HIGH of which one end may be missing; "none": instead of what the file says."""
+    """The gaps of --gap: values, and ranges LOW:HIGH of which one end may be missing; "none" ignores what the file says."""
     ranges = []
     for word in words:
         if word == "none":
@@ -140,20 +142,24 @@ def read_gaps(words: Sequence[str]) -> Gaps:
         low, colon, high = word.partition(":")
         ends = (number(low) if low else -np.inf, number(high) if high else np.inf) if colon else 2 * (number(low),)
         if word == ":" or None in ends or not ends[0] <= ends[1]:
-            allowed = "numbers as they are stored, LOW:HIGH, :HIGH, LOW:, or none, with commas between several"
+            allowed = "numbers as they are stored, LOW:HIGH, :HIGH, LOW:, or none, several separated by commas"
             raise InputError(f"--gap: {excerpt(word)} is not allowed; allowed: {allowed}")
         ranges.append(ends)
     return Gaps(tuple(ranges), "none" not in words)
 
 
 def read_mask(path: str, experiment: Experiment) -> np.ndarray:
-    """The mask of a file (slow, fast), 0 where a pixel is left out. InputError also for one that says the opposite, or NaN."""
+    """The mask of a file (slow, fast), 0 where a pixel is left out.
+
+    Raises InputError for what images.read refuses, for a mask with NaN, and for a pixel_mask of HDF5, which is 0 where a pixel
+    is good.
+    """
     fast, slow = experiment.detector.pixels
     if path.partition("#")[0].endswith(f"/{nxmx.MASK}"):
-        why = "0 stands for a good pixel in it, and an image of that file is read with it anyway"
+        why = "in it 0 stands for a good pixel, and it is applied anyway when an image of that file is read"
         raise InputError(f"--mask: {path!r} is the mask of a file: {why}; allowed: images that are 0 where a pixel is left out")
-    found = images.read(path, (slow, fast), "--mask").pixels
-    lost = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
-    if lost:
-        raise InputError(f"--mask: {lost} numbers of {path!r} are NaN; allowed: 0 where a pixel is left out, other numbers")
-    return found
+    mask = images.read(path, (slow, fast), "--mask").pixels
+    invalid = np.count_nonzero(np.isnan(mask)) if mask.dtype.kind == "f" else 0
+    if invalid:
+        raise InputError(f"--mask: {invalid} numbers of {path!r} are NaN; allowed: 0 where a pixel is left out, other numbers")
+    return mask

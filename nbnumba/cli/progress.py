@@ -19,7 +19,7 @@ class _Once(logging.Handler):
 
 
 @contextmanager
-def compiling_told() -> Iterator[None]:
+def compilation_announced() -> Iterator[None]:
     """In this block, print one line on stderr before the first kernel is compiled."""
     log, handler = logging.getLogger("nbnumba.compiling"), _Once(logging.INFO)
     level = log.level

@@ -1,4 +1,4 @@
-"""The subcommand simulate: nanoBragg's flags in, nanoBragg's files out."""
+"""The subcommand simulate: it renders the experiment that flags describe, and writes nanoBragg's files."""
 
 import math
 import sys
@@ -30,19 +30,19 @@ from nbnumba.simulate import render
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status."""
+    """Render and write the image of the flags. Returns the exit status."""
     command_line = CommandLine(args)
     run = run_of(command_line)
-    _warn_of_what_writes_nothing(command_line, run)
+    _warn_of_unused_flags(command_line, run)
     report(experiment_of(command_line), run)
     return 0
 
 
 def report(experiment: Experiment, run: Run) -> None:
-    """Print what the flags come to, render the experiment, write its files, and print nanoBragg's statistics.
+    """Print the table of resolved values, render the experiment, write its files, and print nanoBragg's statistics.
 
-    All that is on stderr where a file goes to stdout. A dry run ends after the table, and has been refused whatever the run
-    would be refused for before it computes.
+    If a file goes to stdout, the text goes to stderr. A dry run ends after the table. It refuses, or warns of, everything for
+    which the run would be refused before it computes.
     """
     paths = output.names(run)
     with redirect_stdout(sys.stderr if any(map(files.is_stdout, paths.values())) else sys.stdout):
@@ -50,14 +50,14 @@ def report(experiment: Experiment, run: Run) -> None:
 
 
 def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
-    say = _silent if run.quiet else _said
+    say = _silent if run.quiet else _print_lines
     use_threads(run.threads)
-    wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     check_response(experiment, run)
     machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)
-    table = [*resolved.quantities(experiment), *of_run(run, threads, paths)]
+    table = [*resolved.quantities(experiment), *run_quantities(run, threads, paths)]
     say(*resolved.lines([*table, *resolved.costs(experiment, machine, threads, command=True)]))
     for sentence in filter(None, (sampling.too_coarse(experiment), resolved.beyond_table(experiment))):
         warnings.warn(sentence, stacklevel=2)
@@ -66,31 +66,31 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
-    built = scene.build(experiment, wanted)
+    built_scene = scene.build(experiment, window)
     started = time.perf_counter()
-    driver(machine.backend).prepare(built, machine.precision)
+    driver(machine.backend).prepare(built_scene, machine.precision)
     if time.perf_counter() - started > 1.0:
         say(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
-        image = output.as_float32(render(built, wanted, experiment.detector.pixels, progress, machine))
-    lattices, samples = len(built.orientations.lattice), built.sampling.oversample**2 * built.sampling.layers
+        image = output.as_float32(render(built_scene, window, experiment.detector.pixels, progress, machine))
+    lattices, samples = len(built_scene.orientations.lattice), built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
-    counts = (lattices, "lattice"), (samples, "sample"), (len(built.sources.weight), "source")
-    say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*each) for each in counts), seconds))
+    counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")
+    say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
     if not image.any():
-        warnings.warn(dark.sentence(experiment, wanted), stacklevel=2)
-    stats = output.statistics(image, wanted, placement.pixel, built.sampling.oversample)
+        warnings.warn(dark.sentence(experiment, window), stacklevel=2)
+    stats = output.statistics(image, window, placement.pixel, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
-    say(*output.write(image, experiment, placement, wanted, stats, run))
+    say(*output.write(image, experiment, placement, window, stats, run))
 
 
-def _said(*lines: str) -> None:
+def _print_lines(*lines: str) -> None:
     print(*lines, sep="\n", flush=True)
 
 
 def _refusal(experiment: Experiment, run: Run, machine: Machine, threads: int) -> str | None:
-    """What a dry run says of a run that costs too much. Raises InputError for it, if the run is none."""
+    """The reason why a dry run would be refused for its cost, or None. Raises it as InputError if the run is not dry."""
     try:
         check(experiment, machine, threads, run.max_hours, command=True)
     except InputError as error:
@@ -101,43 +101,43 @@ def _refusal(experiment: Experiment, run: Run, machine: Machine, threads: int) -
 
 
 def _silent(*lines: str) -> None:
-    """Say nothing: -quiet."""
+    """Print nothing: -quiet."""
 
 
-def of_run(run: Run, threads: int, paths: dict[str, str]) -> list[Quantity]:
-    """What a run comes to beside its experiment: the rows of the table."""
-    computed = "on a card" if run.backend == "cuda" else f"on {resolved.plural(threads, 'thread')}"
-    as_usual = (run.backend, run.precision, run.threads) == ("cpu", "double", None)
-    rows = [Quantity("run", "computed", f"{computed}, in {run.precision} precision", "", as_usual)]
+def run_quantities(run: Run, threads: int, paths: dict[str, str]) -> list[Quantity]:
+    """The rows of the table of resolved values that describe the run rather than its experiment."""
+    computer = "on a card" if run.backend == "cuda" else f"on {resolved.plural(threads, 'thread')}"
+    by_default = (run.backend, run.precision, run.threads) == ("cpu", "double", None)
+    rows = [Quantity("run", "computed", f"{computer}, in {run.precision} precision", "", by_default)]
     if run.noise:
         seed = "from the clock" if run.seed is None else str(run.seed)
         rows.append(Quantity("run", "seed of the noise", seed, "", run.seed is None))
-        adc = run.response == PHOTON_COUNTER and run.adc == Run.adc
+        by_default = run.response == PHOTON_COUNTER and run.adc == Run.adc
         counts = f"gain {run.response.gain:g}, read-out noise {run.response.readout_noise:g}, offset {run.adc:g}"
-        rows.append(Quantity("run", "noise image", counts, "ADU", adc))
+        rows.append(Quantity("run", "noise image", counts, "ADU", by_default))
     return [*rows, Quantity("run", "files", " ".join(paths.values()))]
 
 
 def brightest(image: np.ndarray, experiment: Experiment) -> str:
-    """A line on the brightest pixel, the first of several: where it is in pixels from 0, and its resolution."""
-    slow, fast = (int(at) for at in np.unravel_index(int(np.argmax(image)), image.shape))
+    """A line about the brightest pixel, the first of several: its indices from 0, and its resolution."""
+    slow, fast = (int(index) for index in np.unravel_index(int(np.argmax(image)), image.shape))
     resolution = resolved.resolution_at(experiment, fast, slow)
-    where = "in the direct beam" if math.isinf(resolution) else f"{resolution:.4g} A"
-    return f"brightest pixel: fast {fast}, slow {slow}, {where}"
+    in_words = "in the direct beam" if math.isinf(resolution) else f"{resolution:.4g} A"
+    return f"brightest pixel: fast {fast}, slow {slow}, {in_words}"
 
 
-def _warn_of_what_writes_nothing(command_line: CommandLine, run: Run) -> None:
-    """A warning for every flag of an output that is switched off, or of a machine that does not compute."""
+def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
+    """Warn of every flag of an output that is switched off, and of every flag that only the other backend uses."""
     has, card = command_line.last.__contains__, run.backend == "cuda"
-    off = [(switch, name) for switch, names, field in UNWANTED if not getattr(run, field) for name in names]
-    draws = command_line.last.get("-misset") == "random" and not has("-misset_seed")
+    switched_off = [(switch, name) for switch, names, field in UNWANTED if not getattr(run, field) for name in names]
+    draws_orientation = command_line.last.get("-misset") == "random" and not has("-misset_seed")
     rows = (
-        *((name, True, f"{switch} is given") for switch, name in off),
+        *((name, True, f"{switch} is given") for switch, name in switched_off),
         ("-scale", not run.integers, "-nointfile is given"),
         ("-adc", not run.integers and not run.noise, "-nointfile and -nonoise are given"),
-        ("-seed", not run.noise and not draws, "-nonoise is given, and no orientation is drawn"),
-        ("-threads", card, "a card computes"),
-        ("-max_hours", card, "how long a card takes is not estimated"),
+        ("-seed", not run.noise and not draws_orientation, "-nonoise is given, and no orientation is drawn"),
+        ("-threads", card, "the card computes"),
+        ("-max_hours", card, "the time that a card takes is not estimated"),
     )
     for flag, unused, why in rows:
         if unused and has(flag):
@@ -145,19 +145,19 @@ def _warn_of_what_writes_nothing(command_line: CommandLine, run: Run) -> None:
 
 
 def check_response(experiment: Experiment, run: Run) -> None:
-    """Raise InputError for a response that is impossible with this detector; warn of one that no image will show."""
+    """Raise InputError for a response that is impossible with this detector. Warn of one that no image will show."""
     if run.noise:
         run.response.check(experiment.detector.pixels, experiment.detector.pixel_mm, run.adc)
         return
     for name, value in vars(run.response).items():
         if value != getattr(PHOTON_COUNTER, name):
-            warnings.warn(f"response.{name} has no effect: -nonoise", stacklevel=2)
+            warnings.warn(f"response.{name} has no effect: -nonoise is given", stacklevel=2)
 
 
 def use_threads(threads: int | None) -> None:
-    """Set the number of threads, if one is stated; more than there are is an InputError."""
+    """Set the number of threads, if one is stated. Raises InputError for more threads than this machine has cores."""
     if threads is None:
         return
     if threads > most_threads():
-        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most_threads()}, the cores here")
+        raise InputError(f"-threads: {threads} is not allowed; allowed: at most {most_threads()}, the cores of this machine")
     set_thread_count(threads)

@@ -1,4 +1,4 @@
-"""The subcommand trace: the scaling chain of pixels, factor by factor, in nanoBragg's words and order."""
+"""The subcommand trace: it writes all factors of the intensity of pixels, with nanoBragg's names and in its order."""
 
 import os
 import shlex
@@ -16,11 +16,11 @@ from nbnumba.setup import sampling
 from nbnumba.trace import Chain, PhiStep, rendered, traces
 
 ABOUT = """\
-Writes the scaling chain of pixels as it is in the run that FLAGS describe, lattices carried over from the pixel before
-included (-c_parity, -c_threads): a line "TRACE_NB: name value..." per factor, with nanoBragg's names and in its order,
-and a line "TRACE_NB_PHI name=value..." per phi step, with 17 significant digits. Every sample of a pixel (sensor layer,
-sub-pixel, source) has a block of its own; its geometry comes once per sub-pixel. The unit of scattering_vec_A_inv is
-1/m, as in nanoBragg's traces.
+Writes the factors of the intensity of pixels as they are in the run that FLAGS describe, including lattices that are
+carried over from the pixel before (-c_parity, -c_threads): a line "TRACE_NB: name value..." per factor, with nanoBragg's
+names and in its order, and a line "TRACE_NB_PHI name=value..." per phi step, with 17 significant digits. Every sample of a
+pixel (sensor layer, sub-pixel, source) has a block of its own; its geometry is written once per sub-pixel. The unit of
+scattering_vec_A_inv is 1/m, as in nanoBragg's traces.
 """
 BUNDLE = """\
 FILE.bundle/ holds commands.txt, environment.json and SHA256SUMS, of FILE, FILE.json and the files that FLAGS name. With
@@ -28,20 +28,21 @@ FILE.bundle/ holds commands.txt, environment.json and SHA256SUMS, of FILE, FILE.
 """
 GEOMETRY = ("pix0_vector_meters", "fdet_vec", "sdet_vec", "pixel_pos_meters", "R_distance_meters", "omega_pixel_sr",
             "close_distance_meters", "obliquity_factor", "diffracted_vec")  # fmt: skip
-"""The factors that do not depend on the source: nanoBragg has them before its loop over the sources."""
+"""The factors that do not depend on the source. nanoBragg prints them before its loop over the sources."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Run it; returns the exit status."""
-    own, flags = bundle.split(args, "trace")
-    options = _parser().parse_args(own)
+    """Trace the pixels and write the bundle. Returns the exit status."""
+    own_words, flags = bundle.split(args, "trace")
+    options = _parser().parse_args(own_words)
     options.out = "/dev/stdout" if options.out == "-" else options.out
-    command_line = command_line_of(flags, dict.fromkeys(("-threads", "-max_hours", "-progress"), "one pixel after the other"))
+    unused = dict.fromkeys(("-threads", "-max_hours", "-progress"), "pixels are traced one after the other")
+    command_line = command_line_of(flags, unused)
     run = run_of(command_line)
-    names = _names(options.out, options.json)
+    names = _output_names(options.out, options.json)
     experiment = experiment_of(command_line)
-    wanted = _pixels(experiment, options)
-    chains = traces(experiment, wanted, backend=options.backend or run.backend, precision=options.precision or run.precision)
+    pixels = _pixels(experiment, options)
+    chains = traces(experiment, pixels, backend=options.backend or run.backend, precision=options.precision or run.precision)
     flags = with_seed(flags, command_line, experiment)
     with files.together():
         bundle.write_text(options.out, "".join(f"{line}\n" for line in text(chains, experiment, flags)))
@@ -49,9 +50,9 @@ def main(args: Sequence[str]) -> int:
             bundle.write_json(f"{options.out}.json", document(chains, experiment, flags))
         if not _is_device(options.out):
             directory = files.make_folder(f"{options.out}.bundle", "--out")
-            beside = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
-            command = shlex.join(["nbnumba", "trace", *own, "--", *flags])
-            bundle.seal(directory, beside, [command], input_files(command_line))
+            from_bundle = [os.path.join(os.pardir, os.path.basename(name)) for name in names]
+            command = shlex.join(["nbnumba", "trace", *own_words, "--", *flags])
+            bundle.seal(directory, from_bundle, [command], input_files(command_line))
     return 0
 
 
@@ -67,8 +68,8 @@ def _parser() -> bundle.Parser:
     )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--json", action="store_true", help="write FILE.json too, with the same numbers")
-    parser.add_argument("--backend", help="whose arithmetic to trace: cpu")
-    parser.add_argument("--precision", help="of the arithmetic: double")
+    parser.add_argument("--backend", help="the backend whose arithmetic is traced: cpu")
+    parser.add_argument("--precision", help="the precision of the arithmetic: double")
     return parser
 
 
@@ -76,12 +77,10 @@ def _is_device(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _names(out: str, as_json: bool) -> list[str]:
-    """The files to write. Raises InputError, before anything is computed, for one that cannot be written."""
+def _output_names(out: str, as_json: bool) -> list[str]:
+    """The names of the files to write. Raises InputError, before anything is computed, for one that cannot be written."""
     if as_json and _is_device(out):
-        raise InputError(
-            f"--json: {out!r} is no file that FILE.json could lie beside; allowed: an --out that is a file"
-        )
+        raise InputError(f"--json: {out!r} is a device, and no FILE.json can be beside it; allowed: an --out that is a file")
     names = [out, *([f"{out}.json"] if as_json else [])]
     endings.check(out, "--out", "text")
     for name in names:
@@ -94,35 +93,36 @@ def _names(out: str, as_json: bool) -> list[str]:
 def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
     """The pixels to trace, (slow, fast)."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    found = []
+    pixels = []
     for words in options.pixel or ():
         slow, fast = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
         if not rendered(window, slow, fast):
             raise InputError(
                 f"--pixel: {slow} {fast} is not rendered; allowed: SLOW FAST in the region and the mask of the run"
             )
-        found.append((slow, fast))
+        pixels.append((slow, fast))
     if options.roi is not None:
-        found += _region(experiment, options.roi, window)
-    if not found:
+        pixels += _region_pixels(experiment, options.roi, window)
+    if not pixels:
         raise InputError("trace: no pixel is given; allowed: --pixel SLOW FAST, or --roi XMIN XMAX YMIN YMAX")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(pixels))
 
 
-def _region(experiment: Experiment, words, window) -> list[tuple[int, int]]:
-    """The rendered pixels of a region."""
+def _region_pixels(experiment: Experiment, words, window) -> list[tuple[int, int]]:
+    """The rendered pixels of the region that the words of --roi state."""
     bounds = bundle.whole_numbers("--roi", words, "four whole numbers, XMIN XMAX YMIN YMAX")
     rows, columns = region(bounds, experiment.detector.pixels)
-    found = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
-    if not found:
+    pixels = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
+    if not pixels:
         raise InputError(
-            f"--roi: {' '.join(words)} holds no pixel that is rendered; allowed: some of the run's region and mask"
+            f"--roi: {' '.join(words)} holds no pixel that is rendered; "
+            "allowed: a region with pixels in the region and the mask of the run"
         )
-    return found
+    return pixels
 
 
 def region(bounds: tuple[int, ...], pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and one-past-last row and column of the region of an option --roi."""
+    """The first row and the row after the last one of the region of an option --roi, and the same of its columns."""
     try:
         return sampling.region(bounds, pixels)
     except InputError as error:
@@ -130,7 +130,7 @@ def region(bounds: tuple[int, ...], pixels: tuple[int, int]) -> tuple[tuple[int,
 
 
 def records(chain: Chain) -> Iterator[tuple[str, Any]]:
-    """A chain in its order: names with their values, and ("phi", PhiStep) where the phi steps are."""
+    """The records of a chain in order: names with their values, and ("phi", PhiStep) for the phi steps."""
     for sample in chain.samples:
         for name, values in sample.factors:
             if name in GEOMETRY and sample.indices[3] > 0:
@@ -143,7 +143,7 @@ def records(chain: Chain) -> Iterator[tuple[str, Any]]:
 
 
 def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
-    """What is said of a phi step: nanoBragg's words, the mosaic domain if there are several, whose lattice it has."""
+    """The fields of a phi step, with nanoBragg's names: its mosaic domain if there are several, and the step of its lattice."""
     words: dict[str, Any] = {"phi_tic": step.step}
     if domains > 1:
         words["domain"] = step.domain
@@ -153,21 +153,21 @@ def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
 
 
 def lattices_at_zero(chain: Chain) -> list[tuple[int, int, int | None]]:
-    """Of every sample its phi steps at 0: number of the sample, step, and the step that its lattice is of, or None."""
+    """The phi steps at phi = 0 of every sample: its number, the step, and the step whose lattice is carried over, or None."""
     steps = [(number, step) for number, sample in enumerate(chain.samples) for step in sample.phi_steps]
     return [(n, s.step, None if s.fresh else s.lattice_of) for n, s in steps if s.phi_deg == 0.0 and s.domain == 0]
 
 
-def _said(chain: Chain) -> Iterator[str]:
-    """Sentences on which lattice is used where phi is 0."""
-    zero = lattices_at_zero(chain)
-    if not zero:
+def _sentences_at_zero(chain: Chain) -> Iterator[str]:
+    """Sentences that say which lattice is used where phi is 0."""
+    at_zero = lattices_at_zero(chain)
+    if not at_zero:
         yield "lattice at phi = 0: there is no such step"
-    for step, source in dict.fromkeys((step, source) for _, step, source in zero):
-        which = [str(n) for n, *rest in zero if rest == [step, source]]
-        some = "" if len(which) == len(chain.samples) else f" in sample {', '.join(which)}"
-        whose = "is fresh" if source is None else f"has that of step {source}, carried over"
-        yield f"lattice at phi = 0: step {step} {whose}{some}"
+    for step, source in dict.fromkeys((step, source) for _, step, source in at_zero):
+        samples = [str(sample) for sample, *steps in at_zero if steps == [step, source]]
+        in_samples = "" if len(samples) == len(chain.samples) else f" in sample {', '.join(samples)}"
+        lattice = "is fresh" if source is None else f"has that of step {source}, carried over"
+        yield f"lattice at phi = 0: step {step} {lattice}{in_samples}"
 
 
 def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) -> Iterator[str]:
@@ -177,7 +177,7 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
     yield f"# c_threads: {experiment.sampling.c_threads}"
     for chain in chains:
         yield f"TRACE_CONFIG: tracing pixel (spixel={chain.slow}, fpixel={chain.fast})"
-        yield from (f"# {sentence}" for sentence in _said(chain))
+        yield from (f"# {sentence}" for sentence in _sentences_at_zero(chain))
         domains = _domains(chain)
         for name, value in records(chain):
             if name == "phi":
@@ -197,7 +197,7 @@ def _digits(value) -> str:
 
 
 def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) -> dict[str, Any]:
-    """The same as JSON."""
+    """The contents of the JSON file of a trace."""
     return {
         "args": list(flags),
         "c_parity": sorted(experiment.sampling.c_parity),

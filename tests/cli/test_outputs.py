@@ -154,7 +154,7 @@ def test_an_interruption_among_the_files_waits_until_all_are_there(tmp_path, mon
     assert main(BASE) == 130
     assert names(tmp_path) == FILES
     assert capsys.readouterr().err == (
-        "nbnumba: interrupted, after floatimage.bin, intimage.img, image.pgm, noiseimage.img had been written\n"
+        "nbnumba: interrupted after floatimage.bin, intimage.img, image.pgm, noiseimage.img had been written\n"
     )
 
 

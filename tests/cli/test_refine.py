@@ -119,7 +119,7 @@ def test_an_image_of_several(tmp_path):
     for name in (f"{path}#2", f"{path}::/entry/data/data#2"):
         assert images.read(name, SHAPE, "--data").pixels[0, 0] == 96
         assert images.file_of(name) == path
-    for name, said in ((path, "none is chosen"), (f"{path}#3", "there is no 3")):
+    for name, said in ((path, "none of them is chosen"), (f"{path}#3", "there is no 3")):
         with pytest.raises(InputError, match=f"3 images, and {said}; allowed: FILE#K, K from 0 to 2"):
             images.read(name, SHAPE, "--data")
 
@@ -144,12 +144,12 @@ def test_what_is_left_out_and_taken_off(run, fake, tmp_path):
     status, lines, _ = run(command("--mask", "mask.img", "--saturation", "400", data="data.img", flags=flags))
     assert status == 0
     said = "data.img: 8 x 6 pixels, 37 counted, left out 8 not rendered, 1 masked, 2 saturated from 400 on"
-    assert lines[0] == said + "; offset 5, its header's ADC_OFFSET, taken off"
+    assert lines[0] == said + "; offset 5 (ADC_OFFSET of its header) subtracted"
     image = fake.calls[0].image
     assert image[0, 0] == 95.0 and image[1, 0] == 2.0 and np.isnan(image[0, 1:4]).all() and np.isnan(image[5]).all()
     for more, offset, counted in ((["--offset", "-2.5"], -2.5, 47), (["--offset", "0"], 0.0, 47)):
         lines = run(command(*more, data="data.img"))[1]
-        assert f"{counted} counted" in lines[0] and ("offset -2.5 taken off" in lines[0]) == (offset != 0.0)
+        assert f"{counted} counted" in lines[0] and ("offset -2.5 subtracted" in lines[0]) == (offset != 0.0)
         assert fake.calls[-1].image[0, 0] == 100.0 - offset
     assert "3 saturated from 99 on" in run(command(data="data.img", flags=[*FLAGS, "-saturation", "99"]))[1][0]
 
@@ -228,7 +228,7 @@ def test_the_noise_of_the_read_out(run, fake, data):
     run([*command("--loss", "gaussian", data="data.bin,data.bin", flags=noisy), "--", *FLAGS])
     assert [call.keywords["readout_noise"] for call in fake.calls] == [3.0, 0.0, [3.0, 0.0]]
     said = run(command(flags=noisy))[2][0]
-    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --loss poisson has none; --loss gaussian takes it")
+    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --loss poisson does not use it; --loss gaussian")
     said = run(command("--loss", "gaussian", "--sigma", "2", flags=noisy))[2][0]
     assert said.startswith("nbnumba: warning: -readout_noise has no effect: --sigma is given")
     assert all("readout_noise" not in call.keywords for call in fake.calls[3:])
@@ -406,7 +406,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--sigma 2": ["--sigma", "--loss gaussian"],
     "--loss gaussian --sigma 0": ["--sigma", "'0'", "positive"],
     "--readout-noise 2": ["--readout-noise", "--loss gaussian"],
-    "--loss gaussian --sigma 2 --readout-noise 2": ["--readout-noise", "beside --sigma"],
+    "--loss gaussian --sigma 2 --readout-noise 2": ["--readout-noise", "together with --sigma"],
     "--loss gaussian --readout-noise -2": ["--readout-noise", "'-2'", "not below 0"],
     "--saturation -1": ["--saturation", "'-1'"],
     "--saturation high": ["--saturation", "'high'"],
@@ -415,7 +415,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--mask small.cbf": ["--mask", "small.cbf", "8 x 6"],
     "--mask nan.bin": ["--mask", "1 numbers of 'nan.bin' are NaN"],
     "--mask x.h5::/entry/instrument/detector/pixel_mask": ["--mask", "0 stands for a good pixel"],
-    "--mask data.bin,data.bin": ["--mask", "2 masks of 1"],
+    "--mask data.bin,data.bin": ["--mask", "2 masks are given for 1"],
     "--phases some": ["--phases", "some"],
     "--method newton": ["--method", "newton"],
     "--out nowhere/refined.json": ["--out", "nowhere/refined.json"],
@@ -424,7 +424,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--report data.bin": ["--report", "data.bin"],
     "--report data.bin/below": ["--report", "data.bin/below"],
     "--nothing": ["--nothing", "nbnumba refine -h"],
-    "-- -- -distance 40": ["2 blocks of flags for 1"],
+    "-- -- -distance 40": ["2 blocks of flags are given for 1"],
     "-- --": ["no flags stand after a --"],
     "-- -floatfile x.bin": ["-floatfile", "x.bin"],
     "-- -lambda": ["-lambda"],
@@ -539,7 +539,7 @@ def test_an_image_of_our_own_is_refined(run, tmp_path):
     options = "--data noise.img --parameters crystal.misset_deg,detector.distance_mm,image.scale --out fit.json --report report"
     status, lines, _ = run(["refine", *options.split(), "--", *flags])
     assert status == 0
-    assert lines[0] == "noise.img: 64 x 64 pixels, 4096 counted; offset 40, its header's ADC_OFFSET, taken off"
+    assert lines[0] == "noise.img: 64 x 64 pixels, 4096 counted; offset 40 (ADC_OFFSET of its header) subtracted"
     found = json.loads((tmp_path / "fit.json").read_text())
     within_errors(found, "crystal.misset_deg", (10, 20, 30))
     within_errors(found, "detector.distance_mm", 60.0)
