@@ -1,6 +1,6 @@
-"""What the command line does with an image once it is computed, for Python: noise, 16-bit images, and files to and fro.
+"""Noise, images of 16 bits, and files that are read and written, for Python: what the command line does with an image.
 
-Every function takes and returns arrays; nothing is printed. InputError is raised for what cannot be read or written.
+The functions take and return arrays, and print nothing. They raise InputError for what cannot be read or written.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from nbnumba.simulate import with_options
 Path = str | os.PathLike[str]
 
 MOST_SCALE = 1e100
-"""The largest scale of a picture or of integers: the faintest image becomes white."""
+"""The largest scale of a picture or of an image of integers, which makes even the faintest image white."""
 
 
 def noise_image(
     experiment: Experiment, image: ArrayLike, seed: int, response: Response = PHOTON_COUNTER, adc: float = DEFAULT_ADC_OFFSET
 ) -> NoiseImage:
-    """What the detector of an experiment writes for its image of expected photons (slow, fast), as -noisefile (N2, N7).
+    """The noise image that the detector of an experiment records of expected photons (slow, fast), as -noisefile (N2, N7).
 
-    The result has pixels, uint16 (slow, fast), photons, their sum, and overloads. adc is added to every pixel of the region.
+    The result has pixels (uint16; slow, fast), the sum of the photons, and the number of overloads. adc is added to every pixel
+    of the region.
     """
     region, adc = _region(with_options(experiment), image), _offset(adc)
     if not isinstance(response, Response):
-        raise InputError(f"response: {shown(response)} is no Response; allowed: a nbnumba.Response")
-    generator = noise_generator(experiment.crystal, _whole("seed", seed))
+        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
+    generator = noise_generator(experiment.crystal, _whole_number("seed", seed))
     return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
 
 
 def scaled_image(experiment: Experiment, image: ArrayLike, scale: float = 0.0, adc: float = DEFAULT_ADC_OFFSET) -> ScaledImage:
-    """An image of photons (slow, fast) times a scale in 16 bits, as -intfile (N4): pixels, uint16 (slow, fast), and scale.
+    """An image of photons (slow, fast), scaled and rounded to 16 bits, as -intfile (N4): its pixels, uint16, and its scale.
 
-    scale 0 lets the brightest pixel be 55000. adc is added to every pixel of the region.
+    A scale of 0 makes the brightest pixel 55000. adc is added to every pixel of the region.
     """
     region = _region(with_options(experiment), image)
     return scaled_integers(np.asarray(image), _scale(scale), _offset(adc), region)
@@ -57,15 +58,15 @@ def write_float(path: Path, image: ArrayLike) -> None:
 
 
 def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """The float image of a file, float32, of that shape (slow, fast)."""
+    """Read a float image of the given shape (slow, fast), as float32."""
     return raw.read(path, _shape(shape), "read_float")
 
 
 def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
-    """Write pixels, uint16 (slow, fast), as SMV; of an experiment with the header that the command line writes.
+    """Write pixels (uint16; slow, fast) as SMV. With an experiment, the header is the one that the command line writes.
 
-    adc: what was added to all pixels, as noise_image and scaled_image do, in ADU; the header states it, and who reads the image
-    takes it off. Of counts to which nothing was added it is 0.
+    adc: the offset in ADU that was added to all pixels, for example by noise_image or scaled_image, and 0 if none was. The
+    header states it, and programs that read the image subtract it.
     """
     pixels, adc = _image(pixels), _offset(adc)
     if pixels.dtype != np.uint16:
@@ -82,57 +83,57 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
 
 
 def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """The pixels (slow, fast) of an SMV image, and its header as text by key."""
+    """Read an SMV image: its pixels (slow, fast), and the text of each key of its header."""
     header, pixels = smv.read(path, "read_smv")
     return pixels, header
 
 
 def read_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels of an image of that shape (slow, fast), as stored: SMV, *.bin, or what fabio reads, as `refine --data`."""
+    """Read the pixels of an image of the given shape (slow, fast), as stored: SMV, *.bin, or a format that fabio reads."""
     return images.read(os.fspath(path), _shape(shape), "read_image").pixels
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask (slow, fast) from an SMV image, as -mask: False where that is 0."""
+    """Read a mask (slow, fast) from an SMV image, as -mask: False where the image is 0."""
     return smv.read(path, "read_mask")[1] != 0
 
 
 def write_pgm(path: Path, image: ArrayLike, scale: float) -> None:
-    """Write an image (slow, fast) as a picture, PGM: image times scale, cut to 0..255."""
+    """Write an image (slow, fast) times a scale as a picture, PGM, with values from 0 to 255."""
     pgm.write(path, _image(image), _scale(scale), "write_pgm")
 
 
 def write_png(path: Path, image: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, float]:
-    """Write an image (slow, fast) as a picture, PNG, background white; returns the values that are white and black.
+    """Write an image (slow, fast) as a picture, PNG, with a white background. Returns the values that are white and black.
 
-    mask (slow, fast): 0 where a pixel has not been seen.
+    mask (slow, fast): 0 where a pixel is unmeasured.
     """
-    unseen = None if mask is None else _array("mask", mask) == 0
-    if unseen is not None and unseen.shape != _image(image).shape:
-        raise InputError(f"write_png: a mask of shape {unseen.shape} does not fit; allowed: {_image(image).shape}")
-    white, black = png.write(path, _image(image), None, "write_png", unseen)
+    unmeasured = None if mask is None else _array("mask", mask) == 0
+    if unmeasured is not None and unmeasured.shape != _image(image).shape:
+        raise InputError(f"write_png: a mask of shape {unmeasured.shape} does not fit; allowed: {_image(image).shape}")
+    white, black = png.write(path, _image(image), None, "write_png", unmeasured)
     return white, black
 
 
 def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reflections of a text file of h k l F, as -hkl: indices (n, 3) and amplitudes (n,). Warns of what it passes over."""
-    found = hkl.read(path, "read_hkl")
-    for note in found.notes:
+    """Read reflections, as -hkl, from a text file of h k l F: indices (n, 3) and amplitudes (n,). Warns of lines it skips."""
+    reflections = hkl.read(path, "read_hkl")
+    for note in reflections.notes:
         warnings.warn(f"read_hkl {os.fspath(path)}: {note}", stacklevel=2)
-    return found.hkl, found.amplitudes
+    return reflections.hkl, reflections.amplitudes
 
 
 def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:
-    """Write indices (n, 3) and amplitudes (n,) as text, with the digits that bring back the same numbers."""
-    found, values = _array("indices", indices), _array("amplitudes", amplitudes)
-    if found.dtype.kind not in "iu" or values.dtype.kind not in "iuf" or values.ndim != 1 or found.shape != (len(values), 3):
-        said = f"indices {found.dtype} of shape {found.shape} and amplitudes {values.dtype} of shape {values.shape}"
-        raise InputError(f"write_hkl: {said} are not allowed; allowed: whole numbers (n, 3), and numbers (n,)")
-    hkl.write(path, found, values, "write_hkl")
+    """Write indices (n, 3) and amplitudes (n,) as text, with so many digits that read_hkl returns the same numbers."""
+    hkls, values = _array("indices", indices), _array("amplitudes", amplitudes)
+    if hkls.dtype.kind not in "iu" or values.dtype.kind not in "iuf" or values.ndim != 1 or hkls.shape != (len(values), 3):
+        arrays = f"indices {hkls.dtype} of shape {hkls.shape} and amplitudes {values.dtype} of shape {values.shape}"
+        raise InputError(f"write_hkl: {arrays} are not allowed; allowed: whole numbers (n, 3), and numbers (n,)")
+    hkl.write(path, hkls, values, "write_hkl")
 
 
 def read_matrix(path: Path) -> np.ndarray:
-    """A MOSFLM-style matrix (3, 3), as -mat: columns a*, b*, c* times the wavelength, for Crystal.from_matrix."""
+    """Read a matrix (3, 3) of MOSFLM, as -mat: its columns are a*, b* and c* times the wavelength, for Crystal.from_matrix."""
     return matrix.read(path, "read_matrix")
 
 
@@ -144,14 +145,14 @@ def _array(name: str, values) -> np.ndarray:
 
 
 def _image(image) -> np.ndarray:
-    found = _array("image", image)
-    if found.ndim != 2 or not found.size or found.dtype.kind not in "biuf":
-        raise InputError(f"image: {found.dtype} of shape {found.shape} is not allowed; allowed: numbers (slow, fast)")
-    return found
+    pixels = _array("image", image)
+    if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "biuf":
+        raise InputError(f"image: {pixels.dtype} of shape {pixels.shape} is not allowed; allowed: numbers (slow, fast)")
+    return pixels
 
 
 def _region(experiment: Experiment, image) -> tuple[int, int, int, int]:
-    """The region of an experiment, both ends included. Raises InputError for an image of another shape than its detector."""
+    """The region of an experiment, with both ends included. Raises InputError for an image that does not fit its detector."""
     fast, slow = experiment.detector.pixels
     if _image(image).shape != (slow, fast):
         raise InputError(f"image: shape {np.shape(image)} does not fit; allowed: (slow, fast) = {(slow, fast)}")
@@ -186,7 +187,7 @@ def _number(name: str, value, least: float, most: float) -> float:
     raise InputError(f"{name}: {shown(value)} is not allowed; allowed: a number from {least:g} to {most:g}")
 
 
-def _whole(name: str, value) -> int:
+def _whole_number(name: str, value) -> int:
     try:
         if value == int(real(value)):
             return int(value)

@@ -1,4 +1,4 @@
-"""What an experiment comes to once every default and every form is resolved: a table of quantities, as text and as HTML."""
+"""The resolved values of an experiment, in which every default is applied: a table of quantities, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ from nbnumba.statements import Statements
 NOT_STATED = "*"
 FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
 NOT_BRIEF = ("a at phi 0", "b at phi 0", "c at phi 0", "photons", "first pixel's corner")
+"""The names of the rows that the brief table leaves out."""
+
 ROUNDING = 1e-12
-"""Up to this |d - i| of unit vectors is what rounding leaves of 0."""
+"""The largest |d - i| of unit vectors that counts as 0, since rounding alone may cause it."""
+
 USUAL_A = (1e-3, 200.0)
-"""Wavelengths of X-rays, electrons and neutrons with which crystals are looked at; others suggest another unit."""
+"""The range of wavelengths of X-rays, electrons and neutrons in diffraction; others suggest that another unit was meant."""
+
 WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
+"""The sampling of a pixel by its centre_assumed alone."""
 
 
 class Quantity(NamedTuple):
-    """A row of the table. assumed: nobody stated it, or it is stated as its default is."""
+    """A row of the table. assumed: the quantity is not stated, or it is stated as its default."""
 
     group: str
     name: str
@@ -43,54 +48,54 @@ class Quantity(NamedTuple):
 
 
 def quantities(experiment: Statements) -> list[Quantity]:
-    """What an experiment comes to. What cannot be resolved, such as a detector out of the beam, is a row that says why."""
-    found = []
+    """The table of an experiment. A group that cannot be resolved, such as an impossible detector, has a row that says why."""
+    table = []
     for group, rows in GROUPS.items():
         try:
-            found += [Quantity(group, *row) for row in rows(experiment)]
+            table += [Quantity(group, *row) for row in rows(experiment)]
         except InputError as error:
-            found.append(Quantity(group, "cannot be computed", str(error)))
-    return found
+            table.append(Quantity(group, "cannot be computed", str(error)))
+    return table
 
 
 def brief(experiment: Statements) -> list[Quantity]:
-    """The table without what follows from the rest at a glance, for a screen."""
+    """The table without the rows that follow easily from others, so that it fits a screen."""
     return [row for row in quantities(experiment) if row.name not in NOT_BRIEF]
 
 
 def costs(experiment: Statements, machine: Machine = CPU, threads: int = 1, command: bool = False) -> list[Quantity]:
-    """What the image of an experiment costs (cost.py). Raises InputError where that depends on what is impossible."""
+    """The rows of the table on the cost of an image (cost.py). Raises InputError if what it depends on is impossible."""
     price = cost.cost(experiment, machine, threads, command)
     counts = ("pixel", price.pixels), ("sample", price.samples), ("source", price.sources), ("lattice", price.lattices)
-    each = " x ".join(plural(count, noun) for noun, count in counts)
-    on = f"on {plural(threads, 'thread')}" if machine.backend == "cpu" else "on a card: not known"
+    product = " x ".join(plural(count, noun) for noun, count in counts)
+    computer = f"on {plural(threads, 'thread')}" if machine.backend == "cpu" else "on a card: not known"
     return [
-        Quantity("cost", "steps", f"{price.steps:.3g}", f"= {each}"),
-        Quantity("cost", "time, roughly", "-" if math.isnan(price.seconds) else duration(price.seconds), on),
+        Quantity("cost", "steps", f"{price.steps:.3g}", f"= {product}"),
+        Quantity("cost", "time, roughly", "-" if math.isnan(price.seconds) else duration(price.seconds), computer),
         Quantity("cost", "memory", size(price.bytes), "beside the program's own"),
     ]
 
 
 def plural(count: int, noun: str) -> str:
-    """A count and what is counted: 1 source, 2 sources."""
+    """A count with its noun: 1 source, 2 sources."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def lines(table: list[Quantity]) -> list[str]:
-    """A table as lines of text: group, quantity, value, unit; what was assumed is marked."""
+    """A table as lines of text: group, name, value and unit, with a mark if the value is assumed."""
     widths = [max(len(getattr(row, field)) for row in table) for field in ("group", "name")]
-    shown, before = [], None
+    texts, before = [], None
     for row in table:
         group = row.group if row.group != before else ""
         mark = f" {NOT_STATED}" if row.assumed else ""
         value = f"{row.value} {row.unit}".rstrip()
-        shown.append(f"{group:{widths[0]}}  {row.name:{widths[1]}}  {value}{mark}".rstrip())
+        texts.append(f"{group:{widths[0]}}  {row.name:{widths[1]}}  {value}{mark}".rstrip())
         before = row.group
-    return [*shown, FOOTNOTE] if any(row.assumed for row in table) else shown
+    return [*texts, FOOTNOTE] if any(row.assumed for row in table) else texts
 
 
 def as_html(table: list[Quantity]) -> str:
-    """A table as an HTML table; what was assumed is in italics."""
+    """A table as an HTML table, with assumed values in italics."""
     rows, before = [], None
     for row in table:
         group = row.group if row.group != before else ""
@@ -119,13 +124,13 @@ def size(number: int) -> str:
 
 
 def _stated(part, *names: str) -> bool:
-    """Whether one of some fields of a part differs from its default."""
+    """Whether one of the named fields of a statement differs from its default."""
     defaults = {field.name: field.default for field in dataclasses.fields(part)}
     return any(getattr(part, name) != defaults[name] for name in names)
 
 
 def _three(vector) -> str:
-    """Three numbers of 6 digits, without minus zeros and what rounding leaves of zero."""
+    """Three numbers with 6 digits. Values that rounding left of 0 are shown as 0, and 0 has no sign."""
     largest = max(abs(float(x)) for x in vector)
     return " ".join(f"{0.0 if abs(x) < 1e-12 * largest else float(x):g}" for x in vector)
 
@@ -145,10 +150,10 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
     for name, vector in zip("abc", crystal.reciprocal(part, vectors)):
         yield f"{name}* at phi 0", _three(vector), "1/A"
     cells = (part.n_a, part.n_b, part.n_c)
-    few = not _stated(part, "n_a", "n_b", "n_c")
-    yield "size", " x ".join(f"{n:g}" for n in cells), "cells", few
+    size_assumed = not _stated(part, "n_a", "n_b", "n_c")
+    yield "size", " x ".join(f"{n:g}" for n in cells), "cells", size_assumed
     edges = " x ".join(f"{math.sqrt(v @ v) * n / 1e4:.4g}" for v, n in zip(vectors, cells))
-    yield "", edges, "um", few
+    yield "", edges, "um", size_assumed
     fudge = "" if part.shape == "square" else f"fudge {part.fudge:g}"
     yield "shape", SHAPES[part.shape].noun, fudge, not _stated(part, "shape")
     domains = orientations.number_of_domains(part)
@@ -166,13 +171,13 @@ def _structure(experiment: Statements) -> Iterator[tuple]:
         finest, coarsest = reflections_range(experiment)
         d = f", d from {coarsest:.4g} to {finest:.4g}" if coarsest > 0.0 else ", none with F but 000"
         yield "list", f"{len(factors.hkl)} reflections{d}", "A" if coarsest > 0.0 else ""
-        on = structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
-        yield "interpolation", "on" if on else "off", "", factors.interpolate is None
+        interpolates = structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
+        yield "interpolation", "on" if interpolates else "off", "", factors.interpolate is None
     yield "F of others", f"{factors.default_F:g}", "electrons", not _stated(factors, "default_F")
 
 
 def reflections_range(experiment: Statements) -> tuple[float, float]:
-    """The finest and the coarsest resolution of the reflections listed whose F is not 0, but for 000, in A; of none NaN."""
+    """The finest and the coarsest resolution (A) of the listed reflections other than 000 whose F is not 0; NaN without any."""
     factors, switches = experiment.structure_factors, experiment.sampling.c_parity
     star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, switches))
     lengths = np.linalg.norm(factors.hkl[(factors.F != 0.0) & factors.hkl.any(axis=1)] @ star, axis=1)
@@ -181,19 +186,19 @@ def reflections_range(experiment: Statements) -> tuple[float, float]:
 
 def _beam(experiment: Statements) -> Iterator[tuple]:
     part = experiment.beam
-    waves = not _stated(part, "wavelength_A", "sources")
+    wavelength_assumed = not _stated(part, "wavelength_A", "sources")
     low, high = wavelengths(experiment)
-    between = f"{low:.6g} to {high:.6g}" if high > low else f"{low:.6g}"
-    yield "wavelength", between, "A", waves
+    interval = f"{low:.6g} to {high:.6g}" if high > low else f"{low:.6g}"
+    yield "wavelength", interval, "A", wavelength_assumed
     energies = f"{HC_EV_A / high:.6g} to {HC_EV_A / low:.6g}" if high > low else f"{HC_EV_A / low:.6g}"
-    yield "photon energy", energies, "eV", waves
+    yield "photon energy", energies, "eV", wavelength_assumed
     yield "fluence", f"{part.fluence:g}", "photons/m^2", not _stated(part, "fluence")
     photons = part.fluence * (part.size_mm / 1000) ** 2
     yield "photons", f"{photons:.4g}", f"in a beam of {part.size_mm:g} mm", not _stated(part, "fluence", "size_mm")
     number = sources.number(part, experiment.sampling.c_parity)
-    how = "of a table" if part.sources is not None else _sweeps(experiment)
+    origin = "of a table" if part.sources is not None else _sweeps(experiment)
     names = ("sources", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
-    yield "sources", str(number), how, not _stated(part, *names, "dispersion_percent", "dispsteps")
+    yield "sources", str(number), origin, not _stated(part, *names, "dispersion_percent", "dispsteps")
     yield "direction", _three(detector.beam_direction(experiment.detector, part)), "", part.direction is None
     electric = _three(detector.polarization_axis(experiment.detector, part))
     kahn = f"Kahn {part.polarization:g}" if part.polarized else "no factor"
@@ -217,6 +222,7 @@ def wavelengths(experiment: Statements) -> tuple[float, float]:
 
 
 def _sweeps(experiment: Statements) -> str:
+    """The numbers of directions and of wavelengths of the sources, in parentheses."""
     horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.c_parity)
     return f"({horizontal} x {vertical} directions, {plural(spectrum, 'wavelength')})"
 
@@ -229,26 +235,28 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
     yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
     placement = detector.position_detector(part, experiment.beam, switches)
-    far = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
-    yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", far
-    yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", far
-    middle = not _stated(part, "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
+    distance_assumed = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
+    yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", distance_assumed
+    yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", distance_assumed
+    of_centre = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
+    centre_assumed = not _stated(part, *of_centre)
     spot, centres = placement.beam_spot(), placement.centres()
-    yield "direct beam", f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}", "pixels, fast slow", middle
+    yield "direct beam", f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}", "pixels, fast slow", centre_assumed
     for name in ("mosflm", "adxv", "denzo"):
-        yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", middle
-    yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", middle
-    yield "  as dials has it", _three(centres.dials), "mm, origin", middle
-    turned = not _stated(part, "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
-    turned = turned and not _stated(part, "fast_axis", "slow_axis", "normal_axis")
+        yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", centre_assumed
+    yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", centre_assumed
+    yield "  as dials has it", _three(centres.dials), "mm, origin", centre_assumed
+    axes_assumed = not _stated(part, "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
+    axes_assumed = axes_assumed and not _stated(part, "fast_axis", "slow_axis", "normal_axis")
     for name in ("fast", "slow", "normal"):
-        yield f"{name} axis", _three(getattr(placement, name)), "", turned
-    yield "first pixel's corner", _three(placement.origin * 1000), "mm", middle and far and turned
-    seen = resolution(experiment, placement)
-    coarsest = f"{seen.coarsest:.4g} to its coarsest"
-    if math.isinf(seen.coarsest):
-        coarsest = "an edge in the beam" if math.isinf(seen.edge) else f"{seen.edge:.4g} at the nearest edge"
-    yield "resolution", f"{seen.finest:.4g} at the finest pixel, {coarsest}", "A"
+        yield f"{name} axis", _three(getattr(placement, name)), "", axes_assumed
+    origin_assumed = centre_assumed and distance_assumed and axes_assumed
+    yield "first pixel's corner", _three(placement.origin * 1000), "mm", origin_assumed
+    of_region = resolution(experiment, placement)
+    coarsest = f"{of_region.coarsest:.4g} at the coarsest"
+    if math.isinf(of_region.coarsest):
+        coarsest = "an edge in the beam" if math.isinf(of_region.edge) else f"{of_region.edge:.4g} at the nearest edge"
+    yield "resolution", f"{of_region.finest:.4g} at the finest pixel, {coarsest}", "A"
     layers, depth, absorption = detector.sensor(part, switches)
     if depth > 0.0:
         attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"
@@ -257,8 +265,10 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
 
 
 class Resolution(NamedTuple):
-    """What resolution the pixels of a region see, in A: the finest; the coarsest of its border; the coarsest of all, which is
-    infinite where the direct beam meets the region."""
+    """The resolution (A) of the pixels of a region: the finest, the coarsest of its border, and the coarsest of all.
+
+    The coarsest of all is infinite if the direct beam meets the region.
+    """
 
     finest: float
     edge: float
@@ -266,48 +276,50 @@ class Resolution(NamedTuple):
 
 
 def resolution(experiment: Statements, placement: detector.Placement | None = None) -> Resolution:
-    """What resolution the pixels of the region see. Raises InputError for a detector that cannot be placed."""
+    """The resolution of the pixels of the region. Raises InputError for an impossible position of the detector."""
     placement = placement or detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     border = placement.pixel * _border(rows, columns)
     change = _change(experiment, placement, border)
     shortest, longest = wavelengths(experiment)
-    fast, slow = (at / placement.pixel for at in placement.beam_spot())
-    hit = columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
+    fast, slow = (coordinate / placement.pixel for coordinate in placement.beam_spot())
+    beam_hits = columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
     edge = longest / float(change.min()) if change.min() > ROUNDING else math.inf
-    return Resolution(shortest / float(change.max()), edge, math.inf if hit else edge)
+    return Resolution(shortest / float(change.max()), edge, math.inf if beam_hits else edge)
 
 
 def beyond_table(experiment: Statements) -> str | None:
-    """A sentence where a table of the background ends before what the region sees, or begins in the upper half of it."""
+    """A sentence if a table of the background does not cover the region: it ends too early, or begins in the upper half."""
     table, switches = experiment.background.table, experiment.sampling.c_parity
     if table is None or experiment.background.water_um == 0.0 or "amorphous_ignored" in switches:
         return None
-    seen = resolution(experiment)
-    least, most = 0.5 / seen.coarsest, 0.5 / seen.finest
+    of_region = resolution(experiment)
+    least, most = 0.5 / of_region.coarsest, 0.5 / of_region.finest
     if table[-1][0] > 0.99 * most and table[0][0] < (least + most) / 2:
         return None
-    reach = f"from {table[0][0]:.4g} to {table[-1][0]:.4g} 1/A in sin(theta)/lambda, the image from {least:.4g} to {most:.4g}"
-    return f"background.table reaches {reach}: beyond its ends F stays as it is there"
+    ranges = f"from {table[0][0]:.4g} to {table[-1][0]:.4g} 1/A in sin(theta)/lambda, the image from {least:.4g} to {most:.4g}"
+    return f"background.table reaches {ranges}: beyond its ends F is that of the nearest end"
 
 
 def resolution_at(experiment: Statements, fast: int, slow: int) -> float:
-    """The resolution at the middle of a pixel, in A, as resolutions() has it."""
+    """The resolution (A) at the middle of a pixel, as resolutions() computes it."""
     return float(resolutions(experiment, np.array([fast]), np.array([slow]))[0])
 
 
 def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """The resolution at the middle of pixels (n,), in A, by the beam's own direction and wavelength; infinite in the beam,
-    where what is left of |d - i| is rounding."""
+    """The resolution (A) at the middle of pixels (n,), for the beam's main direction and wavelength.
+
+    It is infinite in the beam, where |d - i| is only a rounding error.
+    """
     placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
     change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
     return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
-def _change(experiment: Statements, placement: detector.Placement, at: np.ndarray) -> np.ndarray:
-    """|d - i|, wavelength over resolution, at points (2, n) of the detector, fast and slow in m."""
+def _change(experiment: Statements, placement: detector.Placement, points: np.ndarray) -> np.ndarray:
+    """|d - i|, which is wavelength over resolution, at points (2, n) of the detector, with fast and slow in m."""
     panel = scene.panel_record(experiment, placement, 0.0, 0.0, WHOLE_PIXEL)
-    position = flat_position(panel, *at, 0.0)
+    position = flat_position(panel, *points, 0.0)
     position = np.array(curved_position(panel, position) if panel.curved else position)
     return np.linalg.norm(position / np.linalg.norm(position, axis=0) - placement.beam[:, np.newaxis], axis=0)
 
@@ -323,9 +335,9 @@ def _border(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
 def _rotation(experiment: Statements) -> Iterator[tuple]:
     part = experiment.goniometer
     steps, step, full = orientations.phi_steps(part)
-    how = f"in {steps} steps of {step:g}" if steps > 1 else "a still"
+    division = f"in {steps} steps of {step:g}" if steps > 1 else "a still"
     names = ("phi_deg", "osc_deg", "phistep_deg", "phisteps")
-    yield "phi", f"{part.phi_deg:g} to {part.phi_deg + full:g}", f"degrees, {how}", not _stated(part, *names)
+    yield "phi", f"{part.phi_deg:g} to {part.phi_deg + full:g}", f"degrees, {division}", not _stated(part, *names)
     axis = detector.spindle_axis(experiment.detector, part.spindle_axis)
     yield "spindle", _three(axis), "", part.spindle_axis is None
 
@@ -335,21 +347,21 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
     price = cost.cost(experiment)
     layers = detector.sensor(experiment.detector, part.c_parity)[0]
     oversample = math.isqrt(price.samples // layers)
-    every = [word for word in ("thick", "polarization", "omega") if getattr(part, f"oversample_{word}")]
-    anew = f", anew for each: {', '.join(every)}" if every else ""
-    yield "sub-pixels", f"{oversample} x {oversample}", f"of a pixel{anew}", part.oversample is None
+    per_sample = [factor for factor in ("thick", "polarization", "omega") if getattr(part, f"oversample_{factor}")]
+    note = f", each with its own {', '.join(per_sample)}" if per_sample else ""
+    yield "sub-pixels", f"{oversample} x {oversample}", f"of a pixel{note}", part.oversample is None
     if part.roi is not None or part.mask is not None:
         rows, columns = sampling.region(part.roi, (fast, slow))
-        where = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
-        yield "region", where, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
+        bounds = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
+        yield "region", bounds, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
     if experiment.background.water_um > 0.0:
         water = experiment.background
         table = "" if water.table is None else f", a table of {len(water.table)} F"
         material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
         yield "background cube", f"{water.water_um:g}", material
     if part.c_parity:
-        named = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
-        yield "C's defects", named, f"of a run on {part.c_threads} threads" if "phi_carryover" in part.c_parity else ""
+        names = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
+        yield "C's defects", names, f"of a run on {part.c_threads} threads" if "phi_carryover" in part.c_parity else ""
 
 
 GROUPS = {
@@ -360,4 +372,4 @@ GROUPS = {
     "rotation": _rotation,
     "sampling": _sampling,
 }
-"""What the table consists of."""
+"""The groups of the table, each with the function that yields its rows: name, value, unit, assumed."""

@@ -386,7 +386,7 @@ def test_paired_keeps_its_promise_up_to_many_fringes(n, h):
 
 
 def test_what_paired_cannot_keep_is_said():
-    with pytest.warns(UserWarning, match="precision paired: at 1e.06 cells .* mixed keeps it"):
+    with pytest.warns(UserWarning, match="precision paired: at 1e.06 cells .* precision mixed keeps the promise"):
         simulate(beside_a_reflection(1e6, 300, 1), precision="paired")
     with pytest.warns(UserWarning, match="precision paired"):
         adjoint.vjp(beside_a_reflection(1e6, 300, 1), ["beam.fluence"], precision="paired")

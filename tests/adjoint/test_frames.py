@@ -357,8 +357,8 @@ def test_all_of_a_refinement_runs_on_the_machine_that_is_asked_for(monkeypatch, 
         seen.append(("derivative", problem.machine))
         return run(problem._replace(machine=CPU), *more, **keywords)
 
-    def noted_render(built, wanted, pixels, progress, target=CPU):
-        seen.append(("image", target))
+    def noted_render(built, wanted, pixels, progress, machine=CPU):
+        seen.append(("image", machine))
         return draw(built, wanted, pixels, progress)
 
     monkeypatch.setattr(gradient, "_run", noted_run)
