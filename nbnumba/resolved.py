@@ -34,7 +34,7 @@ USUAL_A = (1e-3, 200.0)
 """The range of wavelengths of X-rays, electrons and neutrons in diffraction; others suggest that another unit was meant."""
 
 WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
-"""The sampling of a pixel by its centre_assumed alone."""
+"""The sampling of a pixel by its middle alone."""
 
 
 class Quantity(NamedTuple):
