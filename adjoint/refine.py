@@ -10,14 +10,13 @@ import numpy as np
 
 from adjoint.losses import number_of
 from adjoint.parameters import Name, parameter_row
-from adjoint.refinement import diagnostics
 from adjoint.refinement.algebra import one_thread
-from adjoint.refinement.diagnostics import Uncertainty
 from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.phases import AUTO, EXACT, Phase
 from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
+from adjoint.refinement.uncertainties import Uncertainty, moved_far, undetermined
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
@@ -154,8 +153,8 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
     squares, agreements = search.fitness(x)
     of_experiment = bool(refined.parameters)
     if of_experiment:
-        known = diagnostics.undetermined(known, search.unseen(agreements))
-    moves = diagnostics.moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
+        known = undetermined(known, search.unseen(agreements))
+    moves = moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
     places = [refined.places(number) for number in range(len(frames))]
     fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]

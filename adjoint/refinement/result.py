@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from adjoint.refinement.diagnostics import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement, Uncertainty
+from adjoint.refinement.agreement import FEWEST_SPOTS, GOOD, LEAST_EXPLAINED, LIKE, SMALL, Agreement
 from adjoint.refinement.expected_image import deviations, expected
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.spots import FURTHEST, Spots
+from adjoint.refinement.uncertainties import Uncertainty
 
 
 class Step(NamedTuple):

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from adjoint.parameters import IMAGE, parameter_row
-from adjoint.refinement import diagnostics
+from adjoint.refinement import agreement, uncertainties
+from adjoint.refinement.agreement import Agreement
 from adjoint.refinement.algebra import NOTHING
-from adjoint.refinement.coarse_subset import part_of
-from adjoint.refinement.diagnostics import Agreement
+from adjoint.refinement.coarse_frame import coarse_frame
+from adjoint.refinement.coarse_subset import coarse_subset
 from adjoint.refinement.expected_image import deviations, expected, of_crystal, photons, weighed, weight_follows
 from adjoint.refinement.frame_loss import Evaluation, counted, evaluate, information_of_each
 from adjoint.refinement.frames import Frame
-from adjoint.refinement.phases import BROAD, Phase, prepared, spot_widths
+from adjoint.refinement.phases import BROAD, Phase
 from adjoint.refinement.result import Step
 from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solution, minimized
+from adjoint.refinement.spot_widths import spot_widths
 from adjoint.refinement.spots import spots
 from adjoint.refinement.unknowns import Unknowns
 
@@ -104,7 +106,7 @@ class Search:
                 x = self.exact(phase, x) if phase.exact else self.coarse(phase, x)
             squares, agreements = self.fitness(x)
             ends.append((self.rank(x, squares), squares, self.converged, self.frames, x))
-            enough = diagnostics.LEAST_EXPLAINED if squares <= diagnostics.GOOD else ACCOUNTED
+            enough = agreement.LEAST_EXPLAINED if squares <= agreement.GOOD else ACCOUNTED
             if not any(each.explained < enough or (each.shown and not each.accounted) for each in agreements):
                 break
             if plan is not plans[-1]:
@@ -148,15 +150,17 @@ class Search:
 
     def coarse(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The parameters that say where spots are, by a loss of broader spots, beside scale and background."""
-        part = part_of(self.given, self.unknowns, self.bounds, self.restraints, x, phase)
-        evaluation = loss_of(part.frames, part.unknowns, part.restraints)
-        information = information_of(part.frames, part.unknowns, part.start) + part.restraints[1]
-        tolerance = COARSE * evaluation(part.start, False).value
+        subset = coarse_subset(
+            self.given, self.unknowns, bounds=self.bounds, restraints=self.restraints, x=x, phase=phase
+        )
+        evaluation = loss_of(subset.frames, subset.unknowns, subset.restraints)
+        information = information_of(subset.frames, subset.unknowns, subset.start) + subset.restraints[1]
+        tolerance = COARSE * evaluation(subset.start, False).value
 
         def merged(y):
-            return part.merged(self.unknowns, x, y)
+            return subset.merged(self.unknowns, x, y)
 
-        done = self.run(phase, evaluation, information, part.start, part.bounds, "least_squares", tolerance, merged)
+        done = self.run(phase, evaluation, information, subset.start, subset.bounds, "least_squares", tolerance, merged)
         return merged(done.x)
 
     def run(self, phase, evaluation, information, start, bounds, method, tolerance, merged) -> Solution:
@@ -191,9 +195,9 @@ class Search:
             vector = x[self.unknowns.places(number)]
             mean = expected(frame, vector)
             sigma = deviations(frame, mean)
-            each = diagnostics.chi_squared(frame.data, mean, sigma, counted(frame))
+            each = agreement.chi_squared(frame.data, mean, sigma, counted(frame))
             squares, pixels = squares + each[0], pixels + each[1]
-            share = diagnostics.explained(frame.data, mean, sigma, counted(frame))
+            share = agreement.explained(frame.data, mean, sigma, counted(frame))
             crystal = of_crystal(frame, vector, mean)
             agreements.append(Agreement(share, spots(frame.data, mean, crystal, sigma, counted(frame) or 0.0)))
         squares /= max(pixels - self.determined(x), 1)
@@ -204,9 +208,9 @@ class Search:
         frame, vector = self.given[number], start[self.unknowns.places(number)]
         likenesses = []
         for phase in BROAD:
-            made = prepared(frame, vector, phase, (), ("image.scale", "image.background")).above(0.0)
-            image = photons(made.experiment, made.machine)
-            likenesses.append(diagnostics.likeness(made.data[made.box], image[made.box], made.sigma[made.box] ** 2))
+            dry = coarse_frame(frame, vector, phase, (), ("image.scale", "image.background")).frame_without_water(0.0)
+            image = photons(dry.experiment, dry.machine)
+            likenesses.append(agreement.likeness(dry.data[dry.box], image[dry.box], dry.sigma[dry.box] ** 2))
         return max(likenesses)
 
     def widths(self, x: np.ndarray) -> np.ndarray:
@@ -239,16 +243,16 @@ class Search:
         information = information_of(self.frames, self.unknowns, x)
         return int(np.count_nonzero(information * np.maximum(np.abs(x), 1.0) ** 2 > 1.0))
 
-    def known(self, x: np.ndarray) -> tuple[diagnostics.Uncertainty, float]:
+    def known(self, x: np.ndarray) -> tuple[uncertainties.Uncertainty, float]:
         """Uncertainties where the refinement ended, and the loss there (R5)."""
         labels, spare = self.unknowns.labels(), self.unknowns.amplitudes()
         loss = loss_of(self.frames, self.unknowns, self.restraints)
         if self.unknowns.count > MOST_BY_MATRIX:
             diagonal = information_of(self.frames, self.unknowns, x) + self.restraints[1]
-            return diagnostics.uncertainty_each(diagonal, labels, self.at_bound(x, diagonal), spare), loss(x, False).value
+            return uncertainties.uncertainty_each(diagonal, labels, self.at_bound(x, diagonal), spare), loss(x, False).value
         at_end = loss(x)
         at_bound = self.at_bound(x, np.diag(at_end.normal))
-        return diagnostics.uncertainty(at_end.normal, labels, at_bound, spare), at_end.value
+        return uncertainties.uncertainty(at_end.normal, labels, at_bound, spare), at_end.value
 
     def at_bound(self, x: np.ndarray, information: np.ndarray) -> np.ndarray:
         """Which numbers are at a bound (n,): so close that it is nothing beside their uncertainty, as scipy stops before it."""

@@ -9,7 +9,9 @@ import readme_crystal
 from refining import counts, crystal, moved
 
 import adjoint
-from adjoint.refinement import coarse_subset, frames, phases
+from adjoint.refinement import coarse_subset, frames
+from adjoint.refinement.phases import Phase
+from adjoint.refinement.spot_widths import spot_widths
 from adjoint.refinement.unknowns import unknowns
 from nbnumba import simulate
 
@@ -52,20 +54,23 @@ MOVING = ["crystal.misset_deg", "crystal.a_A", "detector.distance_mm"]
 
 
 def coarse(experiment, data, names=(), broader=1.0, **keywords):
-    """The part of a refinement of one image that a phase sees, its unknowns and where it starts."""
-    found = unknowns([experiment], [*MOVING, *names], None)
+    """The subset of a refinement of one image that a phase sees, the unknowns of the refinement and its start."""
+    refined = unknowns([experiment], [*MOVING, *names], None)
     image = keywords.get("image")
-    at = frames.frame(experiment, data, image=image, parameters=found.parameters, image_names=found.image)
-    start = frames.start_of([at], found)
-    free = np.full(found.count, -np.inf), np.full(found.count, np.inf)
-    part = coarse_subset.part_of([at], found, free, (start, np.zeros(found.count)), start, phases.Phase("", broader))
-    return part, found, start
+    frame = frames.frame(experiment, data, image=image, parameters=refined.parameters, image_names=refined.image)
+    start = frames.start_of([frame], refined)
+    free = np.full(refined.count, -np.inf), np.full(refined.count, np.inf)
+    restraints = start, np.zeros(refined.count)
+    subset = coarse_subset.coarse_subset(
+        [frame], refined, bounds=free, restraints=restraints, x=start, phase=Phase("", broader)
+    )
+    return subset, refined, start
 
 
 def test_widths_of_spots_are_those_of_the_crystal():
     """Whatever amount of water is beside it, and whatever is even in its own image."""
-    wanted = phases.spot_widths(DRY, MOVING)
-    np.testing.assert_array_equal(phases.spot_widths(WET, MOVING), wanted)
+    wanted = spot_widths(DRY, MOVING)
+    np.testing.assert_array_equal(spot_widths(WET, MOVING), wanted)
     assert simulate(WET).min() > 0.1 * simulate(DRY).max()
     step = wanted[0]
     one, other = (simulate(moved(DRY, misset_x_deg=by)) for by in (-step / 2, step / 2))
@@ -80,16 +85,16 @@ def test_a_phase_sees_spots_alone(more, broader, tmp_path):
     s = np.linspace(0.0, 0.6, 50)
     np.savetxt(table, np.column_stack([s, 2.0 + 3.0 * np.exp(-(((s - 0.12) / 0.03) ** 2))]))
     wet = crystal("-water 0.4 " + more.format(table))
-    part, found, start = coarse(wet, simulate(wet) + 5.0, broader=broader, image={"background": 5.0})
+    subset, refined, start = coarse(wet, simulate(wet) + 5.0, broader=broader, image={"background": 5.0})
     plain = coarse(DRY, simulate(DRY) + 5.0, broader=broader, image={"background": 5.0})[0]
     light = simulate(wet) - simulate(DRY)
     assert light.min() > 0.1 * simulate(DRY).max() and np.ptp(light) > 50.0
-    (at,), (one,), (other,) = part.frames, part.coarse, plain.frames
-    assert at.experiment.background.water_um == 0.0
-    assert one.factor == pytest.approx(1.0, rel=0.1)
-    np.testing.assert_allclose(one.water, light, rtol=1e-9)
-    assert np.abs(at.data - other.data - np.mean(at.data - other.data)).max() < 0.2 * np.ptp(light)
-    np.testing.assert_allclose(part.merged(found, start, part.start)[:5], start[:5], rtol=1e-12)
+    (frame,), (wet_frame,), (dry_frame,) = subset.frames, subset.coarse_frames, plain.frames
+    assert frame.experiment.background.water_um == 0.0
+    assert wet_frame.water_factor == pytest.approx(1.0, rel=0.1)
+    np.testing.assert_allclose(wet_frame.water_light, light, rtol=1e-9)
+    assert np.abs(frame.data - dry_frame.data - np.mean(frame.data - dry_frame.data)).max() < 0.2 * np.ptp(light)
+    np.testing.assert_allclose(subset.merged(refined, start, subset.start)[:5], start[:5], rtol=1e-12)
 
 
 def test_what_a_phase_finds_of_the_light():
@@ -97,13 +102,13 @@ def test_what_a_phase_finds_of_the_light():
     wet = crystal("-water 0.2")
     data = simulate(wet) + 5.0
     start = wet.replace({"background.water_um": 0.1})
-    part, found, x = coarse(start, data, ["background.water_um"], image={"background": 5.0})
-    amount = found.by_name(part.merged(found, x, part.start))["background.water_um"]
+    subset, refined, x = coarse(start, data, ["background.water_um"], image={"background": 5.0})
+    amount = refined.by_name(subset.merged(refined, x, subset.start))["background.water_um"]
     assert amount == pytest.approx(0.2, rel=0.1)
     start = wet.replace({"beam.fluence": wet.beam.fluence / 4.0})
     names = ["beam.fluence", "background.water_um", "image.background"]
-    part, found, x = coarse(start, data, names, image={"background": 1.0})
-    values = {name: float(np.squeeze(value)) for name, value in found.by_name(part.merged(found, x, part.start)).items()
+    subset, refined, x = coarse(start, data, names, image={"background": 1.0})
+    values = {name: float(np.squeeze(value)) for name, value in refined.by_name(subset.merged(refined, x, subset.start)).items()
               if name in names}  # fmt: skip
     assert values["beam.fluence"] == pytest.approx(wet.beam.fluence, rel=0.2)
     below = values.pop("image.background")

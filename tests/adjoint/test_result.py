@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import adjoint
-from adjoint.refinement.diagnostics import Uncertainty
 from adjoint.refinement.result import SHOWN, Course, Refinement, verdict
+from adjoint.refinement.uncertainties import Uncertainty
 from nbnumba import Experiment, simulate
 
 

@@ -5,9 +5,10 @@ import pytest
 from refining import BACKGROUND, counts, crystal, moved
 
 import adjoint
-from adjoint.refinement.diagnostics import Agreement, Uncertainty, likeness
+from adjoint.refinement.agreement import Agreement, likeness
 from adjoint.refinement.result import Course, verdict
 from adjoint.refinement.spots import Spots, spots
+from adjoint.refinement.uncertainties import Uncertainty
 from nbnumba import simulate
 
 SHAPE = (96, 96)

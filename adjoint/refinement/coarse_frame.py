@@ -1,0 +1,160 @@
+"""Coarse frames: the crystal with broadened spots, the data blurred as much, the light of the water taken off (R7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from adjoint.parameters import Name
+from adjoint.refinement.expected_image import background, photons, placed
+from adjoint.refinement.frames import Frame
+from adjoint.refinement.image_numbers import Numbers
+from adjoint.refinement.phases import Phase
+from nbnumba.backends import Machine
+from nbnumba.experiment import Experiment
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.detector import position_detector
+
+SPREAD = 0.397
+"""Standard deviation of a Gaussian spot (F8d) in units of one over the number of cells: sqrt(0.63 / 4)."""
+
+FEWEST_CELLS = 4.0
+"""The number of cells along an edge below which no crystal is made smaller: spots would run into each other."""
+
+
+class CoarseFrame(NamedTuple):
+    """The frame of a phase that is not exact: of the crystal's spots alone, with the light of the water known apart (R7).
+
+    frame: the frame whose experiment has no water and whose data still have the light of it. water_light (slow, fast): the
+    photons that the water of the experiment scatters, in the box of the frame. water_factor: the factor of that light that
+    fits the data best. scale, background: those of the image where the phase begins (photons per pixel).
+    """
+
+    frame: Frame
+    water_light: np.ndarray
+    water_factor: float
+    scale: float
+    background: float
+
+    @property
+    def least_water(self) -> float:
+        """The smallest number of photons that the water of the data scatters into a pixel that counts."""
+        return self.water_factor * float(self.water_light[self._counts()].min())
+
+    def water_factor_with(self, excess: float) -> float:
+        """The factor of the light of the water if `excess` more photons per pixel came from the water, too."""
+        return self.water_factor + excess / max(float(self.water_light[self._counts()].mean()), 1e-300)
+
+    def _counts(self):
+        return ~np.isnan(self.frame.data[self.frame.box])
+
+    def frame_without_water(self, flat: float) -> Frame:
+        """The frame whose data are without the light of the water, except `flat` photons per pixel, which are background."""
+        frame = self.frame
+        light = placed(frame, frame.numbers.gain * (self.water_factor * self.water_light - flat))
+        numbers = frame.numbers._replace(background=frame.numbers.background + flat)
+        return frame._replace(data=frame.data - light, numbers=numbers)
+
+
+def coarse_frame(
+    frame: Frame, vector: np.ndarray, phase: Phase, parameters: Iterable[Name], image_names: Iterable[str]
+) -> CoarseFrame:
+    """The frame of a phase that is not exact, at the numbers of the frame (n,), for the named parameters and image numbers.
+
+    Its experiment has no water, so that neither scale nor position of the spots is learnt from it (R7). Raises InputError
+    where an image is too bright.
+    """
+    experiment, numbers = frame.split(vector)
+    dry = without_water(experiment)
+    crystal = broadened(dry, phase.broader) if phase.broader > 1.0 else dry
+    data = blurred(frame.data[frame.box], blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else 0.0)
+    smooth = blurred(data, 1.0)
+    counts = ~np.isnan(data)
+    variance = np.maximum(smooth, 0.0) + max(phase.level * np.nanmax(smooth), frame.dispersion, 1e-300)
+    variance += (frame.readout if frame.sigma is None else frame.sigma[frame.box]) ** 2
+    sigma = placed(frame, np.sqrt(np.where(counts, variance, 1.0)))
+    coarse = frame._replace(experiment=crystal, data=placed(frame, data), loss="gaussian", sigma=sigma)
+    coarse = coarse._replace(parameters=tuple(parameters), image=tuple(image_names))
+    water_light = light_of_water(experiment, frame.machine)[frame.box]
+    fitted, water_factor = fit_scale_and_background(coarse, photons(crystal, frame.machine), water_light, numbers)
+    return CoarseFrame(coarse._replace(numbers=fitted), water_light, water_factor, numbers.scale, numbers.background)
+
+
+def broadened(experiment: Experiment, times: float) -> Experiment:
+    """The experiment with a crystal that is `times` times smaller along each edge, with Gaussian spots (R7, F8d)."""
+    crystal = experiment.crystal
+    cells = {f"crystal.n_{axis}": fewer(getattr(crystal, f"n_{axis}"), times) for axis in "abc"}
+    return experiment.replace(cells | {"crystal.shape": "gauss"})
+
+
+def fewer(cells: float, times: float) -> float:
+    """`times` times fewer cells, but FEWEST_CELLS at least where there were as many."""
+    return max(cells / times, min(cells, FEWEST_CELLS))
+
+
+def blur_pixels(experiment: Experiment, times: float) -> float:
+    """The standard deviation (pixels) of the blur that makes spots `times` times as broad: the mean of the three edges."""
+    crystal, detector = experiment.crystal, experiment.detector
+    vectors = orient(crystal, experiment.sampling.c_parity)
+    edges = np.linalg.norm(vectors, axis=1)
+    placement = position_detector(detector, experiment.beam, experiment.sampling.c_parity)
+    per_index = experiment.beam.wavelength_A * placement.distance * 1000.0 / detector.pixel_mm
+    cells = [getattr(crystal, f"n_{axis}") for axis in "abc"]
+    added = [1.0 / fewer(n, times) ** 2 - 1.0 / n**2 for n in cells]
+    return float(np.mean([SPREAD * per_index / edge * np.sqrt(square) for edge, square in zip(edges, added)]))
+
+
+def blurred(data: np.ndarray, sigma: float) -> np.ndarray:
+    """Data (slow, fast) blurred by a Gaussian of `sigma` pixels; NaN where a pixel is left out.
+
+    A pixel that is left out has no weight in the mean of its neighbours.
+    """
+    if sigma < 0.1:
+        return data
+    counts = ~np.isnan(data)
+    weight = ndimage.gaussian_filter(counts.astype(float), sigma, mode="constant")
+    blurry = ndimage.gaussian_filter(np.where(counts, data, 0.0), sigma, mode="constant")
+    return np.where(counts, blurry / np.maximum(weight, 1e-12), np.nan)
+
+
+def without_water(experiment: Experiment) -> Experiment:
+    """The experiment without its water: its image is that of the crystal alone."""
+    return experiment.replace({"background.water_um": 0.0}) if experiment.background.water_um else experiment
+
+
+def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
+    """The photons (slow, fast) that the water of an experiment scatters."""
+    if not experiment.background.water_um:
+        return np.zeros(experiment.detector.pixels[::-1])
+    wet, dry = photons(experiment, machine), photons(without_water(experiment), machine)
+    return np.asarray(wet, dtype=np.float64) - dry
+
+
+def fit_scale_and_background(
+    frame: Frame, image: np.ndarray, water_light: np.ndarray, numbers: Numbers
+) -> tuple[Numbers, float]:
+    """The numbers of the image with the scale and the flat background that fit best, and the factor of the water's light (R7).
+
+    image (slow, fast): the photons of the crystal. water_light: the photons that the water scatters, in the box. It is a
+    linear least-squares fit in which none of the three is below 0.
+    """
+    counts = ~np.isnan(frame.data[frame.box])
+    root_weight = 1.0 / frame.sigma[frame.box][counts]
+    photons = frame.data[frame.box][counts] / numbers.gain - background(frame, numbers._replace(background=0.0))[counts]
+    columns = [image[frame.box][counts], np.ones_like(root_weight)]
+    if water_light[counts].any():
+        columns.append(water_light[counts])
+    norms = [float(np.sqrt(np.sum(np.square(column * root_weight)))) or 1.0 for column in columns]
+    columns = [column * root_weight / norm for column, norm in zip(columns, norms)]
+    normal = np.array([[np.sum(one * other) for other in columns] for one in columns])
+    right = np.array([np.sum(column * photons * root_weight) for column in columns])
+    lower = np.linalg.cholesky(normal + 1e-12 * np.eye(len(columns)))
+    scale, flat, *factors = optimize.nnls(lower.T, np.linalg.solve(lower, right))[0] / norms
+    if scale <= 0.0:
+        median = np.median(photons)
+        above = np.maximum(photons - median, 0.0)
+        scale = max(float(np.sum(columns[0] * root_weight * above)) / norms[0], 1e-12)
+    return numbers._replace(scale=float(scale), background=float(flat)), float(factors[0]) if factors else 0.0
