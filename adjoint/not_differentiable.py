@@ -2,12 +2,13 @@
 
 import math
 
-from adjoint.parameters import AMPLITUDES, PARAMETERS
+from adjoint.parameters import AMPLITUDES, PARAMETERS, names_of
 from adjoint.setup.orientations import jumps
 from adjoint.stages.lattice import MIRRORED, NOT_MIRRORED
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sources
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
+from nbnumba.setup.orientations import is_mosaic
 from nbnumba.stages.shapes import SHAPES
 
 
@@ -36,8 +37,8 @@ def _everything(experiment) -> dict[str, str]:
 
 
 def _crystal(experiment) -> dict[str, str]:
-    if experiment.crystal.mosaic_spread_deg == 0.0:
-        return {"crystal.mosaic_spread_deg": "it is 0, and there are no domains to turn"}
+    if not is_mosaic(experiment.crystal):
+        return dict.fromkeys(names_of("mosaic"), "it is 0, and there are no domains to turn")
     return {}
 
 
@@ -67,9 +68,8 @@ def _lengthwise(experiment) -> bool:
 
 
 def _detector(experiment) -> dict[str, str]:
-    names = ("detector.thickness_um", "detector.attenuation_um")
     if sensor(experiment.detector, experiment.sampling.c_parity)[2] == 0.0:
-        return dict.fromkeys(names, "there is no sensor that absorbs")
+        return dict.fromkeys(names_of("sensor"), "there is no sensor that absorbs")
     return {}
 
 

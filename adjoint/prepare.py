@@ -169,8 +169,13 @@ def _paths(asked, projection, built) -> Paths:
     names = {name for column in asked for name in column.names}
     taken = {GROUPS[PARAMETERS[name].group] for name in names}
     wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
-    paths = ("geometry" in taken, "vectors" in taken, "turn" in taken, "reflections" in taken)
-    return Paths(*paths, (ORIGIN + TILE * wanted).astype(np.uint64))
+    return Paths(
+        geometry="geometry" in taken,
+        vectors="vectors" in taken,
+        angles="angles" in taken,
+        reflections="reflections" in taken,
+        channels=(ORIGIN + TILE * wanted).astype(np.uint64),
+    )
 
 
 def _reached(built: Scene) -> np.ndarray:

@@ -6,7 +6,7 @@ from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
 from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, position_detector, sensor, sizes, twotheta_axis
-from nbnumba.setup.values import NEAR_POINT
+from nbnumba.setup.values import BEAM_CENTRE, NEAR_POINT
 from nbnumba.statements import Beam, Detector
 
 
@@ -98,7 +98,7 @@ def _centre_adj(detector: Detector, switches: frozenset[str], at: Placement, ori
     upwards = {"fast": at.fast, "slow": -at.slow if convention.flipped else at.slow}
     axes = ("slow", "fast") if convention.swapped else ("fast", "slow")
     found = {}
-    for name, axis in zip(("xbeam_mm", "ybeam_mm"), axes):
+    for name, axis in zip(BEAM_CENTRE, axes):
         counts = _counts(detector, convention, switches, name, axis)
         found[f"detector.{name}"] = -(origin_bar @ upwards[axis]) / 1000 if counts else np.zeros(origin_bar.shape[:-1])
     return found

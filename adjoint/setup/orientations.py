@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from adjoint.parameters import LATTICE_MOTIONS
+from adjoint.parameters import LATTICE_MOTIONS, names_of
 from nbnumba import rng
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
 from nbnumba.setup import orientations
@@ -14,12 +14,12 @@ JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 def motions(
     crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, switches: frozenset[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """rotations, rotation_rates and the two fresh ones of Motions, each (steps * domains, 9), phi outside, domains inside.
+    """rotations, rotation_rates and the two fresh ones of Motions, phi outside, domains inside.
 
-    rotations: the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. rotation_rates: the axis times the rate
-    at which it turns, in radians per degree of each of LATTICE_MOTIONS, three components each. spindle is a unit vector. A
-    step that carries a lattice over moves as the step that it comes from; the last two are of the fresh pass of
-    phi_carryover.
+    rotations (steps * domains, 9): the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. rotation_rates
+    (steps * domains, 3 per parameter): the axis times the rate at which it turns, in radians per degree of each of
+    LATTICE_MOTIONS. spindle is a unit vector. A step that carries a lattice over moves as the step that it comes from; the
+    last two are of the fresh pass of phi_carryover.
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
@@ -42,15 +42,15 @@ def osc_rates(goniometer: Goniometer) -> np.ndarray:
     return np.arange(steps) / steps
 
 
-def mosaic_rates(crystal: Crystal) -> np.ndarray:
-    """The axis of every mosaic domain times the derivative (domains, 3) of its angle with respect to the spread.
+def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
+    """By each parameter of the mosaic spread: the axis times the rate (domains, 3) at which every mosaic domain turns with it.
 
     The angle is the product of quantile and spread in float64, with mosaic_float32 too.
     """
-    if crystal.mosaic_spread_deg == 0.0:
-        return np.zeros((1, 3))
+    if not orientations.is_mosaic(crystal):
+        return dict.fromkeys(names_of("mosaic"), np.zeros((1, 3)))
     drawn = rng.mosaic_domains(orientations.number_of_domains(crystal), orientations.mosaic_generator(crystal))
-    return drawn.axes * drawn.quantiles[:, np.newaxis]
+    return {"crystal.mosaic_spread_deg": drawn.axes * drawn.quantiles[:, np.newaxis]}
 
 
 def jumps(experiment: Statements) -> dict[str, str]:
@@ -69,16 +69,13 @@ def jumps(experiment: Statements) -> dict[str, str]:
     return found
 
 
-def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: np.ndarray) -> np.ndarray:
+def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[str, np.ndarray]) -> np.ndarray:
     """Rates of turning (steps, domains, 3 per parameter), in radians per degree, by each of LATTICE_MOTIONS.
 
     spindles (domains, 3): the spindle as each domain turns it; by_osc (steps,), by_spread (domains, 3) as above.
     """
-    rates = {
-        "goniometer.phi_deg": spindles,
-        "goniometer.osc_deg": by_osc[:, np.newaxis, np.newaxis] * spindles,
-        "crystal.mosaic_spread_deg": by_spread,
-    }
+    by_osc_range = by_osc[:, np.newaxis, np.newaxis] * spindles
+    rates = {"goniometer.phi_deg": spindles, "goniometer.osc_deg": by_osc_range, **by_spread}
     shape = len(by_osc), len(spindles), 3
     rotation_rates = np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2)
     return rotation_rates.reshape(*shape[:2], -1) / DEGREES_PER_RADIAN

@@ -19,7 +19,7 @@ from nbnumba.formats import files, hkl
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.detector import pivot_of, position_detector
-from nbnumba.setup.values import VECTORS
+from nbnumba.setup.values import BEAM_CENTRE, DISTANCE, NEAR_POINT, VECTORS
 from nbnumba.statements import Crystal
 
 SAME = 1e-9
@@ -31,10 +31,10 @@ SAME_POSITION = 1e-13
 CELL = tuple(f"crystal.{field}" for field in Crystal.CELL)
 CELLS = VECTORS["crystal.n_cells"]
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
-POSITION = ("detector.distance_mm", "detector.close_distance_mm", "detector.xbeam_mm", "detector.ybeam_mm")
+POSITION = tuple(f"detector.{field}" for field in (*DISTANCE, *BEAM_CENTRE))
 """The parameters that position the detector, in whatever form the position was stated."""
 
-FORMS = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
+FORMS = (*BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "pix0_mm")
 """The forms of the beam centre."""
 
 
@@ -267,7 +267,7 @@ def _interpolate(refined: Experiment, _) -> list[str]:
 
 
 POSITION_QUANTITIES = (
-    _position_quantity(("distance_mm", "close_distance_mm")),
+    _position_quantity(DISTANCE),
     _position_quantity(FORMS, ("-pix0_vector",)),
 )
 """The quantities that position the detector."""

@@ -70,16 +70,21 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
 
     The random numbers come after those of a random orientation: a negative seed goes on with the same table (rng.py).
     """
-    if crystal.mosaic_spread_deg == 0.0:
+    if not is_mosaic(crystal):
         return np.eye(3)[np.newaxis]
     domains = number_of_domains(crystal)
     drawn = rng.mosaic_domains(domains, mosaic_generator(crystal))
     return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)
 
 
+def is_mosaic(crystal: Crystal) -> bool:
+    """Whether mosaic domains are turned: whether there is a mosaic spread."""
+    return crystal.mosaic_spread_deg != 0.0
+
+
 def number_of_domains(crystal: Crystal) -> int:
     """Mosaic domains, by nanoBragg's rule: one without a spread, ten where the number is not given."""
-    if crystal.mosaic_spread_deg == 0.0:
+    if not is_mosaic(crystal):
         return 1
     return 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from nbnumba.setup import detector, sampling
-from nbnumba.setup.orientations import number_of_domains
+from nbnumba.setup.orientations import is_mosaic, number_of_domains
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Sampling, Statements, StructureFactors
 
 SWEEPS = ("hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
@@ -40,9 +40,9 @@ def _vectors(experiment: Statements) -> Iterator[str]:
 
 
 def _crystal(crystal: Crystal) -> Iterator[str]:
-    if crystal.mosaic_spread_deg == 0.0 and (crystal.mosaic_domains or 1) > 1:
+    if not is_mosaic(crystal) and (crystal.mosaic_domains or 1) > 1:
         yield "crystal.mosaic_domains has no effect: crystal.mosaic_spread_deg is 0"
-    elif crystal.mosaic_spread_deg > 0.0 and number_of_domains(crystal) == 1:
+    elif is_mosaic(crystal) and number_of_domains(crystal) == 1:
         yield "crystal.mosaic_spread_deg has no effect: the only one of crystal.mosaic_domains is not turned"
     if crystal.fudge != 1.0 and crystal.shape == "square":
         yield "crystal.fudge has no effect: the crystal is a parallelepiped"

@@ -24,8 +24,10 @@ MISSET, N_CELLS = VECTORS
 NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
 """The forms in which the point nearest to the sample is stated, along each axis of the detector."""
 
-BEAM_CENTRE = {"xbeam_mm", "ybeam_mm", *NEAR_POINT["fast"], *NEAR_POINT["slow"]}
-DISTANCE = {"distance_mm", "close_distance_mm"}
+BEAM_CENTRE = ("xbeam_mm", "ybeam_mm")
+DISTANCE = ("distance_mm", "close_distance_mm")
+POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
+"""The fields that state the position of the detector, unless pix0_mm does."""
 
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 
@@ -91,7 +93,7 @@ def _superseded(experiment, new) -> dict[str, Any]:
         return {}
     swapped = CONVENTIONS[convention].swapped
     along = {"xbeam_mm": "slow" if swapped else "fast", "ybeam_mm": "fast" if swapped else "slow"}
-    if detector.pix0_mm is not None and (BEAM_CENTRE | DISTANCE) & set(new):
+    if detector.pix0_mm is not None and set(POSITION) & set(new):
         superseded |= _without_pix0(experiment)
     for beam, axis in along.items():
         forms = (beam, *NEAR_POINT[axis])
@@ -104,7 +106,7 @@ def _superseded(experiment, new) -> dict[str, Any]:
     if new.get("close_distance_mm") is not None:
         superseded["distance_mm"] = None
     if new.get("pix0_mm") is not None:
-        superseded |= dict.fromkeys(BEAM_CENTRE | DISTANCE)
+        superseded |= dict.fromkeys(POSITION)
     return superseded
 
 
