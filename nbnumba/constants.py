@@ -1,19 +1,19 @@
-"""Physical constants, with the values that nanoBragg uses (specs/constants.md)."""
+"""Physical constants, with the values that nanoBragg.c uses; specs/constants.md compares them with better ones."""
 
 R_E_SQR_M2 = 7.94079248018965e-30
-"""Thomson cross section per steradian: the classical electron radius squared, m^2."""
+"""The squared classical electron radius r_e^2, which is Thomson's cross section, in m^2 per steradian (nanoBragg; F11)."""
 
 HC_EV_A = 12398.42
-"""Photon energy times wavelength, eV A."""
+"""Photon energy times wavelength, h c, in eV A (nanoBragg; CODATA 2018 has 12398.4198)."""
 
 AVOGADRO = 6.02214179e23
-"""Molecules per mole."""
+"""Molecules per mole, in 1/mol (CODATA 2006, as nanoBragg; F12)."""
 
 WATER_F = 2.57
-"""Forward-scattering structure factor of a water molecule, electrons."""
+"""Structure factor of a water molecule, taken at all angles as in forward scattering, in electrons (nanoBragg; F12)."""
 
 WATER_G_PER_MOL = 18.0
-"""Molar mass of water."""
+"""Molar mass of water, in g/mol (nanoBragg; F12)."""
 
 WATER_G_PER_CM3 = 1.0
-"""Density of water."""
+"""Density of water, in g/cm^3 (nanoBragg; F12)."""

@@ -15,7 +15,7 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, orientations, sampling, scene
 from nbnumba.simulate import with_options
-from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
+from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import lattice_factor_radial, signed_sincg
@@ -183,7 +183,7 @@ class _Walk:
         incident = tuple(self.scene.sources.direction[source])
         wavelength = self.scene.sources.wavelength[source]
         q = scattering_vector(diffracted, incident, wavelength)
-        live = bool(resolved(beam, q))
+        live = bool(within_resolution(beam, q))
         self.cos_2theta = dot(incident, diffracted)
         if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.any_live)):
             self.polarization = polarization_factor(beam, diffracted, incident)

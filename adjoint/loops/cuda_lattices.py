@@ -1,7 +1,7 @@
 """The loop over lattices of simple scenes on a card (nbnumba/loops/cuda_lattices.py): for one pixel, sums in registers."""
 
 from adjoint.loops.rows import ANGLES, CELLS, Q_BAR, SCALE, VECTORS, add3, three
-from adjoint.stages.crystal import indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.vec3 import add
@@ -57,7 +57,7 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, rotations
                 by_osc += dot((o_x, o_y, o_z), torque)
                 by_spread += dot((m_x, m_y, m_z), torque)
         if paths.vectors:
-            back = turned_back(in_real(nine_numbers(rotations, m)), near)
+            back = rotate_back(in_real(nine_numbers(rotations, m)), near)
             by_a, by_b, by_c = add(by_a, scale(back, h_bar)), add(by_b, scale(back, k_bar)), add(by_c, scale(back, l_bar))
     tile[SUM] += to_wide(total)
     add3(tile, CELLS, 0, cells)

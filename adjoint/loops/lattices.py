@@ -10,7 +10,7 @@ from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_term
 from adjoint.loops.rows import (
     AMPLITUDE, CELLS, HKL_BAR, METRIC, D_HKL, Q_BAR, SCALE, ANGLES, VECTORS, add3, add_product, add_products, set3, three,
 )  # fmt: skip
-from adjoint.stages.crystal import indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
@@ -168,7 +168,7 @@ def vectors_adj(tile, rotations, m):
     """
     rows = nine_numbers(rotations, m)
     for i in range(TILE):
-        back = turned_back(rows, three(tile, Q_X, i))
+        back = rotate_back(rows, three(tile, Q_X, i))
         h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
         add_products(tile, VECTORS, i, h_bar, back)
         add_products(tile, VECTORS + 3 * TILE, i, k_bar, back)

@@ -1,1 +1,1 @@
-"""The mirrors of nbnumba's setup: from the cotangents of records to those of what a user says, and how records move."""
+"""The mirrors of nbnumba's setup: they pull cotangents of records back to parameters, and say how tables of records move."""

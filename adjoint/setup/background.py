@@ -1,4 +1,4 @@
-"""The mirror of nbnumba's scale and background: what photons and water give the fluence and the water (specs/adjoint.md)."""
+"""The mirror of nbnumba's scale and background: from their cotangents to those of fluence and water (A11, A12)."""
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from nbnumba.statements import Background, Statements
 def scale_adj(
     experiment: Statements, scene: Scene, photons_bar: np.ndarray, background_each_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Pull the cotangents of Intensity's photons and background_each (...,) back to fluence and water, per photon/m^2 and um.
+    """Return the cotangents of the fluence, in photons/m^2, and of the edge w of the water, in um, by name (A11, A12).
 
-        photons = r_e^2 fluence / steps;    background_each = k w^3 lattices,    k electrons^2 in a cube of 1 um
+        F11: photons = r_e^2 fluence / steps
+        A11: fluence_bar = photons_bar r_e^2 / steps
+        F12: background_each = k w^3 lattices
+        A12: w_bar = 3 k w^2 lattices background_each_bar
 
-    With water_scale background_each is times r_e^2 fluence / steps / layers, the layers only with capture_last_layer (P13).
+    scene: that of the experiment. photons_bar, background_each_bar (...): cotangents of the fields of the Intensity record. k
+    is the electrons^2, or the molecules, of a cube of 1 um. With water_scale background_each has the further factor r_e^2
+    fluence / steps / layers, and gives the fluence a share; the layers count only with capture_last_layer (P13, P19).
     """
     lattices = len(scene.orientations.lattice)
     steps = len(scene.sources.weight) * scene.sampling.oversample**2 * lattices
@@ -36,7 +41,7 @@ def scale_adj(
 
 
 def _cube_of_1_um(experiment: Statements) -> float:
-    """F12: electrons^2 of a cube of 1 um, or molecules where a table has the electrons."""
+    """Return the electrons^2 of a cube of 1 um, or its molecules where a table gives their electrons^2 (F12)."""
     stated = experiment.background
     ignored = "amorphous_ignored" in experiment.sampling.c_parity
     count = molecules(Background(1.0, stated.density_g_per_cm3, stated.molar_mass_g), ignored)

@@ -1,4 +1,4 @@
-"""The mirror of nbnumba's crystal: from cell vectors and metric to cell, missetting and size (specs/adjoint.md, A7a, A8b)."""
+"""The mirror of nbnumba's crystal: from cotangents of vectors and metric to those of cell, missetting and size (A7a, A8b)."""
 
 import numpy as np
 
@@ -13,26 +13,27 @@ from nbnumba.statements import Crystal
 
 MISSET, NUMBERS = names_of("orientation"), names_of("size")
 METRIC = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
-"""Where each entry of the symmetric metric stands in its record: hh kk ll hk hl kl."""
+"""The index of each entry of the symmetric metric among hh, kk, ll, hk, hl and kl of the Crystal record."""
 
 
 def orient_adj(crystal: Crystal, switches: frozenset[str], vectors_bar: np.ndarray) -> dict[str, np.ndarray]:
-    """Of a, b, c at phi = 0 as rows (..., 3, 3), in A: of cell and missetting angles (...,), per A and degree (A7a).
+    """Return the cotangents of the cell, in A and degree, and of the missetting angles, in degree, by name (A7a).
 
-        vectors = V O^T R^T
-        R_bar = vectors_bar^T V O^T,    V_bar = vectors_bar R O
+        F7a: vectors = V O^T R^T,    R = Rz Ry Rx
+        A7a: R_bar = vectors_bar^T V O^T,    V_bar = vectors_bar R O
 
-    V is the setting, O the orientation if there is one, R = Rz Ry Rx the missetting.
+    switches: the defects of C that are on. vectors_bar (..., 3, 3): cotangent of a, b, c at phi = 0 as rows, in A. V is the
+    setting of the cell, O the orientation, if there is one, and R the missetting.
     """
     degrees = missetting_deg(crystal, switches)
     rotation = about_xyz(degrees)
-    unturned_bar = vectors_bar @ rotation
+    unrotated_bar = vectors_bar @ rotation
     if crystal.orientation is not None:
-        setting_bar = standard_setting_adj(*crystal.cell, unturned_bar @ np.array(crystal.orientation))
+        setting_bar = standard_setting_adj(*crystal.cell, unrotated_bar @ np.array(crystal.orientation))
     elif "triclinic_angles" in switches:
-        setting_bar = skewed_setting_adj(*crystal.cell, unturned_bar)
+        setting_bar = skewed_setting_adj(*crystal.cell, unrotated_bar)
     else:
-        setting_bar = standard_setting_adj(*crystal.cell, unturned_bar)
+        setting_bar = standard_setting_adj(*crystal.cell, unrotated_bar)
     misset_bar = about_xyz_adj(degrees, np.swapaxes(vectors_bar, -1, -2) @ orient(crystal, switches) @ rotation)
     return _named(CELL, setting_bar) | _named(MISSET, misset_bar)
 
@@ -40,11 +41,17 @@ def orient_adj(crystal: Crystal, switches: frozenset[str], vectors_bar: np.ndarr
 def record_adj(
     crystal: Crystal, vectors: np.ndarray, switches: frozenset[str], cells_bar: np.ndarray, metric_bar: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Of n_a n_b n_c (..., 3) and the metric (..., 6) of the record: of numbers and cell (...,), and vectors (..., 3, 3) (A8b).
+    """Return the cotangents of n_a, n_b, n_c and of the cell, by name, and those of the vectors (..., 3, 3), in A (A8b).
 
-        metric = diag(Na^2, Nb^2, Nc^2);    with gauss_metric, for GAUSS and TOPHAT, G P^2, G = S S^T, P = Na Nb Nc
+        F8b: metric = diag(n_a^2, n_b^2, n_c^2)
+        A8b: n_bar = cells_bar + 2 n metric_bar,    n of the same axis
+        P9:  metric = P^2 S S^T,    P = n_a n_b n_c
+        A8b: S_bar = P^2 Q S,    n_bar = cells_bar + (P^2 / n) <Q, S S^T>
 
-    S are the reciprocal vectors as rows. hk, hl, kl stand once in the record. The cell is that of the volume in S.
+    vectors: a, b, c at phi = 0 as rows, in A. switches: the defects of C that are on; P9 is gauss_metric, for GAUSS and TOPHAT.
+    cells_bar (..., 3): cotangent of the numbers of unit cells in the record. metric_bar (..., 6): that of hh, kk, ll, hk, hl,
+    kl; Q is the symmetric matrix of them with its diagonal doubled. S has the reciprocal vectors as rows; the cell counts by
+    the volume in S alone.
     """
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
     if "gauss_metric" not in switches or not SHAPES[crystal.shape].metric_of_c:
@@ -61,14 +68,13 @@ def record_adj(
 
 
 def reciprocal_adj(crystal: Crystal, vectors: np.ndarray, star_bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of a*, b*, c* as rows (..., 3, 3): of the cell, by the volume alone (..., 6), and of a, b, c (..., 3, 3) (A8b).
+    """Return the cotangents of the cell (..., 6), in A and degree, by the volume alone, and of a, b, c (..., 3, 3), in A (A8b).
 
-    With A the vectors as rows, S = A^-T, and E the standard setting of the cell, whose volume counts:
+        P9:  S = det X / v X^-T,    v = +-det E
+        A8b: X_bar = g X^-T - S S_bar^T X^-T,    E_bar = -g E^-T,    g = <S_bar, S>
 
-        star = det A / +-det E * S,    d(det A) = det A <S, dA>,    dS = -S dA^T S
-        A_bar = <star_bar, star> S - star star_bar^T S,    E_bar = -<star_bar, star> E^-T
-
-    The sign of the volume is that of det A.
+    vectors: X, with a, b, c at phi = 0 as rows, in A. star_bar (..., 3, 3): cotangent of S, with a*, b*, c* as rows, in 1/A. E
+    is the standard setting of the cell, whose volume counts; v has the sign of det X.
     """
     star, inverse = reciprocal(crystal, vectors), np.linalg.inv(vectors).T
     along = np.einsum("...ij,ij->...", star_bar, star)[..., None, None]
@@ -77,5 +83,5 @@ def reciprocal_adj(crystal: Crystal, vectors: np.ndarray, star_bar: np.ndarray) 
 
 
 def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, np.ndarray]:
-    """The last axis, by name."""
+    """Return the numbers along the last axis by name."""
     return {name: values[..., k] for k, name in enumerate(names)}

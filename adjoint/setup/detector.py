@@ -1,4 +1,4 @@
-"""The mirror of nbnumba's detector: from a placed detector and its sensor to what is stated (specs/adjoint.md, A1a, A4a)."""
+"""The mirror of nbnumba's detector: from cotangents of a placed detector and its sensor to those of its fields (A1a, A4a)."""
 
 import numpy as np
 
@@ -21,81 +21,94 @@ def position_detector_adj(
     distance_bar: np.ndarray,
     close_distance_bar: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Of a Placement (vectors (..., 3), distances (...,), m): of what places the detector (...,), per mm and degree (A1a).
+    """Return the cotangents of the fields that place the detector, in mm and degree, by name (A1a).
 
-    With o' the corner before the detector turns, A = W T, and r = i . T n':
+        F1a: f, s, n = A f', A s', A n';    o = A o' (pivot sample), D i - F f - S s (pivot beam)
+             close_distance = o . n,    distance = close_distance / r,    A = W T,    r = i . T n'
+        A1a: o_bar += c_bar n,    n_bar += c_bar o,    c_bar = close_distance_bar + distance_bar / r
+             A_bar = (sum of v_bar v^T) A,    W_bar = A_bar T^T,    T_bar = W^T A_bar + r_bar i n'^T
 
-        f, s, n = A f', A s', A n';    o = A o' or D i - F f - S s;    close_distance = o . n;    distance = close_distance / r
-
-    It is the derivative for what is stated: 0 for a distance or beam centre that does not count, by the rules of F1a. Where no
-    distance is stated, or no form of a beam centre, it is that by the value which the placement has, as if it were stated.
+    switches: the defects of C that are on. origin_bar (..., 3), close_distance_bar and distance_bar (...): in m. fast_bar,
+    slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn with the detector; dashes mark what
+    they are before. A distance or beam centre that does not count, by the rules of F1a, has 0. Where no distance is stated, or
+    no form of a beam centre, the derivative is by the value that the detector has, as if it were stated.
     """
-    at, degrees = position_detector(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
+    placement, degrees = position_detector(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)
     axis, angle = twotheta_axis(detector), radians(detector.twotheta_deg)
     swing = about_axis(axis, angle)
-    facing = at.normal @ swing
-    ratio = at.beam @ facing
+    facing = placement.normal @ swing
+    ratio = placement.beam @ facing
 
     near_bar = close_distance_bar + distance_bar / ratio
-    ratio_bar = -distance_bar * at.close_distance / ratio**2
-    origin_bar = origin_bar + near_bar[..., None] * at.normal
-    normal_bar = normal_bar + near_bar[..., None] * at.origin
+    ratio_bar = -distance_bar * placement.close_distance / ratio**2
+    origin_bar = origin_bar + near_bar[..., None] * placement.normal
+    normal_bar = normal_bar + near_bar[..., None] * placement.origin
 
-    stated_bar, more = _distance_adj(detector, switches, at, ratio, origin_bar)
+    stated_bar, more = _distance_adj(detector, switches, placement, ratio, origin_bar)
     # The turned vectors times W T are those before the detector turns.
-    turned_bar = _turned_adj(detector, switches, at, origin_bar, fast_bar, slow_bar, normal_bar) @ (swing @ turn)
+    turned_bar = _turned_adj(detector, switches, placement, origin_bar, fast_bar, slow_bar, normal_bar) @ (swing @ turn)
     # r = i . T n' depends on the rotations of T, not on the swing: T n' = W^T n, n' = T^T W^T n.
-    turn_bar = swing.T @ turned_bar + (ratio_bar + more)[..., None, None] * np.outer(at.beam, facing @ turn)
+    turn_bar = swing.T @ turned_bar + (ratio_bar + more)[..., None, None] * np.outer(placement.beam, facing @ turn)
     rotations = about_xyz_adj(degrees, turn_bar)
     swing_bar = about_axis_adj(axis, angle, turned_bar @ turn.T) / DEGREES_PER_RADIAN
     return {
         "detector.distance_mm": stated_bar,
-        **_centre_adj(detector, switches, at, origin_bar),
+        **_centre_adj(detector, switches, placement, origin_bar),
         **{f"detector.rot{axis}_deg": rotations[..., k] for k, axis in enumerate("xyz")},
         "detector.twotheta_deg": swing_bar,
     }
 
 
-def _turned_adj(detector: Detector, switches: frozenset[str], at: Placement, origin_bar, fast_bar, slow_bar, normal_bar):
-    """Sum of v_bar v^T (..., 3, 3) over the vectors v that turn with the detector.
+def _turned_adj(detector: Detector, switches: frozenset[str], placement: Placement, origin_bar, fast_bar, slow_bar, normal_bar):
+    """Return the sum of v_bar v^T (..., 3, 3) over the vectors v that turn with the detector (A1a).
 
-    Pivot sample: f, s, n and o. Pivot beam: f, s and n; o = D i - F f - S s follows f and s.
+    Pivot sample: f, s, n and o. Pivot beam: f, s and n, where o = D i - F f - S s follows f and s.
     """
     if pivot_of(detector, switches) == "sample":
-        vectors, bars = [at.fast, at.slow, at.normal, at.origin], [fast_bar, slow_bar, normal_bar, origin_bar]
+        vectors, bars = (
+            [placement.fast, placement.slow, placement.normal, placement.origin],
+            [fast_bar, slow_bar, normal_bar, origin_bar],
+        )
     else:
-        spot = to_detector(CONVENTIONS[detector.convention], at.xbeam, at.ybeam, at.pixel, sizes(detector)[1])
-        vectors = [at.fast, at.slow, at.normal]
+        spot = to_detector(
+            CONVENTIONS[detector.convention], placement.xbeam, placement.ybeam, placement.pixel, sizes(detector)[1]
+        )
+        vectors = [placement.fast, placement.slow, placement.normal]
         bars = [fast_bar - spot[0] * origin_bar, slow_bar - spot[1] * origin_bar, normal_bar]
     return np.stack(bars, axis=-1) @ np.array(vectors)
 
 
-def _distance_adj(detector: Detector, switches: frozenset[str], at: Placement, ratio: float, origin_bar: np.ndarray):
-    """Of the origin: of distance_mm and of r, through the distances D and D0 before the swing.
+def _distance_adj(detector: Detector, switches: frozenset[str], placement: Placement, ratio: float, origin_bar: np.ndarray):
+    """Return the cotangents of distance_mm and of the obliquity r (...), from that of the origin, in m (A1a).
 
-        pivot sample: do = n dD0;    pivot beam: do = i dD;    D0 = |r| |distance|,  D = D0 / r = sign(r) |distance|
+        F1a: do = n dD0 (pivot sample), i dD (pivot beam),    D0 = |r| |distance|,    D = D0 / r = sign(r) |distance|
+        A1a: distance_bar = (o_bar . n) D0 / distance,    r_bar = (o_bar . n) D0 / r         pivot sample
+             distance_bar = (o_bar . i) D / distance                                         pivot beam
 
-    With a close distance that is stated D0 is constant, and D = D0 / r.
+    D0 and D are the distances before the detector swings. A close distance that is stated makes D0 constant and D = D0 / r.
     """
     zero = np.zeros(origin_bar.shape[:-1])
     if honours_pix0(detector, switches):
         return zero, zero
-    stated_mm = 1000 * at.stated_distance if detector.distance_mm is None else detector.distance_mm
+    stated_mm = 1000 * placement.stated_distance if detector.distance_mm is None else detector.distance_mm
     if pivot_of(detector, switches) == "sample":
-        moved = origin_bar @ at.normal * at.stated_close_distance
+        moved = origin_bar @ placement.normal * placement.stated_close_distance
         return (moved / stated_mm, moved / ratio) if detector.close_distance_mm is None else (zero, zero)
-    moved = origin_bar @ at.beam * at.stated_distance
+    moved = origin_bar @ placement.beam * placement.stated_distance
     return (moved / stated_mm, zero) if detector.close_distance_mm is None else (zero, -moved / ratio)
 
 
-def _centre_adj(detector: Detector, switches: frozenset[str], at: Placement, origin_bar: np.ndarray):
-    """Of the origin: of xbeam_mm and ybeam_mm. o moves by -f with F and by -s with S, whatever the pivot.
+def _centre_adj(detector: Detector, switches: frozenset[str], placement: Placement, origin_bar: np.ndarray):
+    """Return the cotangents of xbeam_mm and ybeam_mm, by name, from that of the origin (..., 3), in m (A1a).
 
-    F or S is one of x and y, up to an offset, or Size - y.
+        F1a: do = -f dF - s dS, whatever the pivot
+        A1a: F_bar = -o_bar . f,    S_bar = -o_bar . s
+
+    F or S is one of x and y, up to an offset, or the size of the detector less y.
     """
     convention = CONVENTIONS[detector.convention]
-    upwards = {"fast": at.fast, "slow": -at.slow if convention.flipped else at.slow}
+    upwards = {"fast": placement.fast, "slow": -placement.slow if convention.flipped else placement.slow}
     axes = ("slow", "fast") if convention.swapped else ("fast", "slow")
     found = {}
     for name, axis in zip(BEAM_CENTRE, axes):
@@ -105,7 +118,7 @@ def _centre_adj(detector: Detector, switches: frozenset[str], at: Placement, ori
 
 
 def _counts(detector: Detector, convention: Convention, switches: frozenset[str], name: str, axis: str) -> bool:
-    """Whether this beam centre says where the detector is along its axis, stated or as the default (F1a, P3, P5)."""
+    """Return whether this beam centre, stated or by default, places the detector along its axis (F1a, P3, P5)."""
     if honours_pix0(detector, switches):
         return False
     near_ignored = "near_point_ignored" in switches
@@ -120,11 +133,13 @@ def _counts(detector: Detector, convention: Convention, switches: frozenset[str]
 def sensor_adj(
     detector: Detector, switches: frozenset[str], layer_bar: np.ndarray, absorption_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Of the depth of a layer in m and the absorption in 1/m (...,): of thickness and attenuation depth, per um (A4a).
+    """Return the cotangents of the thickness T and the attenuation depth, both in um, by name (A4a).
 
-        L = T / n,    mu = 1 / depth, or 1 / T where no depth is stated
+        F4a: L = T / n,    mu = 1 / depth, or 1 / T where no depth is stated
+        A4a: T_bar = L_bar / n,    depth_bar = -mu^2 mu_bar, which joins T_bar where no depth is stated
 
-    n is n - 1 with thick_layers. Without a sensor 0.
+    switches: the defects of C that are on. layer_bar (...): cotangent of the depth L of a layer, in m. absorption_bar (...):
+    that of mu, in 1/m. n, the number of layers, is n - 1 with thick_layers (P14). Without a sensor both are 0.
     """
     _, layer, absorption = sensor(detector, switches)
     if layer == 0.0:

@@ -1,4 +1,4 @@
-"""How the table of lattices turns with the spindle's angles and the mosaic spread (specs/adjoint.md, A7b)."""
+"""How the lattices of the table rotate with the angles of the spindle and with the mosaic spread (A7b)."""
 
 import numpy as np
 
@@ -14,12 +14,14 @@ JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 def motions(
     crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, switches: frozenset[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """rotations, rotation_rates and the two fresh ones of Motions, phi outside, domains inside.
+    """Return rotations, rotation_rates, fresh_rotations and fresh_rotation_rates of the Motions record (A7b).
 
-    rotations (steps * domains, 9): the rotation, row by row, that takes a, b, c at phi = 0 to the lattice. rotation_rates
-    (steps * domains, 3 per parameter): the axis times the rate at which it turns, in radians per degree of each of
-    LATTICE_MOTIONS. spindle is a unit vector. A step that carries a lattice over moves as the step that it comes from; the
-    last two are of the fresh pass of phi_carryover.
+        F7b: lattice = M v,    M = U Phi,    Phi = R(spindle, phi_k),    U = R(axis, quantile spread)
+        A7b: d(M v)/dp = omega x (M v),    omega = k U spindle (phi_deg), k c U spindle (osc_deg), k quantile axis (spread)
+
+    spindle: unit vector. switches: the defects of C that are on. v stands for a, b or c at phi = 0; k is pi / 180; c is the
+    rate of osc_rates. Steps are outside, domains inside. A step that carries a lattice over moves as the step that it comes
+    from (P1).
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
@@ -34,7 +36,13 @@ def motions(
 
 
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
-    """The derivative (steps,) of the angle of every phi step with respect to the range: 0 where phistep_deg says the step."""
+    """Return the derivative (steps,) of the angle of every phi step with respect to the range, without a unit (A7b).
+
+        F7b: phi_k = phi_deg + k osc_deg / steps
+        A7b: d phi_k / d osc_deg = k / steps
+
+    It is 0 where phistep_deg states the step.
+    """
     steps, stated = orientations.phi_steps(goniometer)[0], goniometer.phistep_deg
     both = goniometer.osc_deg is not None and goniometer.phisteps is not None
     if stated is not None and (stated > 0.0 or both):
@@ -43,9 +51,12 @@ def osc_rates(goniometer: Goniometer) -> np.ndarray:
 
 
 def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
-    """By each parameter of the mosaic spread: the axis times the rate (domains, 3) at which every mosaic domain turns with it.
+    """Return axis times rate (domains, 3) of the rotation of every mosaic domain, by name of the parameter of the spread (A7b).
 
-    The angle is the product of quantile and spread in float64, with mosaic_float32 too.
+        F7b: angle = quantile spread
+        A7b: d angle / d spread = quantile
+
+    The product is taken to be in float64 with mosaic_float32, too (P22).
     """
     if not orientations.is_mosaic(crystal):
         return dict.fromkeys(names_of("mosaic"), np.zeros((1, 3)))
@@ -54,10 +65,10 @@ def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
 
 
 def jumps(experiment: Statements) -> dict[str, str]:
-    """Parameters of the goniometer that the image jumps in where they are, and why.
+    """Return those parameters of the goniometer at whose values the image jumps, each with the reason (A7b).
 
-    With phi_carryover a phi step at exactly 0 has another step's lattice; next to 0 it has its own. The range moves a step off
-    0 only where it moves the step.
+    With phi_carryover a phi step at exactly 0 has the lattice of another step; next to 0 it has its own. The range moves a step
+    away from 0 only where it moves the step.
     """
     angles = orientations.phi_angles(experiment.goniometer)
     if "phi_carryover" not in experiment.sampling.c_parity:
@@ -70,9 +81,10 @@ def jumps(experiment: Statements) -> dict[str, str]:
 
 
 def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[str, np.ndarray]) -> np.ndarray:
-    """Rates of turning (steps, domains, 3 per parameter), in radians per degree, by each of LATTICE_MOTIONS.
+    """Return the rates of rotation of all lattices (steps, domains, 3 for each of LATTICE_MOTIONS), in radian per degree (A7b).
 
-    spindles (domains, 3): the spindle as each domain turns it; by_osc (steps,), by_spread (domains, 3) as above.
+    spindles (domains, 3): the spindle as each domain turns it, unit vectors. by_osc (steps,): osc_rates. by_spread:
+    mosaic_rates.
     """
     by_osc_range = by_osc[:, np.newaxis, np.newaxis] * spindles
     rates = {"goniometer.phi_deg": spindles, "goniometer.osc_deg": by_osc_range, **by_spread}

@@ -1,4 +1,4 @@
-"""From the cotangent of a scene to the gradient by what a user states: the mirror of nbnumba's setup (specs/adjoint.md)."""
+"""The mirror of nbnumba's scene: from the cotangent of a scene to the gradient by parameters, with all of setup (A0)."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nbnumba.statements import Statements
 
 
 def motions(experiment: Statements) -> Motions:
-    """How sources and lattices move with the parameters that move them one by one (A5a, A7b)."""
+    """Return how sources and lattices move with the parameters that move each of them differently (A5a, A7b)."""
     beam, detector, switches = experiment.beam, experiment.detector, experiment.sampling.c_parity
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), switches)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
@@ -23,9 +23,10 @@ def motions(experiment: Statements) -> Motions:
 
 
 def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str, np.ndarray]:
-    """The gradient by every scalar parameter (...,), per unit that it is stated in; `scene` is that of the experiment.
+    """Return the gradient by every scalar parameter (...), per unit in which it is stated, by name (A0).
 
-    The beam of the Panel record is the convention's: no parameter moves it.
+    scene: that of the experiment. cotangent: of that scene. The beam of the Panel record is that of the convention, which no
+    parameter moves.
     """
     switches = experiment.sampling.c_parity
     placement = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
@@ -42,7 +43,10 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
 
 
 def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
-    """Cell, missetting and numbers of cells. The metric may depend on the cell both by the vectors and by itself (P9)."""
+    """Return the gradient by cell, missetting and numbers of unit cells, by name (A7a, A8b).
+
+    With gauss_metric the metric depends on the cell both through the vectors and directly (P9).
+    """
     crystal, switches = experiment.crystal, experiment.sampling.c_parity
     vectors = orient(crystal, switches)
     found, vectors_bar = record_adj(crystal, vectors, switches, cotangent.cells, cotangent.metric)

@@ -1,4 +1,4 @@
-"""How the sources of the incident beam move with its wavelength, its ranges and its tilts (specs/adjoint.md, A5a)."""
+"""How the sources of the incident beam move with its wavelength, its ranges and its tilts (A5a)."""
 
 import numpy as np
 
@@ -8,13 +8,18 @@ from nbnumba.setup import sources
 from nbnumba.statements import Beam
 
 COLUMN = {name.partition(".")[2]: column for column, name in enumerate(SOURCE_MOTIONS)}
-"""Where the motion by a field of the beam stands among the motions of a source."""
+"""The index, among the motions of a source, of the motion by a field of the beam."""
 
 
 def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> np.ndarray:
-    """The derivative (sources, 6, 4) of the direction (3) and the wavelength in A of each source, by SOURCE_MOTIONS.
+    """Return the derivative (sources, motions, 4) of unit direction and wavelength, in A, of the sources, by SOURCE_MOTIONS.
 
-    Per unit that the user states a parameter in. Arguments and the order of the sources are those of nbnumba's `spread`. Which
+        F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = lambda (1 + deviation)
+        A5a: di/dh = T (u x s),    di/dv = T R(u, h) (E x R(E, v) i0),    di/dx = (R(e2, y) e1) x i,    di/dy = e2 x i
+             dw/dlambda = 1 + deviation,    dw/ddispersion = lambda d(deviation)/d(dispersion)
+
+    direction: i0, unit vector along the beam. polarization: the unit vector E. switches: the defects of C that are on. The
+    derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `spread`; which
     sources there are, their number and their weights are constant.
     """
     if beam.sources is not None:
@@ -25,10 +30,13 @@ def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switche
 
 
 def rates(sweep: list[float], full: float | None, step: float | None) -> list[float]:
-    """The derivative of each deviation of a sweep with respect to its full range, both in one unit.
+    """Return the derivative of each deviation of a sweep with respect to its full range, both in one unit (A5a).
 
-    A range alone moves its two ends; a range with a number all of its steps; a range with a step only its lower end, and with
-    it every step. A range of 0, or one that is not given, moves nothing.
+        F5a: deviation_t = -range / 2 + t step,    step = range / (steps - 1) where it is not stated
+        A5a: t / (steps - 1) - 1/2,    or -1/2 where the step is stated
+
+    sweep: the deviations. full: the range, if it is stated. step: if it is stated. Of one step in the middle, and of a range
+    that is 0 or not stated, the derivative is 0.
     """
     if full is None or full <= 0.0:
         return [0.0] * len(sweep)
@@ -38,7 +46,10 @@ def rates(sweep: list[float], full: float | None, step: float | None) -> list[fl
 
 
 def _of_table(beam: Beam, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (sources, 3) before the tilts, and motions (sources, 6, 4): a wavelength that is missing is the beam's."""
+    """Return the untilted unit directions (sources, 3), and the motions (sources, motions, 4), of a table of sources (A5a).
+
+    A wavelength that is missing in the table is that of the beam, and moves with it.
+    """
     untilted = sources.stated_directions(beam, direction)
     moves = np.zeros((len(untilted), len(SOURCE_MOTIONS), 4))
     moves[:, COLUMN["wavelength_A"], 3] = np.isnan(np.array(beam.sources)[:, 4])
@@ -46,35 +57,50 @@ def _of_table(beam: Beam, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (sources, 3) before the tilts, and motions (sources, 6, 4), of divergence and dispersion."""
+    """Return the untilted unit directions (sources, 3), and the motions (sources, motions, 4), of the sweeps (A5a).
+
+    two: whether one step stands for two (P16).
+    """
     horizontal, vertical, spectrum = sources.sweeps(beam, two)
-    kept = sources.inside(beam, horizontal, vertical)
+    inside = sources.inside(beam, horizontal, vertical)
     by_horizontal = rates(horizontal, beam.hdivrange_mrad, beam.hdivstep_mrad)
     by_vertical = rates(vertical, beam.vdivrange_mrad, beam.vdivstep_mrad)
     by_dispersion = rates(spectrum, beam.dispersion_percent, None)
-    untilted = np.zeros((len(kept), len(spectrum), 3))
-    moves = np.zeros((len(kept), len(spectrum), len(SOURCE_MOTIONS), 4))
-    for place, (h, v) in enumerate(kept):
-        one, across, up = _diverging(horizontal[h], vertical[v], direction, polarization)
-        untilted[place] = one
-        moves[place, :, COLUMN["hdivrange_mrad"], :3] = across * by_horizontal[h] / 1000
-        moves[place, :, COLUMN["vdivrange_mrad"], :3] = up * by_vertical[v] / 1000
+    untilted = np.zeros((len(inside), len(spectrum), 3))
+    moves = np.zeros((len(inside), len(spectrum), len(SOURCE_MOTIONS), 4))
+    for number, (h, v) in enumerate(inside):
+        diverging, by_h, by_v = _diverging(horizontal[h], vertical[v], direction, polarization)
+        untilted[number] = diverging
+        moves[number, :, COLUMN["hdivrange_mrad"], :3] = by_h * by_horizontal[h] / 1000
+        moves[number, :, COLUMN["vdivrange_mrad"], :3] = by_v * by_vertical[v] / 1000
     moves[:, :, COLUMN["wavelength_A"], 3] = 1.0 + np.array(spectrum)
     moves[:, :, COLUMN["dispersion_percent"], 3] = beam.wavelength_A * np.array(by_dispersion) / 100
     return untilted.reshape(-1, 3), moves.reshape(-1, len(SOURCE_MOTIONS), 4)
 
 
 def _diverging(horizontal: float, vertical: float, direction: np.ndarray, polarization: np.ndarray):
-    """A direction of the divergence, and its derivatives by the horizontal and the vertical angle, per radian."""
+    """Return a unit direction of the divergence and its derivatives by the horizontal and the vertical angle, per radian (A5a).
+
+        F5a: s = R(u, h) R(E, v) i0
+        A5a: ds/dh = u x s,    ds/dv = R(u, h) (E x R(E, v) i0)
+
+    horizontal, vertical: the angles h and v, in radian. direction: i0. polarization: E. Both are unit vectors.
+    """
     axis = sources.upright(direction, polarization)
     if not axis.any():
         return direction, np.zeros(3), np.zeros(3)
-    turn, raised = about_axis(axis, horizontal), about_axis(polarization, vertical) @ direction
-    return turn @ raised, np.cross(axis, turn @ raised), turn @ np.cross(polarization, raised)
+    rotation, raised = about_axis(axis, horizontal), about_axis(polarization, vertical) @ direction
+    return rotation @ raised, np.cross(axis, rotation @ raised), rotation @ np.cross(polarization, raised)
 
 
 def _tilted(beam: Beam, untilted: np.ndarray, moves: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
-    """The motions of the tilted sources: those of the untilted ones turned with them, and the tilts' own."""
+    """Return the motions of the tilted sources: those of the untilted sources, tilted as well, and those by the tilts (A5a).
+
+        F5a: i = T s,    T = R(e2, y) R(e1, x)
+        A5a: di = T ds,    di/dx = (R(e2, y) e1) x i,    di/dy = e2 x i
+
+    untilted (sources, 3): the unit directions s. moves (sources, motions, 4): their motions, which are changed in place.
+    """
     first, second = sources.tilt_axes(direction, polarization)
     by_x, by_y = about_axis(first, beam.direction_x_mrad / 1000), about_axis(second, beam.direction_y_mrad / 1000)
     tilted = untilted @ (by_y @ by_x).T

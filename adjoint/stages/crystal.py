@@ -2,9 +2,13 @@
 
 
 def indices_adj(lattice, hkl_bar):
-    """A7: h, k, l = a . q, b . q, c . q; the lattice is a, b, c, nine numbers. Returns the cotangent of q.
+    """Return the cotangent of the scattering vector q, in 1/A (A7).
 
-    Those of a, b and c are h_bar q, k_bar q and l_bar q; the drivers take them back to phi = 0, and by the turns (A7b).
+        F7: h = a . q,    k = b . q,    l = c . q
+        A7: q_bar = h_bar a + k_bar b + l_bar c
+
+    lattice: the nine components of a, b and c, in A. hkl_bar: cotangents of h, k and l. The cotangents of a, b and c are
+    h_bar q, k_bar q and l_bar q; the loops pull them back to phi = 0 and to the angles of the lattice (A7b).
     """
     h_bar, k_bar, l_bar = hkl_bar
     return (
@@ -14,10 +18,16 @@ def indices_adj(lattice, hkl_bar):
     )
 
 
-def turned_back(turn, q):
-    """A7b: R^T q, for the rotation R (nine numbers, row by row): R a . q = a . R^T q."""
+def rotate_back(rotation, q):
+    """Return R^T q, which stands for q where the lattice at phi = 0 stands for the rotated one, in 1/A (A7b).
+
+        F7b: h = R a . q
+        A7b: a_bar = h_bar R^T q
+
+    rotation: the nine numbers of the matrix R, row by row, without a unit. q: scattering vector in 1/A.
+    """
     return (
-        turn[0] * q[0] + turn[3] * q[1] + turn[6] * q[2],
-        turn[1] * q[0] + turn[4] * q[1] + turn[7] * q[2],
-        turn[2] * q[0] + turn[5] * q[1] + turn[8] * q[2],
+        rotation[0] * q[0] + rotation[3] * q[1] + rotation[6] * q[2],
+        rotation[1] * q[0] + rotation[4] * q[1] + rotation[7] * q[2],
+        rotation[2] * q[0] + rotation[5] * q[1] + rotation[8] * q[2],
     )

@@ -1,7 +1,7 @@
 """Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
 
 from nbnumba.stages import real, sin, sqrt
-from nbnumba.stages.crystal import below
+from nbnumba.stages.crystal import is_negative
 from nbnumba.stages.elementary import SIN_PI, sinc_pi
 from nbnumba.stages.lattice import (
     GAUSS_WIDTH_SQUARED,
@@ -64,7 +64,7 @@ def sincg_slopes(n, d, inverse):
     sinc_x = sinc_pi(v)
     curved = v * sinc_pi_slope(v)
     by_t = real(n) * curved + sinc_x * (whole * sinc_pi(w) - x * w * sinc_pi_slope(w)) * inverse
-    return -by_t if below(d) else by_t, t * (sinc_x + curved)
+    return -by_t if is_negative(d) else by_t, t * (sinc_x + curved)
 
 
 def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):

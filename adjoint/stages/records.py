@@ -6,12 +6,25 @@ import numpy as np
 
 
 class Cotangent(NamedTuple):
-    """The derivative of a number with respect to what a scene is made of; leading axes, if any, are those of many numbers.
+    """The derivative of one number, such as a loss, with respect to what a scene is made of (A0).
 
-    origin to beam (..., 3), distance to absorption: of the Panel record. kahn, photons, background_each: of Intensity.
-    source (..., 6): along the motions of the sources (Motions). cells (..., 3), metric (..., 6): of the Crystal record.
-    vectors (..., 9): of a, b, c at phi = 0 in A, as rows. angles (..., 3): of phi_deg, osc_deg and
-    mosaic_spread_deg, which turn the lattices (Motions).
+    A field has the unit of that number per unit given here. Leading axes (...), if any, are those of several numbers.
+
+    origin (..., 3): by the corner of the first pixel, in m.
+    fast, slow, normal (..., 3): by the unit axes of the detector.
+    beam (..., 3): by the unit vector along the beam, of a curved detector.
+    distance (...): by the distance along the beam, in m, of a curved detector.
+    close_distance (...): by the distance from the sample to the nearest point of the plane, in m.
+    layer (...): by the depth of a layer of the sensor, in m.
+    absorption (...): by the absorption of the sensor, in 1/m.
+    kahn (...): by K of Kahn's factor, without a unit.
+    photons (...): by r_e^2 fluence / steps, in photons per electron^2 and sr.
+    background_each (...): by the scale of the background at every sample, in electrons^2.
+    source (..., 6): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
+    cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
+    metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
+    vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
+    angles (..., 3): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     """
 
     origin: np.ndarray
@@ -34,14 +47,15 @@ class Cotangent(NamedTuple):
 
 
 class Motions(NamedTuple):
-    """How the tables of a scene move with a parameter of theirs, per unit that the user states it in.
+    """How sources and lattices, the tables of a scene, move with a parameter, per unit in which the user states it (A5a, A7b).
 
-    source (sources, 6, 4): direction (3) and wavelength in A of each source, by wavelength_A, dispersion_percent,
-    hdivrange_mrad, vdivrange_mrad, direction_x_mrad, direction_y_mrad of the beam.
-    rotations (steps * domains, 9): the rotation that takes a, b, c at phi = 0 to a lattice of the table, row by row.
-    rotation_rates (steps * domains, 9): the axis times the rate, in radians, at which that lattice turns with phi_deg,
-    osc_deg and mosaic_spread_deg, three components each. fresh_rotations, fresh_rotation_rates: those of the fresh lattices
-    (P1).
+    source (sources, 6, 4): change of the unit direction (3) and of the wavelength, in A, of each source, by SOURCE_MOTIONS.
+    rotations (steps * domains, 9): the matrix, row by row, that rotates a, b, c at phi = 0 to a lattice of the table.
+    rotation_rates (steps * domains, 9): axis times rate of the rotation of that lattice, in radian per degree, three components
+    for each of LATTICE_MOTIONS.
+    fresh_rotations, fresh_rotation_rates: the same for the fresh lattices (P1).
+
+    SOURCE_MOTIONS and LATTICE_MOTIONS are names of adjoint/parameters.py.
     """
 
     source: np.ndarray

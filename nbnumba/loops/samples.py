@@ -24,7 +24,7 @@ from nbnumba.loops.rows import (
     WEIGHT,
 )
 from nbnumba.stages import real
-from nbnumba.stages.beam import polarization_factor, resolved, scattering_vector
+from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.pixel import amorphous, sample_factor, sample_weight
 from nbnumba.stages.vec3 import unit
@@ -73,7 +73,7 @@ def scatter(tile, source, beam, sources):
     for i in range(TILE):
         q = scattering_vector((tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), incident, wavelength)
         tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i] = q
-        tile[RESOLVED + i] = 1.0 if resolved(beam, q) else 0.0
+        tile[RESOLVED + i] = 1.0 if within_resolution(beam, q) else 0.0
 
 
 def polarize(tile, first, source, beam, sources, sampling):

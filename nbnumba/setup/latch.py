@@ -4,7 +4,7 @@ import numpy as np
 
 from nbnumba.setup.sampling import Window, directions, sample_order
 from nbnumba.setup.structure import NEVER
-from nbnumba.stages.beam import resolved, scattering_vector
+from nbnumba.stages.beam import scattering_vector, within_resolution
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.lattice import TOPHAT_RADIUS_SQUARED, distance_squared
 from nbnumba.stages.records import Scene
@@ -45,7 +45,7 @@ def _passes(scene, row, columns):
         diffracted = directions(scene.panel, scene.sampling, row, columns, layer, sub_slow, sub_fast)
         for direction, wavelength in zip(scene.sources.direction, scene.sources.wavelength):
             q = scattering_vector(diffracted, direction, wavelength)
-            yield q, resolved(scene.beam, q)
+            yield q, within_resolution(scene.beam, q)
 
 
 def _in_range(scene, q, lattice):

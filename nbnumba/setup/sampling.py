@@ -9,7 +9,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import Placement, position_detector
-from nbnumba.stages.beam import resolved, scattering_vector
+from nbnumba.stages.beam import scattering_vector, within_resolution
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
@@ -151,7 +151,7 @@ def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
         diffracted = directions(panel, sampling, row, columns, layer, sub_slow, sub_fast)
         for source, direction in enumerate(sources.direction):
             q = scattering_vector(diffracted, direction, sources.wavelength[source])
-            makes = allowed & (number < 0) & resolved(beam, q)
+            makes = allowed & (number < 0) & within_resolution(beam, q)
             number[makes] = sample * len(sources.weight) + source
             if (number[allowed] >= 0).all():
                 return number

@@ -34,9 +34,9 @@ def polarization_factor(beam, diffracted, incident):
     return real(0.5) * (real(1) + cosine_squared - beam.kahn * cos_2psi * (real(1) - cosine_squared))
 
 
-def resolved(beam, q):
-    """Return whether the resolution 1 / |q| is at least as coarse as the cut-off dmin (F5).
+def within_resolution(beam, q):
+    """Return whether the resolution 1 / |q| is dmin or coarser, so that the crystal scatters into this sample (F5).
 
-    beam: the Intensity record, dmin in A (0: no cut-off). q: scattering vector in 1/A.
+    beam: the Intensity record, of which dmin, in A, is read; 0 means no limit. q: scattering vector in 1/A.
     """
     return beam.dmin * beam.dmin * dot(q, q) <= real(1)

@@ -1,38 +1,42 @@
 """Crystal stages: fractional Miller indices of a scattering vector, and the reflection that is nearest (F7).
 
-Indices are made of extended numbers: numbers of the precision of the records, or the float pairs of pairs.py.
+Cell vectors, scattering vectors and Miller indices are extended numbers: numbers of the precision of the records, `wide`, or
+the float pairs of pairs.py, whose functions of the same names then take the place of those here.
 """
 
 from nbnumba.stages import ceil, real
 
 
 def entry(lattices, m, n):
-    """Return the extended number n, of nine, of lattice m of a table of cell vectors, in A (F7b)."""
+    """Return number n of lattice m, in A, as an extended number (F7b).
+
+    lattices: the table of lattices (steps * domains, 9), in A: the components of a, b and c one after another.
+    """
     return lattices[m, n]
 
 
 def to_extended(x):
-    """x as an extended number."""
+    """Return a number of the precision of the records as an extended number, in the same unit (G2)."""
     return x
 
 
 def to_wide(x):
-    """An extended number in the precision of the records."""
+    """Return an extended number in the precision of the records, in the same unit (G2)."""
     return x
 
 
 def to_real(x):
-    """An extended number in `real`."""
+    """Return an extended number in `real`, in the same unit (G2)."""
     return real(x)
 
 
-def below(x):
-    """Whether an extended number is below 0."""
+def is_negative(x):
+    """Return whether an extended number is below 0 (G2)."""
     return x < real(0)
 
 
 def accumulate(total, x):
-    """The sum of an extended number and a real one."""
+    """Return the sum of an extended number and a number of the precision `real`, in their unit (G2)."""
     return total + x
 
 

@@ -30,35 +30,41 @@ def exact_product(a, b):
 
 
 def entry(lattices, m, n):
-    """Return the float pair n, of nine, of lattice m of a table whose rows hold the larger parts first, in A (G2)."""
+    """Return number n of lattice m, in A, as a float pair (F7b, G2).
+
+    lattices: the table of lattices (steps * domains, 18), in A: nine larger parts, then nine smaller ones.
+    """
     return lattices[m, n], lattices[m, n + 9]
 
 
 def to_extended(x):
-    """A float64 as a pair."""
-    above = real(x)
-    return above, real(x - above)
+    """Return a float64 number as a pair, in the same unit (G2)."""
+    larger = real(x)
+    return larger, real(x - larger)
 
 
 def to_wide(x):
-    """A pair as a float64."""
+    """Return a pair as a float64 number, in the same unit (G2)."""
     return float64(x[0]) + float64(x[1])
 
 
 def to_real(x):
-    """The larger part of a pair."""
+    """Return a pair in `real`, which is its larger part, in the same unit (G2)."""
     return x[0]
 
 
-def below(x):
-    """Whether a pair is below 0."""
+def is_negative(x):
+    """Return whether a pair is below 0 (G2)."""
     return x[0] < real(0)
 
 
 def accumulate(total, x):
-    """G2: a pair and a real number, as a pair: what rounding takes off is kept."""
-    above, below = exact_sum(total[0], x)
-    return above, total[1] + below
+    """Return the sum of a pair and a number of the precision `real`, as a pair in their unit (G2).
+
+    What rounding takes off the larger part is added to the smaller one.
+    """
+    larger, rest = exact_sum(total[0], x)
+    return larger, total[1] + rest
 
 
 def index(x, y, z, q):
@@ -95,10 +101,10 @@ def grating_phase(n, d):
     n: number of unit cells in the records' precision. d: distance to the nearest reflection, a float pair.
     """
     sign = real(1) if d[0] >= real(0) else -real(1)
-    above, below = sign * d[0], sign * d[1]
-    above = above if above > tiny else tiny
+    larger, smaller = sign * d[0], sign * d[1]
+    larger = larger if larger > tiny else tiny
     of_n = to_extended(n)
-    product, rest = exact_product(of_n[0], above)
+    product, rest = exact_product(of_n[0], larger)
     whole = ceil(product - real(0.5))
-    x = (product - whole) + (rest + (of_n[0] * below + of_n[1] * above))
-    return x, whole, above + below
+    x = (product - whole) + (rest + (of_n[0] * smaller + of_n[1] * larger))
+    return x, whole, larger + smaller

@@ -202,8 +202,8 @@ def test_polarization_factor_of_a_beam_along_its_own_axis_is_finite(compiled):
 
 def test_resolved():
     q = (0.3, 0.0, 0.4)
-    assert [bool(beam.resolved(beam_record(dmin=dmin), q)) for dmin in (0.0, 1.99, 2.01)] == [True, True, False]
-    assert beam.resolved(beam_record(dmin=5.0), (0.0, 0.0, 0.0))
+    assert [bool(beam.within_resolution(beam_record(dmin=dmin), q)) for dmin in (0.0, 1.99, 2.01)] == [True, True, False]
+    assert beam.within_resolution(beam_record(dmin=5.0), (0.0, 0.0, 0.0))
 
 
 # ---------------------------------------------------------------------------------------------------------- crystal
@@ -400,7 +400,7 @@ def cases():
         yield detector.capture_fraction, (p, 2, d)
         yield beam.scattering_vector, (d, i, x)
         yield beam.polarization_factor, (beam_record(0.4, a), d, i)
-        yield beam.resolved, (beam_record(dmin=x), a)
+        yield beam.within_resolution, (beam_record(dmin=x), a)
         yield crystal.index, (*a, b)
         yield crystal.nearest, (10 * u[0],)
         yield elementary.sinc_pi, (u[0] * u[0],)
@@ -409,7 +409,7 @@ def cases():
         yield elementary.cos, (10 * u[0],)
         yield elementary.even, (float(random.integers(-9, 9)),)
         yield crystal.entry, (random.normal(size=(3, 9)), 2, 5)
-        for each in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.below):
+        for each in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.is_negative):
             yield each, (u[0],)
         yield crystal.accumulate, (x, u[0])
         yield lattice.grating_phase, (n, u[0])

@@ -17,7 +17,7 @@ from random_directions import random_direction
 from adjoint.backends.cpu import WORDS, value_of_each
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
-from adjoint.stages.crystal import indices_adj, turned_back
+from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.lattice import (
     SINC3_SLOPE,
@@ -270,15 +270,15 @@ def of_indices_adj(random, draw):
     return forward, lambda q, bar: indices_adj(lattice, bar), random.normal(size=3), 1.0
 
 
-@ladder_case(turned_back)
-def of_turned_back(random, draw):
+@ladder_case(rotate_back)
+def of_rotate_back(random, draw):
     """The index of a turned cell vector, by that vector; the first rotation is the one of phi = 0."""
     matrix, q = np.eye(3) if draw == 0 else np.linalg.qr(random.normal(size=(3, 3)))[0], random.normal(size=3)
 
     def forward(a):
         return index(*(matrix @ a), q)
 
-    return forward, lambda a, bar: scale(turned_back(matrix.ravel(), q), bar[0]), random.normal(size=3), 1.0
+    return forward, lambda a, bar: scale(rotate_back(matrix.ravel(), q), bar[0]), random.normal(size=3), 1.0
 
 
 @ladder_case(sinc_pi_slope)
@@ -784,7 +784,7 @@ def calls():
         yield scattering_vector_adj, (a, b, x, c)
         yield polarization_factor_adj, (beam, b, c, x)
         yield indices_adj, (nine, a)
-        yield turned_back, (nine, a)
+        yield rotate_back, (nine, a)
         yield sinc_pi_slope, (x / 6,)
         yield sincg_slopes, (cells[0], u[0], 1 / float(sincg_parts(cells[0], u[0])[1]))
         yield lattice_factor_square_adj, (square, *u, x)
