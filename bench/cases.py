@@ -1,4 +1,4 @@
-"""The named scenes of the bench: each a command line, with the files it names, and the experiment that it states."""
+"""The named scenes of the bench: command lines, the files that they name, and the experiments that they state."""
 
 import shlex
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MATRIX = (
     (-0.02871390, 0.01019549, -0.01400049),
     (0.01050048, -0.03209440, -0.01036054),
 )
-"""Columns a*, b*, c* times the wavelength: triclinic, edges of about 27, 32 and 34 A."""
+"""The columns a*, b* and c* times the wavelength of a triclinic cell with edges of about 27, 32 and 34 A."""
 
 LARGEST_INDEX = 34
 
@@ -31,7 +31,7 @@ PILATUS = """
 
 
 class Scene(NamedTuple):
-    """A command line, for any model that reads one, and the pixels it wants: first, last fast; first, last slow."""
+    """A command line, and the region that it renders: first and last fast pixel, first and last slow pixel."""
 
     name: str
     args: tuple[str, ...]
@@ -39,12 +39,12 @@ class Scene(NamedTuple):
 
     @property
     def experiment(self) -> Experiment:
-        """What the command line states."""
+        """The experiment that the command line states."""
         return Experiment.from_args(self.args)
 
     @property
     def pixels(self) -> int:
-        """The number of pixels wanted."""
+        """The number of pixels of the region."""
         left, right, low, high = self.region
         return (right - left + 1) * (high - low + 1)
 
@@ -56,7 +56,7 @@ def supervisor(folder: Path, side: int | None = None) -> Scene:
 
 
 def mosaic(folder: Path, side: int | None = None) -> Scene:
-    """1024 x 1024 pixels, 10 phi steps of 10 mosaic domains, amplitudes from a list: bound by the sum over lattices."""
+    """1024 x 1024 pixels, 10 phi steps of 10 mosaic domains, amplitudes from a list. The sum over lattices takes the time."""
     flags = (
         f"{PLAIN_CAMERA} -hkl {reflections(folder)} -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
     )
@@ -64,18 +64,18 @@ def mosaic(folder: Path, side: int | None = None) -> Scene:
 
 
 def torch(folder: Path, side: int | None = None) -> Scene:
-    """256 x 256 pixels, 10 phi steps of 10 mosaic domains, one amplitude: as the figures of nanobrag_torch were taken."""
+    """256 x 256 pixels, 10 phi steps of 10 mosaic domains, one amplitude: the scene on which nanobrag_torch was timed."""
     flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
     return _scene("torch", folder, flags, (256, 256), side)
 
 
 def still(folder: Path, side: int | None = None) -> Scene:
-    """1024 x 1024 pixels, a single lattice: bound by the geometry of the pixels."""
+    """1024 x 1024 pixels of a single lattice. The geometry of the pixels takes the time."""
     return _scene("still", folder, f"{PLAIN_CAMERA} -default_F 100 -oversample 1", (1024, 1024), side)
 
 
 def oversampled(folder: Path, side: int | None = None) -> Scene:
-    """512 x 512 pixels of 3 x 3 samples, 10 phi steps: geometry and lattices."""
+    """512 x 512 pixels of 3 x 3 samples, 10 phi steps. Geometry and lattices take about the same time."""
     flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 3 -osc 1 -phisteps 10"
     return _scene("oversampled", folder, flags, (512, 512), side)
 
@@ -101,7 +101,7 @@ def reflections(folder: Path) -> Path:
 
 
 def _scene(name, folder, flags, size, side) -> Scene:
-    """A scene of `size` (fast, slow) pixels, or of `side` x `side` of them, taken between the corner and the beam."""
+    """A scene of `size` (fast, slow) pixels, or of `side` x `side` of these pixels between the corner and the beam."""
     matrix = folder / "bench.mat"
     matrix.write_text("".join(" ".join(map(repr, row)) + "\n" for row in MATRIX))
     region = (0, size[0] - 1, 0, size[1] - 1)

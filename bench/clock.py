@@ -1,4 +1,4 @@
-"""The clock of the bench: disturbed samples are taken again, and a plain loop says what the machine can do just now."""
+"""The clock of the bench. It repeats disturbed samples, and times a plain loop that shows the present speed of the machine."""
 
 import math
 import os
@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SHORTEST_SAMPLE = 0.2
 DISTURBED, TRIES = 0.15, 5
-"""A sample during which others used more processor time than this share of its wall time is one of so many tries."""
+"""A sample is repeated, up to a number of tries, if others used more processor time than this fraction of its wall time."""
 
 CHAIN, ELEMENTS, BLOCKS = 16, 256, 4
 FMA_REPEATS = 60000
 
 
 class Sample(NamedTuple):
-    """Wall time, processor time, and what the machine's other processes and its host took meanwhile, in s."""
+    """Wall time, processor time, and the processor time that other processes and the host took meanwhile, in s."""
 
     wall: float
     cpu: float
@@ -30,13 +30,13 @@ class Sample(NamedTuple):
 
     @property
     def disturbance(self) -> float:
-        """What others took, as a share of the wall time."""
+        """The processor time of others as a fraction of the wall time."""
         return self.others / self.wall
 
 
 @numba.njit(error_model="numpy", fastmath={"contract"})
 def fma_chains(x, y, a, b, repeats):
-    """Two chains of 8 dependent FMAs on every element: enough of them are independent to fill the pipes."""
+    """Compute two chains of 8 dependent FMAs for every element, of which enough are independent to fill the pipes."""
     for _ in range(repeats):
         for i in range(x.size):
             u, v = x[i], y[i]
@@ -53,7 +53,7 @@ def fma_chains(x, y, a, b, repeats):
 
 @numba.njit(parallel=True, error_model="numpy", fastmath={"contract"})
 def fma_blocks(out, repeats):
-    """The plain loop on arrays that fit the first cache, once for every number of `out`."""
+    """Run the plain loop on arrays that fit into the first cache, once for every number of `out`."""
     for block in numba.prange(out.size):
         x, y = np.full(ELEMENTS, 0.5), np.full(ELEMENTS, 0.25)
         fma_chains(x, y, 0.5, 0.25, repeats)
@@ -61,7 +61,7 @@ def fma_blocks(out, repeats):
 
 
 def timed(function, inner: int = 1) -> Sample:
-    """The time of a call, the mean of `inner` of them; the least disturbed of several tries, if it comes to that."""
+    """The mean time of `inner` calls. If tries are disturbed, it is that of the least disturbed one."""
     tries = []
     while len(tries) < TRIES and not (tries and tries[-1].disturbance <= DISTURBED):
         tries.append(timed_once(function, inner))
@@ -69,7 +69,7 @@ def timed(function, inner: int = 1) -> Sample:
 
 
 def timed_once(function, inner: int) -> Sample:
-    """The time of a call, the mean of `inner` of them."""
+    """The mean time of `inner` calls, measured once."""
     busy, wall, cpu = busy_s(), time.perf_counter(), time.process_time()
     for _ in range(inner):
         function()
@@ -78,7 +78,7 @@ def timed_once(function, inner: int) -> Sample:
 
 
 def busy_s() -> float:
-    """Processor time that the machine has spent so far, and what its host has withheld; 0 where it is not known."""
+    """The processor time (s) that the machine has spent so far and that its host has withheld; 0 if it is not known."""
     try:
         with open("/proc/stat") as lines:
             user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
@@ -88,24 +88,24 @@ def busy_s() -> float:
 
 
 def fma_time(threads: int) -> Sample:
-    """Time of the plain loop."""
+    """The time of the plain loop on that number of threads."""
     numba.set_num_threads(threads)
     out = np.empty(BLOCKS)
     return timed(lambda: fma_blocks(out, FMA_REPEATS))
 
 
 def calls(function) -> int:
-    """How many calls make a sample long enough, from the time of one."""
+    """The number of calls that make a sample long enough, from the time of one call."""
     return max(1, math.ceil(SHORTEST_SAMPLE / timed_once(function, 1).wall))
 
 
 def fma_lanes() -> float:
-    """Lanes of multiply-adds of the plain loop, in 1e9."""
+    """The number of lanes of multiply-adds of the plain loop, in 1e9."""
     return BLOCKS * ELEMENTS * CHAIN * FMA_REPEATS / 1e9
 
 
 def python(arguments) -> tuple[float, str]:
-    """Wall time of a Python process of its own, in s, and what it printed."""
+    """The wall time (s) of a new Python process, and the text that it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     start = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The peak memory of one call on the frame of `supervisor`, in a process of its own: prints a line of JSON."""
+"""The peak memory of one call on the frame of `supervisor`. It is run in a process of its own, and prints a line of JSON."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ MB = 1e6
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had since its peak was reset, or since it began."""
+    """The largest memory of this process since its peak was reset, or since it began."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
@@ -22,7 +22,7 @@ def peak_bytes() -> int:
 
 
 def reset_peak() -> bool:
-    """The peak of this process is what it has now; returns whether that can be done here."""
+    """Set the peak of this process to its present memory. Returns whether this machine can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -31,22 +31,22 @@ def reset_peak() -> bool:
 
 
 def measured(name: str, folder: Path, side: int | None) -> dict:
-    """The peak of a job, compiled and run on a window before; the forward one is given no loss."""
+    """The peak memory of a job, after all jobs were compiled and run on a window. The forward job gets no loss."""
     small = derivative.task(cases.supervisor(folder, derivative.WINDOW))
-    for each in ("forward", "gradient"):
-        derivative.job(each, small)()
+    for job in ("forward", "gradient"):
+        derivative.job(job, small)()
     del small
-    task, loss = asked(name, folder, side)
+    task, loss_bytes = task_and_bytes(name, folder, side)
     reset = reset_peak()
     before = peak_bytes()
-    kept = derivative.job(name, task)()
+    result = derivative.job(name, task)()
     peak = peak_bytes()
-    del kept
-    return {"reset": reset, "before_MB": before / MB, "peak_MB": peak / MB, "loss_MB": loss / MB}
+    del result
+    return {"reset": reset, "before_MB": before / MB, "peak_MB": peak / MB, "loss_MB": loss_bytes / MB}
 
 
-def asked(name: str, folder: Path, side: int | None) -> tuple[derivative.Task, int]:
-    """What the job is given, and how many bytes of it are the loss."""
+def task_and_bytes(name: str, folder: Path, side: int | None) -> tuple[derivative.Task, int]:
+    """The task of a job, and the number of bytes of its loss."""
     scene = cases.supervisor(folder, side)
     if name == "forward":
         return derivative.Task(scene.name, scene.experiment, None, []), 0
@@ -55,14 +55,14 @@ def asked(name: str, folder: Path, side: int | None) -> tuple[derivative.Task, i
 
 
 def main() -> None:
-    """Measure one job."""
+    """Measure the job that the command line names, and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=("forward", "gradient"))
-    parser.add_argument("--side", type=int, help="only so many pixels along each edge are rendered")
-    wanted = parser.parse_args()
+    parser.add_argument("--side", type=int, help="render only that many pixels along each edge")
+    options = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measured(wanted.job, Path(folder), wanted.side)))
+        print(json.dumps(measured(options.job, Path(folder), options.side)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PTX of every kernel, made without a card; what ptxas says of it; how many instructions a step of its loops takes."""
+"""The PTX of every kernel, made without a card; what ptxas reports of it; and the instructions of a step of its loops."""
 
 import argparse
 import gc
@@ -38,16 +38,16 @@ CAPABILITIES = ((8, 0), (9, 0))
 """The compute capabilities that kernels are checked for."""
 
 SCENE = "-cell 70 80 90 75 85 95 -N 10 -default_F 100 -misset 10 20 30 -distance 100 -detpixels 16 -pixel 0.3 -oversample 1"
-"""What the kernels are compiled for: only its types count."""
+"""The experiment that the kernels are compiled for, of which only the types of the records matter."""
 
 INSTALL = "install a CUDA toolkit, 12.9 or 13.0, or: pip install '.[cuda12]', which brings NVVM and ptxas"
 
 NO_NVVM = ("NvvmSupportError", "DynamicLibNotFoundError", "CudaSupportError")
-"""What Numba and numba-cuda raise where NVVM is missing. A missing libdevice, which comes with it, is a RuntimeError."""
+"""The errors of Numba and numba-cuda if NVVM is missing. A missing libdevice, which comes with it, is a RuntimeError."""
 
 
 class ToolMissing(Exception):
-    """What a machine lacks to make PTX, or to assemble it, and what to install."""
+    """The machine lacks a tool that makes or assembles PTX. The message says what to install."""
 
 
 # ---- PTX
@@ -56,8 +56,8 @@ class ToolMissing(Exception):
 def render_types(precision: str) -> tuple:
     """The types of the arguments of the kernel that renders."""
     problem, kind = _problem(), PRECISIONS[precision].wide
-    given = (np.zeros((2, 2), kind), (0, 1), (0, 1), problem.window.mask, *cast(problem.scene, precision))
-    return tuple(map(typeof, given))
+    arguments = (np.zeros((2, 2), kind), (0, 1), (0, 1), problem.window.mask, *cast(problem.scene, precision))
+    return tuple(map(typeof, arguments))
 
 
 def differentiate_types(precision: str, simple: bool) -> tuple:
@@ -68,8 +68,8 @@ def differentiate_types(precision: str, simple: bool) -> tuple:
     lists = backward.Lists(whole, real, whole, whole, whole)
     motions = backward.motions_for(problem.motions, precision, simple)
     records = (*cast(problem.scene, precision), motions, problem.paths)
-    given = (np.zeros((2, 2), kind), lists, (0, 1), (0, 1), in_type(target, kind), *records)
-    return tuple(map(typeof, given))
+    arguments = (np.zeros((2, 2), kind), lists, (0, 1), (0, 1), in_type(target, kind), *records)
+    return tuple(map(typeof, arguments))
 
 
 def sum_types(precision: str) -> tuple:
@@ -92,13 +92,15 @@ KERNELS = {
     "sum_products": (backward.summing, sum_types),
     "project": (backward.projecting, project_types),
 }
-"""Every kernel: what makes it in a precision, and the types of its arguments. "plain": for simple scenes (cuda_lattices.py)."""
+"""The function that makes each kernel in a precision, and the function that returns the types of its arguments.
+
+"plain" kernels are for simple scenes (cuda_lattices.py)."""
 
 
 def ptx(name: str, precision: str, capability: tuple[int, int]) -> str:
     """The PTX of a kernel. Raises ToolMissing."""
-    made, types = KERNELS[name]
-    return compiled(made(precision).py_func, types(precision), capability)
+    make, types = KERNELS[name]
+    return compiled(make(precision).py_func, types(precision), capability)
 
 
 def compiled(function: Callable, types: tuple, capability: tuple[int, int]) -> str:
@@ -115,7 +117,7 @@ def compiled(function: Callable, types: tuple, capability: tuple[int, int]) -> s
 
 @contextmanager
 def _no_card(capability) -> Iterator[None]:
-    """Device functions are compiled for that capability, where Numba would ask the card for its own."""
+    """In this block, device functions are compiled for that capability, and Numba does not ask a card for its own."""
     before = dispatcher.get_current_device
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability, id=0)
     try:
@@ -133,7 +135,7 @@ def _problem():
 
 
 class Assembled(NamedTuple):
-    """What ptxas says of a kernel: registers of a thread, and bytes of its stack, of spill stores and of spill loads."""
+    """The report of ptxas on a kernel: registers of a thread, and bytes of its stack, of spill stores and of spill loads."""
 
     registers: int
     stack: int
@@ -142,21 +144,21 @@ class Assembled(NamedTuple):
 
 
 def ptxas() -> str:
-    """Where ptxas is: on PATH, else in CUDA_HOME/bin, else in NVIDIA's wheels. Raises ToolMissing."""
-    found = shutil.which("ptxas")
+    """The path of ptxas: that on PATH, else in CUDA_HOME/bin, else in NVIDIA's wheels. Raises ToolMissing."""
+    on_path = shutil.which("ptxas")
     home = os.environ.get("CUDA_HOME")
-    places = [Path(home, "bin", "ptxas")] if home else []
+    candidates = [Path(home, "bin", "ptxas")] if home else []
     wheels = importlib.util.find_spec("nvidia")
     for folder in (wheels.submodule_search_locations or []) if wheels else []:
-        places += sorted(Path(folder).glob("*/bin/ptxas"))
-    there = [str(place) for place in places if os.access(place, os.X_OK)]
-    if found is None and not there:
+        candidates += sorted(Path(folder).glob("*/bin/ptxas"))
+    executable = [str(path) for path in candidates if os.access(path, os.X_OK)]
+    if on_path is None and not executable:
         raise ToolMissing(f"ptxas is neither on PATH nor in CUDA_HOME/bin nor in NVIDIA's wheels: {INSTALL}")
-    return found or there[0]
+    return on_path or executable[0]
 
 
 def assembled(text: str, capability: tuple[int, int]) -> Assembled:
-    """What ptxas says of PTX for a capability. Raises ValueError with what it says where it refuses it, and ToolMissing."""
+    """The report of ptxas on PTX for a capability. Raises ToolMissing, and ValueError if ptxas refuses the PTX."""
     tool = ptxas()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
@@ -165,11 +167,11 @@ def assembled(text: str, capability: tuple[int, int]) -> Assembled:
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"ptxas refuses it: {done.stderr.strip()[:500]}")
-    return said(done.stderr)
+    return parsed(done.stderr)
 
 
-def said(report: str) -> Assembled:
-    """What is in a report of `ptxas -v` on one kernel, the functions that it calls included."""
+def parsed(report: str) -> Assembled:
+    """The numbers of a report of `ptxas -v` on one kernel, including the functions that it calls."""
     registers = re.findall(r"Used (\d+) registers", report)
     frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
     if not registers or not frames:
@@ -202,15 +204,15 @@ INTO_INDEX = re.compile(r"cvt\.r\w+\.[su]\d+\.f\d+")
 
 
 def instructions(text: str) -> list[str | Instruction]:
-    """The instructions of PTX in their order, and between them its labels."""
-    found = []
+    """The instructions and the labels of PTX in their order."""
+    body = []
     for line in text.splitlines():
         label = re.match(r"(\$\w+):", line)
         if label:
-            found.append(label[1])
+            body.append(label[1])
         elif not line.lstrip().startswith((".", "//", "{", "}", ")")):
-            found += [_instruction(*part) for part in LINE.findall(line)]
-    return found
+            body += [_instruction(*part) for part in LINE.findall(line)]
+    return body
 
 
 def _instruction(guard, name, operands) -> Instruction:
@@ -223,59 +225,59 @@ def _instruction(guard, name, operands) -> Instruction:
 
 
 def counts(body: list[str | Instruction]) -> Counter:
-    """How many instructions there are of each name."""
-    return Counter(each.name for each in body if isinstance(each, Instruction))
+    """The number of instructions of each name."""
+    return Counter(item.name for item in body if isinstance(item, Instruction))
 
 
 # ---- loops
 
 
 def loops(body: list[str | Instruction]) -> list[list[Instruction]]:
-    """The innermost loops of a program: every instruction of a turn of each, whichever way it goes."""
-    pieces, following = blocks(body)
-    found = list(_bodies(following).values())
-    innermost = [nodes for nodes in found if not any(other < nodes for other in found)]
-    return [[each for n in sorted(nodes) for each in pieces[n]] for nodes in innermost]
+    """The innermost loops of a program, each with the instructions of all branches of a turn."""
+    straight, following = blocks(body)
+    loop_blocks = list(_bodies(following).values())
+    innermost = [nodes for nodes in loop_blocks if not any(other < nodes for other in loop_blocks)]
+    return [[instruction for n in sorted(nodes) for instruction in straight[n]] for nodes in innermost]
 
 
 def blocks(body: list[str | Instruction]) -> tuple[list[list[Instruction]], list[list[int]]]:
-    """The straight pieces of a program, and for each of them those that may follow it."""
-    pieces, at = [[]], {}
-    for each in body:
-        if isinstance(each, str):
-            pieces += [[]] if pieces[-1] else []
-            at[each] = len(pieces) - 1
+    """The basic blocks of a program, and for each of them the indices of the blocks that may follow it."""
+    straight, block_of_label = [[]], {}
+    for item in body:
+        if isinstance(item, str):
+            straight += [[]] if straight[-1] else []
+            block_of_label[item] = len(straight) - 1
         else:
-            pieces[-1].append(each)
-            pieces += [[]] if each.name.startswith(("bra", "ret")) else []
-    return pieces, [_followers(n, pieces, at) for n in range(len(pieces))]
+            straight[-1].append(item)
+            straight += [[]] if item.name.startswith(("bra", "ret")) else []
+    return straight, [_followers(n, straight, block_of_label) for n in range(len(straight))]
 
 
-def _followers(n, pieces, at) -> list[int]:
-    """The pieces that may follow a piece: where it jumps to, and the next one."""
-    last = pieces[n][-1] if pieces[n] else Instruction("", (), (), "")
+def _followers(n, straight, block_of_label) -> list[int]:
+    """The blocks that may follow a block: the next one, and the one that it jumps to."""
+    last = straight[n][-1] if straight[n] else Instruction("", (), (), "")
     leaves = last.name.startswith(("bra", "ret")) and not last.reads
-    after = [n + 1] if n + 1 < len(pieces) and not leaves else []
-    return after + ([at[last.label]] if last.label else [])
+    after = [n + 1] if n + 1 < len(straight) and not leaves else []
+    return after + ([block_of_label[last.label]] if last.label else [])
 
 
 def _bodies(following: list[list[int]]) -> dict[int, set[int]]:
-    """The pieces of every loop, by the piece that it begins with."""
+    """The blocks of every loop, by the block that it begins with."""
     before = [[m for m, after in enumerate(following) if n in after] for n in range(len(following))]
-    found = {}
+    bodies = {}
     for latch, head in _back_edges(following):
-        inside, todo = found.setdefault(head, {head}), [latch]
+        inside, todo = bodies.setdefault(head, {head}), [latch]
         while todo:
             n = todo.pop()
             if n not in inside:
                 inside.add(n)
                 todo += before[n]
-    return found
+    return bodies
 
 
 def _back_edges(following: list[list[int]]) -> list[tuple[int, int]]:
-    """The jumps back to a piece that led there."""
-    found, seen = [], set()
+    """The jumps from a block back to one on the path to it, as pairs of blocks."""
+    edges, seen = [], set()
     for start in range(len(following)):
         path = [] if start in seen else [(start, iter(following[start]))]
         on_path = {start} if path else set()
@@ -287,23 +289,23 @@ def _back_edges(following: list[list[int]]) -> list[tuple[int, int]]:
                 on_path.discard(n)
                 path.pop()
             elif m in on_path:
-                found.append((n, m))
+                edges.append((n, m))
             elif m not in seen:
                 seen.add(m)
                 on_path.add(m)
                 path.append((m, iter(following[m])))
-    return found
+    return edges
 
 
 def gathers(loop: list[Instruction]) -> bool:
-    """Whether a loop looks a number up at a place that it makes from real numbers, as an amplitude is."""
-    places, before = set(), -1
-    while before != len(places):
-        before = len(places)
-        for each in loop:
-            if INTO_INDEX.match(each.name) or (not each.name.startswith("ld.") and places & set(each.reads)):
-                places.update(register for register in each.into if not register.startswith("%p"))
-    return any(each.name.startswith("ld.global") and places & set(each.reads) for each in loop)
+    """Whether a loop loads a number from an address that is computed from real numbers, as it loads an amplitude."""
+    addresses, before = set(), -1
+    while before != len(addresses):
+        before = len(addresses)
+        for op in loop:
+            if INTO_INDEX.match(op.name) or (not op.name.startswith("ld.") and addresses & set(op.reads)):
+                addresses.update(register for register in op.into if not register.startswith("%p"))
+    return any(op.name.startswith("ld.global") and addresses & set(op.reads) for op in loop)
 
 
 def lattice_loops(text: str) -> list[list[Instruction]]:
@@ -314,8 +316,9 @@ def lattice_loops(text: str) -> list[list[Instruction]]:
 # ---- what instructions cost
 
 PIPES = ("f32", "f64", "alu", "sfu", "cvt", "cvt64", "mem", "control")
-"""What executes an instruction: multiplies and adds of float32 and of integers times each other, of float64, other arithmetic
-of integers with comparisons and choices, special functions, conversions and roundings of 32 bits, of 64 bits, memory, jumps."""
+"""The units that execute instructions: products and sums of float32 and products of integers; products and sums of float64;
+other arithmetic of integers, comparisons and choices; special functions; conversions and roundings of 32 bits; those of 64
+bits; memory; jumps."""
 
 WIDE = r"(?:\.\w+)*\.[bsu]64"
 COSTS = (
@@ -340,22 +343,23 @@ COSTS = (
     (r"(ld|st)\.", {"mem": 1}),
     (r"bra|bar", {"control": 1}),
 )  # fmt: skip
-"""What an instruction of PTX costs: machine instructions by PIPES, of the first line that its name begins with. A reciprocal, a
-quotient and a root are the path without exceptions in what ptxas 13.0 makes of them for sm_80, disassembled."""
+"""The cost of an instruction of PTX in machine instructions by PIPES: the first row whose pattern matches its name.
+
+For reciprocals, quotients and roots they are those of the path without exceptions of ptxas 13.0 for sm_80, disassembled."""
 
 
 def cost(loop: list[Instruction]) -> Counter:
-    """Machine instructions of a turn of a loop, by PIPES. Raises ValueError for an instruction that COSTS does not know."""
+    """The machine instructions of a turn of a loop, by PIPES. Raises ValueError for an instruction that COSTS lacks."""
     merged, total = merged_products(loop), Counter()
-    for n, each in enumerate(loop):
+    for n, instruction in enumerate(loop):
         if n not in merged:
-            total.update(cost_of(each.name))
+            total.update(cost_of(instruction.name))
     return total
 
 
 @cache
 def cost_of(name: str) -> dict[str, int]:
-    """Machine instructions of an instruction of PTX, by PIPES."""
+    """The machine instructions of an instruction of PTX, by PIPES."""
     for pattern, pipes in COSTS:
         if re.match(pattern, name):
             return pipes
@@ -363,15 +367,15 @@ def cost_of(name: str) -> dict[str, int]:
 
 
 def merged_products(loop: list[Instruction]) -> set[int]:
-    """Which instructions are products that ptxas merges with the one sum that reads them: neither says how it rounds."""
-    readers = Counter(register for each in loop for register in each.reads)
-    products = {each.into[0]: n for n, each in enumerate(loop) if each.name in ("mul.f32", "mul.f64")}
-    found = set()
-    for each in loop:
-        if each.name in ("add.f32", "sub.f32", "add.f64", "sub.f64"):
-            single = [register for register in each.reads if register in products and readers[register] == 1]
-            found.update(products[register] for register in single[:1])
-    return found
+    """The indices of products that ptxas merges with the only sum that reads them, since neither states its rounding."""
+    readers = Counter(register for op in loop for register in op.reads)
+    products = {op.into[0]: n for n, op in enumerate(loop) if op.name in ("mul.f32", "mul.f64")}
+    merged = set()
+    for op in loop:
+        if op.name in ("add.f32", "sub.f32", "add.f64", "sub.f64"):
+            single = [register for register in op.reads if register in products and readers[register] == 1]
+            merged.update(products[register] for register in single[:1])
+    return merged
 
 
 # ---- the table
@@ -390,45 +394,45 @@ COLUMNS = (
 
 
 def figures(name: str, precision: str, capability: tuple[int, int], folder: Path | None) -> dict:
-    """What is known of a kernel; its PTX is kept in a folder, if there is one. Raises ToolMissing."""
+    """The figures of a kernel. Its PTX is written to a folder, if there is one. Raises ToolMissing."""
     text = ptx(name, precision, capability)
-    found = {"kernel": name, "precision": precision, "capability": "{}.{}".format(*capability)}
+    result = {"kernel": name, "precision": precision, "capability": "{}.{}".format(*capability)}
     if folder is not None:
-        found["path"] = str(folder / f"{name} {precision} {found['capability']}.ptx")
-        Path(found["path"]).write_text(text)
-    body = [each for each in instructions(text) if isinstance(each, Instruction)]
-    found |= {"instructions": len(body), "of_f64": sum(each.of_f64 for each in body)}
-    return found | assembled(text, capability)._asdict()
+        result["path"] = str(folder / f"{name} {precision} {result['capability']}.ptx")
+        Path(result["path"]).write_text(text)
+    body = [item for item in instructions(text) if isinstance(item, Instruction)]
+    result |= {"instructions": len(body), "of_f64": sum(instruction.of_f64 for instruction in body)}
+    return result | assembled(text, capability)._asdict()
 
 
 def main(args=None) -> int:
-    """Print what ptxas says of each kernel; returns the exit status: 1 where a tool is missing."""
+    """Print the figures of each kernel. Returns the exit status: 1 if a tool is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="PRECISION")
     names = ", ".join(KERNELS)
     parser.add_argument("--kernel", nargs="+", choices=KERNELS, default=list(KERNELS), metavar="KERNEL", help=names)
-    parser.add_argument("--folder", type=Path, help="keep the PTX of each kernel there")
+    parser.add_argument("--folder", type=Path, help="write the PTX of each kernel to this folder")
     parser.add_argument("--json", metavar="FILE", help="append the figures to a file, a line of JSON for each kernel")
-    wanted = parser.parse_args(args)
+    options = parser.parse_args(args)
     print(heading(COLUMNS))
     try:
-        for name in wanted.kernel:
-            for precision in wanted.precision:
+        for name in options.kernel:
+            for precision in options.precision:
                 for capability in CAPABILITIES:
-                    _report(figures(name, precision, capability, wanted.folder), wanted.json)
+                    _report(figures(name, precision, capability, options.folder), options.json)
     except ToolMissing as missing:
         print(missing, file=sys.stderr)
         return 1
     return 0
 
 
-def _report(found: dict, out: str | None) -> None:
-    print(row(COLUMNS, found), flush=True)
+def _report(result: dict, out: str | None) -> None:
+    print(row(COLUMNS, result), flush=True)
     if out is not None:
         with open(out, "a") as lines:
-            lines.write(json.dumps(found) + "\n")
+            lines.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":
-    gc.set_threshold(200_000)  # a sixth less time: the compiler leaves few cycles
+    gc.set_threshold(200_000)  # This takes a sixth less time, since the compiler leaves few cycles.
     sys.exit(main())

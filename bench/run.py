@@ -1,4 +1,4 @@
-"""The bench: compiles, checks each image against the oracle of the tests and each derivative, and only then times them."""
+"""The bench: it compiles the kernels, checks every image and derivative, and only then times them."""
 
 import argparse
 import json
@@ -24,32 +24,36 @@ from bench.table import heading, noise, row, verdict  # noqa: E402
 from nbnumba import simulate  # noqa: E402
 
 RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
-"""What a pixel may differ by from the oracle, of itself and of the brightest of those compared: the oracle takes the
-sine of pi N h as it stands, which rounds an angle of hundreds of turns."""
+"""The largest difference of a pixel from the oracle, as fractions of the pixel and of the brightest compared pixel.
+
+The oracle computes the sine of pi N h as it stands, which rounds an angle of hundreds of turns."""
 
 BRIGHTEST, RANDOM = 16, 20
+"""The numbers of pixels that are compared: the brightest ones, and random ones."""
+
 BAR_NS, BAR_LANES, BAR_SPEEDUP = 7.0, 25.0, 1.9
-"""What "mosaic" has to reach: ns per step in float64 on a core of so many 1e9 FMA lanes per second; two threads."""
+"""The bars for "mosaic": the most ns per step in float64 on a core with that many 1e9 FMA lanes per second, and the least
+speedup of two threads."""
 
 CASES = {"forward": (*cases.SCENES, "startup"), "derivative": ("mosaic", "supervisor", "torch", "memory")}
 """The two parts of the bench, and the cases of each."""
 
 
 class WrongImage(Exception):
-    """An image that is not to be timed."""
+    """An image that is wrong, so that it is not timed."""
 
 
 # ---- the check
 
 
 def check(scene: cases.Scene, image: np.ndarray) -> float:
-    """The largest error of an image on some pixels, in units of what is allowed. Raises WrongImage above 1."""
-    pixels = chosen(image, scene.region)
+    """The largest error of an image on some pixels, in units of the allowed error. Raises WrongImage above 1."""
+    pixels = compared_pixels(image, scene.region)
     expected = oracle.render(scene.args, pixels=pixels)
     largest = max(expected.values())
     if not largest > 0.0:
         raise WrongImage(f"{scene.name}: the oracle finds no light in {len(pixels)} pixels")
-    errors = {p: abs(image[p] - want) / (RELATIVE * want + OF_MAXIMUM * largest) for p, want in expected.items()}
+    errors = {p: abs(image[p] - value) / (RELATIVE * value + OF_MAXIMUM * largest) for p, value in expected.items()}
     worst = max(errors, key=lambda p: math.inf if math.isnan(errors[p]) else errors[p])
     if not errors[worst] <= 1.0:
         raise WrongImage(
@@ -58,7 +62,7 @@ def check(scene: cases.Scene, image: np.ndarray) -> float:
     return errors[worst]
 
 
-def chosen(image: np.ndarray, region: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+def compared_pixels(image: np.ndarray, region: tuple[int, int, int, int]) -> list[tuple[int, int]]:
     """The brightest pixels of a region, its corners, and random ones, as (slow, fast)."""
     left, right, low, high = region
     part = image[low : high + 1, left : right + 1]
@@ -70,18 +74,18 @@ def chosen(image: np.ndarray, region: tuple[int, int, int, int]) -> list[tuple[i
 
 
 def same_bits(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two images are the same bit for bit."""
+    """Whether two images have the same bits."""
     return first.tobytes() == second.tobytes()
 
 
 def render(scene: cases.Scene, threads: int) -> np.ndarray:
-    """The image of a scene on so many threads."""
+    """The image of a scene, rendered by that number of threads."""
     numba.set_num_threads(threads)
     return simulate(scene.experiment)
 
 
 def checked(scene: cases.Scene, threads: list[int]) -> float:
-    """Compile, and check the images of all thread counts; the error as of `check`. Raises WrongImage."""
+    """Compile, and check the images of all numbers of threads. Returns the error as `check` does. Raises WrongImage."""
     images = [render(scene, n) for n in threads]
     error = check(scene, images[0])
     for n, image in zip(threads, images):
@@ -91,7 +95,7 @@ def checked(scene: cases.Scene, threads: list[int]) -> float:
 
 
 def samples_of(scene: cases.Scene, threads: list[int], repeat: int) -> tuple[dict, dict]:
-    """Times of the scene and of the plain loop, a list for each thread count, all of them taken in turn."""
+    """The times of a scene and of the plain loop, a list for each number of threads. All samples are taken in turn."""
     experiment = scene.experiment
     inner = clock.calls(lambda: simulate(experiment))
     scenes, loops = {n: [] for n in threads}, {n: [] for n in threads}
@@ -109,12 +113,12 @@ def samples_of(scene: cases.Scene, threads: list[int], repeat: int) -> tuple[dic
 
 
 def thread_counts() -> list[int]:
-    """One thread, and two where there are two."""
+    """The numbers of threads that are timed: 1, and 2 if Numba has two threads."""
     return [n for n in (1, 2) if n <= numba.config.NUMBA_NUM_THREADS]
 
 
 def bench(scene: cases.Scene, repeat: int) -> dict:
-    """Check a scene, then time it: the figures of its row. Raises WrongImage."""
+    """Check a scene, then time it. Returns the figures of its row. Raises WrongImage."""
     threads = thread_counts()
     error = checked(scene, threads)
     scenes, loops = samples_of(scene, threads, repeat)
@@ -127,16 +131,16 @@ def bench(scene: cases.Scene, repeat: int) -> dict:
 
 
 def figures(pixels: int, steps: int, scenes: dict, loops: dict) -> dict:
-    """What the times of a scene and of the plain loop come to."""
+    """The figures that follow from the times of a scene and of the plain loop."""
     wall = {n: [s.wall for s in scenes[n]] for n in scenes}
     loop = {n: [s.wall for s in loops[n]] for n in loops}
     per_step = 1e9 / (pixels * steps)
     lanes = clock.fma_lanes()
     ns = statistics.median(wall[1]) * per_step
     fma = lanes / statistics.median(loop[1])
-    found = {"pixels": pixels, "steps": steps}
+    result = {"pixels": pixels, "steps": steps}
     for n in wall:
-        found |= {
+        result |= {
             f"wall_s_{n}": statistics.median(wall[n]),
             f"wall_min_s_{n}": min(wall[n]),
             f"cpu_s_{n}": statistics.median(s.cpu for s in scenes[n]),
@@ -145,18 +149,18 @@ def figures(pixels: int, steps: int, scenes: dict, loops: dict) -> dict:
             f"noise_{n}": statistics.median(wall[n]) / min(wall[n]),
             f"disturbance_{n}": max(s.disturbance for s in scenes[n]),
         }
-    found |= {"fma_lanes_per_ns": fma, "fma_noise": statistics.median(loop[1]) / min(loop[1])}
-    found |= {"lanes_per_step": ns * fma, "ns_normalised": ns * fma / BAR_LANES}
-    found |= {"ns_min_normalised": found["ns_min_1"] * lanes / min(loop[1]) / BAR_LANES}
+    result |= {"fma_lanes_per_ns": fma, "fma_noise": statistics.median(loop[1]) / min(loop[1])}
+    result |= {"lanes_per_step": ns * fma, "ns_normalised": ns * fma / BAR_LANES}
+    result |= {"ns_min_normalised": result["ns_min_1"] * lanes / min(loop[1]) / BAR_LANES}
     if 2 in wall:
-        found |= {"speedup": statistics.median(wall[1]) / statistics.median(wall[2])}
-        found |= {"speedup_min": min(wall[1]) / min(wall[2])}
-        found |= {"fma_speedup": statistics.median(loop[1]) / statistics.median(loop[2])}
-    return found
+        result |= {"speedup": statistics.median(wall[1]) / statistics.median(wall[2])}
+        result |= {"speedup_min": min(wall[1]) / min(wall[2])}
+        result |= {"fma_speedup": statistics.median(loop[1]) / statistics.median(loop[2])}
+    return result
 
 
 def startup(folder: Path, repeat: int) -> dict:
-    """Wall time of `import nbnumba`, and of a second small run of the command line. Raises WrongImage."""
+    """The wall times of `import nbnumba`, and of a second small run of the command line. Raises WrongImage."""
     scene = cases.supervisor(folder, side=48)
     out = folder / "startup.bin"
     words = ("-m", "nbnumba", *scene.args, "-floatfile", str(out), "-nopgm", "-nointfile")
@@ -183,14 +187,14 @@ def startup(folder: Path, repeat: int) -> dict:
 
 def check_single(scene: cases.Scene, image: np.ndarray) -> None:
     """Check an image that was rounded to 4-byte floats. Raises WrongImage."""
-    pixels = chosen(image, scene.region)
-    for pixel, want in oracle.render(scene.args, pixels=pixels).items():
-        if not abs(image[pixel] - want) <= 1e-6 * want:
-            raise WrongImage(f"startup: pixel {pixel} (slow, fast) is {image[pixel]!r}, the oracle has {want!r}")
+    pixels = compared_pixels(image, scene.region)
+    for pixel, expected in oracle.render(scene.args, pixels=pixels).items():
+        if not abs(image[pixel] - expected) <= 1e-6 * expected:
+            raise WrongImage(f"startup: pixel {pixel} (slow, fast) is {image[pixel]!r}, the oracle has {expected!r}")
 
 
 def environment() -> dict:
-    """What the figures were measured with."""
+    """The versions and the machine with which the figures were measured."""
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -233,66 +237,66 @@ COLUMNS = (
 )
 
 
-def remarks(found: dict) -> list[str]:
-    """What there is to say about a row: noise, and the bar for "mosaic"."""
-    said = noise(found)
-    if found["case"] == "mosaic":
-        ns, most = found["ns_normalised"], BAR_NS
-        said.append(f"{ns:.2f} ns per step at {BAR_LANES:g} G lanes/s, wanted at most {most:g}: {verdict(ns <= most)}")
-        if "speedup" in found:
-            times = found["speedup"]
-            said.append(
+def remarks(result: dict) -> list[str]:
+    """The remarks on the figures of a case: noise, and for "mosaic" whether the bars are met."""
+    texts = noise(result)
+    if result["case"] == "mosaic":
+        ns, most = result["ns_normalised"], BAR_NS
+        texts.append(f"{ns:.2f} ns per step at {BAR_LANES:g} G lanes/s, wanted at most {most:g}: {verdict(ns <= most)}")
+        if "speedup" in result:
+            times = result["speedup"]
+            texts.append(
                 f"two threads {times:.2f} times one, wanted at least {BAR_SPEEDUP:g}: {verdict(times >= BAR_SPEEDUP)}"
             )
-    return said
+    return texts
 
 
-def startup_line(found: dict) -> str:
+def startup_line(result: dict) -> str:
     """The figures of startup in a line."""
     return (
-        f"startup: python {found['python_s']:.2f} s; import nbnumba {found['import_nbnumba_s']:.2f} s more, of which "
-        f"import numba {found['import_numba_s']:.2f} s; a second run {found['second_run_s']:.2f} s in all"
+        f"startup: python {result['python_s']:.2f} s; import nbnumba {result['import_nbnumba_s']:.2f} s more, of which "
+        f"import numba {result['import_numba_s']:.2f} s; a second run {result['second_run_s']:.2f} s in all"
     )
 
 
-def printed(found: dict) -> list[str]:
+def printed(result: dict) -> list[str]:
     """The lines of a case: its row, or rows, and its remarks."""
-    if found["part"] == "derivative":
-        lines, said = derivative.rows(found), derivative.remarks(found)
+    if result["part"] == "derivative":
+        lines, texts = derivative.rows(result), derivative.remarks(result)
     else:
-        lines, said = [startup_line(found) if found["case"] == "startup" else row(COLUMNS, found)], remarks(found)
-    return lines + [f"    {remark}" for remark in said]
+        lines, texts = [startup_line(result) if result["case"] == "startup" else row(COLUMNS, result)], remarks(result)
+    return lines + [f"    {text}" for text in texts]
 
 
-def report(found: dict, out) -> None:
-    """Print a case; append it to a file of JSON lines, if there is one."""
-    print("\n".join(printed(found)))
+def report(result: dict, out) -> None:
+    """Print the figures of a case, and append them to a file of JSON lines, if `out` names one."""
+    print("\n".join(printed(result)))
     sys.stdout.flush()
     if out is not None:
         with open(out, "a") as lines:
-            lines.write(json.dumps(found | {"environment": environment()}) + "\n")
+            lines.write(json.dumps(result | {"environment": environment()}) + "\n")
 
 
 def main(args=None) -> int:
-    """Run the bench; returns the exit status: 1 for a wrong image, or a wrong derivative."""
+    """Run the bench. Returns the exit status: 1 for a wrong image or a wrong derivative."""
     names = list(dict.fromkeys(name for part in CASES.values() for name in part))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", nargs="+", choices=CASES, default=list(CASES), metavar="PART", help=", ".join(CASES))
     parser.add_argument("--case", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--repeat", type=int, default=9, help="number of samples (default 9)")
-    parser.add_argument("--side", type=int, help="render only so many pixels along each edge: a quick look")
+    parser.add_argument("--side", type=int, help="render only that many pixels along each edge, for a quick look")
     parser.add_argument("--json", metavar="FILE", help="append the figures to a file, a line of JSON for each case")
-    wanted = parser.parse_args(args)
+    options = parser.parse_args(args)
     clock.fma_time(1)
     print(", ".join(f"{key} {value}" for key, value in environment().items()))
     with tempfile.TemporaryDirectory() as name:
-        for part in wanted.part:
-            chosen_cases = [case for case in CASES[part] if case in wanted.case]
+        for part in options.part:
+            chosen_cases = [case for case in CASES[part] if case in options.case]
             if chosen_cases:
                 print(heading(COLUMNS if part == "forward" else derivative.COLUMNS))
             for case in chosen_cases:
                 try:
-                    report(run_case(case, Path(name), wanted.side, wanted.repeat, part), wanted.json)
+                    report(run_case(case, Path(name), options.side, options.repeat, part), options.json)
                 except WrongImage as wrong:
                     print(f"wrong image, not timed: {wrong}", file=sys.stderr)
                     return 1
@@ -303,22 +307,22 @@ def main(args=None) -> int:
 
 
 def run_case(case: str, folder: Path, side: int | None, repeat: int, part: str = "forward") -> dict:
-    """The figures of a case of a part. Raises WrongImage, WrongDerivative."""
+    """The figures of a case of a part. Raises WrongImage or WrongDerivative."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if case == "startup":
-            found = startup(folder, repeat)
+            result = startup(folder, repeat)
         elif case == "memory":
-            found = derivative.memory(side)
+            result = derivative.memory(side)
         elif part == "derivative":
-            found = bench_derivative(case, folder, side, repeat)
+            result = bench_derivative(case, folder, side, repeat)
         else:
-            found = bench(cases.SCENES[case](folder, side), repeat)
-    return found | {"part": part}
+            result = bench(cases.SCENES[case](folder, side), repeat)
+    return result | {"part": part}
 
 
 def bench_derivative(case: str, folder: Path, side: int | None, repeat: int) -> dict:
-    """Check the image of a scene, then its derivative: the figures of its rows. Raises WrongImage, WrongDerivative."""
+    """Check the image of a scene and its derivative, then time them: the figures. Raises WrongImage or WrongDerivative."""
     window = derivative.WINDOW if side is None else min(side, derivative.WINDOW)
     whole, threads = cases.SCENES[case](folder, side), thread_counts()
     checked(whole, threads)

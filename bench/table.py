@@ -1,8 +1,9 @@
-"""How the bench prints: tables, noise, verdicts."""
+"""The text of the bench: tables, remarks on noise, and verdicts."""
 
 from bench import clock
 
 NOISY = 1.2
+"""Times are noisy if their median is more than this times their minimum."""
 
 
 def heading(columns) -> str:
@@ -10,9 +11,9 @@ def heading(columns) -> str:
     return "  ".join(f"{title:{width(form)}}" for title, _, form in columns)
 
 
-def row(columns, found: dict) -> str:
-    """A row of a table."""
-    return "  ".join(f"{found[key]:{form}}" if key in found else f"{'':{width(form)}}" for _, key, form in columns)
+def row(columns, result: dict) -> str:
+    """A row of a table, from the figures by key."""
+    return "  ".join(f"{result[key]:{form}}" if key in result else f"{'':{width(form)}}" for _, key, form in columns)
 
 
 def width(form: str) -> str:
@@ -20,24 +21,25 @@ def width(form: str) -> str:
     return form.rstrip("f").partition(".")[0]
 
 
-def noise(found: dict) -> list[str]:
-    """What there is to say about the noise of a row."""
-    said = []
-    for key, what in (
+def noise(result: dict) -> list[str]:
+    """Warnings of noise in the times of a case."""
+    warnings = []
+    for key, subject in (
         ("noise_1", "1 thread"),
         ("noise_2", "2 threads"),
         ("fma_noise", "the FMA loop"),
         ("noise", "startup"),
     ):
-        if found.get(key, 1.0) > NOISY:
-            said.append(f"warning: a noisy machine: {what}, median {100 * (found[key] - 1):.0f} % above the minimum")
+        if result.get(key, 1.0) > NOISY:
+            excess = 100 * (result[key] - 1)
+            warnings.append(f"warning: a noisy machine: {subject}, median {excess:.0f} % above the minimum")
     for n in (1, 2):
-        if found.get(f"disturbance_{n}", 0.0) > clock.DISTURBED:
-            share = 100 * found[f"disturbance_{n}"]
-            said.append(f"warning: other processes took up to {share:.0f} % of a core during samples of {n} threads")
-    return said
+        if result.get(f"disturbance_{n}", 0.0) > clock.DISTURBED:
+            share = 100 * result[f"disturbance_{n}"]
+            warnings.append(f"warning: other processes took up to {share:.0f} % of a core during samples of {n} threads")
+    return warnings
 
 
 def verdict(met: bool) -> str:
-    """In a word."""
+    """The word that says whether a bar is met."""
     return "met" if met else "MISSED"

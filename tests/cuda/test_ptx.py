@@ -310,9 +310,9 @@ def test_what_ptxas_refuses_is_an_error(ptx):
 
 
 def test_the_report_of_ptxas_is_read(ptx):
-    assert ptx.said(REPORT) == (255, 1096, 224, 456)
+    assert ptx.parsed(REPORT) == (255, 1096, 224, 456)
     with pytest.raises(ValueError, match="not a report"):
-        ptx.said("ptxas info : nothing")
+        ptx.parsed("ptxas info : nothing")
 
 
 # ---- the estimate
