@@ -36,14 +36,14 @@ def dirty_memory(monkeypatch):
     """New memory of a simulated card holds anything: what a kernel does not write is not a number."""
     from nbnumba.backends import card  # after NUMBA_NUM_THREADS is set
 
-    clean = card.room
+    clean = card.allocate
 
     def dirty(name, shape, kind):
         there = clean(name, shape, kind)
         there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
         return there
 
-    monkeypatch.setattr(card, "room", dirty)
+    monkeypatch.setattr(card, "allocate", dirty)
 
 
 OTHER_PRECISIONS = """
