@@ -405,7 +405,7 @@ class Beam(_Statement):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detector(_Statement):
-    """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/cli.md).
+    """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/inputs.md).
 
     pixels is (fast, slow); size_mm, of which the default beam centre is the middle, need not be a whole number of them.
     xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest to the sample, along fast

@@ -65,7 +65,7 @@ BEGINNINGS = {
     "-pix0_vector": ["-pix0_vector", "-pix0_vector_mm"],
 }
 
-# Fields whose default is None, and what that means in the words of cli.md.
+# Fields whose default is None, and what that means in the words of inputs.md.
 MEANS = {
     "detector.distance_mm": "100",
     "detector.close_distance_mm": "",
@@ -164,8 +164,8 @@ def definitions(path):
 
 
 def flag_rows():
-    """The rows of cli.md on flags, by the first spelling."""
-    found = rows(section(SPECS["cli.md"], "## Flags"), 6)
+    """The rows of inputs.md on flags, by the first spelling."""
+    found = rows(section(SPECS["inputs.md"], "## Flags"), 6)
     return {row[0].strip("`").split()[0]: row for row in found if row[0].startswith("`-")}
 
 
@@ -336,7 +336,7 @@ def test_man_page_lists_every_flag():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_fields_of_the_python_interface(part):
-    table = rows(section(SPECS["api.md"], f"### {PARTS[part].__name__}, `{part}`"), 4)[2:]
+    table = rows(section(SPECS["inputs.md"], f"### {PARTS[part].__name__}, `{part}`"), 4)[2:]
     fields = dataclasses.fields(PARTS[part])
     assert [row[0] for row in table] == [f"`{field.name}`" for field in fields]
     for row, field in zip(table, fields):
@@ -347,7 +347,7 @@ def test_fields_of_the_python_interface(part):
 
 def test_parameters_of_the_derivative():
     """The tables of A15: parameters with unit, bounds and step, and crystal systems."""
-    text = section(SPECS["adjoint.md"], "## A15 Parameters")
+    text = section(SPECS["inputs.md"], "## A15 Parameters")
     bound = {"-": np.inf}
     stated = [row for row in rows(text, 6) if row[0].startswith("`")]
     assert [row[0].strip("`") for row in stated] == list(adjoint.PARAMETERS)

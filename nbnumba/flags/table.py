@@ -26,7 +26,7 @@ class Flag(NamedTuple):
 
     names: the flag and its other spellings. kind: of its values (VALUES). sets: the field of the experiment, or of the run,
     that the value goes to as it is; None: flags/command_line.py says where it goes. pivot: what the flag implies in the custom
-    convention. default: as specs/cli.md and the help state it.
+    convention. default: as specs/inputs.md and the help state it.
     """
 
     group: str
