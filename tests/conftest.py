@@ -1,4 +1,4 @@
-"""The reference images and traces, the files that their command lines name, and kernels that are compiled beside the tests."""
+"""Fixtures of all tests: the reference cases and the files that they name, and a process that compiles kernels early."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ def golden(tmp_path_factory) -> Golden:
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """Windows of some hundred pixels are rendered faster by one thread."""
+    """One thread renders windows of some hundred pixels faster than several."""
     import numba  # after NUMBA_NUM_THREADS is set, which it reads then
 
     before = numba.get_num_threads()
@@ -33,7 +33,7 @@ def one_thread():
 
 @pytest.fixture
 def dirty_memory(monkeypatch):
-    """New memory of a simulated card holds anything: what a kernel does not write is not a number."""
+    """New memory of a simulated card is filled with NaN, so that numbers that a kernel does not write show."""
     from nbnumba.backends import card  # after NUMBA_NUM_THREADS is set
 
     clean = card.allocate
@@ -59,18 +59,18 @@ for precision in ("mixed", "paired", "single"):
 
 
 def pytest_configure(config):
-    """Whether a kernel has to be compiled, which is said on stderr, depends on the tests before: it is not said in tests."""
+    """Turn off the message about compilation on stderr, since it depends on the tests that ran before."""
     logging.getLogger("nbnumba.compiling").disabled = True
 
 
 def pytest_collection_finish(session):
-    """Beside the first of all tests a second process compiles what the last of them need, and keeps it on disk."""
+    """Start a second process that compiles the kernels of the last tests while the first ones run, and keeps them on disk."""
     if len(session.items) > 3000:
         session.compiling = subprocess.Popen([sys.executable, "-W", "ignore", "-c", OTHER_PRECISIONS], cwd=GOLDEN)
 
 
 def pytest_sessionfinish(session):
-    """Whatever is not compiled by now is not needed."""
+    """End that process, since nothing needs its kernels any more."""
     if hasattr(session, "compiling"):
         session.compiling.kill()
         session.compiling.wait()

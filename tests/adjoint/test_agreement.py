@@ -1,4 +1,4 @@
-"""vjp, jacobian, value_and_grad and normal_equations are one derivative; what they leave out, and what they refuse."""
+"""vjp, jacobian, value_and_grad and normal_equations return the same derivative, with the same exceptions and refusals."""
 
 import numba
 import numpy as np
@@ -23,7 +23,7 @@ SCALARS = [name for name in adjoint.PARAMETERS if name != AMPLITUDES]
 
 
 def experiment_of(words, listed=True, interpolate=None) -> Experiment:
-    """An experiment of a command line, its list of reflections with some of them twice, of different amplitudes."""
+    """The experiment of a command line. Its list of reflections contains some of them twice, with different amplitudes."""
     experiment = Experiment.from_args((CELL + PANEL + FLUENCE + words).split())
     if not listed:
         return experiment
@@ -49,7 +49,7 @@ SOME = ["crystal.a_A", "detector.xbeam_mm", AMPLITUDES, "crystal.misset_deg", "b
 
 @pytest.fixture(params=KINDS, scope="module")
 def case(request):
-    """An experiment, parameters, image, dense Jacobian (slow, fast, n)."""
+    """An experiment, its parameters, its image and its dense Jacobian (slow, fast, n)."""
     words, listed, interpolate = KINDS[request.param]
     experiment = experiment_of(words, listed, interpolate)
     names = [*SOME, "goniometer.osc_deg"] if "-osc" in words else list(SOME)
@@ -117,7 +117,7 @@ def test_gradient_and_normal_equations_follow_from_the_jacobian(case, kind):
 
 
 def test_all_scalars_agree():
-    """Without a list of reflections, and with every parameter that a number can be."""
+    """The experiment has no list of reflections, and the parameters are all those that can be numbers."""
     experiment = experiment_of(RICH + "-vdivrange 1 -vdivsteps 2", listed=False)
     image, dense = adjoint.jacobian(experiment, SCALARS)
     y = np.random.default_rng(3).normal(size=image.shape)
@@ -197,7 +197,7 @@ def test_vectors_are_their_components(name):
 
 
 class Fourth:
-    """A loss of a user: the sum of (I - data)^4 / 4."""
+    """A user's own loss: the sum of (I - data)^4 / 4."""
 
     def __init__(self, data):
         self.data = data
@@ -210,7 +210,7 @@ class Fourth:
 
 
 class Curved(Fourth):
-    """The same, fit for normal equations."""
+    """The same loss with a curvature, as normal equations need it."""
 
     def curvature(self, image):
         return 3 * (image - self.data) ** 2
@@ -284,7 +284,7 @@ def test_bits_depend_neither_on_threads_nor_on_progress(case):
 
 @pytest.mark.parametrize("interpolate, domains", [(False, 1500), (True, 150)])
 def test_a_tile_that_sees_more_reflections_than_its_listing_has_room_for(interpolate, domains):
-    """A powder: domains all over the sphere, each with a reflection of its own in every pixel."""
+    """The domains of a powder cover the sphere, so that every pixel sees another reflection of each."""
     words = f"-mosaic 90 -mosaic_domains {domains} -detpixels_x 16 -detpixels_y 1 -distance 8 -dispersion 2 -dispsteps 2 "
     experiment = experiment_of(words + "-cell 30 40 50 80 85 95", listed=False)
     h, k, l = (axis.ravel() for axis in np.meshgrid(*3 * [np.arange(-30, 31)], indexing="ij"))
@@ -310,7 +310,10 @@ def test_a_tile_that_sees_more_reflections_than_its_listing_has_room_for(interpo
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_amplitudes_against_differences(kind):
-    """The image is quadratic in them: one difference is exact. Of a reflection that is listed twice the last one counts."""
+    """The image is quadratic in the amplitudes, so that one difference is exact.
+
+    For a reflection that is listed twice, the last amplitude counts.
+    """
     experiment = experiment_of(*KINDS[kind])
     image, dense = adjoint.jacobian(experiment, [AMPLITUDES])
     amplitude = experiment.structure_factors.F
@@ -373,7 +376,7 @@ def test_refused_by_name_in_one_sentence(why):
 
 
 def assert_one_sentence(error, named):
-    """One line, without a full stop in it, that names the thing."""
+    """Check that a message is one line without a full stop inside, and that it names a thing."""
     text = str(error.value)
     assert named in text and "\n" not in text and ". " not in text and not text.endswith("."), text
 
@@ -429,7 +432,7 @@ def test_counts_where_none_are_expected_are_refused():
 
 
 def test_gradient_is_that_of_the_choices_held():
-    """Automatic sampling stays as it is where the parameters are: a step in it is not part of the derivative."""
+    """Automatic sampling is frozen at the parameters' values: a jump of it is not part of the derivative."""
     experiment = experiment_of(PLAIN, listed=False).replace({"sampling.oversample": None, "crystal.n_a": 60.0})
     base = freeze_choices(experiment, ["crystal.n_a"])
     assert base.sampling.oversample > 1

@@ -1,4 +1,5 @@
-"""Background, whoever makes it, does not enter what is learnt about spots: water, flat, sloped (specs/refine.md, R7)."""
+"""Background from water, or a flat or sloped one, does not affect what a refinement learns about spots (specs/refine.md,
+R7)."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -23,14 +24,14 @@ SEEDS, HOME, WITHIN = 24, 22, 5.0
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_crystal_in_water(seed):
-    """README's refinement in a hundred times as much water as there: 770 photons in every pixel."""
+    """This is README's refinement with a hundred times as much water, which scatters 770 photons into every pixel."""
     success, off = readme_crystal.refined_over_background("water", 1.0, seed)
     assert success and off < WITHIN
 
 
 @pytest.fixture(scope="module")
 def pool():
-    """As many processes as there are cores, of a thread each."""
+    """A pool of as many processes as there are cores, each with one thread."""
     readme_crystal.experiment(readme_crystal.TRUE)
     with ProcessPoolExecutor(min(2, multiprocessing.cpu_count()), multiprocessing.get_context("spawn")) as made:
         yield made
@@ -39,7 +40,7 @@ def pool():
 @pytest.mark.long
 @pytest.mark.parametrize("kind, level", [*(("water", level) for level in WATER), *(("flat", level) for level in BELOW)])
 def test_no_false_success_over_any_background(pool, kind, level):
-    """24 draws of noise at four levels of water and of a flat background."""
+    """24 draws of noise, at four levels of water and of a flat background."""
     ends = list(pool.map(readme_crystal.refined_over_background, *zip(*((kind, level, seed) for seed in range(SEEDS)))))
     false = [seed for seed, (success, off) in enumerate(ends) if success and not off < WITHIN]
     assert not false, ends
@@ -54,7 +55,7 @@ MOVING = ["crystal.misset_deg", "crystal.a_A", "detector.distance_mm"]
 
 
 def coarse(experiment, data, names=(), broader=1.0, **keywords):
-    """The subset of a refinement of one image that a phase sees, the unknowns of the refinement and its start."""
+    """The subset of a refinement of one image that a coarse phase sees, the unknowns of the refinement, and its start."""
     refined = unknowns([experiment], [*MOVING, *names], None)
     image = keywords.get("image")
     frame = frames.frame(experiment, data, image=image, parameters=refined.parameters, image_names=refined.image)
@@ -68,7 +69,7 @@ def coarse(experiment, data, names=(), broader=1.0, **keywords):
 
 
 def test_widths_of_spots_are_those_of_the_crystal():
-    """Whatever amount of water is beside it, and whatever is even in its own image."""
+    """They depend neither on the amount of water nor on the uniform part of the crystal's own image."""
     wanted = spot_widths(DRY, MOVING)
     np.testing.assert_array_equal(spot_widths(WET, MOVING), wanted)
     assert simulate(WET).min() > 0.1 * simulate(DRY).max()
@@ -80,7 +81,7 @@ def test_widths_of_spots_are_those_of_the_crystal():
 @pytest.mark.parametrize("broader", [1.0, 2.0])
 @pytest.mark.parametrize("more", ["", "-stol {}"])
 def test_a_phase_sees_spots_alone(more, broader, tmp_path):
-    """Its image has no water, and its data have none of the water's shape; they are what a flat background would give."""
+    """The image of a coarse phase has no water, and its data contain a flat background in place of the water's."""
     table = tmp_path / "water.stol"
     s = np.linspace(0.0, 0.6, 50)
     np.savetxt(table, np.column_stack([s, 2.0 + 3.0 * np.exp(-(((s - 0.12) / 0.03) ** 2))]))
@@ -98,7 +99,8 @@ def test_a_phase_sees_spots_alone(more, broader, tmp_path):
 
 
 def test_what_a_phase_finds_of_the_light():
-    """An amount of water, a fluence and a background follow what the phase has found, even where they start far off."""
+    """The amount of water, the fluence and the background follow from what the phase has found, even after a start that is
+    far off."""
     wet = crystal("-water 0.2")
     data = simulate(wet) + 5.0
     start = wet.replace({"background.water_um": 0.1})
@@ -116,7 +118,7 @@ def test_what_a_phase_finds_of_the_light():
 
 
 def test_counts_in_water_that_is_refined():
-    """The amount of water, from half of it, beside an orientation and a fluence."""
+    """The amount of water is refined from half of its value, together with an orientation and a fluence."""
     wet = crystal("-water 0.4")
     data = counts(wet, below=0.0)
     start = moved(wet, misset_x_deg=0.15, misset_y_deg=-0.1, misset_z_deg=0.1).replace({"background.water_um": 0.2})

@@ -1,4 +1,4 @@
-"""The same input gives the same bits of a refinement, whatever number of threads its algebra and its kernels may use."""
+"""A refinement returns the same bits, whatever number of threads its linear algebra and its kernels use."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from adjoint.refinement.algebra import one_thread
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("made", [refined, lambda: refined_amplitudes("least_squares")])
 def test_bits_do_not_depend_on_the_threads_of_algebra(made):
-    """Sums over pixels and decompositions of matrices of hundreds of numbers are as on one thread."""
+    """Sums over pixels and decompositions of matrices of hundreds of numbers are the same as on one thread."""
     found = []
     for threads in (1, 2):
         with threadpool_limits(limits=threads, user_api="blas"):
@@ -26,7 +26,7 @@ def test_bits_do_not_depend_on_the_threads_of_algebra(made):
 
 @pytest.mark.long
 def test_bits_do_not_depend_on_the_environment():
-    """In processes of their own, as a user would start them on other machines."""
+    """The refinements run in processes of their own, as on a user's other machines."""
     program = f"""import sys; sys.path.insert(0, {os.path.dirname(refined_bytes.__file__)!r})
 from refined_bytes import refined, refined_amplitudes
 methods = ("least_squares", "L-BFGS-B", "trust-constr")
@@ -41,12 +41,12 @@ sys.stdout.write((refined() + b"".join(refined_amplitudes(method) for method in 
 
 
 def threads_of_algebra():
-    """How many threads each library of algebra may use now."""
+    """The number of threads that each library of linear algebra may use now."""
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 def test_threads_are_given_back():
-    """After the last of several refinements that are under way at once; and also if one fails."""
+    """The number of threads is restored after the last of several simultaneous refinements, and after one that fails."""
     with threadpool_limits(limits=2, user_api="blas"):
         before, inside, leave = threads_of_algebra(), threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What comes in at the doors of adjoint: losses that are one's own, data of every kind, and what is refused in one sentence."""
+"""The public functions of adjoint accept users' own losses and data of every kind, and refuse others in one sentence."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def listed(more=""):
 
 
 class Doubled(adjoint.losses.Gaussian):
-    """A loss of the package, with another value and derivative."""
+    """A loss of the package with another value and another derivative."""
 
     def value(self, image):
         return 2.0 * super().value(image)
@@ -100,7 +100,7 @@ def test_progress_is_told_between_bands(monkeypatch):
 
 
 def test_a_faint_crystal_over_water_does_not_fail(experiment):
-    """Differences of the water's rounding are no evidence against a gradient."""
+    """Rounding errors in differences of the water's light are not evidence against a gradient."""
     wet = experiment.replace({"background.water_um": 50.0})
     names = ["crystal.a_A", "crystal.misset_x_deg", "crystal.n_b", "background.water_um"]
     lines = adjoint.gradcheck(wet, names, directions=1)
@@ -109,7 +109,7 @@ def test_a_faint_crystal_over_water_does_not_fail(experiment):
 
 
 class Wrong:
-    """A loss whose methods return what they are told to."""
+    """A loss whose methods return values that the test chooses."""
 
     def __init__(self, value=1.0, derivative=None, curvature=None):
         self.told = value, derivative, curvature

@@ -1,4 +1,4 @@
-"""How an image agrees with what a crystal makes of it: explained contrast and chi squared (specs/refine.md, R6)."""
+"""The agreement of an image with its calculated image: explained contrast and chi squared (specs/refine.md, R6)."""
 
 import math
 
@@ -12,7 +12,7 @@ from nbnumba import simulate
 
 @pytest.mark.parametrize("mean", [1e-5, 3e-3, 0.1, 0.7, 3.0, 42.0, 99.0, 300.0, 1e4])
 def test_root_of_counts(mean):
-    """Mean and variance of the square root of a Poisson count, against sums of its probabilities."""
+    """The mean and the variance of the square root of a Poisson count are compared with sums over its probabilities."""
     k = np.arange(max(0, int(mean - 40 * math.sqrt(mean)) - 5), int(mean + 40 * math.sqrt(mean)) + 60)
     logarithm = np.array([n * math.log(mean) - mean - math.lgamma(n + 1.0) for n in k])
     probability = np.exp(logarithm)
@@ -24,7 +24,7 @@ def test_root_of_counts(mean):
 
 
 def test_root_of_no_counts():
-    """0 for 0 and, in images that have such, below."""
+    """The root is 0 for an expectation of 0, and for one below 0 in images that have such pixels."""
     for part in agreement.root_of_counts(np.array([[0.0, 0.0]])):
         assert (part == 0.0).all() and part.shape == (1, 2)
 
@@ -34,13 +34,13 @@ TRUTH, OTHER = crystal(), crystal("-misset 50 15 5")
 
 @pytest.fixture(scope="module")
 def images():
-    """What is expected of a crystal, of another one, and of none, all with a background."""
+    """The expected images of a crystal, of another crystal and of none, all with a background."""
     below = 2.0 + np.linspace(0.0, 3.0, 72)
     return simulate(TRUTH) + below, simulate(OTHER) + below, np.zeros((72, 72)) + below
 
 
 def explained(data, mean, gain=1.0, counted=True):
-    """The share of the contrast, of counts or of data with a sigma."""
+    """The explained fraction of the contrast, for counts or for data with a sigma."""
     sigma = np.sqrt(gain * np.maximum(mean, gain))
     return agreement.explained(data, mean, sigma, gain if counted else None)
 
@@ -49,7 +49,10 @@ def explained(data, mean, gain=1.0, counted=True):
 @pytest.mark.parametrize("counted", [True, False])
 @pytest.mark.parametrize("bright", [0.05, 1.0])
 def test_the_truth_is_explained(images, gain, counted, bright):
-    """1 but for noise, of bright and of dim spots, whatever a photon counts; another pattern about 0, and is refused."""
+    """The fraction is 1 within noise for bright and for dim spots, whatever the gain is.
+
+    For another pattern it is about 0, and refused.
+    """
     right, wrong, flat = (2.0 + bright * (image - 2.0) for image in images)
     data = gain * np.random.default_rng(3).poisson(right).astype(float)
     data[:, 20:23] = np.nan
@@ -59,7 +62,7 @@ def test_the_truth_is_explained(images, gain, counted, bright):
 
 
 def test_half_of_the_spots_are_half(images):
-    """A calculated image with some of the spots accounts for their share."""
+    """A calculated image with some of the spots explains their fraction of the contrast."""
     right = images[0]
     data = np.random.default_rng(4).poisson(right).astype(float)
     half = right.copy()
@@ -71,7 +74,7 @@ def test_half_of_the_spots_are_half(images):
 
 
 def test_one_bright_spot_does_not_decide(images):
-    """A calculated image of the brightest spot alone accounts for little, however bright it is, and so by no one sigma."""
+    """A calculated image with only the brightest spot explains little, however bright it is, and so with any sigma."""
     right, flat = images[0].copy(), images[2]
     row, column = np.unravel_index(right.argmax(), right.shape)
     spot = slice(max(row - 5, 0), row + 6), slice(max(column - 5, 0), column + 6)
@@ -88,7 +91,7 @@ def test_one_bright_spot_does_not_decide(images):
 @pytest.mark.parametrize("below", [0.01, 0.3, 4.0, 1000.0])
 @pytest.mark.parametrize("calculated", ["flat", "crystal"])
 def test_noise_has_nothing_to_explain(images, below, calculated):
-    """NaN for a background of few and of many photons, and for one that slopes; over twenty draws."""
+    """The fraction is NaN for a flat background of few or many photons and for a sloped one, over twenty draws."""
     slope = np.linspace(0.7, 1.3, 72)[:, None] * np.ones(72)
     mean = below * slope + (simulate(TRUTH) if calculated == "crystal" else 0.0)
     for seed in range(20):
@@ -100,7 +103,7 @@ def test_noise_has_nothing_to_explain(images, below, calculated):
 
 
 def test_pixels_that_are_left_out_do_not_count(images):
-    """Not one bit of chi squared and of the share depends on what is expected there."""
+    """No bit of chi squared or of the fraction depends on the expectation there."""
     right, wrong, _ = images
     data = np.random.default_rng(5).poisson(right).astype(float)
     out = np.random.default_rng(6).random(data.shape) < 0.3
@@ -115,7 +118,8 @@ def test_pixels_that_are_left_out_do_not_count(images):
 
 
 def test_chi_squared_counts_pixels():
-    """The sum of squares in units of sigma, of pixels with a sigma and, of counts, in which enough are expected."""
+    """Chi squared is the sum of squares in units of sigma, of pixels with a sigma, or of counts with a sufficient
+    expectation."""
     data, mean = np.array([[3.0, 5.0, np.nan, 1.0]]), np.array([[1.0, 4.0, 9.0, 0.01]])
     assert agreement.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), None) == (pytest.approx(100.01, rel=1e-12), 3)
     assert agreement.chi_squared(data, mean, np.array([[2.0, 1.0, 1.0, 0.1]]), 1.0) == (pytest.approx(2.0, rel=1e-12), 2)

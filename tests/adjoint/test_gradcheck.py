@@ -1,4 +1,4 @@
-"""gradcheck: what is right passes, what is wrong fails, what is 0 or jumps is untested; from Python and as a subcommand."""
+"""gradcheck passes right derivatives and fails wrong ones; derivatives that are 0 or jump are untested."""
 
 import importlib
 import itertools
@@ -24,7 +24,7 @@ def verdicts(lines):
 
 
 def wrong(factor):
-    """The gradient by the distance, times a factor."""
+    """The gradient with the derivative by the distance multiplied by a factor."""
 
     def value_and_grad(loss, base, asked, **machine):
         value, gradient = honest(loss, base, asked, **machine)
@@ -44,7 +44,7 @@ def test_a_right_gradient_passes():
 
 
 def test_a_gradient_in_float32_passes_by_its_own_tolerance():
-    """Differences stay of double precision; single is refused."""
+    """The differences are computed in double precision, and precision single is refused."""
     made = experiment("-osc 1 -phi 5 -phisteps 2")
     double, mixed = (gradcheck.gradcheck(made, NAMES[:2], directions=1, precision=p) for p in ("double", "mixed"))
     assert {line.verdict for line in mixed} == {"passed"}
@@ -72,7 +72,7 @@ def test_all_that_applies_is_checked_and_the_rest_named():
 
 
 def test_a_gradient_of_0_is_untested():
-    """A single unit cell scatters the same in every orientation."""
+    """The image of a single unit cell is the same in every orientation."""
     lines = gradcheck.gradcheck(experiment("-N 1"), ["crystal.misset_x_deg", "beam.fluence"], directions=0)
     assert verdicts(lines) == {"crystal.misset_x_deg": "untested", "beam.fluence": "passed"}
     assert lines[0].reason == "it is 0"

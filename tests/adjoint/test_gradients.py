@@ -1,9 +1,4 @@
-"""Gradients of whole images against central differences, in random experiments and at the mission's pixel.
-
-The largest step is one by which the image should move by MOVED, and at most MOST; then it is made smaller until differences
-alone agree on their limit (differences.py). A step that a wrong derivative makes too large or too small costs time, or ends
-in a limit that is not known; it does not move the limit.
-"""
+"""Gradients of whole images are compared with central differences, in random experiments and at the mission's pixel."""
 
 import re
 from collections import Counter
@@ -49,7 +44,7 @@ unknown: list = []
 
 
 def allowed(experiment) -> list[str]:
-    """The parameters that not_differentiable allow, less those that move nothing there."""
+    """The parameters that not_differentiable allows, less those that change nothing in this experiment."""
     found = not_differentiable.reasons(experiment)
     names = [name for name in adjoint.PARAMETERS if name not in found]
     while True:
@@ -61,12 +56,12 @@ def allowed(experiment) -> list[str]:
 
 
 def along(directions):
-    """The parameters at any place of a line through (value, direction) of each."""
+    """The parameters at a position on a line, from the (value, direction) of each."""
     return lambda x: {name: value + x * direction for name, (value, direction) in directions.items()}
 
 
 class Line:
-    """A way through the parameters: the experiment at any place of it, and the loss there."""
+    """A line through the parameters, with the experiment and the loss at any position on it."""
 
     def __init__(self, base: Experiment, loss, image, rounding, at):
         self.base, self.loss, self.at, self.moved = base, loss, at, 0.0
@@ -80,7 +75,10 @@ class Line:
         return change(self.loss, behind, ahead) / (2 * step)
 
     def check(self, gradient: float, step: float) -> bool:
-        """Whether the line moves the loss, as far as differences know; the gradient has to be its derivative, known or not."""
+        """Check that the gradient is the derivative along a line.
+
+        Returns whether differences can tell that the line changes the loss.
+        """
         found = extrapolated(self.quotient, step, KNOWN / 2, self.noise)
         known = found.error <= KNOWN * abs(found.value)
         if not known:
@@ -93,7 +91,7 @@ class Line:
 
 
 def change(loss, before, after) -> float:
-    """The difference of two losses, summed over pixels so that it is as exact as the images."""
+    """The difference of two losses, summed over pixels, so that it is as exact as the images."""
     counts = ~np.isnan(loss.data)
     data, weight, before, after = (x[counts] for x in (loss.data, loss.weight, before, after))
     if isinstance(loss, Gaussian):
@@ -102,7 +100,7 @@ def change(loss, before, after) -> float:
 
 
 def largest_step(name, value, column, image) -> float:
-    """A step by which the image moves noticeably, and not a parameter out of its bounds."""
+    """A step that changes the image noticeably and leaves all parameters within their bounds."""
     parameter = adjoint.PARAMETERS[name]
     most = MOST.get(parameter.unit, np.inf)
     if parameter.bounds[0] == 0.0:
@@ -122,7 +120,7 @@ def check_stairs(base, loss, image, name, gradient) -> None:
 
 
 def check_all(experiment, loss, random) -> list[str]:
-    """Check every parameter and a direction through all of them; the parameters that were seen to do something."""
+    """Check every parameter and a direction through all of them. Returns the parameters that change the image."""
     names = allowed(experiment)
     base = freeze_choices(experiment, names)
     image, columns = adjoint.jacobian(experiment, names)

@@ -1,4 +1,4 @@
-"""Gradient and matrix by a scale of the photons and by fields beside the parameters, in one pass (A13a)."""
+"""The gradient and the matrix by parameters, by a scale of the photons and by background terms, in one pass (A13a)."""
 
 import numba
 import numpy as np
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(scope="module")
 def listed():
-    """An experiment of two tiles a row, with a list of reflections; its photons and the Jacobian by NAMES."""
+    """An experiment of two tiles a row with a list of reflections, its photons, and the Jacobian by NAMES."""
     axis = np.arange(-5, 6)
     hkl = np.array(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1).T
     amplitudes = np.random.default_rng(3).uniform(20.0, 200.0, len(hkl))
@@ -36,13 +36,13 @@ FIELDS = np.random.default_rng(4).uniform(0.0, 3.0, (3, 14, 150))
 
 
 def masked(image):
-    """Data with a tenth of the pixels NaN."""
+    """Data in which a tenth of the pixels is NaN."""
     random = np.random.default_rng(5)
     return np.where(random.random(image.shape) < 0.1, np.nan, random.poisson(image + 1.0).astype(float))
 
 
 def poisson(image):
-    """A Poisson loss of counts with a background, and what it is, its derivative and curvature in every pixel."""
+    """A Poisson loss of counts with a background, with its value, derivative and curvature in every pixel."""
     data, below = masked(image), np.linspace(0.5, 2.0, image.size).reshape(image.shape)
     mean = image + below
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -51,14 +51,14 @@ def poisson(image):
 
 
 def gaussian(image):
-    """The same of a Gaussian loss, of another sigma in every pixel."""
+    """The same for a Gaussian loss with another sigma in every pixel."""
     data, sigma = masked(image), np.linspace(0.5, 2.0, image.size).reshape(image.shape)
     off = (image - data) / sigma
     return Gaussian(data, sigma), off**2 / 2.0, off / sigma, np.where(np.isnan(data), np.nan, sigma**-2.0)
 
 
 def own(image):
-    """The same of a loss that the kernels do not know."""
+    """The same for a loss that the kernels do not know."""
     data = masked(image)
     loss, counts = Cauchy(data, 2.0), ~np.isnan(data)
     each = np.log1p(((image - data) / 2.0) ** 2 / 2.0)
@@ -73,7 +73,7 @@ ROI = {"all": None, "region": (3, 140, 2, 11)}
 @pytest.mark.parametrize("region", ROI)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_stands_beside_is_a_column_of_the_jacobian(listed, kind, region, names):
-    """J^T r and J^T W J with the photons and the fields as more columns of J, over the pixels that are rendered and count."""
+    """J^T r and J^T W J contain the photons and the background terms as further columns of J, over the pixels that count."""
     made, image, dense = listed
     dense = adjoint.jacobian(made, names)[1] if names else dense[..., :0]
     loss, value, r, w = KINDS[kind](image)
@@ -95,7 +95,7 @@ def test_what_stands_beside_is_a_column_of_the_jacobian(listed, kind, region, na
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_without_the_matrix_is_the_same(listed, kind):
-    """The way of the channels (A0) and that of the columns of a tile are one derivative; with no fields, too."""
+    """The channels (A0) and the columns of a tile give the same derivative, also without background terms."""
     made, image, dense = listed
     loss, _, r, _ = KINDS[kind](image)
     counts = ~np.isnan(r)
@@ -109,7 +109,7 @@ def test_the_gradient_without_the_matrix_is_the_same(listed, kind):
 
 
 def test_it_agrees_with_normal_equations(listed):
-    """The parameters have the bits that they have without anything beside them."""
+    """The numbers of the parameters have the same bits as without image terms."""
     made, image, dense = listed
     loss = KINDS["poisson"](image)[0]
     value, gradient, normal = adjoint.normal_equations(loss, made, NAMES)
@@ -121,7 +121,7 @@ def test_it_agrees_with_normal_equations(listed):
 
 
 def test_fields_do_not_count_where_pixels_do_not(listed):
-    """Not one bit depends on fields, data or weights in pixels that are left out or not rendered."""
+    """No bit depends on terms, data or weights of pixels that are left out or not rendered."""
     made, image, _ = listed
     made = made.replace({"sampling.roi": ROI["region"]})
     data = masked(image)
@@ -140,7 +140,7 @@ def test_fields_do_not_count_where_pixels_do_not(listed):
 @pytest.mark.parametrize("with_normal", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_bits_do_not_depend_on_threads(listed, kind, with_normal):
-    """A sum has one order, by one thread and by two, and a second time."""
+    """A sum has one order, on one thread, on two, and when it is repeated."""
     made, image, _ = listed
     before, found = numba.get_num_threads(), []
     try:

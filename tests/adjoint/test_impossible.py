@@ -1,4 +1,4 @@
-"""Data and starts with which nothing can be computed: a sentence or a verdict, never an error of the libraries."""
+"""Impossible data and starts end in a sentence or a verdict, never in an error of a library."""
 
 import re
 import warnings
@@ -20,7 +20,7 @@ POSITIONS = [MISSET, "image.scale", "image.background"]
 
 
 def but(value, place=(3, 3)):
-    """The data but for one pixel."""
+    """The data with one pixel replaced."""
     data = DATA.copy()
     data[place] = value
     return data
@@ -47,7 +47,7 @@ CASES = {  # experiment, data, parameters, other arguments: what is said, in a r
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_sentence_or_a_verdict(case):
-    """No LinAlgError, no division by zero, no ValueError of SciPy; a result is made of numbers."""
+    """No LinAlgError, division by zero or ValueError of SciPy is raised, and a result consists of numbers."""
     experiment, data, names, more, said = CASES[case]
     more = {"image": {"background": 2.0}} | more
     plan = [adjoint.Phase("spots 4 times as broad", 4.0, evaluations=10), adjoint.Phase("all", exact=True, evaluations=20)]
@@ -67,7 +67,7 @@ def test_a_sentence_or_a_verdict(case):
 @pytest.mark.parametrize("method", ["least_squares", "L-BFGS-B", "trust-constr"])
 @pytest.mark.parametrize("above", [np.spacing(80.0), 1e-12, 1e-9])
 def test_bounds_that_leave_no_room(method, above):
-    """A number between two bounds that are the same but for rounding stays there; the others are refined."""
+    """A number between bounds that differ only by rounding stays there, and the others are refined."""
     given = {"bounds": {DISTANCE: (80.0, 80.0 + above)}, "image": {"background": 2.0}, "method": method, "phases": "exact"}
     done = adjoint.refine(TRUTH, DATA, [DISTANCE, "image.scale", "image.background"], **given)
     assert done.success and 80.0 <= done.values[DISTANCE] <= 80.0 + above and np.isnan(done.uncertainties[DISTANCE])
@@ -76,7 +76,7 @@ def test_bounds_that_leave_no_room(method, above):
 
 @pytest.mark.parametrize("size", [1e-80, 1.0, 1e90])
 def test_algebra_of_matrices_of_any_size(size):
-    """Numbers of any unit; what nothing is known of is neither divided by 0 nor mixed with the others."""
+    """Numbers have any unit. Numbers that the data do not determine are neither divided by 0 nor mixed with the others."""
     columns = np.random.default_rng(1).normal(size=(30, 3)) * [size, 1.0, 0.0]
     values, vectors, root = eigen(columns.T @ columns)
     assert values[0] == 0.0 and (values[1:] > 0.1).all()

@@ -1,4 +1,4 @@
-"""What the kernels of the derivative are made of: the bits of numbers, lent arrays, and how the pixels of a tile are judged."""
+"""The parts of the derivative's kernels: the bits of numbers, borrowed arrays, and the loss of the pixels of a tile."""
 
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ def test_fractions_and_powers_are_exact():
 
 
 class Record(NamedTuple):
-    """Arrays and a number."""
+    """A record of arrays and a number."""
 
     one: np.ndarray
     number: float
@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
 @njit
 def double_what_is_lent(record, array):
-    """Through several holders, and in a loop."""
+    """Double a borrowed array that passes through several holders and a loop."""
     for _ in range(2):
         (lent, other), same = no_refcount((record, array)), no_refcount(array)
         lent.one[:] *= 2.0
@@ -54,7 +54,7 @@ def test_lent_arrays_are_the_same_arrays():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_pixels_that_do_not_count_get_nothing(masked):
-    """Pixels 10 to 99 of 100 in a tile, some without data or mask, whatever their photons and channels are."""
+    """Pixels 10 to 99 of 100 form a tile. Some have no data or are masked, whatever their photons and channels are."""
     parts = bind((rows, loss, indices), stage_jit, WORDS | words("double"))
     bound = bind((pixels,), stage_jit, bind((tile_sums,), sum_jit, parts))
     random, start, stop = np.random.default_rng(1), 10, 100

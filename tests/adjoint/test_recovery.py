@@ -1,4 +1,4 @@
-"""refine: numbers of the experiment and of the image come back from counts with noise, in every way that it can be asked."""
+"""refine recovers numbers of the experiment and of the image from noisy counts, with each of its options."""
 
 from itertools import chain, repeat
 
@@ -27,7 +27,8 @@ def pull(done, name, true):
 
 
 def check(done, truth, within=WITHIN):
-    """All numbers are within so many uncertainties of the truth, which are numbers, and it is called a success."""
+    """Check that the refinement succeeds, and that all numbers are within that many of their finite uncertainties of the
+    truth."""
     assert done.success and done.status == 1 and done.message == "converged", (done.message, done.phases)
     assert set(done.values) == set(truth)
     for name, true in truth.items():
@@ -43,7 +44,8 @@ FLAT = {"image.background": 6.0, "image.background_x": 2.0, "image.background_y"
 
 @pytest.mark.parametrize("loss", ["poisson", "gaussian", "sigma"])
 def test_scale_and_every_term_of_the_background(loss):
-    """Beside the orientation, from counts, by Poisson's loss and by the Gaussian one, with its own sigma and without."""
+    """They are refined with the orientation from counts, by the Poisson loss, and by the Gaussian one with and without
+    sigma."""
     below = plane((72, 72), *FLAT.values())
     data = np.random.default_rng(1).poisson(0.6 * simulate(TRUTH) + below).astype(float)
     sigma = np.sqrt(np.maximum(0.6 * simulate(TRUTH) + below, 1.0)) if loss == "sigma" else None
@@ -57,7 +59,7 @@ def test_scale_and_every_term_of_the_background(loss):
 
 
 def test_gain():
-    """Counts of which each is 3.5 in the data, of a known fluence: the gain, and not a scale, is what fits."""
+    """Each count is 3.5 in the data, and the fluence is known, so that a gain fits and a scale does not."""
     data = counts(TRUTH, gain=3.5)
     names = [MISSET, "image.gain", "image.background"]
     done = adjoint.refine(START, data, names, image={"background": 1.0, "gain": 2.5})
@@ -68,7 +70,7 @@ def test_gain():
 
 
 def test_a_known_gain_makes_uncertainties_honest():
-    """Data in units of 3.5 have uncertainties of their photons, and a scale per photon; without the gain they are too small."""
+    """With their gain, data in units of 3.5 have the uncertainties of their photons; without it these are too small."""
     data = counts(TRUTH, gain=3.5)
     known = adjoint.refine(START, data, [MISSET, "image.scale"], image={"background": BACKGROUND, "gain": 3.5})
     photons = adjoint.refine(START, data / 3.5, [MISSET, "image.scale"], image={"background": BACKGROUND})
@@ -79,7 +81,7 @@ def test_a_known_gain_makes_uncertainties_honest():
 
 
 def test_weights_are_of_what_is_found():
-    """Without a sigma a Gaussian loss weighs by the image that it found, not by the start, which is five times too dim."""
+    """Without sigma, a Gaussian loss weights pixels by the refined image, not by the start, which is five times too dim."""
     names = ["image.scale", "image.background"]
     given = {"loss": "gaussian", "image": {"scale": 0.2, "background": 0.4}}
     done = adjoint.refine(TRUTH, counts(TRUTH), names, **given)
@@ -90,7 +92,7 @@ def test_weights_are_of_what_is_found():
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
 def test_a_fluence_that_is_far_off(factor):
-    """It follows the scale of the phases that have one in its place, beside an orientation that is off."""
+    """The fluence follows the scale of the coarse phases, together with an orientation that is wrong at the start."""
     start = START.replace({"beam.fluence": factor * TRUTH.beam.fluence})
     done = adjoint.refine(start, counts(TRUTH), [MISSET, "beam.fluence", "image.background"], **GIVEN)
     check(done, {MISSET: TRUTH.crystal.misset_deg, "beam.fluence": TRUTH.beam.fluence, "image.background": BACKGROUND})
@@ -99,7 +101,7 @@ def test_a_fluence_that_is_far_off(factor):
 
 
 def test_numbers_of_the_image_alone():
-    """Without a parameter of the experiment: one phase, and no question of which crystal it is."""
+    """Without a parameter of the experiment there is one phase, and the crystal is not judged."""
     done = adjoint.refine(TRUTH, counts(TRUTH), list(FLAT)[:1] + ["image.scale"], image={"background": 7.0})
     check(done, {"image.background": BACKGROUND, "image.scale": 1.0})
     assert len(done.phases) == 1 and done.phases[0].startswith("all parameters")
@@ -107,13 +109,13 @@ def test_numbers_of_the_image_alone():
 
 
 def test_what_is_stated_of_the_image_is_held():
-    """Numbers that are not refined stay, and count."""
+    """Numbers that are stated and not refined stay fixed, and are used."""
     done = adjoint.refine(TRUTH, counts(TRUTH), ["beam.fluence"], image={"image.background": BACKGROUND, "scale": 0.5})
     check(done, {"beam.fluence": 2.0 * TRUTH.beam.fluence})
 
 
 def test_a_loss_of_ones_own():
-    """With value, derivative and curvature of the mean, which is gain (scale I + B)."""
+    """It has value, derivative and curvature with respect to the mean, which is gain (scale I + B)."""
     data = counts(TRUTH, gain=2.0)
     loss = Cauchy(data, np.sqrt(2.0 * (simulate(TRUTH) * 2.0 + 2 * BACKGROUND)))
     given = {"image": {"background": 1.0, "gain": 2.0}, "loss": loss}
@@ -123,7 +125,7 @@ def test_a_loss_of_ones_own():
 
 
 class Doubled(adjoint.losses.Poisson):
-    """A loss of the package with methods of its own: twice as much."""
+    """A loss of the package whose methods are overridden: it is twice as large."""
 
     def value(self, image):
         return 2.0 * super().value(image)
@@ -136,7 +138,10 @@ class Doubled(adjoint.losses.Poisson):
 
 
 def test_losses_of_the_package():
-    """An object of adjoint.losses leaves out what refine does, and ends where the word does; methods of one's own count."""
+    """An object of adjoint.losses leaves out the pixels that refine leaves out, and has the same result as its name.
+
+    Overridden methods are used.
+    """
     data, mask = counts(TRUTH).astype(float), np.ones((72, 72))
     mask[40:] = 0
     given = {"mask": mask, "roi": (4, 71, 0, 60), "saturation": 2500.0} | GIVEN
@@ -159,7 +164,7 @@ def test_losses_of_the_package():
 
 
 def test_a_restraint_pulls_and_counts():
-    """An estimate beside a restraint is the weighed mean of both, and so are their uncertainties."""
+    """An estimate with a restraint is the weighted mean of both, and its uncertainty is that of the mean."""
     data, names = counts(TRUTH), [MISSET, "detector.distance_mm", "image.scale"]
     given = {"image": {"background": BACKGROUND}, "phases": "exact"}
     free = adjoint.refine(TRUTH, data, names, **given)
@@ -176,7 +181,7 @@ def test_a_restraint_pulls_and_counts():
 
 
 def test_a_restraint_of_a_vector():
-    """One value for all of its numbers, or one each."""
+    """A restraint has one value for all numbers of a vector, or one value for each."""
     target = np.array(TRUTH.crystal.misset_deg) + 1e-6
     names = [MISSET, "image.scale"]
     given = {"image": {"background": BACKGROUND}, "phases": "exact"}
@@ -187,7 +192,7 @@ def test_a_restraint_of_a_vector():
 
 @pytest.mark.parametrize("method", ["least_squares", "L-BFGS-B", "trust-constr"])
 def test_a_bound_holds(method):
-    """A number that ends at a bound is exactly there or closer than a hundredth; it has no uncertainty, and a sentence."""
+    """A number that ends at a bound is there exactly, or to a hundredth. It has no uncertainty, and a sentence names it."""
     bound = 12.05
     names = [*(f"crystal.misset_{axis}_deg" for axis in "xyz"), "image.scale"]
     given = {"image": {"background": BACKGROUND}, "bounds": {names[0]: (bound, None)}, "method": method}
@@ -200,7 +205,7 @@ def test_a_bound_holds(method):
 
 
 def test_bounds_of_a_parameter_hold():
-    """A background that would be below 0 ends at 0, and the rest is found."""
+    """A background that would be below 0 ends at 0, and the other numbers are found."""
     data = np.random.default_rng(2).poisson(simulate(TRUTH)).astype(float)
     done = adjoint.refine(START, data, [MISSET, "image.scale", "image.background"], image={"background": 0.3})
     assert 0.0 <= done.values["image.background"] < 0.01
@@ -213,7 +218,7 @@ def test_bounds_of_a_parameter_hold():
 
 
 def test_pixels_that_are_left_out_change_no_bit():
-    """Whatever is measured in masked, saturated or missing pixels, and however they are left out."""
+    """No bit depends on the data of masked, saturated or missing pixels, nor on how they are left out."""
     data = counts(TRUTH).astype(float)
     out = np.random.default_rng(3).random(data.shape) < 0.1
     first = adjoint.refine(START, np.where(out, np.nan, data), NAMES, **GIVEN)
@@ -236,7 +241,7 @@ def test_pixels_that_are_left_out_change_no_bit():
 
 
 def test_a_region_and_a_mask_of_the_experiment():
-    """Not one bit depends on data where an experiment renders nothing; keywords say the same."""
+    """No bit depends on data where the experiment renders nothing. The keywords roi and mask have the same effect."""
     data, mask = counts(TRUTH).astype(float), np.ones((72, 72), dtype=np.uint8)
     mask[30:33] = 0
     inside = START.replace({"sampling.roi": (0, 65, 3, 71), "sampling.mask": mask})
@@ -250,7 +255,7 @@ def test_a_region_and_a_mask_of_the_experiment():
 
 
 def test_an_offset_of_the_data():
-    """A pedestal that is stated does not count as photons."""
+    """An offset that is stated does not count as photons."""
     done = adjoint.refine(START, counts(TRUTH) + 100.0, NAMES, offset=100, **GIVEN)
     plain = adjoint.refine(START, counts(TRUTH), NAMES, **GIVEN)
     np.testing.assert_array_equal(done.x, plain.x)
@@ -266,7 +271,7 @@ SHARED = {"detector.distance_mm": 0.15, "crystal.a_A": 0.03}
 
 
 def several(seed=4):
-    """Three images of one crystal and detector, each of its own orientation, scale and background; and starts."""
+    """Three images of one crystal and detector, each with its own orientation, scale and background, and starts."""
     truths = [TRUTH.replace({MISSET: misset}) for misset in MISSETS]
     random, data = np.random.default_rng(seed), []
     for truth, scale, below in zip(truths, SCALES, BACKGROUNDS):
@@ -277,7 +282,7 @@ def several(seed=4):
 
 
 def test_several_images():
-    """Shared numbers once, own ones of each image; every shape and label is that of what it stands for."""
+    """Shared numbers exist once, and others for each image; shapes and labels agree with that."""
     starts, data = several()
     names = ["crystal.a_A", MISSET, "detector.distance_mm", "image.scale", "image.background"]
     done = adjoint.refine(starts, data, names, image={"background": 1.5})
@@ -300,7 +305,7 @@ def test_several_images():
 
 
 def test_the_loss_of_several_images_is_the_sum():
-    """Value, gradient and matrix of two frames are those of each, at the places of its numbers."""
+    """The value, gradient and matrix of two frames are those of each frame, at the indices of its numbers."""
     from adjoint.refinement.search import loss_of
     from adjoint.refinement.unknowns import unknowns
 
@@ -330,7 +335,7 @@ def test_the_loss_of_several_images_is_the_sum():
 
 
 def test_one_image_in_a_list():
-    """The same numbers as without the list, in lists."""
+    """The numbers are the same as without the list, and are in lists."""
     data = counts(TRUTH)
     alone, listed = adjoint.refine(START, data, NAMES, **GIVEN), adjoint.refine([START], [data], NAMES, **GIVEN)
     np.testing.assert_array_equal(alone.x, listed.x)
@@ -340,7 +345,7 @@ def test_one_image_in_a_list():
 
 
 def test_what_each_image_has_can_be_said():
-    """A distance of each image, and one scale for both, where per_image says so."""
+    """per_image states a distance for each image and one scale for both."""
     data = [counts(TRUTH, seed=5), counts(moved(TRUTH, distance_mm=0.3), seed=6)]
     starts = [moved(TRUTH, distance_mm=0.1), moved(TRUTH, distance_mm=0.2)]
     names = ["detector.distance_mm", "image.scale"]
@@ -350,7 +355,7 @@ def test_what_each_image_has_can_be_said():
 
 
 def test_masks_sigmas_and_losses_of_each_image():
-    """Lists of as many as there are images."""
+    """They are lists with an item for each image."""
     starts, data = several()
     mask = np.ones((72, 72))
     mask[:20] = 0
@@ -373,7 +378,7 @@ AMPLITUDES = "structure_factors.F"
 
 
 def listed(largest, osc=12):
-    """The crystal turned by some degrees, with a list of reflections up to that index, of amplitudes between 50 and 150."""
+    """The crystal, rotated by some degrees, with a list of reflections up to that index and amplitudes between 50 and 150."""
     axis = np.arange(-largest, largest + 1)
     hkl = np.array(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1).T
     amplitudes = np.random.default_rng(7).uniform(50.0, 150.0, len(hkl))
@@ -383,7 +388,7 @@ def listed(largest, osc=12):
 
 
 def deviation_of_each(truth):
-    """How well every amplitude is known with all others known: spots do not overlap, so dI/dF = 2 I / F."""
+    """The uncertainty of every amplitude with all others known: spots do not overlap, so that dI/dF = 2 I / F."""
     image, pullback = adjoint.vjp(truth, [AMPLITUDES])
     information = 2.0 * pullback(image / (image + BACKGROUND))[AMPLITUDES] / truth.structure_factors.F
     return np.maximum(information, 1e-300) ** -0.5
@@ -396,21 +401,22 @@ def only(truth, chosen):
 
 
 def started(truth):
-    """The experiment with amplitudes that are off by a tenth."""
+    """The experiment with amplitudes that are wrong by a tenth."""
     wrong = truth.structure_factors.F * np.random.default_rng(8).uniform(0.9, 1.1, len(truth.structure_factors.F))
     return truth.replace({"structure_factors.F": wrong})
 
 
 @pytest.fixture(scope="module")
 def amplitudes():
-    """A crystal of which all reflections are seen, and its counts."""
+    """A crystal all of whose reflections are visible, and its counts."""
     truth = listed(16)
     truth = only(truth, deviation_of_each(truth) < 20.0)
     return truth, counts(truth)
 
 
 def test_amplitudes_by_two_methods(amplitudes):
-    """Some hundred by a matrix and by gradients alone end at the same numbers; uncertainties are honest."""
+    """Some hundred amplitudes end at the same numbers with a matrix and with gradients alone, and their uncertainties are
+    honest."""
     truth, data = amplitudes
     n = len(truth.structure_factors.F)
     assert 150 < n < 400
@@ -429,7 +435,10 @@ def test_amplitudes_by_two_methods(amplitudes):
 
 
 def test_thousands_of_amplitudes():
-    """By L-BFGS-B, where nothing is said: no matrix, uncertainties of each; what is not seen stays and is no failure."""
+    """L-BFGS-B is the default.
+
+    There is no matrix, each number has an uncertainty, and invisible reflections stay and are no failure.
+    """
     truth = listed(7, osc=8)
     hidden = ~(adjoint.vjp(truth, [AMPLITUDES])[1](np.ones((72, 72)))[AMPLITUDES] > 0.0)
     assert len(hidden) > 3000 and 100 < hidden.sum() < len(hidden) - 100
@@ -451,7 +460,7 @@ def test_thousands_of_amplitudes():
 
 
 def test_a_crystal_in_parity_mode():
-    """An image with C's carryover, by two of C's threads, gives back its orientation in the same mode alone."""
+    """An image with C's carryover, of two of C's threads, gives back its orientation only in that mode."""
     truth = crystal("-phi 0 -osc 0.6 -phisteps 2")
     mode = {"c_parity": ("phi_carryover",), "c_threads": 2}
     data = counts(truth, **mode)
@@ -465,7 +474,7 @@ def test_a_crystal_in_parity_mode():
 
 
 def test_the_result_has_the_same_bits():
-    """By one thread, by two, and again; and what was given is not touched."""
+    """The bits are the same on one thread, on two, and when repeated; the arguments are not changed."""
     data, mask = counts(TRUTH).astype(float), np.ones((72, 72))
     mask[7] = 0
     given = {"mask": mask, "image": {"background": 1.0}, "bounds": {"image.scale": [0.1, 9.0]}}
@@ -488,7 +497,10 @@ def test_the_result_has_the_same_bits():
 
 
 def test_progress_is_told_of_steps():
-    """Phase, evaluations so far, loss and all numbers, in order; they are the history, and end at the result."""
+    """The steps have phase, number of evaluations, loss and all numbers, in order.
+
+    They are the history, and end at the result.
+    """
     told = []
     done = adjoint.refine(START, counts(TRUTH), NAMES, progress=told.append, **GIVEN)
     assert [step[:3] for step in told] == [step[:3] for step in done.history] and len(told) == done.nit
@@ -506,7 +518,7 @@ def test_progress_is_told_of_steps():
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("method", ["least_squares", "L-BFGS-B", "trust-constr"])
 def test_an_exception_leaves_at_once(method, stop):
-    """What progress raises is raised, and nothing more is told."""
+    """An exception of progress is raised, and progress is not called again."""
     told = []
 
     def progress(step):
@@ -521,7 +533,7 @@ def test_an_exception_leaves_at_once(method, stop):
 
 @pytest.mark.parametrize("method", ["least_squares", "L-BFGS-B", "trust-constr"])
 def test_every_method_ends_at_the_same_numbers(method):
-    """To a twentieth of their uncertainties, from the same start."""
+    """From the same start they agree to a twentieth of the uncertainties."""
     data = counts(TRUTH)
     wanted = adjoint.refine(START, data, NAMES, **GIVEN)
     done = adjoint.refine(START, data, NAMES, method=method, **GIVEN)
@@ -531,7 +543,7 @@ def test_every_method_ends_at_the_same_numbers(method):
 
 
 def test_phases_can_be_stated():
-    """They are done in order, the last one with all parameters."""
+    """The phases run in order, and the last one refines all parameters."""
     plan = [adjoint.Phase("broad", broader=3.0), adjoint.Phase("sharp"), adjoint.Phase("all", exact=True)]
     done = adjoint.refine(START, counts(TRUTH), NAMES, phases=plan, **GIVEN)
     check(done, {MISSET: TRUTH.crystal.misset_deg, "image.scale": 1.0, "image.background": BACKGROUND})
@@ -541,7 +553,7 @@ def test_phases_can_be_stated():
 
 
 def test_tied_numbers_move_together():
-    """Two edges of one length stay of one length, and are named by the first."""
+    """Two edges of the same length stay equal, and have the name of the first."""
     truth = crystal("-cell 48 48 64 90 97 90")
     start = truth.replace({"crystal.a_A": 48.05, "crystal.b_A": 48.05})
     names = [("crystal.a_A", "crystal.b_A"), "crystal.c_A", "image.scale"]
@@ -551,7 +563,7 @@ def test_tied_numbers_move_together():
 
 
 def test_the_result_is_that_of_scipy():
-    """An OptimizeResult: by name and by attribute, shown as one, and all of contract's fields."""
+    """It is an OptimizeResult with items, attributes and a repr, and with all promised fields."""
     done = adjoint.refine(START, counts(TRUTH), NAMES, **GIVEN)
     fields = "x fun success status message nfev nit experiment values uncertainties start names units covariance correlation"
     fields += " history phases frames image residuals chi_squared pixels explained diagnosis"
@@ -569,7 +581,10 @@ def test_the_result_is_that_of_scipy():
 
 @pytest.mark.parametrize("gain, noise", [(1.0, 3.0), (2.5, 6.0)])
 def test_counts_that_were_read_out_with_noise(gain, noise):
-    """Numbers below 0 are data; with the noise stated chi squared is 1 and nothing is off: weights are of what is expected."""
+    """Numbers below 0 are data.
+
+    With the noise stated, chi squared is 1 and estimates are unbiased, since weights are those of the expectation.
+    """
     random = np.random.default_rng(11)
     data = counts(TRUTH, below=0.5, gain=gain, seed=4) + random.normal(0.0, noise, (72, 72))
     assert (data < 0.0).mean() > 0.1
@@ -583,7 +598,8 @@ def test_counts_that_were_read_out_with_noise(gain, noise):
 @pytest.mark.parametrize("phases", ["auto", "exact"])
 @pytest.mark.parametrize("scale, below", [(7.0, 0.05), (0.1, 2.0)])
 def test_a_background_is_found_from_nothing(scale, below, phases):
-    """Its default start is 0, and between Gaussian spots nothing is expected then: both are found all the same."""
+    """The default start of a background is 0, where nothing is expected between Gaussian spots; scale and background are
+    found all the same."""
     truth = crystal("-gauss_xtal ")
     data = np.random.default_rng(1).poisson(scale * simulate(truth) + below)
     for names in (["image.scale", "image.background"], ["crystal.misset_deg", "image.scale", "image.background"]):
@@ -594,7 +610,7 @@ def test_a_background_is_found_from_nothing(scale, below, phases):
 
 
 def test_the_end_of_least_loss_counts(monkeypatch):
-    """Not one that expects next to nothing anywhere, and so has no pixel that counts for chi squared."""
+    """It wins over an end that expects almost nothing, so that no pixel counts for chi squared."""
     nothing, right = [0.0, 0.0, 0.0, 1e-9, 0.01], [*np.array(TRUTH.crystal.misset_deg), 1.0, 0.03]
     ends = chain([nothing], repeat(right))
     monkeypatch.setattr(search.Search, "coarse", lambda self, phase, x: x)

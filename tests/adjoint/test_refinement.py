@@ -1,4 +1,4 @@
-"""Refinement of what is known: 200 random problems, the supervisor's frame, and the reference program's own image."""
+"""Refinements with a known answer: 200 random problems, the supervisor's frame, and an image of nanoBragg.c."""
 
 import multiprocessing
 import time
@@ -20,7 +20,7 @@ NARROWEST, WIDEST = 0.9, 1.1
 
 @pytest.fixture(scope="module")
 def ends():
-    """How all problems ended, on as many processes as there are cores."""
+    """The results of all problems, from as many processes as there are cores."""
     made(0)
     with ProcessPoolExecutor(min(2, multiprocessing.cpu_count()), multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(refined, range(PROBLEMS), chunksize=5))
@@ -28,7 +28,7 @@ def ends():
 
 @pytest.mark.long
 def test_random_problems_converge(ends):
-    """Starts one to five widths of a spot off come home, whatever the convention, to within three uncertainties."""
+    """Starts that are one to five widths of a spot away converge to within three uncertainties, in every convention."""
     home = [success and np.abs(off).max() <= WITHIN for _, _, success, off, _ in ends]
     lost = [(number, end[:3], end[4]) for number, end in enumerate(ends) if not home[number]]
     assert sum(home) >= CONVERGED * PROBLEMS, lost
@@ -39,7 +39,7 @@ def test_random_problems_converge(ends):
 
 @pytest.mark.long
 def test_uncertainties_are_honest(ends):
-    """Estimates scatter about the truth as their uncertainties say, and not to one side."""
+    """Estimates scatter about the truth as their uncertainties predict, without a bias."""
     off = np.concatenate([off for _, _, success, off, _ in ends if success and np.abs(off).max() < 6.0])
     assert len(off) > 5 * PROBLEMS
     assert NARROWEST < off.std() < WIDEST and abs(off.mean()) < 0.1

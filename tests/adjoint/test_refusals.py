@@ -1,4 +1,4 @@
-"""refine refuses what does not fit in a sentence, and says what is wrong with a fit: ill-posed, a wrong crystal, no crystal."""
+"""refine refuses impossible arguments in a sentence, and reports ill-posed problems, wrong crystals and empty images."""
 
 import re
 
@@ -23,7 +23,7 @@ PLAN = [adjoint.Phase("sharp"), adjoint.Phase("all", exact=True)]
 
 
 def refused(done, *named):
-    """A refinement that is no success says so in its message and in a sentence of the diagnosis, which name what is wrong."""
+    """Check that a refinement without success says so in its message and its diagnosis, and names what is wrong."""
     assert not done.success and done.status == 0
     assert done.message != "converged" and done.diagnosis
     for name in named:
@@ -42,7 +42,7 @@ ALONG = {
 @pytest.mark.parametrize("phases", ["auto", "exact"])
 @pytest.mark.parametrize("cell", ALONG)
 def test_the_wavelength_with_all_edges_of_the_cell(cell, phases):
-    """The image knows their ratio alone: it is no success, both are named, and neither has a finite uncertainty."""
+    """The image depends only on their ratio. There is no success, both are named, and neither has a finite uncertainty."""
     truth, edges = ALONG[cell]
     names = ["beam.wavelength_A", *edges, "image.scale"]
     done = adjoint.refine(moved(truth, misset_x_deg=0.0), counts(truth), names, phases=phases, **GIVEN)
@@ -55,7 +55,7 @@ def test_the_wavelength_with_all_edges_of_the_cell(cell, phases):
 
 
 def test_a_restraint_makes_it_posed():
-    """A wavelength that is known to some precision has that uncertainty, and so has the cell; both are still named."""
+    """A restrained wavelength has the uncertainty of its restraint, and so has the cell; both are still named."""
     names = ["beam.wavelength_A", *ALONG["cubic"][1], "image.scale"]
     done = adjoint.refine(CUBIC, counts(CUBIC), names, restraints={"beam.wavelength_A": (1.1, 0.001)}, **GIVEN)
     assert done.success and done.uncertainties["beam.wavelength_A"] == pytest.approx(0.001, rel=0.05)
@@ -64,7 +64,7 @@ def test_a_restraint_makes_it_posed():
 
 
 def test_the_distance_with_the_cell():
-    """Near the beam they do nearly the same: a sentence names them, and uncertainties are as large as they are."""
+    """Near the beam they have almost the same effect. A sentence names them, and their uncertainties are large."""
     truth = crystal("-cell 56 56 56 90 90 90 -Xbeam 8 -Ybeam 8")
     names = ["detector.distance_mm", ("crystal.a_A", "crystal.b_A", "crystal.c_A"), "image.scale", "image.background"]
     done = adjoint.refine(truth, counts(truth), names, **GIVEN)
@@ -76,7 +76,10 @@ def test_the_distance_with_the_cell():
 
 
 def test_a_parameter_that_does_nothing():
-    """The attenuation where every photon is stopped: named, infinitely uncertain, and no success; the others are found."""
+    """Where the sensor stops every photon, the attenuation is named and infinitely uncertain.
+
+    There is no success; the others are found.
+    """
     truth = crystal("-detector_thick 20000 -detector_abs 10 -detector_thicksteps 1")
     names = [MISSET, "detector.attenuation_um", "image.scale", "image.background"]
     data = counts(truth)
@@ -88,7 +91,7 @@ def test_a_parameter_that_does_nothing():
 
 
 def test_gain_and_background_without_a_known_fluence():
-    """A gain, a scale and a background say two things; the fluence has to be known for a gain."""
+    """The data determine only two of gain, scale and background: a gain needs a known fluence."""
     data = counts(TRUTH, gain=2.0)
     refused(adjoint.refine(TRUTH, data, ["image.gain", "image.scale", "image.background"], **GIVEN), "image.gain")
 
@@ -98,7 +101,7 @@ def test_gain_and_background_without_a_known_fluence():
 
 @pytest.mark.parametrize("sigma", [None, 5.0])
 def test_a_wrong_crystal(sigma):
-    """The image of another cell in another orientation is refused, by what it explains, by the Gaussian loss as well."""
+    """The image of another cell in another orientation is refused for its explained contrast, also with the Gaussian loss."""
     other = crystal("-cell 61 43 70 92 88 110 -misset 50 15 5")
     given = {"loss": "gaussian", "sigma": sigma, "phases": PLAN} | GIVEN
     done = refused(adjoint.refine(START, counts(other), NAMES, **given), "not one of this crystal", "% of its contrast")
@@ -106,14 +109,14 @@ def test_a_wrong_crystal(sigma):
 
 
 def test_a_wrong_crystal_by_a_robust_loss():
-    """A loss that does not mind misfits makes no success of one."""
+    """A loss that tolerates misfits does not turn a wrong crystal into a success."""
     data = counts(crystal("-cell 61 43 70 92 88 110 -misset 50 15 5"))
     refused(adjoint.refine(START, data, NAMES, loss=Cauchy(data, 3.0), phases=PLAN, **GIVEN))
 
 
 @pytest.mark.parametrize(("seed", "bright"), [(0, 0.003), (1, 0.003), (2, 0.02), (3, 0.1), (4, 1.0)])
 def test_wrong_crystals_whatever_their_spots(seed, bright):
-    """Random cells and orientations, of spots that are hardly seen to those that outshine everything."""
+    """Cells and orientations are random, and spots range from hardly visible ones to ones that outshine everything."""
     random = np.random.default_rng(seed)
     cell = [*random.uniform(40, 75, 3), *random.uniform(82, 104, 3)]
     other = crystal("-cell {} {} {} {} {} {} -misset {} {} {}".format(*cell, *random.uniform(-180, 180, 3)))
@@ -127,7 +130,7 @@ def test_wrong_crystals_whatever_their_spots(seed, bright):
 
 
 def test_a_bright_background_hides_no_wrong_crystal():
-    """What a background accounts for is not to the credit of the crystal."""
+    """Contrast that the background explains does not count for the crystal."""
     other = crystal("-cell 61 43 70 92 88 110 -misset 50 15 5")
     below = 1000.0 * np.linspace(0.7, 1.3, 72)[:, None] * np.ones(72)
     data = np.random.default_rng(1).poisson(0.3 * simulate(other) + below)
@@ -138,14 +141,14 @@ def test_a_bright_background_hides_no_wrong_crystal():
 @pytest.mark.parametrize("loss", ["poisson", "gaussian"])
 @pytest.mark.parametrize("level", [0.0, 3.0])
 def test_a_blank_image(level, loss):
-    """Every pixel the same, or 0: nothing stands out, and nothing fails on the way."""
+    """In an image of one value, or of 0, nothing stands out, and no library fails."""
     for names in (NAMES, ["beam.fluence", MISSET]):
         refused(adjoint.refine(START, np.full(SHAPE, level), names, loss=loss, phases=PLAN, **GIVEN))
 
 
 @pytest.mark.parametrize("below", [0.05, 3.0, 300.0])
 def test_pure_noise(below):
-    """Counts of a background alone are no crystal, whatever is refined."""
+    """Counts of a background alone are refused, whatever is refined."""
     for seed, names in enumerate((NAMES, [MISSET, "detector.distance_mm", "image.scale"], ["crystal.a_A", "image.background"])):
         data = np.random.default_rng(seed).poisson(below, SHAPE)
         done = refused(adjoint.refine(START, data, names, image={"background": below}, phases="auto" if seed == 0 else PLAN))
@@ -153,14 +156,14 @@ def test_pure_noise(below):
 
 
 def test_noise_below_0():
-    """Data of an integrating detector without a photon: differences of dark images."""
+    """The data are differences of dark images of an integrating detector, without a photon."""
     data = np.random.default_rng(1).normal(0.0, 5.0, SHAPE)
     done = adjoint.refine(START, data, [MISSET, "image.scale"], loss="gaussian", sigma=5.0)
     refused(done, "stands out from noise")
 
 
 def test_a_start_that_is_too_far_off():
-    """A crystal that is not found ends with a statement, not with a smile."""
+    """A refinement that does not find the crystal says so."""
     done = adjoint.refine(moved(TRUTH, misset_x_deg=20.0, misset_z_deg=30.0), counts(TRUTH), NAMES, phases=PLAN, **GIVEN)
     refused(done, "not one of this crystal")
 
@@ -178,7 +181,7 @@ def listed(experiment):
 
 
 def call(experiment=START, measured=DATA, parameters=NAMES, **more):
-    """What refine is given."""
+    """A function that calls refine with some arguments replaced."""
     return lambda: adjoint.refine(experiment, measured, parameters, **more)
 
 
@@ -300,7 +303,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_said(case):
-    """One sentence that names the field and what is allowed; nothing else is raised."""
+    """InputError has one sentence that names the field and what is allowed, and nothing else is raised."""
     refine, named = BAD[case]
     with pytest.raises(InputError, match=named) as raised:
         refine()
@@ -311,6 +314,6 @@ def test_what_does_not_fit_is_said(case):
 
 
 def test_what_fits():
-    """The same call without a mistake."""
+    """The same call without a mistake succeeds."""
     assert call()().success
     assert call(experiment=listed(START), parameters=["image.background"], image={"background": 1.0})().nfev > 0

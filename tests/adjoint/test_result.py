@@ -1,4 +1,4 @@
-"""A result of a refinement shows itself in some lines: the verdict, how well the data are met, the numbers."""
+"""The repr of a result of a refinement: the verdict, how well the data are met, and the numbers."""
 
 import numpy as np
 import pytest

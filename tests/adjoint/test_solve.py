@@ -1,4 +1,4 @@
-"""From a loss, its gradient and matrix to scipy.optimize: the residuals that stand for a loss, and three methods (R4)."""
+"""From a loss with gradient and matrix to scipy.optimize: residuals that represent a loss, and three methods (R4)."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from nbnumba.errors import InputError
 
 
 def drawn(seed, n, rank):
-    """A gradient and a matrix of some rank that fit together, by numbers of very different sizes."""
+    """A gradient and a matrix of some rank that fit together, for numbers of very different sizes."""
     random = np.random.default_rng(seed)
     columns = random.normal(size=(50, rank)) @ random.normal(size=(rank, n)) * 10.0 ** random.uniform(-6, 6, n)
     r = random.normal(size=50)
@@ -18,7 +18,7 @@ def drawn(seed, n, rank):
 
 @pytest.mark.parametrize(("n", "rank"), [(1, 1), (4, 4), (9, 9), (6, 3), (5, 1)])
 def test_residuals_are_of_the_loss(n, rank):
-    """f.f / 2 is the loss and the constant, J^T f the gradient and J^T J the matrix, also of one that is singular."""
+    """f.f / 2 is the loss plus the constant, J^T f the gradient and J^T J the matrix, also if it is singular."""
     for seed in range(5):
         found = drawn(seed, n, rank)
         for constant in (0.0, 3.0):
@@ -33,7 +33,7 @@ def test_residuals_are_of_the_loss(n, rank):
 
 
 def test_a_number_that_does_nothing_has_no_residual():
-    """A row and column of 0 stay 0, beside others."""
+    """A row and a column of 0 stay 0 beside others."""
     whole = drawn(1, 3, 3)
     grown = Evaluation(whole.value, np.append(whole.gradient, 0.0), np.pad(whole.normal, (0, 1)))
     f, jacobian = as_squares(grown, 0.0)
@@ -41,7 +41,7 @@ def test_a_number_that_does_nothing_has_no_residual():
 
 
 def test_a_constant_that_is_too_small_is_told():
-    """A loss that is less than half of the squares that its gradient asks for is no sum of squares, until it is raised."""
+    """A loss below half of the squares that its gradient requires is no sum of squares until the constant is raised."""
     found = Evaluation(1.0, np.array([4.0]), np.array([[2.0]]))
     with pytest.raises(_NoSquare):
         as_squares(found, 2.9)
@@ -52,7 +52,7 @@ def test_a_constant_that_is_too_small_is_told():
 
 
 class Line:
-    """Poisson's deviance of counts along a line a + b t + c t^2, less `shift`: a loss that need not be a sum of squares."""
+    """Poisson's deviance of counts along a curve a + b t + c t^2, less `shift`: a loss that need not be a sum of squares."""
 
     def __init__(self, shift=0.0):
         random = np.random.default_rng(7)
@@ -76,7 +76,7 @@ START = np.array([60.0, -20.0, 30.0])
 
 
 def searched(line, method, start=START, bounds=EVERYWHERE, tolerance=1e-9, most=200):
-    """The solution, and what was told of its steps."""
+    """The solution, and the steps that were reported."""
     told = []
     unit = np.sqrt(np.diag(np.linalg.inv(line(start).normal)))
     line.asked.clear()
@@ -85,7 +85,7 @@ def searched(line, method, start=START, bounds=EVERYWHERE, tolerance=1e-9, most=
 
 
 def best_of(line, bounds=EVERYWHERE):
-    """The minimum by Newton's method with those numbers held that are at bounds."""
+    """The minimum by Newton's method, with the numbers at bounds fixed."""
     x, at_bound = line.truth.copy(), np.zeros(3, dtype=bool)
     for _ in range(100):
         at = line(x)
@@ -99,7 +99,7 @@ def best_of(line, bounds=EVERYWHERE):
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_finds_the_minimum(method, shift):
-    """The one that Newton's method finds, also of a loss that is far below 0 there, from far off."""
+    """It is the one of Newton's method, also for a loss far below 0 there, and from a distant start."""
     line = Line(shift)
     done, told = searched(line, method)
     best, _ = best_of(Line())
@@ -115,7 +115,10 @@ def test_every_method_finds_the_minimum(method, shift):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_keeps_to_bounds(method):
-    """One bound is active at the minimum, another is not; nothing is evaluated beyond them, and the rest is the best there."""
+    """One bound is active at the minimum and another is not.
+
+    Nothing is evaluated beyond them, and the other numbers are optimal.
+    """
     line = Line()
     bounds = np.array([15.0, 6.0, -np.inf]), np.array([100.0, 30.0, 31.0])
     done, _ = searched(line, method, np.array([60.0, 20.0, 10.0]), bounds)
@@ -130,7 +133,7 @@ def test_every_method_keeps_to_bounds(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_start_at_a_bound_moves(method):
-    """A bound where a search starts does not hold it."""
+    """A number that starts at a bound can leave it."""
     bounds = np.array([60.0 - 50.0, -20.0, -50.0]), np.array([60.0, 50.0, 30.0])
     done, _ = searched(Line(), method, START, bounds)
     best, _ = best_of(Line())
@@ -140,7 +143,7 @@ def test_a_start_at_a_bound_moves(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_where_there_is_no_image_it_turns_back(method):
-    """An InputError on the way is a place with an infinite loss; one at the start is raised."""
+    """An InputError during the search counts as an infinite loss; one at the start is raised."""
     line = Line()
     start = np.array([200.0, 0.0, 195.0])
     done, _ = searched(line, method, start)
@@ -153,7 +156,7 @@ def test_where_there_is_no_image_it_turns_back(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_so_many_evaluations_and_no_more(method):
-    """A search that is cut off says that it did not converge, and returns the best that it has seen."""
+    """A search that is cut off says that it did not converge, and returns the best numbers so far."""
     line = Line()
     done, _ = searched(line, method, most=3)
     assert not done.converged and f"within {done.evaluations} evaluations" in done.reason
@@ -163,7 +166,7 @@ def test_so_many_evaluations_and_no_more(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_start_at_the_minimum_stays(method):
-    """Nothing is gained there, and nothing moves by more than a hundredth of an uncertainty."""
+    """The search gains nothing there, and no number moves by more than a hundredth of its uncertainty."""
     best, _ = best_of(Line())
     done, told = searched(Line(), method, best)
     sure = np.sqrt(np.diag(np.linalg.inv(Line()(best).normal)))
@@ -172,7 +175,7 @@ def test_a_start_at_the_minimum_stays(method):
 
 
 def test_tolerance_is_what_the_loss_gains():
-    """A search ends about so far above the least loss, and a finer one gets closer with more evaluations."""
+    """A search ends about that far above the least loss. A smaller tolerance gets closer with more evaluations."""
     least = Line()(best_of(Line())[0]).value
     above, count = [], []
     for tolerance in (1e2, 1e-3, 1e-9):
@@ -185,7 +188,7 @@ def test_tolerance_is_what_the_loss_gains():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_exception_of_the_caller_is_raised(method):
-    """What the one who is told of steps raises ends the search at once."""
+    """An exception of the function that receives the steps ends the search at once."""
 
     def stop(*_):
         raise KeyboardInterrupt

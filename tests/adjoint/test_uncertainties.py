@@ -12,7 +12,8 @@ NOTHING = np.zeros(4, dtype=bool)
 
 
 def information(correlated=0.0, sizes=(1e3, 1e-2, 1.0, 5.0)):
-    """Of four numbers of different sizes, the first two of which do the same but for 1 - correlated."""
+    """The information of four numbers of different sizes, of which the first two have the same effect but for 1 -
+    correlated."""
     form = np.eye(4)
     form[0, 1] = form[1, 0] = correlated
     form[2, 3] = form[3, 2] = 0.3
@@ -24,7 +25,7 @@ def judged(matrix, at_bound=NOTHING, spare=NOTHING):
 
 
 def test_covariance_is_the_inverse_of_the_information():
-    """Of numbers that can be told apart nothing is said."""
+    """If all numbers are determined, there is no sentence."""
     known = judged(information(0.9))
     np.testing.assert_allclose(known.covariance, np.linalg.inv(information(0.9)), rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(known.sigma, np.sqrt(np.diag(known.covariance)), rtol=1e-12)
@@ -34,7 +35,10 @@ def test_covariance_is_the_inverse_of_the_information():
 
 
 def test_what_can_hardly_be_told_apart_is_named():
-    """The two numbers, no other, and how much worse they are known together; their uncertainties are finite and say so."""
+    """A sentence names the two numbers, no other, and how much worse they are known together.
+
+    Their uncertainties are finite and large.
+    """
     known = judged(information(1.0 - 1e-5))
     (sentence,) = known.sentences
     assert "hardly" in sentence and "distance" in sentence and "cell" in sentence
@@ -44,7 +48,7 @@ def test_what_can_hardly_be_told_apart_is_named():
 
 
 def test_what_cannot_be_told_apart_is_named():
-    """Numbers of which only a combination is known have no finite uncertainty; the others have theirs."""
+    """Numbers of which only a combination is known have no finite uncertainty, and the others keep theirs."""
     known = judged(information(1.0))
     (sentence,) = known.sentences
     assert "cannot tell" in sentence and "distance" in sentence and "cell" in sentence and "misset" not in sentence
@@ -54,13 +58,13 @@ def test_what_cannot_be_told_apart_is_named():
 
 
 def test_a_combination_is_of_two_numbers_at_least():
-    """However little each of the others contributes: one number alone is told apart from nothing."""
+    """This holds however little each other number contributes, since a single number is no combination."""
     sentence = uncertainties._combination(1e-12, np.array([0.1, 0.98, 0.15, 0.12]), LABELS)
     assert sentence.startswith("the image cannot tell cell and misset apart")
 
 
 def test_three_numbers_of_which_two_are_known():
-    """A combination of three is named as one; a fourth is not in it."""
+    """A combination of three numbers is named as one, without a fourth number."""
     columns = np.array([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     known = judged(columns.T @ columns)
     (sentence,) = known.sentences
@@ -69,7 +73,7 @@ def test_three_numbers_of_which_two_are_known():
 
 
 def test_what_the_image_does_not_depend_on_is_named():
-    """It is undetermined and infinitely uncertain, unless it need not be seen."""
+    """Such a number is undetermined and infinitely uncertain, unless it need not be visible."""
     matrix = information()
     matrix[1], matrix[:, 1] = 0.0, 0.0
     known = judged(matrix)
@@ -80,7 +84,7 @@ def test_what_the_image_does_not_depend_on_is_named():
 
 
 def test_what_is_held_has_no_uncertainty():
-    """The others have that of numbers whose neighbour is known."""
+    """The other numbers have the uncertainties that they have if their neighbour is known."""
     at_bound = np.array([True, False, False, False])
     known = judged(information(1.0), at_bound)
     assert np.isnan(known.sigma[0]) and known.sigma[1] == pytest.approx(100.0, rel=1e-9)
@@ -91,13 +95,13 @@ def test_what_is_held_has_no_uncertainty():
 
 
 def test_nothing_is_left():
-    """Of numbers that are all held or not seen nothing is known, without a failure."""
+    """If all numbers are at bounds or invisible, nothing is known of them, and nothing fails."""
     known = judged(np.zeros((4, 4)), np.array([True, True, False, False]))
     assert np.isnan(known.sigma[:2]).all() and np.isinf(known.sigma[2:]).all() and not known.determined
 
 
 def test_uncertainties_of_too_many_numbers():
-    """Each with all others known, and it is said."""
+    """Each number has the uncertainty that it has if all others are known, and a sentence says so."""
     at_bound = np.array([False, False, True, False])
     known = uncertainties.uncertainty_each(np.array([4.0, 0.0, 9.0, 0.25]), LABELS, at_bound, NOTHING)
     np.testing.assert_array_equal(known.sigma, [0.5, np.inf, np.nan, 2.0])
@@ -109,7 +113,7 @@ def test_uncertainties_of_too_many_numbers():
 
 
 def test_a_long_list_is_cut():
-    """Six names, and how many more there are."""
+    """It shows six names, and how many more there are."""
     labels = [f"n{i}" for i in range(10)]
     (sentence,) = uncertainties.unseen(labels, np.ones(10, dtype=bool))
     assert sentence.endswith("n5 and 4 more")

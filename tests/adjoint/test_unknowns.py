@@ -1,4 +1,4 @@
-"""What is refined: where numbers are in the vector, their names, units, bounds and restraints (R2)."""
+"""The unknowns of a refinement: their indices in the vector, names, units, bounds and restraints (R2)."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ TIED = crystal("-cell 50 50 64 90 90 90")
 
 
 def test_places_of_one_frame():
-    """Numbers are in the order in which they are asked for; a frame has those of its experiment first."""
+    """Numbers are in the requested order, and a frame has those of its experiment first."""
     found = unknowns([TIED], NAMES, None)
     assert found.count == 6 and found.parameters == (MISSET, ("crystal.a_A", "crystal.b_A"))
     assert found.image == ("image.scale", "image.gain")
@@ -26,7 +26,7 @@ def test_places_of_one_frame():
 
 
 def test_places_of_several_frames():
-    """Own numbers are side by side, frame by frame; shared ones are there once."""
+    """Numbers that each frame has of its own are next to each other, frame by frame; shared numbers exist once."""
     found = unknowns([TIED] * 3, NAMES, None)
     assert found.count == 3 + 9 + 1 + 1
     assert [list(found.places(number)) for number in range(3)] == [
@@ -40,7 +40,8 @@ def test_places_of_several_frames():
 
 
 def test_values_by_name():
-    """Shapes of parameters, after an axis of frames where each has its own; not views of the vector."""
+    """Values have the shapes of their parameters, after an axis of frames for those of each frame, and are no views of the
+    vector."""
     vector = np.arange(14.0)
     named = unknowns([TIED] * 3, NAMES, None).by_name(vector)
     assert list(named) == ["image.scale", MISSET, "crystal.a_A", "image.gain"]
@@ -52,7 +53,7 @@ def test_values_by_name():
 
 
 def test_what_is_shared():
-    """Where nothing is said: what the goniometer, the crystal's setting and size, and the exposure are is each frame's own."""
+    """By default each frame has its own goniometer, orientation and size of the crystal, and exposure."""
     asked = [name for name in [*PARAMETERS, *IMAGE] if name not in ("structure_factors.F", "beam.fluence")]
     own = {block.column.key for block in unknowns([ONE] * 2, asked, None).blocks if block.own}
     assert own == {
@@ -67,14 +68,14 @@ def test_what_is_shared():
 
 
 def test_amplitudes_are_many_numbers():
-    """One each of the list, marked as such."""
+    """There is one number for each reflection of the list, and they are marked as amplitudes."""
     found = unknowns([LISTED], ["image.scale", "structure_factors.F"], None)
     assert found.count == 3 and list(found.amplitudes()) == [False, True, True]
     assert found.labels() == ["image.scale", "structure_factors.F[0]", "structure_factors.F[1]"]
 
 
 def test_bounds():
-    """Those of the parameters, and closer ones that are stated; None is none."""
+    """They are those of the parameters, and closer ones that are stated. None stands for no bound."""
     found = unknowns([TIED] * 2, [MISSET, "crystal.n_a", "image.background"], None)
     low, high = bounds_of(found, None)
     np.testing.assert_array_equal(low, [-np.inf] * 6 + [1.0, 1.0, 0.0, 0.0])
@@ -86,7 +87,10 @@ def test_bounds():
 
 
 def test_restraints():
-    """A value for all numbers of a parameter or one each, with the weight 1 / sigma^2; others have none."""
+    """A value holds for all numbers of a parameter, or there is one for each, with the weight 1 / sigma^2.
+
+    Other numbers have none.
+    """
     found = unknowns([TIED] * 2, [MISSET, "crystal.n_a", "image.background"], None)
     target, weight = restraints_of(found, {MISSET: ([1.0, 2.0, 3.0], 0.5), "image.background": (7.0, 2)})
     np.testing.assert_array_equal(target, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 0.0, 0.0, 7.0, 7.0])
@@ -95,7 +99,7 @@ def test_restraints():
 
 
 def test_a_part_of_a_vector_by_its_own_name():
-    """What is stated of one axis is of that axis alone, of every frame."""
+    """A bound or restraint of one axis is for that axis alone, in every frame."""
     found = unknowns([TIED] * 2, [MISSET, "crystal.n_a"], None)
     target, weight = restraints_of(found, {"crystal.misset_y_deg": (33.0, 1.0)})
     np.testing.assert_array_equal(weight, [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
@@ -108,7 +112,7 @@ def test_a_part_of_a_vector_by_its_own_name():
 
 @pytest.mark.parametrize("stated", [bounds_of, restraints_of])
 def test_one_number_for_three_axes_is_refused(stated):
-    """A vector has three: 33 degrees of one angle are not meant for all. Nor is anything stated twice."""
+    """A vector has three numbers, and one angle of 33 degrees is not meant for all. Nothing may be stated twice either."""
     found = unknowns([TIED], [MISSET], None)
     with pytest.raises(InputError, match=f"{MISSET} has three numbers.*crystal.misset_x_deg, crystal.misset_y_deg"):
         stated(found, {MISSET: (33.0, 41.0)})

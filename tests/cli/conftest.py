@@ -1,4 +1,4 @@
-"""The program, run in the process of the tests."""
+"""A fixture that runs the program in the process of the tests."""
 
 import pytest
 
@@ -7,7 +7,10 @@ from nbnumba.cli.main import main
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs a command line in a folder of its own: exit status, lines on stdout, lines on stderr."""
+    """A function that runs a command line in a folder of its own.
+
+    It returns the exit status and the lines on stdout and stderr.
+    """
     monkeypatch.chdir(tmp_path)
 
     def runner(args):

@@ -1,4 +1,4 @@
-"""The command line: what it writes and prints, compared with nanoBragg's, and how it refuses."""
+"""The command line: its files and its text are compared with nanoBragg's, and impossible input is refused."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def floats(path, shape):
 
 
 def smv(path, shape):
-    """The header lines between the braces, and the pixels."""
+    """The header lines between the braces, and the pixels, of an SMV image."""
     content = Path(path).read_bytes()
     lines = content[:2048].partition(b"{\n")[2].partition(b"}")[0].decode().splitlines()
     size = int(lines[0].removeprefix("HEADER_BYTES=").rstrip(";"))
@@ -64,14 +64,14 @@ def test_noise_case_equals_nanobraggs_files(golden, run, tmp_path, name):
 
 
 def cases():
-    """Every case but the large frames, of which one will do."""
+    """Every reference case except the large frames, of which one suffices."""
     names = json.loads((Path(__file__).parent.parent / "golden" / "cases.json").read_text())
     return [name for name in names if not name.startswith("supervisor") or name == "supervisor_hkl_roi"]
 
 
 @pytest.mark.parametrize("name", cases())
 def test_statistics_and_header_equal_nanobraggs(golden, run, name):
-    """Statistics are printed with 6 digits; the header is that of the experiment."""
+    """Statistics are printed with 6 digits, and the header is that of the experiment."""
     case = golden.cases[name]
     args = without(golden.args(name), "-noisefile") + [
         "-nonoise",
@@ -420,7 +420,7 @@ def test_names_of_inputs_in_warnings_are_of_one_line(tmp_path, monkeypatch, caps
 
 
 def test_a_sensor_that_absorbs_nothing_has_a_table(tmp_path, monkeypatch, capsys):
-    """C's defect endless_depth_dark: the flags after -detector_abs inf make it."""
+    """The flags after -detector_abs inf come from the cases of C's defect endless_depth_dark."""
     monkeypatch.chdir(tmp_path)
     words = "-cell 50 -default_F 1 -detpixels 4 -detector_abs inf -detector_thick 100 -c_parity endless_depth_dark --dry-run"
     assert main(words.split()) == 0
@@ -434,7 +434,7 @@ def test_a_sensor_that_absorbs_nothing_has_a_table(tmp_path, monkeypatch, capsys
     ("-Q", "0 2.57\n6.3 2\n", False),
 ])  # fmt: skip
 def test_a_table_that_does_not_reach_the_image_is_said(flag, rows, said, tmp_path, monkeypatch, capsys):
-    """The image sees 0 to 0.35 1/A; a spectrum, or a table of another unit, is elsewhere."""
+    """The image covers 0 to 0.35 1/A; a spectrum, or a table in another unit, lies elsewhere."""
     monkeypatch.chdir(tmp_path)
     Path("table").write_text(rows)
     words = "-cell 30 -default_F 1 -detpixels 16 -pixel 6 -distance 50 -water 10 --dry-run".split()

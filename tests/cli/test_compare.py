@@ -1,4 +1,4 @@
-"""nbnumba compare: our image against that of another program, which here is a few lines of Python."""
+"""nbnumba compare: our image against that of another program, which is here a few lines of Python."""
 
 import json
 import shlex
@@ -49,7 +49,10 @@ def ours():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs the subcommand against a program that writes an image: exit status, summary, and what the program saw."""
+    """A function that compares with a program that writes an image.
+
+    It returns the exit status, the summary, and the program's input.
+    """
     monkeypatch.chdir(tmp_path)
 
     def act(image, *options, flags=FLAGS, more=""):
@@ -108,7 +111,7 @@ def test_an_image_that_is_not_a_number_passes_no_threshold(run, ours):
 
 @pytest.mark.parametrize("place", ["option", "flags"])
 def test_only_the_region_counts(run, ours, place):
-    """What is outside counts neither for nor against; the place of the largest difference is one of the image."""
+    """Pixels outside the region do not matter, and the position of the largest difference is one of the whole image."""
     other = ours.copy()
     other[:5] = 1e6
     other[20, 30] *= 2

@@ -1,4 +1,4 @@
-"""nbnumba compare-traces: what diverges, where first, and the bundle that says so."""
+"""nbnumba compare-traces: the factors that diverge, the first of them, and the bundle of the comparison."""
 
 import json
 import re
@@ -14,13 +14,13 @@ LAYERS, ROCKED = (GOLDEN / "traces" / f"{name}.log" for name in ("absorption_70_
 
 
 def compared(tmp_path, ours, *options, reference=None):
-    """Exit status and metrics."""
+    """The exit status and the metrics of a comparison."""
     status = main(["compare-traces", str(reference or LAYERS), str(ours), "--out", str(tmp_path / "d"), *options])
     return status, json.loads((tmp_path / "d" / "metrics.json").read_text())
 
 
 def tampered(tmp_path, path, name, number, factor, word=0):
-    """A copy of a trace in which one value of the factor, where it comes for that time, is multiplied."""
+    """A copy of a trace in which a value of one occurrence of a factor is multiplied."""
     lines = path.read_text().splitlines()
     place = [i for i, line in enumerate(lines) if line.startswith(f"TRACE_C: {name} ")][number]
     head, key, *values = lines[place].split()
@@ -80,7 +80,7 @@ def test_the_tolerance_is_what_was_asked_for(tmp_path):
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("name, number", [("F_cell", 0), ("F_cell", 3), ("r_e_sqr", 0)])
 def test_what_only_one_has_diverges(tmp_path, name, number, swapped):
-    """Of a factor that comes several times, the last is the one that is not there."""
+    """If a factor occurs several times in one trace, the last occurrence is the missing one."""
     lines = LAYERS.read_text().splitlines()
     places = [i for i, line in enumerate(lines) if line.startswith(f"TRACE_C: {name} ")]
     del lines[places[number]]
@@ -122,7 +122,7 @@ def test_difference_and_floor():
 
 
 def test_floors_hide_nothing_in_the_reference_traces():
-    """2e-6 of the smallest value that a reference trace has, other than what rounds to 0, is above the floor."""
+    """2e-6 of the smallest value in a reference trace, other than rounding errors of 0, is above the floor."""
     for path in sorted((GOLDEN / "traces").glob("*.log")):
         for name, values in numbered(read(str(path), "t"), False).items():
             for value in values:
@@ -135,7 +135,7 @@ def test_a_name_that_only_one_has_stays_where_it_was():
 
 
 def write(path, *chains):
-    """A trace of pixels, each with a value of one factor."""
+    """Write a trace of pixels, each with a value of one factor."""
     path.write_text("".join(
         f"TRACE_CONFIG: tracing pixel (spixel={s}, fpixel={f})\nTRACE_NB: polar {v}\n" for s, f, v in chains
     ))  # fmt: skip
@@ -193,7 +193,7 @@ def chain(entry):
 
 
 def test_numbers_that_are_not_finite_are_compared(tmp_path, capsys):
-    """An infinite number is itself, and diverges from any other; so does what is not a number from one."""
+    """An infinite number equals itself and diverges from all others, and NaN diverges from numbers."""
     pairs = (("inf", "inf", 0), ("inf", "-inf", 1), ("inf", "1e308", 1), ("nan", "nan", 0), ("nan", "1", 1))
     for first, second, status in pairs:
         for name, value in (("a", first), ("b", second)):

@@ -1,4 +1,4 @@
-"""A script of nanoBragg runs with one word changed: every spelling that its documents have, by the image that it gives."""
+"""A script of nanoBragg runs with one word changed: every documented spelling of a flag gives the image it should."""
 
 import shlex
 import warnings
@@ -34,7 +34,7 @@ REFLECTIONS = [(h, k, l, 10 + (7 * h + 13 * k + 29 * l) % 17) for h in range(-5,
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with the files that the documents' command lines name."""
+    """A folder with the files that command lines in the documents name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "P1.hkl").write_text("".join("{} {} {} {}\n".format(*row) for row in REFLECTIONS))
     (tmp_path / "A.mat").write_text("0.020 0.001 0.002\n-0.001 0.021 0.003\n0.002 -0.003 0.019\n")
@@ -76,7 +76,7 @@ def test_scripts_of_the_documents_run(folder, capsys, script, same):
 
 
 def of(more, base="-cell 50 60 70 -default_F 10 -N 3 -detpixels 8 -pixel 0.5"):
-    """The experiment of a few flags more; simulate's image tells whether two are the same."""
+    """The experiment of some additional flags, whose image tells whether two of them are the same."""
     return Experiment.from_args(shlex.split(f"{base} {more}"))
 
 
@@ -127,7 +127,7 @@ def test_no_pixels_are_not_given():
     ],
 )
 def test_what_the_readme_documents_and_c_passes_over(documented, same):
-    """P23: the README's meaning, and a warning; with C's defect nothing, and a warning."""
+    """P23: the flag has the README's meaning, with a warning; with C's defect it has none, with a warning."""
     base = "-cell 50 60 70 -default_F 10 -N 3 -pixel 0.5 -distance 40 -Xbeam 1 -Ybeam 1 " + (
         "" if "-detsize" in documented else "-detpixels 8"
     )

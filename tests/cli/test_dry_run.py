@@ -1,4 +1,4 @@
-"""What a run prints before it computes, --dry-run, -quiet, and the warnings of coarse sampling and of a dark image."""
+"""The text of a run before it computes, --dry-run and -quiet, and the warnings of coarse sampling and of a dark image."""
 
 import shlex
 
@@ -13,7 +13,10 @@ BASE = "-cell 50 -default_F 10 -lambda 2 -N 3 -detpixels 8 -distance 50 -oversam
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs a command line in a folder of its own: exit status, lines on stdout, lines on stderr."""
+    """A function that runs a command line in a folder of its own.
+
+    It returns the exit status and the lines on stdout and stderr.
+    """
     monkeypatch.chdir(tmp_path)
 
     def runner(words):
@@ -100,7 +103,7 @@ def test_the_brightest_pixel_is_placed_in_pixels_with_its_resolution(run):
 
 
 def test_a_brightest_pixel_in_the_direct_beam_has_no_resolution(run):
-    """Where |d - i| is not 0 but rounding: in the middle of pixel 50, 200."""
+    """In the middle of pixel 50, 200 the value of |d - i| is not 0, but only a rounding error."""
     beam = "-Xbeam 20 -Ybeam 5 -detpixels 256 -pixel 0.1 -distance 150 -roi 48 52 198 202"
     status, lines, _ = run(f"-cell 70 80 90 -N 9 -default_F 9 -nonoise -nopgm -oversample 1 {beam}")
     assert status == 0 and row(lines, "brightest pixel") == "brightest pixel: fast 50, slow 200, in the direct beam"
@@ -111,7 +114,8 @@ COARSE = "-cell 100 -default_F 10 -N 10 -detpixels 8 -nonoise -nopgm"
 
 
 def test_intensity_that_varies_across_a_pixel_is_warned_of(run):
-    """nanoBragg's criterion: three samples across the fringes of the longest edge: 1000 A, on pixels that span 1/1000 1/A."""
+    """nanoBragg's criterion is three samples across the fringes of the longest edge, here 1000 A on pixels that span 1/1000
+    1/A."""
     for sub, warned in ((1, True), (2, True), (3, False), (0, False)):
         errors = run(f"{COARSE} -oversample {sub}")[2]
         assert (len(errors) == 1 and "-oversample 3 is recommended" in errors[0]) if warned else errors == []

@@ -1,4 +1,4 @@
-"""Every flag changes what is computed or written, or a warning names it; defaults and turns that nothing makes apart."""
+"""Every flag changes what is computed or written, or a warning names it, apart from defaults and turns by nothing."""
 
 import dataclasses
 import shlex
@@ -78,7 +78,7 @@ def files(tmp_path, monkeypatch):
 
 
 def described(words):
-    """All that decides an image and its files, and what is said."""
+    """Everything that determines an image and its files, and the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         command_line = CommandLine(words)
@@ -89,7 +89,7 @@ def described(words):
 
 
 def ineffective(words, flag):
-    """Whether the same comes of the words without a flag, and nobody says so."""
+    """Whether the words have the same effect without a flag, and no warning says so."""
     at = len(words) - 1 - words[::-1].index(flag)
     others = words[:at] + words[at + len(VALUE.get(flag, [flag])) :]
     built, window, run, said = described(words)
@@ -104,7 +104,7 @@ def ineffective(words, flag):
 
 
 def overruled(flag, context):
-    """Whether another flag of the context counts in the place of this one, as documented."""
+    """Whether another flag of the context replaces this one, as documented."""
     words = {BY_NAME[word].names[0] for word in context.split() if word in BY_NAME}
     return flag in words or any(flag in group.split() and words & set(group.split()) for group in OVERRULED)
 

@@ -1,4 +1,4 @@
-"""nbnumba explain: which of C's defects change an image, and that nothing else does."""
+"""nbnumba explain prints the defects of C that change an image, and no others."""
 
 import shlex
 

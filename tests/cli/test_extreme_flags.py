@@ -1,4 +1,4 @@
-"""Every flag that takes a number, with numbers at the edge of what a computer holds: files of a run, or one sentence."""
+"""Flags with numbers at the limits of a computer's: a run writes its files, or is refused in one sentence."""
 
 import os
 import random
@@ -19,7 +19,7 @@ OTHERS = ("", "-xds", "-gauss_xtal", "-curved_det", "-c_parity", "-water 1", "-d
 
 
 def ways(flag, number):
-    """The values of a flag among which is that number."""
+    """The values of a flag that contain that number."""
     count = KINDS.get(flag.kind, 1)
     if flag.kind == "region":
         return ([number, number, "0", "1"],)
@@ -27,7 +27,7 @@ def ways(flag, number):
 
 
 def ends_well(words, capsys):
-    """Assert that a run either writes its files, without a number that is none, or is refused in a sentence with a flag."""
+    """Check that a run either writes files without NaN, or is refused in a sentence that names a flag."""
     for name in os.listdir():
         os.remove(name)
     status = main([*BASE, *words])

@@ -1,4 +1,4 @@
-"""SMV headers: what is written is read back as the same geometry, and what a header cannot say is said."""
+"""SMV headers are read back as the same geometry, and a warning says what a header cannot state."""
 
 import random
 import re
@@ -24,7 +24,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def experiment(words):
-    """The experiment of these flags, and what is warned of."""
+    """The experiment of some flags, and the warnings about it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         made = Experiment.from_args([*CRYSTAL, *(words.split() if isinstance(words, str) else words)])
@@ -41,7 +41,7 @@ def write(made, as_c=False, name="our.img"):
 
 
 def pixel_positions(made):
-    """Where pixels are, in pixels from the sample, and the distances that the solid angle is of."""
+    """The positions of pixels relative to the sample, in pixels, and the distances that enter the solid angle."""
     at = placed(made)
     fast, slow = (x.ravel() for x in np.meshgrid([0, 10.5, 20], [0, 7.5, 30]))
     positions = at.origin / at.pixel + fast[:, None] * at.fast + slow[:, None] * at.slow
@@ -49,7 +49,7 @@ def pixel_positions(made):
 
 
 def geometry(rng, convention):
-    """Random flags of a detector: any turn, pivot, form of the beam centre, and in the custom convention any vectors."""
+    """Random flags of a detector: any rotation, pivot and form of the beam centre, and any vectors in the custom convention."""
     words = f"-detpixels_x {SHAPE[1]} -detpixels_y {SHAPE[0]} -pixel 0.1234567 -energy {rng.uniform(6e3, 2e4)!r}".split()
     words += ["-phi", repr(rng.uniform(-90, 90)), "-osc", repr(rng.uniform(0.1, 1))]
     words += [f"-{convention}"] if convention != "custom" else ["-beam_vector", "1", "0.01", "0.02"]
@@ -71,7 +71,7 @@ def geometry(rng, convention):
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_the_geometry_that_is_written_is_read_back(convention):
-    """Three times in a row, by -img alone and with the convention's own flag."""
+    """It is written and read three times in a row, by -img alone and with the flag of the convention."""
     rng, checked = random.Random(1), 0
     while checked < 30:
         try:
@@ -94,7 +94,7 @@ def test_the_geometry_that_is_written_is_read_back(convention):
 
 @pytest.mark.parametrize("flag", ["", " -xds"])
 def test_own_keys_of_an_image_place_the_detector_beside_a_mask(flag):
-    """No form of the beam centre that the header of the mask states stands beside them."""
+    """They overrule every form of the beam centre in the header of the mask."""
     first, _ = experiment(f"-detpixels_x {SHAPE[1]} -detpixels_y {SHAPE[0]} -xds -detector_rotx 3 -ORGX 12 -ORGY 14")
     write(first)
     write(first, name="mask.img")
@@ -158,7 +158,8 @@ def test_a_key_that_was_changed_by_hand_is_not_passed_over(old, new):
 
 @pytest.mark.parametrize("convention", CONVENTIONS[:-1])
 def test_the_header_of_nanobragg_says_what_it_does_not_know(convention):
-    """Without own keys, as nanoBragg writes it: a turn, and the convention where the beam centre tells."""
+    """Without our own keys, as nanoBragg writes it, a rotation is lost, and so is a convention that the beam centre does not
+    show."""
     straight = f"-detpixels_x 20 -detpixels_y 30 -distance 80 -{convention}"
     write(experiment(straight)[0], as_c=True)
     assert experiment(f"-img our.img -{convention}")[1] == []
@@ -244,7 +245,7 @@ def test_a_still_needs_no_keys_of_a_rotation():
 
 
 def test_a_beam_centre_far_off_the_detector_is_said():
-    """As detectors that state it in pixels: 28 mm, and a centre at 246 that DENZO's keys give as 13.53 mm."""
+    """Some detectors state it in pixels: on 28 mm, a centre of 246 that DENZO's keys give as 13.53 mm."""
     plain(PIXEL_SIZE=0.055, BEAM_CENTER_X=25.5, BEAM_CENTER_Y=7)
     _, said = experiment("-img in.img")
     wanted = "xbeam_mm, from the header, is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025"
@@ -265,7 +266,7 @@ def test_fabio_reads_a_header_with_own_keys():
 
 @pytest.mark.parametrize("entry", ["TWOTHETA=4e9", "WAVELENGTH=1e-30", "PHI=1e300", "DISTANCE=1e-200", "BEAM_CENTER_X=-1e30"])
 def test_a_value_that_no_field_can_have_is_refused_by_key_and_file(entry):
-    """Not by the flag that would state it, which is not there; that one overrules the header, and nothing is refused."""
+    """The message does not name a flag that is not given. A given flag overrules the header, and then nothing is refused."""
     write(experiment("-detpixels 8")[0])
     key = entry.partition("=")[0].encode()
     lines = Path("our.img").read_bytes().split(b"\n")

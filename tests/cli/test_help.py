@@ -1,4 +1,4 @@
-"""Every subcommand has a help, wherever it is asked for, and a comparison that fails says what to try."""
+"""Every subcommand has a help wherever it is asked for, and a comparison that fails suggests what to try."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Marks of a picture, and the example: rings lie where pixels have that resolution, and a frame looks like one."""
+"""The marks of a picture, and the example: rings pass through pixels of their resolution, and the frame looks real."""
 
 import warnings
 
@@ -29,7 +29,7 @@ def built(flags):
 
 @pytest.mark.parametrize("more", ["", TILTED, " -curved_det", " -roi 20 70 10 60" + TILTED])
 def test_rings_lie_where_pixels_have_that_resolution(more):
-    """By the formula d = lambda / (2 sin theta) and the angle between the beam and a pixel, which is computed anew."""
+    """The resolution is computed independently by d = lambda / (2 sin theta), from the angle between the beam and a pixel."""
     made, placement, window = built(BASE + more)
     drawn = marks(made, placement, window)
     assert 2 <= len(drawn.rings) <= 4
@@ -92,7 +92,7 @@ def test_marks_without_a_picture_are_not_ignored_in_silence(tmp_path, monkeypatc
 
 
 def test_the_example_runs_anywhere_and_its_command_again(tmp_path, monkeypatch, capsys):
-    """Of a region: its files, its mask, and the command that it prints, which makes the same image."""
+    """A region of it writes its files and its mask, and the command that it prints makes the same image."""
     monkeypatch.chdir(tmp_path)
     assert main(["example", "-roi", "565", "580", "735", "750"]) == 0
     said = capsys.readouterr()
@@ -117,7 +117,7 @@ def test_the_brightest_pixel_of_the_example_is_right(tmp_path, monkeypatch, caps
 
 
 def test_what_the_example_says_is_so():
-    """The sizes, the dose and the number of blocks of its text, from its flags."""
+    """The sizes, the dose and the number of blocks in its text follow from its flags."""
     words = example.FLAGS.split()
 
     def value(flag, count=1):

@@ -1,4 +1,4 @@
-"""Which pixels of a measured image count: gaps, masks and saturation as files say them, and as they look."""
+"""The pixels of a measured image that count: gaps, masks and saturation as files state them, and as values suggest."""
 
 import h5py
 import numpy as np
@@ -15,20 +15,20 @@ DECTRIS = {"_array_data.header_contents": "# Detector: PILATUS 2M\r\n# Count_cut
 
 
 def flags(shape=SHAPE):
-    """An experiment whose detector has so many pixels (slow, fast)."""
+    """An experiment whose detector has that number of pixels (slow, fast)."""
     line = "-cell 50 60 70 -default_F 10 -lambda 2 -N 3 -distance 50 -oversample 1 -detpixels_x {} -detpixels_y {}"
     return Experiment.from_args(line.format(shape[1], shape[0]).split())
 
 
 def stored(values, kind):
-    """Pixels of a type, of which the first are these values."""
+    """Pixels of a type, which begin with these values."""
     pixels = np.full(SHAPE, 7, dtype=kind)
     pixels.ravel()[: len(values)] = values
     return pixels
 
 
 def read(path, shape=SHAPE, **more):
-    """An image as refine takes it."""
+    """An image as refine reads it."""
     given = {"mask": None, "saturation": None, "offset": None} | more
     return measured.read(str(path), flags(shape), **given)
 
@@ -64,7 +64,7 @@ LEAST = np.iinfo(np.int32).min
     ],
 )
 def test_gaps_and_saturated_pixels(monkeypatch, pixels, header, in_gaps, saturated):
-    """What the format and the header say. Other numbers below 0 are data: a dark image was subtracted."""
+    """The format and the header state them. Other numbers below 0 are data, from which a dark image was subtracted."""
     monkeypatch.setattr(images, "read", lambda *_: images.Image(pixels, header))
     found = read("x")
     assert (found.left_out["in gaps"], found.left_out["saturated"]) == (in_gaps, saturated)
@@ -74,7 +74,7 @@ def test_gaps_and_saturated_pixels(monkeypatch, pixels, header, in_gaps, saturat
 
 
 def test_a_dark_subtracted_image_is_the_same_in_every_type(tmp_path):
-    """Read-out noise about a weak background: integers of any file count as the same numbers in float32 do."""
+    """Integers of read-out noise about a weak background count in any file as the same numbers in float32 do."""
     pixels = np.rint(np.random.default_rng(3).normal(2.0, 3.0, (40, 50)))
     TifImage(data=pixels.astype(np.int32)).write(str(tmp_path / "i.tif"))
     EdfImage(data=pixels.astype(np.float32)).write(str(tmp_path / "f.edf"))
@@ -87,7 +87,7 @@ def test_a_dark_subtracted_image_is_the_same_in_every_type(tmp_path):
 
 
 def test_what_looks_like_gaps_is_announced(monkeypatch):
-    """Whole lines of -1 are what modules leave between them; the guess is said with its count, and can be said to be wrong."""
+    """Whole lines of -1 look like gaps between modules. A warning has their number, and an option can deny the guess."""
     pixels = np.random.default_rng(3).poisson(2.0, (40, 50)).astype(np.int32)
     pixels[10:13], pixels[3, 4] = -1, -2
     monkeypatch.setattr(images, "read", lambda *_: images.Image(pixels, {}))
@@ -101,7 +101,7 @@ def test_what_looks_like_gaps_is_announced(monkeypatch):
 
 
 def test_values_of_gaps_that_are_stated(monkeypatch):
-    """Single values and ranges, besides what the file says, or instead of it."""
+    """Single values and ranges add to those of the file, or replace them."""
     pixels = stored([-2, -1, 0, 5, 6, 9], np.int32)
     monkeypatch.setattr(images, "read", lambda *_: images.Image(pixels, DECTRIS))
     for words, count in (([], 2), (["9"], 3), (["5:6", "9:"], 5), (["none"], 0), (["none", "-1", ":-2", "0"], 3)):
@@ -109,7 +109,7 @@ def test_values_of_gaps_that_are_stated(monkeypatch):
 
 
 def nexus(path, pixels, mask=None, specific=False, **numbers):
-    """A file of NXmx, or with what Dectris puts into a group of its own."""
+    """A file of NXmx, optionally with the group of Dectris."""
     with h5py.File(path, "w") as file:
         file["entry/data/data_000001"] = pixels[np.newaxis]
         detector = file.create_group("entry/instrument/detector")
@@ -122,7 +122,7 @@ def nexus(path, pixels, mask=None, specific=False, **numbers):
 
 @pytest.mark.parametrize("specific", [False, True])
 def test_the_mask_that_a_file_brings_is_used(tmp_path, specific):
-    """Pixels of which any bit is set, by whatever name the image is called; sentinels of an unsigned type are gaps."""
+    """Pixels with any bit set are left out, whatever name the image is read by, and sentinels of an unsigned type are gaps."""
     pixels = stored([1000, 65535, 65534, 3], np.uint16)
     mask = np.zeros(SHAPE, np.uint32)
     mask[0, 0], mask[1, 2], mask[2, 3], mask[0, 1] = 1, 1 << 8, 1 << 31, 1
@@ -135,7 +135,7 @@ def test_the_mask_that_a_file_brings_is_used(tmp_path, specific):
 
 
 def test_valid_numbers_of_nxmx(tmp_path):
-    """Above saturation_value and below underload_value pixels are invalid, at them they are valid."""
+    """Pixels above saturation_value and below underload_value are invalid; pixels at these values are valid."""
     nexus(tmp_path / "x.h5", stored([101, 100, 99, -5, -6], np.int32), saturation_value=100, underload_value=-5)
     found = read(tmp_path / "x.h5")
     assert found.left_out["saturated"] == 1 and found.left_out["below what is valid"] == 1
@@ -147,7 +147,7 @@ def test_valid_numbers_of_nxmx(tmp_path):
 
 
 def test_a_mask_that_does_not_fit_is_said_to_be_ignored(tmp_path):
-    """Of another shape than the image; of several images each has its own."""
+    """A warning says so for a mask of another shape than the image. Each of several images has its own mask."""
     nexus(tmp_path / "x.h5", stored([], np.uint16), np.ones((5, 8), np.uint32))
     with pytest.warns(UserWarning, match="pixel_mask of 5 x 8 does not fit an image of 6 x 8"):
         assert read(tmp_path / "x.h5").counted == 48
@@ -159,7 +159,7 @@ def test_a_mask_that_does_not_fit_is_said_to_be_ignored(tmp_path):
 
 
 def test_links_of_a_master_that_lead_nowhere(tmp_path):
-    """A broken link beside the image is no reason to fail, nor one in place of the mask."""
+    """A broken link beside the image, or in place of the mask, does not make reading fail."""
     nexus(tmp_path / "x.h5", stored([], np.uint16), saturation_value=50)
     with h5py.File(tmp_path / "x.h5", "a") as file:
         file["entry/instrument/detector/pixel_mask"] = h5py.ExternalLink("none.h5", "/mask")
@@ -168,7 +168,7 @@ def test_links_of_a_master_that_lead_nowhere(tmp_path):
 
 
 def test_numbers_of_an_raxis_are_counts(tmp_path):
-    """Large ones are stored as a share, and the header's saturation is that of counts."""
+    """Large numbers are stored as a fraction, and the saturation of the header is one of counts."""
     pixels = stored([40000, 32767, 65535, 32769], np.uint16)
     smv.write(tmp_path / "x.img", pixels, {"RAXIS_COMPRESSION_RATIO": 32, "SATURATED_VALUE": 1048500})
     found = read(tmp_path / "x.img")
@@ -177,14 +177,14 @@ def test_numbers_of_an_raxis_are_counts(tmp_path):
 
 
 def test_a_limit_is_in_words():
-    """As the line of an image says it."""
+    """The words are those in the line about an image."""
     assert (str(unmeasured.Limit(5.0)), str(unmeasured.Limit(5.0, False))) == ("from 5 on", "above 5")
     with pytest.raises(InputError, match="--gap: '7:x'"):
         measured.read_gaps(["7:x"])
 
 
 def test_a_refusal_of_numbers_below_0_says_what_was_taken_off(tmp_path):
-    """Counts to which nothing was added, written as if it had been."""
+    """The header states an offset that was never added to the counts."""
     smv.write(tmp_path / "i.img", stored([3], np.uint16), [("ADC_OFFSET", 40.0)], "test")
     with pytest.raises(InputError, match=r"down to -37, with offset 40 \(ADC_OFFSET of its header\) subtracted, which c"):
         refine._check_counts(read(tmp_path / "i.img"))

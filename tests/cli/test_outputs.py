@@ -1,4 +1,4 @@
-"""The files of a run appear together or not at all; what the standard streams cannot take costs no result."""
+"""The files of a run appear together or not at all, and a failing standard stream never costs a result."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ PROGRAM = [sys.executable, "-m", "nbnumba"]
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled():
-    """The kernel is on disk before processes of their own look for it: that it is compiled is a line on stderr."""
+    """The kernel is on disk before the processes of the tests start, because compiling it would print a line on stderr."""
     nbnumba.simulate(nbnumba.Experiment.from_args([word for word in BASE if word != "-noprogress"]))
 
 
@@ -44,7 +44,7 @@ def program(args, folder, **options):
 
 
 def shell(line, folder, **environment):
-    """Run a line of bash in which "$@" is the program; returns the exit status and stderr."""
+    """Run a line of bash in which "$@" is the program. Returns the exit status and stderr."""
     env = os.environ | {"PYTHONPATH": ROOT} | environment
     command = ["bash", "-c", line, "bash", *PROGRAM]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=120)
@@ -124,7 +124,7 @@ def test_a_run_that_fails_at_any_of_its_files_has_written_none(tmp_path, monkeyp
 
 
 def test_a_disk_that_is_full_after_the_first_file_leaves_none(tmp_path):
-    """A float image of 64 x 64 pixels is 16 kB, the SMV images are smaller: the limit lets these through alone."""
+    """The float image of 64 x 64 pixels has 16 kB and the SMV images are smaller, so that only these are below the limit."""
     args = [*BASE, "-detpixels", "64", "-dump", "f.bin", "-hkl", "one.hkl"]
     (tmp_path / "one.hkl").write_text("0 0 1 5\n")
 
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_after_the_first_file_leaves_none(tmp_path):
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_interruption_among_the_files_waits_until_all_are_there(tmp_path, monkeypatch, capsys, after):
-    """... or comes before any is: what is said of files is true."""
+    """It may also come before any file is written; either way the message is true."""
     rename, count = os.replace, []
 
     def interrupted(source, target):
@@ -367,7 +367,7 @@ def test_the_seed_of_a_random_orientation_is_in_the_trace(tmp_path, monkeypatch,
 
 
 def interrupted(args, folder, seconds, **options):
-    """Run the program and interrupt it after so long; returns its status and stderr."""
+    """Run the program and interrupt it after some time. Returns its status and stderr."""
     environment = os.environ | {"PYTHONPATH": ROOT}
     process = subprocess.Popen(
         [*PROGRAM, *args], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options
@@ -378,7 +378,7 @@ def interrupted(args, folder, seconds, **options):
 
 
 def check_interruption(status, errors, folder):
-    """A run that was interrupted has ended in one of the ways that are promised."""
+    """Check that an interrupted run has ended in one of the promised ways."""
     assert "Traceback" not in errors and "Exception ignored" not in errors, errors
     assert status in (0, 130, -signal.SIGINT), errors  # the last is 130 to a shell
     if "nothing written" in errors:

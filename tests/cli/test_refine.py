@@ -1,4 +1,4 @@
-"""The subcommand refine: what it reads, leaves out, hands to adjoint.refine, prints and writes, and how it refuses."""
+"""The subcommand refine: its data, the arguments of adjoint.refine, its text and files, and what it refuses."""
 
 import json
 import shlex
@@ -26,13 +26,13 @@ SHAPE = (6, 8)
 
 @pytest.fixture
 def data(tmp_path):
-    """data.bin, an image of the detector of FLAGS."""
+    """The file data.bin, an image of the detector of FLAGS."""
     raw.write(tmp_path / "data.bin", np.arange(48.0).reshape(SHAPE))
     return tmp_path / "data.bin"
 
 
 def result_of(experiments, asked, keywords, moved):
-    """What adjoint.refine would return, had it moved every number of the first image by `moved` uncertainties of 0.01."""
+    """The result of adjoint.refine, had it moved every number of the first image by `moved` uncertainties of 0.01."""
     names, units, values, sigma, start, new = [], [], {}, {}, {}, [{} for _ in experiments]
     several = len(experiments) > 1
     for each in asked:
@@ -62,7 +62,7 @@ def result_of(experiments, asked, keywords, moved):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A stand-in for adjoint.refine that notes what it was given; `moved` and `change` say what it returns."""
+    """A stand-in for adjoint.refine that records its arguments. `moved` and `change` determine its result."""
     seen = SimpleNamespace(calls=[], moved=1.0, change={}, error=None)
 
     def stand_in(experiment, data, parameters, *, progress=None, **keywords):
@@ -88,7 +88,7 @@ def command(*more, data="data.bin", parameters=PARAMETERS, flags=FLAGS):
 
 
 def written_as(kind, pixels, folder):
-    """The name of a file of that kind that holds the pixels."""
+    """The name of a file of some kind that holds the pixels."""
     path = str(folder / f"data.{kind}")
     if kind == "bin":
         raw.write(path, pixels)
@@ -221,7 +221,7 @@ def test_what_is_not_modelled_is_said(run, fake, data):
 
 
 def test_the_noise_of_the_read_out(run, fake, data):
-    """Of the option, or else of flags, of each image; where the loss has no use for it that is said."""
+    """The option states it, or else the flags of each image. A warning says if the loss does not use it."""
     noisy = [*FLAGS, "-readout_noise", "3"]
     run(command("--loss", "gaussian", flags=noisy))
     run(command("--loss", "gaussian", "--readout-noise", "0", flags=noisy))
@@ -521,13 +521,13 @@ TRUTH = TRUTH.split()
 
 
 def noisy(run, name, misset, seed):
-    """Write an image with photon noise of a crystal in that orientation, as SMV."""
+    """Write the image of a crystal in that orientation, with photon noise, as SMV."""
     quiet = ["-nopgm", "-nointfile", "-floatfile", "float.bin", "-seed", str(seed), "-noisefile", name]
     assert run([*TRUTH, "-misset", *map(str, misset), *quiet])[0] == 0
 
 
 def within_errors(found, name, truth):
-    """Whether a refined parameter is within 5 of its uncertainties of the truth, and those are small."""
+    """Whether a refined parameter is within 5 of its uncertainties of the truth, and these are small."""
     values, sigma = np.array(found["values"][name]), np.array(found["uncertainties"][name])
     assert (np.abs(values - truth) < 5 * sigma).all(), (name, values, sigma)
     assert (sigma < 0.05).all()

@@ -1,4 +1,4 @@
-"""The flags of a refined experiment, read again: the same values, and the same image."""
+"""The flags of a refined experiment give the same values and the same image when they are parsed again."""
 
 import itertools
 import warnings
@@ -56,7 +56,7 @@ def moved(experiment, names=tuple(MOVES)):
 
 
 def check(words, refined, names):
-    """The refined flags give every value and the image; returns them."""
+    """Check that the refined flags give every value and the same image. Returns the flags."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = refined_flags(words, refined, names)
@@ -126,7 +126,7 @@ def test_what_a_header_says_is_overruled(frame, name):
 @pytest.mark.parametrize("name", [*MOVES, "detector.rotx_deg", "detector.twotheta_deg"])
 @pytest.mark.parametrize("frame", FRAMES)
 def test_what_a_header_of_ours_says_is_overruled(frame, name):
-    """Its own keys state the convention, turns and the pivot, too."""
+    """Our own keys in a header state the convention, rotations and the pivot, too."""
     written = experiment_of(f"-cell 50 {SMALL} {FRAMES[frame]} -detector_rotx 3 -twotheta 4 -pivot beam".split())
     keys = headers.entries_of(written, position_detector(written.detector, written.beam, frozenset()), 40.0, False)
     smv.write("header.img", np.zeros((12, 16), np.uint16), keys)

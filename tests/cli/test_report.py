@@ -1,4 +1,4 @@
-"""The report of a refinement: what its pictures and its page show, of results that are made up."""
+"""The report of a refinement: the contents of its pictures and its page, for made-up results."""
 
 import html
 import io
@@ -31,13 +31,13 @@ GREY = 0xB3
 
 
 def spot(row, column, height, shape=(ROWS, COLUMNS)):
-    """A round peak on nothing."""
+    """A round peak without a background."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     return height * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 2.0)
 
 
 def fit(data=None, before=None, after=None, sigma=None):
-    """An image with one peak at PEAK, calculated before where it is, and after at ELSEWHERE; grey corners and MASKED."""
+    """An image with a peak at PEAK that was calculated there before and at ELSEWHERE after, with grey corners and MASKED."""
     data = 4.0 + spot(*PEAK, 400.0) if data is None else data
     before = 4.0 + spot(*PEAK, 300.0, data.shape) if before is None else before
     after = 4.0 + spot(*ELSEWHERE, 350.0, data.shape) if after is None else after
@@ -48,7 +48,7 @@ def fit(data=None, before=None, after=None, sigma=None):
 
 
 def result(frames=None, **changes):
-    """What adjoint.refine returns, of a distance and three angles."""
+    """A result of adjoint.refine for a distance and three angles."""
     x, start, spread = np.array([231.5, 0.1, 0.2, 0.3]), np.array([232.0, 0.0, 0.0, 0.0]), np.full(4, 0.012)
     history = [
         SimpleNamespace(phase=phase, evaluation=k, loss=100.0 * 0.1**k, x=start + (x - start) * k / 5)
@@ -65,12 +65,12 @@ def result(frames=None, **changes):
 
 
 def named(vector):
-    """A vector by parameter."""
+    """The numbers of a vector by parameter."""
     return {"detector.distance_mm": vector[0], "crystal.misset_deg": vector[1:4]}
 
 
 def many(count):
-    """A result of so many amplitudes."""
+    """A result with that number of amplitudes."""
     x, names = np.arange(1.0, count + 1), [f"structure_factors.F[{i}]" for i in range(count)]
     history = [SimpleNamespace(phase="all", evaluation=k, loss=10.0 - k, x=x * k / 3) for k in range(4)]
     by_name = {
@@ -82,7 +82,7 @@ def many(count):
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes the report of a result: its page, and its pictures (rows, columns, 3) by name."""
+    """A function that writes the report of a result. It returns the page, and the pictures (rows, columns, 3) by name."""
 
     def act(found, **options):
         folder = str(tmp_path / "report")
@@ -104,7 +104,7 @@ def picture(path):
 
 
 def panels(image, corners=4):
-    """Top, bottom, left and right of the three panels of a picture, by their grey corners."""
+    """The top, bottom, left and right edges of the three panels of a picture, found by their grey corners."""
     labels, _ = ndimage.label((image == GREY).all(axis=2))
     boxes = sorted(ndimage.find_objects(labels), key=lambda box: box[1].start)
     outer = [box for box in boxes if box[0].stop - box[0].start > 3 and box[1].stop - box[1].start > 3]
@@ -256,7 +256,7 @@ def test_page_says_what_was_found(written):
 
 
 def rows(page):
-    """The rows of all tables, as lists of texts."""
+    """The rows of all tables of a page, as lists of texts."""
     return [
         [html.unescape(cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)]
         for row in re.findall("<tr>.*?</tr>", page)
@@ -420,7 +420,7 @@ assert settings() == before
 
 
 def test_reflections_resolutions_and_refined_flags_are_shown(written):
-    """The peak is at (12, 30) in the data; its reflection is that of the refined experiment, not of the start."""
+    """The peak is at (12, 30) in the data. Its reflection is that of the refined experiment, not of the start."""
     flags = "-cell 50 60 70 90 90 90 -default_F 1 -N 5 -distance 60 -detpixels_x 50 -detpixels_y 40 -pixel 0.5 -oversample 1"
     experiment = nbnumba.Experiment.from_args([*flags.split(), "-misset", "10", "20", "30"])
     built = scene.build(experiment, sampling.window((50, 40), None, None))

@@ -1,4 +1,4 @@
-"""nbnumba trace: the chain of the run that the flags describe, in nanoBragg's words, and its bundle."""
+"""nbnumba trace: the factors of pixels in the run that flags describe, in nanoBragg's words, and the bundle."""
 
 import json
 import shlex
@@ -34,7 +34,7 @@ def flags_of(golden, name):
 
 
 def traced(tmp_path, flags, *pixels, options=()):
-    """The path of a trace of some pixels."""
+    """The path of a new trace of some pixels."""
     out = tmp_path / "ours.log"
     wanted = [word for slow, fast in pixels for word in ("--pixel", str(slow), str(fast))]
     assert main(["trace", *wanted, "--out", str(out), *options, "--", *flags]) == 0
@@ -42,7 +42,7 @@ def traced(tmp_path, flags, *pixels, options=()):
 
 
 def against(tmp_path, name, ours):
-    """Exit status and metrics of comparing with a reference trace."""
+    """The exit status and the metrics of a comparison with a reference trace."""
     directory = tmp_path / "compared"
     status = main(["compare-traces", str(GOLDEN / "traces" / f"{name}.log"), str(ours), "--out", str(directory)])
     return status, json.loads((directory / METRICS).read_text())
@@ -126,14 +126,14 @@ def test_the_chain_ends_at_the_pixel_of_the_image(tmp_path, name, switches):
 
 
 def zero(path):
-    """What each chain says of phi = 0: (sample, step, source)."""
+    """The lattices at phi = 0 of each chain: (sample, step, source)."""
     return [
         [tuple(each.values()) for each in chain["lattice_at_phi_0"]] for chain in json.loads(path.read_text())["chains"]
     ]
 
 
 def test_each_chain_says_which_lattice_its_phi_0_has(tmp_path):
-    """Carried over from the last step, but for the first pixel of each thread; fresh everywhere in spec mode."""
+    """It is carried over from the last step, except for the first pixel of each thread. In spec mode it is fresh everywhere."""
     pixels = [(0, 0), (0, 1), (47, 95), (48, 0), (48, 1)]
     out = traced(tmp_path, [*ROCKED, *ALL, "-c_threads", "2"], *pixels, options=["--json"])
     assert zero(tmp_path / "ours.log.json") == [[(0, 0, source)] for source in (None, 3, 3, None, 3)]
@@ -236,7 +236,7 @@ def test_standard_output_gets_the_trace_and_no_bundle(tmp_path, monkeypatch, cap
     ],
 )
 def test_what_is_refused(tmp_path, capsys, options, flags, sentence):
-    """In one sentence, with exit status 2, and with nothing written."""
+    """The refusal is one sentence with exit status 2, and nothing is written."""
     assert main(["trace", *options.split(), "--out", str(tmp_path / "t"), "--", *flags]) == 2
     message = capsys.readouterr().err
     assert sentence in message and message.count("\n") == 1
@@ -252,7 +252,7 @@ def test_without_flags_or_out(capsys):
 
 @pytest.mark.parametrize("machine", [{"backend": "abacus"}, {"backend": "cuda"}, {"precision": "paired"}])
 def test_another_machine_is_refused(machine):
-    """In a sentence that says where a trace is computed."""
+    """The sentence says on which machine a trace is computed."""
     with pytest.raises(InputError, match="a trace is computed on the CPU in double precision; allowed: cpu, double"):
         trace.traces(Experiment.from_args(PLAIN), [(1, 2)], **machine)
 

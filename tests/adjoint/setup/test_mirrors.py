@@ -1,4 +1,4 @@
-"""The mirrors of setup against central differences of what they mirror: any convention, cell and sensor, any cotangent."""
+"""The mirrors of setup are compared with central differences, for random conventions, cells, sensors and cotangents."""
 
 import dataclasses
 import itertools
@@ -62,14 +62,15 @@ def random_of(*words):
 
 
 def assert_gradient(gradient, function, step, random):
-    """`function` of a displacement (n,) has this gradient (n,) at 0: along every axis, and along a random direction."""
+    """Check that a function of a displacement (n,) has this gradient (n,) at 0, along every axis and along a random
+    direction."""
     for direction in (*np.eye(len(gradient)), random.uniform(-1, 1, len(gradient))):
         expected = slope(lambda t, along=direction: function(t * along), step)
         np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-10, atol=1e-12)
 
 
 def assert_converges(gradient, function, step, random):
-    """The error of central differences falls a hundredfold with a tenfold smaller step, until rounding."""
+    """Check that the error of central differences falls a hundredfold when the step falls tenfold, until rounding dominates."""
     direction = random.choice([-1.0, 1.0], len(gradient))
     falling = errors(lambda t: function(t * direction), step, gradient @ direction)
     rounding = 1e-14 * max(1.0, abs(function(0 * direction))) / np.array(ladder(step))
@@ -121,7 +122,7 @@ def test_torque_is_the_sum_of_those_of_the_vectors():
 
 
 def centres_that_count(convention, form, switches, pivot):
-    """By hand from F1a: which of xbeam and ybeam places the detector, stated or as the default."""
+    """The fields xbeam and ybeam that position the detector, stated or as the default, by hand from F1a."""
     swapped = convention in ("mosflm", "denzo")
     if "near_point_ignored" in switches and convention not in ("custom", "pix0") and pivot == "sample":
         return ()
@@ -132,13 +133,16 @@ def centres_that_count(convention, form, switches, pivot):
 
 
 def placement_bars(random, shape=()):
-    """Cotangents of a Placement, such that everything counts as much as the axes do at 0.1 m."""
+    """Cotangents of a Placement that weight all its parts like the axes at a distance of 0.1 m."""
     sizes = {"origin": (3,), "fast": (3,), "slow": (3,), "normal": (3,), "distance": (), "close_distance": ()}
     return {name: random.normal(size=(*shape, *size)) * (1.0 if len(name) in (4, 6) else 10.0) for name, size in sizes.items()}
 
 
 def check_placement(experiment, counts, random, converges=False):
-    """position_detector_adj at an experiment, `counts` the parameters that place the detector; all others have no gradient."""
+    """Check position_detector_adj of an experiment.
+
+    Only the parameters in `counts` position the detector; the gradient of all others is 0.
+    """
     detector, switches = experiment.detector, experiment.sampling.c_parity
     bars = placement_bars(random)
     found = position_detector_adj(detector, experiment.beam, switches, *bars.values())
@@ -259,7 +263,7 @@ def test_sensor(stated, switches, counts, converges):
 
 
 def cells(count):
-    """Those of CELLS, and random ones that are not flat."""
+    """The cells of CELLS, and random cells that are not flat."""
     random = random_of("cells")
     while count:
         angles = random.uniform(60, 125, 3)
@@ -284,7 +288,7 @@ def test_setting(cell, setting, adjoint, converges):
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if sum(angle != 90 for angle in cell[3:]) < 2])
 def test_settings_of_one_oblique_angle_agree(cell):
-    """With two right angles P7 changes nothing, to first order in all angles."""
+    """If two angles are right angles, P7 changes nothing to first order in all angles."""
     np.testing.assert_allclose(skewed_setting(*cell), standard_setting(*cell), rtol=0, atol=1e-12)
     bar = random_of("agree", cell).normal(size=(3, 3))
     np.testing.assert_allclose(standard_setting_adj(*cell, bar), skewed_setting_adj(*cell, bar), rtol=0, atol=1e-13)
@@ -297,7 +301,7 @@ def test_settings_of_two_oblique_angles_do_not():
 
 
 def matrix_of(random, hand):
-    """A MOSFLM-style matrix of a skewed lattice, right- or left-handed."""
+    """The MOSFLM-style matrix of a skewed lattice, right-handed or left-handed."""
     turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
     turn *= hand * np.linalg.det(turn)
     return turn @ (np.diag(random.uniform(0.01, 0.03, 3)) + np.triu(random.uniform(-0.005, 0.005, (3, 3)), 1))
@@ -314,7 +318,7 @@ def crystals():
 
 
 def crystal_at(crystal, names, values):
-    """A crystal with these parameters, by name; missetting angles overrule a random missetting."""
+    """A crystal with these parameters, by name. Missetting angles replace a random missetting."""
     fields = {name.partition(".")[2]: float(value) for name, value in zip(names, values)}
     misset = tuple(fields.pop(name.partition(".")[2], None) for name in MISSET)
     if None not in misset:
@@ -353,7 +357,7 @@ RECORDS = [
 
 @pytest.mark.parametrize("shape, switches, hand, cell", RECORDS)
 def test_crystal_record(shape, switches, hand, cell):
-    """The vectors are those of the crystal in either hand; numbers, cell and vectors move on their own."""
+    """The vectors are those of the crystal in either hand. Numbers of cells, the cell and the vectors change independently."""
     random = random_of("record", shape, sorted(switches), hand)
     crystal = Crystal(*cell, misset_deg=(20.0, -30.0, 140.0), n_a=7.0, n_b=8.5, n_c=6.0, shape=shape)
     vectors, names = hand * orient(crystal, switches), (*NUMBERS, *CELL)
@@ -433,7 +437,7 @@ BACKGROUNDS = {
 @pytest.mark.parametrize("fluence", [1e24, 0.0])
 @pytest.mark.parametrize("table", [None, ((0.0, 5.0), (0.1, 4.0), (0.2, 3.0)), ((0.0, 0.0), (0.1, 4.0), (0.2, 3.0))])
 def test_scale(name, fluence, table):
-    """Photons and background_each are a line in the fluence and a cube in the water: differences are exact."""
+    """Photons and background are linear in the fluence and cubic in the size of the water, so that differences are exact."""
     random = random_of("scale", name)
     experiment = experiment_of("mosflm", more=BACKGROUNDS[name])
     experiment = experiment.replace({"beam.fluence": fluence, "background.table": table})
@@ -471,7 +475,7 @@ EXPERIMENTS = {
 
 
 def cotangent_of(experiment, random, shape=()):
-    """A random cotangent, each part of it as large as makes the scene count equally in all."""
+    """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
     sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "angles": (3,)}
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
@@ -482,7 +486,7 @@ def cotangent_of(experiment, random, shape=()):
 
 
 def scene_parts(experiment):
-    """What a cotangent is of, but for tables: the parts of a scene as arrays by name."""
+    """The parts of a scene that have a cotangent, other than tables, as arrays by name."""
     made = built(experiment)
     panel, beam, crystal = made.panel, made.beam, made.crystal
     vectors = np.array(panel[:15]).reshape(5, 3)
@@ -532,7 +536,7 @@ def test_whole_setup_of_many_cotangents(name):
 
 
 def mirrors():
-    """Every mirror as a function of its cotangents alone, and their shapes."""
+    """Every mirror as a function of its cotangents alone, and the shapes of its cotangents."""
     crystal, experiment = Crystal(*CELLS[5], misset_deg=(1, 2, 3), shape="gauss"), experiment_of("mosflm", more="-water 20 ")
     vectors, thick = orient(crystal), Detector(thickness_um=300.0, attenuation_um=200.0)
     axis, angle = turn_of(random_of("mirrors"))
@@ -555,7 +559,7 @@ def mirrors():
 
 
 def leaves(found):
-    """The arrays of what a mirror returns, in order."""
+    """The arrays in the result of a mirror, in order."""
     if isinstance(found, dict):
         return list(found.values())
     return [leaf for part in found for leaf in leaves(part)] if isinstance(found, tuple) else [found]

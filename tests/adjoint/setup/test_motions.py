@@ -1,4 +1,4 @@
-"""Motions of the sources and of the table of lattices against differences of the tables that the images are made from."""
+"""The motions of the sources and of the table of lattices are compared with differences of these tables."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ CARRYOVER = frozenset({"phi_carryover"})
 
 
 def sweep_fields(random, name):
-    """One of the ways to state a sweep of divergence."""
+    """The fields of one of the ways to state a sweep of divergence."""
     full, steps = float(random.uniform(0.5, 30.0)), int(random.integers(1, 5))
     full_name, step_name, number = f"{name}range_mrad", f"{name}step_mrad", f"{name}steps"
     forms = [
@@ -55,7 +55,7 @@ def spectrum_fields(random):
 
 
 def beam_case(seed):
-    """A random beam, its direction and E vector, and the switches."""
+    """A random beam with its direction and E vector, and the switches."""
     random = np.random.default_rng(seed)
     fields = {"wavelength_A": float(random.uniform(0.5, 3.0)), "round_divergence": bool(random.integers(2))}
     if random.random() < 0.7:
@@ -78,7 +78,7 @@ def beam_case(seed):
 
 
 def source_cases():
-    """Random beams that have a source: a round divergence may leave none."""
+    """Random beams that have at least one source: a round divergence may leave none."""
     for seed in range(400):
         case = beam_case(seed)
         try:
@@ -96,12 +96,12 @@ def source_rows(case, name, shift):
 
 
 def step_of(name, stated):
-    """How far to go: a part of a range, so that it stays one, or 4 mrad."""
+    """The step of a difference: a fraction of a range, so that it remains a range, or 4 mrad."""
     return 4.0 if name.startswith("direction") else 0.05 * stated
 
 
 def test_sources_move_as_differences_say():
-    """Where the ellipse takes in or leaves out a source within the step of the difference, there is none to compare with."""
+    """Where the ellipse gains or loses a source within the step of the difference, nothing is compared."""
     moving, edges = dict.fromkeys(beams.COLUMN, 0), 0
     for case in source_cases():
         beam, moves = case[0], beams.motions(*case)
@@ -122,7 +122,7 @@ def test_sources_move_as_differences_say():
 
 
 def test_differences_of_sources_converge():
-    """The error falls a hundredfold with each tenth of the step, as that of a right derivative does."""
+    """The error falls a hundredfold with a tenth of the step, as it does for a right derivative."""
     fields = {"hdivrange_mrad": 300.0, "hdivsteps": 3, "vdivrange_mrad": 200.0, "round_divergence": False}
     beam = Beam(1.3, dispersion_percent=3.0, direction_x_mrad=50.0, direction_y_mrad=-90.0, **fields)
     random = np.random.default_rng(5)
@@ -204,12 +204,12 @@ def crystal_of(fields):
 
 
 def lattice_rows(crystal, goniometer, spindle, switches=frozenset()):
-    """The two tables in units of 100 A, which keeps them below 1."""
+    """The two tables in units of 100 A, which keeps their numbers below 1."""
     return [rows / 100 for rows in orientations.table(crystal, goniometer, spindle, orient(crystal, switches), switches)]
 
 
 def turning(rotation_rates, rows):
-    """Rates (parameters, rows, 9) of lattices that turn at those rates."""
+    """The rates (parameters, rows, 9) of lattices that rotate at those rates."""
     vectors = rows.reshape(-1, 3, 3)
     return np.array([np.cross(rotation_rates[:, np.newaxis, k : k + 3], vectors).reshape(-1, 9) for k in (0, 3, 6)])
 
@@ -281,7 +281,7 @@ def test_differences_of_lattices_converge():
 
 
 def acted_out(angles, fresh):
-    """Which step's lattice each step of a pass sees, by nanoBragg's loop: the first pass, or the one after it."""
+    """The step whose lattice each step of a pass sees, by nanoBragg's loop, in the first pass or in a later one."""
     lattice, seen = None, []
     for _ in range(1 if fresh else 2):
         seen = []
@@ -292,7 +292,7 @@ def acted_out(angles, fresh):
 
 
 def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
-    """With carryover every step turns and moves as its source does without, in both kinds of pass."""
+    """Check that with carryover every step moves as the step of its lattice does without, in both kinds of pass."""
     own = lattices.motions(crystal, goniometer, spindle, frozenset())[:2]
     rotations, rotation_rates = (part.reshape(len(angles), -1, 9) for part in own)
     found = lattices.motions(crystal, goniometer, spindle, CARRYOVER)
@@ -314,7 +314,7 @@ def test_steps_that_carry_over_move_as_their_source(phi, osc, steps):
 
 @pytest.mark.parametrize("angles", [[0.0, 0.0, 0.1, 0.0, -0.0, 0.3, 0.0], [0.2, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.4]])
 def test_several_steps_at_zero(monkeypatch, angles):
-    """No steps of one size hold several zeros; here they are put in."""
+    """Steps of one size never contain several zeros, so that they are put in here."""
     monkeypatch.setattr(orientations, "phi_angles", lambda goniometer: np.array(angles))
     goniometer = Goniometer(phi_deg=0.0, osc_deg=5.0, phisteps=len(angles))
     spindle = random_direction(np.random.default_rng(10))
@@ -335,7 +335,7 @@ def test_rounded_domains_move_as_their_product_in_double_precision():
 
 
 def test_spins_by_hand():
-    """The first domain turns with the spindle; the rates are radians per degree."""
+    """The first domain rotates with the spindle, and its rates are radians per degree."""
     spindle, goniometer = np.array([0.0, 0.6, -0.8]), Goniometer(phi_deg=20.0, osc_deg=4.0, phisteps=4)
     _, rotation_rates, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
     for step, rates in enumerate(rotation_rates * DEGREES_PER_RADIAN):
@@ -367,7 +367,7 @@ def test_what_the_image_jumps_in(fields, expected):
 
 @pytest.mark.parametrize("fields, expected", JUMPS)
 def test_tables_jump_where_that_is_said(fields, expected):
-    """A tiny move of a parameter moves the lattices little, or else it is said that it does not."""
+    """A tiny change of a parameter moves the lattices little, or the program says that they jump."""
     crystal, spindle = crystal_of({}), random_direction(np.random.default_rng(12))
     here = lattice_rows(crystal, Goniometer(**fields), spindle, CARRYOVER)[0]
     full = orientations.phi_steps(Goniometer(**fields))[2]

@@ -1,8 +1,4 @@
-"""The mirrors of the stages against differences of the stages in extended precision, and against formulas of other form.
-
-The ladder: along a random direction of all continuous inputs, fields of records among them, central differences of a stage at
-steps h, h/10, h/100 approach what its mirror makes of a random cotangent, a hundred times nearer with every step.
-"""
+"""The mirrors of the stages are compared with differences of the stages in extended precision, and with other formulas."""
 
 import itertools
 from decimal import Decimal, localcontext
@@ -68,7 +64,7 @@ def rng(seed=5):
 
 
 def numbers(result):
-    """All numbers of a result, whose parts may be vectors or tuples of them, in the precision that they have."""
+    """All numbers of a result, whose parts may be vectors or tuples, in their own precision."""
     if isinstance(result, tuple | list):
         return np.hstack([numbers(part) for part in result])
     return np.atleast_1d(result)
@@ -84,7 +80,7 @@ def replaced(record, fields, values):
 
 
 def panel(random, **fields):
-    """A detector whose vectors are any, at about 0.5 m."""
+    """A detector with random vectors at about 0.5 m."""
     values = dict(zip(records.Panel._fields, random.normal(size=15)))
     values |= {"pixel": 0.7, "distance": random.uniform(0.3, 0.7), "close_distance": random.uniform(0.3, 0.7)}
     values |= {"layer": random.uniform(0.1, 0.4), "absorption": random.uniform(2.0, 4.0), "sensor": True}
@@ -109,7 +105,7 @@ def sampling(number):
 
 
 def box(amplitude, low=(-3, -2, -4), high=(4, 5, 3)):
-    """Amplitudes (h, k, l) of a box."""
+    """The amplitudes (h, k, l) of a box."""
     bounds = [float(bound) for pair in zip(low, high) for bound in pair]
     return records.Structure(*bounds, float(amplitude.size), np.append(amplitude.ravel(), -1.0), True, np.zeros(4, np.int64))
 
@@ -142,7 +138,7 @@ LADDER_CASES = {}
 
 
 def ladder_case(mirror):
-    """Registers the function that makes random cases of a mirror."""
+    """A decorator that registers a function which makes random cases of a mirror."""
 
     def register(make):
         LADDER_CASES[mirror.__name__] = make
@@ -241,7 +237,7 @@ def of_scattering_vector_adj(random, draw):
 
 @ladder_case(polarization_factor_adj)
 def of_polarization_factor_adj(random, draw):
-    """Also where the ray lies in one of the planes along and across the E vector, or runs along it."""
+    """The cases include rays in the planes along and across the E vector, and along the E vector itself."""
     incident, axis = random_direction(random), random_direction(random)
     kahn = (1.0, -1.0, 0.0)[draw] if draw < 3 else random.uniform(-1, 1)
     across = np.cross(axis, incident)
@@ -272,7 +268,7 @@ def of_indices_adj(random, draw):
 
 @ladder_case(rotate_back)
 def of_rotate_back(random, draw):
-    """The index of a turned cell vector, by that vector; the first rotation is the one of phi = 0."""
+    """The index of a turned cell vector, differentiated by that vector. The first rotation is the one of phi = 0."""
     matrix, q = np.eye(3) if draw == 0 else np.linalg.qr(random.normal(size=(3, 3)))[0], random.normal(size=3)
 
     def forward(a):
@@ -288,14 +284,15 @@ def of_sinc_pi_slope(random, draw):
 
 
 def parity(crystal, *d):
-    """The sign of the lattice factor that F8 leaves out; with it the factor is smooth."""
+    """The sign of the lattice factor that F8 leaves out, with which the factor is smooth."""
     cells = (crystal.n_a, crystal.n_b, crystal.n_c)
     odd = sum(nearest(n * abs(each))[1] for n, each in zip(cells, d)) % 2
     return -1.0 if odd else 1.0
 
 
 def off_peak(random, n):
-    """A distance from a reflection: any, or 0, next to it, a zero of the sincg, between two, or half way to the next."""
+    """A random distance from a reflection, or 0, next to it, at a zero of the sincg, between two zeros, or half way to the
+    next."""
     j = float(random.integers(0, max(int(n) // 2, 1)))
     edges = (0.0, 1e-60, 1e-20, 1e-9, 1e-5, (j + 1) / n, (j + 0.5) / n, np.nextafter(0.5, 0), 0.5)
     chosen = min(random.choice(edges), 0.5) if random.random() < 0.5 else random.uniform(0, 0.5)
@@ -304,7 +301,7 @@ def off_peak(random, n):
 
 @ladder_case(lattice_factor_square_adj)
 def of_lattice_factor_square_adj(random, draw):
-    """Whole numbers of cells and others, 1 and 1000 among them."""
+    """The numbers of cells are whole and others, and include 1 and 1000."""
     cells = [float(random.choice((1, 2, 3, 36, 1000, random.uniform(1, 90)))) for _ in range(3)]
 
     def inputs(x):
@@ -338,7 +335,7 @@ def of_sinc3_slope(random, draw):
 
 @ladder_case(lattice_factor_radial_adj)
 def of_lattice_factor_radial_adj(random, draw):
-    """Every differentiable shape, also at the reflection itself and on the axes."""
+    """The cases cover every differentiable shape, also at the reflection itself and on the axes."""
     shape, fudge, cells = RADIAL[draw % len(RADIAL)], random.uniform(0.5, 1.5), random.uniform(1, 30, 3)
     root = np.eye(3) + 0.2 * random.normal(size=(3, 3))
     pairs = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])
@@ -378,7 +375,7 @@ def of_term_adj(random, draw):
 
 @ladder_case(amorphous_adj)
 def of_amorphous_adj(random, draw):
-    """Between the entries of a table, in each of its intervals, the last one among them, and beyond."""
+    """The cases lie in each interval of a table, including the last one, and beyond the table."""
     material = records.Amorphous(3.0, random.uniform(1, 5, 5))
 
     def inputs(x):
@@ -422,7 +419,7 @@ def of_loss_derivative(random, draw):
 
 @ladder_case(loss_curvature)
 def of_loss_curvature(random, draw):
-    """How the derivative changes where the data are what is expected."""
+    """The change of the derivative where the data equal the expectation."""
     kind, value, weight = (GAUSSIAN, POISSON)[draw % 2], random.uniform(1, 9), random.uniform(0.5, 2)
 
     def forward(x):
@@ -437,7 +434,7 @@ ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-10, "lattice_fact
 
 @pytest.mark.parametrize("name", LADDER_CASES)
 def test_ladder(name):
-    """And every derivative differs from 0 in some draw."""
+    """The ladder converges to every derivative, and every derivative differs from 0 in some draw."""
     random, sizes = rng(), 0.0
     for draw in range(DRAWS):
         forward, pull, point, spans, *natural = LADDER_CASES[name](random, draw)
@@ -457,7 +454,7 @@ def high(function, *args):
 
 
 def pi():
-    """Machin's formula."""
+    """Pi by Machin's formula."""
 
     def arctangent(n):
         total, power, k = Decimal(0), Decimal(1) / n, 1
@@ -474,7 +471,7 @@ with localcontext() as digits:
 
 
 def sine_cosine(x):
-    """By their series."""
+    """The sine and the cosine by their series."""
     x = x.remainder_near(2 * PI)
     sums, power, k = [Decimal(1), Decimal(0)], Decimal(1), 0
     while k < 3 or abs(power) > Decimal(10) ** -230:
@@ -513,7 +510,10 @@ def distances(n):
 
 @pytest.mark.parametrize("n", [1.0, 1.0 + 1e-9, 1.5, 2.0, 3.0, 7.3, 36.0, 89.99, 1000.0])
 def test_slopes_of_the_grating(n):
-    """A8. N d is known to e N d, and the slope of the polynomial to 1e-13, which comes in twice; d = 0 counts as 1e-60."""
+    """A8: N d is known to e N d, and the slope of the polynomial to 1e-13, which counts twice.
+
+    A distance of 0 counts as 1e-60.
+    """
     for d in distances(n):
         value, by_d, by_n = (float(x) for x in high(grating_and_slopes, n, d))
         above, below = sincg_parts(n, d)
@@ -540,7 +540,7 @@ def test_slope_of_the_polynomial():
 
 
 def test_factors_of_a_single_cell_do_not_move():
-    """N = 1: the factor is 1 everywhere."""
+    """For N = 1 the factor is 1 everywhere."""
     for d in (0.0, 1e-60, 1e-9, 0.1, -0.3, 0.5):
         by_d, by_n = lattice_factor_square_adj(crystal_record((1.0, 7.0, 7.0)), d, 0.01, 0.02, 1.0)[0::3]
         assert by_d == pytest.approx(0.0, abs=1e-13)
@@ -548,7 +548,7 @@ def test_factors_of_a_single_cell_do_not_move():
 
 
 def test_slope_of_a_lattice_factor_at_a_reflection():
-    """Along every axis it is 0, by N it is the product of the other two."""
+    """The slope along every axis is 0, and the slope by N is the product of the other two factors."""
     bars = lattice_factor_square_adj(crystal_record((5.0, 36.0, 1000.0)), 0.0, 0.0, 0.0, 2.0)
     assert np.abs(bars[:3]).max() < 1e-40
     np.testing.assert_allclose(bars[3:], (72e3, 1e4, 360), rtol=1e-14)
@@ -573,7 +573,7 @@ def test_slope_of_the_transform_of_a_sphere():
 
 @pytest.mark.parametrize("reach", [0.1, 0.6])
 def test_a_step_does_not_move_but_with_its_height(reach):
-    """TOPHAT, inside and outside of the step."""
+    """The slope of TOPHAT is 0 inside and outside of the step, and its height depends on the numbers of cells."""
     crystal = crystal_record((2.0, 3.0, 4.0), shapes.TOPHAT, metric=(1.0, 1.0, 1.0, 0.0, 0.0, 0.0))
     d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, np.sqrt(reach), 0.0, 0.0, 3.0)
     assert not np.any(d_bar) and not np.any(metric_bar)
@@ -603,7 +603,7 @@ def dipole_slope(kahn, axis, d, incident):
 
 
 def test_polarization_next_to_the_beam():
-    """A6: the derivative by d, of size 2 sin(2theta), goes to 0 there, whatever the angle about the beam."""
+    """A6: the derivative by d, of size 2 sin(2theta), vanishes there for any angle about the beam."""
     random = rng()
     for angle in (0.0, *10.0 ** -np.arange(0.0, 18.0), 3e-60, 1e-120):
         for kahn in (1.0, -1.0, 0.3):
@@ -618,7 +618,7 @@ def test_polarization_next_to_the_beam():
 @pytest.mark.parametrize("way", [1.0, -1.0])
 @pytest.mark.parametrize("kahn", [1.0, -1.0, 0.3])
 def test_polarization_along_the_beam(kahn, way):
-    """Straight ahead and straight back nothing moves P, in whatever plane the ray turns."""
+    """Straight ahead and straight back the slope of P is 0, in whatever plane the ray turns."""
     axis, incident = (0.0, 0.6, 0.8), (1.0, 0.0, 0.0)
     diffracted = (way, 0.0, 0.0)
     kahn_bar, d_bar, i_bar = polarization_factor_adj(beam_record(kahn, axis), diffracted, incident, 1.0)
@@ -627,7 +627,7 @@ def test_polarization_along_the_beam(kahn, way):
 
 
 def test_polarization_of_a_beam_along_its_own_axis():
-    """There the factor is one of the angle to the beam alone: cos 2psi is 1 by definition (F6)."""
+    """The factor depends only on the angle to the beam, because cos 2psi is 1 by definition (F6)."""
     random, incident = rng(), (1.0, 0.0, 0.0)
 
     def inputs(x):
@@ -656,7 +656,7 @@ def test_a_ray_from_behind_moves_nothing(way):
 
 
 def test_a_grazing_ray_is_captured_whole():
-    """All by the first layer; nothing overflows."""
+    """The first layer captures all of the ray, and nothing overflows."""
     layered = panel(rng(), normal_x=1.0, normal_y=0.0, normal_z=0.0)
     for rho in (1e-3, 1e-9, 1e-200):
         for layer in (0, 1):
@@ -664,7 +664,7 @@ def test_a_grazing_ray_is_captured_whole():
 
 
 def test_interpolation_at_whole_indices_and_at_the_edges_of_the_box():
-    """There the slope is that of the interval above, (-2 F(-1) - 3 F(0) + 6 F(1) - F(2)) / 6 along an axis."""
+    """The slope is that of the interval above, (-2 F(-1) - 3 F(0) + 6 F(1) - F(2)) / 6 along an axis."""
     values = rng().normal(size=(8, 8, 8))
     structure, low = box(values), np.array([-3, -2, -4])
     for hkl in itertools.product((-1, 0, 2), (0, 1, 3), (-2, 0, 1)):
@@ -675,7 +675,7 @@ def test_interpolation_at_whole_indices_and_at_the_edges_of_the_box():
 
 
 def test_slopes_of_interpolated_cubics():
-    """Of a cubic they are its own, from both sides of a whole index."""
+    """The interpolation of a cubic has the slopes of the cubic, on both sides of a whole index."""
     h, k, l = np.meshgrid(np.arange(-3, 5), np.arange(-2, 6), np.arange(-4, 4), indexing="ij")
     structure = box((h**3 - 2 * h + 1) * (k**3 + k**2) * (2 - l**3) + 0.0)
     for h, k, l in ((0.3, 0.7, -1.2), (1.0, 2.0, 0.0), (np.nextafter(1, 0), 1.5, np.nextafter(0, -1)), (-1.0, 0.0, 1.0)):
@@ -688,7 +688,7 @@ def test_slopes_of_interpolated_cubics():
 
 
 def test_background_at_the_entries_of_its_table():
-    """At an entry the slope is that of the next interval; at the last one, beyond it, and at q = 0, f does not move."""
+    """At an entry the slope is that of the next interval. At the last entry, beyond it and at q = 0, the slope of f is 0."""
     material, beam = records.Amorphous(2.0, np.array([3.0, 5.0, 4.0, 9.0])), beam_record(background_each=7.0)
     slopes = {0.0: 0.0, 0.5: 2.0, 1.0: -1.0, 1.5: -1.0, 2.0: 5.0, 2.5: 5.0, 3.0: 0.0, 3.5: 0.0, 90.0: 0.0}
     values = {0.0: 3.0, 0.5: 4.0, 1.0: 5.0, 1.5: 4.5, 2.0: 4.0, 2.5: 6.5, 3.0: 9.0, 3.5: 9.0, 90.0: 9.0}
@@ -724,7 +724,8 @@ def test_values_of_losses():
 
 
 def counts_and_means():
-    """Counts and what is expected: of all magnitudes, next to each other, next to where the logarithm is taken elsewhere."""
+    """Counts and expectations of all magnitudes, close to each other, and close to where the logarithm is computed in
+    another way."""
     random = rng()
     ratios = [2.0**k * factor for k in range(-4, 5) for factor in (1.0, 0.5**0.5, np.nextafter(0.5**0.5, 0), 1.1)]
     ratios += [1.0 + sign * 2.0**-k for k in range(1, 53) for sign in (-1, 1)] + [*10 ** random.uniform(-300, 290, 100)]
@@ -735,7 +736,8 @@ def counts_and_means():
 
 
 def test_deviance_to_its_last_digits():
-    """Where the logarithm has a power of 2 the terms are up to 6 times their sum; else it is a square and small corrections."""
+    """Where the logarithm has a power of 2, the terms are up to 6 times their sum; elsewhere it is a square and small
+    corrections."""
     pairs = counts_and_means()
     compiled = value_of_each()(POISSON, *np.array([(mean, count, 0.0) for count, mean in pairs]).T)
     for (count, mean), fast in zip(pairs, compiled):
@@ -762,7 +764,7 @@ def compiled():
 
 
 def calls():
-    """(mirror, arguments) for every mirror, many times over."""
+    """Many pairs (mirror, arguments) for every mirror."""
     random = rng(8)
     for n in range(12):
         a, b, c, d = (tuple(map(float, random_direction(random))) for _ in range(4))
@@ -806,7 +808,8 @@ def calls():
 
 
 def test_compiled_mirrors_equal_plain_python(compiled):
-    """To 1e-14 of the largest component, N d of 45 and its multiples in the sincg apart: products may be contracted."""
+    """They agree to 1e-14 of the largest component, except for N d of 45 and its multiples in the sincg: products may be
+    contracted."""
     for function, args in calls():
         plain, fast = (numbers(f(*args)).astype(float) for f in (function, compiled[function.__name__]))
         size = max(1.0, np.abs(plain).max()) * (50 if "lattice" in function.__name__ or "sincg" in function.__name__ else 1)
@@ -814,7 +817,7 @@ def test_compiled_mirrors_equal_plain_python(compiled):
 
 
 def test_every_mirror_is_tested():
-    """By differences or above, and compiled."""
+    """Every mirror is compared with differences or with a formula above, and compiled."""
     mirrors = {name for module in MIRRORS for name, f in vars(module).items() if getattr(f, "__module__", 0) == module.__name__}
     assert mirrors == {function.__name__ for function, _ in calls()}
     assert mirrors == set(LADDER_CASES) | {"sincg_slopes", "expected", "loss_value", "deviance"}
