@@ -110,11 +110,11 @@ def _centre_adj(detector: Detector, switches: frozenset[str], placement: Placeme
     convention = CONVENTIONS[detector.convention]
     upwards = {"fast": placement.fast, "slow": -placement.slow if convention.flipped else placement.slow}
     axes = ("slow", "fast") if convention.swapped else ("fast", "slow")
-    found = {}
+    cotangents = {}
     for name, axis in zip(BEAM_CENTRE, axes):
         counts = _counts(detector, convention, switches, name, axis)
-        found[f"detector.{name}"] = -(origin_bar @ upwards[axis]) / 1000 if counts else np.zeros(origin_bar.shape[:-1])
-    return found
+        cotangents[f"detector.{name}"] = -(origin_bar @ upwards[axis]) / 1000 if counts else np.zeros(origin_bar.shape[:-1])
+    return cotangents
 
 
 def _counts(detector: Detector, convention: Convention, switches: frozenset[str], name: str, axis: str) -> bool:

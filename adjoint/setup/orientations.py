@@ -74,10 +74,10 @@ def jumps(experiment: Statements) -> dict[str, str]:
     if "phi_carryover" not in experiment.sampling.c_parity:
         return {}
     carrying = [step for step, source in enumerate(orientations.carried_from(angles)) if source != step]
-    found = {"goniometer.phi_deg": JUMP} if carrying else {}
+    reasons = {"goniometer.phi_deg": JUMP} if carrying else {}
     if osc_rates(experiment.goniometer)[carrying].any():
-        found["goniometer.osc_deg"] = JUMP
-    return found
+        reasons["goniometer.osc_deg"] = JUMP
+    return reasons
 
 
 def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[str, np.ndarray]) -> np.ndarray:

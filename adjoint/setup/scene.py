@@ -49,8 +49,8 @@ def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarr
     """
     crystal, switches = experiment.crystal, experiment.sampling.c_parity
     vectors = orient(crystal, switches)
-    found, vectors_bar = record_adj(crystal, vectors, switches, cotangent.cells, cotangent.metric)
+    gradients, vectors_bar = record_adj(crystal, vectors, switches, cotangent.cells, cotangent.metric)
     by_vectors = cotangent.vectors.reshape(vectors_bar.shape) + vectors_bar
     for name, gradient in orient_adj(crystal, switches, by_vectors).items():
-        found[name] = found.get(name, 0.0) + gradient
-    return found
+        gradients[name] = gradients.get(name, 0.0) + gradient
+    return gradients

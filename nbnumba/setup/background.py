@@ -7,16 +7,19 @@ from nbnumba.stages.records import Amorphous
 from nbnumba.statements import Background
 
 GRID = 2**14
-"""Points that a table of structure factors is brought to: evenly spaced, for the kernels."""
+"""The number of evenly spaced points to which a table of structure factors is interpolated for the kernels (F12)."""
 
 
 def photons_per_electron_squared(fluence: float) -> float:
-    """F11: photons/sr of one electron^2 in a beam of that fluence."""
+    """Return the photons/sr that one electron^2 scatters in a beam of that fluence, in photons/m^2 (F11)."""
     return R_E_SQR_M2 * fluence
 
 
 def molecules(background: Background, ignored: bool) -> float:
-    """F12: molecules in a cube of the material; `ignored`: of water, whatever density and molar mass are stated (P10)."""
+    """Return the number of molecules in the cube of material (F12).
+
+    ignored: whether density and molar mass are those of water, whatever is stated (P10).
+    """
     edge_m = background.water_um * 1e-6
     density, molar = background.density_g_per_cm3, background.molar_mass_g
     if ignored:
@@ -25,7 +28,10 @@ def molecules(background: Background, ignored: bool) -> float:
 
 
 def material(background: Background, ignored: bool) -> tuple[float, Amorphous]:
-    """F12: electrons^2 of the material, and how that varies with sin(theta) / lambda; evenly without a table."""
+    """Return electrons^2 of the material, or its number of molecules where a table is stated, and the Amorphous record (F12).
+
+    ignored: whether the material is water, whatever is stated (P10). Without a table the record is 1 at all angles.
+    """
     count = molecules(background, ignored)
     if background.table is None or ignored:
         return WATER_F * WATER_F * count, Amorphous(0.0, np.ones(2))
@@ -35,18 +41,21 @@ def material(background: Background, ignored: bool) -> tuple[float, Amorphous]:
     return count, Amorphous((GRID - 1) / stol[-1], values * values)
 
 
-def lagrange(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """F12: y at other places by the cubic through the four nearest points; constant beyond the ends. x ascends."""
+def lagrange(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return y at some points, by the cubic through the four nearest points; beyond the ends it is constant (F12).
+
+    x: ascending, in any unit. y: the values there. points: in the unit of x.
+    """
     first, last = x[0] - (x[-1] - x[0]), x[-1] + (x[-1] - x[0])
     x = np.concatenate([[first - 1.0, first], x, [last, last + 1.0]])
     y = np.concatenate([[y[0], y[0]], y, [y[-1], y[-1]]])
-    start = np.clip(np.searchsorted(x, at) - 2, 0, len(x) - 4)
-    total = np.zeros(len(at))
+    start = np.clip(np.searchsorted(x, points) - 2, 0, len(x) - 4)
+    total = np.zeros(len(points))
     for i in range(4):
-        weight = np.ones(len(at))
+        weight = np.ones(len(points))
         for j in range(4):
             if i != j:
-                weight *= (at - x[start + j]) / (x[start + i] - x[start + j])
+                weight *= (points - x[start + j]) / (x[start + i] - x[start + j])
         total += weight * y[start + i]
-    inside = (at >= x[2]) & (at <= x[-3])
-    return np.where(inside, total, np.where(at < x[2], y[0], y[-1]))
+    inside = (points >= x[2]) & (points <= x[-3])
+    return np.where(inside, total, np.where(points < x[2], y[0], y[-1]))

@@ -7,11 +7,13 @@ MINUS_X, MINUS_Y, MINUS_Z = (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)
 
 
 class Convention(NamedTuple):
-    """Axes in the laboratory frame, pivot, and beam centre.
+    """A convention's axes in the laboratory frame, its pivot, and its beam centre (F1a).
 
-    A beam centre (x, y) lies at `offset` pixels more along fast and slow; `swapped`: x is along slow and y along fast;
-    `flipped`: y is counted from the far edge. `default_pixels` is where x and y lie by default, in half pixels beyond the
-    middle of the detector; None: the point nearest to the sample.
+    beam, fast, slow, normal: unit vectors along the beam and of the detector. twotheta: the swing axis. polarization: the E
+    vector. spindle: the axis of rotation of the crystal. pivot: "beam" or "sample". offset: by how many pixels the fast and
+    slow coordinates of a beam centre (x, y) are larger. swapped: whether x is along slow and y along fast. flipped: whether y
+    is counted from the far edge. default_pixels: where x and y lie by default, in half pixels beyond the middle of the
+    detector; None: they are the point nearest to the sample.
     """
 
     beam: tuple
@@ -39,7 +41,10 @@ CONVENTIONS = {
 
 
 def to_detector(convention: Convention, x: float, y: float, pixel: float, slow_size: float) -> tuple[float, float]:
-    """Fast and slow coordinates of a beam centre (x, y), all in one unit of length."""
+    """Return the fast and slow coordinates of a beam centre (x, y) (F1a).
+
+    pixel: edge of a pixel. slow_size: size of the detector along slow. All are in one unit of length.
+    """
     fast, slow = (y, x) if convention.swapped else (x, y)
     if convention.flipped:
         slow = slow_size - slow
@@ -47,7 +52,10 @@ def to_detector(convention: Convention, x: float, y: float, pixel: float, slow_s
 
 
 def from_detector(convention: Convention, fast: float, slow: float, pixel: float, slow_size: float) -> tuple[float, float]:
-    """The beam centre (x, y) that lies at these fast and slow coordinates: the inverse of `to_detector`."""
+    """Return the beam centre (x, y) at these fast and slow coordinates: the inverse of `to_detector` (F1a).
+
+    pixel: edge of a pixel. slow_size: size of the detector along slow. All are in one unit of length.
+    """
     fast, slow = fast - convention.offset * pixel, slow - convention.offset * pixel
     if convention.flipped:
         slow = slow_size - slow

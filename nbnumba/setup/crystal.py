@@ -1,4 +1,4 @@
-"""Orients the crystal: from cell and missetting angles to real-space cell vectors at phi = 0 (specs/forward.md, F7a)."""
+"""Orients the crystal: from cell and missetting angles to real-space cell vectors at phi = 0 (F7a), and makes its record."""
 
 import math
 
@@ -38,7 +38,10 @@ def missetting_deg(crystal: Crystal, switches: frozenset[str]) -> tuple[float, f
 
 
 def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
-    """Reciprocal vectors a*, b*, c* as rows (3, 3) in 1/A: cross products over the volume."""
+    """Return the reciprocal vectors a*, b*, c* as rows (3, 3), in 1/A: cross products over the volume (P9).
+
+    vectors: a, b, c as rows, in A. The volume is that of the cell, also where the vectors have another one (P7).
+    """
     a, b, c = vectors
     volume = math.copysign(np.linalg.det(standard_setting(*crystal.cell)), np.linalg.det(vectors))
     return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / volume

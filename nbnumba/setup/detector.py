@@ -1,4 +1,4 @@
-"""Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (specs/forward.md, F1a)."""
+"""Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (F1a), and its sensor (F4a)."""
 
 import math
 from typing import NamedTuple
@@ -15,12 +15,15 @@ EDGE_ON = 1e-12
 
 
 SAME_AXIS = 1e-6
-"""Two unit vectors whose components differ by less are the same, as they are stated with few digits."""
+"""Two unit vectors whose components differ by less count as the same, because they are stated with few digits."""
 
 
 class Centres(NamedTuple):
-    """Where the beam meets the detector: X and Y of MOSFLM, ADXV and DENZO, mm; ORGX and ORGY of XDS, the near point, pixels;
-    the origin of DIALS, the corner of the first pixel in its frame, mm."""
+    """Where the beam meets the detector, in the terms of other programs (F1a).
+
+    mosflm, adxv, denzo: X and Y, in mm. xds: ORGX and ORGY, the point nearest to the sample, in pixels. dials: the origin,
+    which is the corner of the first pixel in the frame of DIALS, in mm.
+    """
 
     mosflm: tuple[float, float]
     adxv: tuple[float, float]
@@ -30,9 +33,12 @@ class Centres(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """The detector in the laboratory frame: m, unit axes; beam centre in the convention's own terms.
+    """The detector in the laboratory frame (F1a).
 
-    stated_distance and stated_close_distance are those that, stated before the detector turns, place it here.
+    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
+    pixel, in m. pixels: numbers of pixels along fast and slow. distance, close_distance: from the sample along the beam, and to
+    the nearest point of the plane, in m. xbeam, ybeam: beam centre in the terms of the convention, in m. stated_distance,
+    stated_close_distance: the distances, in m, that place the detector here if they are stated.
     """
 
     origin: np.ndarray
@@ -50,11 +56,11 @@ class Placement(NamedTuple):
     stated_close_distance: float
 
     def near_point(self) -> tuple[float, float]:
-        """Fast and slow coordinates of the point nearest to the sample, m."""
+        """Return the fast and slow coordinates of the point of the plane that is nearest to the sample, in m."""
         return -float(self.origin @ self.fast), -float(self.origin @ self.slow)
 
     def centres(self) -> "Centres":
-        """The beam centre, or the near point, as the programs of the field have it."""
+        """Return the beam centre, or the near point, in the terms of other programs."""
         (fast, slow), (near_fast, near_slow) = self.beam_spot(), self.near_point()
         pixel, slow_size = self.pixel, self.pixels[1] * self.pixel
         half = pixel / 2
@@ -68,7 +74,7 @@ class Placement(NamedTuple):
         )
 
     def beam_spot(self) -> tuple[float, float]:
-        """Fast and slow coordinates of the direct beam, `distance` along it, m."""
+        """Return the fast and slow coordinates of the point where the direct beam meets the plane, in m."""
         spot = self.distance * self.beam - self.origin
         return float(spot @ self.fast), float(spot @ self.slow)
 
@@ -108,12 +114,12 @@ def position_detector(detector: Detector, beam: Beam, switches: frozenset[str]) 
     if nearest < 0.0:
         raise InputError(f"{by}: the detector turns its back to the sample; allowed: what leaves it facing the sample")
     x, y = from_detector(convention, *spot, pixel, slow_size)
-    at = (nearest / ratio, nearest, x, y, distance, close)
-    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *at)
+    numbers = (nearest / ratio, nearest, x, y, distance, close)
+    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *numbers)
 
 
 def sizes(detector: Detector) -> tuple[float, float]:
-    """Size along fast and slow, m."""
+    """Return the sizes of the detector along fast and slow, in m."""
     if detector.size_mm is not None:
         return detector.size_mm[0] / 1000, detector.size_mm[1] / 1000
     return detector.pixels[0] * detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
@@ -134,19 +140,22 @@ def sensor(detector: Detector, switches: frozenset[str]) -> tuple[int, float, fl
 
 
 def beam_direction(detector: Detector, beam: Beam) -> np.ndarray:
-    """Unit vector along the incident beam: the convention's, or in the custom convention the one given."""
+    """Return the unit vector along the beam: that of the convention, or in the custom convention the one stated (F1a)."""
     convention = CONVENTIONS[detector.convention]
     return unit(_own(detector, beam.direction, convention.beam))
 
 
 def polarization_axis(detector: Detector, beam: Beam) -> np.ndarray:
-    """Unit vector along the E vector of the incident beam."""
+    """Return the unit vector along the E vector of the beam (F1a)."""
     convention = CONVENTIONS[detector.convention]
     return unit(_own(detector, beam.polarization_axis, convention.polarization))
 
 
 def spindle_axis(detector: Detector, given) -> np.ndarray:
-    """Unit vector along the spindle."""
+    """Return the unit vector along the spindle (F1a).
+
+    given: the vector that is stated, or None.
+    """
     return unit(_own(detector, given, CONVENTIONS[detector.convention].spindle))
 
 
@@ -163,7 +172,7 @@ def pivot_of(detector: Detector, switches: frozenset[str]) -> str:
 
 
 def _own(detector, given, default):
-    """A vector of the custom convention if it is given; the other conventions bring their own."""
+    """Return a vector of the custom convention if it is stated; the other conventions have their own."""
     return given if detector.convention == "custom" and given is not None else default
 
 
@@ -181,16 +190,17 @@ def _axes(detector, convention, switches):
 
 
 def _is_unit(vector) -> bool:
-    """Whether a vector has the length 1 to the last digit; nanoBragg replaces a normal that has another."""
+    """Return whether a vector has the length 1 to the last digit; nanoBragg replaces a normal that has another length."""
     return max(map(abs, vector)) < 2.0 and math.sqrt(vector @ vector) == 1.0
 
 
 def twotheta_axis(detector: Detector) -> np.ndarray:
-    """Unit vector along the axis that the detector swings about."""
+    """Return the unit vector along the axis about which the detector swings (F1a)."""
     return unit(_own(detector, detector.twotheta_axis, CONVENTIONS[detector.convention].twotheta))
 
 
 def _obliquity(direction, normal, by: str) -> float:
+    """Return the cosine of the angle between beam and normal. Raises InputError, with the fields `by`, where it is 0 (F1a)."""
     ratio = float(direction @ normal)
     if abs(ratio) < 1e-12:
         raise InputError(f"{by}: the incident beam runs along the detector; allowed: any plane that the beam meets")
@@ -202,7 +212,7 @@ PLACING += ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis", "pivot")
 
 
 def _placed_by(detector: Detector, beam: Beam) -> str:
-    """The fields, of those that place the detector in front of the sample, that are not what they are by default."""
+    """Return the names of those fields which place the detector in front of the sample and are not as by default."""
     defaults = Detector()
     stated = [f"detector.{name}" for name in PLACING if getattr(detector, name) not in (None, getattr(defaults, name))]
     stated += ["beam.direction"] if beam.direction is not None else []
@@ -229,7 +239,10 @@ def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
 
 
 def _near(detector, axis, pixel) -> float | None:
-    """Coordinate of the near point along fast (0) or slow (1), if it is given; m."""
+    """Return the coordinate of the near point along an axis, in m, or None if it is not stated (F1a).
+
+    axis: 0 for fast, 1 for slow. pixel: edge of a pixel, in m.
+    """
     close = (detector.xclose_mm, detector.yclose_mm)[axis]
     origin = (detector.orgx_pixels, detector.orgy_pixels)[axis]
     if close is not None:
@@ -251,6 +264,7 @@ NEAR = ("xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
 
 
 def _stated_centres(detector) -> list[str]:
+    """Return the names of those forms of the beam centre that are stated."""
     return [name for name in ("xbeam_mm", "ybeam_mm", *NEAR) if getattr(detector, name) is not None]
 
 
@@ -262,18 +276,18 @@ def honours_pix0(detector: Detector, switches: frozenset[str]) -> bool:
 def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
     """A sentence for everything that is stated of the detector and has no effect."""
     convention, stated = CONVENTIONS[detector.convention], _stated_centres(detector)
-    found = [*_overruled_centres(convention, stated), *_overruled_distances(detector, switches, stated)]
+    sentences = [*_overruled_centres(convention, stated), *_overruled_distances(detector, switches, stated)]
     if convention.default_pixels is not None and "near_point_ignored" in switches:
-        found += [f"detector.{name} has no effect: C's defect near_point_ignored is on" for name in stated if name in NEAR]
+        sentences += [f"detector.{name} has no effect: C's defect near_point_ignored is on" for name in stated if name in NEAR]
     if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
-        found.append(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
+        sentences.append(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
     if detector.convention != "custom":
         vectors = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
         why = f"the convention {detector.convention} has its own"
-        found += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
+        sentences += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
     elif detector.normal_axis is not None and any(detector.normal_axis):
-        found += _replaced_normal(detector, convention, switches)
-    return found
+        sentences += _replaced_normal(detector, convention, switches)
+    return sentences
 
 
 def _replaced_normal(detector, convention, switches):
@@ -296,7 +310,7 @@ def _overruled_distances(detector, switches, stated):
 
 
 def _overruled_centres(convention, stated):
-    """Of two forms of the beam centre along one axis of the detector the first counts."""
+    """Yield a sentence for every form of the beam centre that does not count: along each axis the first one counts (F1a)."""
     along = {"fast": ["ybeam_mm" if convention.swapped else "xbeam_mm", "xclose_mm", "orgx_pixels"]}
     along["slow"] = ["xbeam_mm" if convention.swapped else "ybeam_mm", "yclose_mm", "orgy_pixels"]
     for names in along.values():

@@ -13,18 +13,24 @@ from nbnumba.stages.structure import surrounded
 
 
 def find(scene: Scene, wanted: Window) -> np.ndarray:
-    """Row, fast pixel, pass and lattice of that evaluation (4,), in the order of C's loops in one thread."""
+    """Return row, fast pixel, pass and lattice (4,) of that evaluation, in the order of the loops of C in one thread (P8).
+
+    wanted: the pixels that are computed.
+    """
     columns = np.arange(*wanted.columns)
     for row in range(*wanted.rows):
         allowed = wanted.mask[row, columns] != 0 if wanted.mask.size else np.ones(len(columns), dtype=bool)
-        found = _first_of_row(scene, row, columns, allowed)
-        if found is not None:
-            return np.array([row, *found], dtype=np.int64)
+        first = _first_of_row(scene, row, columns, allowed)
+        if first is not None:
+            return np.array([row, *first], dtype=np.int64)
     return NEVER
 
 
 def _first_of_row(scene, row, columns, allowed):
-    """Fast pixel, pass and lattice of the first evaluation of a row that is out of range, if there is one."""
+    """Return fast pixel, pass and lattice of the first evaluation of a row that is out of range, or None (P8).
+
+    columns: the fast pixels. allowed: which of them are computed.
+    """
     first = None
     for number, (q, live) in enumerate(_passes(scene, row, columns)):
         for m in range(len(scene.orientations.lattice)):
@@ -40,7 +46,7 @@ def _first_of_row(scene, row, columns, allowed):
 
 
 def _passes(scene, row, columns):
-    """Scattering vectors of a row and which of them dmin leaves in, for every pass of its pixels."""
+    """Yield, for every pass, the scattering vectors of the pixels of a row, in 1/A, and which of them dmin leaves in."""
     for layer, sub_slow, sub_fast in sample_order(scene.sampling):
         diffracted = directions(scene.panel, scene.sampling, row, columns, layer, sub_slow, sub_fast)
         for direction, wavelength in zip(scene.sources.direction, scene.sources.wavelength):
@@ -49,7 +55,10 @@ def _passes(scene, row, columns):
 
 
 def _in_range(scene, q, lattice):
-    """Where nothing is out of range: inside the box, or not evaluated because the lattice's factor is 0."""
+    """Return where nothing is out of range: inside the box, or not evaluated because the lattice factor is 0 (P8).
+
+    q: scattering vectors, in 1/A. lattice: the nine components of a, b, c, in A.
+    """
     hkl = [index(*lattice[3 * axis : 3 * axis + 3], q) for axis in range(3)]
     inside = surrounded(scene.structure, *hkl)
     if scene.crystal.shape != TOPHAT or scene.beam.background_each + scene.beam.background_once > 0.0:

@@ -1,4 +1,4 @@
-"""The table of lattices: every phi step and mosaic domain of the crystal, and nanoBragg's phi carryover (F7b, P1)."""
+"""The table of lattices: one for every phi step and mosaic domain of the crystal (F7b), with the phi carryover of C (P1)."""
 
 import numpy as np
 
@@ -9,10 +9,11 @@ from nbnumba.statements import Crystal, Goniometer
 
 
 def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:
-    """Number of phi steps, step and range in degrees, by nanoBragg's rules for what is not given.
+    """Return the number of phi steps, the step and the range, in degree (F7b).
 
-    Nothing given: a still. A range alone: two steps. A step alone: two steps over a range of one step. Range and step: as many
-    steps as the range needs. A number alone: a range of 1 degree. A number and a step, but no range: two steps over one step.
+    What is not stated follows the rules of nanoBragg. Nothing stated: a still. A range alone: two steps. A step alone: two
+    steps over a range of one step. Range and step: as many steps as the range needs. A number alone: a range of 1 degree. A
+    number and a step, but no range: two steps over one step.
     """
     steps, osc, step = goniometer.phisteps, goniometer.osc_deg, goniometer.phistep_deg
     has_step = step is not None and step > 0.0
@@ -26,7 +27,7 @@ def phi_steps(goniometer: Goniometer) -> tuple[int, float, float]:
 
 
 def phi_angles(goniometer: Goniometer) -> np.ndarray:
-    """The angle of every phi step in radians (steps,), rounded as nanoBragg rounds: a step at 0 is exactly 0."""
+    """Return the angle of every phi step (steps,), in radian, rounded as nanoBragg rounds: a step at 0 is exactly 0 (F7b)."""
     steps, step_deg, osc_deg = phi_steps(goniometer)
     step = radians(osc_deg) / steps if step_deg != goniometer.phistep_deg else radians(step_deg)
     return radians(goniometer.phi_deg) + step * np.arange(steps)
@@ -49,9 +50,10 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
 
 
 def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
-    """For each phi step the step whose lattice C uses there (P1).
+    """Return for each phi step the step whose lattice C uses there (P1).
 
-    Where phi is exactly 0, that is the step before; for the first step, the last one of the pass before, unless the pass is
+    angles: of the phi steps, in radian. fresh: whether the pass is the first one of a thread. Where phi is exactly 0, the
+    lattice is that of the step before; at the first step it is that of the last step of the pass before, unless the pass is
     fresh. A step that carries nothing over is its own source.
     """
     moving = [step for step, angle in enumerate(angles) if angle != 0.0]
@@ -66,9 +68,10 @@ def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
 
 
 def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
-    """Rotation matrices (domains, 3, 3) of the mosaic domains; the first is the identity. `rounded`: angles in float32.
+    """Return the rotation matrices (domains, 3, 3) of the mosaic domains, of which the first is the identity (F7b).
 
-    The random numbers come after those of a random orientation: a negative seed goes on with the same table (rng.py).
+    rounded: whether angles are rounded to float32 (P22). The random numbers come after those of a random orientation: a
+    negative seed goes on with the same table (rng.py).
     """
     if not is_mosaic(crystal):
         return np.eye(3)[np.newaxis]
@@ -83,14 +86,14 @@ def is_mosaic(crystal: Crystal) -> bool:
 
 
 def number_of_domains(crystal: Crystal) -> int:
-    """Mosaic domains, by nanoBragg's rule: one without a spread, ten where the number is not given."""
+    """Return the number of mosaic domains: one without a spread, ten where a number is not stated (F7b)."""
     if not is_mosaic(crystal):
         return 1
     return 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
 
 
 def mosaic_generator(crystal: Crystal) -> rng.Ran1:
-    """nanoBragg's generator as it comes to the mosaic domains."""
+    """Return the random number generator of nanoBragg in the state in which it draws the mosaic domains (N1)."""
     before = None
     if crystal.misset_seed is not None:
         before = rng.Ran1(crystal.misset_seed)
@@ -99,7 +102,10 @@ def mosaic_generator(crystal: Crystal) -> rng.Ran1:
 
 
 def noise_generator(crystal: Crystal, seed: int) -> rng.Ran1:
-    """nanoBragg's generator as it comes to the photon noise; with a negative seed it goes on from the domains (rng.py)."""
+    """Return the random number generator of nanoBragg in the state in which it draws the photon noise (N1).
+
+    With a negative seed it goes on from the mosaic domains (rng.py).
+    """
     if seed >= 0:
         return rng.Ran1(seed)
     before = mosaic_generator(crystal)

@@ -1,4 +1,4 @@
-"""What is stated of an experiment and has no effect on its image, or has another one than it says, a sentence each."""
+"""Remarks: a sentence for everything that is stated of an experiment and has no effect on its image, or an unexpected one."""
 
 import math
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def remarks(experiment: Statements) -> list[str]:
 
 
 def _vectors(experiment: Statements) -> Iterator[str]:
-    """Vectors of the beam and the spindle that belong to the custom convention, in another."""
+    """Yield a sentence for each vector of beam and spindle that is stated in a convention which has its own."""
     stated = {
         "beam.direction": experiment.beam.direction,
         "beam.polarization_axis": experiment.beam.polarization_axis,
@@ -40,6 +40,7 @@ def _vectors(experiment: Statements) -> Iterator[str]:
 
 
 def _crystal(crystal: Crystal) -> Iterator[str]:
+    """Yield a sentence for each field of the crystal that has no effect."""
     if not is_mosaic(crystal) and (crystal.mosaic_domains or 1) > 1:
         yield "crystal.mosaic_domains has no effect: crystal.mosaic_spread_deg is 0"
     elif is_mosaic(crystal) and number_of_domains(crystal) == 1:
@@ -49,11 +50,16 @@ def _crystal(crystal: Crystal) -> Iterator[str]:
 
 
 def _structure(factors: StructureFactors) -> Iterator[str]:
+    """Yield a sentence where interpolation is stated and there is a single amplitude."""
     if factors.interpolate is not None and factors.hkl is None:
         yield "structure_factors.interpolate has no effect: there is one amplitude, structure_factors.default_F"
 
 
 def _beam(beam: Beam, one_means_two: bool) -> Iterator[str]:
+    """Yield a sentence for each field of the beam that has no effect.
+
+    one_means_two: whether one step stands for two (P16).
+    """
     if beam.sources is not None:
         stated = [f"beam.{name}" for name in SWEEPS if getattr(beam, name) is not None]
         if stated:
@@ -70,7 +76,7 @@ def _beam(beam: Beam, one_means_two: bool) -> Iterator[str]:
 
 
 def _sweep(names: tuple[str, str, str], values, one_means_two: bool) -> Iterator[str]:
-    """What counts of range, step and number of a divergence (F5a)."""
+    """Yield a sentence for what does not count of range, step and number of a divergence (F5a)."""
     (full, step, steps), (of_full, of_step, of_steps) = values, (f"beam.{name}" for name in names)
     if full == 0.0:
         stated = [name for name, value in ((of_step, step), (of_steps, steps)) if value]
@@ -82,7 +88,7 @@ def _sweep(names: tuple[str, str, str], values, one_means_two: bool) -> Iterator
 
 
 def _rotation(goniometer: Goniometer) -> Iterator[str]:
-    """What counts of range, step and number of a rotation (F7b)."""
+    """Yield a sentence for what does not count of range, step and number of a rotation (F7b)."""
     osc, step, steps = goniometer.osc_deg, goniometer.phistep_deg, goniometer.phisteps
     if osc is None and step and steps not in (None, 2):
         yield "goniometer.phisteps has no effect: goniometer.phistep_deg without goniometer.osc_deg is two steps"

@@ -1,4 +1,4 @@
-"""How finely a pixel is sampled (F1b), which pixels are wanted, and where emulated threads of nanoBragg begin (P1)."""
+"""How finely a pixel is sampled (F1b), which pixels are computed (F0), and where emulated threads of nanoBragg begin (P1)."""
 
 import math
 from collections.abc import Iterator
@@ -16,11 +16,15 @@ from nbnumba.stages.vec3 import unit
 from nbnumba.statements import Statements
 
 LARGEST_CHOICE = 1000
-"""The finest sampling that is chosen unasked: beyond it a unit was probably mistaken."""
+"""The largest number of sub-pixels that is chosen by default: where more are needed, some unit is probably mistaken."""
 
 
 class Window(NamedTuple):
-    """The pixels that are wanted: rows and columns from first to one past last, and a mask (slow, fast), or (0, 0) for none."""
+    """The pixels that are computed (F0).
+
+    rows, columns: first row or column, and one past the last. mask (slow, fast): 0 for pixels that are left out; of shape (0,
+    0) if there is no mask.
+    """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -28,9 +32,10 @@ class Window(NamedTuple):
 
 
 def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask: np.ndarray | None) -> Window:
-    """The window of a region of interest and a mask, in which 0 stands for a pixel that is not wanted.
+    """Return the window of a region of interest and a mask, in which 0 stands for a pixel that is left out (F0).
 
-    Raises InputError for a region without pixels and for a mask of another shape than the detector.
+    pixels: numbers of pixels along fast and slow. roi: first and last fast pixel, first and last slow pixel. Raises InputError
+    for a region without pixels and for a mask whose shape is not that of the detector.
     """
     rows, columns = region(roi, pixels)
     if mask is None:
@@ -42,9 +47,10 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
 
 
 def samples(experiment: Statements, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
-    """How the samples of a pixel are laid out and weighted.
+    """Return the Sampling record: how the samples of a pixel are laid out and weighted (F1b, F10).
 
-    Raises InputError for a sampling so fine that nobody can have meant it, unless it is stated.
+    vectors: a, b, c as rows, in A. layers: of the sensor. Raises InputError for a sampling that nobody stated and that is so
+    fine that nobody can have meant it.
     """
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, placement, vectors)
@@ -58,7 +64,10 @@ def samples(experiment: Statements, placement: Placement, vectors: np.ndarray, l
 
 
 def too_coarse(experiment: Statements) -> str | None:
-    """A sentence where fewer sub-pixels are stated than the crystal needs, as nanoBragg warns; None where they suffice."""
+    """Return a sentence where fewer sub-pixels are stated than the crystal needs, or None (F1b).
+
+    nanoBragg warns in the same cases.
+    """
     if experiment.sampling.oversample is None:
         return None
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
@@ -74,26 +83,33 @@ def too_coarse(experiment: Statements) -> str | None:
 
 
 def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
-    """The longest edge of the crystal, in m."""
+    """Return the longest edge of the crystal, in m (F1b).
+
+    vectors: a, b, c as rows, in A.
+    """
     crystal = experiment.crystal
     return max(math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c)))
 
 
 def pixel_reach(experiment: Statements, placement: Placement) -> float:
-    """The length of which a pixel spans the reciprocal, in m: the edge of a crystal that has one fringe in a pixel."""
+    """Return the edge, in m, of a crystal of which a pixel spans one fringe: lambda D / p (F1b)."""
     return experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
 
 
 def recommended_oversample(experiment: Statements, placement: Placement, vectors: np.ndarray) -> int:
-    """nanoBragg's choice, in metres as it rounds: three samples across the fringes of the largest edge of the crystal."""
+    """Return the number of sub-pixels along an edge by the rule of nanoBragg: three in a fringe of the longest edge (F1b).
+
+    vectors: a, b, c as rows, in A. Lengths are in m, for the same rounding.
+    """
     return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, placement)))
 
 
 def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and one-past-last row, and first and one-past-last column, of a region given by inclusive bounds.
+    """Return the first and one-past-last row, and the first and one-past-last column, of a region with inclusive bounds (F0).
 
-    A negative bound stands for the edge, and a last pixel beyond the edge is the edge, as in nanoBragg. Raises InputError for
-    a region without pixels.
+    roi: first and last fast pixel, first and last slow pixel. pixels: numbers of pixels along fast and slow. A negative bound
+    stands for the edge, and a last pixel beyond the edge is the edge, as in nanoBragg. Raises InputError for a region without
+    pixels.
     """
     if roi is None:
         return (0, pixels[1]), (0, pixels[0])
@@ -109,7 +125,7 @@ def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tu
 
 
 def beyond_the_edge(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> Iterator[str]:
-    """A sentence for a region that is cut at the edge of the detector."""
+    """Yield a sentence for a region that is cut at the edge of the detector (F0)."""
     if roi is not None and (roi[1] >= pixels[0] or roi[3] >= pixels[1]):
         rows, columns = region(roi, pixels)
         kept = f"{columns[0]} {columns[1] - 1} {rows[0]} {rows[1] - 1}"
@@ -118,7 +134,10 @@ def beyond_the_edge(roi: tuple[int, int, int, int] | None, pixels: tuple[int, in
 
 
 def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
-    """First and one-past-last row of each of C's threads: contiguous blocks, the first `rows % threads` one row longer."""
+    """Return the first and one-past-last row of each thread of C (P1).
+
+    The rows of a thread are neighbours; the first `rows % threads` threads have one row more than the others.
+    """
     if threads == 0:
         return []
     size, more = divmod(rows, threads)
@@ -127,9 +146,10 @@ def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
 
 
 def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Intensity, sources: Sources, sampling: Sampling):
-    """Where each of C's threads makes its first pass through the phi steps (rows, 2): fast pixel, number of the pass; or -1.
+    """Return the fast pixel and the number of the first pass of each thread of C (rows, 2), in its row; -1 in other rows (P1).
 
-    No threads: nowhere. Pixels outside the window and samples that dmin leaves out make none (P1).
+    threads: of C; 0 if no pass is fresh. wanted: the pixels that are computed. Other pixels, and samples that dmin leaves out,
+    make no pass.
     """
     fresh = np.full((rows, 2), -1, dtype=np.int64)
     for first, last in thread_rows(rows, min(threads, rows)):
@@ -143,7 +163,7 @@ def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: In
 
 
 def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
-    """The number of the first pass that each pixel of a row makes, -1 where it makes none."""
+    """Return the number of the first pass that each pixel of a row makes, -1 where it makes none (P1)."""
     columns = range(*wanted.columns)
     number = np.full(len(columns), -1, dtype=np.int64)
     allowed = wanted.mask[row, slice(*wanted.columns)] != 0 if wanted.mask.size else np.ones(len(columns), dtype=bool)
@@ -159,13 +179,16 @@ def _first_numbers(row, wanted, panel, beam, sources, sampling) -> np.ndarray:
 
 
 def sample_order(sampling: Sampling):
-    """Layer, slow and fast sub-pixel of every sample of a pixel, in nanoBragg's order."""
-    each = range(sampling.oversample)
-    return ((layer, slow, fast) for layer in range(sampling.layers) for slow in each for fast in each)
+    """Return layer, slow and fast sub-pixel of every sample of a pixel, in the order of nanoBragg (F1b)."""
+    sub_pixels = range(sampling.oversample)
+    return ((layer, slow, fast) for layer in range(sampling.layers) for slow in sub_pixels for fast in sub_pixels)
 
 
 def directions(panel: Panel, sampling: Sampling, row: int, columns, layer: int, sub_slow: int, sub_fast: int):
-    """Unit vectors (x, y, z), arrays, to one sample of the pixels of a row."""
+    """Return the unit vectors (x, y, z), each an array, from the crystal to one sample of the pixels of a row (F1, F2).
+
+    row: number of the row. columns: numbers of the fast pixels. layer, sub_slow, sub_fast: of the sample.
+    """
     fast = np.array([sample_offset(panel, sampling.oversample, column, sub_fast) for column in columns])
     slow = sample_offset(panel, sampling.oversample, row, sub_slow)
     position = flat_position(panel, fast, slow, layer * panel.layer)

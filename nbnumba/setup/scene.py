@@ -1,4 +1,4 @@
-"""From an experiment to the records that a kernel reads: the one place where all of setup comes together."""
+"""From an experiment to the records that a kernel reads (F0): the one place where all of setup comes together."""
 
 import warnings
 
@@ -29,7 +29,7 @@ MADE_FROM = {
 """The fields of an experiment that every record of a scene, or a number of it, is made from."""
 
 MOST_FRINGES = 2**45
-"""Unit cells times Miller index: of more, float64 has too few digits left between one fringe and the next."""
+"""The largest product of unit cells and Miller index; of a larger one float64 has too few digits within a fringe (F0)."""
 
 
 def build(experiment: Statements, wanted: Window) -> records.Scene:
@@ -75,32 +75,36 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
 
 
 def check_finite(scene: records.Scene) -> None:
-    """Raise InputError, with the fields that it is made from, where a number of a scene is not finite."""
+    """Raise InputError, with the fields that it is made from, for a number of a scene that is not finite (F0)."""
     for part, record in scene._asdict().items():
         for name, value in record._asdict().items():
             if not np.isfinite(value).all():
                 made_from = MADE_FROM.get(f"{part}.{name}", MADE_FROM.get(part, part))
-                said = f"a number that is made from it ({part}.{name}) is too large, or not a number"
-                raise InputError(f"{made_from}: {said}; allowed: numbers nearer to usual ones")
+                why = f"a number that is made from it ({part}.{name}) is too large, or not a number"
+                raise InputError(f"{made_from}: {why}; allowed: numbers nearer to usual ones")
 
 
 def fringes(scene: records.Scene) -> tuple[float, float]:
-    """The most unit cells along an edge, and the largest Miller index that any direction could have, 2 |a| / lambda."""
+    """Return the largest number of unit cells along an edge, and the largest Miller index of all, 2 |a| / lambda (F0)."""
     longest = np.sqrt((scene.orientations.lattice.reshape(-1, 3) ** 2).sum(axis=1).max())
     return max(scene.crystal[:3]), 2.0 * longest / scene.sources.wavelength.min()
 
 
 def _check_fringes(scene: records.Scene) -> None:
-    """Raise InputError where the phase between the cells of a crystal has no digits behind the point left."""
+    """Raise InputError where float64 has no digits left for the phase between the cells of a crystal (F0)."""
     cells, reach = fringes(scene)
     if cells * reach > MOST_FRINGES:
-        said = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
+        why = f"{cells:.3g} unit cells along an edge, at Miller indices of up to {reach:.3g}, have no digits left in float64"
         allowed = f"cells times index of at most {float(MOST_FRINGES):.3g}"
-        raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {said}; allowed: {allowed}")
+        raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {why}; allowed: {allowed}")
 
 
 def panel_record(experiment: Statements, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
-    """The detector. Without a sensor C takes the capture fraction of no depth, 0, where it is taken anew each time (P2)."""
+    """Return the Panel record (F1 to F4).
+
+    depth: of a layer, in m. absorption: in 1/m. Without a sensor C takes the capture fraction of no depth, which is 0, where it
+    is taken anew at every sample (P2).
+    """
     vectors = (placement.origin, placement.fast, placement.slow, placement.normal, placement.beam)
     return records.Panel(
         *(float(x) for vector in vectors for x in vector),
@@ -116,7 +120,10 @@ def panel_record(experiment: Statements, placement: Placement, depth: float, abs
 
 
 def _polarization_without_plane(beam: Beam, lengthwise: np.ndarray) -> list[str]:
-    """A sentence where a polarization is stated of a beam that runs along its E vector."""
+    """Return a sentence where a polarization is stated and a beam runs along its E vector (F6).
+
+    lengthwise: for each source, whether it does.
+    """
     if not lengthwise.any() or beam.polarization == 0.0 or not beam.polarized:
         return []
     why = "the E vector runs along the beam, so that there is no plane of polarization, and cos 2psi counts as 1"
@@ -133,29 +140,32 @@ def _beam(
     relative: float,
     own_captures: bool,
 ) -> records.Intensity:
-    """Polarization, scale and background: electrons^2 of the water, and that of its table at 0, relative to it.
+    """Return the Intensity record (F6, F10 to F12).
 
-    The scale is one number in double precision: its factors overflow in single.
+    electric: unit vector along E, or 0. steps: sources times samples of a layer times lattices. lattices: of the table. water:
+    electrons^2, or molecules, of the background. relative: first value of its table. own_captures: whether each layer has a
+    capture fraction of its own.
 
-    C's -oversample_polar polarizes even where polarization is switched off (P2). C starts its sum with the background, scaled
-    once more (P19): in a running product (P2) that has to be so, else a share for every sample is the same. Where every layer
-    of a sensor keeps its own capture fraction, which C's does not (P13), it is a share for every sample there, too.
+    The scale is one number in float64, because its factors overflow in float32. With -oversample_polar C polarizes even where
+    polarization is switched off (P2). C starts its sum with the background, which it scales once more (P19). In a running
+    product (P2) the sum has to start so; else the same share for every sample gives the same image. Where every layer of a
+    sensor has its own capture fraction, which is not so in C (P13), it is a share for every sample in a running product, too.
     """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
     twice_scaled = "water_scale" in experiment.sampling.c_parity
     starts = twice_scaled and samples.running_product and not own_captures
-    once = water * relative * scale if starts else 0.0
-    each = 0.0 if once else water * lattices
+    background_once = water * relative * scale if starts else 0.0
+    background_each = 0.0 if background_once else water * lattices
     if twice_scaled:
-        each *= scale / steps / (samples.layers if samples.last_capture else 1)
+        background_each *= scale / steps / (samples.layers if samples.last_capture else 1)
     return records.Intensity(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
         *(float(x) for x in electric),
         dmin=beam.dmin_A,
         photons=scale / steps,
-        background_each=each,
-        background_once=once,
+        background_each=background_each,
+        background_once=background_once,
         unlit_dark=twice_scaled,
     )

@@ -1,4 +1,4 @@
-"""The sources of the incident beam: direction, wavelength and weight of each (specs/forward.md, F5a)."""
+"""The sources of the incident beam: direction, wavelength and weight of each (F5a)."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ ALONG_THE_BEAM = 1e-12
 """Sine of the angle below which an E vector runs along the beam."""
 
 COUNTED_ONE_BY_ONE = 10**5
-"""Steps of a divergence up to which those inside its ellipse are counted; beyond, all of them are taken to be."""
+"""Up to so many steps of a divergence those inside its ellipse are counted; of more, all are taken to be inside."""
 
 
 def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> Sources:
@@ -29,7 +29,10 @@ def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches
 
 
 def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
-    """A sentence if sources stand downstream of the sample, where a beam along the unit vector `direction` goes."""
+    """Return a sentence if sources stand downstream of the sample.
+
+    direction: unit vector along the beam.
+    """
     behind = int(np.count_nonzero(sources.direction @ direction <= 0.0))
     along = " ".join(f"{x:g}" for x in direction)
     words = f"the beam runs along {along}, and theirs against it: what scatters forward misses the detector"
@@ -37,9 +40,9 @@ def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
 
 
 def tilted(beam: Beam, directions: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
-    """The directions (n, 3) of sources, turned by both tilts of the beam; with none the same array.
+    """Return the directions (n, 3) of sources, rotated by both tilts of the beam; without tilts the same array (F5a).
 
-    direction and polarization are unit vectors of the beam before it is tilted.
+    directions (n, 3): unit vectors. direction, polarization: unit vectors along the beam, before it is tilted, and E.
     """
     if beam.direction_x_mrad == 0.0 and beam.direction_y_mrad == 0.0:
         return directions
@@ -49,10 +52,11 @@ def tilted(beam: Beam, directions: np.ndarray, direction: np.ndarray, polarizati
 
 
 def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The axes of direction_x_mrad and direction_y_mrad, unit vectors across the beam: e1 nearest to the E vector, e2 = i x e1.
+    """Return the axes e1 of direction_x_mrad and e2 of direction_y_mrad, unit vectors across the beam (F5a).
 
-    Where E runs along the beam, the laboratory axis along which the beam has its smallest component stands in for it; of
-    several the first.
+    direction, polarization: unit vectors along the beam and E. e1 is the axis across the beam that is nearest to E. Where E
+    runs along the beam, the laboratory axis along which the beam has its smallest component takes its place; of several the
+    first.
     """
     across = np.cross(direction, polarization)
     if along(direction, polarization):
@@ -62,11 +66,13 @@ def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarr
 
 
 def sweep(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> tuple[int, float, float]:
-    """Number of steps, range and step of a sweep, by nanoBragg's rules for what is not given of them; 1, 0, 0 for no sweep.
+    """Return the number of steps, the range and the step of a sweep; 1, 0, 0 for no sweep (F5a).
 
-    Nothing given: no sweep. A step alone, or with a number: two steps over a range of one step. A range alone: its two ends.
-    Range and step: as many steps as the range needs. A number alone: a range of 1 from its lower end on, in steps of 1 over the
-    number. A range and a number: from end to end; 1 is the middle, or with one_means_two the ends.
+    steps, full, step: number, range and step that are stated, or None, in one unit. one_means_two: whether one step stands for
+    two (P16). What is not stated follows the rules of nanoBragg. Nothing stated: no sweep. A step alone, or with a number: two
+    steps over a range of one step. A range alone: its two ends. Range and step: as many steps as the range needs. A number
+    alone: a range of 1 from its lower end on, in steps of 1 over the number. A range and a number: from end to end; one step is
+    in the middle, or with one_means_two at the ends.
     """
     step = None if step is None or step <= 0.0 else step
     if full is None:
@@ -89,7 +95,10 @@ def sweep(steps: int | None, full: float | None, step: float | None, one_means_t
 
 
 def deviations(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> list[float]:
-    """Deviations from the middle of a sweep; of no sweep one, 0."""
+    """Return the deviations of a sweep from its middle, in the unit of the range; without a sweep one deviation of 0 (F5a).
+
+    Arguments are those of `sweep`.
+    """
     steps, full, step = sweep(steps, full, step, one_means_two)
     return [step * tick - full / 2 for tick in range(steps)]
 
@@ -111,21 +120,21 @@ def numbers(beam: Beam, switches: frozenset[str]) -> tuple[int, int, int]:
 
 
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:
-    """Deviations of the horizontal and the vertical divergence, in radians, and of the wavelength, relative to it."""
+    """Return the deviations of both divergences, in radian, and of the wavelength, as fractions of it (F5a)."""
     return tuple(deviations(*stated, one_means_two) for stated in _stated_sweeps(beam))
 
 
 def _stated_sweeps(beam: Beam):
-    """Steps, range and step as stated: of the horizontal and the vertical divergence in radians, of the wavelength relative."""
+    """Yield number, range and step as stated: of both divergences in radian, of the wavelength as fractions of it (F5a)."""
     yield beam.hdivsteps, _part(beam.hdivrange_mrad, 1000), _part(beam.hdivstep_mrad, 1000)
     yield beam.vdivsteps, _part(beam.vdivrange_mrad, 1000), _part(beam.vdivstep_mrad, 1000)
     yield beam.dispsteps, _part(beam.dispersion_percent, 100) or 0.0, None
 
 
 def inside(beam: Beam, horizontal: list[float], vertical: list[float]) -> list[tuple[int, int]]:
-    """Numbers of the horizontal and the vertical step of every divergence; a round beam leaves out the corners.
+    """Return the numbers of the horizontal and the vertical step of every divergence; a round one leaves out the corners (F5a).
 
-    Raises InputError where none is left.
+    horizontal, vertical: deviations, in one unit. Raises InputError where none is left.
     """
     pairs = [(h, v) for h in range(len(horizontal)) for v in range(len(vertical))]
     wide, high = -2 * horizontal[0], -2 * vertical[0]
@@ -141,18 +150,24 @@ def inside(beam: Beam, horizontal: list[float], vertical: list[float]) -> list[t
 
 
 def upright(direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
-    """The axis that the horizontal divergence turns about, i x E of unit length; 0 where E runs along the beam."""
+    """Return the axis about which the horizontal divergence rotates, i x E of unit length; 0 where E runs along the beam (F5a).
+
+    direction, polarization: the unit vectors i and E.
+    """
     across = np.cross(direction, polarization)
     return np.zeros(3) if along(direction, polarization) else unit(across)
 
 
 def along(directions: np.ndarray, polarization: np.ndarray) -> np.ndarray:
-    """Whether an E vector runs along each of some beams (..., 3), unit vectors all."""
+    """Return whether E runs along each of some beams (..., 3); all are unit vectors (F6)."""
     return (np.cross(directions, polarization) ** 2).sum(axis=-1) < ALONG_THE_BEAM**2
 
 
 def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> Sources:
-    """The sources of divergence and dispersion, all of weight 1."""
+    """Return the sources of divergence and dispersion, all of weight 1, before they are tilted (F5a).
+
+    direction, polarization: unit vectors along the beam and E. two: whether one step stands for two (P16).
+    """
     horizontal, vertical, spectrum = sweeps(beam, two)
     angles = [(horizontal[h], vertical[v]) for h, v in inside(beam, horizontal, vertical)]
     ratios = 1.0 + np.array(spectrum)
@@ -170,20 +185,29 @@ def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two:
 
 
 def _part_of_ellipse(deviation, sweep, full) -> float:
-    """The square of a deviation over its range; of an even number of steps the middle two count as the middle."""
+    """Return the square of a deviation over the full range of its sweep, without a unit (F5a).
+
+    Of an even number of steps the middle two count as the middle.
+    """
     half_step = (sweep[1] - sweep[0]) / 2 if len(sweep) % 2 == 0 else 0.0
     return (deviation * deviation - half_step * half_step) / full / full
 
 
 def stated_directions(beam: Beam, direction: np.ndarray) -> np.ndarray:
-    """Directions (n, 3) of the sources of a table: from where they stand, and 10 m upstream where that is missing."""
+    """Return the unit directions (n, 3) of the sources of a table, from their positions (F5a).
+
+    direction: unit vector along the beam. A component of a position that is missing is that of the point 10 m upstream.
+    """
     table = np.array(beam.sources)
     stands = np.where(np.isnan(table[:, :3]), -10.0 * direction, table[:, :3])
     return np.array([-unit(stand) for stand in stands])
 
 
 def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:
-    """The sources of a table; a wavelength that is missing is the beam's."""
+    """Return the sources of a table, before they are tilted; a wavelength that is missing is that of the beam (F5a).
+
+    weighted: whether the weights of the table count (P15).
+    """
     table = np.array(beam.sources)
     weights = np.where(np.isnan(table[:, 3]), 1.0, table[:, 3])
     wavelengths = np.where(np.isnan(table[:, 4]), beam.wavelength_A, table[:, 4])
@@ -193,4 +217,5 @@ def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:
 
 
 def _part(value: float | None, of: float) -> float | None:
+    """Return a value divided by `of`, or None for None."""
     return None if value is None else value / of

@@ -1,4 +1,4 @@
-"""The box of structure-factor amplitudes that the kernels look up (specs/forward.md, F9)."""
+"""The box of structure-factor amplitudes that the kernels look up (F9)."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from nbnumba.stages.records import Structure
 from nbnumba.statements import StructureFactors
 
 LARGEST_BOX = 2**31 - 2
+"""The largest number of reflections in a box, so that an index of 4 bytes reaches the amplitude outside it, too."""
 
 LARGE_BOX = 10**7
-"""Amplitudes, of 8 bytes, from which on a box that is nearly empty is worth a word."""
+"""The number of amplitudes, of 8 bytes each, from which on a box that is nearly empty is warned of."""
 
 
 NEVER = np.full(4, np.iinfo(np.int64).max)
@@ -20,10 +21,11 @@ NEVER = np.full(4, np.iinfo(np.int64).max)
 
 
 def box(factors: StructureFactors, smallest: float) -> Structure:
-    """All amplitudes between the smallest and largest h, k and l listed; default_F where none is listed, inside and outside.
+    """Return the Structure record: all amplitudes between the smallest and largest h, k and l listed, in electrons (F9).
 
-    smallest: the least number of unit cells along an edge of the crystal: up to two it is interpolated by default (F9b). Of a
-    reflection that is listed more than once the last amplitude counts. Raises InputError for a box of 2^31 or more.
+    smallest: the least number of unit cells along an edge of the crystal; up to two the amplitudes are interpolated by default
+    (F9b). A reflection that is not listed has default_F, inside the box and outside. Of a reflection that is listed more than
+    once the last amplitude counts. Raises InputError for a box of 2^31 - 1 reflections or more.
     """
     if factors.hkl is None:
         return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
@@ -39,17 +41,17 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
 
 
 def span(factors: StructureFactors) -> tuple[list[int], list[int]]:
-    """The smallest and the largest h, k and l of a list of reflections."""
+    """Return the smallest and the largest h, k and l of a list of reflections (F9)."""
     return factors.hkl.min(axis=0).tolist(), factors.hkl.max(axis=0).tolist()
 
 
 def number_in_box(factors: StructureFactors) -> int:
-    """The number of amplitudes in the box of a list of reflections; 0 without a list."""
+    """Return the number of amplitudes in the box of a list of reflections; 0 without a list (F9)."""
     return 0 if factors.hkl is None else math.prod(last - first + 1 for first, last in zip(*span(factors)))
 
 
 def spanned(factors: StructureFactors) -> str:
-    """How large the box of a list of reflections is, in words."""
+    """Return a clause on the size of the box of a list of reflections."""
     low, high = span(factors)
     sides = ", ".join(f"{name} {first} to {last}" for name, first, last in zip("hkl", low, high))
     box = f"a box of {number_in_box(factors)} amplitudes, {8e-9 * number_in_box(factors):.3g} GB"
@@ -57,18 +59,24 @@ def spanned(factors: StructureFactors) -> str:
 
 
 def nearly_empty(factors: StructureFactors) -> list[str]:
-    """A sentence for a box that is large and of which next to nothing is listed: an index may be a mistake."""
+    """Return a sentence for a large box of which next to nothing is listed, because an index may be a mistake."""
     if factors.hkl is None or number_in_box(factors) < max(LARGE_BOX, 1000 * len(factors.hkl)):
         return []
     return [f"{spanned(factors)}, of which most is default_F"]
 
 
 def places(indices: np.ndarray, low: Sequence[int], high: Sequence[int]) -> np.ndarray:
-    """F9a: where the amplitudes of reflections (3, n) stand in the flat list of a box (n,), as stages/structure.py:slot."""
+    """Return the indices (n,) of the amplitudes of reflections in the list of a box, as stages/structure.py:slot does (F9a).
+
+    indices (3, n): h, k and l. low, high: smallest and largest h, k and l of the box.
+    """
     h, k, l = (x - first for x, first in zip(indices, low))
     return (h * (high[1] - low[1] + 1) + k) * (high[2] - low[2] + 1) + l
 
 
 def interpolates(factors: StructureFactors, smallest: float) -> bool:
-    """F9b: whether amplitudes are interpolated: as stated, or where the crystal is at most two cells wide."""
+    """Return whether amplitudes are interpolated: as stated, or where the crystal is at most two unit cells wide (F9b).
+
+    smallest: the least number of unit cells along an edge of the crystal.
+    """
     return smallest <= 2 if factors.interpolate is None else factors.interpolate

@@ -33,12 +33,13 @@ EXAMPLE = '{"detector.distance_mm": 231.3}'
 
 
 def _check_name(name) -> None:
+    """Raise InputError if a name is no string."""
     if not isinstance(name, str):
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
 
 
 def value(experiment: Statements, name: str) -> Any:
-    """The value of a parameter, as the image is computed from it."""
+    """Return the value of a parameter, as the image is computed from it, in the unit that its name says."""
     _check_name(name)
     if name in VECTORS[MISSET]:
         return value(experiment, MISSET)[VECTORS[MISSET].index(name)]
@@ -52,7 +53,7 @@ def value(experiment: Statements, name: str) -> Any:
 
 
 def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
-    """A new experiment in which these parameters have these values; it states none of them in another form."""
+    """Return a new experiment in which these parameters have these values, and are stated in no other form."""
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
     parts: dict[str, dict[str, Any]] = {}
@@ -78,6 +79,7 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
 
 
 def _three_numbers(name, numbers):
+    """Return three numbers, or raise InputError with the name of their parameter."""
     try:
         a, b, c = numbers
     except (TypeError, ValueError, OverflowError):
@@ -86,7 +88,7 @@ def _three_numbers(name, numbers):
 
 
 def _superseded(experiment, new) -> dict[str, Any]:
-    """The other fields of the detector that have to change with the new ones, because they would contradict them."""
+    """Return those other fields of the detector that must change with the new ones, because they would contradict them."""
     detector, superseded = experiment.detector, {}
     convention = new.get("convention", detector.convention)
     if not isinstance(convention, str) or convention not in CONVENTIONS:
@@ -123,6 +125,7 @@ def _without_pix0(experiment) -> dict[str, Any]:
 
 
 def _split(experiment, name):
+    """Return the part and the field of a name. Raises InputError for a name that is no parameter."""
     part, _, field = name.partition(".")
     parts = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
     if part not in parts or field not in {f.name for f in dataclasses.fields(parts[part])}:
@@ -147,11 +150,15 @@ def _placed_by_pix0(experiment: Statements) -> bool:
 
 
 def _placed_otherwise(experiment: Statements) -> bool:
+    """Return whether a close distance or the corner of the first pixel places the detector, and not the distance (F1a)."""
     return experiment.detector.close_distance_mm is not None or _placed_by_pix0(experiment)
 
 
 class Computed(NamedTuple):
-    """How the value of a field follows from others where it is not stated, or where what is stated does not count."""
+    """How the value of a field follows from other fields.
+
+    value: the function that computes it, where the field is not stated. overruled: whether it is computed where it is stated.
+    """
 
     value: Callable[[Statements], Any]
     overruled: Callable[[Statements], bool] = _never
