@@ -11,7 +11,7 @@ import numpy as np
 from adjoint.losses import number_of
 from adjoint.parameters import Name, parameter_row
 from adjoint.refinement.algebra import one_thread
-from adjoint.refinement.frames import frame, start_of
+from adjoint.refinement.frames import Frame, frame, start_of
 from adjoint.refinement.phases import AUTO, EXACT, Phase
 from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
@@ -65,21 +65,25 @@ def refine(
     refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
     with granted(keywords.pop("max_hours", None)):
-        frames = _frames(experiments, images, refined, of_each, saturation, offset, image, keywords)
+        shared = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
+        shared |= {"parameters": refined.parameters, "image_names": refined.image}
+        frames = _frames(experiments, images, of_each=of_each, shared=shared)
         low, high = bounds_of(refined, bounds)
         start = start_of(frames, refined)
         _check_start(refined, start, low, high)
         search = Search(frames, refined, (low, high), restraints_of(refined, restraints), _method(method, refined), progress)
-        with one_thread(), np.errstate(all="ignore"):  # what is not finite ends a search, or is said
+        with one_thread(), np.errstate(all="ignore"):  # a loss that is not finite ends a search, or the diagnosis names it
             x = search.best(_plans(phases, refined), start)
             known, value = search.known(x)
-            result = _result(search, start, x, known, value, experiments, several=not isinstance(experiment, Experiment))
+            several = not isinstance(experiment, Experiment)
+            result = _result(search, experiments, start=start, x=x, known=known, loss=value, several=several)
     for combination in known.combinations:
         warnings.warn(combination, stacklevel=2)
     return result
 
 
-def _lists(experiment, measured):
+def _lists(experiment, measured) -> tuple[list[Experiment], list[Any]]:
+    """The experiments and the measured images as two lists of the same length. Raises InputError."""
     if isinstance(experiment, Experiment):
         return [experiment], [measured]
     try:
@@ -93,27 +97,30 @@ def _lists(experiment, measured):
     return experiments, images
 
 
-def _frames(experiments, images, refined, of_each, saturation, offset, image, keywords):
-    """A frame for each image; of_each: arguments that may be lists, by name."""
+def _frames(experiments, images, *, of_each: dict[str, Any], shared: dict[str, Any]) -> list[Frame]:
+    """A frame for each image.
+
+    of_each: arguments of `frame` that may be lists, one for each image; shared: its other arguments. Raises InputError.
+    """
     for name, value in of_each.items():
         if isinstance(value, (list, tuple)) and len(value) != len(images):
             raise InputError(f"{name}: {len(value)} of them for {len(images)} images; allowed: one, or a list of as many")
-    shared = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
-    shared |= {"parameters": refined.parameters, "image_names": refined.image}
-    made = []
+    frames = []
     for number, (experiment, measured) in enumerate(zip(experiments, images)):
         own = {name: value[number] if isinstance(value, (list, tuple)) else value for name, value in of_each.items()}
-        made.append(frame(experiment, measured, **own, **shared))
-    return made
+        frames.append(frame(experiment, measured, **own, **shared))
+    return frames
 
 
-def _check_start(refined: Unknowns, start, low, high):
+def _check_start(refined: Unknowns, start: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Raise InputError for a number whose start is not within its bounds; all are (n,)."""
     for label, x, least, most in zip(refined.labels(), start, low, high):
         if not least <= x <= most:
             raise InputError(f"bounds: {label} starts at {x:g}; allowed: from {least:g} to {most:g}")
 
 
-def _method(method, refined) -> str:
+def _method(method: Any, refined: Unknowns) -> str:
+    """The method of scipy.optimize, where it is "auto" by the number of numbers (R4). Raises InputError for another word."""
     if isinstance(method, str) and method == "auto":
         few = refined.count <= MOST_BY_MATRIX and np.count_nonzero(refined.amplitudes()) <= MOST_AMPLITUDES
         return "least_squares" if few else "L-BFGS-B"
@@ -123,7 +130,7 @@ def _method(method, refined) -> str:
 
 
 def _plans(phases, refined) -> list[list[Phase]]:
-    """What is tried in turn: phases of which the last is exact."""
+    """The plans that are tried in turn: lists of phases of which the last is exact (R7). Raises InputError."""
     plans: tuple[tuple[Phase, ...], ...]
     if isinstance(phases, str):
         if phases not in ("auto", "exact"):
@@ -137,6 +144,7 @@ def _plans(phases, refined) -> list[list[Phase]]:
 
 
 def _checked(phases) -> tuple[Phase, ...]:
+    """The phases that a user lists. Raises InputError for what is no plan."""
     plan = tuple(phases) if isinstance(phases, (list, tuple)) and not isinstance(phases, Phase) else ()
     if not plan or not all(isinstance(phase, Phase) for phase in plan) or not plan[-1].exact:
         raise InputError("phases: allowed: auto, exact, or a list of adjoint.Phase of which the last is exact")
@@ -147,27 +155,39 @@ def _checked(phases) -> tuple[Phase, ...]:
     return plan
 
 
-def _result(search: Search, start, x, known: Uncertainty, value: float, given, several: bool) -> Refinement:
-    """Everything there is to say (R8)."""
+def _result(
+    search: Search,
+    stated: list[Experiment],
+    *,
+    start: np.ndarray,
+    x: np.ndarray,
+    known: Uncertainty,
+    loss: float,
+    several: bool,
+) -> Refinement:
+    """The result of a search that went from `start` to x (n,), with its verdict (R8).
+
+    stated: the experiments as the user stated them. several: whether fields have a list with an entry for each image.
+    """
     refined, frames = search.unknowns, search.frames
     squares, agreements = search.fitness(x)
     of_experiment = bool(refined.parameters)
     if of_experiment:
-        known = undetermined(known, search.unseen(agreements))
+        known = undetermined(known, search.of_blank_images(agreements))
     moves = moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
-    places = [refined.places(number) for number in range(len(frames))]
-    fits = [fit(at, start[place], x[place]) for at, place in zip(frames, places)]
+    indices = [refined.indices_of(number) for number in range(len(frames))]
+    fits = [fit(frame, start[own], x[own]) for frame, own in zip(frames, indices)]
     experiments = [
-        at.split(x[place])[0].replace({"sampling.roi": stated.sampling.roi, "sampling.mask": stated.sampling.mask})
-        for at, place, stated in zip(frames, places, given)
+        frame.split(x[own])[0].replace({"sampling.roi": experiment.sampling.roi, "sampling.mask": experiment.sampling.mask})
+        for frame, own, experiment in zip(frames, indices, stated)
     ]
     success, message, sentences = verdict(search.converged, known, agreements, squares, of_experiment, course)
-    worst = min(agreements, key=lambda each: (np.isnan(each.explained), each.explained))
-    images, off = [each.after for each in fits], [residuals(each) for each in fits]
+    worst = min(agreements, key=lambda agreement: (np.isnan(agreement.explained), agreement.explained))
+    images, deviations = [fit.after for fit in fits], [residuals(fit) for fit in fits]
     return Refinement(
         x=x,
-        fun=value,
+        fun=loss,
         success=success,
         status=int(success),
         message=message,
@@ -185,12 +205,12 @@ def _result(search: Search, start, x, known: Uncertainty, value: float, given, s
         phases=search.lines,
         frames=fits,
         image=images if several else images[0],
-        residuals=off if several else off[0],
+        residuals=deviations if several else deviations[0],
         chi_squared=squares,
-        pixels=sum(int(np.count_nonzero(~np.isnan(each.data))) for each in fits),
+        pixels=sum(int(np.count_nonzero(~np.isnan(fit.data))) for fit in fits),
         explained=worst.explained,
         r_factor=worst.spots.r_factor,
         shift_pixels=worst.spots.shift,
-        spots=[each.spots for each in agreements],
+        spots=[agreement.spots for agreement in agreements],
         diagnosis=sentences,
     )

@@ -86,7 +86,7 @@ def coarse_subset(
     image = ["image.scale", "image.background"] + [name for name in refined.image if name.startswith("image.background_")]
     one_for_all = {block.column.key for block in refined.blocks if not block.own}
     own = [name for name in [*(n if isinstance(n, str) else n[0] for n in moving), *image] if name not in one_for_all]
-    vectors = [x[refined.places(number)] for number in range(len(frames))]
+    vectors = [x[refined.indices_of(number)] for number in range(len(frames))]
     experiments = [frame.split(vector)[0] for frame, vector in zip(frames, vectors)]
     subset = unknowns(experiments, [*moving, *image], own)
     coarse_frames = [coarse_frame(frame, vector, phase, moving, image) for frame, vector in zip(frames, vectors)]
@@ -101,7 +101,7 @@ def coarse_subset(
     restrained = np.where(weight > 0.0, restrained, start)
     for number, (frame, experiment) in enumerate(zip(frames, experiments)):
         widths = spot_widths(experiment, moving, frame.machine)
-        indices = subset.places(number)[: len(widths)]
+        indices = subset.indices_of(number)[: len(widths)]
         low[indices] = np.maximum(low[indices], start[indices] - REACH * widths)
         high[indices] = np.minimum(high[indices], start[indices] + REACH * widths)
         weight[indices] = np.where(weight[indices] > 0.0, weight[indices], (LEASH * widths) ** -2.0)

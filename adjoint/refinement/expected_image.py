@@ -1,4 +1,4 @@
-"""The image that is expected of a frame, the part that the crystal makes, and the deviation of its data (R1, R3)."""
+"""The expected image of a frame, the crystal's part of it, and the standard deviations of the data (R1, R3)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FIELDS = ("image.background", "image.background_x", "image.background_y", "image
 """The terms of the background of an image, each a number times a field."""
 
 FEWEST = 0.1
-"""Photons of which a pixel has the variance at least, where a Gaussian loss has no sigma."""
+"""Photons whose variance is the least of a pixel, where a Gaussian loss has no sigma."""
 
 
 def fields(frame: Frame) -> dict[str, np.ndarray]:
-    """The fields of the background by name, in the box (slow, fast)."""
+    """The fields of the background by name, in the box (slow, fast), without a unit (R1)."""
     y, x = (np.linspace(-1.0, 1.0, n)[part] if n > 1 else np.zeros(1) for n, part in zip(frame.data.shape, frame.box))
     shape = len(y), len(x)
     radial = (x * x + (y * y)[:, None]) / 2.0
@@ -27,19 +27,19 @@ def fields(frame: Frame) -> dict[str, np.ndarray]:
 
 
 def background(frame: Frame, numbers: Numbers) -> np.ndarray:
-    """B of R1, in the box (slow, fast): below 0 it counts as 0."""
+    """B of R1, in the box (slow, fast), in photons per pixel; 0 where the sum of its terms is below 0."""
     return np.maximum(sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(frame).items()), 0.0)
 
 
 def placed(frame: Frame, values: np.ndarray) -> np.ndarray:
-    """Values in the box (slow, fast) at their place in the image; 0 elsewhere, where nothing is rendered."""
+    """The image (slow, fast) that has these values in the box, and 0 elsewhere, where nothing is rendered."""
     image = np.zeros(frame.data.shape)
     image[frame.box] = values
     return image
 
 
 def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
-    """The image (slow, fast). Raises InputError where it is brighter than sums of squares can be of."""
+    """The photons of an experiment (slow, fast). Raises InputError if they are too many for their squares to be finite."""
     image = image_of(experiment, machine)
     if image.max(initial=0.0) > LARGEST:
         allowed = f"up to {LARGEST:g} photons in a pixel: a smaller fluence or smaller amplitudes"
@@ -48,7 +48,11 @@ def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
 
 
 def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarray:
-    """The expected image (slow, fast) in units of the data; 0 outside the box, and where no pixel counts unless it is whole."""
+    """The expected image (slow, fast) in units of the data at a vector of the frame's numbers (n,): gain (scale I + B) of R1.
+
+    It is 0 outside the box. whole: whether pixels of the box that do not count are computed, too. Raises InputError where the
+    image is too bright.
+    """
     experiment, numbers = frame.split(vector)
     if whole and experiment.sampling.mask is not frame.mask:
         experiment = experiment.replace({"sampling.mask": frame.mask})
@@ -57,8 +61,8 @@ def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarra
     return image
 
 
-def of_crystal(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The part of the expected image `mean` (slow, fast) that the crystal makes, in units of the data."""
+def crystal_part(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The crystal's part of the expected image `mean` (slow, fast), in units of the data: gain scale I, without water."""
     experiment, numbers = frame.split(vector)
     crystal = np.zeros(mean.shape)
     if not experiment.background.water_um:
@@ -70,7 +74,7 @@ def of_crystal(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray
 
 
 def deviations(frame: Frame, mean: np.ndarray) -> np.ndarray:
-    """The standard deviation of every datum (slow, fast) where the image is expected to be `mean`."""
+    """The standard deviation of every datum (slow, fast), in units of the data, if the expected image is `mean` (R3)."""
     if frame.sigma is not None:
         return frame.sigma
     if frame.loss == "poisson":
@@ -83,7 +87,7 @@ def deviations(frame: Frame, mean: np.ndarray) -> np.ndarray:
 
 
 def weighed(frame: Frame, vector: np.ndarray) -> Frame:
-    """A frame whose weights are those of the image that is expected where a search begins (R3)."""
+    """The frame with the weights of the image that is expected at a vector, where a search begins (R3)."""
     frame = frame._replace(dispersion=frame.split(vector)[1].gain)
     if frame.loss == "gaussian" and frame.sigma is None:
         return frame._replace(sigma=deviations(frame, expected(frame, vector)))
@@ -91,5 +95,5 @@ def weighed(frame: Frame, vector: np.ndarray) -> Frame:
 
 
 def weight_follows(frame: Frame) -> bool:
-    """Whether the weights of a frame follow from numbers that are refined: a gain, or what is expected (R3)."""
+    """Whether the weights of a frame depend on refined numbers: on a gain, or on the expected image (R3)."""
     return isinstance(frame.loss, str) and ("image.gain" in frame.image or (frame.loss == "gaussian" and frame.sigma is None))

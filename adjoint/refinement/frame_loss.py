@@ -12,12 +12,12 @@ from adjoint.parameters import AMPLITUDES, columns, size
 from adjoint.refinement.expected_image import background, fields, placed
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
-from adjoint.refinement.photon_losses import Of, OfMean
+from adjoint.refinement.photon_losses import KernelLoss, UserLoss
 from adjoint.stages.loss import GAUSSIAN, POISSON
 
 
 class Evaluation(NamedTuple):
-    """The loss of a frame; its gradient (n,), and J^T W J (n, n) if it was wanted, by the numbers of the frame."""
+    """The loss of a frame, its gradient (n,) by the numbers of the frame, and J^T W J (n, n), or None if it is not needed."""
 
     value: float
     gradient: np.ndarray
@@ -25,7 +25,10 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(frame: Frame, vector: np.ndarray, with_normal: bool = True) -> Evaluation:
-    """The loss of a frame and its derivatives, in one pass over the pixels. Raises InputError where there is no image."""
+    """The loss of a frame and its derivatives at a vector of its numbers (n,), in one pass over the pixels (R3, A13a).
+
+    Raises InputError where the vector gives no image, or one whose loss is not finite.
+    """
     experiment, numbers = frame.split(vector)
     loss, factor, terms = in_photons(frame, numbers)
     own, used = len(vector) - len(frame.image), sorted(terms)
@@ -33,71 +36,75 @@ def evaluate(frame: Frame, vector: np.ndarray, with_normal: bool = True) -> Eval
     for column, name in zip(columns, used):
         column[frame.box] = terms[name]
     value, gradient, normal = with_image_terms(loss, experiment, frame.parameters, columns, with_normal, frame.machine)
-    turn = np.array([_by_number(name, numbers, used) for name in frame.image]).reshape(len(frame.image), 1 + len(used))
-    gradient = np.concatenate([gradient[:own], turn @ gradient[own:]])
+    by_number = np.array([_by_number(name, numbers, used) for name in frame.image]).reshape(len(frame.image), 1 + len(used))
+    gradient = np.concatenate([gradient[:own], by_number @ gradient[own:]])
     if with_normal:
-        across = normal[:own, own:] @ turn.T
-        normal = factor * np.block([[normal[:own, :own], across], [across.T, turn @ normal[own:, own:] @ turn.T]])
+        across = normal[:own, own:] @ by_number.T
+        normal = factor * np.block([[normal[:own, :own], across], [across.T, by_number @ normal[own:, own:] @ by_number.T]])
     return Evaluation(checked(factor * value), factor * gradient, normal)
 
 
-def counted(frame: Frame) -> float | None:
-    """What a photon counts in the data, where they are counts of photons; else None."""
+def photon_value(frame: Frame) -> float | None:
+    """The value of one photon in units of the data, if the data are counts of photons (R3); else None."""
     return frame.dispersion if frame.loss == "poisson" else None
 
 
 def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
-    """The diagonal of the information (n,), without the matrix: that of amplitudes from one pass (R5).
+    """The diagonal of J^T W J (n,) at a vector of the frame's numbers, without the matrix; of amplitudes from one pass (R5).
 
-    As dI/dF = 2 I / F where one reflection makes a pixel's photons, the sum of W (dI/dF)^2 is 2 / F times the sum of W I dI/dF.
+    If one reflection makes all photons of a pixel, dI/dF = 2 I / F, and the sum over pixels of W (dI/dF)^2 is 2 / F times the
+    sum of W I dI/dF. Raises InputError where the vector gives no image.
     """
     experiment, numbers = frame.split(vector)
-    own = [n for n in frame.parameters if n != AMPLITUDES]
+    others = [name for name in frame.parameters if name != AMPLITUDES]
     sizes = [size(column) for column in columns(frame.experiment, frame.parameters)]
-    place = np.concatenate(
+    is_amplitude = np.concatenate(
         [*(np.full(n, name == AMPLITUDES) for n, name in zip(sizes, frame.parameters)), np.zeros(len(frame.image))]
     )
-    place = place.astype(bool)
+    is_amplitude = is_amplitude.astype(bool)
     diagonal = np.zeros(len(vector))
-    rest = frame._replace(experiment=experiment, parameters=tuple(own))
-    diagonal[~place] = np.diag(evaluate(rest, vector[~place]).normal)
-    if place.any():
+    rest = frame._replace(experiment=experiment, parameters=tuple(others))
+    diagonal[~is_amplitude] = np.diag(evaluate(rest, vector[~is_amplitude]).normal)
+    if is_amplitude.any():
         loss, factor, _ = in_photons(frame, numbers)
         image, pullback = vjp(experiment, [AMPLITUDES], **frame.machine._asdict())
         by_amplitude = pullback(factor * np.asarray(loss.curvature(image)) * image)[AMPLITUDES]
-        amplitude = vector[place]
-        diagonal[place] = np.where(amplitude != 0.0, 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0), 0.0)
+        amplitude = vector[is_amplitude]
+        information = 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0)
+        diagonal[is_amplitude] = np.where(amplitude != 0.0, information, 0.0)
     return diagonal
 
 
 def _by_number(name: str, numbers: Numbers, used: list[str]) -> np.ndarray:
-    """The derivative of the mean by a number of the image, per gain and scale, as multiples of I and of the fields used."""
+    """The derivative of the mean by a number of the image, over gain scale: the factors of I and of the fields used (A13a)."""
     by_field = np.zeros(1 + len(used))
     if name == "image.scale":
         by_field[0] = 1.0 / numbers.scale
     elif name == "image.gain":
         by_field[0] = 1.0 / numbers.gain
-        for place, other in enumerate(used, start=1):
-            by_field[place] = getattr(numbers, other.removeprefix("image.")) / (numbers.scale * numbers.gain)
+        for index, other in enumerate(used, start=1):
+            by_field[index] = getattr(numbers, other.removeprefix("image.")) / (numbers.scale * numbers.gain)
     else:
         by_field[1 + used.index(name)] = 1.0 / numbers.scale
     return by_field
 
 
 def in_photons(frame: Frame, numbers: Numbers) -> tuple[Any, float, dict[str, np.ndarray]]:
-    """The loss as one of I: (loss, factor, fields): factor times the loss of I is that of the mean (R3).
+    """The loss of the mean as a loss of the photons I: (loss, factor, fields), of which factor loss(I) is that of the mean.
 
-    The fields are those of the background that a derivative is wanted by.
+    fields: by name, those fields of the background (slow, fast, in the box) by which a derivative is needed (R3).
     """
-    below, gained = background(frame, numbers), numbers.gain * numbers.scale
-    by = {name: f for name, f in fields(frame).items() if name in frame.image or "image.gain" in frame.image}
-    if by and below.min() == 0.0:
+    light, per_photon = background(frame, numbers), numbers.gain * numbers.scale
+    by_name = {name: field for name, field in fields(frame).items() if name in frame.image or "image.gain" in frame.image}
+    if by_name and light.min() == 0.0:
         raw = sum(getattr(numbers, name.removeprefix("image.")) * field for name, field in fields(frame).items())
-        by = {name: np.where(raw >= 0.0, f, 0.0) for name, f in by.items()}
-    data = frame.data[frame.box] / gained
+        by_name = {name: np.where(raw >= 0.0, field, 0.0) for name, field in by_name.items()}
+    data = frame.data[frame.box] / per_photon
     if frame.loss == "poisson":
-        return Of(POISSON, placed(frame, data), placed(frame, below / numbers.scale)), gained / frame.dispersion, by
+        loss = KernelLoss(POISSON, placed(frame, data), placed(frame, light / numbers.scale))
+        return loss, per_photon / frame.dispersion, by_name
     if frame.loss == "gaussian":
-        weight = gained * gained / np.square(frame.sigma[frame.box])
-        return Of(GAUSSIAN, placed(frame, data - below / numbers.scale), placed(frame, weight)), 1.0, by
-    return OfMean(frame.loss, gained, placed(frame, numbers.gain * below)), 1.0, by
+        weight = per_photon * per_photon / np.square(frame.sigma[frame.box])
+        loss = KernelLoss(GAUSSIAN, placed(frame, data - light / numbers.scale), placed(frame, weight))
+        return loss, 1.0, by_name
+    return UserLoss(frame.loss, per_photon, placed(frame, numbers.gain * light)), 1.0, by_name

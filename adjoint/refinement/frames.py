@@ -12,7 +12,7 @@ from adjoint.losses import field, is_pixelwise, masked, number_of
 from adjoint.parameters import Name, pack, unpack
 from adjoint.prepare import experiment_and_machine, freeze_choices, prepare
 from adjoint.refinement.image_numbers import LARGEST, Numbers, numbers_of
-from adjoint.refinement.photon_losses import Of
+from adjoint.refinement.photon_losses import KernelLoss
 from adjoint.refinement.unknowns import Unknowns
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, shown
@@ -21,13 +21,15 @@ from nbnumba.setup import sampling
 
 
 class Frame(NamedTuple):
-    """An experiment whose choices are held, and what was measured.
+    """An experiment whose choices are frozen, and the image that was measured of it (R2, R3).
 
-    data (slow, fast): NaN where a pixel is left out. loss: "poisson", "gaussian" or an object. sigma (slow, fast) or None: of
-    the Gaussian loss; readout: where that has none, the noise of the read-out in units of the data. numbers: those of the
-    image that are not refined, and starts of those that are. dispersion: variance of a datum in units of its expectation (the
-    gain, R3). box: the smallest that holds all pixels that count; of its experiment they alone are rendered. mask: that of the
-    experiment as it was stated. parameters, image: what is refined of the experiment and of the image. machine: what computes.
+    data (slow, fast): what was measured, without the offset; NaN where a pixel is left out. loss: "poisson", "gaussian" or an
+    object. sigma (slow, fast), in units of the data, or None: the standard deviations of a Gaussian loss; readout: without
+    these, the noise of the read-out, in units of the data. numbers: the numbers of the image, of which those that are refined
+    start here. dispersion: the variance of a datum divided by its expectation, which is the gain (R3). box: the smallest
+    rows and columns that hold all pixels that count; the experiment renders no others. parameters, image: the refined
+    parameters of the experiment, and the refined numbers of the image. machine: the machine that computes. mask: the mask of
+    the experiment as it was stated.
     """
 
     experiment: Experiment
@@ -44,7 +46,7 @@ class Frame(NamedTuple):
     mask: np.ndarray | None = None
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
-        """The experiment and the numbers of the image that a vector says: first those of the experiment."""
+        """The experiment and the numbers of the image at a vector (n,): first the parameters, then the numbers of the image."""
         own = len(vector) - len(self.image)
         experiment = unpack(self.experiment, self.parameters, vector[:own]) if own else self.experiment
         fields = {name.removeprefix("image."): float(x) for name, x in zip(self.image, vector[own:])}
@@ -133,8 +135,8 @@ def _readout(noise, loss, sigma) -> float:
         return 0.0
     value = finite("readout_noise", noise)
     if not isinstance(loss, str) or loss != "gaussian" or sigma is not None:
-        given = "beside sigma" if sigma is not None else "without the gaussian loss"
-        raise InputError(f"readout_noise: it is given {given}; allowed: loss='gaussian' without sigma, which it is a part of")
+        context = "beside sigma" if sigma is not None else "without the gaussian loss"
+        raise InputError(f"readout_noise: it is given {context}; allowed: loss='gaussian' without sigma, which it is a part of")
     if value < 0.0:
         raise InputError(f"readout_noise: {value:g} is not allowed; allowed: a number not below 0, in units of the data")
     _check_size("readout_noise", np.array(value))
@@ -161,11 +163,14 @@ def _check_loss(loss):
 
 
 def without_left_out(loss, data: np.ndarray, asked: bool):
-    """A user's own loss, that leaves out what the data (slow, fast) leave out. Raises InputError if it cannot be made to."""
+    """A user's own loss that leaves out the pixels whose data (slow, fast) are NaN.
+
+    asked: whether a mask or a saturation is stated. Raises InputError for a loss that cannot leave them out.
+    """
     if is_pixelwise(loss):
         if loss.data.shape != data.shape:
             raise InputError(f"loss: data of shape {loss.data.shape} do not fit; allowed: (slow, fast) = {data.shape}")
-        return Of(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight)
+        return KernelLoss(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight)
     if asked:
         allowed = "a loss of adjoint.losses, or one that leaves pixels out itself"
         raise InputError(f"loss: {type(loss).__name__} does not know of a mask or a saturation; allowed: {allowed}")
@@ -173,7 +178,7 @@ def without_left_out(loss, data: np.ndarray, asked: bool):
 
 
 def finite(what: str, value) -> float:
-    """A finite number. Raises InputError."""
+    """The value as a finite number; `what` names it in messages. Raises InputError."""
     number = number_of(what, value)
     if not np.isfinite(number):
         raise InputError(f"{what}: {number:g} is not allowed; allowed: a finite number")
@@ -204,11 +209,12 @@ def rendered(experiment: Experiment) -> np.ndarray:
     return is_rendered
 
 
-def start_of(frames: list[Frame], found: Unknowns) -> np.ndarray:
-    """The numbers that frames start from (n,); shared ones as the first frame has them."""
-    x = np.zeros(found.count)
+def start_of(frames: list[Frame], refined: Unknowns) -> np.ndarray:
+    """The numbers that a refinement of frames starts from (n,); shared numbers have the values of the first frame."""
+    x = np.zeros(refined.count)
     for number in reversed(range(len(frames))):
-        at = frames[number]
-        own = pack(at.experiment, found.parameters) if found.parameters else ()
-        x[found.places(number)] = [*own, *(getattr(at.numbers, name.removeprefix("image.")) for name in found.image)]
+        frame = frames[number]
+        of_experiment = pack(frame.experiment, refined.parameters) if refined.parameters else ()
+        of_image = [getattr(frame.numbers, name.removeprefix("image.")) for name in refined.image]
+        x[refined.indices_of(number)] = [*of_experiment, *of_image]
     return x

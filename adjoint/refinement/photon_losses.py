@@ -1,4 +1,4 @@
-"""Losses of the photons of a frame: one that the kernels know, and one of a user's own (R3)."""
+"""The loss of a frame as one of its photons: of a kind that kernels know, or of a user's own (R3)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import numpy as np
 from adjoint.losses import Pixelwise
 
 
-class Of(Pixelwise):
-    """A loss that the kernels know, of data that have been checked."""
+class KernelLoss(Pixelwise):
+    """A loss of photons (slow, fast) of a kind that kernels know (A13); data and weight are taken as they are."""
 
     def __init__(self, kind: int, data: np.ndarray, weight: np.ndarray):
         super().__init__(data, weight)
         self.kind = kind
 
 
-class OfMean:
-    """A user's own loss, of a mean that is `gained` times the photons plus `below`."""
+class UserLoss:
+    """A user's own loss of the mean, as a loss of photons: mean = factor * photons + background (slow, fast).
 
-    def __init__(self, loss, gained: float, below: np.ndarray):
-        self.loss, self.gained, self.below = loss, gained, below
+    factor and background are in units of the data.
+    """
+
+    def __init__(self, loss, factor: float, background: np.ndarray):
+        self.loss, self.factor, self.background = loss, factor, background
 
     def value(self, image):
         """The loss of photons (slow, fast)."""
-        return self.loss.value(self.gained * image + self.below)
+        return self.loss.value(self.factor * image + self.background)
 
     def derivative(self, image):
-        """Its derivative with respect to them (slow, fast)."""
-        return self.gained * np.asarray(self.loss.derivative(self.gained * image + self.below))
+        """The derivative of the loss with respect to the photons (slow, fast)."""
+        return self.factor * np.asarray(self.loss.derivative(self.factor * image + self.background))
 
     def curvature(self, image):
-        """Its expected second derivative with respect to them (slow, fast)."""
-        return self.gained**2 * np.asarray(self.loss.curvature(self.gained * image + self.below))
+        """The expected second derivative of the loss with respect to the photons (slow, fast)."""
+        return self.factor**2 * np.asarray(self.loss.curvature(self.factor * image + self.background))

@@ -1,4 +1,4 @@
-"""What a refinement gives: its steps, its images, and the result with its verdict (R6, R8)."""
+"""The result of a refinement: its steps, its images, and the verdict (R6, R8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adjoint.refinement.uncertainties import Uncertainty
 
 
 class Step(NamedTuple):
-    """A step of a refinement: its phase, the number of evaluations so far, the loss, and all numbers (n,)."""
+    """A step of a search: its phase, the number of evaluations so far, the loss, and all refined numbers (n,)."""
 
     phase: str
     evaluation: int
@@ -25,9 +25,10 @@ class Step(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """An image and what is expected of it (slow, fast), in units of the data: NaN where left out; before and after; sigma.
+    """A measured image and the expected ones (slow, fast), in units of the data (R8).
 
-    before is 0 where a pixel is left out.
+    data: NaN where a pixel is left out. before: the expected image at the start, 0 where a pixel is left out; after: that at
+    the end. sigma: the standard deviations of the data.
     """
 
     data: np.ndarray
@@ -37,12 +38,12 @@ class Fit(NamedTuple):
 
     def __repr__(self) -> str:
         slow, fast = self.data.shape
-        counted = int(np.count_nonzero(~np.isnan(self.data)))
-        return f"Fit({slow} x {fast} pixels, slow x fast, of which {counted} count: data, before, after, sigma)"
+        count = int(np.count_nonzero(~np.isnan(self.data)))
+        return f"Fit({slow} x {fast} pixels, slow x fast, of which {count} count: data, before, after, sigma)"
 
 
 SHOWN = 20
-"""Numbers that the repr of a result lists."""
+"""The number of numbers that the repr of a result lists."""
 
 
 class Refinement(OptimizeResult):
@@ -50,7 +51,7 @@ class Refinement(OptimizeResult):
 
     @property
     def values(self) -> dict[str, np.ndarray]:
-        """The refined values by name; what a dict calls values() is not to be had of this one."""
+        """The refined values by name. (The method values() of a dict is not available.)"""
         return self["values"]
 
     def __repr__(self) -> str:
@@ -70,31 +71,35 @@ class Refinement(OptimizeResult):
 
 
 class Course(NamedTuple):
-    """How a refinement went: sentences about numbers that moved far; and how many standard deviations above chance the image of
-    a frame is like the broad spots of the start, which only a failure asks."""
+    """What the verdict has to know of the search: sentences about numbers that moved far, and the likeness of an image.
+
+    likeness(number): the likeness of the image of a frame to the broadened spots of the start, in standard deviations (R6). It
+    is computed only for a failure.
+    """
 
     moves: list[str]
     likeness: Callable[[int], float]
 
 
 def fit(frame: Frame, start: np.ndarray, end: np.ndarray) -> Fit:
-    """The image of a frame, and what is expected by two vectors of its numbers."""
+    """The measured image of a frame, and the expected ones at two vectors of its numbers (n,). Raises InputError."""
     after = expected(frame, end, whole=True)
     return Fit(frame.data, expected(frame, start), after, deviations(frame, after))
 
 
-def residuals(of: Fit) -> np.ndarray:
-    """By how many standard deviations data are off (slow, fast); NaN where left out."""
+def residuals(fit: Fit) -> np.ndarray:
+    """(data - after) / sigma (slow, fast); NaN where a pixel is left out."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (of.data - of.after) / of.sigma
+        return (fit.data - fit.after) / fit.sigma
 
 
 def verdict(
     converged: bool, known: Uncertainty, agreements: list[Agreement], chi_squared: float, of_experiment: bool, course: Course
 ) -> tuple[bool, str, list[str]]:
-    """Success, one statement, and all sentences about what is wrong (R6).
+    """Whether a refinement succeeded, the message, and all sentences of the diagnosis (R6).
 
-    agreements: of each frame. of_experiment: parameters of the experiment are refined, not those of the image alone.
+    converged: whether the search did. agreements: one for each frame. chi_squared: reduced. of_experiment: whether parameters
+    of the experiment are refined, and not only numbers of the image.
     """
     sentences = [*known.sentences, *course.moves]
     if chi_squared > GOOD:
@@ -105,17 +110,17 @@ def verdict(
         sentences.append(f"reduced chi squared is 0: {why}")
     elif chi_squared < SMALL:
         sentences.append(f"the data scatter less than they should (reduced chi squared {chi_squared:.3g}): is sigma right?")
-    for number, each in enumerate(agreements):
-        if each.accounted and not each.placed:
+    for number, agreement in enumerate(agreements):
+        if agreement.accounted and not agreement.placed:
             image = "of the image" if len(agreements) == 1 else f"of image {number + 1}"
-            sentences.append(f"spots {image} are {_off(each.spots)}: their shape or place is modelled wrongly")
+            sentences.append(f"spots {image} are {_off(agreement.spots)}: their shape or place is modelled wrongly")
     failures = []
-    for number, each in enumerate(agreements):
+    for number, agreement in enumerate(agreements):
         image = "the image" if len(agreements) == 1 else f"image {number + 1}"
-        if of_experiment and not each.shown:
+        if of_experiment and not agreement.shown:
             failures.append(f"nothing in {image} stands out from noise: there is nothing to refine against")
-        elif not each.accounted and (of_experiment or each.explained < LEAST_EXPLAINED):
-            failures.append(_misplaced(image, each, course.likeness(number)))
+        elif not agreement.accounted and (of_experiment or agreement.explained < LEAST_EXPLAINED):
+            failures.append(_misplaced(image, agreement, course.likeness(number)))
     if not failures and not converged:
         failures = ["the search did not converge"]
     if failures:
@@ -126,14 +131,14 @@ def verdict(
 
 
 def _off(spots: Spots) -> str:
-    """How far from where they are calculated most spots are found, in words."""
+    """The distance of most spots from their calculated positions, in words."""
     if np.isnan(spots.shift):
         return f"not visible within {FURTHEST} pixels of where they are calculated"
     return f"{spots.shift:.2g} pixels from where they are calculated, half of them further"
 
 
 def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
-    """The statement about an image whose spots are not where they are calculated: which of the two it is, and what to try."""
+    """The message about an image that is not accounted for: the probable reason, the evidence for it, and what to try (R6)."""
     explained, spots = agreement
     share = "next to none" if np.isnan(explained) else f"{100.0 * max(explained, 0.0):.0f} %"
     seen = f"what is calculated accounts for {share} of its contrast, and of {spots.calculated} calculated spots "

@@ -1,4 +1,4 @@
-"""From a loss with gradient and Gauss-Newton matrix to scipy.optimize (R4)."""
+"""The search for the least loss: a loss with gradient and Gauss-Newton matrix in the form that scipy.optimize takes (R4)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from nbnumba.errors import InputError
 
 METHODS = ("least_squares", "L-BFGS-B", "trust-constr")
 MOST_AMPLITUDES, OF_GRADIENTS = 300, 5
-"""Amplitudes up to which the method is least_squares; and how many times as many evaluations L-BFGS-B may make as a phase says,
-as it makes smaller steps."""
+"""The largest number of amplitudes for which "auto" is least_squares; and the factor of a phase's evaluations that L-BFGS-B may
+make, since its steps are smaller."""
 
 MOST_BY_MATRIX = 1000
-"""Numbers up to which a matrix of all is made, for least_squares and for a covariance: beyond it costs more than it saves."""
+"""The largest number of numbers for which a matrix of all is made, for least_squares and for a covariance."""
 
 FLAT = 1e-14
-"""Eigenvalues of the scaled matrix below this are rounding: along them nothing is known."""
+"""Eigenvalues of the scaled matrix below this, relative to the largest, are rounding: along them nothing is known."""
 
 LARGEST_LOSS = 1e250
-"""A loss and derivatives up to this are searched by: those beyond are too close to what is no number."""
+"""The largest loss and derivative that a search takes: the squares of larger ones would not be finite."""
 
 FARTHEST = 1e6
-"""Standard deviations that a first step is at most: beside a longer one close bounds would be the same number."""
+"""The longest first step, in standard deviations: next to a longer one, close bounds would round to the same number."""
 
 LEEWAY = 1e-9
-"""Standard deviations: a number whose bounds are closer than that stays where it is."""
+"""Standard deviations: a number whose bounds are closer together than this stays where it is."""
 
 SPARE = 2.0
-"""How many times the constant is taken that makes a loss a sum of squares."""
+"""The factor by which the constant that makes a loss a sum of squares exceeds the one that is needed."""
 
 
 class Solution(NamedTuple):
@@ -46,45 +46,73 @@ class Solution(NamedTuple):
 
 
 class Objective:
-    """The loss by numbers in units of `unit` from `start`, in bounds: each evaluated once, and remembered until the next."""
+    """The loss as a function of z, the numbers in units of `unit` from `start`, within bounds.
 
-    def __init__(self, evaluate: Callable[..., Evaluation], start, unit, bounds, with_normal: bool):
+    The last evaluation is remembered: scipy asks for value and derivative at the same z one after the other. evaluations: the
+    number of evaluations so far. best: the least loss so far, and its z.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[..., Evaluation],
+        start: np.ndarray,
+        *,
+        bounds: tuple[np.ndarray, np.ndarray],
+        unit: np.ndarray,
+        with_normal: bool,
+        accepted: Callable[[int, float, np.ndarray], None],
+    ):
         self.evaluate, self.start, self.unit, self.bounds, self.with_normal = evaluate, start, unit, bounds, with_normal
-        self.known, self.count, self.best = {}, 0, (np.inf, np.zeros_like(start))
+        self.accepted, self.evaluations = accepted, 0
+        self.remembered, self.best = {}, (np.inf, np.zeros_like(start))
+
+    @property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest z (n,)."""
+        low, high = self.bounds
+        return (low - self.start) / self.unit, (high - self.start) / self.unit
 
     def vector(self, z: np.ndarray) -> np.ndarray:
-        """The numbers themselves; at a bound, of which rounding would make another number, such as 0, the bound."""
+        """The numbers at z, clipped to their bounds: rounding could turn a bound into another number, such as 0."""
         return np.clip(self.start + self.unit * z, *self.bounds)
 
+    def accept(self, z: np.ndarray, loss: float) -> None:
+        """Report a step that the search has made."""
+        self.accepted(self.evaluations, loss, self.vector(z))
+
     def __call__(self, z: np.ndarray) -> Evaluation:
-        """Loss, gradient and matrix in these units; an infinite loss where there is no image."""
+        """Loss, gradient and matrix by z; an infinite loss where there is no image.
+
+        Raises InputError if there is no image at the start.
+        """
         key = z.tobytes()
-        if key not in self.known:
-            self.count += 1
+        if key not in self.remembered:
+            self.evaluations += 1
             try:
-                found = _finite(self.evaluate(self.vector(z), self.with_normal))
+                evaluation = _finite(self.evaluate(self.vector(z), self.with_normal))
             except InputError:
-                if self.count == 1:
+                if self.evaluations == 1:
                     raise
-                found = Evaluation(np.inf, np.zeros_like(z), np.eye(len(z)) if self.with_normal else None)
-            normal = None if found.normal is None else found.normal * np.outer(self.unit, self.unit)
-            self.known = {key: Evaluation(found.value, found.gradient * self.unit, normal)}
-            if found.value < self.best[0]:
-                self.best = (found.value, z.copy())
-        return self.known[key]
+                evaluation = Evaluation(np.inf, np.zeros_like(z), np.eye(len(z)) if self.with_normal else None)
+            normal = None if evaluation.normal is None else evaluation.normal * np.outer(self.unit, self.unit)
+            self.remembered = {key: Evaluation(evaluation.value, evaluation.gradient * self.unit, normal)}
+            if evaluation.value < self.best[0]:
+                self.best = (evaluation.value, z.copy())
+        return self.remembered[key]
 
 
-def _finite(found: Evaluation) -> Evaluation:
-    """A loss and derivatives that are numbers, with room for their squares. Raises InputError."""
-    for values in (np.array(found.value), found.gradient, found.normal):
+def _finite(evaluation: Evaluation) -> Evaluation:
+    """The evaluation, whose numbers have finite squares. Raises InputError for larger ones."""
+    for values in (np.array(evaluation.value), evaluation.gradient, evaluation.normal):
         if values is not None and not np.abs(values).max(initial=0.0) <= LARGEST_LOSS:
             raise InputError("loss: it, or a derivative of it, is too large; allowed: smaller data, weights or amplitudes")
-    return found
+    return evaluation
 
 
-def minimized(
+def minimize(
     evaluate: Callable[..., Evaluation],
     start: np.ndarray,
+    *,
     bounds: tuple[np.ndarray, np.ndarray],
     unit: np.ndarray,
     method: str,
@@ -92,168 +120,182 @@ def minimized(
     most: int,
     accepted: Callable[[int, float, np.ndarray], None],
 ) -> Solution:
-    """The minimum of a loss from a start, within bounds, by a method of scipy.optimize.
+    """Search for the least loss from a start (n,), within bounds, by a method of scipy.optimize (R4).
 
-    evaluate(x, with_normal) gives loss, gradient and Gauss-Newton matrix. unit: the scale of every number, about its standard
-    uncertainty. It ends when a step gains less than `tolerance` (of the loss, absolute), or after `most` evaluations.
-    accepted(evaluations, loss, x) is told of every step.
+    evaluate(x, with_normal) gives loss, gradient and Gauss-Newton matrix. unit (n,): the scale of every number, about its
+    standard uncertainty. The search ends when a step gains less than `tolerance` (absolute, in units of the loss), or after
+    `most` evaluations. accepted(evaluations, loss, x) is called after every step. Raises InputError if there is no image at
+    the start.
     """
-    low, high = bounds
-    start = np.clip(start, low, high)
-    objective = Objective(evaluate, start, unit, bounds, method != "L-BFGS-B")
-    limits = (low - start) / unit, (high - start) / unit
+    start = np.clip(start, *bounds)
+    objective = Objective(
+        evaluate, start, bounds=bounds, unit=unit, with_normal=method != "L-BFGS-B", accepted=accepted
+    )
     solver = {"least_squares": _by_squares, "L-BFGS-B": _by_gradient, "trust-constr": _by_curvature}[method]
-    z, converged, reason = solver(objective, limits, tolerance, most, accepted)
-    return Solution(objective.vector(z), converged, objective.count, reason)
+    z, converged, reason = solver(objective, tolerance, most)
+    return Solution(objective.vector(z), converged, objective.evaluations, reason)
 
 
 class _NoSquare(Exception):
-    """The constant that is added to a loss was too small for it to be a sum of squares there."""
+    """The constant that is added to a loss is too small: their sum is no sum of squares."""
 
 
-def as_squares(found: Evaluation, constant: float) -> tuple[np.ndarray, np.ndarray]:
+def as_squares(evaluation: Evaluation, constant: float) -> tuple[np.ndarray, np.ndarray]:
     """Residuals f (n + 1,) and Jacobian J (n + 1, n) with f.f / 2 = loss + constant, J^T f the gradient, J^T J the matrix.
 
-    A step of Gauss and Newton from them is one of the loss itself, whatever it is a sum of; and n + 1 residuals stand for all
-    pixels. f is the gradient by a square root of the matrix, and one more for what is left of the loss (R4).
+    A Gauss-Newton step from them is one of the loss itself, whatever the loss is a sum of; n + 1 residuals stand for all
+    pixels. With N = R^T R, f is R^-T times the gradient, and one more residual for the rest of the loss (R4). Raises _NoSquare
+    if the rest is below 0.
     """
-    values, vectors, diagonal = eigen(found.normal)
+    values, vectors, diagonal = eigen(evaluation.normal)
     known = values > max(FLAT * values[-1], 0.0)
     root = np.sqrt(values[known])
     jacobian = np.zeros((len(values) + 1, len(values)))
     residuals = np.zeros(len(values) + 1)
     jacobian[:-1][known] = root[:, None] * (vectors[:, known].T * diagonal)
-    residuals[:-1][known] = (vectors[:, known].T @ (found.gradient / diagonal)) / root
-    left = 2.0 * (found.value + constant) - residuals @ residuals
-    if left < 0.0:
+    residuals[:-1][known] = (vectors[:, known].T @ (evaluation.gradient / diagonal)) / root
+    rest = 2.0 * (evaluation.value + constant) - residuals @ residuals
+    if rest < 0.0:
         raise _NoSquare
-    residuals[-1] = np.sqrt(left)
+    residuals[-1] = np.sqrt(rest)
     return residuals, jacobian
 
 
-def _by_squares(objective, limits, tolerance, most, accepted):
+def _by_squares(objective: Objective, tolerance: float, most: int) -> tuple[np.ndarray, bool, str]:
     """scipy's least_squares (trust region, reflective) on the n + 1 residuals of `as_squares`."""
     z, constant = np.zeros_like(objective.start), 0.0
     while True:
-        here = objective(z)
+        evaluation = objective(z)
         try:
-            constant = max(constant, _needed(here))
-            return _squares(objective, limits, tolerance, most, accepted, z, constant)
+            constant = max(constant, _needed_constant(evaluation))
+            return _least_squares(objective, z, tolerance=tolerance, most=most, constant=constant)
         except _NoSquare:
-            z, constant = objective.best[1], SPARE * constant + abs(here.value)
-            if objective.count >= most:
+            z, constant = objective.best[1], SPARE * constant + abs(evaluation.value)
+            if objective.evaluations >= most:
                 return z, False, f"{most} evaluations were made"
 
 
-def _needed(found: Evaluation) -> float:
-    """A constant that makes this loss a sum of squares, with some to spare."""
+def _needed_constant(evaluation: Evaluation) -> float:
+    """A constant that makes this loss a sum of squares: SPARE times the smallest one, or 0 where none is needed."""
     try:
-        as_squares(found, 0.0)
+        as_squares(evaluation, 0.0)
         return 0.0
     except _NoSquare:
-        newton = solved(found.normal, found.gradient, 1e-12)
-        return SPARE * abs(float(found.gradient @ newton))
+        newton = solved(evaluation.normal, evaluation.gradient, 1e-12)
+        return SPARE * abs(float(evaluation.gradient @ newton))
 
 
-def _squares(objective, limits, tolerance, most, accepted, start, constant):
-    def residuals(z):
-        found = objective(z)
-        if not np.isfinite(found.value):
-            return np.full(len(z) + 1, np.inf)
-        return as_squares(found, constant)[0]
+def _least_squares(objective: Objective, start: np.ndarray, *, tolerance: float, most: int, constant: float):
+    """Where scipy's least_squares ends from a start z, whether it converged, and why it ended, in words.
 
-    def jacobian(z):
-        found = objective(z)
-        accepted(objective.count, found.value, objective.vector(z))
-        return as_squares(found, constant)[1]
+    Raises _NoSquare where the constant is too small.
+    """
+
+    def residuals(y):
+        evaluation = objective(start + y - shift)
+        if not np.isfinite(evaluation.value):
+            return np.full(len(y) + 1, np.inf)
+        return as_squares(evaluation, constant)[0]
+
+    def jacobian(y):
+        z = start + y - shift
+        evaluation = objective(z)
+        objective.accept(z, evaluation.value)
+        return as_squares(evaluation, constant)[1]
 
     first = objective(start)
-    shift = _reach(first, len(start))
-    moved = lambda function: lambda y: function(start + y - shift)  # noqa: E731
-    done = optimize.least_squares(
-        moved(residuals),
+    shift = _first_reach(first, len(start))
+    solution = optimize.least_squares(
+        residuals,
         shift,
-        moved(jacobian),
-        bounds=tuple(limit - start + shift for limit in limits),
+        jacobian,
+        bounds=tuple(limit - start + shift for limit in objective.limits),
         ftol=max(tolerance / max(first.value + constant, 1.0), 4e-16),
         xtol=1e-12,
         gtol=None,
-        max_nfev=max(most - objective.count, 2),
+        max_nfev=max(most - objective.evaluations, 2),
     )
-    return start + done.x - shift, done.status > 0, _ended(done.status > 0, objective.count)
+    converged = solution.status > 0
+    return start + solution.x - shift, converged, _reason(converged, objective.evaluations)
 
 
-def _reach(found: Evaluation, n: int) -> np.ndarray:
-    """Where scipy is told that it starts: its first trust region is as long as that, and is to hold the first step."""
-    length = np.linalg.norm(solved(found.normal, found.gradient, 1e-10))
+def _first_reach(evaluation: Evaluation, n: int) -> np.ndarray:
+    """The vector (n,) that scipy is given as its start: its length is that of the first trust region.
+
+    It is the length of the first Gauss-Newton step, so that the trust region holds this step.
+    """
+    length = np.linalg.norm(solved(evaluation.normal, evaluation.gradient, 1e-10))
     return np.full(n, (np.clip(length, 1.0, FARTHEST) if np.isfinite(length) else 1.0) / np.sqrt(n))
 
 
-def _ended(converged, count) -> str:
-    return f"converged after {count} evaluations" if converged else f"did not converge within {count} evaluations"
+def _reason(converged: bool, evaluations: int) -> str:
+    """Why a search ended, in words."""
+    if converged:
+        return f"converged after {evaluations} evaluations"
+    return f"did not converge within {evaluations} evaluations"
 
 
-def _by_gradient(objective, limits, tolerance, most, accepted):
-    """L-BFGS-B: needs gradients alone, for thousands of numbers."""
+def _by_gradient(objective: Objective, tolerance: float, most: int) -> tuple[np.ndarray, bool, str]:
+    """scipy's L-BFGS-B, which needs gradients alone, for thousands of numbers."""
 
     def step(intermediate_result):
-        accepted(objective.count, float(intermediate_result.fun), objective.vector(intermediate_result.x))
+        objective.accept(intermediate_result.x, float(intermediate_result.fun))
 
     start = np.zeros_like(objective.start)
     first = objective(start)
-    accepted(objective.count, first.value, objective.vector(start))
+    objective.accept(start, first.value)
     ftol = tolerance / max(abs(first.value), 1.0) / 10.0
     while True:
-        before, z = objective.best
-        left = most - objective.count
-        done = optimize.minimize(
+        least, z = objective.best
+        left = most - objective.evaluations
+        solution = optimize.minimize(
             lambda z: _walled(objective, z),
             z,
             jac=True,
             method="L-BFGS-B",
-            bounds=optimize.Bounds(*limits),
+            bounds=optimize.Bounds(*objective.limits),
             callback=step,
             options={"maxcor": 30, "maxfun": left, "maxiter": left, "maxls": 40, "ftol": ftol, "gtol": 0.0},
         )
-        stuck = done.status == 2 and before - objective.best[0] > tolerance
-        if not stuck or objective.count >= most:
-            converged = done.status in (0, 2) and not stuck
-            return objective.best[1], converged, _ended(converged, objective.count)
+        stuck = solution.status == 2 and least - objective.best[0] > tolerance
+        if not stuck or objective.evaluations >= most:
+            converged = solution.status in (0, 2) and not stuck
+            return objective.best[1], converged, _reason(converged, objective.evaluations)
 
 
-def _walled(objective, z) -> tuple[float, np.ndarray]:
-    """Loss and gradient; where there is no image those of a slope that leads back to the best place so far.
+def _walled(objective: Objective, z: np.ndarray) -> tuple[float, np.ndarray]:
+    """Loss and gradient at z; where there is no image, those of a parabola whose minimum is at the least loss so far.
 
-    A line search interpolates between losses: an infinite one would end it, as if nothing could be gained.
+    A line search interpolates between losses: an infinite loss would end it, as if nothing could be gained.
     """
-    found = objective(z)
-    if np.isfinite(found.value):
-        return found.value, found.gradient
-    best, place = objective.best
-    away = z - place
-    steep = (abs(best) + 1.0) / (away @ away)
-    return best + steep * (away @ away), 2.0 * steep * away
+    evaluation = objective(z)
+    if np.isfinite(evaluation.value):
+        return evaluation.value, evaluation.gradient
+    least, best_z = objective.best
+    away = z - best_z
+    steepness = (abs(least) + 1.0) / (away @ away)
+    return least + steepness * (away @ away), 2.0 * steepness * away
 
 
-def _by_curvature(objective, limits, tolerance, most, accepted):
-    """trust-constr with the Gauss-Newton matrix for the Hessian."""
+def _by_curvature(objective: Objective, tolerance: float, most: int) -> tuple[np.ndarray, bool, str]:
+    """scipy's trust-constr with the Gauss-Newton matrix for the Hessian."""
 
     def step(z, state):
-        accepted(objective.count, float(state.fun), objective.vector(z))
-        return objective.count >= most
+        objective.accept(z, float(state.fun))
+        return objective.evaluations >= most
 
     start = np.zeros_like(objective.start)
     first = objective(start)
-    accepted(objective.count, first.value, objective.vector(start))
-    done = optimize.minimize(
+    objective.accept(start, first.value)
+    solution = optimize.minimize(
         lambda z: objective(z).value,
         start,
         jac=lambda z: objective(z).gradient,
         hess=lambda z: objective(z).normal,
         method="trust-constr",
-        bounds=optimize.Bounds(*limits),
+        bounds=optimize.Bounds(*objective.limits),
         callback=step,
         options={"gtol": np.sqrt(tolerance) / 10.0, "xtol": 1e-7, "maxiter": most},
     )
-    converged = done.status in (1, 2)
-    return done.x, converged, _ended(converged, objective.count)
+    converged = solution.status in (1, 2)
+    return solution.x, converged, _reason(converged, objective.evaluations)

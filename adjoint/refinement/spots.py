@@ -1,4 +1,4 @@
-"""The spots of an image, measured and calculated: which are found where, R factor, shifts in pixels (R6)."""
+"""The measured and the calculated spots of an image: how many are found, their R factor and their shift in pixels (R6)."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import numpy as np
 from scipy import ndimage
 
 NEIGHBOURS, PART = 15, 0.1
-"""Edge of the square (pixels) whose brightest pixel says, by this part of it, what belongs to a spot: side lobes do not."""
+"""Edge of a square (pixels), and the least fraction of its brightest pixel in a pixel of a spot; side lobes have less."""
 
 AROUND = 31
-"""Edge of the square (pixels) over which what is left beside spots is taken for background."""
+"""Edge of the square (pixels) over which the residuals besides spots are averaged, and counted as background."""
 
 VISIBLE = 6.0
-"""Standard deviations from which on a spot is visible."""
+"""The least intensity of a visible spot, in standard deviations."""
 
 CLOSE = 0.5
-"""Pixels, and radii of a spot, by which one that is where it should be is off at most: the larger of the two."""
+"""The largest shift of a spot at its calculated position, in pixels or in radii of the spot, whichever is more."""
 
 FURTHEST = 6
-"""Pixels within which a calculated spot is looked for, along either axis."""
+"""The distance (pixels), along either axis, within which a calculated spot is searched for."""
 
 MOST = 200
-"""So many spots are looked for, the brightest ones."""
+"""The largest number of spots that are searched for, the brightest ones."""
 
 
 class Spots(NamedTuple):
-    """How the spots of an image agree with those that are calculated.
+    """How the measured spots of an image agree with the calculated ones (R6).
 
-    calculated: spots that should be visible, MOST at most; found: those of them that are visible near; placed: those that are
-    visible where they should be. visible: spots that are visible; indexed: those of them where one is calculated. r_factor: sum
-    |I_measured - I_calculated| / sum I_measured over calculated spots, of integrated intensities. shift: median distance
-    (pixels) between a calculated spot and where it is found. NaN: there is none.
+    calculated: the number of spots that should be visible, MOST at most. found: the number of them that are visible near their
+    calculated positions. placed: the number of them that are visible at these positions. visible: the number of all visible
+    spots; indexed: the number of these that have a calculated spot nearby. r_factor: the sum of |I_measured - I_calculated|
+    over the sum of I_measured, of integrated intensities of calculated spots. shift: the median distance (pixels) between
+    measured and calculated positions. The last two are NaN if there is no spot.
     """
 
     calculated: int
@@ -45,53 +46,57 @@ class Spots(NamedTuple):
 
 
 def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.ndarray, photon: float) -> Spots:
-    """The spots of data (slow, fast), NaN where left out, and of what is expected, of which `crystal` is the crystal's part.
+    """The agreement of measured and calculated spots, from images (slow, fast) in units of the data (R6).
 
-    sigma (slow, fast): the standard deviation of a datum. photon: what one counts in the data, or 0.
+    data: NaN where a pixel is left out. mean: the expected image, of which `crystal` is the crystal's part. sigma: the standard
+    deviations of the data. photon: the value of one photon in the data, or 0 if they are no counts.
     """
     counts = ~np.isnan(data) & np.isfinite(sigma)
     if not counts.any():
         return Spots(0, 0, 0, 0, 0, float("nan"), float("nan"))
-    box = tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(counts))
+    box = tuple(slice(indices.min(), indices.max() + 1) for indices in np.nonzero(counts))
     counts, data, mean, crystal, sigma = (values[box] for values in (counts, data, mean, crystal, sigma))
     crystal, variance = (np.where(counts, values, 0.0) for values in (crystal, np.square(np.where(counts, sigma, 0.0))))
     inside = _bright(crystal)
-    left = _beside(np.where(counts, data - mean, 0.0), counts & ~inside)
-    measured = np.where(counts, data - (mean - crystal) - left, 0.0)
+    residual = _local_mean(np.where(counts, data - mean, 0.0), counts & ~inside)
+    measured = np.where(counts, data - (mean - crystal) - residual, 0.0)
     labels, number = ndimage.label(inside, np.ones((3, 3)))
-    each = np.arange(1, number + 1)
-    sums = [np.atleast_1d(ndimage.sum_labels(values, labels, each)) for values in (crystal, measured, variance, inside)]
-    calculated, found, noise, area = sums if number else np.zeros((4, 0))
-    bright = np.flatnonzero(calculated >= VISIBLE * np.sqrt(noise + photon * photon))
-    bright = bright[np.argsort(-calculated[bright], kind="stable")][:MOST]
+    indices = np.arange(1, number + 1)
+    sums = [np.atleast_1d(ndimage.sum_labels(values, labels, indices)) for values in (crystal, measured, variance, inside)]
+    i_calculated, i_measured, noise, area = sums if number else np.zeros((4, 0))
+    bright = np.flatnonzero(i_calculated >= VISIBLE * np.sqrt(noise + photon * photon))
+    bright = bright[np.argsort(-i_calculated[bright], kind="stable")][:MOST]
     boxes = ndimage.find_objects(labels)
     shifts = np.array([_shift(measured, crystal, variance, labels, int(i) + 1, boxes[i], photon) for i in bright])
     near = shifts <= np.maximum(CLOSE, CLOSE * np.sqrt(area[bright] / np.pi))
-    total = float(found[bright].sum())
+    total = float(i_measured[bright].sum())
     return Spots(
         len(bright),
         int(np.count_nonzero(~np.isnan(shifts))),
         int(np.count_nonzero(near)),
         *_visible(measured, variance, counts, ndimage.binary_dilation(inside, np.ones((3, 3)), 2), photon),
-        float(np.abs(found - calculated)[bright].sum()) / total if total > 0.0 else float("nan"),
+        float(np.abs(i_measured - i_calculated)[bright].sum()) / total if total > 0.0 else float("nan"),
         float(np.nanmedian(shifts)) if not np.isnan(shifts).all() else float("nan"),
     )
 
 
 def _bright(image):
-    """Which pixels belong to spots: as bright as a part of the brightest that is near."""
+    """Which pixels belong to spots: those that have at least PART of the brightest pixel nearby."""
     return (image > 0.0) & (image >= PART * ndimage.maximum_filter(image, NEIGHBOURS))
 
 
-def _beside(values, counts):
-    """The mean around every pixel of the values (slow, fast) that count."""
+def _local_mean(values, counts):
+    """The mean around every pixel of those values (slow, fast) that count; 0 where there are none."""
     weight = ndimage.uniform_filter(counts.astype(float), AROUND, mode="constant")
     mean = ndimage.uniform_filter(np.where(counts, values, 0.0), AROUND, mode="constant")
     return np.where(weight > 1e-9, mean / np.maximum(weight, 1e-9), 0.0)
 
 
 def _visible(measured, variance, counts, near, photon):
-    """How many spots are visible in data without background, and of how many one is calculated near."""
+    """The number of visible spots in data without background, and the number of those that have a calculated one nearby.
+
+    near (slow, fast): the pixels at or next to calculated spots.
+    """
     square = np.ones((3, 3))
     total = ndimage.convolve(measured, square, mode="constant")
     noise = ndimage.convolve(variance, square, mode="constant") + photon * photon
@@ -100,7 +105,10 @@ def _visible(measured, variance, counts, near, photon):
 
 
 def _shift(measured, crystal, variance, labels, label, box, photon):
-    """How far (pixels) from where it is calculated a spot is visible, beside the others; NaN where it is not."""
+    """The distance (pixels) of a spot from its calculated position, without the light of the others; NaN if it is not visible.
+
+    label: the number of the spot in `labels` (slow, fast); box: the smallest rows and columns that hold it.
+    """
     rows, columns = box
     own = labels[box] == label
     profile = np.where(own, crystal[box], 0.0)
@@ -109,36 +117,35 @@ def _shift(measured, crystal, variance, labels, label, box, photon):
     strength = np.full((len(reach), len(reach)), -np.inf)
     for j in reach:
         for i in reach:
-            there = _moved(box, j, i)
-            if min(rows.start + j, columns.start + i) < 0 or measured[there].shape != profile.shape:
+            shifted = _moved(box, j, i)
+            if min(rows.start + j, columns.start + i) < 0 or measured[shifted].shape != profile.shape:
                 continue
-            if labels[there][top] not in (0, label):
+            if labels[shifted][top] not in (0, label):
                 continue
-            mine = labels[there] == label
-            light = measured[there] - np.where(mine, 0.0, crystal[there])
+            light = measured[shifted] - np.where(labels[shifted] == label, 0.0, crystal[shifted])
             strength[j + FURTHEST, i + FURTHEST] = float(np.sum(profile * light))
     row, column = np.unravel_index(strength.argmax(), strength.shape)
     j, i = row - FURTHEST, column - FURTHEST
-    there = _moved(box, j, i)
-    noise = np.sqrt(float(np.sum(profile**2 * variance[there])) + (photon * profile.max()) ** 2)
+    shifted = _moved(box, j, i)
+    noise = np.sqrt(float(np.sum(profile**2 * variance[shifted])) + (photon * profile.max()) ** 2)
     if not strength[row, column] >= VISIBLE * noise:
         return np.nan
-    along = [_vertex(*line) for line in (_around(strength[:, column], row), _around(strength[row], column))]
-    return float(np.hypot(j + along[0], i + along[1]))
+    fractions = [_vertex(*line) for line in (_neighbours(strength[:, column], row), _neighbours(strength[row], column))]
+    return float(np.hypot(j + fractions[0], i + fractions[1]))
 
 
 def _moved(box, j, i):
-    """A box of pixels, moved by so many rows and columns."""
-    return tuple(slice(max(side.start + by, 0), side.stop + by) for side, by in zip(box, (j, i)))
+    """A box of pixels, moved by j rows and i columns."""
+    return tuple(slice(max(side.start + shift, 0), side.stop + shift) for side, shift in zip(box, (j, i)))
 
 
-def _around(line, at):
-    """A number and its neighbours on both sides."""
-    return tuple(line[i] if 0 <= i < len(line) else -np.inf for i in (at - 1, at, at + 1))
+def _neighbours(line, index):
+    """The numbers of a line before, at and after an index; -inf beyond the ends of the line."""
+    return tuple(line[i] if 0 <= i < len(line) else -np.inf for i in (index - 1, index, index + 1))
 
 
-def _vertex(before, at, after):
-    """By how much the top of the parabola through three numbers is beside the one in the middle, which is the largest."""
-    if not (np.isfinite(before) and np.isfinite(after)) or before - 2.0 * at + after >= 0.0:
+def _vertex(before, middle, after):
+    """The position of the maximum of the parabola through three numbers at -1, 0 and 1, of which the middle one is largest."""
+    if not (np.isfinite(before) and np.isfinite(after)) or before - 2.0 * middle + after >= 0.0:
         return 0.0
-    return 0.5 * (before - after) / (before - 2.0 * at + after)
+    return 0.5 * (before - after) / (before - 2.0 * middle + after)

@@ -9,24 +9,25 @@ import numpy as np
 from adjoint.refinement.algebra import NOTHING, eigen
 
 SINGULAR, NEARLY = 1e-9, 1e-3
-"""Eigenvalues of the correlation form of the information, from which on numbers cannot be told apart, or hardly can."""
+"""Eigenvalues of the scaled information below which a combination of numbers is not determined, or hardly determined."""
 
 SHARE = 0.3
-"""What a number has to contribute to such a combination to be named, of the largest contribution; two are in any case."""
+"""A number of such a combination is named if it contributes this fraction of the largest contribution; at least two are."""
 
 NAMED = 6
-"""So many numbers of a combination are named at most."""
+"""The largest number of names in a sentence."""
 
 FAR, SURE = 8.0, 5.0
-"""Widths of a spot, and standard uncertainties, by which a number that has moved further has moved far."""
+"""Widths of a spot, and standard uncertainties: a number that has moved by more than both has moved far."""
 
 
 class Uncertainty(NamedTuple):
-    """Covariance and correlation (n, n), standard uncertainties (n,), sentences, and whether all numbers are determined.
+    """What is known of n refined numbers (R5).
 
-    combinations: those of the sentences that name what can hardly or not at all be told apart.
-
-    NaN: a number that is at a bound; infinite: one that is not determined.
+    covariance, correlation (n, n): None if there are too many numbers. sigma (n,): standard uncertainties in the units of the
+    numbers; NaN for a number at a bound, infinite for one that is not determined. sentences: what a user has to know about
+    them. determined: whether all numbers are. combinations: those of the sentences that name combinations of numbers that are
+    hardly or not at all determined.
     """
 
     covariance: np.ndarray | None
@@ -38,11 +39,15 @@ class Uncertainty(NamedTuple):
 
 
 def uncertainty(information: np.ndarray, labels: list[str], at_bound: np.ndarray, spare: np.ndarray) -> Uncertainty:
-    """From the information (n, n), which numbers are at a bound (n,), and which need not be seen (n,): R5."""
+    """Uncertainties from the information J^T W J (n, n), restraints included (R5).
+
+    labels: a name for every number. at_bound (n,): which numbers are at a bound. spare (n,): which numbers need not be
+    determined, such as amplitudes.
+    """
     n, combinations = len(labels), []
     covariance, sentences, diagonal = np.full((n, n), np.nan), [], np.diag(information).copy()
     blind = (diagonal < NOTHING) & ~at_bound
-    sentences += unseen(labels, blind)
+    sentences += without_effect(labels, blind)
     free = np.flatnonzero(~at_bound & ~blind)
     sigma = np.where(at_bound, np.nan, np.inf)
     determined = not (blind & ~spare).any()
@@ -56,41 +61,45 @@ def uncertainty(information: np.ndarray, labels: list[str], at_bound: np.ndarray
         sentences += combinations
         within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / root / root[:, None]
         covariance[np.ix_(free, free)] = within
-        part = np.sqrt(np.maximum(np.diag(within), 0.0))
+        finite = np.sqrt(np.maximum(np.diag(within), 0.0))
         involved = (np.abs(vectors[:, lost]) > 1e-3).any(axis=1)
-        sigma[free] = np.where(involved, np.inf, part)
+        sigma[free] = np.where(involved, np.inf, finite)
     sentences += at_bounds(labels, at_bound)
     with np.errstate(invalid="ignore", divide="ignore"):
-        each = np.sqrt(np.diag(covariance))
-        correlation = covariance / np.outer(each, each)
+        deviations = np.sqrt(np.diag(covariance))
+        correlation = covariance / np.outer(deviations, deviations)
     return Uncertainty(covariance, correlation, sigma, sentences, determined, tuple(combinations))
 
 
 def uncertainty_each(diagonal: np.ndarray, labels: list[str], at_bound: np.ndarray, spare: np.ndarray) -> Uncertainty:
-    """The same of so many numbers that there is no matrix of them: each as if all others were known."""
+    """Uncertainties from the diagonal of the information (n,) alone: of each number as if all others were known (R5)."""
     blind = (diagonal <= 0.0) & ~at_bound
     with np.errstate(divide="ignore"):
         sigma = np.where(at_bound, np.nan, 1.0 / np.sqrt(np.where(blind, 0.0, diagonal)))
     sentence = f"{len(labels)} numbers are too many for a covariance: uncertainties are of each with all others known"
-    sentences = [*unseen(labels, blind), *at_bounds(labels, at_bound), sentence]
+    sentences = [*without_effect(labels, blind), *at_bounds(labels, at_bound), sentence]
     return Uncertainty(None, None, sigma, sentences, not (blind & ~spare).any())
 
 
-def undetermined(known: Uncertainty, places: np.ndarray) -> Uncertainty:
-    """The same with numbers that are known of no image: they have no uncertainty that is finite."""
+def undetermined(known: Uncertainty, numbers: np.ndarray) -> Uncertainty:
+    """The same uncertainties, in which some numbers (n,) are not determined: infinite, and without covariance (R6)."""
     sigma = known.sigma.copy()
-    sigma[places] = np.inf
+    sigma[numbers] = np.inf
     matrices = []
     for matrix in (known.covariance, known.correlation):
         matrix = None if matrix is None else matrix.copy()
         if matrix is not None:
-            matrix[places], matrix[:, places] = np.nan, np.nan
+            matrix[numbers], matrix[:, numbers] = np.nan, np.nan
         matrices.append(matrix)
     return known._replace(covariance=matrices[0], correlation=matrices[1], sigma=sigma)
 
 
 def moved_far(labels: list[str], units: list[str], by: np.ndarray, widths: np.ndarray, sigma: np.ndarray) -> list[str]:
-    """A sentence if numbers have moved by more than a start is off that the phases are made for."""
+    """A sentence if numbers have moved further from the start than a usable start is off (R6).
+
+    by (n,): the change of each number; widths (n,): the change that moves a spot by its width; sigma (n,): the uncertainty; all
+    in `units`.
+    """
     with np.errstate(invalid="ignore"):
         far = (np.abs(by) > FAR * widths) & ~(np.abs(by) <= SURE * sigma)
     order = sorted(np.flatnonzero(far), key=lambda i: -abs(by[i]) / widths[i])
@@ -100,22 +109,22 @@ def moved_far(labels: list[str], units: list[str], by: np.ndarray, widths: np.nd
     return [f"a long way from the start: {_listed(named)}: is that plausible?"]
 
 
-def unseen(labels, blind) -> list[str]:
-    """A sentence if the image does not depend on some numbers."""
+def without_effect(labels: list[str], blind: np.ndarray) -> list[str]:
+    """A sentence that names the numbers on which the image does not depend (`blind`, (n,)), if there are any."""
     names = [labels[i] for i in np.flatnonzero(blind)]
     return [f"the image does not depend on {_listed(names)}"] if names else []
 
 
-def at_bounds(labels, at_bound) -> list[str]:
-    """A sentence if some numbers ended at bounds."""
+def at_bounds(labels: list[str], at_bound: np.ndarray) -> list[str]:
+    """A sentence that names the numbers that ended at a bound (n,), if there are any."""
     names = [labels[i] for i in np.flatnonzero(at_bound)]
     return [f"{_listed(names)} ended at a bound, and {'have' if len(names) > 1 else 'has'} no uncertainty"] if names else []
 
 
 def _combination(value, vector, labels) -> str:
-    """The sentence about numbers that hardly or not at all can be told apart."""
+    """The sentence about a combination that is hardly or not at all determined: an eigenvalue and its vector (n,)."""
     order = np.argsort(-np.abs(vector))
-    named = [i for at, i in enumerate(order) if at < 2 or abs(vector[i]) >= SHARE * abs(vector[order[0]])][:NAMED]
+    named = [i for rank, i in enumerate(order) if rank < 2 or abs(vector[i]) >= SHARE * abs(vector[order[0]])][:NAMED]
     names = _listed([labels[i] for i in named])
     if value < SINGULAR:
         return f"the image cannot tell {names} apart: hold one of them, restrain it, or tie them"
@@ -124,5 +133,6 @@ def _combination(value, vector, labels) -> str:
 
 
 def _listed(names: list[str]) -> str:
+    """Names in a sentence: at most NAMED of them, and how many more there are."""
     shown = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,6 +1,6 @@
-"""What is refined: the numbers of all parameters in one vector, shared by all frames or each frame's own (R2)."""
+"""The unknowns of a refinement: all refined numbers in one vector, shared by all frames or each frame's own (R2)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,20 +10,24 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 
 LEAST, MOST = 1e-100, 1e100
-"""Sigmas of restraints and what these draw to are between: their squares are numbers."""
+"""The least and the largest sigma of a restraint, and the largest value that it draws to: their squares are finite."""
 
 
 class Block(NamedTuple):
-    """A parameter in the vector: its first place, its column (A15), and whether every frame has its own."""
+    """A parameter in the vector: its first index, its column (A15), whether every frame has its own numbers, and the unit."""
 
-    at: int
+    first: int
     column: Column
     own: bool
     unit: str
 
 
 class Unknowns(NamedTuple):
-    """All that is refined: blocks in the order of the parameters; which of them an experiment has, and which an image."""
+    """All refined numbers, as one vector (n,) (R2).
+
+    blocks: one for each parameter, in the order of the vector. parameters: those of the experiment; image: the numbers of the
+    image. frames: the number of frames.
+    """
 
     blocks: tuple[Block, ...]
     parameters: tuple[Name, ...]
@@ -31,38 +35,38 @@ class Unknowns(NamedTuple):
     frames: int
 
     def span(self, block: Block) -> slice:
-        """Where the numbers of a block are, of all frames."""
-        return slice(block.at, block.at + size(block.column) * (self.frames if block.own else 1))
+        """The indices of the numbers of a block, of all frames."""
+        return slice(block.first, block.first + size(block.column) * (self.frames if block.own else 1))
 
     @property
     def count(self) -> int:
         """The number of numbers."""
         return self.span(self.blocks[-1]).stop
 
-    def places(self, frame: int) -> np.ndarray:
-        """Where the numbers of one frame are: first those of its experiment, then those of its image."""
+    def indices_of(self, frame: int) -> np.ndarray:
+        """The indices of the numbers of one frame: first those of its experiment, then those of its image."""
         indices = []
-        for wanted in (False, True):
+        for of_image in (False, True):
             for block in self.blocks:
-                if (block.column.key in IMAGE) == wanted:
+                if (block.column.key in IMAGE) == of_image:
                     n = size(block.column)
-                    indices.append(block.at + (frame * n if block.own else 0) + np.arange(n))
+                    indices.append(block.first + (frame * n if block.own else 0) + np.arange(n))
         return np.concatenate(indices) if indices else np.zeros(0, dtype=int)
 
     def labels(self) -> list[str]:
-        """A name for every number."""
+        """A name for every number, with its index and image where there are several."""
         names = []
         for block in self.blocks:
             n, several = size(block.column), block.own and self.frames > 1
             for frame in range(self.frames if block.own else 1):
                 for i in range(n):
-                    part = f"[{i}]" if block.column.shape else ""
-                    names.append(block.column.key + part + (f" (image {frame + 1})" if several else ""))
+                    index = f"[{i}]" if block.column.shape else ""
+                    names.append(block.column.key + index + (f" (image {frame + 1})" if several else ""))
         return names
 
     def units(self) -> list[str]:
         """The unit of every number."""
-        return [block.unit for block in self.blocks for _ in range(self.span(block).stop - block.at)]
+        return [block.unit for block in self.blocks for _ in range(self.span(block).stop - block.first)]
 
     def amplitudes(self) -> np.ndarray:
         """Which numbers are amplitudes (n,)."""
@@ -76,50 +80,58 @@ class Unknowns(NamedTuple):
         """The vector as a dict: an array of the shape of each parameter, with an axis of frames where each has its own."""
         arrays = {}
         for block in self.blocks:
-            each = (self.frames,) if block.own else ()
-            arrays[block.column.key] = vector[self.span(block)].reshape(each + block.column.shape).copy()
+            frames = (self.frames,) if block.own else ()
+            arrays[block.column.key] = vector[self.span(block)].reshape(frames + block.column.shape).copy()
         return arrays
 
     def added(self, vector: np.ndarray, name: str, value: float) -> np.ndarray:
-        """The vector with a value added to all numbers of a parameter, if it is among these."""
+        """The vector (n,) with a value added to all numbers of a parameter, if that is refined."""
         sums = vector.copy()
         for block in self.blocks:
             if block.column.key == name:
                 sums[self.span(block)] += value
         return sums
 
-    def named(self) -> dict[str, np.ndarray]:
-        """Where the numbers of every name are, of parameters and of parts of vectors: (frames, ...) where each has its own."""
+    def indices_by_name(self) -> dict[str, np.ndarray]:
+        """The indices of the numbers of every name: of parameters and of parts of vectors.
+
+        Each array has the shape of the parameter, after an axis of frames if each frame has its own.
+        """
         indices = {}
         for block in self.blocks:
-            span, each = self.span(block), (self.frames,) if block.own else ()
-            indices[block.column.key] = np.arange(span.start, span.stop).reshape(each + block.column.shape)
+            span, frames = self.span(block), (self.frames,) if block.own else ()
+            indices[block.column.key] = np.arange(span.start, span.stop).reshape(frames + block.column.shape)
         for name in indices.keys() & VECTORS.keys():
             indices |= {part: indices[name][..., axis] for axis, part in enumerate(VECTORS[name])}
         return indices
 
     def stated(self, what: str, name: str, given: Any, one_for_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the numbers of a name, and the value of each: one stands for all frames and all amplitudes.
+        """The indices of the numbers of a name, and the value of each: one stands for all frames and amplitudes.
 
-        Three are wanted of a vector, unless one_for_all: what is meant for one axis is not meant for the others. InputError.
+        what: the argument, for messages. A vector needs three values, unless one_for_all: a value for one axis is not meant for
+        the others. Raises InputError for a name that is not refined, and for values that do not fit.
         """
-        named = self.named()
-        if name not in named:
-            raise InputError(f"{what}: {shown(name)} is not refined; allowed: {', '.join(named)}")
+        indices = self.indices_by_name()
+        if name not in indices:
+            raise InputError(f"{what}: {shown(name)} is not refined; allowed: {', '.join(indices)}")
         try:
             values = np.asarray(real(given), dtype=np.float64)
-            found = np.broadcast_to(values, named[name].shape).ravel()
+            stated = np.broadcast_to(values, indices[name].shape).ravel()
         except (TypeError, ValueError, OverflowError):
-            said = f"{what}: {name} {shown(given).strip('()[]')} is not allowed"
-            raise InputError(f"{said}; allowed: a number, or as many as it has") from None
+            text = shown(given).strip("()[]")
+            raise InputError(f"{what}: {name} {text} is not allowed; allowed: a number, or as many as it has") from None
         if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
             allowed = f"three, one for each of {', '.join(VECTORS[name])}, or these names by themselves"
             raise InputError(f"{what}: {name} has three numbers, and {values:g} is one; allowed: {allowed}")
-        return named[name].ravel(), found
+        return indices[name].ravel(), stated
 
 
 def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_image: Iterable[str] | None) -> Unknowns:
-    """The unknowns of some frames. Raises InputError for names that are none, and for shared ones whose values differ."""
+    """The unknowns of a refinement of some experiments, one for each frame (R2).
+
+    per_image: the keys of parameters of which each frame has its own numbers, or None for the default. Raises InputError for
+    names that are no parameters, and for shared parameters whose values differ.
+    """
     asked = [name if isinstance(name, str) else tuple(name) for name in listed(parameters)]
     image = _of_image(asked)
     physical = [name for name in asked if name not in IMAGE]
@@ -129,21 +141,21 @@ def unknowns(experiments: list[Experiment], parameters: Iterable[Name], per_imag
     if "image.scale" in image and any("beam.fluence" in single for c in of_each[0] for single in c.singles):
         raise InputError("parameters: image.scale and beam.fluence are the same beside each other; allowed: one of them")
     own = _own(asked, per_image)
-    blocks, at = [], 0
+    blocks, first = [], 0
     by_name = dict(zip(physical, range(len(physical))))
     for name in asked:
         column = Column(name, ((name,),), ()) if name in IMAGE else of_each[0][by_name[name]]
-        block = Block(at, column, len(experiments) > 1 and own(column.key), parameter_row(column.key).unit)
+        block = Block(first, column, len(experiments) > 1 and own(column.key), parameter_row(column.key).unit)
         if not block.own and name not in IMAGE:
             _check_shared(experiments, column)
-        at += size(column) * (len(experiments) if block.own else 1)
+        first += size(column) * (len(experiments) if block.own else 1)
         blocks.append(block)
     return Unknowns(tuple(blocks), tuple(physical), tuple(image), len(experiments))
 
 
 def _of_image(asked: list[Name]) -> list[str]:
-    """The numbers of the image that are asked for. Raises InputError for others, and for those that are tied or there twice."""
-    for name in [single for each in asked for single in ((each,) if isinstance(each, str) else each)]:
+    """The numbers of the image among the names. Raises InputError for names that are unknown, tied or there twice."""
+    for name in [single for tied in asked for single in ((tied,) if isinstance(tied, str) else tied)]:
         if name.startswith("image.") and name not in IMAGE:
             raise InputError(f"parameters: {shown(name)} is no number of an image; allowed: {', '.join(IMAGE)}")
         if name in IMAGE and asked.count(name) != 1:
@@ -152,7 +164,8 @@ def _of_image(asked: list[Name]) -> list[str]:
     return [name for name in asked if name in IMAGE]
 
 
-def _own(asked, per_image):
+def _own(asked, per_image) -> Callable[[str], bool]:
+    """The function that says by its key whether every frame has its own numbers of a parameter. Raises InputError."""
     if per_image is None:
         return lambda key: parameter_row(key).per_image
     try:
@@ -166,11 +179,12 @@ def _own(asked, per_image):
     return lambda key: key in names
 
 
-def _check_shared(experiments, column):
+def _check_shared(experiments, column) -> None:
+    """Raise InputError if a parameter that all frames share starts from different values."""
     first = experiments[0].value(column.key)
     for number, other in enumerate(experiments[1:], start=2):
         value = other.value(column.key)
-        if first is None or value is None:  # there is none, which a frame refuses
+        if first is None or value is None:  # the frame refuses an experiment that has no value
             continue
         same = np.shape(first) == np.shape(value) and np.allclose(first, value, rtol=1e-5, atol=0.0)
         if column.key == AMPLITUDES and same:
@@ -181,14 +195,14 @@ def _check_shared(experiments, column):
 
 
 def _named(what: str, given: Mapping[str, Any] | None):
-    """Names and what is stated of them. Raises InputError."""
+    """The names and the values that are stated for them, as pairs. Raises InputError for what is no dict."""
     if given is not None and not isinstance(given, Mapping):
         raise InputError(f"{what}: {shown(given)} is not allowed; allowed: a dict by name of what is refined")
     return (given or {}).items()
 
 
 def _no_nan(value) -> bool:
-    """Whether something is made of numbers."""
+    """Whether a value consists of numbers, none of them NaN."""
     try:
         return not np.isnan(np.asarray(real(value), dtype=float)).any()
     except (TypeError, ValueError, OverflowError):
@@ -196,7 +210,7 @@ def _no_nan(value) -> bool:
 
 
 def bounds_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest value of every number: those of A15 and R1, or closer ones. Raises InputError."""
+    """The least and the largest value of every number (n,): those of A15 and R1, or closer ones (R2). Raises InputError."""
     low, high = np.empty(refined.count), np.empty(refined.count)
     for block in refined.blocks:
         low[refined.span(block)], high[refined.span(block)] = parameter_row(block.column.key).bounds
@@ -208,46 +222,46 @@ def bounds_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.nd
             raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: a least and a largest value") from None
         if not all(bound is None or _no_nan(bound) for bound in (least, most)):
             raise InputError(f"bounds: {name} {shown(pair)} is not allowed; allowed: numbers, or None")
-        at, least = refined.stated("bounds", name, -np.inf if least is None else least)
-        at, most = refined.stated("bounds", name, np.inf if most is None else most)
-        _take(taken, at, "bounds", name)
-        said = f"bounds: {name} from {_shown(least)} to {_shown(most)} is not allowed"
+        indices, least = refined.stated("bounds", name, -np.inf if least is None else least)
+        indices, most = refined.stated("bounds", name, np.inf if most is None else most)
+        _take(taken, indices, "bounds", name)
+        refusal = f"bounds: {name} from {_shown(least)} to {_shown(most)} is not allowed"
         if not (least < most).all():
-            raise InputError(f"{said}; allowed: a least value below the largest")
-        known = f"{low[at][0]:g} to {high[at][0]:g}"
-        low[at], high[at] = np.maximum(least, low[at]), np.minimum(most, high[at])
-        if not (low[at] < high[at]).all():
-            raise InputError(f"{said}; allowed: a part of {known}")
+            raise InputError(f"{refusal}; allowed: a least value below the largest")
+        widest = f"{low[indices][0]:g} to {high[indices][0]:g}"
+        low[indices], high[indices] = np.maximum(least, low[indices]), np.minimum(most, high[indices])
+        if not (low[indices] < high[indices]).all():
+            raise InputError(f"{refusal}; allowed: a part of {widest}")
     return low, high
 
 
 def restraints_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
-    """What numbers are drawn to, and the weights 1 / sigma^2 with which: 0 where nothing draws. Raises InputError."""
-    target, weight, taken = np.zeros(refined.count), np.zeros(refined.count), np.zeros(refined.count, dtype=bool)
+    """The values that numbers are drawn to, and the weights 1 / sigma^2: 0 without a restraint (R2). Raises InputError."""
+    restrained, weight, taken = np.zeros(refined.count), np.zeros(refined.count), np.zeros(refined.count, dtype=bool)
     for name, pair in _named("restraints", given):
         try:
             value, sigma = pair
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value and its sigma") from None
-        at, value = refined.stated("restraints", name, value)
-        at, sigma = refined.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
-        _take(taken, at, "restraints", name)
+        indices, value = refined.stated("restraints", name, value)
+        indices, sigma = refined.stated(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
+        _take(taken, indices, "restraints", name)
         if not ((sigma >= LEAST) & (sigma <= MOST)).all():
             allowed = f"a sigma above 0, from {LEAST:g} to {MOST:g}"
             raise InputError(f"restraints: {name} with sigma {_shown(sigma)} is not allowed; allowed: {allowed}")
         if not (np.abs(value) <= MOST).all():
             raise InputError(f"restraints: {name} {_shown(value)} is not allowed; allowed: finite numbers up to {MOST:g}")
-        target[at], weight[at] = value, sigma**-2.0
-    return target, weight
+        restrained[indices], weight[indices] = value, sigma**-2.0
+    return restrained, weight
 
 
-def _take(taken: np.ndarray, at: np.ndarray, what: str, name: str) -> None:
-    """Mark numbers of which something is stated. Raises InputError if it was stated of one before."""
-    if taken[at].any():
+def _take(taken: np.ndarray, indices: np.ndarray, what: str, name: str) -> None:
+    """Mark the numbers as stated. Raises InputError if one of them is marked already."""
+    if taken[indices].any():
         raise InputError(f"{what}: {name} is there twice, by itself and in its vector; allowed: every number once")
-    taken[at] = True
+    taken[indices] = True
 
 
 def _shown(values: np.ndarray) -> str:
-    """Values as text: one, where all are the same."""
+    """The values as text; a single one if all are the same."""
     return " ".join(f"{x:g}" for x in (values[:1] if (values == values[0]).all() else values))[:60]

@@ -317,10 +317,10 @@ def test_the_loss_of_several_images_is_the_sum():
     ]
     x = frames.start_of(made, found)
     together = loss_of(made, found, (np.zeros(9), np.zeros(9)))(x)
-    alone = [frame_loss.evaluate(at, x[found.places(number)]) for number, at in enumerate(made)]
+    alone = [frame_loss.evaluate(at, x[found.indices_of(number)]) for number, at in enumerate(made)]
     assert together.value == pytest.approx(alone[0].value + alone[1].value, rel=1e-12)
     one, two = [0, 1, 2, 3, 7], [0, 4, 5, 6, 8]
-    assert [list(found.places(number)) for number in (0, 1)] == [one, two]
+    assert [list(found.indices_of(number)) for number in (0, 1)] == [one, two]
     wanted, matrix = np.zeros(9), np.zeros((9, 9))
     for place, each in zip((one, two), alone):
         wanted[place] += each.gradient

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adjoint.refinement.frame_loss import Evaluation
-from adjoint.refinement.solve import METHODS, _needed, _NoSquare, as_squares, minimized
+from adjoint.refinement.solve import METHODS, _needed_constant, _NoSquare, as_squares, minimize
 from nbnumba.errors import InputError
 
 
@@ -47,8 +47,8 @@ def test_a_constant_that_is_too_small_is_told():
         as_squares(found, 2.9)
     f, jacobian = as_squares(found, 3.1)
     assert f @ f / 2 == pytest.approx(4.1, rel=1e-12) and float((jacobian.T @ f)[0]) == pytest.approx(4.0, rel=1e-12)
-    assert _needed(found) >= 3.0 and as_squares(found, _needed(found))
-    assert _needed(Evaluation(5.0, np.array([4.0]), np.array([[2.0]]))) == 0.0
+    assert _needed_constant(found) >= 3.0 and as_squares(found, _needed_constant(found))
+    assert _needed_constant(Evaluation(5.0, np.array([4.0]), np.array([[2.0]]))) == 0.0
 
 
 class Line:
@@ -72,6 +72,7 @@ class Line:
 
 
 EVERYWHERE = np.full(3, -np.inf), np.full(3, np.inf)
+SETTINGS = {"bounds": EVERYWHERE, "unit": np.ones(3), "tolerance": 1e-9, "most": 200}
 START = np.array([60.0, -20.0, 30.0])
 
 
@@ -80,7 +81,8 @@ def searched(line, method, start=START, bounds=EVERYWHERE, tolerance=1e-9, most=
     told = []
     unit = np.sqrt(np.diag(np.linalg.inv(line(start).normal)))
     line.asked.clear()
-    done = minimized(line, start, bounds, unit, method, tolerance, most, lambda *step: told.append(step))
+    settings = {"bounds": bounds, "unit": unit, "method": method, "tolerance": tolerance, "most": most}
+    done = minimize(line, start, accepted=lambda *step: told.append(step), **settings)
     return done, told
 
 
@@ -151,7 +153,7 @@ def test_where_there_is_no_image_it_turns_back(method):
     sure = np.sqrt(np.diag(np.linalg.inv(Line()(best).normal)))
     assert (np.abs(done.x - best) < 1e-2 * sure).all()
     with pytest.raises(InputError, match="mean"):
-        minimized(line, -start, EVERYWHERE, np.ones(3), method, 1e-9, 200, lambda *_: None)
+        minimize(line, -start, method=method, accepted=lambda *_: None, **SETTINGS)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -195,5 +197,5 @@ def test_an_exception_of_the_caller_is_raised(method):
 
     line = Line()
     with pytest.raises(KeyboardInterrupt):
-        minimized(line, START, EVERYWHERE, np.ones(3), method, 1e-9, 200, stop)
+        minimize(line, START, method=method, accepted=stop, **SETTINGS)
     assert len(line.asked) == 1

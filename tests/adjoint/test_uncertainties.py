@@ -115,5 +115,5 @@ def test_uncertainties_of_too_many_numbers():
 def test_a_long_list_is_cut():
     """It shows six names, and how many more there are."""
     labels = [f"n{i}" for i in range(10)]
-    (sentence,) = uncertainties.unseen(labels, np.ones(10, dtype=bool))
+    (sentence,) = uncertainties.without_effect(labels, np.ones(10, dtype=bool))
     assert sentence.endswith("n5 and 4 more")

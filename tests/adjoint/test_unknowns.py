@@ -22,14 +22,14 @@ def test_places_of_one_frame():
     assert found.image == ("image.scale", "image.gain")
     assert found.labels() == ["image.scale", *(f"{MISSET}[{i}]" for i in range(3)), "crystal.a_A", "image.gain"]
     assert found.units() == ["", "degree", "degree", "degree", "A", "per photon"]
-    assert list(found.places(0)) == [1, 2, 3, 4, 0, 5]
+    assert list(found.indices_of(0)) == [1, 2, 3, 4, 0, 5]
 
 
 def test_places_of_several_frames():
     """Numbers that each frame has of its own are next to each other, frame by frame; shared numbers exist once."""
     found = unknowns([TIED] * 3, NAMES, None)
     assert found.count == 3 + 9 + 1 + 1
-    assert [list(found.places(number)) for number in range(3)] == [
+    assert [list(found.indices_of(number)) for number in range(3)] == [
         [3, 4, 5, 12, 0, 13],
         [6, 7, 8, 12, 1, 13],
         [9, 10, 11, 12, 2, 13],
