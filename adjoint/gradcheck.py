@@ -1,4 +1,4 @@
-"""Checks a gradient on an experiment of one's own: a ladder of differences for every parameter and for random directions."""
+"""Checks the gradient of an experiment against finite differences, for every parameter and for random directions."""
 
 from __future__ import annotations
 
@@ -20,28 +20,32 @@ from nbnumba.experiment import Experiment
 from nbnumba.simulate import Progress, image_of
 
 TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}
-"""Largest relative difference between a gradient in a precision and the limit of its ladder, which is of double precision."""
+"""The largest allowed relative difference between a gradient in a precision and the limit of its ladder in double precision."""
 SETTLED = 1e-5
-"""A ladder whose limit is known no better than this, relatively, tests nothing."""
+"""A ladder whose limit has a larger relative uncertainty than this tests nothing."""
 ZERO, ROUNDING = 1e-9, 1e-12
-"""A derivative that is smaller than the former part of what pixels give to it, or than what this relative change of every pixel
-would give to its differences, is a 0, and tests nothing."""
+"""A derivative counts as 0, and tests nothing, if it is smaller than the fraction ZERO of the sum of the absolute contributions
+of the pixels, or than the derivative that a relative change of every pixel by ROUNDING would simulate."""
 RUNGS = 7
 MOVED, TRIES, LARGEST = 0.02, 8, 1e4
-"""The first rung moves the brightest pixel by about this part of it; so often is a step tried to get there, and so many typical
-steps it may have."""
+"""The first step of a ladder changes the brightest pixel by about the fraction MOVED. It is found in at most TRIES trials, and
+is at most LARGEST typical steps of the parameter."""
 AGAIN = (1.0, 1e2, 1e4)
-"""Before a gradient is said to fail, ladders are climbed from steps so many times smaller: they span fewer jumps (A14)."""
+"""A gradient fails only if it does with first steps that are smaller by each of these factors: they span fewer jumps (A14)."""
 ROUNDED = 1e-15
-"""What is known of a pixel's photons, relatively, where rounding alone is at work."""
+"""The relative uncertainty of the photons of a pixel that is due to rounding."""
 WINDOW = 48
-"""Edge of the window about the brightest pixel that is checked unless a region is stated."""
+"""Edge (pixels) of the window around the brightest pixel that is checked unless a region is stated."""
 
 PASSED, FAILED, UNTESTED = "passed", "FAILED", "untested"
 
 
 class Line(NamedTuple):
-    """What came of a parameter or direction: derivatives, their relative difference, order of convergence, verdict, reason."""
+    """The result of the check for one parameter or direction.
+
+    analytic: the derivative of the loss, per unit; numeric: the limit of its ladder. error: their relative difference. order:
+    the order at which the ladder converges. verdict: PASSED, FAILED or UNTESTED; reason: why it did not pass.
+    """
 
     name: str
     unit: str
@@ -54,7 +58,7 @@ class Line(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """The limit of differences, how well it is known, the order at which they converge, and what is not a 0."""
+    """The limit of finite differences, its uncertainty, the order at which they converge, and the least limit that is not 0."""
 
     limit: float
     uncertainty: float
@@ -63,7 +67,7 @@ class Ladder(NamedTuple):
 
 
 def check_precision(precision: str) -> None:
-    """Raise InputError for a precision whose gradients are too rough to be checked."""
+    """Raise InputError for a precision whose gradients are too inaccurate to be checked."""
     if precision not in TOLERANCE:
         allowed = ", ".join(TOLERANCE)
         raise InputError(f"precision {precision!r}: its gradients are too rough to be checked; allowed: {allowed}")
@@ -79,12 +83,14 @@ def gradcheck(
     progress: Progress | None = None,
     **keywords: Any,
 ) -> list[Line]:
-    """A line for every parameter, and for random directions in all of them together; `report` gets each when it is there.
+    """The result of the check for every parameter, and for random directions in all of them together.
 
-    parameters: as in adjoint.vjp; None: all that the image can be differentiated by, the others as untested with the reason.
-    The loss is that of Gaussian against data that are the image with 10 % of noise. A ladder: central differences, or where a
-    value is at its bound differences to one side, at steps each half of the one before, extrapolated; the gradient passes
-    where it is within TOLERANCE of the limit. keywords are those of simulate; differences are of double precision on the CPU.
+    parameters: as in adjoint.vjp; None: all by which the image can be differentiated, and the others as untested, with the
+    reason. directions: the number of random directions; seed: that of their random numbers and of the data. report is called
+    with every line as soon as it is known. The loss is a Gaussian one, whose data are the image with 10 % of noise. A ladder
+    consists of central differences, or of one-sided ones where a value is at its bound; each step is half of the one before,
+    and the limit is extrapolated. A gradient passes if it is within TOLERANCE of the limit. keywords are those of simulate; the
+    differences are computed in double precision on the CPU. Raises InputError for what adjoint.vjp refuses.
     """
     with granted(keywords.pop("max_hours", None)):
         return _checked(experiment, parameters, directions, seed, report, progress, keywords)
@@ -108,31 +114,35 @@ def _checked(experiment, parameters, directions, seed, report, progress, keyword
         if progress is not None:
             progress(len(lines), len(left_out) + len(asked) + directions)
 
-    given = (base, asked, loss, gradient, TOLERANCE[machine.precision])
+    subject = Subject(base, asked, loss, gradient, TOLERANCE[machine.precision])
     steps = np.zeros(sum(size(column) for column in columns(base, asked)))
     for name, unit, vector in _single_directions(base, asked, random):
         step = _first_step(base, asked, vector)
         steps = np.where(vector != 0.0, np.abs(vector) * step, steps)
-        add(_line(name, unit, *given, vector, step))
+        add(_line(subject, name, unit, vector, step))
     for number in range(directions):
         vector = random.normal(size=steps.size) * steps
-        add(_line(f"direction {number + 1}", "", *given, vector, _first_step(base, asked, vector)))
+        add(_line(subject, f"direction {number + 1}", "", vector, _first_step(base, asked, vector)))
     for name, reason in left_out.items():
         add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     return lines
 
 
 def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, int, int, int] | None:
-    """The region of that many pixels along each edge about the brightest pixel; None where one is stated, or all is smaller."""
+    """The region (fast, fast, slow, slow; pixels, ends included) of `edge` pixels around the brightest pixel.
+
+    None if the experiment states a region, or if the whole image is not larger.
+    """
     fast, slow = experiment.detector.pixels
     if experiment.sampling.roi is not None or max(fast, slow) <= edge:
         return None
     row, column = np.unravel_index(np.argmax(image_of(experiment)), (slow, fast))
-    left, low = (int(np.clip(at - edge // 2, 0, max(0, all_ - edge))) for at, all_ in ((column, fast), (row, slow)))
+    left, low = (int(np.clip(centre - edge // 2, 0, max(0, size - edge))) for centre, size in ((column, fast), (row, slow)))
     return left, min(left + edge, fast) - 1, low, min(low + edge, slow) - 1
 
 
 def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
+    """The parameters that are checked, and the reasons why others are not. Raises InputError if there is none to check."""
     if parameters is not None:
         return listed(parameters), {}
     reasons = not_differentiable.reasons(experiment)
@@ -151,44 +161,45 @@ def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
 
 
 def _noisy(image, random) -> Gaussian:
+    """A Gaussian loss against an image with 10 % of noise."""
     data = image * (1.0 + 0.1 * random.normal(size=image.shape))
     return Gaussian(data, sigma=max(float(np.sqrt((image * image).mean())), np.finfo(float).tiny))
 
 
 def _single_directions(base, asked, random):
-    """Name, unit and direction (n,) of every number asked for; of the amplitudes one random direction."""
-    at, total = 0, sum(size(column) for column in columns(base, asked))
+    """Name, unit and direction (n,) of every number that is checked; of the amplitudes one random direction."""
+    first, total = 0, sum(size(column) for column in columns(base, asked))
     for column in columns(base, asked):
         if column.key == AMPLITUDES:
             vector = np.zeros(total)
-            vector[at : at + size(column)] = random.normal(size=size(column))
+            vector[first : first + size(column)] = random.normal(size=size(column))
             yield f"{column.key} (a direction)", PARAMETERS[AMPLITUDES].unit, vector
         for number, names in enumerate(column.singles):
             vector = np.zeros(total)
-            vector[at + number] = 1.0
+            vector[first + number] = 1.0
             yield ", ".join(names), PARAMETERS[names[0]].unit, vector
-        at += size(column)
+        first += size(column)
 
 
 def _first_step(base, asked, vector) -> float:
-    """A step along a direction that moves the brightest pixel by about MOVED of it."""
+    """A step along a direction (n,) that changes the brightest pixel by about MOVED of it."""
     image, start = image_of(base), pack(base, asked)
-    at = np.flatnonzero(vector)
-    step = typical = min(_typical(base, asked)[at] / np.abs(vector[at]))
+    moving = np.flatnonzero(vector)
+    step = typical = min(_typical(base, asked)[moving] / np.abs(vector[moving]))
     for _ in range(TRIES):
         moved = _image(base, asked, start, vector, step)
         if moved is None:
             step /= 4
             continue
-        part = np.abs(moved - image).max() / max(np.abs(image).max(), np.finfo(float).tiny)
-        if MOVED / 2 <= part <= MOVED * 2:
+        change = np.abs(moved - image).max() / max(np.abs(image).max(), np.finfo(float).tiny)
+        if MOVED / 2 <= change <= MOVED * 2:
             break
-        step = min(step * float(np.clip(MOVED / part, 0.01, 100.0)) if part > 0.0 else 100.0 * step, LARGEST * typical)
+        step = min(step * float(np.clip(MOVED / change, 0.01, 100.0)) if change > 0.0 else 100.0 * step, LARGEST * typical)
     return step
 
 
 def _typical(base, asked) -> np.ndarray:
-    """A typical step of every number asked for."""
+    """A typical step (n,) of every number that is checked, in its unit."""
     steps = []
     for column in columns(base, asked):
         name = column.key if column.key in PARAMETERS else column.singles[0][0]
@@ -197,14 +208,26 @@ def _typical(base, asked) -> np.ndarray:
 
 
 def _image(base, asked, start, vector, step):
-    """The image at a step along a direction, None where that is not allowed."""
+    """The image (slow, fast) at a step along a direction (n,) from a start (n,), or None where no image is allowed."""
     try:
         return image_of(unpack(base, asked, start + step * vector))
     except InputError:
         return None
 
 
-def _line(name, unit, base, asked, loss, gradient, tolerance, vector, step) -> Line:
+class Subject(NamedTuple):
+    """What is checked: the experiment, its parameters, the loss, its gradient by name, and the allowed relative difference."""
+
+    base: Experiment
+    asked: list[Name]
+    loss: Loss
+    gradient: dict[str, np.ndarray]
+    tolerance: float
+
+
+def _line(subject: Subject, name: str, unit: str, vector: np.ndarray, step: float) -> Line:
+    """The result of the check along one direction (n,), with a ladder that begins at a step."""
+    base, asked, loss, gradient, tolerance = subject
     flat = np.concatenate([np.ravel(gradient[column.key]) for column in columns(base, asked)])
     analytic = float(np.sum(flat * vector))
     for first_step in (step / smaller for smaller in AGAIN):
@@ -217,7 +240,8 @@ def _line(name, unit, base, asked, loss, gradient, tolerance, vector, step) -> L
     return Line(name, unit, analytic, ladder.limit, error, ladder.order, verdict, reason)
 
 
-def _verdict(analytic, ladder, tolerance) -> tuple[str, str]:
+def _verdict(analytic: float, ladder: Ladder, tolerance: float) -> tuple[str, str]:
+    """The verdict on a derivative, and its reason."""
     largest = max(abs(analytic), abs(ladder.limit))
     if not math.isfinite(ladder.limit):
         return UNTESTED, "no step to either side is allowed"
@@ -232,7 +256,10 @@ def _verdict(analytic, ladder, tolerance) -> tuple[str, str]:
 
 
 def climb(image_at: Callable[[float], Any], loss: Loss, step: float) -> Ladder:
-    """The ladder of differences of a loss along a line, from a first step on; image_at gives None where it is not allowed."""
+    """The ladder of finite differences of a loss along a line, with a first step.
+
+    image_at(x) is the image (slow, fast) at a position on the line, or None where no image is allowed.
+    """
     centre, ahead, behind = image_at(0.0), image_at(step), image_at(-step)
     while ahead is None and behind is None and step > 1e-12:
         step /= 2
@@ -246,8 +273,8 @@ def climb(image_at: Callable[[float], Any], loss: Loss, step: float) -> Ladder:
         rungs = [(loss.value(image_at(h)) - loss.value(image_at(-h))) / (2 * h) for h in steps]
         powers = range(2, 2 * RUNGS, 2)
     else:
-        each = [(sides[0] * h, loss.value(image_at(sides[0] * h / 2)), loss.value(image_at(sides[0] * h))) for h in steps]
-        rungs = [(4 * half - whole - 3 * value) / h for h, half, whole in each]
+        values = [(sides[0] * h, loss.value(image_at(sides[0] * h / 2)), loss.value(image_at(sides[0] * h))) for h in steps]
+        rungs = [(4 * half - whole - 3 * value) / h for h, half, whole in values]
         powers = range(2, RUNGS + 1)
     slope, moved = np.abs(loss.derivative(centre)), np.abs(image_at(sides[0] * steps[3]) - centre)
     visible = max(ZERO * float((slope * moved).sum()), ROUNDING * float((slope * np.abs(centre)).sum())) / steps[3]
@@ -257,22 +284,28 @@ def climb(image_at: Callable[[float], Any], loss: Loss, step: float) -> Ladder:
 
 
 def extrapolated(rungs: np.ndarray, powers: Iterable[int]) -> tuple[float, float]:
-    """The limit of a ladder whose errors go with those powers of its halving step, and its uncertainty: Ridders' choice."""
+    """The limit of a ladder, and its uncertainty, by Richardson's extrapolation; the best estimate is chosen as Ridders does.
+
+    rungs: the differences, each at half of the step before; powers: those of the step in the error of a difference.
+    """
     best, error, column = float(rungs[0]), math.inf, rungs
     for power in powers:
         if len(column) < 2:
             break
         finer = (2.0**power * column[1:] - column[:-1]) / (2.0**power - 1.0)
         estimates = np.maximum(np.abs(finer - column[1:]), np.abs(finer - column[:-1]))
-        at = int(np.argmin(estimates))
-        if estimates[at] < error:
-            best, error = float(finer[at]), float(estimates[at])
+        least = int(np.argmin(estimates))
+        if estimates[least] < error:
+            best, error = float(finer[least]), float(estimates[least])
         column = finer
     return best, error
 
 
 def order_of(rungs: np.ndarray) -> float:
-    """The order at which a ladder converges: how much smaller each rung's change is, where it is well above rounding."""
+    """The order at which a ladder converges: the binary logarithm of the ratio of its first two changes; NaN if it is unknown.
+
+    Changes that are not well above rounding are not used.
+    """
     changes = np.abs(np.diff(rungs))
     for first, second in zip(changes, changes[1:]):
         if second > 1e-9 * np.abs(rungs).max():

@@ -27,10 +27,10 @@ from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pix
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
-"""Bytes of what bands sum by themselves: so many bands are made at most, and never fewer than one."""
+"""The largest memory (bytes) for the sums of all bands; it limits the number of bands, of which there is at least one."""
 NO_IMAGE, NO_FIELDS = np.zeros((0, 0)), np.zeros((0, 0, 0))
 MOST_DENSE = 5000
-"""Parameters for which a dense matrix of normal equations is made."""
+"""The largest number of numbers for which normal equations, a dense matrix, are made."""
 
 
 def vjp(
@@ -43,16 +43,16 @@ def vjp(
     """The image (slow, fast), and the function that pulls a cotangent of it (slow, fast) back to the parameters.
 
     parameters: names of adjoint.parameters.PARAMETERS or VECTORS, or tuples of names that are tied. The gradient is a dict of
-    arrays of the shape of each parameter, per unit of the parameter: that of simulate(experiment.replace(values)) with its
-    choices held, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi, mask,
-    c_parity, c_threads. Raises InputError for what cannot be simulated, what is no parameter, and what the image cannot be
-    differentiated by.
+    arrays of the shape of each parameter, per unit of the parameter. It is the gradient of simulate(experiment.replace(values))
+    with frozen choices, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi,
+    mask, c_parity, c_threads. Raises InputError for an experiment that cannot be simulated, for names that are no parameters,
+    and for parameters by which the image cannot be differentiated.
     """
     problem = prepare(experiment, parameters, **keywords)
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
-        results = _run(problem, _given(problem, "cotangent", cotangent), NO_IMAGE, progress)
+        results = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
         return by_name(problem.asked, _gradient(problem, results))
 
     return image, pullback
@@ -66,10 +66,10 @@ def value_and_grad(
     progress: Progress | None = None,
     **keywords: Any,
 ) -> tuple[float, Gradient]:
-    """The loss of the image of an experiment, and its gradient by the parameters (see vjp).
+    """The loss of the image of an experiment, and its gradient by the parameters (A0, A13; see vjp).
 
-    A loss of adjoint.losses takes one pass over the pixels; of another object, with value(image) and derivative(image), two.
-    Pixels that are not rendered do not count in the former.
+    A loss of adjoint.losses needs one pass over the pixels, and does not count pixels that are not rendered. Any other object
+    with value(image) and derivative(image) needs two passes. Raises InputError like vjp, and for what is no loss.
     """
     problem = prepare(experiment, parameters, **keywords)
     target, value = _apply_loss(problem, loss, progress, with_curvature=False)
@@ -84,7 +84,10 @@ def jacobian(
     progress: Progress | None = None,
     **keywords: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n). See vjp."""
+    """The image (slow, fast), and its derivative by every number of the parameters, in their order (slow, fast, n), A0.
+
+    The derivative is in photons per unit of the parameter. Raises InputError like vjp, and if the memory does not suffice.
+    """
     problem = prepare(experiment, parameters, **keywords)
     shape = (*problem.pixels, problem.count)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
@@ -102,10 +105,11 @@ def normal_equations(
     progress: Progress | None = None,
     **keywords: Any,
 ) -> tuple[float, Gradient, np.ndarray]:
-    """The loss, its gradient J^T r, and J^T W J (n, n), W the curvature of the loss: Gauss and Newton's, or Fisher's (A13).
+    """The loss, its gradient J^T r, and the matrix J^T W J (n, n), where W is the curvature of the loss (A13).
 
-    J is never stored. n is the number of numbers of the parameters, in their order; see vjp. A loss that is not of
-    adjoint.losses needs curvature(image) beside value and derivative.
+    The matrix is the Gauss-Newton approximation of the Hessian, or Fisher's information. J is never stored. n counts the
+    numbers of the parameters, in their order; see vjp. A loss that is not of adjoint.losses needs the method curvature(image),
+    too. Raises InputError like value_and_grad, and for more than MOST_DENSE numbers.
     """
     problem = prepare(experiment, parameters, **keywords)
     if problem.count > MOST_DENSE:
@@ -126,10 +130,10 @@ def with_image_terms(
     with_normal: bool,
     machine: Machine = CPU,
 ) -> tuple[float, np.ndarray, np.ndarray | None]:
-    """The loss, its gradient (m,) and, if wanted, J^T W J (m, m), by more than the parameters of the experiment.
+    """The loss, its gradient (m,) and, with_normal, J^T W J (m, m), by parameters and by numbers of the image (A13a).
 
-    The m numbers are those of the parameters, of which there may be none, a factor of all photons, at 1, and factors of
-    fields (fields, slow, fast) that are added to the photons, at 0 (A13a).
+    The m numbers are those of the parameters, of which there may be none; then a factor of all photons, at 1; then factors of
+    fields (fields, slow, fast) that are added to the photons, at 0. Raises InputError like normal_equations.
     """
     named = listed(parameters)
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
@@ -145,7 +149,7 @@ def with_image_terms(
 
 
 def _apply_loss(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
-    """The loss in the form that kernels take, and its value where it is an object whose derivative they are given instead.
+    """The loss in the form that kernels take, and its value if it is an object whose derivative is computed here.
 
     Raises InputError for an object that is no loss, and for derivatives that do not fit the image.
     """
@@ -157,34 +161,35 @@ def _apply_loss(problem, loss, progress, with_curvature) -> tuple[Target, float 
         _check_shape("loss: data", loss.data, problem)
         return Target(problem.window.mask, loss.kind, loss.data, loss.weight, NO_FIELDS), None
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
-    target = _given(problem, "loss: derivative", loss.derivative(image))
+    target = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
-        target = target._replace(weight=_given(problem, "loss: curvature", loss.curvature(image)).data)
+        target = target._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
         if target.weight.min() < 0.0:
             raise InputError(f"loss: a curvature is {target.weight.min():g}; allowed: numbers not below 0")
     return target, number_of("loss: value", loss.value(image))
 
 
 def _value(problem, results: Results, value: float | None) -> float:
-    """The loss: that of the bands, unless it is known."""
+    """The loss: the given value, or else the sum over bands. Raises InputError if it is not finite."""
     return checked(value if value is not None else float(of_float32(results.value.sum(), problem.machine.precision)))
 
 
-def _given(problem, what, cotangent) -> Target:
-    """A target of which the derivative of the loss is known."""
+def _with_derivative(problem, what, cotangent) -> Target:
+    """A target whose data are the derivative of the loss (slow, fast). Raises InputError for what does not fit."""
     cotangent = field(what, cotangent, problem.pixels)
     if not np.isfinite(cotangent).all():
         raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
     return Target(problem.window.mask, GIVEN, cotangent, cotangent, NO_FIELDS)
 
 
-def _check_shape(what, values, problem):
+def _check_shape(what, values, problem) -> None:
+    """Raise InputError for values that do not have the shape of the image."""
     if np.shape(values) != problem.pixels:
         raise InputError(f"{what} of shape {np.shape(values)} does not fit; allowed: (slow, fast) = {problem.pixels}")
 
 
 def _finite(problem, values: np.ndarray) -> np.ndarray:
-    """Derivatives that are numbers. Raises InputError."""
+    """The derivatives. Raises InputError if one is not finite."""
     of_float32(values, problem.machine.precision)
     if not np.isfinite(values).all():
         raise InputError("derivative: it is too large for a number; allowed: smaller data, weights, cotangents or amplitudes")
@@ -192,7 +197,7 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
 
 
 def _gradient(problem, results: Results) -> np.ndarray:
-    """The gradient (n,) from what bands have summed."""
+    """The gradient (n,) from the sums of the bands. Raises InputError if a number is not finite."""
     gradient, column_of = np.zeros(problem.count), problem.parameters.column_of
     with np.errstate(invalid="ignore", over="ignore"):
         gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
@@ -202,7 +207,7 @@ def _gradient(problem, results: Results) -> np.ndarray:
 
 
 def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:
-    """Differentiate all bands, in parts between which it can report and be interrupted."""
+    """The results of all bands, computed in parts between which progress is reported and interrupts are noticed."""
     backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, beside)
     scene, (rows, columns) = cast(problem.scene, problem.machine.precision), problem.window[:2]
@@ -221,11 +226,11 @@ def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0
 
 
 BY_BAND = ("value", "channels", "by_amplitude", "beside", "gradient", "normal")
-"""The results that every band has by itself."""
+"""The results of which every band has its own."""
 
 
 def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndarray]:
-    """Empty results, and the rows at which bands begin, and the end (bands + 1,): as many bands as memory is granted."""
+    """Results of zeros, and the first row of every band with the end (bands + 1,): as many bands as the memory allows."""
     summed, count = jacobian is None and not normal, problem.count + beside
     amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
@@ -246,7 +251,7 @@ def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndar
 
 
 def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
-    """The rows at which bands begin, and the end: at most so many bands of nearly as many rows each, whatever the threads."""
+    """The first row of every band, and the end (bands + 1,): at most `most` bands of nearly equal size, for any threads."""
     first, last = rows
     count = min(last - first, most)
     return first + (np.arange(count + 1, dtype=np.int64) * (last - first)) // count

@@ -1,4 +1,4 @@
-"""Losses: objects with value and derivative with respect to the image; Gaussian and Poisson (specs/adjoint.md, A13)."""
+"""Losses: objects with a value and a derivative with respect to the image; Gaussian and Poisson (specs/adjoint.md, A13)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivati
 from nbnumba.errors import InputError, real, shown
 
 ROWS_AT_ONCE = 64
-"""Rows of an image that a value is summed over at once, so that it needs little memory."""
+"""The number of rows over which a value is summed at once, so that it needs little memory."""
 
 
 class Loss(Protocol):
-    """What a loss has to have. For normal equations it also needs curvature(image) (slow, fast), not below 0."""
+    """What a loss has to have. For normal equations it also needs curvature(image) (slow, fast), which may not be below 0."""
 
     def value(self, image: np.ndarray) -> float:
-        """The loss of an image (slow, fast)."""
+        """The loss of an image (slow, fast) in photons."""
 
     def derivative(self, image: np.ndarray) -> np.ndarray:
-        """Its derivative with respect to every pixel (slow, fast)."""
+        """The derivative of the loss with respect to every pixel (slow, fast), per photon."""
 
 
 class Pixelwise:
-    """A loss that is a sum over pixels, of a kind that the kernels know.
+    """A loss that is a sum over pixels, of a kind that the kernels know (A13).
 
-    data, weight (slow, fast) float64: what A13 says for the kind. Data that are NaN leave a pixel out.
+    kind: GAUSSIAN or POISSON. data, weight (slow, fast) float64: the data and, for the kind, 1 / sigma^2 or the background. A
+    pixel whose datum is NaN is left out.
     """
 
     kind: int
@@ -38,35 +39,39 @@ class Pixelwise:
         self.data, self.weight = data, weight
 
     def value(self, image: np.ndarray) -> float:
-        """The loss of an image (slow, fast). Raises InputError for counts where none are expected."""
+        """The loss of an image (slow, fast) in photons, A13.
 
-        image, total, value_of_each = self._fitting(image), 0.0, driver("cpu").value_of_each()
+        Raises InputError for an image that does not fit the data, and where the loss is not finite, such as for a count where
+        none is expected.
+        """
+        image, total, pixel_values = self._fitting(image), 0.0, driver("cpu").value_of_each()
         for row in range(0, len(image), ROWS_AT_ONCE):
             rows = slice(row, row + ROWS_AT_ONCE)
             counts = ~np.isnan(self.data[rows])
-            each = value_of_each(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
-            total += float(np.sum(each))
+            values = pixel_values(self.kind, image[rows][counts], self.data[rows][counts], self.weight[rows][counts])
+            total += float(np.sum(values))
         return checked(total)
 
     def derivative(self, image: np.ndarray) -> np.ndarray:
-        """Its derivative with respect to every pixel (slow, fast); 0 where a pixel is left out."""
+        """The derivative of the loss with respect to every pixel (slow, fast), 0 where a pixel is left out (A13)."""
         counts = ~np.isnan(self.data)
         image, slopes = self._fitting(image), np.zeros(self.data.shape)
         slopes[counts] = loss_derivative(self.kind, image[counts], self.data[counts], self.weight[counts])
         return slopes
 
     def curvature(self, image: np.ndarray) -> np.ndarray:
-        """The expected second derivative with respect to every pixel (slow, fast); 0 where a pixel is left out."""
+        """The expected second derivative with respect to every pixel (slow, fast), 0 where a pixel is left out (A13)."""
         counts = ~np.isnan(self.data)
         image, curvatures = self._fitting(image), np.zeros(self.data.shape)
         curvatures[counts] = loss_curvature(self.kind, image[counts], self.data[counts], self.weight[counts])
         return curvatures
 
     def counted(self) -> int:
-        """How many pixels count."""
+        """The number of pixels that are not left out."""
         return int(np.count_nonzero(~np.isnan(self.data)))
 
-    def _fitting(self, image):
+    def _fitting(self, image) -> np.ndarray:
+        """The image as float64 (slow, fast). Raises InputError unless it has the shape of the data."""
         try:
             image = np.asarray(real(image), dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
@@ -77,13 +82,13 @@ class Pixelwise:
 
 
 def is_pixelwise(loss) -> bool:
-    """Whether the kernels know a loss: one of these whose methods nobody has replaced."""
+    """Whether the kernels know a loss: a Pixelwise one whose methods no subclass or instance has replaced."""
     own = all(getattr(type(loss), name, None) is getattr(Pixelwise, name) for name in ("value", "derivative", "curvature"))
     return isinstance(loss, Pixelwise) and own and not {"value", "derivative", "curvature"} & set(vars(loss))
 
 
 def checked(value: float) -> float:
-    """A loss that is a number. Raises InputError."""
+    """The value of a loss. Raises InputError if it is not finite."""
     if not np.isfinite(value):
         why = "counts where none are expected, or a number that is too large"
         above = "where there are counts a background above 0 (background.water_um, or a start of image.background)"
@@ -92,7 +97,7 @@ def checked(value: float) -> float:
 
 
 def number_of(what: str, value) -> float:
-    """A value as a number. Raises InputError."""
+    """A value as a float; `what` names it in messages. Raises InputError for what is not a single number."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
             return float(value)
@@ -104,7 +109,11 @@ def number_of(what: str, value) -> float:
 
 
 def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Numbers (slow, fast), one for all or an image of them, as an array of their own, NaN where masked. Raises InputError."""
+    """Values as a new float64 array (slow, fast), NaN where they are masked; one value may stand for all pixels.
+
+    what: the name of the values, for messages. shape: that of the image, or None for any. Raises InputError for values that are
+    not real numbers or do not fit.
+    """
     try:
         numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
         numbers = np.array(numbers if shape is None or numbers.ndim else np.broadcast_to(numbers, shape), order="C")
@@ -117,20 +126,20 @@ def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray
 
 
 def masked(what: str, mask, shape: tuple[int, int]) -> np.ndarray:
-    """Where a mask (slow, fast) is 0 and leaves a pixel out. Raises InputError for one that does not fit, or has NaN."""
+    """Which pixels a mask (slow, fast) leaves out: those where it is 0. Raises InputError if it does not fit or has NaN."""
     numbers = field(what, mask, shape)
-    lost = np.count_nonzero(np.isnan(numbers))
-    if lost:
-        raise InputError(f"{what}: {lost} of its numbers are NaN; allowed: 0 where a pixel is left out, else other numbers")
+    unknown = np.count_nonzero(np.isnan(numbers))
+    if unknown:
+        raise InputError(f"{what}: {unknown} of its numbers are NaN; allowed: 0 where a pixel is left out, else other numbers")
     return numbers == 0
 
 
 class Gaussian(Pixelwise):
-    """sum of (I - data)^2 / (2 sigma^2).
+    """The sum over pixels of (I - data)^2 / (2 sigma^2), I being the photons of a pixel (A13).
 
-    data (slow, fast), photons; sigma: a number or (slow, fast), above 0, infinite where a pixel is left out. Left out are also
-    pixels where the mask is 0, where the data are NaN or masked, and from `saturation` on. Raises InputError for what does not
-    fit, and where no pixel is left.
+    data (slow, fast): photons. sigma: a number or (slow, fast), in photons, above 0; infinite where a pixel is left out. Pixels
+    are also left out where the mask is 0, where data are NaN or masked, and where they are `saturation` or more. Raises
+    InputError for values that do not fit, and if no pixel is left.
     """
 
     kind = GAUSSIAN
@@ -138,23 +147,24 @@ class Gaussian(Pixelwise):
     def __init__(
         self, data: ArrayLike, sigma: ArrayLike = 1.0, mask: ArrayLike | None = None, saturation: float | None = None
     ):
-        counted = _counted(data, mask, saturation)
-        deviation = field("loss: sigma", sigma, counted.shape)
-        counted[np.isposinf(deviation)] = np.nan
-        counts = _some(counted)
+        data = _data_that_count(data, mask, saturation)
+        deviation = field("loss: sigma", sigma, data.shape)
+        data[np.isposinf(deviation)] = np.nan
+        counts = _counts(data)
         with np.errstate(all="ignore"):
             weight = np.where(counts, 1.0 / (deviation * deviation), 0.0)
         if not ((deviation > 0.0) & np.isfinite(weight) & (weight > 0.0))[counts].all():
             raise InputError("loss: a sigma is not allowed; allowed: positive numbers, not tiny nor huge; infinite: left out")
-        super().__init__(counted, weight)
+        super().__init__(data, weight)
 
 
 class Poisson(Pixelwise):
-    """sum of mu - data + data ln(data / mu), mu = I + background: half of the deviance, minus the logarithm of the likelihood.
+    """The sum over pixels of mu - data + data ln(data / mu) with mu = I + background, I being the photons of a pixel (A13).
 
-    data (slow, fast), counts not below 0; background: a number or (slow, fast), not below 0, photons. Left out are pixels
-    where the mask is 0, where the data are NaN or masked, and from `saturation` on. Raises InputError for what does not fit,
-    and where no pixel is left.
+    It is half of the deviance, or minus the logarithm of the likelihood but for a constant. data (slow, fast): counts, not
+    below 0. background: a number or (slow, fast), in photons, not below 0. Pixels are left out where the mask is 0, where data
+    are NaN or masked, and where they are `saturation` or more. Raises InputError for values that do not fit, and if no pixel is
+    left.
     """
 
     kind = POISSON
@@ -162,33 +172,33 @@ class Poisson(Pixelwise):
     def __init__(
         self, data: ArrayLike, background: ArrayLike = 0.0, mask: ArrayLike | None = None, saturation: float | None = None
     ):
-        counted = _counted(data, mask, saturation)
-        counts = _some(counted)
-        if counted[counts].min() < 0.0:
-            least = counted[counts].min()
+        data = _data_that_count(data, mask, saturation)
+        counts = _counts(data)
+        if data[counts].min() < 0.0:
+            least = data[counts].min()
             allowed = "counts not below 0, a mask, or a Gaussian loss, which takes any number"
             raise InputError(f"loss: a count of {least:g} is not allowed; allowed: {allowed}")
-        below = np.where(counts, field("loss: background", background, counted.shape), 0.0)
-        if not ((below >= 0.0) & np.isfinite(below)).all():
+        background = np.where(counts, field("loss: background", background, data.shape), 0.0)
+        if not ((background >= 0.0) & np.isfinite(background)).all():
             raise InputError("loss: a background is below 0 or not finite; allowed: numbers not below 0")
-        super().__init__(counted, below)
+        super().__init__(data, background)
 
 
-def _some(counted) -> np.ndarray:
-    """Which pixels count (slow, fast). Raises InputError if none does."""
-    counts = ~np.isnan(counted)
+def _counts(data: np.ndarray) -> np.ndarray:
+    """Which pixels count (slow, fast): those whose data are not NaN. Raises InputError if none does."""
+    counts = ~np.isnan(data)
     if not counts.any():
         raise InputError("loss: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     return counts
 
 
-def _counted(data, mask, saturation) -> np.ndarray:
-    """The data as float64 (slow, fast), NaN where a pixel is left out."""
-    counted = field("loss: data", data)
-    if np.isinf(counted).any():
+def _data_that_count(data, mask, saturation) -> np.ndarray:
+    """The data as float64 (slow, fast), NaN where a pixel is left out. Raises InputError."""
+    numbers = field("loss: data", data)
+    if np.isinf(numbers).any():
         raise InputError("loss: a number of the data is infinite; allowed: finite numbers, or NaN to leave a pixel out")
     if saturation is not None:
-        counted[counted >= number_of("loss: saturation", saturation)] = np.nan
+        numbers[numbers >= number_of("loss: saturation", saturation)] = np.nan
     if mask is not None:
-        counted[masked("loss: mask", mask, counted.shape)] = np.nan
-    return counted
+        numbers[masked("loss: mask", mask, numbers.shape)] = np.nan
+    return numbers
