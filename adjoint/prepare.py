@@ -1,4 +1,4 @@
-"""From an experiment and parameters to a Problem: what is stated, frozen, refused and projected (specs/adjoint.md A0, A14)."""
+"""From an experiment and parameters to a Problem: all that a derivative needs, or a refusal (specs/adjoint.md, A0, A14)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ from nbnumba.stages.shapes import SQUARE
 
 
 class Problem(NamedTuple):
-    """An experiment whose parameters are stated and whose choices are made, and all that its derivative needs."""
+    """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
+
+    asked: the parameters, in their order. window, scene: what the image is computed from. motions: how sources and lattices
+    move. parameters: how derivatives by parameters follow from those by channels. paths: the parts of the derivative that are
+    needed. machine: the backend and the precision.
+    """
 
     experiment: Experiment
     asked: list[Column]
@@ -43,19 +48,21 @@ class Problem(NamedTuple):
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Shape of the image (slow, fast)."""
+        """The shape of the image (slow, fast)."""
         return self.experiment.detector.pixels[1], self.experiment.detector.pixels[0]
 
     @property
     def count(self) -> int:
-        """The number of numbers asked for."""
+        """The number of numbers of the parameters."""
         return sum(map(size, self.asked))
 
 
 def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
-    """The problem of differentiating an experiment by some parameters. Raises InputError for what is not possible.
+    """The problem of differentiating an experiment by some parameters (A0).
 
-    max_hours: of the image alone, None: as cost.granted has it; its derivative takes several times as long.
+    max_hours: the longest time for the image alone, or None for that of cost.granted; its derivative takes several times as
+    long. keywords: those of experiment_and_machine. Raises InputError for an experiment that cannot be simulated, and for
+    parameters that do not exist or by which the image cannot be differentiated (A14).
     """
     parameters = listed(parameters)
     columns(experiment, parameters)
@@ -70,12 +77,12 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     motions = setup.motions(experiment)
     projection = _projection(experiment, built, asked)
     _refuse_motionless(asked, projection, motions)
-    parameters = Parameters(projection, _places(asked), _column_of(built, experiment, asked))
+    parameters = Parameters(projection, _not_amplitudes(asked), _column_of(built, experiment, asked))
     return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), chosen)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
-    """The experiment, its parameters stated and its automatic choices made: these stay while parameters move (A14)."""
+    """The experiment with stated parameters and with automatic choices made, which stay while parameters move (A14)."""
     switches = experiment.sampling.c_parity
     if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
         experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, switches)})
@@ -94,7 +101,7 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
 def experiment_and_machine(
     experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements
 ) -> tuple[Experiment, Machine]:
-    """The experiment and the machine that keywords of simulate say. Raises InputError for what is not there."""
+    """The experiment and the machine that keywords of simulate state. Raises InputError for unknown or unavailable ones."""
     unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
@@ -103,6 +110,7 @@ def experiment_and_machine(
 
 
 def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
+    """Raise InputError for a parameter that has a reason why the image cannot be differentiated by it."""
     for column in asked:
         for name in column.names:
             if name in reasons:
@@ -110,7 +118,7 @@ def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
 
 
 def _refuse_motionless(asked, projection, motions):
-    """Refuse a parameter that moves nothing of the scene."""
+    """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
     moves[CHANNEL["angles"]] = (motions.rotation_rates.reshape(-1, len(LATTICE_MOTIONS), 3) != 0.0).any(axis=(0, 2))
@@ -123,6 +131,7 @@ def _refuse_motionless(asked, projection, motions):
 
 
 def _slices() -> dict[str, slice]:
+    """The channels of each field of a Cotangent, in its order."""
     ends = np.cumsum([0, *CHANNELS.values()])
     return {name: slice(int(first), int(last)) for name, first, last in zip(CHANNELS, ends, ends[1:])}
 
@@ -133,11 +142,11 @@ CHANNEL = _slices()
 EACH_CHANNEL = Cotangent(
     **{name: np.eye(WIDTH)[:, part] if CHANNELS[name] > 1 else np.eye(WIDTH)[:, part.start] for name, part in CHANNEL.items()}
 )
-"""The cotangents of which each is 1 in one channel (channels, ...)."""
+"""A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
 def _projection(experiment, built, asked) -> np.ndarray:
-    """The derivative of every number asked for, but the amplitudes, by the channels (n, channels): setup's, pulled back."""
+    """The derivative of the channels by every number except amplitudes (n, channels), from cotangents of the channels."""
     by_channel = setup.pull(experiment, built, EACH_CHANNEL)
     singles = [single for column in asked for single in column.singles]
     rows = np.zeros((len(singles), WIDTH))
@@ -146,26 +155,30 @@ def _projection(experiment, built, asked) -> np.ndarray:
     return rows
 
 
-def _places(asked) -> np.ndarray:
-    """The places among all numbers asked for of those that are not amplitudes."""
+def _not_amplitudes(asked) -> np.ndarray:
+    """The indices, among all numbers, of those that are not amplitudes."""
     return np.flatnonzero(np.concatenate([np.full(size(column), column.key != AMPLITUDES) for column in asked]))
 
 
 def _column_of(built, experiment, asked) -> np.ndarray:
-    """The place among all numbers asked for of every amplitude of the box, or -1; of one listed twice the last one counts."""
+    """The index, among all numbers, of every amplitude of the box (amplitudes,), or -1.
+
+    The last entry counts for a reflection that is listed twice.
+    """
     if all(column.key != AMPLITUDES for column in asked):
         return np.full(1, -1, dtype=np.int64)
-    columns_of_box, at = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
+    columns_of_box, first = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
     for column in asked:
         if column.key == AMPLITUDES:
-            low, high = ([int(bound) for bound in built.structure[first:6:2]] for first in (0, 1))
+            low, high = ([int(bound) for bound in built.structure[end:6:2]] for end in (0, 1))
             hkl = experiment.structure_factors.hkl
-            columns_of_box[places(hkl.T, low, high)] = at + np.arange(len(hkl))
-        at += size(column)
+            columns_of_box[places(hkl.T, low, high)] = first + np.arange(len(hkl))
+        first += size(column)
     return columns_of_box
 
 
 def _paths(asked, projection, built) -> Paths:
+    """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need."""
     names = {name for column in asked for name in column.names}
     taken = {GROUPS[PARAMETERS[name].group] for name in names}
     wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
@@ -179,7 +192,7 @@ def _paths(asked, projection, built) -> Paths:
 
 
 def _reached(built: Scene) -> np.ndarray:
-    """Which channels are not 0 in every pixel (channels,)."""
+    """Which channels can differ from 0 in some pixel (channels,)."""
     panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
     absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
     absent["background_each"] = built.beam.background_each == 0.0

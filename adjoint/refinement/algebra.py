@@ -1,4 +1,4 @@
-"""Linear algebra: of matrices that may be singular, and on one thread, for the same bits on any number of cores (R4)."""
+"""Linear algebra of matrices that may be singular, on one thread, so that any number of cores gives the same bits (R4)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import threadpoolctl
 
 NOTHING = 1e-200
-"""Information less than that is none: its root and its inverse are still numbers."""
+"""Information below this counts as none: the square root and the inverse of a larger one are finite."""
 
 _LOCK, _HELD = threading.Lock(), []
-"""What is held: limits for every refinement that is under way, of which the first knows what there was before."""
+"""A lock, and the limits of all refinements that are under way; the first of these knows the number of threads before."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """The algebra of NumPy and SciPy runs on one thread meanwhile: how threads share a sum decides about its last digits.
+    """In this context the algebra of NumPy and SciPy runs on one thread: how threads share a sum changes its last digits.
 
-    Until the last of several refinements ends that run at once, in threads of their own.
+    If several refinements run at once, in threads of their own, the limit holds until the last of them ends.
     """
     with _LOCK:
         _free()
@@ -37,9 +37,10 @@ def one_thread() -> Iterator[None]:
 
 
 def eigen(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues, ascending, and vectors (columns) of J^T W J with 1 on its diagonal, and by what it was divided (n,).
+    """Eigenvalues (n,), ascending, and eigenvectors (n, n; columns) of the scaled information, and the scales (n,) (R4, R5).
 
-    A number of which nothing is known has an eigenvalue of 0, and was divided by 1.
+    The information J^T W J (n, n) is divided by the scales of row and column, the roots of its diagonal, so that its diagonal
+    is 1. A number of which nothing is known has the scale 1 and an eigenvalue of 0.
     """
     diagonal = np.diag(information)
     root = np.sqrt(np.where(diagonal >= NOTHING, diagonal, 1.0))
@@ -49,14 +50,14 @@ def eigen(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def solved(information: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:
-    """The shortest x (n,) with information x = right, but for what is known less than `least` of what is known best."""
+    """The shortest x (n,), in scaled numbers, with information x = right, without eigenvalues below `least` of the largest."""
     values, vectors, root = eigen(information)
     known = values > max(least * values[-1], 0.0)
     return vectors[:, known] @ (vectors[:, known].T @ (right / root) / values[known]) / root
 
 
 def _free() -> None:
-    """No thread has the limits for itself, which from 3.8 on the one that has set them keeps until it dies."""
+    """Let any thread set the limits: from threadpoolctl 3.8 on, the thread that has set them keeps them until it ends."""
     clear = getattr(getattr(threadpoolctl, "OpenBLASController", None), "clear_controlling_thread", None)
     if clear is not None:
         clear()

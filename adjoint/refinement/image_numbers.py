@@ -10,7 +10,7 @@ from adjoint.parameters import IMAGE
 from nbnumba.errors import InputError
 
 LARGEST = 1e100
-"""Data, photons, deviations and values that restraints draw to: larger ones have squares that are no numbers any more."""
+"""The largest size of data, photons and deviations: the squares of larger ones would not be finite."""
 
 
 class Numbers(NamedTuple):
@@ -25,7 +25,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(image) -> Numbers:
-    """The numbers of an image from a dict by name, with or without "image.". Raises InputError for impossible ones."""
+    """The numbers of an image from a dict by name, with or without "image." (R1). Raises InputError for impossible ones."""
     by_field: dict[str, float] = {}
     if image is not None and not isinstance(image, Mapping):
         raise InputError(f"image: {type(image).__name__} is not allowed; allowed: a dict, for all images")

@@ -141,7 +141,7 @@ def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
     """The message about an image that is not accounted for: the probable reason, the evidence for it, and what to try (R6)."""
     explained, spots = agreement
     share = "next to none" if np.isnan(explained) else f"{100.0 * max(explained, 0.0):.0f} %"
-    seen = f"what is calculated accounts for {share} of its contrast, and of {spots.calculated} calculated spots "
+    seen = f"the calculated image accounts for {share} of the contrast, and of {spots.calculated} calculated spots "
     off = "" if np.isnan(spots.shift) else f", {spots.shift:.2g} pixels off"
     seen += f"{spots.placed} are where they should be ({spots.found} are visible near{off})"
     if agreement.placed and spots.found >= FEWEST_SPOTS:
@@ -150,9 +150,10 @@ def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
         return f"{what}; {seen}; {tried}"
     above = f"({likeness:.1f} standard deviations above chance)"
     if likeness >= LIKE:
-        what = f"{image} may be one of this crystal, but the search ran away: broad spots of the start are like it {above}"
+        what = f"{image} may be one of this crystal, but the search ran away: it resembles broad spots of the start {above}"
         tried = "refine fewer parameters first, such as the orientation, bound or restrain those that moved, or start closer"
     else:
-        what = f"{image} is not one of this crystal, or the start is too far off: its broad spots are not like it {above}"
+        what = f"{image} is not one of this crystal, or the start is too far off: {image} does not resemble its broad spots"
+        what = f"{what} {above}"
         tried = "check cell, orientation, wavelength, distance and beam centre, by indexing the image"
     return f"{what}; {seen}; {tried}"
