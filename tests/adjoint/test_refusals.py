@@ -104,7 +104,7 @@ def test_a_wrong_crystal(sigma):
     """The image of another cell in another orientation is refused for its explained contrast, also with the Gaussian loss."""
     other = crystal("-cell 61 43 70 92 88 110 -misset 50 15 5")
     given = {"loss": "gaussian", "sigma": sigma, "phases": PLAN} | GIVEN
-    done = refused(adjoint.refine(START, counts(other), NAMES, **given), "not one of this crystal", "% of its contrast")
+    done = refused(adjoint.refine(START, counts(other), NAMES, **given), "not one of this crystal", "% of the contrast")
     assert done.explained < 0.35
 
 
