@@ -1,4 +1,4 @@
-"""Machine code that is kept on disk: used again while the sources are the same, never after any of them changed."""
+"""Machine code on disk is used while its sources are the same, and never after one of them has changed."""
 
 import ast
 import os
@@ -28,7 +28,7 @@ class Copy:
         shutil.copytree(package, folder / "nbnumba", ignore=shutil.ignore_patterns("__pycache__", "data", "*.nb?"))
 
     def image(self):
-        """The numbers of an image, rendered in a process of its own; what that has said stays in `said`."""
+        """The numbers of an image that a process of its own renders. Its messages are kept in `said`."""
         kept_apart = {"NUMBA_CACHE_DIR": str(self.cache), "PYTHONPATH": str(self.folder), "NUMBA_NUM_THREADS": "2"}
         command = [sys.executable, "-m", "nbnumba", *ARGS]
         done = subprocess.run(command, cwd=self.folder, env=os.environ | kept_apart, capture_output=True, text=True)
@@ -37,7 +37,7 @@ class Copy:
         return memoryview((self.folder / "image.bin").read_bytes()).cast("f").tolist()
 
     def compiled(self):
-        """The files of machine code, and when each was written."""
+        """The files of machine code, and the time at which each was written."""
         return {path.name: path.stat().st_mtime_ns for path in self.cache.rglob("*.nbc")}
 
     def edit(self, file, old, new):
@@ -53,7 +53,7 @@ def copy(tmp_path_factory):
 
 
 def test_changed_stages_are_compiled_anew_and_unchanged_ones_are_not(copy):
-    """The stage is in another file than the driver that it is compiled into, and than any file that Numba looks at."""
+    """The stage is in another file than the driver that it is compiled into, and Numba looks at neither."""
     before = copy.image()
     first = copy.compiled()
     assert copy.said.startswith("nbnumba: compiling") and copy.said.count("\n") == 1
@@ -91,7 +91,7 @@ def test_the_digest_is_of_all_that_compiled_functions_import():
 
 
 def test_every_compiled_function_is_in_the_digest():
-    """Whatever is decorated to be compiled stands in a file that the digest is of."""
+    """Every function that is decorated to be compiled is in a file that the digest covers."""
     root = Path(nbnumba.__file__).parent.parent
     sources = {path for pattern in SOURCES for path in root.glob(pattern)}
     marks = ("njit", "backends.compiling", "cuda.jit", "backends.binding")

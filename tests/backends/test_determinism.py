@@ -46,7 +46,7 @@ def full(experiment):
 
 @pytest.fixture
 def threads():
-    """Sets the number of threads; puts it back afterwards."""
+    """A function that sets the number of threads, which is restored afterwards."""
     before = numba.get_num_threads()
     yield numba.set_num_threads
     numba.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Machine code on disk: what is damaged is compiled anew and replaced, and nothing that cannot be written is needed."""
+"""Damaged machine code on disk is compiled anew and replaced, and a cache that cannot be written costs nothing."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ DEVIATES = "from nbnumba.rng import generator; print(generator(7).uniform(5).tob
 
 
 def drawn():
-    """What a function that is loaded or compiled anew draws, as a process of its own would."""
+    """The numbers that a function draws which is loaded or compiled anew, as in a process of its own."""
     kept = rng.fill_deviates
     found = np.empty(5, np.float32)
     Compiled(kept.function, kept.on_disk, kept.large, kept.options)(rng.generator(7).state, found)
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def told(monkeypatch):
-    """Names of what was compiled."""
+    """The names of the functions that were compiled."""
     found = []
     monkeypatch.setattr(Compiled, "_tell", lambda self: found.append(self.function.__name__))
     return found
@@ -79,7 +79,7 @@ def test_what_is_damaged_is_compiled_anew_and_replaced(folder, told, damage):
 
 
 def test_code_under_the_name_of_another_is_not_loaded(folder, told):
-    """Two functions whose files were exchanged."""
+    """The files of two functions are exchanged."""
     values = np.array([8.0], np.float32), np.empty(1, np.float32)
     roots = rng.float32_cube_roots
     expected = drawn()
@@ -101,7 +101,7 @@ def test_a_folder_in_the_place_of_the_file_does_no_harm(folder, told):
 
 
 def test_several_write_at_once(folder):
-    """Of any number of writers one stands at the end, whole, and nothing is left of the others."""
+    """Of several writers one file remains, complete, and nothing else."""
     folder.mkdir()
     contents = [bytes([n]) * 100_000 for n in range(8)]
     threads = [threading.Thread(target=disk_cache.write, args=(folder / "one.nbc", content)) for content in contents]
@@ -141,7 +141,7 @@ def test_folders_that_are_none(environment, tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    """No file can be larger than some bytes: nothing is kept, nothing is left, and the numbers are right; likewise later."""
+    """If no file can be larger than some bytes, nothing is kept or left, and the numbers are right, then and later."""
     here = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); "
     expected = rng.generator(7).uniform(5).tobytes().hex()
@@ -152,7 +152,7 @@ def test_a_full_disk(tmp_path):
 
 
 def process(environment, folder, first="") -> str:
-    """What a process prints that draws deviates."""
+    """The text of a process that draws deviates."""
     path = os.pathsep.join(name for name in sys.path if name)
     command = [sys.executable, "-B", "-c", first + DEVIATES]
     environment = os.environ | {"PYTHONPATH": path} | environment

@@ -1,4 +1,4 @@
-"""Under a mask the wanted pixels of a row are packed into tiles: they cost what they are, and are what they are without it."""
+"""Pixels of a row that a mask leaves are packed into tiles: they cost only their own number, and their values stay."""
 
 import time
 
@@ -50,7 +50,7 @@ def test_its_derivatives_are_the_same(experiment, shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sums_over_them_are_those_of_pixels_that_count(experiment, shape):
-    """A mask, and data that are not known there, leave the same pixels."""
+    """A mask, and data that are NaN there, leave the same pixels."""
     mask, data = mask_of(shape), 1.1 * simulate(experiment) + 1.0
     known = adjoint.losses.Gaussian(np.where(mask, data, np.nan), sigma=2.0)
     value, gradient, normal = adjoint.normal_equations(adjoint.losses.Gaussian(data, sigma=2.0), experiment, NAMES, mask=mask)
@@ -63,7 +63,7 @@ def test_sums_over_them_are_those_of_pixels_that_count(experiment, shape):
 
 
 def test_shoeboxes_cost_what_their_pixels_cost():
-    """One pixel of 64 is wanted, in boxes; the tiles that hold any of them are one in eight of all."""
+    """One pixel of 64 is rendered, in boxes; one in eight of all tiles holds some of them."""
     flags = (
         "-cell 70 80 90 -N 5 -default_F 50 -distance 60 -detpixels_x 1280 -detpixels_y 64 -oversample 1 -mosaic 0.5 "
         "-mosaic_domains 200"

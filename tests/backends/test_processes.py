@@ -1,4 +1,4 @@
-"""Images and derivatives in processes that are forked, in several threads at once, and under an interrupt."""
+"""Images and derivatives in forked processes, in several threads at once, and under an interrupt."""
 
 import itertools
 import os
@@ -54,7 +54,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 def test_after_an_image_processes_can_be_forked_and_threads_compute_at_once(tmp_path, layer):
-    """Under OpenMP children of a process that had computed were killed; four threads under workqueue ended the process."""
+    """Under OpenMP the children of a process that had computed were killed; under workqueue four threads ended the process."""
     path = os.pathsep.join(name for name in sys.path if name)
     environment = os.environ | {"PYTHONPATH": path, "NUMBA_NUM_THREADS": "2"} | {"NUMBA_THREADING_LAYER": layer}
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -64,7 +64,7 @@ def test_after_an_image_processes_can_be_forked_and_threads_compute_at_once(tmp_
 
 
 def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monkeypatch):
-    """In an ordinary process kernels are parallel ones. Where no layer can be loaded threads of our own give the same bits."""
+    """Kernels are parallel in an ordinary process. If no threading layer can be loaded, our own threads give the same bits."""
     from adjoint.backends import cpu as derivative
 
     experiment = Experiment.from_args([*ARGS, "-mosaic_domains", "40"])
@@ -86,7 +86,10 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
 
 
 def test_an_interrupt_does_not_wait_for_the_pieces_that_are_at_work():
-    """A tile of 10^6 steps a pixel takes seconds; the interrupt is there in tenths of one, and threads end by themselves."""
+    """A tile of 10^6 steps a pixel takes seconds.
+
+    The interrupt is raised within tenths of one, and the threads end by themselves.
+    """
     experiment = Experiment.from_args([*ARGS, "-oversample", "10", "-mosaic_domains", "10000"])
     simulate(experiment, roi=(0, 0, 0, 0))
     sent = []
@@ -149,7 +152,7 @@ def test_threads_that_the_machine_does_not_grant_are_done_without(monkeypatch):
 
 @pytest.mark.parametrize("names", [["crystal.a_A", "detector.distance_mm"], ["structure_factors.F"]])
 def test_derivatives_have_the_same_bits_however_they_are_cut(names, monkeypatch):
-    """Bands summed together or apart, by rows or by tiles of a row, on any number of threads."""
+    """Bands are summed together or apart, by rows or by tiles of a row, on any number of threads."""
     from adjoint.backends import cpu as driver
 
     hkl = {tuple(map(int, index)): 50.0 + index[0] for index in np.ndindex(5, 5, 5)}

@@ -1,4 +1,4 @@
-"""Settings of Numba in the environment that it chokes on: one sentence, and status 2, or an InputError."""
+"""Settings in the environment that Numba refuses end in one sentence with status 2, or in an InputError."""
 
 import os
 import subprocess
@@ -56,6 +56,6 @@ def test_a_threading_layer_is_not_needed_and_that_is_said(tmp_path, setting):
 
 
 def test_nothing_of_numba_is_loaded_before_it_is_needed(tmp_path):
-    """So that what is wrong with it is told by whoever needs it first."""
+    """A wrong setting is reported when Numba is first needed."""
     script = "import sys, nbnumba, adjoint, nbnumba.cli.main; print('numba' in sys.modules)"
     assert run(tmp_path, ("NUMBA_NUM_THREADS", "0"), "-c", script).stdout == "False\n"

@@ -1,4 +1,4 @@
-"""The doors of adjoint, with any parameters, losses and extreme experiments: numbers that are finite, or InputError."""
+"""Fuzzing of adjoint with any parameters, losses and extreme experiments: the results are finite numbers, or InputError."""
 
 import io
 from contextlib import redirect_stdout
@@ -23,7 +23,7 @@ DOORS = ("vjp", "jacobian", "value_and_grad", "normal_equations", "pack", "gradc
 
 
 def prepare() -> None:
-    """Compile."""
+    """Compile the kernels."""
     experiment = Experiment.from_args("-cell 20 20 20 -N 2 -default_F 1 -detpixels 2 -oversample 1 -water 1".split())
     loss = Gaussian(np.zeros((2, 2)))
     for asked in (["beam.fluence"], ["structure_factors.F"], ["beam.fluence", "structure_factors.F"]):
@@ -62,7 +62,7 @@ def case(case: Case) -> str:
 
 
 def parameters(case: Case):
-    """Names, mostly right, tied or twice now and then."""
+    """Names of parameters, mostly right; some are tied or occur twice."""
     asked = [case.pick(NAMES) for _ in range(int(case.random.integers(1, 7)))]
     if case.chance(0.15):
         asked.append(tuple(case.pick(NAMES) for _ in range(case.pick((0, 1, 2, 2, 3)))))
@@ -72,13 +72,13 @@ def parameters(case: Case):
 
 
 def counted(args: list[str]):
-    """The experiment of flags, and how many samples its image has."""
+    """The experiment of flags, and the number of samples of its image."""
     experiment = Experiment.from_args(args)
     return experiment, material.samples(experiment)
 
 
 def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndarray):
-    """What a door of adjoint gives."""
+    """The result of a public function of adjoint."""
     if door == "vjp":
         again, pullback = adjoint.vjp(experiment, asked)
         if not np.array_equal(again, image):
@@ -103,7 +103,7 @@ def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndar
 
 
 def cotangent(case: Case, image: np.ndarray):
-    """One number for every pixel, mostly."""
+    """A cotangent, mostly with one number for every pixel."""
     good = case.random.normal(size=image.shape)
     return case.pick(
         (

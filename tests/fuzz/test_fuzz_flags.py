@@ -1,4 +1,4 @@
-"""Any command lines, parsed and set up but not rendered: records that are finite, or one sentence that names a flag."""
+"""Fuzzing of command lines that are parsed and set up but not rendered: finite records, or one sentence with a flag."""
 
 import os
 import re
@@ -23,7 +23,7 @@ FLAG = re.compile(r"(?<![\w.-])--?[A-Za-z0-9_]+")
 
 
 def case(case: Case) -> str:
-    """A command line of any flags."""
+    """A command line of random flags."""
     os.chdir(case.folder)
     files = material.write_files(case.folder / "files")
     args = material.flags(case, files, wild=case.pick((0.0, 0.1, 0.3)), most=case.pick((3, 8, 14)))
@@ -42,7 +42,7 @@ def case(case: Case) -> str:
 
 
 def set_up(args: list[str]):
-    """What a run does before it renders; None for what a larger machine could."""
+    """The setup of a run before it renders; None for a run that only a larger machine could do."""
     command_line = CommandLine(args)
     run, experiment = run_of(command_line), experiment_of(command_line)
     if material.too_large(experiment):
@@ -61,7 +61,7 @@ def check_names_a_flag(args: list[str], refusal: str) -> None:
 
 
 def check_records(built) -> None:
-    """Raise Fault for directions that are no unit vectors, weights below 0, and lattices without volume."""
+    """Raise Fault for directions that are not unit vectors, weights below 0, and lattices without volume."""
     panel, source = built.panel, built.sources
     vectors = {"source": source.direction}
     for name in ("fast", "slow", "normal", "beam"):

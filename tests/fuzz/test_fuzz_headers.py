@@ -1,4 +1,4 @@
-"""What a header that we write says about the detector is read back as it was, or -img says what it cannot know."""
+"""Fuzzing of headers: the detector that a header states is read back, or -img says what it cannot know."""
 
 import math
 import os
@@ -20,7 +20,7 @@ DIGITS = 2e-5
 
 
 def case(case: Case) -> str:
-    """A detector anywhere, written and read."""
+    """A random detector, whose header is written and read."""
     os.chdir(case.folder)
     flags, convention = geometry(case)
     case.tell(flags)
@@ -54,7 +54,7 @@ def case(case: Case) -> str:
 
 
 def told_or_fault(told: list[str], kind: str, detail) -> str:
-    """What is different has to be said."""
+    """Raise Fault for a difference that no warning states."""
     if not told:
         raise Fault(kind, detail)
     return "different, and said"
@@ -86,7 +86,7 @@ def write(experiment: Experiment, placement) -> None:
 
 
 def shift(one, other) -> float:
-    """The largest distance between where two detectors have the same corner, m."""
+    """The largest distance (m) between the positions of the same corner on two detectors."""
     if one.pixels != other.pixels:
         return math.inf
     (fast, slow), corners = one.pixels, []

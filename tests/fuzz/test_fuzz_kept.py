@@ -1,4 +1,4 @@
-"""Machine code that is kept on disk and damaged there: the image is the same, or it is compiled anew; nothing else is seen."""
+"""Fuzzing of machine code on disk: with damaged files the image is the same, or the code is compiled anew."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ HERE = Path("whole")
 
 
 def image(cache: Path, folder: Path) -> tuple[int, bytes, str]:
-    """Exit status, image and output on stderr of a run that keeps its machine code there."""
+    """The exit status, the image and the stderr of a run that keeps its machine code in a folder."""
     variables = os.environ | {"NUMBA_CACHE_DIR": str(cache), "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(TESTS.parent)}
     ran = subprocess.run([sys.executable, "-m", "nbnumba", *IMAGE], cwd=folder, env=variables, capture_output=True, text=True)
     written = folder / "floatimage.bin"
@@ -27,7 +27,7 @@ def image(cache: Path, folder: Path) -> tuple[int, bytes, str]:
 
 
 def prepare() -> None:
-    """Compile, and keep."""
+    """Compile the kernels, and keep them on disk."""
     HERE.mkdir()
     status, rendered, said = image(HERE.resolve() / "cache", HERE)
     assert status == 0 and rendered, said
@@ -35,7 +35,7 @@ def prepare() -> None:
 
 
 def damaged(case: Case, path: Path) -> None:
-    """Bits flipped, bytes gone, or a file that cannot be read."""
+    """A file with flipped bits or missing bytes, or one that cannot be read."""
     content = bytearray(path.read_bytes())
     how = case.pick(("bit", "bit", "bit", "bits", "cut", "empty", "gone", "junk", "folder", "other"))
     case.tell(f"{how} {path.name}")
@@ -60,7 +60,7 @@ def damaged(case: Case, path: Path) -> None:
 
 
 def case(case: Case) -> str:
-    """One or all files damaged, one run, and another one after it."""
+    """Damage one file or all of them, run, and run again."""
     whole = case.log.parent / HERE
     cache = case.folder / "cache"
     shutil.copytree(whole / "cache", cache)

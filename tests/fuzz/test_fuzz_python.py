@@ -47,14 +47,14 @@ FINE = {
 
 
 class Odd:
-    """Nothing that anybody expects."""
+    """An object of a kind that no function expects."""
 
     def __repr__(self):
         return "an\nodd one"
 
 
 def odd(case: Case):
-    """A value that hardly belongs anywhere."""
+    """A value that is wrong almost everywhere."""
     numbers = (0, -1, 1, 2, 1e-300, 5e-324, 1e300, -1e308, 1e20, 2**31, 2**63, 10**400, 0.5, np.nan, np.inf, -np.inf, -0.0)
     words = ("", "abc", "12", "nan", "random", "all", "custom", "\udcff", "a\nb", b"x", "\0")
     others = (
@@ -75,7 +75,7 @@ def odd(case: Case):
 
 
 def short(value) -> str:
-    """What a value is, for whoever repeats the case."""
+    """A short description of a value, for repeating the case."""
     try:
         text = repr(value)
     except ValueError:
@@ -84,7 +84,7 @@ def short(value) -> str:
 
 
 def case(case: Case) -> str:
-    """An experiment with some odd fields, and what can be done with it."""
+    """Make an experiment with some odd fields, and use it."""
     parts = {}
     for kind, good in GOOD.items():
         fields = dict(good)
@@ -109,7 +109,7 @@ def case(case: Case) -> str:
 
 
 def restated(case: Case, experiment: Experiment) -> Experiment | None:
-    """The experiment after replace; value and copies on the way."""
+    """The experiment after replace, with checks of its values and copies."""
     fields = [
         f"{part.name}.{field.name}"
         for part in dataclasses.fields(experiment)
@@ -133,7 +133,7 @@ def restated(case: Case, experiment: Experiment) -> Experiment | None:
 
 
 def rendered(case: Case, experiment: Experiment) -> str:
-    """The image, with any arguments of simulate."""
+    """The image, for any arguments of simulate."""
     keywords = {}
     for name, fine in {"backend": "cpu", "precision": "mixed", "roi": (0, 1, 0, 1), "mask": np.ones((3, 4)),
     "c_parity": "phi_carryover",
@@ -164,7 +164,7 @@ def rendered(case: Case, experiment: Experiment) -> str:
 
 
 def words(case: Case) -> str:
-    """from_args and simulate of anything."""
+    """Call from_args and simulate with anything."""
     what = (
         odd(case)
         if case.chance(0.5)
@@ -180,7 +180,7 @@ def words(case: Case) -> str:
 
 
 def prepare() -> None:
-    """Compile."""
+    """Compile the kernels."""
     experiment = Experiment(*(kind(**fields) for kind, fields in GOOD.items()))
     simulate(experiment)
 

@@ -1,4 +1,4 @@
-"""Every file that is read, retyped and damaged: a finite value that fits, or one sentence that names flag and file."""
+"""Fuzzing of the readers with retyped and damaged files: a finite value, or one sentence that names flag and file."""
 
 import functools
 import gzip
@@ -30,7 +30,7 @@ SMALL = f"-cell 30 40 50 -pixel 1 -detpixels_x {FAST} -detpixels_y {SLOW} -dista
 
 
 class Format(NamedTuple):
-    """A kind of file: its bytes, how its name ends, the flag that names it, and what it is read as, here and by a run."""
+    """A kind of file: its bytes, the ending of its name, the flag that names it, and its readers, here and in a run."""
 
     make: Callable[[], bytes]
     suffix: str
@@ -54,7 +54,7 @@ def built(*flags: str):
 
 
 def of_fabio(kind: str, dtype: str) -> Callable[[], bytes]:
-    """Bytes of an image that fabio writes."""
+    """The bytes of an image that fabio writes."""
 
     def make() -> bytes:
         import fabio
@@ -142,7 +142,7 @@ QUICK = tuple(name for name in FORMATS if name not in BY_FABIO)
 
 
 def prepare() -> None:
-    """Make a file of each format; one that fabio would read for ever is given up sooner."""
+    """Make a file of each format. Files that fabio would read for ever are given up sooner."""
     by_fabio.SECONDS = 10.0
     WHOLE.update({name: each.make() for name, each in FORMATS.items()})
 
@@ -151,7 +151,7 @@ WHOLE: dict[str, bytes] = {}
 
 
 def case(case: Case) -> str:
-    """A file of any format, retyped or damaged."""
+    """Read a file of a random format, retyped or damaged."""
     name = case.pick(FORMATS if case.chance(0.3) else QUICK)
     form = FORMATS[name]
     path = case.folder / f"file{form.suffix}"
@@ -182,14 +182,14 @@ def case(case: Case) -> str:
 
 
 def material_words(flag: str) -> list[str]:
-    """Fields whose values such a file states, by which a sentence may call them where no flag is known."""
+    """The fields whose values such a file states, by which a sentence may name them if it knows no flag."""
     detector = "detector. beam. goniometer. sampling. -distance -pixel -detpixels -lambda -phi -osc -oversample -Xbeam -Ybeam"
     return {"-hkl": ["structure_factors"], "-mat": ["crystal"], "-sourcefile": ["beam."], "-stol": ["background."],
             "-img": detector.split(), "-mask": ["mask", *detector.split()]}.get(flag, [])  # fmt: skip
 
 
 def retyped(case: Case, name: str, form: Format, path: Path) -> str:
-    """What was retyped is read as the same, or refused."""
+    """Check that a retyped file is read as the same value, or refused."""
     path.write_bytes(WHOLE[name])
     before = form.read(str(path))
     content, done = material.retyped(case, WHOLE[name].decode())
@@ -209,7 +209,7 @@ def same(one, other) -> bool:
 
 
 def compare(case: Case, path: Path) -> None:
-    """compare-traces with the whole trace: an exit status and files, or one sentence."""
+    """Run compare-traces against the whole trace: it ends with an exit status and files, or with one sentence."""
     os.chdir(case.folder)
     Path("reference").write_bytes(WHOLE["trace"])
     out, err = io.StringIO(), io.StringIO()
@@ -231,7 +231,7 @@ def test_files(tmp_path, capsys):
 
 
 def test_files_that_are_whole_are_read(tmp_path, monkeypatch):
-    """What is damaged afterwards is valid before."""
+    """The files are valid before they are damaged."""
     monkeypatch.chdir(tmp_path)
     prepare()
     for name, form in FORMATS.items():

@@ -37,12 +37,12 @@ def image() -> np.ndarray:
 
 
 def prepare() -> None:
-    """Compile."""
+    """Compile the kernels."""
     tried(lambda: adjoint.refine(crystal(), image() + 1.0, ["beam.fluence", "image.background"], image={"background": 1.0}))
 
 
 def posed(case: Case) -> str:
-    """A problem with a known truth."""
+    """Refine a problem with a known truth."""
     problem = problems.Drawer(case.seed).problem()
     if problem is None:
         return "not posed"
@@ -63,7 +63,7 @@ def posed(case: Case) -> str:
 
 
 def data(case: Case) -> tuple[str, np.ndarray]:
-    """What may be in a file instead of an image of the crystal, and what it is."""
+    """Data that a file may contain in place of an image of the crystal, and their description."""
     random, shape = case.random, (EDGE, EDGE)
     made = {
         "counts": lambda: random.poisson(image() + 2.0),
@@ -91,7 +91,7 @@ def names(case: Case) -> list:
 
 
 def garbage(case: Case) -> str:
-    """The command or the function, on anything."""
+    """Call the command or the function with anything."""
     os.chdir(case.folder)
     kind, measured = data(case)
     asked = list(dict.fromkeys(names(case)))
@@ -124,7 +124,7 @@ def fuzzing_repr(keywords) -> str:
 
 
 def judged(kind: str, done, asked: list) -> str:
-    """A verdict: success only for what may be an image of the crystal."""
+    """Raise Fault for a success with data that cannot be an image of the crystal."""
     turned = any("misset" in name for name in asked)
     if done.success and turned and kind in ("zeros", "noise", "constant", "negative", "lone", "one", "infinite"):
         raise Fault(f"converged on {kind}", f"{done.message} {done.diagnosis} explained {done.explained} {done.uncertainties}")

@@ -1,4 +1,4 @@
-"""Whole runs of simulate on a few pixels: an image that is right and all its files, or one sentence and no new file."""
+"""Fuzzing of whole runs on a few pixels: a right image and all its files, or one sentence and no new file."""
 
 import os
 import warnings
@@ -32,12 +32,12 @@ NAMES = ("a.bin", "b.img", "c.pgm", "d.png", "x.cbf", "x.h5", "no/such/folder/x"
 
 
 def prepare() -> None:
-    """Compile."""
+    """Compile the kernels."""
     simulate(Experiment.from_args("-cell 20 20 20 -N 2 -default_F 1 -detpixels 2 -oversample 1".split()))
 
 
 def case(case: Case) -> str:
-    """A command line, run."""
+    """Run a random command line."""
     os.chdir(case.folder)
     files = material.write_files(case.folder / "files")
     Path("old.img").write_bytes(b"old")
@@ -58,7 +58,7 @@ def case(case: Case) -> str:
 
 
 def samples(args: list[str]) -> float:
-    """How many samples an image has; none where it is refused."""
+    """The number of samples of an image; None if it is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -68,7 +68,7 @@ def samples(args: list[str]) -> float:
 
 
 def check(args: list[str], folder: Path) -> str:
-    """Run, and look at what was printed and written."""
+    """Run a command line, and check its text and its files."""
     before = contents(folder)
     ran = run(args)
     after = contents(folder)
@@ -93,7 +93,7 @@ def check(args: list[str], folder: Path) -> str:
 
 
 def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
-    """The float image is the one of the API, and the others can be read."""
+    """Check that the float image is that of the Python function, and that the other files can be read."""
     if is_simple(names["floatfile"]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,12 +112,12 @@ def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
 
 
 def is_simple(name: str) -> bool:
-    """Whether a file of that name holds what was written to it, and nothing else."""
+    """Whether a file of that name holds exactly what was written to it."""
     return os.path.isfile(name) and not name.startswith("/dev/")
 
 
 def against_oracle(case: Case) -> str:
-    """A command line that the oracle knows, too."""
+    """Compare a command line that the oracle knows, too, with the oracle."""
     made = random_experiments.Maker(case.seed, case.folder, full=case.chance(0.6))
     args = random_experiments.few_enough(made.args, made.switches)
     parity = ["-c_parity", *made.switches] if made.switches else []
@@ -141,7 +141,7 @@ def against_oracle(case: Case) -> str:
 
 
 def too_bright(args: list[str]) -> np.ndarray:
-    """The image that the command line refuses to write, as a Python user has it."""
+    """The image that the command line refuses to write, from the Python function."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = simulate(experiment_of(CommandLine(args)))

@@ -1,11 +1,11 @@
-"""Whether there is an NVIDIA card to run tests on."""
+"""A check whether there is an NVIDIA card to run tests on."""
 
 from nbnumba import InputError
 from nbnumba.backends import card
 
 
 def no_card() -> str:
-    """Why tests of a card have nothing to run on; empty where there is one."""
+    """The reason why tests of a card cannot run; empty if there is a card."""
     try:
         card.check()
     except InputError as error:

@@ -18,7 +18,7 @@ def central(function, step):
 
 
 def slope(function, step, levels=3):
-    """The derivative at 0 from quotients at steps h, h/2, h/4, ..., extrapolated: the error goes with h^(2 levels)."""
+    """The derivative at 0, extrapolated from quotients at steps h, h/2, h/4, ..., with an error of the order h^(2 levels)."""
     column = [central(function, step / 2**level) for level in range(levels)]
     for order in range(1, levels):
         column = [(4**order * fine - coarse) / (4**order - 1) for coarse, fine in zip(column, column[1:])]
@@ -45,7 +45,7 @@ def assert_second_order(errors, least, rounding=0.0):
 
 
 class Estimate(NamedTuple):
-    """A derivative, and how far it may be off."""
+    """A derivative, and the estimate of its error."""
 
     value: float
     error: float

@@ -1,11 +1,4 @@
-"""Runs the cases of a fuzzer in a process of its own until the time is up. A case is made from its seed alone.
-
-A case is a function of a Case. It returns a word for what came of it, which is counted, and raises Fault for what must not
-be; any other exception is one too. The process has an address space that ends, so that what asks for all memory is found, and
-a clock, so that what never ends is found; of what ends it by a signal the seed is known. NBNUMBA_FUZZ_SECONDS says how long
-each fuzzer runs (60), NBNUMBA_FUZZ_SEED the seed of its first case, which is printed (a fixed one, so that no test fails by
-chance; "drawn" for another one each time), NBNUMBA_FUZZ_CASES the most cases.
-"""
+"""The runner of the fuzzers. It runs cases in a process of its own until the time is up; each follows from its seed alone."""
 
 import json
 import os
@@ -47,7 +40,7 @@ CURRENT, FOUND, DONE = "current", "found", "done"
 
 
 class Fault(AssertionError):
-    """What must not be: of one kind, with details."""
+    """A violation of a rule: its kind, and details."""
 
     def __init__(self, kind: str, detail: Any = ""):
         super().__init__(f"{kind}: {detail}")
@@ -55,11 +48,11 @@ class Fault(AssertionError):
 
 
 class TooLong(BaseException):
-    """A case takes longer than it may; nothing that catches an Exception catches it."""
+    """A case takes longer than allowed. Code that catches Exception does not catch it."""
 
 
 class Case:
-    """Random numbers from a seed, an empty folder, and what was told of the case, for whoever repeats it."""
+    """Random numbers from a seed, an empty folder, and notes on the case, from which it can be repeated."""
 
     def __init__(self, seed: int, folder: Path, log: Path):
         self.seed, self.folder, self.log = seed, folder, log
@@ -68,7 +61,7 @@ class Case:
         self._write()
 
     def tell(self, what: Any) -> None:
-        """Note a command line, or whatever the case is made of, before it is tried."""
+        """Note a command line, or what else the case is made of, before it is tried."""
         self.told.append(str(what))
         self._write()
 
@@ -80,17 +73,17 @@ class Case:
         return bool(self.random.random() < probability)
 
     def pick(self, values: Iterable) -> Any:
-        """One of some values, each as likely."""
+        """One of some values, with equal probability."""
         values = tuple(values)
         return values[self.random.integers(len(values))]
 
     def spread(self, low: float, high: float) -> float:
-        """A number that is uniform in its logarithm."""
+        """A number whose logarithm is uniformly distributed."""
         return float(np.exp(self.random.uniform(np.log(low), np.log(high))))
 
 
 class Tried(NamedTuple):
-    """What a call gave: a value, or the sentence that refused it; and the warnings."""
+    """The result of a call: a value, or the sentence that refused it; and the warnings."""
 
     value: Any
     refusal: str | None
@@ -98,7 +91,10 @@ class Tried(NamedTuple):
 
 
 def tried(call: Callable[[], Any], named: Iterable[str] = ()) -> Tried:
-    """Call; an InputError has to be one sentence that names one of `named`, a warning one sentence; nothing else is raised."""
+    """Call a function.
+
+    An InputError must be one sentence that names one of `named`, a warning one sentence; no other error may be raised.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -117,7 +113,7 @@ def tried(call: Callable[[], Any], named: Iterable[str] = ()) -> Tried:
 
 
 def check_sentence(text: str, named: Iterable[str] = ()) -> None:
-    """Raise Fault unless a text is one line of printable characters that names one of `named`, if there are such."""
+    """Raise Fault unless a text is one line of printable characters, which names one of `named` if there are any."""
     if len(text.splitlines()) != 1 or not text.strip() or "Traceback" in text:
         raise Fault("a sentence of several lines, or none", repr(text))
     if not text.isprintable():
@@ -130,7 +126,7 @@ def check_sentence(text: str, named: Iterable[str] = ()) -> None:
 
 
 def check_finite(value: Any, where: str = "value") -> None:
-    """Raise Fault for numbers in arrays, records, lists that are not finite."""
+    """Raise Fault for numbers in arrays, records or lists that are not finite."""
     if isinstance(value, dict):
         for name, each in value.items():
             check_finite(each, f"{where}[{name!r}]")
@@ -146,7 +142,7 @@ def check_finite(value: Any, where: str = "value") -> None:
 
 
 def hunt(module: str, function: str, folder: Path, share: float = 1.0, memory: int = MEMORY, longest: float = LONGEST) -> None:
-    """Run cases until the time is up, in as many processes as end too early; AssertionError with all that was found."""
+    """Run cases until the time is up, restarting processes that end too early. Raises AssertionError with all faults."""
     stated = os.environ.get("NBNUMBA_FUZZ_SEED") or FIRST
     first = secrets.randbelow(10**9) if stated == "drawn" else int(stated)
     print(f"\n{module}.{function}: NBNUMBA_FUZZ_SEED={first}, {share * SECONDS:g} s", flush=True)
@@ -189,7 +185,7 @@ def _shown(found: dict, module: str) -> str:
 
 
 def _watch(place, module, function, seed, left, cases, memory, longest) -> tuple[float, str | None]:
-    """Run a process until it ends; seconds that it spent on cases, and how it ended if not as it should."""
+    """Run a process until it ends. Returns the seconds that it spent on cases, and how it ended if not normally."""
     code = (
         f"import fuzzing; fuzzing.loop({module!r}, {function!r}, {seed}, {left}, {cases}, {str(place)!r}, {memory}, {longest})"
     )
@@ -217,7 +213,7 @@ def _watch(place, module, function, seed, left, cases, memory, longest) -> tuple
 
 
 def loop(module: str, function: str, first: int, seconds: float, cases: int, place: str, memory: int, longest: float) -> None:
-    """In the process that was started for it: run cases, and write down what was found and what came of the others."""
+    """Run cases in the process that was started for it, and write down the faults and the outcomes."""
     fuzzer = import_module(module)
     getattr(fuzzer, "prepare", lambda: None)()
     case = getattr(fuzzer, function)
@@ -252,7 +248,7 @@ def loop(module: str, function: str, first: int, seconds: float, cases: int, pla
 
 
 def kind_of(error: BaseException) -> str:
-    """What makes two faults the same: a Fault's kind, else the exception and the innermost place of the program."""
+    """The kind by which faults count as the same: a Fault's own, else the exception and the innermost line of the program."""
     if isinstance(error, Fault):
         return error.kind
     frames = traceback.extract_tb(error.__traceback__)
@@ -273,7 +269,7 @@ def _append(path: Path, record: dict) -> None:
 
 
 class Ran(NamedTuple):
-    """A run of the program in this process: exit status, and what it printed."""
+    """A run of the program in this process: its exit status and its text."""
 
     status: Any
     out: str
@@ -281,7 +277,7 @@ class Ran(NamedTuple):
 
 
 def run(args: list[str]) -> Ran:
-    """Run the command line in this process, with its output in files, as file descriptors too."""
+    """Run the command line in this process, with its output, also of file descriptors, in files."""
     from nbnumba.cli.main import main
 
     streams, kept = (sys.stdout, sys.stderr), (os.dup(1), os.dup(2))
@@ -306,7 +302,8 @@ def run(args: list[str]) -> Ran:
 
 
 def check_ran(ran: Ran, allowed: Iterable[int], quiet: bool = True) -> None:
-    """Raise Fault unless a run ended as it may: refused, with one sentence last; quiet: with warnings alone on stderr."""
+    """Raise Fault unless a run succeeded, with only warnings on stderr if quiet, or was refused with one sentence at the
+    end."""
     lines = ran.err.splitlines()
     if ran.status not in (2, *allowed):
         raise Fault(f"exit status {ran.status}", ran.err)
@@ -321,5 +318,5 @@ def check_ran(ran: Ran, allowed: Iterable[int], quiet: bool = True) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What lies in a folder, and below."""
+    """The files in a folder and below it."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()}

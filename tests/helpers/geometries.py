@@ -1,4 +1,4 @@
-"""Where a detector can stand: the frames, forms of the beam centre and turns that tests of the geometry go through."""
+"""Positions of a detector that tests of the geometry go through: frames, forms of the beam centre and rotations."""
 
 from nbnumba import Experiment
 
@@ -22,7 +22,7 @@ TURNS = {
 
 
 def experiment_of(convention, form="default", turn="unturned", pivot="", distance="-distance 80 ", more=""):
-    """The experiment of a convention, a form of the beam centre, turns and a pivot, at 80 mm."""
+    """The experiment of a convention, a form of the beam centre, rotations and a pivot, at 80 mm."""
     frame = CUSTOM.get(convention, f"-{convention} ")
     distance = "" if convention == "pix0" else distance
     return Experiment.from_args((CELL + frame + FORMS[form] + TURNS[turn] + distance + pivot + more).split())

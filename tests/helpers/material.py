@@ -1,4 +1,4 @@
-"""What fuzzers feed the program with: unusual numbers and names, damaged bytes, command lines of any flags, valid files."""
+"""The input of fuzzers: unusual numbers and names, damaged bytes, command lines of any flags, and valid files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ SPACES = ["\t", "\f", "\v", "\r", "\u00a0", "\u2028", "\x85", ",", ", ", "  ", "
 
 
 def word(case: Case) -> str:
-    """A number that nobody means, or a word that hardly is a number."""
+    """An unusual number, or a word that is almost a number."""
     return case.pick(EXTREME if case.chance(0.8) else UNUSUAL)
 
 
 def damaged(case: Case, content: bytes) -> bytes:
-    """A file with one to four of the things wrong that happen to files, or are done to them."""
+    """A file with one to four kinds of damage that happen to files."""
     for _ in range(int(case.random.integers(1, 5))):
         content = case.pick(DAMAGES)(case, content)
     return content
@@ -68,7 +68,7 @@ def _flipped(case, content):
 
 
 def _in_front_flipped(case, content):
-    """Headers are in front."""
+    """Bytes with flipped bits near the beginning, where headers are."""
     head = content[: case.pick((64, 512, 2048))]
     return _flipped(case, head) + content[len(head) :]
 
@@ -116,7 +116,7 @@ def _inserted(case, content):
 
 
 def _other_word(case, content):
-    """A number of the text, or a value of a header, becomes an unusual one."""
+    """A text in which one number, or one value of a header, is replaced by an unusual one."""
     places = [found.span() for found in re.finditer(rb"[-+]?[0-9][0-9.eE+-]*", content[:20000])]
     if not places:
         return content
@@ -145,7 +145,8 @@ DAMAGES: tuple[Callable[[Case, bytes], bytes], ...] = (
 
 
 def retyped(case: Case, text: str) -> tuple[bytes, str]:
-    """The same text as another program may have saved it, and what was done: other ends of lines, blanks, a mark."""
+    """The same text as another program may have saved it, with other line ends, blanks or a mark, and a description of the
+    change."""
     lines, spaces = case.pick(("\n", "\r\n", "\r")), case.pick(["\n", *SPACES])
     if lines == "\r" and "\r" in spaces:
         lines = "\n"  # nobody could tell one from the other
@@ -165,7 +166,7 @@ def retyped(case: Case, text: str) -> tuple[bytes, str]:
 
 
 def number(case: Case) -> str:
-    """A number that a flag may well be given."""
+    """A plausible number for a flag."""
     return repr(
         case.pick(
             (
@@ -186,14 +187,14 @@ def number(case: Case) -> str:
 
 
 def value(case: Case, wild: float, whole: bool = False) -> str:
-    """A number for a flag; with some probability an extreme or wrong one."""
+    """A number for a flag, which is sometimes extreme or wrong."""
     if case.chance(wild):
         return word(case)
     return str(int(case.random.integers(-1, 9))) if whole else number(case)
 
 
 def words_of(case: Case, flag: Flag, files: list[str], wild: float) -> list[str]:
-    """A flag of the table with values of its kind, or nearly."""
+    """A flag of the table with values of its kind, which are sometimes wrong."""
     count = {"vector": 3, "region": 4, "cell": int(case.random.integers(1, 7)), "misset": 3, "number": 1, "whole": 1}.get(
         flag.kind, 0
     )
@@ -216,7 +217,7 @@ def words_of(case: Case, flag: Flag, files: list[str], wild: float) -> list[str]
 
 
 def flags(case: Case, files: list[str], wild: float = 0.15, most: int = 10, without: tuple[str, ...] = ()) -> list[str]:
-    """A command line: a small experiment, and any flags of the table before or after it."""
+    """A command line of a small experiment, with random flags of the table before or after it."""
     base = f"-cell 30 40 50 80 95 100 -default_F 10 -detpixels {case.random.integers(1, 9)} -pixel 1 -distance 50 -N 3".split()
     usable = [flag for flag in FLAGS if not set(flag.names) & set(without)]
     chosen = [case.pick(usable) for _ in range(int(case.random.integers(0, most)))]
@@ -228,7 +229,7 @@ def flags(case: Case, files: list[str], wild: float = 0.15, most: int = 10, with
 
 
 def too_large(experiment: Experiment) -> bool:
-    """Whether an image takes more memory than is tried here. What takes more than there is in any machine has to be refused."""
+    """Whether an image takes more memory than these tests try. One that no machine could hold has to be refused."""
     price = cost(experiment)
     if price.bytes > 2**50:
         simulate(experiment)
@@ -237,12 +238,12 @@ def too_large(experiment: Experiment) -> bool:
 
 
 def samples(experiment: Experiment) -> int:
-    """How many steps an image takes; a number that is too large for here where its tables are."""
+    """The number of steps of an image, or a number that is too large for these tests if its tables are."""
     return 10**18 if too_large(experiment) else cost(experiment).steps
 
 
 def write_files(folder: Path) -> list[str]:
-    """Files that flags can name: valid ones of each format, and some that are none."""
+    """Write files that flags can name: valid ones of each format, and some invalid ones."""
     folder.mkdir(exist_ok=True)
     made = {
         "P1.hkl": hkl_text(), "A.mat": matrix_text(), "sources": sources_text(), "table.stol": stol_text(),
@@ -274,7 +275,7 @@ def stol_text() -> str:
 
 
 def smv_bytes(fast: int = 8, slow: int = 6) -> bytes:
-    """An SMV image as others write it."""
+    """The bytes of an SMV image as other programs write it."""
     header = "{\nHEADER_BYTES=  512;\nDIM=2;\nBYTE_ORDER=little_endian;\nTYPE=unsigned_short;\n"
     header += f"SIZE1={fast};\nSIZE2={slow};\nPIXEL_SIZE=0.1024;\nDISTANCE=150.5;\nWAVELENGTH=0.9793;\nBEAM_CENTER_X=0.35;\n"
     header += (

@@ -28,7 +28,7 @@ MOST, MOST_INTERPOLATED = 32, 8
 
 
 class Peaked(Maker):
-    """Draws a command line; `experiment` turns it into an experiment with a peak."""
+    """A generator of random command lines. `experiment` turns one into an experiment with a peak."""
 
     def __init__(self, seed, folder):
         self.table = None
@@ -152,7 +152,7 @@ class Peaked(Maker):
             self.add("-curved_det")
 
     def experiment(self) -> Experiment | None:
-        """The experiment, or None where what was drawn is impossible or its peak is lost."""
+        """The experiment; None if the drawn one is impossible or has lost its peak."""
         every = {"-oversample_thick", "-oversample_polar", "-oversample_omega"} & set(self.args)
         switches = [name for name in self.switches if name != "oversample_running_sum" or not every]
         parity = ["-c_parity", *switches] if switches else []
@@ -190,7 +190,7 @@ class Peaked(Maker):
         return self.watered(stated) if stated.background.water_um else stated
 
     def with_sources(self, stated):
-        """A table of sources about the beam of whatever convention it is."""
+        """A table of sources about the beam of any convention."""
         built = scene.build(stated, window_of(stated))
         self.table[:, :3] = -2.0 * (built.sources.direction[0] + self.table[:, :3])
         return stated.replace({"beam.sources": tuple(map(tuple, self.table))})
@@ -206,7 +206,7 @@ class Peaked(Maker):
         return stated.replace({"structure_factors.hkl": listed, "structure_factors.F": amplitude})
 
     def watered(self, stated):
-        """So much water that it adds a tenth or all of the photons of the brightest pixel."""
+        """The experiment with so much water that it adds a tenth, or all, of the photons of the brightest pixel."""
         added = simulate(stated.replace({"background.water_um": 1.0})) - simulate(stated.replace({"background.water_um": 0.0}))
         if not added.max() > 0:
             return None
@@ -224,14 +224,14 @@ def window_of(experiment):
 
 
 def terms(experiment):
-    """The number of terms of a pixel: samples, sources, lattices."""
+    """The number of terms of a pixel: samples times sources times lattices."""
     built = scene.build(experiment, window_of(experiment))
     samples = built.sampling.layers * built.sampling.oversample**2
     return samples * len(built.sources.weight) * len(built.orientations.lattice)
 
 
 def scattering(experiment, place):
-    """The scattering vector in the middle of a pixel (slow, fast), of the source in the middle, in 1/A."""
+    """The scattering vector (1/A) in the middle of a pixel (slow, fast), for the source in the middle."""
     built = scene.build(experiment, window_of(experiment))
     half = built.sampling.oversample // 2
     towards = sampling.directions(built.panel, built.sampling, place[0], [place[1]], 0, half, half)
@@ -241,7 +241,7 @@ def scattering(experiment, place):
 
 
 def aligned(maker, stated):
-    """The experiment with a cell scaled and a crystal turned so that a reflection is at a place, and the reflection."""
+    """The experiment with its cell scaled and its crystal rotated so that a reflection is at a pixel, and that reflection."""
     slow, fast = maker.place
     corners = [scattering(stated, place) for place in ((slow, fast), (slow + 1, fast), (slow, fast + 1))]
     q = corners[0] + maker.uniform(0.1, 0.4) * (corners[1] + corners[2] - 2 * corners[0])
@@ -280,14 +280,14 @@ def phi_steps(experiment):
 
 
 def angles_of(turn):
-    """The angles about x, y, z in degrees of a rotation matrix Rz Ry Rx."""
+    """The angles (degrees) about x, y and z of a rotation matrix Rz Ry Rx."""
     about_y = math.atan2(-turn[2, 0], math.hypot(turn[0, 0], turn[1, 0]))
     about_x, about_z = math.atan2(turn[2, 1], turn[2, 2]), math.atan2(turn[1, 0], turn[0, 0])
     return tuple(math.degrees(angle) for angle in (about_x, about_y, about_z))
 
 
 def judged(number, experiment, image):
-    """A loss with data that the image does not fit, of the pixels that are rendered: Gaussian and Poisson in turns."""
+    """A loss of the rendered pixels, with data that the image does not fit: Gaussian and Poisson in turns."""
     random = np.random.default_rng(number)
     wrong = image * random.uniform(0.6, 1.3, image.shape) + 0.01 * PHOTONS * random.random(image.shape)
     if number % 2:
@@ -296,7 +296,7 @@ def judged(number, experiment, image):
 
 
 def rendered(experiment):
-    """Which pixels are rendered (slow, fast)."""
+    """Whether each pixel is rendered (slow, fast)."""
     window = window_of(experiment)
     inside = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
     inside[slice(*window.rows), slice(*window.columns)] = True
@@ -304,7 +304,7 @@ def rendered(experiment):
 
 
 def made(number, folder) -> Experiment:
-    """The experiment of a number; what is impossible is drawn again."""
+    """The experiment of a seed. Impossible ones are drawn again."""
     for attempt in range(50):
         found = Peaked(1000 * number + attempt, folder).experiment()
         if found is not None:

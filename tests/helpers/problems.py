@@ -42,7 +42,7 @@ MOST_EACH = 1.5
 
 
 class Problem(NamedTuple):
-    """The truth, where the start is, counts, what is refined, values of the image, and how far spots are off (widths)."""
+    """The truth, the start, the counts, the refined parameters, values of the image, and the distance of spots (widths)."""
 
     truth: Experiment
     start: Experiment
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
 
 
 class Drawer:
-    """Draws a problem."""
+    """A generator of random problems."""
 
     def __init__(self, seed: int):
         self.random = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ class Drawer:
         return self.random.random() < p
 
     def problem(self) -> Problem | None:
-        """A problem, or None where what was drawn is not posed."""
+        """A problem; None if the drawn one is ill-posed."""
         truth = self.experiment()
         dry = simulate(truth)
         if spots(dry) < FEWEST_SPOTS or not lit(truth, dry):
@@ -130,7 +130,7 @@ class Drawer:
         return words + self.pick([], ["-pivot", "beam"], ["-pivot", "sample"])
 
     def parameters(self, truth) -> list:
-        """3 to 12 numbers that can be refined together."""
+        """3 to 12 parameters that can be refined together."""
         found = list(self.pick(MISSET, MISSET[:2], MISSET, ()))
         if self.chance(0.5):
             found += self.pick(CELL[:3], CELL, CELL[:2])
@@ -151,7 +151,7 @@ class Drawer:
         return found if 3 <= len(found) <= 12 else self.parameters(truth)
 
     def start(self, truth, parameters, dry):
-        """An experiment whose spots are some widths off, and how many; the other parameters are off, too."""
+        """An experiment whose spots are some widths away, and how many. The other parameters are wrong, too."""
         moving = [name for name in parameters if parameter_row(name).moves_spots]
         others = {"beam.fluence": (0.5, 2.0), "crystal.mosaic_spread_deg": (0.6, 1.6)}
         new = {name: truth.value(name) * self.uniform(*others.get(name, (0.9, 1.1))) for name in set(parameters) - set(moving)}
@@ -177,7 +177,7 @@ class Drawer:
 
 
 def most(name, truth) -> float:
-    """How far a start may be off in a parameter: a part of what is a length, and some degrees."""
+    """The largest distance of a start in a parameter: a fraction of a length, or some degrees."""
     length = name.startswith(("crystal.a_", "crystal.b_", "crystal.c_", "beam.wavelength", "detector.distance"))
     return 0.05 * abs(truth.value(name)) if length else 5.0
 
@@ -192,7 +192,7 @@ def spots(dry) -> int:
 
 
 def lit(experiment, dry) -> bool:
-    """Whether a reflection passes through its middle: the brightest pixel is within a width of one at some step."""
+    """Whether a reflection is excited: at some step the brightest pixel is within a width of it."""
     slow, fast = np.unravel_index([np.argmax(dry)], dry.shape)
     indices = indices_at(experiment, slow, fast)
     cells = [getattr(experiment.crystal, f"n_{axis}") for axis in "abc"]
@@ -200,7 +200,7 @@ def lit(experiment, dry) -> bool:
 
 
 def indices_at(at, slow, fast):
-    """Miller indices at pixels under every lattice (pixels, lattices, 3)."""
+    """The Miller indices at pixels, for every lattice (pixels, lattices, 3)."""
     built = scene.build(at, sampling.window(at.detector.pixels, None, None))
     towards = [sampling.directions(built.panel, built.sampling, s, [f], 0, 0, 0) for s, f in zip(slow, fast)]
     d = np.array([[float(x[0]) for x in t] for t in towards])
@@ -209,7 +209,8 @@ def indices_at(at, slow, fast):
 
 
 def shifts(experiment, names, dry):
-    """By how many widths spots move per unit of parameters (names, pixels, 3): how Miller indices change, times cells."""
+    """The shifts of spots, in widths, per unit of each parameter (names, pixels, 3): the change of Miller indices times
+    cells."""
     experiment = freeze_choices(experiment, names)
     bright = np.argsort(dry.ravel())[-60:]
     slow, fast = np.unravel_index(bright, dry.shape)
@@ -249,7 +250,7 @@ def posed(truth, counts, parameters, below, dry) -> bool:
 
 
 def made(number: int) -> Problem:
-    """The problem of a number; what is not posed is drawn again."""
+    """The problem of a seed. Ill-posed ones are drawn again."""
     for attempt in range(300):
         found = Drawer(1000 * number + attempt).problem()
         if found is not None:

@@ -1,21 +1,4 @@
-"""Random command lines, and how exactly an image of one has to agree with the oracle.
-
-Tolerance. Between the command line and a fractional index h = a . q there are some tens of roundings (rotations of
-the cell, place and turn of the detector, unit vector, wavelength), each of 1.1e-16 of |a| |q|, or of |a| / lambda where
-q is a small difference. With headroom that is
-
-    delta = 64 * 2.2e-16 * |a| / lambda * (a b c / V) / |n . i|
-
-where a b c / V and 1 / |n . i| say how much a skewed cell and a tilted detector amplify a rounding. A sincg of N
-cells, G = sin(pi N h) / sin(pi h), turns delta into at most 2 pi N delta / |sin(pi h)|: numerator and denominator move
-by at most pi N delta and pi delta, and |G| <= N. (So with |a| / lambda = 1000 and N = 1000, half way between two peaks,
-where G is about 1, it is known to 1e-7, and a fixed tolerance would have to be that loose everywhere.) At h exactly 0
-both programs take the limit, N; pi N^2 delta is how far its neighbourhood can be. The image of the oracle with every
-|G| larger by that much is the upper end of what rounding can make of a pixel, as the sum has no negative terms and
-every factor is positive; a pixel may be as far from the oracle's value as that end is, and 1e-11 / |n . i| more for the
-factors that do not depend on h. Other shapes are functions of a distance and move by what the corners of the box
-h +- delta, k +- delta, l +- delta say; an interpolated amplitude by 10 of the largest amplitude times delta.
-"""
+"""Random command lines, and the precision with which their images have to agree with the oracle."""
 
 import functools
 import itertools
@@ -36,7 +19,7 @@ KNOWN = tuple(sorted(set(SWITCHES) & set(oracle.PARITY_SWITCHES)))
 
 
 class Maker:
-    """Makes a random command line; what it draws depends on the seed alone."""
+    """A generator of random command lines, which depend only on the seed."""
 
     def __init__(self, seed, folder, full=False):
         self.random = np.random.default_rng(seed)
@@ -54,7 +37,7 @@ class Maker:
         return float(self.random.uniform(low, high))
 
     def spread(self, low, high):
-        """Uniform in the logarithm."""
+        """A number whose logarithm is uniformly distributed."""
         return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def add(self, flag, *values):
@@ -104,7 +87,7 @@ class Maker:
         return vector / np.linalg.norm(vector)
 
     def custom(self):
-        """A random frame, the beam within 40 degrees of its normal; vectors need not be of length 1."""
+        """A random frame with the beam within 40 degrees of its normal. Its vectors need not have length 1."""
         fast = self.direction()
         slow = np.cross(self.direction(), fast)
         slow /= np.linalg.norm(slow)
@@ -172,7 +155,7 @@ class Maker:
                 self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
 
     def matrix(self, cell):
-        """A matrix file: the columns a* b* c* of the cell in a random orientation, times the wavelength."""
+        """A matrix file with the columns a* b* c* of the cell in a random orientation, times the wavelength."""
         cosines = [math.cos(math.radians(x)) for x in cell[3:]]
         metric = np.outer(cell[:3], cell[:3]) * np.array(
             [[1.0, cosines[2], cosines[1]], [cosines[2], 1.0, cosines[0]], [cosines[1], cosines[0], 1.0]]
@@ -209,7 +192,7 @@ class Maker:
             self.add("-fluence", self.spread(1e15, 1e30))
 
     def rotation(self):
-        """Starts, ranges and steps in every combination, many of which pass through 0."""
+        """Starts, ranges and steps in all combinations, many of which pass through 0."""
         steps = int(self.random.integers(1, 7))
         osc = self.pick(self.spread(0.001, 5.0), 1.0, 2.0)
         step = osc / steps
@@ -280,7 +263,7 @@ class Maker:
             self.add(self.pick("-round_div", "-square_div"))
 
     def sensor(self):
-        """A sensor with layers, a curved detector, a cut-off."""
+        """A sensor with layers, a curved detector, or a cut-off."""
         if self.chance(0.4):
             self.add("-detector_thick", self.spread(10.0, 1000.0))
             if self.chance(0.8):
@@ -317,7 +300,7 @@ class Shaken(oracle.Model):
         return max(self.amplitudes.default, *self.amplitudes.table.values())
 
     def sincg_gap(self, hkl, deltas):
-        """By how much rounding can enlarge the product of three sincgs."""
+        """The largest change of the product of three sincgs by rounding."""
         least, most = 1.0, 1.0
         for h, n, delta in zip(hkl, self.crystal.cells, deltas):
             if n > 1:
@@ -357,12 +340,12 @@ def rounding(model, wavelength):
 
 
 def is_impossible(model):
-    """Whether the detector turns its back to the sample, or the beam runs along it."""
+    """Whether the detector faces away from the sample, or the beam runs along it."""
     return model.detector.close_distance <= 0.0 or obliquity(model)[0] < 1e-12
 
 
 def chosen_pixels(random, image, model, threads):
-    """Brightest, corners of the region, where threads begin, random; (slow, fast)."""
+    """The pixels (slow, fast) that are compared: brightest ones, corners of the region, starts of threads, random ones."""
     rows, columns = model.region()
     brightest = np.unravel_index(np.argsort(image, axis=None)[-3:], image.shape)
     corners = [(s, f) for s in (rows[0], rows[-1]) for f in (columns[0], columns[-1])]
@@ -376,7 +359,7 @@ def chosen_pixels(random, image, model, threads):
 
 
 def few_enough(args, switches):
-    """The command line with so few samples that the oracle can follow."""
+    """The command line with so few samples that the oracle can compute it."""
     for fewer in ([], ["-oversample", "1"], ["-phisteps", "1", "-mosaic_domains", "1"]):
         args = args + fewer
         geometry = oracle.geometry(args, switches)

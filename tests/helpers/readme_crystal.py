@@ -1,4 +1,4 @@
-"""README's crystal over backgrounds, and how its refinement ends; processes that are spawned import this module."""
+"""README's crystal over backgrounds, and the result of its refinement. Spawned processes import this module."""
 
 import numba
 import numpy as np
@@ -18,12 +18,12 @@ NAMES += [f"crystal.{name}" for name in ("a_A", "b_A", "c_A", "alpha_deg", "beta
 
 
 def experiment(of, more="") -> Experiment:
-    """README's crystal as it is or as it is remembered."""
+    """README's crystal as it is, or as it is assumed to be."""
     return Experiment.from_args((FLAGS.format(**of) + more).split())
 
 
 def refined_over_background(kind, level, seed):
-    """Whether a refinement of README's says that it succeeded, and by how many uncertainties a number is off at most."""
+    """Whether a refinement of README's crystal reports success, and the largest error in uncertainties."""
     numba.set_num_threads(1)
     more, below = (f"-water {level}", 0.0) if kind == "water" else ("", level)
     truth = experiment(TRUE, more)

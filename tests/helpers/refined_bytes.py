@@ -13,7 +13,7 @@ MANY += "-lambda 1.5 -osc 2 -phisteps 10 -misset 10 20 30"
 
 
 def refined():
-    """README's refinement, against counts: all its numbers, as bytes."""
+    """All numbers of README's refinement against counts, as bytes."""
     truth = Experiment.from_args([*FLAGS.split(), "-misset", "10", "20", "30"])
     data = np.random.default_rng(1).poisson(simulate(truth) + 1.0)
     near = truth.replace({"crystal.misset_deg": (10.1, 20.1, 29.9)})
@@ -22,7 +22,7 @@ def refined():
 
 
 def refined_amplitudes(method):
-    """Some steps towards 343 amplitudes, as bytes."""
+    """The numbers after some steps of a refinement of 343 amplitudes, as bytes."""
     hkl, random = np.array(np.meshgrid(*3 * [np.arange(-3, 4)], indexing="ij")).reshape(3, -1).T, np.random.default_rng(1)
     values = {"structure_factors.hkl": hkl, "structure_factors.F": random.uniform(50.0, 150.0, len(hkl))}
     truth = Experiment.from_args(MANY.split()).replace(values | {"structure_factors.interpolate": False})

@@ -1,4 +1,4 @@
-"""What tests of refinement share: a crystal of a dozen spots in a small window, counts of it, a loss of one's own."""
+"""Objects that tests of refinement share: a crystal with a dozen spots in a small window, its counts, and a user's loss."""
 
 import numpy as np
 
@@ -13,17 +13,17 @@ BACKGROUND = 2.0
 
 
 def crystal(more="") -> Experiment:
-    """A triclinic crystal, a dozen spots about two pixels wide, of up to 3000 photons in a pixel."""
+    """A triclinic crystal with a dozen spots about two pixels wide, and up to 3000 photons in a pixel."""
     return Experiment.from_args((CELL + PANEL + ROTATED + more).split())
 
 
 def counts(truth: Experiment, below=BACKGROUND, seed=1, gain=1.0, **keywords) -> np.ndarray:
-    """Counts of photons (slow, fast) times the gain, with a background of so many."""
+    """Counts of photons (slow, fast) times the gain, with that background."""
     return gain * np.random.default_rng(seed).poisson(simulate(truth, **keywords) + below)
 
 
 def moved(truth: Experiment, **by) -> Experiment:
-    """The experiment with some numbers changed by so much; misset_x=0.1 is crystal.misset_x_deg."""
+    """The experiment with some numbers changed by these differences; misset_x=0.1 stands for crystal.misset_x_deg."""
     full = {name.split(".")[1]: name for name in PARAMETERS}
     return truth.replace({full[name]: truth.value(full[name]) + change for name, change in by.items()})
 
@@ -35,7 +35,7 @@ def plane(shape, flat, x, y, radial):
 
 
 class Cauchy:
-    """A loss of one's own: sum of ln(1 + ((mean - data) / sigma)^2 / 2) over the pixels whose data are not NaN."""
+    """A user's loss: the sum of ln(1 + ((mean - data) / sigma)^2 / 2) over the pixels whose data are not NaN."""
 
     def __init__(self, data, sigma):
         self.data, self.sigma = data, sigma
