@@ -36,7 +36,8 @@ VALUES = """
     -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
-VALUE = {words.split()[0]: words.split() for line in VALUES.strip().splitlines() for words in line.split(";")}
+VALUE = {flag.names[0]: [flag.names[0], "0.7"] for flag in FLAGS if flag.kind == "number"}
+VALUE |= {words.split()[0]: words.split() for line in VALUES.strip().splitlines() for words in line.split(";")}
 
 DEFAULTS = {"-square_xtal", "-round_div", "-nointerpolate", "-mosflm", "-backend", "-progress"}
 """What nanoBragg does without them too."""
@@ -172,4 +173,4 @@ def test_commands_without_an_image_file_say_which_flags_have_no_effect(command, 
 def test_a_trace_has_no_threads(capsys):
     assert main(shlex.split(f"trace --pixel 1 1 --out t -- {BASE} -oversample 1 -threads 1 -misset random -seed 5")) == 0
     errors = capsys.readouterr().err
-    assert "-threads has no effect: one pixel after the other" in errors and "-seed" not in errors
+    assert "-threads has no effect: pixels are traced one after the other" in errors and "-seed" not in errors

@@ -9,6 +9,7 @@ import pytest
 from differences import assert_second_order, errors, slope
 from random_directions import random_direction
 
+from adjoint.parameters import LATTICE_MOTIONS, names_of
 from adjoint.setup import orientations as lattices
 from adjoint.setup import sources as beams
 from nbnumba import Beam, Crystal, Experiment, Goniometer, Sampling, StructureFactors
@@ -189,12 +190,15 @@ GONIOMETERS = [
     {"osc_deg": 0.5, "phistep_deg": 2.0},
 ]
 OSC_MOVES = [{"phisteps": 4}, {"phistep_deg": 0.0, "phisteps": 3}, *GONIOMETERS[5:8]]
+SPREADS = [name.partition(".")[2] for name in names_of("mosaic")]
+"""The fields of the crystal that say how far mosaic domains turn."""
+
 MOSAICS = [
     {},
-    {"mosaic_spread_deg": 2.0},
-    {"mosaic_spread_deg": 90.0, "mosaic_domains": 4, "mosaic_seed": -3, "misset_seed": 9},
-    {"mosaic_spread_deg": 5.0, "mosaic_domains": 3, "mosaic_seed": -3, "misset_seed": -9},
-    {"mosaic_spread_deg": 0.3, "mosaic_domains": 1},
+    dict.fromkeys(SPREADS, 2.0),
+    {**dict.fromkeys(SPREADS, 90.0), "mosaic_domains": 4, "mosaic_seed": -3, "misset_seed": 9},
+    {**dict.fromkeys(SPREADS, 5.0), "mosaic_domains": 3, "mosaic_seed": -3, "misset_seed": -9},
+    {**dict.fromkeys(SPREADS, 0.3), "mosaic_domains": 1},
     {"mosaic_domains": 7},
 ]
 
@@ -211,11 +215,12 @@ def lattice_rows(crystal, goniometer, spindle, switches=frozenset()):
 def turning(rotation_rates, rows):
     """The rates (parameters, rows, 9) of lattices that rotate at those rates."""
     vectors = rows.reshape(-1, 3, 3)
-    return np.array([np.cross(rotation_rates[:, np.newaxis, k : k + 3], vectors).reshape(-1, 9) for k in (0, 3, 6)])
+    rates = np.moveaxis(rotation_rates.reshape(len(rows), len(LATTICE_MOTIONS), 1, 3), 1, 0)
+    return np.array([np.cross(rate, vectors).reshape(-1, 9) for rate in rates])
 
 
 def stated_slopes(crystal, goniometer, spindle, step=0.1):
-    """Differences (3, rows, 9) of the table without carryover, in phi, range and spread; 0 where there is no such thing.
+    """Differences (parameters, rows, 9) of the table without carryover, by LATTICE_MOTIONS; 0 where there is no such thing.
 
     A step of 0 beside a number alone is not given, but beside a range it would be.
     """
@@ -235,9 +240,11 @@ def stated_slopes(crystal, goniometer, spindle, step=0.1):
     by_phi = slope(table("goniometer", "phi_deg", goniometer.phi_deg), step, 2)
     moves = goniometer.osc_deg or (goniometer.phisteps and not goniometer.phistep_deg)
     by_osc = slope(table("goniometer", "osc_deg", osc), step, 2) if moves else still
-    spread = crystal.mosaic_spread_deg
-    by_spread = slope(table("crystal", "mosaic_spread_deg", spread), step, 2) if spread else still
-    return np.array([by_phi, by_osc, by_spread])
+    slopes = {"goniometer.phi_deg": by_phi, "goniometer.osc_deg": by_osc}
+    for name, field in zip(names_of("mosaic"), SPREADS):
+        spread = getattr(crystal, field)
+        slopes[name] = slope(table("crystal", field, spread), step, 2) if spread else still
+    return np.array([slopes[name] for name in LATTICE_MOTIONS])
 
 
 @pytest.mark.parametrize("mosaic", MOSAICS)
@@ -248,7 +255,7 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
     spindle = random_direction(np.random.default_rng(7))
     carried, _ = lattice_rows(crystal, goniometer, spindle)
     rotations, rotation_rates, *fresh = lattices.motions(crystal, goniometer, spindle, frozenset())
-    assert rotations.shape == rotation_rates.shape == carried.shape
+    assert rotations.shape == carried.shape
     assert [rotations.tobytes(), rotation_rates.tobytes()] == [part.tobytes() for part in fresh]
     made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
     np.testing.assert_allclose(made, carried, rtol=0, atol=1e-15)
@@ -256,7 +263,7 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
     np.testing.assert_allclose(turning(rotation_rates, carried), expected, rtol=0, atol=1e-14)
     assert rotation_rates[:, :3].any(axis=1).all()
     assert rotation_rates[:, 3:6].any() == (fields in OSC_MOVES)
-    assert rotation_rates[:, 6:].any() == (mosaic.get("mosaic_spread_deg", 0.0) > 0.0 and mosaic.get("mosaic_domains") != 1)
+    assert rotation_rates[:, 6:].any() == (SPREADS[0] in mosaic and mosaic.get("mosaic_domains") != 1)
 
 
 def test_differences_of_lattices_converge():
@@ -271,10 +278,10 @@ def test_differences_of_lattices_converge():
     def osc(h):
         return lattice_rows(crystal, dataclasses.replace(goniometer, osc_deg=50.0 + h), spindle)[0]
 
-    def spread(h):
-        return lattice_rows(dataclasses.replace(crystal, mosaic_spread_deg=90.0 + h), goniometer, spindle)[0]
+    def spread(field, h):
+        return lattice_rows(dataclasses.replace(crystal, **{field: 90.0 + h}), goniometer, spindle)[0]
 
-    for table, expected in zip((phi, osc, spread), derived):
+    for table, expected in zip((phi, osc, *(functools.partial(spread, field) for field in SPREADS)), derived, strict=True):
         falling = errors(table, 10.0, expected)
         assert falling[2] > 0.0
         assert_second_order(falling, 50)
@@ -294,11 +301,11 @@ def acted_out(angles, fresh):
 def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
     """Check that with carryover every step moves as the step of its lattice does without, in both kinds of pass."""
     own = lattices.motions(crystal, goniometer, spindle, frozenset())[:2]
-    rotations, rotation_rates = (part.reshape(len(angles), -1, 9) for part in own)
+    rotations, rotation_rates = (part.reshape(len(angles), -1, part.shape[-1]) for part in own)
     found = lattices.motions(crystal, goniometer, spindle, CARRYOVER)
     carried, fresh = acted_out(angles, False), acted_out(angles, True)
     for part, expected in zip(found, (rotations[carried], rotation_rates[carried], rotations[fresh], rotation_rates[fresh])):
-        np.testing.assert_array_equal(part, expected.reshape(-1, 9))
+        np.testing.assert_array_equal(part, expected.reshape(len(part), -1))
     vectors = orient(crystal) / 100
     for rotations, rows in zip(found[::2], lattice_rows(crystal, goniometer, spindle, CARRYOVER)):
         made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), vectors).reshape(-1, 9)
@@ -339,7 +346,8 @@ def test_spins_by_hand():
     spindle, goniometer = np.array([0.0, 0.6, -0.8]), Goniometer(phi_deg=20.0, osc_deg=4.0, phisteps=4)
     _, rotation_rates, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
     for step, rates in enumerate(rotation_rates * DEGREES_PER_RADIAN):
-        np.testing.assert_allclose(rates, [*spindle, *(step / 4 * spindle), 0, 0, 0], rtol=0, atol=1e-15)
+        np.testing.assert_allclose(rates[:6], [*spindle, *(step / 4 * spindle)], rtol=0, atol=1e-15)
+        assert not rates[6:].any()
 
 
 JUMPS = [  # the goniometer, and what jumps
