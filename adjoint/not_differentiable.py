@@ -26,7 +26,7 @@ def _everything(experiment) -> dict[str, str]:
     if experiment.beam.fluence == 0.0:
         return dict.fromkeys(PARAMETERS, "the fluence is 0, and the image dark")
     every = sampling.oversample_thick or sampling.oversample_polarization or sampling.oversample_omega
-    if every and "oversample_running_sum" in sampling.c_parity:
+    if every and sampling.defects.oversample_running_sum:
         return dict.fromkeys(PARAMETERS, "C's defect oversample_running_sum is on, which has no derivative here (P2)")
     shape = SHAPES[experiment.crystal.shape]
     if shape.not_differentiable:
@@ -63,12 +63,12 @@ def _lengthwise(experiment) -> bool:
     """Whether any source runs along the E vector."""
     detector, beam = experiment.detector, experiment.beam
     electric, direction = polarization_axis(detector, beam), beam_direction(detector, beam)
-    made = sources.spread(beam, direction, electric, experiment.sampling.c_parity)
+    made = sources.spread(beam, direction, electric, experiment.sampling.defects)
     return bool(sources.along(made.direction, electric).any())
 
 
 def _detector(experiment) -> dict[str, str]:
-    if sensor(experiment.detector, experiment.sampling.c_parity)[2] == 0.0:
+    if sensor(experiment.detector, experiment.sampling.defects)[2] == 0.0:
         return dict.fromkeys(names_of("sensor"), "there is no sensor that absorbs")
     return {}
 

@@ -83,14 +83,14 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     """The experiment with stated parameters and with automatic choices made, which stay while parameters move (A14)."""
-    switches = experiment.sampling.c_parity
+    defects = experiment.sampling.defects
     if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
-        experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, switches)})
+        experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, defects)})
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
-        placement, vectors = position_detector(experiment.detector, experiment.beam, switches), orient(crystal, switches)
-        layers = sensor(experiment.detector, switches)[0]
+        placement, vectors = position_detector(experiment.detector, experiment.beam, defects), orient(crystal, defects)
+        layers = sensor(experiment.detector, defects)[0]
         choices["sampling.oversample"] = sampling.samples(experiment, placement, vectors, layers).oversample
     if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)

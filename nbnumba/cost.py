@@ -82,17 +82,17 @@ def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, comma
     Counts may be arbitrarily large. Raises InputError for a detector that cannot be placed, because automatic sampling
     depends on the distance.
     """
-    switches = experiment.sampling.c_parity
+    defects = experiment.sampling.defects
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    layers = sensor(experiment.detector, switches)[0]
+    layers = sensor(experiment.detector, defects)[0]
     oversample = experiment.sampling.oversample
     if oversample is None:
-        placement = position_detector(experiment.detector, experiment.beam, switches)
-        oversample = sampling.recommended_oversample(experiment, placement, crystal.orient(experiment.crystal, switches))
+        placement = position_detector(experiment.detector, experiment.beam, defects)
+        oversample = sampling.recommended_oversample(experiment, placement, crystal.orient(experiment.crystal, defects))
     counts = {
         "pixels": _pixels(window),
         "samples": oversample**2 * layers,
-        "sources": sources.number(experiment.beam, switches),
+        "sources": sources.number(experiment.beam, defects),
         "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
     }
     seconds = _seconds(experiment, window, counts, threads) if machine.backend == "cpu" else math.nan

@@ -36,7 +36,7 @@ def _no_amplitudes(experiment: Statements, window: Window) -> str | None:
 
 
 def _transparent(experiment: Statements, window: Window) -> str | None:
-    layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.c_parity)
+    layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.defects)
     if depth > 0.0 and absorption * depth < 1e-15:
         return f"the sensor of {layers * depth * 1e6:g} um absorbs nothing (detector.attenuation_um)"
     return None
@@ -64,7 +64,7 @@ def _too_fine_or_coarse(experiment: Statements, window: Window) -> str | None:
     if factors.hkl is None or factors.default_F != 0.0:
         return None
     finest, coarsest = resolved.reflections_range(experiment)
-    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, experiment.sampling.c_parity))
+    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, experiment.sampling.defects))
     if 1.0 / seen.finest < 0.5 * float(np.linalg.norm(star, axis=1).min()) and not factors.F[~factors.hkl.any(axis=1)].any():
         return f"all that the region sees belongs to reflection 0 0 0, which has no amplitude: {sees}"
     half = 0.5 * float(np.linalg.norm(star, axis=1).sum())
@@ -85,7 +85,7 @@ def _resolution_words(seen: resolved.Resolution) -> str:
 
 def _direct_beam_words(experiment: Statements) -> str:
     """The position of a direct beam that misses the region, in words; "" if it hits the region."""
-    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     fast, slow = (metres / placement.pixel for metres in placement.beam_spot())
     if columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]:

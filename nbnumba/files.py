@@ -76,10 +76,10 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
         smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
         return
     _region(with_options(experiment), pixels)
-    switches = experiment.sampling.c_parity
-    as_c = "header_overflow" in switches
-    keys = headers.entries_of(experiment, position_detector(experiment.detector, experiment.beam, switches), adc, as_c)
-    smv.write(path, pixels, keys, "write_smv", as_c)
+    defects = experiment.sampling.defects
+    placement = position_detector(experiment.detector, experiment.beam, defects)
+    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow)
+    smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
 
 def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:

@@ -136,13 +136,13 @@ def _three(vector) -> str:
 
 
 def _crystal(experiment: Statements) -> Iterator[tuple]:
-    part, switches = experiment.crystal, experiment.sampling.c_parity
-    vectors = crystal.orient(part, switches)
+    part, defects = experiment.crystal, experiment.sampling.defects
+    vectors = crystal.orient(part, defects)
     cell = cell_of(vectors)
     yield "unit cell", " ".join(f"{x:g}" for x in cell), "A, degrees"
     yield "volume", f"{abs(np.linalg.det(vectors)):g}", "A^3"
     random = f" (random, seed {part.misset_seed})" if part.misset_seed is not None else ""
-    yield "missetting", _three(crystal.missetting_deg(part, switches)) + random, "degrees", not _stated(
+    yield "missetting", _three(crystal.missetting_deg(part, defects)) + random, "degrees", not _stated(
         part, "misset_deg", "misset_seed"
     )
     for name, vector in zip("abc", vectors):
@@ -178,8 +178,8 @@ def _structure(experiment: Statements) -> Iterator[tuple]:
 
 def reflections_range(experiment: Statements) -> tuple[float, float]:
     """The finest and the coarsest resolution (A) of the listed reflections other than 000 whose F is not 0; NaN without any."""
-    factors, switches = experiment.structure_factors, experiment.sampling.c_parity
-    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, switches))
+    factors, defects = experiment.structure_factors, experiment.sampling.defects
+    star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, defects))
     lengths = np.linalg.norm(factors.hkl[(factors.F != 0.0) & factors.hkl.any(axis=1)] @ star, axis=1)
     return (1.0 / float(lengths.max()), 1.0 / float(lengths.min())) if lengths.size else (math.nan, math.nan)
 
@@ -195,7 +195,7 @@ def _beam(experiment: Statements) -> Iterator[tuple]:
     yield "fluence", f"{part.fluence:g}", "photons/m^2", not _stated(part, "fluence")
     photons = part.fluence * (part.size_mm / 1000) ** 2
     yield "photons", f"{photons:.4g}", f"in a beam of {part.size_mm:g} mm", not _stated(part, "fluence", "size_mm")
-    number = sources.number(part, experiment.sampling.c_parity)
+    number = sources.number(part, experiment.sampling.defects)
     origin = "of a table" if part.sources is not None else _sweeps(experiment)
     names = ("sources", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
     yield "sources", str(number), origin, not _stated(part, *names, "dispersion_percent", "dispsteps")
@@ -215,7 +215,7 @@ def wavelengths(experiment: Statements) -> tuple[float, float]:
         rows = np.where(np.isnan(rows), part.wavelength_A, rows)
         return float(rows.min()), float(rows.max())
     steps, full, step = sources.sweep(
-        part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, "one_step_means_two" in experiment.sampling.c_parity
+        part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, experiment.sampling.defects.one_step_means_two
     )
     first = part.wavelength_A * (1.0 - full / 2)
     return first, first + part.wavelength_A * step * (steps - 1)
@@ -223,18 +223,18 @@ def wavelengths(experiment: Statements) -> tuple[float, float]:
 
 def _sweeps(experiment: Statements) -> str:
     """The numbers of directions and of wavelengths of the sources, in parentheses."""
-    horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.c_parity)
+    horizontal, vertical, spectrum = sources.numbers(experiment.beam, experiment.sampling.defects)
     return f"({horizontal} x {vertical} directions, {plural(spectrum, 'wavelength')})"
 
 
 def _detector(experiment: Statements) -> Iterator[tuple]:
-    part, switches = experiment.detector, experiment.sampling.c_parity
-    pivot = detector.pivot_of(part, switches)
+    part, defects = experiment.detector, experiment.sampling.defects
+    pivot = detector.pivot_of(part, defects)
     yield "convention", part.convention, f"pivot {pivot}", not _stated(part, "convention", "pivot")
     fast, slow = part.pixels
     yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
     yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
-    placement = detector.position_detector(part, experiment.beam, switches)
+    placement = detector.position_detector(part, experiment.beam, defects)
     distance_assumed = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
     yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", distance_assumed
     yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", distance_assumed
@@ -257,7 +257,7 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     if math.isinf(of_region.coarsest):
         coarsest = "an edge in the beam" if math.isinf(of_region.edge) else f"{of_region.edge:.4g} at the nearest edge"
     yield "resolution", f"{of_region.finest:.4g} at the finest pixel, {coarsest}", "A"
-    layers, depth, absorption = detector.sensor(part, switches)
+    layers, depth, absorption = detector.sensor(part, defects)
     if depth > 0.0:
         attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"
         per_layer = f"um in {layers} layers, attenuation depth {attenuation}"
@@ -277,7 +277,7 @@ class Resolution(NamedTuple):
 
 def resolution(experiment: Statements, placement: detector.Placement | None = None) -> Resolution:
     """The resolution of the pixels of the region. Raises InputError for an impossible position of the detector."""
-    placement = placement or detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = placement or detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
     border = placement.pixel * _border(rows, columns)
     change = _change(experiment, placement, border)
@@ -290,8 +290,8 @@ def resolution(experiment: Statements, placement: detector.Placement | None = No
 
 def beyond_table(experiment: Statements) -> str | None:
     """A sentence if a table of the background does not cover the region: it ends too early, or begins in the upper half."""
-    table, switches = experiment.background.table, experiment.sampling.c_parity
-    if table is None or experiment.background.water_um == 0.0 or "amorphous_ignored" in switches:
+    table, defects = experiment.background.table, experiment.sampling.defects
+    if table is None or experiment.background.water_um == 0.0 or defects.amorphous_ignored:
         return None
     of_region = resolution(experiment)
     least, most = 0.5 / of_region.coarsest, 0.5 / of_region.finest
@@ -311,7 +311,7 @@ def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray) -> n
 
     It is infinite in the beam, where |d - i| is only a rounding error.
     """
-    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
     return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
@@ -345,7 +345,7 @@ def _rotation(experiment: Statements) -> Iterator[tuple]:
 def _sampling(experiment: Statements) -> Iterator[tuple]:
     part, (fast, slow) = experiment.sampling, experiment.detector.pixels
     price = cost.cost(experiment)
-    layers = detector.sensor(experiment.detector, part.c_parity)[0]
+    layers = detector.sensor(experiment.detector, part.defects)[0]
     oversample = math.isqrt(price.samples // layers)
     per_sample = [factor for factor in ("thick", "polarization", "omega") if getattr(part, f"oversample_{factor}")]
     note = f", each with its own {', '.join(per_sample)}" if per_sample else ""
@@ -361,7 +361,7 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
         yield "background cube", f"{water.water_um:g}", material
     if part.c_parity:
         names = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
-        yield "C's defects", names, f"of a run on {part.c_threads} threads" if "phi_carryover" in part.c_parity else ""
+        yield "C's defects", names, f"of a run on {part.defects.c_threads} threads" if part.defects.phi_carryover else ""
 
 
 GROUPS = {

@@ -6,15 +6,16 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from nbnumba import parity
 from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.errors import InputError, real, shown
 from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
+from nbnumba.parity import Defects
 from nbnumba.stages.shapes import SHAPES
 
 Vector = tuple[float, float, float]
@@ -596,7 +597,7 @@ class Sampling(_Statement):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set("c_parity", parity.switches(self.c_parity))
+        self._set("c_parity", Defects.named(self.c_parity).names)
         if self.roi is not None:
             self._set("roi", self._region(self.roi))
         if self.mask is not None:
@@ -608,6 +609,11 @@ class Sampling(_Statement):
                 raise InputError("sampling.mask: allowed: numbers (slow, fast), 0 where a pixel is not wanted")
             mask.setflags(write=False)
             self._set("mask", mask)
+
+    @cached_property
+    def defects(self) -> Defects:
+        """The defects of c_parity, one by one, with c_threads."""
+        return Defects.named(self.c_parity, self.c_threads)
 
     def _region(self, roi):
         allowed = "four whole numbers: first and last fast pixel, first and last slow pixel"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Chain(NamedTuple):
         raise KeyError(name)
 
 
-def trace(experiment: Experiment, slow: int, fast: int, **keywords) -> Chain:
+def trace(experiment: Experiment, slow: int, fast: int, **keywords: Any) -> Chain:
     """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, stale lattices included."""
     return traces(experiment, [(slow, fast)], **keywords)[0]
 
@@ -145,10 +145,10 @@ class _Walk:
 
     def __init__(self, experiment: Experiment, built: Scene, slow: int, fast: int):
         self.experiment, self.scene, self.slow, self.fast = experiment, built, slow, fast
-        switches = experiment.sampling.c_parity
+        defects = experiment.sampling.defects
         self.angles = orientations.phi_angles(experiment.goniometer)
-        self.vectors = crystal.orient(experiment.crystal, switches)
-        self.carries = "phi_carryover" in switches
+        self.vectors = crystal.orient(experiment.crystal, defects)
+        self.carries = defects.phi_carryover
         self.total, self.water, self.any_live = built.beam.background_once, 0.0, False
         self.omega = self.polarization = self.capture = self.cos_2theta = 1.0
 

@@ -34,8 +34,8 @@ def table(words):
 @pytest.mark.parametrize("words", [BASE, FULL, f"{BASE} -adxv -Xbeam 30 -Ybeam 40 -distance 250 -pixel 0.2 -detpixels 512"])
 def test_numbers_are_those_of_the_image(words):
     experiment, rows = experiment_of(words), table(words)
-    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
-    vectors = crystal.orient(experiment.crystal, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
+    vectors = crystal.orient(experiment.crystal, experiment.sampling.defects)
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, None)
     built = scene.build(experiment, wanted)
 

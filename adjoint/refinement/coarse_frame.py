@@ -98,9 +98,9 @@ def fewer(cells: float, times: float) -> float:
 def blur_pixels(experiment: Experiment, times: float) -> float:
     """The standard deviation (pixels) of the blur that makes spots `times` times as broad: the mean of the three edges."""
     crystal, detector = experiment.crystal, experiment.detector
-    vectors = orient(crystal, experiment.sampling.c_parity)
+    vectors = orient(crystal, experiment.sampling.defects)
     edges = np.linalg.norm(vectors, axis=1)
-    placement = position_detector(detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(detector, experiment.beam, experiment.sampling.defects)
     per_index = experiment.beam.wavelength_A * placement.distance * 1000.0 / detector.pixel_mm
     cells = [getattr(crystal, f"n_{axis}") for axis in "abc"]
     added = [1.0 / fewer(n, times) ** 2 - 1.0 / n**2 for n in cells]

@@ -27,7 +27,7 @@ def scale_adj(
     per_fluence = photons_per_electron_squared(1.0) / steps
     water_um = experiment.background.water_um
     per_cube = lattices * _cube_of_1_um(experiment)
-    if "water_scale" not in experiment.sampling.c_parity:
+    if not experiment.sampling.defects.water_scale:
         by_fluence, by_water = 0.0, 3.0 * water_um**2 * per_cube
     elif scene.sampling.running_product and scene.amorphous.value[0] != 0.0:
         by_fluence, by_water = 0.0, 0.0  # C's sum starts with the background: background_each is 0.
@@ -43,6 +43,6 @@ def scale_adj(
 def _cube_of_1_um(experiment: Statements) -> float:
     """Return the electrons^2 of a cube of 1 um, or its molecules where a table gives their electrons^2 (F12)."""
     stated = experiment.background
-    ignored = "amorphous_ignored" in experiment.sampling.c_parity
+    ignored = experiment.sampling.defects.amorphous_ignored
     count = molecules(Background(1.0, stated.density_g_per_cm3, stated.molar_mass_g), ignored)
     return count if stated.table is not None and not ignored else WATER_F * WATER_F * count

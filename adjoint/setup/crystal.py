@@ -7,6 +7,7 @@ from adjoint.geometry.rotations import about_xyz_adj
 from adjoint.parameters import CELL, names_of
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
+from nbnumba.parity import Defects
 from nbnumba.setup.crystal import missetting_deg, orient, reciprocal
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
@@ -16,30 +17,30 @@ METRIC = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 """The index of each entry of the symmetric metric among hh, kk, ll, hk, hl and kl of the Crystal record."""
 
 
-def orient_adj(crystal: Crystal, switches: frozenset[str], vectors_bar: np.ndarray) -> dict[str, np.ndarray]:
+def orient_adj(crystal: Crystal, defects: Defects, vectors_bar: np.ndarray) -> dict[str, np.ndarray]:
     """Return the cotangents of the cell, in A and degree, and of the missetting angles, in degree, by name (A7a).
 
         F7a: vectors = V O^T R^T,    R = Rz Ry Rx
         A7a: R_bar = vectors_bar^T V O^T,    V_bar = vectors_bar R O
 
-    switches: the defects of C that are on. vectors_bar (..., 3, 3): cotangent of a, b, c at phi = 0 as rows, in A. V is the
+    defects: those of C that are reproduced. vectors_bar (..., 3, 3): cotangent of a, b, c at phi = 0 as rows, in A. V is the
     setting of the cell, O the orientation, if there is one, and R the missetting.
     """
-    degrees = missetting_deg(crystal, switches)
+    degrees = missetting_deg(crystal, defects)
     rotation = about_xyz(degrees)
     unrotated_bar = vectors_bar @ rotation
     if crystal.orientation is not None:
         setting_bar = standard_setting_adj(*crystal.cell, unrotated_bar @ np.array(crystal.orientation))
-    elif "triclinic_angles" in switches:
+    elif defects.triclinic_angles:
         setting_bar = skewed_setting_adj(*crystal.cell, unrotated_bar)
     else:
         setting_bar = standard_setting_adj(*crystal.cell, unrotated_bar)
-    misset_bar = about_xyz_adj(degrees, np.swapaxes(vectors_bar, -1, -2) @ orient(crystal, switches) @ rotation)
+    misset_bar = about_xyz_adj(degrees, np.swapaxes(vectors_bar, -1, -2) @ orient(crystal, defects) @ rotation)
     return _named(CELL, setting_bar) | _named(MISSET, misset_bar)
 
 
 def record_adj(
-    crystal: Crystal, vectors: np.ndarray, switches: frozenset[str], cells_bar: np.ndarray, metric_bar: np.ndarray
+    crystal: Crystal, vectors: np.ndarray, defects: Defects, cells_bar: np.ndarray, metric_bar: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the cotangents of n_a, n_b, n_c and of the cell, by name, and those of the vectors (..., 3, 3), in A (A8b).
 
@@ -48,13 +49,13 @@ def record_adj(
         P9:  metric = P^2 S S^T,    P = n_a n_b n_c
         A8b: S_bar = P^2 Q S,    n_bar = cells_bar + (P^2 / n) <Q, S S^T>
 
-    vectors: a, b, c at phi = 0 as rows, in A. switches: the defects of C that are on; P9 is gauss_metric, for GAUSS and TOPHAT.
+    vectors: a, b, c at phi = 0 as rows, in A. defects: the defects of C to reproduce; P9 is gauss_metric, of GAUSS and TOPHAT.
     cells_bar (..., 3): cotangent of the numbers of unit cells in the record. metric_bar (..., 6): that of hh, kk, ll, hk, hl,
     kl; Q is the symmetric matrix of them with its diagonal doubled. S has the reciprocal vectors as rows; the cell counts by
     the volume in S alone.
     """
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
-    if "gauss_metric" not in switches or not SHAPES[crystal.shape].metric_of_c:
+    if not defects.gauss_metric or not SHAPES[crystal.shape].metric_of_c:
         shape = cells_bar.shape[:-1]
         numbers_bar = cells_bar + 2.0 * cells * metric_bar[..., :3]
         return _named(NUMBERS, numbers_bar) | _named(CELL, np.zeros((*shape, 6))), np.zeros((*shape, 3, 3))

@@ -4,6 +4,7 @@ import numpy as np
 
 from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
+from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
 from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, position_detector, sensor, sizes, twotheta_axis
 from nbnumba.setup.values import BEAM_CENTRE, NEAR_POINT
@@ -13,7 +14,7 @@ from nbnumba.statements import Beam, Detector
 def position_detector_adj(
     detector: Detector,
     beam: Beam,
-    switches: frozenset[str],
+    defects: Defects,
     origin_bar: np.ndarray,
     fast_bar: np.ndarray,
     slow_bar: np.ndarray,
@@ -28,12 +29,12 @@ def position_detector_adj(
         A1a: o_bar += c_bar n,    n_bar += c_bar o,    c_bar = close_distance_bar + distance_bar / r
              A_bar = (sum of v_bar v^T) A,    W_bar = A_bar T^T,    T_bar = W^T A_bar + r_bar i n'^T
 
-    switches: the defects of C that are on. origin_bar (..., 3), close_distance_bar and distance_bar (...): in m. fast_bar,
+    defects: those of C that are reproduced. origin_bar (..., 3), close_distance_bar and distance_bar (...): in m. fast_bar,
     slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn with the detector; dashes mark what
     they are before. A distance or beam centre that does not count, by the rules of F1a, has 0. Where no distance is stated, or
     no form of a beam centre, the derivative is by the value that the detector has, as if it were stated.
     """
-    placement, degrees = position_detector(detector, beam, switches), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
+    placement, degrees = position_detector(detector, beam, defects), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)
     axis, angle = twotheta_axis(detector), radians(detector.twotheta_deg)
     swing = about_axis(axis, angle)
@@ -45,27 +46,27 @@ def position_detector_adj(
     origin_bar = origin_bar + near_bar[..., None] * placement.normal
     normal_bar = normal_bar + near_bar[..., None] * placement.origin
 
-    stated_bar, more = _distance_adj(detector, switches, placement, ratio, origin_bar)
+    stated_bar, more = _distance_adj(detector, defects, placement, ratio, origin_bar)
     # The turned vectors times W T are those before the detector turns.
-    turned_bar = _turned_adj(detector, switches, placement, origin_bar, fast_bar, slow_bar, normal_bar) @ (swing @ turn)
+    turned_bar = _turned_adj(detector, defects, placement, origin_bar, fast_bar, slow_bar, normal_bar) @ (swing @ turn)
     # r = i . T n' depends on the rotations of T, not on the swing: T n' = W^T n, n' = T^T W^T n.
     turn_bar = swing.T @ turned_bar + (ratio_bar + more)[..., None, None] * np.outer(placement.beam, facing @ turn)
     rotations = about_xyz_adj(degrees, turn_bar)
     swing_bar = about_axis_adj(axis, angle, turned_bar @ turn.T) / DEGREES_PER_RADIAN
     return {
         "detector.distance_mm": stated_bar,
-        **_centre_adj(detector, switches, placement, origin_bar),
+        **_centre_adj(detector, defects, placement, origin_bar),
         **{f"detector.rot{axis}_deg": rotations[..., k] for k, axis in enumerate("xyz")},
         "detector.twotheta_deg": swing_bar,
     }
 
 
-def _turned_adj(detector: Detector, switches: frozenset[str], placement: Placement, origin_bar, fast_bar, slow_bar, normal_bar):
+def _turned_adj(detector: Detector, defects: Defects, placement: Placement, origin_bar, fast_bar, slow_bar, normal_bar):
     """Return the sum of v_bar v^T (..., 3, 3) over the vectors v that turn with the detector (A1a).
 
     Pivot sample: f, s, n and o. Pivot beam: f, s and n, where o = D i - F f - S s follows f and s.
     """
-    if pivot_of(detector, switches) == "sample":
+    if pivot_of(detector, defects) == "sample":
         vectors, bars = (
             [placement.fast, placement.slow, placement.normal, placement.origin],
             [fast_bar, slow_bar, normal_bar, origin_bar],
@@ -79,7 +80,7 @@ def _turned_adj(detector: Detector, switches: frozenset[str], placement: Placeme
     return np.stack(bars, axis=-1) @ np.array(vectors)
 
 
-def _distance_adj(detector: Detector, switches: frozenset[str], placement: Placement, ratio: float, origin_bar: np.ndarray):
+def _distance_adj(detector: Detector, defects: Defects, placement: Placement, ratio: float, origin_bar: np.ndarray):
     """Return the cotangents of distance_mm and of the obliquity r (...), from that of the origin, in m (A1a).
 
         F1a: do = n dD0 (pivot sample), i dD (pivot beam),    D0 = |r| |distance|,    D = D0 / r = sign(r) |distance|
@@ -89,17 +90,17 @@ def _distance_adj(detector: Detector, switches: frozenset[str], placement: Place
     D0 and D are the distances before the detector swings. A close distance that is stated makes D0 constant and D = D0 / r.
     """
     zero = np.zeros(origin_bar.shape[:-1])
-    if honours_pix0(detector, switches):
+    if honours_pix0(detector, defects):
         return zero, zero
     stated_mm = 1000 * placement.stated_distance if detector.distance_mm is None else detector.distance_mm
-    if pivot_of(detector, switches) == "sample":
+    if pivot_of(detector, defects) == "sample":
         moved = origin_bar @ placement.normal * placement.stated_close_distance
         return (moved / stated_mm, moved / ratio) if detector.close_distance_mm is None else (zero, zero)
     moved = origin_bar @ placement.beam * placement.stated_distance
     return (moved / stated_mm, zero) if detector.close_distance_mm is None else (zero, -moved / ratio)
 
 
-def _centre_adj(detector: Detector, switches: frozenset[str], placement: Placement, origin_bar: np.ndarray):
+def _centre_adj(detector: Detector, defects: Defects, placement: Placement, origin_bar: np.ndarray):
     """Return the cotangents of xbeam_mm and ybeam_mm, by name, from that of the origin (..., 3), in m (A1a).
 
         F1a: do = -f dF - s dS, whatever the pivot
@@ -112,17 +113,17 @@ def _centre_adj(detector: Detector, switches: frozenset[str], placement: Placeme
     axes = ("slow", "fast") if convention.swapped else ("fast", "slow")
     cotangents = {}
     for name, axis in zip(BEAM_CENTRE, axes):
-        counts = _counts(detector, convention, switches, name, axis)
+        counts = _counts(detector, convention, defects, name, axis)
         cotangents[f"detector.{name}"] = -(origin_bar @ upwards[axis]) / 1000 if counts else np.zeros(origin_bar.shape[:-1])
     return cotangents
 
 
-def _counts(detector: Detector, convention: Convention, switches: frozenset[str], name: str, axis: str) -> bool:
+def _counts(detector: Detector, convention: Convention, defects: Defects, name: str, axis: str) -> bool:
     """Return whether this beam centre, stated or by default, places the detector along its axis (F1a, P3, P5)."""
-    if honours_pix0(detector, switches):
+    if honours_pix0(detector, defects):
         return False
-    near_ignored = "near_point_ignored" in switches
-    if near_ignored and detector.convention != "custom" and pivot_of(detector, switches) == "sample":
+    near_ignored = defects.near_point_ignored
+    if near_ignored and detector.convention != "custom" and pivot_of(detector, defects) == "sample":
         return False
     if near_ignored and convention.default_pixels is not None:
         return True
@@ -131,17 +132,17 @@ def _counts(detector: Detector, convention: Convention, switches: frozenset[str]
 
 
 def sensor_adj(
-    detector: Detector, switches: frozenset[str], layer_bar: np.ndarray, absorption_bar: np.ndarray
+    detector: Detector, defects: Defects, layer_bar: np.ndarray, absorption_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the cotangents of the thickness T and the attenuation depth, both in um, by name (A4a).
 
         F4a: L = T / n,    mu = 1 / depth, or 1 / T where no depth is stated
         A4a: T_bar = L_bar / n,    depth_bar = -mu^2 mu_bar, which joins T_bar where no depth is stated
 
-    switches: the defects of C that are on. layer_bar (...): cotangent of the depth L of a layer, in m. absorption_bar (...):
+    defects: those of C that are reproduced. layer_bar (...): cotangent of the depth L of a layer, in m. absorption_bar (...):
     that of mu, in 1/m. n, the number of layers, is n - 1 with thick_layers (P14). Without a sensor both are 0.
     """
-    _, layer, absorption = sensor(detector, switches)
+    _, layer, absorption = sensor(detector, defects)
     if layer == 0.0:
         return {"detector.thickness_um": 0.0 * layer_bar, "detector.attenuation_um": 0.0 * absorption_bar}
     thickness_bar = layer_bar * (layer / detector.thickness_um)

@@ -5,6 +5,7 @@ import numpy as np
 from adjoint.parameters import LATTICE_MOTIONS, names_of
 from nbnumba import rng
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
+from nbnumba.parity import Defects
 from nbnumba.setup import orientations
 from nbnumba.statements import Crystal, Goniometer, Statements
 
@@ -12,23 +13,23 @@ JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 
 
 def motions(
-    crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, switches: frozenset[str]
+    crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, defects: Defects
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations, rotation_rates, fresh_rotations and fresh_rotation_rates of the Motions record (A7b).
 
         F7b: lattice = M v,    M = U Phi,    Phi = R(spindle, phi_k),    U = R(axis, quantile spread)
         A7b: d(M v)/dp = omega x (M v),    omega = k U spindle (phi_deg), k c U spindle (osc_deg), k quantile axis (spread)
 
-    spindle: unit vector. switches: the defects of C that are on. v stands for a, b or c at phi = 0; k is pi / 180; c is the
+    spindle: unit vector. defects: those of C that are reproduced. v stands for a, b or c at phi = 0; k is pi / 180; c is the
     rate of osc_rates. Steps are outside, domains inside. A step that carries a lattice over moves as the step that it comes
     from (P1).
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
-    if "phi_carryover" in switches:
+    if defects.phi_carryover:
         carried, fresh = orientations.carried_from(angles), orientations.carried_from(angles, fresh=True)
     phi_turns = np.array([about_axis(spindle, angle) for angle in angles])
-    domains = orientations.domain_rotations(crystal, rounded="mosaic_float32" in switches)
+    domains = orientations.domain_rotations(crystal, rounded=defects.mosaic_float32)
     rotations = np.einsum("dij,sjk->sdik", domains, phi_turns)
     rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
     parts = rotations, rotation_rates
@@ -71,7 +72,7 @@ def jumps(experiment: Statements) -> dict[str, str]:
     away from 0 only where it moves the step.
     """
     angles = orientations.phi_angles(experiment.goniometer)
-    if "phi_carryover" not in experiment.sampling.c_parity:
+    if not experiment.sampling.defects.phi_carryover:
         return {}
     carrying = [step for step, source in enumerate(orientations.carried_from(angles)) if source != step]
     reasons = {"goniometer.phi_deg": JUMP} if carrying else {}

@@ -16,10 +16,10 @@ from nbnumba.statements import Statements
 
 def motions(experiment: Statements) -> Motions:
     """Return how sources and lattices move with the parameters that move each of them differently (A5a, A7b)."""
-    beam, detector, switches = experiment.beam, experiment.detector, experiment.sampling.c_parity
-    source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), switches)
+    beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
+    source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
-    return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, switches))
+    return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects))
 
 
 def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str, np.ndarray]:
@@ -28,7 +28,7 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
     scene: that of the experiment. cotangent: of that scene. The beam of the Panel record is that of the convention, which no
     parameter moves.
     """
-    switches = experiment.sampling.c_parity
+    defects = experiment.sampling.defects
     placement = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
     distances = (cotangent.distance, cotangent.close_distance)
     return {
@@ -36,8 +36,8 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
         "beam.polarization": cotangent.kahn,
         **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
-        **position_detector_adj(experiment.detector, experiment.beam, switches, *placement, *distances),
-        **sensor_adj(experiment.detector, switches, cotangent.layer, cotangent.absorption),
+        **position_detector_adj(experiment.detector, experiment.beam, defects, *placement, *distances),
+        **sensor_adj(experiment.detector, defects, cotangent.layer, cotangent.absorption),
         **{name: cotangent.angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
 
@@ -47,10 +47,10 @@ def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarr
 
     With gauss_metric the metric depends on the cell both through the vectors and directly (P9).
     """
-    crystal, switches = experiment.crystal, experiment.sampling.c_parity
-    vectors = orient(crystal, switches)
-    gradients, vectors_bar = record_adj(crystal, vectors, switches, cotangent.cells, cotangent.metric)
+    crystal, defects = experiment.crystal, experiment.sampling.defects
+    vectors = orient(crystal, defects)
+    gradients, vectors_bar = record_adj(crystal, vectors, defects, cotangent.cells, cotangent.metric)
     by_vectors = cotangent.vectors.reshape(vectors_bar.shape) + vectors_bar
-    for name, gradient in orient_adj(crystal, switches, by_vectors).items():
+    for name, gradient in orient_adj(crystal, defects, by_vectors).items():
         gradients[name] = gradients.get(name, 0.0) + gradient
     return gradients

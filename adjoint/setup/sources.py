@@ -4,6 +4,7 @@ import numpy as np
 
 from adjoint.parameters import SOURCE_MOTIONS
 from nbnumba.geometry.rotations import about_axis
+from nbnumba.parity import Defects
 from nbnumba.setup import sources
 from nbnumba.statements import Beam
 
@@ -11,21 +12,21 @@ COLUMN = {name.partition(".")[2]: column for column, name in enumerate(SOURCE_MO
 """The index, among the motions of a source, of the motion by a field of the beam."""
 
 
-def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> np.ndarray:
+def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> np.ndarray:
     """Return the derivative (sources, motions, 4) of unit direction and wavelength, in A, of the sources, by SOURCE_MOTIONS.
 
         F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = lambda (1 + deviation)
         A5a: di/dh = T (u x s),    di/dv = T R(u, h) (E x R(E, v) i0),    di/dx = (R(e2, y) e1) x i,    di/dy = e2 x i
              dw/dlambda = 1 + deviation,    dw/ddispersion = lambda d(deviation)/d(dispersion)
 
-    direction: i0, unit vector along the beam. polarization: the unit vector E. switches: the defects of C that are on. The
+    direction: i0, unit vector along the beam. polarization: the unit vector E. defects: those of C that are reproduced. The
     derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `spread`; which
     sources there are, their number and their weights are constant.
     """
     if beam.sources is not None:
         untilted, moves = _of_table(beam, direction)
     else:
-        untilted, moves = _of_sweeps(beam, direction, polarization, "one_step_means_two" in switches)
+        untilted, moves = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
     return _tilted(beam, untilted, moves, direction, polarization)
 
 

@@ -347,9 +347,9 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.hstack([left, gap, right])
 
 
-def _advice(flags: Sequence[str], switches: frozenset[str]) -> str:
+def _advice(flags: Sequence[str], c_parity: frozenset[str]) -> str:
     """A sentence that suggests what to try if the images differ too much."""
-    if switches:
+    if c_parity:
         return "some of C's defects are reproduced (-c_parity); compare-traces finds the first factor of a pixel that differs"
     command = shlex.join(["nbnumba", "explain", "--", *flags])
     return f"to see how much each of C's defects changes this image: {command}; -c_parity reproduces them all"

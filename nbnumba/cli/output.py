@@ -128,7 +128,7 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
     """Write one file after another, and yield a line of text about each."""
     paths = names(run)
     roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
-    as_c = "header_overflow" in experiment.sampling.c_parity
+    as_c = experiment.sampling.defects.header_overflow
     keys = headers.entries_of(experiment, placement, run.adc, as_c)
     if "dump" in paths:
         factors = experiment.structure_factors

@@ -53,7 +53,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say = _silent if run.quiet else _print_lines
     use_threads(run.threads)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
     machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)

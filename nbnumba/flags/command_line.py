@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from nbnumba import parity
 from nbnumba.flags import headers
 from nbnumba.flags.arguments import Given, read
 from nbnumba.flags.table import DOCUMENTED
 from nbnumba.formats import smv
+from nbnumba.parity import Defects
 from nbnumba.statements import Detector
 
 CONVENTION_FLAGS = {"-mosflm": "beam", "-adxv": "beam", "-denzo": "beam", "-xds": "sample", "-dials": "beam"}
@@ -44,9 +44,10 @@ class CommandLine:
 
     def __init__(self, args: Sequence[str]):
         given = read(args)
-        named = [g.value or "all" for g in given if g.flag.names[0] == "-c_parity"]
-        self.switches = parity.switches(named[-1] if named else ())
-        passed_over = DOCUMENTED if "documented_flags_ignored" in self.switches else ()
+        stated = {g.flag.names[0]: g.value for g in given}
+        names = (stated["-c_parity"] or "all") if "-c_parity" in stated else ()
+        self.defects = Defects.named(names, stated.get("-c_threads", 1))
+        passed_over = DOCUMENTED if self.defects.documented_flags_ignored else ()
         self.given: list[Given] = [g for g in given if g.spelling not in passed_over]
         self.passed_over: list[str] = [g.spelling for g in given if g.spelling in passed_over]
         self.last: dict[str, Any] = {g.flag.names[0]: g.value for g in self.given}
@@ -84,7 +85,7 @@ class CommandLine:
         """The header of the file that a flag names, and the fields that flags state in any form."""
         overruled = {given.flag.sets for given in self.given if given.flag.sets}
         overruled |= {field for flags, fields in OVERRULED for field in fields if self.order(flags) >= 0}
-        return headers.Header(entries, f"{flag}: {self.last[flag]!r}", overruled, self.switches)
+        return headers.Header(entries, f"{flag}: {self.last[flag]!r}", overruled, self.defects)
 
     def convention(self) -> str:
         """The detector convention: the one that flags choose, else that of a header, else MOSFLM's."""

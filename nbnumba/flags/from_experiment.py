@@ -168,7 +168,7 @@ def _same_position(stated, refined) -> bool:
 
 def _origin(experiment: Experiment) -> np.ndarray:
     """The corner of the first pixel, m."""
-    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity).origin
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.defects).origin
 
 
 def _position(words, refined) -> list[str]:
@@ -180,11 +180,11 @@ def _position(words, refined) -> list[str]:
 
 
 def _same_pivot(stated, refined) -> bool:
-    return pivot_of(stated.detector, stated.sampling.c_parity) == pivot_of(refined.detector, refined.sampling.c_parity)
+    return pivot_of(stated.detector, stated.sampling.defects) == pivot_of(refined.detector, refined.sampling.defects)
 
 
 def _pivot(words, refined) -> list[str]:
-    return without(words, ["-pivot"]) + ["-pivot", pivot_of(refined.detector, refined.sampling.c_parity)]
+    return without(words, ["-pivot"]) + ["-pivot", pivot_of(refined.detector, refined.sampling.defects)]
 
 
 def _numbers(values) -> list[str]:

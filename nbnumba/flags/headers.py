@@ -11,6 +11,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import printable
+from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
 from nbnumba.setup.orientations import phi_steps
@@ -27,9 +28,6 @@ FIELDS = {
     "TWOTHETA": "detector.twotheta_deg",
 }
 """nanoBragg's keys that state one field each."""
-
-SWITCHED_OFF = {"TWOTHETA": "header_twotheta"}
-"""Keys that C reads and does not use, and the defect that this is."""
 
 _POSITIVE = ("a positive number", lambda value: value > 0.0)
 _COUNT = ("a whole number from 1 to 65535", lambda value: 1 <= value <= 65535 and value == round(value))
@@ -141,9 +139,9 @@ def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement
     """Whether -img without other flags reads this geometry from nanoBragg's keys, which have six digits."""
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
     try:
-        fields = nanobragg_fields(Header(entries, "", (), frozenset()), Detector.convention, False)
+        fields = nanobragg_fields(Header(entries, "", (), NO_DEFECTS), Detector.convention, False)
         detector, beam, goniometer = _parts(fields | {"detector.pixels": placement.pixels})
-        placed = position_detector(detector, beam, frozenset())
+        placed = position_detector(detector, beam, NO_DEFECTS)
     except InputError:
         return False
     wanted, turn = experiment.detector, experiment.goniometer
@@ -198,7 +196,7 @@ def _positioning_fields(experiment: Statements, placement: Placement) -> dict[st
         detector = dataclasses.replace(detector, **dict.fromkeys(AXES))
         beam = dataclasses.replace(beam, direction=None, polarization_axis=None)
         goniometer = dataclasses.replace(goniometer, spindle_axis=None)
-    pivot = pivot_of(detector, experiment.sampling.c_parity)
+    pivot = pivot_of(detector, experiment.sampling.defects)
     x, y = _centre_on_pixels(detector, placement)
     by_centre = dict.fromkeys(FORMS) | {"xbeam_mm": x * 1000, "ybeam_mm": y * 1000}
     if pivot == "beam":
@@ -209,7 +207,7 @@ def _positioning_fields(experiment: Statements, placement: Placement) -> dict[st
     for form in (by_centre, by_corner) if detector.pix0_mm is not None else (by_centre,):
         try:
             moved = dataclasses.replace(detector, **form, pivot=pivot)
-            placed = position_detector(moved, beam, frozenset())
+            placed = position_detector(moved, beam, NO_DEFECTS)
         except InputError:  # this form would need a number that no flag may state
             continue
         if _same_position(placed, placement):
@@ -268,12 +266,12 @@ def _text(value: Any) -> str:
 
 
 class Header(NamedTuple):
-    """The entries of a header; flag and file, for messages; the fields that flags state, and C's defects that are on."""
+    """The entries of a header; flag and file, for messages; the fields that flags state; C's defects to reproduce."""
 
     entries: Mapping[str, str]
     name: str
     overruled: Collection[str]
-    switches: frozenset[str]
+    defects: Defects
 
     def number(self, key: str, field: str) -> float | None:
         """The number that a key states of a field; None if it is not there. InputError: one that is not allowed."""
@@ -305,7 +303,7 @@ def fields_of(header: Header, convention: str | None, flipped: bool) -> dict[str
     flipped: BEAM_CENTER_Y counts from the far edge (-mask). nbnumba's own keys count where nanoBragg's agree with them and
     flags choose no other convention. Warns of what a header cannot say; InputError: an impossible value.
     """
-    if MARK not in header.entries or "header_overflow" in header.switches:
+    if MARK not in header.entries or header.defects.header_overflow:
         fields = nanobragg_fields(header, convention or Detector.convention, flipped)
         _warn_of_what_is_not_known(header, convention or Detector.convention, fields)
         return fields
@@ -328,7 +326,8 @@ def nanobragg_fields(header: Header, convention: str, flipped: bool, centre: tup
     The beam centre of xds and dials is XDS_ORGX and XDS_ORGY where they are there, else, as of every other convention,
     BEAM_CENTER_X and BEAM_CENTER_Y, or the keys `centre`.
     """
-    stated = {field: header.number(key, field) for key, field in FIELDS.items() if SWITCHED_OFF.get(key) not in header.switches}
+    unused = {"TWOTHETA"} if header.defects.header_twotheta else set()
+    stated = {field: header.number(key, field) for key, field in FIELDS.items() if key not in unused}
     fields = {field: value for field, value in stated.items() if value is not None} | _pixels(header)
     if convention in ("xds", "dials"):
         origin = header.number("XDS_ORGX", "detector.orgx_pixels"), header.number("XDS_ORGY", "detector.orgy_pixels")
@@ -408,7 +407,7 @@ def _own_value(header: Header, key: str, field: str) -> Any:
 def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
     """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
     made = _parts(own | _pixels(header))
-    keys = _nanobragg_entries(*made, position_detector(*made[:2], frozenset()))
+    keys = _nanobragg_entries(*made, position_detector(*made[:2], NO_DEFECTS))
     compared = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
     return [key for key, value in compared if not _as_written(header, key, value, own["detector.pixel_mm"])]
 

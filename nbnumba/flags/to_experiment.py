@@ -99,7 +99,7 @@ def _warn_of_what_has_no_effect(command_line: CommandLine) -> None:
         (square and not _diverges_both_ways(command_line), "-square_div", "there is no divergence in both directions"),
         (clips_nothing, "-beamsize", "there is no -flux, and no crystal that it clips"),
         *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
-        (has("-c_threads") and "phi_carryover" not in command_line.switches, "-c_threads", "phi_carryover is not on"),
+        (has("-c_threads") and not command_line.defects.phi_carryover, "-c_threads", "phi_carryover is not on"),
     )
     for unused, flag, why in rows:
         if unused:
@@ -255,7 +255,7 @@ def structure_factors(command_line: CommandLine) -> StructureFactors:
     chosen = command_line.choice(("-interpolate", "-nointerpolate"))
     if chosen is not None:
         fields["interpolate"] = chosen == "-interpolate"
-    elif "interpolation_by_flag" in command_line.switches and ("-hkl" in command_line.last or "-dump" in command_line.last):
+    elif command_line.defects.interpolation_by_flag and ("-hkl" in command_line.last or "-dump" in command_line.last):
         cells = _cells(command_line)
         fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
     if "-hkl" not in command_line.last and "-dump" in command_line.last:
@@ -372,16 +372,16 @@ def detector(command_line: CommandLine) -> Detector:
 
 def _overrule_header(command_line: CommandLine, fields) -> None:
     """A distance or a beam centre that flags give replaces every form of it in a header."""
-    if command_line.order(NEAR_POINT_FLAGS) >= 0 and "near_point_ignored" not in command_line.switches:
+    if command_line.order(NEAR_POINT_FLAGS) >= 0 and not command_line.defects.near_point_ignored:
         _drop_from_header(command_line, fields, ("detector.xbeam_mm", "detector.ybeam_mm"))
-    if command_line.order(("-Xbeam", "-Ybeam")) >= 0 and "near_point_ignored" not in command_line.switches:
+    if command_line.order(("-Xbeam", "-Ybeam")) >= 0 and not command_line.defects.near_point_ignored:
         _drop_from_header(command_line, fields, ("detector.orgx_pixels", "detector.orgy_pixels"))
-    if command_line.order(("-pix0_vector", "-pix0_vector_mm")) >= 0 and "pix0_ignored" not in command_line.switches:
+    if command_line.order(("-pix0_vector", "-pix0_vector_mm")) >= 0 and not command_line.defects.pix0_ignored:
         _drop_from_header(command_line, fields, [name for name in command_line.header if name in headers.POSITION])
     if "-close_distance" in command_line.last and "-distance" not in command_line.last:
         _drop_from_header(command_line, fields, ("detector.distance_mm",))
     if "-distance" in command_line.last and "-close_distance" not in command_line.last:
-        if "header_close_distance" not in command_line.switches:
+        if not command_line.defects.header_close_distance:
             fields.pop("close_distance_mm", None)
     elif fields.get("close_distance_mm") is not None:
         if "-close_distance" not in command_line.last or fields.get("distance_mm") == 0.0:
@@ -469,7 +469,7 @@ def sampling(command_line: CommandLine) -> Sampling:
     fields["oversample_thick"] = "-oversample_thick" in command_line.last
     fields["oversample_polarization"] = "-oversample_polar" in command_line.last
     fields["oversample_omega"] = "-oversample_omega" in command_line.last
-    return Sampling(**fields, mask=command_line.mask, c_parity=command_line.switches)
+    return Sampling(**fields, mask=command_line.mask, c_parity=command_line.defects.names)
 
 
 def cells_along(edge_mm: float, cell_A: float, axis: str) -> int:

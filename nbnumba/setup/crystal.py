@@ -8,14 +8,15 @@ from nbnumba import rng
 from nbnumba.errors import InputError
 from nbnumba.geometry.cell import skewed_setting, standard_setting
 from nbnumba.geometry.rotations import about_xyz
+from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.stages import records
 from nbnumba.stages.lattice import COMPUTED
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
 
-def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarray:
-    """Real-space cell vectors a, b, c as rows (3, 3) in A, at phi = 0. `switches` are the defects of C that are on.
+def orient(crystal: Crystal, defects: Defects = NO_DEFECTS) -> np.ndarray:
+    """Real-space cell vectors a, b, c as rows (3, 3) in A, at phi = 0. `defects` are those of C that are reproduced.
 
     Raises InputError when the vectors span no volume.
     """
@@ -23,18 +24,18 @@ def orient(crystal: Crystal, switches: frozenset[str] = frozenset()) -> np.ndarr
     if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(crystal.cell[:3]):
         names, numbers = "crystal.a_A, b_A, c_A, alpha_deg, beta_deg, gamma_deg", " ".join(f"{x:g}" for x in crystal.cell)
         raise InputError(f"{names}: the cell {numbers} has no volume; allowed: a cell with a volume")
-    if crystal.orientation is None and "triclinic_angles" in switches:
+    if crystal.orientation is None and defects.triclinic_angles:
         vectors = skewed_setting(*crystal.cell)
     elif crystal.orientation is not None:
         vectors = vectors @ np.array(crystal.orientation).T
-    return vectors @ about_xyz(missetting_deg(crystal, switches)).T
+    return vectors @ about_xyz(missetting_deg(crystal, defects)).T
 
 
-def missetting_deg(crystal: Crystal, switches: frozenset[str]) -> tuple[float, float, float]:
+def missetting_deg(crystal: Crystal, defects: Defects) -> tuple[float, float, float]:
     """The missetting angles about x, y and z: those stated, or those of a random orientation (F7a)."""
     if crystal.misset_seed is None:
         return crystal.misset_deg
-    return rng.random_misset_deg(crystal.misset_seed, "misset_random" in switches)
+    return rng.random_misset_deg(crystal.misset_seed, defects.misset_random)
 
 
 def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
@@ -47,7 +48,7 @@ def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
     return np.array([np.cross(b, c), np.cross(c, a), np.cross(a, b)]) / volume
 
 
-def record(crystal: Crystal, vectors: np.ndarray, switches: frozenset[str]) -> records.Crystal:
+def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.Crystal:
     """The Crystal record: numbers of cells, shape, and the metric of the distance to a reflection (F8b) or C's (P9).
 
     Raises InputError for a shape that no stage computes.
@@ -58,7 +59,7 @@ def record(crystal: Crystal, vectors: np.ndarray, switches: frozenset[str]) -> r
         raise InputError(f"crystal.shape: {shape.name} is not computed; allowed: {computed}")
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
     metric = np.diag(cells * cells)
-    if "gauss_metric" in switches and shape.metric_of_c:
+    if defects.gauss_metric and shape.metric_of_c:
         star = reciprocal(crystal, vectors)
         metric = star @ star.T * np.prod(cells) ** 2
     upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])

@@ -7,6 +7,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.geometry.rotations import about_axis, about_xyz, radians, unit
+from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.statements import SMALLEST, Beam, Detector
 
@@ -79,13 +80,13 @@ class Placement(NamedTuple):
         return float(spot @ self.fast), float(spot @ self.slow)
 
 
-def position_detector(detector: Detector, beam: Beam, switches: frozenset[str]) -> Placement:
-    """Where the detector stands. `switches` are the defects of C that are on (parity.py).
+def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Placement:
+    """Where the detector stands. `defects` are the defects of C that are on (parity.py).
 
     Raises InputError when the beam runs along the detector, or its axes are parallel, or it turns its back to the sample.
     """
     convention = CONVENTIONS[detector.convention]
-    fast, slow, normal = _axes(detector, convention, switches)
+    fast, slow, normal = _axes(detector, convention, defects)
     direction = beam_direction(detector, beam)
     turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
     swing = about_axis(twotheta_axis(detector), radians(detector.twotheta_deg))
@@ -94,12 +95,12 @@ def position_detector(detector: Detector, beam: Beam, switches: frozenset[str]) 
     stated = 100.0 if detector.distance_mm is None else detector.distance_mm
     close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
     distance = close / ratio
-    pivot = pivot_of(detector, switches)
+    pivot = pivot_of(detector, defects)
     pixel, slow_size = detector.pixel_mm / 1000, sizes(detector)[1]
-    spot = _reference(detector, convention, switches, pixel)
-    near = _near_reference(detector, spot, switches, pixel)
+    spot = _reference(detector, convention, defects, pixel)
+    near = _near_reference(detector, spot, defects, pixel)
     corner = close * normal - near[0] * fast - near[1] * slow
-    if honours_pix0(detector, switches):
+    if honours_pix0(detector, defects):
         corner = np.array(detector.pix0_mm) / 1000
         unturned = float(corner @ normal)
         distance = unturned / (ratio if pivot == "sample" else _obliquity(direction, normal, by))
@@ -125,15 +126,15 @@ def sizes(detector: Detector) -> tuple[float, float]:
     return detector.pixels[0] * detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
 
 
-def sensor(detector: Detector, switches: frozenset[str]) -> tuple[int, float, float]:
+def sensor(detector: Detector, defects: Defects) -> tuple[int, float, float]:
     """Number of sensor layers, depth of each in m, and linear absorption in 1/m; without a sensor 1, 0, 0 (F4a)."""
     thickness = detector.thickness_um * 1e-6
-    endless = detector.attenuation_um == math.inf and "endless_depth_dark" not in switches
+    endless = detector.attenuation_um == math.inf and not defects.endless_depth_dark
     if thickness == 0.0 or endless:
         return 1, 0.0, 0.0
     absorption = 1 / thickness if detector.attenuation_um is None else 1 / (detector.attenuation_um * 1e-6)
     layers = 2 if detector.layers is None else detector.layers
-    if detector.layers is not None and "thick_layers" in switches:
+    if detector.layers is not None and defects.thick_layers:
         layers = max(layers, 2)
         return layers, thickness / (layers - 1), absorption
     return layers, thickness / layers, absorption
@@ -159,9 +160,9 @@ def spindle_axis(detector: Detector, given) -> np.ndarray:
     return unit(_own(detector, given, CONVENTIONS[detector.convention].spindle))
 
 
-def pivot_of(detector: Detector, switches: frozenset[str]) -> str:
+def pivot_of(detector: Detector, defects: Defects) -> str:
     """What stays in place when the detector turns: the direct-beam spot ("beam") or the sample ("sample")."""
-    if detector.pivot is not None and "pivot_ignored" not in switches:
+    if detector.pivot is not None and not defects.pivot_ignored:
         return detector.pivot
     if detector.convention != "custom":
         return CONVENTIONS[detector.convention].pivot
@@ -176,14 +177,14 @@ def _own(detector, given, default):
     return given if detector.convention == "custom" and given is not None else default
 
 
-def _axes(detector, convention, switches):
+def _axes(detector, convention, defects):
     fast = unit(_own(detector, detector.fast_axis, convention.fast))
     slow = unit(_own(detector, detector.slow_axis, convention.slow))
     across = np.cross(fast, slow)
     if across @ across < 1e-12:
         raise InputError(f"detector.fast_axis, slow_axis: {fast} and {slow} are parallel; allowed: axes that span a plane")
     default = convention.normal
-    if detector.convention == "custom" and "normal_not_derived" not in switches:
+    if detector.convention == "custom" and not defects.normal_not_derived:
         default = across
     normal = np.array(_own(detector, detector.normal_axis, default))
     return fast, slow, normal if _is_unit(normal) else unit(across)
@@ -219,7 +220,7 @@ def _placed_by(detector: Detector, beam: Beam) -> str:
     return ", ".join(stated) or "detector.distance_mm"
 
 
-def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
+def _reference(detector, convention, defects, pixel) -> tuple[float, float]:
     """Fast and slow coordinates of the beam centre as stated, in any of its forms, or the convention's default; m."""
     across = sizes(detector)
     near = [_near(detector, axis, pixel) for axis in (0, 1)]
@@ -232,7 +233,7 @@ def _reference(detector, convention, switches, pixel) -> tuple[float, float]:
     x = x if detector.xbeam_mm is None else detector.xbeam_mm / 1000
     y = y if detector.ybeam_mm is None else detector.ybeam_mm / 1000
     spot = list(to_detector(convention, x, y, pixel, across[1]))
-    if convention.default_pixels is not None and "near_point_ignored" not in switches:
+    if convention.default_pixels is not None and not defects.near_point_ignored:
         given = (detector.ybeam_mm, detector.xbeam_mm) if convention.swapped else (detector.xbeam_mm, detector.ybeam_mm)
         spot = [s if g is not None or n is None else n for s, g, n in zip(spot, given, near)]
     return spot[0], spot[1]
@@ -250,9 +251,9 @@ def _near(detector, axis, pixel) -> float | None:
     return None if origin is None else (origin - 0.5) * pixel
 
 
-def _near_reference(detector, spot, switches, pixel) -> tuple[float, float]:
+def _near_reference(detector, spot, defects, pixel) -> tuple[float, float]:
     """The point that the sample faces before the detector turns: the beam centre; in C's xds and dials -ORGX or the middle."""
-    if detector.convention == "custom" or "near_point_ignored" not in switches:
+    if detector.convention == "custom" or not defects.near_point_ignored:
         return spot
     origins = (detector.orgx_pixels, detector.orgy_pixels)
     fast, slow = (size / 2 if o is None else (o - 0.5) * pixel for size, o in zip(sizes(detector), origins))
@@ -268,39 +269,39 @@ def _stated_centres(detector) -> list[str]:
     return [name for name in ("xbeam_mm", "ybeam_mm", *NEAR) if getattr(detector, name) is not None]
 
 
-def honours_pix0(detector: Detector, switches: frozenset[str]) -> bool:
+def honours_pix0(detector: Detector, defects: Defects) -> bool:
     """Whether the corner of the first pixel places the detector: it does unless a beam centre is given."""
-    return detector.pix0_mm is not None and "pix0_ignored" not in switches and not _stated_centres(detector)
+    return detector.pix0_mm is not None and not defects.pix0_ignored and not _stated_centres(detector)
 
 
-def without_effect(detector: Detector, switches: frozenset[str]) -> list[str]:
+def without_effect(detector: Detector, defects: Defects) -> list[str]:
     """A sentence for everything that is stated of the detector and has no effect."""
     convention, stated = CONVENTIONS[detector.convention], _stated_centres(detector)
-    sentences = [*_overruled_centres(convention, stated), *_overruled_distances(detector, switches, stated)]
-    if convention.default_pixels is not None and "near_point_ignored" in switches:
+    sentences = [*_overruled_centres(convention, stated), *_overruled_distances(detector, defects, stated)]
+    if convention.default_pixels is not None and defects.near_point_ignored:
         sentences += [f"detector.{name} has no effect: C's defect near_point_ignored is on" for name in stated if name in NEAR]
-    if detector.pivot is not None and "pivot_ignored" in switches and detector.convention != "custom":
+    if detector.pivot is not None and defects.pivot_ignored and detector.convention != "custom":
         sentences.append(f"detector.pivot has no effect: C's defect pivot_ignored is on, and {detector.convention} has its own")
     if detector.convention != "custom":
         vectors = ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis")
         why = f"the convention {detector.convention} has its own"
         sentences += [f"detector.{name} has no effect: {why}" for name in vectors if getattr(detector, name) is not None]
     elif detector.normal_axis is not None and any(detector.normal_axis):
-        sentences += _replaced_normal(detector, convention, switches)
+        sentences += _replaced_normal(detector, convention, defects)
     return sentences
 
 
-def _replaced_normal(detector, convention, switches):
-    normal, used = np.array(detector.normal_axis), _axes(detector, convention, switches)[2]
+def _replaced_normal(detector, convention, defects):
+    normal, used = np.array(detector.normal_axis), _axes(detector, convention, defects)[2]
     if not _is_unit(normal) and np.abs(unit(normal) - used).max() > SAME_AXIS:
         shown = " ".join(f"{x:.6g}" for x in used)
         why = f"its length is not exactly 1, so that, as in nanoBragg, fast x slow stands in its place: {shown}"
         yield f"detector.normal_axis has no effect: {why}"
 
 
-def _overruled_distances(detector, switches, stated):
+def _overruled_distances(detector, defects, stated):
     distance = detector.distance_mm is not None or detector.close_distance_mm is not None
-    if detector.pix0_mm is not None and not honours_pix0(detector, switches):
+    if detector.pix0_mm is not None and not honours_pix0(detector, defects):
         why = f"detector.{stated[0]} says where the beam is" if stated else "C's defect pix0_ignored is on"
         yield f"detector.pix0_mm has no effect: {why}"
     elif detector.pix0_mm is not None and distance:

@@ -4,6 +4,7 @@ import numpy as np
 
 from nbnumba import rng
 from nbnumba.geometry.rotations import about_axis, radians
+from nbnumba.parity import Defects
 from nbnumba.setup.steps import steps_to_cover
 from nbnumba.statements import Crystal, Goniometer
 
@@ -33,7 +34,7 @@ def phi_angles(goniometer: Goniometer) -> np.ndarray:
     return radians(goniometer.phi_deg) + step * np.arange(steps)
 
 
-def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, switches: frozenset[str]):
+def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, defects: Defects):
     """The lattices of all phi steps and domains, phi outside: two arrays (steps * domains, 9) in A.
 
     The first is for every pass through the phi steps; with phi_carryover the second, which starts from a fresh lattice, is for
@@ -42,10 +43,10 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
     angles = phi_angles(goniometer)
     turned = [vectors @ about_axis(spindle, angle).T for angle in angles]
     carried = fresh = turned
-    if "phi_carryover" in switches:
+    if defects.phi_carryover:
         carried = [turned[source] for source in carried_from(angles)]
         fresh = [turned[source] for source in carried_from(angles, fresh=True)]
-    domains = domain_rotations(crystal, rounded="mosaic_float32" in switches)
+    domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
     return tuple(np.array([(v @ u.T).ravel() for v in steps for u in domains]) for steps in (carried, fresh))
 
 

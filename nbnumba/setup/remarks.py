@@ -14,13 +14,13 @@ SWEEPS += ("dispersion_percent", "dispsteps")
 
 def remarks(experiment: Statements) -> list[str]:
     """A sentence for everything that is stated and has no effect, in the words of the fields."""
-    switches = experiment.sampling.c_parity
+    defects = experiment.sampling.defects
     return [
-        *detector.without_effect(experiment.detector, switches),
+        *detector.without_effect(experiment.detector, defects),
         *_vectors(experiment),
         *_crystal(experiment.crystal),
         *_structure(experiment.structure_factors),
-        *_beam(experiment.beam, "one_step_means_two" in switches),
+        *_beam(experiment.beam, defects.one_step_means_two),
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
         *sampling.beyond_the_edge(experiment.sampling.roi, experiment.detector.pixels),
@@ -100,11 +100,11 @@ def _rotation(goniometer: Goniometer) -> Iterator[str]:
 
 def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:
     """What is stated of a sensor that is not there; capture fractions of none darken the image in C alone (P2)."""
-    endless = panel.attenuation_um == math.inf and "endless_depth_dark" not in sampling.c_parity
+    endless = panel.attenuation_um == math.inf and not sampling.defects.endless_depth_dark
     if panel.thickness_um > 0.0 and not endless:
         return
     why = "detector.attenuation_um is infinite" if panel.thickness_um > 0.0 else "there is no detector.thickness_um"
     if panel.layers is not None:
         yield f"detector.layers has no effect: {why}"
-    if sampling.oversample_thick and "oversample_running_sum" not in sampling.c_parity:
+    if sampling.oversample_thick and not sampling.defects.oversample_running_sum:
         yield f"sampling.oversample_thick has no effect: {why}"

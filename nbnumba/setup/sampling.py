@@ -59,8 +59,8 @@ def samples(experiment: Statements, placement: Placement, vectors: np.ndarray, l
         raise InputError(f"sampling.oversample: {why}; allowed without stating it: at most {LARGEST_CHOICE}")
     oversample = recommended if stated.oversample is None else stated.oversample
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
-    running = any(every) and "oversample_running_sum" in stated.c_parity
-    return Sampling(layers, oversample, *every, running, "capture_last_layer" in stated.c_parity)
+    running = any(every) and stated.defects.oversample_running_sum
+    return Sampling(layers, oversample, *every, running, stated.defects.capture_last_layer)
 
 
 def too_coarse(experiment: Statements) -> str | None:
@@ -70,8 +70,8 @@ def too_coarse(experiment: Statements) -> str | None:
     """
     if experiment.sampling.oversample is None:
         return None
-    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
-    vectors = orient(experiment.crystal, experiment.sampling.c_parity)
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
+    vectors = orient(experiment.crystal, experiment.sampling.defects)
     needed = recommended_oversample(experiment, placement, vectors)
     if experiment.sampling.oversample >= needed:
         return None

@@ -37,39 +37,39 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
 
     Raises InputError for what is impossible; warns of what was assumed.
     """
-    switches = experiment.sampling.c_parity
+    defects = experiment.sampling.defects
     for sentence in remarks(experiment):
         warnings.warn(sentence, stacklevel=3)
     for sentence in structure.nearly_empty(experiment.structure_factors):
         warnings.warn(sentence, stacklevel=3)
-    placement = position_detector(experiment.detector, experiment.beam, switches)
-    vectors = crystal.orient(experiment.crystal, switches)
+    placement = position_detector(experiment.detector, experiment.beam, defects)
+    vectors = crystal.orient(experiment.crystal, defects)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
-    carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, switches)
+    carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
     electric = polarization_axis(experiment.detector, experiment.beam)
-    source = sources.spread(experiment.beam, placement.beam, electric, switches)
+    source = sources.spread(experiment.beam, placement.beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
     if lengthwise.all():
         electric = np.zeros(3)  # so that no rounding says what psi is (F6)
     directed = [*sources.downstream(source, placement.beam), *_polarization_without_plane(experiment.beam, lengthwise)]
     for sentence in directed:
         warnings.warn(sentence, stacklevel=3)
-    layers, depth, absorption = sensor(experiment.detector, switches)
+    layers, depth, absorption = sensor(experiment.detector, defects)
     samples = sampling.samples(experiment, placement, vectors, layers)
-    water, material = background.material(experiment.background, "amorphous_ignored" in switches)
+    water, material = background.material(experiment.background, defects.amorphous_ignored)
     panel = panel_record(experiment, placement, depth, absorption, samples)
     steps = len(source.weight) * samples.oversample**2 * len(carried)
     own_captures = panel.sensor and not (samples.every_capture or samples.last_capture)
     beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0], own_captures)
-    rows, threads = placement.pixels[1], experiment.sampling.c_threads if "phi_carryover" in switches else 0
+    rows, threads = placement.pixels[1], defects.c_threads if defects.phi_carryover else 0
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
-    crystal_record = crystal.record(experiment.crystal, vectors, switches)
+    crystal_record = crystal.record(experiment.crystal, vectors, defects)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
     table = records.Orientations(carried, fresh, passes)
     built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
     check_finite(built)
     _check_fringes(built)
-    if "interpolation_latch" in switches and box.interpolate:
+    if defects.interpolation_latch and box.interpolate:
         return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
     return built
 
@@ -153,7 +153,7 @@ def _beam(
     """
     beam = experiment.beam
     scale = background.photons_per_electron_squared(beam.fluence)
-    twice_scaled = "water_scale" in experiment.sampling.c_parity
+    twice_scaled = experiment.sampling.defects.water_scale
     starts = twice_scaled and samples.running_product and not own_captures
     background_once = water * relative * scale if starts else 0.0
     background_each = 0.0 if background_once else water * lattices

@@ -4,6 +4,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.geometry.rotations import about_axis, unit
+from nbnumba.parity import Defects
 from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
 from nbnumba.statements import Beam
@@ -15,16 +16,16 @@ COUNTED_ONE_BY_ONE = 10**5
 """Up to so many steps of a divergence those inside its ellipse are counted; of more, all are taken to be inside."""
 
 
-def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, switches: frozenset[str]) -> Sources:
+def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> Sources:
     """All sources: those of a table, or every divergence with every wavelength, horizontal outside, wavelength inside.
 
-    direction and polarization are unit vectors; the tilts of the beam turn all sources. `switches` are the defects of C that
-    are on. Raises InputError where a round divergence leaves no source.
+    direction and polarization are unit vectors; the tilts of the beam turn all sources. `defects` are those of C
+    that are reproduced. Raises InputError where a round divergence leaves no source.
     """
     if beam.sources is not None:
-        made = _of_table(beam, direction, "source_weights" not in switches)
+        made = _of_table(beam, direction, not defects.source_weights)
     else:
-        made = _of_sweeps(beam, direction, polarization, "one_step_means_two" in switches)
+        made = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
     return made._replace(direction=tilted(beam, made.direction, direction, polarization))
 
 
@@ -103,20 +104,20 @@ def deviations(steps: int | None, full: float | None, step: float | None, one_me
     return [step * tick - full / 2 for tick in range(steps)]
 
 
-def number(beam: Beam, switches: frozenset[str]) -> int:
+def number(beam: Beam, defects: Defects) -> int:
     """The number of sources of a beam, counted before they are made; of a round divergence of very many steps the most."""
     if beam.sources is not None:
         return len(beam.sources)
-    horizontal, vertical, spectrum = numbers(beam, switches)
+    horizontal, vertical, spectrum = numbers(beam, defects)
     if beam.round_divergence and min(horizontal, vertical) > 1 and horizontal * vertical <= COUNTED_ONE_BY_ONE:
-        angles = [deviations(*stated, "one_step_means_two" in switches) for stated, _ in zip(_stated_sweeps(beam), "hv")]
+        angles = [deviations(*stated, defects.one_step_means_two) for stated, _ in zip(_stated_sweeps(beam), "hv")]
         return len(inside(beam, *angles)) * spectrum
     return horizontal * vertical * spectrum
 
 
-def numbers(beam: Beam, switches: frozenset[str]) -> tuple[int, int, int]:
+def numbers(beam: Beam, defects: Defects) -> tuple[int, int, int]:
     """The numbers of steps of the horizontal and the vertical divergence, and of wavelengths."""
-    return tuple(sweep(*stated, "one_step_means_two" in switches)[0] for stated in _stated_sweeps(beam))
+    return tuple(sweep(*stated, defects.one_step_means_two)[0] for stated in _stated_sweeps(beam))
 
 
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:

@@ -115,11 +115,11 @@ def _superseded(experiment, new) -> dict[str, Any]:
 def _without_pix0(experiment) -> dict[str, Any]:
     """The fields that state the same position of the detector by beam centre and distance."""
     detector = experiment.detector
-    if not honours_pix0(detector, experiment.sampling.c_parity):
+    if not honours_pix0(detector, experiment.sampling.defects):
         return {"pix0_mm": None}
     placement = _placement(experiment)
     stated = {"pix0_mm": None, "xbeam_mm": placement.xbeam * 1000, "ybeam_mm": placement.ybeam * 1000}
-    if pivot_of(detector, experiment.sampling.c_parity) == "sample":
+    if pivot_of(detector, experiment.sampling.defects) == "sample":
         return stated | {"close_distance_mm": placement.stated_close_distance * 1000}
     return stated | {"distance_mm": placement.stated_distance * 1000}
 
@@ -134,7 +134,7 @@ def _split(experiment, name):
 
 
 def _placement(experiment):
-    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
 
 
 def _always(_: Statements) -> bool:
@@ -146,7 +146,7 @@ def _never(_: Statements) -> bool:
 
 
 def _placed_by_pix0(experiment: Statements) -> bool:
-    return honours_pix0(experiment.detector, experiment.sampling.c_parity)
+    return honours_pix0(experiment.detector, experiment.sampling.defects)
 
 
 def _placed_otherwise(experiment: Statements) -> bool:
@@ -165,7 +165,7 @@ class Computed(NamedTuple):
 
 
 COMPUTED: dict[str, Computed] = {
-    "crystal.misset_deg": Computed(lambda e: missetting_deg(e.crystal, e.sampling.c_parity), _always),
+    "crystal.misset_deg": Computed(lambda e: missetting_deg(e.crystal, e.sampling.defects), _always),
     "detector.xbeam_mm": Computed(lambda e: _placement(e).xbeam * 1000),
     "detector.ybeam_mm": Computed(lambda e: _placement(e).ybeam * 1000),
     "detector.distance_mm": Computed(lambda e: _placement(e).stated_distance * 1000, _placed_otherwise),

@@ -32,7 +32,7 @@ def experiment(words):
 
 
 def placed(made):
-    return position_detector(made.detector, made.beam, made.sampling.c_parity)
+    return position_detector(made.detector, made.beam, made.sampling.defects)
 
 
 def write(made, as_c=False, name="our.img"):

@@ -48,7 +48,7 @@ def set_up(args: list[str]):
     if material.too_large(experiment):
         return None
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    placed = position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    placed = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     return run, scene.build(experiment, wanted), placed
 
 

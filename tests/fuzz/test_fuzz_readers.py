@@ -45,7 +45,7 @@ def built(*flags: str):
     experiment = Experiment.from_args([*SMALL, *([] if "-hkl" in flags or "-dump" in flags else ["-default_F", "10"]), *flags])
     pixels = experiment.detector.pixels
     wanted = sampling.window(pixels, experiment.sampling.roi, experiment.sampling.mask)
-    position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     found = scene.build(experiment, wanted)
     lengths = np.linalg.norm(found.sources.direction, axis=1)
     if np.abs(lengths - 1.0).max(initial=0.0) > 1e-9:

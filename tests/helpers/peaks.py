@@ -248,12 +248,12 @@ def aligned(maker, stated):
     built = scene.build(stated, window_of(stated))
     lattices, domains = built.orientations.lattice, max(1, len(built.orientations.lattice) // phi_steps(stated))
     middle = lattices[len(lattices) // domains // 2 * domains].reshape(3, 3)
-    switches = stated.sampling.c_parity
-    vectors = orient(stated.crystal, switches)
+    defects = stated.sampling.defects
+    vectors = orient(stated.crystal, defects)
     target = np.linalg.solve(vectors, middle) @ q
     turned = stated.crystal.orientation is not None or stated.crystal.misset_seed is not None
     still = {"crystal.misset_deg": (0.0, 0.0, 0.0), "crystal.orientation": tuple(map(tuple, np.eye(3))) if turned else None}
-    unturned = orient(stated.replace(still).crystal, switches)
+    unturned = orient(stated.replace(still).crystal, defects)
     for _ in range(100):
         hkl = np.round(unturned @ maker.direction() * np.linalg.norm(q))
         start = np.linalg.solve(unturned, hkl)
@@ -269,7 +269,7 @@ def aligned(maker, stated):
     names = ("crystal.a_A", "crystal.b_A", "crystal.c_A")
     values = {name: float(scale * stated.value(name)) for name in names}
     if turned:
-        missetting = about_xyz(missetting_deg(stated.crystal, switches))
+        missetting = about_xyz(missetting_deg(stated.crystal, defects))
         return stated.replace(values | {"crystal.orientation": tuple(map(tuple, missetting.T @ turn))}), hkl
     return stated.replace(values | {"crystal.misset_deg": angles_of(turn)}), hkl
 

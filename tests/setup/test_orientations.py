@@ -7,6 +7,7 @@ import pytest
 
 from nbnumba import Crystal, Experiment, Goniometer
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
+from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup import orientations
 from nbnumba.setup.crystal import orient
 
@@ -107,11 +108,11 @@ def test_carryover_in_closed_form_equals_the_loop():
         assert orientations.carried_from(angles) == carried
 
 
-def table(goniometer, switches=(), **fields):
+def table(goniometer, defects=NO_DEFECTS, **fields):
     crystal = Crystal(30.0, 40.0, 50.0, 80.0, 95.0, 100.0, misset_deg=(10.0, 20.0, 30.0), **fields)
     vectors = orient(crystal)
     spindle = np.array([0.0, 0.6, 0.8])
-    return vectors, *orientations.table(crystal, goniometer, spindle, vectors, frozenset(switches))
+    return vectors, *orientations.table(crystal, goniometer, spindle, vectors, defects)
 
 
 def test_table_of_lattices():
@@ -137,7 +138,7 @@ def test_table_of_lattices():
 def test_table_with_carryover():
     goniometer = Goniometer(phi_deg=0.0, osc_deg=2.0, phisteps=4)
     vectors, right, _ = table(goniometer)
-    _, carried, fresh = table(goniometer, ["phi_carryover"])
+    _, carried, fresh = table(goniometer, Defects(phi_carryover=True))
     np.testing.assert_array_equal(fresh, right)
     np.testing.assert_array_equal(carried[1:], right[1:])
     np.testing.assert_array_equal(carried[0], right[3])
@@ -147,7 +148,7 @@ def test_table_with_carryover():
 def test_rounding_the_domains_changes_them_by_float32(recwarn):
     still = Goniometer()
     _, exact, _ = table(still, mosaic_spread_deg=1.3, mosaic_domains=20)
-    _, rounded, _ = table(still, ["mosaic_float32"], mosaic_spread_deg=1.3, mosaic_domains=20)
+    _, rounded, _ = table(still, Defects(mosaic_float32=True), mosaic_spread_deg=1.3, mosaic_domains=20)
     difference = np.abs(exact - rounded).max() / 50.0
     assert 1e-11 < difference < 1e-8
 

@@ -7,6 +7,7 @@ import pytest
 from random_directions import random_direction
 
 from nbnumba import Beam, Crystal, Detector, Experiment, InputError, Sampling, StructureFactors, simulate
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup import sources
 from nbnumba.setup.conventions import CONVENTIONS
 
@@ -20,7 +21,7 @@ SPREADS = [
 
 
 def spread(beam, direction=(1.0, 0.0, 0.0), electric=(0.0, 0.0, 1.0)):
-    return sources.spread(beam, np.array(direction), np.array(electric), frozenset())
+    return sources.spread(beam, np.array(direction), np.array(electric), NO_DEFECTS)
 
 
 def test_tilts_of_mosflms_beam_by_hand():

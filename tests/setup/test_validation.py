@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
 
 from nbnumba import Background, Beam, Crystal, Detector, Experiment, Goniometer, InputError, Sampling, StructureFactors
-from nbnumba.parity import SWITCHES, switches
+from nbnumba.parity import NO_DEFECTS, SWITCHES, Defects
 
 PARTS = {
     "crystal": lambda **fields: Crystal(**({"a_A": 50.0} | fields)),
@@ -167,13 +168,26 @@ def test_wavelength_and_fluence():
             Beam.fluence_from_flux(*bad)
 
 
-def test_switches_by_name():
-    assert switches("all") == switches(["all"]) == set(SWITCHES)
-    assert switches(()) == frozenset()
-    assert switches("phi_carryover") == {"phi_carryover"}
-    for bad in ("phi", ["phi_carryover", "nothing"], [""]):
+def test_defects_by_name():
+    assert [field.name for field in dataclasses.fields(Defects)] == [*SWITCHES, "c_threads"]
+    assert Defects.named("all") == Defects.named(["all"]) == Defects(**dict.fromkeys(SWITCHES, True))
+    assert Defects.named("all").names == set(SWITCHES)
+    assert Defects.named(()) == NO_DEFECTS and NO_DEFECTS.names == frozenset()
+    for name in SWITCHES:
+        assert Defects.named(name, 3) == Defects(**{name: True}, c_threads=3)
+        assert Defects.named([name]).names == {name}
+    for bad in ("phi", ["phi_carryover", "nothing"], [""], "c_threads"):
         with pytest.raises(InputError, match="c_parity"):
-            switches(bad)
+            Defects.named(bad)
+
+
+def test_defects_of_a_sampling():
+    stated = Sampling(c_parity=["water_scale", "phi_carryover"], c_threads=4)
+    assert stated.c_parity == {"water_scale", "phi_carryover"}
+    assert stated.defects == Defects(phi_carryover=True, water_scale=True, c_threads=4)
+    assert stated.defects is stated.defects
+    assert pickle.loads(pickle.dumps(stated)).defects == stated.defects
+    assert dataclasses.replace(stated, c_parity=(), c_threads=2).defects == Defects(c_threads=2)
 
 
 def test_whole_experiment_of_default_parts():

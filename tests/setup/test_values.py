@@ -8,6 +8,7 @@ from geometries import CELL, FORMS, PIXEL_MM, TURNS, experiment_of
 
 from nbnumba import Crystal, Experiment, InputError, simulate
 from nbnumba.geometry.cell import cell_of
+from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import position_detector
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def placed(experiment):
-    return position_detector(experiment.detector, experiment.beam, experiment.sampling.c_parity)
+    return position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
 
 
 def assert_same_place(one, other, tolerance=1e-13):
@@ -216,12 +217,12 @@ def test_lattice_has_the_cell(cell):
 
 def test_defect_of_c_in_the_angles_of_a_cell():
     """Lengths stay right; angles are off where two are oblique, and only there."""
-    switches = frozenset({"triclinic_angles"})
+    defects = Defects(triclinic_angles=True)
     oblique, monoclinic = Crystal(70, 80, 90, 75, 85, 95), Crystal(70, 80, 90, 90, 105, 90)
-    found = cell_of(orient(oblique, switches))
+    found = cell_of(orient(oblique, defects))
     np.testing.assert_allclose(found[:3], (70, 80, 90), rtol=1e-12)
     assert 0.01 < np.abs(np.array(found[3:]) - (75, 85, 95)).max() < 2
-    np.testing.assert_allclose(orient(monoclinic, switches), orient(monoclinic), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(orient(monoclinic, defects), orient(monoclinic), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize(

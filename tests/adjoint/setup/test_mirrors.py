@@ -27,6 +27,7 @@ from adjoint.stages.records import Cotangent
 from nbnumba import Beam, Crystal, Detector, Experiment
 from nbnumba.geometry.cell import skewed_setting, standard_setting
 from nbnumba.geometry.rotations import about_axis, about_xyz
+from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient, reciprocal, record
@@ -51,8 +52,9 @@ CELLS = [
     (30, 40, 50, 110, 110, 110),
     (5, 200, 9, 60, 130, 100),
 ]
-TRICLINIC = frozenset({"triclinic_angles"})
-METRIC = frozenset({"gauss_metric"})
+TRICLINIC = Defects(triclinic_angles=True)
+METRIC = Defects(gauss_metric=True)
+METRIC_AND_TRICLINIC = Defects(gauss_metric=True, triclinic_angles=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -121,12 +123,12 @@ def test_torque_is_the_sum_of_those_of_the_vectors():
 # Detector
 
 
-def centres_that_count(convention, form, switches, pivot):
+def centres_that_count(convention, form, defects, pivot):
     """The fields xbeam and ybeam that position the detector, stated or as the default, by hand from F1a."""
     swapped = convention in ("mosflm", "denzo")
-    if "near_point_ignored" in switches and convention not in ("custom", "pix0") and pivot == "sample":
+    if defects.near_point_ignored and convention not in ("custom", "pix0") and pivot == "sample":
         return ()
-    if "near_point_ignored" in switches and convention in ("mosflm", "denzo", "adxv"):
+    if defects.near_point_ignored and convention in ("mosflm", "denzo", "adxv"):
         return CENTRE
     ends = {"default": CENTRE, "beam": CENTRE, "close": (), "org": (), "mixed": CENTRE if swapped else ("xbeam_mm",)}
     return ends[form]
@@ -143,15 +145,15 @@ def check_placement(experiment, counts, random, converges=False):
 
     Only the parameters in `counts` position the detector; the gradient of all others is 0.
     """
-    detector, switches = experiment.detector, experiment.sampling.c_parity
+    detector, defects = experiment.detector, experiment.sampling.defects
     bars = placement_bars(random)
-    found = position_detector_adj(detector, experiment.beam, switches, *bars.values())
+    found = position_detector_adj(detector, experiment.beam, defects, *bars.values())
     assert list(found) == [f"detector.{name}" for name in PLACED]
     start = [experiment.value(f"detector.{n}") if getattr(detector, n) is None else getattr(detector, n) for n in counts]
 
     def function(step):
         moved = dataclasses.replace(detector, **dict(zip(counts, start + step)))
-        at = position_detector(moved, experiment.beam, switches)
+        at = position_detector(moved, experiment.beam, defects)
         return sum(np.sum(bar * getattr(at, name)) for name, bar in bars.items())
 
     gradient = np.array([found[f"detector.{name}"] for name in counts])
@@ -163,7 +165,7 @@ def check_placement(experiment, counts, random, converges=False):
 @pytest.mark.parametrize("convention, form, turn, pivot", GEOMETRIES)
 def test_placement(convention, form, turn, pivot):
     experiment = experiment_of(convention, form, turn, pivot)
-    counts = ("distance_mm", *centres_that_count(convention, form, (), ""), *TURNED)
+    counts = ("distance_mm", *centres_that_count(convention, form, NO_DEFECTS, ""), *TURNED)
     check_placement(experiment, TURNED if convention == "pix0" else counts, random_of(convention, form, turn, pivot))
 
 
@@ -181,7 +183,7 @@ def test_placement_converges(convention, pivot):
 @pytest.mark.parametrize("pivot", ["-pivot beam", "-pivot sample"])
 def test_placement_by_close_distance(convention, form, turn, pivot):
     experiment = experiment_of(convention, form, turn, pivot, "-close_distance 80 ")
-    counts = (*centres_that_count(convention, form, (), ""), *TURNED)
+    counts = (*centres_that_count(convention, form, NO_DEFECTS, ""), *TURNED)
     check_placement(experiment, counts, random_of(convention, form, turn, pivot))
 
 
@@ -191,14 +193,14 @@ def test_placement_by_close_distance(convention, form, turn, pivot):
 @pytest.mark.parametrize("pivot", PIVOTS)
 def test_placement_with_defects_of_c(switch, convention, form, pivot):
     experiment = experiment_of(convention, form, "swung", pivot, more=f"-c_parity {switch}")
-    switches = experiment.sampling.c_parity
-    by_corner = convention == "pix0" and "pix0_ignored" not in switches and form == "default"
+    defects = experiment.sampling.defects
+    by_corner = convention == "pix0" and not defects.pix0_ignored and form == "default"
     if convention == "pix0" and not by_corner:
         experiment = Experiment.from_args((FRAME + AXES + FORMS[form] + TURNS["swung"] + "-distance 80 " + pivot).split())
         detector = dataclasses.replace(experiment.detector, pix0_mm=(60.0, -55.0, -2.0))
-        experiment = dataclasses.replace(experiment, detector=detector).replace({"sampling.c_parity": switches})
-    turns_about = pivot_of(experiment.detector, switches)
-    counts = ("distance_mm", *centres_that_count(convention, form, switches, turns_about), *TURNED)
+        experiment = dataclasses.replace(experiment, detector=detector).replace({"sampling.c_parity": defects.names})
+    turns_about = pivot_of(experiment.detector, defects)
+    counts = ("distance_mm", *centres_that_count(convention, form, defects, turns_about), *TURNED)
     check_placement(experiment, TURNED if by_corner else counts, random_of(switch, convention, form, pivot))
 
 
@@ -226,7 +228,7 @@ def test_placement_of_unusual_detectors(name, pivot):
 
 
 @pytest.mark.parametrize(
-    "stated, switches, counts",
+    "stated, c_parity, counts",
     [
         ({"thickness_um": 300.0}, (), ("thickness_um",)),
         ({"thickness_um": 300.0, "attenuation_um": 200.0}, (), ("thickness_um", "attenuation_um")),
@@ -241,17 +243,17 @@ def test_placement_of_unusual_detectors(name, pivot):
     ],
 )
 @pytest.mark.parametrize("converges", [False, True])
-def test_sensor(stated, switches, counts, converges):
-    random = random_of("sensor", stated, switches)
+def test_sensor(stated, c_parity, counts, converges):
+    random = random_of("sensor", stated, c_parity)
     layer_bar, absorption_bar = 1e4 * random.normal(), 1e-3 * random.normal()
-    detector, switches = Detector(**stated), frozenset(switches)
-    found = sensor_adj(detector, switches, layer_bar, absorption_bar)
+    detector, defects = Detector(**stated), Defects.named(c_parity)
+    found = sensor_adj(detector, defects, layer_bar, absorption_bar)
     assert all(found[f"detector.{name}"] == 0.0 for name in ("thickness_um", "attenuation_um") if name not in counts)
     gradient, start = [found[f"detector.{name}"] for name in counts], [getattr(detector, name) for name in counts]
     assert (np.abs(gradient) > 1e-5).all()
 
     def function(step):
-        _, layer, absorption = sensor(dataclasses.replace(detector, **dict(zip(counts, start + step))), switches)
+        _, layer, absorption = sensor(dataclasses.replace(detector, **dict(zip(counts, start + step))), defects)
         return layer_bar * layer + absorption_bar * absorption
 
     linear = not counts or absorption_bar == 0.0 or stated.get("attenuation_um") == np.inf
@@ -309,12 +311,12 @@ def matrix_of(random, hand):
 
 def crystals():
     misset = {"misset_deg": (20.0, -30.0, 140.0)}
-    yield from ((Crystal(*cell, **misset), switches) for cell in CELLS for switches in (frozenset(), TRICLINIC))
-    yield Crystal(*CELLS[0]), frozenset()
-    for hand, switches in itertools.product((1, -1), (frozenset(), TRICLINIC)):
-        yield Crystal.from_matrix(matrix_of(random_of("matrix", hand), hand), 1.3, **misset), switches
-    yield Crystal(*CELLS[5], misset_seed=7), frozenset()
-    yield Crystal(*CELLS[5], misset_seed=7), frozenset({"misset_random", *TRICLINIC})
+    yield from ((Crystal(*cell, **misset), defects) for cell in CELLS for defects in (NO_DEFECTS, TRICLINIC))
+    yield Crystal(*CELLS[0]), NO_DEFECTS
+    for hand, defects in itertools.product((1, -1), (NO_DEFECTS, TRICLINIC)):
+        yield Crystal.from_matrix(matrix_of(random_of("matrix", hand), hand), 1.3, **misset), defects
+    yield Crystal(*CELLS[5], misset_seed=7), NO_DEFECTS
+    yield Crystal(*CELLS[5], misset_seed=7), Defects(misset_random=True, triclinic_angles=True)
 
 
 def crystal_at(crystal, names, values):
@@ -326,53 +328,53 @@ def crystal_at(crystal, names, values):
     return dataclasses.replace(crystal, **fields)
 
 
-def values_of(crystal, switches, names):
-    experiment = dataclasses.replace(experiment_of("mosflm"), crystal=crystal).replace({"sampling.c_parity": switches})
+def values_of(crystal, defects, names):
+    experiment = dataclasses.replace(experiment_of("mosflm"), crystal=crystal).replace({"sampling.c_parity": defects.names})
     return np.array([experiment.value(name) for name in names])
 
 
 @pytest.mark.parametrize("converges", [False, True])
-@pytest.mark.parametrize("crystal, switches", list(crystals()))
-def test_orientation(crystal, switches, converges):
+@pytest.mark.parametrize("crystal, defects", list(crystals()))
+def test_orientation(crystal, defects, converges):
     names = (*CELL, *MISSET)
-    random = random_of("orientation", crystal, sorted(switches))
+    random = random_of("orientation", crystal, sorted(defects.names))
     bar = random.normal(size=(3, 3)) / 50
-    found, start = orient_adj(crystal, switches, bar), values_of(crystal, switches, names)
+    found, start = orient_adj(crystal, defects, bar), values_of(crystal, defects, names)
     assert set(found) == set(names)
     gradient = np.array([found[name] for name in names])
     assert (np.abs(gradient) > 1e-6).all()
 
     def function(step):
-        return np.sum(bar * orient(crystal_at(crystal, names, start + step), switches))
+        return np.sum(bar * orient(crystal_at(crystal, names, start + step), defects))
 
     check(gradient, function, 0.5 if converges else 0.1, random, converges)
 
 
 RECORDS = [
-    (shape, switches, hand, cell)
-    for shape, switches in itertools.product(("square", "round", "gauss", "tophat"), (frozenset(), METRIC, METRIC | TRICLINIC))
+    (shape, defects, hand, cell)
+    for shape, defects in itertools.product(("square", "round", "gauss", "tophat"), (NO_DEFECTS, METRIC, METRIC_AND_TRICLINIC))
     for hand, cell in ((1, CELLS[0]), (1, CELLS[5]), (-1, CELLS[7]))
 ]
 
 
-@pytest.mark.parametrize("shape, switches, hand, cell", RECORDS)
-def test_crystal_record(shape, switches, hand, cell):
+@pytest.mark.parametrize("shape, defects, hand, cell", RECORDS)
+def test_crystal_record(shape, defects, hand, cell):
     """The vectors are those of the crystal in either hand. Numbers of cells, the cell and the vectors change independently."""
-    random = random_of("record", shape, sorted(switches), hand)
+    random = random_of("record", shape, sorted(defects.names), hand)
     crystal = Crystal(*cell, misset_deg=(20.0, -30.0, 140.0), n_a=7.0, n_b=8.5, n_c=6.0, shape=shape)
-    vectors, names = hand * orient(crystal, switches), (*NUMBERS, *CELL)
+    vectors, names = hand * orient(crystal, defects), (*NUMBERS, *CELL)
     weights = random.normal(size=9)
-    weights[3:] /= np.abs(record(crystal, vectors, switches)[5:]).max()
-    found, vectors_bar = record_adj(crystal, vectors, switches, weights[:3], weights[3:])
+    weights[3:] /= np.abs(record(crystal, vectors, defects)[5:]).max()
+    found, vectors_bar = record_adj(crystal, vectors, defects, weights[:3], weights[3:])
     assert set(found) == set(names) and vectors_bar.shape == (3, 3)
-    start = values_of(crystal, switches, names)
+    start = values_of(crystal, defects, names)
 
     def function(step):
-        moved = record(crystal_at(crystal, names, start + step[:9]), vectors + step[9:].reshape(3, 3), switches)
+        moved = record(crystal_at(crystal, names, start + step[:9]), vectors + step[9:].reshape(3, 3), defects)
         return weights[:3] @ moved[:3] + weights[3:] @ moved[5:]
 
     gradient = np.array([*(found[name] for name in names), *vectors_bar.ravel()])
-    by_cell = shape in ("gauss", "tophat") and bool(switches)
+    by_cell = shape in ("gauss", "tophat") and defects.gauss_metric
     assert (np.abs(gradient[:3]) > 1e-4).all() and (gradient[3:] != 0.0).any() == by_cell
     assert not by_cell or (np.abs(gradient[3:6]) > 1e-5).all()
     assert not by_cell or np.abs(gradient[9:]).max() > 1e-4
@@ -494,7 +496,7 @@ def scene_parts(experiment):
     found |= {name: getattr(panel, name) for name in ("distance", "close_distance", "layer", "absorption")}
     found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each")}
     found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:])}
-    return found | {"vectors": orient(experiment.crystal, experiment.sampling.c_parity).ravel()}
+    return found | {"vectors": orient(experiment.crystal, experiment.sampling.defects).ravel()}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -546,15 +548,15 @@ def mirrors():
     for name in ("mosflm", "xds", "pix0"):
         stated = experiment_of(name, turn="swung")
         place_bars = [(3,), (3,), (3,), (3,), (), ()]
-        yield f"place {name}", lambda *bars, s=stated: position_detector_adj(s.detector, s.beam, frozenset(), *bars), place_bars
-    yield "sensor", lambda *bars: sensor_adj(thick, frozenset(), *bars), [(), ()]
-    yield "no sensor", lambda *bars: sensor_adj(Detector(), frozenset(), *bars), [(), ()]
+        yield f"place {name}", lambda *bars, s=stated: position_detector_adj(s.detector, s.beam, NO_DEFECTS, *bars), place_bars
+    yield "sensor", lambda *bars: sensor_adj(thick, NO_DEFECTS, *bars), [(), ()]
+    yield "no sensor", lambda *bars: sensor_adj(Detector(), NO_DEFECTS, *bars), [(), ()]
     yield "standard_setting", lambda v: standard_setting_adj(*CELLS[5], v), [(3, 3)]
     yield "skewed_setting", lambda v: skewed_setting_adj(*CELLS[5], v), [(3, 3)]
-    yield "orient", lambda v: orient_adj(crystal, frozenset(), v), [(3, 3)]
+    yield "orient", lambda v: orient_adj(crystal, NO_DEFECTS, v), [(3, 3)]
     yield "reciprocal", lambda s: reciprocal_adj(crystal, vectors, s), [(3, 3)]
-    for switches in (frozenset(), METRIC):
-        yield "record", lambda n, m, s=switches: record_adj(crystal, vectors, s, n, m), [(3,), (6,)]
+    for defects in (NO_DEFECTS, METRIC):
+        yield "record", lambda n, m, s=defects: record_adj(crystal, vectors, s, n, m), [(3,), (6,)]
     yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), ()]
 
 

@@ -14,11 +14,12 @@ from adjoint.setup import orientations as lattices
 from adjoint.setup import sources as beams
 from nbnumba import Beam, Crystal, Experiment, Goniometer, Sampling, StructureFactors
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
+from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup import orientations, sources
 from nbnumba.setup.crystal import orient
 
 NAN = math.nan
-CARRYOVER = frozenset({"phi_carryover"})
+CARRYOVER = Defects(phi_carryover=True)
 
 
 # sources
@@ -56,7 +57,7 @@ def spectrum_fields(random):
 
 
 def beam_case(seed):
-    """A random beam with its direction and E vector, and the switches."""
+    """A random beam with its direction and E vector, and the defects of C."""
     random = np.random.default_rng(seed)
     fields = {"wavelength_A": float(random.uniform(0.5, 3.0)), "round_divergence": bool(random.integers(2))}
     if random.random() < 0.7:
@@ -74,8 +75,8 @@ def beam_case(seed):
     fields |= spectrum_fields(random)
     if fields.get("hdivsteps") == fields.get("vdivsteps") == 1 and random.random() < 0.5:
         fields["round_divergence"] = False
-    switches = frozenset({"one_step_means_two"} if random.integers(2) else set())
-    return Beam(**fields), direction, electric, switches
+    defects = Defects(one_step_means_two=bool(random.integers(2)))
+    return Beam(**fields), direction, electric, defects
 
 
 def source_cases():
@@ -127,7 +128,7 @@ def test_differences_of_sources_converge():
     fields = {"hdivrange_mrad": 300.0, "hdivsteps": 3, "vdivrange_mrad": 200.0, "round_divergence": False}
     beam = Beam(1.3, dispersion_percent=3.0, direction_x_mrad=50.0, direction_y_mrad=-90.0, **fields)
     random = np.random.default_rng(5)
-    case = beam, random_direction(random), random_direction(random), frozenset()
+    case = beam, random_direction(random), random_direction(random), NO_DEFECTS
     moves = beams.motions(*case)
     for name, number in list(beams.COLUMN.items())[2:]:
         falling = errors(functools.partial(source_rows, case, name), 100.0, moves[:, number])
@@ -138,7 +139,7 @@ def test_differences_of_sources_converge():
 def test_a_table_moves_with_the_tilts_and_where_its_wavelength_is_missing():
     table = ((-10.0, 1.0, 0.0, 1.0, 1.1), (-10.0, 0.0, 1.0, 1.0, NAN))
     beam = Beam(sources=table, hdivrange_mrad=1.0, vdivrange_mrad=1.0, dispersion_percent=1.0)
-    moves = beams.motions(beam, np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), frozenset())
+    moves = beams.motions(beam, np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), NO_DEFECTS)
     np.testing.assert_array_equal(moves[:, 0], [[0, 0, 0, 0], [0, 0, 0, 1]])
     assert not moves[:, 1:4].any()
     assert moves[:, 4:, :3].any(axis=2).all()
@@ -166,8 +167,8 @@ def test_what_a_range_moves(fields, expected):
 def test_one_step_over_a_range_is_two_in_c():
     beam = Beam(hdivrange_mrad=2.0, hdivsteps=1)
     where = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
-    assert not beams.motions(beam, *where, frozenset())[:, beams.COLUMN["hdivrange_mrad"]].any()
-    moves = beams.motions(beam, *where, frozenset({"one_step_means_two"}))
+    assert not beams.motions(beam, *where, NO_DEFECTS)[:, beams.COLUMN["hdivrange_mrad"]].any()
+    moves = beams.motions(beam, *where, Defects(one_step_means_two=True))
     assert moves.shape == (2, 6, 4) and moves[:, beams.COLUMN["hdivrange_mrad"]].any(axis=1).all()
 
 
@@ -207,9 +208,9 @@ def crystal_of(fields):
     return Crystal(30.0, 40.0, 50.0, 80.0, 95.0, 100.0, **fields)
 
 
-def lattice_rows(crystal, goniometer, spindle, switches=frozenset()):
+def lattice_rows(crystal, goniometer, spindle, defects=NO_DEFECTS):
     """The two tables in units of 100 A, which keeps their numbers below 1."""
-    return [rows / 100 for rows in orientations.table(crystal, goniometer, spindle, orient(crystal, switches), switches)]
+    return [rows / 100 for rows in orientations.table(crystal, goniometer, spindle, orient(crystal, defects), defects)]
 
 
 def turning(rotation_rates, rows):
@@ -254,7 +255,7 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
     crystal, goniometer = crystal_of(mosaic), Goniometer(phi_deg=phi, **fields)
     spindle = random_direction(np.random.default_rng(7))
     carried, _ = lattice_rows(crystal, goniometer, spindle)
-    rotations, rotation_rates, *fresh = lattices.motions(crystal, goniometer, spindle, frozenset())
+    rotations, rotation_rates, *fresh = lattices.motions(crystal, goniometer, spindle, NO_DEFECTS)
     assert rotations.shape == carried.shape
     assert [rotations.tobytes(), rotation_rates.tobytes()] == [part.tobytes() for part in fresh]
     made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
@@ -270,7 +271,7 @@ def test_differences_of_lattices_converge():
     crystal, spindle = crystal_of(MOSAICS[2]), random_direction(np.random.default_rng(8))
     goniometer = Goniometer(phi_deg=10.0, osc_deg=50.0, phisteps=3)
     rows = lattice_rows(crystal, goniometer, spindle)[0]
-    derived = turning(lattices.motions(crystal, goniometer, spindle, frozenset())[1], rows)
+    derived = turning(lattices.motions(crystal, goniometer, spindle, NO_DEFECTS)[1], rows)
 
     def phi(h):
         return lattice_rows(crystal, dataclasses.replace(goniometer, phi_deg=10.0 + h), spindle)[0]
@@ -300,7 +301,7 @@ def acted_out(angles, fresh):
 
 def assert_steps_move_as_their_sources(crystal, goniometer, spindle, angles):
     """Check that with carryover every step moves as the step of its lattice does without, in both kinds of pass."""
-    own = lattices.motions(crystal, goniometer, spindle, frozenset())[:2]
+    own = lattices.motions(crystal, goniometer, spindle, NO_DEFECTS)[:2]
     rotations, rotation_rates = (part.reshape(len(angles), -1, part.shape[-1]) for part in own)
     found = lattices.motions(crystal, goniometer, spindle, CARRYOVER)
     carried, fresh = acted_out(angles, False), acted_out(angles, True)
@@ -332,9 +333,9 @@ def test_several_steps_at_zero(monkeypatch, angles):
 def test_rounded_domains_move_as_their_product_in_double_precision():
     crystal, spindle = crystal_of(MOSAICS[1]), random_direction(np.random.default_rng(11))
     goniometer = Goniometer(phi_deg=3.0, osc_deg=5.0, phisteps=2)
-    rounded = frozenset({"mosaic_float32"})
+    rounded = Defects(mosaic_float32=True)
     rotations, rotation_rates, _, _ = lattices.motions(crystal, goniometer, spindle, rounded)
-    exact_rotations, exact_rates, _, _ = lattices.motions(crystal, goniometer, spindle, frozenset())
+    exact_rotations, exact_rates, _, _ = lattices.motions(crystal, goniometer, spindle, NO_DEFECTS)
     np.testing.assert_array_equal(rotation_rates[:, 6:], exact_rates[:, 6:])
     made = np.einsum("mij,kj->mki", rotations.reshape(-1, 3, 3), orient(crystal) / 100).reshape(-1, 9)
     np.testing.assert_allclose(made, lattice_rows(crystal, goniometer, spindle, rounded)[0], rtol=0, atol=1e-15)
@@ -344,7 +345,7 @@ def test_rounded_domains_move_as_their_product_in_double_precision():
 def test_spins_by_hand():
     """The first domain rotates with the spindle, and its rates are radians per degree."""
     spindle, goniometer = np.array([0.0, 0.6, -0.8]), Goniometer(phi_deg=20.0, osc_deg=4.0, phisteps=4)
-    _, rotation_rates, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, frozenset())
+    _, rotation_rates, _, _ = lattices.motions(crystal_of({}), goniometer, spindle, NO_DEFECTS)
     for step, rates in enumerate(rotation_rates * DEGREES_PER_RADIAN):
         np.testing.assert_allclose(rates[:6], [*spindle, *(step / 4 * spindle)], rtol=0, atol=1e-15)
         assert not rates[6:].any()
@@ -366,7 +367,7 @@ JUMPS = [  # the goniometer, and what jumps
 def test_what_the_image_jumps_in(fields, expected):
     goniometer = Goniometer(**fields)
     factors = StructureFactors(default_F=1.0)
-    experiment = Experiment(crystal_of({}), factors, goniometer=goniometer, sampling=Sampling(c_parity=CARRYOVER))
+    experiment = Experiment(crystal_of({}), factors, goniometer=goniometer, sampling=Sampling(c_parity=CARRYOVER.names))
     names = [f"goniometer.{name}_deg" for name in expected.split()]
     found = lattices.jumps(experiment)
     assert list(found) == names and all("exactly 0" in reason for reason in found.values())
