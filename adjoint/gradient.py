@@ -10,7 +10,7 @@ import numpy as np
 
 from adjoint.backends import driver
 from adjoint.backends.band_pieces import Part
-from adjoint.loops.pixels import Results, Target
+from adjoint.loops.pixels import PixelLoss, Results
 from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name, by_name, listed
@@ -28,7 +28,7 @@ from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pix
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
 """The largest memory (bytes) for the sums of all bands; it limits the number of bands, of which there is at least one."""
-NO_IMAGE, NO_FIELDS = np.zeros((0, 0)), np.zeros((0, 0, 0))
+NO_IMAGE, NO_TERMS = np.zeros((0, 0)), np.zeros((0, 0, 0))
 MOST_DENSE = 5000
 """The largest number of numbers for which normal equations, a dense matrix, are made."""
 
@@ -72,8 +72,8 @@ def value_and_grad(
     with value(image) and derivative(image) needs two passes. Raises InputError like vjp, and for what is no loss.
     """
     problem = prepare(experiment, parameters, **keywords)
-    target, value = _apply_loss(problem, loss, progress, with_curvature=False)
-    results = _run(problem, target, NO_IMAGE, progress)
+    pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=False)
+    results = _run(problem, pixel_loss, NO_IMAGE, progress)
     return _value(problem, results, value), by_name(problem.asked, _gradient(problem, results))
 
 
@@ -93,7 +93,8 @@ def jacobian(
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
     image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
-    _run(problem, Target(problem.window.mask, GIVEN, everywhere, everywhere, NO_FIELDS), image, progress, jacobian=derivatives)
+    loss = PixelLoss(problem.window.mask, GIVEN, everywhere, everywhere, NO_TERMS)
+    _run(problem, loss, image, progress, jacobian=derivatives)
     return finite(image, problem.machine.precision), _finite(problem, derivatives)
 
 
@@ -115,8 +116,8 @@ def normal_equations(
     if problem.count > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
-    target, value = _apply_loss(problem, loss, progress, with_curvature=True)
-    results = _run(problem, target, NO_IMAGE, progress, normal=True)
+    pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
+    results = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     value = _value(problem, results, value)
     return value, by_name(problem.asked, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
@@ -126,29 +127,30 @@ def with_image_terms(
     loss: Loss,
     experiment: Experiment,
     parameters: Iterable[Name],
-    fields: np.ndarray,
+    background_terms: np.ndarray,
     with_normal: bool,
     machine: Machine = CPU,
 ) -> tuple[float, np.ndarray, np.ndarray | None]:
     """The loss, its gradient (m,) and, with_normal, J^T W J (m, m), by parameters and by numbers of the image (A13a).
 
     The m numbers are those of the parameters, of which there may be none; then a factor of all photons, at 1; then factors of
-    fields (fields, slow, fast) that are added to the photons, at 0. Raises InputError like normal_equations.
+    the background terms (terms, slow, fast), at 0. Raises InputError like normal_equations.
     """
     named = listed(parameters)
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
-    target, value = _apply_loss(problem, loss, None, with_curvature=with_normal)
-    results = _run(problem, target._replace(fields=fields), NO_IMAGE, None, normal=with_normal, beside=1 + len(fields))
+    pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal)
+    pixel_loss = pixel_loss._replace(background_terms=background_terms)
+    results = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
         gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
         normal = _finite(problem, normal + np.triu(normal, 1).T)
     else:
-        gradient, normal = np.concatenate([_gradient(problem, results), results.beside.sum(axis=0)]), None
-    kept = slice(None) if named else slice(1, None)
-    return _value(problem, results, value), gradient[kept], None if normal is None else normal[kept, kept]
+        gradient, normal = np.concatenate([_gradient(problem, results), results.image_terms.sum(axis=0)]), None
+    asked = slice(None) if named else slice(1, None)
+    return _value(problem, results, value), gradient[asked], None if normal is None else normal[asked, asked]
 
 
-def _apply_loss(problem, loss, progress, with_curvature) -> tuple[Target, float | None]:
+def _apply_loss(problem, loss, progress, with_curvature) -> tuple[PixelLoss, float | None]:
     """The loss in the form that kernels take, and its value if it is an object whose derivative is computed here.
 
     Raises InputError for an object that is no loss, and for derivatives that do not fit the image.
@@ -159,14 +161,14 @@ def _apply_loss(problem, loss, progress, with_curvature) -> tuple[Target, float 
             raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
     if is_pixelwise(loss):
         _check_shape("loss: data", loss.data, problem)
-        return Target(problem.window.mask, loss.kind, loss.data, loss.weight, NO_FIELDS), None
+        return PixelLoss(problem.window.mask, loss.kind, loss.data, loss.weight, NO_TERMS), None
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
-    target = _with_derivative(problem, "loss: derivative", loss.derivative(image))
+    pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
-        target = target._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
-        if target.weight.min() < 0.0:
-            raise InputError(f"loss: a curvature is {target.weight.min():g}; allowed: numbers not below 0")
-    return target, number_of("loss: value", loss.value(image))
+        pixel_loss = pixel_loss._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
+        if pixel_loss.weight.min() < 0.0:
+            raise InputError(f"loss: a curvature is {pixel_loss.weight.min():g}; allowed: numbers not below 0")
+    return pixel_loss, number_of("loss: value", loss.value(image))
 
 
 def _value(problem, results: Results, value: float | None) -> float:
@@ -174,12 +176,12 @@ def _value(problem, results: Results, value: float | None) -> float:
     return checked(value if value is not None else float(of_float32(results.value.sum(), problem.machine.precision)))
 
 
-def _with_derivative(problem, what, cotangent) -> Target:
-    """A target whose data are the derivative of the loss (slow, fast). Raises InputError for what does not fit."""
+def _with_derivative(problem, what, cotangent) -> PixelLoss:
+    """A loss whose data are the derivative of the loss (slow, fast). Raises InputError for what does not fit."""
     cotangent = field(what, cotangent, problem.pixels)
     if not np.isfinite(cotangent).all():
         raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
-    return Target(problem.window.mask, GIVEN, cotangent, cotangent, NO_FIELDS)
+    return PixelLoss(problem.window.mask, GIVEN, cotangent, cotangent, NO_TERMS)
 
 
 def _check_shape(what, values, problem) -> None:
@@ -198,24 +200,25 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
 
 def _gradient(problem, results: Results) -> np.ndarray:
     """The gradient (n,) from the sums of the bands. Raises InputError if a number is not finite."""
-    gradient, column_of = np.zeros(problem.count), problem.parameters.column_of
+    gradient, projection = np.zeros(problem.count), problem.projection
+    with_column = projection.column_of_amplitude >= 0
     with np.errstate(invalid="ignore", over="ignore"):
-        gradient[problem.parameters.place_of] = problem.parameters.projection @ results.channels.sum(axis=0)
+        gradient[projection.column_of_row] = projection.matrix @ results.channels.sum(axis=0)
         if problem.paths.reflections:
-            gradient[column_of[column_of >= 0]] = results.by_amplitude.sum(axis=0)[column_of >= 0]
+            gradient[projection.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
     return _finite(problem, gradient)
 
 
-def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0) -> Results:
+def _run(problem, pixel_loss, image, progress, jacobian=None, normal=False, image_terms=0) -> Results:
     """The results of all bands, computed in parts between which progress is reported and interrupts are noticed."""
     backend = driver(problem.machine.backend)
-    results, edges = _results(problem, image, jacobian, normal, beside)
+    results, edges = _results(problem, image, jacobian, normal, image_terms)
     scene, (rows, columns) = cast(problem.scene, problem.machine.precision), problem.window[:2]
-    given = (target, problem.parameters, scene, problem.motions, problem.paths, problem.machine.precision)
+    arguments = (pixel_loss, problem.projection, scene, problem.motions, problem.paths, problem.machine.precision)
 
     def run(part: Part) -> None:
         of_part = results._replace(**{name: getattr(results, name)[part.bands] for name in BY_BAND})
-        backend.run(of_part, part.starts, part.stops, part.columns, *given)
+        backend.run(of_part, part.starts, part.stops, part.columns, *arguments)
 
     tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     steps = steps_per_pixel(problem.scene)
@@ -225,13 +228,13 @@ def _run(problem, target, image, progress, jacobian=None, normal=False, beside=0
     return results
 
 
-BY_BAND = ("value", "channels", "by_amplitude", "beside", "gradient", "normal")
+BY_BAND = ("value", "channels", "by_amplitude", "image_terms", "gradient", "normal")
 """The results of which every band has its own."""
 
 
-def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndarray]:
+def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, np.ndarray]:
     """Results of zeros, and the first row of every band with the end (bands + 1,): as many bands as the memory allows."""
-    summed, count = jacobian is None and not normal, problem.count + beside
+    summed, count = jacobian is None and not normal, problem.count + image_terms
     amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
@@ -243,7 +246,7 @@ def _results(problem, image, jacobian, normal, beside) -> tuple[Results, np.ndar
         np.zeros((bands, WIDTH) if summed else (0, 0)),
         np.zeros((bands, max(amplitudes, 1))),
         np.zeros((0, 0, 0)) if jacobian is None else jacobian,
-        np.zeros((bands, beside)),
+        np.zeros((bands, image_terms)),
         np.zeros((bands, count) if normal else (0, 0)),
         np.zeros((bands, count, count) if normal else (0, 0, 0)),
     )

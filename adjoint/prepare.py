@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adjoint import not_differentiable
-from adjoint.loops.pixels import Parameters
+from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
 from adjoint.parameters import AMPLITUDES, GROUPS, LATTICE_MOTIONS, PARAMETERS, Column, Name, columns, listed, size, values
@@ -42,7 +42,7 @@ class Problem(NamedTuple):
     window: sampling.Window
     scene: Scene
     motions: Motions
-    parameters: Parameters
+    projection: Projection
     paths: Paths
     machine: Machine
 
@@ -75,10 +75,10 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     built = scene.build(experiment, window)
     warn_beyond_pairs(built, chosen.precision)
     motions = setup.motions(experiment)
-    projection = _projection(experiment, built, asked)
-    _refuse_motionless(asked, projection, motions)
-    parameters = Parameters(projection, _not_amplitudes(asked), _column_of(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, parameters, _paths(asked, projection, built), chosen)
+    matrix = _derivatives_by_channels(experiment, built, asked)
+    _refuse_motionless(asked, matrix, motions)
+    projection = Projection(matrix, _columns_of_rows(asked), _columns_of_amplitudes(built, experiment, asked))
+    return Problem(experiment, asked, window, built, motions, projection, _paths(asked, matrix, built), chosen)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -117,7 +117,7 @@ def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
                 raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
 
 
-def _refuse_motionless(asked, projection, motions):
+def _refuse_motionless(asked, matrix, motions):
     """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
@@ -125,7 +125,7 @@ def _refuse_motionless(asked, projection, motions):
     row = 0
     for column in asked:
         for _ in column.singles:
-            if not (projection[row] != 0.0)[moves].any():
+            if not (matrix[row] != 0.0)[moves].any():
                 raise InputError(f"parameters: the image cannot be differentiated by {column.key}: it moves nothing there")
             row += 1
 
@@ -145,7 +145,7 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _projection(experiment, built, asked) -> np.ndarray:
+def _derivatives_by_channels(experiment, built, asked) -> np.ndarray:
     """The derivative of the channels by every number except amplitudes (n, channels), from cotangents of the channels."""
     by_channel = setup.pull(experiment, built, EACH_CHANNEL)
     singles = [single for column in asked for single in column.singles]
@@ -155,12 +155,12 @@ def _projection(experiment, built, asked) -> np.ndarray:
     return rows
 
 
-def _not_amplitudes(asked) -> np.ndarray:
+def _columns_of_rows(asked) -> np.ndarray:
     """The indices, among all numbers, of those that are not amplitudes."""
     return np.flatnonzero(np.concatenate([np.full(size(column), column.key != AMPLITUDES) for column in asked]))
 
 
-def _column_of(built, experiment, asked) -> np.ndarray:
+def _columns_of_amplitudes(built, experiment, asked) -> np.ndarray:
     """The index, among all numbers, of every amplitude of the box (amplitudes,), or -1.
 
     The last entry counts for a reflection that is listed twice.
@@ -177,11 +177,11 @@ def _column_of(built, experiment, asked) -> np.ndarray:
     return columns_of_box
 
 
-def _paths(asked, projection, built) -> Paths:
+def _paths(asked, matrix, built) -> Paths:
     """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need."""
     names = {name for column in asked for name in column.names}
     taken = {GROUPS[PARAMETERS[name].group] for name in names}
-    wanted = np.flatnonzero((projection != 0.0).any(axis=0) & _reached(built))
+    wanted = np.flatnonzero((matrix != 0.0).any(axis=0) & _reached(built))
     return Paths(
         geometry="geometry" in taken,
         vectors="vectors" in taken,

@@ -27,7 +27,7 @@ if str(ROOT) not in sys.path:
     sys.path[:0] = [str(ROOT)]
 
 from adjoint.backends import cuda as backward  # noqa: E402
-from adjoint.loops.pixels import Target  # noqa: E402
+from adjoint.loops.pixels import PixelLoss  # noqa: E402
 from adjoint.prepare import prepare  # noqa: E402
 from bench.table import heading, row  # noqa: E402
 from nbnumba import Experiment  # noqa: E402
@@ -63,12 +63,12 @@ def render_types(precision: str) -> tuple:
 def differentiate_types(precision: str, simple: bool) -> tuple:
     """The types of the arguments of the kernel that differentiates."""
     problem, kind = _problem(), PRECISIONS[precision].wide
-    target = Target(problem.window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
+    pixel_loss = PixelLoss(problem.window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
     whole, real = np.zeros((1, 2), np.int64), np.zeros((1, 2), kind)
-    lists = backward.Lists(whole, real, whole, whole, whole)
+    tables = backward.AmplitudeTables(whole, real, whole, whole, whole)
     motions = backward.motions_for(problem.motions, precision, simple)
     records = (*cast(problem.scene, precision), motions, problem.paths)
-    arguments = (np.zeros((2, 2), kind), lists, (0, 1), (0, 1), in_type(target, kind), *records)
+    arguments = (np.zeros((2, 2), kind), tables, (0, 1), (0, 1), in_type(pixel_loss, kind), *records)
     return tuple(map(typeof, arguments))
 
 

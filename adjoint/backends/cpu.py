@@ -1,6 +1,6 @@
-"""The CPU driver: bands of rows in parallel.
+"""The CPU driver: it differentiates bands of rows in parallel.
 
-A band is a fixed range of rows, summed by itself in one order, so that no result depends on the number of threads.
+A band is a fixed range of rows with sums of its own, in a fixed order. So no result depends on the number of threads.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
 from adjoint.loops.bands import differentiate_band
-from adjoint.loops.pixels import Parameters, Results, Target
+from adjoint.loops.pixels import PixelLoss, Projection, Results
 from adjoint.loops.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.records import Motions
@@ -33,29 +33,29 @@ from nbnumba.loops import tile as forward_tiles
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
-"""Bands that are made of an image at most."""
+"""The largest number of bands of an image."""
 DEARER = 4
-"""A step of a derivative costs about as many of an image."""
+"""A step of a derivative takes about as long as this number of steps of an image."""
 WORDS = FORWARD_WORDS | {"frexp": frexp, "no_refcount": no_refcount}
 
 
-def differentiate(results, starts, stops, columns, target, parameters, panel, beam, material, sources, crystal, structure,
+def differentiate(results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
                   orientations, sampling, motions, paths):  # fmt: skip
-    """Add to the results, band by band, the rows from starts[band] to before stops[band]."""
+    """Add to the results of each band the rows of the image from starts[band] to before stops[band]."""
     for band in prange(starts.size):
-        lent = no_refcount((results, target, parameters, panel, beam, material, sources, crystal, structure, orientations,
+        lent = no_refcount((results, pixel_loss, projection, panel, beam, material, sources, crystal, structure, orientations,
                          sampling, motions, paths))  # fmt: skip
         differentiate_band(band, starts[band], stops[band], columns, *lent)
 
 
 def sum_jit(function):
-    """Compile a sum whose order the compiler may choose."""
+    """Compile a sum. The compiler may choose its order."""
     return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
 
 
 @once
 def value_of_each():
-    """The loss of a pixel, compiled to go over arrays."""
+    """The loss of a pixel, compiled as a function of arrays."""
     return vectorize(bind((loss,), stage_jit, WORDS | words("double"))["loss_value"].py_func)
 
 
@@ -70,18 +70,19 @@ def kernel(precision: str, parallel: bool = True):
 
 
 def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
-    """The bands between those rows, some together, each chain in parts that are gone through in their order.
+    """The chains of parts that threads work on: a thread takes a chain, and differentiates its parts in their order.
 
-    steps: those of a pixel. A part is of some bands and the rows and columns of each. All bands make one chain for Numba's
-    threads; each of ours takes a chain by itself. Under a mask a row is not cut: which pixels are summed together depends on
-    where it begins.
+    edges: the rows at which bands begin, and the end. steps: those of a pixel. A part has some bands, and for each of them a
+    range of rows and of columns. For Numba's threads there is one chain of all bands; for our own threads there is a chain for
+    each band, or for some bands together. Under a mask a row is not divided, because the start of a part determines which
+    pixels share a tile.
     """
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
     if threads.uses_numba_threads():
         yield _parts(edges, columns, steps, masked)
         return
-    every = rows * (columns[1] - columns[0]) * steps
-    most = steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL)
+    all_steps = rows * (columns[1] - columns[0]) * steps
+    most = steps_per_piece(all_steps, workers(all_steps), FEWEST_STEPS, STEPS_PER_CALL)
     pixels = -(-rows // bands) * (columns[1] - columns[0])
     together = max(1, most // (pixels * (steps + PER_PIXEL)))
     for first in range(0, bands, together):
@@ -93,7 +94,7 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
 
 
 def _parts(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Part]:
-    """Parts of bands that have some rows of each, or tiles of one row of each: enough for all of Numba's threads."""
+    """Parts with some rows of each of several bands, or with tiles of one row of each: enough for all of Numba's threads."""
     most, fewest, bands = STEPS_PER_CALL * threads.thread_count(), ROWS * threads.thread_count(), len(edges) - 1
     rows, per_row = -(-int(edges[-1] - edges[0]) // bands), (columns[1] - columns[0]) * (steps + PER_PIXEL)
     together = min(bands, max(fewest, most // (rows * per_row)))
@@ -109,17 +110,17 @@ def run(
     starts: np.ndarray,
     stops: np.ndarray,
     columns: tuple[int, int],
-    target: Target,
-    parameters: Parameters,
+    pixel_loss: PixelLoss,
+    projection: Projection,
     scene: Scene,
     motions: Motions,
     paths: Paths,
     precision: str,
 ) -> None:
-    """Differentiate rows of an image, a range for each band, without Python's lock.
+    """Differentiate the rows of an image from starts[band] to before stops[band], for every band, without Python's lock.
 
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.uses_numba_threads()
     with threads.numba_threads(parallel):
-        kernel(precision, parallel)(results, starts, stops, columns, target, parameters, *scene, cast_motions, paths)
+        kernel(precision, parallel)(results, starts, stops, columns, pixel_loss, projection, *scene, cast_motions, paths)

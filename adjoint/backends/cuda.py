@@ -1,4 +1,4 @@
-"""The CUDA driver: a thread differentiates a pixel, a tile of one; then blocks sum over pixels in a fixed order (G4)."""
+"""The CUDA driver: each thread differentiates one pixel, then blocks of threads sum over pixels in a fixed order (G4)."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from adjoint.loops import amplitude_table, cuda_lattices, cuda_tile, lattices, p
 from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
 from adjoint.loops.amplitude_table import AmplitudeTable
-from adjoint.loops.pixels import Parameters, Results, Target, apply_loss, apply_loss_to_photons
+from adjoint.loops.pixels import PixelLoss, Projection, Results, apply_loss, apply_loss_to_photons
 from adjoint.loops.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
@@ -38,20 +38,20 @@ from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
 MOST_BANDS = 1
-"""All rows are summed together."""
-CHUNK, CHUNK_LISTED = 2**18, 2**14
-"""Pixels that are differentiated together, and where reflections are listed: whole rows, at least one."""
-LISTED = 64
-"""Reflections of a pixel that there is room for to begin with, twice; more where they are not enough."""
+"""The number of bands: all rows are summed together."""
+CHUNK, CHUNK_WITH_AMPLITUDES = 2**18, 2**14
+"""The largest number of pixels of a chunk, without derivatives by amplitudes and with them. A chunk has at least one row."""
+REFLECTIONS = 64
+"""The first size of a pixel's amplitude table is twice this number. It is doubled until no entry is lost."""
 (
     BY_SUM, IMAGE, COUNTED, LOSS_OF, BY_PIXEL_SUM, BY_PHOTONS, CURVED, CHANNEL,
 ) = range(8)  # fmt: skip
-"""The rows of a chunk (rows, pixels): what a pixel's derivatives are relative to, photons, photons of pixels that count, loss,
-its derivative by the sum and by the photons, its curvature, and the first of those channels that are wanted."""
+"""The rows of a chunk (rows, pixels): the derivative of the photons by the pixel's sum; photons; photons of the pixels that
+count; loss; its derivative by the pixel's sum; its derivative by the photons; its curvature; the first wanted channel."""
 
 
-class Lists(NamedTuple):
-    """The tables of the pixels of a chunk (amplitude_table.py): a row for each; of none (1, ...)."""
+class AmplitudeTables(NamedTuple):
+    """The amplitude tables (amplitude_table.py) of the pixels of a chunk, a row for each, or one row if they are not used."""
 
     key: np.ndarray
     value: np.ndarray
@@ -60,40 +60,40 @@ class Lists(NamedTuple):
     changed: np.ndarray
 
 
-def differentiate(rows, lists, span, columns, target, panel, beam, material, sources, crystal, structure, orientations,
+def differentiate(rows, tables, span, columns, pixel_loss, panel, beam, material, sources, crystal, structure, orientations,
                   sampling, motions, paths):  # fmt: skip
-    """Fill the rows of a chunk (rows, pixels): the pixels of image rows span[0] to before span[1], one by each thread."""
-    at, across = cuda.grid(1), columns[1] - columns[0]
-    row, fast = span[0] + at // across, columns[0] + at % across
+    """Fill the rows of a chunk (rows, pixels): of the image rows from span[0] to before span[1]. A thread fills one pixel."""
+    pixel, width = cuda.grid(1), columns[1] - columns[0]
+    row, fast = span[0] + pixel // width, columns[0] + pixel % width
     if row < span[1]:
         tile = cuda.local.array(ALL_END, wide)
         for n in range(ALL_END):
             tile[n] = wide(0)
-        rows[LOSS_OF, at], rows[BY_PIXEL_SUM, at] = wide(0), wide(0)
-        if wanted(target.mask, row, fast):
-            own = at if paths.reflections else 0
-            listed = AmplitudeTable(lists.key[own], lists.value[own], lists.filled[own], lists.count[own], lists.changed[own])
-            differentiate_tile(tile, listed, row, fast, panel, beam, material, sources, crystal, structure, orientations,
+        rows[LOSS_OF, pixel], rows[BY_PIXEL_SUM, pixel] = wide(0), wide(0)
+        if wanted(pixel_loss.mask, row, fast):
+            n = pixel if paths.reflections else 0
+            table = AmplitudeTable(tables.key[n], tables.value[n], tables.filled[n], tables.count[n], tables.changed[n])
+            differentiate_tile(tile, table, row, fast, panel, beam, material, sources, crystal, structure, orientations,
                                sampling, motions, paths)  # fmt: skip
-            rows[LOSS_OF, at] = apply_loss(tile, row, fast, fast + 1, target, paths)
-            rows[BY_PIXEL_SUM, at] = tile[DERIVATIVE]
-            apply_loss_to_photons(tile, target)
-        rows[BY_SUM, at], rows[IMAGE, at] = tile[TOTAL_BAR], tile[TOTAL]
-        rows[COUNTED, at] = tile[TOTAL] if tile[DATA] == tile[DATA] else wide(0)
-        rows[BY_PHOTONS, at], rows[CURVED, at] = tile[DERIVATIVE], tile[CURVATURE]
+            rows[LOSS_OF, pixel] = apply_loss(tile, row, fast, fast + 1, pixel_loss, paths)
+            rows[BY_PIXEL_SUM, pixel] = tile[DERIVATIVE]
+            apply_loss_to_photons(tile, pixel_loss)
+        rows[BY_SUM, pixel], rows[IMAGE, pixel] = tile[TOTAL_BAR], tile[TOTAL]
+        rows[COUNTED, pixel] = tile[TOTAL] if tile[DATA] == tile[DATA] else wide(0)
+        rows[BY_PHOTONS, pixel], rows[CURVED, pixel] = tile[DERIVATIVE], tile[CURVATURE]
         for n in range(paths.channels.size):
-            rows[CHANNEL + n, at] = tile[paths.channels[n]]
+            rows[CHANNEL + n, pixel] = tile[paths.channels[n]]
 
 
 def frexp(x):
-    """Fraction and power of a number above 0, as numbers."""
-    fraction, power = math.frexp(x)
-    return wide(fraction), wide(power)
+    """Fraction and exponent of a number above 0, both as real numbers."""
+    fraction, exponent = math.frexp(x)
+    return wide(fraction), wide(exponent)
 
 
 @once
 def kernel(precision: str, simple: bool) -> Callable:
-    """The compiled kernel in a precision, for simple scenes without derivatives by amplitudes, or for all."""
+    """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, or for all scenes."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = mirror_words(precision) | machine_words(precision) | one_pixel()
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
@@ -105,60 +105,60 @@ def kernel(precision: str, simple: bool) -> Callable:
 
 
 def one_pixel() -> dict:
-    """The rows of a tile of one pixel, those among them that are counted without a sign, and the number of channels."""
+    """The rows of a tile of one pixel, some of which are unsigned integers, and the number of channels."""
     signed = of_one_pixel(vars(forward_rows)) | of_one_pixel(vars(row_names))
-    unsigned = {name: np.uint64(at // TILE) for name, at in vars(row_names).items() if isinstance(at, np.uint64)}
+    unsigned = {name: np.uint64(row // TILE) for name, row in vars(row_names).items() if isinstance(row, np.uint64)}
     return signed | unsigned | {"WIDTH": WIDTH}
 
 
 @once
 def summing(precision: str) -> Callable:
-    """The compiled sums in a precision."""
+    """The compiled kernel sum_products in a precision."""
     return kernel_jit(cuda_reductions.sum_products, {"wide": PRECISIONS[precision].wide}, f"sum_products_{precision}")
 
 
 @once
 def projecting(precision: str) -> Callable:
-    """The compiled projection in a precision."""
+    """The compiled kernel project in a precision."""
     return kernel_jit(cuda_reductions.project, {"wide": PRECISIONS[precision].wide}, f"project_{precision}")
 
 
 class Call(NamedTuple):
-    """What a call of `run` was given."""
+    """The arguments of a call of `run`; records: those that the kernel reads, with their tables on the card."""
 
     results: Results
     columns: tuple[int, int]
-    target: Target
-    parameters: Parameters
+    pixel_loss: PixelLoss
+    projection: Projection
     scene: Scene
     motions: Motions
     paths: Paths
     precision: str
-    given: tuple = ()
+    records: tuple = ()
 
     @property
     def simple(self) -> bool:
-        """Whether the kernel for simple scenes will do."""
+        """Whether the kernel for simple scenes suffices."""
         return is_simple(self.scene) and not self.paths.reflections
 
     @property
-    def wanted(self) -> np.ndarray:
-        """The channels that are wanted."""
+    def channels(self) -> np.ndarray:
+        """The numbers of the wanted channels."""
         return (self.paths.channels.astype(np.int64) - ORIGIN) // TILE
 
     @property
-    def across(self) -> int:
-        """Pixels of a row."""
+    def width(self) -> int:
+        """The number of pixels of a row."""
         return self.columns[1] - self.columns[0]
 
     @property
     def kind(self) -> type:
-        """The type of the sums."""
+        """The type of the rows of a chunk."""
         return PRECISIONS[self.precision].wide
 
 
 def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
-    """The only band, in parts of which each is some launches."""
+    """The only band, as one chain of parts, each of some rows."""
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 
 
@@ -167,75 +167,80 @@ def run(
     starts: np.ndarray,
     stops: np.ndarray,
     columns: tuple[int, int],
-    target: Target,
-    parameters: Parameters,
+    pixel_loss: PixelLoss,
+    projection: Projection,
     scene: Scene,
     motions: Motions,
     paths: Paths,
     precision: str,
 ) -> None:
-    """Differentiate rows of an image, a range for each band, on the card: cpu.py:run."""
-    call = Call(results, columns, target, parameters, scene, motions, paths, precision)
-    each = max(1, (CHUNK_LISTED if paths.reflections else CHUNK) // call.across)
+    """Differentiate on the card the rows of an image from starts[band] to before stops[band], for every band, as cpu.py:run."""
+    call = Call(results, columns, pixel_loss, projection, scene, motions, paths, precision)
+    chunk_rows = max(1, (CHUNK_WITH_AMPLITUDES if paths.reflections else CHUNK) // call.width)
     with card.at_work():
-        call, places = call._replace(given=_on_card(call)), 2 * LISTED
+        call, table_size = call._replace(records=_upload(call)), 2 * REFLECTIONS
         for band, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist())):
-            for first in range(start, stop, each):
-                places = _chunk(call, band, (first, min(first + each, stop)), places)
+            for first in range(start, stop, chunk_rows):
+                table_size = _add_chunk(call, band, (first, min(first + chunk_rows, stop)), table_size)
 
 
-def _chunk(call: Call, band: int, span: tuple[int, int], places: int) -> int:
+def _add_chunk(call: Call, band: int, span: tuple[int, int], table_size: int) -> int:
     """Differentiate a chunk, whole rows of an image, and add it to the results of a band.
 
-    places: of each table to begin with. Returns how many there had to be.
+    table_size: the first size of each amplitude table. Returns the size with which no entry was lost.
     """
-    rows, lists = _differentiated(call, span, places)
-    places = lists.key.shape[1]
-    results, parameter_rows = call.results, CHANNEL + len(call.wanted)
-    entries = cuda_amplitudes.entries(lists) if call.paths.reflections else None
+    rows, tables = _differentiate_chunk(call, span, table_size)
+    table_size = tables.key.shape[1]
+    results, parameter_rows = call.results, CHANNEL + len(call.channels)
+    entries = cuda_amplitudes.entries(tables) if call.paths.reflections else None
     if results.image.size:
-        results.image[slice(*span), slice(*call.columns)] = rows[IMAGE].copy_to_host().reshape(-1, call.across)
-    results.value[band] += _summed(call, rows, [(LOSS_OF, cuda_reductions.NONE, cuda_reductions.NONE)])[0]
+        results.image[slice(*span), slice(*call.columns)] = rows[IMAGE].copy_to_host().reshape(-1, call.width)
+    results.value[band] += _sum_products(call, rows, [(LOSS_OF, cuda_reductions.NONE, cuda_reductions.NONE)])[0]
     if results.channels.size:
         _add_channels(call, band, rows, entries)
-        return places
-    if call.parameters.projection.size:
-        projection = np.ascontiguousarray(call.parameters.projection[:, call.wanted], dtype=call.kind)
-        grid = (card.blocks(rows.shape[1], THREADS), len(projection))
-        there = card.upload("projection", projection)
-        projecting(call.precision)[grid, THREADS](rows, parameter_rows, there, CHANNEL, BY_SUM)
+        return table_size
+    if call.projection.matrix.size:
+        matrix = np.ascontiguousarray(call.projection.matrix[:, call.channels], dtype=call.kind)
+        grid = (card.blocks(rows.shape[1], THREADS), len(matrix))
+        matrix_on_card = card.upload("projection", matrix)
+        projecting(call.precision)[grid, THREADS](rows, parameter_rows, matrix_on_card, CHANNEL, BY_SUM)
     if results.jacobian.size:
         _store_jacobian(call, span, rows, entries)
     if results.normal.size:
         _add_normal(call, band, rows, entries)
-    return places
+    return table_size
 
 
-def _differentiated(call: Call, span: tuple[int, int], places: int):
-    """The rows of a chunk on the card, and its tables; those are made anew, larger, until no entry is lost."""
-    pixel_count, fields = (span[1] - span[0]) * call.across, call.target.fields
-    beside = len(call.wanted) + len(call.parameters.projection)
-    rows = card.allocate("rows", (CHANNEL + beside + len(fields), pixel_count), call.kind)
-    for n, field in enumerate(fields):
-        part = np.ascontiguousarray(field[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
-        rows[CHANNEL + beside + n].copy_to_device(part)
+def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
+    """The rows and the amplitude tables of a chunk, on the card. It is repeated with larger tables until no entry is lost."""
+    pixel_count, background_terms = (span[1] - span[0]) * call.width, call.pixel_loss.background_terms
+    first = _first_background_row(call)
+    rows = card.allocate("rows", (first + len(background_terms), pixel_count), call.kind)
+    for n, term in enumerate(background_terms):
+        part = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
+        rows[first + n].copy_to_device(part)
     compiled = kernel(call.precision, call.simple)
-    lost, lists = True, None
+    lost, tables = True, None
     while lost:
-        lists = None  # so that its memory is free
-        lists = _lists(pixel_count if call.paths.reflections else 1, places, call.kind)
-        compiled[card.blocks(pixel_count, THREADS), THREADS](rows, lists, span, call.columns, *call.given)
-        lost = call.paths.reflections and lists.count.copy_to_host()[:, 1].any()
-        places *= 2
-    return rows, lists
+        tables = None  # their memory is free for the new ones
+        tables = _empty_tables(pixel_count if call.paths.reflections else 1, table_size, call.kind)
+        compiled[card.blocks(pixel_count, THREADS), THREADS](rows, tables, span, call.columns, *call.records)
+        lost = call.paths.reflections and tables.count.copy_to_host()[:, 1].any()
+        table_size *= 2
+    return rows, tables
 
 
-def _on_card(call: Call) -> tuple:
-    """The records that the kernel reads, their tables on the card: sent once for all chunks."""
-    channels = (call.wanted + ORIGIN // TILE).astype(np.uint64)
-    target = in_type(call.target._replace(fields=np.zeros((0, 0, 0))), call.kind)
+def _first_background_row(call: Call) -> int:
+    """The row of the first background term in a chunk: it follows those of the channels and of the parameters."""
+    return CHANNEL + len(call.channels) + len(call.projection.matrix)
+
+
+def _upload(call: Call) -> tuple:
+    """The records that the kernel reads, with their tables on the card, for all chunks."""
+    channels = (call.channels + ORIGIN // TILE).astype(np.uint64)
+    pixel_loss = in_type(call.pixel_loss._replace(background_terms=np.zeros((0, 0, 0))), call.kind)
     return (
-        card.upload_record("target", target),
+        card.upload_record("pixel_loss", pixel_loss),
         *card.upload_records("scene", call.scene),
         card.upload_record("motions", motions_for(call.motions, call.precision, call.simple)),
         card.upload_record("paths", call.paths._replace(channels=channels)),
@@ -243,15 +248,15 @@ def _on_card(call: Call) -> tuple:
 
 
 def motions_for(motions: Motions, precision: str, simple: bool) -> Motions:
-    """The motions in the types that a kernel reads: for simple scenes turns and spins in `real`, which they are used in."""
+    """The motions in the types that a kernel reads: `wide`, but for simple scenes rotations and their rates in `real`."""
     real, wide_type, _ = PRECISIONS[precision]
-    found = in_type(motions, wide_type)
-    return in_type(found, real)._replace(source=found.source) if simple else found
+    motions = in_type(motions, wide_type)
+    return in_type(motions, real)._replace(source=motions.source) if simple else motions
 
 
-def _lists(count: int, size: int, kind: type) -> Lists:
-    """Empty tables of so many places each for so many pixels."""
-    return Lists(
+def _empty_tables(count: int, size: int, kind: type) -> AmplitudeTables:
+    """Empty amplitude tables of that size, for that number of pixels."""
+    return AmplitudeTables(
         card.upload_fresh("key", np.full((count, size), -1)),
         card.allocate("value", (count, size), kind),
         card.allocate("filled", (count, size), np.int64),
@@ -260,53 +265,55 @@ def _lists(count: int, size: int, kind: type) -> Lists:
     )
 
 
-def _summed(call, rows, factors) -> np.ndarray:
+def _sum_products(call, rows, factors) -> np.ndarray:
+    """The sums over the pixels of a chunk of the products of rows (n,)."""
     return cuda_reductions.sum_rows(summing(call.precision), rows, factors, call.kind)
 
 
-def _beside_rows(call) -> list[int]:
-    """The rows of the photons and of the fields, which are what the scale and the fields move the image by."""
-    if not call.results.beside.shape[1]:
+def _image_term_rows(call) -> list[int]:
+    """The rows of the photons and of the background terms, if derivatives by their factors are wanted."""
+    if not call.results.image_terms.shape[1]:
         return []
-    first = CHANNEL + len(call.wanted) + len(call.parameters.projection)
-    return [COUNTED, *range(first, first + call.results.beside.shape[1] - 1)]
+    first = _first_background_row(call)
+    return [COUNTED, *range(first, first + call.results.image_terms.shape[1] - 1)]
 
 
 def _add_channels(call, band, rows, entries):
-    """Add the channels, weighed by the derivative of the loss, to those of a band, and the same by amplitudes and beside."""
-    weighed = [(CHANNEL + n, BY_PIXEL_SUM, cuda_reductions.NONE) for n in range(len(call.wanted))]
-    beside = [(row, BY_PHOTONS, cuda_reductions.NONE) for row in _beside_rows(call)]
-    found = _summed(call, rows, weighed + beside)
-    call.results.channels[band, call.wanted] += found[: len(weighed)]
-    call.results.beside[band] += found[len(weighed) :]
+    """Add the derivatives of the loss by channels, by image terms and by amplitudes to those of a band."""
+    by_channel = [(CHANNEL + n, BY_PIXEL_SUM, cuda_reductions.NONE) for n in range(len(call.channels))]
+    by_image_term = [(row, BY_PHOTONS, cuda_reductions.NONE) for row in _image_term_rows(call)]
+    sums = _sum_products(call, rows, by_channel + by_image_term)
+    call.results.channels[band, call.channels] += sums[: len(by_channel)]
+    call.results.image_terms[band] += sums[len(by_channel) :]
     if entries is not None:
         cuda_amplitudes.add_by_amplitude(call.results.by_amplitude[band], entries, rows[BY_PIXEL_SUM].copy_to_host())
 
 
 def _store_jacobian(call, span, rows, entries):
-    """Write the derivatives of every pixel of a chunk by every parameter."""
-    first = CHANNEL + len(call.wanted)
+    """Write the derivatives of the photons of the pixels of a chunk by every parameter."""
+    first = CHANNEL + len(call.channels)
     part = call.results.jacobian[slice(*span), slice(*call.columns)]
-    for n, place in enumerate(call.parameters.place_of):
-        part[:, :, place] = rows[first + n].copy_to_host().reshape(part.shape[:2])
+    for n, column in enumerate(call.projection.column_of_row):
+        part[:, :, column] = rows[first + n].copy_to_host().reshape(part.shape[:2])
     if entries is not None:
-        cuda_amplitudes.store_jacobian(part, entries, call.parameters.column_of, rows[BY_SUM].copy_to_host())
+        cuda_amplitudes.store_jacobian(part, entries, call.projection.column_of_amplitude, rows[BY_SUM].copy_to_host())
 
 
 def _add_normal(call, band, rows, entries):
     """Add J^T r and J^T W J of a chunk to those of a band."""
-    results, first = call.results, CHANNEL + len(call.wanted)
-    beside = _beside_rows(call)
-    whole = results.normal.shape[1]
-    taken = [*range(first, first + len(call.parameters.projection)), *beside]
-    places = np.array([*call.parameters.place_of, *range(whole - len(beside), whole)], dtype=np.int64)
-    results.gradient[band, places] += _summed(call, rows, [(row, BY_PHOTONS, cuda_reductions.NONE) for row in taken])
-    pairs = [(a, b) for a in range(len(taken)) for b in range(a, len(taken))]
-    found = _summed(call, rows, [(taken[a], taken[b], CURVED) for a, b in pairs])
-    for (a, b), product in zip(pairs, found):
-        results.normal[band, min(places[a], places[b]), max(places[a], places[b])] += product
+    results, first = call.results, CHANNEL + len(call.channels)
+    image_term_rows, count = _image_term_rows(call), results.normal.shape[1]
+    dense_rows = [*range(first, first + len(call.projection.matrix)), *image_term_rows]
+    columns = np.array([*call.projection.column_of_row, *range(count - len(image_term_rows), count)], dtype=np.int64)
+    by_photons = [(row, BY_PHOTONS, cuda_reductions.NONE) for row in dense_rows]
+    results.gradient[band, columns] += _sum_products(call, rows, by_photons)
+    pairs = [(a, b) for a in range(len(dense_rows)) for b in range(a, len(dense_rows))]
+    sums = _sum_products(call, rows, [(dense_rows[a], dense_rows[b], CURVED) for a, b in pairs])
+    for (a, b), product in zip(pairs, sums):
+        results.normal[band, min(columns[a], columns[b]), max(columns[a], columns[b])] += product
     if entries is not None:
-        columns = [np.stack([rows[row].copy_to_host() for row in taken]) if taken else np.zeros((0, rows.shape[1]))]
+        host_rows = [rows[row].copy_to_host() for row in dense_rows]
+        dense = np.stack(host_rows) if dense_rows else np.zeros((0, rows.shape[1]))
         weights = [rows[row].copy_to_host() for row in (BY_SUM, BY_PHOTONS, CURVED)]
-        given = (entries, call.parameters.column_of, *columns, places, *weights)
-        cuda_amplitudes.add_normal(results.gradient[band], results.normal[band], *given)
+        sparse_and_dense = (entries, call.projection.column_of_amplitude, dense, columns)
+        cuda_amplitudes.add_normal(results.gradient[band], results.normal[band], *sparse_and_dense, *weights)

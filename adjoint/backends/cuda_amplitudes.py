@@ -1,4 +1,4 @@
-"""Derivatives by amplitudes from the tables of a chunk of pixels, gathered on the host in the order of the pixels (A9)."""
+"""Derivatives by amplitudes: the amplitude tables of a chunk are read and added on the host, in the order of pixels (A9)."""
 
 from typing import NamedTuple
 
@@ -7,55 +7,55 @@ from scipy import sparse
 
 
 class Entries(NamedTuple):
-    """All entries of tables: pixel of the chunk, place of the amplitude, and derivative, relative to that of the sum (n,)."""
+    """All entries of the tables (n,): pixel of the chunk, slot of the amplitude, derivative relative to that by the sum."""
 
     pixel: np.ndarray
-    place: np.ndarray
+    slot: np.ndarray
     value: np.ndarray
 
 
-def entries(lists) -> Entries:
-    """The entries of tables on the card, for tiles of one pixel."""
-    key, value = lists.key.copy_to_host(), lists.value.copy_to_host()
-    pixel, at = np.nonzero(key >= 0)
-    return Entries(pixel, key[pixel, at], value[pixel, at].astype(np.float64))
+def entries(tables) -> Entries:
+    """The entries of amplitude tables that are on the card. For a tile of one pixel the key of an entry is its slot."""
+    key, value = tables.key.copy_to_host(), tables.value.copy_to_host()
+    pixel, column = np.nonzero(key >= 0)
+    return Entries(pixel, key[pixel, column], value[pixel, column].astype(np.float64))
 
 
-def add_by_amplitude(by_amplitude: np.ndarray, listed: Entries, weight: np.ndarray) -> None:
-    """Add everything, weighed by the derivative of the loss of its pixel (pixels,), to that by every amplitude."""
-    weighed = listed.value * weight[listed.pixel]
-    by_amplitude += np.bincount(listed.place, weighed, minlength=by_amplitude.size)
+def add_by_amplitude(by_amplitude: np.ndarray, table: Entries, weight: np.ndarray) -> None:
+    """Add all entries to by_amplitude, each times the derivative of the loss by the sum of its pixel, weight (pixels,)."""
+    weighed = table.value * weight[table.pixel]
+    by_amplitude += np.bincount(table.slot, weighed, minlength=by_amplitude.size)
 
 
-def store_jacobian(part: np.ndarray, listed: Entries, column_of: np.ndarray, by_sum: np.ndarray) -> None:
-    """Write the derivatives by amplitudes into a part of a Jacobian (slow, fast, parameters)."""
-    pixel, column, value = _by_column(listed, column_of, by_sum)
+def store_jacobian(part: np.ndarray, table: Entries, column_of_amplitude: np.ndarray, by_sum: np.ndarray) -> None:
+    """Write the derivatives by amplitudes to a part of the Jacobian (slow, fast, parameters)."""
+    pixel, column, value = _by_column(table, column_of_amplitude, by_sum)
     row, fast = np.divmod(pixel, part.shape[1])
     part[row, fast, column] = value
 
 
-def add_normal(gradient, normal, listed, column_of, rows, places, by_sum, derivative, curvature) -> None:
-    """Add to J^T r (n,) and the upper triangle of J^T W J (n, n) what amplitudes add.
+def add_normal(gradient, normal, table, column_of_amplitude, dense, dense_columns, by_sum, derivative, curvature) -> None:
+    """Add the derivatives by amplitudes to J^T r (n,) and to the upper triangle of J^T W J (n, n).
 
-    rows (m, pixels): the derivatives by other parameters, whose places among all are `places`. by_sum, derivative, curvature
-    (pixels,): what entries are relative to, and those of the loss.
+    dense (m, pixels): the derivatives by the other numbers, whose columns in the Jacobian are dense_columns (m,). by_sum
+    (pixels,): the derivative of the photons by the pixel's sum. derivative, curvature (pixels,): of the loss by the photons.
     """
-    pixel, column, value = _by_column(listed, column_of, by_sum)
+    pixel, column, value = _by_column(table, column_of_amplitude, by_sum)
     if not column.size:
         return
-    used, local = np.unique(column, return_inverse=True)
-    amplitudes = sparse.csr_array((value, (local, pixel)), shape=(used.size, by_sum.size))
-    gradient[used] += amplitudes @ derivative.astype(np.float64)
+    columns, row = np.unique(column, return_inverse=True)
+    amplitudes = sparse.csr_array((value, (row, pixel)), shape=(columns.size, by_sum.size))
+    gradient[columns] += amplitudes @ derivative.astype(np.float64)
     weighed = amplitudes.multiply(curvature[np.newaxis].astype(np.float64)).tocsr()
-    own = sparse.coo_array(sparse.triu(weighed @ amplitudes.T))
-    np.add.at(normal, (used[own.row], used[own.col]), own.data)
-    across = weighed @ rows.T.astype(np.float64)
-    low, high = np.minimum.outer(used, places), np.maximum.outer(used, places)
-    np.add.at(normal, (low, high), across)
+    among_amplitudes = sparse.coo_array(sparse.triu(weighed @ amplitudes.T))
+    np.add.at(normal, (columns[among_amplitudes.row], columns[among_amplitudes.col]), among_amplitudes.data)
+    with_dense = weighed @ dense.T.astype(np.float64)
+    low, high = np.minimum.outer(columns, dense_columns), np.maximum.outer(columns, dense_columns)
+    np.add.at(normal, (low, high), with_dense)
 
 
-def _by_column(listed, column_of, by_sum):
-    """Pixel, place among all parameters, and derivative of the entries that are of a parameter."""
-    column = column_of[listed.place]
-    kept = column >= 0
-    return listed.pixel[kept], column[kept], listed.value[kept] * by_sum[listed.pixel[kept]]
+def _by_column(table, column_of_amplitude, by_sum):
+    """Pixel, column in the Jacobian, and derivative of the photons, of those entries whose amplitude is a parameter."""
+    column = column_of_amplitude[table.slot]
+    refined = column >= 0
+    return table.pixel[refined], column[refined], table.value[refined] * by_sum[table.pixel[refined]]

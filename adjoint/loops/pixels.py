@@ -1,4 +1,4 @@
-"""What becomes of the derivatives of a tile: a loss is applied, they are projected on parameters, and added to the results."""
+"""The loss of the pixels of a tile, the projection of their derivatives on parameters, and the sums of a band."""
 
 from typing import NamedTuple
 
@@ -13,28 +13,28 @@ from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import real
 
 
-class Target(NamedTuple):
-    """What a loss knows of the pixels (A13): its kind, data and weight (slow, fast). Pixels whose data are NaN are left out.
+class PixelLoss(NamedTuple):
+    """The kind of a loss, and its data and weight for every pixel (slow, fast) (A13). A pixel whose data are NaN is left out.
 
-    mask (slow, fast) uint8, or (0, 0) for none: the pixels that are rendered. fields (fields, slow, fast): derivatives of the
-    image by numbers that are not the experiment's, such as a background.
+    mask (slow, fast) uint8, or (0, 0) for none: the pixels that are rendered. background_terms (terms, slow, fast): terms that
+    are added to the image, each times a factor that is not a parameter of the experiment (A13a).
     """
 
     mask: np.ndarray
     kind: int
     data: np.ndarray
     weight: np.ndarray
-    fields: np.ndarray
+    background_terms: np.ndarray
 
 
 class Results(NamedTuple):
-    """What is summed or stored, band by band; an empty array is not wanted. A band is a range of rows that is summed by itself.
+    """The image, and the sums of each band of rows. An array that is empty is not computed.
 
     image (slow, fast): photons. value (bands,): the loss; channels (bands, channels) and by_amplitude (bands, amplitudes): its
-    derivative.
-    jacobian (slow, fast, parameters). beside (bands, 1 + fields): the derivative by a scale of the photons and by the fields.
-    gradient (bands, parameters), J^T r, and the upper triangle of normal (bands, parameters, parameters), J^T W J; if these are
-    more than the parameters, the scale and the fields come last.
+    derivative. image_terms (bands, 1 + terms): the derivative of the loss by a factor of the photons and by the factors of the
+    background terms. jacobian (slow, fast, parameters): the derivative of the photons. gradient (bands, parameters): J^T r.
+    normal (bands, parameters, parameters): the upper triangle of J^T W J. In gradient and normal the image terms, if there are
+    any, follow the parameters.
     """
 
     image: np.ndarray
@@ -42,37 +42,38 @@ class Results(NamedTuple):
     channels: np.ndarray
     by_amplitude: np.ndarray
     jacobian: np.ndarray
-    beside: np.ndarray
+    image_terms: np.ndarray
     gradient: np.ndarray
     normal: np.ndarray
 
 
-class Parameters(NamedTuple):
-    """How derivatives by parameters follow from those of a tile.
+class Projection(NamedTuple):
+    """How the derivatives by parameters follow from those by channels and by amplitudes (A0).
 
-    projection (others, channels): of those that are not amplitudes; place_of (others,): their places among all parameters.
-    column_of (amplitudes,): the place among all parameters of the derivative by each amplitude, or -1.
+    matrix (rows, channels): the derivatives by the channels of the parameters that are not amplitudes. column_of_row (rows,):
+    the column of each of these parameters in the Jacobian. column_of_amplitude (amplitudes,): the column of each amplitude in
+    the Jacobian, or -1.
     """
 
-    projection: np.ndarray
-    place_of: np.ndarray
-    column_of: np.ndarray
+    matrix: np.ndarray
+    column_of_row: np.ndarray
+    column_of_amplitude: np.ndarray
 
 
-def apply_loss(tile, row, start, stop, target, paths):
+def apply_loss(tile, row, start, stop, pixel_loss, paths):
     """Apply the loss to the pixels of a tile; returns the sum of their losses (A13).
 
-    From the photons in TOTAL and the data it writes LOSS and DERIVATIVE, the derivative of the loss by the pixel's sum. Pixels
-    that do not count, or beyond the first stop - start, have 0 there, in TOTAL_BAR and in the wanted channels.
+    It reads TOTAL and the data. It writes LOSS, and DERIVATIVE, the derivative of the loss by the pixel's sum. For pixels that
+    do not count, and for those beyond the first stop - start, it sets these two, TOTAL_BAR and the wanted channels to 0.
     """
-    take_data(tile, row, start, np.uint64(stop - start), target)
+    take_data(tile, row, start, np.uint64(stop - start), pixel_loss)
     left_out = 0
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
         counts = data == data
         by_total = tile[TOTAL_BAR + i] if counts else real(0)
-        value = loss_value(target.kind, photons, data, weight)
-        derivative = loss_derivative(target.kind, photons, data, weight) * by_total
+        value = loss_value(pixel_loss.kind, photons, data, weight)
+        derivative = loss_derivative(pixel_loss.kind, photons, data, weight) * by_total
         tile[TOTAL_BAR + i] = by_total
         tile[LOSS + i] = value if counts else real(0)
         tile[DERIVATIVE + i] = derivative if counts else real(0)
@@ -90,24 +91,24 @@ def clear_left_out(tile, paths):
                 tile[first + i] = 0.0
 
 
-def apply_loss_to_photons(tile, target):
+def apply_loss_to_photons(tile, pixel_loss):
     """Write DERIVATIVE and CURVATURE of the loss by the photons, from TOTAL, DATA and LOSS_WEIGHT, after apply_loss."""
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
-        derivative = loss_derivative(target.kind, photons, data, weight)
-        curvature = loss_curvature(target.kind, photons, data, weight)
+        derivative = loss_derivative(pixel_loss.kind, photons, data, weight)
+        curvature = loss_curvature(pixel_loss.kind, photons, data, weight)
         tile[DERIVATIVE + i] = derivative if data == data else real(0)
         tile[CURVATURE + i] = curvature if data == data else real(0)
 
 
-def take_data(tile, row, start, count, target):
+def take_data(tile, row, start, count, pixel_loss):
     """Write DATA and LOSS_WEIGHT of the pixels of a tile. DATA is NaN for pixels that do not count."""
-    data, weight = target.data[row], target.weight[row]
-    if target.mask.size == 0:
+    data, weight = pixel_loss.data[row], pixel_loss.weight[row]
+    if pixel_loss.mask.size == 0:
         for i in range(count):
             tile[DATA + i], tile[LOSS_WEIGHT + i] = data[np.uint64(start) + i], weight[np.uint64(start) + i]
     else:
-        mask = target.mask[row]
+        mask = pixel_loss.mask[row]
         for i in range(count):
             fast = int(fast_of(tile, start, i))
             tile[DATA + i], tile[LOSS_WEIGHT + i] = data[fast], weight[fast]
@@ -133,65 +134,75 @@ def add_channels(results, band, tile, table, paths):
     add_by_amplitude(results.by_amplitude[band], tile, table)
 
 
-def store_jacobian(results, row, start, count, by_parameter, parameters, table, tile):
-    """Write the derivatives of the photons of every pixel by every parameter: relative ones times TOTAL_BAR."""
+def store_jacobian(results, row, start, count, by_parameter, projection, table, tile):
+    """Write the derivatives of the photons by every parameter: those in by_parameter and in the table, times TOTAL_BAR."""
     for i in range(count):
         fast = int(fast_of(tile, start, i))
-        for n in range(parameters.projection.shape[0]):
+        for n in range(projection.matrix.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
-            results.jacobian[row, fast, parameters.place_of[n]] = derivative
+            results.jacobian[row, fast, projection.column_of_row[n]] = derivative
     for n in range(table.count[0]):
         lane, slot_index, value = entry_of(table, n)
-        column = parameters.column_of[slot_index]
+        column = projection.column_of_amplitude[slot_index]
         if column >= 0 and lane < count:
             results.jacobian[row, int(fast_of(tile, start, lane)), column] += value * tile[TOTAL_BAR + lane]
 
 
-def add_beside(results, band, row, start, count, by_parameter, tile, target):
-    """Add the derivative of the loss by a scale of the photons, and by the fields, to those of its band."""
-    apply_loss_to_photons(tile, target)
-    for n in range(results.beside.shape[1]):
-        take_beside(by_parameter, 0, n, row, start, count, tile, target)
-        results.beside[band, n] += lane_dot(by_parameter, np.uint64(0), tile, np.uint64(DERIVATIVE))
+def add_image_terms(results, band, row, start, count, by_parameter, tile, pixel_loss):
+    """Add the derivative of the loss by a factor of the photons, and by those of the background terms, to those of its band.
+
+    It uses the first row of by_parameter.
+    """
+    apply_loss_to_photons(tile, pixel_loss)
+    for n in range(results.image_terms.shape[1]):
+        write_image_term(by_parameter, 0, n, row, start, count, tile, pixel_loss)
+        results.image_terms[band, n] += lane_dot(by_parameter, np.uint64(0), tile, np.uint64(DERIVATIVE))
 
 
-def take_beside(rows, at, n, row, start, count, tile, target):
-    """A row of the photons (n = 0) or of a field, for the pixels of a tile."""
+def write_image_term(rows, index, n, row, start, count, tile, pixel_loss):
+    """Write the photons (n = 0), or a background term (n > 0), of the pixels of a tile to the row of that index."""
     for i in range(TILE):
-        rows[at * TILE + i] = tile[TOTAL + i] if n == 0 and tile[DATA + i] == tile[DATA + i] else 0.0
+        rows[index * TILE + i] = tile[TOTAL + i] if n == 0 and tile[DATA + i] == tile[DATA + i] else 0.0
     if n > 0:
         for i in range(count):
-            rows[at * TILE + i] = target.fields[n - 1, row, int(fast_of(tile, start, i))]
+            rows[index * TILE + i] = pixel_loss.background_terms[n - 1, row, int(fast_of(tile, start, i))]
 
 
-def add_normal(results, band, row, start, pixels, by_parameter, used, parameters, table, tile, target):
-    """Add J^T r and J^T W J of a tile to those of its band; used (parameters,) is room for the places of its rows."""
-    apply_loss_to_photons(tile, target)
-    count = gather_amplitudes(by_parameter, used, parameters, table, tile)
+def add_normal(results, band, row, start, pixels, by_parameter, row_columns, projection, table, tile, pixel_loss):
+    """Add J^T r and J^T W J of a tile to those of its band (A13).
+
+    row_columns (columns,): a working store for the column in the Jacobian of each row of by_parameter. It begins with those of
+    the parameters that are not amplitudes.
+    """
+    apply_loss_to_photons(tile, pixel_loss)
+    count = gather_amplitudes(by_parameter, row_columns, projection, table, tile)
     for n in range(count):
         for i in range(TILE):
             by_parameter[n * TILE + i] *= tile[TOTAL_BAR + i]
-    for n in range(results.beside.shape[1]):
-        take_beside(by_parameter, count, n, row, start, pixels, tile, target)
-        used[count] = results.normal.shape[1] - results.beside.shape[1] + n
+    for n in range(results.image_terms.shape[1]):
+        write_image_term(by_parameter, count, n, row, start, pixels, tile, pixel_loss)
+        row_columns[count] = results.normal.shape[1] - results.image_terms.shape[1] + n
         count += 1
     for a in range(count):
         one = np.uint64(a * TILE)
-        results.gradient[band, used[a]] += lane_dot(by_parameter, one, tile, np.uint64(DERIVATIVE))
+        results.gradient[band, row_columns[a]] += lane_dot(by_parameter, one, tile, np.uint64(DERIVATIVE))
         for b in range(a, count):
             product = lane_dot_weighed(by_parameter, one, by_parameter, np.uint64(b * TILE), tile, np.uint64(CURVATURE))
-            results.normal[band, min(used[a], used[b]), max(used[a], used[b])] += product
+            results.normal[band, min(row_columns[a], row_columns[b]), max(row_columns[a], row_columns[b])] += product
 
 
-def project(by_parameter, projection, tile):
-    """Derivatives by parameters (parameters * TILE,), relative to that of the pixel's sum, from the channels of a tile."""
-    for n in range(projection.shape[0]):
+def project(by_parameter, matrix, tile):
+    """Write the derivatives by parameters (rows * TILE,), relative to that by the pixel's sum, from the channels of a tile.
+
+    matrix (rows, channels): that of a Projection.
+    """
+    for n in range(matrix.shape[0]):
         into = np.uint64(n * TILE)
         for i in range(LANES):
             by_parameter[into + i] = 0.0
         for channel in range(WIDTH):
-            if projection[n, channel] != 0.0:
-                add_multiple(by_parameter, into, projection[n, channel], tile, np.uint64(ORIGIN + channel * TILE))
+            if matrix[n, channel] != 0.0:
+                add_multiple(by_parameter, into, matrix[n, channel], tile, np.uint64(ORIGIN + channel * TILE))
 
 
 def add_multiple(into, first, factor, rows, second):
@@ -200,24 +211,24 @@ def add_multiple(into, first, factor, rows, second):
         into[first + i] += factor * rows[second + i]
 
 
-def gather_amplitudes(by_parameter, used, parameters, table, tile):
-    """Append rows for those amplitudes that the tile sees to the rows of the other parameters; how many rows there are.
+def gather_amplitudes(by_parameter, row_columns, projection, table, tile):
+    """Append to by_parameter a row for each amplitude that the pixels of the tile depend on; returns the number of all rows.
 
-    used[n] is the place among all parameters of the n-th row of by_parameter.
+    row_columns[n] is the column in the Jacobian of row n. Before them are the rows of the parameters that are not amplitudes.
     """
-    fixed = parameters.projection.shape[0]
-    count = fixed
+    others = projection.matrix.shape[0]
+    count = others
     for n in range(table.count[0]):
         lane, slot_index, value = entry_of(table, n)
-        column = parameters.column_of[slot_index]
+        column = projection.column_of_amplitude[slot_index]
         if column >= 0 and (tile[CURVATURE + lane] != 0.0 or tile[DERIVATIVE + lane] != 0.0):
-            at = fixed
-            while at < count and used[at] != column:
-                at += 1
-            if at == count:
-                used[at] = column
+            index = others
+            while index < count and row_columns[index] != column:
+                index += 1
+            if index == count:
+                row_columns[index] = column
                 count += 1
                 for i in range(TILE):
-                    by_parameter[at * TILE + i] = 0.0
-            by_parameter[at * TILE + lane] += value
+                    by_parameter[index * TILE + i] = 0.0
+            by_parameter[index * TILE + lane] += value
     return count

@@ -1,4 +1,4 @@
-"""The rows that a tile of the derivative has beside those of the forward model, and how loops read and write vectors in them.
+"""The rows of a tile of the derivative that the forward model does not have, and how loops read and write vectors in them.
 
 A cotangent (`_BAR`) is the derivative of the pixel by that quantity, relative to the derivative by the pixel's sum; that one,
 TOTAL_BAR, is known when the pixel is complete. Channels are the rows that make the result: one for each number of a Cotangent

@@ -1,4 +1,4 @@
-"""The NVIDIA card: whether there is one, and its memory, which is kept between calls (specs/cuda.md)."""
+"""The NVIDIA card: the check that there is one, and its memory, which is kept between calls (specs/cuda.md)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numba import config
 from nbnumba.errors import InputError
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-"""Whether threads are simulated (NUMBA_ENABLE_CUDASIM=1): kernels are then plain Python, and no card is needed."""
+"""Whether Numba simulates a card (NUMBA_ENABLE_CUDASIM=1). Kernels are then plain Python, and no card is needed."""
 CURRENT = "card"
-"""The name under which the number of the card is kept."""
+"""The key under which the number of the current card is kept."""
 
 TOOLKIT = "backend cpu, or pip install '.[cuda13]' where nbnumba's setup.cfg is ('.[cuda12]' for a driver of CUDA 12)"
 DRIVER = "backend cpu, or NVIDIA's driver, with which nvidia-smi lists the card"
@@ -26,31 +26,33 @@ ENABLED = "backend cpu, or NUMBA_DISABLE_CUDA not set"
 PARTS = "parts of the image, one after another, by -roi (roi)"
 FEWER = "fewer parameters, or backend cpu"
 MORE = "a card with more, or backend cpu"
-"""What is allowed instead: the ends of sentences."""
+"""The remedies with which messages end."""
 
 LIBRARIES = ("nvvm", "libdevice", "nvrtc", "nvjitlink", "cudart", "ptxas")
-"""Parts of the CUDA toolkit, by which messages name what is missing."""
+"""Parts of the CUDA toolkit, as messages of Numba and CUDA name them."""
 NOT_THERE = (
     "cannot be found", "not found", "missing libdevice", "failed to open", "cannot open", "no such file", "unable to load",
     "unable to open", "failure finding",
 )  # fmt: skip
-"""How messages say that something is not there."""
+"""Phrases by which messages say that something is missing."""
 OLDER = ("unsupported_ptx_version", "[222]", "unsupported ptx version", "insufficient_driver", "cugetprocaddress")
-"""How messages say that the driver is older than the CUDA toolkit."""
+"""Phrases by which messages say that the driver is older than the CUDA toolkit."""
 AILING = (
     "device_unavailable", "devices_unavailable", "no_binary_for_gpu", "ecc_uncorrectable", "system_not_ready",
     "compat_not_supported", "cuda_error_unknown",
 )  # fmt: skip
-"""How CUDA names the errors of a card that does not serve."""
+"""Phrases by which CUDA says that a card cannot be used."""
 
 _kept: dict[str, tuple[np.ndarray | None, object]] = {}
-_asked: set[str] = set()
-"""The names that the call at work has asked for."""
+"""The arrays on the card by name, each with a copy of its values on the host, or None where a kernel writes them."""
+_in_use: set[str] = set()
+"""The names of the arrays that the current call uses."""
 _working = threading.RLock()
+"""The lock of the call that uses the card."""
 
 
 def check() -> None:
-    """Raise InputError where there is no card that kernels can run on, with what is missing."""
+    """Raise InputError if there is no card on which kernels can run. The message says what is missing."""
     if SIMULATED:
         return
     try:
@@ -72,19 +74,19 @@ def check() -> None:
 
 
 def reason(error: Exception) -> str:
-    """What an exception of Numba says, its first sentence."""
+    """The first sentence of the message of an exception of Numba."""
     lines = [line.strip(" .:") for line in str(error).removeprefix("Error at driver init:").splitlines()]
     return next((line for line in lines if line), type(error).__name__)
 
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """One call at a time uses what is kept, on one card. What goes wrong there is an InputError that says what to do.
+    """A context in which one call at a time uses the arrays on the card. Errors of the card are raised as InputError.
 
-    Whatever ends a call before its end, what is kept is forgotten: it may be half-written.
+    If an exception ends the call, all arrays are forgotten, because they may be half-written.
     """
     with _working, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Grid size")  # of small images, and of sums: few blocks are all there is
+        warnings.filterwarnings("ignore", message="Grid size")  # small images, and sums, have few blocks
         try:
             _begin()
             yield
@@ -97,13 +99,13 @@ def at_work() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """Nothing is asked for yet, and what is kept on another card than the one that is current is forgotten.
+    """Begin a call, which does not use any array yet. If another card has become the current one, forget all arrays.
 
-    Where there is no card, what follows will say so.
+    If there is no card, this raises nothing: the next use of the card does.
     """
     from numba import cuda
 
-    _asked.clear()
+    _in_use.clear()
     try:
         current = 0 if SIMULATED else cuda.get_current_device().id
     except Exception:
@@ -114,7 +116,7 @@ def _begin() -> None:
 
 
 def explained(error: BaseException) -> str | None:
-    """A sentence for what a machine lacks; None for a defect of ours."""
+    """The message for an error that the machine causes, or None if the error is a defect of this program."""
     kind, what, text = type(error).__name__, reason(error), str(error).lower()
     if _out_of_memory(error):
         return f"backend 'cuda': the card has too little memory; allowed: {PARTS}"
@@ -142,37 +144,37 @@ def explained(error: BaseException) -> str | None:
     return None
 
 
-def blocks(threads: int, each: int) -> int:
-    """Blocks of so many threads each that make as many threads or more."""
-    return -(-threads // each)
+def blocks(threads: int, per_block: int) -> int:
+    """The number of blocks of a launch with at least that number of threads."""
+    return -(-threads // per_block)
 
 
 def upload(name: str, array: np.ndarray):
-    """An array on the card. What was sent before under that name stays there: it is sent again only if it is another."""
+    """The array, on the card. It is copied there only if the last array under that name was a different one."""
     from numba import cuda
 
     if not array.size:
         return empty_like(array)
-    _asked.add(name)
-    before, there = _kept.pop(name, (None, None))
-    alike = before is not None and before.dtype == array.dtype and before.shape == array.shape
-    if alike and np.array_equal(before, array, equal_nan=array.dtype.kind == "f"):
-        _kept[name] = (before, there)
-        return there
+    _in_use.add(name)
+    last, on_card = _kept.pop(name, (None, None))
+    fits = last is not None and last.dtype == array.dtype and last.shape == array.shape
+    if fits and np.array_equal(last, array, equal_nan=array.dtype.kind == "f"):
+        _kept[name] = (last, on_card)
+        return on_card
     copy = np.array(array, order="C")
-    if alike:
-        there.copy_to_device(copy)
+    if fits:
+        on_card.copy_to_device(copy)
     else:
-        before = there = None  # so that its memory is free
-        there = _new(name, copy.nbytes, lambda: cuda.to_device(copy))
-    _kept[name] = (copy, there)
-    return there
+        last = on_card = None  # their memory is free for the new array
+        on_card = _new(name, copy.nbytes, lambda: cuda.to_device(copy))
+    _kept[name] = (copy, on_card)
+    return on_card
 
 
 def empty_like(array: np.ndarray):
-    """An empty array of that type and number of axes, on the card, contiguous as all others.
+    """An empty array on the card with the same type and number of axes. It is contiguous, as all other arrays are.
 
-    NumPy's own has strides of 0, for which Numba would compile another kernel.
+    An empty array of NumPy has strides of 0, for which Numba would compile another kernel.
     """
     from numba import cuda
 
@@ -180,31 +182,31 @@ def empty_like(array: np.ndarray):
 
 
 def upload_fresh(name: str, array: np.ndarray):
-    """An array on the card that kernels change, begun with those values, in the memory that is kept for it."""
-    there = allocate(name, array.shape, array.dtype)
-    there.copy_to_device(array)
-    return there
+    """An array on the card with the values of that one, for kernels to change. Its memory is that of `allocate`."""
+    on_card = allocate(name, array.shape, array.dtype)
+    on_card.copy_to_device(array)
+    return on_card
 
 
 def allocate(name: str, shape: tuple[int, ...], kind: type):
-    """An array on the card that kernels write to; its memory is kept for the next of that name, shape and type."""
+    """An array on the card for kernels to write to. Its memory is kept for the next one with that name, shape and type."""
     from numba import cuda
 
-    _asked.add(name)
-    there = _kept.get(name, (None, None))[1]
-    if there is None or there.shape != shape or there.dtype != kind:
+    _in_use.add(name)
+    on_card = _kept.get(name, (None, None))[1]
+    if on_card is None or on_card.shape != shape or on_card.dtype != kind:
         _kept.pop(name, None)
-        there = None  # so that its memory is free
+        on_card = None  # its memory is free for the new array
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        there = _new(name, size, lambda: cuda.device_array(shape, kind))
-        _kept[name] = (None, there)
-    return there
+        on_card = _new(name, size, lambda: cuda.device_array(shape, kind))
+        _kept[name] = (None, on_card)
+    return on_card
 
 
 def _new(name: str, size: int, make):
-    """A new array of so many bytes in the place of what is kept. Raises InputError where there is no memory for it.
+    """The new array of that name and size in bytes that make() returns. Raises InputError if the card has no memory for it.
 
-    What earlier calls have left makes way, unless this one has asked for it too.
+    If memory does not suffice, the arrays of earlier calls that the current call does not use are forgotten first.
     """
     for may_forget in (True, False):
         try:
@@ -220,8 +222,8 @@ def _new(name: str, size: int, make):
 
 
 def _forget_others() -> bool:
-    """Forget what the call at work has not asked for; whether there was anything."""
-    others = [name for name in _kept if name not in _asked and name != CURRENT]
+    """Forget the arrays that the current call does not use; returns whether there were any."""
+    others = [name for name in _kept if name not in _in_use and name != CURRENT]
     for name in others:
         del _kept[name]
     return bool(others)
@@ -232,11 +234,11 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def upload_records(name: str, records: tuple) -> tuple:
-    """Records whose tables are on the card."""
+    """The same records with their arrays on the card."""
     return tuple(upload_record(f"{name}.{number}", record) for number, record in enumerate(records))
 
 
 def upload_record(name: str, record: tuple) -> tuple:
-    """A record whose tables are on the card."""
-    tables = {field: value for field, value in record._asdict().items() if isinstance(value, np.ndarray)}
-    return record._replace(**{field: upload(f"{name}.{field}", value) for field, value in tables.items()})
+    """The same record with its arrays on the card."""
+    arrays = {field: value for field, value in record._asdict().items() if isinstance(value, np.ndarray)}
+    return record._replace(**{field: upload(f"{name}.{field}", value) for field, value in arrays.items()})

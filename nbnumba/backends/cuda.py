@@ -1,4 +1,4 @@
-"""The CUDA driver: a thread for every pixel, which is a tile of one."""
+"""The CUDA driver: each thread renders one pixel, which is a tile of one pixel."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,20 +20,20 @@ from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**31
-"""Samples times lattices of a launch, between two reports of progress, or two chances to be interrupted."""
+"""The largest number of samples times lattices of a launch; progress is reported, and stopping possible, between launches."""
 FEWEST_ROWS = 1
-"""Rows of a launch at least."""
+"""The smallest number of rows of a launch."""
 THREADS = 128
-"""Threads of a block: pixels that are neighbours along the fast axis."""
+"""The number of threads of a block. Their pixels are neighbours along the fast axis."""
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
-    """Fill an image of those rows and columns, from the first to before the last; 0 where the mask is.
+    """Fill an image of the rows from rows[0] to before rows[1], and of columns likewise, with 0 where the mask is 0.
 
-    A pixel by each thread; the other arguments are those of cpu.py:render.
+    Each thread fills one pixel. The other arguments are those of cpu.py:render.
     """
-    at, across = cuda.grid(1), columns[1] - columns[0]
-    row, fast = rows[0] + at // across, columns[0] + at % across
+    pixel, width = cuda.grid(1), columns[1] - columns[0]
+    row, fast = rows[0] + pixel // width, columns[0] + pixel % width
     if row < rows[1]:
         tile = cuda.local.array(ROWS_END, wide)
         tile[TOTAL] = wide(0)
@@ -43,27 +43,27 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
 
 def of_one_pixel(names: dict) -> dict:
-    """The rows of a tile of one pixel, from those of a tile of TILE."""
-    return {name: at // TILE for name, at in names.items() if name.isupper() and isinstance(at, int)}
+    """The rows of a tile of one pixel, from those of a tile of TILE pixels."""
+    return {name: row // TILE for name, row in names.items() if name.isupper() and isinstance(row, int)}
 
 
 def device_jit(function: Callable) -> Callable:
-    """Compile a function for kernels to call: inlined, as numba-cuda is told to and Numba's own does."""
+    """Compile a function that kernels call. It is inlined: numba-cuda is told to, and the CUDA of Numba always does so."""
     return function if card.SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
 def kernel_jit(function: Callable, names: dict, name: str) -> Callable:
-    """Compile a kernel, with those names in the place of its own."""
+    """Compile a kernel whose globals of those names are replaced."""
     if not card.SIMULATED:
         LOG.info("compiling %s", name)
     return cuda.jit(with_globals(function, {**function.__globals__, **names}, name))
 
 
 def machine_words(precision: str) -> dict:
-    """The words of the stages on this machine, in a precision.
+    """The functions and types that the stages use on a card, by name, in a precision.
 
-    sin and cos of float32 are our own: those of the machine go through float64. So are sums and products in pairs, of
-    operations that no compiler contracts.
+    In precision single sin and cos are those of elementary.py, because CUDA's go through float64. Sums and products of pairs
+    are those of cuda_pairs.py, whose operations no compiler contracts.
     """
     own = np if card.SIMULATED else math
     names = ("ceil", "sqrt", "exp") if precision == "single" else ("ceil", "sqrt", "exp", "sin", "cos")
@@ -75,7 +75,7 @@ def machine_words(precision: str) -> dict:
 
 @once
 def kernel(precision: str, simple: bool) -> Callable:
-    """The compiled kernel in a precision, for simple scenes (cuda_lattices.py) or for all."""
+    """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), or for all scenes."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = machine_words(precision) | of_one_pixel(vars(row_names))
     bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
@@ -83,36 +83,37 @@ def kernel(precision: str, simple: bool) -> Callable:
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
-    """The function of image, rows and columns that renders part of an image in place, on the card.
+    """The function of image, rows and columns that renders a part of the image on the card.
 
-    Raises InputError where the memory of the card is not enough.
+    It raises InputError if the card has too little memory.
     """
     compiled = kernel(precision, cuda_lattices.is_simple(scene))
-    kind, records_here = PRECISIONS[precision].wide, cast(scene, precision)
+    kind, host_records = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with card.at_work():
-            records = card.upload_records("scene", records_here)
-            allowed = card.upload("mask", mask)
-            there = card.allocate("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
-            compiled[card.blocks(there.size, THREADS), THREADS](there, rows, columns, allowed, *records)
-            image[slice(*rows), slice(*columns)] = there.copy_to_host()
+            records = card.upload_records("scene", host_records)
+            mask_on_card = card.upload("mask", mask)
+            image_on_card = card.allocate("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
+            blocks = card.blocks(image_on_card.size, THREADS)
+            compiled[blocks, THREADS](image_on_card, rows, columns, mask_on_card, *records)
+            image[slice(*rows), slice(*columns)] = image_on_card.copy_to_host()
 
     return part
 
 
 def workers(steps: int) -> int:
-    """No thread but the calling one launches kernels, which are parallel by themselves."""
+    """The number of threads besides the calling one: none, because a kernel is parallel itself."""
     return 0
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces that an image of so many steps a pixel is rendered in: whole rows, each by a launch."""
-    together = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps))
-    for row in range(rows[0], rows[1], together):
-        yield (row, min(row + together, rows[1])), columns
+    """The pieces in which an image with that number of steps per pixel is rendered: whole rows, each piece by one launch."""
+    rows_per_piece = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps))
+    for row in range(rows[0], rows[1], rows_per_piece):
+        yield (row, min(row + rows_per_piece, rows[1])), columns
 
 
 def prepare(scene: Scene, precision: str) -> None:
-    """Compile the kernel without rendering anything."""
+    """Compile the kernel, by rendering one pixel that the mask leaves out."""
     renderer(scene, np.zeros((1, 1), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 1), (0, 1))

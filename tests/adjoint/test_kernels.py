@@ -10,7 +10,7 @@ from adjoint.backends.cpu import WORDS, sum_jit
 from adjoint.backends.frexp import frexp
 from adjoint.backends.no_refcount import no_refcount
 from adjoint.loops import pixels, rows, tile_sums
-from adjoint.loops.pixels import Target
+from adjoint.loops.pixels import PixelLoss
 from adjoint.loops.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
 from adjoint.loops.tile import Paths
 from adjoint.stages import loss
@@ -70,10 +70,11 @@ def test_pixels_that_do_not_count_get_nothing(masked):
     channels = {first: np.where(counts, tile[first : first + TILE], np.inf) for first in (ORIGIN, FAST)}
     for first, row in channels.items():
         tile[first : first + TILE] = row
-    target = Target(mask, GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
-    value = bound["apply_loss"](tile, 1, start, stop, target, Paths(True, True, True, False, np.array([*channels], np.uint64)))
+    pixel_loss = PixelLoss(mask, GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
+    paths = Paths(True, True, True, False, np.array([*channels], np.uint64))
+    value = bound["apply_loss"](tile, 1, start, stop, pixel_loss, paths)
     by_sum = tile[DERIVATIVE : DERIVATIVE + TILE].copy()
-    bound["apply_loss_to_photons"](tile, target)
+    bound["apply_loss_to_photons"](tile, pixel_loss)
     off = np.where(counts, photons, 0.0)
     off[: stop - start] -= np.where(counts, 1.0, 0.0)[: stop - start] * np.nan_to_num(data[1, start:])
     assert value == pytest.approx(0.25 * np.sum(off**2), rel=1e-14)

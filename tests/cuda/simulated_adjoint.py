@@ -220,7 +220,7 @@ def test_bits_repeat(name, precision):
 
 def small_chunks(monkeypatch):
     monkeypatch.setattr(driver, "CHUNK", 7)
-    monkeypatch.setattr(driver, "CHUNK_LISTED", 18)
+    monkeypatch.setattr(driver, "CHUNK_WITH_AMPLITUDES", 18)
 
 
 @pytest.mark.parametrize("name", ["still", "region and mask", "amplitudes", "amplitudes in a region", "interpolated"])
@@ -238,9 +238,9 @@ def test_chunks(monkeypatch, name):
 @pytest.mark.parametrize("name", ["amplitudes", "amplitudes of the second lattice", "interpolated", "latched"])
 def test_listings_grow(monkeypatch, name):
     """Listings that have room for one reflection are made anew, larger, and nothing is lost."""
-    whole, sizes, lists = everything(name), [], driver._lists
-    monkeypatch.setattr(driver, "LISTED", 1)
-    monkeypatch.setattr(driver, "_lists", lambda count, size, kind: sizes.append(size) or lists(count, size, kind))
+    whole, sizes, make = everything(name), [], driver._empty_tables
+    monkeypatch.setattr(driver, "REFLECTIONS", 1)
+    monkeypatch.setattr(driver, "_empty_tables", lambda count, size, kind: sizes.append(size) or make(count, size, kind))
     for one, other in zip(whole, everything(name)):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-13 * np.abs(one).max())
     assert min(sizes) == 2 < max(sizes)

@@ -87,7 +87,7 @@ def test_what_earlier_calls_left_makes_way():
 
     card._kept["left"] = card._kept["asked for"] = (None, "something")
     with card.at_work():
-        card._asked.add("asked for")
+        card._in_use.add("asked for")
         assert set(card._new("image", 8, make)) - {card.CURRENT} == {"asked for"}
     card._kept.clear()
 
