@@ -119,7 +119,7 @@ def test_an_image_of_several(tmp_path):
     for name in (f"{path}#2", f"{path}::/entry/data/data#2"):
         assert images.read(name, SHAPE, "--data").pixels[0, 0] == 96
         assert images.file_of(name) == path
-    for name, said in ((path, "none of them is chosen"), (f"{path}#3", "there is no 3")):
+    for name, said in ((path, "none of them is chosen"), (f"{path}#3", "number 3 is not among them")):
         with pytest.raises(InputError, match=f"3 images, and {said}; allowed: FILE#K, K from 0 to 2"):
             images.read(name, SHAPE, "--data")
 
@@ -212,7 +212,7 @@ def test_the_gain_of_flags_is_the_images(run, fake, data):
     run(command("--start", "image.gain=2", flags=[*FLAGS, "-gain", "1.5"]))
     assert [call.keywords["image"] for call in fake.calls] == [{"gain": 1.5}, {"gain": 2.0}]
     status, _, errors = run([*command(data="data.bin,data.bin"), "--", *FLAGS, "-gain", "2"])
-    assert status == 2 and "-gain: it is not the same" in errors[0]
+    assert status == 2 and "-gain: the blocks of flags state different gains" in errors[0]
 
 
 def test_what_is_not_modelled_is_said(run, fake, data):
