@@ -43,21 +43,25 @@ def refine(
     progress: Callable[[Step], Any] | None = None,
     **keywords: Any,
 ) -> Refinement:
-    """The experiment that explains a measured image, or several, with uncertainties.
+    """Refine parameters of an experiment against a measured image, or of several experiments against as many (R1 to R8).
 
-    experiment: an approximate one, or a list; measured: an image (slow, fast), NaN or masked where it does not count, or a
-    list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of tied ones, and of image.scale,
-    image.background, image.background_x, image.background_y, image.background_radial, image.gain. loss: "poisson",
-    "gaussian" with sigma (a number or (slow, fast), in units of the data), or without: of counts with a readout_noise (a
-    number, in units of the data; R3), or an object like those of adjoint.losses. mask (slow, fast): 0 where a pixel is left
-    out; saturation: from this value on it is; offset: of the data. sigma, readout_noise, mask and loss may be lists. image:
-    values of the image's numbers. bounds: {name: (least, largest)}; restraints: {name: (value, sigma)}. per_image: names
-    that each of several images has by itself. phases: "auto", coarse to fine; "exact", from where it stands; or Phases.
-    method: "auto", "least_squares", "L-BFGS-B" or "trust-constr". progress is told every Step. keywords are simulate's but
-    progress.
+    experiment: an approximate Experiment, or a list. measured: an image (slow, fast), NaN or masked where a pixel is left out,
+    or a list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of names that are tied, and image.scale,
+    image.background, image.background_x, image.background_y, image.background_radial and image.gain.
 
-    Raises InputError for what does not fit. Warns of numbers that can hardly be told apart. What went wrong in the fit itself
-    is said in success, message and diagnosis.
+    loss: "poisson" for counts of photons; "gaussian" with sigma, a number or (slow, fast) in units of the data; "gaussian"
+    without sigma for counts with a readout_noise, a number in units of the data (R3); or an object like those of
+    adjoint.losses. mask (slow, fast): 0 where a pixel is left out. saturation: the least value from which on a pixel is left
+    out. offset: it is subtracted from the data. loss, sigma, readout_noise and mask may be lists, with an entry for each image.
+
+    image: values of the numbers of the image that are not refined, and starts of those that are. bounds: {name: (least,
+    largest)}. restraints: {name: (value, sigma)}. per_image: names of parameters of which each image has its own numbers.
+    phases: "auto", from coarse to fine; "exact", from the start as it is; or a list of Phase (R7). method: "auto",
+    "least_squares", "L-BFGS-B" or "trust-constr" (R4). progress: a function that is called with every Step. keywords are those
+    of simulate except progress.
+
+    Raises InputError for arguments that do not fit. Warns of combinations of numbers that are hardly determined. success,
+    message and diagnosis of the result say what is wrong with the fit itself (R6).
     """
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")

@@ -130,7 +130,7 @@ def frame(
 
 
 def _readout(noise, loss, sigma) -> float:
-    """The noise of the read-out in units of the data; 0 where none is stated. Raises InputError."""
+    """The noise of the read-out in units of the data; 0 if none is stated (R3). Raises InputError."""
     if noise is None:
         return 0.0
     value = finite("readout_noise", noise)
@@ -151,7 +151,8 @@ def _check_size(what: str, values: np.ndarray, least: float = 0.0) -> None:
             raise InputError(f"{what}: {wrong:g} is not allowed; allowed: numbers of a size from {least:g} to {LARGEST:g}")
 
 
-def _check_loss(loss):
+def _check_loss(loss) -> None:
+    """Raise InputError for a word or an object that is no loss."""
     if isinstance(loss, str):
         if loss not in ("poisson", "gaussian"):
             raise InputError(f"loss: {shown(loss)} is not allowed; allowed: poisson, gaussian, or an object that is a loss")
@@ -186,22 +187,22 @@ def finite(what: str, value) -> float:
 
 
 def boxed(experiment: Experiment, counts: np.ndarray, own: bool = False) -> tuple[Experiment, tuple[slice, slice]]:
-    """The experiment that renders the pixels that count (slow, fast) and no others, and the smallest box that holds them.
+    """The experiment that renders only the pixels that count (slow, fast), and the smallest box that holds them (R2).
 
-    With defects of nanoBragg.c the image of a pixel depends on the region and on the mask (P1, P8), and what a user's own loss
-    looks at is not known: then both stay as they are.
+    Region and mask stay as they are with defects of nanoBragg.c, whose image of a pixel depends on them (P1, P8), and with a
+    user's own loss (`own`), which may look at any pixel.
     """
     if experiment.sampling.c_parity or own:
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         return experiment, (slice(*window.rows), slice(*window.columns))
-    rows, columns = (slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(counts))
+    rows, columns = (slice(int(indices.min()), int(indices.max()) + 1) for indices in np.nonzero(counts))
     region = columns.start, columns.stop - 1, rows.start, rows.stop - 1
     mask = None if counts[rows, columns].all() else counts.astype(np.uint8)
     return experiment.replace({"sampling.roi": region, "sampling.mask": mask}), (rows, columns)
 
 
 def rendered(experiment: Experiment) -> np.ndarray:
-    """Which pixels of an experiment are rendered (slow, fast): those of the region that its mask leaves."""
+    """Which pixels of an experiment are rendered (slow, fast): those of its region that its mask does not leave out."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
     part = slice(*window.rows), slice(*window.columns)
