@@ -8,6 +8,7 @@ import pytest
 
 from nbnumba import Experiment, resolved
 from nbnumba.geometry.cell import cell_of
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup import crystal, sampling, scene
 from nbnumba.setup.detector import position_detector
 
@@ -72,7 +73,7 @@ def test_resolution_is_that_of_the_pixels():
     """The finest pixel, and the border's coarsest point, by the scattering vectors of all corners of pixels."""
     for more in ("", "-roi 600 700 10 20", "-xds -twotheta 30", "-distance 50 -detector_rotx 30"):
         experiment = experiment_of(f"{BASE} -detpixels 64 -pixel 2 {more}".replace("-roi 600 700", "-roi 50 60"))
-        placement = position_detector(experiment.detector, experiment.beam, frozenset())
+        placement = position_detector(experiment.detector, experiment.beam, NO_DEFECTS)
         rows, columns = sampling.region(experiment.sampling.roi, (64, 64))
         slow, fast = np.meshgrid(np.arange(rows[0], rows[1] + 1), np.arange(columns[0], columns[1] + 1), indexing="ij")
         position = placement.origin + placement.pixel * (fast[..., None] * placement.fast + slow[..., None] * placement.slow)

@@ -138,7 +138,7 @@ def check_all(experiment, loss, random) -> list[str]:
             direction, slope = 1.0, float(gradient[name])
             step = largest_step(name, stated, columns[..., place], image)
         place += size
-        if name == "crystal.mosaic_spread_deg" and "mosaic_float32" in experiment.sampling.c_parity:
+        if name == "crystal.mosaic_spread_deg" and experiment.sampling.defects.mosaic_float32:
             check_stairs(base, loss, image, name, slope)
             continue
         all_of[name] = (stated, direction * random.uniform(0.3, 1.0) * step * np.copysign(1.0, slope))

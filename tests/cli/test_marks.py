@@ -12,6 +12,7 @@ from nbnumba.cli import example
 from nbnumba.cli.main import main
 from nbnumba.cli.marks import marks
 from nbnumba.formats import png, smv
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.resolved import resolutions
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
@@ -24,7 +25,7 @@ TILTED = " -twotheta 20 -detector_rotx 10 -Xbeam 30 -Ybeam 20"
 def built(flags):
     experiment = Experiment.from_args(flags.split())
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return experiment, position_detector(experiment.detector, experiment.beam, frozenset()), window
+    return experiment, position_detector(experiment.detector, experiment.beam, NO_DEFECTS), window
 
 
 @pytest.mark.parametrize("more", ["", TILTED, " -curved_det", " -roi 20 70 10 60" + TILTED])

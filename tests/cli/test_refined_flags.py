@@ -12,6 +12,7 @@ from nbnumba import Experiment, simulate
 from nbnumba.flags import headers
 from nbnumba.flags.from_experiment import QUANTITIES, TILTS, NewFiles, refined_flags, without
 from nbnumba.formats import hkl, matrix, smv
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.detector import position_detector
 
 SMALL = "-default_F 10 -lambda 1.1 -N 3 -oversample 1 -pixel 0.5 -detpixels_x 16 -detpixels_y 12"
@@ -128,7 +129,7 @@ def test_what_a_header_says_is_overruled(frame, name):
 def test_what_a_header_of_ours_says_is_overruled(frame, name):
     """Our own keys in a header state the convention, rotations and the pivot, too."""
     written = experiment_of(f"-cell 50 {SMALL} {FRAMES[frame]} -detector_rotx 3 -twotheta 4 -pivot beam".split())
-    keys = headers.entries_of(written, position_detector(written.detector, written.beam, frozenset()), 40.0, False)
+    keys = headers.entries_of(written, position_detector(written.detector, written.beam, NO_DEFECTS), 40.0, False)
     smv.write("header.img", np.zeros((12, 16), np.uint16), keys)
     words = "-img header.img -cell 30 40 50 -default_F 10 -N 3 -oversample 1".split()
     made = experiment_of(words)

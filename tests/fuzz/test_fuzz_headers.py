@@ -11,6 +11,7 @@ from fuzzing import Case, Fault, tried
 from nbnumba import Experiment
 from nbnumba.flags import headers
 from nbnumba.formats import smv
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.detector import position_detector
 
 pytestmark = pytest.mark.long
@@ -25,7 +26,7 @@ def case(case: Case) -> str:
     flags, convention = geometry(case)
     case.tell(flags)
     made = tried(lambda: Experiment.from_args(flags))
-    placed = None if made.refusal else tried(lambda: position_detector(made.value.detector, made.value.beam, frozenset()))
+    placed = None if made.refusal else tried(lambda: position_detector(made.value.detector, made.value.beam, NO_DEFECTS))
     if placed is None or placed.refusal:
         return "impossible"
     written = tried(lambda: write(made.value, placed.value))
@@ -36,7 +37,7 @@ def case(case: Case) -> str:
     read = tried(lambda: Experiment.from_args(again))
     if read.refusal:
         return "refused"
-    found = tried(lambda: position_detector(read.value.detector, read.value.beam, frozenset()))
+    found = tried(lambda: position_detector(read.value.detector, read.value.beam, NO_DEFECTS))
     said = [*read.warnings, *found.warnings, *([found.refusal] if found.refusal else [])]
     told = [sentence for sentence in said if "-img" in sentence or "header" in sentence]
     if found.value is None:
