@@ -16,9 +16,9 @@ from nbnumba.statements import Crystal
 
 
 def orient(crystal: Crystal, defects: Defects = NO_DEFECTS) -> np.ndarray:
-    """Real-space cell vectors a, b, c as rows (3, 3) in A, at phi = 0. `defects` are those of C that are reproduced.
+    """Return the real-space cell vectors a, b, c at phi = 0 as rows (3, 3), in A (F7a).
 
-    Raises InputError when the vectors span no volume.
+    defects: those of C that are reproduced. Raises InputError when the vectors span no volume.
     """
     vectors = standard_setting(*crystal.cell)
     if not np.isfinite(vectors).all() or abs(np.linalg.det(vectors)) < 1e-9 * math.prod(crystal.cell[:3]):
@@ -32,7 +32,7 @@ def orient(crystal: Crystal, defects: Defects = NO_DEFECTS) -> np.ndarray:
 
 
 def missetting_deg(crystal: Crystal, defects: Defects) -> tuple[float, float, float]:
-    """The missetting angles about x, y and z: those stated, or those of a random orientation (F7a)."""
+    """Return the missetting angles about x, y and z, in degree: those stated, or those of a random orientation (F7a, P12)."""
     if crystal.misset_seed is None:
         return crystal.misset_deg
     return rng.random_misset_deg(crystal.misset_seed, defects.misset_random)
@@ -49,9 +49,10 @@ def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
 
 
 def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.Crystal:
-    """The Crystal record: numbers of cells, shape, and the metric of the distance to a reflection (F8b) or C's (P9).
+    """Return the Crystal record: numbers of unit cells, shape, and metric of the distance to a reflection (F8b, or P9).
 
-    Raises InputError for a shape that no stage computes.
+    vectors: a, b, c at phi = 0 as rows, in A. defects: those of C that are reproduced. Raises InputError for a shape that no
+    stage computes.
     """
     shape = SHAPES[crystal.shape]
     if shape.number not in COMPUTED:

@@ -81,9 +81,10 @@ class Placement(NamedTuple):
 
 
 def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Placement:
-    """Where the detector stands. `defects` are the defects of C that are on (parity.py).
+    """Return the placement of the detector (F1a).
 
-    Raises InputError when the beam runs along the detector, or its axes are parallel, or it turns its back to the sample.
+    defects: those of C that are reproduced (parity.py). Raises InputError when the beam runs along the detector, when its axes
+    are parallel, and when it turns its back to the sample.
     """
     convention = CONVENTIONS[detector.convention]
     fast, slow, normal = _axes(detector, convention, defects)
@@ -127,7 +128,10 @@ def sizes(detector: Detector) -> tuple[float, float]:
 
 
 def sensor(detector: Detector, defects: Defects) -> tuple[int, float, float]:
-    """Number of sensor layers, depth of each in m, and linear absorption in 1/m; without a sensor 1, 0, 0 (F4a)."""
+    """Return the number of layers of the sensor, the depth of each in m, and the absorption in 1/m (F4a).
+
+    defects: those of C that are reproduced. Without a sensor the numbers are 1, 0 and 0.
+    """
     thickness = detector.thickness_um * 1e-6
     endless = detector.attenuation_um == math.inf and not defects.endless_depth_dark
     if thickness == 0.0 or endless:
@@ -161,7 +165,7 @@ def spindle_axis(detector: Detector, given) -> np.ndarray:
 
 
 def pivot_of(detector: Detector, defects: Defects) -> str:
-    """What stays in place when the detector turns: the direct-beam spot ("beam") or the sample ("sample")."""
+    """Return the point that stays in place when the detector turns: that of the beam, "beam", or the sample, "sample" (F1a)."""
     if detector.pivot is not None and not defects.pivot_ignored:
         return detector.pivot
     if detector.convention != "custom":
@@ -178,6 +182,7 @@ def _own(detector, given, default):
 
 
 def _axes(detector, convention, defects):
+    """Return the unit axes fast, slow and normal before the detector turns (F1a, P6)."""
     fast = unit(_own(detector, detector.fast_axis, convention.fast))
     slow = unit(_own(detector, detector.slow_axis, convention.slow))
     across = np.cross(fast, slow)
@@ -221,7 +226,10 @@ def _placed_by(detector: Detector, beam: Beam) -> str:
 
 
 def _reference(detector, convention, defects, pixel) -> tuple[float, float]:
-    """Fast and slow coordinates of the beam centre as stated, in any of its forms, or the convention's default; m."""
+    """Return the fast and slow coordinates of the beam centre, in m: as stated in any form, or by default (F1a).
+
+    pixel: edge of a pixel, in m.
+    """
     across = sizes(detector)
     near = [_near(detector, axis, pixel) for axis in (0, 1)]
     if convention.default_pixels is None:
@@ -252,7 +260,10 @@ def _near(detector, axis, pixel) -> float | None:
 
 
 def _near_reference(detector, spot, defects, pixel) -> tuple[float, float]:
-    """The point that the sample faces before the detector turns: the beam centre; in C's xds and dials -ORGX or the middle."""
+    """Return the fast and slow coordinates, in m, of the point that the sample faces before the detector turns (F1a, P5).
+
+    It is the beam centre; with near_point_ignored, in the conventions xds and dials, that of -ORGX and -ORGY or the middle.
+    """
     if detector.convention == "custom" or not defects.near_point_ignored:
         return spot
     origins = (detector.orgx_pixels, detector.orgy_pixels)
@@ -270,12 +281,12 @@ def _stated_centres(detector) -> list[str]:
 
 
 def honours_pix0(detector: Detector, defects: Defects) -> bool:
-    """Whether the corner of the first pixel places the detector: it does unless a beam centre is given."""
+    """Return whether the corner of the first pixel places the detector: it does unless a beam centre is stated (F1a, P3)."""
     return detector.pix0_mm is not None and not defects.pix0_ignored and not _stated_centres(detector)
 
 
 def without_effect(detector: Detector, defects: Defects) -> list[str]:
-    """A sentence for everything that is stated of the detector and has no effect."""
+    """Return a sentence for everything that is stated of the detector and has no effect."""
     convention, stated = CONVENTIONS[detector.convention], _stated_centres(detector)
     sentences = [*_overruled_centres(convention, stated), *_overruled_distances(detector, defects, stated)]
     if convention.default_pixels is not None and defects.near_point_ignored:
@@ -292,6 +303,7 @@ def without_effect(detector: Detector, defects: Defects) -> list[str]:
 
 
 def _replaced_normal(detector, convention, defects):
+    """Yield a sentence where the stated normal is replaced by another one (F1a)."""
     normal, used = np.array(detector.normal_axis), _axes(detector, convention, defects)[2]
     if not _is_unit(normal) and np.abs(unit(normal) - used).max() > SAME_AXIS:
         shown = " ".join(f"{x:.6g}" for x in used)
@@ -300,6 +312,7 @@ def _replaced_normal(detector, convention, defects):
 
 
 def _overruled_distances(detector, defects, stated):
+    """Yield a sentence for every distance or corner that another statement overrules (F1a)."""
     distance = detector.distance_mm is not None or detector.close_distance_mm is not None
     if detector.pix0_mm is not None and not honours_pix0(detector, defects):
         why = f"detector.{stated[0]} says where the beam is" if stated else "C's defect pix0_ignored is on"

@@ -35,10 +35,11 @@ def phi_angles(goniometer: Goniometer) -> np.ndarray:
 
 
 def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, defects: Defects):
-    """The lattices of all phi steps and domains, phi outside: two arrays (steps * domains, 9) in A.
+    """Return the lattices of all phi steps and domains, phi outside: two arrays (steps * domains, 9), in A (F7b).
 
-    The first is for every pass through the phi steps; with phi_carryover the second, which starts from a fresh lattice, is for
-    the first pass of each thread (P1). Without, both are the same.
+    spindle: unit vector. vectors: a, b, c at phi = 0 as rows, in A. defects: those of C that are reproduced. The first array is
+    for every pass but the fresh ones; with phi_carryover the second, which starts from a lattice that is not rotated, is for
+    the first pass of each thread (P1). Without phi_carryover both are the same.
     """
     angles = phi_angles(goniometer)
     turned = [vectors @ about_axis(spindle, angle).T for angle in angles]

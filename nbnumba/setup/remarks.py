@@ -13,7 +13,7 @@ SWEEPS += ("dispersion_percent", "dispsteps")
 
 
 def remarks(experiment: Statements) -> list[str]:
-    """A sentence for everything that is stated and has no effect, in the words of the fields."""
+    """Return a sentence for everything that is stated and has no effect, in the words of the fields."""
     defects = experiment.sampling.defects
     return [
         *detector.without_effect(experiment.detector, defects),
@@ -99,7 +99,10 @@ def _rotation(goniometer: Goniometer) -> Iterator[str]:
 
 
 def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:
-    """What is stated of a sensor that is not there; capture fractions of none darken the image in C alone (P2)."""
+    """Yield a sentence for what is stated of a sensor that does not exist (F4a).
+
+    In C alone its capture fractions darken the image (P2).
+    """
     endless = panel.attenuation_um == math.inf and not sampling.defects.endless_depth_dark
     if panel.thickness_um > 0.0 and not endless:
         return

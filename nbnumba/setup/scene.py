@@ -33,9 +33,10 @@ MOST_FRINGES = 2**45
 
 
 def build(experiment: Statements, wanted: Window) -> records.Scene:
-    """The scene of an experiment; the window says which pixels are wanted, and so where emulated threads of nanoBragg begin.
+    """Return the scene of an experiment (F0).
 
-    Raises InputError for what is impossible; warns of what was assumed.
+    wanted: the pixels that are computed, which decide where emulated threads of nanoBragg begin. Raises InputError for what is
+    impossible, and warns of what is assumed.
     """
     defects = experiment.sampling.defects
     for sentence in remarks(experiment):

@@ -17,10 +17,11 @@ COUNTED_ONE_BY_ONE = 10**5
 
 
 def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> Sources:
-    """All sources: those of a table, or every divergence with every wavelength, horizontal outside, wavelength inside.
+    """Return all sources: those of a table, or every divergence with every wavelength (F5a).
 
-    direction and polarization are unit vectors; the tilts of the beam turn all sources. `defects` are those of C
-    that are reproduced. Raises InputError where a round divergence leaves no source.
+    direction, polarization: unit vectors along the beam and E. defects: those of C that are reproduced. The horizontal
+    divergence is outside, the wavelength inside. The tilts of the beam rotate all sources. Raises InputError where a round
+    divergence leaves no source.
     """
     if beam.sources is not None:
         made = _of_table(beam, direction, not defects.source_weights)
@@ -105,7 +106,11 @@ def deviations(steps: int | None, full: float | None, step: float | None, one_me
 
 
 def number(beam: Beam, defects: Defects) -> int:
-    """The number of sources of a beam, counted before they are made; of a round divergence of very many steps the most."""
+    """Return the number of sources of a beam, before they are made (F5a).
+
+    Of a round divergence of very many steps those outside the ellipse are counted, too. defects: those of C that are
+    reproduced.
+    """
     if beam.sources is not None:
         return len(beam.sources)
     horizontal, vertical, spectrum = numbers(beam, defects)
@@ -116,7 +121,7 @@ def number(beam: Beam, defects: Defects) -> int:
 
 
 def numbers(beam: Beam, defects: Defects) -> tuple[int, int, int]:
-    """The numbers of steps of the horizontal and the vertical divergence, and of wavelengths."""
+    """Return the numbers of steps of the horizontal and the vertical divergence, and of wavelengths (F5a)."""
     return tuple(sweep(*stated, defects.one_step_means_two)[0] for stated in _stated_sweeps(beam))
 
 

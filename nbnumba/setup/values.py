@@ -113,7 +113,7 @@ def _superseded(experiment, new) -> dict[str, Any]:
 
 
 def _without_pix0(experiment) -> dict[str, Any]:
-    """The fields that state the same position of the detector by beam centre and distance."""
+    """Return the fields that state the same position of the detector by beam centre and distance (F1a)."""
     detector = experiment.detector
     if not honours_pix0(detector, experiment.sampling.defects):
         return {"pix0_mm": None}
@@ -134,6 +134,7 @@ def _split(experiment, name):
 
 
 def _placement(experiment):
+    """Return the placement of the detector (F1a)."""
     return position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
 
 
@@ -146,6 +147,7 @@ def _never(_: Statements) -> bool:
 
 
 def _placed_by_pix0(experiment: Statements) -> bool:
+    """Return whether the corner of the first pixel places the detector (F1a)."""
     return honours_pix0(experiment.detector, experiment.sampling.defects)
 
 
