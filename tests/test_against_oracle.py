@@ -1,10 +1,4 @@
-"""Random experiments, command line and all, against the oracle: the same model written anew, in plain Python.
-
-Each seed makes one command line. A dozen pixels of its image are compared: the brightest, the corners of the region,
-those where emulated threads of nanoBragg.c begin, and random ones.
-
-The docstring of random_experiments.py derives how exactly they have to agree.
-"""
+"""Random command lines are compared with the oracle: the same model written again in plain Python."""
 
 import math
 

@@ -27,7 +27,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def small(run, monkeypatch, tmp_path):
-    """The derivative of a scene, of the size of its window, which is not to be timed."""
+    """The derivative of a scene of the size of its window, which must not be timed."""
     monkeypatch.setattr(run.clock, "timed_once", lambda *_: pytest.fail("a wrong derivative was timed"))
     return lambda name: run.run_case(name, tmp_path, SIDE, 1, "derivative")
 
@@ -142,7 +142,7 @@ def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, nam
 
 
 def spoil_parameter(name, spoil):
-    """A function that spoils one number of a gradient (the loss, the gradient)."""
+    """A function that spoils one number of the gradient in a pair (loss, gradient)."""
     return lambda found: (found[0], found[1] | {name: spoil(found[1][name])}, *found[2:])
 
 
@@ -191,7 +191,7 @@ def test_derivatives_that_depend_on_the_threads_are_refused(run, monkeypatch, sm
 
 
 def fake_figures(run, **walls):
-    """Figures of 1e5 pixels of 100 steps, from wall times of the jobs on one thread; two take 0.6 of them."""
+    """Figures of 1e5 pixels of 100 steps, from wall times of the jobs on one thread. Two threads take 0.6 of them."""
     jobs = {name: [run.clock.Sample(w, w, 0.0) for w in walls[name]] for name in run.derivative.JOBS}
     halved = {name: [run.clock.Sample(0.6 * s.wall, s.cpu, 0.0) for s in jobs[name]] for name in jobs}
     loops = {n: [run.clock.Sample(1.0 / n, 1.0, 0.0)] * 3 for n in (1, 2)}

@@ -1,4 +1,4 @@
-"""The cost of an image that is counted before it is made, against the tables that are made."""
+"""The cost of an image, which is counted before the image is computed, against the tables of its scene."""
 
 import math
 import shlex
@@ -161,7 +161,7 @@ def test_memory_that_is_left():
 
 
 def test_few_reflections_that_span_much(tmp_path, monkeypatch):
-    """Two lines of a list may ask for gigabytes: refused with the figures where that is too much, and said where it is not."""
+    """Two lines of a list may ask for gigabytes. They are refused with the figures if that is too much, and else warned of."""
     factors = StructureFactors(hkl=[[0, 0, 0], [1200, -1200, 1200]], F=[1.0, 2.0])
     made = Experiment(Crystal(a_A=50.0), factors, detector=Detector(pixels=(2, 2)))
     monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 4e9)

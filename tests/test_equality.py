@@ -1,4 +1,4 @@
-"""Experiments and their parts are equal where their numbers are: arrays and NaN included, in other processes, as keys."""
+"""Experiments and their parts are equal if their numbers are, with arrays and NaN, in other processes and as keys."""
 
 import copy
 import dataclasses
@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def full():
-    """An experiment with every kind of field, made anew."""
+    """A new experiment with every kind of field."""
     return Experiment(
         Crystal(50.0, 60.0, 70.0, misset_deg=(1, 2, 3), n_a=3, orientation=np.eye(3)),
         StructureFactors(np.array([[0, 0, 1], [1, 2, 3]]), np.array([10.0, 20.0]), default_F=1.0),

@@ -1,4 +1,4 @@
-"""Every reference case against nbnumba: images pixel by pixel, the mission's pixel, and the traces factor by factor."""
+"""Every reference case against nbnumba: images pixel by pixel, the mission's pixel, and traces factor by factor."""
 
 import shlex
 
@@ -28,7 +28,7 @@ TRACES = sorted(path.stem for path in (GOLDEN / "traces").glob("*.log"))
 
 
 def without(args, flag, values):
-    """A command line less one flag and its values."""
+    """A command line without a flag and its values."""
     if flag not in args:
         return args
     place = args.index(flag)
@@ -36,7 +36,7 @@ def without(args, flag, values):
 
 
 def experiment_of(args):
-    """The experiment of a command line of the reference, which may also name an output and a pixel to trace."""
+    """The experiment of a command line of the reference, which may also name an output file and a pixel to trace."""
     return Experiment.from_args(without(without(args, "-noisefile", 1), "-trace_pixel", 2))
 
 
@@ -69,7 +69,7 @@ def test_every_case_of_the_reference_is_here(golden):
 
 
 def test_the_references_differ_where_phi_is_zero(golden):
-    """So that the two comparisons above are not one: nbnumba's default image must not pass for C's."""
+    """The two comparisons above differ, so that nbnumba's default image cannot pass for C's."""
     parity, fixed = (images["supervisor_roi_t1"].astype(np.float64) for images in (golden.parity, golden.fixed))
     assert np.abs(parity - fixed).max() > 1e-2 * parity.max()
 
@@ -79,7 +79,7 @@ def test_the_references_differ_where_phi_is_zero(golden):
     "switches, f_latt, intensity", [("all", -2.38319665299058, 943654.80923755), ((), None, 807189.768677586)]
 )
 def test_mission_pixel(golden, switches, f_latt, intensity):
-    """Once through the trace and once through the kernel, divided by the factors that C printed for the pixel."""
+    """The value comes once from the trace and once from the kernel, divided by the factors that C printed for the pixel."""
     experiment = experiment_of(golden.args(MISSION))
     chain = trace(experiment, SLOW, FAST, c_parity=switches)
     assert chain["I_before_scaling"] == pytest.approx(intensity, rel=1e-9)

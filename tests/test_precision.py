@@ -1,4 +1,4 @@
-"""What each precision is worth: images, gradients and stages against double and against exact arithmetic (specs/cuda.md)."""
+"""The accuracy of each precision: images, gradients and stages against double and exact arithmetic (specs/cuda.md)."""
 
 import math
 import types
@@ -58,7 +58,8 @@ def onto(one, other):
 
 
 def problem(seed, where, shape, cells, most, mosaic):
-    """An experiment, 13 x 9 pixels: on the peak of a reflection with an index of about `most`, beside all, or at the beam."""
+    """An experiment of 13 x 9 pixels: on the peak of a reflection with an index of about `most`, beside all peaks, or at the
+    beam."""
     random = np.random.default_rng(seed)
     words = PANEL + f"{SHAPES[shape]} -distance {random.uniform(60, 200):.3f} -lambda {random.uniform(0.8, 1.6):.4f} -cell 50 "
     offset = random.uniform(20.0, 90.0, 2) if where != "beam" else random.uniform(-0.01, 0.01, 2)
@@ -124,7 +125,7 @@ def brightness(experiment, image):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("where", ["peak", "beside", "beam"])
 def test_single_images_of_small_crystals(where, shape):
-    """Up to 5 cells and an index of 10."""
+    """The crystals have up to 5 cells, and indices are up to 10."""
     for number in range(8):
         cells, most = (1.0, 2.0, 3.5, 5.0)[number % 4], (2, 10)[number // 4]
         experiment = problem(100 + number, where, shape, cells, most, mosaic=number % 3 == 2)
@@ -161,7 +162,10 @@ GRADIENTS = {
 @pytest.mark.parametrize("precision", ["mixed", "paired"])
 @pytest.mark.parametrize("kind", GRADIENTS)
 def test_gradients(kind, precision):
-    """Of a Gaussian loss, to 1e-5 of the sizes of their terms; other shapes than the parallelepiped are in float64."""
+    """The gradient of a Gaussian loss agrees to 1e-5 of the sizes of its terms.
+
+    Shapes other than the parallelepiped are computed in float64.
+    """
     words, more = GRADIENTS[kind]
     words += " -cell 70 80 90 75 85 95 -N 20 -misset 10 20 30 -default_F 100 -distance 100 -pixel 2 -fluence 1e26"
     experiment = Experiment.from_args(words.split() + ([] if "-oversample" in words else ["-oversample", "1"]))
@@ -181,18 +185,18 @@ def test_gradients(kind, precision):
 
 
 def floats(random, count, most=300.0):
-    """float32 numbers of either sign and many sizes."""
+    """float32 numbers of either sign and of many sizes."""
     signs, powers = random.choice([-1, 1], count), -random.integers(0, 12, count)
     return (random.uniform(1.0, most, count) * signs * 2.0**powers).astype(np.float32)
 
 
 def whole(x):
-    """A pair as a fraction."""
+    """The exact value of a pair, as a fraction."""
     return Fraction(float(x[0])) + Fraction(float(x[1]))
 
 
 def of_a_card(name):
-    """An operation of a card, its instructions by NumPy's float32; the product that is added to is exact in float64."""
+    """An operation of a card, with its instructions in NumPy's float32. The product in a fused sum is exact in float64."""
     said = {
         "fadd_rn": lambda a, b: a + b,
         "fsub_rn": lambda a, b: a - b,
@@ -205,7 +209,7 @@ def of_a_card(name):
 @pytest.mark.parametrize("operation", [partial(getattr, PAIRED), of_a_card], ids=["stage", "card"])
 @pytest.mark.parametrize("name", ["exact_sum", "exact_product"])
 def test_exact_operations(name, operation):
-    """Nothing is lost, and the first part is what float32 makes of it."""
+    """Nothing is lost, and the first part is the rounded result in float32."""
     random = np.random.default_rng(1)
     for a, b in zip(floats(random, 2000), floats(random, 2000)):
         expected = Fraction(float(a)) + Fraction(float(b)) if name == "exact_sum" else Fraction(float(a)) * Fraction(float(b))
@@ -216,7 +220,7 @@ def test_exact_operations(name, operation):
 
 
 def test_pairs_of_a_table():
-    """A pair is known to 2^-48, and is of two float32 numbers that do not overlap."""
+    """A pair is accurate to 2^-48, and consists of two float32 numbers that do not overlap."""
     random = np.random.default_rng(2)
     lattices = random.uniform(-300.0, 300.0, (50, 9))
     table = in_pairs(lattices)
@@ -231,7 +235,7 @@ def test_pairs_of_a_table():
 
 
 def test_an_index_of_pairs():
-    """To 2^-44 of |a| |q|, of what it is without any rounding."""
+    """It is accurate to 2^-44 of |a| |q|, compared with the result without rounding."""
     random, worst = np.random.default_rng(3), Fraction(0)
     for _ in range(2000):
         vector, q = random.normal(size=3) * random.uniform(5.0, 400.0), random.normal(size=3) * random.uniform(0.01, 1.0)
@@ -242,7 +246,7 @@ def test_an_index_of_pairs():
 
 
 def test_added_keeps_what_rounding_takes_off():
-    """A sum of 10000 numbers is known to 1e-9 of itself, where float32 alone knows 1e-6 of it."""
+    """A sum of 10000 numbers is accurate to 1e-9 of itself, while float32 alone is accurate to 1e-6."""
     terms = np.random.default_rng(4).uniform(0.0, 1.0, 10000).astype("f4")
     total, alone = PAIRED.to_extended(np.float64(0.0)), np.float32(0)
     for term in terms:
@@ -252,14 +256,14 @@ def test_added_keeps_what_rounding_takes_off():
 
 
 def halves():
-    """Pairs at, just above and just below the middle between two whole numbers, and whole numbers, likewise."""
+    """Pairs at, just above and just below the middle between two whole numbers, and the same at whole numbers."""
     for middle in (*np.arange(-7.5, 8.0), -300.5, 299.5, *np.arange(-4.0, 5.0)):
         for rest in (0.0, 1e-9, -1e-9, 1e-6, -1e-6):
             yield np.float32(middle), np.float32(rest)
 
 
 def test_nearest_of_pairs():
-    """h0 is ceil(h - 1/2), and the distance is exact (F7), also where the two parts overlap."""
+    """h0 is ceil(h - 1/2) and the distance is exact (F7), also if the two parts overlap."""
     random = np.random.default_rng(5)
     pairs = [(h, np.float32(h * random.uniform(-1e-5, 1e-5))) for h in floats(random, 3000)]
     for h in (*halves(), *pairs):
@@ -270,7 +274,7 @@ def test_nearest_of_pairs():
 
 
 def test_grating_phase_of_pairs():
-    """N |d| less the nearest whole number, to a rounding of itself and 2^-44 N |d|; |d| is a rounding of it."""
+    """N |d| less the nearest whole number is accurate to its own rounding and 2^-44 N |d|, and |d| to its rounding."""
     random = np.random.default_rng(6)
     for _ in range(3000):
         n, d = random.choice([1.0, 2.0, 7.5, 333.3, 1000.0]), random.uniform(-0.5, 0.5) * random.choice([1.0, 1e-3])
@@ -284,7 +288,7 @@ def test_grating_phase_of_pairs():
 
 
 def test_grating_phase_at_a_reflection():
-    """d of 0 is a number whose cube float32 holds, so that a sincg is N."""
+    """A d of 0 is replaced by a number whose cube float32 can hold, so that a sincg is N."""
     for n in (1.0, 7.0, 1000.0):
         x, number, d = PAIRED.grating_phase(n, PAIRED.to_extended(np.float64(0.0)))
         assert number == 0.0 and d > 0.0 and d * d * d > 0.0
@@ -294,7 +298,7 @@ def test_grating_phase_at_a_reflection():
 
 @pytest.mark.parametrize("precision, half", [("single", FINE), ("double", 2.0**-53)])
 def test_sine_and_cosine_of_arithmetic(precision, half):
-    """Of x to a rounding or two of x / pi, and of themselves to some roundings."""
+    """They are accurate to a rounding or two of x / pi, and to some roundings of themselves."""
     own, real = in_python(precision), PRECISIONS[precision].real
     x = np.concatenate([np.linspace(-60.0, 60.0, 4001), np.linspace(-1e-3, 1e-3, 11)]).astype(real)
     extended = x.astype(np.longdouble)
@@ -309,7 +313,7 @@ def test_sine_and_cosine_of_arithmetic(precision, half):
 
 
 def test_a_name_that_is_there_stays():
-    """Of words and of modules that come first; what calls it calls that one."""
+    """The names are those of words and of modules that come first, and callers use those."""
     bound = bind((cuda_stages, vec3, detector), lambda function: function, words("double") | PLAIN | {"dot": "mine"})
     assert bound["dot"] == "mine"
     assert bound["curved_position"]("panel", "flat") == "flat"
@@ -338,7 +342,8 @@ def test_a_list_that_float32_cannot_count_is_refused():
 
 
 def test_what_float32_cannot_hold_is_refused():
-    """In a sentence, not as infinite pixels: bright pixels, numbers of an experiment, cells whose N d a pair cannot hold."""
+    """Bright pixels, numbers of an experiment and too many cells for a pair's N d are refused in a sentence, and no pixel is
+    infinite."""
     made = Experiment.from_args("-cell 70 80 90 75 85 95 -default_F 1e17 -N 10 -detpixels 8".split())
     poisson = adjoint.losses.Poisson(simulate(made), background=1.0)
     own = types.SimpleNamespace(value=np.sum, derivative=np.ones_like)
@@ -361,7 +366,7 @@ def test_what_float32_cannot_hold_is_refused():
 
 
 def beside_a_reflection(n, h, seed):
-    """An experiment of a window on fringes beside the reflection (h, 0, 0) of n cells, in diffracting condition."""
+    """An experiment with a window on the fringes beside the reflection (h, 0, 0) of n cells, which is excited."""
     drawn = np.random.default_rng(seed)
     theta, a = math.radians(drawn.uniform(15, 40)), 50.0
     wavelength = 2 * a / h * math.sin(theta)

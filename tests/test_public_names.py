@@ -1,4 +1,4 @@
-"""What `import nbnumba` offers: all of it there, nothing heavy before it is asked for, and what the command line can do."""
+"""The names that `import nbnumba` offers: all exist, none imports anything heavy, and they cover the command line."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The README's sections on structure factors and refinement, followed as they stand, in an empty folder."""
+"""The README's sections on structure factors and refinement, whose commands run as they stand in an empty folder."""
 
 import json
 import os
@@ -24,7 +24,7 @@ MISSET = (10.0, 20.0, 30.0)
 
 
 def run(*words, folder):
-    """Run a Python with this package in a folder; what it printed."""
+    """Run Python with this package in a folder. Returns the text that it printed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])}
     done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -33,7 +33,7 @@ def run(*words, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An empty folder in which the commands were given; what the last one printed is in it as `printed`."""
+    """An empty folder in which the commands were run. The text of the last one is in the file `printed`."""
     path = tmp_path_factory.mktemp("readme")
     commands = [line for block in BLOCKS for line in block.splitlines() if line.startswith("nbnumba ")]
     assert len(commands) == 2
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_truth_is_found(folder):
-    """Every number to within four of its uncertainties, which are small; the verdict is good, and the report is there."""
+    """Every number is within four of its small uncertainties, the verdict is good, and the report exists."""
     found = json.loads((folder / "refined.json").read_text())
     assert found["success"] and abs(found["chi_squared"] - 1.0) < 0.05
     for name, truth in TRUTH.items():
@@ -73,7 +73,7 @@ def test_the_python_runs(tmp_path):
 
 
 def test_the_recipe_for_mtz_files(tmp_path):
-    """An MTZ file of one reflection of P 21 21 21, one that is absent from the file, and one of 0."""
+    """The MTZ file has a reflection of P 21 21 21 and one of 0, and lacks a third."""
     gemmi = pytest.importorskip("gemmi")
     mtz = gemmi.Mtz(with_base=True)
     mtz.spacegroup, mtz.cell = gemmi.SpaceGroup("P 21 21 21"), gemmi.UnitCell(30, 40, 50, 90, 90, 90)

@@ -1,4 +1,4 @@
-"""The table of what an experiment comes to: against the numbers that the image is computed from, short, and never an error."""
+"""The table of resolved values agrees with the numbers of the image, is short, and never raises an error."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ def experiment_of(words):
 
 
 def table(words):
-    """The rows of an experiment by group and name; of rows without a name the one before with its number."""
+    """The rows of an experiment by group and name. A row without a name has that of the row before, with ", again"."""
     found, name = {}, ""
     for row in resolved.quantities(experiment_of(words)):
         name = row.name.strip() or f"{name}, again"
@@ -70,7 +70,7 @@ def test_numbers_are_those_of_the_image(words):
 
 
 def test_resolution_is_that_of_the_pixels():
-    """The finest pixel, and the border's coarsest point, by the scattering vectors of all corners of pixels."""
+    """The finest pixel, and the coarsest point of the border, follow from the scattering vectors of all corners of pixels."""
     for more in ("", "-roi 600 700 10 20", "-xds -twotheta 30", "-distance 50 -detector_rotx 30"):
         experiment = experiment_of(f"{BASE} -detpixels 64 -pixel 2 {more}".replace("-roi 600 700", "-roi 50 60"))
         placement = position_detector(experiment.detector, experiment.beam, NO_DEFECTS)
@@ -120,7 +120,7 @@ def test_repr_is_short_and_html_escapes(words):
 
 
 def test_repr_is_never_an_error():
-    """A detector that cannot be placed, counts that nobody can compute: rows say so."""
+    """Rows report a detector that cannot be positioned, and counts that cannot be computed."""
     for more in ("-detector_roty 90", "-phisteps 2000000000", "-hdivrange 1 -hdivstep 1e-9"):
         assert "unit cell" in repr(experiment_of(f"{BASE} {more}"))
     assert "cannot be computed" in repr(experiment_of(f"{BASE} -detector_roty 90"))

@@ -1,4 +1,4 @@
-"""A detector's response: off it is C's noise image; each part against its formula; the flags."""
+"""A detector's response: without it the noise image is C's; each part agrees with its formula; and its flags."""
 
 import itertools
 import math
@@ -43,7 +43,7 @@ def above_offset(made):
 
 
 def assert_moments(values, mean, variance, independent=None):
-    """Mean and variance within five of their standard deviations, for nearly normal values."""
+    """Check that mean and variance are within five of their standard deviations, for nearly normal values."""
     n = independent or values.size
     assert abs(values.mean() - mean) < 5 * math.sqrt(variance / n)
     assert abs(values.var() - variance) < 5 * variance * math.sqrt(3 / n)
@@ -210,7 +210,7 @@ def test_spread_over_a_straight_edge_is_that_of_a_finely_sampled_gaussian():
 
 
 def pixel_share(fwhm):
-    """What is left of light in a row of one pixel's height."""
+    """The fraction of the light that stays in a row of one pixel's height."""
     weights = response.point_spread(fwhm)
     return weights[len(weights) // 2]
 

@@ -49,7 +49,7 @@ def as_float32(values):
 
 
 def assert_matrices(actual, printed):
-    """The first matrix is the identity, the others are the printed ones."""
+    """Check that the first matrix is the identity and that the others are the printed ones."""
     np.testing.assert_array_equal(actual[0], np.eye(3))
     np.testing.assert_allclose(actual[1:], np.reshape(printed, (-1, 3, 3)), rtol=1e-12, atol=1e-17)
 
@@ -185,7 +185,7 @@ def random_orientations(count, c_parity):
 
 
 def angle_cdf(angle):
-    """Of the angle of a uniform random rotation, whose density is (1 - cos) / pi."""
+    """The distribution of the angle of a uniform random rotation, whose density is (1 - cos) / pi."""
     return (angle - np.sin(angle)) / np.pi
 
 

@@ -1,4 +1,4 @@
-"""The types of the public interface: complete, consistent with the code, and known to a program that uses the packages."""
+"""The types of the public interface are complete, agree with the code, and are known to a program that uses them."""
 
 import inspect
 import os
@@ -32,7 +32,7 @@ REVEALED = ("ndarray", "Experiment", "float | None", "float", "ndarray", "Refine
 
 @pytest.fixture
 def mypy(tmp_path):
-    """A function that runs mypy, with some words and no cache of other runs: what it printed, and its exit status."""
+    """A function that runs mypy with some words and without a cache. It returns the text and the exit status."""
 
     pytest.importorskip("mypy")
 
@@ -58,7 +58,7 @@ def test_public_modules_and_a_program_that_uses_them(mypy, tmp_path):
 
 
 def public_functions():
-    """Every function, class and public method that the packages offer, with its name."""
+    """Every function, class and public method of the packages, with its name."""
     for package in (nbnumba, adjoint, adjoint.losses):
         for name in getattr(package, "__all__", ("Gaussian", "Loss", "Poisson")):
             offered = getattr(package, name)

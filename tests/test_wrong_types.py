@@ -1,4 +1,4 @@
-"""What Python can pass by mistake is refused in a sentence at every public door: an InputError, never another exception."""
+"""Every public function refuses what Python passes by mistake with an InputError of one sentence."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ FIELDS = [f"{name}.{field.name}" for name, part in PARTS.items() for field in da
 
 
 def door(name):
-    """A function of one odd value, by its name."""
+    """A public function of one odd value, by its name."""
     image, names = np.ones((4, 4)), ["beam.fluence"]
     losses, loss = adjoint.losses, adjoint.losses.Gaussian(image)
     doors = {

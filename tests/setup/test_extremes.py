@@ -58,7 +58,7 @@ FIELDS = [
 
 
 def values(part, name, x):
-    """The values of a field in which that number is."""
+    """The values of a field that contain that number."""
     if name in TABLES:
         return TABLES[name](x)
     if name in (*PARTS[part].VECTORS, *PARTS[part].DIRECTIONS):
@@ -67,7 +67,7 @@ def values(part, name, x):
 
 
 def outcome(changes, other=None):
-    """The image of an experiment with those fields, checked; or the sentence that refuses it, checked."""
+    """The image of an experiment with those fields, checked, or the sentence that refuses it, checked."""
     stated = {part: dict(fields) for part, fields in BASE.items()}
     for (part, name), value in [*changes, *(((p, n), v) for p, fields in (other or {}).items() for n, v in fields.items())]:
         stated[part][name] = value

@@ -1,4 +1,4 @@
-"""Phi steps by nanoBragg's rules, the table of lattices, and phi carryover against its loop acted out."""
+"""Phi steps by nanoBragg's rules, the table of lattices, and phi carryover against a replay of nanoBragg's loop."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_a_step_at_zero_is_exactly_zero(phi, osc, steps, zero):
 
 
 def test_whether_a_step_is_at_zero_is_rounded_as_nanobragg_rounds():
-    """Degrees are divided by 180 times the rounded 1/pi there, and the step by their number."""
+    """nanoBragg divides degrees by 180 times the rounded 1/pi, and the range by the number of steps."""
     random = np.random.default_rng(2)
     for _ in range(500):
         steps, osc = int(random.integers(2, 30)), float(random.choice([0.1, 0.3, 0.7, 1.0, 2.5]))
@@ -79,7 +79,7 @@ def test_whether_a_step_is_at_zero_is_rounded_as_nanobragg_rounds():
 
 
 def acted_out(angles, passes):
-    """Which step's rotation each step of each pass sees, by nanoBragg's loop; None: the lattice as it was read."""
+    """The step whose rotation each step of each pass sees, by nanoBragg's loop. None stands for the lattice as it was read."""
     lattice, seen = None, []
     for _ in range(passes):
         seen.append([])
@@ -116,7 +116,7 @@ def table(goniometer, defects=NO_DEFECTS, **fields):
 
 
 def test_table_of_lattices():
-    """Phi outside, domains inside; the domains turn what phi has turned; nothing is deformed."""
+    """Phi varies slowest and domains fastest. Domains rotate what phi has rotated, and nothing is deformed."""
     goniometer = Goniometer(phi_deg=-1.0, osc_deg=2.0, phisteps=4)
     vectors, carried, fresh = table(goniometer, mosaic_spread_deg=0.5, mosaic_domains=3)
     assert carried.shape == (12, 9)

@@ -1,4 +1,4 @@
-"""Regions, threads of nanoBragg, where each of them begins, and how a pixel is sampled."""
+"""Regions, the threads of nanoBragg and the pixels where they begin, and the samples of a pixel."""
 
 import numpy as np
 import oracle
@@ -46,7 +46,7 @@ def test_rows_of_threads():
 
 
 def fresh(args, threads, mask=None, switches=("phi_carryover",)):
-    """{(row, fast pixel): number of the pass} where the emulated threads begin."""
+    """The positions where the emulated threads begin: {(row, fast pixel): number of the pass}."""
     experiment = Experiment.from_args([*args.split(), "-c_parity", *switches, "-c_threads", str(threads)])
     wanted = sampling.window(experiment.detector.pixels, experiment.sampling.roi, mask)
     passes = scene.build(experiment, wanted).orientations.fresh_pass
@@ -54,7 +54,7 @@ def fresh(args, threads, mask=None, switches=("phi_carryover",)):
 
 
 def first_pass(model, slow, fast):
-    """The number of the first sample of a pixel that -dmin leaves, by looking at each."""
+    """The number of the first sample of a pixel that -dmin leaves, found by looking at each sample."""
     number = 0
     for layer in range(model.layers):
         for sub_slow in range(model.oversample):
@@ -87,7 +87,7 @@ def test_threads_begin_where_the_first_sample_counts(extra, threads, masked):
 
 
 def test_those_beginnings_are_worth_testing():
-    """Some begin inside a pixel, some threads have none."""
+    """Some threads begin inside a pixel, and some threads have no pixel."""
     inside = [fresh(ARGS + PHI + extra, 4) for extra in EXTRA[:7]]
     assert max(max(found.values(), default=0) for found in inside) >= 2
     assert {len(found) for found in inside} >= {0, 4}

@@ -1,4 +1,4 @@
-"""The sources of the beam: tilts turn all of them and nothing else; and the depth of a sensor that does not state one."""
+"""The sources of the beam, which tilts rotate as a whole, and the depth of a sensor that states none."""
 
 import math
 
@@ -25,7 +25,7 @@ def spread(beam, direction=(1.0, 0.0, 0.0), electric=(0.0, 0.0, 1.0)):
 
 
 def test_tilts_of_mosflms_beam_by_hand():
-    """The beam along x and E along z: x turns towards y about z, then towards z about x cross z, which is -y."""
+    """With the beam along x and E along z, x turns towards y about z, then towards z about x cross z, which is -y."""
     first, second = 0.25, -0.4
     beam = Beam(direction_x_mrad=1000 * first, direction_y_mrad=1000 * second)
     expected = (math.cos(first) * math.cos(second), math.sin(first), math.cos(first) * math.sin(second))
@@ -35,7 +35,7 @@ def test_tilts_of_mosflms_beam_by_hand():
 @pytest.mark.parametrize("name, toward", [("direction_x_mrad", "across"), ("direction_y_mrad", "electric")])
 @pytest.mark.parametrize("convention", CONVENTIONS.values(), ids=CONVENTIONS)
 def test_one_tilt_turns_the_beam_by_its_angle(convention, name, toward):
-    """About E towards E x i; about i x E towards E."""
+    """About E it turns towards E x i, and about i x E towards E."""
     i, e = np.array(convention.beam), np.array(convention.polarization)
     axis = {"across": np.cross(e, i), "electric": e}[toward]
     (tilted,) = spread(Beam(**{name: 30.0}), i, e).direction
@@ -72,7 +72,7 @@ def test_axis_nearest_to_a_laboratory_axis():
 
 @pytest.mark.parametrize("fields", SPREADS)
 def test_tilts_turn_all_sources_as_one(fields):
-    """Lengths, the angles between the sources, wavelengths and weights stay; x is turned about first."""
+    """Lengths, angles between sources, wavelengths and weights stay the same, and the rotation about x is the first."""
     random = np.random.default_rng(2)
     direction, electric = random_direction(random), random_direction(random)
     before = spread(Beam(**fields), direction, electric)
@@ -87,7 +87,7 @@ def test_tilts_turn_all_sources_as_one(fields):
 
 
 def turned(vectors, axis, angle):
-    """Vectors (n, 3) turned about a unit axis, from their parts along and across it."""
+    """Vectors (n, 3) that are rotated about a unit axis, from their components along and across it."""
     along = np.outer(vectors @ axis, axis)
     return along + math.cos(angle) * (vectors - along) + math.sin(angle) * np.cross(axis, vectors)
 
@@ -102,7 +102,7 @@ def test_no_tilt_changes_no_bit(fields):
 
 
 def image(**beam):
-    """An image of a custom detector that its corner places, whatever the beam does."""
+    """An image of a custom detector whose position its corner states, whatever the beam does."""
     detector = Detector("custom", 0.5, (24, 20), pivot="sample", pix0_mm=(60.0, 5.2, -6.1), rotx_deg=3.0, twotheta_deg=4.0)
     beam = Beam(1.2, polarization=0.9, polarization_axis=(0.1, 0.2, 1.0), **beam)
     crystal = Crystal(30.0, 40.0, 50.0, 80.0, 95.0, 100.0, misset_deg=(10.0, 20.0, 30.0), n_a=2.0, n_b=3.0, n_c=2.5)

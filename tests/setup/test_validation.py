@@ -1,4 +1,4 @@
-"""Statements of an experiment: absurd values are refused by name, and good ones are kept as they are."""
+"""Statements of an experiment: absurd values are refused with the name of the field, and good ones are kept."""
 
 import dataclasses
 import math
@@ -197,7 +197,7 @@ def test_whole_experiment_of_default_parts():
 
 
 class Nothing:
-    """A value of no kind that any field has, whose name is long and of several lines."""
+    """A value of a kind that no field has, with a long name of several lines."""
 
     def __repr__(self):
         return "nothing\n" * 1000
@@ -210,7 +210,7 @@ STRANGE += [1j, 10**400, math.inf, math.nan, -1, True, np.array(["a", "b"]), np.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("part", [Crystal, Beam, Detector, Goniometer, StructureFactors, Background, Sampling])
 def test_a_value_of_another_kind_is_refused_in_one_short_line(part):
-    """Whatever a field is given from Python is taken, or refused by name."""
+    """A field accepts a value from Python, or refuses it with its name."""
     least = {Crystal: {"a_A": 50.0}, StructureFactors: {"default_F": 1.0}}.get(part, {})
     refused = 0
     for field in dataclasses.fields(part):
@@ -226,7 +226,7 @@ def test_a_value_of_another_kind_is_refused_in_one_short_line(part):
 
 @pytest.mark.parametrize("word", [10**5000, 10**400, np.array(3.0)], ids=["5001 digits", "401 digits", "array"])
 def test_words_that_cannot_be_written_are_refused(word):
-    """An int of more digits than Python writes, and an array that is no list."""
+    """The values are an int of more digits than Python writes, and an array in place of a list."""
     for args in (word, ["-cell", word]):
         with pytest.raises(InputError, match="^(from_args|-cell): .*; allowed: "):
             Experiment.from_args(args)

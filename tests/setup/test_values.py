@@ -1,4 +1,4 @@
-"""Parameters by name: what replacing one by itself or by another value does to the geometry, in every convention."""
+"""Parameters by name: the effect on the geometry of replacing one by itself or by another value, in every convention."""
 
 import itertools
 
@@ -105,7 +105,8 @@ def test_pivot_does_not_move_an_unturned_detector_that_faces_the_beam(convention
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_forms_of_the_beam_centre_in_the_order_of_precedence(convention):
-    """Along each axis of the detector: beam centre, then nearest point, then -ORGX; the default otherwise."""
+    """Along each axis of the detector the beam centre counts first, then the nearest point, then -ORGX, and the default
+    last."""
     (x_axis, x_sign), _ = SHIFTS[convention]
     frame = f"-{convention} " if convention != "custom" else "-fdet_vector 0 0 1 -sdet_vector 0 -1 0 "
 
@@ -192,7 +193,8 @@ def random_matrix(seed, hand=1):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("hand", [1, -1])
 def test_crystal_from_a_matrix(seed, hand):
-    """It has the matrix's lattice, its cell parameters can be replaced by themselves, misset turns it in the lab."""
+    """It has the lattice of the matrix, its cell parameters can be replaced by themselves, and misset rotates it in the
+    laboratory."""
     matrix, wavelength = random_matrix(seed, hand), 1.3
     crystal = Crystal.from_matrix(matrix, wavelength)
     np.testing.assert_allclose(orient(crystal) @ (matrix / wavelength), np.eye(3), atol=1e-11)
@@ -216,7 +218,7 @@ def test_lattice_has_the_cell(cell):
 
 
 def test_defect_of_c_in_the_angles_of_a_cell():
-    """Lengths stay right; angles are off where two are oblique, and only there."""
+    """Lengths stay right. Angles are wrong only if two of them are oblique."""
     defects = Defects(triclinic_angles=True)
     oblique, monoclinic = Crystal(70, 80, 90, 75, 85, 95), Crystal(70, 80, 90, 90, 105, 90)
     found = cell_of(orient(oblique, defects))

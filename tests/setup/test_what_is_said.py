@@ -1,4 +1,4 @@
-"""What is stated and means nothing, or can hardly be meant, is said in a warning."""
+"""Warnings of statements that have no effect, or that are hardly meant."""
 
 import warnings
 
@@ -13,7 +13,7 @@ BASE = "-cell 50 60 70 -default_F 10 -N 3 -detpixels 4 -oversample 1 "
 
 
 def said(words):
-    """The sentences that an experiment gives rise to, and its scene."""
+    """The warnings about an experiment, and its scene."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         experiment = Experiment.from_args((BASE + words).split())
@@ -48,7 +48,7 @@ def test_an_image_of_a_beam_along_its_e_vector_depends_on_no_rounding():
 
 @pytest.mark.parametrize("name", ["beam.direction_x_mrad", "beam.direction_y_mrad"])
 def test_a_tilt_of_a_beam_along_its_e_vector_is_not_differentiated(name):
-    """The image jumps there."""
+    """The image jumps there, so that there is no derivative."""
     experiment = Experiment.from_args((BASE + LENGTHWISE + "-polar 0.9 -distance 0.2").split())
     image = simulate(experiment)
     tilted = simulate(experiment.replace({name: 1e-6}))

@@ -25,7 +25,7 @@ def direction(random):
 
 
 def rotation(axis, angle):
-    """The rotation matrix as the exponential of the cross product's, by its series."""
+    """The rotation matrix as the exponential of the matrix of the cross product, by its series."""
     x, y, z = axis
     generator = angle * np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     total, term = np.eye(3), np.eye(3)
@@ -61,7 +61,7 @@ def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric
 
 
 def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):
-    """Amplitudes of a box, listed with l fastest; the last is for all outside."""
+    """The amplitudes of a box with l varying fastest. The last one is for all reflections outside."""
     shape = [h - l + 1 for l, h in zip(low, high)]
     listed = np.arange(1.0, math.prod(shape) + 1) if values is None else values
     names = [f"{axis}_{end}" for axis in "hkl" for end in ("min", "max")]
@@ -180,7 +180,7 @@ def test_polarization_factor_at_right_angles_and_forward(kahn):
 
 
 def test_polarization_factor_is_the_dipole_formula():
-    """Of the part that is polarized along e, 1 - (d . e)^2 is scattered to d; of the rest, 1 - (d . b)^2."""
+    """Of the part polarized along e, 1 - (d . e)^2 is scattered to d, and of the rest 1 - (d . b)^2."""
     random = rng()
     for _ in range(30):
         incident, d, axis, kahn = direction(random), direction(random), direction(random), random.uniform(-1, 1)
@@ -192,7 +192,7 @@ def test_polarization_factor_is_the_dipole_formula():
 
 
 def test_polarization_factor_of_a_beam_along_its_own_axis_is_finite(compiled):
-    """There is no plane of the E vector: scattering is taken to be in it."""
+    """The E vector has no plane there, and scattering is taken to lie in it."""
     record, d = beam_record(0.7, (1.0, 0.0, 0.0)), (0.6, 0.8, 0.0)
     expected = 0.5 * (1 + 0.36 - 0.7 * 0.64)
     with np.errstate(all="ignore"):
@@ -226,7 +226,7 @@ def test_nearest_reflection_half_way_is_the_lower(h, whole):
 
 
 def test_polynomial_of_the_sine():
-    """Its error in exact arithmetic is that of its coefficients, 2.1e-16; rounding adds a few times as much."""
+    """In exact arithmetic its error is that of its coefficients, 2.1e-16, to which rounding adds a few times as much."""
     x = np.concatenate([np.linspace(1e-9, 0.5, 20001), np.geomspace(1e-300, 0.5, 500)])
     exact = np.sin(PI * x.astype(np.longdouble))
     u, total = x.astype(np.longdouble) ** 2, np.longdouble(0)
@@ -363,7 +363,7 @@ def test_term():
 @pytest.mark.parametrize("capture, polarization, omega", list(itertools.product([False, True], repeat=3)))
 @pytest.mark.parametrize("last", [False, True])
 def test_every_factor_is_applied_once(capture, polarization, omega, last):
-    """Whichever factors are the sample's, sample and pixel together have each once, and the source's weight."""
+    """Whichever factors belong to the sample, sample and pixel together have each factor once, and the weight of the source."""
     s = sampling(every_capture=capture, every_polarization=polarization, every_omega=omega, last_capture=last)
     share, c, p, o = 0.5, 3.0, 5.0, 7.0
     sample = pixel.sample_weight(s, share, c) * pixel.sample_factor(s, c, p, o)
@@ -381,7 +381,7 @@ def compiled():
 
 
 def cases():
-    """(function of a module, arguments) for every stage, many times over."""
+    """Many pairs (function of a module, arguments) for every stage."""
     random = rng()
     for _ in range(25):
         a, b, d, i = (direction(random) for _ in range(4))
@@ -436,7 +436,7 @@ def flat(result):
 
 
 def test_compiled_stages_equal_plain_python(compiled):
-    """To 1e-14 of the largest component: products and sums may be contracted."""
+    """They agree to 1e-14 of the largest component, since products and sums may be contracted."""
     for function, args in cases():
         plain, fast = (flat(f(*args)) for f in (function, compiled[function.__name__]))
         scale = 1e-14 * max(1.0, np.abs(plain).max())
