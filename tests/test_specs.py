@@ -324,10 +324,16 @@ def test_help_lists_every_flag():
     assert set(BY_NAME) <= set(words)
 
 
+def test_man_page_is_made_where_nothing_is_installed():
+    code = "import runpy; print(runpy.run_path('nbnumba/flags/man_page.py')['get_parser']().format_help())"
+    bare = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert set(BY_NAME) <= set(re.sub(r"[,;:]", " ", bare).split())
+
+
 @pytest.mark.skipif(util.find_spec("argparse_manpage") is None, reason="argparse-manpage is not installed")
 def test_man_page_lists_every_flag():
     make = "import sys; from argparse_manpage.cli import main; sys.exit(main())"
-    source = ROOT / "nbnumba" / "flags" / "table.py"
+    source = ROOT / "nbnumba" / "flags" / "man_page.py"
     command = [sys.executable, "-c", make, "--pyfile", source, "--function", "get_parser", "--prog", "nbnumba"]
     page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     words = re.sub(r"\\f[BIRP]|[,;:]", " ", page.replace("\\-", "-")).replace("\\_", "_").split()

@@ -1,4 +1,4 @@
-"""nanoBragg's flags as one table, a row each, and the help that is made from it. Imports nothing but the standard library."""
+"""nanoBragg's flags as one table, a row each, and the help that is made from it. No dependency is imported (man_page.py)."""
 
 import argparse
 from typing import NamedTuple
