@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
 
     asked: the parameters, in their order. window, scene: what the image is computed from. motions: how sources and lattices
-    move. parameters: how derivatives by parameters follow from those by channels. paths: the parts of the derivative that are
+    move. projection: how derivatives by parameters follow from those by channels. paths: the parts of the derivative that are
     needed. machine: the backend and the precision.
     """
 
@@ -75,7 +75,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     built = scene.build(experiment, window)
     warn_beyond_pairs(built, chosen.precision)
     motions = setup.motions(experiment)
-    matrix = _derivatives_by_channels(experiment, built, asked)
+    matrix = _scene_by_parameters(experiment, built, asked)
     _refuse_motionless(asked, matrix, motions)
     projection = Projection(matrix, _columns_of_rows(asked), _columns_of_amplitudes(built, experiment, asked))
     return Problem(experiment, asked, window, built, motions, projection, _paths(asked, matrix, built), chosen)
@@ -145,8 +145,8 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _derivatives_by_channels(experiment, built, asked) -> np.ndarray:
-    """The derivative of the channels by every number except amplitudes (n, channels), from cotangents of the channels."""
+def _scene_by_parameters(experiment, built, asked) -> np.ndarray:
+    """The derivatives (n, channels) of the scene's quantities, one for each channel, by every number except amplitudes."""
     by_channel = setup.pull(experiment, built, EACH_CHANNEL)
     singles = [single for column in asked for single in column.singles]
     rows = np.zeros((len(singles), WIDTH))

@@ -16,7 +16,7 @@ from adjoint.refinement.phases import AUTO, EXACT, Phase
 from adjoint.refinement.result import Course, Refinement, Step, fit, residuals, verdict
 from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
-from adjoint.refinement.uncertainties import Uncertainty, moved_far, undetermined
+from adjoint.refinement.uncertainties import Uncertainty, moved_far, with_infinite
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
@@ -177,7 +177,7 @@ def _result(
     squares, agreements = search.fitness(x)
     of_experiment = bool(refined.parameters)
     if of_experiment:
-        known = undetermined(known, search.of_blank_images(agreements))
+        known = with_infinite(known, search.of_blank_images(agreements))
     moves = moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
     indices = [refined.indices_of(number) for number in range(len(frames))]

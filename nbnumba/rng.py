@@ -45,7 +45,8 @@ _FULL_SPHERE = 90.0
 class Domains(NamedTuple):
     """Mosaic domains without their spread: domain i is a rotation by quantiles[i] * spread about axes[i].
 
-    axes: (domains, 3) float64, unit vectors in the lab frame. quantiles: (domains,) float64 in 0 .. 1; the first is 0.
+    axes: (domains, 3) float64, unit vectors in the lab frame. quantiles: (domains,) float64 in 0 .. 1, the angle of each domain
+    as a fraction of the spread (F7b); the first is 0.
     """
 
     axes: np.ndarray

@@ -1,10 +1,10 @@
-"""Where a derivative is computed: the loops over pixels that call the stages and their mirrors."""
+"""The module that drives the loops over pixels, for a derivative on each backend."""
 
 from types import ModuleType
 
 
 def driver(backend: str) -> ModuleType:
-    """The loops over pixels for a backend of nbnumba.backends. Raises InputError where Numba will not load."""
+    """The module that drives the loops on a backend of nbnumba.backends. Raises InputError where Numba cannot be loaded."""
     from nbnumba.backends.numba_loading import load_numba
 
     load_numba()

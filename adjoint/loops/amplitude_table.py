@@ -99,7 +99,7 @@ def add_by_amplitude(by_amplitude, tile, table):
 
 
 def enter_interpolated(table, lane, amplitude_bar, structure, h, k, l):
-    """Enter the derivatives of an interpolated term by its 64 amplitudes, which are their weights (A9b)."""
+    """Enter the derivatives of an interpolated term by its 64 amplitudes: amplitude_bar times the weight of each (A9b)."""
     h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
     of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
     for i in range(4):

@@ -31,10 +31,13 @@ def differentiate_lattices(
 ):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
-    It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. For each lattice,
-    look_up writes D_HKL, SLOT and AMPLITUDE; square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes
-    HKL_BAR; from HKL_BAR follow Q_BAR, ANGLES and VECTORS, each only if `paths` asks for it. Derivatives by amplitudes go
-    to the amplitude table, for the lanes from lanes[0] to before lanes[1], except lane lanes[2].
+    It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare
+    terms; derivatives are those of the terms times SCALE. For each lattice, look_up writes D_HKL, SLOT and AMPLITUDE;
+    square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From HKL_BAR follow Q_BAR, if `paths`
+    asks for geometry or angles, ANGLES, if it asks for angles, and VECTORS, if it asks for vectors. Derivatives by amplitudes
+    go to the amplitude table. lanes: first_lane, end_lane and fresh_lane. The lanes from first_lane to before end_lane are
+    entered, except fresh_lane: the pixel there has fresh lattices (P1), and is taken from a copy of the tile. It is -1 if
+    there is none.
     """
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
@@ -120,8 +123,9 @@ def interpolate(tile, evaluation, structure, vectors):
 def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
     """Add to HKL_BAR the derivative through an interpolated amplitude, and enter its 64 reflections into the table (A9b).
 
-    Where the amplitude was looked up, the one reflection in SLOT is entered. It reads AMPLITUDE, LATTICE_FACTOR, SCALE and
-    Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice; lanes: those of differentiate_lattices.
+    From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where not
+    all 64 reflections are in the box, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
+    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice; lanes: those of differentiate_lattices.
     """
     row, start, pass_index, m = evaluation
     for i in range(TILE):

@@ -50,9 +50,9 @@ class Results(NamedTuple):
 class Projection(NamedTuple):
     """How the derivatives by parameters follow from those by channels and by amplitudes (A0).
 
-    matrix (rows, channels): the derivatives by the channels of the parameters that are not amplitudes. column_of_row (rows,):
-    the column of each of these parameters in the Jacobian. column_of_amplitude (amplitudes,): the column of each amplitude in
-    the Jacobian, or -1.
+    matrix (rows, channels): the derivative of the quantity of the scene that a channel belongs to, by a parameter that is not
+    an amplitude; each parameter has a row. column_of_row (rows,): the column of each of these parameters in the Jacobian.
+    column_of_amplitude (amplitudes,): the column of each amplitude in the Jacobian, or -1.
     """
 
     matrix: np.ndarray

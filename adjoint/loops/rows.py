@@ -20,7 +20,7 @@ CHANNELS = {
     ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH, SOURCE,
     CELLS, METRIC, VECTORS, ANGLES, CHANNELS_END,
 ) = (ROWS_END + int(TILE * n) for n in np.cumsum([0, *CHANNELS.values()]))  # fmt: skip
-"""Where the channels begin. The units are those of the sum, electrons^2, over the unit of the quantity.
+"""Where the channels begin. The unit of a channel is electrons^2, that of the pixel's sum, times the unit in the table.
 
 row | derivative by | unit | written by
 ORIGIN | origin of the panel | 1/m | position_adj
@@ -31,8 +31,8 @@ CLOSE_DISTANCE | distance from the crystal to the plane of the panel | 1/m | pos
 LAYER | thickness of a sensor layer | 1/m | position_adj, capture_adj
 ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
-PHOTONS | photons per electron^2 | 1 | finish_pixels
-BACKGROUND_EACH | background of each sample | 1 | end_pass, background_adj
+PHOTONS | photons per electron^2 | electrons^2/photon | finish_pixels
+BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
 SOURCE | six motions of the sources (Motions) | 1/unit of the parameter | add_row
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
@@ -67,9 +67,9 @@ PIXEL_POLARIZATION_BAR | the same of the polarization factor | finish_pixels | p
 POLARIZATION_PASS | the pass in which the polarization was taken | note_polarization | pixel_factors_adj, last_taken
 I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_row
 WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_row
-Q_BAR | cotangent of the scattering vector, of one sample and source | scattering_adj, background_adj | scatter_adj
+Q_BAR | cotangent of the scattering vector, of one pass | scattering_adj, rotation_rates_adj, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | cotangent of h, k, l, of one lattice | square_terms, radial_terms, interpolate_adj | scattering_adj, vectors_adj
+HKL_BAR | the same of h, k, l, of one lattice | radial_terms, square_terms, interpolate_adj | LATTICE_READERS
 AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending

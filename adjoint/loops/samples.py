@@ -69,7 +69,7 @@ def add_row(tile, first, x, y, z, wavelength):
 def leave_sample(tile, row, start, sample, with_capture, panel, sampling):
     """Pull the cotangents of one sample, D_BAR, OMEGA_BAR and CAPTURE_BAR, back to the channels of the panel (A1 to A4).
 
-    They are 0 afterwards, CAPTURE_BAR only if with_capture. trace_ray has to have traced that sample last.
+    They are 0 afterwards, CAPTURE_BAR only if with_capture and with a sensor. trace_ray has to have traced that sample last.
     """
     if with_capture and panel.sensor:
         capture_adj(tile, sample[0], panel)

@@ -108,7 +108,9 @@ class Search:
     """A refinement under way: what is refined, and what its phases have done so far.
 
     given: the frames as the user states them. frames: the same frames with the weights of the last exact phase. history: every
-    step. lines: one line of text for each phase. evaluations: their number so far. converged: whether the last exact phase has.
+    step. lines: what was done, in lines of text: one for each search of a phase (two where an exact phase is done twice), one
+    where another plan begins, and one for the choice between plans. evaluations: their number so far. converged: whether the
+    last exact phase has.
     """
 
     def __init__(self, given, unknowns, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):

@@ -81,8 +81,8 @@ def uncertainty_each(diagonal: np.ndarray, labels: list[str], at_bound: np.ndarr
     return Uncertainty(None, None, sigma, sentences, not (blind & ~spare).any())
 
 
-def undetermined(known: Uncertainty, numbers: np.ndarray) -> Uncertainty:
-    """The same uncertainties, in which some numbers (n,) are not determined: infinite, and without covariance (R6)."""
+def with_infinite(known: Uncertainty, numbers: np.ndarray) -> Uncertainty:
+    """The same uncertainties, but infinite and without covariance for some numbers (n,). `determined` is unchanged (R6)."""
     sigma = known.sigma.copy()
     sigma[numbers] = np.inf
     matrices = []

@@ -17,12 +17,12 @@ def motions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations, rotation_rates, fresh_rotations and fresh_rotation_rates of the Motions record (A7b).
 
-        F7b: lattice = M v,    M = U Phi,    Phi = R(spindle, phi_k),    U = R(axis, quantile spread)
-        A7b: d(M v)/dp = omega x (M v),    omega = k U spindle (phi_deg), k c U spindle (osc_deg), k quantile axis (spread)
+        F7b: lattice = M v,    M = U Phi,    Phi = R(e, phi_t),    U = R(u, g spread)
+        A7b: d(M v)/dp = omega x (M v),    omega = pi/180 U e (phi_deg), pi/180 c U e (osc_deg), pi/180 g u (spread)
 
-    spindle: unit vector. defects: those of C that are reproduced. v stands for a, b or c at phi = 0; k is pi / 180; c is the
-    rate of osc_rates. Steps are outside, domains inside. A step that carries a lattice over moves as the step that it comes
-    from (P1).
+    spindle: the unit vector e. defects: those of C that are reproduced. v stands for a, b or c at phi = 0. phi_t is the angle
+    of phi step t, and c its rate (osc_rates). u and g are the axis and the quantile of a mosaic domain. The rows of each array
+    are lattices, with steps outside and domains inside. A step that has the lattice of another step moves as that one (P1).
     """
     angles = orientations.phi_angles(goniometer)
     carried = fresh = list(range(len(angles)))
@@ -39,8 +39,8 @@ def motions(
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
     """Return the derivative (steps,) of the angle of every phi step with respect to the range, without a unit (A7b).
 
-        F7b: phi_k = phi_deg + k osc_deg / steps
-        A7b: d phi_k / d osc_deg = k / steps
+        F7b: phi_t = phi_deg + t osc_deg / steps
+        A7b: d phi_t / d osc_deg = t / steps
 
     It is 0 where phistep_deg states the step.
     """

@@ -19,12 +19,12 @@ def indices_adj(lattice, hkl_bar):
 
 
 def rotate_back(rotation, q):
-    """Return R^T q, which stands for q where the lattice at phi = 0 stands for the rotated one, in 1/A (A7b).
+    """Return M^T q, which takes the place of q where a, b and c are those at phi = 0, in 1/A (A7b).
 
-        F7b: h = R a . q
-        A7b: a_bar = h_bar R^T q
+        F7, F7b: h = (M a) . q
+        A7b: a_bar = h_bar M^T q
 
-    rotation: the nine numbers of the matrix R, row by row, without a unit. q: scattering vector in 1/A.
+    rotation: the nine numbers of the matrix M, row by row, without a unit. q: scattering vector in 1/A.
     """
     return (
         rotation[0] * q[0] + rotation[3] * q[1] + rotation[6] * q[2],

@@ -11,7 +11,7 @@ from nbnumba.stages.vec3 import dot, rotate, scale
 def flat_position_adj(panel, fast, slow, depth, x_bar):
     """Return the cotangents of the axes f, s and n, of the origin o, and of the depth D in m (A1).
 
-        F1: x = F f + S s + D n + o
+        F1: x = F f + S s + D n + o,    D = t L
         A1: f_bar = F x_bar,    s_bar = S x_bar,    n_bar = D x_bar,    o_bar = x_bar,    D_bar = n . x_bar
 
     The cotangents of F and S, which no parameter moves, are left out.

@@ -1,4 +1,4 @@
-"""Where an image is computed: the machines, the precisions, and the loops over pixels that call the stages."""
+"""The machine that computes an image: its backend, its precision, and the module that drives the loops over pixels."""
 
 from types import ModuleType
 from typing import NamedTuple
@@ -17,16 +17,19 @@ class Machine(NamedTuple):
 
 
 CPU = Machine()
-"""What computes unless it is said."""
+"""The default machine."""
 
 
 def machine(backend: str, precision: str) -> Machine:
-    """That machine. Raises InputError for one that there is not, or that is not to be had here."""
+    """The machine of a backend and a precision. Raises InputError where either is unknown or unavailable."""
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise InputError(f"backend {shown(backend)}; allowed: {', '.join(BACKENDS)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InputError(f"precision {shown(precision)}; allowed: {', '.join(PRECISIONS)}")
     if backend == "cuda":
+        from nbnumba.backends.numba_loading import load_numba
+
+        load_numba()
         from nbnumba.backends import card
 
         card.check()
@@ -34,7 +37,10 @@ def machine(backend: str, precision: str) -> Machine:
 
 
 def driver(backend: str) -> ModuleType:
-    """The loops over pixels for a backend. Compilers are imported only here. Raises InputError where Numba will not load."""
+    """The module that drives the loops over pixels on a backend. Raises InputError where Numba cannot be loaded.
+
+    Numba is imported only after load_numba has checked the settings in the environment.
+    """
     from nbnumba.backends.numba_loading import load_numba
 
     load_numba()

@@ -25,7 +25,7 @@ SOURCES = (
     "adjoint/loops/*.py",
     "adjoint/backends/*.py",
 )
-"""The files that hold compiled functions and all that these import: a change anywhere else compiles nothing anew."""
+"""The files that hold compiled functions and all that compiled code depends on: a change anywhere else compiles nothing anew."""
 
 LOG = logging.getLogger("nbnumba.compiling")
 """Is told what is compiled, before it is: the command line says so."""

@@ -22,7 +22,7 @@ SAME_AXIS = 1e-6
 class Centres(NamedTuple):
     """Where the beam meets the detector, in the terms of other programs (F1a).
 
-    mosflm, adxv, denzo: X and Y, in mm. xds: ORGX and ORGY, the point nearest to the sample, in pixels. dials: the origin,
+    mosflm, adxv, denzo: X and Y, in mm. xds: ORGX and ORGY, the point nearest to the crystal, in pixels. dials: the origin,
     which is the corner of the first pixel in the frame of DIALS, in mm.
     """
 
@@ -37,9 +37,10 @@ class Placement(NamedTuple):
     """The detector in the laboratory frame (F1a).
 
     origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
-    pixel, in m. pixels: numbers of pixels along fast and slow. distance, close_distance: from the sample along the beam, and to
-    the nearest point of the plane, in m. xbeam, ybeam: beam centre in the terms of the convention, in m. stated_distance,
-    stated_close_distance: the distances, in m, that place the detector here if they are stated.
+    pixel, in m. pixels: numbers of pixels along fast and slow. close_distance: from the crystal to the nearest point of the
+    plane, in m. distance: close_distance over the obliquity, in m; without a swing by two-theta it is the distance from the
+    crystal along the beam. xbeam, ybeam: beam centre in the terms of the convention, in m. stated_distance,
+    stated_close_distance: the two distances, in m, that would put the detector in this place if a user stated them.
     """
 
     origin: np.ndarray
@@ -57,7 +58,7 @@ class Placement(NamedTuple):
     stated_close_distance: float
 
     def near_point(self) -> tuple[float, float]:
-        """Return the fast and slow coordinates of the point of the plane that is nearest to the sample, in m."""
+        """Return the fast and slow coordinates of the point of the plane that is nearest to the crystal, in m."""
         return -float(self.origin @ self.fast), -float(self.origin @ self.slow)
 
     def centres(self) -> "Centres":
@@ -84,7 +85,7 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     """Return the placement of the detector (F1a).
 
     defects: those of C that are reproduced (parity.py). Raises InputError when the beam runs along the detector, when its axes
-    are parallel, and when it turns its back to the sample.
+    are parallel, and when it turns its back to the crystal.
     """
     convention = CONVENTIONS[detector.convention]
     fast, slow, normal = _axes(detector, convention, defects)

@@ -55,7 +55,7 @@ def lattice_factor_square(crystal, dh, dk, dl):
 
 
 def distance_squared(crystal, dh, dk, dl):
-    """Return r^2 before the factor fudge: the squared distance to the nearest reflection, without a unit (F8b).
+    """Return r^2 / fudge, the squared distance to the nearest reflection before it is scaled, without a unit (F8b).
 
     crystal: the Crystal record, of which the metric is read. dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection,
     without a unit.

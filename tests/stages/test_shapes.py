@@ -50,7 +50,7 @@ def test_every_shape_is_computed_and_differentiated_unless_a_reason_is_given():
 
 @pytest.mark.parametrize("name", RADIAL)
 def test_lattice_factor(name):
-    """Number of cells times that of one, at a distance that is widened by fudge."""
+    """Number of cells times that of one, at a squared distance with the factor fudge."""
     for d in ((0.03, -0.02, 0.04), (0.1, 0.05, -0.06), (-0.4, 0.3, 0.45)):
         h, k, l = d
         u = 1.3 * (25 * h * h + 36 * k * k + 49 * l * l + 2 * (h * k + 2 * h * l + 3 * k * l))
@@ -78,7 +78,7 @@ def test_a_shape_that_no_stage_computes_is_refused_everywhere(monkeypatch):
     """A row of the table alone is not enough: kernels would take the shape for their last one."""
     monkeypatch.setitem(SHAPES, "cube", Shape("cube", UNKNOWN, "-cube_xtal", "cube", "a cube"))
     experiment = EXPERIMENT.replace({"crystal.shape": "cube"})
-    message = "crystal.shape: cube is not computed; allowed: square, round, gauss, tophat"
+    message = f"crystal.shape: cube is not computed; allowed: {', '.join(name for name in SHAPES if name != 'cube')}"
     with pytest.raises(InputError, match=message):
         simulate(experiment)
     with pytest.raises(InputError, match=message):

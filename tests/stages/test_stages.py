@@ -288,7 +288,7 @@ def test_transform_of_a_sphere():
 
 
 def test_peak_shapes():
-    """Volume times profile: ROUND, GAUSS and TOPHAT at a distance r, widened by -fudge."""
+    """Volume times profile: ROUND, GAUSS and TOPHAT at a distance r whose square has the factor -fudge."""
     cells, d = (5.0, 6.0, 7.0), (0.03, -0.02, 0.04)
     number, fudge = 210.0, 1.3
     r = math.sqrt(fudge * sum((n * x) ** 2 for n, x in zip(cells, d)))
