@@ -1,4 +1,4 @@
-"""What a number is made of, as integer arithmetic on its bits, which vectorises where a call of the C library does not."""
+"""frexp, the split of a number into fraction and power, by integer arithmetic on its bits, which vectorises."""
 
 import numpy as np
 from llvmlite import ir
@@ -7,9 +7,9 @@ from numba.extending import intrinsic
 
 FRACTION_BITS, BIAS = np.uint64(52), 1022.0
 FRACTION, HALF, WHOLE = np.uint64(2**52 - 1), np.uint64(0x3FE << 52), np.uint64(0x433 << 52)
-"""The bits of a fraction; those of the exponents of 0.5 and of 2^52: of a number in whose last place stands 1."""
+"""The mask of the bits of a fraction, and the bits of 0.5 and of 2^52. The fraction of 2^52 + n, n whole, is n."""
 SMALLEST, UP, UP_POWER = 2.0**-1022, 2.0**54, 54.0
-"""The smallest number whose fraction has all its bits, and what makes all the others larger."""
+"""The smallest normal number; the factor by which smaller ones are multiplied to become normal, and its power."""
 
 
 @intrinsic

@@ -1,7 +1,7 @@
-"""Arrays without a count of who holds them.
+"""Arrays without reference counts.
 
-Numba counts the holders of an array at every call that takes it, for the calls of a tile some hundred times. Lent arrays are
-not counted: the one who owns them has to keep them for as long as they are used.
+Numba counts a reference to an array at every call that takes it, some hundred times for a tile. The arrays that no_refcount
+returns are not counted: the caller has to keep the original arrays for as long as these are used.
 """
 
 from llvmlite import ir

@@ -1,4 +1,4 @@
-"""What a precision is to the mirrors: their words (G1)."""
+"""The words of the mirrors that depend on the precision (G1): names that are bound to types and constants before compiling."""
 
 from adjoint.stages import beam, crystal, detector, lattice, loss, pixel, structure, vec3
 from nbnumba.backends.precision import words

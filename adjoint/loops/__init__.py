@@ -5,5 +5,5 @@ A backend that compiles them brings its own `no_refcount`.
 
 
 def no_refcount(value):
-    """The same arrays. A compiled one is free to skip the counting of those who hold them."""
+    """The same arrays. A compiled version may return them without their reference counts, to save time."""
     return value

@@ -1,4 +1,4 @@
-"""What takes the place of functions of tile.py on a card, where a tile is one pixel."""
+"""The functions that replace those of tile.py on a card, where a tile is one pixel."""
 
 from adjoint.loops.lattices import differentiate_lattices
 

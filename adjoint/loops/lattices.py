@@ -125,7 +125,8 @@ def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
 
     From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where not
     all 64 reflections are in the box, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
-    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice; lanes: those of differentiate_lattices.
+    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice. lanes: those of
+    differentiate_lattices.
     """
     row, start, pass_index, m = evaluation
     for i in range(TILE):

@@ -31,7 +31,7 @@ CLOSE_DISTANCE | distance from the crystal to the plane of the panel | 1/m | pos
 LAYER | thickness of a sensor layer | 1/m | position_adj, capture_adj
 ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
-PHOTONS | photons per electron^2 | electrons^2/photon | finish_pixels
+PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
 SOURCE | six motions of the sources (Motions) | 1/unit of the parameter | add_row
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
@@ -69,7 +69,7 @@ I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polari
 WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_row
 Q_BAR | cotangent of the scattering vector, of one pass | scattering_adj, rotation_rates_adj, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | the same of h, k, l, of one lattice | radial_terms, square_terms, interpolate_adj | LATTICE_READERS
+HKL_BAR | the same of h, k, l | square_terms, radial_terms, interpolate_adj | scattering_adj, rotation_rates_adj, vectors_adj
 AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending

@@ -1,4 +1,4 @@
-"""The width of a spot in terms of every parameter: by how much each moves a typical spot by its width (R7)."""
+"""The width of a spot in units of every parameter: the change of the parameter that moves a typical spot by its width (R7)."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ def position_detector_adj(
              A_bar = (sum of v_bar v^T) A,    W_bar = A_bar T^T,    T_bar = W^T A_bar + r_bar i n'^T
 
     defects: those of C that are reproduced. origin_bar (..., 3), close_distance_bar and distance_bar (...): in m. fast_bar,
-    slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn with the detector; dashes mark what
-    they are before. A distance or beam centre that does not count, by the rules of F1a, has 0. Where no distance is stated, or
-    no form of a beam centre, the derivative is by the value that the detector has, as if it were stated.
+    slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn with the detector. A dash marks a
+    vector before it is turned. A distance or beam centre that does not count, by the rules of F1a, has 0. Where no distance is
+    stated, or no form of a beam centre, the derivative is by the value that the detector has, as if it were stated.
     """
     placement, degrees = position_detector(detector, beam, defects), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)

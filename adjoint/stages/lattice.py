@@ -95,10 +95,10 @@ def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
 def distance_squared_adj(crystal, dh, dk, dl, r_squared_bar):
     """Return the cotangents of dh, dk, dl, and of hh, kk, ll, hk, hl, kl of the metric (A8b).
 
-        F8b: r^2 = d^T M d,    d = (dh, dk, dl)
-        A8b: d_bar = 2 r2_bar M d,    hh_bar = r2_bar dh^2,    hk_bar = 2 r2_bar dh dk,    likewise the others
+        F8b: r^2 = fudge d^T M d,    d = (dh, dk, dl)
+        A8b: d_bar = 2 fudge r2_bar M d,    hh_bar = fudge r2_bar dh^2,    hk_bar = 2 fudge r2_bar dh dk,    likewise the others
 
-    The cotangent r2_bar is without fudge.
+    r_squared_bar: fudge r2_bar, the cotangent of r^2 / fudge.
     """
     two = real(2) * r_squared_bar
     dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
@@ -124,8 +124,8 @@ def sinc3_slope(u):
 def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
     """Return the cotangents of dh, dk, dl; of n_a, n_b, n_c; and of the six entries of the metric (A8c, A8d).
 
-        F8c, F8d: F_latt = n_a n_b n_c f(u),    u = fudge r^2
-        A8c, A8d: r2_bar = F_latt_bar n_a n_b n_c fudge df/du,    n_a_bar = F_latt_bar F_latt / n_a,    likewise b and c
+        F8c, F8d: F_latt = n_a n_b n_c f(r^2)
+        A8c, A8d: r2_bar = F_latt_bar n_a n_b n_c df/d(r^2),    n_a_bar = F_latt_bar F_latt / n_a,    likewise b and c
 
     The cotangents of n_a, n_b, n_c leave out what goes through the metric. TOPHAT is a step, whose derivative is refused (A14).
     """

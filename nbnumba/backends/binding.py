@@ -30,7 +30,8 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
     """The names that a driver sees: `words`, and every function of the modules, compiled by `jit` with those names.
 
     Words are the precisions `real` and `wide`, the machine's `ceil`, and functions that are already compiled; real constants
-    of the modules become `wide`. Modules come in the order of their dependence. A name that is there stays what it is.
+    of the modules become `wide`. Modules come in the order of their dependence. Names given in `words`,
+    or found in an earlier module, win over later ones.
     """
     bound = dict(words)
     for module in modules:
@@ -45,7 +46,7 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
 def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> Callable:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
-    parallel: what it goes over by prange is shared by Numba's threads; else one thread goes over it.
+    parallel: whether Numba's threads share its loops over prange; otherwise one thread runs them.
     """
     name = f"{function.__name__}_{precision}{'' if parallel else '_alone'}"
     return cached_on_disk(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()

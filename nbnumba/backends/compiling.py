@@ -25,17 +25,17 @@ SOURCES = (
     "adjoint/loops/*.py",
     "adjoint/backends/*.py",
 )
-"""The files that hold compiled functions and all that compiled code depends on: a change anywhere else compiles nothing anew."""
+"""The files that hold compiled functions and all that these depend on. A change of another file compiles nothing anew."""
 
 LOG = logging.getLogger("nbnumba.compiling")
-"""Is told what is compiled, before it is: the command line says so."""
+"""The logger that receives a record before a function is compiled. The command line prints these records."""
 _making = threading.RLock()
 
 
 class Compiled:
     """A function for the CPU, compiled when it is first called, together with those that it calls and are of this class.
 
-    What it calls is looked up among its globals. large: it takes some ten seconds, which is worth a word.
+    What it calls is looked up among its globals. large: compiling takes some ten seconds, so that the user is told.
     """
 
     def __init__(self, function: Callable, on_disk: bool, large: bool, options: dict) -> None:
@@ -82,7 +82,7 @@ def cached_on_disk(function: Callable, **options) -> Compiled:
 
 
 def exact(function: Callable) -> Compiled:
-    """A small one that is kept, every operation rounded as it is written: its arithmetic equals nanoBragg's bit for bit."""
+    """A small function that is kept on disk. It rounds every operation as written, like nanoBragg.c, bit for bit."""
     return Compiled(function, True, False, {"error_model": "numpy"})
 
 
@@ -92,7 +92,7 @@ def inlined(function: Callable) -> Compiled:
 
 
 def once(make: Callable) -> Callable:
-    """functools.cache for what makes kernels: once for each argument, whichever threads ask for it."""
+    """functools.cache for functions that make kernels: each argument is computed once, even if several threads ask at once."""
     cached = cache(make)
 
     @wraps(make)

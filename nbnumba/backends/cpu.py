@@ -15,9 +15,9 @@ from nbnumba.loops.tile import gather, new_tile, render_tile, store
 from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
-"""Samples times lattices of a piece: what is worth a call, and what takes it less than tenths of a second."""
+"""The least steps (samples times lattices) of a piece, worth a call, and the most, which take less than tenths of a second."""
 ALONE = 2**18
-"""Steps that are done before threads of our own have started."""
+"""The number of steps that take no longer than to start Python threads."""
 ROWS = 4
 """Rows for each of Numba's threads in a piece at least, so that all have something to do."""
 WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
@@ -58,9 +58,10 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
 
 def workers(steps: int) -> int:
-    """The threads of Python that share so many steps; 0: the calling one does them.
+    """The number of Python threads to start for so many steps.
 
-    One calls Numba's, so that the calling one can be interrupted; or as many as there are do the work of these.
+    With Numba's threads: 1, which calls the kernel while the caller waits and can be interrupted. Without them: one per core.
+    0: the caller computes itself, because the work is short.
     """
     if threads.uses_numba_threads():
         return 1 if steps > STEPS_PER_CALL else 0
@@ -68,7 +69,7 @@ def workers(steps: int) -> int:
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces that an image of so many steps a pixel is rendered in: each by all of Numba's threads, or by one of ours."""
+    """The pieces of an image with `steps` per pixel. All of Numba's threads share a piece, or one Python thread takes it."""
     if threads.uses_numba_threads():
         return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), fewest_rows=ROWS * threads.thread_count())
     every = pixels_of((rows, columns)) * steps

@@ -1,4 +1,4 @@
-"""Machine code on disk: what is read is verified, and what cannot be read or written is done without (specs/forward.md, F0).
+"""The cache of machine code on disk. Files are verified when they are read; failures count as missing (specs/forward.md, F0).
 
 A file holds the SHA-256 of what follows it: the key of the code, and the code. The key is all that code depends on beside the
 sources, whose digest is in its name.
@@ -24,7 +24,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
-"""What of Numba's configuration changes the code that it makes."""
+"""The settings of Numba that change the machine code."""
 OURS = re.compile(r"\.?\w+_[0-9a-f]{12}-.*\.(nb[ci]|tmp)")
 """Names of files that were written here: machine code of any sources, and what a process that was killed has left."""
 DAY, UNUSED = 86400.0, 30 * 86400.0
@@ -39,7 +39,7 @@ class DiskCache(NullCache):
 
     @property
     def cache_path(self) -> str:
-        """The first folder that is looked in."""
+        """The folder that is searched first."""
         return str(next(folders(), ""))
 
     def load_overload(self, sig, target_context):
@@ -49,7 +49,7 @@ class DiskCache(NullCache):
         for folder in folders():
             payload = read(folder / self._name(key), key)
             if payload is not None:
-                with contextlib.suppress(Exception):  # of a Numba that reads itself otherwise than it wrote
+                with contextlib.suppress(Exception):  # another version of Numba may have written the payload
                     return CompileResult._rebuild(target_context, *payload)
         self.absent()
         return None
@@ -75,7 +75,7 @@ class DiskCache(NullCache):
 
 
 def folders() -> Iterator[Path]:
-    """Where machine code is looked for: NUMBA_CACHE_DIR; unless that will do, beside the sources and in the user's cache."""
+    """The folders that are searched: NUMBA_CACHE_DIR; if it is not usable, the sources' __pycache__ and the user's cache."""
     if config.CACHE_DIR:
         stated = Path(config.CACHE_DIR) / "nbnumba"
         yield stated
@@ -83,7 +83,7 @@ def folders() -> Iterator[Path]:
             return
     yield Path(__file__).resolve().parent / "__pycache__"
     users = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
-    if users.is_absolute():  # and not below a ~ that nothing stands for
+    if users.is_absolute():  # a "~" that no home directory replaces would be a relative path
         yield users / "nbnumba"
 
 
@@ -97,7 +97,7 @@ def usable(folder: Path) -> bool:
 
 
 def read(path: Path, key: tuple):
-    """The code that a file holds under a key; None where there is none, or not as it was written."""
+    """The code in a file, if its key is `key`; None if the file is missing, damaged, or has another key."""
     try:
         if not path.is_file():
             return None

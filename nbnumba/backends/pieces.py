@@ -15,9 +15,10 @@ PER_PIXEL = 8
 def spans(
     rows: Span, columns: Span, steps: int, most: int, whole_rows: bool = False, fewest_rows: int = 1
 ) -> Iterator[Piece]:
-    """Pieces of at most `most` steps, or of one tile of so few rows: whole rows, or tiles of them, in the order of the pixels.
+    """Cut a rectangle into pieces of at most `most` steps, but of at least `fewest_rows` rows and one tile.
 
-    steps: those of a pixel, its samples times sources times lattices. whole_rows: no row is cut.
+    The pieces come in the order of the pixels. steps: those of a pixel, its samples times sources times lattices. Rows are
+    cut, at multiples of a tile, only if `fewest_rows` whole rows exceed `most` and `whole_rows` is False.
     """
     per_pixel, across = steps + PER_PIXEL, max(1, columns[1] - columns[0])
     together = max(fewest_rows, most // (per_pixel * across))

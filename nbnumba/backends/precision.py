@@ -24,9 +24,9 @@ PRECISIONS = {
     "single": Precision(np.float32, np.float32, False),
 }
 MOST_CELLS_IN_PAIRS = 2**20
-"""N d of more has no digits left behind the point in the first part of a pair."""
+"""With more cells than this, the first part of a pair has no binary digit of N d behind the point."""
 MOST_INDEX_IN_PAIRS = 2**22
-"""Of a larger Miller index the first part of a pair has no digit behind the point."""
+"""The first part of a pair has no binary digit behind the point of a Miller index that is larger than this."""
 WHOLE_FLOAT32 = 2**24
 """float32 holds every whole number up to this one."""
 
@@ -70,7 +70,7 @@ def _check_pairs(scene: Scene) -> None:
 
 
 def in_type(record: tuple, kind: type) -> tuple:
-    """A flat record, its real numbers and tables of such in a floating-point type (NumPy's, which no float32 makes less)."""
+    """The record with its real numbers, and tables of them, in a floating-point type. Raises InputError for overflow."""
     with np.errstate(over="ignore"):
         found = {name: _converted(value, kind) for name, value in record._asdict().items()}
     for name, value in found.items() if kind is np.float32 else ():

@@ -102,7 +102,7 @@ def refined_flags(
 
 
 def _with_refined_quantities(words: list[str], refined: Experiment, new_files: NewFiles) -> list[str]:
-    """The words with new flags for each quantity that differs; again until none does, as a matrix depends on the wavelength."""
+    """The words with new flags for each quantity that differs, until none does: a matrix file depends on the wavelength."""
     pending = list(QUANTITIES)
     while True:
         command_line = CommandLine(words)
@@ -155,7 +155,7 @@ def _same_convention(stated, refined) -> bool:
 
 
 def _convention(words, refined) -> list[str]:
-    """The words with a vector of default value, which makes the convention custom where the flag that did so was dropped."""
+    """The words with the default fast axis, which makes the convention custom; the flag that had done so was dropped."""
     fast = refined.detector.fast_axis or CONVENTIONS["custom"].fast
     return [*words, "-fdet_vector", *_numbers(fast)]
 

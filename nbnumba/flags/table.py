@@ -25,8 +25,8 @@ class Flag(NamedTuple):
     """A row of the table.
 
     names: the flag and its other spellings. kind: of its values (VALUES). sets: the field of the experiment, or of the run,
-    that the value goes to as it is; None: to_experiment.py or run.py says where it goes. pivot: what the flag implies in the custom
-    convention. default: as specs/inputs.md and the help state it.
+    that the value goes to as it is; None: to_experiment.py or run.py says where it goes. pivot: what the flag implies in the
+    custom convention. default: as specs/inputs.md and the help state it.
     """
 
     group: str

@@ -1,4 +1,4 @@
-"""What takes the place of the stages that simple scenes (cuda_lattices.py) do not need, so that their kernel is small."""
+"""Short versions of the stages that simple scenes (cuda_lattices.py) do not need, so that their kernel is small."""
 
 
 def curved_position(panel, flat):
