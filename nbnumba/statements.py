@@ -224,6 +224,7 @@ class Crystal(_Statement):
     A length not given is that of a; an angle not given is 90. `orientation` is the rotation (three rows) that takes the
     crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
     misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
+    mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
     """
 
     a_A: float | None = None

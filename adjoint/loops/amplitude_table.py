@@ -59,7 +59,7 @@ def collect_terms(tile, table, lanes):
     """Add the derivatives of one lattice's terms by their amplitudes to PENDING, lane by lane.
 
     Where the reflection in SLOT is not that of PENDING_SLOT, what is pending is entered first, and the new one begins. Only
-    the lanes from lanes[0] to before lanes[1] are entered, except lane lanes[2]; what is pending in the others is discarded.
+    the lanes that `lanes` (differentiate_lattices) names are entered; what is pending in the others is discarded.
     """
     count = 0
     for i in range(TILE):

@@ -30,8 +30,8 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
     """The names that a driver sees: `words`, and every function of the modules, compiled by `jit` with those names.
 
     Words are the precisions `real` and `wide`, the machine's `ceil`, and functions that are already compiled; real constants
-    of the modules become `wide`. Modules come in the order of their dependence. Names given in `words`,
-    or found in an earlier module, win over later ones.
+    of the modules become `wide`. Modules come in the order of their dependence. Names given in `words`, or
+    found in an earlier module, win over later ones.
     """
     bound = dict(words)
     for module in modules:

@@ -49,7 +49,7 @@ class DiskCache(NullCache):
         for folder in folders():
             payload = read(folder / self._name(key), key)
             if payload is not None:
-                with contextlib.suppress(Exception):  # another version of Numba may have written the payload
+                with contextlib.suppress(Exception):  # Numba may fail to rebuild what it has written
                     return CompileResult._rebuild(target_context, *payload)
         self.absent()
         return None
