@@ -47,7 +47,7 @@ def position_detector_adj(
     normal_bar = normal_bar + near_bar[..., None] * placement.origin
 
     stated_bar, more = _distance_adj(detector, defects, placement, ratio, origin_bar)
-    # The turned vectors times W T are those before the detector turns.
+    # (v_bar v^T) W T = v_bar v'^T, because v = W T v'.
     turned_bar = _turned_adj(detector, defects, placement, origin_bar, fast_bar, slow_bar, normal_bar) @ (swing @ turn)
     # r = i . T n' depends on the rotations of T, not on the swing: T n' = W^T n, n' = T^T W^T n.
     turn_bar = swing.T @ turned_bar + (ratio_bar + more)[..., None, None] * np.outer(placement.beam, facing @ turn)

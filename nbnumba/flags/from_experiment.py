@@ -102,7 +102,10 @@ def refined_flags(
 
 
 def _with_refined_quantities(words: list[str], refined: Experiment, new_files: NewFiles) -> list[str]:
-    """The words with new flags for each quantity that differs, until none does: a matrix file depends on the wavelength."""
+    """The words with new flags for each quantity that differs.
+
+    This is repeated until none differs, because a new flag can change another quantity: a matrix depends on the wavelength.
+    """
     pending = list(QUANTITIES)
     while True:
         command_line = CommandLine(words)
@@ -142,10 +145,10 @@ def _equal(one, other) -> bool:
 
 def _with_position(words: list[str], stated: Experiment, refined: Experiment) -> list[str]:
     """The words with flags that give the detector the convention, the position and the pivot of the refined experiment."""
-    pivot = (_same_pivot, _pivot)
-    for right, more in ((_same_convention, _convention), pivot, (_same_position, _position), pivot):
-        if not right(stated, refined):
-            words = more(words, refined)
+    pivot = (_same_pivot, _pivot)  # checked twice, because flags of the position can imply another pivot
+    for is_same, with_flags in ((_same_convention, _convention), pivot, (_same_position, _position), pivot):
+        if not is_same(stated, refined):
+            words = with_flags(words, refined)
             stated = experiment_of(CommandLine(words))
     return words
 
