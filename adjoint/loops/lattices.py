@@ -123,8 +123,8 @@ def interpolate(tile, evaluation, structure, vectors):
 def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
     """Add to HKL_BAR the derivative through an interpolated amplitude, and enter its 64 reflections into the table (A9b).
 
-    From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where not
-    all 64 reflections are in the box, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
+    From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where the
+    point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
     LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice. lanes: those of
     differentiate_lattices.
     """
