@@ -69,7 +69,7 @@ def refine(
     refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
     with granted(keywords.pop("max_hours", None)):
-        shared = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
+        shared: dict[str, Any] = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
         shared |= {"parameters": refined.parameters, "image_names": refined.image}
         frames = _frames(experiments, images, of_each=of_each, shared=shared)
         low, high = bounds_of(refined, bounds)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -275,7 +275,8 @@ class Crystal(_Statement):
     @property
     def cell(self) -> tuple[float, float, float, float, float, float]:
         """The unit cell: a, b, c in A, and alpha, beta, gamma in degrees."""
-        return (self.a_A, self.b_A, self.c_A, self.alpha_deg, self.beta_deg, self.gamma_deg)
+        a, b, c = (cast(float, getattr(self, name)) for name in ("a_A", "b_A", "c_A"))  # stated: a crystal without is refused
+        return (a, b, c, self.alpha_deg, self.beta_deg, self.gamma_deg)
 
     def _check_angles(self):
         angles = self.cell[3:]

@@ -234,6 +234,17 @@ def test_what_flags_do_not_state_is_said(new, sentence):
         refined_flags(words, refined, list(new))
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [("beam.size_mm", 0.5), ("beam.dmin_A", 2.5), ("crystal.fudge", 1.5), ("detector.pixel_mm", 0.12),
+     ("structure_factors.default_F", 12.5)],
+)  # fmt: skip
+def test_numbers_that_no_refinement_changes_are_stated_too(name, value):
+    words = [*CRYSTALS["cell"].split(), *SMALL.split()]
+    found = experiment_of(refined_flags(words, experiment_of(words).replace({name: value}), [name]))
+    assert found.value(name) == value != experiment_of(words).value(name)
+
+
 def test_tied_names_are_compared_each():
     words = ["-cell", "30", *SMALL.split()]
     refined = experiment_of(words).replace({"crystal.a_A": 31.0, "crystal.b_A": 31.0, "crystal.c_A": 31.0})

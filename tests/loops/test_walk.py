@@ -78,8 +78,7 @@ def test_a_trace_goes_through_the_samples_in_that_order(walk):
     _, _, sources, _, sampling = records(*walk)
     own = SimpleNamespace(scene=SimpleNamespace(sampling=sampling, sources=sources), slow=0, fast=0, _scaling=lambda: [])
     rays = []
-    for name in ("_look_at", "_trace_ray"):
-        setattr(own, name, lambda *sample: rays.append(sample))
+    own._trace_ray = lambda *sample: rays.append(sample)
     own._sample = lambda seen, place, number: (number, rays[-1], place)
     samples = trace._Walk.chain(own).samples
     assert [place for _, _, place in samples] == expected(*walk)
