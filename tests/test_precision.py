@@ -231,7 +231,7 @@ def test_pairs_of_a_table():
             assert abs(whole(pair) - Fraction(lattices[m, n])) <= Fraction(2) ** -48 * abs(Fraction(lattices[m, n]))
             assert abs(pair[1]) <= FINE * abs(pair[0])
             same = PAIRED.to_extended(np.float64(lattices[m, n]))
-            assert same == pair and PAIRED.plain(pair) == np.float64(pair[0]) + np.float64(pair[1])
+            assert same == pair and PAIRED.to_wide(pair) == np.float64(pair[0]) + np.float64(pair[1])
 
 
 def test_an_index_of_pairs():
@@ -239,7 +239,7 @@ def test_an_index_of_pairs():
     random, worst = np.random.default_rng(3), Fraction(0)
     for _ in range(2000):
         vector, q = random.normal(size=3) * random.uniform(5.0, 400.0), random.normal(size=3) * random.uniform(0.01, 1.0)
-        found = whole(PAIRED.index(*map(PAIRED.long, vector), tuple(map(PAIRED.long, q))))
+        found = whole(PAIRED.index(*map(PAIRED.to_extended, vector), tuple(map(PAIRED.to_extended, q))))
         exact = sum(Fraction(x) * Fraction(y) for x, y in zip(vector, q))
         worst = max(worst, abs(found - exact) / Fraction(np.linalg.norm(vector) * np.linalg.norm(q)))
     assert Fraction(2) ** -52 < worst < Fraction(2) ** -44

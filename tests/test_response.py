@@ -367,7 +367,7 @@ def test_bad_flags(words, sentence, tmp_path, monkeypatch, capsys):
 def test_without_a_noise_image_a_response_has_no_effect(tmp_path, monkeypatch, capsys):
     assert run(["-nonoise", "-gain", "2", "-psf", "99"], tmp_path / "none", monkeypatch) == 0
     warned = capsys.readouterr().err.splitlines()
-    assert warned[-2:] == [f"nbnumba: warning: {flag} has no effect: -nonoise" for flag in ("-gain", "-psf")]
+    assert warned[-2:] == [f"nbnumba: warning: {flag} has no effect: -nonoise is given" for flag in ("-gain", "-psf")]
     assert all(line.startswith("nbnumba: warning: -seed has no effect: -nonoise is given") for line in warned[:-2])
     assert not Path("noiseimage.img").exists()
 

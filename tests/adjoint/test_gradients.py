@@ -183,7 +183,7 @@ MORE = "-detector_thick 320 -detector_abs 515 -mosaic 0.02 -mosaic_domains 3 -po
 
 
 @pytest.mark.parametrize("case", ["supervisor_roi_t1", "supervisor_hkl_roi"])
-@pytest.mark.parametrize("switches", ["", "-c_parity phi_carryover"])
+@pytest.mark.parametrize("switches", ["", pytest.param("-c_parity phi_carryover", marks=pytest.mark.long)])
 @pytest.mark.parametrize("more", ["", pytest.param(MORE, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_gradient_at_the_pixel_of_the_mission(golden, case, switches, more):

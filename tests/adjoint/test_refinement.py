@@ -77,6 +77,7 @@ def test_the_supervisors_frame(golden):
         assert done.uncertainties[name] < sure
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_image_of_nanobragg_with_carryover(golden):
     """The crystal of nanoBragg.c's own image is found in c-parity mode; in spec mode its orientation is off by what the
