@@ -16,7 +16,7 @@ from nbnumba import Experiment
 from nbnumba.formats import hkl
 
 ROOT = Path(__file__).parent.parent
-SECTION = (ROOT / "README.md").read_text().split("## Refinement\n")[1].split("\nBy default nbnumba")[0]
+SECTION = (ROOT / "README.md").read_text().split("## Refinement\n")[1].split("\n## ")[0]
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", SECTION, re.MULTILINE)]
 TRUTH = {"crystal.a_A": 70.0, "crystal.b_A": 80.0, "crystal.c_A": 90.0, "crystal.alpha_deg": 75.0, "crystal.beta_deg": 85.0}
 TRUTH |= {"crystal.gamma_deg": 95.0, "detector.xbeam_mm": 20.0, "detector.ybeam_mm": 5.0}
