@@ -87,9 +87,12 @@ def _direct_beam_words(experiment: Statements) -> str:
     """The position of a direct beam that misses the region, in words; "" if it hits the region."""
     placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
-    fast, slow = (metres / placement.pixel for metres in placement.beam_spot())
-    if columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]:
+    crossing = placement.crossing()
+    if crossing is None:
+        return "; the direct beam does not meet the plane of the detector"
+    if placement.beam_within(rows, columns):
         return ""
+    fast, slow = (metres / placement.pixel for metres in crossing[1])
     return f"; the direct beam is off it, at fast {fast:.6g}, slow {slow:.6g} pixels"
 
 

@@ -236,13 +236,17 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
     placement = detector.position_detector(part, experiment.beam, defects)
     distance_assumed = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
-    yield "distance", f"{placement.distance * 1000:.6g}", "mm along the beam", distance_assumed
+    crossing = placement.crossing()
+    if crossing is not None:
+        yield "distance", f"{crossing[0] * 1000:.6g}", "mm along the beam", distance_assumed
     yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", distance_assumed
     of_centre = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
     centre_assumed = not _stated(part, *of_centre)
-    spot, centres = placement.beam_spot(), placement.centres()
-    yield "direct beam", f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}", "pixels, fast slow", centre_assumed
-    for name in ("mosflm", "adxv", "denzo"):
+    spot = placement.beam_spot() if crossing is None else crossing[1]
+    centres, pixels = placement.centres(spot), f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}"
+    does_not_meet = "the beam does not meet the plane of the detector"
+    yield "direct beam", *((does_not_meet, "") if crossing is None else (pixels, "pixels, fast slow")), centre_assumed
+    for name in () if crossing is None else ("mosflm", "adxv", "denzo"):
         yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", centre_assumed
     yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", centre_assumed
     yield "  as dials has it", _three(centres.dials), "mm, origin", centre_assumed
@@ -282,8 +286,7 @@ def resolution(experiment: Statements, placement: detector.Placement | None = No
     border = placement.pixel * _border(rows, columns)
     change = _change(experiment, placement, border)
     shortest, longest = wavelengths(experiment)
-    fast, slow = (coordinate / placement.pixel for coordinate in placement.beam_spot())
-    beam_hits = columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
+    beam_hits = placement.beam_within(rows, columns)
     edge = longest / float(change.min()) if change.min() > ROUNDING else math.inf
     return Resolution(shortest / float(change.max()), edge, math.inf if beam_hits else edge)
 

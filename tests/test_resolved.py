@@ -32,7 +32,10 @@ def table(words):
     return found
 
 
-@pytest.mark.parametrize("words", [BASE, FULL, f"{BASE} -adxv -Xbeam 30 -Ybeam 40 -distance 250 -pixel 0.2 -detpixels 512"])
+OTHER_CENTRE = f"{BASE} -adxv -Xbeam 30 -Ybeam 40 -distance 250 -pixel 0.2 -detpixels 512"
+
+
+@pytest.mark.parametrize("words", [BASE, FULL, f"{BASE} -twotheta 20", f"{BASE} -xds -twotheta 20", OTHER_CENTRE])
 def test_numbers_are_those_of_the_image(words):
     experiment, rows = experiment_of(words), table(words)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
@@ -49,9 +52,10 @@ def test_numbers_are_those_of_the_image(words):
     close(numbers("crystal", "unit cell"), cell_of(vectors))
     close(numbers("crystal", "b at phi 0"), vectors[1])
     close(numbers("crystal", "b* at phi 0"), crystal.reciprocal(experiment.crystal, vectors)[1])
-    close(numbers("detector", "distance"), [placement.distance * 1000])
+    along, *spot = np.linalg.solve(np.transpose([placement.beam, -placement.fast, -placement.slow]), placement.origin)
+    spot, near = np.array(spot), np.array(placement.near_point())
+    close(numbers("detector", "distance"), [along * 1000])
     close(numbers("detector", "distance, again"), [placement.close_distance * 1000])
-    spot, near = np.array(placement.beam_spot()), np.array(placement.near_point())
     close(numbers("detector", "direct beam"), spot / placement.pixel)
     close(numbers("detector", "as denzo has it"), spot[::-1] * 1000)
     close(numbers("detector", "as mosflm has it"), spot[::-1] * 1000 - 500 * placement.pixel)
@@ -67,6 +71,13 @@ def test_numbers_are_those_of_the_image(words):
     assert rows["sampling", "sub-pixels"].value == f"{built.sampling.oversample} x {built.sampling.oversample}"
     waves = built.sources.wavelength
     close(numbers("beam", "wavelength"), np.unique([waves.min(), waves.max()]))
+
+
+def test_a_beam_that_misses_the_plane():
+    """After a swing by more than a right angle the direct beam does not meet the detector, and no centre is printed."""
+    rows = table(f"{BASE} -twotheta 95")
+    assert rows["detector", "direct beam"].value == "the beam does not meet the plane of the detector"
+    assert ("detector", "distance") not in rows and ("detector", "as mosflm has it") not in rows
 
 
 def test_resolution_is_that_of_the_pixels():

@@ -14,6 +14,9 @@ from nbnumba.formats.text import excerpt, location, number, uncommented_lines
 EXPECTED = "a matrix as MOSFLM writes it: nine numbers, columns a* b* c* times the wavelength"
 _SMALLEST_VOLUME = 1e-9
 
+MOST_NUMBERS = 60
+"""More numbers than the matrices of MOSFLM and of other programs have, which stand at about 30: a table of something else."""
+
 
 CELL = slice(21, 27)
 """The position of the cell among the numbers of a MOSFLM file: after the matrix, three angles, and the nine numbers of U."""
@@ -33,6 +36,7 @@ def read_with_cell(path: files.PathName, what: str = "-mat") -> tuple[np.ndarray
     """Return the matrix, as read() does, and the unit cell that a MOSFLM file also states, in A and degrees, or None."""
     values: list[float] = []
     tail: list[str] = []
+    count = 0
     for line_number, line, content in uncommented_lines(files.read_text(path, what, EXPECTED)):
         tokens = content.split()
         for token in tokens[: 9 - len(values)]:
@@ -43,8 +47,11 @@ def read_with_cell(path: files.PathName, what: str = "-mat") -> tuple[np.ndarray
             tokens = tokens[1:]
             values.append(value)
         tail += tokens if len(tail) < CELL.stop else []
+        count += sum(number(token) is not None for token in content.split())
     if len(values) < 9:
         raise InputError(f"{what}: {os.fspath(path)!r} has {len(values)} numbers; a matrix takes nine")
+    if count > MOST_NUMBERS:
+        raise InputError(f"{what}: {os.fspath(path)!r} holds more than {MOST_NUMBERS} numbers; allowed: {EXPECTED}")
     matrix = np.array(values).reshape(3, 3)
     if _relative_volume(matrix) < _SMALLEST_VOLUME:
         raise InputError(f"{what}: the matrix in {os.fspath(path)!r} is singular: a*, b*, c* must not lie in a plane")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
@@ -18,6 +19,9 @@ EXPECTED = (
 )
 LONGEST, SHORTEST = 1e-6, 1e-15
 """The range of allowed wavelengths, in metres, which includes X-rays and electrons."""
+
+MANY = 20
+"""So many sources without a wavelength, all at whole numbers, may be a list of reflections."""
 
 FARTHEST, NEAREST = 1e30, 1e-30
 """The range of allowed distances of sources, in any unit because only the direction is used, and of positive weights."""
@@ -42,6 +46,8 @@ def read(path: files.PathName, what: str = "-sourcefile") -> np.ndarray:
         if row[4] > LONGEST or row[4] < SHORTEST:
             raise InputError(f"{line_name}: wavelength {row[4]:g} is not a wavelength in metres{_likely_meaning(row[4])}")
         _check_position(row[:3], line_name)
+    if len(table) >= MANY and np.isnan(table[:, 4]).all() and (table[:, :3] == np.round(table[:, :3])).all():
+        warnings.warn(f"{what}: {len(table)} sources stand at whole numbers, as indices of reflections do", stacklevel=2)
     return table
 
 

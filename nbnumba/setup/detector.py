@@ -61,9 +61,9 @@ class Placement(NamedTuple):
         """Return the fast and slow coordinates of the point of the plane that is nearest to the crystal, in m."""
         return -float(self.origin @ self.fast), -float(self.origin @ self.slow)
 
-    def centres(self) -> "Centres":
-        """Return the beam centre, or the near point, in the terms of other programs."""
-        (fast, slow), (near_fast, near_slow) = self.beam_spot(), self.near_point()
+    def centres(self, spot: tuple[float, float] | None = None) -> "Centres":
+        """Return the beam centre, or the near point, in the terms of other programs; spot: in place of beam_spot()."""
+        (fast, slow), (near_fast, near_slow) = spot or self.beam_spot(), self.near_point()
         pixel, slow_size = self.pixel, self.pixels[1] * self.pixel
         half = pixel / 2
         x, y, z = (1000.0 * float(v) for v in self.origin)
@@ -75,8 +75,28 @@ class Placement(NamedTuple):
             dials=(z, y, -x),
         )
 
+    def crossing(self) -> tuple[float, tuple[float, float]] | None:
+        """Return where the direct beam meets the plane after all rotations; None if it does not.
+
+        The distance from the crystal, in m, and the fast and slow coordinates, in m.
+        """
+        towards = float(self.beam @ self.normal)
+        if towards < 1e-9:
+            return None
+        distance = float(self.origin @ self.normal) / towards
+        spot = distance * self.beam - self.origin
+        return distance, (float(spot @ self.fast), float(spot @ self.slow))
+
+    def beam_within(self, rows: tuple[float, float], columns: tuple[float, float]) -> bool:
+        """Return whether the direct beam meets a region of pixels: first and last row, first and last column."""
+        crossing = self.crossing()
+        if crossing is None:
+            return False
+        fast, slow = (metres / self.pixel for metres in crossing[1])
+        return columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
+
     def beam_spot(self) -> tuple[float, float]:
-        """Return the fast and slow coordinates of the point where the direct beam meets the plane, in m."""
+        """Return the fast and slow coordinates of C's beam centre, in m: without a swing by two-theta it is crossing()."""
         spot = self.distance * self.beam - self.origin
         return float(spot @ self.fast), float(spot @ self.slow)
 

@@ -57,6 +57,10 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
     parts: dict[str, dict[str, Any]] = {}
+    for vector, numbers in VECTORS.items():
+        if vector in values and not values.keys().isdisjoint(numbers):
+            both = ", ".join(name for name in (vector, *numbers) if name in values)
+            raise InputError(f"replace: {both} state the same numbers; allowed: {vector} alone, or single numbers alone")
     for name, wanted in values.items():
         _check_name(name)
         if name in VECTORS[MISSET]:

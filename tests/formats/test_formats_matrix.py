@@ -169,3 +169,10 @@ def test_a_matrix_of_an_impossible_cell_names_its_file(tmp_path):
     (tmp_path / "in.mat").write_text("1e20 0 0 0 1e20 0 0 0 1e20")
     with pytest.raises(InputError, match="^-mat: the matrix in '.*in.mat', at 1 A, is of a cell 1e-20 1e-20 1e-20 90 90 90: "):
         nbnumba.Experiment.from_args(["-mat", str(tmp_path / "in.mat"), "-default_F", "1"])
+
+
+def test_a_table_is_not_a_matrix(tmp_path):
+    """A MOSFLM file has about 30 numbers; a list of reflections or a spectrum has more."""
+    (tmp_path / "list").write_text("".join(f"{h} {h * h} {h**3 % 7} 1{h}.5\n" for h in range(1, 20)))
+    with pytest.raises(InputError, match="^-mat: .*list' holds more than 60 numbers; allowed: a matrix as MOSFLM writes it"):
+        matrix.read(tmp_path / "list")

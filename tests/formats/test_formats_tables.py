@@ -120,3 +120,9 @@ def test_refused_stol(tmp_path, text, message):
 def test_missing_file(reader, what):
     with pytest.raises(InputError, match=f"^{what}: no such file 'none.txt'$"):
         reader.read("none.txt", what)
+
+
+def test_a_list_of_reflections_as_sources_is_warned_of(tmp_path):
+    (tmp_path / "list").write_text("".join(f"{h} {k} 1 12.5\n" for h in range(5) for k in range(5)))
+    with pytest.warns(UserWarning, match="^-sourcefile: 25 sources stand at whole numbers, as indices of reflections do$"):
+        sources.read(tmp_path / "list")

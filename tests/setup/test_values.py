@@ -12,6 +12,7 @@ from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import position_detector
+from nbnumba.setup.values import VECTORS
 
 SHIFTS = {  # the axis that x and y move along, and which way, when they grow
     "mosflm": (("slow", 1), ("fast", 1)), "denzo": (("slow", 1), ("fast", 1)), "adxv": (("fast", 1), ("slow", -1)),
@@ -239,3 +240,10 @@ def test_defect_of_c_in_the_angles_of_a_cell():
 def test_impossible_places(text):
     with pytest.raises(InputError, match="detector"):
         placed(Experiment.from_args((CELL + "-xds " + text).split()))
+
+
+def test_a_vector_and_one_of_its_numbers_are_not_both_replaced():
+    for names in (("crystal.misset_deg", "crystal.misset_x_deg"), ("crystal.n_b", "crystal.n_cells")):
+        values = {name: (1.0, 2.0, 3.0) if name in VECTORS else 5.0 for name in names}
+        with pytest.raises(InputError, match=r"^replace: crystal\.\w+, crystal\.\w+ state the same numbers; allowed: crystal"):
+            Experiment.from_args("-cell 50 -default_F 1".split()).replace(values)
