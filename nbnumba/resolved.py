@@ -242,12 +242,14 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     yield "", f"{placement.close_distance * 1000:.6g}", "mm to the nearest point", distance_assumed
     of_centre = ("xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels", "pix0_mm")
     centre_assumed = not _stated(part, *of_centre)
-    spot = placement.beam_spot() if crossing is None else crossing[1]
-    centres, pixels = placement.centres(spot), f"{spot[0] / placement.pixel:.6g} {spot[1] / placement.pixel:.6g}"
-    does_not_meet = "the beam does not meet the plane of the detector"
-    yield "direct beam", *((does_not_meet, "") if crossing is None else (pixels, "pixels, fast slow")), centre_assumed
-    for name in () if crossing is None else ("mosflm", "adxv", "denzo"):
-        yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", centre_assumed
+    centres = placement.centres(crossing and crossing[1])
+    if crossing is None:
+        yield "direct beam", "the beam does not meet the plane of the detector", "", centre_assumed
+    else:
+        fast, slow = (metres / placement.pixel for metres in crossing[1])
+        yield "direct beam", f"{fast:.6g} {slow:.6g}", "pixels, fast slow", centre_assumed
+        for name in ("mosflm", "adxv", "denzo"):
+            yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", centre_assumed
     yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", centre_assumed
     yield "  as dials has it", _three(centres.dials), "mm, origin", centre_assumed
     axes_assumed = not _stated(part, "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")

@@ -75,7 +75,7 @@ def test_numbers_are_those_of_the_image(words):
 
 def test_a_beam_that_misses_the_plane():
     """After a swing by more than a right angle the direct beam does not meet the detector, and no centre is printed."""
-    rows = table(f"{BASE} -twotheta 95")
+    rows = table(f"{BASE} -xds -twotheta 95")
     assert rows["detector", "direct beam"].value == "the beam does not meet the plane of the detector"
     assert ("detector", "distance") not in rows and ("detector", "as mosflm has it") not in rows
 

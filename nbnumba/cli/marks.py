@@ -36,9 +36,8 @@ def beam_pixel(placement: Placement) -> tuple[float, float]:
 
     It is very far away if beam and plane are parallel. 0 is the centre of the first pixel.
     """
-    towards = float(placement.beam @ placement.normal)
-    spot = placement.origin @ placement.normal / (towards or 1e-9) * placement.beam - placement.origin
-    return float(spot @ placement.slow) / placement.pixel - 0.5, float(spot @ placement.fast) / placement.pixel - 0.5
+    _, (fast, slow) = placement.line_crossing()
+    return slow / placement.pixel - 0.5, fast / placement.pixel - 0.5
 
 
 def round_resolutions(resolution: np.ndarray) -> list[float]:

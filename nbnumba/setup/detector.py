@@ -80,10 +80,11 @@ class Placement(NamedTuple):
 
         The distance from the crystal, in m, and the fast and slow coordinates, in m.
         """
-        towards = float(self.beam @ self.normal)
-        if towards < 1e-9:
-            return None
-        distance = float(self.origin @ self.normal) / towards
+        return self.line_crossing() if float(self.beam @ self.normal) >= 1e-9 else None
+
+    def line_crossing(self) -> tuple[float, tuple[float, float]]:
+        """Return the same of the line of the beam, which also runs backwards; very far away if it is parallel to the plane."""
+        distance = float(self.origin @ self.normal) / (float(self.beam @ self.normal) or 1e-9)
         spot = distance * self.beam - self.origin
         return distance, (float(spot @ self.fast), float(spot @ self.slow))
 
