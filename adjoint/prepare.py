@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, LATTICE_MOTIONS, PARAMETERS, Column, Name, columns, listed, size, values
+from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Column, Name, columns, listed, size, values
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
@@ -121,7 +121,7 @@ def _refuse_motionless(asked, matrix, motions):
     """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[CHANNEL["angles"]] = (motions.rotation_rates.reshape(-1, len(LATTICE_MOTIONS), 3) != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
     row = 0
     for column in asked:
         for _ in column.singles:

@@ -15,7 +15,7 @@ from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
 from adjoint.loops.amplitude_table import AmplitudeTable
 from adjoint.loops.pixels import PixelLoss, Projection, Results, apply_loss, apply_loss_to_photons
-from adjoint.loops.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.loops.rows import ALL_END, ANGLE_COUNT, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
 from nbnumba.backends import card
@@ -97,6 +97,7 @@ def kernel(precision: str, simple: bool) -> Callable:
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = mirror_words(precision) | machine_words(precision) | one_pixel()
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
+    names |= {} if card.SIMULATED else {"device": cuda}
     mirrors = (*MIRRORS, row_names, tile_sums, indices)
     forward = (forward_lattices, forward_samples, forward_tiles)
     loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
@@ -108,7 +109,7 @@ def one_pixel() -> dict:
     """The rows of a tile of one pixel, some of which are unsigned integers, and the number of channels."""
     signed = of_one_pixel(vars(forward_rows)) | of_one_pixel(vars(row_names))
     unsigned = {name: np.uint64(row // TILE) for name, row in vars(row_names).items() if isinstance(row, np.uint64)}
-    return signed | unsigned | {"WIDTH": WIDTH}
+    return signed | unsigned | {"WIDTH": WIDTH, "ANGLE_COUNT": ANGLE_COUNT}
 
 
 @once

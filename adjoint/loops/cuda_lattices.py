@@ -1,6 +1,10 @@
 """The loop over lattices of simple scenes on a card (nbnumba/loops/cuda_lattices.py): for one pixel, sums in registers."""
 
-from adjoint.loops.rows import ANGLES, CELLS, Q_BAR, SCALE, VECTORS, add3, three
+from types import SimpleNamespace
+
+import numpy as np
+
+from adjoint.loops.rows import ANGLE_COUNT, ANGLES, CELLS, Q_BAR, SCALE, VECTORS, add3, three
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
@@ -13,6 +17,9 @@ from nbnumba.stages.lattice import lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.structure import slot
 from nbnumba.stages.vec3 import cross, dot, scale
+
+device = SimpleNamespace(local=SimpleNamespace(array=np.empty))
+"""What arrays of one thread come from: NumPy in plain Python, numba.cuda in a kernel, where they are registers."""
 
 LATTICES_TOGETHER = 256
 """Number of lattices whose derivatives are summed in `real` before they are added to the rows, which are `wide`."""
@@ -38,7 +45,9 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, rotations
     q, near = extended_q(tile, 0), (real(q_x), real(q_y), real(q_z))
     weight, total, nothing = real(tile[SCALE]), to_extended(wide(0)), (real(0), real(0), real(0))
     cells, q_bar, by_a, by_b, by_c = nothing, nothing, nothing, nothing, nothing
-    by_phi, by_osc, by_spread = real(0), real(0), real(0)
+    angles = device.local.array(ANGLE_COUNT, real)
+    for n in range(ANGLE_COUNT):
+        angles[n] = real(0)
     for m in range(first, end):
         vectors = cell_vectors(lattices, m)
         (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, q)
@@ -52,17 +61,16 @@ def differentiate_some(tile, first, end, crystal, structure, lattices, rotations
             q_bar = add(q_bar, each)
             if paths.angles:
                 torque = cross(each, near)
-                p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = in_real(nine_numbers(rotation_rates, m))
-                by_phi += dot((p_x, p_y, p_z), torque)
-                by_osc += dot((o_x, o_y, o_z), torque)
-                by_spread += dot((m_x, m_y, m_z), torque)
+                for n in range(ANGLE_COUNT):
+                    angles[n] += dot((rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]), torque)
         if paths.vectors:
             back = rotate_back(in_real(nine_numbers(rotations, m)), near)
             by_a, by_b, by_c = add(by_a, scale(back, h_bar)), add(by_b, scale(back, k_bar)), add(by_c, scale(back, l_bar))
     tile[SUM] += to_wide(total)
     add3(tile, CELLS, 0, cells)
     add3(tile, Q_BAR, 0, q_bar)
-    add3(tile, ANGLES, 0, (by_phi, by_osc, by_spread))
+    for n in range(ANGLE_COUNT):
+        tile[ANGLES + n] += angles[n]
     add3(tile, VECTORS, 0, by_a)
     add3(tile, VECTORS + 3, 0, by_b)
     add3(tile, VECTORS + 6, 0, by_c)

@@ -8,7 +8,8 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated
 from adjoint.loops.rows import (
-    AMPLITUDE, CELLS, HKL_BAR, METRIC, D_HKL, Q_BAR, SCALE, ANGLES, VECTORS, add3, add_product, add_products, set3, three,
+    AMPLITUDE, ANGLES, CELLS, D_HKL, HKL_BAR, LANES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z, VECTORS, add3,
+    add_products, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
@@ -152,18 +153,25 @@ def scattering_adj(tile, vectors):
 def rotation_rates_adj(tile, vectors, rotation_rates, m):
     """Add to Q_BAR from HKL_BAR (A7), and to ANGLES the derivatives by the angles that turn the lattice (A7b).
 
-    The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z.
-    rotation_rates (lattices, 9): omega for phi, oscillation range and mosaic spread.
+    The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z;
+    q_bar x q is written to TORQUE. rotation_rates (lattices, angles, 3): omega. An angle that does not turn the
+    lattice is left out.
     """
     rows = nine_to_wide(vectors)
-    p_x, p_y, p_z, o_x, o_y, o_z, m_x, m_y, m_z = nine_numbers(rotation_rates, m)
     for i in range(TILE):
         q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
         add3(tile, Q_BAR, i, q_bar)
-        torque = cross(q_bar, three(tile, Q_X, i))
-        add_product(tile, ANGLES, i, (p_x, p_y, p_z), torque)
-        add_product(tile, ANGLES + TILE, i, (o_x, o_y, o_z), torque)
-        add_product(tile, ANGLES + 2 * TILE, i, (m_x, m_y, m_z), torque)
+        set3(tile, TORQUE, i, cross(q_bar, three(tile, Q_X, i)))
+    for n in range(rotation_rates.shape[1]):
+        x, y, z = rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]
+        if x != 0.0 or y != 0.0 or z != 0.0:
+            add_angle(tile, np.uint64(ANGLES + n * TILE), x, y, z)
+
+
+def add_angle(tile, first, x, y, z):
+    """Add to the channel that begins at `first` the derivative by one angle, by which the lattice turns at the rate x, y, z."""
+    for i in range(LANES):
+        tile[first + i] = tile[first + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
 
 
 def vectors_adj(tile, rotations, m):

@@ -7,12 +7,16 @@ record (adjoint/stages/records.py). They accumulate over the samples of a pixel.
 
 import numpy as np
 
+from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from nbnumba.loops.rows import ROWS_END, TILE
+
+ANGLE_COUNT = len(LATTICE_MOTIONS)
+"""The number of angles by which lattices turn: those of LATTICE_MOTIONS."""
 
 CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,
-    "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "source": 6, "cells": 3, "metric": 6, "vectors": 9,
-    "angles": 3,
+    "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "source": len(SOURCE_MOTIONS), "cells": 3, "metric": 6,
+    "vectors": 9, "angles": ANGLE_COUNT,
 }  # fmt: skip
 """The fields of a Cotangent, and how many channels each has."""
 
@@ -33,11 +37,11 @@ ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
 PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
-SOURCE | six motions of the sources (Motions) | 1/unit of the parameter | add_row
+SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_row
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
 VECTORS | cell vectors a, b, c at phi = 0 | 1/A | vectors_adj
-ANGLES | phi, oscillation range, mosaic spread | 1/deg | rotation_rates_adj
+ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | rotation_rates_adj
 
 The functions of cuda_lattices.py write CELLS, VECTORS and ANGLES in the place of those named. Channels are read, and set to 0
 again, by the functions of pixels.py and by the kernel on a card.
@@ -47,11 +51,11 @@ WIDTH = (CHANNELS_END - ROWS_END) // TILE
 
 (
     D_BAR, OMEGA_BAR, CAPTURE_BAR, POLARIZATION_BAR, TOTAL_BAR, PIXEL_OMEGA_BAR, PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR,
-    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, AMPLITUDE, SCALE, PENDING_SLOT, PENDING, DATA,
+    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, TORQUE, AMPLITUDE, SCALE, PENDING_SLOT, PENDING, DATA,
     LOSS_WEIGHT, LOSS, DERIVATIVE, CURVATURE, ALL_END,
 ) = (
     CHANNELS_END + int(TILE * n)
-    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 )  # fmt: skip
 """Where the other rows begin. Vectors have three rows, x, y, z or h, k, l.
 
@@ -70,6 +74,7 @@ WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polar
 Q_BAR | cotangent of the scattering vector, of one pass | scattering_adj, rotation_rates_adj, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
 HKL_BAR | the same of h, k, l | square_terms, radial_terms, interpolate_adj | scattering_adj, rotation_rates_adj, vectors_adj
+TORQUE | Q_BAR of one lattice times the scattering vector | rotation_rates_adj | rotation_rates_adj
 AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending
@@ -83,6 +88,8 @@ CURVATURE | curvature of the loss by the photons | apply_loss_to_photons | add_n
 
 X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
 """The rows of I_BAR and WAVELENGTH_BAR, as numbers without a sign."""
+TORQUE_X, TORQUE_Y, TORQUE_Z = np.uint64(TORQUE), np.uint64(TORQUE + TILE), np.uint64(TORQUE + 2 * TILE)
+"""The rows of TORQUE, as numbers without a sign."""
 LANES = np.uint64(TILE)
 """For loops over rows whose offset is known at run time alone: an index that cannot be negative need not be checked."""
 
@@ -109,8 +116,3 @@ def add_products(tile, row, i, factor, vector):
     tile[row + i] += factor * vector[0]
     tile[row + TILE + i] += factor * vector[1]
     tile[row + 2 * TILE + i] += factor * vector[2]
-
-
-def add_product(tile, row, i, one, other):
-    """Add the scalar product of two vectors to the number of lane i."""
-    tile[row + i] = tile[row + i] + one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

@@ -28,7 +28,7 @@ from nbnumba.stages.pixel import photons
 class Paths(NamedTuple):
     """Which derivatives are wanted.
 
-    geometry: by detector and beam. vectors: by the cell vectors. angles: by phi, oscillation range and mosaic spread.
+    geometry: by detector and beam. vectors: by the cell vectors. angles: by those that turn lattices.
     reflections: by structure-factor amplitudes. channels: where the rows of the wanted channels begin; what the other
     channels hold is not defined.
     """

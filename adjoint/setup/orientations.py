@@ -32,8 +32,10 @@ def motions(
     domains = orientations.domain_rotations(crystal, rounded=defects.mosaic_float32)
     rotations = np.einsum("dij,sjk->sdik", domains, phi_turns)
     rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
+    lattices = len(angles) * len(domains)
+    rotations = rotations.reshape(len(angles), len(domains), 9)
     parts = rotations, rotation_rates
-    return tuple(part[steps].reshape(len(steps) * len(domains), -1) for steps in (carried, fresh) for part in parts)
+    return tuple(part[steps].reshape(lattices, *part.shape[2:]) for steps in (carried, fresh) for part in parts)
 
 
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
@@ -82,7 +84,8 @@ def jumps(experiment: Statements) -> dict[str, str]:
 
 
 def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the rates of rotation of all lattices (steps, domains, 3 for each of LATTICE_MOTIONS), in radian per degree (A7b).
+    """Return the rates of rotation of all lattices (steps, domains, LATTICE_MOTIONS, 3), in radian per degree
+    (A7b).
 
     spindles (domains, 3): the spindle as each domain turns it, unit vectors. by_osc (steps,): osc_rates. by_spread:
     mosaic_rates.
@@ -90,5 +93,4 @@ def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[st
     by_osc_range = by_osc[:, np.newaxis, np.newaxis] * spindles
     rates = {"goniometer.phi_deg": spindles, "goniometer.osc_deg": by_osc_range, **by_spread}
     shape = len(by_osc), len(spindles), 3
-    rotation_rates = np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2)
-    return rotation_rates.reshape(*shape[:2], -1) / DEGREES_PER_RADIAN
+    return np.stack([np.broadcast_to(rates[name], shape) for name in LATTICE_MOTIONS], axis=2) / DEGREES_PER_RADIAN

@@ -20,11 +20,11 @@ class Cotangent(NamedTuple):
     kahn (...): by K of Kahn's factor, without a unit.
     photons (...): by r_e^2 fluence / steps, in photons per electron^2 and sr.
     background_each (...): by the scale of the background at every sample, in electrons^2.
-    source (..., 6): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
+    source (..., SOURCE_MOTIONS): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
     metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
-    angles (..., 3): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
+    angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     """
 
     origin: np.ndarray
@@ -49,10 +49,9 @@ class Cotangent(NamedTuple):
 class Motions(NamedTuple):
     """How sources and lattices, the tables of a scene, move with a parameter, per unit in which the user states it (A5a, A7b).
 
-    source (sources, 6, 4): change of the unit direction (3) and of the wavelength, in A, of each source, by SOURCE_MOTIONS.
+    source (sources, SOURCE_MOTIONS, 4): change of the unit direction (3) and of the wavelength, in A, of each source.
     rotations (steps * domains, 9): the matrix, row by row, that rotates a, b, c at phi = 0 to a lattice of the table.
-    rotation_rates (steps * domains, 9): axis times rate of the rotation of that lattice, in radian per degree, three components
-    for each of LATTICE_MOTIONS.
+    rotation_rates (steps * domains, LATTICE_MOTIONS, 3): axis times rate of the rotation of that lattice, in radian per degree.
     fresh_rotations, fresh_rotation_rates: the same for the fresh lattices (P1).
 
     SOURCE_MOTIONS and LATTICE_MOTIONS are names of adjoint/parameters.py.
