@@ -11,7 +11,7 @@ import numpy as np
 from adjoint import not_differentiable
 from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
-from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, columns, listed, pack, size, unpack
+from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, listed, pack, size, unpack, variables
 from adjoint.prepare import experiment_and_machine, prepare
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check, granted
@@ -93,18 +93,20 @@ def gradcheck(
     differences are computed in double precision on the CPU. Raises InputError for what adjoint.vjp refuses.
     """
     with granted(keywords.pop("max_hours", None)):
-        return _checked(experiment, parameters, directions, seed, report, progress, keywords)
+        return _check_lines(
+            experiment, parameters, keywords, directions=directions, seed=seed, report=report, progress=progress
+        )
 
 
-def _checked(experiment, parameters, directions, seed, report, progress, keywords) -> list[Line]:
+def _check_lines(experiment, parameters, keywords, *, directions, seed, report, progress) -> list[Line]:
     experiment, machine = experiment_and_machine(experiment, **keywords)
     check_precision(machine.precision)
     check(experiment, threads=thread_count())
     random = np.random.default_rng(seed)
-    asked, left_out = _asked(experiment, parameters)
-    base = prepare(experiment, asked).experiment
+    checked, left_out = _checked_and_left_out(experiment, parameters)
+    base = prepare(experiment, checked).experiment
     loss = _noisy(image_of(base), random)
-    gradient = value_and_grad(loss, base, asked, **machine._asdict())[1]
+    gradient = value_and_grad(loss, base, checked, **machine._asdict())[1]
     lines = []
 
     def add(line):
@@ -112,17 +114,17 @@ def _checked(experiment, parameters, directions, seed, report, progress, keyword
         if report is not None:
             report(line)
         if progress is not None:
-            progress(len(lines), len(left_out) + len(asked) + directions)
+            progress(len(lines), len(left_out) + len(checked) + directions)
 
-    subject = Subject(base, asked, loss, gradient, TOLERANCE[machine.precision])
-    steps = np.zeros(sum(size(column) for column in columns(base, asked)))
-    for name, unit, vector in _single_directions(base, asked, random):
-        step = _first_step(base, asked, vector)
+    subject = Subject(base, checked, loss, gradient, TOLERANCE[machine.precision])
+    steps = np.zeros(sum(size(variable) for variable in variables(base, checked)))
+    for name, unit, vector in _single_directions(base, checked, random):
+        step = _first_step(base, checked, vector)
         steps = np.where(vector != 0.0, np.abs(vector) * step, steps)
         add(_line(subject, name, unit, vector, step))
     for number in range(directions):
         vector = random.normal(size=steps.size) * steps
-        add(_line(subject, f"direction {number + 1}", "", vector, _first_step(base, asked, vector)))
+        add(_line(subject, f"direction {number + 1}", "", vector, _first_step(base, checked, vector)))
     for name, reason in left_out.items():
         add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     return lines
@@ -141,23 +143,23 @@ def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, i
     return left, min(left + edge, fast) - 1, low, min(low + edge, slow) - 1
 
 
-def _asked(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
+def _checked_and_left_out(experiment, parameters) -> tuple[list[Name], dict[str, str]]:
     """The parameters that are checked, and the reasons why others are not. Raises InputError if there is none to check."""
     if parameters is not None:
         return listed(parameters), {}
     reasons = not_differentiable.reasons(experiment)
-    asked: list[Name] = []
+    checked: list[Name] = []
     left_out = {name: reasons[name] for name in PARAMETERS if name in reasons}
     for name in PARAMETERS:
         if name not in reasons:
             try:
                 prepare(experiment, [name])
-                asked.append(name)
+                checked.append(name)
             except InputError as error:
                 left_out[name] = str(error).rpartition(": ")[2]
-    if not asked:
+    if not checked:
         raise InputError(f"gradcheck: the image cannot be differentiated by anything: {next(iter(left_out.values()))}")
-    return asked, left_out
+    return checked, left_out
 
 
 def _noisy(image, random) -> Gaussian:
@@ -166,28 +168,28 @@ def _noisy(image, random) -> Gaussian:
     return Gaussian(data, sigma=max(float(np.sqrt((image * image).mean())), np.finfo(float).tiny))
 
 
-def _single_directions(base, asked, random):
+def _single_directions(base, checked, random):
     """Name, unit and direction (n,) of every number that is checked; of the amplitudes one random direction."""
-    first, total = 0, sum(size(column) for column in columns(base, asked))
-    for column in columns(base, asked):
-        if column.key == AMPLITUDES:
+    first, total = 0, sum(size(variable) for variable in variables(base, checked))
+    for variable in variables(base, checked):
+        if variable.key == AMPLITUDES:
             vector = np.zeros(total)
-            vector[first : first + size(column)] = random.normal(size=size(column))
-            yield f"{column.key} (a direction)", PARAMETERS[AMPLITUDES].unit, vector
-        for number, names in enumerate(column.singles):
+            vector[first : first + size(variable)] = random.normal(size=size(variable))
+            yield f"{variable.key} (a direction)", PARAMETERS[AMPLITUDES].unit, vector
+        for number, names in enumerate(variable.singles):
             vector = np.zeros(total)
             vector[first + number] = 1.0
             yield ", ".join(names), PARAMETERS[names[0]].unit, vector
-        first += size(column)
+        first += size(variable)
 
 
-def _first_step(base, asked, vector) -> float:
+def _first_step(base, checked, vector) -> float:
     """A step along a direction (n,) that changes the brightest pixel by about MOVED of it."""
-    image, start = image_of(base), pack(base, asked)
+    image, start = image_of(base), pack(base, checked)
     moving = np.flatnonzero(vector)
-    step = typical = min(_typical(base, asked)[moving] / np.abs(vector[moving]))
+    step = typical = min(_typical(base, checked)[moving] / np.abs(vector[moving]))
     for _ in range(TRIES):
-        moved = _image(base, asked, start, vector, step)
+        moved = _image(base, checked, start, vector, step)
         if moved is None:
             step /= 4
             continue
@@ -198,19 +200,19 @@ def _first_step(base, asked, vector) -> float:
     return step
 
 
-def _typical(base, asked) -> np.ndarray:
+def _typical(base, checked) -> np.ndarray:
     """A typical step (n,) of every number that is checked, in its unit."""
     steps = []
-    for column in columns(base, asked):
-        name = column.key if column.key in PARAMETERS else column.singles[0][0]
-        steps += [PARAMETERS[name].step] * size(column)
+    for variable in variables(base, checked):
+        name = variable.key if variable.key in PARAMETERS else variable.singles[0][0]
+        steps += [PARAMETERS[name].step] * size(variable)
     return np.array(steps)
 
 
-def _image(base, asked, start, vector, step):
+def _image(base, checked, start, vector, step):
     """The image (slow, fast) at a step along a direction (n,) from a start (n,), or None where no image is allowed."""
     try:
-        return image_of(unpack(base, asked, start + step * vector))
+        return image_of(unpack(base, checked, start + step * vector))
     except InputError:
         return None
 
@@ -219,7 +221,7 @@ class Subject(NamedTuple):
     """What is checked: the experiment, its parameters, the loss, its gradient by name, and the allowed relative difference."""
 
     base: Experiment
-    asked: list[Name]
+    checked: list[Name]
     loss: Loss
     gradient: dict[str, np.ndarray]
     tolerance: float
@@ -227,11 +229,11 @@ class Subject(NamedTuple):
 
 def _line(subject: Subject, name: str, unit: str, vector: np.ndarray, step: float) -> Line:
     """The result of the check along one direction (n,), with a ladder that begins at a step."""
-    base, asked, loss, gradient, tolerance = subject
-    flat = np.concatenate([np.ravel(gradient[column.key]) for column in columns(base, asked)])
+    base, checked, loss, gradient, tolerance = subject
+    flat = np.concatenate([np.ravel(gradient[variable.key]) for variable in variables(base, checked)])
     analytic = float(np.sum(flat * vector))
     for first_step in (step / smaller for smaller in AGAIN):
-        ladder = climb(lambda x: _image(base, asked, pack(base, asked), vector, x), loss, first_step)
+        ladder = climb(lambda x: _image(base, checked, pack(base, checked), vector, x), loss, first_step)
         verdict, reason = _verdict(analytic, ladder, tolerance)
         if verdict != FAILED:
             break

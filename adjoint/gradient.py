@@ -53,7 +53,7 @@ def vjp(
 
     def pullback(cotangent: np.ndarray) -> Gradient:
         results = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
-        return by_name(problem.asked, _gradient(problem, results))
+        return by_name(problem.variables, _gradient(problem, results))
 
     return image, pullback
 
@@ -74,7 +74,7 @@ def value_and_grad(
     problem = prepare(experiment, parameters, **keywords)
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=False)
     results = _run(problem, pixel_loss, NO_IMAGE, progress)
-    return _value(problem, results, value), by_name(problem.asked, _gradient(problem, results))
+    return _value(problem, results, value), by_name(problem.variables, _gradient(problem, results))
 
 
 def jacobian(
@@ -120,7 +120,7 @@ def normal_equations(
     results = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     value = _value(problem, results, value)
-    return value, by_name(problem.asked, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
+    return value, by_name(problem.variables, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
 
 
 def with_image_terms(
@@ -146,11 +146,11 @@ def with_image_terms(
         normal = _finite(problem, normal + np.triu(normal, 1).T)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results), results.image_terms.sum(axis=0)]), None
-    asked = slice(None) if named else slice(1, None)
-    return _value(problem, results, value), gradient[asked], None if normal is None else normal[asked, asked]
+    wanted = slice(None) if named else slice(1, None)
+    return _value(problem, results, value), gradient[wanted], None if normal is None else normal[wanted, wanted]
 
 
-def _apply_loss(problem, loss, progress, with_curvature) -> tuple[PixelLoss, float | None]:
+def _apply_loss(problem, loss, progress, *, with_curvature) -> tuple[PixelLoss, float | None]:
     """The loss in the form that kernels take, and its value if it is an object whose derivative is computed here.
 
     Raises InputError for an object that is no loss, and for derivatives that do not fit the image.
@@ -209,7 +209,7 @@ def _gradient(problem, results: Results) -> np.ndarray:
     return _finite(problem, gradient)
 
 
-def _run(problem, pixel_loss, image, progress, jacobian=None, normal=False, image_terms=0) -> Results:
+def _run(problem, pixel_loss, image, progress, *, jacobian=None, normal=False, image_terms=0) -> Results:
     """The results of all bands, computed in parts between which progress is reported and interrupts are noticed."""
     backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, image_terms)

@@ -133,9 +133,9 @@ IMAGE: dict[str, Parameter] = {
 """The numbers of an image that a refinement knows besides those of its experiment (R1)."""
 
 
-def parameter_row(asked: Name) -> Parameter:
+def parameter_row(name_or_tied: Name) -> Parameter:
     """The row of a parameter or of a number of an image; that of the first of several that are tied, or of a vector."""
-    name = asked if isinstance(asked, str) else asked[0]
+    name = name_or_tied if isinstance(name_or_tied, str) else name_or_tied[0]
     return (IMAGE | PARAMETERS)[VECTORS[name][0] if name in VECTORS else name]
 
 
@@ -161,8 +161,12 @@ def cell_parameters(system: str) -> list[Name]:
     return list(CRYSTAL_SYSTEMS[system])
 
 
-class Column(NamedTuple):
-    """A parameter as it was asked for: its key in results, the single parameters of each of its numbers, and its shape."""
+class Variable(NamedTuple):
+    """What an image is differentiated by, as the user names it: one parameter, tied ones, a vector, or all amplitudes.
+
+    key: its name in results. singles: for each of its numbers, the rows of the table that move with that number. shape: that of
+    its value.
+    """
 
     key: str
     singles: tuple[tuple[str, ...], ...]
@@ -174,24 +178,24 @@ class Column(NamedTuple):
         return tuple(name for single in self.singles for name in single) or (self.key,)
 
 
-def columns(experiment: Experiment, parameters: Iterable[Name]) -> list[Column]:
-    """What was asked for, checked: names that exist, none twice, tied ones of one value.
+def variables(experiment: Experiment, parameters: Iterable[Name]) -> list[Variable]:
+    """The variables that names stand for, checked: names that exist, none twice, tied ones of one value.
 
-    A column of the amplitudes has no singles, and the shape of F. Raises InputError.
+    The variable of the amplitudes has no singles, and the shape of F. Raises InputError.
     """
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment: {type(experiment).__name__} is not allowed; allowed: an nbnumba.Experiment")
-    found, seen = [], set()
-    for asked in listed(parameters):
-        column = _column(experiment, asked)
-        for name in column.names:
-            if name in seen:
+    checked, names = [], set()
+    for name_or_tied in listed(parameters):
+        variable = _variable(experiment, name_or_tied)
+        for name in variable.names:
+            if name in names:
                 raise InputError(f"parameters: {name} is there twice; allowed: every parameter once")
-            seen.add(name)
-        found.append(column)
-    if not found:
+            names.add(name)
+        checked.append(variable)
+    if not checked:
         raise InputError("parameters: none is named; allowed: at least one")
-    return found
+    return checked
 
 
 def listed(parameters: Iterable[Name]) -> list[Name]:
@@ -199,16 +203,16 @@ def listed(parameters: Iterable[Name]) -> list[Name]:
     if isinstance(parameters, str):
         return [parameters]
     try:
-        found = list(parameters)
-        if all(isinstance(name, str) for asked in found for name in asked):
-            return found
+        names = list(parameters)
+        if all(isinstance(name, str) for name_or_tied in names for name in name_or_tied):
+            return names
     except TypeError:
         pass
     raise InputError(f"parameters: {shown(parameters)} is not allowed; allowed: names, or tuples of names that are tied")
 
 
-def _column(experiment: Experiment, asked: Name) -> Column:
-    names = (asked,) if isinstance(asked, str) else tuple(asked)
+def _variable(experiment: Experiment, name_or_tied: Name) -> Variable:
+    names = (name_or_tied,) if isinstance(name_or_tied, str) else tuple(name_or_tied)
     if not names:
         raise InputError("parameters: () ties nothing; allowed: names of parameters")
     for name in names:
@@ -216,16 +220,16 @@ def _column(experiment: Experiment, asked: Name) -> Column:
             raise InputError(f"parameters: {shown(name)} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
     if len(names) > 1:
         _check_tied(experiment, names)
-        return Column(names[0], (names,), ())
+        return Variable(names[0], (names,), ())
     name = names[0]
     if name == AMPLITUDES:
         amplitudes = experiment.structure_factors.F
         if amplitudes is None:
             raise InputError(f"{name}: there is no list of reflections; allowed: an experiment with structure_factors.hkl")
-        return Column(name, (), amplitudes.shape)
+        return Variable(name, (), amplitudes.shape)
     if name in VECTORS:
-        return Column(name, tuple((single,) for single in VECTORS[name]), (3,))
-    return Column(name, ((name,),), ())
+        return Variable(name, tuple((single,) for single in VECTORS[name]), (3,))
+    return Variable(name, ((name,),), ())
 
 
 def _check_tied(experiment, names):
@@ -238,55 +242,56 @@ def _check_tied(experiment, names):
         raise InputError(f"parameters: {shown} are tied and differ; allowed: one value that all of them start from")
 
 
-def size(column: Column) -> int:
-    """How many numbers a parameter has."""
-    return int(np.prod(column.shape, dtype=int))
+def size(variable: Variable) -> int:
+    """How many numbers a variable has."""
+    return int(np.prod(variable.shape, dtype=int))
 
 
 def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]:
     """The value of every parameter but the amplitudes, for Experiment.replace: tied ones under all of their names."""
-    found: dict[str, Any] = {}
-    for column in columns(experiment, parameters):
-        if column.key == AMPLITUDES:
+    by_name: dict[str, Any] = {}
+    for variable in variables(experiment, parameters):
+        if variable.key == AMPLITUDES:
             continue
-        found |= dict.fromkeys(_names(column), experiment.value(column.key))
-    return found
+        by_name |= dict.fromkeys(_names(variable), experiment.value(variable.key))
+    return by_name
 
 
-def _names(column: Column) -> tuple[str, ...]:
-    """The names by which a column is replaced."""
-    return column.singles[0] if column.shape == () else (column.key,)
+def _names(variable: Variable) -> tuple[str, ...]:
+    """The names by which Experiment.replace states a variable."""
+    return variable.singles[0] if variable.shape == () else (variable.key,)
 
 
 def pack(experiment: Experiment, parameters: Iterable[Name]) -> np.ndarray:
     """The values of the parameters in one vector (n,), in their order."""
-    found = [experiment.value(column.key) for column in columns(experiment, parameters)]
-    return np.concatenate([np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel() for value in found])
+    values = [experiment.value(variable.key) for variable in variables(experiment, parameters)]
+    return np.concatenate([np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel() for value in values])
 
 
 def unpack(experiment: Experiment, parameters: Iterable[Name], vector: np.ndarray) -> Experiment:
     """The experiment in which the parameters have the values of a vector (n,): the inverse of `pack`."""
-    new: dict[str, Any] = {}
-    asked, at = columns(experiment, parameters), 0
+    stated: dict[str, Any] = {}
+    unpacked = variables(experiment, parameters)
+    count, first = sum(map(size, unpacked)), 0
     try:
         vector = np.asarray(vector).astype(np.float64, casting="safe")
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"a vector of {shown(vector)} is not allowed; allowed: numbers") from None
-    if vector.shape != (sum(map(size, asked)),):
-        raise InputError(f"a vector of shape {vector.shape} does not fit; allowed: ({sum(map(size, asked))},)")
-    for column in asked:
-        part = vector[at : at + size(column)].reshape(column.shape)
-        at += size(column)
-        value = float(part) if column.shape == () else part if column.key == AMPLITUDES else tuple(part.tolist())
-        new |= dict.fromkeys(_names(column), value)
-    return experiment.replace(new)
+    if vector.shape != (count,):
+        raise InputError(f"a vector of shape {vector.shape} does not fit; allowed: ({count},)")
+    for variable in unpacked:
+        numbers = vector[first : first + size(variable)].reshape(variable.shape)
+        first += size(variable)
+        value = float(numbers) if variable.shape == () else numbers if variable.key == AMPLITUDES else tuple(numbers.tolist())
+        stated |= dict.fromkeys(_names(variable), value)
+    return experiment.replace(stated)
 
 
-def by_name(asked: list[Column], vector: np.ndarray) -> dict[str, np.ndarray]:
-    """A vector (..., n) in the order of the parameters as a dict: an array of the shape of each."""
-    found, at = {}, 0
-    for column in asked:
-        part = vector[..., at : at + size(column)]
-        found[column.key] = part.reshape(vector.shape[:-1] + column.shape)
-        at += size(column)
-    return found
+def by_name(variables: list[Variable], vector: np.ndarray) -> dict[str, np.ndarray]:
+    """A vector (..., n) in the order of the variables as a dict: an array of the shape of each."""
+    arrays, first = {}, 0
+    for variable in variables:
+        numbers = vector[..., first : first + size(variable)]
+        arrays[variable.key] = numbers.reshape(vector.shape[:-1] + variable.shape)
+        first += size(variable)
+    return arrays

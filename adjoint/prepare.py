@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Column, Name, columns, listed, size, values
+from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Name, Variable, listed, size, values, variables
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.backends import Machine, machine
@@ -32,13 +32,13 @@ from nbnumba.stages.shapes import SQUARE
 class Problem(NamedTuple):
     """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
 
-    asked: the parameters, in their order. window, scene: what the image is computed from. motions: how sources and lattices
-    move. projection: how derivatives by parameters follow from those by channels. paths: the parts of the derivative that are
-    needed. machine: the backend and the precision.
+    variables: what it is differentiated by, in this order. window, scene: what the image is computed from. motions: how sources
+    and lattices move. projection: how derivatives by parameters follow from those by channels. paths: the parts of the
+    derivative that are needed. machine: the backend and the precision.
     """
 
     experiment: Experiment
-    asked: list[Column]
+    variables: list[Variable]
     window: sampling.Window
     scene: Scene
     motions: Motions
@@ -53,8 +53,8 @@ class Problem(NamedTuple):
 
     @property
     def count(self) -> int:
-        """The number of numbers of the parameters."""
-        return sum(map(size, self.asked))
+        """The number of numbers of the variables."""
+        return sum(map(size, self.variables))
 
 
 def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
@@ -65,20 +65,20 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     parameters that do not exist or by which the image cannot be differentiated (A14).
     """
     parameters = listed(parameters)
-    columns(experiment, parameters)
+    variables(experiment, parameters)
     experiment, chosen = experiment_and_machine(experiment, **keywords)
     check(experiment, chosen, thread_count(), max_hours)
-    asked = columns(experiment, parameters)
-    _refuse(not_differentiable.reasons(experiment), asked)
+    checked = variables(experiment, parameters)
+    _refuse(not_differentiable.reasons(experiment), checked)
     experiment = freeze_choices(experiment, parameters)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     built = scene.build(experiment, window)
     warn_beyond_pairs(built, chosen.precision)
     motions = setup.motions(experiment)
-    matrix = _scene_by_parameters(experiment, built, asked)
-    _refuse_motionless(asked, matrix, motions)
-    projection = Projection(matrix, _columns_of_rows(asked), _columns_of_amplitudes(built, experiment, asked))
-    return Problem(experiment, asked, window, built, motions, projection, _paths(asked, matrix, built), chosen)
+    matrix = _scene_by_parameters(experiment, built, checked)
+    _refuse_motionless(checked, matrix, motions)
+    projection = Projection(matrix, _columns_of_rows(checked), _columns_of_amplitudes(built, experiment, checked))
+    return Problem(experiment, checked, window, built, motions, projection, _paths(checked, matrix, built), chosen)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -109,24 +109,24 @@ def experiment_and_machine(
     return with_options(experiment, **statements), chosen
 
 
-def _refuse(reasons: dict[str, str], asked: list[Column]) -> None:
+def _refuse(reasons: dict[str, str], variables: list[Variable]) -> None:
     """Raise InputError for a parameter that has a reason why the image cannot be differentiated by it."""
-    for column in asked:
-        for name in column.names:
+    for variable in variables:
+        for name in variable.names:
             if name in reasons:
                 raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
 
 
-def _refuse_motionless(asked, matrix, motions):
+def _refuse_motionless(variables, matrix, motions):
     """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
     moves[CHANNEL["angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
     row = 0
-    for column in asked:
-        for _ in column.singles:
+    for variable in variables:
+        for _ in variable.singles:
             if not (matrix[row] != 0.0)[moves].any():
-                raise InputError(f"parameters: the image cannot be differentiated by {column.key}: it moves nothing there")
+                raise InputError(f"parameters: the image cannot be differentiated by {variable.key}: it moves nothing there")
             row += 1
 
 
@@ -145,41 +145,41 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _scene_by_parameters(experiment, built, asked) -> np.ndarray:
+def _scene_by_parameters(experiment, built, variables) -> np.ndarray:
     """The derivatives (n, channels) of the scene's quantities, one for each channel, by every number except amplitudes."""
     by_channel = setup.pull(experiment, built, EACH_CHANNEL)
-    singles = [single for column in asked for single in column.singles]
+    singles = [single for variable in variables for single in variable.singles]
     rows = np.zeros((len(singles), WIDTH))
     for row, names in enumerate(singles):
         rows[row] = sum(by_channel[name] for name in names)
     return rows
 
 
-def _columns_of_rows(asked) -> np.ndarray:
+def _columns_of_rows(variables) -> np.ndarray:
     """The indices, among all numbers, of those that are not amplitudes."""
-    return np.flatnonzero(np.concatenate([np.full(size(column), column.key != AMPLITUDES) for column in asked]))
+    return np.flatnonzero(np.concatenate([np.full(size(variable), variable.key != AMPLITUDES) for variable in variables]))
 
 
-def _columns_of_amplitudes(built, experiment, asked) -> np.ndarray:
+def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
     """The index, among all numbers, of every amplitude of the box (amplitudes,), or -1.
 
     The last entry counts for a reflection that is listed twice.
     """
-    if all(column.key != AMPLITUDES for column in asked):
+    if all(variable.key != AMPLITUDES for variable in variables):
         return np.full(1, -1, dtype=np.int64)
     columns_of_box, first = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
-    for column in asked:
-        if column.key == AMPLITUDES:
+    for variable in variables:
+        if variable.key == AMPLITUDES:
             low, high = ([int(bound) for bound in built.structure[end:6:2]] for end in (0, 1))
             hkl = experiment.structure_factors.hkl
             columns_of_box[places(hkl.T, low, high)] = first + np.arange(len(hkl))
-        first += size(column)
+        first += size(variable)
     return columns_of_box
 
 
-def _paths(asked, matrix, built) -> Paths:
+def _paths(variables, matrix, built) -> Paths:
     """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need."""
-    names = {name for column in asked for name in column.names}
+    names = {name for variable in variables for name in variable.names}
     taken = {GROUPS[PARAMETERS[name].group] for name in names}
     wanted = np.flatnonzero((matrix != 0.0).any(axis=0) & _reached(built))
     return Paths(

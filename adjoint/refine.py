@@ -75,13 +75,20 @@ def refine(
         low, high = bounds_of(refined, bounds)
         start = start_of(frames, refined)
         _check_start(refined, start, low, high)
-        search = Search(frames, refined, (low, high), restraints_of(refined, restraints), _method(method, refined), progress)
+        search = Search(
+            frames,
+            refined,
+            bounds=(low, high),
+            restraints=restraints_of(refined, restraints),
+            method=_method(method, refined),
+            progress=progress,
+        )
         with one_thread(), np.errstate(all="ignore"):  # a loss that is not finite ends a search, or the diagnosis names it
-            x = search.best(_plans(phases, refined), start)
-            known, value = search.known(x)
+            x = search.best_of_plans(_plans(phases, refined), start)
+            uncertainty, value = search.uncertainty_and_loss(x)
             several = not isinstance(experiment, Experiment)
-            result = _result(search, experiments, start=start, x=x, known=known, loss=value, several=several)
-    for combination in known.combinations:
+            result = _result(search, experiments, start=start, x=x, uncertainty=uncertainty, loss=value, several=several)
+    for combination in uncertainty.combinations:
         warnings.warn(combination, stacklevel=2)
     return result
 
@@ -142,7 +149,7 @@ def _plans(phases, refined) -> list[list[Phase]]:
         plans = AUTO if phases == "auto" else ((EXACT,),)
     else:
         plans = (_checked(phases),)
-    if any(parameter_row(block.column.key).moves_spots for block in refined.blocks):
+    if any(parameter_row(block.variable.key).moves_spots for block in refined.blocks):
         return [list(plan) for plan in plans]
     return [[phase for phase in plans[0] if phase.exact]]
 
@@ -165,7 +172,7 @@ def _result(
     *,
     start: np.ndarray,
     x: np.ndarray,
-    known: Uncertainty,
+    uncertainty: Uncertainty,
     loss: float,
     several: bool,
 ) -> Refinement:
@@ -174,11 +181,11 @@ def _result(
     stated: the experiments as the user stated them. several: whether fields have a list with an entry for each image.
     """
     refined, frames = search.unknowns, search.frames
-    squares, agreements = search.fitness(x)
+    chi_squared, agreements = search.fitness(x)
     of_experiment = bool(refined.parameters)
     if of_experiment:
-        known = with_infinite(known, search.of_blank_images(agreements))
-    moves = moved_far(refined.labels(), refined.units(), x - start, search.widths(start), known.sigma)
+        uncertainty = with_infinite(uncertainty, search.of_blank_images(agreements))
+    moves = moved_far(refined.labels(), refined.units(), x - start, search.widths(start), uncertainty.sigma)
     course = Course(moves, lambda number: search.likeness(number, start))
     indices = [refined.indices_of(number) for number in range(len(frames))]
     fits = [fit(frame, start[own], x[own]) for frame, own in zip(frames, indices)]
@@ -186,7 +193,14 @@ def _result(
         frame.split(x[own])[0].replace({"sampling.roi": experiment.sampling.roi, "sampling.mask": experiment.sampling.mask})
         for frame, own, experiment in zip(frames, indices, stated)
     ]
-    success, message, sentences = verdict(search.converged, known, agreements, squares, of_experiment, course)
+    success, message, sentences = verdict(
+        agreements,
+        chi_squared,
+        converged=search.converged,
+        uncertainty=uncertainty,
+        of_experiment=of_experiment,
+        course=course,
+    )
     worst = min(agreements, key=lambda agreement: (np.isnan(agreement.explained), agreement.explained))
     images, deviations = [fit.after for fit in fits], [residuals(fit) for fit in fits]
     return Refinement(
@@ -199,18 +213,18 @@ def _result(
         nit=len(search.history),
         experiment=experiments if several else experiments[0],
         values=refined.by_name(x),
-        uncertainties=refined.by_name(known.sigma),
+        uncertainties=refined.by_name(uncertainty.sigma),
         start=refined.by_name(start),
         names=refined.labels(),
         units=refined.units(),
-        covariance=known.covariance,
-        correlation=known.correlation,
+        covariance=uncertainty.covariance,
+        correlation=uncertainty.correlation,
         history=search.history,
         phases=search.lines,
         frames=fits,
         image=images if several else images[0],
         residuals=deviations if several else deviations[0],
-        chi_squared=squares,
+        chi_squared=chi_squared,
         pixels=sum(int(np.count_nonzero(~np.isnan(fit.data))) for fit in fits),
         explained=worst.explained,
         r_factor=worst.spots.r_factor,

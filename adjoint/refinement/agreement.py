@@ -180,5 +180,6 @@ def _surface(values, counts):
     powers = [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]
     terms = [np.where(counts, np.outer(rows[:, j], columns[:, i]), 0.0).ravel() for j, i in powers]
     normal = np.array([[one @ other for other in terms] for one in terms])
-    best = np.linalg.lstsq(normal, np.array([term @ np.where(counts, values, 0.0).ravel() for term in terms]), rcond=1e-12)[0]
-    return sum(factor * np.outer(rows[:, j], columns[:, i]) for factor, (j, i) in zip(best, powers))
+    right = np.array([term @ np.where(counts, values, 0.0).ravel() for term in terms])
+    factors = np.linalg.lstsq(normal, right, rcond=1e-12)[0]
+    return sum(factor * np.outer(rows[:, j], columns[:, i]) for factor, (j, i) in zip(factors, powers))

@@ -43,17 +43,17 @@ def eigen(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     is 1. A number of which nothing is known has the scale 1 and an eigenvalue of 0.
     """
     diagonal = np.diag(information)
-    root = np.sqrt(np.where(diagonal >= NOTHING, diagonal, 1.0))
-    within = np.outer(diagonal >= NOTHING, diagonal >= NOTHING)
-    values, vectors = np.linalg.eigh(np.where(within, np.clip(information / root / root[:, None], -1.0, 1.0), 0.0))
-    return values, vectors, root
+    scales = np.sqrt(np.where(diagonal >= NOTHING, diagonal, 1.0))
+    is_determined = np.outer(diagonal >= NOTHING, diagonal >= NOTHING)
+    values, vectors = np.linalg.eigh(np.where(is_determined, np.clip(information / scales / scales[:, None], -1.0, 1.0), 0.0))
+    return values, vectors, scales
 
 
 def solved(information: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:
     """The shortest x (n,), in scaled numbers, with information x = right, without eigenvalues below `least` of the largest."""
-    values, vectors, root = eigen(information)
-    known = values > max(least * values[-1], 0.0)
-    return vectors[:, known] @ (vectors[:, known].T @ (right / root) / values[known]) / root
+    values, vectors, scales = eigen(information)
+    determined = values > max(least * values[-1], 0.0)
+    return vectors[:, determined] @ (vectors[:, determined].T @ (right / scales) / values[determined]) / scales
 
 
 def _free() -> None:

@@ -49,9 +49,9 @@ class CoarseSubset(NamedTuple):
         A fluence follows the scale. An amount of water follows the light of the water, and that of a background that is not
         refined.
         """
-        full, y = x.copy(), self.unknowns.added(y, "image.background", -self.flat)
+        full, y = x.copy(), self.unknowns.with_added(y, "image.background", -self.flat)
         full[self.shared_in_refinement] = y[self.shared]
-        blocks = {block.column.key: block for block in refined.blocks}
+        blocks = {block.variable.key: block for block in refined.blocks}
         values, frames = self.unknowns.by_name(y), len(self.coarse_frames)
         scale, background = (np.broadcast_to(values[name], frames) for name in ("image.scale", "image.background"))
         photons = scale if "image.scale" in blocks else np.array([coarse.scale for coarse in self.coarse_frames])
@@ -84,7 +84,7 @@ def coarse_subset(
     """
     moving = [name for name in refined.parameters if parameter_row(name).moves_spots]
     image = ["image.scale", "image.background"] + [name for name in refined.image if name.startswith("image.background_")]
-    one_for_all = {block.column.key for block in refined.blocks if not block.own}
+    one_for_all = {block.variable.key for block in refined.blocks if not block.own}
     own = [name for name in [*(n if isinstance(n, str) else n[0] for n in moving), *image] if name not in one_for_all]
     vectors = [x[refined.indices_of(number)] for number in range(len(frames))]
     experiments = [frame.split(vector)[0] for frame, vector in zip(frames, vectors)]
@@ -97,7 +97,7 @@ def coarse_subset(
     restrained, weight = start.copy(), np.zeros(subset.count)
     low[shared], high[shared] = (bound[shared_in_refinement] for bound in bounds)
     restrained[shared], weight[shared] = (values[shared_in_refinement] for values in restraints)
-    low, high, restrained = (subset.added(values, "image.background", flat) for values in (low, high, restrained))
+    low, high, restrained = (subset.with_added(values, "image.background", flat) for values in (low, high, restrained))
     restrained = np.where(weight > 0.0, restrained, start)
     for number, (frame, experiment) in enumerate(zip(frames, experiments)):
         widths = spot_widths(experiment, moving, frame.machine)
@@ -119,8 +119,7 @@ def coarse_subset(
 
 def _shared(subset: Unknowns, refined: Unknowns) -> tuple[np.ndarray, np.ndarray]:
     """The indices, in the subset and in the refinement, of the numbers that both have."""
-    by_key = {block.column.key: block for block in refined.blocks}
-    pairs = [
-        (subset.span(block), refined.span(by_key[block.column.key])) for block in subset.blocks if block.column.key in by_key
-    ]
+    by_key = {block.variable.key: block for block in refined.blocks}
+    both = [(block, by_key[block.variable.key]) for block in subset.blocks if block.variable.key in by_key]
+    pairs = [(subset.span(block), refined.span(refined_block)) for block, refined_block in both]
     return tuple(np.concatenate([np.arange(span.start, span.stop) for span in spans]) for spans in zip(*pairs))

@@ -8,7 +8,7 @@ import numpy as np
 
 from adjoint.gradient import vjp, with_image_terms
 from adjoint.losses import checked
-from adjoint.parameters import AMPLITUDES, columns, size
+from adjoint.parameters import AMPLITUDES, size, variables
 from adjoint.refinement.expected_image import background, fields, placed
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
@@ -32,10 +32,10 @@ def evaluate(frame: Frame, vector: np.ndarray, with_normal: bool = True) -> Eval
     experiment, numbers = frame.split(vector)
     loss, factor, terms = in_photons(frame, numbers)
     own, used = len(vector) - len(frame.image), sorted(terms)
-    columns = np.zeros((len(used), *frame.data.shape))
-    for column, name in zip(columns, used):
-        column[frame.box] = terms[name]
-    value, gradient, normal = with_image_terms(loss, experiment, frame.parameters, columns, with_normal, frame.machine)
+    background_terms = np.zeros((len(used), *frame.data.shape))
+    for background_term, name in zip(background_terms, used):
+        background_term[frame.box] = terms[name]
+    value, gradient, normal = with_image_terms(loss, experiment, frame.parameters, background_terms, with_normal, frame.machine)
     by_number = np.array([_by_number(name, numbers, used) for name in frame.image]).reshape(len(frame.image), 1 + len(used))
     gradient = np.concatenate([gradient[:own], by_number @ gradient[own:]])
     if with_normal:
@@ -57,7 +57,7 @@ def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
     """
     experiment, numbers = frame.split(vector)
     others = [name for name in frame.parameters if name != AMPLITUDES]
-    sizes = [size(column) for column in columns(frame.experiment, frame.parameters)]
+    sizes = [size(variable) for variable in variables(frame.experiment, frame.parameters)]
     is_amplitude = np.concatenate(
         [*(np.full(n, name == AMPLITUDES) for n, name in zip(sizes, frame.parameters)), np.zeros(len(frame.image))]
     )

@@ -47,9 +47,9 @@ class Frame(NamedTuple):
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
         """The experiment and the numbers of the image at a vector (n,): first the parameters, then the numbers of the image."""
-        own = len(vector) - len(self.image)
-        experiment = unpack(self.experiment, self.parameters, vector[:own]) if own else self.experiment
-        fields = {name.removeprefix("image."): float(x) for name, x in zip(self.image, vector[own:])}
+        count = len(vector) - len(self.image)
+        experiment = unpack(self.experiment, self.parameters, vector[:count]) if count else self.experiment
+        fields = {name.removeprefix("image."): float(x) for name, x in zip(self.image, vector[count:])}
         return experiment, self.numbers._replace(**fields)
 
 
@@ -75,9 +75,9 @@ def frame(
     """
     parameters, image_names = tuple(parameters), tuple(image_names)
     experiment, machine = experiment_and_machine(experiment, **(options or {}))
-    coarse = sampling.too_coarse(experiment)
-    if coarse is not None:
-        warnings.warn(coarse, stacklevel=2)
+    warning = sampling.too_coarse(experiment)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=2)
     if parameters:
         prepare(experiment, parameters, **machine._asdict())  # refuses what has no derivative (A14)
     experiment = freeze_choices(experiment, parameters)
@@ -112,7 +112,7 @@ def frame(
     if not isinstance(loss, str):
         loss = without_left_out(loss, data, mask is not None or saturation is not None)
     numbers, stated_mask = numbers_of(image), experiment.sampling.mask
-    experiment, box = boxed(experiment, ~np.isnan(data), own=not isinstance(loss, str))
+    experiment, box = boxed(experiment, ~np.isnan(data), own_loss=not isinstance(loss, str))
     return Frame(
         experiment=experiment,
         data=data,
@@ -163,16 +163,16 @@ def _check_loss(loss) -> None:
             raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
 
 
-def without_left_out(loss, data: np.ndarray, asked: bool):
+def without_left_out(loss, data: np.ndarray, some_left_out: bool):
     """A user's own loss that leaves out the pixels whose data (slow, fast) are NaN.
 
-    asked: whether a mask or a saturation is stated. Raises InputError for a loss that cannot leave them out.
+    some_left_out: whether a mask or a saturation is stated. Raises InputError for a loss that cannot leave them out.
     """
     if is_pixelwise(loss):
         if loss.data.shape != data.shape:
             raise InputError(f"loss: data of shape {loss.data.shape} do not fit; allowed: (slow, fast) = {data.shape}")
         return KernelLoss(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight)
-    if asked:
+    if some_left_out:
         allowed = "a loss of adjoint.losses, or one that leaves pixels out itself"
         raise InputError(f"loss: {type(loss).__name__} does not know of a mask or a saturation; allowed: {allowed}")
     return loss
@@ -186,13 +186,13 @@ def finite(what: str, value) -> float:
     return number
 
 
-def boxed(experiment: Experiment, counts: np.ndarray, own: bool = False) -> tuple[Experiment, tuple[slice, slice]]:
+def boxed(experiment: Experiment, counts: np.ndarray, own_loss: bool = False) -> tuple[Experiment, tuple[slice, slice]]:
     """The experiment that renders only the pixels that count (slow, fast), and the smallest box that holds them (R2).
 
     Region and mask stay as they are with defects of nanoBragg.c, whose image of a pixel depends on them (P1, P8), and with a
-    user's own loss (`own`), which may look at any pixel.
+    user's own loss (`own_loss`), which may look at any pixel.
     """
-    if experiment.sampling.c_parity or own:
+    if experiment.sampling.c_parity or own_loss:
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         return experiment, (slice(*window.rows), slice(*window.columns))
     rows, columns = (slice(int(indices.min()), int(indices.max()) + 1) for indices in np.nonzero(counts))
@@ -205,8 +205,8 @@ def rendered(experiment: Experiment) -> np.ndarray:
     """Which pixels of an experiment are rendered (slow, fast): those of its region that its mask does not leave out."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
-    part = slice(*window.rows), slice(*window.columns)
-    is_rendered[part] = True if window.mask.size == 0 else window.mask[part] != 0
+    region = slice(*window.rows), slice(*window.columns)
+    is_rendered[region] = True if window.mask.size == 0 else window.mask[region] != 0
     return is_rendered
 
 

@@ -94,14 +94,20 @@ def residuals(fit: Fit) -> np.ndarray:
 
 
 def verdict(
-    converged: bool, known: Uncertainty, agreements: list[Agreement], chi_squared: float, of_experiment: bool, course: Course
+    agreements: list[Agreement],
+    chi_squared: float,
+    *,
+    converged: bool,
+    uncertainty: Uncertainty,
+    of_experiment: bool,
+    course: Course,
 ) -> tuple[bool, str, list[str]]:
     """Whether a refinement succeeded, the message, and all sentences of the diagnosis (R6).
 
-    converged: whether the search did. agreements: one for each frame. chi_squared: reduced. of_experiment: whether parameters
+    agreements: one for each frame. chi_squared: reduced. converged: whether the search did. of_experiment: whether parameters
     of the experiment are refined, and not only numbers of the image.
     """
-    sentences = [*known.sentences, *course.moves]
+    sentences = [*uncertainty.sentences, *course.moves]
     if chi_squared > GOOD:
         misfit = f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})"
         sentences.append(f"{misfit}: true errors are larger than these")
@@ -113,7 +119,7 @@ def verdict(
     for number, agreement in enumerate(agreements):
         if agreement.accounted and not agreement.placed:
             image = "of the image" if len(agreements) == 1 else f"of image {number + 1}"
-            sentences.append(f"spots {image} are {_off(agreement.spots)}: their shape or place is modelled wrongly")
+            sentences.append(f"spots {image} are {_shift_in_words(agreement.spots)}: their shape or place is modelled wrongly")
     failures = []
     for number, agreement in enumerate(agreements):
         image = "the image" if len(agreements) == 1 else f"image {number + 1}"
@@ -125,12 +131,12 @@ def verdict(
         failures = ["the search did not converge"]
     if failures:
         return False, failures[0], [*failures, *sentences]
-    if not known.determined:
+    if not uncertainty.determined:
         return False, f"ill-posed: {sentences[0]}", sentences
     return True, "converged", sentences
 
 
-def _off(spots: Spots) -> str:
+def _shift_in_words(spots: Spots) -> str:
     """The distance of most spots from their calculated positions, in words."""
     if np.isnan(spots.shift):
         return f"not visible within {FURTHEST} pixels of where they are calculated"
@@ -141,19 +147,18 @@ def _misplaced(image: str, agreement: Agreement, likeness: float) -> str:
     """The message about an image that is not accounted for: the probable reason, the evidence for it, and what to try (R6)."""
     explained, spots = agreement
     share = "next to none" if np.isnan(explained) else f"{100.0 * max(explained, 0.0):.0f} %"
-    seen = f"the calculated image accounts for {share} of the contrast, and of {spots.calculated} calculated spots "
-    off = "" if np.isnan(spots.shift) else f", {spots.shift:.2g} pixels off"
-    seen += f"{spots.placed} are where they should be ({spots.found} are visible near{off})"
+    evidence = f"the calculated image accounts for {share} of the contrast, and of {spots.calculated} calculated spots "
+    shift = "" if np.isnan(spots.shift) else f", {spots.shift:.2g} pixels off"
+    evidence += f"{spots.placed} are where they should be ({spots.found} are visible near{shift})"
     if agreement.placed and spots.found >= FEWEST_SPOTS:
-        what = f"spots of this crystal are where they should be, but most of what {image} shows is something else, or noise"
-        tried = "check sigma, readout noise and gain, the scale, amplitudes, and whether there are other lattices"
-        return f"{what}; {seen}; {tried}"
-    above = f"({likeness:.1f} standard deviations above chance)"
+        finding = f"spots of this crystal are where they should be, but most of what {image} shows is something else, or noise"
+        advice = "check sigma, readout noise and gain, the scale, amplitudes, and whether there are other lattices"
+        return f"{finding}; {evidence}; {advice}"
+    above_chance = f"({likeness:.1f} standard deviations above chance)"
     if likeness >= LIKE:
-        what = f"{image} may be one of this crystal, but the search ran away: it resembles broad spots of the start {above}"
-        tried = "refine fewer parameters first, such as the orientation, bound or restrain those that moved, or start closer"
+        finding = f"{image} may be one of this crystal, but the search ran away: it resembles broad spots of the start"
+        advice = "refine fewer parameters first, such as the orientation, bound or restrain those that moved, or start closer"
     else:
-        what = f"{image} is not one of this crystal, or the start is too far off: {image} does not resemble its broad spots"
-        what = f"{what} {above}"
-        tried = "check cell, orientation, wavelength, distance and beam centre, by indexing the image"
-    return f"{what}; {seen}; {tried}"
+        finding = f"{image} is not one of this crystal, or the start is too far off: {image} does not resemble its broad spots"
+        advice = "check cell, orientation, wavelength, distance and beam centre, by indexing the image"
+    return f"{finding} {above_chance}; {evidence}; {advice}"

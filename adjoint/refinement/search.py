@@ -113,43 +113,52 @@ class Search:
     last exact phase has.
     """
 
-    def __init__(self, given, unknowns, bounds, restraints, method: str, progress: Callable[[Step], Any] | None):
+    def __init__(
+        self,
+        given: list[Frame],
+        unknowns: Unknowns,
+        *,
+        bounds: tuple[np.ndarray, np.ndarray],
+        restraints: tuple[np.ndarray, np.ndarray],
+        method: str,
+        progress: Callable[[Step], Any] | None,
+    ):
         self.given, self.frames, self.unknowns = given, given, unknowns
         self.bounds, self.restraints, self.method, self.progress = bounds, restraints, method, progress
         self.history, self.lines, self.evaluations, self.converged = [], [], 0, False
 
-    def best(self, plans: list[list[Phase]], start: np.ndarray) -> np.ndarray:
+    def best_of_plans(self, plans: list[list[Phase]], start: np.ndarray) -> np.ndarray:
         """The numbers (n,) at the end of the first plan that accounts for the images, or at the best end of all plans (R7)."""
         ends = []
         for plan in plans:
             x = start
             for phase in plan:
-                x = self.exact(phase, x) if phase.exact else self.coarse(phase, x)
-            squares, agreements = self.fitness(x)
-            ends.append((self.rank(x, squares), squares, self.converged, self.frames, x))
-            enough = agreement.LEAST_EXPLAINED if squares <= agreement.GOOD else ACCOUNTED
+                x = self.after_exact_phase(phase, x) if phase.exact else self.after_coarse_phase(phase, x)
+            chi_squared, agreements = self.fitness(x)
+            ends.append((self.rank(x, chi_squared), chi_squared, self.converged, self.frames, x))
+            enough = agreement.LEAST_EXPLAINED if chi_squared <= agreement.GOOD else ACCOUNTED
             if not any(image.explained < enough or (image.shown and not image.accounted) for image in agreements):
                 break
             if plan is not plans[-1]:
-                self.lines.append(f"reduced chi squared {squares:.3g}: once more, in another way")
-        _, squares, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
+                self.lines.append(f"reduced chi squared {chi_squared:.3g}: once more, in another way")
+        _, chi_squared, self.converged, self.frames, x = min(ends, key=lambda end: end[0])
         if len(ends) > 1:
-            self.lines.append(f"the best of {len(ends)} has reduced chi squared {squares:.3g}")
+            self.lines.append(f"the best of {len(ends)} has reduced chi squared {chi_squared:.3g}")
         return x
 
-    def rank(self, x: np.ndarray, squares: float) -> float:
+    def rank(self, x: np.ndarray, chi_squared: float) -> float:
         """The figure by which ends are compared: the loss, or reduced chi squared if each end has its own weights.
 
         Chi squared leaves out pixels in which almost nothing is expected, so that of an end without spots would be small.
         """
         if any(weight_follows(frame) for frame in self.given):
-            return squares
+            return chi_squared
         value = loss_of(self.frames, self.unknowns, self.restraints)(x, False).value
         return value if np.isfinite(value) else np.inf
 
-    def exact(self, phase: Phase, x: np.ndarray) -> np.ndarray:
+    def after_exact_phase(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The numbers (n,) after an exact phase, which is searched twice if weights depend on refined numbers (R3)."""
-        x = self.lifted(x)
+        x = self.with_least_background(x)
         for _ in range(2 if any(weight_follows(frame) for frame in self.given) else 1):
             self.frames = [weighed(frame, x[self.unknowns.indices_of(number)]) for number, frame in enumerate(self.given)]
             evaluation = loss_of(self.frames, self.unknowns, self.restraints)
@@ -159,20 +168,20 @@ class Search:
             x, self.converged = solution.x, solution.converged
         return x
 
-    def lifted(self, x: np.ndarray) -> np.ndarray:
+    def with_least_background(self, x: np.ndarray) -> np.ndarray:
         """The numbers (n,) with every refined background at least at LEAST_LEVEL (R4).
 
         Where almost nothing is expected, a count has so much weight that a search would not move.
         """
-        lifted = x.copy()
+        numbers = x.copy()
         for number, frame in enumerate(self.given):
             if "image.background" in frame.image:
                 index = self.unknowns.indices_of(number)[-len(frame.image) :][frame.image.index("image.background")]
                 level = LEAST_LEVEL * float(np.nanmean(frame.data)) / frame.split(x[self.unknowns.indices_of(number)])[1].gain
-                lifted[index] = max(lifted[index], min(level, self.bounds[1][index]))
-        return lifted
+                numbers[index] = max(numbers[index], min(level, self.bounds[1][index]))
+        return numbers
 
-    def coarse(self, phase: Phase, x: np.ndarray) -> np.ndarray:
+    def after_coarse_phase(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The numbers (n,) after a phase that is not exact (R7)."""
         subset = coarse_subset(
             self.given, self.unknowns, bounds=self.bounds, restraints=self.restraints, x=x, phase=phase
@@ -199,7 +208,7 @@ class Search:
             return Solution(start, True, 0, "nothing to be found")
         by_free, completed = by_free_numbers(evaluation, start, free)
 
-        def accepted(count, loss, x):
+        def record_step(count, loss, x):
             step = Step(phase.name, self.evaluations + count, loss, merged(completed(x)))
             self.history.append(step)
             if self.progress is not None:
@@ -213,7 +222,7 @@ class Search:
             method=method,
             tolerance=tolerance,
             most=phase.evaluations * (OF_GRADIENTS if method == "L-BFGS-B" else 1),
-            accepted=accepted,
+            accepted=record_step,
         )
         self.evaluations += solution.evaluations
         x = completed(solution.x)
@@ -223,19 +232,19 @@ class Search:
 
     def fitness(self, x: np.ndarray) -> tuple[float, list[Agreement]]:
         """Reduced chi squared of all images at the numbers x (n,), and the agreement of each image (R6)."""
-        squares, pixels, agreements = 0.0, 0, []
+        chi_squared, pixels, agreements = 0.0, 0, []
         for number, frame in enumerate(self.frames):
             vector = x[self.unknowns.indices_of(number)]
             mean = expected(frame, vector)
             sigma = deviations(frame, mean)
             photon = photon_value(frame)
-            squares_of_frame, pixels_of_frame = agreement.chi_squared(frame.data, mean, sigma, photon)
-            squares, pixels = squares + squares_of_frame, pixels + pixels_of_frame
+            chi_squared_of_frame, pixels_of_frame = agreement.chi_squared(frame.data, mean, sigma, photon)
+            chi_squared, pixels = chi_squared + chi_squared_of_frame, pixels + pixels_of_frame
             explained = agreement.explained(frame.data, mean, sigma, photon)
             crystal = crystal_part(frame, vector, mean)
             agreements.append(Agreement(explained, spots(frame.data, mean, crystal, sigma, photon or 0.0)))
-        squares /= max(pixels - self.determined(x), 1)
-        return squares if np.isfinite(squares) else float("inf"), agreements
+        chi_squared /= max(pixels - self.determined_count(x), 1)
+        return chi_squared if np.isfinite(chi_squared) else float("inf"), agreements
 
     def likeness(self, number: int, start: np.ndarray) -> float:
         """The likeness of the image of a frame to the broadened spots of the start (n,): the largest of all phases (R6)."""
@@ -251,7 +260,7 @@ class Search:
         """The width of a spot by every number (n,), the least of all frames; infinite where numbers move no spots (R7)."""
         widths, moving = np.full(self.unknowns.count, np.inf), np.zeros(self.unknowns.count, dtype=bool)
         for block in self.unknowns.blocks:
-            moving[self.unknowns.span(block)] = parameter_row(block.column.key).moves_spots
+            moving[self.unknowns.span(block)] = parameter_row(block.variable.key).moves_spots
         names = [name for name in self.unknowns.parameters if parameter_row(name).moves_spots]
         for number, frame in enumerate(self.given) if names else ():
             own = self.unknowns.indices_of(number)
@@ -264,20 +273,20 @@ class Search:
         """Which parameters depend on a single image only, and on one that shows nothing beyond noise (n,)."""
         alone, in_blank_images = np.zeros(self.unknowns.count, dtype=bool), np.zeros(self.unknowns.count, dtype=bool)
         for block in self.unknowns.blocks:
-            alone[self.unknowns.span(block)] = block.column.key not in IMAGE and (block.own or len(agreements) == 1)
+            alone[self.unknowns.span(block)] = block.variable.key not in IMAGE and (block.own or len(agreements) == 1)
         for number, image in enumerate(agreements):
             if not image.shown:
                 in_blank_images[self.unknowns.indices_of(number)] = True
         return in_blank_images & alone
 
-    def determined(self, x: np.ndarray) -> int:
+    def determined_count(self, x: np.ndarray) -> int:
         """The number of numbers that the images determine; an amplitude is one if it is known to better than its size (R6)."""
         if not self.unknowns.amplitudes().any():
             return self.unknowns.count
         information = information_of(self.frames, self.unknowns, x)
         return int(np.count_nonzero(information * np.maximum(np.abs(x), 1.0) ** 2 > 1.0))
 
-    def known(self, x: np.ndarray) -> tuple[uncertainties.Uncertainty, float]:
+    def uncertainty_and_loss(self, x: np.ndarray) -> tuple[uncertainties.Uncertainty, float]:
         """The uncertainties at the numbers x (n,) where the refinement ended, and the loss there (R5)."""
         labels, spare = self.unknowns.labels(), self.unknowns.amplitudes()
         loss = loss_of(self.frames, self.unknowns, self.restraints)

@@ -147,13 +147,13 @@ def as_squares(evaluation: Evaluation, constant: float) -> tuple[np.ndarray, np.
     pixels. With N = R^T R, f is R^-T times the gradient, and one more residual for the rest of the loss (R4). Raises _NoSquare
     if the rest is below 0.
     """
-    values, vectors, diagonal = eigen(evaluation.normal)
-    known = values > max(FLAT * values[-1], 0.0)
-    root = np.sqrt(values[known])
+    values, vectors, scales = eigen(evaluation.normal)
+    determined = values > max(FLAT * values[-1], 0.0)
+    roots = np.sqrt(values[determined])
     jacobian = np.zeros((len(values) + 1, len(values)))
     residuals = np.zeros(len(values) + 1)
-    jacobian[:-1][known] = root[:, None] * (vectors[:, known].T * diagonal)
-    residuals[:-1][known] = (vectors[:, known].T @ (evaluation.gradient / diagonal)) / root
+    jacobian[:-1][determined] = roots[:, None] * (vectors[:, determined].T * scales)
+    residuals[:-1][determined] = (vectors[:, determined].T @ (evaluation.gradient / scales)) / roots
     rest = 2.0 * (evaluation.value + constant) - residuals @ residuals
     if rest < 0.0:
         raise _NoSquare

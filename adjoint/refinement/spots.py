@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-NEIGHBOURS, PART = 15, 0.1
+NEIGHBOURS, LEAST_FRACTION = 15, 0.1
 """Edge of a square (pixels), and the least fraction of its brightest pixel in a pixel of a spot; side lobes have less."""
 
 AROUND = 31
@@ -81,8 +81,8 @@ def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.nda
 
 
 def _bright(image):
-    """Which pixels belong to spots: those that have at least PART of the brightest pixel nearby."""
-    return (image > 0.0) & (image >= PART * ndimage.maximum_filter(image, NEIGHBOURS))
+    """Which pixels belong to spots: those that have at least LEAST_FRACTION of the brightest pixel nearby."""
+    return (image > 0.0) & (image >= LEAST_FRACTION * ndimage.maximum_filter(image, NEIGHBOURS))
 
 
 def _local_mean(values, counts):

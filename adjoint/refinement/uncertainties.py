@@ -52,17 +52,18 @@ def uncertainty(information: np.ndarray, labels: list[str], at_bound: np.ndarray
     sigma = np.where(at_bound, np.nan, np.inf)
     determined = not (blind & ~spare).any()
     if len(free):
-        values, vectors, root = eigen(information[np.ix_(free, free)])
-        lost = values < SINGULAR
-        determined &= not lost.any()
+        values, vectors, scales = eigen(information[np.ix_(free, free)])
+        undetermined = values < SINGULAR
+        determined &= not undetermined.any()
         combinations = [
             _combination(value, vector, [labels[i] for i in free]) for value, vector in zip(values, vectors.T) if value < NEARLY
         ]
         sentences += combinations
-        within = (vectors[:, ~lost] / values[~lost]) @ vectors[:, ~lost].T / root / root[:, None]
-        covariance[np.ix_(free, free)] = within
-        finite = np.sqrt(np.maximum(np.diag(within), 0.0))
-        involved = (np.abs(vectors[:, lost]) > 1e-3).any(axis=1)
+        scaled = (vectors[:, ~undetermined] / values[~undetermined]) @ vectors[:, ~undetermined].T
+        of_free = scaled / scales / scales[:, None]
+        covariance[np.ix_(free, free)] = of_free
+        finite = np.sqrt(np.maximum(np.diag(of_free), 0.0))
+        involved = (np.abs(vectors[:, undetermined]) > 1e-3).any(axis=1)
         sigma[free] = np.where(involved, np.inf, finite)
     sentences += at_bounds(labels, at_bound)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -81,31 +82,32 @@ def uncertainty_each(diagonal: np.ndarray, labels: list[str], at_bound: np.ndarr
     return Uncertainty(None, None, sigma, sentences, not (blind & ~spare).any())
 
 
-def with_infinite(known: Uncertainty, numbers: np.ndarray) -> Uncertainty:
+def with_infinite(original: Uncertainty, numbers: np.ndarray) -> Uncertainty:
     """The same uncertainties, but infinite and without covariance for some numbers (n,). `determined` is unchanged (R6)."""
-    sigma = known.sigma.copy()
+    sigma = original.sigma.copy()
     sigma[numbers] = np.inf
     matrices = []
-    for matrix in (known.covariance, known.correlation):
+    for matrix in (original.covariance, original.correlation):
         matrix = None if matrix is None else matrix.copy()
         if matrix is not None:
             matrix[numbers], matrix[:, numbers] = np.nan, np.nan
         matrices.append(matrix)
-    return known._replace(covariance=matrices[0], correlation=matrices[1], sigma=sigma)
+    return original._replace(covariance=matrices[0], correlation=matrices[1], sigma=sigma)
 
 
-def moved_far(labels: list[str], units: list[str], by: np.ndarray, widths: np.ndarray, sigma: np.ndarray) -> list[str]:
+def moved_far(labels: list[str], units: list[str], change: np.ndarray, widths: np.ndarray, sigma: np.ndarray) -> list[str]:
     """A sentence if numbers have moved further from the start than a usable start is off (R6).
 
-    by (n,): the change of each number; widths (n,): the change that moves a spot by its width; sigma (n,): the uncertainty; all
+    change (n,): that of each number; widths (n,): the change that moves a spot by its width; sigma (n,): the uncertainty; all
     in `units`.
     """
     with np.errstate(invalid="ignore"):
-        far = (np.abs(by) > FAR * widths) & ~(np.abs(by) <= SURE * sigma)
-    order = sorted(np.flatnonzero(far), key=lambda i: -abs(by[i]) / widths[i])
-    named = [f"{labels[i]} moved by {by[i]:.3g} {units[i]} ({abs(by[i]) / widths[i]:.0f} widths of a spot)" for i in order]
-    if not named:
+        far = (np.abs(change) > FAR * widths) & ~(np.abs(change) <= SURE * sigma)
+    order = sorted(np.flatnonzero(far), key=lambda i: -abs(change[i]) / widths[i])
+    if not order:
         return []
+    in_widths = [f"{abs(change[i]) / widths[i]:.0f} widths of a spot" for i in order]
+    named = [f"{labels[i]} moved by {change[i]:.3g} {units[i]} ({width})" for i, width in zip(order, in_widths)]
     return [f"a long way from the start: {_listed(named)}: is that plausible?"]
 
 

@@ -78,9 +78,9 @@ def test_bounds_that_leave_no_room(method, above):
 def test_algebra_of_matrices_of_any_size(size):
     """Numbers have any unit. Numbers that the data do not determine are neither divided by 0 nor mixed with the others."""
     columns = np.random.default_rng(1).normal(size=(30, 3)) * [size, 1.0, 0.0]
-    values, vectors, root = eigen(columns.T @ columns)
+    values, vectors, scales = eigen(columns.T @ columns)
     assert values[0] == 0.0 and (values[1:] > 0.1).all()
-    np.testing.assert_allclose(root, [*np.sqrt(np.sum(columns[:, :2] ** 2, axis=0)), 1.0], rtol=1e-12)
-    np.testing.assert_allclose((vectors * values) @ vectors.T * root * root[:, None], columns.T @ columns, rtol=1e-12)
+    np.testing.assert_allclose(scales, [*np.sqrt(np.sum(columns[:, :2] ** 2, axis=0)), 1.0], rtol=1e-12)
+    np.testing.assert_allclose((vectors * values) @ vectors.T * scales * scales[:, None], columns.T @ columns, rtol=1e-12)
     right = columns.T @ columns[:, :2] @ [2.0 / size, 3.0]
     np.testing.assert_allclose(solved(columns.T @ columns, right, 1e-12), [2.0 / size, 3.0, 0.0], rtol=1e-12)

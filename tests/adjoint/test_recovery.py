@@ -613,7 +613,7 @@ def test_the_end_of_least_loss_counts(monkeypatch):
     """It wins over an end that expects almost nothing, so that no pixel counts for chi squared."""
     nothing, right = [0.0, 0.0, 0.0, 1e-9, 0.01], [*np.array(TRUTH.crystal.misset_deg), 1.0, 0.03]
     ends = chain([nothing], repeat(right))
-    monkeypatch.setattr(search.Search, "coarse", lambda self, phase, x: x)
-    monkeypatch.setattr(search.Search, "exact", lambda self, phase, x: np.array(next(ends)))
+    monkeypatch.setattr(search.Search, "after_coarse_phase", lambda self, phase, x: x)
+    monkeypatch.setattr(search.Search, "after_exact_phase", lambda self, phase, x: np.array(next(ends)))
     done = adjoint.refine(START, counts(TRUTH, below=0.03), NAMES)
     assert list(done.x) == right and any("the best of 2" in line for line in done.phases)

@@ -37,5 +37,7 @@ def test_repr_of_many_numbers_and_of_none():
 @pytest.mark.parametrize("squares, words", [(0.0, "no pixel counts in it"), (0.5, "scatter less than they should")])
 def test_a_chi_squared_of_no_pixels_is_not_blamed_on_sigma(squares, words):
     known = Uncertainty(None, None, np.array([1.0]), [], True)
-    *_, sentences = verdict(True, known, [], squares, False, Course([], lambda number: 0.0))
+    *_, sentences = verdict(
+        [], squares, converged=True, uncertainty=known, of_experiment=False, course=Course([], lambda number: 0.0)
+    )
     assert len(sentences) == 1 and words in sentences[0]

@@ -82,7 +82,9 @@ def test_an_image_of_no_weight_has_no_spots():
 def test_contrast_without_visible_spots_is_said_without_a_shift():
     known = Uncertainty(None, None, np.array([1.0]), [], True)
     lost = Agreement(0.9, Spots(4, 0, 0, 0, 0, float("nan"), float("nan")))
-    success, _, sentences = verdict(True, known, [lost], 1.0, True, Course([], lambda number: 0.0))
+    success, _, sentences = verdict(
+        [lost], 1.0, converged=True, uncertainty=known, of_experiment=True, course=Course([], lambda number: 0.0)
+    )
     assert success
     assert "nan" not in " ".join(sentences)
     assert sentences[-1].startswith("spots of the image are not visible within 6 pixels of where they are calculated")

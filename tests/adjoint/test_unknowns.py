@@ -55,7 +55,7 @@ def test_values_by_name():
 def test_what_is_shared():
     """By default each frame has its own goniometer, orientation and size of the crystal, and exposure."""
     asked = [name for name in [*PARAMETERS, *IMAGE] if name not in ("structure_factors.F", "beam.fluence")]
-    own = {block.column.key for block in unknowns([ONE] * 2, asked, None).blocks if block.own}
+    own = {block.variable.key for block in unknowns([ONE] * 2, asked, None).blocks if block.own}
     assert own == {
         *(f"crystal.misset_{axis}_deg" for axis in "xyz"), "crystal.mosaic_spread_deg", "crystal.n_a", "crystal.n_b",
         "crystal.n_c", "goniometer.phi_deg", "goniometer.osc_deg", "beam.direction_x_mrad", "beam.direction_y_mrad",
@@ -63,7 +63,7 @@ def test_what_is_shared():
     }  # fmt: skip
     assert [b.own for b in unknowns([ONE] * 2, ["beam.fluence"], None).blocks] == [True]
     said = unknowns([ONE] * 2, asked, ["detector.distance_mm", "image.gain"])
-    assert [block.column.key for block in said.blocks if block.own] == ["detector.distance_mm", "image.gain"]
+    assert [block.variable.key for block in said.blocks if block.own] == ["detector.distance_mm", "image.gain"]
     assert not any(block.own for block in unknowns([ONE], asked, ["detector.distance_mm"]).blocks)
 
 
