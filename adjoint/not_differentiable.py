@@ -63,7 +63,7 @@ def _lengthwise(experiment) -> bool:
     """Whether any source runs along the E vector."""
     detector, beam = experiment.detector, experiment.beam
     electric, direction = polarization_axis(detector, beam), beam_direction(detector, beam)
-    made = sources.spread(beam, direction, electric, experiment.sampling.defects)
+    made = sources.beam_sources(beam, direction, electric, experiment.sampling.defects)
     return bool(sources.along(made.direction, electric).any())
 
 

@@ -85,16 +85,16 @@ def project_types(precision: str) -> tuple:
 
 
 KERNELS = {
-    "render plain": (lambda precision: forward.kernel(precision, True), render_types),
+    "render simple": (lambda precision: forward.kernel(precision, True), render_types),
     "render": (lambda precision: forward.kernel(precision, False), render_types),
-    "differentiate plain": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, simple=True)),
+    "differentiate simple": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, simple=True)),
     "differentiate": (lambda precision: backward.kernel(precision, False), partial(differentiate_types, simple=False)),
     "sum_products": (backward.summing, sum_types),
     "project": (backward.projecting, project_types),
 }
 """The function that makes each kernel in a precision, and the function that returns the types of its arguments.
 
-"plain" kernels are for simple scenes (cuda_lattices.py)."""
+"simple" kernels are for simple scenes (cuda_lattices.py)."""
 
 
 def ptx(name: str, precision: str, capability: tuple[int, int]) -> str:
@@ -381,7 +381,7 @@ def merged_products(loop: list[Instruction]) -> set[int]:
 # ---- the table
 
 COLUMNS = (
-    ("kernel", "kernel", "<19"),
+    ("kernel", "kernel", "<20"),
     ("precision", "precision", "<9"),
     ("cc", "capability", ">3"),
     ("registers", "registers", ">9"),

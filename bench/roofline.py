@@ -19,7 +19,7 @@ from nbnumba.backends.precision import PRECISIONS  # noqa: E402
 PUBLISHED = 154.0
 """G pixel-domain samples/s of a compiled torch port on an RTX 4090: a published figure. Nobody here has measured it."""
 
-KERNELS = {"image": "render plain", "value and gradient": "differentiate plain"}
+KERNELS = {"image": "render simple", "value and gradient": "differentiate simple"}
 """The quantities that are estimated, each with the kernel whose loop over lattices is counted."""
 
 EXACT_INDICES = ("mixed", "paired")

@@ -51,7 +51,7 @@ def _odd_sources(experiment: Statements, window: Window) -> str | None:
     ahead = detector.beam_direction(experiment.detector, experiment.beam)
     backwards = int((sources.stated_directions(experiment.beam, ahead) @ ahead <= 0.0).sum())
     count = len(experiment.beam.sources)
-    return f"{backwards} of {count} rows of beam.sources stand downstream of the sample" if 2 * backwards > count else None
+    return f"{backwards} of {count} rows of beam.sources stand downstream of the crystal" if 2 * backwards > count else None
 
 
 def _too_fine_or_coarse(experiment: Statements, window: Window) -> str | None:

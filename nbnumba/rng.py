@@ -148,23 +148,23 @@ def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domain
     return Domains(axes, quantiles)
 
 
-def rotation_angles(domains: Domains, spread_rad: float, smooth: bool = False) -> np.ndarray:
+def rotation_angles(domains: Domains, spread_rad: float, rounded: bool = True) -> np.ndarray:
     """The angle of each domain in radians, (domains,) float64, for a mosaic spread in radians.
 
     Like C, this function multiplies quantile and spread in float32, which makes the angle a step function of the spread.
-    smooth=True multiplies in float64: the derivative with respect to the spread is then exactly the quantile.
+    rounded=False multiplies in float64: the derivative with respect to the spread is then exactly the quantile.
     Raises InputError for a spread outside 0 .. pi.
     """
     _check_spread("mosaic spread", spread_rad, math.pi, "rad")
-    return _angles(domains.quantiles, spread_rad, smooth)
+    return _angles(domains.quantiles, spread_rad, rounded)
 
 
-def rotations(domains: Domains, spread_rad: float, smooth: bool = False) -> np.ndarray:
+def rotations(domains: Domains, spread_rad: float, rounded: bool = True) -> np.ndarray:
     """The rotation matrix of each domain, (domains, 3, 3) float64 acting on column vectors.
 
-    spread_rad, smooth and the errors raised are those of rotation_angles.
+    spread_rad, rounded and the errors raised are those of rotation_angles.
     """
-    return _rotation_matrices(domains.axes, rotation_angles(domains, spread_rad, smooth))
+    return _rotation_matrices(domains.axes, rotation_angles(domains, spread_rad, rounded))
 
 
 def mosaic_rotations(spread_deg: float, domains: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> MosaicRotations:
@@ -174,7 +174,7 @@ def mosaic_rotations(spread_deg: float, domains: int, seed: int | Ran1 = DEFAULT
     """
     _check_spread("mosaic spread", spread_deg, 180.0, "deg")
     drawn = mosaic_domains(domains, seed)
-    angles = _angles(drawn.quantiles, spread_deg / _DEGREES_PER_RADIAN, smooth=False)
+    angles = _angles(drawn.quantiles, spread_deg / _DEGREES_PER_RADIAN, rounded=True)
     return MosaicRotations(drawn.axes, angles, _rotation_matrices(drawn.axes, angles))
 
 
@@ -188,7 +188,7 @@ def random_misset_deg(seed: int | Ran1, c_parity: bool = False) -> tuple[float, 
     if not c_parity:
         return _euler_xyz_deg(_uniform_rotation(*source.uniform(3).astype(np.float64)))
     axes, quantiles = _axes_and_quantiles(source, 1)
-    return _euler_xyz_deg(_rotation_matrices(axes, _angles(quantiles, _FULL_SPHERE, smooth=False))[0])
+    return _euler_xyz_deg(_rotation_matrices(axes, _angles(quantiles, _FULL_SPHERE, rounded=True))[0])
 
 
 def _axes_and_quantiles(source: Ran1, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,9 +201,9 @@ def _axes_and_quantiles(source: Ran1, count: int) -> tuple[np.ndarray, np.ndarra
     return axes, roots.astype(np.float64)
 
 
-def _angles(quantiles: np.ndarray, spread_rad: float, smooth: bool) -> np.ndarray:
-    """quantiles * spread, (n,) float64; computed in float32 unless smooth."""
-    if smooth:
+def _angles(quantiles: np.ndarray, spread_rad: float, rounded: bool) -> np.ndarray:
+    """quantiles * spread, (n,) float64; rounded: computed in float32."""
+    if not rounded:
         return quantiles * float(spread_rad)
     return (quantiles.astype(np.float32) * np.float32(spread_rad)).astype(np.float64)
 

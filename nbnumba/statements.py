@@ -327,7 +327,7 @@ class Crystal(_Statement):
 class Beam(_Statement):
     """Wavelength, intensity, direction and polarization of the incident beam.
 
-    fluence is in photons/m^2; size_mm only clips a sample that is given in mm. direction and polarization_axis are unit
+    fluence is in photons/m^2; size_mm only clips a crystal that is given in mm. direction and polarization_axis are unit
     vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
     what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
     where a number is missing. direction_x_mrad and direction_y_mrad tilt all sources, about the E vector and then about the
@@ -411,7 +411,7 @@ class Detector(_Statement):
     """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/inputs.md).
 
     pixels is (fast, slow); size_mm, of which the default beam centre is the middle, need not be a whole number of them.
-    xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest to the sample, along fast
+    xbeam/ybeam_mm follow the convention; xclose/yclose_mm and orgx/orgy_pixels are the point nearest to the crystal, along fast
     and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors belong to the custom
     convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at the distance of the
     middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).

@@ -115,20 +115,20 @@ def test_misset_then_mosaic_share_one_table_as_in_nanobragg():
     assert_matrices(made.matrices, MOSAIC_07_DEG_SEED_MINUS_4321_AFTER_MISSET_SEED_5)
 
 
-@pytest.mark.parametrize("smooth", [False, True])
-def test_domains_turn_about_their_axis_by_quantile_times_spread(smooth):
+@pytest.mark.parametrize("rounded", [True, False])
+def test_domains_turn_about_their_axis_by_quantile_times_spread(rounded):
     domains = rng.mosaic_domains(50, 11)
     spread = 0.02
-    angles = rng.rotation_angles(domains, spread, smooth)
-    np.testing.assert_allclose(angles, domains.quantiles * spread, rtol=0 if smooth else 1.2e-7)
+    angles = rng.rotation_angles(domains, spread, rounded)
+    np.testing.assert_allclose(angles, domains.quantiles * spread, rtol=1.2e-7 if rounded else 0)
     expected = Rotation.from_rotvec(domains.axes * angles[:, None]).as_matrix()
-    np.testing.assert_allclose(rng.rotations(domains, spread, smooth), expected, atol=1e-14)
+    np.testing.assert_allclose(rng.rotations(domains, spread, rounded), expected, atol=1e-14)
 
 
-def test_smooth_angles_have_the_quantile_as_derivative_where_float32_ones_are_stairs():
+def test_angles_that_are_not_rounded_have_the_quantile_as_derivative_where_float32_ones_are_stairs():
     domains = rng.mosaic_domains(50, 11)
     step = 1e-10
-    slope = central(lambda h: rng.rotation_angles(domains, 0.02 + h, True), step)
+    slope = central(lambda h: rng.rotation_angles(domains, 0.02 + h, rounded=False), step)
     np.testing.assert_allclose(slope, domains.quantiles, atol=1e-6)
     stairs = rng.rotation_angles(domains, 0.02 + step) - rng.rotation_angles(domains, 0.02 - step)
     assert not stairs.any()

@@ -20,8 +20,8 @@ def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects
              dw/dlambda = 1 + deviation,    dw/ddispersion = lambda d(deviation)/d(dispersion)
 
     direction: i0, unit vector along the beam. polarization: the unit vector E. defects: those of C that are reproduced. The
-    derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `spread`; which
-    sources there are, their number and their weights are constant.
+    derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `beam_sources`;
+    which sources there are, their number and their weights are constant.
     """
     if beam.sources is not None:
         untilted, moves = _of_table(beam, direction)

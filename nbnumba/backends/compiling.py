@@ -96,11 +96,11 @@ def once(make: Callable) -> Callable:
     cached = cache(make)
 
     @wraps(make)
-    def found(*args):
+    def made_once(*args):
         with _making:
             return cached(*args)
 
-    return found
+    return made_once
 
 
 @cache
@@ -109,12 +109,12 @@ def source_digest() -> str:
     root = Path(__file__).resolve().parent.parent.parent
     digest = hashlib.sha256()
     try:
-        found = sorted(path for pattern in SOURCES for path in root.glob(pattern))
-        for path in found:
+        paths = sorted(path for pattern in SOURCES for path in root.glob(pattern))
+        for path in paths:
             digest.update(path.read_bytes())
     except OSError:
         return ""
-    return digest.hexdigest()[:12] if found else ""
+    return digest.hexdigest()[:12] if paths else ""
 
 
 def with_globals(function: Callable, names: dict, name: str) -> Callable:

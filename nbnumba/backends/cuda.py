@@ -67,10 +67,10 @@ def machine_words(precision: str) -> dict:
     """
     own = np if card.SIMULATED else math
     names = ("ceil", "sqrt", "exp") if precision == "single" else ("ceil", "sqrt", "exp", "sin", "cos")
-    found = words(precision) | {"index_type": np.int32, **{name: getattr(own, name) for name in names}}
+    by_name = words(precision) | {"index_type": np.int32, **{name: getattr(own, name) for name in names}}
     if PRECISIONS[precision].pairs and not card.SIMULATED:
-        found |= {name: device_jit(function) for name, function in vars(cuda_pairs).items() if name.startswith("exact_")}
-    return found
+        by_name |= {name: device_jit(function) for name, function in vars(cuda_pairs).items() if name.startswith("exact_")}
+    return by_name
 
 
 @once

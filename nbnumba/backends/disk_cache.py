@@ -56,7 +56,7 @@ class DiskCache(NullCache):
 
     def save_overload(self, sig, data) -> None:
         """Keep a compiled function in the first folder that takes it."""
-        if data.library.has_dynamic_globals or any(not each.can_cache for each in data.lifted):
+        if data.library.has_dynamic_globals or any(not lifted_loop.can_cache for lifted_loop in data.lifted):
             return
         key = self._key(sig, data.codegen)
         content = dumps((key, data._reduce()))
@@ -104,8 +104,8 @@ def read(path: Path, key: tuple):
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
             return None
-        found, payload = pickle.loads(content[32:])
-        if found != key:
+        stored_key, payload = pickle.loads(content[32:])
+        if stored_key != key:
             return None
     except Exception:  # whatever it is: the code is compiled anew
         return None

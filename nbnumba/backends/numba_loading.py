@@ -32,19 +32,19 @@ def load_numba() -> ModuleType:
     """Numba. Raises InputError for settings with which it would not load, or would not compile."""
     check_environment()
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             import numba
     except Exception as error:
         raise InputError(f"Numba cannot be loaded: {sentence(error)}; allowed: a Numba that loads by itself") from error
-    for warning in said:
+    for warning in caught:
         refused = REFUSED.match(str(warning.message))
         if refused:
             raise InputError(f"{refused[1]}={refused[2]} in the environment: Numba cannot read it; allowed: not set")
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if numba.config.DISABLE_JIT:
-        said = "images would take hours in plain Python"
-        raise InputError(f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT} in the environment: {said}; allowed: 0, or not set")
+        why = "images would take hours in plain Python"
+        raise InputError(f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT} in the environment: {why}; allowed: 0, or not set")
     return numba
 
 

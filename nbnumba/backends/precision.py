@@ -49,7 +49,7 @@ def cast(scene: Scene, precision: str) -> Scene:
     if pairs:
         _check_pairs(scene)
     table = scene.orientations
-    lattices = [in_pairs(each) if pairs else each.astype(wide) for each in (table.lattice, table.fresh_lattice)]
+    lattices = [in_pairs(cells) if pairs else cells.astype(wide) for cells in (table.lattice, table.fresh_lattice)]
     parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
     parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
     parts["orientations"] = Orientations(*lattices, table.fresh_pass)
@@ -72,12 +72,12 @@ def _check_pairs(scene: Scene) -> None:
 def in_type(record: tuple, kind: type) -> tuple:
     """The record with its real numbers, and tables of them, in a floating-point type. Raises InputError for overflow."""
     with np.errstate(over="ignore"):
-        found = {name: _converted(value, kind) for name, value in record._asdict().items()}
-    for name, value in found.items() if kind is np.float32 else ():
+        converted = {name: _converted(value, kind) for name, value in record._asdict().items()}
+    for name, value in converted.items() if kind is np.float32 else ():
         if np.isinf(value).any() and not np.isinf(getattr(record, name)).any():
-            said = f"a number of the experiment ({name}) is too large for float32"
-            raise InputError(f"precision: {said}; allowed: precision double")
-    return record._replace(**found)
+            why = f"a number of the experiment ({name}) is too large for float32"
+            raise InputError(f"precision: {why}; allowed: precision double")
+    return record._replace(**converted)
 
 
 def in_pairs(lattices: np.ndarray) -> np.ndarray:

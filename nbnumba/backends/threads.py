@@ -21,23 +21,23 @@ _stated: list[int] = []
 """The number of threads that `set_thread_count` was told, if any."""
 _turn = threading.Lock()
 """Is held by the call that uses Numba's threads."""
-_here = threading.local()
+_this_thread = threading.local()
 """`most`: for a thread that computes for another, how many threads that one may use."""
 _lost: set[str] = set()
 """Why Numba's threads are not to be had in this process, if they are not."""
 
 
-def uses_numba_threads() -> bool:
-    """Whether Numba's threads compute in this process. Warns once where no threading layer can be loaded."""
+def can_use_numba_threads() -> bool:
+    """Start Numba's threads, and return whether they compute in this process. Warns once where no layer can be loaded."""
     if not _lost:
         try:
             load_numba().get_num_threads()  # which starts them
         except ValueError as error:
             _lost.add("no layer")
-            asked = os.environ.get("NUMBA_THREADING_LAYER")
-            what = f"NUMBA_THREADING_LAYER={asked} in the environment has no effect" if asked else "Numba has no threads here"
-            said = f"{what}: {sentence(error)}; images are computed by threads of the program's own"
-            warnings.warn(said, stacklevel=2)
+            layer = os.environ.get("NUMBA_THREADING_LAYER")
+            what = f"NUMBA_THREADING_LAYER={layer} in the environment has no effect" if layer else "Numba has no threads here"
+            warning = f"{what}: {sentence(error)}; images are computed by threads of the program's own"
+            warnings.warn(warning, stacklevel=2)
     return not _lost
 
 
@@ -78,8 +78,8 @@ def most_threads() -> int:
 
 def thread_count() -> int:
     """The number of threads that share a piece of work: what set_thread_count or numba.set_num_threads was told, or all."""
-    if hasattr(_here, "most"):
-        return _here.most
+    if hasattr(_this_thread, "most"):
+        return _this_thread.most
     of_numba = load_numba().get_num_threads() if _started() else most_threads()
     return min([of_numba, *_stated])
 
@@ -109,7 +109,7 @@ def run_pieces(
                 work.news.clear()
                 work.report(done)
         else:
-            for _ in work.pieces():
+            for _ in work.run_chains():
                 work.report(done)
         work.report(done)
     finally:
@@ -124,56 +124,56 @@ def _start(work, wanted: int) -> int:
         with work.lock:
             work.busy += 1
         try:
-            threading.Thread(target=work.help, daemon=True).start()
+            threading.Thread(target=work.run_in_thread, daemon=True).start()
         except RuntimeError:  # there can be no more
-            work.leave()
+            work.end_thread()
             return number
     return wanted
 
 
 class _Work:
-    """Chains of pieces, which threads take one by one. busy: how many threads are at work; news: whether there are any."""
+    """Chains of pieces, which threads run one by one. busy: how many threads are at work; news: set when one has run a piece."""
 
     def __init__(self, run, chains):
         self.run, self.chains, self.lock, self.news = run, chains, threading.Lock(), threading.Event()
         self.finished, self.failures, self.ended, self.busy = deque(), [], False, 0
         self.most = thread_count()
 
-    def take(self) -> Iterable | None:
-        """The next chain."""
+    def next_chain(self) -> Iterable | None:
+        """The next chain of pieces; None if no chain is left."""
         with self.lock:
             return next(self.chains, None)
 
-    def pieces(self) -> Iterator[None]:
-        """Runs pieces until none are left, and yields after each."""
-        while not self.ended and (pieces := self.take()) is not None:
-            for piece in pieces:
+    def run_chains(self) -> Iterator[None]:
+        """Run pieces until none are left, and yield after each."""
+        while not self.ended and (chain := self.next_chain()) is not None:
+            for piece in chain:
                 if self.ended:
                     return
                 self.run(piece)
                 self.finished.append(piece)
                 yield
 
-    def help(self) -> None:
-        """What a thread does."""
-        _here.most = self.most
+    def run_in_thread(self) -> None:
+        """Run pieces until none are left, in a thread of its own, whose exception ends the work of all."""
+        _this_thread.most = self.most
         try:
-            for _ in self.pieces():
+            for _ in self.run_chains():
                 self.news.set()
         except BaseException as error:
             self.failures.append(error)
             self.ended = True
         finally:
-            self.leave()
+            self.end_thread()
 
-    def leave(self) -> None:
-        """A thread is at work no longer."""
+    def end_thread(self) -> None:
+        """Note that a thread is at work no longer."""
         with self.lock:
             self.busy -= 1
         self.news.set()
 
     def report(self, done) -> None:
-        """Tell of the pieces that have been run since it was told last."""
+        """Call done with every piece that has been run since the last report."""
         while self.finished:
             piece = self.finished.popleft()
             if done is not None:

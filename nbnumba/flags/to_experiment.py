@@ -55,7 +55,7 @@ STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
 
 NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
-"""The flags that say where the detector is nearest to the sample."""
+"""The flags that say where the detector is nearest to the crystal."""
 
 
 def experiment_of(command_line: CommandLine) -> Experiment:

@@ -28,7 +28,7 @@ FARTHEST, NEAREST = 1e30, 1e-30
 
 
 def read(path: files.PathName, what: str = "-sourcefile") -> np.ndarray:
-    """Return float64 (n, 5): X, Y, Z of each source (metres from the sample), weight, wavelength (metres).
+    """Return float64 (n, 5): X, Y, Z of each source (metres from the crystal), weight, wavelength (metres).
 
     NaN stands for a number that a line omits, at its end or by the word nan; the caller replaces it by a default. X, Y and Z
     can be omitted only by the word nan. For separators, comments and errors see text.read_table(). Also raises InputError for
@@ -53,10 +53,10 @@ def read(path: files.PathName, what: str = "-sourcefile") -> np.ndarray:
 
 def _check_position(position: np.ndarray, line_name: str) -> None:
     if not position.any():
-        raise InputError(f"{line_name}: X Y Z must not all be 0, where the sample is")
+        raise InputError(f"{line_name}: X Y Z must not all be 0, where the crystal is")
     distance = math.hypot(*position[~np.isnan(position)])
     if distance != 0.0 and not NEAREST <= distance <= FARTHEST:
-        raise InputError(f"{line_name}: X Y Z is {distance:g} from the sample; allowed: {NEAREST:g} to {FARTHEST:g}")
+        raise InputError(f"{line_name}: X Y Z is {distance:g} from the crystal; allowed: {NEAREST:g} to {FARTHEST:g}")
 
 
 def _likely_meaning(value: float) -> str:

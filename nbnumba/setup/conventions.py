@@ -13,7 +13,7 @@ class Convention(NamedTuple):
     vector. spindle: the axis of rotation of the crystal. pivot: "beam" or "sample". offset: by how many pixels the fast and
     slow coordinates of a beam centre (x, y) are larger. swapped: whether x is along slow and y along fast. flipped: whether y
     is counted from the far edge. default_pixels: where x and y lie by default, in half pixels beyond the middle of the
-    detector; None: they are the point nearest to the sample.
+    detector; None: they are the point nearest to the crystal.
     """
 
     beam: tuple

@@ -12,7 +12,7 @@ from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.statements import SMALLEST, Beam, Detector
 
 EDGE_ON = 1e-12
-"""Sine of the angle below which the sample lies in the plane of the detector."""
+"""Sine of the angle below which the crystal lies in the plane of the detector."""
 
 
 SAME_AXIS = 1e-6
@@ -134,9 +134,9 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
     nearest = float(origin @ normal)
     if abs(nearest) < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
-        raise InputError(f"{by}: the sample lies in the plane of the detector; allowed: what leaves the detector facing it")
+        raise InputError(f"{by}: the crystal lies in the plane of the detector; allowed: what leaves the detector facing it")
     if nearest < 0.0:
-        raise InputError(f"{by}: the detector turns its back to the sample; allowed: what leaves it facing the sample")
+        raise InputError(f"{by}: the detector turns its back to the crystal; allowed: what leaves it facing the crystal")
     x, y = from_detector(convention, *spot, pixel, slow_size)
     numbers = (nearest / ratio, nearest, x, y, distance, close)
     return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *numbers)
@@ -187,7 +187,7 @@ def spindle_axis(detector: Detector, given) -> np.ndarray:
 
 
 def pivot_of(detector: Detector, defects: Defects) -> str:
-    """Return the point that stays in place when the detector turns: that of the beam, "beam", or the sample, "sample" (F1a)."""
+    """Return the point that stays in place when the detector turns: "sample" for the crystal, "beam" for the beam's point on it (F1a)."""
     if detector.pivot is not None and not defects.pivot_ignored:
         return detector.pivot
     if detector.convention != "custom":
@@ -240,7 +240,7 @@ PLACING += ("fast_axis", "slow_axis", "normal_axis", "twotheta_axis", "pivot")
 
 
 def _placed_by(detector: Detector, beam: Beam) -> str:
-    """Return the names of those fields which place the detector in front of the sample and are not as by default."""
+    """Return the names of those fields which place the detector in front of the crystal and are not as by default."""
     defaults = Detector()
     stated = [f"detector.{name}" for name in PLACING if getattr(detector, name) not in (None, getattr(defaults, name))]
     stated += ["beam.direction"] if beam.direction is not None else []
@@ -282,7 +282,7 @@ def _near(detector, axis, pixel) -> float | None:
 
 
 def _near_reference(detector, spot, defects, pixel) -> tuple[float, float]:
-    """Return the fast and slow coordinates, in m, of the point that the sample faces before the detector turns (F1a, P5).
+    """Return the fast and slow coordinates, in m, of the point that the crystal faces before the detector turns (F1a, P5).
 
     It is the beam centre; with near_point_ignored, in the conventions xds and dials, that of -ORGX and -ORGY or the middle.
     """
@@ -294,7 +294,7 @@ def _near_reference(detector, spot, defects, pixel) -> tuple[float, float]:
 
 
 NEAR = ("xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels")
-"""The fields that state the point nearest to the sample."""
+"""The fields that state the point nearest to the crystal."""
 
 
 def _stated_centres(detector) -> list[str]:

@@ -79,7 +79,7 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
         return np.eye(3)[np.newaxis]
     domains = number_of_domains(crystal)
     drawn = rng.mosaic_domains(domains, mosaic_generator(crystal))
-    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), smooth=not rounded)
+    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), rounded)
 
 
 def is_mosaic(crystal: Crystal) -> bool:

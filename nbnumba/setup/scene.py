@@ -48,7 +48,7 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
     electric = polarization_axis(experiment.detector, experiment.beam)
-    source = sources.spread(experiment.beam, placement.beam, electric, defects)
+    source = sources.beam_sources(experiment.beam, placement.beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
     if lengthwise.all():
         electric = np.zeros(3)  # so that no rounding says what psi is (F6)

@@ -16,7 +16,7 @@ COUNTED_ONE_BY_ONE = 10**5
 """Up to so many steps of a divergence those inside its ellipse are counted; of more, all are taken to be inside."""
 
 
-def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> Sources:
+def beam_sources(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> Sources:
     """Return all sources: those of a table, or every divergence with every wavelength (F5a).
 
     direction, polarization: unit vectors along the beam and E. defects: those of C that are reproduced. The horizontal
@@ -31,14 +31,14 @@ def spread(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects:
 
 
 def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
-    """Return a sentence if sources stand downstream of the sample.
+    """Return a sentence if sources stand downstream of the crystal.
 
     direction: unit vector along the beam.
     """
     behind = int(np.count_nonzero(sources.direction @ direction <= 0.0))
     along = " ".join(f"{x:g}" for x in direction)
     words = f"the beam runs along {along}, and theirs against it: what scatters forward misses the detector"
-    return [f"beam.sources: {behind} of {len(sources.weight)} stand downstream of the sample: {words}"] if behind else []
+    return [f"beam.sources: {behind} of {len(sources.weight)} stand downstream of the crystal: {words}"] if behind else []
 
 
 def tilted(beam: Beam, directions: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ VECTORS: dict[str, tuple[str, str, str]] = {
 MISSET, N_CELLS = VECTORS
 
 NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
-"""The forms in which the point nearest to the sample is stated, along each axis of the detector."""
+"""The forms in which the point nearest to the crystal is stated, along each axis of the detector."""
 
 BEAM_CENTRE = ("xbeam_mm", "ybeam_mm")
 DISTANCE = ("distance_mm", "close_distance_mm")

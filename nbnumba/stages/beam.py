@@ -20,7 +20,7 @@ def scattering_vector(diffracted, incident, wavelength):
 def polarization_factor(beam, diffracted, incident):
     """Return Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, without a unit (F6; Kahn 1982).
 
-    beam: the Intensity record, of which K and the E vector are read. diffracted, incident: unit vectors along the rays.
+    beam: the Intensity record of all sources, of which K and the E vector are read. diffracted, incident: unit vectors along the rays.
     psi is the angle about the beam from the E vector. The two axes across the beam are of the same length, which cancels;
     where that length is 0, or the ray goes straight on, cos 2psi is 1.
     """
@@ -37,6 +37,6 @@ def polarization_factor(beam, diffracted, incident):
 def within_resolution(beam, q):
     """Return whether the resolution 1 / |q| is dmin or coarser, so that the crystal scatters into this sample (F5).
 
-    beam: the Intensity record, of which dmin, in A, is read; 0 means no limit. q: scattering vector in 1/A.
+    beam: the Intensity record of all sources, of which dmin, in A, is read; 0 means no limit. q: scattering vector in 1/A.
     """
     return beam.dmin * beam.dmin * dot(q, q) <= real(1)

@@ -26,7 +26,7 @@ def flat_position(panel, fast, slow, depth):
 
 
 def curved_position(panel, flat):
-    """Return the laboratory position of a point on a sphere about the sample, in m (F1c).
+    """Return the laboratory position of a point on a sphere about the crystal, in m (F1c).
 
     flat: the position on the flat detector, in m; its y and z are read as arc lengths along slow and fast.
     """

@@ -16,7 +16,7 @@ def amorphous(material, beam, q):
     """Return what the background adds to the sum of a sample, in electrons^2 (F12).
 
     material: the Amorphous record, a table at even steps of |q| / 2, which is interpolated linearly. beam: the Intensity
-    record, of which background_each is read. q: scattering vector in 1/A.
+    record of all sources, of which background_each is read. q: scattering vector in 1/A.
     """
     position = sqrt(dot(q, q)) * real(0.5) * material.per_stol
     last = material.value.size - 1
@@ -56,8 +56,9 @@ def sample_weight(sampling, share, capture):
 def photons(beam, sampling, total, capture, polarization, omega):
     """Return the photons in a pixel (F11).
 
-    beam: the Intensity record, of which photons per electron^2 and sr is read. sampling: the Sampling record. total: weighted
-    sum over the samples of the pixel, in electrons^2. capture, polarization: without a unit. omega: solid angle in sr.
+    beam: the Intensity record of all sources, of which photons per electron^2 and sr is read. sampling: the Sampling record.
+    total: weighted sum over the samples of the pixel, in electrons^2. capture, polarization: without a unit. omega: solid angle
+    in sr.
     """
     result = beam.photons * total
     if sampling.last_capture and not sampling.every_capture:

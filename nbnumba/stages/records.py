@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
 
 class Intensity(NamedTuple):
-    """What all sources share (F6, F10 to F12).
+    """What all sources of the beam share: polarization, resolution limit and scales of intensity (F6, F10 to F12).
 
     polarized: whether the polarization factor counts. kahn: K of Kahn's factor, -1 to 1. axis: the E vector. dmin: resolution
     cut-off in A, 0 for none. photons: r_e^2 fluence / steps, in photons per electron^2 and sr. background_each: scale of the

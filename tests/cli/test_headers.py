@@ -41,7 +41,7 @@ def write(made, as_c=False, name="our.img"):
 
 
 def pixel_positions(made):
-    """The positions of pixels relative to the sample, in pixels, and the distances that enter the solid angle."""
+    """The positions of pixels relative to the crystal, in pixels, and the distances that enter the solid angle."""
     at = placed(made)
     fast, slow = (x.ravel() for x in np.meshgrid([0, 10.5, 20], [0, 7.5, 30]))
     positions = at.origin / at.pixel + fast[:, None] * at.fast + slow[:, None] * at.slow
@@ -78,7 +78,7 @@ def test_the_geometry_that_is_written_is_read_back(convention):
             first, _ = experiment(geometry(rng, convention))
             expected = pixel_positions(first)
         except InputError:
-            continue  # it turns its back to the sample
+            continue  # it turns its back to the crystal
         made, flag = first, "" if convention == "custom" else f" -{convention}"
         for words in ("-img our.img", "-img our.img" + flag, "-img our.img"):
             write(made)

@@ -34,7 +34,7 @@ def reflections(hkl, **more):
 
 
 INTERPOLATED = reflections(LARGE, interpolate=True)
-PLAIN = {
+SIMPLE = {
     "still": ("", {}, {}),
     "steps and domains": (PHI + "-mosaic 0.5 -mosaic_domains 2", {}, {}),
     "phi 0 keeps the lattice, 1 thread": (PHI + "-phi 0", {}, {"c_parity": "phi_carryover"}),
@@ -75,7 +75,7 @@ OTHERS = {
     "running products": ("-oversample 2 -oversample_omega -oversample_polar", WATER, {"c_parity": "oversample_running_sum"}),
     "C": (PHI + "-phi 0 -water 1 -oversample_thick -mosaic 0.5 -mosaic_domains 2 " + SENSOR, {}, {"c_parity": "all"}),
 }
-CASES = PLAIN | OTHERS
+CASES = SIMPLE | OTHERS
 DARK = {"resolution", "list, nothing outside", "region", "latched, in a region", "mask", "region and mask", "top hat"}
 """Cases with pixels that are 0."""
 
@@ -110,7 +110,7 @@ def same(image, expected):
 def test_double(name):
     """Every feature, by the kernel that it is for; and the feature is in the image."""
     experiment, keywords = made(name)
-    assert is_simple(scene_of(experiment, keywords)) == (name in PLAIN)
+    assert is_simple(scene_of(experiment, keywords)) == (name in SIMPLE)
     expected = simulate(experiment, **keywords)
     image = on_card(experiment, **keywords)
     assert image.dtype == np.float64 and image.max() > 0.0

@@ -14,17 +14,17 @@ from nbnumba.backends import PRECISIONS
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(no_card()), reason=no_card())]
 
-PLAIN = (
+SIMPLE = (
     "-cell 70 80 90 75 85 95 -N 20 -default_F 100 -misset 10 20 30 -osc 0.5 -phisteps 5 -mosaic 0.3 -mosaic_domains 4 "
     "-distance 150 -detpixels_x 301 -detpixels_y 203 -pixel 0.1 -Xbeam 10 -Ybeam 15 -oversample 1 -fluence 1e27 -water 0.1"
 )
-ANY = PLAIN + " -round_xtal -curved_det -detector_thick 400 -detector_abs 200 -thicksteps 3 -oversample_thick -dispersion 1"
+ANY = SIMPLE + " -round_xtal -curved_det -detector_thick 400 -detector_abs 200 -thicksteps 3 -oversample_thick -dispersion 1"
 NAMES = ["detector.distance_mm", "crystal.misset_deg", "crystal.a_A", "crystal.n_a", "beam.wavelength_A", "goniometer.phi_deg"]
 BOUND = {"double": (1e-9, 1e-12), "mixed": (1e-5, 1e-7), "paired": (1e-5, 1e-7)}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("flags", [PLAIN, ANY], ids=["plain", "any"])
+@pytest.mark.parametrize("flags", [SIMPLE, ANY], ids=["simple", "any"])
 def test_images(flags, precision):
     experiment = Experiment.from_args(flags.split())
     expected = simulate(experiment)
@@ -38,10 +38,10 @@ def test_images(flags, precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("names", [NAMES, [*NAMES, "structure_factors.F"]], ids=["plain", "amplitudes"])
+@pytest.mark.parametrize("names", [NAMES, [*NAMES, "structure_factors.F"]], ids=["simple", "amplitudes"])
 def test_derivatives(names, precision):
     """The derivative of a loss, J and J^T W J: two runs give the same bits, and the CPU's numbers."""
-    experiment = Experiment.from_args(PLAIN.split())
+    experiment = Experiment.from_args(SIMPLE.split())
     if len(names) > len(NAMES):
         hkl = np.array(np.meshgrid(*3 * [np.arange(-4, 5)], indexing="ij")).reshape(3, -1).T
         factors = {"structure_factors.hkl": hkl, "structure_factors.F": 50.0 + np.arange(float(len(hkl))) % 97}

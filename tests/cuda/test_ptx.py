@@ -29,18 +29,18 @@ CAPABILITIES = ("8.0", "9.0")
 # Registers, bytes of stack, of spill stores and of spill loads: what was measured, and a margin of 16 registers where there are
 # as many, and of a quarter of the bytes. 255 registers are all that a thread has.
 BOUNDS = {
-    ("render plain", "double"): (162, 0, 0, 0),
-    ("render plain", "mixed"): (146, 0, 0, 0),
-    ("render plain", "paired"): (166, 0, 0, 0),
-    ("render plain", "single"): (123, 0, 0, 0),
+    ("render simple", "double"): (162, 0, 0, 0),
+    ("render simple", "mixed"): (146, 0, 0, 0),
+    ("render simple", "paired"): (166, 0, 0, 0),
+    ("render simple", "single"): (123, 0, 0, 0),
     ("render", "double"): (225, 50, 0, 0),
     ("render", "mixed"): (227, 50, 0, 0),
     ("render", "paired"): (237, 50, 0, 0),
     ("render", "single"): (167, 0, 0, 0),
-    ("differentiate plain", "double"): (255, 1350, 330, 580),
-    ("differentiate plain", "mixed"): (255, 1230, 150, 345),
-    ("differentiate plain", "paired"): (255, 1170, 90, 175),
-    ("differentiate plain", "single"): (229, 520, 0, 0),
+    ("differentiate simple", "double"): (255, 1350, 330, 580),
+    ("differentiate simple", "mixed"): (255, 1230, 150, 345),
+    ("differentiate simple", "paired"): (255, 1170, 90, 175),
+    ("differentiate simple", "single"): (229, 520, 0, 0),
     ("differentiate", "double"): (255, 1150, 90, 110),
     ("differentiate", "mixed"): (255, 1170, 110, 130),
     ("differentiate", "paired"): (255, 1170, 110, 130),
@@ -179,15 +179,15 @@ def test_a_float64_literal_in_a_stage_is_found(ptx, monkeypatch):
 
 def test_there_is_one_loop_over_lattices_for_each_table(ptx, kernels):
     for precision, capability in itertools.product(PRECISIONS, CAPABILITIES):
-        table, fresh = ptx.lattice_loops(kernels["render plain", precision, capability]["text"])
+        table, fresh = ptx.lattice_loops(kernels["render simple", precision, capability]["text"])
         assert ptx.cost(table) == ptx.cost(fresh)
-        (both,) = ptx.lattice_loops(kernels["differentiate plain", precision, capability]["text"])
+        (both,) = ptx.lattice_loops(kernels["differentiate simple", precision, capability]["text"])
         assert sum(ptx.cost(both).values()) > sum(ptx.cost(table).values())
 
 
 def test_the_image_in_float_pairs_has_no_float64_in_its_loop_over_lattices(ptx, kernels):
     for capability in CAPABILITIES:
-        for loop in ptx.lattice_loops(kernels["render plain", "paired", capability]["text"]):
+        for loop in ptx.lattice_loops(kernels["render simple", "paired", capability]["text"]):
             assert not [each for each in loop if ".f64" in each.name]
 
 
@@ -195,14 +195,14 @@ def test_the_derivative_in_float_pairs_multiplies_twice_in_float64(ptx, kernels)
     """For the weight of the sample, which is the same for all lattices: the compiler chose to make it in the loop."""
     allowed = {"mul.f64": 2, "cvt.rn.f32.f64": 1}
     for capability in CAPABILITIES:
-        (loop,) = ptx.lattice_loops(kernels["differentiate plain", "paired", capability]["text"])
+        (loop,) = ptx.lattice_loops(kernels["differentiate simple", "paired", capability]["text"])
         found = Counter(each.name for each in loop if ".f64" in each.name)
         assert all(count <= allowed.get(name, 0) for name, count in found.items()), found
 
 
-def test_the_image_of_a_plain_scene_has_no_local_memory(kernels):
+def test_the_image_of_a_simple_scene_has_no_local_memory(kernels):
     for precision, capability in itertools.product(PRECISIONS, CAPABILITIES):
-        assert ".local" not in kernels["render plain", precision, capability]["text"]
+        assert ".local" not in kernels["render simple", precision, capability]["text"]
 
 
 def test_there_are_no_atomics(kernels):
@@ -343,7 +343,7 @@ def test_a_card_has_a_rate_for_every_pipe_that_instructions_use(ptx, roofline):
 
 def test_float_pairs_are_recommended_where_float64_is_slow(ptx, roofline, kernels):
     cost = {
-        precision: ptx.cost(ptx.lattice_loops(kernels["render plain", precision, "8.0"]["text"])[0])
+        precision: ptx.cost(ptx.lattice_loops(kernels["render simple", precision, "8.0"]["text"])[0])
         for precision in PRECISIONS
     }
     best = {

@@ -162,7 +162,7 @@ IGNORED_FLAGS = {  # they change no pixel of the float image; how many values th
     "-scale": 1, "-pgmscale": 1, "-nonoise": 0, "-nopgm": 0, "-noprogress": 0, "-progress": 0, "-printout": 0,
     "-printout_pixel": 2, "-trace_pixel": 2,
 }
-# A beam centre on the detector face turns the detector about the beam; a nearest point, about the sample.
+# A beam centre on the detector face turns the detector about the beam; a nearest point, about the crystal.
 IMPLIED_PIVOTS = {"-Xbeam": "BEAM", "-Ybeam": "BEAM", "-distance": "BEAM", "-Xclose": "SAMPLE", "-Yclose": "SAMPLE",
                   "-ORGX": "SAMPLE", "-ORGY": "SAMPLE", "-close_distance": "SAMPLE", "-twotheta": "SAMPLE"}
 BEAM_CENTRE_FLAGS = ("-Xbeam", "-Ybeam", "-Xclose", "-Yclose", "-ORGX", "-ORGY")
@@ -559,7 +559,7 @@ def direct_from_reciprocal(reciprocal, lengths, volume):
 
 
 def count_cells(settings, lattice):
-    """Na, Nb, Nc; a sample size wins, and the beam clips it across (y, z) but not along (x)."""
+    """Na, Nb, Nc; a crystal size wins, and the beam clips it across (y, z) but not along (x)."""
     clip = settings.beamsize if settings.beamsize >= 0 else math.inf
     sizes = (settings.sample_x, min(settings.sample_y, clip), min(settings.sample_z, clip))
     counts = (settings.Na, settings.Nb, settings.Nc)
@@ -894,7 +894,7 @@ class Model:
         self.choose_sampling(files)
         self.amplitudes = Amplitudes(s.hkl_file and real_path(s.hkl_file, files), s.default_F)
         few = min(self.crystal.cells) <= 2
-        if "interpolation_by_flag" in self.parity:  # a sample size is not counted in yet
+        if "interpolation_by_flag" in self.parity:  # a crystal size is not counted in yet
             few = min(s.Na, s.Nb, s.Nc) <= 2
         self.interpolate = bool(self.amplitudes.table) and (few if s.interpolate is None else s.interpolate)
         self.molecule = Molecule(s, files, "amorphous_ignored" in self.parity)

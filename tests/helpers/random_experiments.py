@@ -340,7 +340,7 @@ def rounding(model, wavelength):
 
 
 def is_impossible(model):
-    """Whether the detector faces away from the sample, or the beam runs along it."""
+    """Whether the detector faces away from the crystal, or the beam runs along it."""
     return model.detector.close_distance <= 0.0 or obliquity(model)[0] < 1e-12
 
 

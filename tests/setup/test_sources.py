@@ -20,8 +20,8 @@ SPREADS = [
 ]
 
 
-def spread(beam, direction=(1.0, 0.0, 0.0), electric=(0.0, 0.0, 1.0)):
-    return sources.spread(beam, np.array(direction), np.array(electric), NO_DEFECTS)
+def beam_sources(beam, direction=(1.0, 0.0, 0.0), electric=(0.0, 0.0, 1.0)):
+    return sources.beam_sources(beam, np.array(direction), np.array(electric), NO_DEFECTS)
 
 
 def test_tilts_of_mosflms_beam_by_hand():
@@ -29,7 +29,7 @@ def test_tilts_of_mosflms_beam_by_hand():
     first, second = 0.25, -0.4
     beam = Beam(direction_x_mrad=1000 * first, direction_y_mrad=1000 * second)
     expected = (math.cos(first) * math.cos(second), math.sin(first), math.cos(first) * math.sin(second))
-    np.testing.assert_allclose(spread(beam).direction, [expected], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(beam_sources(beam).direction, [expected], rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("name, toward", [("direction_x_mrad", "across"), ("direction_y_mrad", "electric")])
@@ -38,7 +38,7 @@ def test_one_tilt_turns_the_beam_by_its_angle(convention, name, toward):
     """About E it turns towards E x i, and about i x E towards E."""
     i, e = np.array(convention.beam), np.array(convention.polarization)
     axis = {"across": np.cross(e, i), "electric": e}[toward]
-    (tilted,) = spread(Beam(**{name: 30.0}), i, e).direction
+    (tilted,) = beam_sources(Beam(**{name: 30.0}), i, e).direction
     np.testing.assert_allclose(tilted, math.cos(0.03) * i + math.sin(0.03) * axis, rtol=0, atol=1e-15)
 
 
@@ -75,8 +75,8 @@ def test_tilts_turn_all_sources_as_one(fields):
     """Lengths, angles between sources, wavelengths and weights stay the same, and the rotation about x is the first."""
     random = np.random.default_rng(2)
     direction, electric = random_direction(random), random_direction(random)
-    before = spread(Beam(**fields), direction, electric)
-    after = spread(Beam(**fields, direction_x_mrad=70.0, direction_y_mrad=-20.0), direction, electric)
+    before = beam_sources(Beam(**fields), direction, electric)
+    after = beam_sources(Beam(**fields, direction_x_mrad=70.0, direction_y_mrad=-20.0), direction, electric)
     first, second = sources.tilt_axes(direction, electric)
     one = turned(turned(before.direction, first, 0.07), second, -0.02)
     np.testing.assert_allclose(after.direction, one, rtol=0, atol=1e-15)
@@ -98,7 +98,7 @@ def test_no_tilt_changes_no_bit(fields):
     before = np.array([direction, [0.0, -0.0, 1.0]])
     beam = Beam(**fields, direction_x_mrad=-0.0, direction_y_mrad=0.0)
     assert sources.tilted(beam, before, direction, np.array([1.0, 0.0, 0.0])) is before
-    assert spread(beam).direction.tobytes() == spread(Beam(**fields)).direction.tobytes()
+    assert beam_sources(beam).direction.tobytes() == beam_sources(Beam(**fields)).direction.tobytes()
 
 
 def image(**beam):
@@ -114,7 +114,7 @@ def test_image_of_a_tilted_beam_is_that_of_a_beam_stated_so():
     stated = np.array([0.95, -0.2, 0.1])
     tilts = {"direction_x_mrad": 15.0, "direction_y_mrad": -25.0}
     electric = np.array([0.1, 0.2, 1.0])
-    (direction,) = spread(Beam(**tilts), stated / np.linalg.norm(stated), electric / np.linalg.norm(electric)).direction
+    (direction,) = beam_sources(Beam(**tilts), stated / np.linalg.norm(stated), electric / np.linalg.norm(electric)).direction
     tilted, expected = image(direction=stated, **tilts), image(direction=direction)
     np.testing.assert_allclose(tilted, expected, rtol=1e-9, atol=1e-12 * expected.max())
     assert np.abs(tilted - image(direction=stated)).max() > 1e-2 * expected.max()
@@ -122,10 +122,10 @@ def test_image_of_a_tilted_beam_is_that_of_a_beam_stated_so():
 
 def test_a_single_divergence_turns_nothing_where_the_electric_vector_runs_along_the_beam():
     direction = np.array([0.6, 0.0, 0.8])
-    alone = spread(Beam(hdivsteps=1), direction, direction).direction
+    alone = beam_sources(Beam(hdivsteps=1), direction, direction).direction
     np.testing.assert_allclose(alone, [direction], rtol=0, atol=1e-15)
     with pytest.raises(InputError, match="polarization_axis"):
-        spread(Beam(hdivsteps=2), direction, direction)
+        beam_sources(Beam(hdivsteps=2), direction, direction)
 
 
 @pytest.mark.parametrize("value", [NAN, math.inf, "a", None])
@@ -148,5 +148,5 @@ def test_sources_downstream_are_said():
     crystal, factors = Crystal(a_A=50.0), StructureFactors(default_F=1.0)
     for rows, behind in ((((10.0, 0, 0, 1, NAN), (-10.0, 0, 0, 1, NAN)), 1), (((10.0, 0.1, 0, 1, NAN),), 1)):
         made = Experiment(crystal, factors, beam=Beam(sources=rows), detector=Detector(pixels=(2, 2)))
-        with pytest.warns(UserWarning, match=f"beam.sources: {behind} of {len(rows)} stand downstream of the sample"):
+        with pytest.warns(UserWarning, match=f"beam.sources: {behind} of {len(rows)} stand downstream of the crystal"):
             simulate(made)

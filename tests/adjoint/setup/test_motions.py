@@ -84,7 +84,7 @@ def source_cases():
     for seed in range(400):
         case = beam_case(seed)
         try:
-            sources.spread(*case)
+            sources.beam_sources(*case)
         except ValueError:
             continue
         yield case
@@ -93,7 +93,7 @@ def source_cases():
 def source_rows(case, name, shift):
     beam, *rest = case
     moved = dataclasses.replace(beam, **{name: getattr(beam, name) + shift})
-    made = sources.spread(moved, *rest)
+    made = sources.beam_sources(moved, *rest)
     return np.column_stack([made.direction, made.wavelength])
 
 
@@ -107,7 +107,7 @@ def test_sources_move_as_differences_say():
     moving, edges = dict.fromkeys(beams.COLUMN, 0), 0
     for case in source_cases():
         beam, moves = case[0], beams.motions(*case)
-        made = sources.spread(*case)
+        made = sources.beam_sources(*case)
         assert moves.shape == (len(made.weight), 6, 4)
         for name, number in beams.COLUMN.items():
             stated, moved = getattr(beam, name), moves[:, number]
