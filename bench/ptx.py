@@ -173,10 +173,10 @@ def assembled(text: str, capability: tuple[int, int]) -> Assembled:
 def parsed(report: str) -> Assembled:
     """The numbers of a report of `ptxas -v` on one kernel, including the functions that it calls."""
     registers = re.findall(r"Used (\d+) registers", report)
-    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    if not registers or not frames:
+    of_functions = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    if not registers or not of_functions:
         raise ValueError(f"not a report of ptxas -v: {report[:500]!r}")
-    sums = [sum(int(number) for number in column) for column in zip(*frames)]
+    sums = [sum(int(number) for number in column) for column in zip(*of_functions)]
     return Assembled(max(map(int, registers)), *sums)
 
 
@@ -224,7 +224,7 @@ def _instruction(guard, name, operands) -> Instruction:
     return Instruction(name, tuple(REGISTER.findall(into)), tuple(reads), label[0] if label else "")
 
 
-def counts(body: list[str | Instruction]) -> Counter:
+def instruction_counts(body: list[str | Instruction]) -> Counter:
     """The number of instructions of each name."""
     return Counter(item.name for item in body if isinstance(item, Instruction))
 

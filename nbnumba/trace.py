@@ -232,13 +232,13 @@ class _Walk:
         used = orientations.carried_from(self.angles, fresh) if self.carries else list(range(len(self.angles)))
         table = self._table(number)
         domains = len(table) // len(self.angles)
-        steps = []
+        phi_steps = []
         for m, lattice in enumerate(table):
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
             latched = (self.slow, self.fast, number, m) >= tuple(self.scene.structure.latch)
-            steps.append(self._phi_step(step, m % domains, used[step], hkl, latched))
-        return steps
+            phi_steps.append(self._phi_step(step, m % domains, used[step], hkl, latched))
+        return phi_steps
 
     def _phi_step(self, step, domain, used, hkl, latched) -> PhiStep:
         near = [nearest(h) for h in hkl]

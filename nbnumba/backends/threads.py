@@ -132,7 +132,7 @@ def _start(work, wanted: int) -> int:
 
 
 class _Work:
-    """Chains of pieces, which threads run one by one. busy: how many threads are at work; news: set when one has run a piece."""
+    """Chains of pieces, which threads run one by one. busy: how many threads are at work; news: set after each piece."""
 
     def __init__(self, run, chains):
         self.run, self.chains, self.lock, self.news = run, chains, threading.Lock(), threading.Event()

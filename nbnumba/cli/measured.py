@@ -94,14 +94,14 @@ def read(
         "below what is valid": unmeasured.below_limit(image),
         "saturated": nowhere if limit is None else limit.reached(image.pixels),
     }
-    counts, left_out = np.ones((slow, fast), dtype=bool), {}
+    is_measured, left_out = np.ones((slow, fast), dtype=bool), {}
     for reason, affected in reasons.items():
-        left_out[reason] = int(np.count_nonzero(affected & counts))
-        counts &= ~affected
-    if not counts.any():
+        left_out[reason] = int(np.count_nonzero(affected & is_measured))
+        is_measured &= ~affected
+    if not is_measured.any():
         raise InputError(f"--data: no pixel of {path!r} counts: {_in_words(left_out)}; allowed: at least one pixel that counts")
-    data = np.where(counts, image.pixels.astype(np.float64) - subtracted, np.nan)
-    below = int(np.count_nonzero(image.pixels[counts] < 0)) if image.pixels.dtype.kind == "i" else 0
+    data = np.where(is_measured, image.pixels.astype(np.float64) - subtracted, np.nan)
+    below = int(np.count_nonzero(image.pixels[is_measured] < 0)) if image.pixels.dtype.kind == "i" else 0
     return Measured(path, data, left_out, limit, below, subtracted, noted)
 
 

@@ -217,8 +217,11 @@ def _restraint(name: str, text: str) -> tuple[Any, Any]:
 
 def _start(name: str, text: str) -> tuple[str, float]:
     """The name of a number of an image, as adjoint.refine spells it, and its value."""
+    from adjoint.parameters import IMAGE
+
     if not name.startswith("image."):
-        raise InputError(f"--start: {name} is not allowed; allowed: image.* (FLAGS state the start of other parameters)")
+        allowed = f"{', '.join(IMAGE)} (FLAGS state the start of other parameters)"
+        raise InputError(f"--start: {name} is not allowed; allowed: {allowed}")
     value = number(text)
     if value is None:
         raise InputError(f"--start: {name}={text} is not allowed; allowed: a number")

@@ -113,8 +113,8 @@ def run_quantities(run: Run, threads: int, paths: dict[str, str]) -> list[Quanti
         seed = "from the clock" if run.seed is None else str(run.seed)
         rows.append(Quantity("run", "seed of the noise", seed, "", run.seed is None))
         by_default = run.response == PHOTON_COUNTER and run.adc == Run.adc
-        counts = f"gain {run.response.gain:g}, read-out noise {run.response.readout_noise:g}, offset {run.adc:g}"
-        rows.append(Quantity("run", "noise image", counts, "ADU", by_default))
+        readout = f"gain {run.response.gain:g}, read-out noise {run.response.readout_noise:g}, offset {run.adc:g}"
+        rows.append(Quantity("run", "noise image", readout, "ADU", by_default))
     return [*rows, Quantity("run", "files", " ".join(paths.values()))]
 
 

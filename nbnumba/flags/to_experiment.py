@@ -197,10 +197,10 @@ def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, 
     ratios = np.divide(stated[:3], of_matrix[:3])
     same_angles = np.allclose(stated[3:], of_matrix[3:], rtol=SAME_CELL, atol=0.0)
     agree = np.allclose(ratios, ratios.mean(), rtol=SAME_CELL) and same_angles
-    at = wavelength_A * ratios.mean()
-    why = f"they agree at {at:.5g} A, -lambda {at:.5g}" if agree else "they agree at no wavelength"
-    counts = f"its matrix at {wavelength_A:g} A is of {shown[1]}, which counts"
-    warnings.warn(f"-mat {path!r} states the cell {shown[0]}, and {counts}; {why}", stacklevel=2)
+    same_cell_A = f"{wavelength_A * ratios.mean():.5g}"
+    agreement = f"they agree at {same_cell_A} A, -lambda {same_cell_A}" if agree else "they agree at no wavelength"
+    used = f"its matrix at {wavelength_A:g} A is of {shown[1]}, which counts"
+    warnings.warn(f"-mat {path!r} states the cell {shown[0]}, and {used}; {agreement}", stacklevel=2)
 
 
 def _cells(command_line: CommandLine) -> dict[str, float]:

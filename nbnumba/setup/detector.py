@@ -84,9 +84,9 @@ class Placement(NamedTuple):
 
     def line_crossing(self) -> tuple[float, tuple[float, float]]:
         """Return the same of the line of the beam, which also runs backwards; very far away if it is parallel to the plane."""
-        distance = float(self.origin @ self.normal) / (float(self.beam @ self.normal) or 1e-9)
-        spot = distance * self.beam - self.origin
-        return distance, (float(spot @ self.fast), float(spot @ self.slow))
+        crossing_distance = float(self.origin @ self.normal) / (float(self.beam @ self.normal) or 1e-9)
+        spot = crossing_distance * self.beam - self.origin
+        return crossing_distance, (float(spot @ self.fast), float(spot @ self.slow))
 
     def beam_within(self, rows: tuple[float, float], columns: tuple[float, float]) -> bool:
         """Return whether the direct beam meets a region of pixels: first and last row, first and last column."""
@@ -187,7 +187,7 @@ def spindle_axis(detector: Detector, given) -> np.ndarray:
 
 
 def pivot_of(detector: Detector, defects: Defects) -> str:
-    """Return the point that stays in place when the detector turns: "sample" for the crystal, "beam" for the beam's point on it (F1a)."""
+    """Return what stays in place when the detector turns: "sample", the crystal, or "beam", the beam's point on it (F1a)."""
     if detector.pivot is not None and not defects.pivot_ignored:
         return detector.pivot
     if detector.convention != "custom":

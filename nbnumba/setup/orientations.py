@@ -48,7 +48,7 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
         carried = [turned[source] for source in carried_from(angles)]
         fresh = [turned[source] for source in carried_from(angles, fresh=True)]
     domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
-    return tuple(np.array([(v @ u.T).ravel() for v in steps for u in domains]) for steps in (carried, fresh))
+    return tuple(np.array([(v @ u.T).ravel() for v in cells for u in domains]) for cells in (carried, fresh))
 
 
 def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:

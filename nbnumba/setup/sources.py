@@ -24,10 +24,10 @@ def beam_sources(beam: Beam, direction: np.ndarray, polarization: np.ndarray, de
     divergence leaves no source.
     """
     if beam.sources is not None:
-        made = _of_table(beam, direction, not defects.source_weights)
+        untilted = _of_table(beam, direction, not defects.source_weights)
     else:
-        made = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
-    return made._replace(direction=tilted(beam, made.direction, direction, polarization))
+        untilted = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
+    return untilted._replace(direction=tilted(beam, untilted.direction, direction, polarization))
 
 
 def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
@@ -205,8 +205,8 @@ def stated_directions(beam: Beam, direction: np.ndarray) -> np.ndarray:
     direction: unit vector along the beam. A component of a position that is missing is that of the point 10 m upstream.
     """
     table = np.array(beam.sources)
-    stands = np.where(np.isnan(table[:, :3]), -10.0 * direction, table[:, :3])
-    return np.array([-unit(stand) for stand in stands])
+    positions = np.where(np.isnan(table[:, :3]), -10.0 * direction, table[:, :3])
+    return np.array([-unit(position) for position in positions])
 
 
 def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:

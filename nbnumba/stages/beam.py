@@ -20,9 +20,9 @@ def scattering_vector(diffracted, incident, wavelength):
 def polarization_factor(beam, diffracted, incident):
     """Return Kahn's factor (1 + cos^2 2theta - K cos 2psi sin^2 2theta) / 2, without a unit (F6; Kahn 1982).
 
-    beam: the Intensity record of all sources, of which K and the E vector are read. diffracted, incident: unit vectors along the rays.
-    psi is the angle about the beam from the E vector. The two axes across the beam are of the same length, which cancels;
-    where that length is 0, or the ray goes straight on, cos 2psi is 1.
+    beam: the Intensity record of all sources, of which K and the E vector are read. diffracted, incident: unit vectors along
+    the rays. psi is the angle about the beam from the E vector. The two axes across the beam are of the same length, which
+    cancels; where that length is 0, or the ray goes straight on, cos 2psi is 1.
     """
     cosine = dot(incident, diffracted)
     cosine_squared = cosine * cosine

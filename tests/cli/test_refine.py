@@ -400,7 +400,7 @@ REFUSED = {  # what is added to a good command line, options or after -- flags: 
     "--restraints image.scale=1:0": ["--restraints", "1:0", "positive"],
     "--restraints image.scale=x:1": ["--restraints", "x:1"],
     "--restraints crystal.misset_deg=1//3:1": ["--restraints", "1//3:1", "X/Y/Z:SIGMA"],
-    "--start detector.distance_mm=5": ["--start", "detector.distance_mm", "image.*"],
+    "--start detector.distance_mm=5": ["--start", "detector.distance_mm", "image.scale, image.background,", "image.gain"],
     "--start image.scale=two": ["--start", "two"],
     "--loss huber": ["--loss", "huber"],
     "--sigma 2": ["--sigma", "--loss gaussian"],

@@ -168,8 +168,8 @@ def test_picture_is_cut_to_the_pixels_that_count():
     data[100, 200] = data[139, 249] = 1.0
     whole = np.ones(data.shape)
     seen = spots.counted_part(SimpleNamespace(data=data, before=whole, after=whole, sigma=whole))
-    assert (seen.row, seen.column, seen.data.shape, seen.counts.sum()) == (100, 200, (40, 50), 40 * 50 - 3)
-    assert np.array_equal(np.isfinite(seen.residual), seen.counts)
+    assert (seen.row, seen.column, seen.data.shape, seen.is_measured.sum()) == (100, 200, (40, 50), 40 * 50 - 3)
+    assert np.array_equal(np.isfinite(seen.residual), seen.is_measured)
     (peak,) = spots.brightest_peaks(seen)
     assert peak[:2] == PEAK
     profile = spots.peak_profile(seen, peak, 8, along=1)

@@ -212,7 +212,7 @@ def test_there_are_no_atomics(kernels):
 
 def test_threads_of_a_block_wait_for_each_other_where_they_sum_and_nowhere_else(ptx, kernels):
     for (kernel, precision, _), each in kernels.items():
-        waits = any(name.startswith("bar") for name in ptx.counts(ptx.instructions(each["text"])))
+        waits = any(name.startswith("bar") for name in ptx.instruction_counts(ptx.instructions(each["text"])))
         assert waits == (kernel == "sum_products"), f"{kernel} {precision}"
 
 
@@ -221,10 +221,10 @@ def test_threads_of_a_block_wait_for_each_other_where_they_sum_and_nowhere_else(
 
 def test_loops_are_found_with_both_of_their_branches(ptx):
     (loop,) = ptx.loops(ptx.instructions(NESTED))
-    named = ptx.counts(loop)
+    named = ptx.instruction_counts(loop)
     assert named["fma.rn.f64"] == 3 and named["div.rn.f32"] == 1 and named["bra"] + named["bra.uni"] == 4
     assert named["add.s64"] == 0
-    assert ptx.counts(ptx.instructions(NESTED))["add.s64"] == 1
+    assert ptx.instruction_counts(ptx.instructions(NESTED))["add.s64"] == 1
     assert ptx.lattice_loops(NESTED) == [loop]
 
 
@@ -258,7 +258,7 @@ def test_a_compiled_loop_has_what_was_written(ptx):
         out[0] = x
 
     text = ptx.compiled(known, (typeof(np.zeros(8)), typeof(1)), (8, 0))
-    found = ptx.counts(max(ptx.loops(ptx.instructions(text)), key=len))
+    found = ptx.instruction_counts(max(ptx.loops(ptx.instructions(text)), key=len))
     assert found["fma.rn.f64"] == 3 * found["div.rn.f64"] > 0
 
 

@@ -142,9 +142,9 @@ def _images(number: int, part: CountedPart, peaks: list[Peak], names: list[str |
     rows, columns = part.data.shape
     wide, high = _size(rows, columns)
     step = max(math.ceil(columns / (wide * DPI)), math.ceil(rows / (high * DPI)))
-    counted = (np.where(part.counts, image, np.nan) for image in (part.data, part.after))
+    counted = (np.where(part.is_measured, image, np.nan) for image in (part.data, part.after))
     measured, calculated = (brightest_of_blocks(image, step) for image in counted)
-    scale = stretch(measured, calculated, part.sigma[part.counts])
+    scale = stretch(measured, calculated, part.sigma[part.is_measured])
     left, gap, below = 0.75, 0.35, 1.15
     figure = _figure(left + 3 * wide + 2 * gap + 0.25, below + high + 0.4)
     panels = [_axes(figure, left + i * (wide + gap), below, wide, high) for i in range(3)]
@@ -326,13 +326,13 @@ def _histogram(number: int, part: CountedPart) -> Picture:
     within = residual[np.abs(residual) <= edges[-1]]
     width = edges[1] - edges[0]
     outermost_centres = edges[0] + width / 2, edges[-1] - width / 2
-    counts, _ = np.histogram(residual.clip(*outermost_centres), edges)
+    pixels_per_bin, _ = np.histogram(residual.clip(*outermost_centres), edges)
     figure = _figure(7.5, 4.0)
     axes = _axes(figure, 0.75, 0.55, 6.5, 3.05)
-    axes.stairs(counts, edges, fill=True, color="#9ecae1", label="residuals")
+    axes.stairs(pixels_per_bin, edges, fill=True, color="#9ecae1", label="residuals")
     x = np.linspace(*edges[[0, -1]], 241)
     axes.plot(x, residual.size * width * np.exp(-x * x / 2) / math.sqrt(2 * math.pi), color=MEASURED, label="normal")
-    axes.set(yscale="log", xlim=edges[[0, -1]], ylim=(0.5, 3.0 * max(counts.max(), 1)))
+    axes.set(yscale="log", xlim=edges[[0, -1]], ylim=(0.5, 3.0 * max(pixels_per_bin.max(), 1)))
     axes.set(xlabel="residual (standard deviations)", ylabel=f"pixels per {width:g}")
     axes.set_title(f"{residual.size} pixels, {residual.size - within.size} beyond 6; {_moments(within)}")
     axes.legend()
@@ -374,9 +374,9 @@ def convergence(result: Any) -> list[Picture]:
 
 def _cumulative(evaluations: list[int]) -> np.ndarray:
     """Numbers of evaluations that continue to increase where the counting of a phase starts again."""
-    counts = np.array(evaluations, dtype=float)
-    before = np.where(np.diff(counts) < 0.0, counts[:-1], 0.0)
-    return counts + np.concatenate([[0.0], np.cumsum(before)])
+    numbers = np.array(evaluations, dtype=float)
+    before = np.where(np.diff(numbers) < 0.0, numbers[:-1], 0.0)
+    return numbers + np.concatenate([[0.0], np.cumsum(before)])
 
 
 def _phases(history) -> list[slice]:
@@ -440,8 +440,8 @@ def _determined(result: Any) -> tuple[np.ndarray, list[str]]:
 def _shifts(result: Any) -> np.ndarray:
     """The difference of each determined number from its final value, in uncertainties, at every step: (steps, numbers)."""
     indices, _ = _determined(result)
-    steps = np.array([np.asarray(step.x, dtype=float)[indices] for step in result.history])
-    return (steps - np.asarray(result.x)[indices]) / in_order(result.uncertainties)[indices]
+    values = np.array([np.asarray(step.x, dtype=float)[indices] for step in result.history])
+    return (values - np.asarray(result.x)[indices]) / in_order(result.uncertainties)[indices]
 
 
 def correlation(result: Any) -> list[Picture]:

@@ -31,7 +31,7 @@ NARROWEST, WIDEST = 8, 24
 class CountedPart(NamedTuple):
     """The bounding box of the pixels of an image that count: its first row and column, and arrays (slow, fast) of the box.
 
-    counts: whether a pixel counts; residual: in standard deviations, NaN where a pixel does not count or has no residual.
+    is_measured: whether a pixel counts; residual: in standard deviations, NaN where a pixel does not count or has no residual.
     """
 
     row: int
@@ -40,7 +40,7 @@ class CountedPart(NamedTuple):
     before: np.ndarray
     after: np.ndarray
     sigma: np.ndarray
-    counts: np.ndarray
+    is_measured: np.ndarray
     residual: np.ndarray
 
 
@@ -68,13 +68,14 @@ class Profile(NamedTuple):
 
 def counted_part(fit: Any) -> CountedPart | None:
     """The part of an image that counts; None if no pixel counts."""
-    counts = np.isfinite(fit.data)
-    rows, columns = (np.flatnonzero(counts.any(axis)) for axis in (1, 0))
+    is_measured = np.isfinite(fit.data)
+    rows, columns = (np.flatnonzero(is_measured.any(axis)) for axis in (1, 0))
     if not rows.size:
         return None
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     data, before, after, sigma = (np.asarray(image)[box] for image in (fit.data, fit.before, fit.after, fit.sigma))
-    return CountedPart(int(rows[0]), int(columns[0]), data, before, after, sigma, counts[box], residual_of(data, after, sigma))
+    residual = residual_of(data, after, sigma)
+    return CountedPart(int(rows[0]), int(columns[0]), data, before, after, sigma, is_measured[box], residual)
 
 
 def residual_of(data, after, sigma) -> np.ndarray:
@@ -103,14 +104,14 @@ def _height(part: CountedPart) -> np.ndarray:
     """
     from scipy import ndimage
 
-    clipped = np.where(part.counts, part.data, 0.0).clip(-BRIGHTEST, BRIGHTEST).astype(np.float32)
-    weight = part.counts.astype(np.float32)
+    clipped = np.where(part.is_measured, part.data, 0.0).clip(-BRIGHTEST, BRIGHTEST).astype(np.float32)
+    weight = part.is_measured.astype(np.float32)
     means = []
     for side in (3, SURROUNDINGS):
         share = ndimage.uniform_filter(weight, side, mode="constant")
-        share[~part.counts] = 1.0
+        share[~part.is_measured] = 1.0
         means.append(ndimage.uniform_filter(clipped, side, mode="constant") / share)
-    return np.where(part.counts, means[0] - means[1], np.float32(-np.inf))
+    return np.where(part.is_measured, means[0] - means[1], np.float32(-np.inf))
 
 
 def _width(height: np.ndarray, row: int, column: int) -> int:
@@ -126,7 +127,7 @@ def _width(height: np.ndarray, row: int, column: int) -> int:
 def _noise(part: CountedPart, peak: Peak) -> float:
     """The standard deviation of the mean of the 3 x 3 pixels about a peak."""
     box = _window(peak.row, peak.column, 1, 1)
-    sigma = np.nan_to_num(part.sigma[box][part.counts[box]], posinf=np.inf)
+    sigma = np.nan_to_num(part.sigma[box][part.is_measured[box]], posinf=np.inf)
     return float(np.sqrt(np.sum(sigma**2))) / sigma.size
 
 
@@ -140,13 +141,13 @@ def peak_profile(part: CountedPart, peak: Peak, reach: int, along: int) -> Profi
     reaches = [reach // 2, reach // 2]
     reaches[along] = reach
     box = _window(peak.row, peak.column, *reaches)
-    counts, across = part.counts[box], 1 - along
-    any_counts = counts.any(axis=across)
+    is_measured, across = part.is_measured[box], 1 - along
+    any_measured = is_measured.any(axis=across)
 
     def summed(image):
-        return np.where(any_counts, np.where(counts, image, 0.0).sum(axis=across), np.nan)
+        return np.where(any_measured, np.where(is_measured, image, 0.0).sum(axis=across), np.nan)
 
-    position = (part.row, part.column)[along] + box[along].start + np.arange(len(any_counts))
+    position = (part.row, part.column)[along] + box[along].start + np.arange(len(any_measured))
     sigma = np.sqrt(summed(np.nan_to_num(part.sigma[box], posinf=0.0) ** 2))
     return Profile(position, summed(part.data[box]), sigma, summed(part.before[box]), summed(part.after[box]))
 
