@@ -78,7 +78,7 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
     pixels share a tile.
     """
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
-    if threads.can_use_numba_threads():
+    if threads.numba_threads_available():
         yield _parts(edges, columns, steps, masked)
         return
     all_steps = rows * (columns[1] - columns[0]) * steps
@@ -121,6 +121,6 @@ def run(
 
     scene: in the types of the precision (nbnumba's precision.py:cast).
     """
-    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.can_use_numba_threads()
+    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
         kernel(precision, parallel)(results, starts, stops, columns, pixel_loss, projection, *scene, cast_motions, paths)

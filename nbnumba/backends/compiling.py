@@ -96,11 +96,11 @@ def once(make: Callable) -> Callable:
     cached = cache(make)
 
     @wraps(make)
-    def made_once(*args):
+    def computed_once(*args):
         with _making:
             return cached(*args)
 
-    return made_once
+    return computed_once
 
 
 @cache

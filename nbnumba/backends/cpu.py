@@ -48,7 +48,7 @@ def kernel(precision: str, parallel: bool = True):
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, parallel = cast(scene, precision), threads.can_use_numba_threads()
+    records, parallel = cast(scene, precision), threads.numba_threads_available()
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with threads.numba_threads(parallel):
@@ -63,14 +63,14 @@ def workers(steps: int) -> int:
     With Numba's threads: 1, which calls the kernel while the caller waits and can be interrupted. Without them: one per core.
     0: the caller computes itself, because the work is short.
     """
-    if threads.can_use_numba_threads():
+    if threads.numba_threads_available():
         return 1 if steps > STEPS_PER_CALL else 0
     return threads.thread_count() if steps > ALONE else 0
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
     """The pieces of an image with `steps` per pixel. All of Numba's threads share a piece, or one Python thread takes it."""
-    if threads.can_use_numba_threads():
+    if threads.numba_threads_available():
         return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), fewest_rows=ROWS * threads.thread_count())
     every = pixels_of((rows, columns)) * steps
     return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))

@@ -27,7 +27,7 @@ _lost: set[str] = set()
 """Why Numba's threads are not to be had in this process, if they are not."""
 
 
-def can_use_numba_threads() -> bool:
+def numba_threads_available() -> bool:
     """Start Numba's threads, and return whether they compute in this process. Warns once where no layer can be loaded."""
     if not _lost:
         try:

@@ -77,7 +77,7 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
     said = lambda parallel: used.append("numba") if parallel else None  # noqa: E731
     monkeypatch.setattr(threads, "numba_threads", lambda parallel: said(parallel) or took(parallel))
     expected = bits()
-    assert threads.can_use_numba_threads() and used
+    assert threads.numba_threads_available() and used
     for module in (cpu, derivative):
         assert module.kernel("double", True).targetoptions["parallel"]
     used.clear()
