@@ -34,13 +34,13 @@ def small(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["supervisor", "mosaic", "still", "oversampled", "torch"])
 def test_a_small_scene_agrees_with_the_oracle_and_is_timed(run, tmp_path, name):
-    found = run.run_case(name, tmp_path, SIDE, 1)
-    assert found["case"] == name and found["pixels"] == SIDE**2
-    assert found["steps"] == {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100}[name]
-    assert found["error_of_allowed"] <= 1.0
-    assert found["ns_1"] == pytest.approx(found["wall_s_1"] * 1e9 / (found["pixels"] * found["steps"]))
-    assert found["ns_normalised"] == pytest.approx(found["ns_1"] * found["fma_lanes_per_ns"] / 25)
-    assert found["speedup"] == pytest.approx(found["wall_s_1"] / found["wall_s_2"])
+    figures = run.run_case(name, tmp_path, SIDE, 1)
+    assert figures["case"] == name and figures["pixels"] == SIDE**2
+    assert figures["steps"] == {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100}[name]
+    assert figures["error_of_allowed"] <= 1.0
+    assert figures["ns_1"] == pytest.approx(figures["wall_s_1"] * 1e9 / (figures["pixels"] * figures["steps"]))
+    assert figures["ns_normalised"] == pytest.approx(figures["ns_1"] * figures["fma_lanes_per_ns"] / 25)
+    assert figures["speedup"] == pytest.approx(figures["wall_s_1"] / figures["wall_s_2"])
 
 
 def test_a_scene_is_of_the_size_that_its_name_promises(run, tmp_path):
@@ -102,12 +102,12 @@ def test_noise_is_warned_of(run):
     sample = run.clock.Sample
     loops = {1: [sample(1.0, 1.0, 0.0)] * 3, 2: [sample(0.5, 1.0, 0.0)] * 3}
     scenes = {1: [sample(w, w, 0.0) for w in (1.0, 1.3, 1.4)], 2: [sample(0.6, 1.2, 0.3)] * 3}
-    found = run.figures(10**6, 100, scenes, loops) | {"case": "mosaic"}
-    said = run.remarks(found)
-    assert "1 thread, median 30 % above the minimum" in said[0]
-    assert "50 % of a core during samples of 2 threads" in said[1]
-    assert found["ns_1"] == pytest.approx(13.0) and found["speedup"] == pytest.approx(1.3 / 0.6)
-    assert "met" in said[-1]
+    figures = run.figures(10**6, 100, scenes, loops) | {"case": "mosaic"}
+    remarks = run.remarks(figures)
+    assert "1 thread, median 30 % above the minimum" in remarks[0]
+    assert "50 % of a core during samples of 2 threads" in remarks[1]
+    assert figures["ns_1"] == pytest.approx(13.0) and figures["speedup"] == pytest.approx(1.3 / 0.6)
+    assert "met" in remarks[-1]
 
 
 def test_the_program_prints_a_table_and_writes_json_lines(run, capsys, tmp_path):
@@ -132,18 +132,18 @@ def test_the_program_ends_with_status_1_at_a_wrong_image(run, monkeypatch, capsy
 
 @pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.long) for name in ("mosaic", "supervisor")), "torch"])
 def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, name):
-    found = run.run_case(name, tmp_path, SIDE, 1, "derivative")
-    assert found["case"] == name and found["part"] == "derivative" and found["pixels"] == SIDE**2
-    assert found["error_of_allowed"] <= 1.0
-    assert found["parameters"] == {"mosaic": 28, "supervisor": 26, "torch": 27}[name]
-    assert found["numbers"] == found["parameters"] + (69**3 - 1 if name == "mosaic" else 0)
+    figures = run.run_case(name, tmp_path, SIDE, 1, "derivative")
+    assert figures["case"] == name and figures["part"] == "derivative" and figures["pixels"] == SIDE**2
+    assert figures["error_of_allowed"] <= 1.0
+    assert figures["parameters"] == {"mosaic": 28, "supervisor": 26, "torch": 27}[name]
+    assert figures["numbers"] == figures["parameters"] + (69**3 - 1 if name == "mosaic" else 0)
     for job in ("gradient", "jacobian", "normal"):
-        assert found[f"ratio_{job}_2"] == pytest.approx(found[f"wall_s_{job}_2"] / found["wall_s_forward_2"])
+        assert figures[f"ratio_{job}_2"] == pytest.approx(figures[f"wall_s_{job}_2"] / figures["wall_s_forward_2"])
 
 
 def spoil_parameter(name, spoil):
     """A function that spoils one number of the gradient in a pair (loss, gradient)."""
-    return lambda found: (found[0], found[1] | {name: spoil(found[1][name])}, *found[2:])
+    return lambda result: (result[0], result[1] | {name: spoil(result[1][name])}, *result[2:])
 
 
 WRONG = {
@@ -151,11 +151,11 @@ WRONG = {
     "no polarization": ("value_and_grad", spoil_parameter("beam.polarization", lambda g: g * 0.0)),
     "other sign": ("value_and_grad", spoil_parameter("detector.rotz_deg", lambda g: -g)),
     "not a number": ("value_and_grad", spoil_parameter("goniometer.osc_deg", lambda g: g * np.nan)),
-    "no loss": ("value_and_grad", lambda found: (0.0, found[1])),
-    "image of the Jacobian": ("jacobian", lambda found: (found[0] * 1.001, found[1])),
-    "columns": ("jacobian", lambda found: (found[0], found[1][..., ::-1])),
+    "no loss": ("value_and_grad", lambda result: (0.0, result[1])),
+    "image of the Jacobian": ("jacobian", lambda result: (result[0] * 1.001, result[1])),
+    "columns": ("jacobian", lambda result: (result[0], result[1][..., ::-1])),
     "slopes": ("normal_equations", spoil_parameter("beam.wavelength_A", lambda g: g * 1.001)),
-    "matrix": ("normal_equations", lambda found: (*found[:2], found[2] * 1.001)),
+    "matrix": ("normal_equations", lambda result: (*result[:2], result[2] * 1.001)),
 }
 
 
@@ -195,17 +195,17 @@ def fake_figures(run, **walls):
     jobs = {name: [run.clock.Sample(w, w, 0.0) for w in walls[name]] for name in run.derivative.JOBS}
     halved = {name: [run.clock.Sample(0.6 * s.wall, s.cpu, 0.0) for s in jobs[name]] for name in jobs}
     loops = {n: [run.clock.Sample(1.0 / n, 1.0, 0.0)] * 3 for n in (1, 2)}
-    found = run.derivative.figures(10**5, 100, {1: jobs, 2: halved}, loops)
-    return found | {"case": "torch", "part": "derivative", "parameters": 27, "numbers": 27}
+    figures = run.derivative.figures(10**5, 100, {1: jobs, 2: halved}, loops)
+    return figures | {"case": "torch", "part": "derivative", "parameters": 27, "numbers": 27}
 
 
 def test_figures_of_the_derivative_are_those_of_its_times(run):
-    found = fake_figures(run, forward=(1.0, 1.1, 1.5), gradient=(2.0, 2.2, 2.3), jacobian=[4.95] * 3, normal=[3.3] * 3)
-    assert found["ns_forward_1"] == pytest.approx(110.0) and found["ns_gradient_2"] == pytest.approx(132.0)
-    assert found["ratio_gradient_1"] == pytest.approx(2.0) and found["ratio_jacobian_2"] == pytest.approx(4.5)
-    assert found["ratio_min_normal_1"] == pytest.approx(3.3) and found["speedup_jacobian"] == pytest.approx(1 / 0.6)
-    assert found["noise_1"] == pytest.approx(1.1)
-    lines = run.printed(found)
+    figures = fake_figures(run, forward=(1.0, 1.1, 1.5), gradient=(2.0, 2.2, 2.3), jacobian=[4.95] * 3, normal=[3.3] * 3)
+    assert figures["ns_forward_1"] == pytest.approx(110.0) and figures["ns_gradient_2"] == pytest.approx(132.0)
+    assert figures["ratio_gradient_1"] == pytest.approx(2.0) and figures["ratio_jacobian_2"] == pytest.approx(4.5)
+    assert figures["ratio_min_normal_1"] == pytest.approx(3.3) and figures["speedup_jacobian"] == pytest.approx(1 / 0.6)
+    assert figures["noise_1"] == pytest.approx(1.1)
+    lines = run.printed(figures)
     assert [line.split()[3] for line in lines[:2]] == ["1", "2"]
     assert "27 parameters (27 numbers) on 1 thread: 2.00 times simulate, wanted at most 2.5: met" in lines[2]
     assert "on 2 threads: 4.50 times simulate, wanted at most 4: MISSED" in lines[-2]
@@ -215,13 +215,13 @@ def test_figures_of_the_derivative_are_those_of_its_times(run):
 
 @pytest.mark.long
 def test_memory_is_the_difference_of_two_processes(run, monkeypatch, tmp_path):
-    found = run.run_case("memory", tmp_path, SIDE, 1, "derivative")
-    assert 0.0 < found["peak_MB_forward"] < found["peak_MB_gradient"]
-    assert found["memory_MB"] == pytest.approx(found["peak_MB_gradient"] - found["peak_MB_forward"])
-    assert found["loss_MB_gradient"] == pytest.approx(2 * 8 * 2463 * 2527 / 1e6) and found["loss_MB_forward"] == 0.0
-    assert "MB more than simulate, wanted at most 200: met" in run.printed(found)[-1]
-    found["memory_MB"] = 201.0
-    assert "MISSED" in run.printed(found)[-1]
+    figures = run.run_case("memory", tmp_path, SIDE, 1, "derivative")
+    assert 0.0 < figures["peak_MB_forward"] < figures["peak_MB_gradient"]
+    assert figures["memory_MB"] == pytest.approx(figures["peak_MB_gradient"] - figures["peak_MB_forward"])
+    assert figures["loss_MB_gradient"] == pytest.approx(2 * 8 * 2463 * 2527 / 1e6) and figures["loss_MB_forward"] == 0.0
+    assert "MB more than simulate, wanted at most 200: met" in run.printed(figures)[-1]
+    figures["memory_MB"] = 201.0
+    assert "MISSED" in run.printed(figures)[-1]
 
 
 def test_a_peak_is_noticed_and_forgotten(run):
@@ -241,8 +241,8 @@ def test_the_program_prints_rows_of_the_derivative(run, capsys, tmp_path):
     out = tmp_path / "figures.jsonl"
     words = ["--part", "derivative", "--case", "torch", "--repeat", "1", "--side", str(SIDE), "--json", str(out)]
     assert run.main(words) == 0
-    found = json.loads(out.read_text())
-    assert found["case"] == "torch" and found["part"] == "derivative" and found["environment"]["numba"]
+    figures = json.loads(out.read_text())
+    assert figures["case"] == "torch" and figures["part"] == "derivative" and figures["environment"]["numba"]
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].split()[3] == "thr" and printed[2].split()[:4] == ["torch", str(SIDE**2), "100", "1"]
 

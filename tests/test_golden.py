@@ -118,13 +118,13 @@ def read_log(name):
     return args, samples, pixel
 
 
-def wrong_factors(found, expected):
+def wrong_factors(traced, expected):
     """The factors that differ by more than 1e-6 of the length of the vector, or of the number."""
-    found, wrong = dict(found), {}
+    traced, wrong = dict(traced), {}
     for name, values in expected.items():
         tolerance = 1e-6 * np.sqrt(np.sum(np.square(values))) + 1e-300
-        if np.abs(np.array(found[name]) - values).max() > tolerance:
-            wrong[name] = (found[name], values)
+        if np.abs(np.array(traced[name]) - values).max() > tolerance:
+            wrong[name] = (traced[name], values)
     return wrong
 
 
@@ -138,10 +138,10 @@ def test_trace_equals_the_reference_in_every_factor(golden, name):
     assert len(pixel) == 14
     assert not wrong_factors(chain.factors, pixel)
     assert len(chain.samples) == len(samples) >= 1
-    for found, (factors, phi_steps) in zip(chain.samples, samples):
+    for sample, (factors, phi_steps) in zip(chain.samples, samples):
         assert len(factors) >= 23
-        assert not wrong_factors(found.factors, factors)
-        steps = [step for step in found.phi_steps if step.domain == 0]
+        assert not wrong_factors(sample.factors, factors)
+        steps = [step for step in sample.phi_steps if step.domain == 0]
         assert len(steps) == len(phi_steps) >= 1
         for step, line in zip(steps, phi_steps):
             assert step.step == line["phi_tic"]

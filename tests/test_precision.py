@@ -197,13 +197,13 @@ def whole(x):
 
 def of_a_card(name):
     """An operation of a card, with its instructions in NumPy's float32. The product in a fused sum is exact in float64."""
-    said = {
+    instructions = {
         "fadd_rn": lambda a, b: a + b,
         "fsub_rn": lambda a, b: a - b,
         "fmul_rn": lambda a, b: a * b,
         "fmaf_rn": lambda a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c)),
     }
-    return with_globals(getattr(cuda_pairs, name), said, name)
+    return with_globals(getattr(cuda_pairs, name), instructions, name)
 
 
 @pytest.mark.parametrize("operation", [partial(getattr, PAIRED), of_a_card], ids=["stage", "card"])
@@ -213,10 +213,10 @@ def test_exact_operations(name, operation):
     random = np.random.default_rng(1)
     for a, b in zip(floats(random, 2000), floats(random, 2000)):
         expected = Fraction(float(a)) + Fraction(float(b)) if name == "exact_sum" else Fraction(float(a)) * Fraction(float(b))
-        found = operation(name)(a, b)
-        assert whole(found) == expected
-        assert found[0] == (a + b if name == "exact_sum" else a * b)
-        assert {type(part) for part in found} == {np.float32}
+        pair = operation(name)(a, b)
+        assert whole(pair) == expected
+        assert pair[0] == (a + b if name == "exact_sum" else a * b)
+        assert {type(part) for part in pair} == {np.float32}
 
 
 def test_pairs_of_a_table():

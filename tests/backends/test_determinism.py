@@ -96,7 +96,7 @@ def test_a_mask_of_one_pixel_and_of_none(experiment, full):
 def test_chunks(experiment, monkeypatch, options):
     whole, calls = simulate(experiment, **options), []
     monkeypatch.setattr(cpu, "STEPS_PER_CALL", 1)
-    assert same_bits(simulate(experiment, **options, progress=lambda *each: calls.append(each)), whole)
+    assert same_bits(simulate(experiment, **options, progress=lambda *rows_done: calls.append(rows_done)), whole)
     assert len(calls) > 1
 
 
@@ -104,8 +104,8 @@ def test_progress_is_told_rows_up_to_the_total(experiment, full, monkeypatch):
     monkeypatch.setattr(cpu, "STEPS_PER_CALL", 1)
     for options, rows in (({}, SLOW), ({"roi": (0, 9, 20, 119)}, 100)):
         calls = []
-        simulate(experiment, **options, progress=lambda *each, calls=calls: calls.append(each))
-        done = [each for each, _ in calls]
+        simulate(experiment, **options, progress=lambda *rows_done, calls=calls: calls.append(rows_done))
+        done = [rows_done for rows_done, _ in calls]
         assert {total for _, total in calls} == {rows}
         assert done == sorted(set(done)) and done[0] > 0 and done[-1] == rows and len(done) > 1
 

@@ -19,9 +19,9 @@ DEVIATES = "from nbnumba.rng import generator; print(generator(7).uniform(5).tob
 def drawn():
     """The numbers that a function draws which is loaded or compiled anew, as in a process of its own."""
     kept = rng.fill_deviates
-    found = np.empty(5, np.float32)
-    Compiled(kept.function, kept.on_disk, kept.large, kept.options)(rng.generator(7).state, found)
-    return found.tobytes()
+    deviates = np.empty(5, np.float32)
+    Compiled(kept.function, kept.on_disk, kept.large, kept.options)(rng.generator(7).state, deviates)
+    return deviates.tobytes()
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def compiled(monkeypatch):
     """The names of the functions that were compiled."""
-    found = []
-    monkeypatch.setattr(Compiled, "_tell", lambda self: found.append(self.function.__name__))
-    return found
+    names = []
+    monkeypatch.setattr(Compiled, "_tell", lambda self: names.append(self.function.__name__))
+    return names
 
 
 def only(folder):
@@ -68,17 +68,17 @@ def test_what_is_whole_is_read_and_what_is_not_is_not(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: whole[:-1] + b"?"])
-def test_what_is_damaged_is_compiled_anew_and_replaced(folder, told, damage):
+def test_what_is_damaged_is_compiled_anew_and_replaced(folder, compiled, damage):
     expected = drawn()
     path = only(folder)
     path.write_bytes(damage(path.read_bytes()))
-    told.clear()
-    assert drawn() == expected and told == ["fill_deviates"]
-    assert drawn() == expected and told == ["fill_deviates"]
+    compiled.clear()
+    assert drawn() == expected and compiled == ["fill_deviates"]
+    assert drawn() == expected and compiled == ["fill_deviates"]
     assert only(folder) == path
 
 
-def test_code_under_the_name_of_another_is_not_loaded(folder, told):
+def test_code_under_the_name_of_another_is_not_loaded(folder, compiled):
     """The files of two functions are exchanged."""
     values = np.array([8.0], np.float32), np.empty(1, np.float32)
     roots = rng.float32_cube_roots
@@ -87,17 +87,17 @@ def test_code_under_the_name_of_another_is_not_loaded(folder, told):
     Compiled(roots.function, True, False, roots.options)(*values)
     (second,) = set(folder.iterdir()) - {first}
     first.write_bytes(second.read_bytes())
-    told.clear()
-    assert drawn() == expected and told == ["fill_deviates"]
+    compiled.clear()
+    assert drawn() == expected and compiled == ["fill_deviates"]
 
 
-def test_a_folder_in_the_place_of_the_file_does_no_harm(folder, told):
+def test_a_folder_in_the_place_of_the_file_does_no_harm(folder, compiled):
     expected = drawn()
     path = only(folder)
     path.unlink()
     path.mkdir()
-    told.clear()
-    assert drawn() == expected and told == ["fill_deviates"]
+    compiled.clear()
+    assert drawn() == expected and compiled == ["fill_deviates"]
 
 
 def test_several_write_at_once(folder):

@@ -43,9 +43,9 @@ def test_a_pixel_is_the_same_with_and_without_a_mask(experiment, shape, more):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_its_derivatives_are_the_same(experiment, shape):
     mask = mask_of(shape)
-    (image, found), (masked, of_masked) = (adjoint.jacobian(experiment, NAMES, mask=each) for each in (None, mask))
+    (image, whole), (masked, of_masked) = (adjoint.jacobian(experiment, NAMES, mask=chosen) for chosen in (None, mask))
     assert (masked == np.where(mask, image, 0.0)).all()
-    np.testing.assert_allclose(of_masked, np.where(mask[..., np.newaxis], found, 0.0), rtol=1e-12, atol=0.0)
+    np.testing.assert_allclose(of_masked, np.where(mask[..., np.newaxis], whole, 0.0), rtol=1e-12, atol=0.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -74,12 +74,12 @@ def test_shoeboxes_cost_what_their_pixels_cost():
     assert mask.sum() * 64 == mask.size
 
     def seconds(mask):
-        found = []
+        times = []
         for _ in range(3):
             begun = time.process_time()
             simulate(made, mask=mask)
-            found.append(time.process_time() - begun)
-        return min(found)
+            times.append(time.process_time() - begun)
+        return min(times)
 
     numba.set_num_threads(1)
     try:

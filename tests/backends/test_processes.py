@@ -73,9 +73,9 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
     def bits():
         return simulate(experiment).tobytes(), adjoint.value_and_grad(loss, experiment, ["crystal.a_A"])
 
-    used, took = [], threads.numba_threads
-    said = lambda parallel: used.append("numba") if parallel else None  # noqa: E731
-    monkeypatch.setattr(threads, "numba_threads", lambda parallel: said(parallel) or took(parallel))
+    used, original = [], threads.numba_threads
+    note = lambda parallel: used.append("numba") if parallel else None  # noqa: E731
+    monkeypatch.setattr(threads, "numba_threads", lambda parallel: note(parallel) or original(parallel))
     expected = bits()
     assert threads.numba_threads_available() and used
     for module in (cpu, derivative):
@@ -165,8 +165,8 @@ def test_derivatives_have_the_same_bits_however_they_are_cut(names, monkeypatch)
 
     def bits():
         value, gradient = adjoint.value_and_grad(loss, experiment, names)
-        _, also, normal = adjoint.normal_equations(loss, experiment, names[:1])
-        return value, normal.tobytes(), *(each[name].tobytes() for each in (gradient, also) for name in each)
+        _, of_normal, normal = adjoint.normal_equations(loss, experiment, names[:1])
+        return value, normal.tobytes(), *(by_name[name].tobytes() for by_name in (gradient, of_normal) for name in by_name)
 
     expected = bits()
     for steps, most in ((2**23, 1), (2**23, 3), (1, 3), (5000, 3), (2**40, 1)):

@@ -32,13 +32,13 @@ def tampered(tmp_path, path, name, number, factor, word=0):
 
 
 def test_a_trace_agrees_with_itself(tmp_path, capsys):
-    status, found = compared(tmp_path, LAYERS)
-    assert (status, found["first_divergence"], found["num_divergent"], found["tolerance_rel"]) == (0, None, 0, 1e-6)
-    assert {tuple(each) for each in found["factors"]} == {
+    status, metrics = compared(tmp_path, LAYERS)
+    assert (status, metrics["first_divergence"], metrics["num_divergent"], metrics["tolerance_rel"]) == (0, None, 0, 1e-6)
+    assert {tuple(factor) for factor in metrics["factors"]} == {
         ("name", "reference", "ours", "abs_delta", "rel_delta", "status", "floor")
     }
-    assert len(found["factors"]) == 4 * (26 - 1 + 4 + 1) + 14
-    assert {each["status"] for each in found["factors"]} == {"ok"}
+    assert len(metrics["factors"]) == 4 * (26 - 1 + 4 + 1) + 14
+    assert {factor["status"] for factor in metrics["factors"]} == {"ok"}
     assert "agree" in capsys.readouterr().out
 
 
@@ -52,22 +52,22 @@ NAMES = [
 @pytest.mark.parametrize("name, number, word", NAMES)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_two_in_a_million_diverges_and_half_of_one_does_not(tmp_path, name, number, word, sign):
-    status, found = compared(tmp_path, tampered(tmp_path, LAYERS, name, number, 1 + sign * 2e-6, word))
+    status, metrics = compared(tmp_path, tampered(tmp_path, LAYERS, name, number, 1 + sign * 2e-6, word))
     key = name + (f"[{number}]" if number else "")
-    assert (status, found["first_divergence"], found["num_divergent"]) == (1, key, 1)
-    wrong = next(each for each in found["factors"] if each["status"] != "ok")
+    assert (status, metrics["first_divergence"], metrics["num_divergent"]) == (1, key, 1)
+    wrong = next(factor for factor in metrics["factors"] if factor["status"] != "ok")
     assert wrong["name"] == key and wrong["rel_delta"] == pytest.approx(2e-6, rel=1e-4)
-    status, found = compared(tmp_path, tampered(tmp_path, LAYERS, name, number, 1 + sign * 5e-7, word))
-    assert (status, found["first_divergence"], found["num_divergent"]) == (0, None, 0)
-    assert max(each["rel_delta"] for each in found["factors"]) == pytest.approx(5e-7, rel=1e-3)
+    status, metrics = compared(tmp_path, tampered(tmp_path, LAYERS, name, number, 1 + sign * 5e-7, word))
+    assert (status, metrics["first_divergence"], metrics["num_divergent"]) == (0, None, 0)
+    assert max(factor["rel_delta"] for factor in metrics["factors"]) == pytest.approx(5e-7, rel=1e-3)
 
 
 def test_a_phi_step_diverges(tmp_path):
     copy = tmp_path / "t.log"
     text = ROCKED.read_text()
     copy.write_text(re.sub(r"(phi_tic=3 .*F_latt_b=)(\S+)", lambda m: m[1] + repr(float(m[2]) * (1 + 2e-6)), text))
-    status, found = compared(tmp_path, copy, reference=ROCKED)
-    assert (status, found["first_divergence"], found["num_divergent"]) == (1, "phi[3].F_latt_b", 1)
+    status, metrics = compared(tmp_path, copy, reference=ROCKED)
+    assert (status, metrics["first_divergence"], metrics["num_divergent"]) == (1, "phi[3].F_latt_b", 1)
 
 
 def test_the_tolerance_is_what_was_asked_for(tmp_path):
@@ -87,10 +87,10 @@ def test_what_only_one_has_diverges(tmp_path, name, number, swapped):
     copy = tmp_path / "t.log"
     copy.write_text("\n".join(lines))
     pair = (copy, LAYERS) if swapped else (LAYERS, copy)
-    status, found = compared(tmp_path, pair[1], reference=pair[0])
+    status, metrics = compared(tmp_path, pair[1], reference=pair[0])
     last = f"{name}[{len(places) - 1}]" if len(places) > 1 else name
-    assert (status, found["num_divergent"], found["first_divergence"]) == (1, 1, last)
-    wrong = next(each for each in found["factors"] if each["name"] == last)
+    assert (status, metrics["num_divergent"], metrics["first_divergence"]) == (1, 1, last)
+    wrong = next(factor for factor in metrics["factors"] if factor["name"] == last)
     assert wrong["status"] == f"only in {'ours' if swapped else 'reference'}"
     assert wrong["reference" if swapped else "ours"] is None
 
@@ -98,16 +98,16 @@ def test_what_only_one_has_diverges(tmp_path, name, number, swapped):
 def test_a_vector_of_another_length_diverges(tmp_path):
     copy = tmp_path / "t.log"
     copy.write_text(LAYERS.read_text().replace("TRACE_C: sdet_vec 0 -1 0", "TRACE_C: sdet_vec 0 -1", 1))
-    status, found = compared(tmp_path, copy)
-    assert (status, found["first_divergence"]) == (1, "sdet_vec")
+    status, metrics = compared(tmp_path, copy)
+    assert (status, metrics["first_divergence"]) == (1, "sdet_vec")
 
 
 def test_what_is_not_a_number_diverges_from_one(tmp_path):
     copy = tmp_path / "t.log"
     copy.write_text(LAYERS.read_text().replace("TRACE_C: F_cell 56", "TRACE_C: F_cell -nan", 1))
-    status, found = compared(tmp_path, copy)
-    assert (status, found["first_divergence"]) == (1, "F_cell")
-    assert next(each for each in found["factors"] if each["name"] == "F_cell")["ours"] == "nan"
+    status, metrics = compared(tmp_path, copy)
+    assert (status, metrics["first_divergence"]) == (1, "F_cell")
+    assert next(factor for factor in metrics["factors"] if factor["name"] == "F_cell")["ours"] == "nan"
     assert compared(tmp_path, copy, reference=copy)[0] == 0
 
 
@@ -146,10 +146,10 @@ def test_several_pixels(tmp_path):
     several = write(tmp_path / "a", (1, 2, 0.5), (1, 3, 0.6))
     other = write(tmp_path / "b", (1, 2, 0.5), (1, 3, 0.7))
     one = write(tmp_path / "c", (1, 3, 0.6))
-    status, found = compared(tmp_path, other, reference=several)
-    assert (status, found["first_divergence"], found["num_divergent"]) == (1, "pixel[1,3].polar", 1)
-    status, found = compared(tmp_path, several, reference=one)
-    assert (status, found["first_divergence"]) == (1, "pixel[1,2].polar")
+    status, metrics = compared(tmp_path, other, reference=several)
+    assert (status, metrics["first_divergence"], metrics["num_divergent"]) == (1, "pixel[1,3].polar", 1)
+    status, metrics = compared(tmp_path, several, reference=one)
+    assert (status, metrics["first_divergence"]) == (1, "pixel[1,2].polar")
     assert compared(tmp_path, several, "--pixel", "1", "3", reference=one)[0] == 0
     assert compared(tmp_path, other, "--pixel", "1", "3", reference=several)[0] == 1
 
@@ -161,8 +161,8 @@ def test_further_domains_count_unless_one_trace_says_nothing_of_them(tmp_path):
     paths[1].write_text(line.format("domain=0 ", 1) + line.format("domain=1 ", 2))
     paths[2].write_text(line.format("domain=0 ", 1) + line.format("domain=1 ", 3))
     assert compared(tmp_path, paths[1], reference=paths[0])[0] == 0
-    status, found = compared(tmp_path, paths[2], reference=paths[1])
-    assert (status, found["first_divergence"]) == (1, "phi[0].domain[1].k_frac")
+    status, metrics = compared(tmp_path, paths[2], reference=paths[1])
+    assert (status, metrics["first_divergence"]) == (1, "phi[0].domain[1].k_frac")
 
 
 def test_other_output_among_the_lines_is_left_alone(tmp_path):

@@ -91,9 +91,9 @@ def described(words):
 
 def ineffective(words, flag):
     """Whether the words have the same effect without a flag, and no warning says so."""
-    at = len(words) - 1 - words[::-1].index(flag)
-    others = words[:at] + words[at + len(VALUE.get(flag, [flag])) :]
-    built, window, run, said = described(words)
+    position = len(words) - 1 - words[::-1].index(flag)
+    others = words[:position] + words[position + len(VALUE.get(flag, [flag])) :]
+    built, window, run, messages = described(words)
     try:
         before, window_before, run_before, _ = described(others)
     except InputError:
@@ -101,7 +101,7 @@ def ineffective(words, flag):
     same_window = window[:2] == window_before[:2] and np.array_equal(window.mask, window_before.mask)
     if not (same(built, before) and same_window and run == run_before):
         return False
-    return not any(flag in sentence for sentence in said)
+    return not any(flag in sentence for sentence in messages)
 
 
 def overruled(flag, context):
@@ -113,18 +113,18 @@ def overruled(flag, context):
 @pytest.mark.parametrize("flag", [flag.names[0] for flag in FLAGS if flag.names[0] not in DEFAULTS | TURNS])
 def test_a_flag_has_an_effect_or_a_warning_names_it(flag):
     assert flag in VALUE or BY_NAME[flag].kind == "switch", "a value for the new flag"
-    found = []
+    unexplained = []
     for context in CONTEXTS:
         try:
             if not overruled(flag, context) and ineffective([*BASE.split(), *context.split(), *VALUE.get(flag, [flag])], flag):
-                found.append(context)
+                unexplained.append(context)
         except InputError:
             continue  # it is refused there
-    assert not found
+    assert not unexplained
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, sentence",
     [
         ("-noisefile a.img -nonoise", "-noisefile has no effect: -nonoise is given"),
         ("-pgmscale 3 -nopgm", "-pgmscale has no effect: -nopgm is given"),
@@ -152,11 +152,11 @@ def test_a_flag_has_an_effect_or_a_warning_names_it(flag):
         ("-Xclose 0.1 -c_parity", "-Xclose has no effect: C's defect near_point_ignored is on"),
     ],
 )
-def test_sentences_name_the_flag_that_was_used(words, said, capsys):
+def test_sentences_name_the_flag_that_was_used(words, sentence, capsys):
     assert main(shlex.split(f"{BASE} -oversample 1 -noprogress {words}")) == 0
     errors = capsys.readouterr().err.splitlines()
-    assert any(line.startswith(f"nbnumba: warning: {said}") for line in errors), errors
-    assert len([line for line in errors if said.split()[0] in line and "no effect" in line]) == 1, errors
+    assert any(line.startswith(f"nbnumba: warning: {sentence}") for line in errors), errors
+    assert len([line for line in errors if sentence.split()[0] in line and "no effect" in line]) == 1, errors
 
 
 READ_OUT = "-scale 3 -pgmscale 3 -adc 7 -seed 9 -pngmarks -gain 3 -readout_noise 5 -saturation 99 -psf 0.2"

@@ -42,10 +42,11 @@ def write(made, as_c=False, name="our.img"):
 
 def pixel_positions(made):
     """The positions of pixels relative to the crystal, in pixels, and the distances that enter the solid angle."""
-    at = placed(made)
+    placement = placed(made)
     fast, slow = (x.ravel() for x in np.meshgrid([0, 10.5, 20], [0, 7.5, 30]))
-    positions = at.origin / at.pixel + fast[:, None] * at.fast + slow[:, None] * at.slow
-    return np.concatenate([positions.ravel(), [at.distance / at.pixel, at.close_distance / at.pixel], at.beam])
+    positions = placement.origin / placement.pixel + fast[:, None] * placement.fast + slow[:, None] * placement.slow
+    distances = [placement.distance / placement.pixel, placement.close_distance / placement.pixel]
+    return np.concatenate([positions.ravel(), distances, placement.beam])
 
 
 def geometry(rng, convention):
@@ -82,8 +83,8 @@ def test_the_geometry_that_is_written_is_read_back(convention):
         made, flag = first, "" if convention == "custom" else f" -{convention}"
         for words in ("-img our.img", "-img our.img" + flag, "-img our.img"):
             write(made)
-            made, said = experiment(words)
-            assert said == []
+            made, messages = experiment(words)
+            assert messages == []
             assert np.abs(pixel_positions(made) - expected).max() < 1e-6
         for name in ("detector.convention", "detector.curved", "detector.point_pixel", "detector.pixels", "beam.wavelength_A"):
             assert made.value(name) == first.value(name)
@@ -98,8 +99,8 @@ def test_own_keys_of_an_image_place_the_detector_beside_a_mask(flag):
     first, _ = experiment(f"-detpixels_x {SHAPE[1]} -detpixels_y {SHAPE[0]} -xds -detector_rotx 3 -ORGX 12 -ORGY 14")
     write(first)
     write(first, name="mask.img")
-    made, said = experiment(f"-img our.img -mask mask.img{flag}")
-    assert said == []
+    made, messages = experiment(f"-img our.img -mask mask.img{flag}")
+    assert messages == []
     assert np.abs(pixel_positions(made) - pixel_positions(first)).max() < 1e-6
 
 
@@ -116,9 +117,9 @@ def test_own_keys_of_an_image_place_the_detector_beside_a_mask(flag):
 def test_a_flag_overrules_what_was_written(flags, names):
     words = "-detpixels_x 20 -detpixels_y 30 -adxv -detector_rotx 5 -twotheta 10 -Xbeam 1.3 -Ybeam 0.7 -distance 90"
     write(experiment(words)[0])
-    made, said = experiment(f"-img our.img {flags}")
+    made, messages = experiment(f"-img our.img {flags}")
     again, _ = experiment(f"{words} {flags} -pivot {made.detector.pivot}")
-    assert said == []
+    assert messages == []
     for name, value in names.items():
         assert made.value(name) == value
     if "-pixel" not in flags:
@@ -131,14 +132,14 @@ def test_another_convention_shows_the_same_detector_unless_it_is_turned(written,
     chosen = {name: f"-{name}" for name in CONVENTIONS} | {"custom": "-beam_vector 1 0 0"}
     words = f"-detpixels_x 20 -detpixels_y 30 -distance 80 -ORGX 4.25 -ORGY 22.5 -lambda 1.23456789 {chosen[written]}"
     write(experiment(words)[0])
-    made, said = experiment(f"-img our.img {chosen[read]}")
-    assert said == []
+    made, messages = experiment(f"-img our.img {chosen[read]}")
+    assert messages == []
     spot = np.array(placed(made).beam_spot()) / placed(made).pixel
     np.testing.assert_allclose(spot, (3.75, 22.0), atol=1e-3)
     np.testing.assert_allclose(placed(made).distance, 0.08)
     write(experiment(words + " -detector_roty 4")[0])
-    _, said = experiment(f"-img our.img {chosen[read]}")
-    assert [f"turned in the convention {written}; in {read}" in line for line in said][:1] == [True] * (written != read)
+    _, messages = experiment(f"-img our.img {chosen[read]}")
+    assert [f"turned in the convention {written}; in {read}" in line for line in messages][:1] == [True] * (written != read)
 
 
 @pytest.mark.parametrize("old, new", [
@@ -151,8 +152,8 @@ def test_a_key_that_was_changed_by_hand_is_not_passed_over(old, new):
     assert content.count(f"\n{old};".encode()) == 1
     changed = content.replace(f"\n{old};".encode(), f"\n{new};".encode(), 1)
     open("our.img", "wb").write(changed)
-    made, said = experiment("-img our.img")
-    assert len(said) == 1 and "NBNUMBA_ keys that say other" in said[0]
+    made, messages = experiment("-img our.img")
+    assert len(messages) == 1 and "NBNUMBA_ keys that say other" in messages[0]
     assert made.detector.rotx_deg == 0.0
 
 
@@ -163,12 +164,12 @@ def test_the_header_of_nanobragg_says_what_it_does_not_know(convention):
     straight = f"-detpixels_x 20 -detpixels_y 30 -distance 80 -{convention}"
     write(experiment(straight)[0], as_c=True)
     assert experiment(f"-img our.img -{convention}")[1] == []
-    _, said = experiment("-img our.img")
-    assert ["choose the convention" in line for line in said] == [True] * (convention != "mosflm")
+    _, messages = experiment("-img our.img")
+    assert ["choose the convention" in line for line in messages] == [True] * (convention != "mosflm")
     assert experiment("-img our.img -Xbeam 1 -Ybeam 1")[1] == []
     write(experiment(f"{straight} -twotheta 20")[0], as_c=True)
-    _, said = experiment(f"-img our.img -{convention}")
-    assert len(said) == 1 and "was turned (TWOTHETA=20" in said[0] and "after the turn" in said[0]
+    _, messages = experiment(f"-img our.img -{convention}")
+    assert len(messages) == 1 and "was turned (TWOTHETA=20" in messages[0] and "after the turn" in messages[0]
     write(experiment(f"{straight} -detector_roty 5")[0], as_c=True)
     assert "was turned" in experiment(f"-img our.img -{convention}")[1][0]
 
@@ -205,8 +206,8 @@ def test_an_impossible_value_is_refused_by_name_unless_a_flag_overrules_it(flag,
 @pytest.mark.parametrize("value", ["nan", "", "unknown", "N/A"])
 def test_a_value_that_is_not_known_is_said(value):
     plain(PHI=value)
-    made, said = experiment("-img in.img")
-    assert made.goniometer.phi_deg == 0.0 and said == [
+    made, messages = experiment("-img in.img")
+    assert made.goniometer.phi_deg == 0.0 and messages == [
         f"-img: 'in.img' has PHI={value} in its header, which is no number and is passed over"
     ]
 
@@ -232,9 +233,9 @@ def test_a_size_is_a_whole_number(size):
 ])  # fmt: skip
 def test_keys_of_other_makers_and_missing_ones_are_said(missing, other, flag):
     plain(**{missing: None, **other})
-    _, said = experiment("-img in.img")
-    found = [line for line in said if f"has no {missing}" in line]
-    assert len(found) == 1 and flag in found[0] and all(f"{key}={value}" in found[0] for key, value in other.items())
+    _, messages = experiment("-img in.img")
+    (message,) = [line for line in messages if f"has no {missing}" in line]
+    assert flag in message and all(f"{key}={value}" in message for key, value in other.items())
 
 
 def test_a_still_needs_no_keys_of_a_rotation():
@@ -247,21 +248,21 @@ def test_a_still_needs_no_keys_of_a_rotation():
 def test_a_beam_centre_far_off_the_detector_is_said():
     """Some detectors state it in pixels: on 28 mm, a centre of 246 that DENZO's keys give as 13.53 mm."""
     plain(PIXEL_SIZE=0.055, BEAM_CENTER_X=25.5, BEAM_CENTER_Y=7)
-    _, said = experiment("-img in.img")
+    _, messages = experiment("-img in.img")
     wanted = "xbeam_mm, from the header, is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025"
-    assert any(wanted in line for line in said)
+    assert any(wanted in line for line in messages)
     assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
-    _, said = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
-    assert said == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]
-    _, said = experiment("-detpixels 100 -Xclose -25")
-    assert said == ["detector.xclose_mm is -25 mm, far off a detector of 10 mm"]
+    _, messages = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
+    assert messages == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]
+    _, messages = experiment("-detpixels 100 -Xclose -25")
+    assert messages == ["detector.xclose_mm is -25 mm, far off a detector of 10 mm"]
 
 
 def test_fabio_reads_a_header_with_own_keys():
     fabio = pytest.importorskip("fabio")
     write(experiment("-detpixels_x 20 -detpixels_y 30 -beam_vector 1 0.1 0 -detector_rotx 5 -twotheta 10")[0])
-    found = fabio.open("our.img")
-    assert found.data.shape == SHAPE and found.header["NBNUMBA_BEAM_VECTOR"] == "1.0,0.1,0.0"
+    image = fabio.open("our.img")
+    assert image.data.shape == SHAPE and image.header["NBNUMBA_BEAM_VECTOR"] == "1.0,0.1,0.0"
 
 
 @pytest.mark.parametrize("entry", ["TWOTHETA=4e9", "WAVELENGTH=1e-30", "PHI=1e300", "DISTANCE=1e-200", "BEAM_CENTER_X=-1e30"])
@@ -280,11 +281,11 @@ def test_a_square_image_may_state_its_size_once():
     plain(DETECTOR_DIMENSIONS=30)
     content = open("in.img", "rb").read().replace(b"SIZE1=20;", b"SIDE1=20;").replace(b"SIZE2=30;", b"SIDE2=30;")
     open("in.img", "wb").write(content)
-    made, said = experiment("-img in.img")
-    assert made.detector.pixels == (30, 30) and said == []
+    made, messages = experiment("-img in.img")
+    assert made.detector.pixels == (30, 30) and messages == []
     open("in.img", "wb").write(content.replace(b"DETECTOR_DIMENSIONS", b"DETECTOR_WHATEVER__"))
-    _, said = experiment("-img in.img")
-    assert any("has no SIZE1 in its header: give -detpixels" in line for line in said)
+    _, messages = experiment("-img in.img")
+    assert any("has no SIZE1 in its header: give -detpixels" in line for line in messages)
     assert experiment("-img in.img -detpixels 30")[1] == []
 
 
@@ -292,6 +293,6 @@ def test_a_square_image_may_state_its_size_once():
     ("-lambda 9.7e-11", "9.7e-11 A"), ("-energy 12.68", "977.79 A, 12.68 eV"), ("-lambda 12680", "12680 A"),
 ])  # fmt: skip
 def test_a_wavelength_in_another_unit_is_said(words, shown):
-    _, said = experiment(words)
-    assert len(said) == 1 and shown in said[0] and "-lambda and WAVELENGTH are in A, -energy is in eV" in said[0]
+    _, messages = experiment(words)
+    assert len(messages) == 1 and shown in messages[0] and "-lambda and WAVELENGTH are in A, -energy is in eV" in messages[0]
     assert experiment("-lambda 0.02")[1] == experiment("-energy 250")[1] == []

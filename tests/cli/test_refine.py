@@ -35,8 +35,8 @@ def result_of(experiments, asked, keywords, moved):
     """The result of adjoint.refine, had it moved every number of the first image by `moved` uncertainties of 0.01."""
     names, units, values, sigma, start, new = [], [], {}, {}, {}, [{} for _ in experiments]
     several = len(experiments) > 1
-    for each in asked:
-        tied = each if isinstance(each, tuple) else (each,)
+    for name_or_tie in asked:
+        tied = name_or_tie if isinstance(name_or_tie, tuple) else (name_or_tie,)
         key, own = tied[0], several and not tied[0].startswith("detector")
         default = {"image.scale": 1.0, "image.gain": keywords["image"].get("gain", 1.0)}.get(key, 0.0)
         first = [default if key.startswith("image.") else e.value(key) for e in experiments]
@@ -107,9 +107,9 @@ def written_as(kind, pixels, folder):
 def test_formats_of_images(tmp_path, kind):
     pixels = np.arange(48.0).reshape(SHAPE)
     path = written_as(kind, pixels, tmp_path)
-    found = measured.read(path, Experiment.from_args(FLAGS), None, None, None)
-    np.testing.assert_array_equal(found.data, pixels)
-    assert found.counted == 48 and found.line() == f"{path}: 8 x 6 pixels, 48 counted"
+    image = measured.read(path, Experiment.from_args(FLAGS), None, None, None)
+    np.testing.assert_array_equal(image.data, pixels)
+    assert image.counted == 48 and image.line() == f"{path}: 8 x 6 pixels, 48 counted"
 
 
 def test_an_image_of_several(tmp_path):
@@ -119,8 +119,8 @@ def test_an_image_of_several(tmp_path):
     for name in (f"{path}#2", f"{path}::/entry/data/data#2"):
         assert images.read(name, SHAPE, "--data").pixels[0, 0] == 96
         assert images.file_of(name) == path
-    for name, said in ((path, "none of them is chosen"), (f"{path}#3", "number 3 is not among them")):
-        with pytest.raises(InputError, match=f"3 images, and {said}; allowed: FILE#K, K from 0 to 2"):
+    for name, problem in ((path, "none of them is chosen"), (f"{path}#3", "number 3 is not among them")):
+        with pytest.raises(InputError, match=f"3 images, and {problem}; allowed: FILE#K, K from 0 to 2"):
             images.read(name, SHAPE, "--data")
 
 
@@ -129,8 +129,8 @@ def test_a_compressed_image_and_its_offset(tmp_path):
 
     smv.write(tmp_path / "data.img", np.full(SHAPE, 50, np.uint16), {"ADC_OFFSET": 40.0})
     (tmp_path / "data.img.gz").write_bytes(gzip.compress((tmp_path / "data.img").read_bytes()))
-    found = measured.read(str(tmp_path / "data.img.gz"), Experiment.from_args(FLAGS), None, None, None)
-    assert (found.data == 10.0).all() and found.noted
+    image = measured.read(str(tmp_path / "data.img.gz"), Experiment.from_args(FLAGS), None, None, None)
+    assert (image.data == 10.0).all() and image.noted
 
 
 def test_what_is_left_out_and_taken_off(run, fake, tmp_path):
@@ -143,8 +143,8 @@ def test_what_is_left_out_and_taken_off(run, fake, tmp_path):
     flags = [*FLAGS, "-roi", "0", "7", "0", "4"]
     status, lines, _ = run(command("--mask", "mask.img", "--saturation", "400", data="data.img", flags=flags))
     assert status == 0
-    said = "data.img: 8 x 6 pixels, 37 counted, left out 8 not rendered, 1 masked, 2 saturated from 400 on"
-    assert lines[0] == said + "; offset 5 (ADC_OFFSET of its header) subtracted"
+    counted_line = "data.img: 8 x 6 pixels, 37 counted, left out 8 not rendered, 1 masked, 2 saturated from 400 on"
+    assert lines[0] == counted_line + "; offset 5 (ADC_OFFSET of its header) subtracted"
     image = fake.calls[0].image
     assert image[0, 0] == 95.0 and image[1, 0] == 2.0 and np.isnan(image[0, 1:4]).all() and np.isnan(image[5]).all()
     for more, offset, counted in ((["--offset", "-2.5"], -2.5, 47), (["--offset", "0"], 0.0, 47)):
@@ -227,10 +227,10 @@ def test_the_noise_of_the_read_out(run, fake, data):
     run(command("--loss", "gaussian", "--readout-noise", "0", flags=noisy))
     run([*command("--loss", "gaussian", data="data.bin,data.bin", flags=noisy), "--", *FLAGS])
     assert [call.keywords["readout_noise"] for call in fake.calls] == [3.0, 0.0, [3.0, 0.0]]
-    said = run(command(flags=noisy))[2][0]
-    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --loss poisson does not use it; --loss gaussian")
-    said = run(command("--loss", "gaussian", "--sigma", "2", flags=noisy))[2][0]
-    assert said.startswith("nbnumba: warning: -readout_noise has no effect: --sigma is given")
+    warning = run(command(flags=noisy))[2][0]
+    assert warning.startswith("nbnumba: warning: -readout_noise has no effect: --loss poisson does not use it; --loss gaussian")
+    warning = run(command("--loss", "gaussian", "--sigma", "2", flags=noisy))[2][0]
+    assert warning.startswith("nbnumba: warning: -readout_noise has no effect: --sigma is given")
     assert all("readout_noise" not in call.keywords for call in fake.calls[3:])
 
 
@@ -242,17 +242,17 @@ def test_what_is_printed(run, fake, data, tmp_path):
     assert status == 0
     assert lines[1:4] == ["phase: broad spots", "phase: all parameters", "all parameters: loss 20 to 12.5, "
                           "converged after 7 evaluations"]  # fmt: skip
-    at = next(i for i, line in enumerate(lines) if line.startswith("parameter "))
-    assert lines[at].split() == ["parameter", "unit", "start", "refined", "uncertainty", "shift"]
-    assert lines[at + 1].split() == ["detector.distance_mm0", "mm", "50.000", "50.010", "0.010", "1.0"]
+    heading = next(i for i, line in enumerate(lines) if line.startswith("parameter "))
+    assert lines[heading].split() == ["parameter", "unit", "start", "refined", "uncertainty", "shift"]
+    assert lines[heading + 1].split() == ["detector.distance_mm0", "mm", "50.000", "50.010", "0.010", "1.0"]
     assert "reduced chi squared 1.04 of 48 pixels" in lines and "converged" in lines
     assert "10 of 12 calculated spots are where they should be, R factor 0.05, spots shifted by 0.1 pixels" in lines
     assert errors == ["nbnumba: warning: two numbers are hard to tell apart"]
     assert lines[-2] == "refined flags:"
-    found = Experiment.from_args(shlex.split(lines[-1])[1:])
-    assert found.value("detector.distance_mm") == 50.01
-    assert found.value("beam.fluence") == Experiment.from_args(FLAGS).beam.fluence * 1.01
-    assert found.value("crystal.misset_deg") == (0.01, 0.01, 0.01)
+    refined = Experiment.from_args(shlex.split(lines[-1])[1:])
+    assert refined.value("detector.distance_mm") == 50.01
+    assert refined.value("beam.fluence") == Experiment.from_args(FLAGS).beam.fluence * 1.01
+    assert refined.value("crystal.misset_deg") == (0.01, 0.01, 0.01)
     assert {path.name for path in tmp_path.iterdir()} == {"data.bin"}
 
 
@@ -293,14 +293,14 @@ def test_out_is_json_that_holds_everything(run, fake, data, tmp_path):
     fake.change = {"uncertainties": {"detector.distance_mm": np.array(np.inf)}, "covariance": np.array([[np.nan]])}
     status, lines, _ = run(command("--out", "refined.json", parameters="detector.distance_mm"))
     assert status == 0 and lines[-1] == "wrote refined.json"
-    found = json.loads((tmp_path / "refined.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert found["success"] is True and found["message"] == "converged" and found["explained"] == "nan"
-    assert found["values"] == {"detector.distance_mm": 50.01} and found["start"] == {"detector.distance_mm": 50.0}
-    assert found["uncertainties"] == {"detector.distance_mm": "inf"} and found["covariance"] == [["nan"]]
-    assert found["names"] == ["detector.distance_mm0"] and found["units"] == ["mm"] and found["chi_squared"] == 1.04
-    assert found["diagnosis"] == ["two numbers are hard to tell apart"] and len(found["phases"]) == 1
-    assert Experiment.from_args(found["flags"][0]).value("detector.distance_mm") == 50.01
-    assert found["command"][:3] == ["nbnumba", "refine", "--data"] and "numpy" in found["environment"]
+    written = json.loads((tmp_path / "refined.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert written["success"] is True and written["message"] == "converged" and written["explained"] == "nan"
+    assert written["values"] == {"detector.distance_mm": 50.01} and written["start"] == {"detector.distance_mm": 50.0}
+    assert written["uncertainties"] == {"detector.distance_mm": "inf"} and written["covariance"] == [["nan"]]
+    assert written["names"] == ["detector.distance_mm0"] and written["units"] == ["mm"] and written["chi_squared"] == 1.04
+    assert written["diagnosis"] == ["two numbers are hard to tell apart"] and len(written["phases"]) == 1
+    assert Experiment.from_args(written["flags"][0]).value("detector.distance_mm") == 50.01
+    assert written["command"][:3] == ["nbnumba", "refine", "--data"] and "numpy" in written["environment"]
     assert any("not determined" in line for line in lines)
 
 
@@ -467,7 +467,7 @@ def test_what_is_missing_is_named(run, fake, data, args, named):
 
 
 @pytest.mark.parametrize(
-    "said, shown",
+    "message, shown",
     [
         ("parameters: 'x' is no parameter", "--parameters: 'x' is no parameter"),
         ("bounds: detector.distance_mm starts at 1", "--bounds: detector.distance_mm starts at 1"),
@@ -478,16 +478,16 @@ def test_what_is_missing_is_named(run, fake, data, args, named):
         ("detector.distance_mm: 0 is not allowed", "-distance: 0 is not allowed"),
     ],
 )
-def test_refusals_of_adjoint_are_in_the_words_of_the_command_line(run, fake, data, said, shown):
-    fake.error = said
+def test_refusals_of_adjoint_are_in_the_words_of_the_command_line(run, fake, data, message, shown):
+    fake.error = message
     status, _, errors = run(command())
     assert (status, errors) == (2, [f"nbnumba: {shown}"])
 
 
 def test_help(capsys):
     assert main(["refine", "-h"]) == 0
-    said = capsys.readouterr().out
-    assert all(option in said for option in [*refine.OPTIONS.values(), "--out", "--report", "--cell", "--offset"])
+    printed = capsys.readouterr().out
+    assert all(option in printed for option in [*refine.OPTIONS.values(), "--out", "--report", "--cell", "--offset"])
 
 
 def test_an_interrupted_run_writes_nothing(run, data, tmp_path, monkeypatch):
@@ -526,9 +526,9 @@ def noisy(run, name, misset, seed):
     assert run([*TRUTH, "-misset", *map(str, misset), *quiet])[0] == 0
 
 
-def within_errors(found, name, truth):
+def within_errors(fit, name, truth):
     """Whether a refined parameter is within 5 of its uncertainties of the truth, and these are small."""
-    values, sigma = np.array(found["values"][name]), np.array(found["uncertainties"][name])
+    values, sigma = np.array(fit["values"][name]), np.array(fit["uncertainties"][name])
     assert (np.abs(values - truth) < 5 * sigma).all(), (name, values, sigma)
     assert (sigma < 0.05).all()
 
@@ -540,17 +540,17 @@ def test_an_image_of_our_own_is_refined(run, tmp_path):
     status, lines, _ = run(["refine", *options.split(), "--", *flags])
     assert status == 0
     assert lines[0] == "noise.img: 64 x 64 pixels, 4096 counted; offset 40 (ADC_OFFSET of its header) subtracted"
-    found = json.loads((tmp_path / "fit.json").read_text())
-    within_errors(found, "crystal.misset_deg", (10, 20, 30))
-    within_errors(found, "detector.distance_mm", 60.0)
-    within_errors(found, "image.scale", 1.0)
+    fit = json.loads((tmp_path / "fit.json").read_text())
+    within_errors(fit, "crystal.misset_deg", (10, 20, 30))
+    within_errors(fit, "detector.distance_mm", 60.0)
+    within_errors(fit, "image.scale", 1.0)
     assert (tmp_path / "report").is_dir()
     printed = next(line for line in lines if line.startswith("nbnumba "))
-    assert shlex.split(printed)[1:] == found["flags"][0]
+    assert shlex.split(printed)[1:] == fit["flags"][0]
     truth = simulate(Experiment.from_args([*TRUTH, "-misset", "10", "20", "30"]))
-    image = simulate(Experiment.from_args(found["flags"][0]))
+    image = simulate(Experiment.from_args(fit["flags"][0]))
     assert np.corrcoef(image.ravel(), truth.ravel())[0, 1] > 0.999
-    again = [*options.split()[:4], "--start", "image.scale=1", "--phases", "exact", "--", *found["flags"][0]]
+    again = [*options.split()[:4], "--start", "image.scale=1", "--phases", "exact", "--", *fit["flags"][0]]
     status, lines, _ = run(["refine", *again])
     shift = {line.split()[0]: line.split()[-1] for line in lines if line.startswith(("crystal.", "detector.", "image."))}
     assert status == 0 and len(shift) == 5 and all(abs(float(x)) < 0.05 for x in shift.values())
@@ -564,13 +564,13 @@ def test_two_images_of_our_own_are_refined_together(run, tmp_path):
     options = "--data noise_0.img,noise_1.img --parameters detector.distance_mm,crystal.misset_deg --start image.scale=1"
     status, lines, _ = run(["refine", *options.split(), "--out", "fit.json", "--", *near[0], "--", *near[1]])
     assert status == 0
-    found = json.loads((tmp_path / "fit.json").read_text())
-    within_errors(found, "crystal.misset_deg", orientations)
-    within_errors(found, "detector.distance_mm", 60.0)
-    for flags, misset in zip(found["flags"], found["values"]["crystal.misset_deg"]):
+    fit = json.loads((tmp_path / "fit.json").read_text())
+    within_errors(fit, "crystal.misset_deg", orientations)
+    within_errors(fit, "detector.distance_mm", 60.0)
+    for flags, misset in zip(fit["flags"], fit["values"]["crystal.misset_deg"]):
         refined = Experiment.from_args(flags)
         assert refined.value("crystal.misset_deg") == tuple(misset)
-        assert refined.value("detector.distance_mm") == found["values"]["detector.distance_mm"]
+        assert refined.value("detector.distance_mm") == fit["values"]["detector.distance_mm"]
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,15 @@ def check(words, refined, names):
     """Check that the refined flags give every value and the same image. Returns the flags."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = refined_flags(words, refined, names)
-    again = experiment_of(found)
+        flags = refined_flags(words, refined, names)
+    again = experiment_of(flags)
     for name in names:
         np.testing.assert_allclose(again.value(name), refined.value(name), rtol=1e-12, atol=1e-12, err_msg=name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image, expected = simulate(again), simulate(refined)
     np.testing.assert_allclose(image, expected, rtol=1e-12, atol=1e-12 * expected.max())
-    return found
+    return flags
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -78,9 +78,9 @@ def test_every_way_to_place_a_detector(frame, turn):
     for (form, pivot), crystal in zip(ways, itertools.cycle(CRYSTALS)):
         words = " ".join([CRYSTALS[crystal], SMALL, FRAMES[frame], FORMS[form], TURNS[turn], PIVOTS[pivot]]).split()
         refined = moved(experiment_of(words))
-        found = check(words, refined, [*MOVES, "crystal.misset_deg"])
-        assert experiment_of(found).detector.convention == experiment_of(words).detector.convention
-        assert crystal == "mat" or refined_flags(found, refined, list(MOVES)) == found
+        flags = check(words, refined, [*MOVES, "crystal.misset_deg"])
+        assert experiment_of(flags).detector.convention == experiment_of(words).detector.convention
+        assert crystal == "mat" or refined_flags(flags, refined, list(MOVES)) == flags
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -184,10 +184,10 @@ def test_amplitudes_become_a_file_that_is_shared():
     words = [*CRYSTALS["cell"].split(), *SMALL.split(), "-hkl", "P1.hkl", "-nointerpolate"]
     refined = experiment_of(words).replace({"structure_factors.F": np.array([10.1, 1 / 3, -30.0])})
     new_files = NewFiles("out", ["P1.hkl"])
-    found = refined_flags(words, refined, ["structure_factors.F"], new_files)
-    assert found[-2:] == ["-hkl", "out.hkl"] and found.count("-hkl") == 1
-    assert refined_flags(words, refined, ["structure_factors.F"], new_files) == found
-    np.testing.assert_array_equal(experiment_of(found).structure_factors.F, refined.structure_factors.F)
+    flags = refined_flags(words, refined, ["structure_factors.F"], new_files)
+    assert flags[-2:] == ["-hkl", "out.hkl"] and flags.count("-hkl") == 1
+    assert refined_flags(words, refined, ["structure_factors.F"], new_files) == flags
+    np.testing.assert_array_equal(experiment_of(flags).structure_factors.F, refined.structure_factors.F)
     other = refined.replace({"structure_factors.F": np.array([1.0, 2.0, 3.0])})
     assert refined_flags(words, other, ["structure_factors.F"], new_files)[-1] == "out_2.hkl"
 
@@ -196,8 +196,8 @@ def test_a_matrix_that_was_read_is_not_replaced(folder):
     before = (folder / "A.mat").read_text()
     words = [*CRYSTALS["mat"].split(), *SMALL.split()]
     refined = experiment_of(words).replace({"beam.wavelength_A": 1.3})
-    found = refined_flags(words, refined, ["beam.wavelength_A"], NewFiles("A", ["A.mat"]))
-    assert found[found.index("-mat") + 1] == "A_2.mat"
+    flags = refined_flags(words, refined, ["beam.wavelength_A"], NewFiles("A", ["A.mat"]))
+    assert flags[flags.index("-mat") + 1] == "A_2.mat"
     assert (folder / "A.mat").read_text() == before
     np.testing.assert_allclose(matrix.read("A_2.mat"), matrix.read("A.mat") * 1.3 / 1.1, rtol=1e-12)
 
@@ -206,8 +206,8 @@ def test_nothing_is_restated_that_did_not_change(folder):
     words = "-mat A.mat -default_F 10 -flux 1e12 -exposure 2 -energy 12000 -distance 100 -ORGX 5 -misset 1 2 3 -samplesize 1e-5"
     experiment = experiment_of(words.split())
     assert refined_flags(words.split(), experiment) == words.split()
-    found = refined_flags(words.split(), experiment.replace({"crystal.misset_x_deg": 1.5}))
-    assert found == [*without(words.split(), ["-misset"]), "-misset", "1.5", "2.0", "3.0"]
+    flags = refined_flags(words.split(), experiment.replace({"crystal.misset_x_deg": 1.5}))
+    assert flags == [*without(words.split(), ["-misset"]), "-misset", "1.5", "2.0", "3.0"]
     assert {path.name for path in folder.iterdir()} == {"A.mat"}
 
 
@@ -241,8 +241,8 @@ def test_what_flags_do_not_state_is_said(new, sentence):
 )  # fmt: skip
 def test_numbers_that_no_refinement_changes_are_stated_too(name, value):
     words = [*CRYSTALS["cell"].split(), *SMALL.split()]
-    found = experiment_of(refined_flags(words, experiment_of(words).replace({name: value}), [name]))
-    assert found.value(name) == value != experiment_of(words).value(name)
+    restated = experiment_of(refined_flags(words, experiment_of(words).replace({name: value}), [name]))
+    assert restated.value(name) == value != experiment_of(words).value(name)
 
 
 def test_tied_names_are_compared_each():
@@ -251,5 +251,5 @@ def test_tied_names_are_compared_each():
     check_names = [("crystal.a_A", "crystal.b_A", "crystal.c_A"), "image.scale", "image.background"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = refined_flags(words, refined, check_names)
-    assert found[-7:] == ["-cell", "31.0", "31.0", "31.0", "90.0", "90.0", "90.0"]
+        flags = refined_flags(words, refined, check_names)
+    assert flags[-7:] == ["-cell", "31.0", "31.0", "31.0", "90.0", "90.0", "90.0"]

@@ -84,9 +84,9 @@ def many(count):
 def written(tmp_path):
     """A function that writes the report of a result. It returns the page, and the pictures (rows, columns, 3) by name."""
 
-    def act(found, **options):
+    def act(result, **options):
         folder = str(tmp_path / "report")
-        report.write(found, folder, **options)
+        report.write(result, folder, **options)
         pictures = [name for name in sorted(os.listdir(folder)) if name != report.PAGE]
         with open(os.path.join(folder, report.PAGE), encoding="utf-8") as stream:
             page = stream.read()

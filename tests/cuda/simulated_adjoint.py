@@ -255,16 +255,17 @@ def test_what_is_kept_between_calls(precision):
     other = Gaussian(3.0 * loss.data, 2.0)
     calls = [(first, loss, None), (second, loss, None), (first, other, None), (first, loss, MASK), (first, loss, ~MASK)]
     calls.append(calls[0])
-    found = [
-        flat(adjoint.value_and_grad(by, at, names, mask=mask, backend="cuda", precision=precision)[1]) for at, by, mask in calls
+    gradients = [
+        flat(adjoint.value_and_grad(chosen_loss, experiment, names, mask=mask, backend="cuda", precision=precision)[1])
+        for experiment, chosen_loss, mask in calls
     ]
     of = {"double": 1e-12, "single": 1e-3}.get(precision, 1e-5)
-    for (at, by, mask), gradient in zip(calls, found):
-        expected = flat(adjoint.value_and_grad(by, at, names, mask=mask, precision=precision)[1])
+    for (experiment, chosen_loss, mask), gradient in zip(calls, gradients):
+        expected = flat(adjoint.value_and_grad(chosen_loss, experiment, names, mask=mask, precision=precision)[1])
         assert (np.abs(gradient - expected) <= of * np.abs(expected).max()).all()
-    assert found[0].tobytes() == found[-1].tobytes()
+    assert gradients[0].tobytes() == gradients[-1].tobytes()
     for n in range(1, 5):
-        assert np.abs(found[0] - found[n]).max() > 1e-2 * np.abs(found[0]).max()
+        assert np.abs(gradients[0] - gradients[n]).max() > 1e-2 * np.abs(gradients[0]).max()
 
 
 @pytest.mark.parametrize("kind", ["poisson", "gaussian", "own"])
@@ -331,22 +332,22 @@ def test_sums_of_several_blocks(monkeypatch, precision):
     rows = random.normal(size=(4, count)).astype(kind)
     none = cuda_reductions.NONE
     factors = [(n, none, none) for n in range(4)] + [(0, 1, none), (1, 2, 3), (3, 3, 3)]
-    chosen = [[rows[n].astype(float) if n >= 0 else np.ones(count) for n in each] for each in factors]
+    chosen = [[rows[n].astype(float) if n >= 0 else np.ones(count) for n in slots] for slots in factors]
     monkeypatch.setattr(cuda_reductions, "TOGETHER", 3)
     compiled = kernel_jit(cuda_reductions.sum_products, {"wide": kind}, "sums_of_a_block")
-    found = cuda_reductions.sum_rows(compiled, cuda.to_device(rows), factors, kind)
+    sums = cuda_reductions.sum_rows(compiled, cuda.to_device(rows), factors, kind)
     bound = 1e-5 if precision == "single" else 1e-14
-    for value, (a, b, c) in zip(found, chosen):
+    for value, (a, b, c) in zip(sums, chosen):
         assert abs(value - (a * b * c).sum()) <= bound * np.abs(a * b * c).sum()
-    assert found.shape == (7,) and cuda_reductions.sum_rows(None, None, [], kind).shape == (0,)
+    assert sums.shape == (7,) and cuda_reductions.sum_rows(None, None, [], kind).shape == (0,)
 
 
 def test_a_projection():
     """Rows by parameters are the channels times the projection, times a weight; other rows stay."""
     random = np.random.default_rng(10)
     rows, projection = random.normal(size=(9, 150)), random.normal(size=(2, 4))
-    there = cuda.to_device(rows)
-    driver.projecting("double")[(2, 2), 128](there, 6, cuda.to_device(projection), 2, 0)
-    found = there.copy_to_host()
-    np.testing.assert_allclose(found[6:8], projection @ rows[2:6] * rows[0], rtol=0, atol=1e-14)
-    np.testing.assert_array_equal(np.delete(found, (6, 7), axis=0), np.delete(rows, (6, 7), axis=0))
+    rows_on_card = cuda.to_device(rows)
+    driver.projecting("double")[(2, 2), 128](rows_on_card, 6, cuda.to_device(projection), 2, 0)
+    projected = rows_on_card.copy_to_host()
+    np.testing.assert_allclose(projected[6:8], projection @ rows[2:6] * rows[0], rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(np.delete(projected, (6, 7), axis=0), np.delete(rows, (6, 7), axis=0))

@@ -206,8 +206,8 @@ def test_a_block_is_full_and_another_is_not():
 def test_empty_tables_are_of_the_type_of_all_others(shape, sent):
     """On a card an array (0, 0) has a stride of 0 and another type; nothing is kept of it."""
     card._kept.clear()
-    there = card.upload("mask", np.zeros(shape, dtype=np.uint8))
-    assert there.shape == sent and there.dtype == np.uint8 and not card._kept
+    table = card.upload("mask", np.zeros(shape, dtype=np.uint8))
+    assert table.shape == sent and table.dtype == np.uint8 and not card._kept
 
 
 def test_what_is_kept_between_calls():

@@ -117,10 +117,11 @@ def kernels(tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("ptx")
     with ThreadPoolExecutor(2) as pool:
         done = pool.map(lambda precision: made(folder, precision), ("mixed", "double", "paired", "single"))
-    found = {(each["kernel"], each["precision"], each["capability"]): each for part in done for each in part}
-    for each in found.values():
-        each["text"] = Path(each["path"]).read_text()
-    return found
+    keys = ("kernel", "precision", "capability")
+    figures_of = {tuple(figures[key] for key in keys): figures for part in done for figures in part}
+    for figures in figures_of.values():
+        figures["text"] = Path(figures["path"]).read_text()
+    return figures_of
 
 
 def made(folder: Path, precision: str) -> list[dict]:
@@ -144,17 +145,17 @@ def of_float64(text: str) -> list[str]:
 
 def test_ptxas_accepts_every_kernel_for_every_capability(ptx, kernels):
     assert kernels.keys() == set(itertools.product(ptx.KERNELS, PRECISIONS, CAPABILITIES))
-    for (_, _, capability), each in kernels.items():
-        assert f".target sm_{capability.replace('.', '')}" in each["text"]
-        assert each["registers"] > 0 and each["instructions"] > 100
+    for (_, _, capability), figures in kernels.items():
+        assert f".target sm_{capability.replace('.', '')}" in figures["text"]
+        assert figures["registers"] > 0 and figures["instructions"] > 100
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("kernel, precision", BOUNDS)
 def test_registers_stack_and_spills_are_bounded(kernels, kernel, precision, capability):
-    each = kernels[kernel, precision, capability]
-    found = tuple(each[name] for name in ("registers", "stack", "spill_stores", "spill_loads"))
-    assert all(value <= most for value, most in zip(found, BOUNDS[kernel, precision])), found
+    figures = kernels[kernel, precision, capability]
+    numbers = tuple(figures[name] for name in ("registers", "stack", "spill_stores", "spill_loads"))
+    assert all(value <= most for value, most in zip(numbers, BOUNDS[kernel, precision])), numbers
 
 
 def test_bounds_are_of_every_kernel(ptx):
@@ -162,9 +163,9 @@ def test_bounds_are_of_every_kernel(ptx):
 
 
 def test_single_has_no_float64(kernels):
-    for (kernel, precision, _), each in kernels.items():
-        found = of_float64(each["text"])
-        assert bool(found) == (precision != "single"), f"{kernel} {precision}: {found[:3]}"
+    for (kernel, precision, _), figures in kernels.items():
+        lines = of_float64(figures["text"])
+        assert bool(lines) == (precision != "single"), f"{kernel} {precision}: {lines[:3]}"
 
 
 def test_a_float64_literal_in_a_stage_is_found(ptx, monkeypatch):
@@ -188,7 +189,7 @@ def test_there_is_one_loop_over_lattices_for_each_table(ptx, kernels):
 def test_the_image_in_float_pairs_has_no_float64_in_its_loop_over_lattices(ptx, kernels):
     for capability in CAPABILITIES:
         for loop in ptx.lattice_loops(kernels["render simple", "paired", capability]["text"]):
-            assert not [each for each in loop if ".f64" in each.name]
+            assert not [instruction for instruction in loop if ".f64" in instruction.name]
 
 
 def test_the_derivative_in_float_pairs_multiplies_twice_in_float64(ptx, kernels):
@@ -196,8 +197,8 @@ def test_the_derivative_in_float_pairs_multiplies_twice_in_float64(ptx, kernels)
     allowed = {"mul.f64": 2, "cvt.rn.f32.f64": 1}
     for capability in CAPABILITIES:
         (loop,) = ptx.lattice_loops(kernels["differentiate simple", "paired", capability]["text"])
-        found = Counter(each.name for each in loop if ".f64" in each.name)
-        assert all(count <= allowed.get(name, 0) for name, count in found.items()), found
+        operations = Counter(instruction.name for instruction in loop if ".f64" in instruction.name)
+        assert all(count <= allowed.get(name, 0) for name, count in operations.items()), operations
 
 
 def test_the_image_of_a_simple_scene_has_no_local_memory(kernels):
@@ -206,13 +207,13 @@ def test_the_image_of_a_simple_scene_has_no_local_memory(kernels):
 
 
 def test_there_are_no_atomics(kernels):
-    for (kernel, precision, _), each in kernels.items():
-        assert not re.findall(r"^\s*(?:@!?%p\d+\s+)?(?:atom|red)\..*", each["text"], re.M), f"{kernel} {precision}"
+    for (kernel, precision, _), figures in kernels.items():
+        assert not re.findall(r"^\s*(?:@!?%p\d+\s+)?(?:atom|red)\..*", figures["text"], re.M), f"{kernel} {precision}"
 
 
 def test_threads_of_a_block_wait_for_each_other_where_they_sum_and_nowhere_else(ptx, kernels):
-    for (kernel, precision, _), each in kernels.items():
-        waits = any(name.startswith("bar") for name in ptx.instruction_counts(ptx.instructions(each["text"])))
+    for (kernel, precision, _), figures in kernels.items():
+        waits = any(name.startswith("bar") for name in ptx.instruction_counts(ptx.instructions(figures["text"])))
         assert waits == (kernel == "sum_products"), f"{kernel} {precision}"
 
 
@@ -258,8 +259,8 @@ def test_a_compiled_loop_has_what_was_written(ptx):
         out[0] = x
 
     text = ptx.compiled(known, (typeof(np.zeros(8)), typeof(1)), (8, 0))
-    found = ptx.instruction_counts(max(ptx.loops(ptx.instructions(text)), key=len))
-    assert found["fma.rn.f64"] == 3 * found["div.rn.f64"] > 0
+    operations = ptx.instruction_counts(max(ptx.loops(ptx.instructions(text)), key=len))
+    assert operations["fma.rn.f64"] == 3 * operations["div.rn.f64"] > 0
 
 
 # ---- the tools
@@ -337,7 +338,7 @@ def test_occupancy_is_in_whole_blocks(roofline, registers, warps):
 
 def test_a_card_has_a_rate_for_every_pipe_that_instructions_use(ptx, roofline):
     pipes = set(ptx.PIPES) - {"control"}
-    assert {frozenset(each.rates) for each in roofline.CARDS.values()} == {frozenset(pipes)}
+    assert {frozenset(card.rates) for card in roofline.CARDS.values()} == {frozenset(pipes)}
     assert {pipe for _, costs in ptx.COSTS for pipe in costs} == set(ptx.PIPES)
 
 
@@ -347,8 +348,8 @@ def test_float_pairs_are_recommended_where_float64_is_slow(ptx, roofline, kernel
         for precision in PRECISIONS
     }
     best = {
-        name: roofline.recommended({precision: roofline.estimate(cost[precision], each)[0] for precision in PRECISIONS})
-        for name, each in roofline.CARDS.items()
+        name: roofline.recommended({precision: roofline.estimate(cost[precision], card)[0] for precision in PRECISIONS})
+        for name, card in roofline.CARDS.items()
     }
     assert best == {"A100 SXM 80 GB": "mixed", "H100 SXM": "mixed", "RTX 4090": "paired"}
 
@@ -357,11 +358,11 @@ def test_the_estimates_are_printed_as_such_beside_the_published_figure(ptx, roof
     monkeypatch.setattr(ptx, "ptx", lambda *_: NESTED)
     monkeypatch.setattr(ptx, "assembled", lambda *_: ptx.Assembled(100, 0, 0, 0))
     assert roofline.main(["--json", str(tmp_path / "figures.jsonl")]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("ESTIMATES, NOT MEASUREMENTS") and "published: 154 G pixel-domain samples/s" in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("ESTIMATES, NOT MEASUREMENTS") and "published: 154 G pixel-domain samples/s" in printed
     lines = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
-    assert [(each["card"], each["precision"]) for each in lines] == list(itertools.product(roofline.CARDS, PRECISIONS))
-    assert all(each["estimate"] is True and each["warps image"] == 16 for each in lines)
+    assert [(figures["card"], figures["precision"]) for figures in lines] == list(itertools.product(roofline.CARDS, PRECISIONS))
+    assert all(figures["estimate"] is True and figures["warps image"] == 16 for figures in lines)
 
 
 def test_the_estimate_without_a_tool_says_what_to_install(ptx, roofline, monkeypatch, capsys):

@@ -17,8 +17,8 @@ def dump(tmp_path, bounds, count):
 def test_round_trip(tmp_path, shift):
     hkl = np.array([[0, 1, 2], [3, -1, 0], [-2, 0, 1]]) + [shift, 0, -shift]
     fdump.write(tmp_path / "Fdump.bin", hkl.astype(np.int32), np.array([1.0, 2.0, 3.0]), 7.0)
-    found = fdump.read(tmp_path / "Fdump.bin")
-    listed = {tuple(index): amplitude for index, amplitude in zip(found.hkl.tolist(), found.amplitudes)}
+    reflections = fdump.read(tmp_path / "Fdump.bin")
+    listed = {tuple(index): amplitude for index, amplitude in zip(reflections.hkl.tolist(), reflections.amplitudes)}
     assert len(listed) == 6 * 3 * 3
     assert [listed[tuple(index)] for index in hkl.tolist()] == [1.0, 2.0, 3.0]
     assert sorted(set(listed.values())) == [1.0, 2.0, 3.0, 7.0]

@@ -28,11 +28,11 @@ def test_round_trip_is_exact(tmp_path):
     indices = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     amplitudes = random.normal(size=len(indices)) * 10.0 ** random.integers(-300, 300, len(indices))
     hkl.write(tmp_path / "out.hkl", indices, amplitudes)
-    found = hkl.read(tmp_path / "out.hkl")
-    np.testing.assert_array_equal(found.hkl, indices)
-    np.testing.assert_array_equal(found.amplitudes, amplitudes)
+    reflections = hkl.read(tmp_path / "out.hkl")
+    np.testing.assert_array_equal(reflections.hkl, indices)
+    np.testing.assert_array_equal(reflections.amplitudes, amplitudes)
     note = (signs(f"{np.count_nonzero(amplitudes < 0)} amplitudes are"),)
-    assert (found.hkl.dtype, found.amplitudes.dtype, found.notes) == (np.int32, np.float64, note)
+    assert (reflections.hkl.dtype, reflections.amplitudes.dtype, reflections.notes) == (np.int32, np.float64, note)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_round_trip_is_exact(tmp_path):
     ],
 )
 def test_accepted(tmp_path, text, expected):
-    found = read(tmp_path, text)
-    np.testing.assert_array_equal(found.hkl, np.array(expected)[:, :3])
-    np.testing.assert_array_equal(found.amplitudes, np.array(expected, dtype=float)[:, 3])
-    assert found.notes == ()
+    reflections = read(tmp_path, text)
+    np.testing.assert_array_equal(reflections.hkl, np.array(expected)[:, :3])
+    np.testing.assert_array_equal(reflections.amplitudes, np.array(expected, dtype=float)[:, 3])
+    assert reflections.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -167,37 +167,37 @@ def test_missing_file():
 
 
 def test_last_of_a_repeated_reflection_is_used(tmp_path):
-    found = read(tmp_path, "1 0 0 1\n2 0 0 2\n1 0 0 3\n0 5 0 4\n1 0 0 5\n2 0 0 6\n")
-    assert found.hkl.tolist() == [[0, 5, 0], [1, 0, 0], [2, 0, 0]]
-    assert found.amplitudes.tolist() == [4, 5, 6]
-    assert found.notes == ("2 reflections are listed more than once; the last of each is used",)
+    reflections = read(tmp_path, "1 0 0 1\n2 0 0 2\n1 0 0 3\n0 5 0 4\n1 0 0 5\n2 0 0 6\n")
+    assert reflections.hkl.tolist() == [[0, 5, 0], [1, 0, 0], [2, 0, 0]]
+    assert reflections.amplitudes.tolist() == [4, 5, 6]
+    assert reflections.notes == ("2 reflections are listed more than once; the last of each is used",)
 
 
 def test_far_indices_are_not_confused(tmp_path):
     far = 10**9
-    found = read(tmp_path, "".join(f"{h} {k} {far * h} 1\n" for h in (-1, 0, 1, 2) for k in (-far, far)))
-    assert len(found.hkl) == 8 and found.notes == ()
+    reflections = read(tmp_path, "".join(f"{h} {k} {far * h} 1\n" for h in (-1, 0, 1, 2) for k in (-far, far)))
+    assert len(reflections.hkl) == 8 and reflections.notes == ()
 
 
 @pytest.mark.parametrize("remark", ["", "# title\n"])
 def test_extra_columns_are_ignored_and_counted(tmp_path, remark):
-    found = read(tmp_path, remark + "1 2 3 4 0.5\n1 2 4 5\n1 2 5 6 0.5 text # remark\n")
-    assert found.amplitudes.tolist() == [4, 5, 6]
-    assert found.notes == ("2 lines have more columns" + COLUMNS,)
+    reflections = read(tmp_path, remark + "1 2 3 4 0.5\n1 2 4 5\n1 2 5 6 0.5 text # remark\n")
+    assert reflections.amplitudes.tolist() == [4, 5, 6]
+    assert reflections.notes == ("2 lines have more columns" + COLUMNS,)
 
 
 def test_both_notes_in_the_singular(tmp_path):
-    found = read(tmp_path, "1 2 3 4 0.5\n1 2 3 5\n")
-    assert found.amplitudes.tolist() == [5]
-    assert found.notes == (
+    reflections = read(tmp_path, "1 2 3 4 0.5\n1 2 3 5\n")
+    assert reflections.amplitudes.tolist() == [5]
+    assert reflections.notes == (
         "1 line has more columns" + COLUMNS,
         "1 reflection is listed more than once; the last of each is used",
     )
 
 
 def test_gzip_by_its_content(tmp_path):
-    found = read(tmp_path, gzip.compress(b"1 2 3 4\n"))
-    assert (found.hkl.tolist(), found.amplitudes.tolist()) == ([[1, 2, 3]], [4.0])
+    reflections = read(tmp_path, gzip.compress(b"1 2 3 4\n"))
+    assert (reflections.hkl.tolist(), reflections.amplitudes.tolist()) == ([[1, 2, 3]], [4.0])
 
 
 def test_the_fast_and_the_careful_way_agree():

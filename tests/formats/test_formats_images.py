@@ -21,9 +21,9 @@ def spots(shape=(40, 60)):
 def test_raw_round_trip(tmp_path):
     raw.write(tmp_path / "out.bin", spots())
     assert (tmp_path / "out.bin").read_bytes() == spots().astype("<f4").tobytes()
-    found = raw.read(tmp_path / "out.bin", (40, 60))
-    np.testing.assert_array_equal(found, spots())
-    assert found.dtype == np.float32 and found.flags.writeable
+    again = raw.read(tmp_path / "out.bin", (40, 60))
+    np.testing.assert_array_equal(again, spots())
+    assert again.dtype == np.float32 and again.flags.writeable
 
 
 def test_raw_rounds_float64_and_takes_any_layout(tmp_path):
@@ -80,13 +80,13 @@ def test_png_follows_the_formula(tmp_path):
     png.write(tmp_path / "out.png", spots())
     with image_module.open(tmp_path / "out.png") as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (60, 40))
-        found = np.asarray(picture).astype(float)
+        pixels = np.asarray(picture).astype(float)
     image = spots().astype(float)
     white, median, above, bright = np.percentile(image, (10, 50, 84.134, 99.9))
     black = max(bright, median + 10 * (above - median))
     expected = 255 * (1 - np.sqrt(np.clip((image - white) / (black - white), 0, 1)))
-    assert np.abs(found - expected).max() <= 0.5
-    assert found.max() == 255
+    assert np.abs(pixels - expected).max() <= 0.5
+    assert pixels.max() == 255
 
 
 @pytest.mark.parametrize("background", [0.0, 3.0, 1000.0, 1e5])
@@ -107,11 +107,11 @@ def test_png_marks_and_pixels_without_a_measurement_have_colours_of_their_own(tm
     scale = png.write(tmp_path / "out.png", image, unmeasured=unmeasured, marks=marks)
     assert scale == (100.0, 200.0)
     with image_module.open(tmp_path / "out.png") as picture:
-        found = np.asarray(picture)
-    assert (found[:20, :10] == png.UNMEASURED).all()
-    assert (found[20, 30] == png.MARK).all() and (found[png.edge(inside)] == png.MARK).all(axis=-1).sum() > 50
-    assert (found[5, 50] == 255).all() and (found[2, 30] == 0).all()
-    assert (found[30:, 40:, 0] != found[30:, 40:, 2]).any()  # the name, moved into the picture
+        pixels = np.asarray(picture)
+    assert (pixels[:20, :10] == png.UNMEASURED).all()
+    assert (pixels[20, 30] == png.MARK).all() and (pixels[png.edge(inside)] == png.MARK).all(axis=-1).sum() > 50
+    assert (pixels[5, 50] == 255).all() and (pixels[2, 30] == 0).all()
+    assert (pixels[30:, 40:, 0] != pixels[30:, 40:, 2]).any()  # the name, moved into the picture
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,14 @@ def read(tmp_path, text):
 
 
 def test_golden_matrix():
-    found = matrix.read(GOLDEN / "MAT")
+    matrix_read = matrix.read(GOLDEN / "MAT")
     expected = [
         [-0.02837711, -0.00305386, 0.02535816],
         [-0.02871390, 0.01019549, -0.01400049],
         [0.01050048, -0.03209440, -0.01036054],
     ]
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.float64
+    np.testing.assert_array_equal(matrix_read, expected)
+    assert matrix_read.dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ MOSFLM = "0.01 0 0\n0 0.02 0\n0 0 0.03\n 0.0 0.0 0.0\n1 0 0\n0 1 0\n0 0 1\n  120
 )
 def test_the_cell_that_a_file_states(tmp_path, text, cell):
     (tmp_path / "in.mat").write_text(text)
-    found = matrix.read_with_cell(tmp_path / "in.mat")
-    np.testing.assert_array_equal(found[0], np.diag([0.01, 0.02, 0.03]))
-    assert found[1] == cell
+    matrix_and_cell = matrix.read_with_cell(tmp_path / "in.mat")
+    np.testing.assert_array_equal(matrix_and_cell[0], np.diag([0.01, 0.02, 0.03]))
+    assert matrix_and_cell[1] == cell
 
 
 @pytest.mark.parametrize(
-    "flags, said",
+    "flags, message",
     [
         ("-lambda 1.2", ""),
         ("-lambda 1.202", ""),
@@ -116,15 +116,15 @@ def test_the_cell_that_a_file_states(tmp_path, text, cell):
         ("-energy 2000", "agree at 1.2 A"),
     ],
 )
-def test_a_matrix_of_another_wavelength_is_said(tmp_path, flags, said):
+def test_a_matrix_of_another_wavelength_is_said(tmp_path, flags, message):
     (tmp_path / "in.mat").write_text(MOSFLM)
     words = ["-mat", str(tmp_path / "in.mat"), "-default_F", "1", *flags.split()]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         nbnumba.Experiment.from_args(words)
-    found = [str(warning.message) for warning in caught]
-    assert len(found) == bool(said)
-    assert not said or re.search(said, found[0])
+    messages = [str(warning.message) for warning in caught]
+    assert len(messages) == bool(message)
+    assert not message or re.search(message, messages[0])
 
 
 def test_a_matrix_of_another_cell_is_said(tmp_path):

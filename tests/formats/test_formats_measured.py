@@ -37,9 +37,9 @@ def edf(path, sizes, body=b"\0" * 1000):
 def test_a_sound_image_is_read(tmp_path, cbf, pack):
     name = tmp_path / f"packed.cbf{ {gzip.compress: '.gz', bz2.compress: '.bz2'}.get(pack, '') }"
     name.write_bytes(pack(cbf.read_bytes()))
-    found = read(name)
-    np.testing.assert_array_equal(found.pixels, PIXELS)
-    assert found.pixels.dtype.isnative and found.pixels.flags.writeable and found.header
+    image = read(name)
+    np.testing.assert_array_equal(image.pixels, PIXELS)
+    assert image.pixels.dtype.isnative and image.pixels.flags.writeable and image.header
 
 
 def test_a_name_of_any_bytes(tmp_path, cbf):

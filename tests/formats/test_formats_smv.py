@@ -70,11 +70,11 @@ def test_fabio_reads_pixels_and_header(tmp_path, case, offset):
     fabio = pytest.importorskip("fabio")
     pixels = image()
     smv.write(tmp_path / "out.img", pixels, header_of(case) + offset)
-    found = fabio.open(str(tmp_path / "out.img"))
-    np.testing.assert_array_equal(found.data, pixels)
-    assert found.data.dtype == np.uint16
+    fabio_image = fabio.open(str(tmp_path / "out.img"))
+    np.testing.assert_array_equal(fabio_image.data, pixels)
+    assert fabio_image.data.dtype == np.uint16
     header, again = smv.read(tmp_path / "out.img")
-    assert dict(found.header) == header
+    assert dict(fabio_image.header) == header
     assert header == smv.read_header(tmp_path / "out.img")
     np.testing.assert_array_equal(again, pixels)
     assert (tmp_path / "out.img").stat().st_size == int(header["HEADER_BYTES"]) + pixels.nbytes
@@ -215,8 +215,8 @@ def test_header_that_overran_its_512_bytes(tmp_path, length):
 def test_pixels_that_look_like_the_end_of_a_header(tmp_path):
     pixels = np.full((5, 7), int.from_bytes(b"}\f", "little"), dtype=np.uint16)
     smv.write(tmp_path / "out.img", pixels, {"BEAMLINE": "fake"})
-    header, found = smv.read(tmp_path / "out.img")
-    np.testing.assert_array_equal(found, pixels)
+    header, again = smv.read(tmp_path / "out.img")
+    np.testing.assert_array_equal(again, pixels)
     assert header["BEAMLINE"] == "fake"
 
 
@@ -225,8 +225,8 @@ def test_header_without_a_closing_mark(tmp_path, tail):
     pixels = image()
     pixels[0, 0] = int.from_bytes(b"}\f", "little")
     (tmp_path / "in.img").write_bytes(smv_bytes(GOOD[:-2], pixels) + bytes(tail))
-    header, found = smv.read(tmp_path / "in.img")
-    np.testing.assert_array_equal(found, pixels)
+    header, again = smv.read(tmp_path / "in.img")
+    np.testing.assert_array_equal(again, pixels)
     assert header["SIZE2"] == "5"
 
 
@@ -235,8 +235,8 @@ def test_a_closed_header_is_never_taken_for_an_overrun_one(tmp_path, tail):
     pixels = image()
     pixels[0, 0] = int.from_bytes(b"}\f", "little")
     (tmp_path / "in.img").write_bytes(smv_bytes(GOOD, pixels) + bytes(tail))
-    header, found = smv.read(tmp_path / "in.img")
-    np.testing.assert_array_equal(found, pixels)
+    header, again = smv.read(tmp_path / "in.img")
+    np.testing.assert_array_equal(again, pixels)
     assert header["SIZE2"] == "5"
 
 

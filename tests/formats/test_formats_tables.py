@@ -17,10 +17,10 @@ def read_with(reader, tmp_path, text):
 
 
 def test_golden_sources():
-    found = sources.read(GOLDEN / "SRC")
+    table = sources.read(GOLDEN / "SRC")
     expected = [[-10, 0, 0, 1, 1.2e-10], [-10, 0.02, 0, 2, 1.3e-10], [-10, 0, -0.03, 1, 1.2e-10]]
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.float64
+    np.testing.assert_array_equal(table, expected)
+    assert table.dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_more_columns_are_said(tmp_path):
     with pytest.warns(
         UserWarning, match="^-sourcefile .*in.txt': 1 line has more columns than X Y Z weight wavelength; the others"
     ):
-        found = read_with(sources, tmp_path, "-10 0 0 1 1e-10 text 7\n-10 0 0")
-    assert found.shape == (2, 5)
+        table = read_with(sources, tmp_path, "-10 0 0 1 1e-10 text 7\n-10 0 0")
+    assert table.shape == (2, 5)
     with pytest.warns(UserWarning, match="^-stol .*: 2 lines have more columns than x F"):
         read_with(stol, tmp_path, "0 1 2\n1 2 3")
 
@@ -89,13 +89,13 @@ def test_line_ends_and_encodings(tmp_path, end, encoding):
 
 def test_the_spectrum_of_the_message_is_read(tmp_path):
     """What the refusal of a spectrum advises."""
-    found = read_with(sources, tmp_path, "nan nan nan 0.0268 1.02e-10\nnan nan nan 0.0402 1.021e-10\n")
-    np.testing.assert_array_equal(found[:, 3:], [[0.0268, 1.02e-10], [0.0402, 1.021e-10]])
+    table = read_with(sources, tmp_path, "nan nan nan 0.0268 1.02e-10\nnan nan nan 0.0402 1.021e-10\n")
+    np.testing.assert_array_equal(table[:, 3:], [[0.0268, 1.02e-10], [0.0402, 1.021e-10]])
 
 
 def test_stol(tmp_path):
-    found = read_with(stol, tmp_path, "# stol F\n0.1 5\n0.0,6\n\n0.2\n")
-    np.testing.assert_array_equal(found, [[0.1, 5], [0.0, 6], [0.2, NAN]])
+    table = read_with(stol, tmp_path, "# stol F\n0.1 5\n0.0,6\n\n0.2\n")
+    np.testing.assert_array_equal(table, [[0.1, 5], [0.0, 6], [0.2, NAN]])
 
 
 @pytest.mark.parametrize(

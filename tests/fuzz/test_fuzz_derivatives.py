@@ -42,8 +42,8 @@ def case(case: Case) -> str:
         without=("-pixel", "-precision", "-backend"),
     )
     asked = parameters(case)
-    case.tell(args)
-    case.tell(asked)
+    case.note(args)
+    case.note(asked)
     made = tried(lambda: counted(args))
     if made.refusal:
         return "refused as an image"

@@ -27,7 +27,7 @@ def case(case: Case) -> str:
     os.chdir(case.folder)
     files = material.write_files(case.folder / "files")
     args = material.flags(case, files, wild=case.pick((0.0, 0.1, 0.3)), most=case.pick((3, 8, 14)))
-    case.tell(args)
+    case.note(args)
     found = tried(lambda: set_up(args))
     if found.refusal is not None:
         check_names_a_flag(args, in_flags(found.refusal))

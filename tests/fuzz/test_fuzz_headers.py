@@ -24,7 +24,7 @@ def case(case: Case) -> str:
     """A random detector, whose header is written and read."""
     os.chdir(case.folder)
     flags, convention = geometry(case)
-    case.tell(flags)
+    case.note(flags)
     made = tried(lambda: Experiment.from_args(flags))
     placed = None if made.refusal else tried(lambda: position_detector(made.value.detector, made.value.beam, NO_DEFECTS))
     if placed is None or placed.refusal:
@@ -33,16 +33,16 @@ def case(case: Case) -> str:
     if written.refusal:
         return "not written"
     again = ["-cell", "30", "40", "50", "-default_F", "10", "-img", "made.img"] + (convention if case.chance(0.7) else [])
-    case.tell(again)
+    case.note(again)
     read = tried(lambda: Experiment.from_args(again))
     if read.refusal:
         return "refused"
-    found = tried(lambda: position_detector(read.value.detector, read.value.beam, NO_DEFECTS))
-    said = [*read.warnings, *found.warnings, *([found.refusal] if found.refusal else [])]
-    told = [sentence for sentence in said if "-img" in sentence or "header" in sentence]
-    if found.value is None:
-        return told_or_fault(told, "a header of ours describes an impossible detector", found.refusal)
-    off = shift(placed.value, found.value)
+    placed_again = tried(lambda: position_detector(read.value.detector, read.value.beam, NO_DEFECTS))
+    messages = [*read.warnings, *placed_again.warnings, *([placed_again.refusal] if placed_again.refusal else [])]
+    about_the_header = [sentence for sentence in messages if "-img" in sentence or "header" in sentence]
+    if placed_again.value is None:
+        return warned_or_fault(about_the_header, "a header of ours describes an impossible detector", placed_again.refusal)
+    off = shift(placed.value, placed_again.value)
     scale = (
         abs(placed.value.distance) + float(np.linalg.norm(placed.value.origin)) + max(placed.value.pixels) * placed.value.pixel
     )
@@ -50,13 +50,13 @@ def case(case: Case) -> str:
         if not math.isclose(made.value.value(name), read.value.value(name), rel_tol=DIGITS):
             raise Fault(f"{name} is read back as something else", f"{made.value.value(name)} {read.value.value(name)}")
     if off > DIGITS * scale:
-        return told_or_fault(told, "pixels are elsewhere after a round trip", f"{off} m of {scale} m")
-    return "the same, with a warning" if told else "the same"
+        return warned_or_fault(about_the_header, "pixels are elsewhere after a round trip", f"{off} m of {scale} m")
+    return "the same, with a warning" if about_the_header else "the same"
 
 
-def told_or_fault(told: list[str], kind: str, detail) -> str:
+def warned_or_fault(about_the_header: list[str], kind: str, detail) -> str:
     """Raise Fault for a difference that no warning states."""
-    if not told:
+    if not about_the_header:
         raise Fault(kind, detail)
     return "different, and said"
 

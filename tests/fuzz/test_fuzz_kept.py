@@ -38,11 +38,11 @@ def damaged(case: Case, path: Path) -> None:
     """A file with flipped bits or missing bytes, or one that cannot be read."""
     content = bytearray(path.read_bytes())
     how = case.pick(("bit", "bit", "bit", "bits", "cut", "empty", "gone", "junk", "folder", "other"))
-    case.tell(f"{how} {path.name}")
+    case.note(f"{how} {path.name}")
     if how in ("bit", "bits"):
         for _ in range(1 if how == "bit" else 20):
             at = int(case.random.integers(len(content)))
-            case.tell(f"bit of byte {at} of {len(content)}")
+            case.note(f"bit of byte {at} of {len(content)}")
             content[at] ^= 1 << int(case.random.integers(8))
     elif how == "cut":
         content = content[: case.random.integers(len(content))]

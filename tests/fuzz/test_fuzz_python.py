@@ -91,7 +91,7 @@ def case(case: Case) -> str:
         for field in dataclasses.fields(kind):
             if case.chance(0.015):
                 fields[field.name] = FINE.get(field.name, odd(case)) if case.chance(0.4) else odd(case)
-        case.tell(f"{kind.__name__}({', '.join(f'{name}={short(value)}' for name, value in fields.items())})")
+        case.note(f"{kind.__name__}({', '.join(f'{name}={short(value)}' for name, value in fields.items())})")
         made = tried(partial(kind, **fields))
         if made.refusal:
             return "a part refused"
@@ -117,14 +117,14 @@ def restated(case: Case, experiment: Experiment) -> Experiment | None:
     ]
     names = [*fields, *VECTORS["crystal.misset_deg"], "crystal.n_cells"]
     name = case.pick(names) if case.chance(0.95) else odd(case)
-    case.tell(f"value({short(name)})")
+    case.note(f"value({short(name)})")
     tried(lambda: experiment.value(name))
     asked = {
         case.pick(names): FINE.get(case.pick(names).split(".")[1], odd(case)) if case.chance(0.3) else odd(case)
         for _ in range(case.pick((1, 1, 2)))
     }
     asked = odd(case) if case.chance(0.05) else asked
-    case.tell(f"replace({short(asked)})")
+    case.note(f"replace({short(asked)})")
     new = tried(lambda: experiment.replace(asked)).value
     copied = case.pick((copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))))(experiment)
     if type(copied) is not Experiment:
@@ -140,7 +140,7 @@ def rendered(case: Case, experiment: Experiment) -> str:
                        "c_threads": 2, "progress": lambda done, total: None}.items():  # fmt: skip
         if case.chance(0.05):
             keywords[name] = fine if case.chance(0.4) and name != "precision" else odd(case)
-    case.tell(f"simulate({short(keywords)})")
+    case.note(f"simulate({short(keywords)})")
 
     def samples():
         count = material.samples(experiment)
@@ -170,10 +170,10 @@ def words(case: Case) -> str:
         if case.chance(0.5)
         else [odd(case) if case.chance(0.2) else word for word in "-cell 20 20 20 -default_F 1 -N 2".split()]
     )
-    case.tell(f"from_args({short(what)})")
+    case.note(f"from_args({short(what)})")
     made = tried(lambda: Experiment.from_args(what))
     what = odd(case)
-    case.tell(f"simulate({short(what)})")
+    case.note(f"simulate({short(what)})")
     if tried(lambda: simulate(what)).refusal is None:
         raise Fault("an image of anything", short(what))
     return "refused" if made.refusal else "made"

@@ -165,7 +165,7 @@ def case(case: Case) -> str:
     content = material.damaged(case, content)
     path.write_bytes(content)
     shown = content if len(content) < 3000 else gzip.compress(content)
-    case.tell(f"{name} {form.flag} file{form.suffix}: {shown[:6000]!r}")
+    case.note(f"{name} {form.flag} file{form.suffix}: {shown[:6000]!r}")
     found = tried(lambda: form.read(str(path)), [str(path)])
     if found.refusal is not None and form.flag not in found.refusal:
         raise Fault("a sentence that does not name its flag", found.refusal)
@@ -194,7 +194,7 @@ def retyped(case: Case, name: str, form: Format, path: Path) -> str:
     before = form.read(str(path))
     content, done = material.retyped(case, WHOLE[name].decode())
     path.write_bytes(content)
-    case.tell(f"{name}: {done}: {content[:1500]!r}")
+    case.note(f"{name}: {done}: {content[:1500]!r}")
     found = tried(lambda: form.read(str(path)), [str(path)])
     if found.refusal is None and not same(before, found.value):
         raise Fault(f"{name} retyped is read as something else", f"{done}: {found.value} for {before}")

@@ -46,7 +46,7 @@ def posed(case: Case) -> str:
     problem = problems.Drawer(case.seed).problem()
     if problem is None:
         return "not posed"
-    case.tell(f"problems.Drawer({case.seed}).problem(): {problem.parameters}")
+    case.note(f"problems.Drawer({case.seed}).problem(): {problem.parameters}")
     found = tried(lambda: adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image))
     if found.refusal:
         raise Fault("a problem that is posed is refused", found.refusal)
@@ -114,7 +114,7 @@ def by_function(case: Case, kind: str, measured: np.ndarray, asked: list) -> str
     }.items():  # fmt: skip
         if case.chance(0.15):
             keywords[name] = case.pick(values)
-    case.tell(f"{kind}: refine({asked}, {fuzzing_repr(keywords)})")
+    case.note(f"{kind}: refine({asked}, {fuzzing_repr(keywords)})")
     found = tried(lambda: adjoint.refine(crystal(), measured, asked, **keywords))
     return "refused" if found.refusal else judged(kind, found.value, asked)
 
@@ -161,7 +161,7 @@ def by_command(case: Case, kind: str, measured: np.ndarray, asked: list) -> str:
         if case.chance(0.12):
             words += [option, case.pick(values)]
     words += ["--", *FLAGS, *(material.flags(case, ["none"], 0.1, 3)[20:] if case.chance(0.1) else [])]
-    case.tell(f"{kind}: {words}")
+    case.note(f"{kind}: {words}")
     before = contents(case.folder)
     ran = run(words)
     check_ran(ran, (0, 1))

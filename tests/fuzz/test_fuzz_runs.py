@@ -50,7 +50,7 @@ def case(case: Case) -> str:
     for flag in OUTPUTS:
         if case.chance(0.15):
             args += [flag, case.pick(NAMES[:4] if case.chance(0.6) else NAMES)]
-    case.tell(args)
+    case.note(args)
     steps = samples(args)
     if steps > MOST:
         return "not run: too many samples"
@@ -123,7 +123,7 @@ def against_oracle(case: Case) -> str:
     parity = ["-c_parity", *made.switches] if made.switches else []
     model, upper = (kind(args, made.switches, made.threads) for kind in (oracle.Model, random_experiments.Shaken))
     args = [*args, *parity, "-c_threads", str(made.threads)]
-    case.tell(args)
+    case.note(args)
     found, possible = check(args, case.folder), model.sources and not random_experiments.is_impossible(model)
     why = run(args).err if found == "refused" and possible else ""
     if found == "refused" and not possible:

@@ -57,16 +57,16 @@ class Case:
     def __init__(self, seed: int, folder: Path, log: Path):
         self.seed, self.folder, self.log = seed, folder, log
         self.random = np.random.default_rng(seed)
-        self.told: list[str] = []
+        self.notes: list[str] = []
         self._write()
 
-    def tell(self, what: Any) -> None:
+    def note(self, what: Any) -> None:
         """Note a command line, or what else the case is made of, before it is tried."""
-        self.told.append(str(what))
+        self.notes.append(str(what))
         self._write()
 
     def _write(self) -> None:
-        text = json.dumps({"seed": self.seed, "told": self.told})
+        text = json.dumps({"seed": self.seed, "notes": self.notes})
         self.log.write_text(text, encoding="utf-8")
 
     def chance(self, probability: float) -> bool:
@@ -101,15 +101,15 @@ def tried(call: Callable[[], Any], named: Iterable[str] = ()) -> Tried:
             value, refusal = call(), None
         except InputError as error:
             value, refusal = None, str(error)
-    for each in caught:
-        if not issubclass(each.category, UserWarning):
-            raise Fault(f"a {each.category.__name__} of {Path(each.filename).name}:{each.lineno}", each.message)
-    said = [str(each.message) for each in caught]
-    for sentence in said:
+    for warning in caught:
+        if not issubclass(warning.category, UserWarning):
+            raise Fault(f"a {warning.category.__name__} of {Path(warning.filename).name}:{warning.lineno}", warning.message)
+    sentences = [str(warning.message) for warning in caught]
+    for sentence in sentences:
         check_sentence(sentence)
     if refusal is not None:
         check_sentence(refusal, named)
-    return Tried(value, refusal, said)
+    return Tried(value, refusal, sentences)
 
 
 def check_sentence(text: str, named: Iterable[str] = ()) -> None:
@@ -128,14 +128,14 @@ def check_sentence(text: str, named: Iterable[str] = ()) -> None:
 def check_finite(value: Any, where: str = "value") -> None:
     """Raise Fault for numbers in arrays, records or lists that are not finite."""
     if isinstance(value, dict):
-        for name, each in value.items():
-            check_finite(each, f"{where}[{name!r}]")
+        for name, part in value.items():
+            check_finite(part, f"{where}[{name!r}]")
     elif hasattr(value, "_fields"):
         for name in value._fields:
             check_finite(getattr(value, name), f"{where}.{name}")
     elif isinstance(value, (list, tuple)):
-        for number, each in enumerate(value):
-            check_finite(each, f"{where}[{number}]")
+        for number, part in enumerate(value):
+            check_finite(part, f"{where}[{number}]")
     elif isinstance(value, (float, np.ndarray, np.generic)) and np.asarray(value).dtype.kind in "fc":
         if not np.isfinite(value).all():
             raise Fault(f"{re.sub(r'[0-9]+', 'N', where)} is not finite", np.asarray(value).ravel()[:9])
@@ -157,31 +157,31 @@ def hunt(module: str, function: str, folder: Path, share: float = 1.0, memory: i
         outcomes.update(done["outcomes"])
         if (place / FOUND).exists():
             for line in (place / FOUND).read_text(encoding="utf-8").splitlines():
-                found = json.loads(line)
-                faults.setdefault(found["kind"], _shown(found, module))
+                fault = json.loads(line)
+                faults.setdefault(fault["kind"], _shown(fault, module))
         tried_cases += done["cases"]
         left -= spent
         if ended is None:
             break
-        at = (
+        last_case = (
             json.loads((place / CURRENT).read_text(encoding="utf-8"))
             if (place / CURRENT).exists()
-            else {"seed": seed, "told": []}
+            else {"seed": seed, "notes": []}
         )
         faults.setdefault(
-            ended, _shown({**at, "kind": ended, "text": (place / "stderr").read_text(errors="replace")[-3000:]}, module)
+            ended, _shown({**last_case, "kind": ended, "text": (place / "stderr").read_text(errors="replace")[-3000:]}, module)
         )
         outcomes[ended] += 1
-        tried_cases, seed = tried_cases + 1, at["seed"] + 1
+        tried_cases, seed = tried_cases + 1, last_case["seed"] + 1
     print(f"{module}.{function}: {tried_cases} cases, {', '.join(f'{n} {what}' for what, n in sorted(outcomes.items()))}")
     assert not faults, f"{len(faults)} kinds of faults:\n" + "\n".join(faults.values())
     assert tried_cases, "no case was tried"
 
 
-def _shown(found: dict, module: str) -> str:
-    repeat = f"NBNUMBA_FUZZ_SEED={found['seed']} NBNUMBA_FUZZ_CASES=1 pytest -m long tests/fuzz/{module}.py"
-    told = "\n".join(f"  {line}" for line in found["told"])
-    return f"* {found['kind']}\n  {repeat}\n{told}\n{found['text']}\n"
+def _shown(fault: dict, module: str) -> str:
+    repeat = f"NBNUMBA_FUZZ_SEED={fault['seed']} NBNUMBA_FUZZ_CASES=1 pytest -m long tests/fuzz/{module}.py"
+    notes = "\n".join(f"  {line}" for line in fault["notes"])
+    return f"* {fault['kind']}\n  {repeat}\n{notes}\n{fault['text']}\n"
 
 
 def _watch(place, module, function, seed, left, cases, memory, longest) -> tuple[float, str | None]:
@@ -237,7 +237,7 @@ def loop(module: str, function: str, first: int, seconds: float, cases: int, pla
             kind = kind_of(error)
             if kind not in kinds:
                 text = "".join(traceback.format_exception(error, limit=-6))
-                _append(folder / FOUND, {"kind": kind, "seed": one.seed, "told": one.told, "text": text})
+                _append(folder / FOUND, {"kind": kind, "seed": one.seed, "notes": one.notes, "text": text})
             kinds.add(kind)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -255,8 +255,8 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, TooLong) and error.__context__ is not None:
         frames = traceback.extract_tb(error.__context__.__traceback__) or frames
     ours = [f for f in frames if re.search(r"/(nbnumba|adjoint)/", f.filename) and "/tests/" not in f.filename]
-    at = (ours or frames)[-1]
-    return f"{type(error).__name__} at {Path(at.filename).name} {at.name}"
+    innermost = (ours or frames)[-1]
+    return f"{type(error).__name__} at {Path(innermost.filename).name} {innermost.name}"
 
 
 def _ring(*_) -> None:

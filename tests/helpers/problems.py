@@ -131,24 +131,24 @@ class Drawer:
 
     def parameters(self, truth) -> list:
         """3 to 12 parameters that can be refined together."""
-        found = list(self.pick(MISSET, MISSET[:2], MISSET, ()))
+        names = list(self.pick(MISSET, MISSET[:2], MISSET, ()))
         if self.chance(0.5):
-            found += self.pick(CELL[:3], CELL, CELL[:2])
+            names += self.pick(CELL[:3], CELL, CELL[:2])
         elif self.chance(0.5):
-            found += ["beam.wavelength_A"]
-        if self.chance(0.5) and not set(CELL) & set(found):
-            found += ["detector.distance_mm"]
-        if self.chance(0.4) or len(found) < 2:
-            found += CENTRE
-        if self.chance(0.3) and not set(found) & set(MISSET):
-            found += self.pick(TILTS, TILTS[:2], TILTS[2:])
-        found += [name for name in ("crystal.n_a", "crystal.n_b", "crystal.n_c") if self.chance(0.15)]
+            names += ["beam.wavelength_A"]
+        if self.chance(0.5) and not set(CELL) & set(names):
+            names += ["detector.distance_mm"]
+        if self.chance(0.4) or len(names) < 2:
+            names += CENTRE
+        if self.chance(0.3) and not set(names) & set(MISSET):
+            names += self.pick(TILTS, TILTS[:2], TILTS[2:])
+        names += [name for name in ("crystal.n_a", "crystal.n_b", "crystal.n_c") if self.chance(0.15)]
         if truth.crystal.mosaic_spread_deg and self.chance(0.7):
-            found += ["crystal.mosaic_spread_deg"]
-        found += self.pick(["beam.fluence"], ["image.scale"], [])
-        if self.chance(0.6) or len(found) < 3:
-            found += ["image.background"]
-        return found if 3 <= len(found) <= 12 else self.parameters(truth)
+            names += ["crystal.mosaic_spread_deg"]
+        names += self.pick(["beam.fluence"], ["image.scale"], [])
+        if self.chance(0.6) or len(names) < 3:
+            names += ["image.background"]
+        return names if 3 <= len(names) <= 12 else self.parameters(truth)
 
     def start(self, truth, parameters, dry):
         """An experiment whose spots are some widths away, and how many. The other parameters are wrong, too."""
@@ -157,13 +157,13 @@ class Drawer:
         new = {name: truth.value(name) * self.uniform(*others.get(name, (0.9, 1.1))) for name in set(parameters) - set(moving)}
         off = self.uniform(1.0, 5.0)
         if moving:
-            each = shifts(truth, moving, dry)
-            if min(np.sqrt((shift**2).sum(axis=1).mean()) for shift in each) < 1e-6:
+            spot_shifts = shifts(truth, moving, dry)
+            if min(np.sqrt((shift**2).sum(axis=1).mean()) for shift in spot_shifts) < 1e-6:
                 return None
-            size = np.array([np.sqrt((shift**2).sum(axis=1).mean()) for shift in each])
+            size = np.array([np.sqrt((shift**2).sum(axis=1).mean()) for shift in spot_shifts])
             for _ in range(50):
                 share = self.random.normal(size=len(moving))
-                together = np.tensordot(share / size, each, axes=1)
+                together = np.tensordot(share / size, spot_shifts, axes=1)
                 share *= off / np.sqrt((together**2).sum(axis=1).mean())
                 if np.abs(share).max() <= MOST_EACH * off:
                     break
@@ -199,9 +199,9 @@ def lit(experiment, dry) -> bool:
     return bool((np.abs(indices - np.round(indices)) * cells < 0.7).all(axis=-1).any())
 
 
-def indices_at(at, slow, fast):
+def indices_at(experiment, slow, fast):
     """The Miller indices at pixels, for every lattice (pixels, lattices, 3)."""
-    built = scene.build(at, sampling.window(at.detector.pixels, None, None))
+    built = scene.build(experiment, sampling.window(experiment.detector.pixels, None, None))
     towards = [sampling.directions(built.panel, built.sampling, s, [f], 0, 0, 0) for s, f in zip(slow, fast)]
     d = np.array([[float(x[0]) for x in t] for t in towards])
     q = np.array(scattering_vector(tuple(d.T), built.sources.direction[0], built.sources.wavelength[0])).T
@@ -215,22 +215,22 @@ def shifts(experiment, names, dry):
     bright = np.argsort(dry.ravel())[-60:]
     slow, fast = np.unravel_index(bright, dry.shape)
     cells = [getattr(experiment.crystal, f"n_{axis}") for axis in "abc"]
-    found = []
+    spot_shifts = []
     for name in names:
         step, value = 1e-4 * adjoint.PARAMETERS[name].step, experiment.value(name)
 
         def indices(h, name=name, value=value):
             return indices_at(experiment.replace({name: value + h}), slow, fast)[:, 0]
 
-        found.append(central(indices, step) * cells)
-    return np.array(found)
+        spot_shifts.append(central(indices, step) * cells)
+    return np.array(spot_shifts)
 
 
 def posed(truth, counts, parameters, below, dry) -> bool:
     """Whether the counts determine the parameters, from the information at the truth."""
-    found = unknowns([truth], parameters, None)
-    at = frame(truth, counts, image={"background": below}, parameters=found.parameters, image_names=found.image)
-    information = evaluate(at, start_of([at], found)).normal
+    unknown = unknowns([truth], parameters, None)
+    at_truth = frame(truth, counts, image={"background": below}, parameters=unknown.parameters, image_names=unknown.image)
+    information = evaluate(at_truth, start_of([at_truth], unknown)).normal
     diagonal = np.diag(information)
     if not (diagonal > 0.0).all():
         return False
@@ -238,11 +238,11 @@ def posed(truth, counts, parameters, below, dry) -> bool:
     if np.linalg.eigvalsh(information / np.outer(root, root))[0] < KNOWN:
         return False
     sigma = np.sqrt(np.diag(np.linalg.inv(information)))
-    labels = found.labels()
+    labels = unknown.labels()
     moving = [name for name in labels if parameter_row(name).moves_spots]
     if moving:
-        each = shifts(truth, moving, dry)
-        for name, shift in zip(moving, each):
+        spot_shifts = shifts(truth, moving, dry)
+        for name, shift in zip(moving, spot_shifts):
             if sigma[labels.index(name)] * np.sqrt((shift**2).sum(axis=1).mean()) > SMALLEST:
                 return False
     others = ("beam.fluence", "crystal.n_a", "crystal.n_b", "crystal.n_c", "crystal.mosaic_spread_deg")
@@ -252,9 +252,9 @@ def posed(truth, counts, parameters, below, dry) -> bool:
 def made(number: int) -> Problem:
     """The problem of a seed. Ill-posed ones are drawn again."""
     for attempt in range(300):
-        found = Drawer(1000 * number + attempt).problem()
-        if found is not None:
-            return found
+        problem = Drawer(1000 * number + attempt).problem()
+        if problem is not None:
+            return problem
     raise AssertionError(f"problem {number} is not posed 300 times")
 
 

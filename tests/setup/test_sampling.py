@@ -88,9 +88,9 @@ def test_threads_begin_where_the_first_sample_counts(extra, threads, masked):
 
 def test_those_beginnings_are_worth_testing():
     """Some threads begin inside a pixel, and some threads have no pixel."""
-    inside = [fresh(ARGS + PHI + extra, 4) for extra in EXTRA[:7]]
-    assert max(max(found.values(), default=0) for found in inside) >= 2
-    assert {len(found) for found in inside} >= {0, 4}
+    positions = [fresh(ARGS + PHI + extra, 4) for extra in EXTRA[:7]]
+    assert max(max(starts.values(), default=0) for starts in positions) >= 2
+    assert {len(starts) for starts in positions} >= {0, 4}
 
 
 def test_oversampling_is_nanobraggs_where_it_is_not_given():

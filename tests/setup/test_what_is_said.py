@@ -12,7 +12,7 @@ from nbnumba.setup import sampling, scene
 BASE = "-cell 50 60 70 -default_F 10 -N 3 -detpixels 4 -oversample 1 "
 
 
-def said(words):
+def warnings_and_scene(words):
     """The warnings about an experiment, and its scene."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -22,20 +22,21 @@ def said(words):
 
 
 def test_a_normal_that_is_replaced_is_said():
-    assert [s for s in said("-odet_vector 0.5 0.5 0.1")[0] if s.startswith("detector.normal_axis has no effect")]
+    sentences, _ = warnings_and_scene("-odet_vector 0.5 0.5 0.1")
+    assert [sentence for sentence in sentences if sentence.startswith("detector.normal_axis has no effect")]
     for same in ("2 0 0", "1 0 0", "0 0 0"):
-        assert not [s for s in said(f"-odet_vector {same}")[0] if "normal_axis" in s]
+        assert not [sentence for sentence in warnings_and_scene(f"-odet_vector {same}")[0] if "normal_axis" in sentence]
 
 
 LENGTHWISE = "-beam_vector 1 2 3 -polar_vector 2 4 6 -sdet_vector 0 -1 0.3 "
 
 
 def test_a_beam_along_its_e_vector_has_no_plane_of_polarization():
-    sentences, built = said(LENGTHWISE + "-polar 0.9")
-    assert [s for s in sentences if "beam.polarization" in s and "mean nothing" in s]
+    sentences, built = warnings_and_scene(LENGTHWISE + "-polar 0.9")
+    assert [sentence for sentence in sentences if "beam.polarization" in sentence and "mean nothing" in sentence]
     assert (built.beam.axis_x, built.beam.axis_y, built.beam.axis_z) == (0.0, 0.0, 0.0)
     for words in (LENGTHWISE, LENGTHWISE + "-polar 0.9 -nopolar", "-polar 0.9"):
-        assert not [s for s in said(words)[0] if "mean nothing" in s]
+        assert not [sentence for sentence in warnings_and_scene(words)[0] if "mean nothing" in sentence]
 
 
 def test_an_image_of_a_beam_along_its_e_vector_depends_on_no_rounding():
