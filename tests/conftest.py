@@ -39,9 +39,9 @@ def dirty_memory(monkeypatch):
     clean = card.allocate
 
     def dirty(name, shape, kind):
-        there = clean(name, shape, kind)
-        there.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
-        return there
+        array = clean(name, shape, kind)
+        array.copy_to_device(np.full(shape, np.nan if np.dtype(kind).kind == "f" else 77, kind))
+        return array
 
     monkeypatch.setattr(card, "allocate", dirty)
 

@@ -88,7 +88,7 @@ def test_a_sweep_of_too_many_steps_is_not_made():
 
 
 @pytest.mark.parametrize(
-    "more, said",
+    "more, words",
     [
         ("-dispersion 1 -dispsteps 1000000000", ["1e+09 sources", "beam.dispsteps", "GB"]),
         ("-hdivrange 1 -hdivstep 1e-9", ["1e+09 sources", "beam.hdivstep_mrad", "GB"]),
@@ -100,7 +100,7 @@ def test_a_sweep_of_too_many_steps_is_not_made():
         ("-detpixels 65535", ["4.29e+09 pixels", "detector.pixels"]),
     ],
 )
-def test_work_beyond_measure_is_refused_with_the_figures(more, said, monkeypatch):
+def test_work_beyond_measure_is_refused_with_the_figures(more, words, monkeypatch):
     monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 20e9)
     experiment = Experiment.from_args((BASE + more).split())
     doors = (
@@ -111,7 +111,7 @@ def test_work_beyond_measure_is_refused_with_the_figures(more, said, monkeypatch
     for door in doors:
         with pytest.raises(InputError, match="allowed: ") as caught:
             door(experiment)
-        assert all(word in str(caught.value) for word in said), caught.value
+        assert all(word in str(caught.value) for word in words), caught.value
 
 
 def test_a_trace_of_very_many_steps_is_refused(monkeypatch):
@@ -165,11 +165,11 @@ def test_few_reflections_that_span_much(tmp_path, monkeypatch):
     factors = StructureFactors(hkl=[[0, 0, 0], [1200, -1200, 1200]], F=[1.0, 2.0])
     made = Experiment(Crystal(a_A=50.0), factors, detector=Detector(pixels=(2, 2)))
     monkeypatch.setattr(nbnumba.cost, "available_bytes", lambda: 4e9)
-    said = "structure_factors.hkl: 2 reflections span h 0 to 1200, k -1200 to 0, l 0 to 1200, "
-    said += "a box of 1732323601 amplitudes, 13.9 GB"
-    with pytest.raises(InputError, match=f"^{said}: about 27.7 GB of memory, and 4 GB are available here; allowed: what fits$"):
+    box = "structure_factors.hkl: 2 reflections span h 0 to 1200, k -1200 to 0, l 0 to 1200, "
+    box += "a box of 1732323601 amplitudes, 13.9 GB"
+    with pytest.raises(InputError, match=f"^{box}: about 27.7 GB of memory, and 4 GB are available here; allowed: what fits$"):
         simulate(made)
-    assert structure.nearly_empty(factors) == [f"{said}, of which most is default_F"]
+    assert structure.nearly_empty(factors) == [f"{box}, of which most is default_F"]
     smaller = Experiment(made.crystal, StructureFactors(hkl=[[0, 0, 0], [300, 300, 300]], F=[1.0, 2.0]), detector=made.detector)
     with pytest.warns(UserWarning, match="a box of 27270901 amplitudes, 0.218 GB, of which most is default_F"):
         simulate(smaller)

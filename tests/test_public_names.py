@@ -79,8 +79,8 @@ def test_pictures_masks_reflections_and_matrices(written, tmp_path):
     mask = np.ones((10, 12), np.uint16)
     mask[3, 4] = 0
     nbnumba.write_smv("mask.img", mask)
-    found = nbnumba.read_mask("mask.img")
-    assert found.dtype == bool and found.sum() == 119 and not found[3, 4]
+    mask_read = nbnumba.read_mask("mask.img")
+    assert mask_read.dtype == bool and mask_read.sum() == 119 and not mask_read[3, 4]
     nbnumba.write_hkl("r.hkl", [[0, 0, 1], [1, -2, 3]], [10.1, 20.2])
     indices, amplitudes = nbnumba.read_hkl("r.hkl")
     assert indices.tolist() == [[0, 0, 1], [1, -2, 3]] and amplitudes.tolist() == [10.1, 20.2]

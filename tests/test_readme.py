@@ -45,12 +45,12 @@ def folder(tmp_path_factory):
 
 def test_the_truth_is_found(folder):
     """Every number is within four of its small uncertainties, the verdict is good, and the report exists."""
-    found = json.loads((folder / "refined.json").read_text())
-    assert found["success"] and abs(found["chi_squared"] - 1.0) < 0.05
+    fit = json.loads((folder / "refined.json").read_text())
+    assert fit["success"] and abs(fit["chi_squared"] - 1.0) < 0.05
     for name, truth in TRUTH.items():
-        value, sigma = found["values"][name], found["uncertainties"][name]
+        value, sigma = fit["values"][name], fit["uncertainties"][name]
         assert 0.0 < sigma < 0.2 and abs(value - truth) < 4.0 * sigma, (name, value, sigma)
-    off = np.subtract(found["values"]["crystal.misset_deg"], MISSET) / found["uncertainties"]["crystal.misset_deg"]
+    off = np.subtract(fit["values"]["crystal.misset_deg"], MISSET) / fit["uncertainties"]["crystal.misset_deg"]
     assert np.abs(off).max() < 4.0
     assert (folder / "report" / "index.html").stat().st_size > 1000
 
@@ -59,9 +59,9 @@ def test_the_flags_can_be_pasted(folder):
     """The last line of flags makes an experiment of the refined values."""
     flags = [line for line in (folder / "printed").read_text().splitlines() if line.startswith("nbnumba ")][-1]
     experiment = Experiment.from_args(shlex.split(flags)[1:])
-    found = json.loads((folder / "refined.json").read_text())["values"]
+    refined = json.loads((folder / "refined.json").read_text())["values"]
     for name in TRUTH:
-        assert experiment.value(name) == found[name]
+        assert experiment.value(name) == refined[name]
 
 
 def test_the_python_runs(tmp_path):
@@ -84,7 +84,7 @@ def test_the_recipe_for_mtz_files(tmp_path):
     section = (ROOT / "README.md").read_text().split("## Structure factors\n")[1].split("\n## ")[0]
     (code,) = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)]
     run("-c", code, folder=tmp_path)
-    found = hkl.read(tmp_path / "P1.hkl")
-    assert found.notes == () and sorted(set(found.amplitudes)) == [7.25, 12.5]
+    reflections = hkl.read(tmp_path / "P1.hkl")
+    assert reflections.notes == () and sorted(set(reflections.amplitudes)) == [7.25, 12.5]
     signs = {(h, k, l) for h in (1, -1) for k in (2, -2) for l in (3, -3)}
-    assert {tuple(index) for index in found.hkl.tolist()} == signs | {(0, 0, 4), (0, 0, -4)}
+    assert {tuple(index) for index in reflections.hkl.tolist()} == signs | {(0, 0, 4), (0, 0, -4)}

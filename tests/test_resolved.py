@@ -25,11 +25,11 @@ def experiment_of(words):
 
 def table(words):
     """The rows of an experiment by group and name. A row without a name has that of the row before, with ", again"."""
-    found, name = {}, ""
+    rows, name = {}, ""
     for row in resolved.quantities(experiment_of(words)):
         name = row.name.strip() or f"{name}, again"
-        found[row.group, name] = row
-    return found
+        rows[row.group, name] = row
+    return rows
 
 
 OTHER_CENTRE = f"{BASE} -adxv -Xbeam 30 -Ybeam 40 -distance 250 -pixel 0.2 -detpixels 512"
@@ -46,8 +46,8 @@ def test_numbers_are_those_of_the_image(words):
     def numbers(group, name):
         return [float(x) for x in re.findall(r"-?[0-9.]+(?:e[-+]?[0-9]+)?", rows[group, name].value)]
 
-    def close(found, expected):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    def close(printed, expected):
+        np.testing.assert_allclose(printed, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
     close(numbers("crystal", "unit cell"), cell_of(vectors))
     close(numbers("crystal", "b at phi 0"), vectors[1])

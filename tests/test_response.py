@@ -239,8 +239,8 @@ def test_noise_of_neighbours_is_correlated_as_documented():
     assert_moments(made, mean, mean * lagged[0] ** 2 + 1 / 12, independent=made.size * lagged[0] ** 2)
     for lag, axis in itertools.product((1, 2), (0, 1)):
         one, other = np.split(np.moveaxis(made, axis, 0), [-lag])[0], np.moveaxis(made, axis, 0)[lag:]
-        found = ((one - made.mean()) * (other - made.mean())).mean()
-        assert found == pytest.approx(mean * lagged[lag] * lagged[0], abs=5 * mean / math.sqrt(made.size))
+        covariance = ((one - made.mean()) * (other - made.mean())).mean()
+        assert covariance == pytest.approx(mean * lagged[lag] * lagged[0], abs=5 * mean / math.sqrt(made.size))
 
 
 def test_spreading_the_expected_photons_instead_leaves_noise_uncorrelated():

@@ -194,8 +194,8 @@ def test_random_misset_is_uniform():
     turns = random_orientations(count, c_parity=False)
     assert stats.kstest(turns.magnitude(), angle_cdf).pvalue > 1e-4
     assert np.abs(turns.as_matrix().mean(axis=0)).max() < 5 / np.sqrt(3 * count)
-    there = Rotation.from_euler("xyz", [10, 20, 30], degrees=True)
-    assert stats.kstest((there * turns).magnitude(), angle_cdf).pvalue > 1e-4
+    fixed_turn = Rotation.from_euler("xyz", [10, 20, 30], degrees=True)
+    assert stats.kstest((fixed_turn * turns).magnitude(), angle_cdf).pvalue > 1e-4
 
 
 def test_the_uniformity_test_rejects_the_orientations_of_nanobragg():

@@ -142,9 +142,9 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    found = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFGNPR]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
-    assert len(found) == len({number for number, _ in found})
-    return dict(found)
+    headings = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFGNPR]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    assert len(headings) == len({number for number, _ in headings})
+    return dict(headings)
 
 
 def prose(path):
@@ -165,8 +165,8 @@ def definitions(path):
 
 def flag_rows():
     """The rows of inputs.md on flags, by the first spelling."""
-    found = rows(section(SPECS["inputs.md"], "## Flags"), 6)
-    return {row[0].strip("`").split()[0]: row for row in found if row[0].startswith("`-")}
+    flag_table = rows(section(SPECS["inputs.md"], "## Flags"), 6)
+    return {row[0].strip("`").split()[0]: row for row in flag_table if row[0].startswith("`-")}
 
 
 def test_clauses_that_the_program_cites_exist():
@@ -277,14 +277,14 @@ def test_flags_of_the_table_are_those_of_the_program():
 def test_stated_default_is_that_of_the_program(flag):
     stated, (part, _, field) = flag.default, flag.sets.partition(".")
     if part in PARTS:
-        found = {f.name: f.default for f in dataclasses.fields(PARTS[part])}[field]
+        default = {f.name: f.default for f in dataclasses.fields(PARTS[part])}[field]
     else:
         run = run_of(CommandLine("-cell 50 -default_F 1".split()))
-        found = getattr(run if part == "run" else getattr(run, part), field)
-    if isinstance(found, str):
-        assert stated == found
-    elif found is not None:
-        assert float(stated) == pytest.approx(float(found), rel=1e-5), (stated, found)
+        default = getattr(run if part == "run" else getattr(run, part), field)
+    if isinstance(default, str):
+        assert stated == default
+    elif default is not None:
+        assert float(stated) == pytest.approx(float(default), rel=1e-5), (stated, default)
     elif flag.sets in VECTORS:
         assert tuple(map(float, stated.split())) == getattr(CONVENTIONS["custom"], VECTORS[flag.sets])
     elif field in output.DEFAULTS:
@@ -365,8 +365,8 @@ def test_parameters_of_the_derivative():
     assert set(systems) == set(CRYSTAL_SYSTEMS)
     for system, words in systems.items():
         groups = [group.split(" = ") for group in words.split(", ")]
-        found = [[free] if isinstance(free, str) else free for free in adjoint.cell_parameters(system)]
-        assert groups == [[name.split(".")[1].split("_")[0] for name in names] for names in found], system
+        free_names = [[free] if isinstance(free, str) else free for free in adjoint.cell_parameters(system)]
+        assert groups == [[name.split(".")[1].split("_")[0] for name in names] for names in free_names], system
     for name, components in adjoint.VECTORS.items():
         words = [component.split(".")[1] for component in components]
         assert f"`{name}` is {words[0]}, {words[1]} and {words[2]}" in text.replace("\n ", "")
@@ -386,8 +386,8 @@ def test_reasons_of_the_derivative():
     assert reasons == [reason for _, _, reason in REASONS]
     experiment = nbnumba.Experiment.from_args("-cell 50 -default_F 1".split())
     for new, names, reason in REASONS:
-        found = not_differentiable.reasons(experiment.replace(new))
-        assert {found[name] for name in names} == {reason}
+        reason_of = not_differentiable.reasons(experiment.replace(new))
+        assert {reason_of[name] for name in names} == {reason}
         with pytest.raises(nbnumba.InputError, match=re.escape(f"{names[0]}: {reason}")):
             adjoint.vjp(experiment.replace(new), names[:1])
     tree = ast.parse((ROOT / "adjoint" / "not_differentiable.py").read_text())

@@ -154,8 +154,8 @@ def phi_words(step: PhiStep, domains: int) -> dict[str, Any]:
 
 def lattices_at_zero(chain: Chain) -> list[tuple[int, int, int | None]]:
     """The phi steps at phi = 0 of every sample: its number, the step, and the step whose lattice is carried over, or None."""
-    steps = [(number, step) for number, sample in enumerate(chain.samples) for step in sample.phi_steps]
-    return [(n, s.step, None if s.fresh else s.lattice_of) for n, s in steps if s.phi_deg == 0.0 and s.domain == 0]
+    numbered = [(number, step) for number, sample in enumerate(chain.samples) for step in sample.phi_steps]
+    return [(n, s.step, None if s.fresh else s.lattice_of) for n, s in numbered if s.phi_deg == 0.0 and s.domain == 0]
 
 
 def _sentences_at_zero(chain: Chain) -> Iterator[str]:
@@ -164,8 +164,8 @@ def _sentences_at_zero(chain: Chain) -> Iterator[str]:
     if not at_zero:
         yield "lattice at phi = 0: there is no such step"
     for step, source in dict.fromkeys((step, source) for _, step, source in at_zero):
-        samples = [str(sample) for sample, *steps in at_zero if steps == [step, source]]
-        in_samples = "" if len(samples) == len(chain.samples) else f" in sample {', '.join(samples)}"
+        numbers = [str(number) for number, *step_and_source in at_zero if step_and_source == [step, source]]
+        in_samples = "" if len(numbers) == len(chain.samples) else f" in sample {', '.join(numbers)}"
         lattice = "is fresh" if source is None else f"has that of step {source}, carried over"
         yield f"lattice at phi = 0: step {step} {lattice}{in_samples}"
 

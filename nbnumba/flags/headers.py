@@ -352,8 +352,8 @@ def _pixels(header: Header) -> dict[str, tuple[int, int]]:
 
 def _warn_of_what_is_not_known(header: Header, convention: str, fields: Mapping[str, Any]) -> None:
     """Warn of what nanoBragg's keys leave open: how the detector was turned, the convention, and what is not known."""
-    distance, close = fields.get("detector.distance_mm"), fields.get("detector.close_distance_mm")
-    tilted = distance and close and abs(abs(distance) - close) > 1e-4 * close
+    distance, close_distance = fields.get("detector.distance_mm"), fields.get("detector.close_distance_mm")
+    tilted = distance and close_distance and abs(abs(distance) - close_distance) > 1e-4 * close_distance
     if (tilted or fields.get("detector.twotheta_deg")) and not {*TURNS, "detector.pivot"} & set(header.overruled):
         keys = header.shown(("TWOTHETA", "DISTANCE", "CLOSE_DISTANCE"))
         unknown = "about which axes and pivot is not known, and its distance and beam centre are those after the turn"

@@ -335,11 +335,11 @@ def _replaced_normal(detector, convention, defects):
 
 def _overruled_distances(detector, defects, stated):
     """Yield a sentence for every distance or corner that another statement overrules (F1a)."""
-    distance = detector.distance_mm is not None or detector.close_distance_mm is not None
+    has_distance = detector.distance_mm is not None or detector.close_distance_mm is not None
     if detector.pix0_mm is not None and not honours_pix0(detector, defects):
         why = f"detector.{stated[0]} says where the beam is" if stated else "C's defect pix0_ignored is on"
         yield f"detector.pix0_mm has no effect: {why}"
-    elif detector.pix0_mm is not None and distance:
+    elif detector.pix0_mm is not None and has_distance:
         yield "detector.distance_mm and close_distance_mm have no effect: detector.pix0_mm says where the detector is"
     if detector.distance_mm is not None and detector.close_distance_mm is not None:
         yield "detector.distance_mm has no effect: detector.close_distance_mm is given"

@@ -122,9 +122,9 @@ def test_pieces_cover_an_image_once_and_are_small(across, steps, fewest):
 
 @pytest.mark.parametrize("many", [0, 1, 3, 50])
 def test_every_piece_is_run_once_and_those_of_a_chain_in_their_order(many):
-    chains, run, told = [[(n, m) for m in range(n % 5)] for n in range(40)], [], []
-    threads.run_pieces(run.append, iter(chains), many, told.append)
-    assert sorted(run) == sorted(told) == sorted(itertools.chain(*chains))
+    chains, run, reported = [[(n, m) for m in range(n % 5)] for n in range(40)], [], []
+    threads.run_pieces(run.append, iter(chains), many, reported.append)
+    assert sorted(run) == sorted(reported) == sorted(itertools.chain(*chains))
     for chain in chains:
         assert [piece for piece in run if piece in chain] == chain
 

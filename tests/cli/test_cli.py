@@ -369,7 +369,7 @@ def test_every_flag_sets_a_field_that_exists():
             part, _, field = flag.sets.partition(".")
             owner = {"run": Run, "response": Response}.get(part) or type(getattr(experiment, part))
             assert part in (*parts, "run", "response")
-            assert field in {each.name for each in dataclasses.fields(owner)}, flag.sets
+            assert field in {entry.name for entry in dataclasses.fields(owner)}, flag.sets
 
 
 def test_help_names_every_flag(run):
@@ -427,19 +427,19 @@ def test_a_sensor_that_absorbs_nothing_has_a_table(tmp_path, monkeypatch, capsys
     assert "attenuation depth infinite" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flag, rows, said", [
+@pytest.mark.parametrize("flag, rows, is_warned_of", [
     ("-stol", "0 2.57\n0.5 2\n", False),
     ("-stol", "1.02 0.03\n1.16 0.06\n", True),
     ("-Q", "0 2.57\n0.5 2\n", True),
     ("-Q", "0 2.57\n6.3 2\n", False),
 ])  # fmt: skip
-def test_a_table_that_does_not_reach_the_image_is_said(flag, rows, said, tmp_path, monkeypatch, capsys):
+def test_a_table_that_does_not_reach_the_image_is_said(flag, rows, is_warned_of, tmp_path, monkeypatch, capsys):
     """The image covers 0 to 0.35 1/A; a spectrum, or a table in another unit, lies elsewhere."""
     monkeypatch.chdir(tmp_path)
     Path("table").write_text(rows)
     words = "-cell 30 -default_F 1 -detpixels 16 -pixel 6 -distance 50 -water 10 --dry-run".split()
     assert main([*words, flag, "table"]) == 0
-    assert (f"{flag} reaches from" in capsys.readouterr().err) == said
+    assert (f"{flag} reaches from" in capsys.readouterr().err) == is_warned_of
 
 
 @pytest.mark.parametrize("flags, rows", [
@@ -452,5 +452,5 @@ def test_a_name_of_two_lines_makes_no_warning_of_two(flags, rows, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     Path("a\nb").write_text(rows)
     assert main([*flags.split(), "a\nb", "-detpixels", "8", "-oversample", "1", "--dry-run"]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said and all(line.startswith("nbnumba: warning: ") for line in said)
+    errors = capsys.readouterr().err.splitlines()
+    assert errors and all(line.startswith("nbnumba: warning: ") for line in errors)

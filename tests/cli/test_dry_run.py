@@ -21,8 +21,8 @@ def run(tmp_path, monkeypatch, capsys):
 
     def runner(words):
         status = main(shlex.split(words))
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
 
     return runner
 

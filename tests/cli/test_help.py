@@ -14,9 +14,9 @@ def test_help_of_every_subcommand(capsys, tmp_path, monkeypatch, command, word):
     pages = []
     for words in ([command, word], [command, "-cell", "50", word], [command, "--", "-cell", "50", word]):
         assert main(words) == 0
-        said = capsys.readouterr()
-        assert said.err == "" and said.out.startswith("usage: nbnumba")
-        pages.append(said.out)
+        printed = capsys.readouterr()
+        assert printed.err == "" and printed.out.startswith("usage: nbnumba")
+        pages.append(printed.out)
     assert len(set(pages)) == 1 and list(tmp_path.iterdir()) == []
     assert command == "simulate" or f"nbnumba {command}" in pages[0]
 

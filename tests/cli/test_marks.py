@@ -41,8 +41,8 @@ def test_rings_lie_where_pixels_have_that_resolution(more):
     with np.errstate(divide="ignore"):
         d = 1.5 / (2 * np.sin(np.arctan2(across, corner @ placement.beam) / 2))
     if "curved" not in more:
-        found = resolutions(made, fast.ravel(), slow.ravel()).reshape(d.shape)
-        np.testing.assert_allclose(1 / found, 1 / d, rtol=1e-9, atol=1e-12)
+        resolution_A = resolutions(made, fast.ravel(), slow.ravel()).reshape(d.shape)
+        np.testing.assert_allclose(1 / resolution_A, 1 / d, rtol=1e-9, atol=1e-12)
         for ring in drawn.rings:
             np.testing.assert_array_equal(ring.inside, d > float(ring.name.split()[0]))
     for ring in drawn.rings:
@@ -78,9 +78,9 @@ def test_a_picture_with_marks_and_a_mask(tmp_path, monkeypatch, capsys):
     assert main(flags.split()) == 0
     assert "picture, white up to " in capsys.readouterr().out
     with Image.open("a.png") as picture:
-        found = np.asarray(picture)
-    assert (found[10, 40:44] == png.UNMEASURED).all()
-    assert (found == png.MARK).all(axis=-1).any()
+        pixels = np.asarray(picture)
+    assert (pixels[10, 40:44] == png.UNMEASURED).all()
+    assert (pixels == png.MARK).all(axis=-1).any()
 
 
 def test_marks_without_a_picture_are_not_ignored_in_silence(tmp_path, monkeypatch, capsys):
@@ -96,11 +96,11 @@ def test_the_example_runs_anywhere_and_its_command_again(tmp_path, monkeypatch, 
     """A region of it writes its files and its mask, and the command that it prints makes the same image."""
     monkeypatch.chdir(tmp_path)
     assert main(["example", "-roi", "565", "580", "735", "750"]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"example.bin", "example.img", "example.png", "example_mask.img"}
-    command = next(line for line in said.out.splitlines() if line.startswith("  nbnumba ")).split()[1:]
+    command = next(line for line in printed.out.splitlines() if line.startswith("  nbnumba ")).split()[1:]
     first = (tmp_path / "example.bin").read_bytes()
     assert main([*command, "-floatfile", "again.bin"]) == 0
     assert (tmp_path / "again.bin").read_bytes() == first

@@ -66,11 +66,11 @@ LEAST = np.iinfo(np.int32).min
 def test_gaps_and_saturated_pixels(monkeypatch, pixels, header, in_gaps, saturated):
     """The format and the header state them. Other numbers below 0 are data, from which a dark image was subtracted."""
     monkeypatch.setattr(images, "read", lambda *_: images.Image(pixels, header))
-    found = read("x")
-    assert (found.left_out["in gaps"], found.left_out["saturated"]) == (in_gaps, saturated)
-    assert found.counted == 48 - in_gaps - saturated
-    assert found.below == (np.count_nonzero(pixels < 0) - in_gaps if pixels.dtype.kind == "i" else 0)
-    np.testing.assert_array_equal(found.data[~np.isnan(found.data)], pixels[~np.isnan(found.data)])
+    image = read("x")
+    assert (image.left_out["in gaps"], image.left_out["saturated"]) == (in_gaps, saturated)
+    assert image.counted == 48 - in_gaps - saturated
+    assert image.below == (np.count_nonzero(pixels < 0) - in_gaps if pixels.dtype.kind == "i" else 0)
+    np.testing.assert_array_equal(image.data[~np.isnan(image.data)], pixels[~np.isnan(image.data)])
 
 
 def test_a_dark_subtracted_image_is_the_same_in_every_type(tmp_path):
@@ -128,19 +128,19 @@ def test_the_mask_that_a_file_brings_is_used(tmp_path, specific):
     mask[0, 0], mask[1, 2], mask[2, 3], mask[0, 1] = 1, 1 << 8, 1 << 31, 1
     nexus(tmp_path / "x_master.h5", pixels, mask, specific)
     for name in ("x_master.h5", "x_master.h5#0", "x_master.h5::/entry/data/data_000001#0"):
-        found = read(tmp_path / name)
-        assert (found.left_out["masked by the file"], found.left_out["in gaps"], found.counted) == (4, 1, 43)
-        assert np.isnan(found.data[0, :3]).all() and found.data[0, 3] == 3.0
-    assert "left out 4 masked by the file, 1 in gaps" in found.line()
+        image = read(tmp_path / name)
+        assert (image.left_out["masked by the file"], image.left_out["in gaps"], image.counted) == (4, 1, 43)
+        assert np.isnan(image.data[0, :3]).all() and image.data[0, 3] == 3.0
+    assert "left out 4 masked by the file, 1 in gaps" in image.line()
 
 
 def test_valid_numbers_of_nxmx(tmp_path):
     """Pixels above saturation_value and below underload_value are invalid; pixels at these values are valid."""
     nexus(tmp_path / "x.h5", stored([101, 100, 99, -5, -6], np.int32), saturation_value=100, underload_value=-5)
-    found = read(tmp_path / "x.h5")
-    assert found.left_out["saturated"] == 1 and found.left_out["below what is valid"] == 1
-    assert list(found.data[0, 1:4]) == [100.0, 99.0, -5.0]
-    assert found.line().endswith("left out 1 below what is valid, 1 saturated above 100")
+    image = read(tmp_path / "x.h5")
+    assert image.left_out["saturated"] == 1 and image.left_out["below what is valid"] == 1
+    assert list(image.data[0, 1:4]) == [100.0, 99.0, -5.0]
+    assert image.line().endswith("left out 1 below what is valid, 1 saturated above 100")
     nexus(tmp_path / "y.h5", stored([101, 100, 99], np.int32), specific=True, countrate_correction_count_cutoff=100)
     assert read(tmp_path / "y.h5").line().endswith("2 saturated from 100 on")
     assert read(tmp_path / "y.h5", saturation=101.0).line().endswith("1 saturated from 101 on")
@@ -171,9 +171,9 @@ def test_numbers_of_an_raxis_are_counts(tmp_path):
     """Large numbers are stored as a fraction, and the saturation of the header is one of counts."""
     pixels = stored([40000, 32767, 65535, 32769], np.uint16)
     smv.write(tmp_path / "x.img", pixels, {"RAXIS_COMPRESSION_RATIO": 32, "SATURATED_VALUE": 1048500})
-    found = read(tmp_path / "x.img")
-    assert list(found.data[0, [0, 1, 3]]) == [(40000 - 32768) * 32, 32767, 32]
-    assert np.isnan(found.data[0, 2]) and found.line().endswith("1 saturated from 1048500 on")
+    image = read(tmp_path / "x.img")
+    assert list(image.data[0, [0, 1, 3]]) == [(40000 - 32768) * 32, 32767, 32]
+    assert np.isnan(image.data[0, 2]) and image.line().endswith("1 saturated from 1048500 on")
 
 
 def test_a_limit_is_in_words():

@@ -217,7 +217,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "redirection, status, said",
+    "redirection, status, message",
     [
         ("2>&-", 0, None),
         (">&-", 0, ""),
@@ -228,11 +228,11 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path):
         ("| head -1; exit ${PIPESTATUS[0]}", None, ""),
     ],
 )
-def test_streams_that_take_nothing_cost_no_file(tmp_path, redirection, status, said):
-    got, errors, _ = shell(f'"$@" {" ".join(BASE)} {redirection}', tmp_path)
-    assert got in ((0, 141) if status is None else (status,))
+def test_streams_that_take_nothing_cost_no_file(tmp_path, redirection, status, message):
+    exit_status, errors, _ = shell(f'"$@" {" ".join(BASE)} {redirection}', tmp_path)
+    assert exit_status in ((0, 141) if status is None else (status,))
     assert names(tmp_path) == FILES
-    assert said is None or errors == said
+    assert message is None or errors == message
     image = nbnumba.simulate(nbnumba.Experiment.from_args([word for word in BASE if word != "-noprogress"]))
     np.testing.assert_array_equal(np.fromfile(tmp_path / "floatimage.bin", "<f4"), image.ravel().astype("f4"))
 
@@ -252,13 +252,13 @@ def test_a_working_directory_that_is_gone_is_one_sentence(tmp_path):
 def test_names_that_are_no_utf8_or_that_the_terminal_has_no_characters_for(tmp_path):
     more = "-nopgm -nointfile"
     coding = {"PYTHONIOENCODING": "utf-8:strict"}
-    status, errors, said = shell(f""""$@" {" ".join(BASE)} {more} -floatfile $'a\\377.bin'""", tmp_path, **coding)
-    assert (status, errors) == (0, "") and r"wrote a\udcff.bin" in said
+    status, errors, printed = shell(f""""$@" {" ".join(BASE)} {more} -floatfile $'a\\377.bin'""", tmp_path, **coding)
+    assert (status, errors) == (0, "") and r"wrote a\udcff.bin" in printed
     status, errors, _ = shell(f""""$@" {" ".join(BASE)} {more} -hkl $'a\\377.hkl'""", tmp_path, **coding)
     assert status == 2 and errors.count("\n") == 1 and r"a\udcff.hkl" in errors
     ascii_only = {"PYTHONIOENCODING": "ascii:strict"}
-    status, errors, said = shell(f'"$@" {" ".join(BASE)} {more} -floatfile ü.bin', tmp_path, **ascii_only)
-    assert (status, errors) == (0, "") and r"wrote \xfc.bin" in said
+    status, errors, printed = shell(f'"$@" {" ".join(BASE)} {more} -floatfile ü.bin', tmp_path, **ascii_only)
+    assert (status, errors) == (0, "") and r"wrote \xfc.bin" in printed
     assert {os.fsencode(name) for name in names(tmp_path)} == {b"a\xff.bin", "ü.bin".encode(), b"noiseimage.img"}
 
 
@@ -296,8 +296,8 @@ def test_a_name_that_says_another_format_is_refused(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one.hkl").write_text("0 0 1 5\n")
     assert main([*BASE, "-hkl", "one.hkl", flag, name]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"nbnumba: {flag}: {name!r} announces ") and says in said and "allowed" in said
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"nbnumba: {flag}: {name!r} announces ") and says in errors and "allowed" in errors
     assert names(tmp_path) == {"one.hkl"}
 
 
@@ -325,7 +325,7 @@ def test_an_image_on_stdout_has_its_text_on_stderr(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "more, said",
+    "more, message",
     [
         ("-floatfile - -intfile /dev/stdout", "is also the -floatfile"),
         ("-floatfile - -intfile x > x", "is also the -floatfile"),
@@ -334,9 +334,9 @@ def test_an_image_on_stdout_has_its_text_on_stderr(tmp_path, name):
         ("-floatfile - >/dev/full", "No space left"),
     ],
 )
-def test_what_stdout_cannot_be_is_refused(tmp_path, more, said):
+def test_what_stdout_cannot_be_is_refused(tmp_path, more, message):
     status, errors, _ = shell(f'"$@" {" ".join(BASE)} {more}', tmp_path)
-    assert status == 2 and said in errors and names(tmp_path) <= {"x"}
+    assert status == 2 and message in errors and names(tmp_path) <= {"x"}
     assert not (tmp_path / "x").exists() or (tmp_path / "x").read_bytes() == b""
 
 
@@ -344,11 +344,11 @@ def test_what_stdout_cannot_be_is_refused(tmp_path, more, said):
 
 
 @pytest.mark.parametrize("command", ["explain", "gradcheck"])
-@pytest.mark.parametrize("more, said", [("-floatfile x.bin", "-floatfile"), ("-threads 99999", "-threads")])
-def test_outputs_and_threads_are_not_ignored_where_nothing_is_written(tmp_path, monkeypatch, capsys, command, more, said):
+@pytest.mark.parametrize("more, message", [("-floatfile x.bin", "-floatfile"), ("-threads 99999", "-threads")])
+def test_outputs_and_threads_are_not_ignored_where_nothing_is_written(tmp_path, monkeypatch, capsys, command, more, message):
     monkeypatch.chdir(tmp_path)
     assert main([command, "--", *BASE, *more.split()]) == 2
-    assert said in capsys.readouterr().err and names(tmp_path) == set()
+    assert message in capsys.readouterr().err and names(tmp_path) == set()
 
 
 def test_the_seed_of_a_random_orientation_is_in_the_trace(tmp_path, monkeypatch, capsys):

@@ -54,14 +54,14 @@ def result(frames=None, **changes):
         SimpleNamespace(phase=phase, evaluation=k, loss=100.0 * 0.1**k, x=start + (x - start) * k / 5)
         for k, phase in enumerate(["9 cells", "9 cells", "as stated", "as stated", "as stated", "as stated"])
     ]
-    found = dict(
+    fields = dict(
         success=True, status=1, message="Converged.", nfev=9, fun=0.001, x=x, values=named(x), start=named(start),
         uncertainties=named(spread), names=["detector.distance_mm", *(f"crystal.misset_deg[{i}]" for i in range(3))],
         units=["mm", "degree", "degree", "degree"], covariance=np.diag(spread**2), correlation=np.eye(4), history=history,
         phases=["9 cells: 2 evaluations", "as stated: 4 evaluations"], frames=[fit()] if frames is None else frames,
         chi_squared=1.01, pixels=1995, explained=0.97, diagnosis=[],
     )  # fmt: skip
-    return SimpleNamespace(**found | changes)
+    return SimpleNamespace(**fields | changes)
 
 
 def named(vector):
@@ -212,9 +212,9 @@ def test_peaks_are_separate_significant_and_count():
     data[70, 10] = np.nan
     ones = np.ones(data.shape)
     seen = spots.counted_part(SimpleNamespace(data=data, before=ones, after=100.0 * ones, sigma=ones))
-    found = spots.brightest_peaks(seen)
-    assert [peak[:2] for peak in found] == [place[:2] for place in places[:3]]
-    assert all(3 <= peak.width <= 5 for peak in found[:2])
+    peaks = spots.brightest_peaks(seen)
+    assert [peak[:2] for peak in peaks] == [place[:2] for place in places[:3]]
+    assert all(3 <= peak.width <= 5 for peak in peaks[:2])
     flat = spots.counted_part(SimpleNamespace(data=100.0 * ones, before=ones, after=100.0 * ones, sigma=ones))
     assert spots.brightest_peaks(flat) == []
 
@@ -222,9 +222,9 @@ def test_peaks_are_separate_significant_and_count():
 def test_no_more_peaks_than_there_is_room_for():
     data = sum(spot(20 * i + 10, 20 * j + 10, 100.0 + 4 * i + j, (80, 80)) for i in range(4) for j in range(4))
     ones = np.ones(data.shape)
-    found = spots.brightest_peaks(spots.counted_part(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
-    assert len(found) == spots.PEAKS
-    assert found[0][:2] == (70, 70)
+    peaks = spots.brightest_peaks(spots.counted_part(SimpleNamespace(data=data, before=ones, after=ones, sigma=ones)))
+    assert len(peaks) == spots.PEAKS
+    assert peaks[0][:2] == (70, 70)
 
 
 def test_profile_sums_pixels_that_count():

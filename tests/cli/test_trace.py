@@ -53,9 +53,9 @@ def against(tmp_path, name, ours):
 def test_every_factor_of_the_reference(golden, tmp_path, name, suffix):
     pixel, flags = flags_of(golden, name)
     ours = traced(tmp_path, [*flags, *ALL], pixel, options=["--json"])
-    status, found = against(tmp_path, name, f"{ours}{suffix}")
-    assert (status, found["first_divergence"], found["num_divergent"]) == (0, None, 0)
-    assert max(each["rel_delta"] for each in found["factors"]) < 1e-11
+    status, metrics = against(tmp_path, name, f"{ours}{suffix}")
+    assert (status, metrics["first_divergence"], metrics["num_divergent"]) == (0, None, 0)
+    assert max(factor["rel_delta"] for factor in metrics["factors"]) < 1e-11
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -83,15 +83,15 @@ def test_the_same_lines_in_the_same_order(golden, tmp_path, name):
 def test_without_a_defect_the_first_divergence_is_what_it_touches(golden, tmp_path, name, defect, first):
     pixel, flags = flags_of(golden, name)
     ours = traced(tmp_path, [*flags, "-c_parity", *sorted(set(SWITCHES) - {defect})], pixel)
-    status, found = against(tmp_path, name, ours)
-    assert (status, found["first_divergence"]) == (1, first)
+    status, metrics = against(tmp_path, name, ours)
+    assert (status, metrics["first_divergence"]) == (1, first)
 
 
 def test_the_mission_diverges_in_spec_mode_at_the_stale_lattice_and_nowhere_before(golden, tmp_path):
     pixel, flags = flags_of(golden, "supervisor_685_1039")
-    status, found = against(tmp_path, "supervisor_685_1039", traced(tmp_path, flags, pixel))
-    assert (status, found["first_divergence"]) == (1, "rot_a_angstroms")
-    by_name = {each["name"]: each for each in found["factors"]}
+    status, metrics = against(tmp_path, "supervisor_685_1039", traced(tmp_path, flags, pixel))
+    assert (status, metrics["first_divergence"]) == (1, "rot_a_angstroms")
+    by_name = {factor["name"]: factor for factor in metrics["factors"]}
     assert by_name["I_before_scaling"]["ours"] == pytest.approx(807189.768677586, rel=1e-9)
     assert by_name["phi[1].F_latt"]["status"] == "ok"
 
@@ -128,7 +128,7 @@ def test_the_chain_ends_at_the_pixel_of_the_image(tmp_path, name, switches):
 def zero(path):
     """The lattices at phi = 0 of each chain: (sample, step, source)."""
     return [
-        [tuple(each.values()) for each in chain["lattice_at_phi_0"]] for chain in json.loads(path.read_text())["chains"]
+        [tuple(lattice.values()) for lattice in chain["lattice_at_phi_0"]] for chain in json.loads(path.read_text())["chains"]
     ]
 
 

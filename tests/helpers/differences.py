@@ -65,11 +65,11 @@ def extrapolated(quotient, step: float, precision: float, noise: float = 0.0, mo
             row.append(row[-1] + (row[-1] - rows[-1][order - 1]) / (16**order - 1))
         rows.append(row)
         for order in range(2, len(row)):
-            found, third, second = row[order], row[order - 1], rows[level - 1][order - 1]
-            error = max(abs(found - third), abs(found - second), noise * 4**level / step)
+            extrapolated_value, third, second = row[order], row[order - 1], rows[level - 1][order - 1]
+            error = max(abs(extrapolated_value - third), abs(extrapolated_value - second), noise * 4**level / step)
             if level > order:
                 error = max(error, abs(second - rows[level - 2][order - 1]) / 16**order)
-            best = min(best, Estimate(found, error), key=lambda estimate: estimate.error)
+            best = min(best, Estimate(extrapolated_value, error), key=lambda estimate: estimate.error)
         if best.error <= precision * abs(best.value):
             break
     return best

@@ -61,10 +61,10 @@ def _place(case, content) -> int:
 def _flipped(case, content):
     if not content:
         return content
-    found = bytearray(content)
+    flipped = bytearray(content)
     for _ in range(case.pick((1, 1, 2, 8))):
-        found[case.random.integers(len(found))] ^= 1 << int(case.random.integers(8))
-    return bytes(found)
+        flipped[case.random.integers(len(flipped))] ^= 1 << int(case.random.integers(8))
+    return bytes(flipped)
 
 
 def _in_front_flipped(case, content):
@@ -83,8 +83,8 @@ def _beheaded(case, content):
 
 def _spliced(case, content):
     start, end = sorted((_place(case, content), _place(case, content)))
-    at = _place(case, content)
-    return content[:at] + content[start : min(end, start + 4096)] + content[at:]
+    position = _place(case, content)
+    return content[:position] + content[start : min(end, start + 4096)] + content[position:]
 
 
 def _without(case, content):
@@ -111,13 +111,13 @@ def _inserted(case, content):
             b"\xed\xa0\x80",
         ]
     )
-    at = case.pick((0, _place(case, content), len(content)))
-    return content[:at] + some * case.pick((1, 1, 3, 1000)) + content[at:]
+    position = case.pick((0, _place(case, content), len(content)))
+    return content[:position] + some * case.pick((1, 1, 3, 1000)) + content[position:]
 
 
 def _other_word(case, content):
     """A text in which one number, or one value of a header, is replaced by an unusual one."""
-    places = [found.span() for found in re.finditer(rb"[-+]?[0-9][0-9.eE+-]*", content[:20000])]
+    places = [match.span() for match in re.finditer(rb"[-+]?[0-9][0-9.eE+-]*", content[:20000])]
     if not places:
         return content
     start, end = case.pick(places)
@@ -134,8 +134,8 @@ def _recoded(case, content):
 
 
 def _zipped(case, content):
-    found = gzip.compress(content)
-    return found if case.chance(0.5) else _flipped(case, found)
+    zipped = gzip.compress(content)
+    return zipped if case.chance(0.5) else _flipped(case, zipped)
 
 
 DAMAGES: tuple[Callable[[Case, bytes], bytes], ...] = (
@@ -152,10 +152,10 @@ def retyped(case: Case, text: str) -> tuple[bytes, str]:
         lines = "\n"  # nobody could tell one from the other
     done = [f"lines {lines!r}"]
     if spaces != "\n":
-        places = [found.start() for found in re.finditer("(?<=[0-9]) (?=[-0-9])", text)]
+        places = [match.start() for match in re.finditer("(?<=[0-9]) (?=[-0-9])", text)]
         chosen = places if case.chance(0.5) else [case.pick(places)] if places else []
-        for at in reversed(chosen):
-            text = text[:at] + spaces + text[at + 1 :]
+        for position in reversed(chosen):
+            text = text[:position] + spaces + text[position + 1 :]
         done.append(f"{spaces!r} for a blank, {len(chosen)} times")
     content = text.replace("\n", lines).encode("utf-8", "surrogateescape")
     if case.chance(0.2):
@@ -200,7 +200,7 @@ def words_of(case: Case, flag: Flag, files: list[str], wild: float) -> list[str]
     )
     if flag.kind == "cell":
         values = [repr(case.spread(3.0, 300.0)) if i < 3 else repr(float(case.random.uniform(60, 120))) for i in range(count)]
-        values = [word(case) if case.chance(wild) else each for each in values]
+        values = [word(case) if case.chance(wild) else text for text in values]
     elif flag.kind == "misset" and case.chance(0.2):
         values = ["random"]
     elif flag.kind == "file":
@@ -225,7 +225,7 @@ def flags(case: Case, files: list[str], wild: float = 0.15, most: int = 10, with
     blocks.insert(case.pick((0, 0, len(blocks))), base)
     if case.chance(0.03):
         blocks.append([word(case)])
-    return [each for block in blocks for each in block]
+    return [word_of_block for block in blocks for word_of_block in block]
 
 
 def too_large(experiment: Experiment) -> bool:

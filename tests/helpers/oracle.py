@@ -1102,9 +1102,9 @@ class Model:
                 factor = self.capture(layer, point) if s.oversample_thick else captures[layer]
                 factor *= self.detector.solid_angle(point) if s.oversample_omega else omega
                 for incident, wavelength, weight in self.sources:
-                    each = self.polarization(incident, unit(point)) if s.oversample_polar else polar
+                    polarization = self.polarization(incident, unit(point)) if s.oversample_polar else polar
                     q = length(scattering_vector(unit(point), incident, wavelength))
-                    total += weight * factor * each * self.water_intensity(self.molecule.structure_factor(q / 2.0))
+                    total += weight * factor * polarization * self.water_intensity(self.molecule.structure_factor(q / 2.0))
         return total / (len(self.sources) * self.oversample**2)
 
 

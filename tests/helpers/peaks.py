@@ -306,7 +306,7 @@ def rendered(experiment):
 def made(number, folder) -> Experiment:
     """The experiment of a seed. Impossible ones are drawn again."""
     for attempt in range(50):
-        found = Peaked(1000 * number + attempt, folder).experiment()
-        if found is not None:
-            return found
+        experiment = Peaked(1000 * number + attempt, folder).experiment()
+        if experiment is not None:
+            return experiment
     raise AssertionError(f"experiment {number} is impossible 50 times")

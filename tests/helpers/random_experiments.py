@@ -282,8 +282,8 @@ class Shaken(oracle.Model):
     """The oracle with every lattice factor as large as rounding could make it."""
 
     def terms(self, slow, fast):
-        found = super().terms(slow, fast)
-        for term in found:
+        terms = super().terms(slow, fast)
+        for term in terms:
             deltas = rounding(self, term.ray.wavelength)
             gap = (
                 self.sincg_gap(term.hkl, deltas)
@@ -293,7 +293,7 @@ class Shaken(oracle.Model):
             term.f_latt = abs(term.f_latt) + gap
             if self.interpolate:
                 term.f_cell = abs(term.f_cell) + 10 * self.amplitudes_at_most * sum(deltas)
-        return found
+        return terms
 
     @functools.cached_property
     def amplitudes_at_most(self):
@@ -368,7 +368,7 @@ def few_enough(args, switches):
     return args
 
 
-def assert_equals(image, model, upper, random, threads, told, relative=1e-11, least=0.0):
+def assert_equals(image, model, upper, random, threads, description, relative=1e-11, least=0.0):
     """A dozen pixels of an image are what the oracle says, as nearly as the docstring of the module derives.
 
     least: what a number that is written with fewer digits can be off besides.
@@ -378,4 +378,4 @@ def assert_equals(image, model, upper, random, threads, told, relative=1e-11, le
     for slow, fast in chosen_pixels(random, image, model, threads):
         expected = model.pixel(slow, fast)["I_pixel"]
         tolerance = abs(upper.pixel(slow, fast)["I_pixel"] - expected) + relative * abs(expected) + least
-        assert abs(image[slow, fast] - expected) <= tolerance, (slow, fast, image[slow, fast], expected, tolerance, told)
+        assert abs(image[slow, fast] - expected) <= tolerance, (slow, fast, image[slow, fast], expected, tolerance, description)

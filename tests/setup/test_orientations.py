@@ -51,10 +51,10 @@ def test_rules_for_phi_steps(given, expected, phi):
 def test_values_of_the_rotation_are_those_that_are_used(given, expected):
     osc, step, steps = given
     stated = Goniometer(osc_deg=osc, phistep_deg=step, phisteps=steps)
-    number, each, full = orientations.phi_steps(stated)
+    number, step_deg, full = orientations.phi_steps(stated)
     assert number == len(expected)
     if len(expected) > 1:
-        assert each == pytest.approx(expected[1])
+        assert step_deg == pytest.approx(expected[1])
     if osc is not None:
         assert full == osc
 

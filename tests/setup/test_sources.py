@@ -59,15 +59,15 @@ def test_axes_of_the_tilts_are_a_frame_about_the_beam():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_axes_where_the_electric_vector_runs_along_the_beam(direction, first, sign):
     direction = np.array(direction, dtype=float)
-    found, second = sources.tilt_axes(direction, sign * direction)
-    np.testing.assert_allclose(found, first, rtol=0, atol=1e-15)
+    axis, second = sources.tilt_axes(direction, sign * direction)
+    np.testing.assert_allclose(axis, first, rtol=0, atol=1e-15)
     np.testing.assert_allclose(second, np.cross(direction, first), rtol=0, atol=1e-15)
 
 
 def test_axis_nearest_to_a_laboratory_axis():
     direction = np.array([0.1, -0.7, math.sqrt(0.5)])
-    found, _ = sources.tilt_axes(direction, direction)
-    np.testing.assert_allclose(found, np.array([0.99, 0.07, -0.1 * math.sqrt(0.5)]) / math.sqrt(0.99), rtol=0, atol=1e-15)
+    axis, _ = sources.tilt_axes(direction, direction)
+    np.testing.assert_allclose(axis, np.array([0.99, 0.07, -0.1 * math.sqrt(0.5)]) / math.sqrt(0.99), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("fields", SPREADS)

@@ -222,9 +222,9 @@ def test_defect_of_c_in_the_angles_of_a_cell():
     """Lengths stay right. Angles are wrong only if two of them are oblique."""
     defects = Defects(triclinic_angles=True)
     oblique, monoclinic = Crystal(70, 80, 90, 75, 85, 95), Crystal(70, 80, 90, 90, 105, 90)
-    found = cell_of(orient(oblique, defects))
-    np.testing.assert_allclose(found[:3], (70, 80, 90), rtol=1e-12)
-    assert 0.01 < np.abs(np.array(found[3:]) - (75, 85, 95)).max() < 2
+    cell = cell_of(orient(oblique, defects))
+    np.testing.assert_allclose(cell[:3], (70, 80, 90), rtol=1e-12)
+    assert 0.01 < np.abs(np.array(cell[3:]) - (75, 85, 95)).max() < 2
     np.testing.assert_allclose(orient(monoclinic, defects), orient(monoclinic), rtol=0, atol=1e-11)
 
 

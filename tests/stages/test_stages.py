@@ -148,9 +148,9 @@ def test_solid_angle_of_a_point_pixel_is_the_inverse_square():
 def test_capture_fractions_add_up_to_what_the_sensor_absorbs(layers, angle):
     p = panel(layer=4e-4 / layers, absorption=1 / 5e-4, sensor=True)
     diffracted = (math.cos(angle), math.sin(angle), 0.0)
-    each = [detector.capture_fraction(p, layer, diffracted) for layer in range(layers)]
-    assert sum(each) == pytest.approx(1 - math.exp(-4e-4 / 5e-4 / math.cos(angle)), rel=1e-14)
-    assert all(a > b > 0 for a, b in zip(each, each[1:]))
+    captures = [detector.capture_fraction(p, layer, diffracted) for layer in range(layers)]
+    assert sum(captures) == pytest.approx(1 - math.exp(-4e-4 / 5e-4 / math.cos(angle)), rel=1e-14)
+    assert all(a > b > 0 for a, b in zip(captures, captures[1:]))
 
 
 # ------------------------------------------------------------------------------------------------------------- beam
@@ -217,8 +217,8 @@ def test_index_is_a_dot_product():
     "h, whole", [(2.5, 2), (-2.5, -3), (0.5, 0), (-0.5, -1), (2.4, 2), (2.6, 3), (-2.6, -3), (7.0, 7), (0.0, 0)]
 )
 def test_nearest_reflection_half_way_is_the_lower(h, whole):
-    distance, found = crystal.nearest(h)
-    assert found == whole
+    distance, nearest_whole = crystal.nearest(h)
+    assert nearest_whole == whole
     assert distance == h - whole
 
 
@@ -314,13 +314,13 @@ def test_peak_shapes():
 
 def test_slots_of_the_box_and_outside():
     s = box()
-    found = [
+    slots = [
         structure.slot(s, float(h), float(k), float(l))
         for h in range(-2, 4)
         for k in range(-3, 5)
         for l in range(-1, 6)
     ]
-    assert found == list(range(6 * 8 * 7))
+    assert slots == list(range(6 * 8 * 7))
     for outside in ((-3, 0, 0), (4, 0, 0), (0, -4, 0), (0, 5, 0), (0, 0, -2), (0, 0, 6), (1e9, 0, 0)):
         assert structure.slot(s, *map(float, outside)) == len(s.amplitude) - 1
 
@@ -409,8 +409,8 @@ def cases():
         yield elementary.cos, (10 * u[0],)
         yield elementary.even, (float(random.integers(-9, 9)),)
         yield crystal.entry, (random.normal(size=(3, 9)), 2, 5)
-        for each in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.is_negative):
-            yield each, (u[0],)
+        for conversion in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.is_negative):
+            yield conversion, (u[0],)
         yield crystal.accumulate, (x, u[0])
         yield lattice.grating_phase, (n, u[0])
         yield lattice.sincg_parts, (n, u[0])
