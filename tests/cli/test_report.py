@@ -231,12 +231,12 @@ def test_profile_sums_pixels_that_count():
     data, ones = np.ones((30, 30)), np.ones((30, 30))
     data[10, 12], data[9, 12], data[:, 14] = 50.0, np.nan, np.nan
     seen = spots.counted_part(SimpleNamespace(data=data, before=2 * ones, after=3 * ones, sigma=2 * ones))
-    found = spots.peak_profile(seen, spots.Peak(10, 12, 1), 4, along=1)
-    assert np.array_equal(found.position, np.arange(8, 17))
-    assert np.array_equal(found.data, [5, 5, 5, 5, 53, 5, np.nan, 5, 5], equal_nan=True)
-    assert np.array_equal(found.before, [10, 10, 10, 10, 8, 10, np.nan, 10, 10], equal_nan=True)
-    assert np.array_equal(found.after, 1.5 * found.before, equal_nan=True)
-    assert np.array_equal(found.sigma, np.sqrt(2.0 * found.before), equal_nan=True)
+    profile = spots.peak_profile(seen, spots.Peak(10, 12, 1), 4, along=1)
+    assert np.array_equal(profile.position, np.arange(8, 17))
+    assert np.array_equal(profile.data, [5, 5, 5, 5, 53, 5, np.nan, 5, 5], equal_nan=True)
+    assert np.array_equal(profile.before, [10, 10, 10, 10, 8, 10, np.nan, 10, 10], equal_nan=True)
+    assert np.array_equal(profile.after, 1.5 * profile.before, equal_nan=True)
+    assert np.array_equal(profile.sigma, np.sqrt(2.0 * profile.before), equal_nan=True)
     edge = spots.peak_profile(seen, spots.Peak(1, 29, 1), 4, along=0)
     assert np.array_equal(edge.position, np.arange(0, 6))
     assert np.array_equal(edge.data, np.full(6, 3.0))
@@ -313,8 +313,8 @@ def test_correlations_that_can_be_read_are_drawn(count, drawn, written):
 def test_correlations_are_where_they_belong():
     matrix = np.eye(4)
     matrix[0, 3] = matrix[3, 0] = -0.9
-    (found,) = drawings.correlation(result(correlation=matrix))
-    image = np.asarray(Image.open(io.BytesIO(found.content)).convert("RGB")).astype(int)
+    (picture,) = drawings.correlation(result(correlation=matrix))
+    image = np.asarray(Image.open(io.BytesIO(picture.content)).convert("RGB")).astype(int)
     blue = np.argwhere((image[:, :, 2] > image[:, :, 0] + 60)[:, :-120])
     middle = (blue.min(axis=0) + blue.max(axis=0)) / 2
     corners = blue - middle

@@ -56,13 +56,13 @@ def test_derivatives(names, precision):
     bound = {"single": 0.1, "double": 1e-11}.get(precision, 1e-5)
     given = {"backend": "cuda", "precision": precision}
     for door in (adjoint.value_and_grad, adjoint.normal_equations):
-        found = door(loss, experiment, names, **given)
-        assert found[0] == pytest.approx(value, rel=bound)
-        flat, expected = (np.concatenate([np.ravel(g[name]) for name in names]) for g in (found[1], gradient))
+        results = door(loss, experiment, names, **given)
+        assert results[0] == pytest.approx(value, rel=bound)
+        flat, expected = (np.concatenate([np.ravel(g[name]) for name in names]) for g in (results[1], gradient))
         assert (np.abs(flat - expected) <= bound * sizes).all() and expected.any()
-    assert (np.abs(found[2] - normal) <= 2 * bound * np.outer(squares, squares)).all()
+    assert (np.abs(results[2] - normal) <= 2 * bound * np.outer(squares, squares)).all()
     again = adjoint.normal_equations(loss, experiment, names, **given)
-    np.testing.assert_array_equal(again[2], found[2])
+    np.testing.assert_array_equal(again[2], results[2])
     assert (np.abs(adjoint.jacobian(experiment, names, **given)[1] - jacobian) <= bound * largest).all()
 
 

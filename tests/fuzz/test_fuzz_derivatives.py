@@ -54,10 +54,10 @@ def case(case: Case) -> str:
     if image.refusal:
         return "refused as an image"
     door = case.pick(DOORS)
-    found = tried(lambda: through(case, door, experiment, asked, image.value))
-    if found.refusal:
+    outcome = tried(lambda: through(case, door, experiment, asked, image.value))
+    if outcome.refusal:
         return "refused"
-    check_finite(found.value, door)
+    check_finite(outcome.value, door)
     return door
 
 
@@ -88,9 +88,9 @@ def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndar
         return adjoint.jacobian(experiment, asked)
     if door == "pack":
         vector = adjoint.pack(experiment, asked)
-        there = adjoint.pack(adjoint.unpack(experiment, asked, vector), asked)
-        if not np.allclose(there, vector, rtol=1e-9, atol=1e-9):
-            raise Fault("pack of unpack is something else", f"{vector} {there}")
+        again = adjoint.pack(adjoint.unpack(experiment, asked, vector), asked)
+        if not np.allclose(again, vector, rtol=1e-9, atol=1e-9):
+            raise Fault("pack of unpack is something else", f"{vector} {again}")
         return vector
     if door == "gradcheck":
         with redirect_stdout(io.StringIO()):

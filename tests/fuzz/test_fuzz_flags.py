@@ -28,17 +28,17 @@ def case(case: Case) -> str:
     files = material.write_files(case.folder / "files")
     args = material.flags(case, files, wild=case.pick((0.0, 0.1, 0.3)), most=case.pick((3, 8, 14)))
     case.note(args)
-    found = tried(lambda: set_up(args))
-    if found.refusal is not None:
-        check_names_a_flag(args, in_flags(found.refusal))
+    outcome = tried(lambda: set_up(args))
+    if outcome.refusal is not None:
+        check_names_a_flag(args, in_flags(outcome.refusal))
         return "refused"
-    if found.value is None:
+    if outcome.value is None:
         return "not set up: too large for here"
-    run, built, placed = found.value
+    run, built, placed = outcome.value
     check_finite(built, "scene")
     check_finite(placed._asdict(), "placement")
     check_records(built)
-    return "set up, with warnings" if found.warnings else "set up"
+    return "set up, with warnings" if outcome.warnings else "set up"
 
 
 def set_up(args: list[str]):

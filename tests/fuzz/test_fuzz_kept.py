@@ -29,8 +29,8 @@ def image(cache: Path, folder: Path) -> tuple[int, bytes, str]:
 def prepare() -> None:
     """Compile the kernels, and keep them on disk."""
     HERE.mkdir()
-    status, rendered, said = image(HERE.resolve() / "cache", HERE)
-    assert status == 0 and rendered, said
+    status, rendered, errors = image(HERE.resolve() / "cache", HERE)
+    assert status == 0 and rendered, errors
     assert list(HERE.rglob("*.nbc"))
 
 
@@ -41,9 +41,9 @@ def damaged(case: Case, path: Path) -> None:
     case.note(f"{how} {path.name}")
     if how in ("bit", "bits"):
         for _ in range(1 if how == "bit" else 20):
-            at = int(case.random.integers(len(content)))
-            case.note(f"bit of byte {at} of {len(content)}")
-            content[at] ^= 1 << int(case.random.integers(8))
+            position = int(case.random.integers(len(content)))
+            case.note(f"bit of byte {position} of {len(content)}")
+            content[position] ^= 1 << int(case.random.integers(8))
     elif how == "cut":
         content = content[: case.random.integers(len(content))]
     elif how == "empty":
@@ -68,13 +68,13 @@ def case(case: Case) -> str:
     for path in kept if case.chance(0.1) else [case.pick(kept)]:
         damaged(case, path)
     for run in ("first", "second") if case.chance(0.3) else ("first",):
-        status, rendered, said = image(cache, case.folder)
+        status, rendered, errors = image(cache, case.folder)
         if status != 0:
-            raise Fault(f"a damaged file ends a run with status {status}", said[-1500:])
+            raise Fault(f"a damaged file ends a run with status {status}", errors[-1500:])
         if rendered != (whole / "floatimage.bin").read_bytes():
             raise Fault("a damaged file gives another image", run)
-        if said and not all(line.startswith(("nbnumba: warning: ", "nbnumba: compiling ")) for line in said.splitlines()):
-            raise Fault("a damaged file is seen on stderr", said[-1500:])
+        if errors and not all(line.startswith(("nbnumba: warning: ", "nbnumba: compiling ")) for line in errors.splitlines()):
+            raise Fault("a damaged file is seen on stderr", errors[-1500:])
         (case.folder / "floatimage.bin").unlink()
     return "the same image"
 

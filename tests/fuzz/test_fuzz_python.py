@@ -152,10 +152,10 @@ def rendered(case: Case, experiment: Experiment) -> str:
     counted = tried(samples)
     if counted.value is not None and counted.value > MOST:
         return "not rendered: too many samples"
-    found = tried(lambda: simulate(experiment, **keywords))
-    if found.refusal:
+    outcome = tried(lambda: simulate(experiment, **keywords))
+    if outcome.refusal:
         return "refused"
-    image = found.value
+    image = outcome.value
     if counted.refusal and not keywords:
         raise Fault("an image of what the scene refuses", counted.refusal)
     if image.shape != experiment.detector.pixels[::-1] or not np.isfinite(image).all() or image.min() < 0.0:

@@ -46,11 +46,11 @@ def built(*flags: str):
     pixels = experiment.detector.pixels
     wanted = sampling.window(pixels, experiment.sampling.roi, experiment.sampling.mask)
     position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
-    found = scene.build(experiment, wanted)
-    lengths = np.linalg.norm(found.sources.direction, axis=1)
+    built = scene.build(experiment, wanted)
+    lengths = np.linalg.norm(built.sources.direction, axis=1)
     if np.abs(lengths - 1.0).max(initial=0.0) > 1e-9:
         raise Fault("a direction is no unit vector", lengths)
-    return found
+    return built
 
 
 def of_fabio(kind: str, dtype: str) -> Callable[[], bytes]:
@@ -82,10 +82,10 @@ def dump_bytes() -> bytes:
 
 
 def image_of(path: str):
-    found = images.read(path, (SLOW, FAST), "--data")
-    if found.pixels.shape != (SLOW, FAST):
-        raise Fault("an image of another shape", found.pixels.shape)
-    return found.pixels
+    image = images.read(path, (SLOW, FAST), "--data")
+    if image.pixels.shape != (SLOW, FAST):
+        raise Fault("an image of another shape", image.pixels.shape)
+    return image.pixels
 
 
 def measured_of(path: str):
@@ -166,15 +166,15 @@ def case(case: Case) -> str:
     path.write_bytes(content)
     shown = content if len(content) < 3000 else gzip.compress(content)
     case.note(f"{name} {form.flag} file{form.suffix}: {shown[:6000]!r}")
-    found = tried(lambda: form.read(str(path)), [str(path)])
-    if found.refusal is not None and form.flag not in found.refusal:
-        raise Fault("a sentence that does not name its flag", found.refusal)
-    if found.refusal is None and name not in ("smv", "float", "cbf", "edf", "tiff", "hdf5", "trace", "json"):
-        check_finite(found.value, name)
+    outcome = tried(lambda: form.read(str(path)), [str(path)])
+    if outcome.refusal is not None and form.flag not in outcome.refusal:
+        raise Fault("a sentence that does not name its flag", outcome.refusal)
+    if outcome.refusal is None and name not in ("smv", "float", "cbf", "edf", "tiff", "hdf5", "trace", "json"):
+        check_finite(outcome.value, name)
     if name in ("trace", "json"):
         compare(case, path)
     if form.used is None:
-        return "refused" if found.refusal else "read"
+        return "refused" if outcome.refusal else "read"
     used = tried(lambda: form.used(str(path)), [form.flag, str(path), *material_words(form.flag)])
     if used.refusal is None:
         check_finite(used.value, f"scene of {name}")
@@ -195,10 +195,10 @@ def retyped(case: Case, name: str, form: Format, path: Path) -> str:
     content, done = material.retyped(case, WHOLE[name].decode())
     path.write_bytes(content)
     case.note(f"{name}: {done}: {content[:1500]!r}")
-    found = tried(lambda: form.read(str(path)), [str(path)])
-    if found.refusal is None and not same(before, found.value):
-        raise Fault(f"{name} retyped is read as something else", f"{done}: {found.value} for {before}")
-    return f"{name} retyped refused" if found.refusal else f"{name} retyped read"
+    outcome = tried(lambda: form.read(str(path)), [str(path)])
+    if outcome.refusal is None and not same(before, outcome.value):
+        raise Fault(f"{name} retyped is read as something else", f"{done}: {outcome.value} for {before}")
+    return f"{name} retyped refused" if outcome.refusal else f"{name} retyped read"
 
 
 def same(one, other) -> bool:

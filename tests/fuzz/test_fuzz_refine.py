@@ -47,10 +47,10 @@ def posed(case: Case) -> str:
     if problem is None:
         return "not posed"
     case.note(f"problems.Drawer({case.seed}).problem(): {problem.parameters}")
-    found = tried(lambda: adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image))
-    if found.refusal:
-        raise Fault("a problem that is posed is refused", found.refusal)
-    done = found.value
+    outcome = tried(lambda: adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image))
+    if outcome.refusal:
+        raise Fault("a problem that is posed is refused", outcome.refusal)
+    done = outcome.value
     if not done.success:
         if not done.diagnosis and not done.message:
             raise Fault("no success, and no reason")
@@ -115,8 +115,8 @@ def by_function(case: Case, kind: str, measured: np.ndarray, asked: list) -> str
         if case.chance(0.15):
             keywords[name] = case.pick(values)
     case.note(f"{kind}: refine({asked}, {fuzzing_repr(keywords)})")
-    found = tried(lambda: adjoint.refine(crystal(), measured, asked, **keywords))
-    return "refused" if found.refusal else judged(kind, found.value, asked)
+    outcome = tried(lambda: adjoint.refine(crystal(), measured, asked, **keywords))
+    return "refused" if outcome.refusal else judged(kind, outcome.value, asked)
 
 
 def fuzzing_repr(keywords) -> str:

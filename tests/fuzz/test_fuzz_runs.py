@@ -100,12 +100,12 @@ def check_files(command_line: CommandLine, names: dict[str, str]) -> None:
             experiment = experiment_of(command_line)
             machine = run_of(command_line).machine
             expected = simulate(experiment, **machine._asdict()).astype(np.float32)
-        found = np.frombuffer(Path(names["floatfile"]).read_bytes(), "<f4").reshape(expected.shape)
-        if not np.isfinite(found).all():
-            raise Fault("an image that is not finite", found)
+        image = np.frombuffer(Path(names["floatfile"]).read_bytes(), "<f4").reshape(expected.shape)
+        if not np.isfinite(image).all():
+            raise Fault("an image that is not finite", image)
         drawn = "random" in command_line.last.get("-misset", ()) and experiment.crystal.misset_seed is not None
-        if not np.array_equal(found, expected) and not drawn:
-            raise Fault("the command line and Python differ", f"{found} {expected}")
+        if not np.array_equal(image, expected) and not drawn:
+            raise Fault("the command line and Python differ", f"{image} {expected}")
     for kind in ("intfile", "noisefile"):
         if kind in names and is_simple(names[kind]):
             smv.read(names[kind])
@@ -124,9 +124,9 @@ def against_oracle(case: Case) -> str:
     model, upper = (kind(args, made.switches, made.threads) for kind in (oracle.Model, random_experiments.Shaken))
     args = [*args, *parity, "-c_threads", str(made.threads)]
     case.note(args)
-    found, possible = check(args, case.folder), model.sources and not random_experiments.is_impossible(model)
-    why = run(args).err if found == "refused" and possible else ""
-    if found == "refused" and not possible:
+    outcome, possible = check(args, case.folder), model.sources and not random_experiments.is_impossible(model)
+    why = run(args).err if outcome == "refused" and possible else ""
+    if outcome == "refused" and not possible:
         return "refused, as by the oracle"
     if why and "4-byte floats" not in why:
         raise Fault("refused, and the oracle has an image", why)
