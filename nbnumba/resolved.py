@@ -158,9 +158,9 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
     yield "shape", SHAPES[part.shape].noun, fudge, not _stated(part, "shape")
     domains = orientations.number_of_domains(part)
     seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
-    yield "mosaic spread", f"{part.mosaic_spread_deg:g}", f"degrees, {plural(domains, 'domain')}{seed}", not _stated(
-        part, "mosaic_spread_deg", "mosaic_domains"
-    )
+    spreads = " ".join(f"{getattr(part, name):g}" for name in part.SPREADS)
+    spreads_assumed = not _stated(part, *part.SPREADS, "mosaic_domains")
+    yield "mosaic spread", spreads, f"degrees, {plural(domains, 'domain')}{seed}", spreads_assumed
 
 
 def _structure(experiment: Statements) -> Iterator[tuple]:

@@ -247,7 +247,9 @@ class Crystal(_Statement):
 
     CELL = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
     POSITIVE = CELL
-    NOT_NEGATIVE = ("mosaic_spread_deg", "fudge")
+    SPREADS: ClassVar[tuple[str, ...]] = ("mosaic_spread_deg",)
+    """The fields that turn mosaic domains."""
+    NOT_NEGATIVE = (*SPREADS, "fudge")
     COUNTS = ("mosaic_domains",)
     VECTORS = ("misset_deg",)
     MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG})
@@ -266,8 +268,9 @@ class Crystal(_Statement):
             if getattr(self, name) is not None:
                 self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
         self._choice("shape", SHAPES)
-        if self.mosaic_spread_deg > 180:
-            raise InputError(f"crystal.mosaic_spread_deg: {self.mosaic_spread_deg:g} is not allowed; allowed: 0 to 180")
+        for name in self.SPREADS:
+            if getattr(self, name) > 180:
+                raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 180")
         self._check_angles()
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))

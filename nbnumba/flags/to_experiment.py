@@ -17,7 +17,7 @@ from nbnumba.flags.arguments import number, words_of
 from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
-from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
+from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
 from nbnumba.formats import fdump, hkl, matrix, sources, stol
 from nbnumba.formats.text import excerpt
 from nbnumba.stages.shapes import SHAPES
@@ -35,6 +35,9 @@ from nbnumba.statements import (
 
 SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
 """The flags that choose the shape of the crystal."""
+
+SPREAD_FLAGS = tuple(flag.names[0] for flag in FLAGS if flag.sets in {f"crystal.{name}" for name in Crystal.SPREADS})
+"""The flags that turn mosaic domains."""
 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
@@ -91,10 +94,11 @@ def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
 def _warn_of_what_has_no_effect(command_line: CommandLine) -> None:
     """A warning for every flag that another one, or the lack of one, deprives of its effect."""
     has = command_line.last.__contains__
+    spreads = _flags_of_spreads(command_line)
     square = command_line.choice(DIVERGENCE_CORNERS) == "-square_div"
     clips_nothing = has("-beamsize") and not _beam_size_counts(command_line)
     rows = (
-        (has("-mosaic_seed") and not command_line.last.get("-mosaic"), "-mosaic_seed", "no -mosaic spread is given"),
+        (has("-mosaic_seed") and not spreads, "-mosaic_seed", f"no {' or '.join(SPREAD_FLAGS)} spread is given"),
         (has("-misset_seed") and command_line.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
         (square and not _diverges_both_ways(command_line), "-square_div", "there is no divergence in both directions"),
         (clips_nothing, "-beamsize", "there is no -flux, and no crystal that it clips"),
@@ -232,10 +236,15 @@ def _cut_to_size(command_line: CommandLine, crystal: Crystal) -> Crystal:
     return dataclasses.replace(crystal, **cells)
 
 
+def _flags_of_spreads(command_line: CommandLine) -> list[str]:
+    """The flags that state a mosaic spread above 0."""
+    return [flag for flag in SPREAD_FLAGS if command_line.last.get(flag, 0.0) > 0.0]
+
+
 def _domains(command_line: CommandLine) -> dict[str, int]:
-    domains, spread = command_line.last.get("-mosaic_domains", 0), command_line.last.get("-mosaic", 0.0)
-    if domains <= 0 and spread > 0.0:
-        warnings.warn("-mosaic without -mosaic_domains: 10 domains", stacklevel=2)
+    spreads = _flags_of_spreads(command_line)
+    if command_line.last.get("-mosaic_domains", 0) <= 0 and spreads:
+        warnings.warn(f"{' '.join(spreads)} without -mosaic_domains: 10 domains", stacklevel=2)
     return command_line.steps("-mosaic_domains", "mosaic_domains")
 
 

@@ -84,7 +84,7 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
 
 def is_mosaic(crystal: Crystal) -> bool:
     """Whether mosaic domains are turned: whether there is a mosaic spread."""
-    return crystal.mosaic_spread_deg != 0.0
+    return any(getattr(crystal, name) != 0.0 for name in Crystal.SPREADS)
 
 
 def number_of_domains(crystal: Crystal) -> int:

@@ -42,9 +42,10 @@ def _vectors(experiment: Statements) -> Iterator[str]:
 def _crystal(crystal: Crystal) -> Iterator[str]:
     """Yield a sentence for each field of the crystal that has no effect."""
     if not is_mosaic(crystal) and (crystal.mosaic_domains or 1) > 1:
-        yield "crystal.mosaic_domains has no effect: crystal.mosaic_spread_deg is 0"
+        yield f"crystal.mosaic_domains has no effect: {' and '.join(f'crystal.{name}' for name in Crystal.SPREADS)} is 0"
     elif is_mosaic(crystal) and number_of_domains(crystal) == 1:
-        yield "crystal.mosaic_spread_deg has no effect: the only one of crystal.mosaic_domains is not turned"
+        for name in (name for name in Crystal.SPREADS if getattr(crystal, name) != 0.0):
+            yield f"crystal.{name} has no effect: the only one of crystal.mosaic_domains is not turned"
     if crystal.fudge != 1.0 and crystal.shape == "square":
         yield "crystal.fudge has no effect: the crystal is a parallelepiped"
 

@@ -14,6 +14,7 @@ from adjoint.losses import Gaussian
 from adjoint.parameters import AMPLITUDES
 from adjoint.prepare import freeze_choices, prepare
 from nbnumba import Experiment, InputError, simulate
+from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import CONVENTIONS
 
 EXPERIMENTS = 100
@@ -172,7 +173,8 @@ def test_gradient_of_a_random_experiment(number, tmp_path):
 def test_every_parameter_was_seen_to_do_something():
     if seen["experiments"] < EXPERIMENTS:
         pytest.skip("not all experiments ran")
-    wanted = [*adjoint.PARAMETERS, *CONVENTIONS, "square", "round", "gauss"]
+    shapes = [name for name, shape in SHAPES.items() if not shape.not_differentiable]
+    wanted = [*adjoint.PARAMETERS, *CONVENTIONS, *shapes]
     assert {name: seen[name] for name in wanted if seen[name] < TIMES} == {}
     assert len(unknown) <= seen.total() / 100
 

@@ -13,6 +13,7 @@ from random_experiments import Maker
 
 from adjoint.losses import Gaussian, Poisson
 from nbnumba import Experiment, InputError, simulate
+from nbnumba.flags.to_experiment import SPREAD_FLAGS
 from nbnumba.geometry.rotations import about_axis, about_xyz, unit
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
@@ -81,7 +82,8 @@ class Peaked(Maker):
         self.add("-interpolate" if self.interpolated else "-nointerpolate")
         self.add("-default_F", self.uniform(10.0, 300.0))
         if self.chance(0.25):
-            self.add("-mosaic", math.degrees(self.width) * self.spread(0.2, 2.0))
+            for flag in SPREAD_FLAGS:
+                self.add(flag, math.degrees(self.width) * self.spread(0.2, 2.0))
             self.add("-mosaic_domains", int(self.random.integers(2, 4)))
             self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
 

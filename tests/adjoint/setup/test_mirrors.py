@@ -32,6 +32,7 @@ from nbnumba.setup import sampling, scene
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient, reciprocal, record
 from nbnumba.setup.detector import pivot_of, position_detector, sensor
+from nbnumba.stages.shapes import SHAPES
 
 CENTRE = ("xbeam_mm", "ybeam_mm")
 TURNED = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
@@ -352,7 +353,7 @@ def test_orientation(crystal, defects, converges):
 
 RECORDS = [
     (shape, defects, hand, cell)
-    for shape, defects in itertools.product(("square", "round", "gauss", "tophat"), (NO_DEFECTS, METRIC, METRIC_AND_TRICLINIC))
+    for shape, defects in itertools.product(SHAPES, (NO_DEFECTS, METRIC, METRIC_AND_TRICLINIC))
     for hand, cell in ((1, CELLS[0]), (1, CELLS[5]), (-1, CELLS[7]))
 ]
 
