@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.backends import driver
-from adjoint.backends.band_pieces import Part
+from adjoint.backends.band_pieces import Inputs, Part
 from adjoint.loops.pixels import PixelLoss, Results
 from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
@@ -214,11 +214,11 @@ def _run(problem, pixel_loss, image, progress, *, jacobian=None, normal=False, i
     backend = driver(problem.machine.backend)
     results, edges = _results(problem, image, jacobian, normal, image_terms)
     scene, (rows, columns) = cast(problem.scene, problem.machine.precision), problem.window[:2]
-    arguments = (pixel_loss, problem.projection, scene, problem.motions, problem.paths, problem.machine.precision)
+    inputs = Inputs(pixel_loss, problem.projection, scene, problem.motions, problem.paths, problem.machine.precision)
 
     def run(part: Part) -> None:
         of_part = results._replace(**{name: getattr(results, name)[part.bands] for name in BY_BAND})
-        backend.run(of_part, part.starts, part.stops, part.columns, *arguments)
+        backend.run(of_part, part, inputs)
 
     tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     steps = steps_per_pixel(problem.scene)

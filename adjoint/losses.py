@@ -44,7 +44,7 @@ class Pixelwise:
         Raises InputError for an image that does not fit the data, and where the loss is not finite, such as for a count where
         none is expected.
         """
-        image, total, pixel_values = self._fitting(image), 0.0, driver("cpu").value_of_each()
+        image, total, pixel_values = self._fitting(image), 0.0, driver("cpu").loss_of_pixels()
         for row in range(0, len(image), ROWS_AT_ONCE):
             rows = slice(row, row + ROWS_AT_ONCE)
             counts = ~np.isnan(self.data[rows])

@@ -121,7 +121,7 @@ def _refuse_motionless(variables, matrix, motions):
     """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
-    moves[CHANNEL["angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["lattice_angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
     row = 0
     for variable in variables:
         for _ in variable.singles:
@@ -185,7 +185,7 @@ def _paths(variables, matrix, built) -> Paths:
     return Paths(
         geometry="geometry" in taken,
         vectors="vectors" in taken,
-        angles="angles" in taken,
+        lattice_angles="lattice_angles" in taken,
         reflections="reflections" in taken,
         channels=(ORIGIN + TILE * wanted).astype(np.uint64),
     )

@@ -89,8 +89,8 @@ KERNELS = {
     "render": (lambda precision: forward.kernel(precision, False), render_types),
     "differentiate simple": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, simple=True)),
     "differentiate": (lambda precision: backward.kernel(precision, False), partial(differentiate_types, simple=False)),
-    "sum_products": (backward.summing, sum_types),
-    "project": (backward.projecting, project_types),
+    "sum_products": (backward.sum_products_kernel, sum_types),
+    "project": (backward.project_kernel, project_types),
 }
 """The function that makes each kernel in a precision, and the function that returns the types of its arguments.
 

@@ -374,7 +374,7 @@ def test_parameters_of_the_derivative():
 
 def test_channels_of_the_derivative():
     table = [row for row in rows(section(SPECS["adjoint.md"], "## A0 The derivative"), 3) if row[0].startswith("`")]
-    one_each = {"source": len(SOURCE_MOTIONS), "angles": len(LATTICE_MOTIONS)}
+    one_each = {"source": len(SOURCE_MOTIONS), "lattice_angles": len(LATTICE_MOTIONS)}
     counts = {row[0].strip("`"): row[1] for row in table}
     assert {name: one_each[name] if count == "one each" else int(count) for name, count in counts.items()} == CHANNELS
 

@@ -1,4 +1,4 @@
-"""Parts of an image that are differentiated by one call: some bands, and the rows and columns of each."""
+"""What one call of a driver differentiates: a part of an image, and the inputs that all parts have in common."""
 
 from __future__ import annotations
 
@@ -7,11 +7,32 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.loops.pixels import PixelLoss, Projection
+from adjoint.loops.tile import Paths
+from adjoint.stages.records import Motions
 from nbnumba.backends.pieces import Piece, Span
+from nbnumba.stages.records import Scene
+
+
+class Inputs(NamedTuple):
+    """What a driver reads besides the part of the image: loss, projection, scene, motions, wanted paths, and the precision.
+
+    scene: in the types of the precision (nbnumba's precision.py:cast).
+    """
+
+    pixel_loss: PixelLoss
+    projection: Projection
+    scene: Scene
+    motions: Motions
+    paths: Paths
+    precision: str
 
 
 class Part(NamedTuple):
-    """The rows of some bands, from the first to before the last (bands,), and the columns of all."""
+    """A part of an image, which one call differentiates: some bands, the rows of each, and the columns of all.
+
+    starts, stops (bands,): the first row of each band, and the row after its last.
+    """
 
     bands: slice
     starts: np.ndarray

@@ -8,20 +8,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numba import njit, prange, vectorize
 
-from adjoint.backends.band_pieces import Part, parts_of
+from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
 from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
 from adjoint.loops.bands import differentiate_band
-from adjoint.loops.pixels import PixelLoss, Projection, Results
-from adjoint.loops.tile import Paths
+from adjoint.loops.pixels import Results
 from adjoint.stages import loss
-from adjoint.stages.records import Motions
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.compiling import FASTMATH, once
+from nbnumba.backends.compiling import FASTMATH, thread_safe_cache
 from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
@@ -30,7 +28,6 @@ from nbnumba.loops import indices
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
-from nbnumba.stages.records import Scene
 
 MOST_BANDS = 256
 """The largest number of bands of an image."""
@@ -43,9 +40,9 @@ def differentiate(results, starts, stops, columns, pixel_loss, projection, panel
                   orientations, sampling, motions, paths):  # fmt: skip
     """Add to the results of each band the rows of the image from starts[band] to before stops[band]."""
     for band in prange(starts.size):
-        lent = no_refcount((results, pixel_loss, projection, panel, beam, material, sources, crystal, structure, orientations,
-                         sampling, motions, paths))  # fmt: skip
-        differentiate_band(band, starts[band], stops[band], columns, *lent)
+        arguments = no_refcount((results, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
+                                 orientations, sampling, motions, paths))  # fmt: skip
+        differentiate_band(band, starts[band], stops[band], columns, *arguments)
 
 
 def sum_jit(function):
@@ -53,13 +50,13 @@ def sum_jit(function):
     return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
 
 
-@once
-def value_of_each():
+@thread_safe_cache
+def loss_of_pixels():
     """The loss of a pixel, compiled as a function of arrays."""
     return vectorize(bind((loss,), stage_jit, WORDS | words("double"))["loss_value"].py_func)
 
 
-@once
+@thread_safe_cache
 def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
@@ -99,28 +96,16 @@ def _parts(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
     rows, per_row = -(-int(edges[-1] - edges[0]) // bands), (columns[1] - columns[0]) * (steps + PER_PIXEL)
     together = min(bands, max(fewest, most // (rows * per_row)))
     for first in range(0, bands, together):
-        part = slice(first, min(first + together, bands))
-        starts, ends = edges[part], edges[part.start + 1 : part.stop + 1]
+        some_bands = slice(first, min(first + together, bands))
+        starts, ends = edges[some_bands], edges[some_bands.start + 1 : some_bands.stop + 1]
         for (above, below), across in spans((0, int((ends - starts).max())), columns, steps, most // together, masked):
-            yield Part(part, np.minimum(starts + above, ends), np.minimum(starts + below, ends), across)
+            yield Part(some_bands, np.minimum(starts + above, ends), np.minimum(starts + below, ends), across)
 
 
-def run(
-    results: Results,
-    starts: np.ndarray,
-    stops: np.ndarray,
-    columns: tuple[int, int],
-    pixel_loss: PixelLoss,
-    projection: Projection,
-    scene: Scene,
-    motions: Motions,
-    paths: Paths,
-    precision: str,
-) -> None:
-    """Differentiate the rows of an image from starts[band] to before stops[band], for every band, without Python's lock.
-
-    scene: in the types of the precision (nbnumba's precision.py:cast).
-    """
+def run(results: Results, part: Part, inputs: Inputs) -> None:
+    """Differentiate a part of an image, without Python's lock, and add it to the results of its bands."""
+    pixel_loss, projection, scene, motions, paths, precision = inputs
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
-        kernel(precision, parallel)(results, starts, stops, columns, pixel_loss, projection, *scene, cast_motions, paths)
+        records = (pixel_loss, projection, *scene, cast_motions, paths)
+        kernel(precision, parallel)(results, part.starts, part.stops, part.columns, *records)

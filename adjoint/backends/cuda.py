@@ -8,20 +8,20 @@ import numpy as np
 from numba import cuda
 
 from adjoint.backends import cuda_amplitudes, cuda_reductions
-from adjoint.backends.band_pieces import Part, parts_of
+from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.loops import amplitude_table, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
 from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
 from adjoint.loops.amplitude_table import AmplitudeTable
 from adjoint.loops.pixels import PixelLoss, Projection, Results, apply_loss, apply_loss_to_photons
-from adjoint.loops.rows import ALL_END, ANGLE_COUNT, CURVATURE, DATA, DERIVATIVE, ORIGIN, TOTAL_BAR, WIDTH
+from adjoint.loops.rows import ALL_END, CURVATURE, DATA, DERIVATIVE, LATTICE_ANGLE_COUNT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile import Paths, differentiate_tile
 from adjoint.stages.records import Motions
 from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
-from nbnumba.backends.compiling import once
-from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, of_one_pixel, pieces
+from nbnumba.backends.compiling import thread_safe_cache
+from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, one_pixel_rows, pieces
 from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
@@ -91,11 +91,11 @@ def frexp(x):
     return wide(fraction), wide(exponent)
 
 
-@once
+@thread_safe_cache
 def kernel(precision: str, simple: bool) -> Callable:
     """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, or for all scenes."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = mirror_words(precision) | machine_words(precision) | one_pixel()
+    names = mirror_words(precision) | machine_words(precision) | one_pixel_names()
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
     mirrors = (*MIRRORS, row_names, tile_sums, indices)
@@ -105,21 +105,21 @@ def kernel(precision: str, simple: bool) -> Callable:
     return kernel_jit(differentiate, bound, f"differentiate_{precision}")
 
 
-def one_pixel() -> dict:
+def one_pixel_names() -> dict:
     """The rows of a tile of one pixel, some of which are unsigned integers, and the number of channels."""
-    signed = of_one_pixel(vars(forward_rows)) | of_one_pixel(vars(row_names))
+    signed = one_pixel_rows(vars(forward_rows)) | one_pixel_rows(vars(row_names))
     unsigned = {name: np.uint64(row // TILE) for name, row in vars(row_names).items() if isinstance(row, np.uint64)}
-    return signed | unsigned | {"WIDTH": WIDTH, "ANGLE_COUNT": ANGLE_COUNT}
+    return signed | unsigned | {"WIDTH": WIDTH, "LATTICE_ANGLE_COUNT": LATTICE_ANGLE_COUNT}
 
 
-@once
-def summing(precision: str) -> Callable:
+@thread_safe_cache
+def sum_products_kernel(precision: str) -> Callable:
     """The compiled kernel sum_products in a precision."""
     return kernel_jit(cuda_reductions.sum_products, {"wide": PRECISIONS[precision].wide}, f"sum_products_{precision}")
 
 
-@once
-def projecting(precision: str) -> Callable:
+@thread_safe_cache
+def project_kernel(precision: str) -> Callable:
     """The compiled kernel project in a precision."""
     return kernel_jit(cuda_reductions.project, {"wide": PRECISIONS[precision].wide}, f"project_{precision}")
 
@@ -163,24 +163,13 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 
 
-def run(
-    results: Results,
-    starts: np.ndarray,
-    stops: np.ndarray,
-    columns: tuple[int, int],
-    pixel_loss: PixelLoss,
-    projection: Projection,
-    scene: Scene,
-    motions: Motions,
-    paths: Paths,
-    precision: str,
-) -> None:
-    """Differentiate on the card the rows of an image from starts[band] to before stops[band], for every band, as cpu.py:run."""
-    call = Call(results, columns, pixel_loss, projection, scene, motions, paths, precision)
-    chunk_rows = max(1, (CHUNK_WITH_AMPLITUDES if paths.reflections else CHUNK) // call.width)
+def run(results: Results, part: Part, inputs: Inputs) -> None:
+    """Differentiate a part of an image on the card, and add it to the results of its bands, as cpu.py:run."""
+    call = Call(results, part.columns, *inputs)
+    chunk_rows = max(1, (CHUNK_WITH_AMPLITUDES if call.paths.reflections else CHUNK) // call.width)
     with card.at_work():
         call, table_size = call._replace(records=_upload(call)), 2 * REFLECTIONS
-        for band, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist())):
+        for band, (start, stop) in enumerate(zip(part.starts.tolist(), part.stops.tolist())):
             for first in range(start, stop, chunk_rows):
                 table_size = _add_chunk(call, band, (first, min(first + chunk_rows, stop)), table_size)
 
@@ -204,7 +193,7 @@ def _add_chunk(call: Call, band: int, span: tuple[int, int], table_size: int) ->
         matrix = np.ascontiguousarray(call.projection.matrix[:, call.channels], dtype=call.kind)
         grid = (card.blocks(rows.shape[1], THREADS), len(matrix))
         matrix_on_card = card.upload("projection", matrix)
-        projecting(call.precision)[grid, THREADS](rows, parameter_rows, matrix_on_card, CHANNEL, BY_SUM)
+        project_kernel(call.precision)[grid, THREADS](rows, parameter_rows, matrix_on_card, CHANNEL, BY_SUM)
     if results.jacobian.size:
         _store_jacobian(call, span, rows, entries)
     if results.normal.size:
@@ -218,8 +207,8 @@ def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
     first = _first_background_row(call)
     rows = card.allocate("rows", (first + len(background_terms), pixel_count), call.kind)
     for n, term in enumerate(background_terms):
-        part = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
-        rows[first + n].copy_to_device(part)
+        pixels_of_term = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
+        rows[first + n].copy_to_device(pixels_of_term)
     compiled = kernel(call.precision, call.simple)
     lost, tables = True, None
     while lost:
@@ -268,7 +257,7 @@ def _empty_tables(count: int, size: int, kind: type) -> AmplitudeTables:
 
 def _sum_products(call, rows, factors) -> np.ndarray:
     """The sums over the pixels of a chunk of the products of rows (n,)."""
-    return cuda_reductions.sum_rows(summing(call.precision), rows, factors, call.kind)
+    return cuda_reductions.sum_rows(sum_products_kernel(call.precision), rows, factors, call.kind)
 
 
 def _image_term_rows(call) -> list[int]:
@@ -293,11 +282,11 @@ def _add_channels(call, band, rows, entries):
 def _store_jacobian(call, span, rows, entries):
     """Write the derivatives of the photons of the pixels of a chunk by every parameter."""
     first = CHANNEL + len(call.channels)
-    part = call.results.jacobian[slice(*span), slice(*call.columns)]
+    jacobian = call.results.jacobian[slice(*span), slice(*call.columns)]
     for n, column in enumerate(call.projection.column_of_row):
-        part[:, :, column] = rows[first + n].copy_to_host().reshape(part.shape[:2])
+        jacobian[:, :, column] = rows[first + n].copy_to_host().reshape(jacobian.shape[:2])
     if entries is not None:
-        cuda_amplitudes.store_jacobian(part, entries, call.projection.column_of_amplitude, rows[BY_SUM].copy_to_host())
+        cuda_amplitudes.store_jacobian(jacobian, entries, call.projection.column_of_amplitude, rows[BY_SUM].copy_to_host())
 
 
 def _add_normal(call, band, rows, entries):
@@ -315,6 +304,15 @@ def _add_normal(call, band, rows, entries):
     if entries is not None:
         host_rows = [rows[row].copy_to_host() for row in dense_rows]
         dense = np.stack(host_rows) if dense_rows else np.zeros((0, rows.shape[1]))
-        weights = [rows[row].copy_to_host() for row in (BY_SUM, BY_PHOTONS, CURVED)]
-        sparse_and_dense = (entries, call.projection.column_of_amplitude, dense, columns)
-        cuda_amplitudes.add_normal(results.gradient[band], results.normal[band], *sparse_and_dense, *weights)
+        by_sum, derivative, curvature = (rows[row].copy_to_host() for row in (BY_SUM, BY_PHOTONS, CURVED))
+        cuda_amplitudes.add_normal(
+            results.gradient[band],
+            results.normal[band],
+            entries,
+            column_of_amplitude=call.projection.column_of_amplitude,
+            dense=dense,
+            dense_columns=columns,
+            by_sum=by_sum,
+            derivative=derivative,
+            curvature=curvature,
+        )

@@ -27,14 +27,14 @@ def add_by_amplitude(by_amplitude: np.ndarray, table: Entries, weight: np.ndarra
     by_amplitude += np.bincount(table.slot, weighed, minlength=by_amplitude.size)
 
 
-def store_jacobian(part: np.ndarray, table: Entries, column_of_amplitude: np.ndarray, by_sum: np.ndarray) -> None:
+def store_jacobian(jacobian: np.ndarray, table: Entries, column_of_amplitude: np.ndarray, by_sum: np.ndarray) -> None:
     """Write the derivatives by amplitudes to a part of the Jacobian (slow, fast, parameters)."""
     pixel, column, value = _by_column(table, column_of_amplitude, by_sum)
-    row, fast = np.divmod(pixel, part.shape[1])
-    part[row, fast, column] = value
+    row, fast = np.divmod(pixel, jacobian.shape[1])
+    jacobian[row, fast, column] = value
 
 
-def add_normal(gradient, normal, table, column_of_amplitude, dense, dense_columns, by_sum, derivative, curvature) -> None:
+def add_normal(gradient, normal, table, *, column_of_amplitude, dense, dense_columns, by_sum, derivative, curvature) -> None:
     """Add the derivatives by amplitudes to J^T r (n,) and to the upper triangle of J^T W J (n, n).
 
     dense (m, pixels): the derivatives by the other numbers, whose columns in the Jacobian are dense_columns (m,). by_sum

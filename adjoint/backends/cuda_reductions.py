@@ -64,10 +64,10 @@ def sum_rows(compiled, rows, factors: list[tuple[int, int, int]], kind: type) ->
     """The sums of the products of rows over all pixels (n,), float64. compiled: the kernel sum_products."""
     if not factors:
         return np.zeros(0)
-    segments, parts = card.blocks(rows.shape[1], SEGMENT), []
+    segments, totals = card.blocks(rows.shape[1], SEGMENT), []
     for first in range(0, len(factors), TOGETHER):
-        part = np.array(factors[first : first + TOGETHER], dtype=np.int64)
-        sums = card.allocate(f"sums of {len(part)}", (len(part), segments), kind)
-        compiled[(segments, len(part)), THREADS](sums, rows, card.upload(f"factors of {len(part)}", part))
-        parts.append(sums.copy_to_host().astype(np.float64).sum(axis=1))
-    return np.concatenate(parts)
+        some = np.array(factors[first : first + TOGETHER], dtype=np.int64)
+        sums = card.allocate(f"sums of {len(some)}", (len(some), segments), kind)
+        compiled[(segments, len(some)), THREADS](sums, rows, card.upload(f"factors of {len(some)}", some))
+        totals.append(sums.copy_to_host().astype(np.float64).sum(axis=1))
+    return np.concatenate(totals)

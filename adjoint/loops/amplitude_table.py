@@ -34,6 +34,17 @@ class AmplitudeTable(NamedTuple):
     changed: np.ndarray
 
 
+class Lanes(NamedTuple):
+    """The lanes whose derivatives enter an amplitude table: from `first` to before `end`, except `fresh`.
+
+    The pixel in the lane `fresh` has fresh lattices (P1), and is taken from a copy of the tile. It is -1 if there is none.
+    """
+
+    first: int
+    end: int
+    fresh: int
+
+
 def new_amplitude_table(size):
     """An empty table of a size that is a power of 2."""
     filled, count, changed = np.empty(size, np.int64), np.zeros(2, np.int64), np.zeros(TILE, np.int64)
@@ -51,15 +62,15 @@ def clear_table(tile, table):
 
 def entry_of(table, n):
     """Lane, slot of the amplitude, and derivative of the n-th entry of the table."""
-    at = table.filled[n]
-    return table.key[at] % TILE, table.key[at] // TILE, table.value[at]
+    index = table.filled[n]
+    return table.key[index] % TILE, table.key[index] // TILE, table.value[index]
 
 
 def collect_terms(tile, table, lanes):
     """Add the derivatives of one lattice's terms by their amplitudes to PENDING, lane by lane.
 
     Where the reflection in SLOT is not that of PENDING_SLOT, what is pending is entered first, and the new one begins. Only
-    the lanes that `lanes` (differentiate_lattices) names are entered; what is pending in the others is discarded.
+    the lanes that `lanes` names are entered; what is pending in the others is discarded.
     """
     count = 0
     for i in range(TILE):
@@ -67,7 +78,7 @@ def collect_terms(tile, table, lanes):
         count += tile[SLOT + i] != tile[PENDING_SLOT + i]
     for n in range(count):
         i = table.changed[n]
-        if lanes[0] <= i < lanes[1] and i != lanes[2]:
+        if lanes.first <= i < lanes.end and i != lanes.fresh:
             enter_pending(tile, table, i)
         tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], 0.0
     for i in range(TILE):
@@ -113,14 +124,14 @@ def add_entry(table, lane, slot_index, value):
     """Add to the entry of a lane and slot. If half of the table is full a new entry is lost, and counted."""
     key = np.int64(slot_index) * TILE + lane
     last = table.key.size - 1
-    at = np.int64(np.uint64(key) * np.uint64(SCATTER) >> np.uint64(20)) & last
-    while table.key[at] >= 0 and table.key[at] != key:
-        at = (at + 1) & last
-    if table.key[at] == key:
-        table.value[at] += value
+    index = np.int64(np.uint64(key) * np.uint64(SCATTER) >> np.uint64(20)) & last
+    while table.key[index] >= 0 and table.key[index] != key:
+        index = (index + 1) & last
+    if table.key[index] == key:
+        table.value[index] += value
     elif 2 * table.count[0] >= last:
         table.count[1] += 1
     else:
-        table.key[at], table.value[at] = key, value
-        table.filled[table.count[0]] = at
+        table.key[index], table.value[index] = key, value
+        table.filled[table.count[0]] = index
         table.count[0] += 1

@@ -1,5 +1,6 @@
 """The functions that replace those of tile.py on a card, where a tile is one pixel."""
 
+from adjoint.loops.amplitude_table import Lanes
 from adjoint.loops.lattices import differentiate_lattices
 
 
@@ -9,5 +10,5 @@ def add_pass(tile, table, row, fast, pass_index, crystal, structure, orientation
     lattices = orientations.fresh_lattice if fresh else orientations.lattice
     rotations = motions.fresh_rotations if fresh else motions.rotations
     rotation_rates = motions.fresh_rotation_rates if fresh else motions.rotation_rates
-    differentiate_lattices(tile, table, (0, 1, -1), row, fast, pass_index, crystal, structure, lattices, rotations,
+    differentiate_lattices(tile, table, Lanes(0, 1, -1), row, fast, pass_index, crystal, structure, lattices, rotations,
                            rotation_rates, paths)  # fmt: skip

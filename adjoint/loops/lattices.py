@@ -8,8 +8,8 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated
 from adjoint.loops.rows import (
-    AMPLITUDE, ANGLES, CELLS, D_HKL, HKL_BAR, LANES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z, VECTORS, add3,
-    add_products, set3, three,
+    AMPLITUDE, CELLS, D_HKL, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
+    VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
@@ -35,10 +35,8 @@ def differentiate_lattices(
     It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare
     terms; derivatives are those of the terms times SCALE. For each lattice, look_up writes D_HKL, SLOT and AMPLITUDE;
     square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From HKL_BAR follow Q_BAR, if `paths`
-    asks for geometry or angles, ANGLES, if it asks for angles, and VECTORS, if it asks for vectors. Derivatives by amplitudes
-    go to the amplitude table. lanes: first_lane, end_lane and fresh_lane. The lanes from first_lane to before end_lane are
-    entered, except fresh_lane: the pixel there has fresh lattices (P1), and is taken from a copy of the tile. It is -1 if
-    there is none.
+    asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles, and VECTORS, if it asks for vectors.
+    Derivatives by amplitudes go to the amplitude table. lanes: a record Lanes, the lanes that are entered into it.
     """
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
@@ -54,12 +52,12 @@ def differentiate_lattices(
             interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths)
         elif paths.reflections:
             collect_terms(tile, table, lanes)
-        if paths.angles:
-            rotation_rates_adj(tile, vectors, rotation_rates, m)
+        if paths.lattice_angles:
+            add_q_bar_and_angles(tile, vectors, rotation_rates, m)
         elif paths.geometry:
-            scattering_adj(tile, vectors)
+            add_q_bar(tile, vectors)
         if paths.vectors:
-            vectors_adj(tile, rotations, m)
+            add_cell_vectors(tile, rotations, m)
 
 
 def look_up(tile, structure, vectors):
@@ -88,8 +86,8 @@ def square_terms(tile, crystal):
         amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
         tile[LATTICE_FACTOR + i] = factor
         tile[SUM + i] += term(amplitude, factor)
-        lattice_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
-        h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar)
+        lattice_factor_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
+        h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_factor_bar)
         set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
         add3(tile, CELLS, i, (by_a, by_b, by_c))
 
@@ -104,8 +102,8 @@ def radial_terms(tile, crystal):
         amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
         tile[LATTICE_FACTOR + i] = factor
         tile[SUM + i] += term(amplitude, factor)
-        lattice_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
-        d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar)
+        lattice_factor_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
+        d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar)
         set3(tile, HKL_BAR, i, d_bar)
         add3(tile, CELLS, i, cells_bar)
         add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
@@ -126,14 +124,13 @@ def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
 
     From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where the
     point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
-    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice. lanes: those of
-    differentiate_lattices.
+    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice. lanes: a record Lanes.
     """
     row, start, pass_index, m = evaluation
     for i in range(TILE):
         h, k, l = fractional_hkl(vectors, extended_q(tile, i))
         smooth = (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure)
-        listed = paths.reflections and lanes[0] <= i < lanes[1] and i != lanes[2]
+        listed = paths.reflections and lanes.first <= i < lanes.end and i != lanes.fresh
         amplitude_bar = amplitude_adj(tile, i)
         if smooth and surrounded(structure, h, k, l):
             add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
@@ -143,15 +140,15 @@ def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
             add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
 
 
-def scattering_adj(tile, vectors):
+def add_q_bar(tile, vectors):
     """Add to Q_BAR, the cotangent of the scattering vector, from HKL_BAR (A7)."""
     rows = nine_to_wide(vectors)
     for i in range(TILE):
         add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
 
 
-def rotation_rates_adj(tile, vectors, rotation_rates, m):
-    """Add to Q_BAR from HKL_BAR (A7), and to ANGLES the derivatives by the angles that turn the lattice (A7b).
+def add_q_bar_and_angles(tile, vectors, rotation_rates, m):
+    """Add to Q_BAR from HKL_BAR (A7), and to LATTICE_ANGLES the derivatives by the angles that turn the lattice (A7b).
 
     The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z;
     q_bar x q is written to TORQUE. rotation_rates (lattices, angles, 3): omega. An angle that does not turn the
@@ -165,7 +162,7 @@ def rotation_rates_adj(tile, vectors, rotation_rates, m):
     for n in range(rotation_rates.shape[1]):
         x, y, z = rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]
         if x != 0.0 or y != 0.0 or z != 0.0:
-            add_angle(tile, np.uint64(ANGLES + n * TILE), x, y, z)
+            add_angle(tile, np.uint64(LATTICE_ANGLES + n * TILE), x, y, z)
 
 
 def add_angle(tile, first, x, y, z):
@@ -174,15 +171,15 @@ def add_angle(tile, first, x, y, z):
         tile[first + i] = tile[first + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
 
 
-def vectors_adj(tile, rotations, m):
+def add_cell_vectors(tile, rotations, m):
     """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
 
     rotations (lattices, 9): the rotation from there to each lattice.
     """
     rows = nine_numbers(rotations, m)
     for i in range(TILE):
-        back = rotate_back(rows, three(tile, Q_X, i))
+        q_back = rotate_back(rows, three(tile, Q_X, i))
         h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
-        add_products(tile, VECTORS, i, h_bar, back)
-        add_products(tile, VECTORS + 3 * TILE, i, k_bar, back)
-        add_products(tile, VECTORS + 6 * TILE, i, l_bar, back)
+        add_scaled3(tile, VECTORS, i, h_bar, q_back)
+        add_scaled3(tile, VECTORS + 3 * TILE, i, k_bar, q_back)
+        add_scaled3(tile, VECTORS + 6 * TILE, i, l_bar, q_back)

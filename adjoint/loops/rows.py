@@ -10,19 +10,19 @@ import numpy as np
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from nbnumba.loops.rows import ROWS_END, TILE
 
-ANGLE_COUNT = len(LATTICE_MOTIONS)
-"""The number of angles by which lattices turn: those of LATTICE_MOTIONS."""
+LATTICE_ANGLE_COUNT = len(LATTICE_MOTIONS)
+"""The number of lattice angles, by which lattices turn: those of LATTICE_MOTIONS."""
 
 CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,
     "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "source": len(SOURCE_MOTIONS), "cells": 3, "metric": 6,
-    "vectors": 9, "angles": ANGLE_COUNT,
+    "vectors": 9, "lattice_angles": LATTICE_ANGLE_COUNT,
 }  # fmt: skip
 """The fields of a Cotangent, and how many channels each has."""
 
 (
     ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH, SOURCE,
-    CELLS, METRIC, VECTORS, ANGLES, CHANNELS_END,
+    CELLS, METRIC, VECTORS, LATTICE_ANGLES, CHANNELS_END,
 ) = (ROWS_END + int(TILE * n) for n in np.cumsum([0, *CHANNELS.values()]))  # fmt: skip
 """Where the channels begin. The unit of a channel is electrons^2, that of the pixel's sum, times the unit in the table.
 
@@ -37,14 +37,14 @@ ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
 PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
-SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_row
+SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_motion
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
-VECTORS | cell vectors a, b, c at phi = 0 | 1/A | vectors_adj
-ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | rotation_rates_adj
+VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_cell_vectors
+LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_q_bar_and_angles
 
-The functions of cuda_lattices.py write CELLS, VECTORS and ANGLES in the place of those named. Channels are read, and set to 0
-again, by the functions of pixels.py and by the kernel on a card.
+The functions of cuda_lattices.py write CELLS, VECTORS and LATTICE_ANGLES in the place of those named. Channels are read, and
+set to 0 again, by the functions of pixels.py and by the kernel on a card.
 """
 WIDTH = (CHANNELS_END - ROWS_END) // TILE
 """The number of channels."""
@@ -69,12 +69,12 @@ PIXEL_OMEGA_BAR | cotangent of the solid angle where it is a factor of the pixel
 PIXEL_CAPTURE_BAR | the same of the capture fraction | finish_pixels | pixel_factors_adj
 PIXEL_POLARIZATION_BAR | the same of the polarization factor | finish_pixels | pixel_factors_adj
 POLARIZATION_PASS | the pass in which the polarization was taken | note_polarization | pixel_factors_adj, last_taken
-I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_row
-WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_row
-Q_BAR | cotangent of the scattering vector, of one pass | scattering_adj, rotation_rates_adj, background_adj | scatter_adj
+I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_motion
+WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_motion
+Q_BAR | cotangent of the scattering vector, of one pass | add_q_bar, add_q_bar_and_angles, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | the same of h, k, l | square_terms, radial_terms, interpolate_adj | scattering_adj, rotation_rates_adj, vectors_adj
-TORQUE | Q_BAR of one lattice times the scattering vector | rotation_rates_adj | rotation_rates_adj
+HKL_BAR | the same of h, k, l | square_terms, radial_terms, interpolate_adj | add_q_bar, add_q_bar_and_angles, add_cell_vectors
+TORQUE | Q_BAR of one lattice times the scattering vector | add_q_bar_and_angles | add_q_bar_and_angles
 AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending
@@ -111,7 +111,7 @@ def add3(tile, row, i, vector):
     tile[row + 2 * TILE + i] += vector[2]
 
 
-def add_products(tile, row, i, factor, vector):
+def add_scaled3(tile, row, i, factor, vector):
     """Add a multiple of a vector to that of lane i."""
     tile[row + i] += factor * vector[0]
     tile[row + TILE + i] += factor * vector[1]

@@ -56,17 +56,17 @@ def source_adj(tile, motion):
     for n in range(motion.shape[0]):
         x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
         if x != 0.0 or y != 0.0 or z != 0.0 or wavelength != 0.0:
-            add_row(tile, np.uint64(SOURCE + n * TILE), x, y, z, wavelength)
+            add_motion(tile, np.uint64(SOURCE + n * TILE), x, y, z, wavelength)
 
 
-def add_row(tile, first, x, y, z, wavelength):
+def add_motion(tile, first, x, y, z, wavelength):
     """Add to the row that begins at `first` the derivative along one motion (x, y, z, wavelength)."""
     for i in range(LANES):
         along = tile[X_BAR + i] * x + tile[Y_BAR + i] * y + tile[Z_BAR + i] * z
         tile[first + i] += along + tile[W_BAR + i] * wavelength
 
 
-def leave_sample(tile, row, start, sample, with_capture, panel, sampling):
+def trace_ray_adj(tile, row, start, sample, with_capture, panel, sampling):
     """Pull the cotangents of one sample, D_BAR, OMEGA_BAR and CAPTURE_BAR, back to the channels of the panel (A1 to A4).
 
     They are 0 afterwards, CAPTURE_BAR only if with_capture and with a sensor. trace_ray has to have traced that sample last.

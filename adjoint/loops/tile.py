@@ -9,12 +9,12 @@ from typing import NamedTuple  # noqa: I001
 import numpy as np
 
 from adjoint.loops.lattices import differentiate_lattices
-from adjoint.loops.amplitude_table import clear_table, enter_all_pending
+from adjoint.loops.amplitude_table import Lanes, clear_table, enter_all_pending
 from adjoint.loops.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
     PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
-from adjoint.loops.samples import leave_sample, polarization_adj, scatter_adj
+from adjoint.loops.samples import polarization_adj, scatter_adj, trace_ray_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
     BACKGROUND, CAPTURE, FACTOR, RESOLVED, OMEGA, POLARIZATION, Q_X, EVER_RESOLVED, SUM, TILE, TOTAL, BACKGROUND_TOTAL, WEIGHT,
@@ -28,14 +28,14 @@ from nbnumba.stages.pixel import photons
 class Paths(NamedTuple):
     """Which derivatives are wanted.
 
-    geometry: by detector and beam. vectors: by the cell vectors. angles: by those that turn lattices.
+    geometry: by detector and beam. vectors: by the cell vectors. lattice_angles: by the angles that turn lattices.
     reflections: by structure-factor amplitudes. channels: where the rows of the wanted channels begin; what the other
     channels hold is not defined.
     """
 
     geometry: bool
     vectors: bool
-    angles: bool
+    lattice_angles: bool
     reflections: bool
     channels: np.ndarray
 
@@ -48,7 +48,7 @@ def differentiate_tile(
     The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model. In each pass,
     that is, for one sample under one source, add_pass sums over the lattices and adds to the channels of the crystal, and
     end_pass adds to those of background and source, and to the cotangents of the sample (D_BAR, OMEGA_BAR, CAPTURE_BAR). When
-    all sources have been gone through, leave_sample pulls these back to the channels of the panel. At the end finish_pixels
+    all sources have been gone through, trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels
     makes TOTAL photons, and pixel_factors_adj differentiates the factors that belong to the whole pixel.
 
     Derivatives by amplitudes are in the amplitude table. All derivatives are relative to the derivative by the pixel's sum,
@@ -77,10 +77,10 @@ def differentiate_tile(
                     end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
                 if paths.geometry and not single:
-                    leave_sample(tile, row, start, sample, sampling.every_capture, panel, sampling)
+                    trace_ray_adj(tile, row, start, sample, sampling.every_capture, panel, sampling)
         if paths.geometry and not single and not sampling.every_capture and panel.sensor:
             trace_ray(tile, row, start, layer, 0, 0, True, panel, sampling)
-            leave_sample(tile, row, start, (layer, 0, 0), True, panel, sampling)
+            trace_ray_adj(tile, row, start, (layer, 0, 0), True, panel, sampling)
     if paths.reflections:
         enter_all_pending(tile, table)
     finish_pixels(tile, beam, sampling)
@@ -127,14 +127,14 @@ def add_pass(tile, table, row, start, pass_index, crystal, structure, orientatio
     """
     lane = lane_of(tile, start, orientations.fresh_pass[row, 0])
     fresh = pass_index == orientations.fresh_pass[row, 1] and 0 <= lane < TILE
-    into, copy, lanes, lattices = tile, tile, (0, TILE, -1), orientations.lattice
+    into, copy, lanes, lattices = tile, tile, Lanes(0, TILE, -1), orientations.lattice
     rotations, rotation_rates = motions.rotations, motions.rotation_rates
     if fresh:
-        copy, lanes = tile.copy(), (0, TILE, lane)
+        copy, lanes = tile.copy(), Lanes(0, TILE, lane)
     for _ in range(1 + fresh):
         differentiate_lattices(into, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations,
                                rotation_rates, paths)  # fmt: skip
-        into, lanes = copy, (lane, lane + 1, -1)
+        into, lanes = copy, Lanes(lane, lane + 1, -1)
         lattices, rotations, rotation_rates = orientations.fresh_lattice, motions.fresh_rotations, motions.fresh_rotation_rates
     if fresh:
         for i in range(lane, ALL_END, TILE):
@@ -151,8 +151,8 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
     share = sources.weight[source]
     if panel.sensor:
         for i in range(TILE):
-            each = tile[SUM + i] * tile[RESOLVED + i] + tile[BACKGROUND + i]
-            tile[CAPTURE_BAR + i] += sample_weight_adj(sampling, share, each * tile[FACTOR + i])
+            pass_sum = tile[SUM + i] * tile[RESOLVED + i] + tile[BACKGROUND + i]
+            tile[CAPTURE_BAR + i] += sample_weight_adj(sampling, share, pass_sum * tile[FACTOR + i])
     if sampling.every_capture or sampling.every_polarization or sampling.every_omega:
         for i in range(TILE):
             factor_bar = (tile[SUM + i] * tile[RESOLVED + i] + tile[BACKGROUND + i]) * tile[WEIGHT + i]
@@ -176,8 +176,8 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
 def background_adj(tile, beam, material):
     """Add to BACKGROUND_EACH and Q_BAR for a background that varies with the scattering vector Q_X, Q_Y, Q_Z (A12)."""
     for i in range(TILE):
-        each_bar, q_bar = amorphous_adj(material, beam, three(tile, Q_X, i), tile[WEIGHT + i] * tile[FACTOR + i])
-        tile[BACKGROUND_EACH + i] += each_bar
+        background_bar, q_bar = amorphous_adj(material, beam, three(tile, Q_X, i), tile[WEIGHT + i] * tile[FACTOR + i])
+        tile[BACKGROUND_EACH + i] += background_bar
         add3(tile, Q_BAR, i, q_bar)
 
 
@@ -204,7 +204,7 @@ def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, 
     The walk over samples is that of nbnumba/loops/tile.py:render_tile; it ends with the last pass in which a pixel took its
     polarization (POLARIZATION_PASS). It reads PIXEL_OMEGA_BAR in the first pass, PIXEL_POLARIZATION_BAR in that pass, and
     PIXEL_CAPTURE_BAR in the last layer, adds them to OMEGA_BAR, POLARIZATION_BAR and CAPTURE_BAR, and pulls these back by
-    polarization_adj and leave_sample. single: each pixel has one sample, whose ray is still in the tile.
+    polarization_adj and trace_ray_adj. single: each pixel has one sample, whose ray is still in the tile.
     """
     takes = beam.polarized and not sampling.every_polarization
     last, pass_index = last_taken(tile) if takes and beam.dmin > 0.0 else 0, 0
@@ -226,14 +226,14 @@ def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, 
                         polarization_adj(tile, source, beam, sources, motions)
                     pass_index += 1
                 if not single:
-                    leave_sample(tile, row, start, (layer, sub_slow, sub_fast), False, panel, sampling)
+                    trace_ray_adj(tile, row, start, (layer, sub_slow, sub_fast), False, panel, sampling)
     if single or sampling.last_capture:
         sample = (sampling.layers - 1, 0, 0)
         if not single:
             trace_ray(tile, row, start, sample[0], 0, 0, False, panel, sampling)
         for i in range(TILE):
             tile[CAPTURE_BAR + i] += tile[PIXEL_CAPTURE_BAR + i]
-        leave_sample(tile, row, start, sample, True, panel, sampling)
+        trace_ray_adj(tile, row, start, sample, True, panel, sampling)
 
 
 def last_taken(tile):

@@ -183,9 +183,7 @@ class Search:
 
     def after_coarse_phase(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The numbers (n,) after a phase that is not exact (R7)."""
-        subset = coarse_subset(
-            self.given, self.unknowns, bounds=self.bounds, restraints=self.restraints, x=x, phase=phase
-        )
+        subset = coarse_subset(self.given, self.unknowns, bounds=self.bounds, restraints=self.restraints, x=x, phase=phase)
         evaluation = loss_of(subset.frames, subset.unknowns, subset.restraints)
         information = information_of(subset.frames, subset.unknowns, subset.start) + subset.restraints[1]
         tolerance = COARSE * evaluation(subset.start, False).value

@@ -128,9 +128,7 @@ def minimize(
     the start.
     """
     start = np.clip(start, *bounds)
-    objective = Objective(
-        evaluate, start, bounds=bounds, unit=unit, with_normal=method != "L-BFGS-B", accepted=accepted
-    )
+    objective = Objective(evaluate, start, bounds=bounds, unit=unit, with_normal=method != "L-BFGS-B", accepted=accepted)
     solver = {"least_squares": _by_squares, "L-BFGS-B": _by_gradient, "trust-constr": _by_curvature}[method]
     z, converged, reason = solver(objective, tolerance, most)
     return Solution(objective.vector(z), converged, objective.evaluations, reason)

@@ -67,7 +67,8 @@ def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.nda
     bright = np.flatnonzero(i_calculated >= VISIBLE * np.sqrt(noise + photon * photon))
     bright = bright[np.argsort(-i_calculated[bright], kind="stable")][:MOST]
     boxes = ndimage.find_objects(labels)
-    shifts = np.array([_shift(measured, crystal, variance, labels, int(i) + 1, boxes[i], photon) for i in bright])
+    images = measured, crystal, variance, labels
+    shifts = np.array([_shift(*images, label=int(i) + 1, box=boxes[i], photon=photon) for i in bright])
     near = shifts <= np.maximum(CLOSE, CLOSE * np.sqrt(area[bright] / np.pi))
     total = float(i_measured[bright].sum())
     return Spots(
@@ -104,7 +105,7 @@ def _visible(measured, variance, counts, near, photon):
     return int(peaks.sum()), int((peaks & near).sum())
 
 
-def _shift(measured, crystal, variance, labels, label, box, photon):
+def _shift(measured, crystal, variance, labels, *, label, box, photon):
     """The distance (pixels) of a spot from its calculated position, without the light of the others; NaN if it is not visible.
 
     label: the number of the spot in `labels` (slow, fast); box: the smallest rows and columns that hold it.

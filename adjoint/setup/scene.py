@@ -38,7 +38,7 @@ def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str
         **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
         **position_detector_adj(experiment.detector, experiment.beam, defects, *placement, *distances),
         **sensor_adj(experiment.detector, defects, cotangent.layer, cotangent.absorption),
-        **{name: cotangent.angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
+        **{name: cotangent.lattice_angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
 
 

@@ -67,7 +67,7 @@ def sincg_slopes(n, d, inverse):
     return -by_t if is_negative(d) else by_t, t * (sinc_x + curved)
 
 
-def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
+def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_factor_bar):
     """Return the cotangents of dh, dk, dl and of n_a, n_b, n_c (A8).
 
         F8: F_latt = G(n_a, dh) G(n_b, dk) G(n_c, dl),    G(n, d) = sin(pi n d) / sin(pi d)
@@ -83,8 +83,8 @@ def lattice_factor_square_adj(crystal, dh, dk, dl, lattice_bar):
     slope_k, by_b = sincg_slopes(crystal.n_b, dk, inverse * (denominator_h * denominator_l))
     slope_l, by_c = sincg_slopes(crystal.n_c, dl, inverse * (denominator_h * denominator_k))
     bar_h, bar_k, rest_k, rest_l = (
-        lattice_bar * numerator_h,
-        lattice_bar * numerator_k,
+        lattice_factor_bar * numerator_h,
+        lattice_factor_bar * numerator_k,
         numerator_k * inverse,
         numerator_l * inverse,
     )
@@ -121,7 +121,7 @@ def sinc3_slope(u):
     return -real(1.5) * (sinc3(u) - sin(x) / x) / u
 
 
-def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
+def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar):
     """Return the cotangents of dh, dk, dl; of n_a, n_b, n_c; and of the six entries of the metric (A8c, A8d).
 
         F8c, F8d: F_latt = n_a n_b n_c f(r^2)
@@ -136,6 +136,6 @@ def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_bar):
         slope = cells * SPHERE * PI_SQUARED * sinc3_slope(PI_SQUARED * r_squared)
     elif crystal.shape == GAUSS:
         slope = -lattice_factor_radial(crystal, dh, dk, dl) / GAUSS_WIDTH_SQUARED
-    d_bar, metric_bar = distance_squared_adj(crystal, dh, dk, dl, lattice_bar * slope * crystal.fudge)
-    weighted = lattice_bar * lattice_factor_radial(crystal, dh, dk, dl)
+    d_bar, metric_bar = distance_squared_adj(crystal, dh, dk, dl, lattice_factor_bar * slope * crystal.fudge)
+    weighted = lattice_factor_bar * lattice_factor_radial(crystal, dh, dk, dl)
     return d_bar, (weighted / crystal.n_a, weighted / crystal.n_b, weighted / crystal.n_c), metric_bar

@@ -24,7 +24,7 @@ class Cotangent(NamedTuple):
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
     metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
-    angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
+    lattice_angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     """
 
     origin: np.ndarray
@@ -43,7 +43,7 @@ class Cotangent(NamedTuple):
     cells: np.ndarray
     metric: np.ndarray
     vectors: np.ndarray
-    angles: np.ndarray
+    lattice_angles: np.ndarray
 
 
 class Motions(NamedTuple):

@@ -91,7 +91,7 @@ def inlined(function: Callable) -> Compiled:
     return Compiled(function, False, False, {"error_model": "numpy", "forceinline": True})
 
 
-def once(make: Callable) -> Callable:
+def thread_safe_cache(make: Callable) -> Callable:
     """functools.cache for functions that make kernels: each argument is computed once, even if several threads ask at once."""
     cached = cache(make)
 

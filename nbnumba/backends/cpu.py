@@ -7,7 +7,7 @@ from numba import prange
 
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.compiling import once
+from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
 from nbnumba.loops import indices, lattices, samples, tile
@@ -39,7 +39,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
             start = following
 
 
-@once
+@thread_safe_cache
 def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision))

@@ -8,7 +8,7 @@ from numba import cuda
 
 from nbnumba.backends import card, cuda_pairs
 from nbnumba.backends.binding import bind, stages, with_globals
-from nbnumba.backends.compiling import LOG, once
+from nbnumba.backends.compiling import LOG, thread_safe_cache
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import cuda_lattices, cuda_stages, cuda_tile, indices, lattices, samples
@@ -42,7 +42,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
         image[row - rows[0], fast - columns[0]] = tile[TOTAL]
 
 
-def of_one_pixel(names: dict) -> dict:
+def one_pixel_rows(names: dict) -> dict:
     """The rows of a tile of one pixel, from those of a tile of TILE pixels."""
     return {name: row // TILE for name, row in names.items() if name.isupper() and isinstance(row, int)}
 
@@ -73,11 +73,11 @@ def machine_words(precision: str) -> dict:
     return by_name
 
 
-@once
+@thread_safe_cache
 def kernel(precision: str, simple: bool) -> Callable:
     """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), or for all scenes."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = machine_words(precision) | of_one_pixel(vars(row_names))
+    names = machine_words(precision) | one_pixel_rows(vars(row_names))
     bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
     return kernel_jit(render, bound, f"render_{precision}")
 

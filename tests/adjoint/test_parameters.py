@@ -19,7 +19,7 @@ def test_every_group_takes_a_path_that_there_is():
 def test_motions_have_a_channel_each():
     """A parameter that moves sources or turns lattices has a number in the cotangent of their motions."""
     assert CHANNELS["source"] == len(SOURCE_MOTIONS)
-    assert CHANNELS["angles"] == len(LATTICE_MOTIONS)
+    assert CHANNELS["lattice_angles"] == len(LATTICE_MOTIONS)
 
 
 @pytest.mark.parametrize("names", VECTORS.values(), ids=VECTORS)

@@ -347,7 +347,7 @@ def test_a_projection():
     random = np.random.default_rng(10)
     rows, projection = random.normal(size=(9, 150)), random.normal(size=(2, 4))
     rows_on_card = cuda.to_device(rows)
-    driver.projecting("double")[(2, 2), 128](rows_on_card, 6, cuda.to_device(projection), 2, 0)
+    driver.project_kernel("double")[(2, 2), 128](rows_on_card, 6, cuda.to_device(projection), 2, 0)
     projected = rows_on_card.copy_to_host()
     np.testing.assert_allclose(projected[6:8], projection @ rows[2:6] * rows[0], rtol=0, atol=1e-14)
     np.testing.assert_array_equal(np.delete(projected, (6, 7), axis=0), np.delete(rows, (6, 7), axis=0))

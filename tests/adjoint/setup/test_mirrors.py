@@ -479,7 +479,7 @@ EXPERIMENTS = {
 
 def cotangent_of(experiment, random, shape=()):
     """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
-    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "angles": (3,)}
+    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "lattice_angles": (3,)}
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
     for name in Cotangent._fields:
@@ -508,7 +508,7 @@ def test_whole_setup(name):
     found = pull(experiment, built(experiment), bar)
     assert set(found) == {*PULLED, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
-    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.angles)
+    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.lattice_angles)
 
     scales = {name: 1e24 if name == "beam.fluence" else 1.0 for name in PULLED}
     for parameter, scale in scales.items():

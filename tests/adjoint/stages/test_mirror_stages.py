@@ -10,7 +10,7 @@ import pytest
 from differences import assert_second_order, central, ladder
 from random_directions import random_direction
 
-from adjoint.backends.cpu import WORDS, value_of_each
+from adjoint.backends.cpu import WORDS, loss_of_pixels
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.crystal import indices_adj, rotate_back
@@ -739,7 +739,7 @@ def test_deviance_to_its_last_digits():
     """Where the logarithm has a power of 2, the terms are up to 6 times their sum; elsewhere it is a square and small
     corrections."""
     pairs = counts_and_means()
-    compiled = value_of_each()(POISSON, *np.array([(mean, count, 0.0) for count, mean in pairs]).T)
+    compiled = loss_of_pixels()(POISSON, *np.array([(mean, count, 0.0) for count, mean in pairs]).T)
     for (count, mean), fast in zip(pairs, compiled):
         with localcontext() as context:
             context.prec = 60
