@@ -3,10 +3,12 @@
 from adjoint import losses
 from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
-from adjoint.parameters import PARAMETERS, VECTORS, cell_parameters, pack, unpack
+from adjoint.parameters import PARAMETERS, cell_parameters
 from adjoint.refine import refine
 from adjoint.refinement.phases import Phase
 from adjoint.refinement.result import Fit, Refinement, Step
+from adjoint.variables import pack, unpack
+from nbnumba.setup.values import VECTORS
 
 __all__ = [
     "Fit",

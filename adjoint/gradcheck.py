@@ -11,8 +11,9 @@ import numpy as np
 from adjoint import not_differentiable
 from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
-from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, listed, pack, size, unpack, variables
+from adjoint.parameters import AMPLITUDES, PARAMETERS, Name
 from adjoint.prepare import experiment_and_machine, prepare
+from adjoint.variables import listed, pack, size, unpack, variables
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check, granted
 from nbnumba.errors import InputError

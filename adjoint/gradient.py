@@ -13,9 +13,10 @@ from adjoint.backends.band_pieces import Inputs, Part
 from adjoint.loops.pixels import PixelLoss, Results
 from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
-from adjoint.parameters import Name, by_name, listed
+from adjoint.parameters import Name
 from adjoint.prepare import prepare
 from adjoint.stages.loss import GIVEN
+from adjoint.variables import by_name, listed
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.pieces import pixels_of, progress_reporter
 from nbnumba.backends.precision import cast

@@ -11,9 +11,10 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Name, Variable, listed, size, values, variables
+from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Name
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
+from adjoint.variables import Variable, listed, size, values, variables
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check

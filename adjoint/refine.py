@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.losses import number_of
-from adjoint.parameters import Name, parameter_row
+from adjoint.parameters import Name
 from adjoint.refinement.algebra import one_thread
 from adjoint.refinement.frames import Frame, frame, start_of
 from adjoint.refinement.phases import AUTO, EXACT, Phase
@@ -18,6 +18,7 @@ from adjoint.refinement.search import Search
 from adjoint.refinement.solve import METHODS, MOST_AMPLITUDES, MOST_BY_MATRIX
 from adjoint.refinement.uncertainties import Uncertainty, moved_far, with_infinite
 from adjoint.refinement.unknowns import Unknowns, bounds_of, restraints_of, unknowns
+from adjoint.variables import parameter_row
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import parameter_row
 from adjoint.refinement.coarse_frame import CoarseFrame, coarse_frame
 from adjoint.refinement.frames import Frame, start_of
 from adjoint.refinement.phases import Phase
 from adjoint.refinement.spot_widths import spot_widths
 from adjoint.refinement.unknowns import Unknowns, bounds_of, unknowns
+from adjoint.variables import parameter_row
 
 LEASH, REACH = 5.0, 20.0
 """Widths of a spot: the sigma of the restraint that holds a parameter near the start of a phase, and how far from the start

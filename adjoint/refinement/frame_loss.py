@@ -8,12 +8,13 @@ import numpy as np
 
 from adjoint.gradient import vjp, with_image_terms
 from adjoint.losses import checked
-from adjoint.parameters import AMPLITUDES, size, variables
+from adjoint.parameters import AMPLITUDES
 from adjoint.refinement.expected_image import background, fields, placed
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
 from adjoint.refinement.photon_losses import KernelLoss, UserLoss
 from adjoint.stages.loss import GAUSSIAN, POISSON
+from adjoint.variables import size, variables
 
 
 class Evaluation(NamedTuple):

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.losses import field, is_pixelwise, masked, number_of
-from adjoint.parameters import Name, pack, unpack
+from adjoint.parameters import Name
 from adjoint.prepare import experiment_and_machine, freeze_choices, prepare
 from adjoint.refinement.image_numbers import LARGEST, Numbers, numbers_of
 from adjoint.refinement.photon_losses import KernelLoss
 from adjoint.refinement.unknowns import Unknowns
+from adjoint.variables import pack, unpack
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import IMAGE, parameter_row
+from adjoint.parameters import IMAGE
 from adjoint.refinement import agreement, uncertainties
 from adjoint.refinement.agreement import Agreement
 from adjoint.refinement.algebra import NOTHING
@@ -22,6 +22,7 @@ from adjoint.refinement.solve import LEEWAY, MOST_BY_MATRIX, OF_GRADIENTS, Solut
 from adjoint.refinement.spot_widths import spot_widths
 from adjoint.refinement.spots import spots
 from adjoint.refinement.unknowns import Unknowns
+from adjoint.variables import parameter_row
 
 TOLERANCE = 1e-5
 """The exact phase ends when a step gains less than this of the loss; a change by a standard deviation is 1/2."""

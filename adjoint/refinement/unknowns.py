@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import AMPLITUDES, IMAGE, VECTORS, Name, Variable, listed, parameter_row, size, variables
+from adjoint.parameters import AMPLITUDES, IMAGE, Name
+from adjoint.variables import Variable, listed, parameter_row, size, variables
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
+from nbnumba.setup.values import VECTORS
 
 LEAST, MOST = 1e-100, 1e100
 """The least and the largest sigma of a restraint, and the largest value that it draws to: their squares are finite."""

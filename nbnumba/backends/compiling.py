@@ -21,6 +21,7 @@ SOURCES = (
     "nbnumba/backends/*.py",
     "nbnumba/rng.py",
     "nbnumba/noise.py",
+    "adjoint/parameters.py",
     "adjoint/stages/*.py",
     "adjoint/loops/*.py",
     "adjoint/backends/*.py",

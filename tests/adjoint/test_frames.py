@@ -11,9 +11,10 @@ from refining import Cauchy, counts, crystal, plane
 
 import adjoint
 from adjoint import gradient
-from adjoint.parameters import AMPLITUDES, IMAGE, pack
+from adjoint.parameters import AMPLITUDES, IMAGE
 from adjoint.refinement import expected_image, frame_loss, frames, image_numbers
 from adjoint.refinement.unknowns import unknowns
+from adjoint.variables import pack
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import CPU, Machine
 from nbnumba.setup import sampling

@@ -4,7 +4,9 @@ import pytest
 
 from adjoint.loops.rows import CHANNELS
 from adjoint.loops.tile import Paths
-from adjoint.parameters import GROUPS, IMAGE, LATTICE_MOTIONS, PARAMETERS, SOURCE_MOTIONS, VECTORS, names_of, parameter_row
+from adjoint.parameters import GROUPS, IMAGE, LATTICE_MOTIONS, PARAMETERS, SOURCE_MOTIONS, names_of
+from adjoint.variables import parameter_row
+from nbnumba.setup.values import VECTORS
 
 
 def test_every_parameter_is_of_one_group():

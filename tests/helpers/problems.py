@@ -14,11 +14,11 @@ from random_directions import random_rotation
 from scipy import ndimage
 
 import adjoint
-from adjoint.parameters import parameter_row
 from adjoint.prepare import freeze_choices
 from adjoint.refinement.frame_loss import evaluate
 from adjoint.refinement.frames import frame, start_of
 from adjoint.refinement.unknowns import unknowns
+from adjoint.variables import parameter_row
 from nbnumba import Experiment, simulate
 from nbnumba.geometry.rotations import unit
 from nbnumba.setup import sampling, scene
