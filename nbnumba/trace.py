@@ -149,7 +149,7 @@ class _Walk:
         self.angles = orientations.phi_angles(experiment.goniometer)
         self.vectors = crystal.orient(experiment.crystal, defects)
         self.carries = defects.phi_carryover
-        self.total, self.water, self.any_live = built.beam.background_once, 0.0, False
+        self.total, self.water, self.ever_resolved = built.beam.background_once, 0.0, False
         self.omega = self.polarization = self.capture = self.cos_2theta = 1.0
 
     def chain(self) -> Chain:
@@ -183,14 +183,14 @@ class _Walk:
         incident = tuple(self.scene.sources.direction[source])
         wavelength = self.scene.sources.wavelength[source]
         q = scattering_vector(diffracted, incident, wavelength)
-        live = bool(within_resolution(beam, q))
+        resolved = bool(within_resolution(beam, q))
         self.cos_2theta = dot(incident, diffracted)
-        if beam.polarized and (number == 0 or layout.every_polarization or (live and not self.any_live)):
+        if beam.polarized and (number == 0 or layout.every_polarization or (resolved and not self.ever_resolved)):
             self.polarization = polarization_factor(beam, diffracted, incident)
-        self.any_live = self.any_live or live
+        self.ever_resolved = self.ever_resolved or resolved
         self.background = float(amorphous(self.scene.amorphous, beam, q))
-        phi_steps = self._lattices(q, number) if live else []
-        self._add(phi_steps, live, self.scene.sources.weight[source])
+        phi_steps = self._lattices(q, number) if resolved else []
+        self._add(phi_steps, resolved, self.scene.sources.weight[source])
         factors = [
             ("pix0_vector_meters", (panel.origin_x, panel.origin_y, panel.origin_z)),
             ("fdet_vec", (panel.fast_x, panel.fast_y, panel.fast_z)),
@@ -205,7 +205,7 @@ class _Walk:
             ("lambda_meters", (wavelength * 1e-10,)),
             ("lambda_angstroms", (wavelength,)),
             ("scattering_vec_A_inv", tuple(x * 1e10 for x in q)),
-            *(self._cell_factors(phi_steps[0], number) if live else ()),
+            *(self._cell_factors(phi_steps[0], number) if resolved else ()),
         ]
         return Sample([(name, tuple(float(v) for v in values)) for name, values in factors], phi_steps, indices)
 
@@ -256,15 +256,15 @@ class _Walk:
             return float(between(structure, *hkl) if surrounded(structure, *hkl) else structure.amplitude[-1])
         return float(structure.amplitude[int(slot(structure, *whole))])
 
-    def _add(self, phi_steps, live, share):
+    def _add(self, phi_steps, resolved, share):
         layout = self.scene.sampling
         factor = sample_factor(layout, self.capture, self.polarization, self.omega)
         weight = sample_weight(layout, share, self.capture)
         terms = [term(step.amplitude, step.lattice) for step in phi_steps]
         self.water += self.background * (weight * factor)
         if not layout.running_product:
-            self.total += sum(terms) * live * (weight * factor)
-        elif live:
+            self.total += sum(terms) * resolved * (weight * factor)
+        elif resolved:
             has_background = self.scene.beam.background_each + self.scene.beam.background_once > 0.0
             for step, intensity in zip(phi_steps, terms):
                 if has_background or step.lattice != 0.0:
@@ -272,7 +272,7 @@ class _Walk:
 
     def _scaling(self) -> list[Factor]:
         beam, layout = self.scene.beam, self.scene.sampling
-        dark = not self.any_live and beam.polarized and beam.unlit_dark
+        dark = not self.ever_resolved and beam.polarized and beam.unlit_dark
         polarization = 0.0 if dark else self.polarization
         result = photons(beam, layout, self.total + self.water, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence

@@ -32,11 +32,13 @@ def differentiate_lattices(
 ):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
-    It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare
-    terms; derivatives are those of the terms times SCALE. For each lattice, look_up writes D_HKL, SLOT and AMPLITUDE;
-    square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From HKL_BAR follow Q_BAR, if `paths`
-    asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles, and VECTORS, if it asks for vectors.
-    Derivatives by amplitudes go to the amplitude table. lanes: a record Lanes, the lanes that are entered into it.
+    It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare terms;
+    derivatives are those of the terms times SCALE. For each lattice, look_up writes D_HKL, SLOT and AMPLITUDE, which
+    interpolate overwrites where amplitudes are interpolated; square_terms or radial_terms adds to SUM and CELLS (and METRIC)
+    and writes HKL_BAR. From HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks
+    for lattice angles, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to
+    HKL_BAR before. Derivatives by amplitudes go to the amplitude table. lanes: a record Lanes, the lanes whose derivatives go
+    there.
     """
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
@@ -79,7 +81,8 @@ def nine_to_wide(numbers):
 def square_terms(tile, crystal):
     """Add the terms of a parallelepiped to SUM, and their derivatives by the numbers of cells to CELLS (A8, A10).
 
-    It writes LATTICE_FACTOR, and HKL_BAR, the derivative by h, k, l. It reads D_HKL, AMPLITUDE and SCALE.
+    It writes LATTICE_FACTOR, and HKL_BAR, the derivative by h, k, l; both derivatives are times SCALE. It reads D_HKL, which is
+    small, so that `wide` has all the digits that the difference of Miller indices needs (G2), AMPLITUDE and SCALE.
     """
     for i in range(TILE):
         dh, dk, dl = to_extended(tile[D_HKL + i]), to_extended(tile[D_HKL + TILE + i]), to_extended(tile[D_HKL + 2 * TILE + i])
@@ -93,9 +96,10 @@ def square_terms(tile, crystal):
 
 
 def radial_terms(tile, crystal):
-    """Do the same as square_terms for a shape that is a function of the distance to the reflection (A8c, A8d).
+    """Add the terms of a shape that is a function of r^2 to SUM, and their derivatives to CELLS and METRIC (specs/shapes.md).
 
-    The derivatives by the metric of that distance are added to METRIC.
+    It writes and reads what square_terms does. CELLS gets the derivatives by the numbers of cells with r^2 held constant; r^2
+    depends on these through its metric, by which the derivatives go to METRIC.
     """
     for i in range(TILE):
         dh, dk, dl = three(tile, D_HKL, i)
@@ -150,9 +154,10 @@ def add_q_bar(tile, vectors):
 def add_q_bar_and_angles(tile, vectors, rotation_rates, m):
     """Add to Q_BAR from HKL_BAR (A7), and to LATTICE_ANGLES the derivatives by the angles that turn the lattice (A7b).
 
-    The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z;
-    q_bar x q is written to TORQUE. rotation_rates (lattices, angles, 3): omega. An angle that does not turn the
-    lattice is left out.
+    vectors: a, b and c of lattice m. It adds to Q_BAR what add_q_bar does, q_bar of this lattice. The derivative by an angle by
+    which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z; q_bar x q is written to
+    TORQUE. rotation_rates (lattices, angles, 3): omega, in radian per degree. An angle that does not turn the lattice is left
+    out.
     """
     rows = nine_to_wide(vectors)
     for i in range(TILE):

@@ -51,8 +51,10 @@ def differentiate_tile(
     all sources have been gone through, trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels
     makes TOTAL photons, and pixel_factors_adj differentiates the factors that belong to the whole pixel.
 
-    Derivatives by amplitudes are in the amplitude table. All derivatives are relative to the derivative by the pixel's sum,
-    which is known when the pixel is complete: the row TOTAL_BAR. Where that is 0 the pixel is dark to first order. If a pixel
+    Derivatives by amplitudes are in the amplitude table. Channels have to be 0 at the start. They, the table and the cotangents
+    hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large, the derivative
+    of the photons by the sum, which is known when the pixel is complete (A0). Where that is 0, so are all derivatives. The
+    sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate it. If a pixel
     has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
     begin_pixels(tile, beam)

@@ -84,8 +84,7 @@ def jumps(experiment: Statements) -> dict[str, str]:
 
 
 def _rotation_rates(spindles: np.ndarray, by_osc: np.ndarray, by_spread: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the rates of rotation of all lattices (steps, domains, LATTICE_MOTIONS, 3), in radian per degree
-    (A7b).
+    """Return the rates of rotation (steps, domains, LATTICE_MOTIONS, 3) of all lattices, in radian per degree (A7b).
 
     spindles (domains, 3): the spindle as each domain turns it, unit vectors. by_osc (steps,): osc_rates. by_spread:
     mosaic_rates.

@@ -122,10 +122,10 @@ def sinc3_slope(u):
 
 
 def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar):
-    """Return the cotangents of dh, dk, dl; of n_a, n_b, n_c; and of the six entries of the metric (A8c, A8d).
+    """Return the cotangents of dh, dk, dl; of n_a, n_b, n_c; and of the six entries of the metric (specs/shapes.md).
 
-        F8c, F8d: F_latt = n_a n_b n_c f(r^2)
-        A8c, A8d: r2_bar = F_latt_bar n_a n_b n_c df/d(r^2),    n_a_bar = F_latt_bar F_latt / n_a,    likewise b and c
+        F8: F_latt = n_a n_b n_c f(r^2)
+        A8: r2_bar = F_latt_bar n_a n_b n_c df/d(r^2),    n_a_bar = F_latt_bar F_latt / n_a,    likewise b and c
 
     The cotangents of n_a, n_b, n_c leave out what goes through the metric. TOPHAT is a step, whose derivative is refused (A14).
     """

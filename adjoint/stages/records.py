@@ -14,7 +14,7 @@ class Cotangent(NamedTuple):
     fast, slow, normal (..., 3): by the unit axes of the detector.
     beam (..., 3): by the unit vector along the beam, of a curved detector.
     distance (...): by the distance along the beam, in m, of a curved detector.
-    close_distance (...): by the distance from the sample to the nearest point of the plane, in m.
+    close_distance (...): by the distance from the crystal to the nearest point of the plane, in m.
     layer (...): by the depth of a layer of the sensor, in m.
     absorption (...): by the absorption of the sensor, in 1/m.
     kahn (...): by K of Kahn's factor, without a unit.

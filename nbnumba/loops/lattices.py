@@ -25,7 +25,7 @@ def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattice
             tile[LATTICE_FACTOR + i] = lattice_factor_square(crystal, dh, dk, dl)
             tile[SLOT + i] = slot(structure, h, k, l)
         if crystal.shape != SQUARE:
-            reshape(tile, crystal, vectors)
+            radial_factors(tile, crystal, vectors)
         if structure.interpolate or sampling.running_product:
             add_each(into, tile, (row, start, pass_index, m), structure, vectors, has_background, sampling)
         else:
@@ -33,8 +33,8 @@ def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattice
                 tile[into + i] += term(structure.amplitude[np.uintp(tile[SLOT + i])], real(tile[LATTICE_FACTOR + i]))
 
 
-def reshape(tile, crystal, vectors):
-    """Overwrite LATTICE_FACTOR with the factor of a crystal that is no parallelepiped (F8c to F8e). Reads Q_X, Q_Y, Q_Z."""
+def radial_factors(tile, crystal, vectors):
+    """Overwrite LATTICE_FACTOR with that of a shape that is a function of r^2 (specs/shapes.md). Reads Q_X, Q_Y, Q_Z."""
     for i in range(TILE):
         (dh, _), (dk, _), (dl, _) = nearest_hkl(vectors, extended_q(tile, i))
         tile[LATTICE_FACTOR + i] = lattice_factor_radial(crystal, to_wide(dh), to_wide(dk), to_wide(dl))

@@ -113,33 +113,39 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     direction = beam_direction(detector, beam)
     turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
     swing = about_axis(twotheta_axis(detector), radians(detector.twotheta_deg))
-    by = _placed_by(detector, beam)
-    ratio = _obliquity(direction, turn @ normal, by)
-    stated = 100.0 if detector.distance_mm is None else detector.distance_mm
-    close = abs(ratio * stated / 1000) if detector.close_distance_mm is None else detector.close_distance_mm / 1000
-    distance = close / ratio
+    placed_by = _placed_by(detector, beam)
+    obliquity = _obliquity(direction, turn @ normal, placed_by)
+    distance_mm, close_distance_mm = detector.distance_mm, detector.close_distance_mm
+    distance_mm = 100.0 if distance_mm is None else distance_mm
+    stated_close_distance = abs(obliquity * distance_mm / 1000) if close_distance_mm is None else close_distance_mm / 1000
+    stated_distance = stated_close_distance / obliquity
     pivot = pivot_of(detector, defects)
     pixel, slow_size = detector.pixel_mm / 1000, sizes(detector)[1]
-    spot = _reference(detector, convention, defects, pixel)
-    near = _near_reference(detector, spot, defects, pixel)
-    corner = close * normal - near[0] * fast - near[1] * slow
+    beam_centre = _reference(detector, convention, defects, pixel)
+    near_point = _near_reference(detector, beam_centre, defects, pixel)
+    corner = stated_close_distance * normal - near_point[0] * fast - near_point[1] * slow
     if honours_pix0(detector, defects):
         corner = np.array(detector.pix0_mm) / 1000
-        unturned = float(corner @ normal)
-        distance = unturned / (ratio if pivot == "sample" else _obliquity(direction, normal, by))
-        close = unturned if pivot == "sample" else distance * ratio
-        ahead = np.zeros(3) if pivot == "sample" else distance * direction
-        spot = (float((ahead - corner) @ fast), float((ahead - corner) @ slow))
+        unturned_close_distance = float(corner @ normal)
+        unturned_obliquity = obliquity if pivot == "sample" else _obliquity(direction, normal, placed_by)
+        stated_distance = unturned_close_distance / unturned_obliquity
+        stated_close_distance = unturned_close_distance if pivot == "sample" else stated_distance * obliquity
+        fixed_point = np.zeros(3) if pivot == "sample" else stated_distance * direction
+        beam_centre = (float((fixed_point - corner) @ fast), float((fixed_point - corner) @ slow))
     corner, fast, slow, normal = (swing @ (turn @ v) for v in (corner, fast, slow, normal))
-    origin = corner if pivot == "sample" else distance * direction - spot[0] * fast - spot[1] * slow
-    nearest = float(origin @ normal)
-    if abs(nearest) < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
-        raise InputError(f"{by}: the crystal lies in the plane of the detector; allowed: what leaves the detector facing it")
-    if nearest < 0.0:
-        raise InputError(f"{by}: the detector turns its back to the crystal; allowed: what leaves it facing the crystal")
-    x, y = from_detector(convention, *spot, pixel, slow_size)
-    numbers = (nearest / ratio, nearest, x, y, distance, close)
-    return Placement(origin, fast, slow, normal, direction, pixel, detector.pixels, *numbers)
+    origin = corner if pivot == "sample" else stated_distance * direction - beam_centre[0] * fast - beam_centre[1] * slow
+    close_distance = float(origin @ normal)
+    if abs(close_distance) < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
+        reason = "the crystal lies in the plane of the detector; allowed: what leaves the detector facing it"
+        raise InputError(f"{placed_by}: {reason}")
+    if close_distance < 0.0:
+        raise InputError(f"{placed_by}: the detector turns its back to the crystal; allowed: what leaves it facing the crystal")
+    x, y = from_detector(convention, *beam_centre, pixel, slow_size)
+    return Placement(
+        origin, fast, slow, normal, direction, pixel, detector.pixels,
+        distance=close_distance / obliquity, close_distance=close_distance, xbeam=x, ybeam=y,
+        stated_distance=stated_distance, stated_close_distance=stated_close_distance,
+    )  # fmt: skip
 
 
 def sizes(detector: Detector) -> tuple[float, float]:

@@ -45,8 +45,8 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
     turned = [vectors @ about_axis(spindle, angle).T for angle in angles]
     carried = fresh = turned
     if defects.phi_carryover:
-        carried = [turned[source] for source in carried_from(angles)]
-        fresh = [turned[source] for source in carried_from(angles, fresh=True)]
+        carried = [turned[from_step] for from_step in carried_from(angles)]
+        fresh = [turned[from_step] for from_step in carried_from(angles, fresh=True)]
     domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
     return tuple(np.array([(v @ u.T).ravel() for v in cells for u in domains]) for cells in (carried, fresh))
 
@@ -56,17 +56,17 @@ def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
 
     angles: of the phi steps, in radian. fresh: whether the pass is the first one of a thread. Where phi is exactly 0, the
     lattice is that of the step before; at the first step it is that of the last step of the pass before, unless the pass is
-    fresh. A step that carries nothing over is its own source.
+    fresh. A step that carries nothing over is its own.
     """
     moving = [step for step, angle in enumerate(angles) if angle != 0.0]
     if not moving:
         return list(range(len(angles)))
-    sources, before = [], None if fresh else moving[-1]
+    from_steps, before = [], None if fresh else moving[-1]
     for step, angle in enumerate(angles):
         if angle != 0.0:
             before = step
-        sources.append(step if before is None else before)
-    return sources
+        from_steps.append(step if before is None else before)
+    return from_steps
 
 
 def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:

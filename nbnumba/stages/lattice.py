@@ -80,10 +80,9 @@ def sinc3(u):
 
 
 def lattice_factor_radial(crystal, dh, dk, dl):
-    """Return F_latt of a shape that is a function of the distance to the nearest reflection alone, without a unit (F8c to F8e).
+    """Return F_latt of a shape that is a function of the distance to the nearest reflection, without a unit (specs/shapes.md).
 
     crystal: the Crystal record. dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection, without a unit.
-    specs/shapes.md says how to add a shape.
     """
     cells = crystal.n_a * crystal.n_b * crystal.n_c
     r_squared = distance_squared(crystal, dh, dk, dl) * crystal.fudge

@@ -9,7 +9,8 @@ class Panel(NamedTuple):
     """The detector in the laboratory frame (F1 to F4).
 
     origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
-    pixel, in m. close_distance: from the crystal to the nearest point of the plane, in m. distance: that of a Placement, in m.
+    pixel, in m. close_distance: from the crystal to the nearest point of the plane, in m. distance: along
+    the beam, in m, which a curved detector alone needs; that of a flat one is in its origin.
     layer: depth of one sensor layer, in m. absorption: of the sensor, in 1/m. sensor: whether it absorbs. curved: whether the
     detector is a sphere about the crystal. point_pixel: whether solid angles are the inverse square of the distance alone.
     """
