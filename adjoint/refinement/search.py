@@ -24,11 +24,11 @@ from adjoint.refinement.spots import spots
 from adjoint.refinement.unknowns import Unknowns
 from adjoint.variables import parameter_row
 
-TOLERANCE = 1e-5
-"""The exact phase ends when a step gains less than this of the loss; a change by a standard deviation is 1/2."""
+EXACT_TOLERANCE = 1e-5
+"""The exact phase ends when a step lowers the loss by less than this; a change by a standard deviation is 1/2."""
 
 COARSE = 1e-4
-"""The other phases end when a step gains less than this fraction of the loss."""
+"""The other phases end when a step lowers the loss by less than this fraction of it."""
 
 AT_BOUND = 1e-2
 """Standard deviations: a number that is closer than this to a bound counts as being at the bound."""
@@ -44,14 +44,14 @@ LEAST_LEVEL = 1e-3
 
 
 def loss_of(frames: list[Frame], unknowns: Unknowns, restraints) -> Callable[..., Evaluation]:
-    """The loss of all frames by all numbers, with restraints, as a function evaluation(x, with_normal) (R2).
+    """The loss of all frames by all numbers, with restraints, as a function of x and with_normal (R2).
 
     restraints: the value that each number is drawn to (n,), and the weight 1 / sigma^2 (n,).
     """
     indices = [unknowns.indices_of(number) for number in range(len(frames))]
     restrained, weight = restraints
 
-    def evaluation(x, with_normal=True):
+    def loss(x, with_normal=True):
         value, gradient = float(weight @ (x - restrained) ** 2) / 2.0, weight * (x - restrained)
         normal = np.diag(weight) if with_normal else None
         for frame, own in zip(frames, indices):
@@ -62,7 +62,7 @@ def loss_of(frames: list[Frame], unknowns: Unknowns, restraints) -> Callable[...
                 normal[np.ix_(own, own)] += of_frame.normal
         return Evaluation(value, gradient, normal)
 
-    return evaluation
+    return loss
 
 
 def information_of(frames: list[Frame], unknowns: Unknowns, x: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def information_of(frames: list[Frame], unknowns: Unknowns, x: np.ndarray) -> np
     return diagonal
 
 
-def by_free_numbers(evaluation, start: np.ndarray, free: np.ndarray):
+def by_free_numbers(loss, start: np.ndarray, free: np.ndarray):
     """The loss by those of its numbers that are free, and the function that completes their vector.
 
     free: indices of these numbers. The other numbers stay at the start (n,).
@@ -87,19 +87,19 @@ def by_free_numbers(evaluation, start: np.ndarray, free: np.ndarray):
         return full
 
     def by_free(x, with_normal=True):
-        value, gradient, normal = evaluation(completed(x), with_normal)
+        value, gradient, normal = loss(completed(x), with_normal)
         return Evaluation(value, gradient[free], None if normal is None else normal[np.ix_(free, free)])
 
     return by_free, completed
 
 
 class Task(NamedTuple):
-    """What one search minimizes: the loss as evaluation(x, with_normal), and the diagonal of the information at the start (n,).
+    """What one search minimizes: the loss as a function of x and with_normal, and the diagonal of the information (n,).
 
-    start (n,): the numbers where it begins; bounds: the least and the largest of each.
+    start (n,): the numbers where it begins, of which the information is; bounds: the least and the largest of each.
     """
 
-    evaluation: Callable[..., Evaluation]
+    loss: Callable[..., Evaluation]
     information: np.ndarray
     start: np.ndarray
     bounds: tuple[np.ndarray, np.ndarray]
@@ -108,10 +108,10 @@ class Task(NamedTuple):
 class Search:
     """A refinement under way: what is refined, and what its phases have done so far.
 
-    given: the frames as the user states them. frames: the same frames with the weights of the last exact phase. history: every
-    step. lines: what was done, in lines of text: one for each search of a phase (two where an exact phase is done twice), one
-    where another plan begins, and one for the choice between plans. evaluations: their number so far. converged: whether the
-    last exact phase has.
+    given: the frames as the user states them. frames: the same frames with the weights of the last exact phase, at the end of
+    those of the plan that was chosen; converged: whether that phase has. history: every step. lines: what was done, in lines of
+    text: one for each search of a phase (two where an exact phase is done twice), one where another plan begins, and one for
+    the choice between plans. evaluations: how often a loss was evaluated so far.
     """
 
     def __init__(
@@ -129,7 +129,10 @@ class Search:
         self.history, self.lines, self.evaluations, self.converged = [], [], 0, False
 
     def best_of_plans(self, plans: list[list[Phase]], start: np.ndarray) -> np.ndarray:
-        """The numbers (n,) at the end of the first plan that accounts for the images, or at the best end of all plans (R7)."""
+        """Run plans until one of them accounts for the images, and return the numbers (n,) at the end of least rank (R7).
+
+        A plan that explains the images, but whose chi squared is not good, has to explain more of them.
+        """
         ends = []
         for plan in plans:
             x = start
@@ -162,10 +165,10 @@ class Search:
         x = self.with_least_background(x)
         for _ in range(2 if any(weight_follows(frame) for frame in self.given) else 1):
             self.frames = [weighed(frame, x[self.unknowns.indices_of(number)]) for number, frame in enumerate(self.given)]
-            evaluation = loss_of(self.frames, self.unknowns, self.restraints)
+            loss = loss_of(self.frames, self.unknowns, self.restraints)
             information = information_of(self.frames, self.unknowns, x) + self.restraints[1]
-            task = Task(evaluation, information, x, self.bounds)
-            solution = self.minimize(phase, task, method=self.method, tolerance=TOLERANCE, merged=lambda y: y)
+            task = Task(loss, information, x, self.bounds)
+            solution = self.minimize(phase, task, method=self.method, tolerance=EXACT_TOLERANCE, merged=lambda y: y)
             x, self.converged = solution.x, solution.converged
         return x
 
@@ -185,14 +188,14 @@ class Search:
     def after_coarse_phase(self, phase: Phase, x: np.ndarray) -> np.ndarray:
         """The numbers (n,) after a phase that is not exact (R7)."""
         subset = coarse_subset(self.given, self.unknowns, bounds=self.bounds, restraints=self.restraints, x=x, phase=phase)
-        evaluation = loss_of(subset.frames, subset.unknowns, subset.restraints)
+        loss = loss_of(subset.frames, subset.unknowns, subset.restraints)
         information = information_of(subset.frames, subset.unknowns, subset.start) + subset.restraints[1]
-        tolerance = COARSE * evaluation(subset.start, False).value
+        tolerance = COARSE * loss(subset.start, False).value
 
         def merged(y):
             return subset.merged(self.unknowns, x, y)
 
-        task = Task(evaluation, information, subset.start, subset.bounds)
+        task = Task(loss, information, subset.start, subset.bounds)
         return merged(self.minimize(phase, task, method="least_squares", tolerance=tolerance, merged=merged).x)
 
     def minimize(self, phase: Phase, task: Task, *, method: str, tolerance: float, merged: Callable) -> Solution:
@@ -200,15 +203,15 @@ class Search:
 
         tolerance: the least gain of a step, in units of the loss. merged(x): all numbers of the refinement, for the history.
         """
-        evaluation, information, start, bounds = task
+        loss, information, start, bounds = task
         unit = np.minimum(1.0 / np.sqrt(np.maximum(information, NOTHING)), np.maximum(np.abs(start), 1.0))
         free = np.flatnonzero((information * unit**2 > UNSEEN) & (bounds[1] - bounds[0] > LEEWAY * unit))
         if not len(free):
             return Solution(start, True, 0, "nothing to be found")
-        by_free, completed = by_free_numbers(evaluation, start, free)
+        by_free, completed = by_free_numbers(loss, start, free)
 
-        def record_step(count, loss, x):
-            step = Step(phase.name, self.evaluations + count, loss, merged(completed(x)))
+        def record_step(count, value, x):
+            step = Step(phase.name, self.evaluations + count, value, merged(completed(x)))
             self.history.append(step)
             if self.progress is not None:
                 self.progress(step)
@@ -225,7 +228,7 @@ class Search:
         )
         self.evaluations += solution.evaluations
         x = completed(solution.x)
-        first, last = evaluation(start, False).value, evaluation(x, False).value
+        first, last = loss(start, False).value, loss(x, False).value
         self.lines.append(f"{phase.name}: loss {first:.6g} to {last:.6g}, {solution.reason}")
         return solution._replace(x=x)
 

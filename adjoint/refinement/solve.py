@@ -81,9 +81,9 @@ class Objective:
         self.accepted(self.evaluations, loss, self.vector(z))
 
     def __call__(self, z: np.ndarray) -> Evaluation:
-        """Loss, gradient and matrix by z; an infinite loss where there is no image.
+        """Loss, gradient and matrix by z; an infinite loss where either cannot be computed, as at a bound without a derivative.
 
-        Raises InputError if there is no image at the start.
+        Raises InputError if this is so at the start.
         """
         key = z.tobytes()
         if key not in self.remembered:
@@ -123,9 +123,10 @@ def minimize(
     """Search for the least loss from a start (n,), within bounds, by a method of scipy.optimize (R4).
 
     evaluate(x, with_normal) gives loss, gradient and Gauss-Newton matrix. unit (n,): the scale of every number, about its
-    standard uncertainty. The search ends when a step gains less than `tolerance` (absolute, in units of the loss), or after
-    `most` evaluations. accepted(evaluations, loss, x) is called after every step. Raises InputError if there is no image at
-    the start.
+    standard uncertainty. The search ends when a step lowers the loss by less than `tolerance` (with L-BFGS-B, by a tenth of it,
+    since its steps are small), or when the gradient promises less than that (trust-constr), or after `most` evaluations.
+    accepted(evaluations, loss, x) is called after every step. Raises InputError if loss or derivative cannot be computed at the
+    start.
     """
     start = np.clip(start, *bounds)
     objective = Objective(evaluate, start, bounds=bounds, unit=unit, with_normal=method != "L-BFGS-B", accepted=accepted)
@@ -186,7 +187,8 @@ def _needed_constant(evaluation: Evaluation) -> float:
 def _least_squares(objective: Objective, start: np.ndarray, *, tolerance: float, most: int, constant: float):
     """Where scipy's least_squares ends from a start z, whether it converged, and why it ended, in words.
 
-    Raises _NoSquare where the constant is too small.
+    scipy takes the length of its start for the radius of its first trust region. So it searches for y = z - start + shift,
+    whose start, shift, has the length of the first Gauss-Newton step. Raises _NoSquare where the constant is too small.
     """
 
     def residuals(y):
