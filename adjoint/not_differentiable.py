@@ -8,7 +8,6 @@ from adjoint.stages.lattice import MIRRORED, NOT_MIRRORED
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sources
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
-from nbnumba.setup.orientations import is_mosaic
 from nbnumba.stages.shapes import SHAPES
 
 
@@ -37,9 +36,7 @@ def _everything(experiment) -> dict[str, str]:
 
 
 def _crystal(experiment) -> dict[str, str]:
-    if not is_mosaic(experiment.crystal):
-        return dict.fromkeys(names_of("mosaic"), "it is 0, and there are no domains to turn")
-    return {}
+    return {name: "it is 0, and there are no domains to turn" for name in names_of("mosaic") if experiment.value(name) == 0.0}
 
 
 def _beam(experiment) -> dict[str, str]:

@@ -112,11 +112,11 @@ def largest_step(name, value, column, image) -> float:
     return min(most, MOVED * np.linalg.norm(image - image.mean()) / moves) if moves > 0.0 else most
 
 
-def check_stairs(base, loss, image, name, gradient) -> None:
+def check_stairs(base, loss, image, name, gradient, step) -> None:
     """Check a parameter in which the image has fine steps, by differences over many of them."""
     value = base.value(name)
     line = Line(base, loss, image, 0.0 * image, along({name: (value, 1.0)}))
-    found = extrapolated(line.quotient, PART * value / 10, STAIRS, most=3)
+    found = extrapolated(line.quotient, min(step, PART * value / 10), STAIRS, most=3)
     assert abs(gradient - found.value) <= STAIRS * line.moved, f"gradient {gradient!r}, differences {found}"
 
 
@@ -140,7 +140,7 @@ def check_all(experiment, loss, random) -> list[str]:
             step = largest_step(name, stated, columns[..., place], image)
         place += size
         if name == "crystal.mosaic_spread_deg" and experiment.sampling.defects.mosaic_float32:
-            check_stairs(base, loss, image, name, slope)
+            check_stairs(base, loss, image, name, slope, step)
             continue
         all_of[name] = (stated, direction * random.uniform(0.3, 1.0) * step * np.copysign(1.0, slope))
         line = Line(base, loss, image, rounding, along({name: (stated, direction)}))

@@ -479,7 +479,8 @@ EXPERIMENTS = {
 
 def cotangent_of(experiment, random, shape=()):
     """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
-    sizes = {"source": (6,), "cells": (3,), "metric": (6,), "vectors": (9,), "lattice_angles": (3,)}
+    sizes = {"cells": (3,), "metric": (6,), "vectors": (9,)}
+    sizes |= {"source": (len(SOURCE_MOTIONS),), "lattice_angles": (len(LATTICE_MOTIONS),)}
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
     for name in Cotangent._fields:
