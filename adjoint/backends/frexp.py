@@ -1,27 +1,15 @@
 """frexp, the split of a number into fraction and power, by integer arithmetic on its bits, which vectorises."""
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from nbnumba.backends.float_bits import bits_of, of_bits
 
 FRACTION_BITS, BIAS = np.uint64(52), 1022.0
 FRACTION, HALF, WHOLE = np.uint64(2**52 - 1), np.uint64(0x3FE << 52), np.uint64(0x433 << 52)
 """The mask of the bits of a fraction, and the bits of 0.5 and of 2^52. The fraction of 2^52 + n, n whole, is n."""
 SMALLEST, UP, UP_POWER = 2.0**-1022, 2.0**54, 54.0
 """The smallest normal number; the factor by which smaller ones are multiplied to become normal, and its power."""
-
-
-@intrinsic
-def bits_of(typingctx, x):
-    """The bits of a float64 as uint64."""
-    return types.uint64(types.float64), lambda context, builder, _, args: builder.bitcast(args[0], ir.IntType(64))
-
-
-@intrinsic
-def of_bits(typingctx, bits):
-    """The float64 of those bits."""
-    return types.float64(types.uint64), lambda context, builder, _, args: builder.bitcast(args[0], ir.DoubleType())
 
 
 @njit(error_model="numpy", forceinline=True)

@@ -1,8 +1,8 @@
 """Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
 
-from nbnumba.stages import real, sin, sqrt
+from nbnumba.stages import real, sqrt
 from nbnumba.stages.crystal import is_negative
-from nbnumba.stages.elementary import SIN_PI, sinc_pi
+from nbnumba.stages.elementary import PER_PI, SIN_PI, sin_and_cos_pi, sinc_pi
 from nbnumba.stages.lattice import (
     GAUSS_WIDTH_SQUARED,
     PI_SQUARED,
@@ -115,10 +115,12 @@ def sinc3_slope(u):
         A8c: d sinc3 / du = -3 (sinc3 - sin x / x) / (2 u)
     """
     c = SINC3_SLOPE
-    if u < real(1):
-        return c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
-    x = sqrt(u)
-    return -real(1.5) * (sinc3(u) - sin(x) / x) / u
+    series = c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * c[7]))))))
+    x_squared = u if u > real(1) else real(1)
+    x = sqrt(x_squared)
+    sine, _ = sin_and_cos_pi(x * PER_PI)
+    formula = -real(1.5) * (sinc3(x_squared) * x - sine) / (x * x_squared)
+    return series if u < real(1) else formula
 
 
 def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar):

@@ -8,6 +8,7 @@ from numba import prange
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import thread_safe_cache
+from nbnumba.backends.float_bits import power_of_two
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
 from nbnumba.loops import indices, lattices, samples, tile
@@ -20,7 +21,9 @@ ALONE = 2**18
 """The number of steps that take no longer than to start Python threads."""
 ROWS = 4
 """Rows for each of Numba's threads in a piece at least, so that all have something to do."""
-WORDS = {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp}
+WORDS = {
+    "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "power_of_two": power_of_two,
+}  # fmt: skip
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):

@@ -35,7 +35,8 @@ def words(precision: str) -> dict:
     """Those words of the stages that depend on the precision."""
     real, wide, _ = PRECISIONS[precision]
     tiny = real(1e-60) if real is np.float64 else real(1e-10)
-    return {"real": real, "wide": wide, "index_type": wide, "tiny": tiny, "SIN_PI": tuple(real(c) for c in SIN_PI)}
+    far = wide(708.0) if wide is np.float64 else wide(87.0)
+    return {"real": real, "wide": wide, "index_type": wide, "tiny": tiny, "far": far, "SIN_PI": tuple(real(c) for c in SIN_PI)}
 
 
 def cast(scene: Scene, precision: str) -> Scene:

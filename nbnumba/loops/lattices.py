@@ -20,12 +20,13 @@ def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattice
     """
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
-        for i in range(TILE):
-            (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
-            tile[LATTICE_FACTOR + i] = lattice_factor_square(crystal, dh, dk, dl)
-            tile[SLOT + i] = slot(structure, h, k, l)
-        if crystal.shape != SQUARE:
-            radial_factors(tile, crystal, vectors)
+        if crystal.shape == SQUARE:
+            for i in range(TILE):
+                (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
+                tile[LATTICE_FACTOR + i] = lattice_factor_square(crystal, dh, dk, dl)
+                tile[SLOT + i] = slot(structure, h, k, l)
+        else:
+            radial_factors(tile, crystal, structure, vectors)
         if structure.interpolate or sampling.running_product:
             add_each(into, tile, (row, start, pass_index, m), structure, vectors, has_background, sampling)
         else:
@@ -33,11 +34,12 @@ def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattice
                 tile[into + i] += term(structure.amplitude[np.uintp(tile[SLOT + i])], real(tile[LATTICE_FACTOR + i]))
 
 
-def radial_factors(tile, crystal, vectors):
-    """Overwrite LATTICE_FACTOR with that of a shape that is a function of r^2 (specs/shapes.md). Reads Q_X, Q_Y, Q_Z."""
+def radial_factors(tile, crystal, structure, vectors):
+    """Write LATTICE_FACTOR and SLOT for a shape that is a function of r^2 (specs/shapes.md). Reads Q_X, Q_Y, Q_Z."""
     for i in range(TILE):
-        (dh, _), (dk, _), (dl, _) = nearest_hkl(vectors, extended_q(tile, i))
+        (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
         tile[LATTICE_FACTOR + i] = lattice_factor_radial(crystal, to_wide(dh), to_wide(dk), to_wide(dl))
+        tile[SLOT + i] = slot(structure, h, k, l)
 
 
 def add_each(into, tile, evaluation, structure, vectors, has_background, sampling):

@@ -2,20 +2,27 @@
 
 The words below depend on the machine and the precision, and a backend that compiles the stages brings its own: `real`, the
 precision that interference is computed in (stages write a real constant as `real(0.5)`), `index_type`, the type
-of an index into the list of amplitudes, `tiny`, a number whose cube `real` still holds, `ceil`, which rounds up to a whole
-number of the precision it is given, and the elementary functions. All else is of the records' precision, `wide` (G1).
+of an index into the list of amplitudes, `tiny`, a number whose cube `real` still holds, `far`, an x for which `wide` still
+holds exp(-x), `ceil`, which rounds up to a whole number of the precision it is given, `power_of_two`, and the elementary
+functions. All else is of the records' precision, `wide` (G1).
 As plain Python, with NumPy's words, most stages work elementwise on arrays too.
 """
 
 from numpy import ceil as ceil
 from numpy import cos as cos
 from numpy import exp as exp
-from numpy import floating, ndarray
+from numpy import exp2, floating, ndarray
 from numpy import sin as sin
 from numpy import sqrt as sqrt
 
 index_type = wide = float
 tiny = 1e-60
+far = 708.0
+
+
+def power_of_two(power):
+    """Two to the power of a whole number, which is held as a real one."""
+    return exp2(power)
 
 
 def real(x):

@@ -1,8 +1,8 @@
 """Lattice stages: the interference of all unit cells of a crystal (F8)."""
 
-from nbnumba.stages import cos, exp, real, sin, sqrt, tiny
+from nbnumba.stages import real, sqrt, tiny
 from nbnumba.stages.crystal import nearest
-from nbnumba.stages.elementary import sin_pi
+from nbnumba.stages.elementary import PER_PI, decay, sin_and_cos_pi, sin_pi
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 
 COMPUTED = (SQUARE, ROUND, GAUSS, TOPHAT)
@@ -18,6 +18,19 @@ TOPHAT_RADIUS_SQUARED = 0.3969
 """The squared radius of a top-hat spot, in the unit of r^2 (F8e; nanoBragg)."""
 
 PI_SQUARED = 9.869604401089358
+
+SINC3 = (
+    1.0,
+    -1.0 / 10,
+    1.0 / 280,
+    -1.0 / 15120,
+    1.0 / 1330560,
+    -1.0 / 172972800,
+    1.0 / 31135104000,
+    -1.0 / 7410154752000,
+    1.0 / 2252687044608000,
+)
+"""Power series of sinc3: its k-th coefficient is (-1)^k 6 (k + 1) / (2 k + 3)!."""
 
 
 def grating_phase(n, d):
@@ -71,12 +84,15 @@ def distance_squared(crystal, dh, dk, dl):
 def sinc3(u):
     """Return the transform of a sphere, 3 (sin x / x - cos x) / x^2, without a unit (F8c).
 
-    u: x^2, x in radian. Below 0.01 the series is summed, because the two terms of the formula cancel there.
+    u: x^2, x in radian. Below 1 the series is summed, because the two terms of the formula cancel there.
     """
-    if u < real(0.01):
-        return real(1) - u / real(10) * (real(1) - u / real(28) * (real(1) - u / real(54) * (real(1) - u / real(88))))
-    x = sqrt(u)
-    return real(3) * (sin(x) / x - cos(x)) / u
+    c = SINC3
+    series = c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * (c[4] + u * (c[5] + u * (c[6] + u * (c[7] + u * c[8])))))))
+    x_squared = u if u > real(1) else real(1)
+    x = sqrt(x_squared)
+    sine, cosine = sin_and_cos_pi(x * PER_PI)
+    formula = real(3) * (sine - x * cosine) / (x * x_squared)
+    return series if u < real(1) else formula
 
 
 def lattice_factor_radial(crystal, dh, dk, dl):
@@ -89,7 +105,7 @@ def lattice_factor_radial(crystal, dh, dk, dl):
     if crystal.shape == ROUND:
         return cells * SPHERE * sinc3(PI_SQUARED * r_squared)
     if crystal.shape == GAUSS:
-        return cells * exp(-r_squared / GAUSS_WIDTH_SQUARED)
+        return cells * decay(r_squared / GAUSS_WIDTH_SQUARED)
     return cells if r_squared < TOPHAT_RADIUS_SQUARED else real(0)
 
 

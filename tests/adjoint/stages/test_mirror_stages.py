@@ -428,8 +428,8 @@ def of_loss_curvature(random, draw):
     return forward, lambda x, bar: bar[0] * loss_curvature(kind, x[0], np.nan, weight), [value], value
 
 
-ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-10, "lattice_factor_radial_adj": 1e-10}
-"""Where the stage itself is known less well: N d is rounded, and F8c cancels next to the peak."""
+ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-9, "lattice_factor_radial_adj": 1e-10}
+"""Where the stage itself is known less well: N d is rounded; sine and cosine are polynomials in float64, however exact x is."""
 
 
 @pytest.mark.parametrize("name", LADDER_CASES)
