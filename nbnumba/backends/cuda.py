@@ -61,7 +61,7 @@ def kernel_jit(function: Callable, names: dict, name: str) -> Callable:
 
 def power_of_two(power):
     """Two to the power of a whole number, which is held as a real one."""
-    return wide(math.ldexp(wide(1), np.int32(power)))
+    return wide(math.ldexp(wide(1), int(power)))
 
 
 def machine_words(precision: str) -> dict:
@@ -73,7 +73,7 @@ def machine_words(precision: str) -> dict:
     own = np if card.SIMULATED else math
     names = ("ceil", "sqrt", "exp") if precision == "single" else ("ceil", "sqrt", "exp", "sin", "cos")
     by_name = words(precision) | {"index_type": np.int32, **{name: getattr(own, name) for name in names}}
-    globals_of_power = {"math": math, "wide": PRECISIONS[precision].wide, "np": np}
+    globals_of_power = {"math": math, "wide": PRECISIONS[precision].wide}
     by_name["power_of_two"] = device_jit(with_globals(power_of_two, globals_of_power, "power_of_two"))
     if PRECISIONS[precision].pairs and not card.SIMULATED:
         by_name |= {name: device_jit(function) for name, function in vars(cuda_pairs).items() if name.startswith("exact_")}

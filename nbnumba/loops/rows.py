@@ -30,6 +30,6 @@ FACTOR | product of the factors that are taken anew at every sample (F10) | 1 | 
 SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_sum, add_lattices, add_each, render_tile | end_sum
 FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | render_tile
 LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
-SLOT | index of the nearest reflection in the list of amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
+SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
 PIXEL | number of the pixel along the fast axis | 1 | gather | fast_of
 """
