@@ -18,7 +18,7 @@ from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import position_detector, sensor
 from nbnumba.statements import Statements
 
-STEPS_PER_SECOND = {"square": 1e8, "other shapes": 1.5e7, "interpolated": 7e6}
+STEPS_PER_SECOND, INTERPOLATED_STEPS_PER_SECOND = 1e8, 7e6
 """Steps that a thread of a common CPU takes in a second, in double precision; a card's rate is not known here."""
 
 SAMPLES_PER_SECOND = 5e7
@@ -113,8 +113,8 @@ def _seconds(experiment: Statements, window: sampling.Window, counts: dict[str, 
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
-    kind = "interpolated" if interpolated else "square" if cells.shape == "square" else "other shapes"
-    parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], STEPS_PER_SECOND[kind])
+    rate = INTERPOLATED_STEPS_PER_SECOND if interpolated else STEPS_PER_SECOND
+    parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
     tables = _ratio(counts["lattices"], LATTICES_PER_SECOND) + _ratio(counts["sources"] - 1, SOURCES_PER_SECOND)
     return parallel / threads + tables
 

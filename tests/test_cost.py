@@ -68,11 +68,14 @@ def test_what_nobody_can_compute_is_counted_at_once(more):
     assert counted.steps > 1e11 and counted.seconds > 1e4 and counted.bytes > 1e12
 
 
-def test_a_shape_and_an_interpolation_take_longer_and_threads_less():
+def test_interpolation_takes_longer_and_threads_less():
     def seconds(more, threads=1, machine=CPU):
         return cost(Experiment.from_args((BASE + more).split()), machine, threads).seconds
 
-    assert seconds("-round_xtal") > 2 * seconds("")
+    reflections = {"structure_factors.hkl": [[0, 0, 0], [9, 9, 9]], "structure_factors.F": [1.0, 2.0]}
+    interpolated = Experiment.from_args(BASE.split()).replace({**reflections, "structure_factors.interpolate": True})
+    assert cost(interpolated, CPU, 1).seconds > 2 * seconds("")
+    assert seconds("-round_xtal") == seconds("")
     assert seconds("", threads=4) < 0.5 * seconds("")
     assert math.isnan(seconds("", machine=Machine("cuda", "mixed")))
 
