@@ -1,7 +1,6 @@
 """Elementary functions of numbers without a unit, made of arithmetic alone: loops of them vectorise, in any precision."""
 
 from nbnumba.stages import ceil, far, power_of_two, real
-from nbnumba.stages.crystal import nearest
 
 SIN_PI = (
     3.1415926535897927,
@@ -74,19 +73,13 @@ def decay(x):
 
 
 def sin(x):
-    """Return the sine of x radians as sin(pi y) up to sign, where y is x / pi less the nearest whole number (F8).
-
-    It serves machines whose own sine has another precision (G1).
-    """
-    y, whole = nearest(x * PER_PI)
-    return sin_pi(y) if even(whole) else -sin_pi(y)
+    """Return the sine of x radians (F8c), for machines whose own sine has another precision (G1)."""
+    return sin_and_cos_pi(x * PER_PI)[0]
 
 
 def cos(x):
-    """Return the cosine of x radians as cos(pi y) = sin(pi (1/2 - |y|)) up to sign, with y and for the machines of `sin`."""
-    y, whole = nearest(x * PER_PI)
-    shifted = real(0.5) - abs(y)
-    return sin_pi(shifted) if even(whole) else -sin_pi(shifted)
+    """Return the cosine of x radians (F8c), for the machines of `sin`."""
+    return sin_and_cos_pi(x * PER_PI)[1]
 
 
 def even(whole):
