@@ -24,6 +24,7 @@ from nbnumba.backends.threads import run_pieces
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.loops.blocks import BLOCK_SLOW
 from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
 
 Gradient = dict[str, np.ndarray]
@@ -255,7 +256,8 @@ def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, np
 
 
 def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
-    """The first row of every band, and the end (bands + 1,): at most `most` bands of nearly equal size, for any threads."""
+    """The first row of every band, and the end (bands + 1,): at most `most` bands of whole strips of blocks, for any threads."""
     first, last = rows
-    count = min(last - first, most)
-    return first + (np.arange(count + 1, dtype=np.int64) * (last - first)) // count
+    strips = -(-(last - first) // BLOCK_SLOW)
+    count = min(strips, most)
+    return np.minimum(first + (np.arange(count + 1, dtype=np.int64) * strips) // count * BLOCK_SLOW, last)

@@ -224,11 +224,11 @@ class _Walk:
 
     def _table(self, number) -> np.ndarray:
         """The lattices of a pass: the fresh ones in the first pass of an emulated thread (P1)."""
-        fresh = tuple(self.scene.orientations.fresh_pass[self.slow]) == (self.fast, number)
+        fresh = orientations.fresh_of(self.scene.orientations, self.slow) == (self.fast, number)
         return self.scene.orientations.fresh_lattice if fresh else self.scene.orientations.lattice
 
     def _lattices(self, q, number) -> list[PhiStep]:
-        fresh = tuple(self.scene.orientations.fresh_pass[self.slow]) == (self.fast, number)
+        fresh = orientations.fresh_of(self.scene.orientations, self.slow) == (self.fast, number)
         used = orientations.carried_from(self.angles, fresh) if self.carries else list(range(len(self.angles)))
         table = self._table(number)
         domains = len(table) // len(self.angles)

@@ -24,10 +24,12 @@ from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
+from nbnumba.loops import blocks as forward_blocks
 from nbnumba.loops import indices
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
+from nbnumba.loops.rows import TILE
 
 MOST_BANDS = 256
 """The largest number of bands of an image."""
@@ -61,7 +63,7 @@ def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
     bound = bind((tile_sums,), sum_jit, bound)
-    bound = bind((forward_lattices, forward_samples, forward_tiles), loop_jit, bound)
+    bound = bind((forward_lattices, forward_samples, forward_blocks, forward_tiles), loop_jit, bound)
     bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
     return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
 
@@ -71,12 +73,14 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
 
     edges: the rows at which bands begin, and the end. steps: those of a pixel. A part has some bands, and for each of them a
     range of rows and of columns. For Numba's threads there is one chain of all bands; for our own threads there is a chain for
-    each band, or for some bands together. Under a mask a row is not divided, because the start of a part determines which
-    pixels share a tile.
+    each band, or for some bands together. Columns are
+    divided where a tile ends in any strip of rows, and not at all under a mask: which pixels share a tile must not depend on
+    the parts.
     """
+    edge = 0 if masked else TILE
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
     if threads.numba_threads_available():
-        yield _parts(edges, columns, steps, masked)
+        yield _parts(edges, columns, steps, edge)
         return
     all_steps = rows * (columns[1] - columns[0]) * steps
     most = steps_per_piece(all_steps, workers(all_steps), FEWEST_STEPS, STEPS_PER_CALL)
@@ -87,18 +91,18 @@ def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterat
         if last > first + 1:
             yield [Part(slice(first, last), edges[first:last], edges[first + 1 : last + 1], columns)]
         else:
-            yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most, masked))
+            yield parts_of(first, spans((int(edges[first]), int(edges[last])), columns, steps, most, edge=edge))
 
 
-def _parts(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Part]:
+def _parts(edges: np.ndarray, columns: Span, steps: int, edge: int) -> Iterator[Part]:
     """Parts with some rows of each of several bands, or with tiles of one row of each: enough for all of Numba's threads."""
-    most, fewest, bands = STEPS_PER_CALL * threads.thread_count(), ROWS * threads.thread_count(), len(edges) - 1
+    most, fewest, bands = STEPS_PER_CALL * threads.thread_count(), threads.thread_count(), len(edges) - 1
     rows, per_row = -(-int(edges[-1] - edges[0]) // bands), (columns[1] - columns[0]) * (steps + PER_PIXEL)
     together = min(bands, max(fewest, most // (rows * per_row)))
     for first in range(0, bands, together):
         some_bands = slice(first, min(first + together, bands))
         starts, ends = edges[some_bands], edges[some_bands.start + 1 : some_bands.stop + 1]
-        for (above, below), across in spans((0, int((ends - starts).max())), columns, steps, most // together, masked):
+        for (above, below), across in spans((0, int((ends - starts).max())), columns, steps, most // together, edge=edge):
             yield Part(some_bands, np.minimum(starts + above, ends), np.minimum(starts + below, ends), across)
 
 

@@ -26,14 +26,14 @@ from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import cuda_stages, indices
-from nbnumba.loops import cuda_tile as forward_cuda_tile
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import rows as forward_rows
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
+from nbnumba.loops.blocks import wanted
 from nbnumba.loops.cuda_lattices import is_simple
+from nbnumba.loops.indices import set_pixel
 from nbnumba.loops.rows import TILE, TOTAL
-from nbnumba.loops.tile import wanted
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
@@ -73,9 +73,10 @@ def differentiate(rows, tables, span, columns, pixel_loss, panel, beam, material
         if wanted(pixel_loss.mask, row, fast):
             n = pixel if paths.reflections else 0
             table = AmplitudeTable(tables.key[n], tables.value[n], tables.filled[n], tables.count[n], tables.changed[n])
-            differentiate_tile(tile, table, row, fast, panel, beam, material, sources, crystal, structure, orientations,
-                               sampling, motions, paths)  # fmt: skip
-            rows[LOSS_OF, pixel] = apply_loss(tile, row, fast, fast + 1, pixel_loss, paths)
+            set_pixel(tile, 0, row, fast)
+            differentiate_tile(tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling,
+                               motions, paths)  # fmt: skip
+            rows[LOSS_OF, pixel] = apply_loss(tile, 1, pixel_loss, paths)
             rows[BY_PIXEL_SUM, pixel] = tile[DERIVATIVE]
             apply_loss_to_photons(tile, pixel_loss)
         rows[BY_SUM, pixel], rows[IMAGE, pixel] = tile[TOTAL_BAR], tile[TOTAL]
@@ -101,8 +102,8 @@ def kernel(precision: str, simple: bool) -> Callable:
     mirrors = (*MIRRORS, row_names, tile_sums, indices)
     forward = (forward_lattices, forward_samples, forward_tiles)
     loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
-    bound = bind([forward_cuda_tile, *before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
-    return kernel_jit(differentiate, bound, f"differentiate_{precision}")
+    bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
+    return kernel_jit(differentiate, bound | {"wanted": device_jit(wanted)}, f"differentiate_{precision}")
 
 
 def one_pixel_names() -> dict:

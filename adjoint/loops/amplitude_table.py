@@ -12,7 +12,7 @@ import numpy as np
 
 from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
-from nbnumba.loops.rows import LATTICE_FACTOR, SLOT, TILE
+from nbnumba.loops.rows import FRESH_PASS, LATTICE_FACTOR, SLOT, TILE
 from nbnumba.stages import ceil, real
 from nbnumba.stages.structure import cubic_weights, slot
 
@@ -35,14 +35,18 @@ class AmplitudeTable(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """The lanes whose derivatives enter an amplitude table: from `first` to before `end`, except `fresh`.
+    """The lanes whose derivatives enter an amplitude table: those that have fresh lattices in a pass (P1), or all others.
 
-    The pixel in the lane `fresh` has fresh lattices (P1), and is taken from a copy of the tile. It is -1 if there is none.
+    pass_index: the number of the pass. fresh: which of the two.
     """
 
-    first: int
-    end: int
-    fresh: int
+    pass_index: int
+    fresh: bool
+
+
+def listed(tile, i, lanes):
+    """Whether lane i is one of the lanes. Reads FRESH_PASS."""
+    return (tile[FRESH_PASS + i] == lanes.pass_index) == lanes.fresh
 
 
 def new_amplitude_table(size):
@@ -78,7 +82,7 @@ def collect_terms(tile, table, lanes):
         count += tile[SLOT + i] != tile[PENDING_SLOT + i]
     for n in range(count):
         i = table.changed[n]
-        if lanes.first <= i < lanes.end and i != lanes.fresh:
+        if listed(tile, i, lanes):
             enter_pending(tile, table, i)
         tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], 0.0
     for i in range(TILE):

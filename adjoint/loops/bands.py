@@ -16,7 +16,7 @@ from adjoint.loops.pixels import (
 from adjoint.loops.rows import ALL_END
 from adjoint.loops.tile import differentiate_tile
 from nbnumba.loops.rows import TILE
-from nbnumba.loops.tile import gather, store
+from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
 from nbnumba.stages import wide
 
 ENTRIES, FEWEST_ENTRIES = 2**12, 2
@@ -33,34 +33,32 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
     row_columns[: projection.column_of_row.size] = projection.column_of_row
-    for row in range(first, last):
-        start, following = columns[0], columns[0]
-        while following < columns[1]:
-            start = following
-            pixels, following = gather(own_tile, pixel_loss.mask, row, start, columns[1])
+    for row in range(first, last, BLOCK_SLOW):
+        following = 0
+        while following < places(columns):
+            pixels, following = gather(own_tile, pixel_loss.mask, (row, min(row + BLOCK_SLOW, last)), columns, following)
             if pixels > 0:
                 tile, table = no_refcount(own_tile), no_refcount(own_table)  # their owner keeps them for the next tile
                 lost = 1
                 while lost:
-                    differentiate_tile(tile, table, row, start, panel, beam, material, sources, crystal, structure,
-                                       orientations, sampling, motions, paths)  # fmt: skip
+                    differentiate_tile(tile, table, panel, beam, material, sources, crystal, structure, orientations,
+                                       sampling, motions, paths)  # fmt: skip
                     lost = table.count[1]
                     if lost:
                         clear_channels(tile, paths)
                         own_table = new_amplitude_table(2 * table.key.size)
                         table = no_refcount(own_table)
                 if results.image.size:
-                    store(results.image, pixel_loss.mask, row, start, pixels, tile)
-                results.value[band] += apply_loss(tile, row, start, start + pixels, pixel_loss, paths)
+                    store(results.image, pixels, tile)
+                results.value[band] += apply_loss(tile, pixels, pixel_loss, paths)
                 if results.channels.size:
                     add_channels(results, band, tile, table, paths)
                     if results.image_terms.size:
-                        add_image_terms(results, band, row, start, pixels, by_parameter, tile, pixel_loss)
+                        add_image_terms(results, band, pixels, by_parameter, tile, pixel_loss)
                 else:
                     project(by_parameter, projection.matrix, tile)
                     if results.jacobian.size:
-                        store_jacobian(results, row, start, pixels, by_parameter, projection, table, tile)
+                        store_jacobian(results, pixels, by_parameter, projection, table, tile)
                     if results.normal.size:
-                        add_normal(results, band, row, start, pixels, by_parameter, row_columns, projection, table, tile,
-                                   pixel_loss)  # fmt: skip
+                        add_normal(results, band, pixels, by_parameter, row_columns, projection, table, tile, pixel_loss)
                     clear_channels(tile, paths)

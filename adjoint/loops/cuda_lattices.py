@@ -26,7 +26,7 @@ LATTICES_TOGETHER = 256
 
 
 def differentiate_lattices(
-    tile, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations, rotation_rates, paths
+    tile, table, lanes, crystal, structure, lattices, rotations, rotation_rates, paths
 ):
     """Add the terms of all lattices to SUM, and their derivatives to CELLS, Q_BAR, LATTICE_ANGLES and VECTORS.
 

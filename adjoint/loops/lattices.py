@@ -6,7 +6,7 @@ the terms and their derivatives, and one for each cotangent that is wanted.
 
 import numpy as np  # noqa: I001
 
-from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated
+from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
     AMPLITUDE, CELLS, D_HKL, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
     VECTORS, add3, add_scaled3, set3, three,
@@ -15,9 +15,9 @@ from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.loops.indices import fast_of, fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, extended_q
+from nbnumba.loops.indices import fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, extended_q
 from nbnumba.loops.rows import LATTICE_FACTOR, SLOT, Q_X, SUM, TILE
-from nbnumba.loops.lattices import latch_of
+from nbnumba.loops.lattices import before_latch
 from nbnumba.stages import real
 from nbnumba.stages.crystal import to_extended, to_wide
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
@@ -28,7 +28,7 @@ from nbnumba.stages.vec3 import cross
 
 
 def differentiate_lattices(
-    tile, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations, rotation_rates, paths
+    tile, table, lanes, crystal, structure, lattices, rotations, rotation_rates, paths
 ):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
@@ -43,7 +43,7 @@ def differentiate_lattices(
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
         look_up(tile, structure, vectors)
-        evaluation = (row, start, pass_index, m)
+        evaluation = (lanes.pass_index, m)
         if structure.interpolate:
             interpolate(tile, evaluation, structure, vectors)
         if crystal.shape == SQUARE:
@@ -116,9 +116,8 @@ def radial_terms(tile, crystal):
 
 def interpolate(tile, evaluation, structure, vectors):
     """Overwrite AMPLITUDE with the amplitude between reflections (F9b), up to the latch (P8). Reads Q_X, Q_Y, Q_Z."""
-    row, start, pass_index, m = evaluation
     for i in range(TILE):
-        if (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure):
+        if before_latch(tile, i, evaluation, structure):
             h, k, l = fractional_hkl(vectors, extended_q(tile, i))
             tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
 
@@ -128,19 +127,18 @@ def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
 
     From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where the
     point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
-    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: row, first pixel, pass and lattice. lanes: a record Lanes.
+    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: pass and lattice. lanes: a record Lanes.
     """
-    row, start, pass_index, m = evaluation
     for i in range(TILE):
         h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-        smooth = (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure)
-        listed = paths.reflections and lanes.first <= i < lanes.end and i != lanes.fresh
+        smooth = before_latch(tile, i, evaluation, structure)
+        entered = paths.reflections and listed(tile, i, lanes)
         amplitude_bar = amplitude_adj(tile, i)
         if smooth and surrounded(structure, h, k, l):
             add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
-            if listed:
+            if entered:
                 enter_interpolated(table, i, amplitude_bar, structure, h, k, l)
-        elif listed and not smooth:
+        elif entered and not smooth:
             add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
 
 

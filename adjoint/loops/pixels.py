@@ -8,7 +8,7 @@ from adjoint.loops.amplitude_table import add_by_amplitude, entry_of
 from adjoint.loops.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile_sums import lane_dot, lane_dot_weighed, lane_sum
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
-from nbnumba.loops.indices import fast_of
+from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import real
 
@@ -60,13 +60,13 @@ class Projection(NamedTuple):
     column_of_amplitude: np.ndarray
 
 
-def apply_loss(tile, row, start, stop, pixel_loss, paths):
+def apply_loss(tile, count, pixel_loss, paths):
     """Apply the loss to the pixels of a tile; returns the sum of their losses (A13).
 
     It reads TOTAL and the data. It writes LOSS, and DERIVATIVE, the derivative of the loss by the pixel's sum. For pixels that
-    do not count, and for those beyond the first stop - start, it sets these two, TOTAL_BAR and the wanted channels to 0.
+    do not count, and for those beyond the first `count`, it sets these two, TOTAL_BAR and the wanted channels to 0.
     """
-    take_data(tile, row, start, np.uint64(stop - start), pixel_loss)
+    take_data(tile, np.uint64(count), pixel_loss)
     left_out = 0
     for i in range(TILE):
         photons, data, weight = tile[TOTAL + i], tile[DATA + i], tile[LOSS_WEIGHT + i]
@@ -101,19 +101,11 @@ def apply_loss_to_photons(tile, pixel_loss):
         tile[CURVATURE + i] = curvature if data == data else real(0)
 
 
-def take_data(tile, row, start, count, pixel_loss):
+def take_data(tile, count, pixel_loss):
     """Write DATA and LOSS_WEIGHT of the pixels of a tile. DATA is NaN for pixels that do not count."""
-    data, weight = pixel_loss.data[row], pixel_loss.weight[row]
-    if pixel_loss.mask.size == 0:
-        for i in range(count):
-            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[np.uint64(start) + i], weight[np.uint64(start) + i]
-    else:
-        mask = pixel_loss.mask[row]
-        for i in range(count):
-            fast = int(fast_of(tile, start, i))
-            tile[DATA + i], tile[LOSS_WEIGHT + i] = data[fast], weight[fast]
-            if mask[fast] == 0:
-                tile[DATA + i] = np.nan
+    for i in range(count):
+        slow, fast = int(slow_of(tile, i)), int(fast_of(tile, i))
+        tile[DATA + i], tile[LOSS_WEIGHT + i] = pixel_loss.data[slow, fast], pixel_loss.weight[slow, fast]
     for i in range(count, LANES):
         tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
 
@@ -134,41 +126,42 @@ def add_channels(results, band, tile, table, paths):
     add_by_amplitude(results.by_amplitude[band], tile, table)
 
 
-def store_jacobian(results, row, start, count, by_parameter, projection, table, tile):
+def store_jacobian(results, count, by_parameter, projection, table, tile):
     """Write the derivatives of the photons by every parameter: those in by_parameter and in the table, times TOTAL_BAR."""
     for i in range(count):
-        fast = int(fast_of(tile, start, i))
+        slow, fast = int(slow_of(tile, i)), int(fast_of(tile, i))
         for n in range(projection.matrix.shape[0]):
             derivative = by_parameter[n * TILE + i] * tile[TOTAL_BAR + i]
-            results.jacobian[row, fast, projection.column_of_row[n]] = derivative
+            results.jacobian[slow, fast, projection.column_of_row[n]] = derivative
     for n in range(table.count[0]):
         lane, slot_index, value = entry_of(table, n)
         column = projection.column_of_amplitude[slot_index]
         if column >= 0 and lane < count:
-            results.jacobian[row, int(fast_of(tile, start, lane)), column] += value * tile[TOTAL_BAR + lane]
+            slow, fast = int(slow_of(tile, lane)), int(fast_of(tile, lane))
+            results.jacobian[slow, fast, column] += value * tile[TOTAL_BAR + lane]
 
 
-def add_image_terms(results, band, row, start, count, by_parameter, tile, pixel_loss):
+def add_image_terms(results, band, count, by_parameter, tile, pixel_loss):
     """Add the derivative of the loss by a factor of the photons, and by those of the background terms, to those of its band.
 
     It uses the first row of by_parameter.
     """
     apply_loss_to_photons(tile, pixel_loss)
     for n in range(results.image_terms.shape[1]):
-        write_image_term(by_parameter, 0, n, row, start, count, tile, pixel_loss)
+        write_image_term(by_parameter, 0, n, count, tile, pixel_loss)
         results.image_terms[band, n] += lane_dot(by_parameter, np.uint64(0), tile, np.uint64(DERIVATIVE))
 
 
-def write_image_term(rows, index, n, row, start, count, tile, pixel_loss):
+def write_image_term(rows, index, n, count, tile, pixel_loss):
     """Write the photons (n = 0), or a background term (n > 0), of the pixels of a tile to the row of that index."""
     for i in range(TILE):
         rows[index * TILE + i] = tile[TOTAL + i] if n == 0 and tile[DATA + i] == tile[DATA + i] else 0.0
     if n > 0:
         for i in range(count):
-            rows[index * TILE + i] = pixel_loss.background_terms[n - 1, row, int(fast_of(tile, start, i))]
+            rows[index * TILE + i] = pixel_loss.background_terms[n - 1, int(slow_of(tile, i)), int(fast_of(tile, i))]
 
 
-def add_normal(results, band, row, start, pixels, by_parameter, row_columns, projection, table, tile, pixel_loss):
+def add_normal(results, band, pixels, by_parameter, row_columns, projection, table, tile, pixel_loss):
     """Add J^T r and J^T W J of a tile to those of its band (A13).
 
     row_columns (columns,): a working store for the column in the Jacobian of each row of by_parameter. It begins with those of
@@ -180,7 +173,7 @@ def add_normal(results, band, row, start, pixels, by_parameter, row_columns, pro
         for i in range(TILE):
             by_parameter[n * TILE + i] *= tile[TOTAL_BAR + i]
     for n in range(results.image_terms.shape[1]):
-        write_image_term(by_parameter, count, n, row, start, pixels, tile, pixel_loss)
+        write_image_term(by_parameter, count, n, pixels, tile, pixel_loss)
         row_columns[count] = results.normal.shape[1] - results.image_terms.shape[1] + n
         count += 1
     for a in range(count):

@@ -12,7 +12,7 @@ from adjoint.loops.rows import (
 from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.vec3 import unit_adj
-from nbnumba.loops.indices import fast_of
+from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.rows import AIRPATH, D_X, TILE
 from nbnumba.stages import real
 from nbnumba.stages.detector import flat_position, sample_offset
@@ -66,14 +66,14 @@ def add_motion(tile, first, x, y, z, wavelength):
         tile[first + i] += along + tile[W_BAR + i] * wavelength
 
 
-def trace_ray_adj(tile, row, start, sample, with_capture, panel, sampling):
+def trace_ray_adj(tile, sample, with_capture, panel, sampling):
     """Pull the cotangents of one sample, D_BAR, OMEGA_BAR and CAPTURE_BAR, back to the channels of the panel (A1 to A4).
 
     They are 0 afterwards, CAPTURE_BAR only if with_capture and with a sensor. trace_ray has to have traced that sample last.
     """
     if with_capture and panel.sensor:
         capture_adj(tile, sample[0], panel)
-    position_adj(tile, row, start, sample, panel, sampling)
+    position_adj(tile, sample, panel, sampling)
 
 
 def capture_adj(tile, layer, panel):
@@ -88,7 +88,7 @@ def capture_adj(tile, layer, panel):
         tile[CAPTURE_BAR + i] = 0.0
 
 
-def position_adj(tile, row, start, sample, panel, sampling):
+def position_adj(tile, sample, panel, sampling):
     """Add to the channels of the panel from D_BAR and OMEGA_BAR, and set these to 0 (A1 to A3).
 
     First D_BAR becomes the cotangent of the position, by D_X, D_Y, D_Z and AIRPATH; that of the distance to the panel goes to
@@ -96,7 +96,7 @@ def position_adj(tile, row, start, sample, panel, sampling):
     in layers behind the first to NORMAL and LAYER.
     """
     layer, sub_slow, sub_fast = sample
-    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
+    depth = real(layer) * panel.layer
     for i in range(TILE):
         airpath_bar, close_bar = solid_angle_adj(panel, tile[AIRPATH + i], tile[OMEGA_BAR + i])
         x_bar = unit_adj(three(tile, D_X, i), tile[AIRPATH + i], three(tile, D_BAR, i), airpath_bar)
@@ -104,9 +104,10 @@ def position_adj(tile, row, start, sample, panel, sampling):
         tile[CLOSE_DISTANCE + i] += close_bar
         tile[OMEGA_BAR + i] = 0.0
     if panel.curved:
-        curve_adj(tile, start, slow, depth, sub_fast, panel, sampling)
+        curve_adj(tile, depth, sub_slow, sub_fast, panel, sampling)
     for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
+        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
+        fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
         bars = flat_position_adj(panel, fast, slow, depth, three(tile, D_BAR, i))
         fast_bar, slow_bar, normal_bar, origin_bar, depth_bar = bars
         add3(tile, ORIGIN, i, origin_bar)
@@ -118,13 +119,14 @@ def position_adj(tile, row, start, sample, panel, sampling):
         set3(tile, D_BAR, i, (0.0, 0.0, 0.0))
 
 
-def curve_adj(tile, start, slow, depth, sub_fast, panel, sampling):
+def curve_adj(tile, depth, sub_slow, sub_fast, panel, sampling):
     """Turn D_BAR from the cotangent of a position on the sphere into that of the flat position (A1c).
 
     It adds to BEAM, SLOW, FAST and DISTANCE.
     """
     for i in range(TILE):
-        fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
+        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
+        fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
         flat = flat_position(panel, fast, slow, depth)
         flat_bar, distance_bar, beam_bar, slow_bar, fast_bar = curved_position_adj(panel, flat, three(tile, D_BAR, i))
         set3(tile, D_BAR, i, flat_bar)

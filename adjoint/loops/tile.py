@@ -17,10 +17,10 @@ from adjoint.loops.rows import (
 from adjoint.loops.samples import polarization_adj, scatter_adj, trace_ray_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
-    BACKGROUND, CAPTURE, FACTOR, RESOLVED, OMEGA, POLARIZATION, Q_X, EVER_RESOLVED, SUM, TILE, TOTAL, BACKGROUND_TOTAL, WEIGHT,
+    BACKGROUND, CAPTURE, FACTOR, FRESH_PASS, RESOLVED, OMEGA, POLARIZATION, Q_X, EVER_RESOLVED, SUM, TILE, TOTAL, BACKGROUND_TOTAL, WEIGHT,
 )  # fmt: skip
 from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
-from nbnumba.loops.tile import lane_of
+from nbnumba.loops.tile import find_fresh, some_fresh
 from nbnumba.stages import real
 from nbnumba.stages.pixel import photons
 
@@ -41,9 +41,9 @@ class Paths(NamedTuple):
 
 
 def differentiate_tile(
-    tile, table, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
+    tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
 ):
-    """Write to TOTAL the photons of the pixels of a tile, the first of which is `start`, and add to their derivatives (A10).
+    """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10).
 
     The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model. In each pass,
     that is, for one sample under one source, add_pass sums over the lattices and adds to the channels of the crystal, and
@@ -58,6 +58,7 @@ def differentiate_tile(
     has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
     begin_pixels(tile, beam)
+    has_fresh = find_fresh(tile, orientations)
     if paths.reflections:
         clear_table(tile, table)
     single = sampling.layers * sampling.oversample * sampling.oversample == 1
@@ -66,7 +67,7 @@ def differentiate_tile(
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):
                 sample = (layer, sub_slow, sub_fast)
-                trace_ray(tile, row, start, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
+                trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
                 for source in range(sources.weight.size):
                     scatter(tile, source, beam, sources)
                     if beam.dmin > 0.0:
@@ -74,20 +75,20 @@ def differentiate_tile(
                     polarize(tile, pass_index == 0, source, beam, sources, sampling)
                     weigh(tile, sources.weight[source], sampling)
                     begin_pass(tile)
-                    add_pass(tile, table, row, start, pass_index, crystal, structure, orientations, motions, paths)
+                    add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientations, motions, paths)
                     add_background(tile, beam, material)
                     end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
                 if paths.geometry and not single:
-                    trace_ray_adj(tile, row, start, sample, sampling.every_capture, panel, sampling)
+                    trace_ray_adj(tile, sample, sampling.every_capture, panel, sampling)
         if paths.geometry and not single and not sampling.every_capture and panel.sensor:
-            trace_ray(tile, row, start, layer, 0, 0, True, panel, sampling)
-            trace_ray_adj(tile, row, start, (layer, 0, 0), True, panel, sampling)
+            trace_ray(tile, layer, 0, 0, True, panel, sampling)
+            trace_ray_adj(tile, (layer, 0, 0), True, panel, sampling)
     if paths.reflections:
         enter_all_pending(tile, table)
     finish_pixels(tile, beam, sampling)
     if paths.geometry:
-        pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions)
+        pixel_factors_adj(tile, single, panel, beam, sources, sampling, motions)
 
 
 def begin_pixels(tile, beam):
@@ -121,26 +122,32 @@ def begin_pass(tile):
         tile[SUM + i] = 0.0
 
 
-def add_pass(tile, table, row, start, pass_index, crystal, structure, orientations, motions, paths):
+def add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientations, motions, paths):
     """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
-    In the pass in which an emulated thread of nanoBragg begins (P1), one pixel has fresh lattices. All pixels of the tile are
-    then summed over the fresh lattices a second time, in a copy of the tile, and that one pixel is taken from the copy.
+    In the pass in which an emulated thread of nanoBragg begins (P1), a pixel has fresh lattices. All pixels of the tile are
+    then summed over the fresh lattices a second time, in a copy of the tile, and that pixel is taken from the copy.
     """
-    lane = lane_of(tile, start, orientations.fresh_pass[row, 0])
-    fresh = pass_index == orientations.fresh_pass[row, 1] and 0 <= lane < TILE
-    into, copy, lanes, lattices = tile, tile, Lanes(0, TILE, -1), orientations.lattice
+    fresh = has_fresh and some_fresh(tile, pass_index)
+    into, copy, lattices = tile, tile, orientations.lattice
     rotations, rotation_rates = motions.rotations, motions.rotation_rates
     if fresh:
-        copy, lanes = tile.copy(), Lanes(0, TILE, lane)
-    for _ in range(1 + fresh):
-        differentiate_lattices(into, table, lanes, row, start, pass_index, crystal, structure, lattices, rotations,
+        copy = tile.copy()
+    for second in range(1 + fresh):
+        differentiate_lattices(into, table, Lanes(pass_index, second == 1), crystal, structure, lattices, rotations,
                                rotation_rates, paths)  # fmt: skip
-        into, lanes = copy, Lanes(lane, lane + 1, -1)
+        into = copy
         lattices, rotations, rotation_rates = orientations.fresh_lattice, motions.fresh_rotations, motions.fresh_rotation_rates
     if fresh:
-        for i in range(lane, ALL_END, TILE):
-            tile[i] = copy[i]
+        take_fresh_lanes(tile, copy, pass_index)
+
+
+def take_fresh_lanes(tile, copy, pass_index):
+    """Take from a copy of the tile all rows of the lanes that have fresh lattices in a pass (FRESH_PASS)."""
+    for lane in range(TILE):
+        if tile[FRESH_PASS + lane] == pass_index:
+            for i in range(lane, ALL_END, TILE):
+                tile[i] = copy[i]
 
 
 def end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths):
@@ -200,7 +207,7 @@ def finish_pixels(tile, beam, sampling):
         tile[PIXEL_POLARIZATION_BAR + i], tile[PIXEL_OMEGA_BAR + i] = bars[3] * inverse, bars[4] * inverse
 
 
-def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, motions):
+def pixel_factors_adj(tile, single, panel, beam, sources, sampling, motions):
     """Pull the cotangents of the factors of the whole pixel back to the channels, each at the sample it was taken at (F10).
 
     The walk over samples is that of nbnumba/loops/tile.py:render_tile; it ends with the last pass in which a pixel took its
@@ -216,7 +223,7 @@ def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, 
                 if pass_index > last:
                     break
                 if not single:
-                    trace_ray(tile, row, start, layer, sub_slow, sub_fast, False, panel, sampling)
+                    trace_ray(tile, layer, sub_slow, sub_fast, False, panel, sampling)
                 if pass_index == 0:
                     for i in range(TILE):
                         tile[OMEGA_BAR + i] += tile[PIXEL_OMEGA_BAR + i]
@@ -228,14 +235,14 @@ def pixel_factors_adj(tile, row, start, single, panel, beam, sources, sampling, 
                         polarization_adj(tile, source, beam, sources, motions)
                     pass_index += 1
                 if not single:
-                    trace_ray_adj(tile, row, start, (layer, sub_slow, sub_fast), False, panel, sampling)
+                    trace_ray_adj(tile, (layer, sub_slow, sub_fast), False, panel, sampling)
     if single or sampling.last_capture:
         sample = (sampling.layers - 1, 0, 0)
         if not single:
-            trace_ray(tile, row, start, sample[0], 0, 0, False, panel, sampling)
+            trace_ray(tile, sample[0], 0, 0, False, panel, sampling)
         for i in range(TILE):
             tile[CAPTURE_BAR + i] += tile[PIXEL_CAPTURE_BAR + i]
-        trace_ray_adj(tile, row, start, sample, True, panel, sampling)
+        trace_ray_adj(tile, sample, True, panel, sampling)
 
 
 def last_taken(tile):

@@ -1,4 +1,4 @@
-"""The CPU driver: pieces of an image, their rows in parallel, tile by tile."""
+"""The CPU driver: pieces of an image, strips of their rows in parallel, tile by tile."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,15 +11,16 @@ from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.float_bits import power_of_two
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
-from nbnumba.loops import indices, lattices, samples, tile
-from nbnumba.loops.tile import gather, new_tile, render_tile, store
+from nbnumba.loops import blocks, indices, lattices, samples, tile
+from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
+from nbnumba.loops.tile import new_tile, render_tile
 from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
 """The least steps (samples times lattices) of a piece, worth a call, and the most, which take less than tenths of a second."""
 ALONE = 2**18
 """The number of steps that take no longer than to start Python threads."""
-ROWS = 4
+ROWS = BLOCK_SLOW
 """Rows for each of Numba's threads in a piece at least, so that all have something to do."""
 WORDS = {
     "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "power_of_two": power_of_two,
@@ -31,22 +32,20 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
     image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
     """
-    for row in prange(rows[0], rows[1]):
-        work = new_tile()
-        start = columns[0]
-        while start < columns[1]:
-            count, following = gather(work, mask, row, start, columns[1])
+    for strip in prange(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
+        work, start, first = new_tile(), 0, rows[0] + strip * BLOCK_SLOW
+        while start < places(columns):
+            count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
             if count > 0:
-                render_tile(work, row, start, panel, beam, material, sources, crystal, structure, orientations, sampling)
-                store(image, mask, row, start, count, work)
-            start = following
+                render_tile(work, panel, beam, material, sources, crystal, structure, orientations, sampling)
+                store(image, count, work)
 
 
 @thread_safe_cache
 def kernel(precision: str, parallel: bool = True):
     """The compiled driver in a precision, for Numba's threads or for one."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision))
-    return driver(render, bind([lattices, samples, tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
+    return driver(render, bind([lattices, samples, blocks, tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
@@ -74,9 +73,9 @@ def workers(steps: int) -> int:
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
     """The pieces of an image with `steps` per pixel. All of Numba's threads share a piece, or one Python thread takes it."""
     if threads.numba_threads_available():
-        return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), fewest_rows=ROWS * threads.thread_count())
+        return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), ROWS * threads.thread_count())
     every = pixels_of((rows, columns)) * steps
-    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
+    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL), ROWS)
 
 
 def prepare(scene: Scene, precision: str) -> None:

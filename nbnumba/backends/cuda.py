@@ -11,11 +11,13 @@ from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import LOG, thread_safe_cache
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.loops import cuda_lattices, cuda_stages, cuda_tile, indices, lattices, samples
+from nbnumba.loops import cuda_lattices, cuda_stages, indices, lattices, samples
 from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
+from nbnumba.loops.blocks import wanted
+from nbnumba.loops.indices import set_pixel
 from nbnumba.loops.rows import ROWS_END, TILE, TOTAL
-from nbnumba.loops.tile import render_tile, wanted
+from nbnumba.loops.tile import render_tile
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
@@ -38,7 +40,8 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
         tile = cuda.local.array(ROWS_END, wide)
         tile[TOTAL] = wide(0)
         if wanted(mask, row, fast):
-            render_tile(tile, row, fast, panel, beam, material, sources, crystal, structure, orientations, sampling)
+            set_pixel(tile, 0, row, fast)
+            render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
         image[row - rows[0], fast - columns[0]] = tile[TOTAL]
 
 
@@ -85,8 +88,8 @@ def kernel(precision: str, simple: bool) -> Callable:
     """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), or for all scenes."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = machine_words(precision) | one_pixel_rows(vars(row_names))
-    bound = bind([cuda_tile, *before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
-    return kernel_jit(render, bound, f"render_{precision}")
+    bound = bind([*before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
+    return kernel_jit(render, bound | {"wanted": device_jit(wanted)}, f"render_{precision}")
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:

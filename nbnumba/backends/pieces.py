@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from nbnumba.errors import InputError, shown
-from nbnumba.loops.rows import TILE
+from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW
 
 Span = tuple[int, int]
 Piece = tuple[Span, Span]
@@ -13,17 +13,18 @@ PER_PIXEL = 8
 
 
 def spans(
-    rows: Span, columns: Span, steps: int, most: int, whole_rows: bool = False, fewest_rows: int = 1
+    rows: Span, columns: Span, steps: int, most: int, fewest_rows: int = BLOCK_SLOW, edge: int = BLOCK_FAST
 ) -> Iterator[Piece]:
-    """Cut a rectangle into pieces of at most `most` steps, but of at least `fewest_rows` rows and one tile.
+    """Cut a rectangle into pieces of at most `most` steps, but of at least `fewest_rows` rows and `edge` columns.
 
-    The pieces come in the order of the pixels. steps: those of a pixel, its samples times sources times lattices. Rows are
-    cut, at multiples of a tile, only if `fewest_rows` whole rows exceed `most` and `whole_rows` is False.
+    The pieces come in the order of the pixels. steps: those of a pixel, its samples times sources times lattices. It is cut
+    between blocks: rows at multiples of BLOCK_SLOW, and, only if `fewest_rows` whole rows exceed `most`, columns at multiples
+    of `edge`; 0 means never.
     """
     per_pixel, across = steps + PER_PIXEL, max(1, columns[1] - columns[0])
-    together = max(fewest_rows, most // (per_pixel * across))
-    if per_pixel * across * fewest_rows > most and not whole_rows:
-        across = max(1, most // (per_pixel * TILE * fewest_rows)) * TILE
+    together = max(fewest_rows, most // (per_pixel * across) // BLOCK_SLOW * BLOCK_SLOW)
+    if per_pixel * across * fewest_rows > most and edge:
+        across = max(1, most // (per_pixel * edge * fewest_rows)) * edge
     for row in range(rows[0], rows[1], together):
         for first in range(columns[0], columns[1], across):
             yield (row, min(row + together, rows[1])), (first, min(first + across, columns[1]))

@@ -20,7 +20,7 @@ def is_simple(scene: Scene) -> bool:
     return scene.crystal.shape == SQUARE and looked_up and not scene.panel.curved and scene.amorphous.per_stol == 0.0
 
 
-def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattices, has_background, sampling):
+def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):
     """Add the terms of all lattices of a table to the row `into` (F8 to F10): lattices.py:add_lattices for simple scenes.
 
     It reads the scattering vector Q_X, Q_Y, Q_Z and writes no other row.

@@ -3,13 +3,23 @@
 A lane is the place of one pixel in a tile. Extended numbers are those that Miller indices are made of (stages/crystal.py).
 """
 
-from nbnumba.loops.rows import PIXEL, Q_X, Q_Y, Q_Z
+from nbnumba.loops.rows import PIXEL_FAST, PIXEL_SLOW, Q_X, Q_Y, Q_Z
 from nbnumba.stages.crystal import entry, index, nearest, to_extended, to_wide
 
 
-def fast_of(tile, start, i):
-    """The number along the fast axis of the pixel in lane i of a tile whose first pixel is `start`. Reads PIXEL."""
-    return tile[PIXEL + i]
+def fast_of(tile, i):
+    """The number along the fast axis of the pixel in lane i. Reads PIXEL_FAST."""
+    return tile[PIXEL_FAST + i]
+
+
+def slow_of(tile, i):
+    """The number along the slow axis, of rows, of the pixel in lane i. Reads PIXEL_SLOW."""
+    return tile[PIXEL_SLOW + i]
+
+
+def set_pixel(tile, i, slow, fast):
+    """Say which pixel is in lane i. Writes PIXEL_SLOW and PIXEL_FAST."""
+    tile[PIXEL_SLOW + i], tile[PIXEL_FAST + i] = slow, fast
 
 
 def cell_vectors(lattices, m):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbnumba.loops.indices import cell_vectors, extended_q, fast_of, fractional_hkl, nearest_hkl
+from nbnumba.loops.indices import cell_vectors, extended_q, fast_of, fractional_hkl, nearest_hkl, slow_of
 from nbnumba.loops.rows import FACTOR, LATTICE_FACTOR, SLOT, TILE, WEIGHT
 from nbnumba.stages import real
 from nbnumba.stages.crystal import to_wide
@@ -12,7 +12,7 @@ from nbnumba.stages.shapes import SQUARE
 from nbnumba.stages.structure import between, slot, surrounded
 
 
-def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattices, has_background, sampling):
+def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):
     """Add the terms of all lattices of a table, for one sample under one source, to the row `into`: SUM or FRESH_SUM.
 
     For each lattice one loop over the pixels writes LATTICE_FACTOR and SLOT, from the scattering vector in Q_X, Q_Y, Q_Z. A
@@ -28,7 +28,7 @@ def add_lattices(into, tile, row, start, pass_index, crystal, structure, lattice
         else:
             radial_factors(tile, crystal, structure, vectors)
         if structure.interpolate or sampling.running_product:
-            add_each(into, tile, (row, start, pass_index, m), structure, vectors, has_background, sampling)
+            add_each(into, tile, (pass_index, m), structure, vectors, has_background, sampling)
         else:
             for i in range(TILE):
                 tile[into + i] += term(structure.amplitude[np.uintp(tile[SLOT + i])], real(tile[LATTICE_FACTOR + i]))
@@ -45,13 +45,12 @@ def radial_factors(tile, crystal, structure, vectors):
 def add_each(into, tile, evaluation, structure, vectors, has_background, sampling):
     """Add the terms of one lattice to the row `into`, where amplitudes are interpolated (F9b) or the sum is a product (P2).
 
-    It reads SLOT, LATTICE_FACTOR and the scattering vector, and for a running product WEIGHT and FACTOR. evaluation: row,
-    first pixel, pass and lattice.
+    It reads SLOT, LATTICE_FACTOR and the scattering vector, and for a running product WEIGHT and FACTOR. evaluation: pass and
+    lattice.
     """
-    row, start, pass_index, m = evaluation
     for i in range(TILE):
         amplitude = structure.amplitude[np.uintp(tile[SLOT + i])]
-        if structure.interpolate and (row, int(fast_of(tile, start, i)), pass_index, m) < latch_of(structure):
+        if structure.interpolate and before_latch(tile, i, evaluation, structure):
             h, k, l = fractional_hkl(vectors, extended_q(tile, i))
             amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
         each = term(amplitude, real(tile[LATTICE_FACTOR + i]))
@@ -61,6 +60,7 @@ def add_each(into, tile, evaluation, structure, vectors, has_background, samplin
             tile[into + i] = (tile[into + i] + each * tile[WEIGHT + i]) * tile[FACTOR + i]
 
 
-def latch_of(structure):
-    """The evaluation from which on nothing is interpolated: row, fast pixel, pass, lattice (P8)."""
-    return (structure.latch[0], structure.latch[1], structure.latch[2], structure.latch[3])
+def before_latch(tile, i, evaluation, structure):
+    """Whether an evaluation, pass and lattice, in lane i comes before the one from which on nothing is interpolated (P8)."""
+    latch = (structure.latch[0], structure.latch[1], structure.latch[2], structure.latch[3])
+    return (int(slow_of(tile, i)), int(fast_of(tile, i)), evaluation[0], evaluation[1]) < latch

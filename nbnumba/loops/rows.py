@@ -1,15 +1,16 @@
 """The rows of a tile: what one loop over its pixels hands on to the next.
 
-A tile is a number of pixels of one row of the image. Its working store is one array, in which each quantity has a row of
-TILE numbers, one for each pixel. The table says what each row holds, which functions write it and which read it.
+A tile is a number of pixels that are near each other (blocks.py). Its working store is one array, in which each quantity has a
+row of TILE numbers, one for each pixel. The table says what each row holds, which functions write it and which read it.
 """
 
 TILE = 128
 
 (
     TOTAL, BACKGROUND_TOTAL, OMEGA, POLARIZATION, CAPTURE, EVER_RESOLVED, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, RESOLVED,
-    BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, PIXEL, ROWS_END,
-) = range(0, 23 * TILE, TILE)  # fmt: skip
+    BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, PIXEL_FAST, PIXEL_SLOW,
+    FRESH_PASS, ROWS_END,
+) = range(0, 25 * TILE, TILE)  # fmt: skip
 """Where the rows of a tile begin. The offsets into the one array are constants, so that the compiler sees by itself that rows
 do not overlap, and vectorises. A tile of one pixel, on a card, has the same rows with offsets that are TILE times smaller.
 
@@ -31,5 +32,6 @@ SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_su
 FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | render_tile
 LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
 SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
-PIXEL | number of the pixel along the fast axis | 1 | gather | fast_of
+PIXEL_FAST, PIXEL_SLOW | numbers of the pixel along the fast and the slow axis | 1 | set_pixel | fast_of, slow_of
+FRESH_PASS | number of the pass of the pixel that has fresh lattices, or -1 (P1) | 1 | find_fresh | some_fresh, take_fresh
 """

@@ -1,6 +1,6 @@
 """Loops over the pixels of a tile for one sample: its ray, its illumination by one source, and what its pass adds."""
 
-from nbnumba.loops.indices import fast_of
+from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.rows import (
     AIRPATH,
     BACKGROUND,
@@ -25,12 +25,12 @@ from nbnumba.loops.rows import (
 )
 from nbnumba.stages import real
 from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
-from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
+from nbnumba.stages.detector import along_slow, capture_fraction, curved_position, position_in_row, sample_offset, solid_angle
 from nbnumba.stages.pixel import amorphous, sample_factor, sample_weight
 from nbnumba.stages.vec3 import unit
 
 
-def trace_ray(tile, row, start, layer, sub_slow, sub_fast, first, panel, sampling):
+def trace_ray(tile, layer, sub_slow, sub_fast, first, panel, sampling):
     """Trace the rays from the crystal to one sub-pixel of one sensor layer of each pixel (F1 to F4).
 
     It writes the rays' directions D_X, D_Y, D_Z and lengths AIRPATH. It writes OMEGA for the first sample of a pixel, and
@@ -38,16 +38,20 @@ def trace_ray(tile, row, start, layer, sub_slow, sub_fast, first, panel, samplin
     first sub-pixel.
     """
     take_omega = sampling.every_omega or (first and layer == 0)
-    slow, depth = sample_offset(panel, sampling.oversample, row, sub_slow), real(layer) * panel.layer
+    depth = real(layer) * panel.layer
+    for i in range(TILE):
+        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
+        tile[D_X + i], tile[D_Y + i], tile[D_Z + i] = along_slow(panel, slow)
     if panel.curved:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
-            position = curved_position(panel, flat_position(panel, fast, slow, depth))
-            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(position)
+            fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+            position = position_in_row(panel, fast, (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), depth)
+            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(curved_position(panel, position))
     else:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, fast_of(tile, start, i), sub_fast)
-            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(flat_position(panel, fast, slow, depth))
+            fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+            position = position_in_row(panel, fast, (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), depth)
+            (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(position)
     if take_omega:
         for i in range(TILE):
             tile[OMEGA + i] = solid_angle(panel, tile[AIRPATH + i])

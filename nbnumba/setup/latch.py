@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nbnumba.setup.orientations import fresh_of
 from nbnumba.setup.sampling import Window, directions, sample_order
 from nbnumba.setup.structure import NEVER
 from nbnumba.stages.beam import scattering_vector, within_resolution
@@ -35,7 +36,7 @@ def _first_of_row(scene, row, columns, allowed):
     for number, (q, live) in enumerate(_passes(scene, row, columns)):
         for m in range(len(scene.orientations.lattice)):
             out = allowed & live & ~_in_range(scene, q, scene.orientations.lattice[m])
-            fresh_at, fresh_number = scene.orientations.fresh_pass[row]
+            fresh_at, fresh_number = fresh_of(scene.orientations, row)
             if fresh_number == number and columns[0] <= fresh_at <= columns[-1]:
                 lane = fresh_at - columns[0]
                 out[lane] = (allowed & live & ~_in_range(scene, q, scene.orientations.fresh_lattice[m]))[lane]

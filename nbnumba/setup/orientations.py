@@ -6,6 +6,7 @@ from nbnumba import rng
 from nbnumba.geometry.rotations import about_axis, radians
 from nbnumba.parity import Defects
 from nbnumba.setup.steps import steps_to_cover
+from nbnumba.stages.records import Orientations
 from nbnumba.statements import Crystal, Goniometer
 
 
@@ -67,6 +68,12 @@ def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
             before = step
         from_steps.append(step if before is None else before)
     return from_steps
+
+
+def fresh_of(table: Orientations, row: int) -> tuple[int, int]:
+    """Return the fast pixel of a row, and the number of its pass, that have fresh lattices, or -1 and -1 (P1)."""
+    fast, number = table.fresh_pass[row] if len(table.fresh_pass) else (-1, -1)
+    return int(fast), int(number)
 
 
 def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:

@@ -13,15 +13,31 @@ def sample_offset(panel, oversample, pixel, sub):
     return panel.pixel / real(oversample) * (real(pixel * oversample + sub) + real(0.5))
 
 
+def along_slow(panel, slow):
+    """Return the displacement of a row of samples from the panel's origin, in m (F1).
+
+    slow: distance of the row from the origin along the slow axis, in m.
+    """
+    return slow * panel.slow_x, slow * panel.slow_y, slow * panel.slow_z
+
+
 def flat_position(panel, fast, slow, depth):
     """Return the laboratory position of a point of the flat detector, in m (F1).
 
     fast, slow, depth: distances of the point from the panel's origin along its fast, slow and normal axes, in m.
     """
+    return position_in_row(panel, fast, along_slow(panel, slow), depth)
+
+
+def position_in_row(panel, fast, row, depth):
+    """Return the laboratory position of a point in a row of samples, in m (F1).
+
+    fast, depth: distances of the point from the panel's origin along its fast and normal axes, in m. row: `along_slow`, in m.
+    """
     return (
-        fast * panel.fast_x + slow * panel.slow_x + depth * panel.normal_x + panel.origin_x,
-        fast * panel.fast_y + slow * panel.slow_y + depth * panel.normal_y + panel.origin_y,
-        fast * panel.fast_z + slow * panel.slow_z + depth * panel.normal_z + panel.origin_z,
+        fast * panel.fast_x + row[0] + depth * panel.normal_x + panel.origin_x,
+        fast * panel.fast_y + row[1] + depth * panel.normal_y + panel.origin_y,
+        fast * panel.fast_z + row[2] + depth * panel.normal_z + panel.origin_z,
     )
 
 

@@ -129,7 +129,7 @@ class Orientations(NamedTuple):
 
     lattice (steps * domains, 9): real-space vectors a, b, c one after another, in A, for every pass but the fresh ones.
     fresh_lattice (steps * domains, 9): the same for the first pass of each emulated thread of nanoBragg (P1). fresh_pass (slow,
-    2): for each row the fast pixel and the number of the pass that is fresh, or -1.
+    2): for each row the fast pixel and the number of the pass that is fresh, or -1; (0, 2) if none is.
     """
 
     lattice: np.ndarray

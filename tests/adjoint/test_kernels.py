@@ -18,7 +18,7 @@ from adjoint.stages.loss import GAUSSIAN
 from nbnumba.backends.binding import bind, stage_jit
 from nbnumba.backends.precision import words
 from nbnumba.loops import indices
-from nbnumba.loops.rows import PIXEL, TILE, TOTAL
+from nbnumba.loops.rows import PIXEL_FAST, PIXEL_SLOW, TILE, TOTAL
 
 
 def test_fractions_and_powers_are_exact():
@@ -52,27 +52,26 @@ def test_lent_arrays_are_the_same_arrays():
     assert list(record.one) == [0.0, 4.0, 8.0, 12.0, 16.0] and list(array) == [16.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_pixels_that_do_not_count_get_nothing(masked):
-    """Pixels 10 to 99 of 100 form a tile. Some have no data or are masked, whatever their photons and channels are."""
+def test_pixels_that_do_not_count_get_nothing():
+    """Pixels 10 to 99 of 100 form a tile. Some have no data, and lanes are left, whatever their photons and channels are."""
     parts = bind((rows, loss, indices), stage_jit, WORDS | words("double"))
     bound = bind((pixels,), stage_jit, bind((tile_sums,), sum_jit, parts))
     random, start, stop = np.random.default_rng(1), 10, 100
-    data, mask = random.uniform(0, 9, (2, stop)), np.ones((2, stop) if masked else (0, 0), np.uint8)
+    data = random.uniform(0, 9, (2, stop))
     data[1, start + 3], data[:, start + 70] = np.nan, np.nan
-    mask[:, start + 5 : start + 8] = 0
     counts = np.zeros(TILE, bool)
-    counts[: stop - start] = ~np.isnan(data[1, start:]) & (mask[1, start:] != 0 if masked else True)
+    counts[: stop - start] = ~np.isnan(data[1, start:])
     tile, by_total = random.uniform(1, 9, ALL_END), random.uniform(1, 2, TILE)
-    tile[PIXEL : PIXEL + TILE] = start + np.arange(TILE)
+    tile[PIXEL_SLOW : PIXEL_SLOW + TILE] = 1
+    tile[PIXEL_FAST : PIXEL_FAST + TILE] = np.minimum(start + np.arange(TILE), stop - 1)
     photons = np.where(counts, tile[TOTAL : TOTAL + TILE], random.choice([np.nan, np.inf, 1.0], TILE))
     tile[TOTAL : TOTAL + TILE], tile[TOTAL_BAR : TOTAL_BAR + TILE] = photons, by_total
     channels = {first: np.where(counts, tile[first : first + TILE], np.inf) for first in (ORIGIN, FAST)}
     for first, row in channels.items():
         tile[first : first + TILE] = row
-    pixel_loss = PixelLoss(mask, GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
+    pixel_loss = PixelLoss(np.zeros((0, 0), np.uint8), GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
     paths = Paths(True, True, True, False, np.array([*channels], np.uint64))
-    value = bound["apply_loss"](tile, 1, start, stop, pixel_loss, paths)
+    value = bound["apply_loss"](tile, stop - start, pixel_loss, paths)
     by_sum = tile[DERIVATIVE : DERIVATIVE + TILE].copy()
     bound["apply_loss_to_photons"](tile, pixel_loss)
     off = np.where(counts, photons, 0.0)

@@ -36,9 +36,9 @@ def noted(function, *args):
         of_ours = callable(value) and getattr(value, "__module__", "").startswith(("nbnumba.loops", "adjoint.loops"))
         if of_ours or name == "photons":
             names[name] = lambda *_: 0.0
-    names["lane_of"] = lambda *_: -1
+    names["find_fresh"] = lambda *_: False
     names["last_taken"] = lambda _: 10**6
-    names["trace_ray"] = lambda tile, row, start, layer, slow, fast, *_: rays.append((layer, slow, fast))
+    names["trace_ray"] = lambda tile, layer, slow, fast, *_: rays.append((layer, slow, fast))
     for name, place in SOURCES_SEEN_BY.items():
         if name in names:
             names[name] = lambda *a, place=place: passes.append((*rays[-1], a[place]))
@@ -51,7 +51,7 @@ def records(layers, oversample, sources):
     sampling = SimpleNamespace(layers=layers, oversample=oversample, every_capture=False, every_polarization=False)
     sampling.last_capture = False
     beam = SimpleNamespace(background_once=0.0, background_each=0.0, polarized=True, unlit_dark=False, dmin=1.0)
-    orientations = SimpleNamespace(fresh_pass=np.full((1, 2), -1), lattice=None, fresh_lattice=None)
+    orientations = SimpleNamespace(lattice=None, fresh_lattice=None)
     panel = SimpleNamespace(sensor=False)
     return panel, beam, SimpleNamespace(weight=np.ones(sources)), orientations, sampling
 
@@ -61,12 +61,12 @@ def test_every_walk_goes_through_the_samples_in_one_order(walk):
     """The image, its derivative, the factors of a pixel, the trace, and what finds first passes and the latch."""
     panel, beam, sources, orientations, sampling = records(*walk)
     tile = np.zeros(ALL_END)
-    image = noted(forward.render_tile, tile, 0, 0, panel, beam, None, sources, None, None, orientations, sampling)
+    image = noted(forward.render_tile, tile, panel, beam, None, sources, None, None, orientations, sampling)
     assert image == expected(*walk)
     paths = backward.Paths(True, True, True, False, np.zeros(0, np.uint64))
     given = (panel, beam, None, sources, None, None, orientations, sampling, None, paths)
-    assert noted(backward.differentiate_tile, tile, None, 0, 0, *given) == image
-    factors = noted(backward.pixel_factors_adj, tile, 0, 0, False, panel, beam, sources, sampling, None)
+    assert noted(backward.differentiate_tile, tile, None, *given) == image
+    factors = noted(backward.pixel_factors_adj, tile, False, panel, beam, sources, sampling, None)
     assert factors == image
     assert [(*sample, source) for sample in sample_order(sampling) for source in range(walk[2])] == image
     assert TILE > 1

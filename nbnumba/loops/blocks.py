@@ -1,0 +1,63 @@
+"""Which pixels a tile holds: the wanted ones of a block, or of neighbouring blocks, patch by patch.
+
+A block has as many pixels as a tile has lanes. Its patches are small enough that a spot which does not touch one can be left
+out of all its pixels, and as large as the machine's vectors.
+"""
+
+import numpy as np
+
+from nbnumba.loops.indices import fast_of, set_pixel, slow_of
+from nbnumba.loops.rows import TILE, TOTAL
+
+BLOCK_SLOW, BLOCK_FAST = 8, 16
+"""The pixels of a block along the slow and the fast axis."""
+PATCH_SLOW, PATCH_FAST = 2, 4
+"""The pixels of a patch along the slow and the fast axis."""
+
+
+def wanted(mask, slow, fast):
+    """Whether a pixel is to be computed."""
+    return mask.size == 0 or mask[slow, fast] != 0
+
+
+def place(lane):
+    """Where in its block the pixel of a lane lies, along slow and fast, if all pixels of the block are wanted."""
+    patch, within = lane // (PATCH_SLOW * PATCH_FAST), lane % (PATCH_SLOW * PATCH_FAST)
+    across = BLOCK_FAST // PATCH_FAST
+    return patch // across * PATCH_SLOW + within // PATCH_FAST, patch % across * PATCH_FAST + within % PATCH_FAST
+
+
+def places(columns):
+    """The number of places of the walk over the blocks of a strip of rows, from columns[0] to before columns[1]."""
+    return -(-(columns[1] - columns[0]) // BLOCK_FAST) * TILE
+
+
+def gather(tile, mask, rows, columns, start):
+    """Write to the tile, by set_pixel, the wanted pixels of a strip of rows from place `start` of its walk on.
+
+    rows: of the strip, at most BLOCK_SLOW. Returns how many pixels the tile holds, and the place of the walk that comes next.
+    The lanes that are left hold the last pixel once more.
+    """
+    left = columns[0] + start // TILE * BLOCK_FAST
+    if mask.size == 0 and start % TILE == 0 and rows[1] - rows[0] == BLOCK_SLOW and left + BLOCK_FAST <= columns[1]:
+        for i in range(TILE):
+            slow, fast = place(np.uint64(i))
+            set_pixel(tile, i, rows[0] + np.int64(slow), left + np.int64(fast))
+        return TILE, start + TILE
+    count, end = 0, places(columns)
+    while start < end and count < TILE:
+        slow, fast = place(start % TILE)
+        slow, fast = rows[0] + slow, columns[0] + start // TILE * BLOCK_FAST + fast
+        if slow < rows[1] and fast < columns[1] and wanted(mask, slow, fast):
+            set_pixel(tile, count, slow, fast)
+            count += 1
+        start += 1
+    for i in range(count, TILE if count else 0):
+        set_pixel(tile, i, slow_of(tile, count - 1), fast_of(tile, count - 1))
+    return count, start
+
+
+def store(image, count, tile):
+    """Write the photons of the first `count` lanes of a tile, TOTAL, to the image."""
+    for i in range(count):
+        image[np.uintp(slow_of(tile, i)), np.uintp(fast_of(tile, i))] = tile[TOTAL + i]
