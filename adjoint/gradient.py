@@ -47,8 +47,8 @@ def vjp(
     parameters: names of adjoint.parameters.PARAMETERS or VECTORS, or tuples of names that are tied. The gradient is a dict of
     arrays of the shape of each parameter, per unit of the parameter. It is the gradient of simulate(experiment.replace(values))
     with frozen choices, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi,
-    mask, c_parity, c_threads, max_hours. Raises InputError for an experiment that cannot be simulated, for names that are no
-    parameters, and for parameters by which the image cannot be differentiated.
+    mask, c_parity, c_threads, tolerance, max_hours. Raises InputError for an experiment that cannot be simulated, for names
+    that are no parameters, and for parameters by which the image cannot be differentiated.
     """
     problem = prepare(experiment, parameters, **keywords)
     image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
@@ -256,7 +256,7 @@ def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, np
 
 
 def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
-    """The first row of every band, and the end (bands + 1,): at most `most` bands of whole strips of blocks, for any threads."""
+    """The first row of every band, and the end (bands + 1,): at most `most` bands of whole strips, for any threads."""
     first, last = rows
     strips = -(-(last - first) // BLOCK_SLOW)
     count = min(strips, most)

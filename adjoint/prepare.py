@@ -103,7 +103,7 @@ def experiment_and_machine(
     experiment: Experiment, backend: str = "cpu", precision: str = "double", **statements
 ) -> tuple[Experiment, Machine]:
     """The experiment and the machine that keywords of simulate state. Raises InputError for unknown or unavailable ones."""
-    unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads"}
+    unknown = set(statements) - {"roi", "mask", "c_parity", "c_threads", "tolerance"}
     if unknown:
         raise InputError(f"{sorted(unknown)[0]!r} is no keyword; allowed: those of simulate")
     chosen = machine(backend, precision)

@@ -86,15 +86,16 @@ def project_types(precision: str) -> tuple:
 
 KERNELS = {
     "render simple": (lambda precision: forward.kernel(precision, True), render_types),
-    "render": (lambda precision: forward.kernel(precision, False), render_types),
+    "render": (lambda precision: forward.kernel(precision, False, True), render_types),
     "differentiate simple": (lambda precision: backward.kernel(precision, True), partial(differentiate_types, simple=True)),
-    "differentiate": (lambda precision: backward.kernel(precision, False), partial(differentiate_types, simple=False)),
+    "differentiate": (lambda precision: backward.kernel(precision, False, True), partial(differentiate_types, simple=False)),
     "sum_products": (backward.sum_products_kernel, sum_types),
     "project": (backward.project_kernel, project_types),
 }
 """The function that makes each kernel in a precision, and the function that returns the types of its arguments.
 
-"simple" kernels are for simple scenes (cuda_lattices.py)."""
+"simple" kernels are for simple scenes (cuda_lattices.py); the others are those for scenes that are culled, which have all that
+the kernels for the remaining scenes have."""
 
 
 def ptx(name: str, precision: str, capability: tuple[int, int]) -> str:

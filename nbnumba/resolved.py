@@ -359,6 +359,8 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
         rows, columns = sampling.region(part.roi, (fast, slow))
         bounds = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
         yield "region", bounds, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
+    if part.tolerance > 0.0 and not part.c_parity:
+        yield "tolerance", f"{part.tolerance:g}", "photons that a pixel may lack"
     if experiment.background.water_um > 0.0:
         water = experiment.background
         table = "" if water.table is None else f", a table of {len(water.table)} F"

@@ -30,22 +30,25 @@ def simulate(
     mask: np.ndarray | None = None,
     c_parity: Iterable[str] | str | None = None,
     c_threads: int | None = None,
+    tolerance: float | None = None,
     progress: Progress | None = None,
     max_hours: float = MOST_HOURS,
 ) -> np.ndarray:
     """The image of an experiment: photons per pixel, float64 (slow, fast); zero outside the region and where the mask is zero.
 
     roi: first and last fast pixel, first and last slow pixel. mask: (slow, fast). c_parity: names of nanoBragg.c's defects to
-    reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C that is reproduced. The experiment states
-    those of these four that are None. backend: "cpu", or "cuda" for an NVIDIA card. precision: "double"; "mixed", with errors
-    of at most 1e-5 of each pixel and 1e-7 of the largest; "paired", the same without float64 for each lattice; "single" (G1).
-    progress(done, total) is called with numbers of rows. max_hours: an image that takes longer, by estimate, is refused, and
-    so is one that needs more memory than is left. The image has the same bits for any number of threads.
+    reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C that is reproduced. tolerance: the most photons
+    that any pixel may lack (F10a). The experiment states those of these five that are None. backend: "cpu", or "cuda" for an
+    NVIDIA card. precision: "double"; "mixed", with errors of at most 1e-5 of each pixel and 1e-7 of the largest; "paired", the
+    same without float64 for each lattice; "single" (G1). progress(done, total) is called with numbers of rows. max_hours: an
+    image that takes longer, by estimate, is refused, and so is one that needs more memory than is left. The image has the same
+    bits for any number of threads.
 
     Raises InputError for an experiment that cannot be simulated, and warns of assumptions. Equations: specs/forward.md.
     """
     machine = backends.machine(backend, precision)
-    experiment = with_options(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
+    options = {"roi": roi, "mask": mask, "c_parity": c_parity, "c_threads": c_threads, "tolerance": tolerance}
+    experiment = with_options(experiment, **options)
     image = image_of(experiment, machine, progress, hours_granted(max_hours))
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:

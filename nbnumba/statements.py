@@ -587,6 +587,7 @@ class Sampling(_Statement):
 
     oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where
     a pixel is not wanted. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
+    tolerance: the most photons that any pixel may lack (F10a).
     """
 
     oversample: int | None = None
@@ -597,8 +598,10 @@ class Sampling(_Statement):
     mask: np.ndarray | None = None
     c_parity: frozenset[str] = frozenset()
     c_threads: int = 1
+    tolerance: float = 0.0
 
     COUNTS = ("oversample", "c_threads")
+    NOT_NEGATIVE = ("tolerance",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -82,7 +82,7 @@ class Chain(NamedTuple):
 
 
 def trace(experiment: Experiment, slow: int, fast: int, **keywords: Any) -> Chain:
-    """The chain of the pixel (slow, fast) as it is in `simulate` with the same keywords, stale lattices included."""
+    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords."""
     return traces(experiment, [(slow, fast)], **keywords)[0]
 
 
@@ -96,15 +96,18 @@ def traces(
     mask: np.ndarray | None = None,
     c_parity: Iterable[str] | str | None = None,
     c_threads: int | None = None,
+    tolerance: float | None = None,
 ) -> list[Chain]:
-    """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords.
+    """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords, stale lattices included.
 
-    Raises InputError for what `simulate` refuses, and for a pixel that the region or the mask excludes.
+    A chain has every lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError
+    for what `simulate` refuses, and for a pixel that the region or the mask excludes.
     """
     if (backend, precision) != ("cpu", "double"):
         why = "a trace is computed on the CPU in double precision"
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
-    experiment = with_options(experiment, roi=roi, mask=mask, c_parity=c_parity, c_threads=c_threads)
+    options = {"roi": roi, "mask": mask, "c_parity": c_parity, "c_threads": c_threads, "tolerance": tolerance}
+    experiment = with_options(experiment, **options)
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     pixels = [_pixel(pixel) for pixel in _listed(pixels)]
     for slow, fast in pixels:

@@ -35,6 +35,7 @@ def door(name):
         "mask": lambda odd: simulate(EXPERIMENT, mask=odd),
         "c_parity": lambda odd: simulate(EXPERIMENT, c_parity=odd),
         "c_threads": lambda odd: simulate(EXPERIMENT, c_threads=odd),
+        "tolerance": lambda odd: simulate(EXPERIMENT, tolerance=odd),
         "backend": lambda odd: simulate(EXPERIMENT, backend=odd),
         "precision": lambda odd: simulate(EXPERIMENT, precision=odd),
         "value": EXPERIMENT.value,

@@ -18,15 +18,16 @@ from adjoint.loops.bands import differentiate_band
 from adjoint.loops.pixels import Results
 from adjoint.stages import loss
 from nbnumba.backends import threads
-from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import FASTMATH, thread_safe_cache
-from nbnumba.backends.cpu import FEWEST_STEPS, ROWS, STEPS_PER_CALL, workers
+from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import blocks as forward_blocks
 from nbnumba.loops import indices
 from nbnumba.loops import lattices as forward_lattices
+from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
 from nbnumba.loops.rows import TILE
@@ -59,11 +60,13 @@ def loss_of_pixels():
 
 
 @thread_safe_cache
-def kernel(precision: str, parallel: bool = True):
-    """The compiled driver in a precision, for Numba's threads or for one."""
-    bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, WORDS | mirror_words(precision))
+def kernel(precision: str, culled: bool, parallel: bool = True):
+    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
+    own_words = WORDS | mirror_words(precision) | culling_words(culled)
+    bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, own_words)
     bound = bind((tile_sums,), sum_jit, bound)
-    bound = bind((forward_lattices, forward_samples, forward_blocks, forward_tiles), loop_jit, bound)
+    bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
+    bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))
     bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
     return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
 
@@ -112,4 +115,4 @@ def run(results: Results, part: Part, inputs: Inputs) -> None:
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
         records = (pixel_loss, projection, *scene, cast_motions, paths)
-        kernel(precision, parallel)(results, part.starts, part.stops, part.columns, *records)
+        kernel(precision, scene.crystal.most_remote > 0.0, parallel)(results, part.starts, part.stops, part.columns, *records)

@@ -21,12 +21,13 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
-from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, one_pixel_rows, pieces
+from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
 from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import cuda_stages, indices
 from nbnumba.loops import lattices as forward_lattices
+from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import rows as forward_rows
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
@@ -93,17 +94,19 @@ def frexp(x):
 
 
 @thread_safe_cache
-def kernel(precision: str, simple: bool) -> Callable:
-    """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, or for all scenes."""
+def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
+    """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, for all others, or for those
+    that are culled."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = mirror_words(precision) | machine_words(precision) | one_pixel_names()
+    names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled)
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
     mirrors = (*MIRRORS, row_names, tile_sums, indices)
-    forward = (forward_lattices, forward_samples, forward_tiles)
+    forward = (forward_lattices, forward_patches, forward_samples, forward_tiles)
     loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
     bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
-    return kernel_jit(differentiate, bound | {"wanted": device_jit(wanted)}, f"differentiate_{precision}")
+    names = bound | {"wanted": device_jit(wanted)}
+    return kernel_jit(differentiate, names, f"differentiate_{precision}{'_culled' if culled else ''}")
 
 
 def one_pixel_names() -> dict:
@@ -210,7 +213,7 @@ def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
     for n, term in enumerate(background_terms):
         pixels_of_term = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[first + n].copy_to_device(pixels_of_term)
-    compiled = kernel(call.precision, call.simple)
+    compiled = kernel(call.precision, call.simple, call.scene.crystal.most_remote > 0.0)
     lost, tables = True, None
     while lost:
         tables = None  # their memory is free for the new ones

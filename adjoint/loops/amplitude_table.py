@@ -12,8 +12,9 @@ import numpy as np
 
 from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
+from nbnumba.loops.patches import RUN, near_lane
 from nbnumba.loops.rows import FRESH_PASS, LATTICE_FACTOR, SLOT, TILE
-from nbnumba.stages import ceil, real
+from nbnumba.stages import ceil, real, wide
 from nbnumba.stages.structure import cubic_weights, slot
 
 SCATTER = 0x9E3779B97F4A7C15
@@ -46,7 +47,7 @@ class Lanes(NamedTuple):
 
 def listed(tile, i, lanes):
     """Whether lane i is one of the lanes. Reads FRESH_PASS."""
-    return (tile[FRESH_PASS + i] == lanes.pass_index) == lanes.fresh
+    return (tile[FRESH_PASS + i] == wide(lanes.pass_index)) == lanes.fresh
 
 
 def new_amplitude_table(size):
@@ -70,23 +71,27 @@ def entry_of(table, n):
     return table.key[index] % TILE, table.key[index] // TILE, table.value[index]
 
 
-def collect_terms(tile, table, lanes):
+def collect_terms(tile, runs, table, lanes):
     """Add the derivatives of one lattice's terms by their amplitudes to PENDING, lane by lane.
 
     Where the reflection in SLOT is not that of PENDING_SLOT, what is pending is entered first, and the new one begins. Only
-    the lanes that `lanes` names are entered; what is pending in the others is discarded.
+    the lanes that `lanes` names are entered; what is pending in the others is discarded. runs: of lanes that have terms.
     """
     count = 0
-    for i in range(TILE):
-        table.changed[count] = i
-        count += tile[SLOT + i] != tile[PENDING_SLOT + i]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for i in range(first, first + RUN):
+            table.changed[count] = i
+            count += tile[SLOT + i] != tile[PENDING_SLOT + i]
     for n in range(count):
         i = table.changed[n]
         if listed(tile, i, lanes):
             enter_pending(tile, table, i)
         tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], 0.0
-    for i in range(TILE):
-        tile[PENDING + i] += amplitude_adj(tile, i)
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            tile[PENDING + first + n] += amplitude_adj(tile, first + n)
 
 
 def amplitude_adj(tile, i):

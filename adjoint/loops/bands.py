@@ -15,8 +15,8 @@ from adjoint.loops.pixels import (
 )
 from adjoint.loops.rows import ALL_END
 from adjoint.loops.tile import differentiate_tile
-from nbnumba.loops.rows import TILE
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
+from nbnumba.loops.rows import TILE
 from nbnumba.stages import wide
 
 ENTRIES, FEWEST_ENTRIES = 2**12, 2

@@ -25,13 +25,14 @@ LATTICES_TOGETHER = 256
 """Number of lattices whose derivatives are summed in `real` before they are added to the rows, which are `wide`."""
 
 
-def differentiate_lattices(
-    tile, table, lanes, crystal, structure, lattices, rotations, rotation_rates, paths
-):
+def differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths):
     """Add the terms of all lattices to SUM, and their derivatives to CELLS, Q_BAR, LATTICE_ANGLES and VECTORS.
 
     It does what lattices.py:differentiate_lattices does (F8 to F10, A7 to A10) for simple scenes, without amplitudes.
     """
+    lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
+    rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
+    rotation_rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
     first = 0
     while first < lattices.shape[0]:
         end = first + LATTICES_TOGETHER if first + LATTICES_TOGETHER < lattices.shape[0] else lattices.shape[0]

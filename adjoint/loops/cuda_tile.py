@@ -2,14 +2,18 @@
 
 from adjoint.loops.amplitude_table import Lanes
 from adjoint.loops.lattices import differentiate_lattices
-from nbnumba.loops.tile import some_fresh
+from nbnumba.loops.indices import fast_of, slow_of
 
 
-def add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientations, motions, paths):
+def is_fresh(tile, pass_index, orientations):
+    """Whether the only pixel has fresh lattices in a pass, by the table, so that no loop over lattices asks again."""
+    if orientations.fresh_pass.size == 0:
+        return False
+    slow, fast = int(slow_of(tile, 0)), int(fast_of(tile, 0))
+    return orientations.fresh_pass[slow, 0] == fast and orientations.fresh_pass[slow, 1] == pass_index
+
+
+def add_pass(tile, table, pass_index, has_fresh, view, crystal, structure, orientations, motions, paths):
     """Do what tile.py:add_pass does without a copy of the tile: the only pixel has fresh lattices or has not (P1)."""
-    fresh = some_fresh(tile, pass_index)
-    lattices = orientations.fresh_lattice if fresh else orientations.lattice
-    rotations = motions.fresh_rotations if fresh else motions.rotations
-    rotation_rates = motions.fresh_rotation_rates if fresh else motions.rotation_rates
-    differentiate_lattices(tile, table, Lanes(pass_index, fresh), crystal, structure, lattices, rotations,
-                           rotation_rates, paths)  # fmt: skip
+    lanes = Lanes(pass_index, is_fresh(tile, pass_index, orientations))
+    differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths)

@@ -8,18 +8,21 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    AMPLITUDE, CELLS, D_HKL, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
+    AMPLITUDE, CELLS, D_HKL, HKL_BAR, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
     VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import between_adj
-from nbnumba.loops.indices import fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, extended_q
-from nbnumba.loops.rows import LATTICE_FACTOR, SLOT, Q_X, SUM, TILE
+from nbnumba.loops import culled
+from nbnumba.loops.indices import fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, nine_to_wide, extended_q
+from nbnumba.loops.rows import LATTICE_FACTOR, NEAR_PATCH, SLOT, Q_X, SUM, TILE
 from nbnumba.loops.lattices import before_latch
+from nbnumba.loops.patches import GROUP, NOTHING, RUN, bound_lattices, is_near, list_near, near_lane
 from nbnumba.stages import real
 from nbnumba.stages.crystal import to_extended, to_wide
+from nbnumba.stages.culling import remoteness
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import SQUARE
@@ -27,129 +30,185 @@ from nbnumba.stages.structure import between, slot, surrounded
 from nbnumba.stages.vec3 import cross
 
 
-def differentiate_lattices(
-    tile, table, lanes, crystal, structure, lattices, rotations, rotation_rates, paths
-):
+
+
+def differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
     It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare terms;
-    derivatives are those of the terms times SCALE. For each lattice, look_up writes D_HKL, SLOT and AMPLITUDE, which
-    interpolate overwrites where amplitudes are interpolated; square_terms or radial_terms adds to SUM and CELLS (and METRIC)
-    and writes HKL_BAR. From HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks
-    for lattice angles, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to
-    HKL_BAR before. Derivatives by amplitudes go to the amplitude table. lanes: a record Lanes, the lanes whose derivatives go
-    there.
+    derivatives are those of the terms times SCALE. In a scene that is culled, a lattice is summed over the patches that it is
+    near to (F10a). lanes: a record Lanes, which says which table it is, and the lanes whose derivatives by amplitudes are
+    entered. view: the box of directions of the tile, and the source (beam_of).
     """
+    lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
+    rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
+    rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
+    near, runs = True, 1
+    tile[NEAR_PATCH] = 0.0
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
-        look_up(tile, structure, vectors)
-        evaluation = (lanes.pass_index, m)
-        if structure.interpolate:
-            interpolate(tile, evaluation, structure, vectors)
-        if crystal.shape == SQUARE:
-            square_terms(tile, crystal)
-        else:
-            radial_terms(tile, crystal)
-        if structure.interpolate:
-            interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths)
-        elif paths.reflections:
-            collect_terms(tile, table, lanes)
-        if paths.lattice_angles:
-            add_q_bar_and_angles(tile, vectors, rotation_rates, m)
-        elif paths.geometry:
-            add_q_bar(tile, vectors)
-        if paths.vectors:
-            add_cell_vectors(tile, rotations, m)
+        if culled:
+            if m % GROUP == 0:
+                near = is_near(m // GROUP, tile, view[0], view[1], crystal, orientations)
+            if near:
+                bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, view[1])
+            runs = list_near(tile, crystal) if near else 0
+        if runs > 0:
+            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths)
 
 
-def look_up(tile, structure, vectors):
+def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths):
+    """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
+
+    look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate overwrites where amplitudes are interpolated, and which
+    drop_remote makes 0 where a term does not count; square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes
+    HKL_BAR. From HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice
+    angles, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR before.
+    Derivatives by amplitudes go to the amplitude table. runs: the number of runs of lanes, which begin where NEAR_PATCH says.
+    vectors: a, b, c of the lattice.
+    """
+    look_up(tile, runs, structure, vectors)
+    evaluation = (lanes.pass_index, m)
+    if structure.interpolate:
+        interpolate(tile, runs, evaluation, structure, vectors)
+    if culled:
+        drop_remote(tile, runs, crystal)
+    if crystal.shape == SQUARE:
+        square_terms(tile, runs, crystal)
+    else:
+        radial_terms(tile, runs, crystal)
+    if structure.interpolate:
+        interpolate_adj(tile, runs, table, lanes, evaluation, structure, vectors, paths)
+    elif paths.reflections:
+        collect_terms(tile, runs, table, lanes)
+    if paths.lattice_angles:
+        add_q_bar_and_angles(tile, runs, vectors, rates, m)
+    elif paths.geometry:
+        add_q_bar(tile, runs, vectors)
+    if paths.vectors:
+        add_cell_vectors(tile, runs, rotations, m)
+
+
+def look_up(tile, runs, structure, vectors):
     """Write D_HKL and SLOT of the nearest reflection, and its AMPLITUDE (F7, F9a), from Q_X, Q_Y, Q_Z."""
-    for i in range(TILE):
-        (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
-        set3(tile, D_HKL, i, (to_wide(dh), to_wide(dk), to_wide(dl)))
-        tile[SLOT + i] = slot(structure, h, k, l)
-    for i in range(TILE):
-        tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            (dh, h), (dk, k), (dl, l) = nearest_hkl(vectors, extended_q(tile, i))
+            set3(tile, D_HKL, i, (to_wide(dh), to_wide(dk), to_wide(dl)))
+            tile[SLOT + i] = slot(structure, h, k, l)
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
 
 
-def nine_to_wide(numbers):
-    """Nine extended numbers in the precision of the records."""
-    a, b, c, d, e, f, g, h, i = numbers
-    return to_wide(a), to_wide(b), to_wide(c), to_wide(d), to_wide(e), to_wide(f), to_wide(g), to_wide(h), to_wide(i)
+def extended_distances(tile, i):
+    """The distances to the nearest reflection in lane i: three extended numbers. Reads D_HKL."""
+    dh, dk, dl = three(tile, D_HKL, i)
+    return to_extended(dh), to_extended(dk), to_extended(dl)
 
 
-def square_terms(tile, crystal):
+def drop_remote(tile, runs, crystal):
+    """Set AMPLITUDE to 0 where a term is too remote from its reflection to count (F10a), by D_HKL: so are its derivatives."""
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            dh, dk, dl = extended_distances(tile, i)
+            counts = remoteness(crystal, dh, dk, dl) <= crystal.most_remote
+            tile[AMPLITUDE + i] = tile[AMPLITUDE + i] if counts else 0.0
+
+
+def square_terms(tile, runs, crystal):
     """Add the terms of a parallelepiped to SUM, and their derivatives by the numbers of cells to CELLS (A8, A10).
 
     It writes LATTICE_FACTOR, and HKL_BAR, the derivative by h, k, l; both derivatives are times SCALE. It reads D_HKL, which is
     small, so that `wide` has all the digits that the difference of Miller indices needs (G2), AMPLITUDE and SCALE.
     """
-    for i in range(TILE):
-        dh, dk, dl = to_extended(tile[D_HKL + i]), to_extended(tile[D_HKL + TILE + i]), to_extended(tile[D_HKL + 2 * TILE + i])
-        amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
-        tile[LATTICE_FACTOR + i] = factor
-        tile[SUM + i] += term(amplitude, factor)
-        lattice_factor_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
-        h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_factor_bar)
-        set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
-        add3(tile, CELLS, i, (by_a, by_b, by_c))
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            dh, dk, dl = extended_distances(tile, i)
+            amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
+            tile[LATTICE_FACTOR + i] = factor
+            tile[SUM + i] += term(amplitude, factor)
+            lattice_factor_bar = term_adj(amplitude, factor, real(tile[SCALE + i]))[1]
+            h_bar, k_bar, l_bar, by_a, by_b, by_c = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_factor_bar)
+            set3(tile, HKL_BAR, i, (h_bar, k_bar, l_bar))
+            add3(tile, CELLS, i, (by_a, by_b, by_c))
 
 
-def radial_terms(tile, crystal):
+def radial_terms(tile, runs, crystal):
     """Add the terms of a shape that is a function of r^2 to SUM, and their derivatives to CELLS and METRIC (specs/shapes.md).
 
     It writes and reads what square_terms does. CELLS gets the derivatives by the numbers of cells with r^2 held constant; r^2
     depends on these through its metric, by which the derivatives go to METRIC.
     """
-    for i in range(TILE):
-        dh, dk, dl = three(tile, D_HKL, i)
-        amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
-        tile[LATTICE_FACTOR + i] = factor
-        tile[SUM + i] += term(amplitude, factor)
-        lattice_factor_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
-        d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar)
-        set3(tile, HKL_BAR, i, d_bar)
-        add3(tile, CELLS, i, cells_bar)
-        add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
-        add3(tile, METRIC + 3 * TILE, i, (metric_bar[3], metric_bar[4], metric_bar[5]))
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            dh, dk, dl = three(tile, D_HKL, i)
+            amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
+            tile[LATTICE_FACTOR + i] = factor
+            tile[SUM + i] += term(amplitude, factor)
+            lattice_factor_bar = term_adj(amplitude, factor, tile[SCALE + i])[1]
+            d_bar, cells_bar, metric_bar = lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar)
+            set3(tile, HKL_BAR, i, d_bar)
+            add3(tile, CELLS, i, cells_bar)
+            add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
+            add3(tile, METRIC + 3 * TILE, i, (metric_bar[3], metric_bar[4], metric_bar[5]))
 
 
-def interpolate(tile, evaluation, structure, vectors):
+def interpolate(tile, runs, evaluation, structure, vectors):
     """Overwrite AMPLITUDE with the amplitude between reflections (F9b), up to the latch (P8). Reads Q_X, Q_Y, Q_Z."""
-    for i in range(TILE):
-        if before_latch(tile, i, evaluation, structure):
-            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-            tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            if before_latch(tile, i, evaluation, structure):
+                h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+                tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
 
 
-def interpolate_adj(tile, table, lanes, evaluation, structure, vectors, paths):
+def interpolate_adj(tile, runs, table, lanes, evaluation, structure, vectors, paths):
     """Add to HKL_BAR the derivative through an interpolated amplitude, and enter its 64 reflections into the table (A9b).
 
     From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where the
     point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
     LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: pass and lattice. lanes: a record Lanes.
     """
-    for i in range(TILE):
-        h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-        smooth = before_latch(tile, i, evaluation, structure)
-        entered = paths.reflections and listed(tile, i, lanes)
-        amplitude_bar = amplitude_adj(tile, i)
-        if smooth and surrounded(structure, h, k, l):
-            add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
-            if entered:
-                enter_interpolated(table, i, amplitude_bar, structure, h, k, l)
-        elif entered and not smooth:
-            add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+            smooth = before_latch(tile, i, evaluation, structure)
+            entered = paths.reflections and listed(tile, i, lanes)
+            amplitude_bar = amplitude_adj(tile, i)
+            if smooth and surrounded(structure, h, k, l):
+                add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
+                if entered:
+                    enter_interpolated(table, i, amplitude_bar, structure, h, k, l)
+            elif entered and not smooth:
+                add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
 
 
-def add_q_bar(tile, vectors):
+def add_q_bar(tile, runs, vectors):
     """Add to Q_BAR, the cotangent of the scattering vector, from HKL_BAR (A7)."""
     rows = nine_to_wide(vectors)
-    for i in range(TILE):
-        add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
 
 
-def add_q_bar_and_angles(tile, vectors, rotation_rates, m):
+def add_q_bar_and_angles(tile, runs, vectors, rotation_rates, m):
     """Add to Q_BAR from HKL_BAR (A7), and to LATTICE_ANGLES the derivatives by the angles that turn the lattice (A7b).
 
     vectors: a, b and c of lattice m. It adds to Q_BAR what add_q_bar does, q_bar of this lattice. The derivative by an angle by
@@ -158,31 +217,40 @@ def add_q_bar_and_angles(tile, vectors, rotation_rates, m):
     out.
     """
     rows = nine_to_wide(vectors)
-    for i in range(TILE):
-        q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
-        add3(tile, Q_BAR, i, q_bar)
-        set3(tile, TORQUE, i, cross(q_bar, three(tile, Q_X, i)))
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
+            add3(tile, Q_BAR, i, q_bar)
+            set3(tile, TORQUE, i, cross(q_bar, three(tile, Q_X, i)))
     for n in range(rotation_rates.shape[1]):
         x, y, z = rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]
         if x != 0.0 or y != 0.0 or z != 0.0:
-            add_angle(tile, np.uint64(LATTICE_ANGLES + n * TILE), x, y, z)
+            add_angle(tile, runs, np.uint64(LATTICE_ANGLES + n * TILE), x, y, z)
 
 
-def add_angle(tile, first, x, y, z):
-    """Add to the channel that begins at `first` the derivative by one angle, by which the lattice turns at the rate x, y, z."""
-    for i in range(LANES):
-        tile[first + i] = tile[first + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
+def add_angle(tile, runs, channel, x, y, z):
+    """Add to the channel that begins there the derivative by one angle, by which the lattice turns at the rate x, y, z."""
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = np.uint64(first + n)
+            tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
 
 
-def add_cell_vectors(tile, rotations, m):
+def add_cell_vectors(tile, runs, rotations, m):
     """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
 
     rotations (lattices, 9): the rotation from there to each lattice.
     """
     rows = nine_numbers(rotations, m)
-    for i in range(TILE):
-        q_back = rotate_back(rows, three(tile, Q_X, i))
-        h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
-        add_scaled3(tile, VECTORS, i, h_bar, q_back)
-        add_scaled3(tile, VECTORS + 3 * TILE, i, k_bar, q_back)
-        add_scaled3(tile, VECTORS + 6 * TILE, i, l_bar, q_back)
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            q_back = rotate_back(rows, three(tile, Q_X, i))
+            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
+            add_scaled3(tile, VECTORS, i, h_bar, q_back)
+            add_scaled3(tile, VECTORS + 3 * TILE, i, k_bar, q_back)
+            add_scaled3(tile, VECTORS + 6 * TILE, i, l_bar, q_back)

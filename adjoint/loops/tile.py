@@ -17,11 +17,14 @@ from adjoint.loops.rows import (
 from adjoint.loops.samples import polarization_adj, scatter_adj, trace_ray_adj
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
-    BACKGROUND, CAPTURE, FACTOR, FRESH_PASS, RESOLVED, OMEGA, POLARIZATION, Q_X, EVER_RESOLVED, SUM, TILE, TOTAL, BACKGROUND_TOTAL, WEIGHT,
+    BACKGROUND, BACKGROUND_TOTAL, CAPTURE, EVER_RESOLVED, FACTOR, FRESH_PASS, OMEGA, POLARIZATION, Q_X, RESOLVED, SUM, TILE,
+    TOTAL, WEIGHT,
 )  # fmt: skip
+from nbnumba.loops import culled
+from nbnumba.loops.patches import any_near, beam_of, bound_patches
 from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
-from nbnumba.loops.tile import find_fresh, some_fresh
-from nbnumba.stages import real
+from nbnumba.loops.tile import NO_BOX, find_fresh, some_fresh
+from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
 
 
@@ -45,11 +48,12 @@ def differentiate_tile(
 ):
     """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10).
 
-    The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model. In each pass,
-    that is, for one sample under one source, add_pass sums over the lattices and adds to the channels of the crystal, and
-    end_pass adds to those of background and source, and to the cotangents of the sample (D_BAR, OMEGA_BAR, CAPTURE_BAR). When
-    all sources have been gone through, trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels
-    makes TOTAL photons, and pixel_factors_adj differentiates the factors that belong to the whole pixel.
+    The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model, and the passes
+    that are left out because no term of the tile counts (F10a). In each other pass, that is, for one sample under one source,
+    add_pass sums over the lattices and adds to the channels of the crystal, and end_pass adds to those of background and
+    source, and to the cotangents of the sample (D_BAR, OMEGA_BAR, CAPTURE_BAR). When all sources have been gone through,
+    trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels makes TOTAL photons, and
+    pixel_factors_adj differentiates the factors that belong to the whole pixel.
 
     Derivatives by amplitudes are in the amplitude table. Channels have to be 0 at the start. They, the table and the cotangents
     hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large, the derivative
@@ -61,6 +65,7 @@ def differentiate_tile(
     has_fresh = find_fresh(tile, orientations)
     if paths.reflections:
         clear_table(tile, table)
+    has_background = beam.background_once + beam.background_each > 0.0
     single = sampling.layers * sampling.oversample * sampling.oversample == 1
     pass_index = 0
     for layer in range(sampling.layers):
@@ -68,16 +73,20 @@ def differentiate_tile(
             for sub_fast in range(sampling.oversample):
                 sample = (layer, sub_slow, sub_fast)
                 trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
+                box = bound_patches(tile) if culled else NO_BOX
                 for source in range(sources.weight.size):
-                    scatter(tile, source, beam, sources)
-                    if beam.dmin > 0.0:
-                        note_polarization(tile, pass_index)
-                    polarize(tile, pass_index == 0, source, beam, sources, sampling)
-                    weigh(tile, sources.weight[source], sampling)
-                    begin_pass(tile)
-                    add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientations, motions, paths)
-                    add_background(tile, beam, material)
-                    end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
+                    view = (box, beam_of(source, sources))
+                    near = not culled or any_near(tile, box, view[1], crystal, orientations)
+                    if near or has_background or beam.dmin > 0.0 or pass_index == 0:
+                        scatter(tile, source, beam, sources)
+                        if beam.dmin > 0.0:
+                            note_polarization(tile, pass_index)
+                        polarize(tile, pass_index == 0, source, beam, sources, sampling)
+                        weigh(tile, sources.weight[source], sampling)
+                        begin_pass(tile)
+                        add_pass(tile, table, pass_index, has_fresh, view, crystal, structure, orientations, motions, paths)
+                        add_background(tile, beam, material)
+                        end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
                 if paths.geometry and not single:
                     trace_ray_adj(tile, sample, sampling.every_capture, panel, sampling)
@@ -122,22 +131,20 @@ def begin_pass(tile):
         tile[SUM + i] = 0.0
 
 
-def add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientations, motions, paths):
+def add_pass(tile, table, pass_index, has_fresh, view, crystal, structure, orientations, motions, paths):
     """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
     In the pass in which an emulated thread of nanoBragg begins (P1), a pixel has fresh lattices. All pixels of the tile are
     then summed over the fresh lattices a second time, in a copy of the tile, and that pixel is taken from the copy.
     """
     fresh = has_fresh and some_fresh(tile, pass_index)
-    into, copy, lattices = tile, tile, orientations.lattice
-    rotations, rotation_rates = motions.rotations, motions.rotation_rates
+    into, copy = tile, tile
     if fresh:
         copy = tile.copy()
     for second in range(1 + fresh):
-        differentiate_lattices(into, table, Lanes(pass_index, second == 1), crystal, structure, lattices, rotations,
-                               rotation_rates, paths)  # fmt: skip
+        lanes = Lanes(pass_index, second == 1)
+        differentiate_lattices(into, table, lanes, view, crystal, structure, orientations, motions, paths)
         into = copy
-        lattices, rotations, rotation_rates = orientations.fresh_lattice, motions.fresh_rotations, motions.fresh_rotation_rates
     if fresh:
         take_fresh_lanes(tile, copy, pass_index)
 
@@ -145,7 +152,7 @@ def add_pass(tile, table, pass_index, has_fresh, crystal, structure, orientation
 def take_fresh_lanes(tile, copy, pass_index):
     """Take from a copy of the tile all rows of the lanes that have fresh lattices in a pass (FRESH_PASS)."""
     for lane in range(TILE):
-        if tile[FRESH_PASS + lane] == pass_index:
+        if tile[FRESH_PASS + lane] == wide(pass_index):
             for i in range(lane, ALL_END, TILE):
                 tile[i] = copy[i]
 

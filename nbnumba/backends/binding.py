@@ -7,13 +7,15 @@ from numba import njit
 
 from nbnumba.backends.compiling import FASTMATH, cached_on_disk, with_globals
 from nbnumba.backends.precision import PRECISIONS
-from nbnumba.stages import beam, crystal, detector, elementary, lattice, pairs, pixel, structure, vec3
+from nbnumba.loops.patches import PATCH
+from nbnumba.loops.rows import TILE
+from nbnumba.stages import beam, crystal, culling, detector, elementary, lattice, pairs, pixel, structure, vec3
 
 
 def stages(precision: str) -> tuple[types.ModuleType, ...]:
     """The modules of stages, in the order of their dependence."""
     indices = (pairs, crystal) if PRECISIONS[precision].pairs else (crystal,)
-    return (vec3, *indices, elementary, detector, beam, lattice, structure, pixel)
+    return (vec3, *indices, elementary, detector, beam, lattice, culling, structure, pixel)
 
 
 def stage_jit(function: Callable) -> Callable:
@@ -43,12 +45,17 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
     return bound
 
 
+def culling_words(culled: bool) -> dict:
+    """Those words of the loops that depend on whether the scene is culled (F10a)."""
+    return {"culled": culled, "RUN": PATCH if culled else TILE}
+
+
 def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> Callable:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
     parallel: whether Numba's threads share its loops over prange; otherwise one thread runs them.
     """
-    name = f"{function.__name__}_{precision}{'' if parallel else '_alone'}"
+    name = f"{function.__name__}_{precision}{'_culled' if bound['culled'] else ''}{'' if parallel else '_alone'}"
     return cached_on_disk(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()
 
 

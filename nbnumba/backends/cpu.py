@@ -6,12 +6,12 @@ import numpy as np
 from numba import prange
 
 from nbnumba.backends import threads
-from nbnumba.backends.binding import bind, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.float_bits import power_of_two
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
-from nbnumba.loops import blocks, indices, lattices, samples, tile
+from nbnumba.loops import blocks, indices, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
 from nbnumba.loops.tile import new_tile, render_tile
 from nbnumba.stages.records import Scene
@@ -42,10 +42,13 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
 
 
 @thread_safe_cache
-def kernel(precision: str, parallel: bool = True):
-    """The compiled driver in a precision, for Numba's threads or for one."""
-    bound = bind(stages(precision), stage_jit, WORDS | words(precision))
-    return driver(render, bind([lattices, samples, blocks, tile], loop_jit, bind([indices], stage_jit, bound)), precision, parallel)
+def kernel(precision: str, culled: bool, parallel: bool = True):
+    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
+    bound = bind(stages(precision), stage_jit, WORDS | words(precision) | culling_words(culled))
+    bound = bind([indices], stage_jit, bound)
+    bound = bind([lattices, samples, blocks], loop_jit, bound)
+    bound = bind([tile], loop_jit, bind([patches], stage_jit, bound))
+    return driver(render, bound, precision, parallel)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
@@ -54,7 +57,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with threads.numba_threads(parallel):
-            kernel(precision, parallel)(image, rows, columns, mask, *records)
+            kernel(precision, scene.crystal.most_remote > 0.0, parallel)(image, rows, columns, mask, *records)
 
     return part
 

@@ -11,7 +11,7 @@ from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import LOG, thread_safe_cache
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.loops import cuda_lattices, cuda_stages, indices, lattices, samples
+from nbnumba.loops import cuda_lattices, cuda_stages, indices, lattices, patches, samples
 from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
 from nbnumba.loops.blocks import wanted
@@ -50,6 +50,11 @@ def one_pixel_rows(names: dict) -> dict:
     return {name: row // TILE for name, row in names.items() if name.isupper() and isinstance(row, int)}
 
 
+def one_patch(culled: bool) -> dict:
+    """The words of culling for a tile of one pixel, which is one patch."""
+    return {"culled": culled, "PATCH": 1, "PATCHES": 1, "RUN": 1}
+
+
 def device_jit(function: Callable) -> Callable:
     """Compile a function that kernels call. It is inlined: numba-cuda is told to, and the CUDA of Numba always does so."""
     return function if card.SIMULATED else cuda.jit(device=True, forceinline=True)(function)
@@ -84,12 +89,12 @@ def machine_words(precision: str) -> dict:
 
 
 @thread_safe_cache
-def kernel(precision: str, simple: bool) -> Callable:
-    """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), or for all scenes."""
+def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
+    """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), for others, or for those that are culled."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = machine_words(precision) | one_pixel_rows(vars(row_names))
-    bound = bind([*before, *stages(precision), indices, *instead, lattices, samples, tiles], device_jit, names)
-    return kernel_jit(render, bound | {"wanted": device_jit(wanted)}, f"render_{precision}")
+    names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled)
+    bound = bind([*before, *stages(precision), indices, *instead, lattices, patches, samples, tiles], device_jit, names)
+    return kernel_jit(render, bound | {"wanted": device_jit(wanted)}, f"render_{precision}{'_culled' if culled else ''}")
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
@@ -97,7 +102,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     It raises InputError if the card has too little memory.
     """
-    compiled = kernel(precision, cuda_lattices.is_simple(scene))
+    compiled = kernel(precision, cuda_lattices.is_simple(scene), scene.crystal.most_remote > 0.0)
     kind, host_records = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.stages.elementary import SIN_PI
-from nbnumba.stages.records import Orientations, Scene
+from nbnumba.stages.records import Scene
 
 
 class Precision(NamedTuple):
@@ -36,7 +36,11 @@ def words(precision: str) -> dict:
     real, wide, _ = PRECISIONS[precision]
     tiny = real(1e-60) if real is np.float64 else real(1e-10)
     far = wide(708.0) if wide is np.float64 else wide(87.0)
-    return {"real": real, "wide": wide, "index_type": wide, "tiny": tiny, "far": far, "SIN_PI": tuple(real(c) for c in SIN_PI)}
+    slack = wide(1e-12) if real is np.float64 else wide(2e-6)
+    coefficients = tuple(real(c) for c in SIN_PI)
+    return {
+        "real": real, "wide": wide, "index_type": wide, "tiny": tiny, "far": far, "slack": slack, "SIN_PI": coefficients,
+    }  # fmt: skip
 
 
 def cast(scene: Scene, precision: str) -> Scene:
@@ -53,7 +57,7 @@ def cast(scene: Scene, precision: str) -> Scene:
     lattices = [in_pairs(cells) if pairs else cells.astype(wide) for cells in (table.lattice, table.fresh_lattice)]
     parts = {name: in_type(part, wide) for name, part in scene._asdict().items()}
     parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
-    parts["orientations"] = Orientations(*lattices, table.fresh_pass)
+    parts["orientations"] = parts["orientations"]._replace(lattice=lattices[0], fresh_lattice=lattices[1])
     return Scene(**parts)
 
 

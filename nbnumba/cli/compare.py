@@ -25,6 +25,7 @@ from nbnumba.flags.arguments import with_absolute_paths, words_by_flag
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import run_of
 from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
+from nbnumba.flags.table import FLAGS
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files, png, raw
 from nbnumba.setup import sampling
@@ -33,7 +34,7 @@ from nbnumba.simulate import simulate
 ABOUT = """\
 Runs a reference program, nanoBragg or one that takes its flags, and nbnumba on the same FLAGS, and compares their
 float images. The reference program runs in an empty directory of its own, with absolute names of files, a -floatfile of
-its own, and OMP_NUM_THREADS as -c_threads says; our own flags (-c_parity, -c_threads, -threads and the like) are not
+its own, and OMP_NUM_THREADS as -c_threads says; our own flags (-c_parity, -tolerance, -threads and the like) are not
 passed to it. Exit status 3 if the correlation is below the threshold, 4 if the images have different shapes.
 """
 BUNDLE = """\
@@ -49,6 +50,8 @@ LONGEST = 1024
 FLOATFILE, SUMMARY, LOG = "reference.bin", "summary.json", "reference.log"
 OURS = ("run", "response")
 """The groups of flags that nanoBragg does not know."""
+OURS_ALONE = ("-tolerance",)
+"""The flags of other groups that nanoBragg does not know."""
 PASSED_ON = ("-progress", "-noprogress")
 """The flags of those groups that nanoBragg has too."""
 
@@ -156,7 +159,8 @@ def _bounds(words: Sequence[str] | None, experiment: Experiment):
 
 def reference_flags(flags: Sequence[str]) -> list[str]:
     """FLAGS for the reference program: without flags that only nbnumba has, and with absolute names of files."""
-    known = [words for flag, words in words_by_flag(flags) if flag.group not in OURS or flag.names[0] in PASSED_ON]
+    ours = {flag.names[0] for flag in FLAGS if flag.group in OURS} - set(PASSED_ON) | set(OURS_ALONE)
+    known = [words for flag, words in words_by_flag(flags) if flag.names[0] not in ours]
     return with_absolute_paths([word for words in known for word in words])
 
 

@@ -36,7 +36,7 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here: explain switches on one defect after the other")
-    command_line = command_line_of(words)
+    command_line = command_line_of(words, {"-tolerance": "every term counts, as it does where a defect is on"})
     run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine
@@ -77,8 +77,10 @@ def same(one: Scene, other: Scene) -> bool:
 
 
 def _scene(experiment: Experiment) -> tuple[Scene, Window]:
+    """The scene of an experiment, and its window. Every term counts, as it does where a defect is on (F10a)."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return scene.build(experiment, window), window
+    built = scene.build(experiment, window)
+    return built._replace(crystal=built.crystal._replace(most_remote=0.0)), window
 
 
 def _render(title: str, built_scene: Scene, window: Window, with_progress: bool, machine: Machine) -> np.ndarray:

@@ -27,7 +27,8 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    command_line = command_line_of(words, {"-progress": "no progress is shown here"})
+    unused = {"-progress": "no progress is shown here", "-tolerance": "the image would jump where a term is left out"}
+    command_line = command_line_of(words, unused)
     run = run_of(command_line)
     use_threads(run.threads)
     experiment, machine = experiment_of(command_line), run.machine

@@ -37,6 +37,7 @@ def main(args: Sequence[str]) -> int:
     options = _parser().parse_args(own_words)
     options.out = "/dev/stdout" if options.out == "-" else options.out
     unused = dict.fromkeys(("-threads", "-max_hours", "-progress"), "pixels are traced one after the other")
+    unused["-tolerance"] = "a trace has every term"
     command_line = command_line_of(flags, unused)
     run = run_of(command_line)
     names = _output_names(options.out, options.json)

@@ -16,7 +16,7 @@ from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.statements import CONVENTIONS as CONVENTION_NAMES
-from nbnumba.statements import PIVOTS, Beam, Detector, Goniometer, Statements
+from nbnumba.statements import PART_NAMES, PIVOTS, Beam, Detector, Goniometer, Sampling, Statements
 
 FIELDS = {
     "PIXEL_SIZE": "detector.pixel_mm",
@@ -96,6 +96,9 @@ OWN = {
 MARK = "NBNUMBA_CONVENTION"
 """The key that every header with nbnumba's own keys has."""
 
+TOLERANCE = "NBNUMBA_TOLERANCE"
+"""The key of the photons that a pixel may lack (F10a); an image to which every term was added has none."""
+
 WORDS = {"detector.convention": CONVENTION_NAMES, "detector.pivot": PIVOTS}
 """The fields that nbnumba's own keys state by a word."""
 
@@ -128,11 +131,15 @@ _NOT_KNOWN = re.compile(r"[+-]?nan|unknown|none|n/?a|null|-*", re.IGNORECASE)
 def entries_of(experiment: Statements, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
     """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, and nbnumba's own.
 
-    These are left out as_c, and where nanoBragg's keys alone bring the geometry back, so that its header keeps its length.
+    These are left out as_c. Those of the geometry are left out where nanoBragg's keys alone bring it back, so that its header
+    keeps its length.
     """
     stated = _nanobragg_entries(experiment.detector, experiment.beam, experiment.goniometer, placement)
     keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
-    return keys if as_c or _suffice(stated, experiment, placement) else keys + _own_entries(experiment, placement)
+    if as_c:
+        return keys
+    own = [] if _suffice(stated, experiment, placement) else _own_entries(experiment, placement)
+    return keys + own + _tolerance_entry(experiment.sampling)
 
 
 def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement) -> bool:
@@ -186,6 +193,11 @@ def _own_entries(experiment: Statements, placement: Placement) -> list[tuple[str
     return [(key, _text(stated[field])) for key, field in OWN.items() if key == MARK or stated[field] != DEFAULTS[field]]
 
 
+def _tolerance_entry(sampling: Sampling) -> list[tuple[str, str]]:
+    """The key of the tolerance, if the image was computed with one."""
+    return [] if sampling.tolerance == 0.0 or sampling.c_parity else [(TOLERANCE, _text(sampling.tolerance))]
+
+
 def _positioning_fields(experiment: Statements, placement: Placement) -> dict[str, Any] | None:
     """The fields of OWN that position the detector where it stands; None if no fields do.
 
@@ -229,10 +241,15 @@ def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
     return Detector(**parts["detector"]), Beam(**parts["beam"]), Goniometer(**parts["goniometer"])
 
 
+PARTS = {name: part for part, name in PART_NAMES.items()}
+"""The parts of an experiment by their names."""
+
+
 def _refused(field: str, value: float) -> str | None:
     """The values that a field may have, if this value is not allowed; else None."""
+    part, _, name = field.partition(".")
     try:
-        _parts({field: value})
+        PARTS[part](**{name: value})
     except InputError as error:
         return str(error).rpartition("allowed: ")[2]
     return None
@@ -298,7 +315,17 @@ class Header(NamedTuple):
 
 
 def fields_of(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:
-    """Fields of the experiment by "part.field" that a header states. convention: the one that flags choose, if they do.
+    """Fields of the experiment by "part.field" that a header states: those of the geometry, and the tolerance.
+
+    convention: the one that flags choose, if they do. flipped: BEAM_CENTER_Y counts from the far edge (-mask). InputError: an
+    impossible value.
+    """
+    tolerance = None if header.defects.header_overflow else header.number(TOLERANCE, "sampling.tolerance")
+    return _geometry(header, convention, flipped) | ({} if tolerance is None else {"sampling.tolerance": tolerance})
+
+
+def _geometry(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:
+    """Fields of the geometry by "part.field" that a header states. convention: the one that flags choose, if they do.
 
     flipped: BEAM_CENTER_Y counts from the far edge (-mask). nbnumba's own keys count where nanoBragg's agree with them and
     flags choose no other convention. Warns of what a header cannot say; InputError: an impossible value.

@@ -154,6 +154,10 @@ FLAGS: tuple[Flag, ...] = (
     _row("sampling", "-oversample_thick", "switch", "the capture fraction anew for every sub-pixel"),
     _row("sampling", "-oversample_polar", "switch", "the polarization factor anew for every sub-pixel"),
     _row("sampling", "-oversample_omega", "switch", "the solid angle anew for every sub-pixel"),
+    _row(
+        "sampling", "-tolerance", "number", "the most photons that a pixel may lack: faint terms are left out", "photons", "0",
+        "sampling.tolerance",
+    ),
     _row("sampling", "-roi", "region", "render only these pixels, both ends included", "pixels", "all", "sampling.roi"),
     _row("background", "-water", "number", "edge of a cube of water, or other material", "um", "0", "background.water_um"),
     _row("background", "-stol", "file", "structure factor of its molecules: a table of sin(theta)/lambda (1/A), F", "", "2.57"),

@@ -1,1 +1,6 @@
-"""The loops that call the stages: over samples, sources and lattices, for the pixels of a tile. They import no compiler."""
+"""The loops that call the stages: over samples, sources and lattices, for the pixels of a tile. They import no compiler.
+
+A backend that compiles them says by `culled` whether it is for scenes that are culled (F10a).
+"""
+
+culled = True

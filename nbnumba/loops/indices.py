@@ -31,6 +31,12 @@ def cell_vectors(lattices, m):
     )  # fmt: skip
 
 
+def nine_to_wide(numbers):
+    """Nine extended numbers in the precision of the records."""
+    a, b, c, d, e, f, g, h, i = numbers
+    return to_wide(a), to_wide(b), to_wide(c), to_wide(d), to_wide(e), to_wide(f), to_wide(g), to_wide(h), to_wide(i)
+
+
 def extended_q(tile, i):
     """The scattering vector of lane i, in 1/A: three extended numbers. Reads Q_X, Q_Y, Q_Z."""
     return to_extended(tile[Q_X + i]), to_extended(tile[Q_Y + i]), to_extended(tile[Q_Z + i])

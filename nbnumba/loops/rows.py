@@ -9,8 +9,9 @@ TILE = 128
 (
     TOTAL, BACKGROUND_TOTAL, OMEGA, POLARIZATION, CAPTURE, EVER_RESOLVED, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, RESOLVED,
     BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, PIXEL_FAST, PIXEL_SLOW,
-    FRESH_PASS, ROWS_END,
-) = range(0, 25 * TILE, TILE)  # fmt: skip
+    FRESH_PASS, CENTRE_X, CENTRE_Y, CENTRE_Z, REACH_X, REACH_Y, REACH_Z, REMOTENESS,
+    NEAR_PATCH, ROWS_END,
+) = range(0, 33 * TILE, TILE)  # fmt: skip
 """Where the rows of a tile begin. The offsets into the one array are constants, so that the compiler sees by itself that rows
 do not overlap, and vectorises. A tile of one pixel, on a card, has the same rows with offsets that are TILE times smaller.
 
@@ -34,4 +35,8 @@ LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_f
 SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
 PIXEL_FAST, PIXEL_SLOW | numbers of the pixel along the fast and the slow axis | 1 | set_pixel | fast_of, slow_of
 FRESH_PASS | number of the pass of the pixel that has fresh lattices, or -1 (P1) | 1 | find_fresh | some_fresh, take_fresh
+CENTRE_X, CENTRE_Y, CENTRE_Z | middle of the directions D of a patch, one for each patch (F10a) | 1 | bound_row | bound_lattices
+REACH_X, REACH_Y, REACH_Z | how far the directions of a patch lie from its middle (F10a) | 1 | bound_row | bound_lattices
+REMOTENESS | least remoteness of a patch from the reflections of one lattice (F10a) | 1 | bound_lattices | list_near
+NEAR_PATCH | first lanes of the patches in which a term may count, one after another (F10a) | 1 | list_near | add_near_lattices
 """

@@ -5,8 +5,10 @@ Every tile is computed whole, so that no loop has a remainder and the arithmetic
 
 import numpy as np
 
+from nbnumba.loops import culled
 from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.lattices import add_lattices
+from nbnumba.loops.patches import add_near_lattices, any_near, beam_of, bound_patches
 from nbnumba.loops.rows import (
     BACKGROUND_TOTAL,
     CAPTURE,
@@ -24,6 +26,9 @@ from nbnumba.loops.samples import add_background, begin_sum, end_sum, illuminate
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
 
+NO_BOX = ((wide(0), wide(0), wide(0)), (wide(0), wide(0), wide(0)))
+"""The box of a tile that is not bounded."""
+
 
 def new_tile():
     """An empty tile: the working store of a thread."""
@@ -34,7 +39,7 @@ def find_fresh(tile, orientations):
     """Write to FRESH_PASS the pass in which each pixel has fresh lattices, or -1 (P1). Returns whether any has them ever."""
     found = False
     for i in range(TILE):
-        tile[FRESH_PASS + i] = -1.0
+        tile[FRESH_PASS + i] = wide(-1)
     if orientations.fresh_pass.size:
         for i in range(TILE):
             slow = int(slow_of(tile, i))
@@ -48,14 +53,14 @@ def some_fresh(tile, pass_index):
     """Whether a pixel of the tile has fresh lattices in a pass (FRESH_PASS)."""
     found = False
     for i in range(TILE):
-        found |= tile[FRESH_PASS + i] == pass_index
+        found |= tile[FRESH_PASS + i] == wide(pass_index)
     return found
 
 
 def take_fresh(tile, pass_index):
     """Take FRESH_SUM for SUM where a pixel has fresh lattices in this pass (FRESH_PASS)."""
     for i in range(TILE):
-        tile[SUM + i] = tile[FRESH_SUM + i] if tile[FRESH_PASS + i] == pass_index else tile[SUM + i]
+        tile[SUM + i] = tile[FRESH_SUM + i] if tile[FRESH_PASS + i] == wide(pass_index) else tile[SUM + i]
 
 
 def render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling):
@@ -64,8 +69,10 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
     For each sample, trace_ray writes the ray to it; for each source, illuminate writes scattering vector, polarization and
     weights, add_lattices sums over the table of lattices into SUM, and end_sum adds that to TOTAL. A pass is one sample under
     one source. In the pass in which an emulated thread of nanoBragg begins (P1), the sum of the pixel concerned is taken over
-    the table of fresh lattices, in FRESH_SUM. At the end the factors that belong to the pixel, OMEGA, POLARIZATION and
-    CAPTURE, turn TOTAL and BACKGROUND_TOTAL into photons.
+    the table of fresh lattices, in FRESH_SUM. In a scene that is culled, add_near_lattices takes the place of add_lattices, and
+    a pass in which no term of the tile may count is left out (F10a), but not the first of several, which has the factors of the
+    pixel. At the end the factors that belong to the pixel, OMEGA, POLARIZATION and CAPTURE, turn TOTAL and BACKGROUND_TOTAL
+    into photons.
 
     The same walk stands in adjoint/loops/tile.py (differentiate_tile, pixel_factors_adj), in trace.py, and in
     setup/sampling.py (sample_order). A test compares their orders.
@@ -74,6 +81,7 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
         tile[TOTAL + i], tile[BACKGROUND_TOTAL + i], tile[EVER_RESOLVED + i] = beam.background_once, 0.0, 0.0
         tile[CAPTURE + i], tile[POLARIZATION + i] = 1.0, 1.0
     has_fresh = find_fresh(tile, orientations)
+    single = sampling.layers * sampling.oversample**2 * sources.weight.size == 1
     has_background = beam.background_once + beam.background_each > 0.0
     pass_index = 0
     for layer in range(sampling.layers):
@@ -81,16 +89,24 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
             for sub_fast in range(sampling.oversample):
                 first = sub_slow == 0 and sub_fast == 0
                 trace_ray(tile, layer, sub_slow, sub_fast, first, panel, sampling)
+                box = bound_patches(tile) if culled else NO_BOX
                 for source in range(sources.weight.size):
-                    illuminate(tile, pass_index == 0, source, beam, sources, sampling)
-                    begin_sum(tile, sampling)
-                    add_lattices(SUM, tile, pass_index, crystal, structure, orientations.lattice, has_background, sampling)
-                    if has_fresh and some_fresh(tile, pass_index):
-                        add_lattices(FRESH_SUM, tile, pass_index, crystal, structure, orientations.fresh_lattice,
-                                     has_background, sampling)  # fmt: skip
-                        take_fresh(tile, pass_index)
-                    add_background(tile, beam, material)
-                    end_sum(tile, sampling)
+                    ray = beam_of(source, sources)
+                    near = not culled or any_near(tile, box, ray, crystal, orientations)
+                    if near or has_background or beam.dmin > 0.0 or (pass_index == 0 and not single):
+                        illuminate(tile, pass_index == 0, source, beam, sources, sampling)
+                        begin_sum(tile, sampling)
+                        if not culled:
+                            add_lattices(SUM, tile, pass_index, crystal, structure, orientations.lattice, has_background,
+                                         sampling)  # fmt: skip
+                        elif near:
+                            add_near_lattices(SUM, tile, box, ray, crystal, structure, orientations)
+                        if has_fresh and some_fresh(tile, pass_index):
+                            add_lattices(FRESH_SUM, tile, pass_index, crystal, structure, orientations.fresh_lattice,
+                                         has_background, sampling)  # fmt: skip
+                            take_fresh(tile, pass_index)
+                        add_background(tile, beam, material)
+                        end_sum(tile, sampling)
                     pass_index += 1
     for i in range(TILE):
         dark = tile[EVER_RESOLVED + i] == 0.0 and beam.polarized and beam.unlit_dark

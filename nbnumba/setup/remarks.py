@@ -23,6 +23,7 @@ def remarks(experiment: Statements) -> list[str]:
         *_beam(experiment.beam, defects.one_step_means_two),
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
+        *_tolerance(experiment.sampling, experiment.crystal.shape),
         *sampling.beyond_the_edge(experiment.sampling.roi, experiment.detector.pixels),
     ]
 
@@ -112,3 +113,11 @@ def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:
         yield f"detector.layers has no effect: {why}"
     if sampling.oversample_thick and not sampling.defects.oversample_running_sum:
         yield f"sampling.oversample_thick has no effect: {why}"
+
+
+def _tolerance(sampling: Sampling, shape: str) -> Iterator[str]:
+    """Yield a sentence where a tolerance is stated and leaves nothing out (F10a)."""
+    if sampling.tolerance > 0.0 and sampling.c_parity:
+        yield "sampling.tolerance has no effect: with sampling.c_parity every term counts"
+    elif sampling.tolerance > 0.0 and shape == "tophat":
+        yield "sampling.tolerance has no effect: between top-hat spots there is nothing to leave out"

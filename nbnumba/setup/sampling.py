@@ -148,8 +148,8 @@ def thread_rows(rows: int, threads: int) -> list[tuple[int, int]]:
 def fresh_passes(rows: int, threads: int, wanted: Window, panel: Panel, beam: Intensity, sources: Sources, sampling: Sampling):
     """Return the fast pixel and the number of the first pass of each thread of C (rows, 2), in its row; -1 in other rows (P1).
 
-    threads: of C; 0 if no pass is fresh, where the table has no row. wanted: the pixels that are computed. Other pixels, and samples that dmin leaves out,
-    make no pass.
+    threads: of C; 0 if no pass is fresh, where the table has no row. wanted: the pixels that are computed. Other pixels, and
+    samples that dmin leaves out, make no pass.
     """
     fresh = np.full((rows if threads else 0, 2), -1, dtype=np.int64)
     for first, last in thread_rows(rows, min(threads, rows)):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.setup import background, crystal, latch, orientations, sampling, sources, structure
+from nbnumba.setup import background, crystal, culling, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Placement, polarization_axis, position_detector, sensor, spindle_axis
 from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sampling import Window
@@ -66,13 +66,29 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
-    table = records.Orientations(carried, fresh, passes)
+    if not experiment.sampling.c_parity:
+        crystal_record = _culled(crystal_record, experiment, panel, source, box, layers)
+    table = records.Orientations(carried, fresh, passes, *culling.groups(carried))
     built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
     check_finite(built)
     _check_fringes(built)
     if defects.interpolation_latch and box.interpolate:
         return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
     return built
+
+
+def _culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
+    """Return the Crystal record with the largest remoteness at which a term counts (F10a).
+
+    A polarization factor is at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source
+    is 1.
+    """
+    amplitude = culling.largest_amplitude(box.amplitude, box.interpolate)
+    lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
+    scale = background.photons_per_electron_squared(experiment.beam.fluence) * np.abs(source.weight).mean()
+    brightest = scale * culling.largest_solid_angle(panel, layers) * (amplitude * lattice) ** 2
+    limit = culling.most_remote(crystal_record, float(brightest), experiment.sampling.tolerance)
+    return crystal_record._replace(most_remote=limit)
 
 
 def check_finite(scene: records.Scene) -> None:

@@ -1,11 +1,11 @@
 """The physics, once: small scalar functions, one per equation of specs/forward.md, plain Python until a backend compiles them.
 
 The words below depend on the machine and the precision, and a backend that compiles the stages brings its own: `real`, the
-precision that interference is computed in (stages write a real constant as `real(0.5)`), `index_type`, the type
-of an index into the list of amplitudes, `tiny`, a number whose cube `real` still holds, `far`, an x for which `wide` still
-holds exp(-x), `ceil`, which rounds up to a whole number of the precision it is given, `power_of_two`, and the elementary
-functions. All else is of the records' precision, `wide` (G1).
-As plain Python, with NumPy's words, most stages work elementwise on arrays too.
+precision that interference is computed in (stages write a real constant as `real(0.5)`), `index_type`, the type of an index
+into the list of amplitudes, `tiny`, a number whose cube `real` still holds, `far`, an x for which `wide` still holds exp(-x),
+`slack`, more than rounding moves a direction or a Miller index by, `ceil`, which rounds up to a whole number of the precision
+it is given, `power_of_two`, and the elementary functions. All else is of the records' precision, `wide` (G1). As plain Python,
+with NumPy's words, most stages work elementwise on arrays too.
 """
 
 from numpy import ceil as ceil
@@ -18,6 +18,7 @@ from numpy import sqrt as sqrt
 index_type = wide = float
 tiny = 1e-60
 far = 708.0
+slack = 1e-12
 
 
 def power_of_two(power):

@@ -10,7 +10,7 @@ def sample_offset(panel, oversample, pixel, sub):
     panel: the Panel record, of which the edge of a pixel, in m, is read. oversample: number of sub-pixels along that edge.
     pixel: number of the pixel, from 0. sub: number of the sub-pixel in its pixel, from 0.
     """
-    return panel.pixel / real(oversample) * (real(pixel * oversample + sub) + real(0.5))
+    return panel.pixel / real(oversample) * (real(pixel) * real(oversample) + real(sub) + real(0.5))
 
 
 def along_slow(panel, slow):

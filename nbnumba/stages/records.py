@@ -87,7 +87,8 @@ class Crystal(NamedTuple):
     """The size and shape of the crystal (F8).
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
-    to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit.
+    to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. most_remote: the
+    largest remoteness at which a term counts (F10a), without a unit; 0: every term counts.
     """
 
     n_a: float
@@ -101,6 +102,7 @@ class Crystal(NamedTuple):
     metric_hk: float
     metric_hl: float
     metric_kl: float
+    most_remote: float
 
 
 class Structure(NamedTuple):
@@ -129,12 +131,15 @@ class Orientations(NamedTuple):
 
     lattice (steps * domains, 9): real-space vectors a, b, c one after another, in A, for every pass but the fresh ones.
     fresh_lattice (steps * domains, 9): the same for the first pass of each emulated thread of nanoBragg (P1). fresh_pass (slow,
-    2): for each row the fast pixel and the number of the pass that is fresh, or -1; (0, 2) if none is.
+    2): for each row the fast pixel and the number of the pass that is fresh, or -1; (0, 2) if none is. group, group_reach
+    (groups, 9): the centre of each GROUP lattices, one after another, and how far these lie from it, in A (F10a).
     """
 
     lattice: np.ndarray
     fresh_lattice: np.ndarray
     fresh_pass: np.ndarray
+    group: np.ndarray
+    group_reach: np.ndarray
 
 
 class Sampling(NamedTuple):

@@ -72,7 +72,7 @@ def test_what_is_not_known_of_pixels_left_out_does_not_matter(image):
 
 def test_no_array_makes_another_kernel(experiment, image):
     adjoint.value_and_grad(adjoint.losses.Gaussian(image), experiment, NAMES)
-    before = len(cpu.kernel("double").signatures)
+    before = len(cpu.kernel("double", False).signatures)
     sideways = np.asfortranarray(image)
     readonly = image.copy()
     readonly.setflags(write=False)
@@ -80,7 +80,7 @@ def test_no_array_makes_another_kernel(experiment, image):
     adjoint.vjp(experiment, NAMES)[1](sideways)
     adjoint.normal_equations(adjoint.losses.Gaussian(image[::-1], sigma=readonly + 1.0), experiment, NAMES)
     adjoint.jacobian(experiment, NAMES)
-    assert len(cpu.kernel("double").signatures) == before
+    assert len(cpu.kernel("double", False).signatures) == before
 
 
 def test_progress_is_told_between_bands(monkeypatch):

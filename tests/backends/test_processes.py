@@ -15,6 +15,7 @@ import adjoint
 from nbnumba import Experiment, simulate
 from nbnumba.backends import cpu, threads
 from nbnumba.backends.pieces import pixels_of, spans
+from nbnumba.loops.blocks import BLOCK_SLOW
 
 ARGS = (
     "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 150 -oversample 2 -mosaic 1 "
@@ -79,7 +80,7 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
     expected = bits()
     assert threads.numba_threads_available() and used
     for module in (cpu, derivative):
-        assert module.kernel("double", True).targetoptions["parallel"]
+        assert module.kernel("double", False, True).targetoptions["parallel"]
     used.clear()
     monkeypatch.setattr(threads, "_lost", {"no layer"})
     assert bits() == expected and not used
@@ -105,18 +106,19 @@ def test_an_interrupt_does_not_wait_for_the_pieces_that_are_at_work():
     assert time.monotonic() - sent[0] < 0.5
 
 
-@pytest.mark.parametrize("fewest", [1, 2, 8])
+@pytest.mark.parametrize("fewest, edge", [(8, 16), (16, 16), (64, 128), (8, 0)])
 @pytest.mark.parametrize("across", [1, 127, 128, 129, 2500])
 @pytest.mark.parametrize("steps", [1, 300, 10**5, 10**7])
-def test_pieces_cover_an_image_once_and_are_small(across, steps, fewest):
-    counts, rows, columns = np.zeros((7, across + 9), int), (2, 7), (5, across + 5)
-    for piece in spans(rows, columns, steps, cpu.STEPS_PER_CALL, fewest_rows=fewest):
+def test_pieces_cover_an_image_once_and_are_small(across, steps, fewest, edge):
+    counts, rows, columns = np.zeros((31, across + 9), int), (2, 31), (5, across + 5)
+    for piece in spans(rows, columns, steps, cpu.STEPS_PER_CALL, fewest_rows=fewest, edge=edge):
         (first, last), (left, right) = piece
         counts[first:last, left:right] += 1
-        assert pixels_of(piece) * steps <= cpu.STEPS_PER_CALL or (last - first <= fewest and right - left <= 128)
-        assert (left - columns[0]) % 128 == 0
+        smallest = last - first <= fewest and right - left <= (edge or across)
+        assert pixels_of(piece) * steps <= cpu.STEPS_PER_CALL or smallest
+        assert (first - rows[0]) % BLOCK_SLOW == 0 and (left - columns[0]) % (edge or across) == 0
     expected = np.zeros_like(counts)
-    expected[2:7, 5 : across + 5] = 1
+    expected[2:31, 5 : across + 5] = 1
     assert (counts == expected).all()
 
 

@@ -137,6 +137,8 @@ def test_the_program_gets_the_flags_and_an_empty_directory(run, ours, tmp_path):
         "3",
         "-threads",
         "1",
+        "-tolerance",
+        "1e-3",
         "-noprogress",
     ]
     _, _, seen = run(ours, flags=[*FLAGS, *extra])

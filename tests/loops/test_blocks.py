@@ -11,7 +11,7 @@ NO_MASK = np.zeros((0, 0), dtype=np.uint8)
 
 def tiles(mask, rows, columns):
     """The pixels (slow, fast) of every tile of a strip of rows, and of all its lanes."""
-    tile, start = np.full(ROWS_END, np.nan), 0
+    tile, start = np.full(ROWS_END, -1.0), 0
     while start < places(columns):
         count, start = gather(tile, mask, rows, columns, start)
         lanes = list(zip(tile[PIXEL_SLOW : PIXEL_SLOW + TILE].astype(int), tile[PIXEL_FAST : PIXEL_FAST + TILE].astype(int)))

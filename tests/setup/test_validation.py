@@ -53,6 +53,7 @@ ABSURD = {
     ("goniometer", ("spindle_axis",)): (*NOT_VECTORS, (0.0, 0.0, 0.0)),
     ("background", ("water_um",)): (*NOT_NUMBERS, -1.0),
     ("sampling", ("oversample", "c_threads")): NOT_COUNTS,
+    ("sampling", ("tolerance",)): (*NOT_NUMBERS, -1.0),
     ("sampling", ("roi",)): (5, (1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, NAN), (0.5, 2, 3, 4), "abcd"),
     ("structure_factors", ("default_F",)): NOT_NUMBERS,
 }
@@ -74,7 +75,7 @@ MUST_BE_GIVEN = {
     "detector": ("pixel_mm", "pixels", "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg", "convention"),
     "goniometer": ("phi_deg",),
     "background": ("water_um",),
-    "sampling": ("c_threads", "c_parity"),
+    "sampling": ("c_threads", "c_parity", "tolerance"),
     "structure_factors": ("default_F",),
 }
 NONE = [(part, name) for part, names in MUST_BE_GIVEN.items() for name in names]

@@ -9,7 +9,7 @@ import pytest
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.backends.cpu import WORDS
 from nbnumba.backends.precision import words
-from nbnumba.stages import beam, crystal, detector, elementary, lattice, pixel, records, shapes, structure, vec3
+from nbnumba.stages import beam, crystal, culling, detector, elementary, lattice, pixel, records, shapes, structure, vec3
 
 EPS = 2.0**-52
 PI = np.longdouble("3.14159265358979323846264338327950288")
@@ -55,9 +55,9 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
     return records.Intensity(**(values | fields))
 
 
-def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None):
+def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None, most_remote=0.0):
     upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
-    return records.Crystal(*cells, shape, fudge, *upper)
+    return records.Crystal(*cells, shape, fudge, *upper, most_remote)
 
 
 def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):
@@ -417,6 +417,8 @@ def cases():
         yield vec3.rotate, (a, b, math.sin(x), math.cos(x))
         yield detector.sample_offset, (p, 3, 17, 2)
         yield detector.flat_position, (p, *u)
+        yield detector.along_slow, (p, x)
+        yield detector.position_in_row, (p, x, a, u[0])
         yield detector.curved_position, (p, a)
         yield detector.solid_angle, (p, x)
         yield detector.capture_fraction, (p, 2, d)
@@ -436,6 +438,12 @@ def cases():
         for conversion in (crystal.to_extended, crystal.to_wide, crystal.to_real, crystal.is_negative):
             yield conversion, (u[0],)
         yield crystal.accumulate, (x, u[0])
+        yield culling.falloff, (n, abs(u[0]))
+        yield culling.remoteness, (crystal_record(cells=(n, 3.0, 0.5), shape=int(random.integers(0, 4)), fudge=x), *u)
+        yield culling.least_remoteness, (shaped, *abs(u))
+        yield culling.least_sine, (abs(u[0]),)
+        yield culling.least_distance, (10 * u[0], abs(u[1]))
+        yield culling.index_reach, (a, (x, 0.5, 0.0), d, (0.1, x, 0.2))
         yield lattice.grating_phase, (n, u[0])
         yield lattice.sincg_parts, (n, u[0])
         yield lattice.lattice_factor_square, (crystal_record(), *u)

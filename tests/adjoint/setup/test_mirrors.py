@@ -365,14 +365,14 @@ def test_crystal_record(shape, defects, hand, cell):
     crystal = Crystal(*cell, misset_deg=(20.0, -30.0, 140.0), n_a=7.0, n_b=8.5, n_c=6.0, shape=shape)
     vectors, names = hand * orient(crystal, defects), (*NUMBERS, *CELL)
     weights = random.normal(size=9)
-    weights[3:] /= np.abs(record(crystal, vectors, defects)[5:]).max()
+    weights[3:] /= np.abs(record(crystal, vectors, defects)[5:11]).max()
     found, vectors_bar = record_adj(crystal, vectors, defects, weights[:3], weights[3:])
     assert set(found) == set(names) and vectors_bar.shape == (3, 3)
     start = values_of(crystal, defects, names)
 
     def function(step):
         moved = record(crystal_at(crystal, names, start + step[:9]), vectors + step[9:].reshape(3, 3), defects)
-        return weights[:3] @ moved[:3] + weights[3:] @ moved[5:]
+        return weights[:3] @ moved[:3] + weights[3:] @ moved[5:11]
 
     gradient = np.array([*(found[name] for name in names), *vectors_bar.ravel()])
     by_cell = shape in ("gauss", "tophat") and defects.gauss_metric
@@ -396,7 +396,7 @@ def test_crystal_record_converges(shape):
 
     def function(step):
         moved = crystal_at(crystal, CELL, start + step[:6])
-        return metric_bar @ record(moved, vectors + step[6:].reshape(3, 3), METRIC)[5:]
+        return metric_bar @ record(moved, vectors + step[6:].reshape(3, 3), METRIC)[5:11]
 
     assert_converges(np.array([*(found[name] for name in CELL), *vectors_bar.ravel()]), function, 0.5, random)
 
@@ -497,7 +497,7 @@ def scene_parts(experiment):
     found = dict(zip(("origin", "fast", "slow", "normal", "beam"), vectors))
     found |= {name: getattr(panel, name) for name in ("distance", "close_distance", "layer", "absorption")}
     found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each")}
-    found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:])}
+    found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:11])}
     return found | {"vectors": orient(experiment.crystal, experiment.sampling.defects).ravel()}
 
 

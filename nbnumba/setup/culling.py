@@ -1,0 +1,75 @@
+"""How remote from a reflection a term may be and still count (F10a), from the photons that a pixel may lack."""
+
+import math
+
+import numpy as np
+
+from nbnumba.loops.patches import GROUP
+from nbnumba.stages.lattice import GAUSS_WIDTH_SQUARED, PI_SQUARED, SPHERE, TOPHAT_RADIUS_SQUARED
+from nbnumba.stages.records import Crystal, Panel
+from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
+
+UNSEEN, UNSEEN_PART = 1e-12, 1e-16
+"""Photons that no test can tell, and the same as a part of the brightest pixel possible. Shapes but SQUARE may lack them."""
+
+OVERSHOOT = 1.25**3
+"""The largest sum of the magnitudes of the weights of tricubic interpolation (F9b): half way along each axis."""
+
+SQUARE_ROOM = (math.pi / 2 * (1 - math.pi**2 / 24)) ** 6
+"""The largest remoteness of a point for SQUARE: half way between reflections along each axis."""
+
+
+def most_remote(crystal: Crystal, brightest: float, tolerance: float) -> float:
+    """Return the largest remoteness at which a term counts, or 0 where every term counts (F10a).
+
+    crystal: the Crystal record. brightest: an upper bound of the photons of a pixel. tolerance: the most photons that a pixel
+    may lack.
+    """
+    unseen = 0.0 if crystal.shape == SQUARE else min(UNSEEN, UNSEEN_PART * brightest)
+    allowed, cells = max(tolerance, unseen), crystal.n_a * crystal.n_b * crystal.n_c
+    if not (0.0 < allowed < math.inf and 0.0 < brightest < math.inf and crystal.fudge > 0.0):
+        return 0.0
+    parts = brightest / allowed
+    room = crystal.fudge * sum(n * n for n in (crystal.n_a, crystal.n_b, crystal.n_c)) / 4.0
+    if crystal.shape == SQUARE:
+        limit, room = parts / (cells * cells), SQUARE_ROOM
+    elif crystal.shape == GAUSS:
+        limit = GAUSS_WIDTH_SQUARED / 2.0 * math.log(max(parts, 1.0))
+    elif crystal.shape == ROUND:
+        limit = sphere_radius_squared(parts)
+    elif crystal.shape == TOPHAT:
+        limit = TOPHAT_RADIUS_SQUARED
+    return max(limit, 1e-300) if limit < room else 0.0
+
+
+def sphere_radius_squared(parts: float) -> float:
+    """Return an r^2 beyond which the squared lattice factor of ROUND is below its square at a reflection over `parts` (F10a).
+
+    With u = pi^2 r^2, |sinc3| is at most 3 sqrt(1 + u) / u^1.5, which falls with u.
+    """
+    scale = 9.0 * SPHERE * SPHERE * parts
+    roots = np.roots([1.0, 0.0, -scale, -scale])
+    return float(max(roots.real)) / PI_SQUARED
+
+
+def largest_solid_angle(panel: Panel, layers: int) -> float:
+    """Return an upper bound of the solid angle of a pixel, in sr; of point pixels in 1/m^2; infinite if there is none (F3)."""
+    nearest = (panel.distance if panel.curved else abs(panel.close_distance)) - layers * abs(panel.layer)
+    if nearest <= 0.0:
+        return math.inf
+    if panel.point_pixel:
+        return 1.0 / nearest**2
+    return panel.pixel**2 * abs(panel.close_distance) / nearest**3
+
+
+def largest_amplitude(amplitude: np.ndarray, interpolate: bool) -> float:
+    """Return an upper bound of the magnitude of an amplitude, in electrons (F9)."""
+    return float(np.abs(amplitude).max()) * (OVERSHOOT if interpolate else 1.0)
+
+
+def groups(lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle of each GROUP lattices, one after another, and how far they lie from it: (groups, 9), in A (F10a)."""
+    parts = [lattices[first : first + GROUP] for first in range(0, len(lattices), GROUP)]
+    middle = np.array([(part.max(axis=0) + part.min(axis=0)) / 2.0 for part in parts])
+    reach = np.array([np.abs(part - centre).max(axis=0) for part, centre in zip(parts, middle)])
+    return middle, reach * (1.0 + 1e-6)
