@@ -31,16 +31,17 @@ PILATUS = """
 
 
 class Scene(NamedTuple):
-    """A command line, and the region that it renders: first and last fast pixel, first and last slow pixel."""
+    """A command line, the region (first and last fast, first and last slow pixel), and what a pixel may lack, in photons."""
 
     name: str
     args: tuple[str, ...]
     region: tuple[int, int, int, int]
+    tolerance: float = 0.0
 
     @property
     def experiment(self) -> Experiment:
         """The experiment that the command line states."""
-        return Experiment.from_args(self.args)
+        return Experiment.from_args(self.args).replace({"sampling.tolerance": self.tolerance})
 
     @property
     def pixels(self) -> int:
@@ -55,6 +56,11 @@ def supervisor(folder: Path, side: int | None = None) -> Scene:
     return _scene("supervisor", folder, flags, (2463, 2527), side)
 
 
+def tolerant(folder: Path, side: int | None = None) -> Scene:
+    """The frame of `supervisor`, of which every pixel may lack 0.001 photons."""
+    return supervisor(folder, side)._replace(name="tolerant", tolerance=1e-3)
+
+
 def mosaic(folder: Path, side: int | None = None) -> Scene:
     """1024 x 1024 pixels, 10 phi steps of 10 mosaic domains, amplitudes from a list. The sum over lattices takes the time."""
     flags = (
@@ -67,6 +73,33 @@ def torch(folder: Path, side: int | None = None) -> Scene:
     """256 x 256 pixels, 10 phi steps of 10 mosaic domains, one amplitude: the scene on which nanobrag_torch was timed."""
     flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
     return _scene("torch", folder, flags, (256, 256), side)
+
+
+def gauss(folder: Path, side: int | None = None) -> Scene:
+    """The scene of `torch` with Gaussian spots. What scatters nothing is left out."""
+    scene = torch(folder, side)
+    return scene._replace(name="gauss", args=(*scene.args, "-gauss_xtal"))
+
+
+def spheres(folder: Path, side: int | None = None) -> Scene:
+    """The scene of `torch` with round crystals."""
+    scene = torch(folder, side)
+    return scene._replace(name="spheres", args=(*scene.args, "-round_xtal"))
+
+
+def interpolated(folder: Path, side: int | None = None) -> Scene:
+    """256 x 256 pixels, 10 phi steps, amplitudes between the reflections of a list."""
+    hkl = reflections(folder)
+    flags = f"{PLAIN_CAMERA} -hkl {hkl} -oversample 1 -osc 1 -phisteps 10 -interpolate"
+    return _scene("interpolated", folder, flags, (256, 256), side)
+
+
+def xfel(folder: Path, side: int | None = None) -> Scene:
+    """A still of an XFEL, 4096 x 4096 pixels: 100 wavelengths over 0.5 %, 25 domains, Gaussian spots, random amplitudes."""
+    crystal = "-cell 80 80 40 90 90 90 -misset 17 31 53 -Na 20 -Nb 20 -Nc 30 -mosaic 0.05 -mosaic_domains 25 -gauss_xtal"
+    beam = "-lambda 1.3 -dispersion 0.5 -dispsteps 100 -fluence 1e25"
+    rest = f"-distance 100 -pixel 0.075 -oversample 1 -nonoise -nointerpolate -hkl {random_amplitudes(folder)}"
+    return _of_size("xfel", shlex.split(f"{crystal} {beam} {rest}"), (4096, 4096), side)
 
 
 def still(folder: Path, side: int | None = None) -> Scene:
@@ -86,6 +119,11 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "still": still,
     "oversampled": oversampled,
     "torch": torch,
+    "tolerant": tolerant,
+    "gauss": gauss,
+    "spheres": spheres,
+    "interpolated": interpolated,
+    "xfel": xfel,
 }
 
 
@@ -100,14 +138,30 @@ def reflections(folder: Path) -> Path:
     return path
 
 
+def random_amplitudes(folder: Path) -> Path:
+    """A list of the reflections of the cell of `xfel` to 2.5 A, written to a folder: F is drawn from a gamma distribution."""
+    path = folder / "random.hkl"
+    if not path.exists():
+        h, k, l = (x.ravel() for x in np.meshgrid(*(np.arange(-n, n + 1) for n in (32, 32, 16)), indexing="ij"))
+        resolved = (h / 80.0) ** 2 + (k / 80.0) ** 2 + (l / 40.0) ** 2 <= 2.5**-2
+        amplitude = np.random.default_rng(1).gamma(2.0, 60.0, resolved.sum())
+        np.savetxt(path, np.column_stack([h[resolved], k[resolved], l[resolved], amplitude]), fmt="%d %d %d %.2f")
+    return path
+
+
 def _scene(name, folder, flags, size, side) -> Scene:
-    """A scene of `size` (fast, slow) pixels, or of `side` x `side` of these pixels between the corner and the beam."""
+    """A scene of the triclinic crystal: of `size` (fast, slow) pixels, or of `side` x `side` of these."""
     matrix = folder / "bench.mat"
     matrix.write_text("".join(" ".join(map(repr, row)) + "\n" for row in MATRIX))
+    return _of_size(name, ["-mat", str(matrix), *shlex.split(COMMON), *shlex.split(flags)], size, side)
+
+
+def _of_size(name, words, size, side) -> Scene:
+    """A scene of `size` (fast, slow) pixels, or of `side` x `side` of these pixels between the corner and the beam."""
     region = (0, size[0] - 1, 0, size[1] - 1)
-    words = [*shlex.split(flags), "-detpixels_x", str(size[0]), "-detpixels_y", str(size[1])]
+    words = [*words, "-detpixels_x", str(size[0]), "-detpixels_y", str(size[1])]
     if side is not None:
         left, low = (3 * pixels // 8 for pixels in size)
         region = (left, min(left + side, size[0]) - 1, low, min(low + side, size[1]) - 1)
         words += ["-roi", *map(str, region)]
-    return Scene(name, ("-mat", str(matrix), *shlex.split(COMMON), *words), region)
+    return Scene(name, tuple(words), region)

@@ -22,6 +22,9 @@ import oracle  # noqa: E402
 from bench import cases, clock, derivative  # noqa: E402
 from bench.table import heading, noise, row, verdict  # noqa: E402
 from nbnumba import simulate  # noqa: E402
+from nbnumba.setup import sampling  # noqa: E402
+from nbnumba.setup.scene import build  # noqa: E402
+from nbnumba.simulate import render as render_scene  # noqa: E402
 
 RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
 """The largest difference of a pixel from the oracle, as fractions of the pixel and of the brightest compared pixel.
@@ -30,6 +33,11 @@ The oracle computes the sine of pi N h as it stands, which rounds an angle of hu
 
 BRIGHTEST, RANDOM = 16, 20
 """The numbers of pixels that are compared: the brightest ones, and random ones."""
+
+WINDOWS, EDGE = 6, 16
+"""The windows of an image that are compared with the sum of all terms, and their edges in pixels."""
+UNSEEN, ROUNDING = 1e-12, 1e-11
+"""Photons that a culled image may lack beside its tolerance, and the part of a pixel by which sums of other terms differ."""
 
 BAR_NS, BAR_LANES, BAR_SPEEDUP = 7.0, 25.0, 1.9
 """The bars for "mosaic": the most ns per step in float64 on a core with that many 1e9 FMA lanes per second, and the least
@@ -53,7 +61,8 @@ def check(scene: cases.Scene, image: np.ndarray) -> float:
     largest = max(expected.values())
     if not largest > 0.0:
         raise WrongImage(f"{scene.name}: the oracle finds no light in {len(pixels)} pixels")
-    errors = {p: abs(image[p] - value) / (RELATIVE * value + OF_MAXIMUM * largest) for p, value in expected.items()}
+    allowed = {p: RELATIVE * value + OF_MAXIMUM * largest + scene.tolerance + UNSEEN for p, value in expected.items()}
+    errors = {p: abs(image[p] - value) / allowed[p] for p, value in expected.items()}
     worst = max(errors, key=lambda p: math.inf if math.isnan(errors[p]) else errors[p])
     if not errors[worst] <= 1.0:
         raise WrongImage(
@@ -73,6 +82,24 @@ def compared_pixels(image: np.ndarray, region: tuple[int, int, int, int]) -> lis
     return sorted({*corners, *((int(s) + low, int(f) + left) for s, f in zip(slow, fast))})
 
 
+def check_culled(scene: cases.Scene, image: np.ndarray) -> None:
+    """Check some windows of an image that may lack terms against the sum of all terms. Raises WrongImage."""
+    random = np.random.default_rng(2)
+    left, right, low, high = scene.region
+    for _ in range(WINDOWS):
+        fast, slow = (int(random.integers(a, max(a, b - EDGE) + 1)) for a, b in ((left, right), (low, high)))
+        roi = (fast, min(fast + EDGE, right), slow, min(slow + EDGE, high))
+        part = scene.experiment.replace({"sampling.roi": roi})
+        window = sampling.window(part.detector.pixels, roi, None)
+        built = build(part, window)
+        every_term = built._replace(crystal=built.crystal._replace(most_remote=0.0))
+        inside = (slice(roi[2], roi[3] + 1), slice(roi[0], roi[1] + 1))
+        lack = (render_scene(every_term, window, part.detector.pixels, None) - image)[inside]
+        allowed = scene.tolerance + UNSEEN + ROUNDING * image[inside]
+        if not (np.abs(lack) <= allowed).all():
+            raise WrongImage(f"{scene.name}: a pixel within {roi} lacks {lack.max():g} photons")
+
+
 def same_bits(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two images have the same bits."""
     return first.tobytes() == second.tobytes()
@@ -88,6 +115,7 @@ def checked(scene: cases.Scene, threads: list[int]) -> float:
     """Compile, and check the images of all numbers of threads. Returns the error as `check` does. Raises WrongImage."""
     images = [render(scene, n) for n in threads]
     error = check(scene, images[0])
+    check_culled(scene, images[0])
     for n, image in zip(threads, images):
         if not same_bits(image, images[0]):
             raise WrongImage(f"{scene.name}: {n} threads give other bits than {threads[0]}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, real, shown
+from nbnumba.loops.blocks import BLOCK_SLOW
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import crystal, orientations, sampling, sources, structure
 from nbnumba.setup.detector import position_detector, sensor
@@ -108,8 +109,9 @@ def _pixels(window: sampling.Window) -> int:
 
 def _seconds(experiment: Statements, window: sampling.Window, counts: dict[str, int], threads: int) -> float:
     """The estimated time; each tile counts as a whole, because it is computed as a whole."""
-    width = window.columns[1] - window.columns[0]
-    computed = counts["pixels"] * math.ceil(width / TILE) * TILE // width
+    (first, last), (left, right) = window[:2]
+    strips, of_strip = math.ceil((last - first) / BLOCK_SLOW), min(BLOCK_SLOW, last - first) * (right - left)
+    computed = counts["pixels"] * strips * math.ceil(of_strip / TILE) * TILE // ((last - first) * (right - left))
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))

@@ -32,11 +32,16 @@ def small(run, monkeypatch, tmp_path):
     return lambda name: run.run_case(name, tmp_path, SIDE, 1, "derivative")
 
 
-@pytest.mark.parametrize("name", ["supervisor", "mosaic", "still", "oversampled", "torch"])
+STEPS = {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100, "tolerant": 10, "gauss": 100,
+         "spheres": 100, "interpolated": 10, "xfel": 2500}  # fmt: skip
+"""The steps of a pixel of each scene."""
+
+
+@pytest.mark.parametrize("name", STEPS)
 def test_a_small_scene_agrees_with_the_oracle_and_is_timed(run, tmp_path, name):
     figures = run.run_case(name, tmp_path, SIDE, 1)
     assert figures["case"] == name and figures["pixels"] == SIDE**2
-    assert figures["steps"] == {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100}[name]
+    assert figures["steps"] == STEPS[name]
     assert figures["error_of_allowed"] <= 1.0
     assert figures["ns_1"] == pytest.approx(figures["wall_s_1"] * 1e9 / (figures["pixels"] * figures["steps"]))
     assert figures["ns_normalised"] == pytest.approx(figures["ns_1"] * figures["fma_lanes_per_ns"] / 25)
@@ -51,6 +56,11 @@ def test_a_scene_is_of_the_size_that_its_name_promises(run, tmp_path):
         "still": (1024, 1024),
         "oversampled": (512, 512),
         "torch": (256, 256),
+        "tolerant": (2463, 2527),
+        "gauss": (256, 256),
+        "spheres": (256, 256),
+        "interpolated": (256, 256),
+        "xfel": (4096, 4096),
     }
     for name, make in run.cases.SCENES.items():
         assert make(tmp_path).pixels == sizes[name][0] * sizes[name][1]
@@ -78,6 +88,16 @@ def test_a_wrong_image_is_refused(run, monkeypatch, tmp_path, spoil):
     monkeypatch.setattr(run.clock, "timed_once", lambda *_: pytest.fail("a wrong image was timed"))
     with pytest.raises(run.WrongImage, match="still: pixel"):
         run.run_case("still", tmp_path, SIDE, 1)
+
+
+@pytest.mark.parametrize("name", ["gauss", "tolerant"])
+def test_an_image_that_lacks_too_much_is_refused(run, tmp_path, name):
+    """What is lacking where the oracle looks at no pixel is seen beside the sum of all terms."""
+    scene = run.cases.SCENES[name](tmp_path, SIDE)
+    image = run.render(scene, 1)
+    run.check_culled(scene, image)
+    with pytest.raises(run.WrongImage, match=f"{name}: a pixel within .* lacks"):
+        run.check_culled(scene, image - 2.0 * scene.tolerance - 1e-3 * image.max())
 
 
 def test_two_threads_that_give_other_bits_are_refused(run, monkeypatch, tmp_path):

@@ -1,10 +1,13 @@
 """Numba as it is set up here: loaded when it is first needed; settings that it chokes on are told in a sentence."""
 
+import importlib
 import os
 import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -27,12 +30,35 @@ llvm.Target.from_default_triple().create_target_machine(cpu=name, features=featu
 """Makes what Numba makes of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, on which LLVM complains on stderr, or ends the process."""
 
 
+_linear_algebra = [True]
+
+
+def leave_out_linear_algebra() -> None:
+    """Let Numba do without linear algebra, of which no kernel has any: it would load all of scipy.linalg, only to look for it.
+
+    This is for a process that runs nothing but this program: in others, somebody's compiled function may want it.
+    """
+    _linear_algebra[0] = False
+
+
+@contextmanager
+def _looking_for_linear_algebra() -> Iterator[None]:
+    """After this block, in which Numba is imported, Numba has looked for it, or has been told that there is none."""
+    yield
+    if not _linear_algebra[0] and "scipy.linalg" not in sys.modules:
+        sys.modules["scipy.linalg"] = None
+        try:
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            del sys.modules["scipy.linalg"]
+
+
 @cache
 def load_numba() -> ModuleType:
     """Numba. Raises InputError for settings with which it would not load, or would not compile."""
     check_environment()
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, _looking_for_linear_algebra():
             warnings.simplefilter("always")
             import numba
     except Exception as error:

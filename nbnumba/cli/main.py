@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from nbnumba import interrupts
+from nbnumba.backends.numba_loading import leave_out_linear_algebra
 from nbnumba.cli import streams
 from nbnumba.cli.progress import compilation_announced
 from nbnumba.errors import InputError
@@ -31,6 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
     all of the text.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        leave_out_linear_algebra()
     command = words.pop(0) if words and words[0] in SUBCOMMANDS else "simulate"
     with streams.replaced(stop_early=command in PRINTING) as (out, _), interrupts.not_lost():
         status = _status(command, words)

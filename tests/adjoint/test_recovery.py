@@ -434,20 +434,27 @@ def test_amplitudes_by_two_methods(amplitudes):
     assert 0.85 < off.std() < 1.15 and abs(off.mean()) < 4 / np.sqrt(len(off)) and np.abs(off).max() < 5.0
 
 
+def invisible(experiment):
+    """Which amplitudes no pixel of the image depends on."""
+    return adjoint.vjp(experiment, [AMPLITUDES])[1](np.ones((72, 72)))[AMPLITUDES] == 0.0
+
+
 def test_thousands_of_amplitudes():
     """L-BFGS-B is the default.
 
     There is no matrix, each number has an uncertainty, and invisible reflections stay and are no failure.
     """
     truth = listed(7, osc=8)
-    hidden = ~(adjoint.vjp(truth, [AMPLITUDES])[1](np.ones((72, 72)))[AMPLITUDES] > 0.0)
+    hidden = invisible(truth)
     assert len(hidden) > 3000 and 100 < hidden.sum() < len(hidden) - 90
     start = started(truth)
     done = adjoint.refine(start, counts(truth), [AMPLITUDES, "image.background"], image={"background": 1.0})
     assert done.success and done.covariance is None and done.correlation is None
-    values, sure = done.values[AMPLITUDES], done.uncertainties[AMPLITUDES]
-    assert np.isinf(sure[hidden]).all() and np.isfinite(sure[~hidden]).all()
-    np.testing.assert_array_equal(values[hidden], start.structure_factors.F[hidden])
+    values, sure, at_end = done.values[AMPLITUDES], done.uncertainties[AMPLITUDES], invisible(done.experiment)
+    assert np.isinf(sure[at_end]).all() and np.isfinite(sure[~at_end]).all()
+    assert np.count_nonzero(hidden != at_end) < 5  # what is too faint to count depends on the largest amplitude (F10a)
+    never = hidden & at_end
+    np.testing.assert_array_equal(values[never], start.structure_factors.F[never])
     well = sure < 0.05 * truth.structure_factors.F
     off = pull(done, AMPLITUDES, truth.structure_factors.F)[well]
     assert well.sum() > 50

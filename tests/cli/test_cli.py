@@ -454,3 +454,19 @@ def test_a_name_of_two_lines_makes_no_warning_of_two(flags, rows, tmp_path, monk
     assert main([*flags.split(), "a\nb", "-detpixels", "8", "-oversample", "1", "--dry-run"]) == 0
     errors = capsys.readouterr().err.splitlines()
     assert errors and all(line.startswith("nbnumba: warning: ") for line in errors)
+
+
+def test_a_run_of_the_program_does_not_load_linear_algebra_and_leaves_it_to_others(tmp_path):
+    """Numba looks for it when it is loaded, which takes as long as a small image; afterwards it can be imported as ever."""
+    script = "; ".join([
+        "import sys",
+        "from nbnumba.cli.main import main",
+        "status = main()",
+        "print(status, 'scipy.linalg' in sys.modules)",
+        "import scipy.linalg",
+        "print(scipy.linalg.det([[2.0]]))",
+    ])  # fmt: skip
+    words = "-cell 50 -default_F 1 -N 3 -lambda 1 -distance 100 -detpixels 8 -nonoise -nopgm -nointfile".split()
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["0 False", "2.0"]
