@@ -76,7 +76,7 @@ def differentiate_tile(
                 box = bound_patches(tile) if culled else NO_BOX
                 for source in range(sources.weight.size):
                     view = (box, beam_of(source, sources))
-                    near = not culled or any_near(tile, box, view[1], crystal, orientations)
+                    near = any_near(tile, box, view[1], crystal, orientations) if culled else True
                     if near or has_background or beam.dmin > 0.0 or pass_index == 0:
                         scatter(tile, source, beam, sources)
                         if beam.dmin > 0.0:

@@ -29,8 +29,8 @@ RESOLVED | 1 where dmin leaves in the sample, else 0 (F5) | 1 | scatter | polari
 BACKGROUND | background of the sample under one source (F12) | electrons^2 | add_background | end_sum
 WEIGHT | weight of the sample: of its source and of its layer (F10) | 1 | weigh | end_sum, add_each
 FACTOR | product of the factors that are taken anew at every sample (F10) | 1 | weigh | end_sum, add_each
-SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_sum, add_lattices, add_each, render_tile | end_sum
-FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | render_tile
+SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_sum, add_lattices, add_each, take_fresh | end_sum
+FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | take_fresh
 LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
 SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
 PIXEL_FAST, PIXEL_SLOW | numbers of the pixel along the fast and the slow axis | 1 | set_pixel | fast_of, slow_of

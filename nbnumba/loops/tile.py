@@ -63,6 +63,14 @@ def take_fresh(tile, pass_index):
         tile[SUM + i] = tile[FRESH_SUM + i] if tile[FRESH_PASS + i] == wide(pass_index) else tile[SUM + i]
 
 
+def add_every_lattice(tile, pass_index, crystal, structure, orientations, has_background, sampling):
+    """Add the terms of all lattices to SUM: of the fresh ones where a pixel has these in this pass (P1)."""
+    add_lattices(SUM, tile, pass_index, crystal, structure, orientations.lattice, has_background, sampling)
+    if orientations.fresh_pass.size and some_fresh(tile, pass_index):
+        add_lattices(FRESH_SUM, tile, pass_index, crystal, structure, orientations.fresh_lattice, has_background, sampling)
+        take_fresh(tile, pass_index)
+
+
 def render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """Write to TOTAL the photons of the pixels of a tile: the loop over samples (F10, F11).
 
@@ -80,7 +88,7 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
     for i in range(TILE):
         tile[TOTAL + i], tile[BACKGROUND_TOTAL + i], tile[EVER_RESOLVED + i] = beam.background_once, 0.0, 0.0
         tile[CAPTURE + i], tile[POLARIZATION + i] = 1.0, 1.0
-    has_fresh = find_fresh(tile, orientations)
+    find_fresh(tile, orientations)
     single = sampling.layers * sampling.oversample**2 * sources.weight.size == 1
     has_background = beam.background_once + beam.background_each > 0.0
     pass_index = 0
@@ -92,19 +100,15 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
                 box = bound_patches(tile) if culled else NO_BOX
                 for source in range(sources.weight.size):
                     ray = beam_of(source, sources)
-                    near = not culled or any_near(tile, box, ray, crystal, orientations)
+                    near = any_near(tile, box, ray, crystal, orientations) if culled else True
                     if near or has_background or beam.dmin > 0.0 or (pass_index == 0 and not single):
                         illuminate(tile, pass_index == 0, source, beam, sources, sampling)
                         begin_sum(tile, sampling)
-                        if not culled:
-                            add_lattices(SUM, tile, pass_index, crystal, structure, orientations.lattice, has_background,
-                                         sampling)  # fmt: skip
-                        elif near:
-                            add_near_lattices(SUM, tile, box, ray, crystal, structure, orientations)
-                        if has_fresh and some_fresh(tile, pass_index):
-                            add_lattices(FRESH_SUM, tile, pass_index, crystal, structure, orientations.fresh_lattice,
-                                         has_background, sampling)  # fmt: skip
-                            take_fresh(tile, pass_index)
+                        if culled:
+                            if near:
+                                add_near_lattices(SUM, tile, box, ray, crystal, structure, orientations)
+                        else:
+                            add_every_lattice(tile, pass_index, crystal, structure, orientations, has_background, sampling)
                         add_background(tile, beam, material)
                         end_sum(tile, sampling)
                     pass_index += 1

@@ -15,6 +15,12 @@ UNSEEN, UNSEEN_PART = 1e-12, 1e-16
 OVERSHOOT = 1.25**3
 """The largest sum of the magnitudes of the weights of tricubic interpolation (F9b): half way along each axis."""
 
+LEAST = 1e-30
+"""The least limit, which float32 holds, too: no point is nearer to a reflection but by chance, so that no term counts."""
+
+ENLARGED = 1.0 + 1e-6
+"""By how much the reach of a group is enlarged, for its rounding in float32."""
+
 SQUARE_ROOM = (math.pi / 2 * (1 - math.pi**2 / 24)) ** 6
 """The largest remoteness of a point for SQUARE: half way between reflections along each axis."""
 
@@ -39,7 +45,7 @@ def most_remote(crystal: Crystal, brightest: float, tolerance: float) -> float:
         limit = sphere_radius_squared(parts)
     elif crystal.shape == TOPHAT:
         limit = TOPHAT_RADIUS_SQUARED
-    return max(limit, 1e-300) if limit < room else 0.0
+    return max(limit, LEAST) if limit < room else 0.0
 
 
 def sphere_radius_squared(parts: float) -> float:
@@ -69,7 +75,7 @@ def largest_amplitude(amplitude: np.ndarray, interpolate: bool) -> float:
 
 def groups(lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle of each GROUP lattices, one after another, and how far they lie from it: (groups, 9), in A (F10a)."""
-    parts = [lattices[first : first + GROUP] for first in range(0, len(lattices), GROUP)]
-    middle = np.array([(part.max(axis=0) + part.min(axis=0)) / 2.0 for part in parts])
-    reach = np.array([np.abs(part - centre).max(axis=0) for part, centre in zip(parts, middle)])
-    return middle, reach * (1.0 + 1e-6)
+    filled = np.concatenate([lattices, np.repeat(lattices[-1:], -len(lattices) % GROUP, axis=0)])
+    parts = filled.reshape(-1, GROUP, lattices.shape[1])
+    middle = (parts.max(axis=1) + parts.min(axis=1)) / 2.0
+    return middle, np.abs(parts - middle[:, np.newaxis]).max(axis=1) * ENLARGED

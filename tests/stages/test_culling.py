@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from nbnumba.setup.culling import most_remote, sphere_radius_squared
+from nbnumba.loops.patches import GROUP
+from nbnumba.setup.culling import groups, most_remote, sphere_radius_squared
 from nbnumba.stages import culling, records
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.shapes import GAUSS, ROUND, SHAPES, SQUARE, TOPHAT
@@ -122,3 +123,17 @@ def test_every_term_of_a_parallelepiped_counts(brightest, tolerance):
 def test_a_fudge_that_is_not_above_0_leaves_nothing_out():
     record = crystal(np.random.default_rng(5), GAUSS)._replace(fudge=-1.0)
     assert most_remote(record, 1e6, 1e-3) == 0.0
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 50])
+def test_every_lattice_is_within_the_reach_of_its_group(count):
+    lattices = np.random.default_rng(6).normal(size=(count, 9))
+    middle, reach = groups(lattices)
+    assert middle.shape == reach.shape == (-(-count // GROUP), 9)
+    for m, lattice in enumerate(lattices):
+        assert (np.abs(lattice - middle[m // GROUP]) <= reach[m // GROUP]).all()
+
+
+def test_where_a_pixel_may_lack_all_photons_no_term_counts():
+    record = crystal(np.random.default_rng(8), GAUSS)
+    assert 0.0 < np.float32(most_remote(record, 1.0, 1e6)) < 1e-20
