@@ -111,7 +111,8 @@ def test_a_pixel_has_the_same_bits_in_every_region_and_under_every_mask(shape):
         assert np.array_equal(simulate(experiment, tolerance=ALLOWED, mask=mask), np.where(mask, image, 0.0))
 
 
-@pytest.mark.parametrize("precision", ["mixed", pytest.param("paired", marks=pytest.mark.long), "single"])
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["mixed", "paired", "single"])
 @pytest.mark.parametrize("shape", ["square", "gauss"])
 def test_other_precisions_leave_out_no_more(shape, precision):
     """Their images without what is left out are those of double precision within their own errors (G1)."""
