@@ -23,6 +23,7 @@ from bench import cases, clock, derivative  # noqa: E402
 from bench.table import heading, noise, row, verdict  # noqa: E402
 from nbnumba import simulate  # noqa: E402
 from nbnumba.setup import sampling  # noqa: E402
+from nbnumba.setup.culling import every_term  # noqa: E402
 from nbnumba.setup.scene import build  # noqa: E402
 from nbnumba.simulate import render as render_scene  # noqa: E402
 
@@ -91,10 +92,9 @@ def check_culled(scene: cases.Scene, image: np.ndarray) -> None:
         roi = (fast, min(fast + EDGE, right), slow, min(slow + EDGE, high))
         part = scene.experiment.replace({"sampling.roi": roi})
         window = sampling.window(part.detector.pixels, roi, None)
-        built = build(part, window)
-        every_term = built._replace(crystal=built.crystal._replace(most_remote=0.0))
+        whole = every_term(build(part, window))
         inside = (slice(roi[2], roi[3] + 1), slice(roi[0], roi[1] + 1))
-        lack = (render_scene(every_term, window, part.detector.pixels, None) - image)[inside]
+        lack = (render_scene(whole, window, part.detector.pixels, None) - image)[inside]
         allowed = scene.tolerance + UNSEEN + ROUNDING * image[inside]
         if not (np.abs(lack) <= allowed).all():
             raise WrongImage(f"{scene.name}: a pixel within {roi} lacks {lack.max():g} photons")

@@ -30,6 +30,7 @@ from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import samples as forward_samples
 from nbnumba.loops import tile as forward_tiles
+from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import TILE
 
 MOST_BANDS = 256
@@ -115,4 +116,4 @@ def run(results: Results, part: Part, inputs: Inputs) -> None:
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
         records = (pixel_loss, projection, *scene, cast_motions, paths)
-        kernel(precision, scene.crystal.most_remote > 0.0, parallel)(results, part.starts, part.stops, part.columns, *records)
+        kernel(precision, is_culled(scene), parallel)(results, part.starts, part.stops, part.columns, *records)

@@ -34,6 +34,7 @@ from nbnumba.loops import tile as forward_tiles
 from nbnumba.loops.blocks import wanted
 from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.loops.indices import set_pixel
+from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
@@ -213,7 +214,7 @@ def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
     for n, term in enumerate(background_terms):
         pixels_of_term = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[first + n].copy_to_device(pixels_of_term)
-    compiled = kernel(call.precision, call.simple, call.scene.crystal.most_remote > 0.0)
+    compiled = kernel(call.precision, call.simple, is_culled(call.scene))
     lost, tables = True, None
     while lost:
         tables = None  # their memory is free for the new ones

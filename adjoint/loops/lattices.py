@@ -26,7 +26,7 @@ from nbnumba.stages.culling import remoteness
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import SQUARE
-from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.structure import interpolated, slot, surrounded
 from nbnumba.stages.vec3 import cross
 
 
@@ -172,7 +172,7 @@ def interpolate(tile, runs, evaluation, structure, vectors):
             i = first + n
             if before_latch(tile, i, evaluation, structure):
                 h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-                tile[AMPLITUDE + i] = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+                tile[AMPLITUDE + i] = interpolated(structure, h, k, l)
 
 
 def interpolate_adj(tile, runs, table, lanes, evaluation, structure, vectors, paths):

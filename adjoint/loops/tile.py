@@ -62,7 +62,7 @@ def differentiate_tile(
     has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
     begin_pixels(tile, beam)
-    has_fresh = find_fresh(tile, orientations)
+    find_fresh(tile, orientations)
     if paths.reflections:
         clear_table(tile, table)
     has_background = beam.background_once + beam.background_each > 0.0
@@ -84,7 +84,7 @@ def differentiate_tile(
                         polarize(tile, pass_index == 0, source, beam, sources, sampling)
                         weigh(tile, sources.weight[source], sampling)
                         begin_pass(tile)
-                        add_pass(tile, table, pass_index, has_fresh, view, crystal, structure, orientations, motions, paths)
+                        add_pass(tile, table, pass_index, view, crystal, structure, orientations, motions, paths)
                         add_background(tile, beam, material)
                         end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
@@ -131,13 +131,13 @@ def begin_pass(tile):
         tile[SUM + i] = 0.0
 
 
-def add_pass(tile, table, pass_index, has_fresh, view, crystal, structure, orientations, motions, paths):
+def add_pass(tile, table, pass_index, view, crystal, structure, orientations, motions, paths):
     """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
     In the pass in which an emulated thread of nanoBragg begins (P1), a pixel has fresh lattices. All pixels of the tile are
     then summed over the fresh lattices a second time, in a copy of the tile, and that pixel is taken from the copy.
     """
-    fresh = has_fresh and some_fresh(tile, pass_index)
+    fresh = orientations.fresh_pass.size > 0 and some_fresh(tile, pass_index)
     into, copy = tile, tile
     if fresh:
         copy = tile.copy()

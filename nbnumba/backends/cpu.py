@@ -13,6 +13,7 @@ from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_pie
 from nbnumba.backends.precision import cast, words
 from nbnumba.loops import blocks, indices, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
+from nbnumba.loops.patches import is_culled
 from nbnumba.loops.tile import new_tile, render_tile
 from nbnumba.stages.records import Scene
 
@@ -53,11 +54,11 @@ def kernel(precision: str, culled: bool, parallel: bool = True):
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, parallel = cast(scene, precision), threads.numba_threads_available()
+    records, culled, parallel = cast(scene, precision), is_culled(scene), threads.numba_threads_available()
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with threads.numba_threads(parallel):
-            kernel(precision, scene.crystal.most_remote > 0.0, parallel)(image, rows, columns, mask, *records)
+            kernel(precision, culled, parallel)(image, rows, columns, mask, *records)
 
     return part
 

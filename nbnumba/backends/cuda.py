@@ -16,6 +16,7 @@ from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
 from nbnumba.loops.blocks import wanted
 from nbnumba.loops.indices import set_pixel
+from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import ROWS_END, TILE, TOTAL
 from nbnumba.loops.tile import render_tile
 from nbnumba.stages import wide
@@ -102,7 +103,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     It raises InputError if the card has too little memory.
     """
-    compiled = kernel(precision, cuda_lattices.is_simple(scene), scene.crystal.most_remote > 0.0)
+    compiled = kernel(precision, cuda_lattices.is_simple(scene), is_culled(scene))
     kind, host_records = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:

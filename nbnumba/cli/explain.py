@@ -17,7 +17,7 @@ from nbnumba.flags.run import run_of
 from nbnumba.flags.subcommand import command_line_of, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.parity import SWITCHES
-from nbnumba.setup import sampling, scene
+from nbnumba.setup import culling, sampling, scene
 from nbnumba.setup.sampling import Window
 from nbnumba.simulate import render
 from nbnumba.stages.records import Scene
@@ -79,8 +79,7 @@ def same(one: Scene, other: Scene) -> bool:
 def _scene(experiment: Experiment) -> tuple[Scene, Window]:
     """The scene of an experiment, and its window. Every term counts, as it does where a defect is on (F10a)."""
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    built = scene.build(experiment, window)
-    return built._replace(crystal=built.crystal._replace(most_remote=0.0)), window
+    return culling.every_term(scene.build(experiment, window)), window
 
 
 def _render(title: str, built_scene: Scene, window: Window, with_progress: bool, machine: Machine) -> np.ndarray:

@@ -5,6 +5,7 @@ its background does not vary with the angle.
 """
 
 from nbnumba.loops.indices import cell_vectors, extended_q, nearest_hkl
+from nbnumba.loops.patches import is_culled
 from nbnumba.stages import wide
 from nbnumba.stages.crystal import accumulate, to_extended, to_wide
 from nbnumba.stages.lattice import lattice_factor_square
@@ -17,8 +18,8 @@ from nbnumba.stages.structure import slot
 def is_simple(scene: Scene) -> bool:
     """Whether a scene is simple."""
     looked_up = not (scene.structure.interpolate or scene.sampling.running_product)
-    whole = scene.crystal.most_remote == 0.0
-    return scene.crystal.shape == SQUARE and whole and looked_up and not scene.panel.curved and scene.amorphous.per_stol == 0.0
+    uniform = scene.amorphous.per_stol == 0.0
+    return scene.crystal.shape == SQUARE and not is_culled(scene) and looked_up and not scene.panel.curved and uniform
 
 
 def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):

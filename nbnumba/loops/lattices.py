@@ -9,7 +9,7 @@ from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import SQUARE
-from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.structure import interpolated, slot
 
 
 def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):
@@ -52,7 +52,7 @@ def add_each(into, tile, evaluation, structure, vectors, has_background, samplin
         amplitude = structure.amplitude[np.uintp(tile[SLOT + i])]
         if structure.interpolate and before_latch(tile, i, evaluation, structure):
             h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-            amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+            amplitude = interpolated(structure, h, k, l)
         each = term(amplitude, real(tile[LATTICE_FACTOR + i]))
         if not sampling.running_product:
             tile[into + i] += each

@@ -29,8 +29,9 @@ from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.culling import index_reach, least_distance, least_remoteness, remoteness
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
+from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
-from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.structure import interpolated, slot
 
 PATCH = PATCH_SLOW * PATCH_FAST
 """The number of lanes of a patch."""
@@ -42,6 +43,11 @@ GROUP = 16
 """The number of lattices, one after another, that are bounded together."""
 NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """How far the vectors of one lattice lie from themselves."""
+
+
+def is_culled(scene: Scene) -> bool:
+    """Whether terms of a scene may be left out."""
+    return scene.crystal.most_remote > 0.0
 
 
 def bound_patches(tile):
@@ -187,5 +193,5 @@ def add_near_terms(into, tile, first, structure, vectors):
         amplitude = structure.amplitude[np.uintp(tile[SLOT + i])]
         if structure.interpolate and tile[LATTICE_FACTOR + i] != 0.0:
             h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-            amplitude = between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+            amplitude = interpolated(structure, h, k, l)
         tile[into + i] += term(amplitude, real(tile[LATTICE_FACTOR + i]))

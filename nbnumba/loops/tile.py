@@ -36,8 +36,7 @@ def new_tile():
 
 
 def find_fresh(tile, orientations):
-    """Write to FRESH_PASS the pass in which each pixel has fresh lattices, or -1 (P1). Returns whether any has them ever."""
-    found = False
+    """Write to FRESH_PASS the pass in which each pixel has fresh lattices, or -1 (P1)."""
     for i in range(TILE):
         tile[FRESH_PASS + i] = wide(-1)
     if orientations.fresh_pass.size:
@@ -45,8 +44,6 @@ def find_fresh(tile, orientations):
             slow = int(slow_of(tile, i))
             if orientations.fresh_pass[slow, 0] == int(fast_of(tile, i)):
                 tile[FRESH_PASS + i] = orientations.fresh_pass[slow, 1]
-                found = True
-    return found
 
 
 def some_fresh(tile, pass_index):

@@ -6,7 +6,7 @@ import numpy as np
 
 from nbnumba.loops.patches import GROUP
 from nbnumba.stages.lattice import GAUSS_WIDTH_SQUARED, PI_SQUARED, SPHERE, TOPHAT_RADIUS_SQUARED
-from nbnumba.stages.records import Crystal, Panel
+from nbnumba.stages.records import Crystal, Panel, Scene
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 
 UNSEEN, UNSEEN_PART = 1e-12, 1e-16
@@ -71,6 +71,11 @@ def largest_solid_angle(panel: Panel, layers: int) -> float:
 def largest_amplitude(amplitude: np.ndarray, interpolate: bool) -> float:
     """Return an upper bound of the magnitude of an amplitude, in electrons (F9)."""
     return float(np.abs(amplitude).max()) * (OVERSHOOT if interpolate else 1.0)
+
+
+def every_term(scene: Scene) -> Scene:
+    """Return the same scene, in which every term counts."""
+    return scene._replace(crystal=scene.crystal._replace(most_remote=0.0))
 
 
 def groups(lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -61,3 +61,11 @@ def between(structure, h, k, l):
                 line += of_l[m] * structure.amplitude[first + m]
             total += of_h[i] * of_k[j] * line
     return total
+
+
+def interpolated(structure, h, k, l):
+    """Return the amplitude at a point by interpolation, in electrons; near the edge of the box and outside, default_F (F9b).
+
+    structure: the Structure record. h, k, l: fractional Miller indices, without a unit.
+    """
+    return between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]

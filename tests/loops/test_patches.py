@@ -9,6 +9,7 @@ import pytest
 import adjoint
 from nbnumba import Experiment, simulate
 from nbnumba.setup import sampling, scene
+from nbnumba.setup.culling import every_term
 from nbnumba.simulate import render
 
 SHAPES = {"square": "-square_xtal", "round": "-round_xtal", "gauss": "-gauss_xtal", "tophat": "-tophat_spots"}
@@ -43,11 +44,10 @@ def parts(experiment):
     return scene.build(experiment, window), window
 
 
-def every_term(experiment):
+def whole_image(experiment):
     """The image of an experiment with every term."""
     built, window = parts(experiment)
-    built = built._replace(crystal=built.crystal._replace(most_remote=0.0))
-    return render(built, window, experiment.detector.pixels, None)
+    return render(every_term(built), window, experiment.detector.pixels, None)
 
 
 def lacking(seed, shape):
@@ -55,7 +55,7 @@ def lacking(seed, shape):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         experiment, part = drawn(seed, shape)
-        whole = every_term(experiment)
+        whole = whole_image(experiment)
         tolerance = float(whole.max() * part)
         if not 1e-100 < tolerance < 1e12:
             return 0.0
@@ -87,7 +87,7 @@ def test_without_a_tolerance_nothing_lacks_that_a_test_can_tell(shape):
         warnings.simplefilter("ignore")
         for seed in range(6):
             experiment, _ = drawn(seed, shape)
-            whole, image = every_term(experiment), simulate(experiment)
+            whole, image = whole_image(experiment), simulate(experiment)
             assert (np.abs(whole - image) <= 1e-12 + ROUNDING * whole).all()
 
 

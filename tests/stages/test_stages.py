@@ -454,6 +454,7 @@ def cases():
         yield structure.slot, (box(), *map(float, random.integers(-4, 6, 3)))
         yield structure.surrounded, (box(), *random.uniform(-3, 5, 3))
         yield structure.cubic_weights, (x / 2,)
+        yield structure.interpolated, (box(), *random.uniform(-3, 5, 3))
         yield structure.between, (box(), *random.uniform((0, -1, 1), (1, 2, 3)))
         yield pixel.term, (x, u[0])
         s = sampling(every_omega=bool(x > 1), every_capture=bool(u[0] > 0), last_capture=bool(u[1] > 0))
