@@ -358,6 +358,19 @@ def chosen_pixels(random, image, model, threads):
     return {(int(s), int(f)) for s, f in [*zip(*brightest), *corners, *some, *drawn] if s in rows and f in columns}
 
 
+def unseen(model):
+    """The photons that a pixel may lack (F10a): 1e-12, or 1e-16 of the brightest pixel possible; none where all terms count."""
+    crystal, detector = model.crystal, model.detector
+    if crystal.shape == "SQUARE" or model.parity:
+        return 0.0
+    nearest = detector.distance if model.settings.curved else detector.close_distance
+    nearest -= model.layers * model.layer_thickness
+    omega = (1.0 if model.settings.point_pixel else detector.pixel**2 * detector.close_distance / nearest) / nearest**2
+    amplitude = max(abs(model.amplitudes.default), *map(abs, model.amplitudes.table.values()), 0.0)
+    brightest = oracle.CLASSICAL_RADIUS_SQR * model.fluence * omega * (1.25**3 * amplitude * math.prod(crystal.cells)) ** 2
+    return min(1e-12, 1e-16 * brightest) if nearest > 0.0 else 1e-12
+
+
 def few_enough(args, switches):
     """The command line with so few samples that the oracle can compute it."""
     for fewer in ([], ["-oversample", "1"], ["-phisteps", "1", "-mosaic_domains", "1"]):
@@ -375,6 +388,7 @@ def assert_equals(image, model, upper, random, threads, description, relative=1e
     """
     assert image.shape == (model.detector.spixels, model.detector.fpixels)
     relative /= min(obliquity(model))
+    least += unseen(model)
     for slow, fast in chosen_pixels(random, image, model, threads):
         expected = model.pixel(slow, fast)["I_pixel"]
         tolerance = abs(upper.pixel(slow, fast)["I_pixel"] - expected) + relative * abs(expected) + least
