@@ -25,7 +25,7 @@ from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import blocks as forward_blocks
-from nbnumba.loops import indices
+from nbnumba.loops import indices, interpolation
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import samples as forward_samples
@@ -64,7 +64,7 @@ def loss_of_pixels():
 def kernel(precision: str, culled: bool, parallel: bool = True):
     """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
     own_words = WORDS | mirror_words(precision) | culling_words(culled)
-    bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, own_words)
+    bound = bind((*stages(precision), *MIRRORS, rows, indices, interpolation), stage_jit, own_words)
     bound = bind((tile_sums,), sum_jit, bound)
     bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
     bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))

@@ -25,7 +25,7 @@ from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words
 from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
-from nbnumba.loops import cuda_stages, indices
+from nbnumba.loops import cuda_stages, indices, interpolation
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import rows as forward_rows
@@ -102,7 +102,7 @@ def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
     names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled)
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
-    mirrors = (*MIRRORS, row_names, tile_sums, indices)
+    mirrors = (*MIRRORS, row_names, tile_sums, indices, interpolation)
     forward = (forward_lattices, forward_patches, forward_samples, forward_tiles)
     loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
     bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)

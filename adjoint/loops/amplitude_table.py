@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.loops.rows import AMPLITUDE, DERIVATIVE, PENDING, PENDING_SLOT, SCALE
+from adjoint.loops.rows import DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
 from nbnumba.loops.patches import RUN, near_lane
-from nbnumba.loops.rows import FRESH_PASS, LATTICE_FACTOR, SLOT, TILE
-from nbnumba.stages import ceil, real, wide
-from nbnumba.stages.structure import cubic_weights, slot
+from nbnumba.loops.rows import AMPLITUDE, CORNER, FRESH_PASS, LATTICE_FACTOR, PART_H, PART_K, PART_L, SLOT, TILE
+from nbnumba.stages import wide
+from nbnumba.stages.structure import cubic_weights, strides
 
 SCATTER = 0x9E3779B97F4A7C15
 
@@ -118,13 +118,20 @@ def add_by_amplitude(by_amplitude, tile, table):
         by_amplitude[slot_index] += value * tile[DERIVATIVE + lane]
 
 
-def enter_interpolated(table, lane, amplitude_bar, structure, h, k, l):
-    """Enter the derivatives of an interpolated term by its 64 amplitudes: amplitude_bar times the weight of each (A9b)."""
-    h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
-    of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
+def enter_interpolated(table, tile, lane, amplitude_bar, structure):
+    """Enter the derivatives of an interpolated term by its 64 amplitudes: amplitude_bar times the weight of each (A9b).
+
+    It reads CORNER, PART_H, PART_K and PART_L.
+    """
+    along_h, along_k = strides(structure)
+    of_h, of_k, of_l = (
+        cubic_weights(tile[PART_H + lane]),
+        cubic_weights(tile[PART_K + lane]),
+        cubic_weights(tile[PART_L + lane]),
+    )
     for i in range(4):
         for j in range(4):
-            first = int(slot(structure, h0 + real(i - 1), k0 + real(j - 1), l0 - real(1)))
+            first = int(tile[CORNER + lane]) + i * along_h + j * along_k
             for m in range(4):
                 add_entry(table, lane, first + m, amplitude_bar * of_h[i] * of_k[j] * of_l[m])
 

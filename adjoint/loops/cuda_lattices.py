@@ -25,7 +25,7 @@ LATTICES_TOGETHER = 256
 """Number of lattices whose derivatives are summed in `real` before they are added to the rows, which are `wide`."""
 
 
-def differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths):
+def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientations, motions, paths):
     """Add the terms of all lattices to SUM, and their derivatives to CELLS, Q_BAR, LATTICE_ANGLES and VECTORS.
 
     It does what lattices.py:differentiate_lattices does (F8 to F10, A7 to A10) for simple scenes, without amplitudes.

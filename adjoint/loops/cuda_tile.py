@@ -13,7 +13,7 @@ def is_fresh(tile, pass_index, orientations):
     return orientations.fresh_pass[slow, 0] == fast and orientations.fresh_pass[slow, 1] == pass_index
 
 
-def add_pass(tile, table, pass_index, view, crystal, structure, orientations, motions, paths):
+def add_pass(tile, table, pass_index, ray, crystal, structure, orientations, motions, paths):
     """Do what tile.py:add_pass does without a copy of the tile: the only pixel has fresh lattices or has not (P1)."""
     lanes = Lanes(pass_index, is_fresh(tile, pass_index, orientations))
-    differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths)
+    differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientations, motions, paths)

@@ -8,51 +8,55 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    AMPLITUDE, CELLS, D_HKL, HKL_BAR, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
+    CELLS, D_HKL, HKL_BAR, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
     VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
-from adjoint.stages.structure import between_adj
+from adjoint.stages.structure import weighted_sum_adj
 from nbnumba.loops import culled
-from nbnumba.loops.indices import fractional_hkl, nearest_hkl, cell_vectors, nine_numbers, nine_to_wide, extended_q
-from nbnumba.loops.rows import LATTICE_FACTOR, NEAR_PATCH, SLOT, Q_X, SUM, TILE
-from nbnumba.loops.lattices import before_latch
-from nbnumba.loops.patches import GROUP, NOTHING, RUN, bound_lattices, is_near, list_near, near_lane
+from nbnumba.loops.blocks import PATCH
+from nbnumba.loops.indices import nearest_hkl, cell_vectors, nine_numbers, nine_to_wide, extended_q
+from nbnumba.loops.interpolation import LATCHED, OUTSIDE, begin_cells, interpolate
+from nbnumba.loops.rows import (
+    AMPLITUDE, CORNER, LATTICE_FACTOR, LEFT, NEAR_PATCH, OMEGA, PART_H, PART_K, PART_L, SLOT, Q_X, SUM, TILE,
+)  # fmt: skip
+from nbnumba.loops.patches import GROUP, NOTHING, RUN, bound_lattices, is_wide, list_near, near_lane, near_patches
 from nbnumba.stages import real
 from nbnumba.stages.crystal import to_extended, to_wide
-from nbnumba.stages.culling import remoteness
+from nbnumba.stages.culling import remoteness, remoteness_limit
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
-from nbnumba.stages.shapes import SQUARE
-from nbnumba.stages.structure import interpolated, slot, surrounded
+from nbnumba.stages.shapes import GAUSS, SQUARE
+from nbnumba.stages.structure import slot, surrounding
 from nbnumba.stages.vec3 import cross
 
 
 
 
-def differentiate_lattices(tile, table, lanes, view, crystal, structure, orientations, motions, paths):
+def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientations, motions, paths):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 
     It reads the scattering vector Q_X, Q_Y, Q_Z, and SCALE, by which a term counts in the pixel's sum. SUM gets the bare terms;
     derivatives are those of the terms times SCALE. In a scene that is culled, a lattice is summed over the patches that it is
     near to (F10a). lanes: a record Lanes, which says which table it is, and the lanes whose derivatives by amplitudes are
-    entered. view: the box of directions of the tile, and the source (beam_of).
+    entered. ray: what beam_of says of the source.
     """
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
     rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
     rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
-    near, runs = True, 1
+    runs, is_single = 1, False
     tile[NEAR_PATCH] = 0.0
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
         if culled:
             if m % GROUP == 0:
-                near = is_near(m // GROUP, tile, view[0], view[1], crystal, orientations)
-            if near:
-                bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, view[1])
-            runs = list_near(tile, crystal) if near else 0
+                runs = near_patches(m // GROUP, tile, ray, crystal, orientations)
+                is_single = runs > 0 and is_wide(runs, tile, crystal, vectors, ray)
+            if is_single:
+                bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, ray)
+                runs = list_near(tile)
         if runs > 0:
             differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths)
 
@@ -60,7 +64,7 @@ def differentiate_lattices(tile, table, lanes, view, crystal, structure, orienta
 def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths):
     """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
 
-    look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate overwrites where amplitudes are interpolated, and which
+    look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated, and which
     drop_remote makes 0 where a term does not count; square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes
     HKL_BAR. From HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice
     angles, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR before.
@@ -68,17 +72,18 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
     vectors: a, b, c of the lattice.
     """
     look_up(tile, runs, structure, vectors)
-    evaluation = (lanes.pass_index, m)
     if structure.interpolate:
-        interpolate(tile, runs, evaluation, structure, vectors)
+        interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
     if culled:
         drop_remote(tile, runs, crystal)
     if crystal.shape == SQUARE:
         square_terms(tile, runs, crystal)
+    elif crystal.shape == GAUSS:  # a loop of its own, in which the compiler knows the shape
+        radial_terms(tile, runs, crystal)
     else:
         radial_terms(tile, runs, crystal)
     if structure.interpolate:
-        interpolate_adj(tile, runs, table, lanes, evaluation, structure, vectors, paths)
+        interpolate_adj(tile, runs, table, lanes, structure, paths)
     elif paths.reflections:
         collect_terms(tile, runs, table, lanes)
     if paths.lattice_angles:
@@ -118,7 +123,7 @@ def drop_remote(tile, runs, crystal):
         for n in range(RUN):
             i = first + n
             dh, dk, dl = extended_distances(tile, i)
-            counts = remoteness(crystal, dh, dk, dl) <= crystal.most_remote
+            counts = remoteness(crystal, dh, dk, dl) <= remoteness_limit(crystal, tile[OMEGA + i])
             tile[AMPLITUDE + i] = tile[AMPLITUDE + i] if counts else 0.0
 
 
@@ -164,38 +169,61 @@ def radial_terms(tile, runs, crystal):
             add3(tile, METRIC + 3 * TILE, i, (metric_bar[3], metric_bar[4], metric_bar[5]))
 
 
-def interpolate(tile, runs, evaluation, structure, vectors):
-    """Overwrite AMPLITUDE with the amplitude between reflections (F9b), up to the latch (P8). Reads Q_X, Q_Y, Q_Z."""
+def interpolate_runs(tile, runs, evaluation, structure, vectors):
+    """Overwrite AMPLITUDE with the amplitude between reflections (F9b), up to the latch (P8), and write CORNER."""
     for r in range(runs):
         first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            if before_latch(tile, i, evaluation, structure):
-                h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-                tile[AMPLITUDE + i] = interpolated(structure, h, k, l)
+        for p in range(RUN // PATCH):
+            interpolate(tile, first + p * PATCH, evaluation, structure, vectors)
 
 
-def interpolate_adj(tile, runs, table, lanes, evaluation, structure, vectors, paths):
+def interpolate_adj(tile, runs, table, lanes, structure, paths):
     """Add to HKL_BAR the derivative through an interpolated amplitude, and enter its 64 reflections into the table (A9b).
 
     From the latch on (P8) the amplitude was looked up, and the one reflection in SLOT is entered. Before the latch, where the
-    point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE,
-    LATTICE_FACTOR, SCALE and Q_X, Q_Y, Q_Z. evaluation: pass and lattice. lanes: a record Lanes.
+    point is not surrounded, the amplitude is default_F: nothing is entered, and it has no slope. It reads AMPLITUDE, CORNER,
+    PART_H, PART_K, PART_L, LATTICE_FACTOR and SCALE. lanes: a record Lanes.
     """
     for r in range(runs):
         first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
-            smooth = before_latch(tile, i, evaluation, structure)
-            entered = paths.reflections and listed(tile, i, lanes)
-            amplitude_bar = amplitude_adj(tile, i)
-            if smooth and surrounded(structure, h, k, l):
-                add3(tile, HKL_BAR, i, between_adj(structure, h, k, l, amplitude_bar))
-                if entered:
-                    enter_interpolated(table, i, amplitude_bar, structure, h, k, l)
-            elif entered and not smooth:
-                add_entry(table, i, int(tile[SLOT + i]), amplitude_bar)
+        for p in range(RUN // PATCH):
+            add_slopes(tile, first + p * PATCH, structure)
+        if paths.reflections:
+            for i in range(first, first + RUN):
+                if listed(tile, i, lanes):
+                    enter_reflections(tile, i, table, structure)
+
+
+def add_slopes(tile, first, structure):
+    """Add to HKL_BAR of the patch that begins at lane `first` the derivative through its interpolated amplitudes (A9b)."""
+    begin_cells(tile, first)
+    for n in range(PATCH):
+        corner = tile[LEFT + first + n]
+        if corner >= 0.0:
+            add_slopes_of_cell(tile, first, corner, structure)
+
+
+def add_slopes_of_cell(tile, first, corner, structure):
+    """Add to HKL_BAR in those lanes of a patch whose cell has this CORNER, which are not LEFT then (A9b).
+
+    The sums are made in all lanes of the patch, so that they vectorise.
+    """
+    planes = surrounding(structure, int(corner))
+    for n in range(PATCH):
+        i = first + n
+        bars = weighted_sum_adj(planes, tile[PART_H + i], tile[PART_K + i], tile[PART_L + i], amplitude_adj(tile, i))
+        is_here, before = tile[LEFT + i] == corner, three(tile, HKL_BAR, i)
+        after = before[0] + bars[0], before[1] + bars[1], before[2] + bars[2]
+        set3(tile, HKL_BAR, i, after if is_here else before)
+        tile[LEFT + i] = OUTSIDE if is_here else tile[LEFT + i]
+
+
+def enter_reflections(tile, i, table, structure):
+    """Enter the reflections of the term in lane i: 64 by CORNER, or the one in SLOT where the latch has come (A9b, P8)."""
+    if tile[CORNER + i] >= 0.0:
+        enter_interpolated(table, tile, i, amplitude_adj(tile, i), structure)
+    elif tile[CORNER + i] == LATCHED:
+        add_entry(table, i, int(tile[SLOT + i]), amplitude_adj(tile, i))
 
 
 def add_q_bar(tile, runs, vectors):

@@ -51,11 +51,11 @@ WIDTH = (CHANNELS_END - ROWS_END) // TILE
 
 (
     D_BAR, OMEGA_BAR, CAPTURE_BAR, POLARIZATION_BAR, TOTAL_BAR, PIXEL_OMEGA_BAR, PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR,
-    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, TORQUE, AMPLITUDE, SCALE, PENDING_SLOT, PENDING, DATA,
+    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, TORQUE, SCALE, PENDING_SLOT, PENDING, DATA,
     LOSS_WEIGHT, LOSS, DERIVATIVE, CURVATURE, ALL_END,
 ) = (
     CHANNELS_END + int(TILE * n)
-    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1])
 )  # fmt: skip
 """Where the other rows begin. Vectors have three rows, x, y, z or h, k, l.
 
@@ -73,9 +73,8 @@ I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polari
 WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_motion
 Q_BAR | cotangent of the scattering vector, of one pass | add_q_bar, add_q_bar_and_angles, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | cotangent of h, k, l | square_terms, radial_terms, interpolate_adj | add_q_bar, add_q_bar_and_angles, add_cell_vectors
+HKL_BAR | cotangent of h, k, l | square_terms, radial_terms, add_slopes_of_cell | add_q_bar, add_cell_vectors
 TORQUE | q_bar x q, of one lattice | add_q_bar_and_angles | add_q_bar_and_angles
-AMPLITUDE | structure-factor amplitude, electrons | look_up, interpolate | square_terms, radial_terms, amplitude_adj
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending
 PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, collect_terms | enter_pending

@@ -21,9 +21,9 @@ from nbnumba.loops.rows import (
     TOTAL, WEIGHT,
 )  # fmt: skip
 from nbnumba.loops import culled
-from nbnumba.loops.patches import any_near, beam_of, bound_patches
+from nbnumba.loops.patches import beam_of, bound_rays, first_near, is_dark
 from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
-from nbnumba.loops.tile import NO_BOX, find_fresh, some_fresh
+from nbnumba.loops.tile import find_fresh, some_fresh
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
 
@@ -61,10 +61,14 @@ def differentiate_tile(
     sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate it. If a pixel
     has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
-    begin_pixels(tile, beam)
-    find_fresh(tile, orientations)
     if paths.reflections:
         clear_table(tile, table)
+    if is_dark(tile, panel, beam, sources, crystal, orientations, sampling):
+        for i in range(TILE):
+            tile[TOTAL + i], tile[TOTAL_BAR + i] = 0.0, 0.0
+        return
+    begin_pixels(tile, beam)
+    find_fresh(tile, orientations)
     has_background = beam.background_once + beam.background_each > 0.0
     single = sampling.layers * sampling.oversample * sampling.oversample == 1
     pass_index = 0
@@ -73,10 +77,11 @@ def differentiate_tile(
             for sub_fast in range(sampling.oversample):
                 sample = (layer, sub_slow, sub_fast)
                 trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
-                box = bound_patches(tile) if culled else NO_BOX
+                if culled:
+                    bound_rays(tile, panel, crystal, sampling)
                 for source in range(sources.weight.size):
-                    view = (box, beam_of(source, sources))
-                    near = any_near(tile, box, view[1], crystal, orientations) if culled else True
+                    ray = beam_of(source, sources)
+                    near = first_near(tile, ray, crystal, orientations)[1] > 0 if culled else True
                     if near or has_background or beam.dmin > 0.0 or pass_index == 0:
                         scatter(tile, source, beam, sources)
                         if beam.dmin > 0.0:
@@ -84,7 +89,7 @@ def differentiate_tile(
                         polarize(tile, pass_index == 0, source, beam, sources, sampling)
                         weigh(tile, sources.weight[source], sampling)
                         begin_pass(tile)
-                        add_pass(tile, table, pass_index, view, crystal, structure, orientations, motions, paths)
+                        add_pass(tile, table, pass_index, ray, crystal, structure, orientations, motions, paths)
                         add_background(tile, beam, material)
                         end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
@@ -131,7 +136,7 @@ def begin_pass(tile):
         tile[SUM + i] = 0.0
 
 
-def add_pass(tile, table, pass_index, view, crystal, structure, orientations, motions, paths):
+def add_pass(tile, table, pass_index, ray, crystal, structure, orientations, motions, paths):
     """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
     In the pass in which an emulated thread of nanoBragg begins (P1), a pixel has fresh lattices. All pixels of the tile are
@@ -143,7 +148,7 @@ def add_pass(tile, table, pass_index, view, crystal, structure, orientations, mo
         copy = tile.copy()
     for second in range(1 + fresh):
         lanes = Lanes(pass_index, second == 1)
-        differentiate_lattices(into, table, lanes, view, crystal, structure, orientations, motions, paths)
+        differentiate_lattices(into, table, lanes, ray, crystal, structure, orientations, motions, paths)
         into = copy
     if fresh:
         take_fresh_lanes(tile, copy, pass_index)

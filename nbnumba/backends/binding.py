@@ -47,7 +47,7 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
 
 def culling_words(culled: bool) -> dict:
     """Those words of the loops that depend on whether the scene is culled (F10a)."""
-    return {"culled": culled, "RUN": PATCH if culled else TILE}
+    return {"culled": culled, "ahead": True, "RUN": PATCH if culled else TILE}
 
 
 def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> Callable:

@@ -11,9 +11,9 @@ from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.float_bits import power_of_two
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
-from nbnumba.loops import blocks, indices, lattices, patches, samples, tile
+from nbnumba.loops import blocks, indices, interpolation, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
-from nbnumba.loops.patches import is_culled
+from nbnumba.loops.patches import is_culled, is_dark
 from nbnumba.loops.tile import new_tile, render_tile
 from nbnumba.stages.records import Scene
 
@@ -29,7 +29,7 @@ WORDS = {
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
-    """Fill image[rows[0]:rows[1], columns[0]:columns[1]] where the mask is not zero.
+    """Fill image[rows[0]:rows[1], columns[0]:columns[1]], which is zero, where the mask is not zero and photons arrive.
 
     image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
     """
@@ -37,7 +37,7 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
         work, start, first = new_tile(), 0, rows[0] + strip * BLOCK_SLOW
         while start < places(columns):
             count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
-            if count > 0:
+            if count > 0 and not is_dark(work, panel, beam, sources, crystal, orientations, sampling):
                 render_tile(work, panel, beam, material, sources, crystal, structure, orientations, sampling)
                 store(image, count, work)
 
@@ -47,7 +47,7 @@ def kernel(precision: str, culled: bool, parallel: bool = True):
     """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision) | culling_words(culled))
     bound = bind([indices], stage_jit, bound)
-    bound = bind([lattices, samples, blocks], loop_jit, bound)
+    bound = bind([samples, blocks], loop_jit, bind([interpolation, lattices], stage_jit, bound))
     bound = bind([tile], loop_jit, bind([patches], stage_jit, bound))
     return driver(render, bound, precision, parallel)
 

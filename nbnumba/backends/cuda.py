@@ -53,7 +53,7 @@ def one_pixel_rows(names: dict) -> dict:
 
 def one_patch(culled: bool) -> dict:
     """The words of culling for a tile of one pixel, which is one patch."""
-    return {"culled": culled, "PATCH": 1, "PATCHES": 1, "RUN": 1}
+    return {"culled": culled, "ahead": False, "PATCH": 1, "PATCHES": 1, "RUN": 1, "CHUNK": 1}
 
 
 def device_jit(function: Callable) -> Callable:
@@ -94,7 +94,7 @@ def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
     """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), for others, or for those that are culled."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
     names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled)
-    bound = bind([*before, *stages(precision), indices, *instead, lattices, patches, samples, tiles], device_jit, names)
+    bound = bind([*before, *stages(precision), indices, interpolation, *instead, lattices, patches, samples, tiles], device_jit, names)
     return kernel_jit(render, bound | {"wanted": device_jit(wanted)}, f"render_{precision}{'_culled' if culled else ''}")
 
 

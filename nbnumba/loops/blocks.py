@@ -7,12 +7,17 @@ out of all its pixels, and as large as the machine's vectors.
 import numpy as np
 
 from nbnumba.loops.indices import fast_of, set_pixel, slow_of
-from nbnumba.loops.rows import TILE, TOTAL
+from nbnumba.loops.rows import HALF_FAST, HALF_SLOW, MIDDLE_FAST, MIDDLE_SLOW, PIXEL_FAST, PIXEL_SLOW, TILE, TOTAL
+from nbnumba.stages import wide
 
 BLOCK_SLOW, BLOCK_FAST = 8, 16
 """The pixels of a block along the slow and the fast axis."""
 PATCH_SLOW, PATCH_FAST = 2, 4
 """The pixels of a patch along the slow and the fast axis."""
+PATCH = PATCH_SLOW * PATCH_FAST
+"""The number of lanes of a patch."""
+PATCHES = TILE // PATCH
+"""The number of patches of a tile."""
 
 
 def wanted(mask, slow, fast):
@@ -36,13 +41,14 @@ def gather(tile, mask, rows, columns, start):
     """Write to the tile, by set_pixel, the wanted pixels of a strip of rows from place `start` of its walk on.
 
     rows: of the strip, at most BLOCK_SLOW. Returns how many pixels the tile holds, and the place of the walk that comes next.
-    The lanes that are left hold the last pixel once more.
+    The lanes that are left hold the last pixel once more. Writes MIDDLE_SLOW to HALF_FAST, too.
     """
     left = columns[0] + start // TILE * BLOCK_FAST
     if mask.size == 0 and start % TILE == 0 and rows[1] - rows[0] == BLOCK_SLOW and left + BLOCK_FAST <= columns[1]:
         for i in range(TILE):
             slow, fast = place(np.uint64(i))
             set_pixel(tile, i, rows[0] + np.int64(slow), left + np.int64(fast))
+        place_patches(tile, rows[0], left)
         return TILE, start + TILE
     count, end = 0, places(columns)
     while start < end and count < TILE:
@@ -54,7 +60,28 @@ def gather(tile, mask, rows, columns, start):
         start += 1
     for i in range(count, TILE if count else 0):
         set_pixel(tile, i, slow_of(tile, count - 1), fast_of(tile, count - 1))
+    bound_row(tile, PIXEL_SLOW, MIDDLE_SLOW, HALF_SLOW)
+    bound_row(tile, PIXEL_FAST, MIDDLE_FAST, HALF_FAST)
     return count, start
+
+
+def place_patches(tile, slow, left):
+    """Write MIDDLE_SLOW to HALF_FAST of the patches of a whole block, whose first pixel is (slow, left)."""
+    for p in range(PATCHES):
+        across = BLOCK_FAST // PATCH_FAST
+        first_slow, first_fast = slow + p // across * PATCH_SLOW, left + p % across * PATCH_FAST
+        tile[MIDDLE_SLOW + p], tile[HALF_SLOW + p] = first_slow + (PATCH_SLOW - 1) / 2, (PATCH_SLOW - 1) / 2
+        tile[MIDDLE_FAST + p], tile[HALF_FAST + p] = first_fast + (PATCH_FAST - 1) / 2, (PATCH_FAST - 1) / 2
+
+
+def bound_row(tile, row, middle, half):
+    """Write the middle and half of the width of what a row holds in each patch to two other rows."""
+    for p in range(PATCHES):
+        low, high = tile[row + p * PATCH], tile[row + p * PATCH]
+        for i in range(1, PATCH):
+            value = tile[row + p * PATCH + i]
+            low, high = value if value < low else low, value if value > high else high
+        tile[middle + p], tile[half + p] = (low + high) * wide(0.5), (high - low) * wide(0.5)
 
 
 def store(image, count, tile):

@@ -8,10 +8,11 @@ TILE = 128
 
 (
     TOTAL, BACKGROUND_TOTAL, OMEGA, POLARIZATION, CAPTURE, EVER_RESOLVED, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, RESOLVED,
-    BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, PIXEL_FAST, PIXEL_SLOW,
-    FRESH_PASS, CENTRE_X, CENTRE_Y, CENTRE_Z, REACH_X, REACH_Y, REACH_Z, REMOTENESS,
-    NEAR_PATCH, ROWS_END,
-) = range(0, 33 * TILE, TILE)  # fmt: skip
+    BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, AMPLITUDE, CORNER, LEFT,
+    PART_H, PART_K, PART_L, PIXEL_FAST, PIXEL_SLOW, FRESH_PASS, MIDDLE_SLOW, HALF_SLOW, MIDDLE_FAST, HALF_FAST,
+    CENTRE_X, CENTRE_Y, CENTRE_Z, BEYOND, LIMIT, REMOTENESS, NEAR_PATCH, NEAR_SUM, NEAR_LIMIT, EDGES,
+) = range(0, 44 * TILE, TILE)  # fmt: skip
+ROWS_END = EDGES + 9 * TILE
 """Where the rows of a tile begin. The offsets into the one array are constants, so that the compiler sees by itself that rows
 do not overlap, and vectorises. A tile of one pixel, on a card, has the same rows with offsets that are TILE times smaller.
 
@@ -32,11 +33,21 @@ FACTOR | product of the factors that are taken anew at every sample (F10) | 1 | 
 SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_sum, add_lattices, add_each, take_fresh | end_sum
 FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | take_fresh
 LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
-SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices, add_each
+SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices
+AMPLITUDE | amplitude of one lattice, where it is not looked up at once (F9) | electrons | interpolate, add_lattices | add_each
+CORNER | index of the first of the 64 amplitudes around the cell of the point, or -1, -2 (F9b) | 1 | find_corners | sum_cell
+LEFT | the same, and -1 where the cell has been summed (F9b) | 1 | begin_cells, sum_cell | interpolate
+PART_H, PART_K, PART_L | where in its cell the point is, from 0 to 1 (F9b) | 1 | find_corners | sum_cell
 PIXEL_FAST, PIXEL_SLOW | numbers of the pixel along the fast and the slow axis | 1 | set_pixel | fast_of, slow_of
 FRESH_PASS | number of the pass of the pixel that has fresh lattices, or -1 (P1) | 1 | find_fresh | some_fresh, take_fresh
-CENTRE_X, CENTRE_Y, CENTRE_Z | middle of the directions D of a patch, one for each patch (F10a) | 1 | bound_row | bound_lattices
-REACH_X, REACH_Y, REACH_Z | how far the directions of a patch lie from its middle (F10a) | 1 | bound_row | bound_lattices
-REMOTENESS | least remoteness of a patch from the reflections of one lattice (F10a) | 1 | bound_lattices | list_near
-NEAR_PATCH | first lanes of the patches in which a term may count, one after another (F10a) | 1 | list_near | add_near_lattices
+CENTRE_X, CENTRE_Y, CENTRE_Z | middle of the directions of a patch, one for each (F10a) | 1 | set_directions | directions_of
+EDGES | three vectors: how far its directions lie from the middle, nine rows (F10a) | 1 | set_directions | directions_of
+BEYOND | how far its directions lie beyond these, along each axis (F10a) | 1 | set_directions | directions_of
+LIMIT | largest remoteness at which a term of a patch may count (F10a) | 1 | bound_pixels, bound_rays | list_near
+REMOTENESS | least remoteness of a patch from the reflections of one lattice, or of some (F10a) | 1 | bound_lattices | list_near
+NEAR_PATCH | first lanes of the patches in which a term may count, one after another (F10a) | 1 | list_near | near_lane
+NEAR_LIMIT | largest remoteness at which a term counts, of the near patches (F10a) | 1 | take_near | near_factors
+NEAR_SUM | SUM of the near patches, one after another (F10a) | electrons^2 | take_near, add_near_terms | add_near
+MIDDLE_SLOW, MIDDLE_FAST | middle of the pixels of a patch, one for each (F10a) | 1 | place_patches, bound_row | bound_pixels
+HALF_SLOW, HALF_FAST | how far the pixels of a patch lie from its middle (F10a) | 1 | place_patches, bound_row | bound_pixels
 """

@@ -8,7 +8,7 @@ import numpy as np
 from nbnumba.loops import culled
 from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.lattices import add_lattices
-from nbnumba.loops.patches import add_near_lattices, any_near, beam_of, bound_patches
+from nbnumba.loops.patches import add_near_lattices, beam_of, bound_rays, first_near
 from nbnumba.loops.rows import (
     BACKGROUND_TOTAL,
     CAPTURE,
@@ -25,9 +25,6 @@ from nbnumba.loops.rows import (
 from nbnumba.loops.samples import add_background, begin_sum, end_sum, illuminate, trace_ray
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
-
-NO_BOX = ((wide(0), wide(0), wide(0)), (wide(0), wide(0), wide(0)))
-"""The box of a tile that is not bounded."""
 
 
 def new_tile():
@@ -82,31 +79,31 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
     The same walk stands in adjoint/loops/tile.py (differentiate_tile, pixel_factors_adj), in trace.py, and in
     setup/sampling.py (sample_order). A test compares their orders.
     """
+    has_background = beam.background_once + beam.background_each > 0.0
     for i in range(TILE):
         tile[TOTAL + i], tile[BACKGROUND_TOTAL + i], tile[EVER_RESOLVED + i] = beam.background_once, 0.0, 0.0
         tile[CAPTURE + i], tile[POLARIZATION + i] = 1.0, 1.0
     find_fresh(tile, orientations)
     single = sampling.layers * sampling.oversample**2 * sources.weight.size == 1
-    has_background = beam.background_once + beam.background_each > 0.0
     pass_index = 0
     for layer in range(sampling.layers):
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):
-                first = sub_slow == 0 and sub_fast == 0
-                trace_ray(tile, layer, sub_slow, sub_fast, first, panel, sampling)
-                box = bound_patches(tile) if culled else NO_BOX
+                trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
+                if culled:
+                    bound_rays(tile, panel, crystal, sampling)
                 for source in range(sources.weight.size):
                     ray = beam_of(source, sources)
-                    near = any_near(tile, box, ray, crystal, orientations) if culled else True
-                    if near or has_background or beam.dmin > 0.0 or (pass_index == 0 and not single):
+                    first = first_near(tile, ray, crystal, orientations) if culled else (0, 1)
+                    if first[1] > 0 or has_background or beam.dmin > 0.0 or (pass_index == 0 and not single):
                         illuminate(tile, pass_index == 0, source, beam, sources, sampling)
                         begin_sum(tile, sampling)
+                        add_background(tile, beam, material)
                         if culled:
-                            if near:
-                                add_near_lattices(SUM, tile, box, ray, crystal, structure, orientations)
+                            if first[1] > 0:
+                                add_near_lattices(tile, ray, first, source, sources, crystal, structure, orientations)
                         else:
                             add_every_lattice(tile, pass_index, crystal, structure, orientations, has_background, sampling)
-                        add_background(tile, beam, material)
                         end_sum(tile, sampling)
                     pass_index += 1
     for i in range(TILE):

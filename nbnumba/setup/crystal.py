@@ -64,4 +64,4 @@ def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.C
         star = reciprocal(crystal, vectors)
         metric = star @ star.T * np.prod(cells) ** 2
     upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])
-    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *map(float, upper), 0.0)
+    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *map(float, upper), 0.0, 0.0)

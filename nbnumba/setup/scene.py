@@ -86,9 +86,10 @@ def _culled(crystal_record, experiment: Statements, panel, source, box, layers: 
     amplitude = culling.largest_amplitude(box.amplitude, box.interpolate)
     lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
     scale = background.photons_per_electron_squared(experiment.beam.fluence) * np.abs(source.weight).mean()
-    brightest = scale * culling.largest_solid_angle(panel, layers) * (amplitude * lattice) ** 2
+    omega = culling.largest_solid_angle(panel, layers)
+    brightest = scale * omega * (amplitude * lattice) ** 2
     limit = culling.most_remote(crystal_record, float(brightest), experiment.sampling.tolerance)
-    return crystal_record._replace(most_remote=limit)
+    return crystal_record._replace(most_remote=limit, remote_per_omega=limit / omega)
 
 
 def check_finite(scene: records.Scene) -> None:

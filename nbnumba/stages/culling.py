@@ -2,12 +2,16 @@
 
 from nbnumba.stages import ceil, wide
 from nbnumba.stages.crystal import to_wide
+from nbnumba.stages.detector import flat_position
 from nbnumba.stages.lattice import distance_squared, sincg_parts
 from nbnumba.stages.shapes import SQUARE
+from nbnumba.stages.vec3 import dot, scale, unit
 
 PI = 3.141592653589793
 PI_SQUARED_SIXTH = 1.6449340668482264
 """pi^2 / 6."""
+SECOND_ORDER = 2.25
+"""A direction that turns by e is off its tangent by at most this times e^2, for e up to 1/4 (F10a)."""
 
 
 def falloff(n, sine):
@@ -58,14 +62,50 @@ def least_distance(h, reach):
     return distance if distance > wide(0) else wide(0)
 
 
-def index_reach(vector, vector_reach, q, q_reach):
+def index_reach(vector, vector_reach, q, edges, beyond):
     """Return how far a Miller index may lie from that of a centre, without a unit (F10a).
 
-    vector: a, b or c in A. q: scattering vector in 1/A. vector_reach, q_reach: how far each component of these may lie from the
-    centre's, in the same units.
+    vector: a, b or c in A. vector_reach: how far each of its components may lie from that, in A. q: scattering vector of the
+    centre, in 1/A. edges: three vectors in 1/A; a scattering vector is off the centre by the sum of parts, from -1 to 1, of
+    these, and each of its components by at most `beyond` more.
     """
+    parts = abs(dot(vector, edges[0])) + abs(dot(vector, edges[1])) + abs(dot(vector, edges[2]))
+    length = abs(vector[0]) + abs(vector[1]) + abs(vector[2])
     return (
-        (abs(vector[0]) + vector_reach[0]) * q_reach[0] + vector_reach[0] * abs(q[0])
-        + (abs(vector[1]) + vector_reach[1]) * q_reach[1] + vector_reach[1] * abs(q[1])
-        + (abs(vector[2]) + vector_reach[2]) * q_reach[2] + vector_reach[2] * abs(q[2])
+        parts + (length + vector_reach[0] + vector_reach[1] + vector_reach[2]) * beyond
+        + vector_reach[0] * (abs(q[0]) + abs(edges[0][0]) + abs(edges[1][0]) + abs(edges[2][0]))
+        + vector_reach[1] * (abs(q[1]) + abs(edges[0][1]) + abs(edges[1][1]) + abs(edges[2][1]))
+        + vector_reach[2] * (abs(q[2]) + abs(edges[0][2]) + abs(edges[1][2]) + abs(edges[2][2]))
     )  # fmt: skip
+
+
+def remoteness_limit(crystal, omega):
+    """Return the largest remoteness at which a term counts in a pixel, which has a smaller one where it receives less (F10a).
+
+    crystal: the Crystal record. omega: solid angle of the pixel, in sr; of point pixels in 1/m^2.
+    """
+    return crystal.remote_per_omega * omega if crystal.shape == SQUARE else crystal.most_remote
+
+
+def spread_of_directions(panel, middle, half):
+    """Return the directions from the crystal to some points of a flat detector, and the distance of the nearest, in m (F10a).
+
+    panel: the Panel record. middle, half: the middle of the points, and how far they lie from it, along the panel's fast, slow
+    and normal axes, in m. The directions are a unit vector u, three edges, and what they are off beyond these (index_reach). An
+    edge is to first order what a step along an axis changes. Points that are too far apart may have any direction.
+    """
+    u, length = unit(flat_position(panel, middle[0], middle[1], middle[2]))
+    part = (half[0] + half[1] + half[2]) / length
+    beyond = wide(SECOND_ORDER) * part * part if part <= wide(0.25) else wide(2)
+    edges = (
+        scale(across((panel.fast_x, panel.fast_y, panel.fast_z), u), half[0] / length),
+        scale(across((panel.slow_x, panel.slow_y, panel.slow_z), u), half[1] / length),
+        scale(across((panel.normal_x, panel.normal_y, panel.normal_z), u), half[2] / length),
+    )
+    return (u, edges, beyond), length * (wide(1) - part)
+
+
+def across(axis, u):
+    """Return the part of an axis that is normal to a unit vector, without a unit."""
+    along = dot(axis, u)
+    return axis[0] - along * u[0], axis[1] - along * u[1], axis[2] - along * u[2]

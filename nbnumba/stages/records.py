@@ -88,7 +88,8 @@ class Crystal(NamedTuple):
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
     to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. most_remote: the
-    largest remoteness at which a term counts (F10a), without a unit; 0: every term counts.
+    largest remoteness at which a term counts (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each
+    unit of solid angle of the pixel, in 1/sr, or in m^2 for point pixels.
     """
 
     n_a: float
@@ -103,6 +104,7 @@ class Crystal(NamedTuple):
     metric_hl: float
     metric_kl: float
     most_remote: float
+    remote_per_omega: float
 
 
 class Structure(NamedTuple):

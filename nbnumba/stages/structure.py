@@ -1,6 +1,8 @@
 """Structure-factor stages: the amplitude at a reflection (F9a), and between reflections (F9b)."""
 
-from nbnumba.stages import ceil, index_type, real
+from numpy import uintp
+
+from nbnumba.stages import ceil, index_type, real, wide
 
 
 def slot(structure, h, k, l):
@@ -45,27 +47,85 @@ def cubic_weights(t):
     )
 
 
+def floor(h):
+    """Return the largest whole number that is not above h, without a unit."""
+    return -ceil(-h)
+
+
+def corner_slot(structure, h_0, k_0, l_0):
+    """Return the index of the first of the 64 amplitudes around a cell of the grid of reflections (F9b).
+
+    structure: the Structure record. h_0, k_0, l_0: the least Miller indices of the cell, whose points are `surrounded`.
+    """
+    return slot(structure, h_0 - real(1), k_0 - real(1), l_0 - real(1))
+
+
+def strides(structure):
+    """Return how far apart the amplitudes are of reflections whose h differs by 1, and of those whose k does (F9)."""
+    along_k = int(structure.l_max - structure.l_min + real(1))
+    return along_k * int(structure.k_max - structure.k_min + real(1)), along_k
+
+
+def surrounding(structure, first):
+    """Return the amplitudes of the 64 reflections around a cell, in electrons: four planes of four rows of four (F9b).
+
+    structure: the Structure record. first: what corner_slot says of the cell.
+    """
+    along_h, along_k = strides(structure)
+    return (
+        plane(structure, first, along_k),
+        plane(structure, first + along_h, along_k),
+        plane(structure, first + 2 * along_h, along_k),
+        plane(structure, first + 3 * along_h, along_k),
+    )
+
+
+def plane(structure, first, along_k):
+    """Return four rows of four amplitudes, in electrons. first: index of the first. along_k: how far apart rows are (F9)."""
+    return (
+        row(structure, first),
+        row(structure, first + along_k),
+        row(structure, first + 2 * along_k),
+        row(structure, first + 3 * along_k),
+    )
+
+
+def row(structure, first):
+    """Return four amplitudes that follow each other along l, in electrons. first: index of the first (F9)."""
+    amplitude = structure.amplitude
+    return amplitude[uintp(first)], amplitude[uintp(first + 1)], amplitude[uintp(first + 2)], amplitude[uintp(first + 3)]
+
+
+def weighted_sum(planes, of_h, of_k, of_l):
+    """Return the sum of w_i(h) w_j(k) w_m(l) F_ijm over 64 reflections, in electrons (F9b).
+
+    planes: what `surrounding` returns. of_h, of_k, of_l: four weights each.
+    """
+    total = add_plane(wide(0), of_h[0], of_k, of_l, planes[0])
+    total = add_plane(total, of_h[1], of_k, of_l, planes[1])
+    total = add_plane(total, of_h[2], of_k, of_l, planes[2])
+    return add_plane(total, of_h[3], of_k, of_l, planes[3])
+
+
+def add_plane(total, weight, of_k, of_l, rows):
+    """Return a sum with that of four rows of amplitudes, times their weights, added row by row, in electrons (F9b)."""
+    total += weight * of_k[0] * weighted_row(of_l, rows[0])
+    total += weight * of_k[1] * weighted_row(of_l, rows[1])
+    total += weight * of_k[2] * weighted_row(of_l, rows[2])
+    total += weight * of_k[3] * weighted_row(of_l, rows[3])
+    return total
+
+
+def weighted_row(of_l, four):
+    """Return the sum of four amplitudes times their weights, in electrons (F9b)."""
+    return of_l[0] * four[0] + of_l[1] * four[1] + of_l[2] * four[2] + of_l[3] * four[3]
+
+
 def between(structure, h, k, l):
     """Return the amplitude at a point between reflections by tricubic interpolation, in electrons (F9b).
 
     structure: the Structure record. h, k, l: fractional Miller indices of a point that is `surrounded`, without a unit.
     """
-    h0, k0, l0 = -ceil(-h), -ceil(-k), -ceil(-l)
-    of_h, of_k, of_l = cubic_weights(h - h0), cubic_weights(k - k0), cubic_weights(l - l0)
-    total = real(0)
-    for i in range(4):
-        for j in range(4):
-            first = int(slot(structure, h0 + real(i - 1), k0 + real(j - 1), l0 - real(1)))
-            line = real(0)
-            for m in range(4):
-                line += of_l[m] * structure.amplitude[first + m]
-            total += of_h[i] * of_k[j] * line
-    return total
-
-
-def interpolated(structure, h, k, l):
-    """Return the amplitude at a point by interpolation, in electrons; near the edge of the box and outside, default_F (F9b).
-
-    structure: the Structure record. h, k, l: fractional Miller indices, without a unit.
-    """
-    return between(structure, h, k, l) if surrounded(structure, h, k, l) else structure.amplitude[-1]
+    h_0, k_0, l_0 = floor(h), floor(k), floor(l)
+    of_h, of_k, of_l = cubic_weights(h - h_0), cubic_weights(k - k_0), cubic_weights(l - l_0)
+    return weighted_sum(surrounding(structure, int(corner_slot(structure, h_0, k_0, l_0))), of_h, of_k, of_l)

@@ -7,7 +7,7 @@ import pytest
 
 from nbnumba.loops.patches import GROUP
 from nbnumba.setup.culling import groups, most_remote, sphere_radius_squared
-from nbnumba.stages import culling, records
+from nbnumba.stages import culling, detector, records, vec3
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.shapes import GAUSS, ROUND, SHAPES, SQUARE, TOPHAT
 
@@ -22,7 +22,7 @@ def crystal(random, shape, fudge=1.0, whole=False):
     cells = [math.exp(random.uniform(math.log(0.3), math.log(1000.0))) for _ in range(3)]
     cells = [float(max(1, round(n))) for n in cells] if whole else cells
     metric = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0)
-    return records.Crystal(*cells, shape, fudge, *metric, 0.0)
+    return records.Crystal(*cells, shape, fudge, *metric, 0.0, 0.0)
 
 
 def distances(random, record):
@@ -88,17 +88,52 @@ def test_the_least_distance_is_that_of_an_interval():
 
 
 def test_no_index_lies_beyond_its_reach():
-    """Of vectors and scattering vectors that lie within their own reach; corners come next to it."""
+    """Of vectors and scattering vectors that lie within their own reach; some come next to it."""
     random = np.random.default_rng(2)
     closest = 0.0
-    for _ in range(200):
-        a, q, alpha, e = random.normal(size=3), random.normal(size=3), random.random(3), random.random(3)
-        reach = culling.index_reach(a, alpha, q, e)
-        for signs in np.array(np.meshgrid(*[[-1.0, 1.0]] * 6)).reshape(6, -1).T:
-            off = (a + signs[:3] * alpha) @ (q + signs[3:] * e) - a @ q
+    for n in range(200):
+        a, q, alpha, edges, beyond = *random.normal(size=(2, 3)), random.random(3), random.normal(size=(3, 3)), random.random()
+        if n % 2:
+            alpha, beyond = np.zeros(3), 0.0
+        reach = culling.index_reach(a, alpha, q, edges, beyond)
+        for signs in random.choice([-1.0, 1.0], (64, 9)):
+            other_q = q + signs[:3] @ edges + signs[3:6] * beyond
+            off = (a + signs[6:] * alpha) @ other_q - a @ q
             assert abs(off) <= reach * ROUNDING
             closest = max(closest, abs(off) / reach)
     assert closest > 0.99
+
+
+def flat_panel(random):
+    """A panel of any orientation at a distance of 0.1 m."""
+    axes = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    values = dict.fromkeys(records.Panel._fields, 0.0) | {"pixel": 1e-4, "close_distance": 0.1}
+    for name, vector in (*zip(("fast", "slow", "normal"), axes), ("origin", 0.1 * axes[2] + 0.05 * random.normal() * axes[0])):
+        values |= {f"{name}_{axis}": float(x) for axis, x in zip("xyz", vector)}
+    return records.Panel(**values)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-3, 1e-2, 0.05])
+def test_no_direction_lies_outside_of_the_spread_of_its_points(size):
+    """The part of a direction that the edges do not make, by least squares, is within what is beyond them; none is nearer."""
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        panel = flat_panel(random)
+        middle, half = random.uniform(-0.05, 0.05, 3) * [1, 1, 0.1], random.random(3) * size * [1, 1, 0.3]
+        (u, edges, beyond), nearest = culling.spread_of_directions(panel, middle, half)
+        for signs in random.uniform(-1.0, 1.0, (100, 3)):
+            point = middle + signs * half
+            direction, length = vec3.unit(detector.flat_position(panel, *map(float, point)))
+            assert length >= nearest / ROUNDING
+            assert np.abs(np.subtract(direction, u) - signs @ np.array(edges)).max() <= beyond * ROUNDING + 1e-15
+
+
+def test_a_smaller_solid_angle_has_a_smaller_limit():
+    """In proportion for a parallelepiped, so that a pixel lacks what the bound says; for other shapes there is one limit."""
+    random = np.random.default_rng(5)
+    square = crystal(random, SQUARE)._replace(most_remote=0.5, remote_per_omega=5.0)
+    assert culling.remoteness_limit(square, 0.02) == pytest.approx(0.1)
+    assert culling.remoteness_limit(crystal(random, GAUSS)._replace(most_remote=0.5, remote_per_omega=5.0), 0.02) == 0.5
 
 
 def test_the_limit_is_where_the_bound_is_what_may_be_lacking():

@@ -57,7 +57,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
 
 def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None, most_remote=0.0):
     upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
-    return records.Crystal(*cells, shape, fudge, *upper, most_remote)
+    return records.Crystal(*cells, shape, fudge, *upper, most_remote, 0.0)
 
 
 def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):
@@ -443,7 +443,11 @@ def cases():
         yield culling.least_remoteness, (shaped, *abs(u))
         yield culling.least_sine, (abs(u[0]),)
         yield culling.least_distance, (10 * u[0], abs(u[1]))
-        yield culling.index_reach, (a, (x, 0.5, 0.0), d, (0.1, x, 0.2))
+        yield culling.index_reach, (a, (x, 0.5, 0.0), d, (d, a, (0.1, x, 0.2)), x)
+        limited = crystal_record(shape=int(random.integers(0, 2)), most_remote=x)._replace(remote_per_omega=n)
+        yield culling.remoteness_limit, (limited, x)
+        yield culling.spread_of_directions, (panel(), (1e-3 * x, 0.0, 0.0), (1e-3, 2e-3 * x, 1e-4))
+        yield culling.across, (a, d)
         yield lattice.grating_phase, (n, u[0])
         yield lattice.sincg_parts, (n, u[0])
         yield lattice.lattice_factor_square, (crystal_record(), *u)
@@ -454,7 +458,16 @@ def cases():
         yield structure.slot, (box(), *map(float, random.integers(-4, 6, 3)))
         yield structure.surrounded, (box(), *random.uniform(-3, 5, 3))
         yield structure.cubic_weights, (x / 2,)
-        yield structure.interpolated, (box(), *random.uniform(-3, 5, 3))
+        yield structure.floor, (10 * u[0],)
+        yield structure.corner_slot, (box(), *map(float, random.integers((-1, -2, 0), (2, 3, 4))))
+        yield structure.strides, (box(),)
+        yield structure.row, (box(), int(random.integers(0, 300)))
+        yield structure.plane, (box(), int(random.integers(0, 300)), 7)
+        yield structure.surrounding, (box(), int(random.integers(0, 100)))
+        weights, planes = structure.cubic_weights(abs(u[0])), structure.surrounding(box(), int(random.integers(0, 100)))
+        yield structure.weighted_row, (weights, planes[0][0])
+        yield structure.add_plane, (x, u[0], weights, weights, planes[1])
+        yield structure.weighted_sum, (planes, weights, structure.cubic_weights(x / 2), weights)
         yield structure.between, (box(), *random.uniform((0, -1, 1), (1, 2, 3)))
         yield pixel.term, (x, u[0])
         s = sampling(every_omega=bool(x > 1), every_capture=bool(u[0] > 0), last_capture=bool(u[1] > 0))
@@ -464,8 +477,8 @@ def cases():
 
 
 def flat(result):
-    """All numbers of a result, whose parts may be vectors."""
-    return np.hstack([np.ravel(part) for part in result]) if isinstance(result, tuple) else np.array([float(result)])
+    """All numbers of a result, whose parts may be vectors, or have parts themselves."""
+    return np.hstack([flat(part) for part in result]) if isinstance(result, tuple) else np.ravel(result).astype(float)
 
 
 def test_compiled_stages_equal_plain_python(compiled):

@@ -35,7 +35,7 @@ from adjoint.stages.loss import (
     loss_value,
 )
 from adjoint.stages.pixel import amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
-from adjoint.stages.structure import between_adj, cubic_slopes
+from adjoint.stages.structure import add_plane_adj, add_row_adj, between_adj, cubic_slopes, weighted_sum_adj
 from adjoint.stages.vec3 import add, rotate_adj, unit_adj
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.stages import records, shapes
@@ -45,7 +45,7 @@ from nbnumba.stages.detector import capture_fraction, curved_position, flat_posi
 from nbnumba.stages.elementary import sinc_pi
 from nbnumba.stages.lattice import distance_squared, lattice_factor_radial, lattice_factor_square, sinc3, sincg_parts
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
-from nbnumba.stages.structure import between, cubic_weights
+from nbnumba.stages.structure import add_plane, between, cubic_weights, surrounding, weighted_row, weighted_sum
 from nbnumba.stages.vec3 import rotate, scale, unit
 
 E = 2.0**-53
@@ -93,7 +93,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), photons=1.0, background_each=0.0
 
 
 def crystal_record(cells, shape=shapes.SQUARE, fudge=1.0, metric=(0.0,) * 6):
-    return records.Crystal(*cells, shape, fudge, *metric, 0.0)
+    return records.Crystal(*cells, shape, fudge, *metric, 0.0, 0.0)
 
 
 def sampling(number):
@@ -366,6 +366,44 @@ def of_between_adj(random, draw):
     structure = box(random.normal(size=(8, 8, 8)))
     point = random.integers((-1, 0, -2), (2, 3, 1), 3) + random.uniform(0.01, 0.99, 3)
     return lambda x: between(structure, *x), lambda x, bar: between_adj(structure, *x, bar[0]), point, 1.0
+
+
+@ladder_case(weighted_sum_adj)
+def of_weighted_sum_adj(random, draw):
+    planes = surrounding(box(random.normal(size=(8, 8, 8))), draw)
+    return (
+        lambda x: weighted_sum(planes, *map(cubic_weights, x)),
+        lambda x, bar: weighted_sum_adj(planes, *x, bar[0]),
+        random.uniform(0, 1, 3),
+        1.0,
+    )
+
+
+@ladder_case(add_plane_adj)
+def of_add_plane_adj(random, draw):
+    rows, i, start = random.normal(size=(4, 4)), draw % 4, (0.0, 0.0, 0.0)
+    return (
+        lambda x: add_plane(0.0, cubic_weights(x[0])[i], cubic_weights(x[1]), cubic_weights(x[2]), rows),
+        lambda x, bar: bar[0] * np.array(add_plane_adj(start, *of_part(x[0], i), *of_part(x[1]), *of_part(x[2]), rows)),
+        random.uniform(0, 1, 3),
+        1.0,
+    )
+
+
+@ladder_case(add_row_adj)
+def of_add_row_adj(random, draw):
+    four, i, j, start = random.normal(size=4), draw % 4, draw // 4 % 4, (0.0, 0.0, 0.0)
+    return (
+        lambda x: cubic_weights(x[0])[i] * cubic_weights(x[1])[j] * weighted_row(cubic_weights(x[2]), four),
+        lambda x, bar: bar[0] * np.array(add_row_adj(start, *of_part(x[0], i), *of_part(x[1], j), *of_part(x[2]), four)),
+        random.uniform(0, 1, 3),
+        1.0,
+    )
+
+
+def of_part(t, number=slice(None)):
+    """Weights and slopes of a place in a cell: all four, or those of one reflection."""
+    return cubic_weights(t)[number], cubic_slopes(t)[number]
 
 
 @ladder_case(term_adj)
@@ -795,6 +833,10 @@ def calls():
         yield lattice_factor_radial_adj, (shaped, *u, x)
         yield cubic_slopes, (x / 2,)
         yield between_adj, (amplitudes, *w, x)
+        planes, weights, slopes = surrounding(amplitudes, n), cubic_weights(abs(u[0])), cubic_slopes(abs(u[1]))
+        yield weighted_sum_adj, (planes, *map(abs, u), x)
+        yield add_plane_adj, (a, x, y, weights, slopes, slopes, weights, planes[n % 4])
+        yield add_row_adj, (a, x, y, z, 0.7, weights, slopes, planes[0][n % 4])
         yield term_adj, (x, y, z)
         yield amorphous_adj, (material, beam, a, x)
         yield sample_factor_adj, (s, x, y, z, 0.7)
