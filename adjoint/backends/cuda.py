@@ -21,8 +21,9 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
-from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
+from nbnumba.backends.cuda import device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
 from nbnumba.backends.cuda import workers as workers
+from nbnumba.backends.cuda_block import THREADS
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import cuda_stages, indices
