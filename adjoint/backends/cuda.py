@@ -23,7 +23,6 @@ from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.cuda import device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
 from nbnumba.backends.cuda import workers as workers
-from nbnumba.backends.cuda_block import THREADS
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import cuda_stages, indices
@@ -40,6 +39,8 @@ from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
+THREADS = 128
+"""The number of threads of a block. Their pixels are neighbours along the fast axis."""
 MOST_BANDS = 1
 """The number of bands: all rows are summed together."""
 CHUNK, CHUNK_WITH_AMPLITUDES = 2**18, 2**14

@@ -109,10 +109,14 @@ def kernel(precision: str, simple: bool, culled: bool = False, block: tuple[int,
     before, instead, own = (cuda_stages,) if simple else (), (cuda_lattices,) if simple else (), {}
     names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled) | block_words(own, block, device_jit)
     bound = bind([*before, *stages(precision), indices, *instead, lattices, patches], device_jit, names)
-    if culled:
-        bound = bind([cuda_patches], device_jit, {name: word for name, word in bound.items() if name not in LISTED})
+    bound = list_together(bound) if culled else bound
     own |= bind([samples, tiles], device_jit, bound) | {"wanted": device_jit(wanted)}
     return kernel_jit(render, own, f"render_{precision}{'_culled' if culled else ''}")
+
+
+def list_together(bound: dict) -> dict:
+    """The words `bound`, of which the functions LISTED are those of cuda_patches.py."""
+    return bind([cuda_patches], device_jit, {name: word for name, word in bound.items() if name not in LISTED})
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:

@@ -11,13 +11,13 @@ from nbnumba.loops.cuda_patches import Block
 from nbnumba.loops.patches import GROUP
 from nbnumba.stages import wide
 
-BLOCK = (8, 16)
-"""The pixels of a block along the slow and the fast axis. Each has a thread; their number is a power of two."""
+BLOCK = (4, 8)
+"""The pixels of a block along the slow and the fast axis. Each has a thread. They are a warp, so that a ballot counts them."""
 SLOW, FAST = BLOCK
 THREADS = SLOW * FAST
 """The number of threads of a block."""
-WARP, ALL = 32, 0xFFFFFFFF
-"""The number of threads of a warp, and a flag for each."""
+ALL = 2**THREADS - 1
+"""A flag for each thread of a block."""
 MOST = THREADS * GROUP
 """The largest number of lattices that are asked together."""
 
@@ -39,10 +39,9 @@ def this_block():
     found = cuda.local.array(2, np.int32)
     low = cuda.shared.array((3, THREADS), wide)
     high = cuda.shared.array((3, THREADS), wide)
-    sizes = cuda.shared.array(THREADS, np.int32)
     groups = cuda.shared.array(THREADS, np.int32)
     lattices = cuda.shared.array(MOST, np.int32)
-    return Block(cuda.threadIdx.x, found, low, high, sizes, groups, lattices)
+    return Block(cuda.threadIdx.x, found, low, high, groups, lattices)
 
 
 def wait_for_block():
@@ -50,21 +49,20 @@ def wait_for_block():
     cuda.syncthreads()
 
 
-def place_in_warp(block, flag):
-    """For how many threads of the warp before this one the flag is true, and for how many threads of the warp."""
+def place_in_block(block, flag):
+    """For how many threads before this one the flag is true, and for how many of the block."""
     flags = cuda.ballot_sync(ALL, flag)
-    return cuda.popc(flags & ((np.uint32(1) << np.uint32(block.thread % WARP)) - np.uint32(1))), cuda.popc(flags)
+    return cuda.popc(flags & ((np.uint32(1) << np.uint32(block.thread)) - np.uint32(1))), cuda.popc(flags)
 
 
 def block_words(kernel_globals: dict, block: tuple[int, int], jit: Callable) -> dict:
     """The words of a block of that many pixels: its sizes, and the functions above, compiled by `jit`.
 
     kernel_globals: the globals of the kernel, which are those of the functions, too. They may be completed later. Numba's
-    simulator replaces `cuda` in them. It has no ballots: place_in_warp is then that of cuda_patches.py.
+    simulator replaces `cuda` in them. It has no ballots: place_in_block is then that of cuda_patches.py.
     """
     kernel_globals |= {"cuda": cuda, "np": np, "Block": Block, "ALL": ALL}
-    functions = (pixel_of_thread, this_block, wait_for_block, *(() if card.SIMULATED else (place_in_warp,)))
+    functions = (pixel_of_thread, this_block, wait_for_block, *(() if card.SIMULATED else (place_in_block,)))
     bound = {function.__name__: jit(with_globals(function, kernel_globals, function.__name__)) for function in functions}
     threads = block[0] * block[1]
-    sizes = {"SLOW": block[0], "FAST": block[1], "THREADS": threads, "WARP": min(WARP, threads), "MOST": threads * GROUP}
-    return bound | sizes
+    return bound | {"SLOW": block[0], "FAST": block[1], "THREADS": threads, "MOST": threads * GROUP}

@@ -17,8 +17,6 @@ from nbnumba.stages.culling import remoteness
 
 THREADS = 1
 """The number of threads of a block, a power of two. In plain Python a block has one thread; a backend has words for more."""
-WARP = 1
-"""The number of threads of a warp, of which a block has a whole number."""
 MOST = THREADS * GROUP
 """The largest number of lattices that are asked together."""
 NO_PIXEL = -1
@@ -32,16 +30,14 @@ LENGTH, NEXT = 0, 1
 class Block(NamedTuple):
     """What the threads of a block share, and what each has for itself: its number, and `found`.
 
-    low, high (3, THREADS): the smallest and the largest x, y, z of directions. sizes (THREADS,): how many items each warp adds
-    to a list. groups (THREADS,): the list of groups that are near. lattices (MOST,): the list of lattices that are near. found
-    (2,): see LENGTH and NEXT.
+    low, high (3, THREADS): the smallest and the largest x, y, z of directions. groups (THREADS,): the list of groups that are
+    near. lattices (MOST,): the list of lattices that are near. found (2,): see LENGTH and NEXT.
     """
 
     thread: int
     found: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    sizes: np.ndarray
     groups: np.ndarray
     lattices: np.ndarray
 
@@ -49,21 +45,21 @@ class Block(NamedTuple):
 def this_block():
     """The block of this thread."""
     low, high, found = np.empty((3, THREADS), wide), np.empty((3, THREADS), wide), np.empty(2, np.int32)
-    return Block(0, found, low, high, np.empty(THREADS, np.int32), np.empty(THREADS, np.int32), np.empty(MOST, np.int32))
+    return Block(0, found, low, high, np.empty(THREADS, np.int32), np.empty(MOST, np.int32))
 
 
 def wait_for_block():
     """Wait until all threads of the block are here, which a single thread always is."""
 
 
-def place_in_warp(block, flag):
-    """For how many threads of the warp before this one the flag is true, and for how many threads of the warp."""
-    first, before, total = block.thread // WARP * WARP, 0, 0
-    block.sizes[block.thread] = flag
+def place_in_block(block, flag):
+    """For how many threads before this one the flag is true, and for how many of the block."""
+    before, total = 0, 0
+    block.low[0, block.thread] = wide(1) if flag else wide(0)
     wait_for_block()
-    for thread in range(first, first + WARP):
-        before += block.sizes[thread] if thread < block.thread else 0
-        total += block.sizes[thread]
+    for thread in range(THREADS):
+        before += block.low[0, thread] > wide(0) and thread < block.thread
+        total += block.low[0, thread] > wide(0)
     wait_for_block()
     return before, total
 
@@ -189,15 +185,8 @@ def list_some_lattices(block, q, crystal, orientations, start, groups, count):
 
 def append(block, items, count, item, flag):
     """Append the items of the threads whose flag is true, in the order of the threads, to a list; returns its new length."""
-    warp, (before, total) = block.thread // WARP, place_in_warp(block, flag)
-    if block.thread % WARP == 0:
-        block.sizes[warp] = total
-    wait_for_block()
-    place = count + before
-    for other in range(THREADS // WARP):
-        place += block.sizes[other] if other < warp else 0
-        count += block.sizes[other]
+    before, total = place_in_block(block, flag)
     if flag:
-        items[place] = item
+        items[count + before] = item
     wait_for_block()
-    return count
+    return count + total
