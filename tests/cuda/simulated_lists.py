@@ -21,7 +21,11 @@ from nbnumba.loops.rows import D_X, D_Y, D_Z, ROWS_END, TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import with_options
 
-pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.usefixtures("dirty_memory"),
+    pytest.mark.skipif(not card.SIMULATED, reason="on a card a block is a warp of 32 threads, whose ballots make the list"),
+]
 
 SHARP = "-cell 60 70 80 80 95 100 -default_F 10 -misset 10 20 30 -lambda 1.1 -N 30 -fluence 1e26 -nointerpolate -distance 60 "
 SHARP += "-pixel 0.1 -detpixels_x 18 -detpixels_y 9 -oversample 1 -Xbeam 20 -Ybeam 15 -mosaic 0.5 "
