@@ -233,12 +233,16 @@ def instruction_counts(body: list[str | Instruction]) -> Counter:
 # ---- loops
 
 
-def loops(body: list[str | Instruction]) -> list[list[Instruction]]:
-    """The innermost loops of a program, each with the instructions of all branches of a turn."""
+def loops(body: list[str | Instruction], innermost: bool = True) -> list[list[Instruction]]:
+    """The loops of a program, each with the instructions of all branches of a turn, without those of loops in it.
+
+    innermost: only those without another loop in them.
+    """
     straight, following = blocks(body)
     loop_blocks = list(_bodies(following).values())
-    innermost = [nodes for nodes in loop_blocks if not any(other < nodes for other in loop_blocks)]
-    return [[instruction for n in sorted(nodes) for instruction in straight[n]] for nodes in innermost]
+    inside = [set().union(*(other for other in loop_blocks if other < nodes)) for nodes in loop_blocks]
+    own = [nodes - within for nodes, within in zip(loop_blocks, inside) if not (innermost and within)]
+    return [[instruction for n in sorted(nodes) for instruction in straight[n]] for nodes in own]
 
 
 def blocks(body: list[str | Instruction]) -> tuple[list[list[Instruction]], list[list[int]]]:
@@ -309,6 +313,18 @@ def gathers(loop: list[Instruction]) -> bool:
     return any(op.name.startswith("ld.global") and addresses & set(op.reads) for op in loop)
 
 
+def listing_loops(text: str) -> tuple[list[Instruction], list[Instruction]]:
+    """The loops over lattices of the kernel for scenes that are culled: that which makes the list, and that over the list."""
+    every = loops(instructions(text), innermost=False)
+    listing = [loop for loop in every if any(op.name.startswith("vote") for op in loop)]
+    over = [loop for loop in every if loop not in listing and _loads(loop, "shared") == 1 and _loads(loop, "global") >= 9]
+    return min(listing, key=len), max(over, key=len)
+
+
+def _loads(loop, memory) -> int:
+    return sum(op.name.startswith(f"ld.{memory}") for op in loop)
+
+
 def lattice_loops(text: str) -> list[list[Instruction]]:
     """The loops over lattices of a kernel for simple scenes: the innermost that look an amplitude up, the longest first."""
     return sorted((loop for loop in loops(instructions(text)) if gathers(loop)), key=len, reverse=True)
@@ -323,7 +339,7 @@ bits; memory; jumps."""
 
 WIDE = r"(?:\.\w+)*\.[bsu]64"
 COSTS = (
-    (r"mov\.|neg\.f|abs\.f|ld\.param|ld\.const|\w+\.pred|cvt\.[su](64\.u32|32\.[su]64)", {}),
+    (r"mov\.|cvta\.|neg\.f|abs\.f|ld\.param|ld\.const|\w+\.pred|cvt\.[su](64\.u32|32\.[su]64)", {}),
     (r"rcp\.rn\.f64", {"sfu": 1, "f64": 5, "alu": 4, "control": 1}),
     (r"div\.rn\.f64", {"sfu": 1, "f64": 8, "f32": 1, "alu": 4, "control": 1}),
     (r"sqrt\.rn\.f64", {"sfu": 1, "f64": 8, "alu": 4, "control": 1}),
@@ -340,7 +356,8 @@ COSTS = (
     (r"(mul|mad)\.lo" + WIDE, {"f32": 4}),
     (r"(mul|mad)\.(lo|wide)\.[su](32|16)", {"f32": 1}),
     (rf"(add|sub|shl|shr|and|or|xor|not|neg|min|max|abs|setp|selp){WIDE}", {"alu": 2}),
-    (r"(add|sub|shl|shr|and|or|xor|not|neg|min|max|abs|setp|selp|cvt)\.", {"alu": 1}),
+    (r"(add|sub|shl|shr|and|or|xor|not|neg|min|max|abs|setp|selp|cvt)\.|vote\.", {"alu": 1}),
+    (r"popc\.", {"cvt": 1}),
     (r"(ld|st)\.", {"mem": 1}),
     (r"bra|bar", {"control": 1}),
 )  # fmt: skip

@@ -11,16 +11,17 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path[:0] = [str(ROOT)]
 
+from adjoint.backends import cuda as backward  # noqa: E402
 from bench import ptx  # noqa: E402
 from bench.table import heading, row  # noqa: E402
-from nbnumba.backends.cuda import THREADS  # noqa: E402
+from nbnumba.backends.cuda_block import THREADS  # noqa: E402
 from nbnumba.backends.precision import PRECISIONS  # noqa: E402
 
 PUBLISHED = 154.0
 """G pixel-domain samples/s of a compiled torch port on an RTX 4090: a published figure. Nobody here has measured it."""
 
-KERNELS = {"image": "render simple", "value and gradient": "differentiate simple"}
-"""The quantities that are estimated, each with the kernel whose loop over lattices is counted."""
+KERNELS = {"image": ("render simple", THREADS), "value and gradient": ("differentiate simple", backward.THREADS)}
+"""The quantities that are estimated, with the kernel whose loop over lattices is counted, and the threads of its blocks."""
 
 EXACT_INDICES = ("mixed", "paired")
 """The precisions in float32 that may be recommended, because their Miller indices are as good as float64, or nearly."""
@@ -33,24 +34,25 @@ REGISTERS, WARP, UNIT = 65536, 32, 256
 
 
 class Card(NamedTuple):
-    """A card: capability, multiprocessors, clock (GHz), warps that a multiprocessor holds, and results per clock by pipe."""
+    """A card: capability, multiprocessors, clock (GHz), warps and blocks that one holds, and results per clock by pipe."""
 
     capability: tuple[int, int]
     multiprocessors: int
     clock: float
     warps: int
+    blocks: int
     rates: Mapping[str, float]
 
 
 CARDS = {
     "A100 SXM 80 GB": Card(
-        (8, 0), 108, 1.41, 64, {"f32": 64, "f64": 32, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 16, "mem": 32}
+        (8, 0), 108, 1.41, 64, 32, {"f32": 64, "f64": 32, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 16, "mem": 32}
     ),
     "H100 SXM": Card(
-        (9, 0), 132, 1.83, 64, {"f32": 128, "f64": 64, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 16, "mem": 32}
+        (9, 0), 132, 1.83, 64, 32, {"f32": 128, "f64": 64, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 16, "mem": 32}
     ),
     "RTX 4090": Card(
-        (8, 9), 128, 2.52, 48, {"f32": 128, "f64": 2, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 2, "mem": 16}
+        (8, 9), 128, 2.52, 48, 24, {"f32": 128, "f64": 2, "alu": 64, "sfu": 16, "cvt": 16, "cvt64": 2, "mem": 16}
     ),
 }
 """The rates f32 to cvt64 are those of the table "Throughput of Native Arithmetic Instructions" of NVIDIA's CUDA C++ Programming
@@ -80,11 +82,11 @@ def estimate(cost: Mapping[str, float], card: Card) -> tuple[float, str]:
     return card.multiprocessors * card.clock / by_limit[limit], limit
 
 
-def occupancy(registers: int, card: Card, threads: int = THREADS) -> int:
+def occupancy(registers: int, card: Card, threads: int) -> int:
     """The number of warps of a kernel that a multiprocessor holds, from its registers, in whole blocks of `threads` threads."""
     of_warp = -(-registers * WARP // UNIT) * UNIT
     block = threads // WARP
-    return min(REGISTERS // of_warp, card.warps) // block * block
+    return min(REGISTERS // of_warp // block, card.warps // block, card.blocks) * block
 
 
 def recommended(rates: Mapping[str, float]) -> str:
@@ -98,11 +100,11 @@ def recommended(rates: Mapping[str, float]) -> str:
 def figures(name: str, precision: str) -> dict:
     """The counts and estimates for a card in a precision. Raises ToolMissing."""
     card, result = CARDS[name], {"card": name, "precision": precision, "estimate": True}
-    for what, kernel in KERNELS.items():
+    for what, (kernel, threads) in KERNELS.items():
         text = ptx.ptx(kernel, precision, card.capability)
         cost, registers = ptx.cost(ptx.lattice_loops(text)[0]), ptx.assembled(text, card.capability).registers
         speed, limit = estimate(cost, card)
-        result |= {f"G/s {what}": speed, f"bound {what}": limit, f"warps {what}": occupancy(registers, card)}
+        result |= {f"G/s {what}": speed, f"bound {what}": limit, f"warps {what}": occupancy(registers, card, threads)}
         result |= {f"registers {what}": registers, f"cost {what}": dict(cost), f"all {what}": sum(cost.values())}
     return result
 

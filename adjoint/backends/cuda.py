@@ -21,10 +21,11 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
-from nbnumba.backends.cuda import THREADS, device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
+from nbnumba.backends.cuda import device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
 from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
+from nbnumba.loops import blocks as pixel_blocks
 from nbnumba.loops import cuda_stages, indices, interpolation
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
@@ -39,6 +40,8 @@ from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import wide
 from nbnumba.stages.records import Scene
 
+THREADS = 128
+"""The number of threads of a block. Their pixels are neighbours along the fast axis."""
 MOST_BANDS = 1
 """The number of bands: all rows are summed together."""
 CHUNK, CHUNK_WITH_AMPLITUDES = 2**18, 2**14
@@ -103,7 +106,7 @@ def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
     mirrors = (*MIRRORS, row_names, tile_sums, indices, interpolation)
-    forward = (forward_lattices, forward_patches, forward_samples, forward_tiles)
+    forward = (forward_lattices, pixel_blocks, forward_patches, forward_samples, forward_tiles)
     loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
     bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
     names = bound | {"wanted": device_jit(wanted)}

@@ -21,7 +21,7 @@ from nbnumba.loops.rows import (
     TOTAL, WEIGHT,
 )  # fmt: skip
 from nbnumba.loops import culled
-from nbnumba.loops.patches import beam_of, bound_rays, first_near, is_dark
+from nbnumba.loops.patches import NO_VIEW, beam_of, bound_rays, first_near, is_dark
 from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
 from nbnumba.loops.tile import find_fresh, some_fresh
 from nbnumba.stages import real, wide
@@ -77,11 +77,10 @@ def differentiate_tile(
             for sub_fast in range(sampling.oversample):
                 sample = (layer, sub_slow, sub_fast)
                 trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
-                if culled:
-                    bound_rays(tile, panel, crystal, sampling)
+                view = bound_rays(tile, panel, crystal, sampling) if culled else NO_VIEW
                 for source in range(sources.weight.size):
                     ray = beam_of(source, sources)
-                    near = first_near(tile, ray, crystal, orientations)[1] > 0 if culled else True
+                    near = first_near(tile, view, ray, crystal, orientations)[1] > 0 if culled else True
                     if near or has_background or beam.dmin > 0.0 or pass_index == 0:
                         scatter(tile, source, beam, sources)
                         if beam.dmin > 0.0:

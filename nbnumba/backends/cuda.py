@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numba import cuda
 
-from nbnumba.backends import card, cuda_pairs
+from nbnumba.backends import card, cuda_block, cuda_pairs
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import LOG, thread_safe_cache
+from nbnumba.backends.cuda_block import BLOCK, block_words, blocks, pixel_of_thread
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.loops import cuda_lattices, cuda_stages, indices, lattices, patches, samples
+from nbnumba.loops import blocks as pixel_blocks
+from nbnumba.loops import cuda_lattices, cuda_patches, cuda_stages, indices, interpolation, lattices, patches, samples
+from nbnumba.loops import culled as culled
 from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
 from nbnumba.loops.blocks import wanted
+from nbnumba.loops.cuda_patches import NO_PIXEL
 from nbnumba.loops.indices import set_pixel
 from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import ROWS_END, TILE, TOTAL
@@ -24,26 +28,33 @@ from nbnumba.stages.records import Scene
 
 STEPS_PER_CALL = 2**31
 """The largest number of samples times lattices of a launch; progress is reported, and stopping possible, between launches."""
-FEWEST_ROWS = 1
-"""The smallest number of rows of a launch."""
-THREADS = 128
-"""The number of threads of a block. Their pixels are neighbours along the fast axis."""
+FEWEST_ROWS = BLOCK[0]
+"""The smallest number of rows of a launch, whole blocks."""
+LISTED = ("bound_rays", "first_near", "add_near_lattices")
+"""The functions of patches.py that are replaced where the threads of a block list the lattices together."""
 
 
 def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """Fill an image of the rows from rows[0] to before rows[1], and of columns likewise, with 0 where the mask is 0.
 
-    Each thread fills one pixel. The other arguments are those of cpu.py:render.
+    Each thread fills one pixel. In a scene that is culled, threads whose pixel is not wanted help those of their block, unless
+    it has none that is wanted. The other arguments are those of cpu.py:render.
     """
-    pixel, width = cuda.grid(1), columns[1] - columns[0]
-    row, fast = rows[0] + pixel // width, columns[0] + pixel % width
-    if row < rows[1]:
-        tile = cuda.local.array(ROWS_END, wide)
-        tile[TOTAL] = wide(0)
-        if wanted(mask, row, fast):
+    row, fast = pixel_of_thread(rows, columns)
+    inside = row < rows[1] and fast < columns[1]
+    here = inside and wanted(mask, row, fast)
+    tile = cuda.local.array(ROWS_END, wide)
+    tile[TOTAL] = wide(0)
+    if culled:
+        if cuda.syncthreads_or(np.int32(here)):
+            set_pixel(tile, 0, row if here else NO_PIXEL, fast)
+            render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
+    else:
+        if here:
             set_pixel(tile, 0, row, fast)
             render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
-        image[row - rows[0], fast - columns[0]] = tile[TOTAL]
+    if inside:
+        image[row - rows[0], fast - columns[0]] = tile[TOTAL] if here else wide(0)
 
 
 def one_pixel_rows(names: dict) -> dict:
@@ -62,10 +73,11 @@ def device_jit(function: Callable) -> Callable:
 
 
 def kernel_jit(function: Callable, names: dict, name: str) -> Callable:
-    """Compile a kernel whose globals of those names are replaced."""
+    """Compile a kernel whose globals are `names`, to which those of its module are added that are not there."""
     if not card.SIMULATED:
         LOG.info("compiling %s", name)
-    return cuda.jit(with_globals(function, {**function.__globals__, **names}, name))
+    names |= {**function.__globals__, **names}
+    return cuda.jit(with_globals(function, names, name))
 
 
 def power_of_two(power):
@@ -90,12 +102,23 @@ def machine_words(precision: str) -> dict:
 
 
 @thread_safe_cache
-def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
-    """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), for others, or for those that are culled."""
-    before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled)
-    bound = bind([*before, *stages(precision), indices, interpolation, *instead, lattices, patches, samples, tiles], device_jit, names)
-    return kernel_jit(render, bound | {"wanted": device_jit(wanted)}, f"render_{precision}{'_culled' if culled else ''}")
+def kernel(precision: str, simple: bool, culled: bool = False, block: tuple[int, int] = BLOCK) -> Callable:
+    """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), for others, or for those that are culled.
+
+    block: the pixels of a block of threads along the slow and the fast axis.
+    """
+    before, instead, own = (cuda_stages,) if simple else (), (cuda_lattices,) if simple else (), {}
+    names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled) | block_words(own, block, device_jit)
+    loops = [indices, interpolation, *instead, lattices, pixel_blocks, patches]
+    bound = bind([*before, *stages(precision), *loops], device_jit, names)
+    bound = list_together(bound) if culled else bound
+    own |= bind([samples, tiles], device_jit, bound) | {"wanted": device_jit(wanted)}
+    return kernel_jit(render, own, f"render_{precision}{'_culled' if culled else ''}")
+
+
+def list_together(bound: dict) -> dict:
+    """The words `bound`, of which the functions LISTED are those of cuda_patches.py."""
+    return bind([cuda_patches], device_jit, {name: word for name, word in bound.items() if name not in LISTED})
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
@@ -103,7 +126,8 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     It raises InputError if the card has too little memory.
     """
-    compiled = kernel(precision, cuda_lattices.is_simple(scene), is_culled(scene))
+    block = cuda_block.BLOCK
+    compiled = kernel(precision, cuda_lattices.is_simple(scene), is_culled(scene), block)
     kind, host_records = PRECISIONS[precision].wide, cast(scene, precision)
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
@@ -111,8 +135,8 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
             records = card.upload_records("scene", host_records)
             mask_on_card = card.upload("mask", mask)
             image_on_card = card.allocate("image", (rows[1] - rows[0], columns[1] - columns[0]), kind)
-            blocks = card.blocks(image_on_card.size, THREADS)
-            compiled[blocks, THREADS](image_on_card, rows, columns, mask_on_card, *records)
+            launch = compiled[blocks(rows, columns, block), block[0] * block[1]]
+            launch(image_on_card, rows, columns, mask_on_card, *records)
             image[slice(*rows), slice(*columns)] = image_on_card.copy_to_host()
 
     return part
@@ -125,7 +149,7 @@ def workers(steps: int) -> int:
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
     """The pieces in which an image with that number of steps per pixel is rendered: whole rows, each piece by one launch."""
-    rows_per_piece = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps))
+    rows_per_piece = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps) // BLOCK[0] * BLOCK[0])
     for row in range(rows[0], rows[1], rows_per_piece):
         yield (row, min(row + rows_per_piece, rows[1])), columns
 

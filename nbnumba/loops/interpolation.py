@@ -13,7 +13,7 @@ ENDLESS = 2**62
 
 
 def interpolate(tile, first, evaluation, structure, vectors):
-    """Write AMPLITUDE of the patch that begins at lane `first`, between reflections (F9b), or from the latch on that of SLOT (P8).
+    """Write AMPLITUDE of the patch that begins at lane `first`: between reflections (F9b), from the latch on that of SLOT (P8).
 
     It reads Q_X, Q_Y, Q_Z and SLOT, and writes CORNER. evaluation: pass and lattice. vectors: a, b, c of the lattice.
     """

@@ -42,6 +42,7 @@ from nbnumba.stages import real, slack, wide
 from nbnumba.stages.beam import scattering_vector
 from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.culling import (
+    directions_in_box,
     index_reach,
     least_distance,
     least_remoteness,
@@ -63,6 +64,8 @@ CHUNK = 2 * PATCH
 """The lanes that are computed at once where near patches are put one after another: enough for a loop to vectorise."""
 GROUP = 16
 """The number of lattices, one after another, that are bounded together."""
+NO_VIEW = 0
+"""What bound_rays returns where the boxes are in the tile."""
 NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """How far the vectors of one lattice lie from themselves."""
 
@@ -95,19 +98,20 @@ def bound_pixels(tile, panel, crystal, sampling):
 def bound_rays(tile, panel, crystal, sampling):
     """Write the directions of each patch, of one sample of its pixels, from D_X, D_Y, D_Z, as a box (F10a).
 
-    There is nothing to do where bound_pixels has been called and the pixels have no other sample.
+    There is nothing to do where bound_pixels has been called and the pixels have no other sample. What it returns is for the
+    functions that want `view`: here it says nothing, because all that they need is in the tile.
     """
     if not bounds_pixels(panel) or sampling.layers * sampling.oversample > 1:
         bound_row(tile, D_X, CENTRE_X, EDGES)
         bound_row(tile, D_Y, CENTRE_Y, EDGES + TILE)
         bound_row(tile, D_Z, CENTRE_Z, EDGES + 2 * TILE)
         for p in range(PATCHES):
-            x, y, z = tile[EDGES + p], tile[EDGES + TILE + p], tile[EDGES + 2 * TILE + p]
-            nothing = wide(0)
-            edges = (x, nothing, nothing), (nothing, y, nothing), (nothing, nothing, z)
-            set_directions(tile, p, ((tile[CENTRE_X + p], tile[CENTRE_Y + p], tile[CENTRE_Z + p]), edges, nothing))
+            middle = tile[CENTRE_X + p], tile[CENTRE_Y + p], tile[CENTRE_Z + p]
+            reach = tile[EDGES + p], tile[EDGES + TILE + p], tile[EDGES + 2 * TILE + p]
+            set_directions(tile, p, directions_in_box(middle, reach))
             if not bounds_pixels(panel):
                 tile[LIMIT + p] = crystal.most_remote
+    return NO_VIEW
 
 
 def set_directions(tile, p, directions):
@@ -184,10 +188,11 @@ def near_patches(group, tile, ray, crystal, orientations):
     return list_near(tile)
 
 
-def first_near(tile, ray, crystal, orientations):
+def first_near(tile, view, ray, crystal, orientations):
     """The first group of lattices under which a term of the tile may count, and the number of its near patches.
 
-    Where there is none it is the number of groups, and 0. The arguments are those of near_patches.
+    Where there is none it is the number of groups, and 0. view: what bound_rays returns. The other arguments are those of
+    near_patches.
     """
     for group in range(orientations.group.shape[0]):
         count = near_patches(group, tile, ray, crystal, orientations)
@@ -211,16 +216,16 @@ def is_dark(tile, panel, beam, sources, crystal, orientations, sampling):
 def any_near(tile, sources, crystal, orientations):
     """Whether a term of a patch may count, under any source. Reads CENTRE_X to BEYOND and LIMIT."""
     for source in range(sources.weight.size):
-        if first_near(tile, beam_of(source, sources), crystal, orientations)[1] > 0:
+        if first_near(tile, NO_VIEW, beam_of(source, sources), crystal, orientations)[1] > 0:
             return True
     return False
 
 
-def add_near_lattices(tile, ray, first, source, sources, crystal, structure, orientations):
+def add_near_lattices(tile, view, ray, first, source, sources, crystal, structure, orientations):
     """Add the terms that count, of all lattices, to SUM: lattices.py:add_lattices for a scene that is culled (F10a).
 
-    ray: what beam_of says of the source. first: what first_near returned, whose list is in NEAR_PATCH. Afterwards Q_X, Q_Y, Q_Z
-    are those of the near patches, one after another.
+    view: what bound_rays returns. ray: what beam_of says of the source. first: what first_near returns, whose list is in
+    NEAR_PATCH. Afterwards Q_X, Q_Y, Q_Z are those of the near patches, one after another.
     """
     lattices, (group, count) = orientations.lattice, first
     while group < orientations.group.shape[0]:

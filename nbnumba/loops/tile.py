@@ -8,7 +8,7 @@ import numpy as np
 from nbnumba.loops import culled
 from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.lattices import add_lattices
-from nbnumba.loops.patches import add_near_lattices, beam_of, bound_rays, first_near
+from nbnumba.loops.patches import NO_VIEW, add_near_lattices, beam_of, bound_rays, first_near
 from nbnumba.loops.rows import (
     BACKGROUND_TOTAL,
     CAPTURE,
@@ -90,18 +90,17 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
         for sub_slow in range(sampling.oversample):
             for sub_fast in range(sampling.oversample):
                 trace_ray(tile, layer, sub_slow, sub_fast, sub_slow == 0 and sub_fast == 0, panel, sampling)
-                if culled:
-                    bound_rays(tile, panel, crystal, sampling)
+                view = bound_rays(tile, panel, crystal, sampling) if culled else NO_VIEW
                 for source in range(sources.weight.size):
                     ray = beam_of(source, sources)
-                    first = first_near(tile, ray, crystal, orientations) if culled else (0, 1)
+                    first = first_near(tile, view, ray, crystal, orientations) if culled else (0, 1)
                     if first[1] > 0 or has_background or beam.dmin > 0.0 or (pass_index == 0 and not single):
                         illuminate(tile, pass_index == 0, source, beam, sources, sampling)
                         begin_sum(tile, sampling)
                         add_background(tile, beam, material)
                         if culled:
                             if first[1] > 0:
-                                add_near_lattices(tile, ray, first, source, sources, crystal, structure, orientations)
+                                add_near_lattices(tile, view, ray, first, source, sources, crystal, structure, orientations)
                         else:
                             add_every_lattice(tile, pass_index, crystal, structure, orientations, has_background, sampling)
                         end_sum(tile, sampling)

@@ -105,6 +105,16 @@ def spread_of_directions(panel, middle, half):
     return (u, edges, beyond), length * (wide(1) - part)
 
 
+def directions_in_box(middle, reach):
+    """Return the directions in a box along x, y and z, in the form of spread_of_directions (F10a).
+
+    middle, reach: the middle of the box, and how far it reaches from there along each axis, without a unit.
+    """
+    nothing = wide(0)
+    edges = (reach[0], nothing, nothing), (nothing, reach[1], nothing), (nothing, nothing, reach[2])
+    return middle, edges, nothing
+
+
 def across(axis, u):
     """Return the part of an axis that is normal to a unit vector, without a unit."""
     along = dot(axis, u)

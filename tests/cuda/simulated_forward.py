@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment, simulate
-from nbnumba.backends import PRECISIONS, card
+from nbnumba.backends import PRECISIONS, card, cuda_block
 from nbnumba.backends import cuda as driver
 from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.setup import sampling, scene
@@ -195,9 +195,9 @@ def within():
 
 
 def test_a_block_is_full_and_another_is_not():
-    """Pixels of one row and of several, more than the threads of a block."""
-    assert 128 == driver.THREADS < 131
-    for size in ("-detpixels_x 131 -detpixels_y 1", "-detpixels_x 1 -detpixels_y 131", "-detpixels_x 64 -detpixels_y 2"):
+    """Pixels beyond one block along the fast and the slow axis, and whole blocks."""
+    assert cuda_block.BLOCK == (4, 8)
+    for size in ("-detpixels_x 19 -detpixels_y 1", "-detpixels_x 1 -detpixels_y 11", "-detpixels_x 16 -detpixels_y 4"):
         experiment, _ = made("still", "-pixel 1 " + size)
         same(on_card(experiment), simulate(experiment))
 

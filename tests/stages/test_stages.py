@@ -447,6 +447,7 @@ def cases():
         limited = crystal_record(shape=int(random.integers(0, 2)), most_remote=x)._replace(remote_per_omega=n)
         yield culling.remoteness_limit, (limited, x)
         yield culling.spread_of_directions, (panel(), (1e-3 * x, 0.0, 0.0), (1e-3, 2e-3 * x, 1e-4))
+        yield culling.directions_in_box, (a, d)
         yield culling.across, (a, d)
         yield lattice.grating_phase, (n, u[0])
         yield lattice.sincg_parts, (n, u[0])
