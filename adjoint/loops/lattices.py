@@ -18,7 +18,7 @@ from adjoint.stages.structure import weighted_sum_adj
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import PATCH
 from nbnumba.loops.indices import nearest_hkl, cell_vectors, nine_numbers, nine_to_wide, extended_q
-from nbnumba.loops.interpolation import LATCHED, OUTSIDE, begin_cells, interpolate
+from nbnumba.loops.interpolation import LATCHED, UNSURROUNDED, begin_cells, interpolate
 from nbnumba.loops.rows import (
     AMPLITUDE, CORNER, LATTICE_FACTOR, LEFT, NEAR_PATCH, OMEGA, PART_H, PART_K, PART_L, SLOT, Q_X, SUM, TILE,
 )  # fmt: skip
@@ -215,7 +215,7 @@ def add_slopes_of_cell(tile, first, corner, structure):
         is_here, before = tile[LEFT + i] == corner, three(tile, HKL_BAR, i)
         after = before[0] + bars[0], before[1] + bars[1], before[2] + bars[2]
         set3(tile, HKL_BAR, i, after if is_here else before)
-        tile[LEFT + i] = OUTSIDE if is_here else tile[LEFT + i]
+        tile[LEFT + i] = UNSURROUNDED if is_here else tile[LEFT + i]
 
 
 def enter_reflections(tile, i, table, structure):

@@ -6,7 +6,7 @@ from nbnumba.loops.rows import AMPLITUDE, CORNER, LEFT, PART_H, PART_K, PART_L, 
 from nbnumba.stages import wide
 from nbnumba.stages.structure import corner_slot, cubic_weights, floor, surrounded, surrounding, weighted_sum
 
-OUTSIDE, LATCHED = -1.0, -2.0
+UNSURROUNDED, LATCHED = -1.0, -2.0
 """CORNER of a lane whose amplitude is not interpolated: its point is not surrounded by reflections, or the latch has come."""
 ENDLESS = 2**62
 """A row that no latch is in, but that of a run which interpolates to its end (P8)."""
@@ -38,7 +38,7 @@ def find_corners(tile, first, structure, vectors):
         h, k, l = fractional_hkl(vectors, extended_q(tile, i))
         h_0, k_0, l_0 = floor(h), floor(k), floor(l)
         tile[PART_H + i], tile[PART_K + i], tile[PART_L + i] = h - h_0, k - k_0, l - l_0
-        tile[CORNER + i] = corner_slot(structure, h_0, k_0, l_0) if surrounded(structure, h, k, l) else wide(OUTSIDE)
+        tile[CORNER + i] = corner_slot(structure, h_0, k_0, l_0) if surrounded(structure, h, k, l) else wide(UNSURROUNDED)
         tile[AMPLITUDE + i] = outside
 
 
@@ -73,4 +73,4 @@ def sum_cell(tile, first, corner, structure):
         of_h, of_k, of_l = cubic_weights(tile[PART_H + i]), cubic_weights(tile[PART_K + i]), cubic_weights(tile[PART_L + i])
         amplitude, is_here = weighted_sum(planes, of_h, of_k, of_l), tile[LEFT + i] == corner
         tile[AMPLITUDE + i] = amplitude if is_here else tile[AMPLITUDE + i]
-        tile[LEFT + i] = wide(OUTSIDE) if is_here else tile[LEFT + i]
+        tile[LEFT + i] = wide(UNSURROUNDED) if is_here else tile[LEFT + i]

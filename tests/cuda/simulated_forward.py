@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cards import share_memory_once
 
 from nbnumba import Experiment, simulate
 from nbnumba.backends import PRECISIONS, card, cuda_block
@@ -9,6 +10,9 @@ from nbnumba.backends import cuda as driver
 from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import with_options
+
+if card.SIMULATED:
+    share_memory_once()
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 

@@ -6,6 +6,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
+from cards import share_memory_once
 from numba import cuda
 
 from nbnumba import Experiment, simulate
@@ -21,6 +22,9 @@ from nbnumba.loops.rows import D_X, D_Y, D_Z, ROWS_END, TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import with_options
 from nbnumba.stages.culling import directions_in_box
+
+if card.SIMULATED:
+    share_memory_once()
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
