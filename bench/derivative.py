@@ -30,8 +30,8 @@ STEP, OF_TERMS = 1e-3, 3e-6
 largest error of the derivative, as a fraction of the sum of the terms of all parameters. Differences jump where the nearest
 reflection of a pixel changes within a step, and the derivative is right not to."""
 
-FARTHEST = 100.0
-"""The largest unit of a parameter, in steps of PARAMETERS."""
+FARTHEST = 4.0
+"""The largest size of a random number that is drawn from a normal distribution, for the bounds of parameters."""
 
 ROUNDING = 1e-11
 """The largest difference of two sums of the same terms, as a fraction of the sum of their sizes."""
@@ -140,16 +140,22 @@ def gradient_error(task: Task) -> float:
 def direction(task: Task, gradient: dict) -> np.ndarray:
     """A random direction along which all parameters other than amplitudes move the image by about the same amount.
 
-    A parameter that hardly moves the image is moved by no more than FARTHEST of its own steps, which stays within its bounds.
+    A parameter that hardly moves the image is moved by less, so that it stays within its bounds.
     """
     random = np.random.default_rng(2)
     single = [name for name in task.parameters if np.ndim(gradient[name]) == 0]
     information = np.diag(normal_equations(task.loss, task.experiment, single)[2])
     unit = {name: 1.0 / np.sqrt(value) for name, value in zip(single, information) if value > 0.0}
-    farthest = {name: FARTHEST * PARAMETERS[name].step for name in single}
-    size = {name: min(unit[name], farthest[name]) if name in unit else PARAMETERS[name].step for name in task.parameters}
+    size = {name: min(unit[name], room(task, name)) if name in unit else PARAMETERS[name].step for name in task.parameters}
     names = task.parameters
     return flat({name: size[name] * random.standard_normal(np.shape(gradient[name])) for name in names}, names)
+
+
+def room(task: Task, name: str) -> float:
+    """The largest unit of a parameter whose steps stay within its bounds."""
+    least, most = PARAMETERS[name].bounds
+    value = task.experiment.value(name)
+    return min(value - least, most - value) / (FARTHEST * STEP)
 
 
 def flat(values: dict, names: list[str]) -> np.ndarray:
