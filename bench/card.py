@@ -111,7 +111,7 @@ def main(args=None) -> int:
         scene = cases.SCENES[options.case](Path(name), options.side)
         task = derivative.task(scene)
         expected = on_cpu(task)
-        steps = scene.pixels * steps_of(task.experiment)
+        steps = scene.pixels * scene.steps
         print(f"{options.case}: the card beside all cores of this machine in double precision")
         print(heading(COLUMNS))
         for precision in PRECISIONS:
@@ -125,15 +125,6 @@ def main(args=None) -> int:
                 with open(options.json, "a") as lines:
                     lines.write(json.dumps(figures | {"part": "card", "case": options.case}) + "\n")
     return 0
-
-
-def steps_of(experiment) -> int:
-    """The number of steps of a pixel of an experiment."""
-    from nbnumba.setup import sampling, scene
-    from nbnumba.simulate import steps_per_pixel
-
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return steps_per_pixel(scene.build(experiment, window))
 
 
 if __name__ == "__main__":

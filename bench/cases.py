@@ -1,5 +1,6 @@
 """The named scenes of the bench: command lines, the files that they name, and the experiments that they state."""
 
+import functools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba import Experiment
+from nbnumba.setup import sampling
+from nbnumba.setup.scene import build
+from nbnumba.simulate import steps_per_pixel
 
 MATRIX = (
     (-0.02837711, -0.00305386, 0.02535816),
@@ -18,9 +22,7 @@ MATRIX = (
 
 LARGEST_INDEX = 34
 
-COMMON = (
-    "-nonoise -nointerpolate -exposure 1 -flux 1e18 -beamsize 1.0 -lambda 0.976800 -pixel 0.172 -Na 36 -Nb 47 -Nc 29"
-)
+COMMON = "-nonoise -nointerpolate -exposure 1 -flux 1e18 -beamsize 1.0 -lambda 0.976800 -pixel 0.172 -Na 36 -Nb 47 -Nc 29"
 PLAIN_CAMERA = "-distance 231.274660"
 PILATUS = """
     -spindle_axis -1 0 0 -Xbeam 217.742295 -Ybeam 213.907080 -distance 231.274660
@@ -41,13 +43,29 @@ class Scene(NamedTuple):
     @property
     def experiment(self) -> Experiment:
         """The experiment that the command line states."""
-        return Experiment.from_args(self.args).replace({"sampling.tolerance": self.tolerance})
+        return experiment_of(self.args).replace({"sampling.tolerance": self.tolerance})
 
     @property
     def pixels(self) -> int:
         """The number of pixels of the region."""
         left, right, low, high = self.region
         return (right - left + 1) * (high - low + 1)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of a pixel, with every layer."""
+        return steps_per_pixel(build(self.experiment, window_of(self.experiment)))
+
+
+@functools.lru_cache(maxsize=4)
+def experiment_of(args: tuple[str, ...]) -> Experiment:
+    """The experiment of a command line. Files of a scene do not change, and some are long: they are not read again."""
+    return Experiment.from_args(args)
+
+
+def window_of(experiment: Experiment) -> sampling.Window:
+    """The pixels that an experiment asks for."""
+    return sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
 
 
 def supervisor(folder: Path, side: int | None = None) -> Scene:
@@ -63,9 +81,7 @@ def tolerant(folder: Path, side: int | None = None) -> Scene:
 
 def mosaic(folder: Path, side: int | None = None) -> Scene:
     """1024 x 1024 pixels, 10 phi steps of 10 mosaic domains, amplitudes from a list. The sum over lattices takes the time."""
-    flags = (
-        f"{PLAIN_CAMERA} -hkl {reflections(folder)} -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
-    )
+    flags = f"{PLAIN_CAMERA} -hkl {reflections(folder)} -oversample 1 -osc 1 -phisteps 10 -mosaic 0.3 -mosaic_domains 10"
     return _scene("mosaic", folder, flags, (1024, 1024), side)
 
 
@@ -87,6 +103,12 @@ def spheres(folder: Path, side: int | None = None) -> Scene:
     return scene._replace(name="spheres", args=(*scene.args, "-round_xtal"))
 
 
+def tophat(folder: Path, side: int | None = None) -> Scene:
+    """The scene of `torch` with spots that have the same brightness all over."""
+    scene = torch(folder, side)
+    return scene._replace(name="tophat", args=(*scene.args, "-tophat_spots"))
+
+
 def interpolated(folder: Path, side: int | None = None) -> Scene:
     """256 x 256 pixels, 10 phi steps, amplitudes between the reflections of a list."""
     hkl = reflections(folder)
@@ -94,12 +116,24 @@ def interpolated(folder: Path, side: int | None = None) -> Scene:
     return _scene("interpolated", folder, flags, (256, 256), side)
 
 
+def nearest(folder: Path, side: int | None = None) -> Scene:
+    """The scene of `interpolated` with the amplitude of the nearest reflection."""
+    scene = interpolated(folder, side)
+    return scene._replace(name="nearest", args=tuple(word for word in scene.args if word != "-interpolate"))
+
+
 def xfel(folder: Path, side: int | None = None) -> Scene:
     """A still of an XFEL, 4096 x 4096 pixels: 100 wavelengths over 0.5 %, 25 domains, Gaussian spots, random amplitudes."""
-    crystal = "-cell 80 80 40 90 90 90 -misset 17 31 53 -Na 20 -Nb 20 -Nc 30 -mosaic 0.05 -mosaic_domains 25 -gauss_xtal"
+    scene = xfel_square(folder, side)
+    return scene._replace(name="xfel", args=(*scene.args, "-gauss_xtal"))
+
+
+def xfel_square(folder: Path, side: int | None = None) -> Scene:
+    """The still of `xfel` with crystals that are parallelepipeds, of which nothing is left out."""
+    crystal = "-cell 80 80 40 90 90 90 -misset 17 31 55 -Na 20 -Nb 20 -Nc 30 -mosaic 0.05 -mosaic_domains 25"
     beam = "-lambda 1.3 -dispersion 0.5 -dispsteps 100 -fluence 1e25"
     rest = f"-distance 100 -pixel 0.075 -oversample 1 -nonoise -nointerpolate -hkl {random_amplitudes(folder)}"
-    return _of_size("xfel", shlex.split(f"{crystal} {beam} {rest}"), (4096, 4096), side)
+    return _of_size("xfel_square", shlex.split(f"{crystal} {beam} {rest}"), (4096, 4096), side)
 
 
 def still(folder: Path, side: int | None = None) -> Scene:
@@ -113,6 +147,30 @@ def oversampled(folder: Path, side: int | None = None) -> Scene:
     return _scene("oversampled", folder, flags, (512, 512), side)
 
 
+def layers(folder: Path, side: int | None = None) -> Scene:
+    """512 x 512 pixels of a thick sensor of 8 layers, each with its own capture fraction, 5 phi steps."""
+    sensor = "-detector_abs 500 -detector_thick 450 -thicksteps 8 -oversample_thick"
+    flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -osc 1 -phisteps 5 {sensor}"
+    return _scene("layers", folder, flags, (512, 512), side)
+
+
+def sources(folder: Path, side: int | None = None) -> Scene:
+    """256 x 256 pixels of a single lattice in a divergent beam of 5 wavelengths: 285 sources."""
+    flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -divergence 2 -divsteps 9 -dispersion 1 -dispsteps 5"
+    return _scene("sources", folder, flags, (256, 256), side)
+
+
+def curved(folder: Path, side: int | None = None) -> Scene:
+    """1024 x 1024 pixels of a curved detector, all of them as far from the crystal, a single lattice."""
+    return _scene("curved", folder, f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -curved_det", (1024, 1024), side)
+
+
+def tiny(folder: Path, side: int | None = None) -> Scene:
+    """16 x 16 pixels, 10 phi steps. What a call takes besides its pixels takes the time."""
+    flags = f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -osc 1 -phisteps 10"
+    return _scene("tiny", folder, flags, (16, 16), None if side is None or side >= 16 else side)
+
+
 SCENES: dict[str, Callable[..., Scene]] = {
     "supervisor": supervisor,
     "mosaic": mosaic,
@@ -122,7 +180,12 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "tolerant": tolerant,
     "gauss": gauss,
     "spheres": spheres,
+    "tophat": tophat,
     "interpolated": interpolated,
+    "layers": layers,
+    "sources": sources,
+    "curved": curved,
+    "tiny": tiny,
     "xfel": xfel,
 }
 
@@ -139,11 +202,13 @@ def reflections(folder: Path) -> Path:
 
 
 def random_amplitudes(folder: Path) -> Path:
-    """A list of the reflections of the cell of `xfel` to 2.5 A, written to a folder: F is drawn from a gamma distribution."""
+    """A list of the reflections of the cell of `xfel` to 1.4 A, written to a folder: F is drawn from a gamma distribution.
+
+    This is the resolution at the edges of the frame, so that no part of it is dark for want of amplitudes."""
     path = folder / "random.hkl"
     if not path.exists():
-        h, k, l = (x.ravel() for x in np.meshgrid(*(np.arange(-n, n + 1) for n in (32, 32, 16)), indexing="ij"))
-        resolved = (h / 80.0) ** 2 + (k / 80.0) ** 2 + (l / 40.0) ** 2 <= 2.5**-2
+        h, k, l = (x.ravel() for x in np.meshgrid(*(np.arange(-n, n + 1) for n in (57, 57, 28)), indexing="ij"))
+        resolved = (h / 80.0) ** 2 + (k / 80.0) ** 2 + (l / 40.0) ** 2 <= 1.4**-2
         amplitude = np.random.default_rng(1).gamma(2.0, 60.0, resolved.sum())
         np.savetxt(path, np.column_stack([h[resolved], k[resolved], l[resolved], amplitude]), fmt="%d %d %d %.2f")
     return path

@@ -17,6 +17,9 @@ SHORTEST_SAMPLE = 0.2
 DISTURBED, TRIES = 0.15, 5
 """A sample is repeated, up to a number of tries, if others used more processor time than this fraction of its wall time."""
 
+LONGEST = 20.0
+"""The time (s) after which a function that takes long is sampled no more, once there are two samples."""
+
 CHAIN, ELEMENTS, BLOCKS = 16, 256, 4
 FMA_REPEATS = 60000
 
@@ -32,6 +35,10 @@ class Sample(NamedTuple):
     def disturbance(self) -> float:
         """The processor time of others as a fraction of the wall time."""
         return self.others / self.wall
+
+    def on(self, threads: int) -> float:
+        """The time by which ratios are judged: on one thread processor time, of which others take none; else wall time."""
+        return self.cpu if threads == 1 else self.wall
 
 
 @numba.njit(error_model="numpy", fastmath={"contract"})
@@ -62,8 +69,8 @@ def fma_blocks(out, repeats):
 
 def timed(function, inner: int = 1) -> Sample:
     """The mean time of `inner` calls. If tries are disturbed, it is that of the least disturbed one."""
-    tries = []
-    while len(tries) < TRIES and not (tries and tries[-1].disturbance <= DISTURBED):
+    tries = [timed_once(function, inner)]
+    while len(tries) < TRIES and tries[-1].disturbance > DISTURBED and inner * sum(x.wall for x in tries) < LONGEST / 4:
         tries.append(timed_once(function, inner))
     return min(tries, key=lambda sample: sample.disturbance)
 
@@ -94,9 +101,18 @@ def fma_time(threads: int) -> Sample:
     return timed(lambda: fma_blocks(out, FMA_REPEATS))
 
 
-def calls(function) -> int:
-    """The number of calls that make a sample long enough, from the time of one call."""
-    return max(1, math.ceil(SHORTEST_SAMPLE / timed_once(function, 1).wall))
+class Plan(NamedTuple):
+    """How often a function is called for a sample, and how many samples are taken."""
+
+    calls: int
+    samples: int
+
+
+def plan(function, repeat: int) -> Plan:
+    """The plan for a function from the time of one call: samples that are long enough, and `repeat` of them if time allows."""
+    wall = timed_once(function, 1).wall
+    calls = max(1, math.ceil(SHORTEST_SAMPLE / wall))
+    return Plan(calls, min(repeat, max(2, int(LONGEST / (calls * wall)))))
 
 
 def fma_lanes() -> float:

@@ -1,5 +1,7 @@
 """The text of the bench: tables, remarks on noise, and verdicts."""
 
+from typing import NamedTuple
+
 from bench import clock
 
 NOISY = 1.2
@@ -40,6 +42,45 @@ def noise(result: dict) -> list[str]:
     return warnings
 
 
-def verdict(met: bool) -> str:
-    """The word that says whether a bar is met."""
-    return "met" if met else "MISSED"
+class Bar(NamedTuple):
+    """What was measured, its figure, and what is wanted: at least, or at most, the bar, and if given better still, the goal."""
+
+    subject: str
+    figure: float
+    bar: float
+    at_least: bool = False
+    goal: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is as good as the bar; NaN is not."""
+        return self.figure >= self.bar if self.at_least else self.figure <= self.bar
+
+    @property
+    def wanted(self) -> str:
+        """The bar in words."""
+        goal = "" if self.goal is None else f" (goal {self.goal:g})"
+        return f"at {'least' if self.at_least else 'most'} {self.bar:g}{goal}"
+
+    @property
+    def verdict(self) -> str:
+        """The word that says whether the bar is met."""
+        return "met" if self.met else "MISSED"
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.figure:.3g}, wanted {self.wanted}: {self.verdict}"
+
+
+def summary(bars: list[Bar], side: int | None) -> list[str]:
+    """A table of all bars of a run on whole scenes, or on that many pixels along each edge."""
+    columns = (
+        ("criterion", "subject", "<70"),
+        ("measured", "figure", ">8.2f"),
+        ("wanted", "wanted", "<22"),
+        ("", "verdict", "<6"),
+    )
+    lines = [row(columns, bar._asdict() | {"wanted": bar.wanted, "verdict": bar.verdict}) for bar in bars]
+    lines.append(f"{sum(bar.met for bar in bars)} of {len(bars)} are met")
+    if side is not None:
+        lines.append(f"scenes were cut to {side} x {side} pixels; the criteria are those of whole scenes")
+    return [heading(columns), *lines]
