@@ -6,11 +6,10 @@ A band is a fixed range of rows with sums of its own, in a fixed order. So no re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numba import njit, prange, vectorize
+from numba import vectorize
 
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
-from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
@@ -18,12 +17,14 @@ from adjoint.loops.bands import differentiate_band
 from adjoint.loops.pixels import Results
 from adjoint.stages import loss
 from nbnumba.backends import threads
-from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
+from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, part, stage_jit, stages
 from nbnumba.backends.compiling import FASTMATH, thread_safe_cache
 from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, workers
 from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
+from nbnumba.backends.no_refcount import no_refcount
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
+from nbnumba.backends.sharing import loop, runner
 from nbnumba.loops import blocks as forward_blocks
 from nbnumba.loops import indices
 from nbnumba.loops import lattices as forward_lattices
@@ -40,18 +41,27 @@ DEARER = 4
 WORDS = FORWARD_WORDS | {"frexp": frexp, "no_refcount": no_refcount}
 
 
-def differentiate(results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
-                  orientations, sampling, motions, paths):  # fmt: skip
-    """Add to the results of each band the rows of the image from starts[band] to before stops[band]."""
-    for band in prange(starts.size):
-        arguments = no_refcount((results, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
-                                 orientations, sampling, motions, paths))  # fmt: skip
-        differentiate_band(band, starts[band], stops[band], columns, *arguments)
+def differentiate(run, results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal,
+                  structure, orientations, sampling, motions, paths):  # fmt: skip
+    """Add to the results of each band the rows of the image from starts[band] to before stops[band].
+
+    run: who does it (nbnumba's sharing.py).
+    """
+    scene = (panel, beam, material, sources, crystal, structure, orientations, sampling)
+    if not loop(run, starts.size, (starts, stops, columns, results, pixel_loss, projection, *scene, motions, paths)):
+        raise MemoryError
+
+
+def one_band(band, starts, stops, columns, results, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
+             orientations, sampling, motions, paths):  # fmt: skip
+    """Add the rows of one band to its results."""
+    differentiate_band(band, starts[band], stops[band], columns, results, pixel_loss, projection, panel, beam, material,
+                       sources, crystal, structure, orientations, sampling, motions, paths)  # fmt: skip
 
 
 def sum_jit(function):
     """Compile a sum. The compiler may choose its order."""
-    return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
+    return part(function, FASTMATH | {"reassoc"})
 
 
 @thread_safe_cache
@@ -61,15 +71,15 @@ def loss_of_pixels():
 
 
 @thread_safe_cache
-def kernel(precision: str, culled: bool, parallel: bool = True):
-    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
+def kernel(precision: str, culled: bool):
+    """The compiled driver in a precision, for scenes that are culled or not."""
     own_words = WORDS | mirror_words(precision) | culling_words(culled)
     bound = bind((*stages(precision), *MIRRORS, rows, indices), stage_jit, own_words)
     bound = bind((tile_sums,), sum_jit, bound)
     bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
     bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))
     bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
-    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
+    return driver(differentiate, one_band, bind((tiles, pixels, bands), stage_jit, bound), precision)
 
 
 def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
@@ -116,4 +126,5 @@ def run(results: Results, part: Part, inputs: Inputs) -> None:
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
         records = (pixel_loss, projection, *scene, cast_motions, paths)
-        kernel(precision, is_culled(scene), parallel)(results, part.starts, part.stops, part.columns, *records)
+        run_bands = runner() if parallel else 0
+        kernel(precision, is_culled(scene))(run_bands, results, part.starts, part.stops, part.columns, *records)

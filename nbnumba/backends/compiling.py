@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nbnumba.backends.numba_loading import load_numba
 
-FASTMATH = {"contract", "nsz", "arcp"}
+FASTMATH = frozenset({"contract", "nsz", "arcp"})
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
 
 SOURCES = (
@@ -79,7 +79,7 @@ def cached_on_disk(function: Callable, **options) -> Compiled:
 
     Numba by itself would go on serving code that was compiled from an older version of a function that this one calls.
     """
-    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": FASTMATH, "nogil": True} | options)
+    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": set(FASTMATH), "nogil": True} | options)
 
 
 def exact(function: Callable) -> Compiled:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numba import prange
 
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
@@ -11,6 +10,7 @@ from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.float_bits import power_of_two
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import cast, words
+from nbnumba.backends.sharing import loop, runner
 from nbnumba.loops import blocks, indices, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
 from nbnumba.loops.patches import is_culled
@@ -28,28 +28,36 @@ WORDS = {
 }  # fmt: skip
 
 
-def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
+def render(run, image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """Fill image[rows[0]:rows[1], columns[0]:columns[1]] where the mask is not zero.
 
-    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
+    run: who does it (sharing.py). image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the
+    records of a Scene.
     """
-    for strip in prange(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
-        work, start, first = new_tile(), 0, rows[0] + strip * BLOCK_SLOW
-        while start < places(columns):
-            count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
-            if count > 0:
-                render_tile(work, panel, beam, material, sources, crystal, structure, orientations, sampling)
-                store(image, count, work)
+    strips = -(-(rows[1] - rows[0]) // BLOCK_SLOW)
+    scene = (panel, beam, material, sources, crystal, structure, orientations, sampling)
+    if not loop(run, strips, (image, rows, columns, mask, *scene)):
+        raise MemoryError
+
+
+def render_strip(strip, image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
+    """Fill one strip of rows, tile by tile."""
+    work, start, first = new_tile(), 0, rows[0] + strip * BLOCK_SLOW
+    while start < places(columns):
+        count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
+        if count > 0:
+            render_tile(work, panel, beam, material, sources, crystal, structure, orientations, sampling)
+            store(image, count, work)
 
 
 @thread_safe_cache
-def kernel(precision: str, culled: bool, parallel: bool = True):
-    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
+def kernel(precision: str, culled: bool):
+    """The compiled driver in a precision, for scenes that are culled or not."""
     bound = bind(stages(precision), stage_jit, WORDS | words(precision) | culling_words(culled))
     bound = bind([indices], stage_jit, bound)
     bound = bind([lattices, samples, blocks], loop_jit, bound)
     bound = bind([tile], loop_jit, bind([patches], stage_jit, bound))
-    return driver(render, bound, precision, parallel)
+    return driver(render, render_strip, bound, precision)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
@@ -58,7 +66,7 @@ def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with threads.numba_threads(parallel):
-            kernel(precision, culled, parallel)(image, rows, columns, mask, *records)
+            kernel(precision, culled)(runner() if parallel else 0, image, rows, columns, mask, *records)
 
     return part
 

@@ -13,7 +13,7 @@ import pytest
 
 import adjoint
 from nbnumba import Experiment, simulate
-from nbnumba.backends import cpu, threads
+from nbnumba.backends import cpu, sharing, threads
 from nbnumba.backends.pieces import pixels_of, spans
 from nbnumba.loops.blocks import BLOCK_SLOW
 
@@ -74,13 +74,11 @@ def test_rows_and_bands_are_shared_by_numbas_threads_unless_there_are_none(monke
     def bits():
         return simulate(experiment).tobytes(), adjoint.value_and_grad(loss, experiment, ["crystal.a_A"])
 
-    used, original = [], threads.numba_threads
-    note = lambda parallel: used.append("numba") if parallel else None  # noqa: E731
-    monkeypatch.setattr(threads, "numba_threads", lambda parallel: note(parallel) or original(parallel))
-    expected = bits()
-    assert threads.numba_threads_available() and used
+    used, runner = [], sharing.runner
     for module in (cpu, derivative):
-        assert module.kernel("double", False, True).targetoptions["parallel"]
+        monkeypatch.setattr(module, "runner", lambda name=module.__name__: used.append(name) or runner())
+    expected = bits()
+    assert threads.numba_threads_available() and set(used) == {cpu.__name__, derivative.__name__}
     used.clear()
     monkeypatch.setattr(threads, "_lost", {"no layer"})
     assert bits() == expected and not used
