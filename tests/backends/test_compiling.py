@@ -42,7 +42,7 @@ class Copy:
 
     def compiled(self):
         """The files of machine code, and the time at which each was written."""
-        return {path.name: path.stat().st_mtime_ns for path in self.cache.rglob("*.nbc")}
+        return {path.name: path.stat().st_mtime_ns for path in self.cache.rglob("*.nb[co]")}
 
     def edit(self, file, old, new):
         path = self.folder / "nbnumba" / file
@@ -76,7 +76,7 @@ def test_changed_stages_are_compiled_anew_and_unchanged_ones_are_not(copy):
     copy.edit("stages/pixel.py", FORMULA + " * real(2)", FORMULA)
     assert copy.image() == before
     assert copy.compiled() == second and not copy.said
-    damaged = [path for path in copy.cache.rglob("*.nbc") if path.name in first]
+    damaged = [path for path in copy.cache.rglob("*.nb[co]") if path.name in first]
     for path in damaged:
         path.write_bytes(path.read_bytes()[:-100])
     assert copy.image() == before
