@@ -1,17 +1,21 @@
 """Compiles the stages, and a driver that calls them, for one machine and one precision."""
 
+from __future__ import annotations
+
 import types
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nbnumba.backends.compiling import FASTMATH, cached_on_disk, with_globals
-from nbnumba.backends.parts import KernelCompiler, KernelPart
+from nbnumba.backends.compiling import FASTMATH, Compiled, cached_on_disk, with_globals
 from nbnumba.backends.precision import PRECISIONS
-from nbnumba.backends.sharing import loop_over
 from nbnumba.loops.patches import PATCH
 from nbnumba.loops.rows import TILE
 from nbnumba.stages import beam, crystal, culling, detector, elementary, lattice, pairs, pixel, structure, vec3
+
+if TYPE_CHECKING:
+    from nbnumba.backends.parts import KernelPart
 
 
 def stages(precision: str) -> tuple[types.ModuleType, ...]:
@@ -39,6 +43,8 @@ def part(function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: b
 
     Numba types and lowers it once for all kernels of a process that have it, whatever their precision, culled or not.
     """
+    from nbnumba.backends.parts import KernelPart
+
     names = function.__globals__
     meanings = tuple((name, identity(names[name])) for name in names_in(function.__code__) if name in names)
     key = function.__code__, meanings, forceinline, fastmath
@@ -86,15 +92,13 @@ def culling_words(culled: bool) -> dict:
     return {"culled": culled, "RUN": PATCH if culled else TILE}
 
 
-def driver(function: Callable, body: Callable, bound: dict, precision: str) -> Callable:
+def driver(function: Callable, names: Callable[[], dict], precision: str, culled: bool) -> Compiled:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
-    body: what the function calls for every piece of the work, by the name `loop` (sharing.py).
+    names: returns what `bind` has bound, parts of a kernel; it is asked only when Numba is needed.
     """
-    name = f"{function.__name__}_{precision}{'_culled' if bound['culled'] else ''}"
-    loop = loop_over(stage_jit(with_globals(body, {**body.__globals__, **bound}, body.__name__)))
-    names = {**function.__globals__, **bound, "loop": loop}
-    return cached_on_disk(with_globals(function, names, name), pipeline_class=KernelCompiler).dispatcher()
+    name = f"{function.__name__}_{precision}{'_culled' if culled else ''}"
+    return cached_on_disk(with_globals(function, function.__globals__, name), lambda: function.__globals__ | names())
 
 
 def _is_stage(module, value) -> bool:

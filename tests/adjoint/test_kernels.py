@@ -8,6 +8,7 @@ from numba import njit
 
 from adjoint.backends.cpu import WORDS, sum_jit
 from adjoint.backends.frexp import frexp
+from adjoint.backends.no_refcount import no_refcount
 from adjoint.loops import pixels, rows, tile_sums
 from adjoint.loops.pixels import PixelLoss
 from adjoint.loops.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
@@ -15,7 +16,6 @@ from adjoint.loops.tile import Paths
 from adjoint.stages import loss
 from adjoint.stages.loss import GAUSSIAN
 from nbnumba.backends.binding import bind, stage_jit
-from nbnumba.backends.no_refcount import no_refcount
 from nbnumba.backends.precision import words
 from nbnumba.loops import indices
 from nbnumba.loops.rows import PIXEL_FAST, PIXEL_SLOW, TILE, TOTAL

@@ -113,7 +113,7 @@ def test_no_kernel_shows_its_functions_to_another():
     An image of a parallelepiped was then 0 after that of a Gaussian spot.
     """
     simulate(Experiment.from_args(ARGS[:-4]))
-    kernel = cpu.kernel("double", False)
+    kernel = cpu.kernel("double", False).dispatcher()
     (compiled,) = kernel.overloads.values()
     functions = [function for function in compiled.library._get_module_for_linking().functions if not function.is_declaration]
     shown = [function.name for function in functions if function.linkage not in (Linkage.internal, Linkage.private)]

@@ -11,8 +11,8 @@ from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from adjoint.backends.no_refcount import uncounted
 from nbnumba.backends.compiling import Compiled, thread_safe_cache
-from nbnumba.backends.no_refcount import uncounted
 
 ADDRESS, NUMBER = ir.IntType(8).as_pointer(), ir.IntType(64)
 BODY = ir.FunctionType(ir.VoidType(), (ADDRESS, NUMBER))
