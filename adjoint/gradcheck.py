@@ -58,6 +58,10 @@ class Line(NamedTuple):
     reason: str
 
 
+IMAGES_OF_LINE = 10
+"""About as many images are rendered for a line, whose time is estimated before the first."""
+
+
 class Ladder(NamedTuple):
     """The limit of finite differences, its uncertainty, the order at which they converge, and the least limit that is not 0."""
 
@@ -110,14 +114,15 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
     base = prepare(experiment, checked).experiment
     loss = _noisy(image_of(base), random)
     gradient = value_and_grad(loss, base, checked, **machine._asdict())[1]
-    lines = []
+    lines, total = [], _number_of_lines(base, checked, left_out, directions)
+    check(experiment, threads=thread_count(), images=IMAGES_OF_LINE * total)
 
     def add(line):
         lines.append(line)
         if report is not None:
             report(line)
         if progress is not None:
-            progress(len(lines), len(left_out) + len(checked) + directions)
+            progress(len(lines), total)
 
     subject = Subject(base, checked, loss, gradient, TOLERANCE[machine.precision])
     steps = np.zeros(sum(size(variable) for variable in variables(base, checked)))
@@ -133,15 +138,23 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
     return lines
 
 
-def brightest_window(experiment: Experiment, edge: int = WINDOW) -> tuple[int, int, int, int] | None:
+def _number_of_lines(base, checked, left_out, directions) -> int:
+    """The number of lines: one for every number, direction, and parameter that is left out."""
+    singles = (1 if variable.key == AMPLITUDES else len(variable.singles) for variable in variables(base, checked))
+    return sum(singles) + directions + len(left_out)
+
+
+def brightest_window(
+    experiment: Experiment, edge: int = WINDOW, progress: Progress | None = None
+) -> tuple[int, int, int, int] | None:
     """The region (fast, fast, slow, slow; pixels, ends included) of `edge` pixels around the brightest pixel.
 
-    None if the experiment states a region, or if the whole image is not larger.
+    None if the experiment states a region, or if the whole image is not larger. progress: that of simulate.
     """
     fast, slow = experiment.detector.pixels
     if experiment.sampling.roi is not None or max(fast, slow) <= edge:
         return None
-    row, column = np.unravel_index(np.argmax(image_of(experiment)), (slow, fast))
+    row, column = np.unravel_index(np.argmax(image_of(experiment, progress=progress)), (slow, fast))
     left, low = (int(np.clip(centre - edge // 2, 0, max(0, size - edge))) for centre, size in ((column, fast), (row, slow)))
     return left, min(left + edge, fast) - 1, low, min(low + edge, slow) - 1
 

@@ -20,7 +20,7 @@ from bench.table import heading, row  # noqa: E402
 from nbnumba import Experiment  # noqa: E402
 from nbnumba.backends import cuda as forward  # noqa: E402
 from nbnumba.backends.binding import bind, stage_jit, stages, with_globals  # noqa: E402
-from nbnumba.backends.cpu import WORDS  # noqa: E402
+from nbnumba.backends.cpu import machine_words  # noqa: E402
 from nbnumba.backends.cuda_block import BLOCK, THREADS  # noqa: E402
 from nbnumba.backends.precision import PRECISIONS, cast, words  # noqa: E402
 from nbnumba.loops import blocks, indices, interpolation, lattices, patches, rows  # noqa: E402
@@ -105,7 +105,7 @@ def near(boxes, table, table_reach, ray, crystal):
 
 def turns(record, region) -> Turns:
     """The turns of a sample of blocks of a scene that is culled. region: its first and last pixels, as of cases.Scene."""
-    bound = bind([*stages("double"), indices, interpolation, blocks, patches], stage_jit, WORDS | words("double"))
+    bound = bind([*stages("double"), indices, interpolation, blocks, patches], stage_jit, machine_words() | words("double"))
     compiled = njit(with_globals(near, {**near.__globals__, **bound}, "near"))
     table, reach = record.orientations.lattice, np.zeros_like(record.orientations.lattice)
     middle, group_reach = record.orientations.group, record.orientations.group_reach

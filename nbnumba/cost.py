@@ -14,19 +14,29 @@ import numpy as np
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, real, shown
 from nbnumba.loops.blocks import BLOCK_SLOW
+from nbnumba.loops.patches import GROUP, PATCHES
 from nbnumba.loops.rows import TILE
-from nbnumba.setup import crystal, orientations, sampling, sources, structure
+from nbnumba.setup import crystal, culled_work, orientations, sampling, sources, structure
 from nbnumba.setup.detector import position_detector, sensor
 from nbnumba.statements import Statements
 
-STEPS_PER_SECOND, INTERPOLATED_STEPS_PER_SECOND = 1e8, 7e6
+STEPS_PER_SECOND, INTERPOLATED_STEPS_PER_SECOND = 1e8, 2.5e7
 """Steps that a thread of a common CPU takes in a second, in double precision; a card's rate is not known here."""
 
 SAMPLES_PER_SECOND = 5e7
 """Samples that the same thread prepares in a second: directions, scattering vectors, polarization."""
 
-LATTICES_PER_SECOND, SOURCES_PER_SECOND = 2e5, 3e4
-"""Lattices of the table, and sources, that one thread sets up in a second."""
+PHI_STEPS_PER_SECOND, LATTICES_PER_SECOND, DIRECTIONS_PER_SECOND, SOURCES_PER_SECOND = 6e4, 2e5, 3e4, 1e6
+"""Phi steps, lattices of the table, directions of the beam, and sources, that one thread sets up in a second."""
+
+ROWS_PER_SECOND = 6e4
+"""Rows of pixels that are looked through in a second, for one lattice or pass, for what C does first (P1, P8)."""
+
+TILE_TEST, PATCH_TEST = 2e-7, 1e-9
+"""The seconds in which a tile, and in which a patch, is proved to be far from some lattices (F10a)."""
+
+CERTAIN_SECONDS = 0.5
+"""A scene that takes less even if every term counts is not looked at more closely."""
 
 MOST_HOURS = 24.0
 """The longest time in hours that an image may take by default (max_hours); a longer one suggests a mistaken number."""
@@ -117,8 +127,44 @@ def _seconds(experiment: Statements, window: sampling.Window, counts: dict[str, 
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
     rate = INTERPOLATED_STEPS_PER_SECOND if interpolated else STEPS_PER_SECOND
     parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
-    tables = _ratio(counts["lattices"], LATTICES_PER_SECOND) + _ratio(counts["sources"] - 1, SOURCES_PER_SECOND)
-    return parallel / threads + tables
+    if parallel > CERTAIN_SECONDS * threads and culled_work.is_open_to_culling(experiment):
+        shares = culled_work.sample(experiment, window)
+        parallel = parallel if shares is None else min(parallel, _culled_seconds(shares, computed, counts, rate))
+    return parallel / threads + _seconds_of_tables(experiment, counts) + _seconds_of_rows(experiment, window, counts)
+
+
+def _culled_seconds(shares: culled_work.CulledWork, pixels: int, counts: dict[str, int], rate: float) -> float:
+    """The seconds of one thread where terms are left out (F10a). rate: of the steps of a scene that is not culled."""
+    samples = pixels * counts["samples"]
+    tests = _ratio(samples * counts["sources"] * -(-counts["lattices"] // GROUP) // TILE, 1.0)
+    return (
+        _ratio(samples, SAMPLES_PER_SECOND)
+        + _ratio(samples * counts["sources"], SAMPLES_PER_SECOND) * shares.tiles
+        + tests * (TILE_TEST + PATCH_TEST * shares.groups * PATCHES * (GROUP + 1))
+        + _ratio(samples * counts["sources"] * counts["lattices"], 1.0) * shares.patches * (1.0 / STEPS_PER_SECOND + 1.0 / rate)
+    )
+
+
+def _seconds_of_tables(experiment: Statements, counts: dict[str, int]) -> float:
+    """The seconds in which the tables of lattices and of sources are made."""
+    spectrum = 1 if experiment.beam.sources is not None else sources.numbers(experiment.beam, experiment.sampling.defects)[2]
+    return (
+        _ratio(orientations.phi_steps(experiment.goniometer)[0] - 1, PHI_STEPS_PER_SECOND)
+        + _ratio(counts["lattices"], LATTICES_PER_SECOND)
+        + _ratio(counts["sources"] // spectrum - 1, DIRECTIONS_PER_SECOND)
+        + _ratio(counts["sources"], SOURCES_PER_SECOND)
+    )
+
+
+def _seconds_of_rows(experiment: Statements, window: sampling.Window, counts: dict[str, int]) -> float:
+    """The seconds, at most, in which rows are looked through for the first passes (P1), and for the latch (P8), of C."""
+    defects, factors, rows = experiment.sampling.defects, experiment.structure_factors, window.rows[1] - window.rows[0]
+    passes, cells = rows * counts["samples"] * counts["sources"], experiment.crystal
+    looked_through = passes if defects.phi_carryover and experiment.beam.dmin_A > 0.0 else 0
+    if defects.interpolation_latch and factors.hkl is not None:
+        interpolates = structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
+        looked_through += passes * counts["lattices"] if interpolates else 0
+    return _ratio(looked_through, ROWS_PER_SECOND)
 
 
 def _ratio(count: int, rate: float) -> float:
@@ -144,11 +190,13 @@ def check(
     threads: int = 1,
     max_hours: float | None = None,
     command: bool = False,
+    images: int = 1,
 ) -> Cost:
     """The cost of an image, checked before anything is made.
 
-    Raises InputError, with the figures, if the image needs more memory than is available, or by the estimate for this many
-    threads more than max_hours (None: the hours that granted() allows).
+    images: how many of them the caller is about to make, one after the other. Raises InputError, with the figures, if the image
+    needs more memory than is available, or if the images by the estimate for this many threads take more than max_hours (None:
+    the hours that granted() allows).
     """
     hours, option = _GRANTED.get()
     if max_hours is not None:
@@ -161,8 +209,9 @@ def check(
     counts = {name: getattr(estimate, name) for name in COUNT_FIELDS}
     figures = ", ".join(f"{_rounded(n)} {name} ({_stated_fields(experiment, name)})" for name, n in counts.items() if n > 1)
     check_memory(f"the image has {figures}", estimate.bytes)
-    if estimate.seconds > 3600.0 * hours:
-        time = f"{_rounded(estimate.steps)} steps, about {_rounded(estimate.seconds / 3600.0)} hours with {threads} threads"
+    if images * estimate.seconds > 3600.0 * hours:
+        needed = f"about {_rounded(images * estimate.seconds / 3600.0)} hours with {threads} threads"
+        time = f"{_rounded(estimate.steps)} steps, {needed}{f' for up to {images} such images' if images > 1 else ''}"
         allowed = f"at most {hours:g} hours, or as many as {option} grants"
         raise InputError(f"the image has {figures}: {time}; allowed: {allowed}")
     return estimate

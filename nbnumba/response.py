@@ -124,7 +124,7 @@ def measure(
     InputError for what noise refuses, and for a response that this detector cannot have: see Response.check.
     """
     source = generator(seed)
-    deviates = read_out_generator(source)
+    deviates = read_out_generator(source) if response.readout_noise > 0.0 else None
     counts = noise.poisson_counts(image, source, roi)
     counted = noise.integer_image(counts, adc_offset, roi)
     if response == PHOTON_COUNTER:
@@ -135,7 +135,7 @@ def measure(
     if pixel_mm is not None and response.psf_mm > 0.0:
         signal = spread(signal, response.psf_mm / pixel_mm)
     signal *= response.gain
-    if response.readout_noise > 0.0:
+    if deviates is not None:
         signal += response.readout_noise * deviates.standard_normal(signal.shape)
     digits, overloads = digitize(signal + adc_offset, response.saturation, rounded=response.makes_fractions)
     pixels = np.zeros(counts.shape, dtype=np.uint16)

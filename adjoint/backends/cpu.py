@@ -6,22 +6,23 @@ A band is a fixed range of rows with sums of its own, in a fixed order. So no re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numba import njit, prange, vectorize
+from numba import vectorize
 
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
 from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
+from adjoint.backends.sharing import loop, loop_over, runner
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
 from adjoint.loops.bands import differentiate_band
 from adjoint.loops.pixels import Results
 from adjoint.stages import loss
 from nbnumba.backends import threads
-from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.compiling import FASTMATH, thread_safe_cache
-from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, workers
-from nbnumba.backends.cpu import WORDS as FORWARD_WORDS
+from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, part, stage_jit, stages
+from nbnumba.backends.compiling import FASTMATH, thread_safe_cache, with_globals
+from nbnumba.backends.cpu import FEWEST_STEPS, STEPS_PER_CALL, machine_words
+from nbnumba.backends.cpu import workers as own_threads
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import blocks as forward_blocks
@@ -37,21 +38,30 @@ MOST_BANDS = 256
 """The largest number of bands of an image."""
 DEARER = 4
 """A step of a derivative takes about as long as this number of steps of an image."""
-WORDS = FORWARD_WORDS | {"frexp": frexp, "no_refcount": no_refcount}
+WORDS = machine_words() | {"frexp": frexp, "no_refcount": no_refcount}
 
 
-def differentiate(results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
-                  orientations, sampling, motions, paths):  # fmt: skip
-    """Add to the results of each band the rows of the image from starts[band] to before stops[band]."""
-    for band in prange(starts.size):
-        arguments = no_refcount((results, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
-                                 orientations, sampling, motions, paths))  # fmt: skip
-        differentiate_band(band, starts[band], stops[band], columns, *arguments)
+def differentiate(run, results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal,
+                  structure, orientations, sampling, motions, paths):  # fmt: skip
+    """Add to the results of each band the rows of the image from starts[band] to before stops[band].
+
+    run: who does it (sharing.py).
+    """
+    scene = (panel, beam, material, sources, crystal, structure, orientations, sampling)
+    if not loop(run, starts.size, (starts, stops, columns, results, pixel_loss, projection, *scene, motions, paths)):
+        raise MemoryError
+
+
+def one_band(band, starts, stops, columns, results, pixel_loss, projection, panel, beam, material, sources, crystal, structure,
+             orientations, sampling, motions, paths):  # fmt: skip
+    """Add the rows of one band to its results."""
+    differentiate_band(band, starts[band], stops[band], columns, results, pixel_loss, projection, panel, beam, material,
+                       sources, crystal, structure, orientations, sampling, motions, paths)  # fmt: skip
 
 
 def sum_jit(function):
     """Compile a sum. The compiler may choose its order."""
-    return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH | {"reassoc"})
+    return part(function, FASTMATH | {"reassoc"})
 
 
 @thread_safe_cache
@@ -61,15 +71,31 @@ def loss_of_pixels():
 
 
 @thread_safe_cache
-def kernel(precision: str, culled: bool, parallel: bool = True):
-    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
-    own_words = WORDS | mirror_words(precision) | culling_words(culled)
-    bound = bind((*stages(precision), *MIRRORS, rows, indices, interpolation), stage_jit, own_words)
-    bound = bind((tile_sums,), sum_jit, bound)
-    bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
-    bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))
-    bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
-    return driver(differentiate, bind((tiles, pixels, bands), stage_jit, bound), precision, parallel)
+def kernel(precision: str, culled: bool):
+    """The compiled driver in a precision, for scenes that are culled or not. It needs Numba, whose memory it takes."""
+
+    def names() -> dict:
+        own_words = WORDS | mirror_words(precision) | culling_words(culled)
+        bound = bind((*stages(precision), *MIRRORS, rows, indices, interpolation), stage_jit, own_words)
+        bound = bind((tile_sums,), sum_jit, bound)
+        bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
+        bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))
+        bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
+        bound = bind((tiles, pixels, bands), stage_jit, bound)
+        return bound | {"loop": loop_over(stage_jit(with_globals(one_band, one_band.__globals__ | bound, one_band.__name__)))}
+
+    return driver(differentiate, names, precision, culled).dispatcher()
+
+
+def workers(steps: int) -> int:
+    """The number of Python threads to start for so many steps.
+
+    With Numba's threads: 1, which calls the kernel while the caller waits and can be interrupted. Without them: one per core.
+    0: the caller computes itself, because the work is short.
+    """
+    if threads.numba_threads_available():
+        return 1 if steps > STEPS_PER_CALL else 0
+    return own_threads(steps)
 
 
 def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
@@ -116,4 +142,5 @@ def run(results: Results, part: Part, inputs: Inputs) -> None:
     cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
     with threads.numba_threads(parallel):
         records = (pixel_loss, projection, *scene, cast_motions, paths)
-        kernel(precision, is_culled(scene), parallel)(results, part.starts, part.stops, part.columns, *records)
+        run_bands = runner() if parallel else 0
+        kernel(precision, is_culled(scene))(run_bands, results, part.starts, part.stops, part.columns, *records)

@@ -32,7 +32,8 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     own_tile, own_table = np.zeros(ALL_END, wide), new_amplitude_table(ENTRIES if paths.reflections else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
-    row_columns[: projection.column_of_row.size] = projection.column_of_row
+    for n in range(projection.column_of_row.size):
+        row_columns[n] = projection.column_of_row[n]
     for row in range(first, last, BLOCK_SLOW):
         following = 0
         while following < places(columns):

@@ -37,17 +37,20 @@ def machine(backend: str, precision: str) -> Machine:
 
 
 def driver(backend: str) -> ModuleType:
-    """The module that drives the loops over pixels on a backend. Raises InputError where Numba cannot be loaded.
+    """The module that drives the loops over pixels on a backend. Raises InputError for settings with which Numba does not load.
 
-    Numba is imported only after load_numba has checked the settings in the environment.
+    That of the CPU loads Numba only where machine code is not on disk.
     """
-    from nbnumba.backends.numba_loading import load_numba
-
-    load_numba()
     if backend == "cuda":
+        from nbnumba.backends.numba_loading import load_numba
+
+        load_numba()
         from nbnumba.backends import cuda
 
         return cuda
+    from nbnumba.backends.numba_loading import check_settings
+
+    check_settings()
     from nbnumba.backends import cpu
 
     return cpu

@@ -1,15 +1,21 @@
 """Compiles the stages, and a driver that calls them, for one machine and one precision."""
 
+from __future__ import annotations
+
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from numba import njit
+import numpy as np
 
-from nbnumba.backends.compiling import FASTMATH, cached_on_disk, with_globals
+from nbnumba.backends.compiling import FASTMATH, Compiled, cached_on_disk, with_globals
 from nbnumba.backends.precision import PRECISIONS
 from nbnumba.loops.patches import PATCH
 from nbnumba.loops.rows import TILE
 from nbnumba.stages import beam, crystal, culling, detector, elementary, lattice, pairs, pixel, structure, vec3
+
+if TYPE_CHECKING:
+    from nbnumba.backends.parts import KernelPart
 
 
 def stages(precision: str) -> tuple[types.ModuleType, ...]:
@@ -18,14 +24,50 @@ def stages(precision: str) -> tuple[types.ModuleType, ...]:
     return (vec3, *indices, elementary, detector, beam, lattice, culling, structure, pixel)
 
 
+_parts: dict[tuple, KernelPart] = {}
+"""Every part of a kernel that was made, by its code, options, and all that its names mean: kernels share the equal ones."""
+
+
 def stage_jit(function: Callable) -> Callable:
     """Compile a stage for the CPU, to be inlined into its driver."""
-    return njit(function, error_model="numpy", forceinline=True, fastmath=FASTMATH)
+    return part(function)
 
 
 def loop_jit(function: Callable) -> Callable:
     """Compile a loop that calls stages for the CPU."""
-    return njit(function, error_model="numpy", fastmath=FASTMATH)
+    return part(function, forceinline=False)
+
+
+def part(function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: bool = True) -> KernelPart:
+    """A function compiled as a part of kernels; the same part for the same code under the same names.
+
+    Numba types and lowers it once for all kernels of a process that have it, whatever their precision, culled or not.
+    """
+    from nbnumba.backends.parts import KernelPart
+
+    names = function.__globals__
+    meanings = tuple((name, identity(names[name])) for name in names_in(function.__code__) if name in names)
+    key = function.__code__, meanings, forceinline, fastmath
+    if key not in _parts:
+        _parts[key] = KernelPart(function, forceinline=forceinline, fastmath=set(fastmath))
+    return _parts[key]
+
+
+def names_in(code: types.CodeType) -> Iterator[str]:
+    """The names that code looks up, those of functions within it included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from names_in(constant)
+
+
+def identity(value) -> tuple:
+    """What tells one meaning of a name from another: types and digits of numbers and of tuples, else the object itself."""
+    if isinstance(value, tuple):
+        return type(value), *(identity(item) for item in value)
+    if isinstance(value, (int, float, np.generic)):
+        return type(value), repr(value)
+    return (id(value),)
 
 
 def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dict:
@@ -50,13 +92,13 @@ def culling_words(culled: bool) -> dict:
     return {"culled": culled, "ahead": True, "RUN": PATCH if culled else TILE}
 
 
-def driver(function: Callable, bound: dict, precision: str, parallel: bool) -> Callable:
+def driver(function: Callable, names: Callable[[], dict], precision: str, culled: bool) -> Compiled:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
-    parallel: whether Numba's threads share its loops over prange; otherwise one thread runs them.
+    names: returns what `bind` has bound, parts of a kernel; it is asked only when Numba is needed.
     """
-    name = f"{function.__name__}_{precision}{'_culled' if bound['culled'] else ''}{'' if parallel else '_alone'}"
-    return cached_on_disk(with_globals(function, {**function.__globals__, **bound}, name), parallel=parallel).dispatcher()
+    name = f"{function.__name__}_{precision}{'_culled' if culled else ''}"
+    return cached_on_disk(with_globals(function, function.__globals__, name), lambda: function.__globals__ | names())
 
 
 def _is_stage(module, value) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import threading
 import types
 from collections.abc import Callable
 from functools import cache, update_wrapper, wraps
 from pathlib import Path
 
+from nbnumba.backends import bare_code
+from nbnumba.backends.bare_code import Arguments, BareCode
 from nbnumba.backends.numba_loading import load_numba
 
-FASTMATH = {"contract", "nsz", "arcp"}
+FASTMATH = frozenset({"contract", "nsz", "arcp"})
 """Without "nnan" and "ninf": a comparison with NaN keeps its meaning. Without "reassoc": a sum keeps its order."""
 
 SOURCES = (
@@ -36,17 +39,51 @@ _making = threading.RLock()
 class Compiled:
     """A function for the CPU, compiled when it is first called, together with those that it calls and are of this class.
 
-    What it calls is looked up among its globals. large: compiling takes some ten seconds, so that the user is told.
+    What it calls is looked up among its globals, or, for a kernel, among what `names` returns, which holds its parts. large:
+    compiling takes some seconds, so that the user is told. If the function is on disk as code that runs without Numba, and
+    Numba is not loaded, that is what runs; such a function returns nothing.
     """
 
-    def __init__(self, function: Callable, on_disk: bool, large: bool, options: dict) -> None:
-        self.function, self.on_disk, self.large, self.options = function, on_disk, large, options
+    def __init__(
+        self, function: Callable, on_disk: bool, large: bool, options: dict, names: Callable[[], dict] | None = None
+    ) -> None:
+        self.function, self.on_disk, self.large, self.options, self.names = function, on_disk, large, options, names
         self.made = None
+        self.bare: dict[tuple, BareCode] = {}
         update_wrapper(self, function)
 
     def __call__(self, *args):
         """What the function returns."""
-        return (self.made or self.dispatcher())(*args)
+        if self.made is not None:
+            return self.made(*args)
+        arguments = Arguments(args) if self.on_disk else None
+        bare = self._bare(arguments)
+        return self._by_numba(arguments, args) if bare is None else bare(arguments)
+
+    def _bare(self, arguments: Arguments | None) -> BareCode | None:
+        """The function without Numba, for such arguments; None where there is none."""
+        if arguments is None or arguments.kinds is None:
+            return None
+        with _making:
+            if arguments.kinds not in self.bare and "numba" not in sys.modules:
+                loaded = bare_code.load(self.name(), arguments.kinds)
+                if loaded is not None:
+                    self.bare[arguments.kinds] = loaded
+            return self.bare.get(arguments.kinds)
+
+    def _by_numba(self, arguments: Arguments | None, args: tuple):
+        """What the function returns, by Numba. If that compiles it, the function is kept as code that runs without Numba."""
+        made = self.dispatcher()
+        result = made(*args)
+        signature = tuple(map(made.typeof_pyval, args))
+        if arguments is not None and made.stats.cache_misses.get(signature):
+            bare_code.keep(self.name(), arguments, made.overloads[signature])
+        return result
+
+    def name(self) -> str:
+        """The name of the function with the digest of the sources, if it is kept on disk."""
+        digest = source_digest() if self.on_disk else ""
+        return f"{self.function.__name__}_{digest}" if digest else self.function.__name__
 
     def dispatcher(self) -> Callable:
         """Numba's dispatcher of the function, made once whichever threads ask for it."""
@@ -56,13 +93,13 @@ class Compiled:
         return self.made
 
     def _make(self):
-        named = dict(self.function.__globals__)
+        numba = load_numba()
+        named = dict(self.function.__globals__ if self.names is None else self.names())
         called = [n for n in self.function.__code__.co_names if isinstance(named.get(n), Compiled)]
         named |= {name: named[name].dispatcher() for name in called}
-        digest = source_digest() if self.on_disk else ""
-        name = f"{self.function.__name__}_{digest}" if digest else self.function.__name__
-        made = load_numba().njit(with_globals(self.function, named, name), **self.options)
-        if digest:
+        options = self.options if self.names is None else self.options | {"pipeline_class": _kernel_compiler()}
+        made = numba.njit(with_globals(self.function, named, self.name()), **options)
+        if self.on_disk and source_digest():
             from nbnumba.backends.disk_cache import DiskCache
 
             made._cache = DiskCache(made.py_func, self._tell)
@@ -74,12 +111,20 @@ class Compiled:
         LOG.log(logging.INFO if self.large else logging.DEBUG, "compiling %s", self.function.__name__)
 
 
-def cached_on_disk(function: Callable, **options) -> Compiled:
-    """A function compiled for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
+def _kernel_compiler() -> type:
+    from nbnumba.backends.parts import KernelCompiler
+
+    return KernelCompiler
+
+
+def cached_on_disk(function: Callable, names: Callable[[], dict]) -> Compiled:
+    """A kernel for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
+
+    names: returns what the function finds among its globals, parts of kernels; it is asked only when Numba is needed.
 
     Numba by itself would go on serving code that was compiled from an older version of a function that this one calls.
     """
-    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": FASTMATH, "nogil": True} | options)
+    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": set(FASTMATH), "nogil": True}, names)
 
 
 def exact(function: Callable) -> Compiled:

@@ -1,40 +1,37 @@
-"""The CPU driver: pieces of an image, strips of their rows in parallel, tile by tile."""
+"""The CPU driver: pieces of an image, each by one thread, strip by strip of their rows, tile by tile."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numba import prange
 
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
-from nbnumba.backends.compiling import thread_safe_cache
-from nbnumba.backends.float_bits import power_of_two
+from nbnumba.backends.compiling import Compiled, thread_safe_cache
 from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
-from nbnumba.backends.precision import cast, words
+from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import blocks, indices, interpolation, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
 from nbnumba.loops.patches import is_culled, is_dark
-from nbnumba.loops.tile import new_tile, render_tile
+from nbnumba.loops.rows import ROWS_END
+from nbnumba.loops.tile import render_tile
 from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
 """The least steps (samples times lattices) of a piece, worth a call, and the most, which take less than tenths of a second."""
+CACHE_LINE = 64
+"""The bytes of a line of the processor's cache."""
 ALONE = 2**18
-"""The number of steps that take no longer than to start Python threads."""
-ROWS = BLOCK_SLOW
-"""Rows for each of Numba's threads in a piece at least, so that all have something to do."""
-WORDS = {
-    "ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "power_of_two": power_of_two,
-}  # fmt: skip
+"""The number of steps that take no longer than to start threads."""
 
 
-def render(image, rows, columns, mask, panel, beam, material, sources, crystal, structure, orientations, sampling):
+def render(image, rows, columns, mask, work, panel, beam, material, sources, crystal, structure, orientations, sampling):
     """Fill image[rows[0]:rows[1], columns[0]:columns[1]], which is zero, where the mask is not zero and photons arrive.
 
-    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; the rest are the records of a Scene.
+    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; work: a tile, for this call to write to; the rest
+    are the records of a Scene. Nothing is allocated, so that the machine code needs no memory of Numba's.
     """
-    for strip in prange(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
-        work, start, first = new_tile(), 0, rows[0] + strip * BLOCK_SLOW
+    for strip in range(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
+        start, first = 0, rows[0] + strip * BLOCK_SLOW
         while start < places(columns):
             count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
             if count > 0 and not is_dark(work, panel, beam, sources, crystal, orientations, sampling):
@@ -42,44 +39,53 @@ def render(image, rows, columns, mask, panel, beam, material, sources, crystal, 
                 store(image, count, work)
 
 
+def machine_words() -> dict:
+    """The words of the stages for functions that the machine computes."""
+    from nbnumba.backends.float_bits import power_of_two
+
+    return {"ceil": np.ceil, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "exp": np.exp, "power_of_two": power_of_two}
+
+
 @thread_safe_cache
-def kernel(precision: str, culled: bool, parallel: bool = True):
-    """The compiled driver in a precision, for scenes that are culled or not, for Numba's threads or for one."""
-    bound = bind(stages(precision), stage_jit, WORDS | words(precision) | culling_words(culled))
-    bound = bind([indices], stage_jit, bound)
-    bound = bind([samples, blocks], loop_jit, bind([interpolation, lattices], stage_jit, bound))
-    bound = bind([tile], loop_jit, bind([patches], stage_jit, bound))
-    return driver(render, bound, precision, parallel)
+def kernel(precision: str, culled: bool) -> Compiled:
+    """The compiled driver in a precision, for scenes that are culled or not."""
+
+    def names() -> dict:
+        bound = bind(stages(precision), stage_jit, machine_words() | words(precision) | culling_words(culled))
+        bound = bind([indices], stage_jit, bound)
+        bound = bind([samples, blocks], loop_jit, bind([interpolation, lattices], stage_jit, bound))
+        return bind([tile], loop_jit, bind([patches], stage_jit, bound))
+
+    return driver(render, names, precision, culled)
 
 
 def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, culled, parallel = cast(scene, precision), is_culled(scene), threads.numba_threads_available()
+    records, compiled = cast(scene, precision), kernel(precision, is_culled(scene))
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        with threads.numba_threads(parallel):
-            kernel(precision, culled, parallel)(image, rows, columns, mask, *records)
+        compiled(image, rows, columns, mask, new_tile(precision), *records)
 
     return part
 
 
-def workers(steps: int) -> int:
-    """The number of Python threads to start for so many steps.
+def new_tile(precision: str) -> np.ndarray:
+    """An empty tile, which begins where a line of the processor's cache does, so that no vector of a row lies in two lines."""
+    kind = np.dtype(PRECISIONS[precision].wide)
+    room = np.empty(ROWS_END + CACHE_LINE // kind.itemsize, kind)
+    first = -room.ctypes.data % CACHE_LINE // kind.itemsize
+    return room[first : first + ROWS_END]
 
-    With Numba's threads: 1, which calls the kernel while the caller waits and can be interrupted. Without them: one per core.
-    0: the caller computes itself, because the work is short.
-    """
-    if threads.numba_threads_available():
-        return 1 if steps > STEPS_PER_CALL else 0
+
+def workers(steps: int) -> int:
+    """The number of threads to start for so many steps; 0: the caller computes itself, because the work is short."""
     return threads.thread_count() if steps > ALONE else 0
 
 
 def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces of an image with `steps` per pixel. All of Numba's threads share a piece, or one Python thread takes it."""
-    if threads.numba_threads_available():
-        return spans(rows, columns, steps, STEPS_PER_CALL * threads.thread_count(), ROWS * threads.thread_count())
+    """The pieces of an image with `steps` per pixel, each for one thread."""
     every = pixels_of((rows, columns)) * steps
-    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL), ROWS)
+    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
 
 
 def prepare(scene: Scene, precision: str) -> None:

@@ -14,6 +14,8 @@ from types import ModuleType
 from nbnumba.errors import InputError
 
 MOST_THREADS = 4096
+NOT_OF_CODE = {"NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR"}
+"""The settings in the environment on which machine code does not depend."""
 REFUSED = re.compile(r"Environment variable '(NUMBA_\w+)' is defined but its associated value '(.*?)'")
 """How Numba warns of settings that it cannot read."""
 TRY_CPU = """
@@ -72,6 +74,20 @@ def load_numba() -> ModuleType:
         why = "images would take hours in plain Python"
         raise InputError(f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT} in the environment: {why}; allowed: 0, or not set")
     return numba
+
+
+def usual_settings() -> bool:
+    """Whether nothing is set here that changes what Numba compiles, so that code from disk can run without Numba."""
+    stated = {name for name in os.environ if name.startswith("NUMBA_")}
+    return stated <= NOT_OF_CODE and not os.path.exists(".numba_config.yaml")
+
+
+def check_settings() -> None:
+    """Raise InputError for settings with which Numba would not load, which is tried where they are not the usual ones."""
+    if usual_settings():
+        check_environment()
+    else:
+        load_numba()
 
 
 def check_environment() -> None:

@@ -1,8 +1,8 @@
 """Who computes: Numba's threads, in turns; where these are not to be had, threads of the process's own (specs/forward.md, F0).
 
-Numba's threads run the rows of a parallel kernel. Its OpenMP layer ends a child process that was forked after they had
+Numba's threads run the bands of a derivative. Its OpenMP layer ends a child process that was forked after they had
 started, and its workqueue layer ends a process in which two calls use them at once. So calls take turns; and in such a
-child, or where no layer can be loaded, the same kernel is compiled without them and is run by threads of our own.
+child, or where no layer can be loaded, the same kernel is run by threads of our own, as the pieces of an image always are.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from nbnumba.backends.numba_loading import load_numba, sentence
+from nbnumba.backends.numba_loading import check_settings, load_numba, sentence
 
 Piece = TypeVar("Piece")
 _stated: list[int] = []
@@ -36,7 +36,7 @@ def numba_threads_available() -> bool:
             _lost.add("no layer")
             layer = os.environ.get("NUMBA_THREADING_LAYER")
             what = f"NUMBA_THREADING_LAYER={layer} in the environment has no effect" if layer else "Numba has no threads here"
-            warning = f"{what}: {sentence(error)}; images are computed by threads of the program's own"
+            warning = f"{what}: {sentence(error)}; derivatives are computed by threads of the program's own"
             warnings.warn(warning, stacklevel=2)
     return not _lost
 
@@ -73,7 +73,11 @@ def set_thread_count(threads: int | None) -> None:
 
 def most_threads() -> int:
     """The threads that there are at most: NUMBA_NUM_THREADS, or the cores."""
-    return load_numba().config.NUMBA_NUM_THREADS
+    check_settings()
+    if "numba" in sys.modules:
+        return load_numba().config.NUMBA_NUM_THREADS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("NUMBA_NUM_THREADS", cores))
 
 
 def thread_count() -> int:

@@ -40,17 +40,18 @@ def main(args: Sequence[str]) -> int:
     run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine
-    check(experiment, machine, thread_count(), run.max_hours, command=True)
+    check(experiment, machine, thread_count(), run.max_hours, command=True, images=1 + len(SWITCHES))
     words = with_seed(words, command_line, experiment)
     right, right_window = _scene(experiment)
     image = _render("spec", right, right_window, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
     applying = 0
-    for name, meaning in SWITCHES.items():
+    for number, (name, meaning) in enumerate(SWITCHES.items(), start=1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             wrong, window = _scene(experiment_of(CommandLine([*words, "-c_parity", name])))
-        line = None if same(right, wrong) else compare(image, _render(name, wrong, window, run.progress, machine))
+        title = f"{number}/{len(SWITCHES)} {name}"
+        line = None if same(right, wrong) else compare(image, _render(title, wrong, window, run.progress, machine))
         if line is not None:
             applying += 1
             print(f"{name:24} {line}  {meaning}")

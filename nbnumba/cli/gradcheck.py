@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from nbnumba.cli.progress import bar
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
@@ -27,7 +28,7 @@ def main(args: Sequence[str]) -> int:
         print(HELP)
         return 0 if args else 2
     options, words = _options(list(args))
-    unused = {"-progress": "no progress is shown here", "-tolerance": "the image would jump where a term is left out"}
+    unused = {"-tolerance": "the image would jump where a term is left out"}
     command_line = command_line_of(words, unused)
     run = run_of(command_line)
     use_threads(run.threads)
@@ -42,19 +43,16 @@ def main(args: Sequence[str]) -> int:
     with granted(run.max_hours, "-max_hours"):
         if names is not None:
             prepare(experiment, names)
-        window = brightest_window(experiment)
+        with bar("looking for the brightest pixel", run.progress) as progress:
+            window = brightest_window(experiment, progress=progress)
         if window is not None:
             print(f"window {' '.join(map(str, window))} (-roi) about the brightest pixel")
             experiment = experiment.replace({"sampling.roi": window})
         print(f"{'parameter':32} {'analytic':>16} {'numeric':>16} {'error':>8} {'order':>6}  verdict")
-        lines = gradcheck(
-            experiment,
-            names,
-            directions=directions,
-            seed=seed,
-            report=_print_line,
-            **machine._asdict(),
-        )
+        with bar("checking", run.progress) as progress:
+            report = _print_line if progress is None else progress.above(_print_line)
+            options = {"directions": directions, "seed": seed, "report": report, "progress": progress}
+            lines = gradcheck(experiment, names, **options, **machine._asdict())
     count = {verdict: sum(line.verdict == verdict for line in lines) for verdict in ("passed", FAILED, "untested")}
     print(", ".join(f"{number} {verdict}" for verdict, number in count.items()))
     return 1 if count[FAILED] else 0

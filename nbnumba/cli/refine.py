@@ -6,12 +6,14 @@ import os
 import re
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbnumba import resolved
 from nbnumba.cli import bundle, measured, refined_table, report
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
@@ -374,16 +376,21 @@ def _refine(blocks, measured_images, parameters, keywords) -> Any:
 
 
 def _progress(with_steps: bool) -> Callable[[Any], None]:
-    """A function that prints the name of every phase, and with_steps a line for every step if stderr is a terminal."""
-    phase = None
+    """A function that prints the name of every phase, and with_steps a line for every step if stderr is a terminal.
+
+    How many steps there will be is not known, so that a line has the time since the last one in place of the time that is left.
+    """
+    phase, before = None, time.monotonic()
 
     def print_step(step) -> None:
-        nonlocal phase
+        nonlocal phase, before
         if step.phase != phase:
             phase = step.phase
             print(f"phase: {phase}", flush=True)
         if with_steps and sys.stderr.isatty():
-            print(f"  {step.evaluation:5d}  loss {step.loss:.9g}", file=sys.stderr, flush=True)
+            took = resolved.duration(time.monotonic() - before)
+            print(f"  {step.evaluation:5d}  loss {step.loss:.9g}  {took}", file=sys.stderr, flush=True)
+        before = time.monotonic()
 
     return print_step
 

@@ -3,8 +3,6 @@
 Every tile is computed whole, so that no loop has a remainder and the arithmetic of a pixel does not depend on its lane.
 """
 
-import numpy as np
-
 from nbnumba.loops import culled
 from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.lattices import add_lattices
@@ -17,7 +15,6 @@ from nbnumba.loops.rows import (
     FRESH_SUM,
     OMEGA,
     POLARIZATION,
-    ROWS_END,
     SUM,
     TILE,
     TOTAL,
@@ -25,11 +22,6 @@ from nbnumba.loops.rows import (
 from nbnumba.loops.samples import add_background, begin_sum, end_sum, illuminate, trace_ray
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
-
-
-def new_tile():
-    """An empty tile: the working store of a thread."""
-    return np.empty(ROWS_END, wide)
 
 
 def find_fresh(tile, orientations):

@@ -67,7 +67,7 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
     if not experiment.sampling.c_parity:
-        crystal_record = _culled(crystal_record, experiment, panel, source, box, layers)
+        crystal_record = culled(crystal_record, experiment, panel, source, box, layers)
     table = records.Orientations(carried, fresh, passes, *culling.groups(carried))
     built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
     check_finite(built)
@@ -77,7 +77,7 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     return built
 
 
-def _culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
+def culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
     """Return the Crystal record with the largest remoteness at which a term counts (F10a).
 
     A polarization factor is at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from llvmlite.binding import Linkage
 
 import nbnumba
+from nbnumba import Experiment, simulate
+from nbnumba.backends import cpu
 from nbnumba.backends.compiling import SOURCES
 
 ARGS = (
@@ -39,7 +42,7 @@ class Copy:
 
     def compiled(self):
         """The files of machine code, and the time at which each was written."""
-        return {path.name: path.stat().st_mtime_ns for path in self.cache.rglob("*.nbc")}
+        return {path.name: path.stat().st_mtime_ns for path in self.cache.rglob("*.nb[co]")}
 
     def edit(self, file, old, new):
         path = self.folder / "nbnumba" / file
@@ -73,7 +76,7 @@ def test_changed_stages_are_compiled_anew_and_unchanged_ones_are_not(copy):
     copy.edit("stages/pixel.py", FORMULA + " * real(2)", FORMULA)
     assert copy.image() == before
     assert copy.compiled() == second and not copy.said
-    damaged = [path for path in copy.cache.rglob("*.nbc") if path.name in first]
+    damaged = [path for path in copy.cache.rglob("*.nb[co]") if path.name in first]
     for path in damaged:
         path.write_bytes(path.read_bytes()[:-100])
     assert copy.image() == before
@@ -102,3 +105,16 @@ def test_every_compiled_function_is_in_the_digest():
     marks = ("njit", "backends.compiling", "cuda.jit", "backends.binding")
     compiled = {path for room in ("nbnumba", "adjoint") for path in (root / room).rglob("*.py")}
     assert not {path for path in compiled if any(mark in path.read_text() for mark in marks)} - sources
+
+
+def test_no_kernel_shows_its_functions_to_another():
+    """Kernels have functions of the same name and other code: the linker took those of the kernel that came first for both.
+
+    An image of a parallelepiped was then 0 after that of a Gaussian spot.
+    """
+    simulate(Experiment.from_args(ARGS[:-4]))
+    kernel = cpu.kernel("double", False).dispatcher()
+    (compiled,) = kernel.overloads.values()
+    functions = [function for function in compiled.library._get_module_for_linking().functions if not function.is_declaration]
+    shown = [function.name for function in functions if function.linkage not in (Linkage.internal, Linkage.private)]
+    assert shown and all(kernel.__name__ in name for name in shown)

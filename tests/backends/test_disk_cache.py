@@ -10,7 +10,7 @@ import pytest
 from numba.core import config
 
 from nbnumba import rng
-from nbnumba.backends import disk_cache
+from nbnumba.backends import cached_files
 from nbnumba.backends.compiling import Compiled
 
 DEVIATES = "from nbnumba.rng import generator; print(generator(7).uniform(5).tobytes().hex())"
@@ -26,7 +26,7 @@ def drawn():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder where code is kept, with the only file in it."""
+    """The folder where code is kept."""
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     return tmp_path / "nbnumba"
 
@@ -40,16 +40,17 @@ def compiled(monkeypatch):
 
 
 def only(folder):
-    """The one file of a folder."""
-    (path,) = folder.iterdir()
+    """The one file of Numba's machine code in a folder. Beside it may be the same as code that runs without Numba."""
+    (path,) = folder.glob("*.nbc")
+    assert {other.suffix for other in folder.iterdir()} <= {".nbc", ".nbo"}
     return path
 
 
 def test_what_is_whole_is_read_and_what_is_not_is_not(folder, monkeypatch):
     expected, asked = drawn(), []
     content = only(folder).read_bytes()
-    read = disk_cache.read
-    monkeypatch.setattr(disk_cache, "read", lambda path, key: asked.append(key) or read(path, key))
+    read = cached_files.read
+    monkeypatch.setattr(cached_files, "read", lambda path, key: asked.append(key) or read(path, key))
     assert drawn() == expected
     key, path = asked[-1], only(folder)
     assert read(path, key) is not None
@@ -85,7 +86,7 @@ def test_code_under_the_name_of_another_is_not_loaded(folder, compiled):
     expected = drawn()
     first = only(folder)
     Compiled(roots.function, True, False, roots.options)(*values)
-    (second,) = set(folder.iterdir()) - {first}
+    (second,) = set(folder.glob("*.nbc")) - {first}
     first.write_bytes(second.read_bytes())
     compiled.clear()
     assert drawn() == expected and compiled == ["fill_deviates"]
@@ -104,7 +105,7 @@ def test_several_write_at_once(folder):
     """Of several writers one file remains, complete, and nothing else."""
     folder.mkdir()
     contents = [bytes([n]) * 100_000 for n in range(8)]
-    threads = [threading.Thread(target=disk_cache.write, args=(folder / "one.nbc", content)) for content in contents]
+    threads = [threading.Thread(target=cached_files.write, args=(folder / "one.nbc", content)) for content in contents]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -115,15 +116,17 @@ def test_several_write_at_once(folder):
 def test_what_nobody_has_used_for_long_is_removed(folder):
     drawn()
     used = only(folder)
-    names = ("draw_0123456789ab-19.py311.nbi", "draw_0123456789ab-0123456789abcdef.nbc", ".draw_0123456789ab-0123-4567.tmp")
+    names = ("draw_0123456789ab-19.py311.nbi", "draw_0123456789ab-0123456789abcdef.nbc", ".draw_0123456789ab-0123-4567.tmp",
+             "draw_0123456789ab-0123456789abcde0.nbo")  # fmt: skip
     others = [folder / name for name in (*names, "render.nbc", "notes.txt")]
     for path in (used, *others):
         path.touch()
         os.utime(path, (0, 0))
     drawn()
     assert used.stat().st_mtime > 0  # used again, and so it stays
-    disk_cache.remove_unused(folder)
-    assert {path.name for path in folder.iterdir()} == {used.name, "render.nbc", "notes.txt"}
+    cached_files.remove_unused(folder)
+    assert not (folder / names[-1]).exists()
+    assert {path.name for path in folder.iterdir() if path.suffix != ".nbo"} == {used.name, "render.nbc", "notes.txt"}
 
 
 @pytest.mark.parametrize(

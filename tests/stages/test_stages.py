@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nbnumba.backends.binding import bind, stage_jit, stages
-from nbnumba.backends.cpu import WORDS
+from nbnumba.backends.cpu import machine_words
 from nbnumba.backends.precision import words
 from nbnumba.stages import beam, crystal, culling, detector, elementary, lattice, pixel, records, shapes, structure, vec3
 
@@ -399,7 +399,7 @@ def test_every_factor_is_applied_once(capture, polarization, omega, last):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return bind(stages("double"), stage_jit, WORDS | words("double"))
+    return bind(stages("double"), stage_jit, machine_words() | words("double"))
 
 
 def cases():
