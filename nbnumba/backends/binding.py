@@ -75,16 +75,26 @@ def bind(modules: Iterable[types.ModuleType], jit: Callable, words: dict) -> dic
 
     Words are the precisions `real` and `wide`, the machine's `ceil`, and functions that are already compiled; real constants
     of the modules become `wide`. Modules come in the order of their dependence. Names given in `words`, or
-    found in an earlier module, win over later ones.
+    found in an earlier module, win over later ones. A function comes after those of its module that it calls, so that all its
+    names are known when it is compiled.
     """
     bound = dict(words)
     for module in modules:
         others = {n: _cast(v, words["wide"]) for n, v in vars(module).items() if not _is_stage(module, v)}
         bound = {**others, **bound}
-        for name, function in vars(module).items():
-            if _is_stage(module, function) and name not in bound:
-                bound[name] = jit(with_globals(function, bound, name))
+        own = {name: function for name, function in vars(module).items() if _is_stage(module, function)}
+        for name in own:
+            _bind_function(name, own, jit, bound)
     return bound
+
+
+def _bind_function(name: str, own: dict[str, types.FunctionType], jit: Callable, bound: dict) -> None:
+    """Add a function of a module to `bound`, after those of the module that it calls. own: the functions of the module."""
+    if name not in bound:
+        for called in names_in(own[name].__code__):
+            if called in own and called != name:
+                _bind_function(called, own, jit, bound)
+        bound[name] = jit(with_globals(own[name], bound, name))
 
 
 def culling_words(culled: bool) -> dict:

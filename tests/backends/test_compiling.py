@@ -14,7 +14,11 @@ from llvmlite.binding import Linkage
 import nbnumba
 from nbnumba import Experiment, simulate
 from nbnumba.backends import cpu
+from nbnumba.backends.binding import bind, culling_words, stage_jit, stages
 from nbnumba.backends.compiling import SOURCES
+from nbnumba.backends.cpu import machine_words
+from nbnumba.backends.precision import words
+from nbnumba.loops import indices, interpolation
 
 ARGS = (
     "-cell 70 80 90 -misset 1 2 3 -lambda 1.2 -N 5 -default_F 50 -distance 60 -detpixels 5 -oversample 2 "
@@ -118,3 +122,16 @@ def test_no_kernel_shows_its_functions_to_another():
     functions = [function for function in compiled.library._get_module_for_linking().functions if not function.is_declaration]
     shown = [function.name for function in functions if function.linkage not in (Linkage.internal, Linkage.private)]
     assert shown and all(kernel.__name__ in name for name in shown)
+
+
+def test_kernels_share_the_parts_that_are_equal_with_all_that_these_call():
+    """Of two precisions: a part that calls one which differs is another one, even if that is defined after it."""
+
+    def bound(precision):
+        modules = [*stages(precision), indices, interpolation]
+        return bind(modules, stage_jit, machine_words() | words(precision) | culling_words(False))
+
+    first, second = bound("double"), bound("paired")
+    assert first["begin_cells"] is second["begin_cells"]
+    for name in ("index", "fractional_hkl", "find_corners", "interpolate"):
+        assert first[name] is not second[name], name
