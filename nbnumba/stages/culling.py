@@ -1,6 +1,6 @@
 """Culling stages: how far from a reflection a term may still count, and how near a patch of pixels comes to one (F10a)."""
 
-from nbnumba.stages import ceil, wide
+from nbnumba.stages import ceil, slack, wide
 from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.detector import flat_position
 from nbnumba.stages.lattice import distance_squared, sincg_parts
@@ -96,13 +96,15 @@ def spread_of_directions(panel, middle, half):
     """
     u, length = unit(flat_position(panel, middle[0], middle[1], middle[2]))
     part = (half[0] + half[1] + half[2]) / length
-    beyond = wide(SECOND_ORDER) * part * part if part <= wide(0.25) else wide(2)
+    summed = abs(middle[0]) + abs(middle[1]) + abs(middle[2]) + abs(panel.origin_x) + abs(panel.origin_y) + abs(panel.origin_z)
+    rounding = slack * summed / length
+    beyond = (wide(SECOND_ORDER) * part * part if part <= wide(0.25) else wide(2)) + rounding
     edges = (
         scale(across((panel.fast_x, panel.fast_y, panel.fast_z), u), half[0] / length),
         scale(across((panel.slow_x, panel.slow_y, panel.slow_z), u), half[1] / length),
         scale(across((panel.normal_x, panel.normal_y, panel.normal_z), u), half[2] / length),
     )
-    return (u, edges, beyond), length * (wide(1) - part)
+    return (u, edges, beyond), length * (wide(1) - part - rounding)
 
 
 def directions_in_box(middle, reach):
