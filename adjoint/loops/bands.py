@@ -40,10 +40,10 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
             pixels, following = gather(own_tile, pixel_loss.mask, (row, min(row + BLOCK_SLOW, last)), columns, following)
             if pixels > 0:
                 tile, table = no_refcount(own_tile), no_refcount(own_table)  # their owner keeps them for the next tile
-                lost = 1
+                lost, is_lit = 1, True
                 while lost:
-                    differentiate_tile(tile, table, panel, beam, material, sources, crystal, structure, orientations,
-                                       sampling, motions, paths)  # fmt: skip
+                    is_lit = differentiate_tile(tile, table, panel, beam, material, sources, crystal, structure, orientations,
+                                                sampling, motions, paths)  # fmt: skip
                     lost = table.count[1]
                     if lost:
                         clear_channels(tile, paths)
@@ -52,6 +52,8 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
                 if results.image.size:
                     store(results.image, pixels, tile)
                 results.value[band] += apply_loss(tile, pixels, pixel_loss, paths)
+                if not (is_lit or results.image_terms.size or results.jacobian.size):
+                    continue  # all that would be added is 0
                 if results.channels.size:
                     add_channels(results, band, tile, table, paths)
                     if results.image_terms.size:

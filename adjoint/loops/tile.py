@@ -46,7 +46,7 @@ class Paths(NamedTuple):
 def differentiate_tile(
     tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
 ):
-    """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10).
+    """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10); False if all are 0 (is_dark).
 
     The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model, and the passes
     that are left out because no term of the tile counts (F10a). In each other pass, that is, for one sample under one source,
@@ -66,7 +66,7 @@ def differentiate_tile(
     if is_dark(tile, panel, beam, sources, crystal, orientations, sampling):
         for i in range(TILE):
             tile[TOTAL + i], tile[TOTAL_BAR + i] = 0.0, 0.0
-        return
+        return False
     begin_pixels(tile, beam)
     find_fresh(tile, orientations)
     has_background = beam.background_once + beam.background_each > 0.0
@@ -102,6 +102,7 @@ def differentiate_tile(
     finish_pixels(tile, beam, sampling)
     if paths.geometry:
         pixel_factors_adj(tile, single, panel, beam, sources, sampling, motions)
+    return True
 
 
 def begin_pixels(tile, beam):
