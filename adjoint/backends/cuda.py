@@ -10,7 +10,7 @@ from numba import cuda
 from adjoint.backends import cuda_amplitudes, cuda_reductions
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.loops import amplitude_table, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
+from adjoint.loops import amplitude_table, cuda_interpolation, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
 from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
 from adjoint.loops.amplitude_table import AmplitudeTable
@@ -26,6 +26,7 @@ from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import blocks as pixel_blocks
+from nbnumba.loops import cuda_interpolation as forward_cuda_interpolation
 from nbnumba.loops import cuda_stages, indices, interpolation
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
@@ -105,9 +106,9 @@ def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
     names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled)
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
-    mirrors = (*MIRRORS, row_names, tile_sums, indices, interpolation)
+    mirrors = (*MIRRORS, row_names, tile_sums, indices, forward_cuda_interpolation, interpolation)
     forward = (forward_lattices, pixel_blocks, forward_patches, forward_samples, forward_tiles)
-    loops = (samples, amplitude_table, *instead, lattices, cuda_tile, tiles, pixels)
+    loops = (samples, amplitude_table, cuda_interpolation, *instead, lattices, cuda_tile, tiles, pixels)
     bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
     names = bound | {"wanted": device_jit(wanted)}
     return kernel_jit(differentiate, names, f"differentiate_{precision}{'_culled' if culled else ''}")

@@ -13,7 +13,17 @@ from nbnumba.backends.cuda_block import BLOCK, block_words, blocks, pixel_of_thr
 from nbnumba.backends.pieces import Piece, Span
 from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import blocks as pixel_blocks
-from nbnumba.loops import cuda_lattices, cuda_patches, cuda_stages, indices, interpolation, lattices, patches, samples
+from nbnumba.loops import (
+    cuda_interpolation,
+    cuda_lattices,
+    cuda_patches,
+    cuda_stages,
+    indices,
+    interpolation,
+    lattices,
+    patches,
+    samples,
+)
 from nbnumba.loops import culled as culled
 from nbnumba.loops import rows as row_names
 from nbnumba.loops import tile as tiles
@@ -109,7 +119,7 @@ def kernel(precision: str, simple: bool, culled: bool = False, block: tuple[int,
     """
     before, instead, own = (cuda_stages,) if simple else (), (cuda_lattices,) if simple else (), {}
     names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled) | block_words(own, block, device_jit)
-    loops = [indices, interpolation, *instead, lattices, pixel_blocks, patches]
+    loops = [indices, cuda_interpolation, interpolation, *instead, lattices, pixel_blocks, patches]
     bound = bind([*before, *stages(precision), *loops], device_jit, names)
     bound = list_together(bound) if culled else bound
     own |= bind([samples, tiles], device_jit, bound) | {"wanted": device_jit(wanted)}

@@ -38,7 +38,8 @@ def find_corners(tile, first, structure, vectors):
         h, k, l = fractional_hkl(vectors, extended_q(tile, i))
         h_0, k_0, l_0 = floor(h), floor(k), floor(l)
         tile[PART_H + i], tile[PART_K + i], tile[PART_L + i] = h - h_0, k - k_0, l - l_0
-        tile[CORNER + i] = corner_slot(structure, h_0, k_0, l_0) if surrounded(structure, h, k, l) else wide(UNSURROUNDED)
+        corner = wide(corner_slot(structure, h_0, k_0, l_0))
+        tile[CORNER + i] = corner if surrounded(structure, h, k, l) else wide(UNSURROUNDED)
         tile[AMPLITUDE + i] = outside
 
 
