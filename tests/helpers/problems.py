@@ -261,9 +261,12 @@ def made(number: int) -> Problem:
 def refined(number: int):
     """The refinement of a problem on one thread: the convention, the distance of the start (widths), whether it reports
     success, (estimate - truth) / uncertainty of every number, and its message."""
+    before, problem = numba.get_num_threads(), made(number)
     numba.set_num_threads(1)
-    problem = made(number)
-    done = adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image)
+    try:
+        done = adjoint.refine(problem.start, problem.counts, problem.parameters, image=problem.image)
+    finally:
+        numba.set_num_threads(before)
     truth = {"image.scale": 1.0} | problem.expected
     off = [np.ravel((value - truth[name]) / done.uncertainties[name]) for name, value in done.values.items()]
     return problem.truth.detector.convention, problem.off, done.success, np.concatenate(off), done.message

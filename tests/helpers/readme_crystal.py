@@ -24,11 +24,15 @@ def experiment(of, more="") -> Experiment:
 
 def refined_over_background(kind, level, seed):
     """Whether a refinement of README's crystal reports success, and the largest error in uncertainties."""
-    numba.set_num_threads(1)
+    before = numba.get_num_threads()
     more, below = (f"-water {level}", 0.0) if kind == "water" else ("", level)
     truth = experiment(TRUE, more)
     data = np.random.default_rng(seed).poisson(simulate(truth) + below)
     names, image = (NAMES, {}) if kind == "water" else ([*NAMES, "image.background"], {"background": 0.8 * below})
-    done = adjoint.refine(experiment(FORGOTTEN, more), data, names, image=image)
+    numba.set_num_threads(1)
+    try:
+        done = adjoint.refine(experiment(FORGOTTEN, more), data, names, image=image)
+    finally:
+        numba.set_num_threads(before)
     off = [np.ravel((done.values[name] - np.array(truth.value(name))) / done.uncertainties[name]) for name in NAMES]
     return done.success, float(np.abs(np.concatenate(off)).max())
