@@ -37,13 +37,13 @@ BOUNDS = {
     ("render", "mixed"): (255, 50, 0, 0),
     ("render", "paired"): (255, 50, 0, 0),
     ("render", "single"): (183, 0, 0, 0),
-    ("differentiate simple", "double"): (255, 1350, 330, 580),
+    ("differentiate simple", "double"): (255, 1260, 150, 240),
     ("differentiate simple", "mixed"): (255, 1230, 150, 345),
-    ("differentiate simple", "paired"): (255, 1170, 90, 175),
-    ("differentiate simple", "single"): (229, 520, 0, 0),
-    ("differentiate", "double"): (255, 1440, 290, 660),
+    ("differentiate simple", "paired"): (255, 1150, 0, 0),
+    ("differentiate simple", "single"): (229, 560, 0, 0),
+    ("differentiate", "double"): (255, 1280, 190, 440),
     ("differentiate", "mixed"): (255, 1410, 265, 625),
-    ("differentiate", "paired"): (255, 1450, 315, 700),
+    ("differentiate", "paired"): (255, 1230, 120, 300),
     ("differentiate", "single"): (251, 590, 0, 0),
 } | {(kernel, precision): (50, 0, 0, 0) for kernel in ("sum_products", "project") for precision in PRECISIONS}
 
