@@ -14,7 +14,7 @@ from types import ModuleType
 from nbnumba.errors import InputError
 
 MOST_THREADS = 4096
-NOT_OF_CODE = {"NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR"}
+NOT_OF_CODE = {"NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_ENABLE_CUDASIM"}
 """The settings in the environment on which machine code does not depend."""
 REFUSED = re.compile(r"Environment variable '(NUMBA_\w+)' is defined but its associated value '(.*?)'")
 """How Numba warns of settings that it cannot read."""
