@@ -111,7 +111,9 @@ def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
 
 def finite(image: np.ndarray, precision: str) -> np.ndarray:
     """The same image. Raises InputError if a pixel of it is too bright for the precision."""
-    if not np.isfinite(image.sum()) and not np.isfinite(of_float32(image, precision)).all():
+    with np.errstate(over="ignore"):  # the sum of finite pixels may be too large for a number
+        total = image.sum()
+    if not np.isfinite(total) and not np.isfinite(of_float32(image, precision)).all():
         raise InputError("beam.fluence or structure_factors.F: a pixel is too bright for a number; allowed: smaller values")
     return image
 

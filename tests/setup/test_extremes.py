@@ -170,3 +170,11 @@ def test_interference_without_digits_is_refused(words):
     words = f"-cell 50 -default_F 1 -detpixels 2 -oversample 1 {words}".split()
     with pytest.raises(InputError, match="crystal.n_a"):
         simulate(Experiment.from_args(words))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_pixels_whose_sum_no_number_holds_are_an_image(precision):
+    """Without a warning, because each of them is a number."""
+    image = np.full((3, 3), 1e308)
+    assert finite(image, precision) is image
