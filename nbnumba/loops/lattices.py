@@ -10,7 +10,7 @@ from nbnumba.stages import real
 from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
-from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE
+from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 from nbnumba.stages.structure import slot
 
 
@@ -39,7 +39,7 @@ def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_backg
 def lattice_factors(tile, crystal, structure, vectors):
     """Write LATTICE_FACTOR and SLOT under one lattice (F8, F9a). Reads Q_X, Q_Y, Q_Z.
 
-    Each shape has a loop of its own, in which the compiler knows the shape, so that it computes that shape alone.
+    Each shape that is named has a loop of its own, in which the compiler knows the shape, so that it computes that one alone.
     """
     if crystal.shape == SQUARE:
         for i in range(TILE):
@@ -49,6 +49,8 @@ def lattice_factors(tile, crystal, structure, vectors):
     elif crystal.shape == GAUSS:
         radial_factors(tile, crystal, structure, vectors)
     elif crystal.shape == ROUND:
+        radial_factors(tile, crystal, structure, vectors)
+    elif crystal.shape == TOPHAT:
         radial_factors(tile, crystal, structure, vectors)
     else:
         radial_factors(tile, crystal, structure, vectors)

@@ -54,7 +54,7 @@ from nbnumba.stages.detector import solid_angle
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import Scene
-from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE
+from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 from nbnumba.stages.structure import slot
 from nbnumba.stages.vec3 import dot, scale
 
@@ -306,7 +306,7 @@ def near_lane(tile, n):
 def near_factors(tile, first, crystal, structure, vectors):
     """Write LATTICE_FACTOR and SLOT of the chunk that begins at a lane, under one lattice: 0 where the term does not count.
 
-    Each shape has a loop of its own, as in lattices.py:lattice_factors.
+    Each shape that is named has a loop of its own, as in lattices.py:lattice_factors.
     """
     if crystal.shape == SQUARE:
         for n in range(CHUNK):
@@ -318,6 +318,8 @@ def near_factors(tile, first, crystal, structure, vectors):
     elif crystal.shape == GAUSS:
         near_radial_factors(tile, first, crystal, structure, vectors)
     elif crystal.shape == ROUND:
+        near_radial_factors(tile, first, crystal, structure, vectors)
+    elif crystal.shape == TOPHAT:
         near_radial_factors(tile, first, crystal, structure, vectors)
     else:
         near_radial_factors(tile, first, crystal, structure, vectors)
