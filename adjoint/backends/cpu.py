@@ -12,7 +12,7 @@ from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
 from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.backends.sharing import loop, loop_over, runner
+from adjoint.backends.sharing import loop_over, runner
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
 from adjoint.loops.bands import differentiate_band
@@ -57,6 +57,13 @@ def one_band(band, starts, stops, columns, results, pixel_loss, projection, pane
     """Add the rows of one band to its results."""
     differentiate_band(band, starts[band], stops[band], columns, results, pixel_loss, projection, panel, beam, material,
                        sources, crystal, structure, orientations, sampling, motions, paths)  # fmt: skip
+
+
+def loop(run, count, arguments):
+    """Do each of the bands; returns whether all have come to their end. Compiled it is what loop_over makes."""
+    for band in range(count):
+        one_band(band, *arguments)
+    return True
 
 
 def sum_jit(function):

@@ -47,13 +47,8 @@ def runner() -> int:
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
 
 
-def loop(run, count, arguments):
-    """What a driver calls in the place of a loop over pieces, if it is compiled: see loop_over."""
-    raise NotImplementedError
-
-
 def loop_over(body) -> Callable:
-    """The loop of a kernel: loop(run, count, arguments) calls body(n, *arguments) for each n below count.
+    """The compiled loop of a kernel: loop(run, count, arguments) calls body(n, *arguments) for each n below count.
 
     body: a part of the kernel that returns nothing. run: the address of what runs the bodies at the same time (`runner`), or 0,
     to run one after another. It returns whether all bodies have come to their end, and none has raised an exception. The

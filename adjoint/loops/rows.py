@@ -73,7 +73,7 @@ I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polari
 WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_motion
 Q_BAR | cotangent of the scattering vector, of one pass | add_q_bar, add_q_bar_and_angles, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | cotangent of h, k, l | square_terms, radial_terms, add_slopes_of_cell | add_q_bar, add_cell_vectors
+HKL_BAR | cotangent of hkl | square_terms, radial_terms, add_slopes_of_cell | add_q_bar, add_q_bar_and_angles, add_cell_vectors
 TORQUE | q_bar x q, of one lattice | add_q_bar_and_angles | add_q_bar_and_angles
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending

@@ -6,6 +6,7 @@ out of all its pixels, and as large as the machine's vectors.
 
 import numpy as np
 
+from nbnumba.loops import culled
 from nbnumba.loops.indices import fast_of, set_pixel, slow_of
 from nbnumba.loops.rows import HALF_FAST, HALF_SLOW, MIDDLE_FAST, MIDDLE_SLOW, PIXEL_FAST, PIXEL_SLOW, TILE, TOTAL
 from nbnumba.stages import wide
@@ -41,14 +42,15 @@ def gather(tile, mask, rows, columns, start):
     """Write to the tile, by set_pixel, the wanted pixels of a strip of rows from place `start` of its walk on.
 
     rows: of the strip, at most BLOCK_SLOW. Returns how many pixels the tile holds, and the place of the walk that comes next.
-    The lanes that are left hold the last pixel once more. Writes MIDDLE_SLOW to HALF_FAST, too.
+    The lanes that are left hold the last pixel once more. For a scene that is culled it writes MIDDLE_SLOW to HALF_FAST, too.
     """
     left = columns[0] + start // TILE * BLOCK_FAST
     if mask.size == 0 and start % TILE == 0 and rows[1] - rows[0] == BLOCK_SLOW and left + BLOCK_FAST <= columns[1]:
         for i in range(TILE):
             slow, fast = place(np.uint64(i))
             set_pixel(tile, i, rows[0] + np.int64(slow), left + np.int64(fast))
-        place_patches(tile, rows[0], left)
+        if culled:
+            place_patches(tile, rows[0], left)
         return TILE, start + TILE
     count, end = 0, places(columns)
     while start < end and count < TILE:
@@ -60,8 +62,9 @@ def gather(tile, mask, rows, columns, start):
         start += 1
     for i in range(count, TILE if count else 0):
         set_pixel(tile, i, slow_of(tile, count - 1), fast_of(tile, count - 1))
-    bound_row(tile, PIXEL_SLOW, MIDDLE_SLOW, HALF_SLOW)
-    bound_row(tile, PIXEL_FAST, MIDDLE_FAST, HALF_FAST)
+    if culled:
+        bound_row(tile, PIXEL_SLOW, MIDDLE_SLOW, HALF_SLOW)
+        bound_row(tile, PIXEL_FAST, MIDDLE_FAST, HALF_FAST)
     return count, start
 
 

@@ -34,9 +34,9 @@ SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_su
 FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | take_fresh
 LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
 SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices
-AMPLITUDE | amplitude of one lattice, where it is not looked up at once (F9) | electrons | interpolate, add_lattices | add_each
-CORNER | index of the first of the 64 amplitudes around the cell of the point, or -1, -2 (F9b) | 1 | find_corners | sum_cell
-LEFT | the same, and -1 where the cell has been summed (F9b) | 1 | begin_cells, sum_cell | interpolate
+AMPLITUDE | amplitude of one lattice, if it is kept (F9) | electrons | interpolate, add_lattices | add_each, add_near_terms
+CORNER | index of the first of 64 amplitudes around the cell of the point, or -1, -2 (F9b) | 1 | find_corners | begin_cells
+LEFT | the same, and -1 where the cell has been summed (F9b) | 1 | begin_cells, sum_cell | interpolate, sum_cell
 PART_H, PART_K, PART_L | where in its cell the point is, from 0 to 1 (F9b) | 1 | find_corners | sum_cell
 PIXEL_FAST, PIXEL_SLOW | numbers of the pixel along the fast and the slow axis | 1 | set_pixel | fast_of, slow_of
 FRESH_PASS | number of the pass of the pixel that has fresh lattices, or -1 (P1) | 1 | find_fresh | some_fresh, take_fresh
