@@ -25,7 +25,8 @@ from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.blocks import BLOCK_SLOW
-from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
+from nbnumba.loops.patches import is_culled
+from nbnumba.simulate import Progress, check_brightness, of_float32, render, steps_per_pixel
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
@@ -97,7 +98,8 @@ def jacobian(
     everywhere = np.ones(problem.pixels)
     loss = PixelLoss(problem.window.mask, GIVEN, everywhere, everywhere, NO_TERMS)
     _run(problem, loss, image, progress, jacobian=derivatives)
-    return finite(image, problem.machine.precision), _finite(problem, derivatives)
+    check_brightness(image, problem.machine.precision)
+    return image, _finite(problem, derivatives)
 
 
 def normal_equations(
@@ -225,7 +227,7 @@ def _run(problem, pixel_loss, image, progress, *, jacobian=None, normal=False, i
     tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     steps = steps_per_pixel(problem.scene)
     workers = backend.workers(steps * pixels_of((rows, columns)))
-    chains = backend.chains(edges, columns, steps, problem.window.mask.size > 0)
+    chains = backend.chains(edges, columns, steps, problem.window.mask.size > 0, is_culled(problem.scene))
     run_pieces(run, chains, workers, lambda part: tell(part.pixels))
     return results
 

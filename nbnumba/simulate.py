@@ -7,7 +7,7 @@ import numpy as np
 
 from nbnumba import backends, dark
 from nbnumba.backends import CPU, Machine, driver
-from nbnumba.backends.pieces import pixels_of, progress_reporter
+from nbnumba.backends.pieces import Piece, pixels_of, progress_reporter
 from nbnumba.backends.threads import run_pieces, thread_count
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, shown
@@ -53,7 +53,7 @@ def simulate(
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
-    if not image.any():
+    if not any(row.any() for row in image):
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         warnings.warn(dark.sentence(experiment, window), stacklevel=2)
     return image
@@ -94,8 +94,13 @@ def render(
     report = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
     chains = ([piece] for piece in backend.pieces(rows, columns, steps))
     workers = backend.workers(steps * pixels_of((rows, columns)))
-    run_pieces(lambda piece: run(image, *piece), chains, workers, lambda piece: report(pixels_of(piece)))
-    return finite(image, machine.precision)
+
+    def compute(piece: Piece) -> None:
+        run(image, *piece)
+        check_brightness(image[slice(*piece[0]), slice(*piece[1])], machine.precision)
+
+    run_pieces(compute, chains, workers, lambda piece: report(pixels_of(piece)))
+    return image
 
 
 def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
@@ -109,13 +114,12 @@ def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
             warnings.warn(f"precision paired: {size} {error}; precision mixed keeps the promise", stacklevel=3)
 
 
-def finite(image: np.ndarray, precision: str) -> np.ndarray:
-    """The same image. Raises InputError if a pixel of it is too bright for the precision."""
+def check_brightness(part: np.ndarray, precision: str) -> None:
+    """Raise InputError if a pixel of a part of an image is too bright for the precision."""
     with np.errstate(over="ignore"):  # the sum of finite pixels may be too large for a number
-        total = image.sum()
-    if not np.isfinite(total) and not np.isfinite(of_float32(image, precision)).all():
+        total = part.sum()
+    if not np.isfinite(total) and not np.isfinite(of_float32(part, precision)).all():
         raise InputError("beam.fluence or structure_factors.F: a pixel is too bright for a number; allowed: smaller values")
-    return image
 
 
 def of_float32(values: np.ndarray, precision: str) -> np.ndarray:

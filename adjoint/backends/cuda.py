@@ -167,7 +167,7 @@ class Call(NamedTuple):
         return PRECISIONS[self.precision].wide
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
+def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool, culled: bool) -> Iterator[Iterable[Part]]:
     """The only band, as one chain of parts, each of some rows."""
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 
