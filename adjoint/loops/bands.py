@@ -14,7 +14,7 @@ from adjoint.loops.pixels import (
     store_jacobian,
 )
 from adjoint.loops.rows import ALL_END
-from adjoint.loops.tile import set_dark, differentiate_tile
+from adjoint.loops.tile import differentiate_tile, set_dark
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, gather, is_whole, left_of, places, store
 from nbnumba.loops.lit import complete, list_dark, list_lit, lit_lane, take_patch
