@@ -12,7 +12,6 @@ from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
-from nbnumba.setup.sheet import sheet_of
 
 OFFSET_KEY = "ADC_OFFSET"
 """The key of an SMV header with the offset that was added to every pixel."""
@@ -31,8 +30,6 @@ AS_THE_FILE_SAYS = Gaps()
 
 class Measured(NamedTuple):
     """A measured image (slow, fast): float64, the offset subtracted, NaN where a pixel is left out.
-
-    That of several panels is a sheet, in which they lie one below another.
 
     left_out: the number of pixels that are left out for each reason. saturation: the stored values that are saturated, or None.
     below: the number of pixels that count although they are stored as less than 0, since nothing says that they are gaps.
@@ -83,14 +80,14 @@ def read(
     bytes. offset: None for what the file states, else 0. gaps: the values of gaps that --gap states; warns of gaps that are
     guessed. Raises InputError for what images.read refuses, and for an image without a pixel that counts.
     """
-    slow, fast = sheet_of(experiment.detector).shape
+    fast, slow = experiment.detector.pixels
     image = images.read(path, (slow, fast), "--data")
     limit = unmeasured.saturation(image) if saturation is None else unmeasured.Limit(saturation)
     noted = offset is None and number(image.header.get(OFFSET_KEY, "")) is not None
     subtracted = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
     nowhere = np.zeros((slow, fast), dtype=bool)
     reasons = {
-        "not rendered": ~sampling.rendered(experiment.detector, experiment.sampling),
+        "not rendered": ~rendered(experiment),
         "masked": nowhere if mask is None else mask == 0,
         "masked by the file": nowhere if image.masked is None else image.masked,
         "in gaps": _in_gaps(path, image, gaps),
@@ -127,6 +124,15 @@ def _in_words(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
 
 
+def rendered(experiment: Experiment) -> np.ndarray:
+    """Whether each pixel is rendered (slow, fast): it is in the region of the flags, and their mask does not leave it out."""
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    region = slice(*window.rows), slice(*window.columns)
+    is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
+    is_rendered[region] = window.mask[region] != 0 if window.mask.size else True
+    return is_rendered
+
+
 def read_gaps(words: Sequence[str]) -> Gaps:
     """The gaps of --gap: values, and ranges LOW:HIGH of which one end may be missing; "none" ignores what the file says."""
     ranges = []
@@ -148,7 +154,7 @@ def read_mask(path: str, experiment: Experiment) -> np.ndarray:
     Raises InputError for what images.read refuses, for a mask with NaN, and for a pixel_mask of HDF5, which is 0 where a pixel
     is good.
     """
-    slow, fast = sheet_of(experiment.detector).shape
+    fast, slow = experiment.detector.pixels
     if path.partition("#")[0].endswith(f"/{nxmx.MASK}"):
         why = "in it 0 stands for a good pixel, and it is applied anyway when an image of that file is read"
         raise InputError(f"--mask: {path!r} is the mask of a file: {why}; allowed: images that are 0 where a pixel is left out")

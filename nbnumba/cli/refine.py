@@ -27,7 +27,6 @@ from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files, images
 from nbnumba.formats.text import excerpt
-from nbnumba.setup.sheet import sheet_of
 
 ABOUT = """\
 Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
@@ -363,8 +362,7 @@ def _refine(blocks, measured_images, parameters, keywords) -> Any:
     """The result of adjoint.refine. Its InputErrors name options in place of arguments."""
     import adjoint
 
-    experiments = [block.experiment for block in blocks]
-    data = [sheet_of(experiment.detector).image(image.data) for experiment, image in zip(experiments, measured_images)]
+    experiments, data = [block.experiment for block in blocks], [image.data for image in measured_images]
     if len(measured_images) == 1:
         experiments, data = experiments[0], data[0]
     hours = max(run_of(block.command_line).max_hours for block in blocks)
