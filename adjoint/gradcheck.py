@@ -93,12 +93,13 @@ def gradcheck(
     """The result of the check for every parameter, and for random directions in all of them together.
 
     parameters: as in adjoint.vjp; None: all by which the image can be differentiated, motions of stated groups of panels
-    included, and the others as untested, with the reason. directions: the number of random directions; seed: that of their random numbers and of the data. report is called
-    with every line as soon as it is known. The loss is a Gaussian one, whose data are the image with 10 % of noise. A ladder
-    consists of central differences, or of one-sided ones where a value is at its bound; each step is half of the one before,
-    and the limit is extrapolated. A gradient passes if it is within TOLERANCE of the limit. keywords are those of simulate; the
-    differences are computed in double precision on the CPU. Every term counts, whatever the tolerance, because the image jumps
-    where a term is left out (A14). Raises InputError for what adjoint.vjp refuses.
+    included, and the others as untested, with the reason. directions: the number of random directions; seed: that of their
+    random numbers and of the data. report is called with every line as soon as it is known. The loss is a Gaussian one, whose
+    data are the image with 10 % of noise. A ladder consists of central differences, or of one-sided ones where a value is at
+    its bound; each step is half of the one before, and the limit is extrapolated. A gradient passes if it is within TOLERANCE
+    of the limit. keywords are those of simulate; the differences are computed in double precision on the CPU. Every term
+    counts, whatever the tolerance, because the image jumps where a term is left out (A14). Raises InputError for what
+    adjoint.vjp refuses.
     """
     with granted(keywords.pop("max_hours", None)):
         return _check_lines(
