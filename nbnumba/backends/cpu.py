@@ -79,9 +79,12 @@ def kernel(precision: str, culled: bool) -> Compiled:
     return driver(render, names, precision, culled)
 
 
-def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
-    """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, compiled = cast(scene, precision), kernel(precision, is_culled(scene))
+def renderer(records: Scene, mask: np.ndarray, precision: str) -> Callable:
+    """The function of image, rows and columns that renders part of an image in place, without Python's lock.
+
+    records: a scene in the types of the precision (precision.py:cast_all).
+    """
+    compiled = kernel(precision, is_culled(records))
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         compiled(image, rows, columns, mask, new_tile(precision), new_tile(precision), *records)
@@ -102,17 +105,19 @@ def workers(steps: int) -> int:
     return threads.thread_count() if steps > ALONE else 0
 
 
-def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces of an image with `steps` per pixel, each for one thread: smaller ones at the end, so that all end together."""
-    first, per_row, threads = rows[0], pixels_of(((0, 1), columns)) * steps, max(1, workers(pixels_of((rows, columns)) * steps))
+def pieces(rows: Span, columns: Span, steps: int, every: int) -> Iterator[Piece]:
+    """The pieces of a panel with `steps` per pixel, each for one thread: smaller ones at the end, so that all end together.
+
+    every: the steps of the whole image.
+    """
+    first, per_row, threads = rows[0], max(1, pixels_of(((0, 1), columns)) * steps), workers(every)
     while first < rows[1]:
-        most = steps_per_piece((rows[1] - first) * per_row, threads, FEWEST_STEPS, STEPS_PER_CALL)
-        strips = max(1, most // max(1, per_row) // BLOCK_SLOW)
-        last = min(first + strips * BLOCK_SLOW, rows[1])
+        most = steps_per_piece(every - (first - rows[0]) * per_row, threads, FEWEST_STEPS, STEPS_PER_CALL)
+        last = min(first + max(1, most // per_row // BLOCK_SLOW) * BLOCK_SLOW, rows[1])
         yield from spans((first, last), columns, steps, most)
         first = last
 
 
 def prepare(scene: Scene, precision: str) -> None:
     """Compile the driver, or load it from disk, without rendering anything."""
-    renderer(scene, np.zeros((0, 0), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 0), (0, 0))
+    renderer(cast(scene, precision), np.zeros((0, 0), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 0), (0, 0))

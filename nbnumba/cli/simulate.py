@@ -22,10 +22,11 @@ from nbnumba.flags.run import UNWANTED, Run, run_of
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files
 from nbnumba.resolved import Quantity
-from nbnumba.response import PHOTON_COUNTER
+from nbnumba.response import PHOTON_COUNTER, response_of_panel
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import render
 
 
@@ -52,7 +53,7 @@ def report(experiment: Experiment, run: Run) -> None:
 def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say = _silent if run.quiet else _print_lines
     use_threads(run.threads)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    window = sampling.sheet_window(experiment.detector, experiment.sampling)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
     machine, threads = run.machine, thread_count()
@@ -66,21 +67,22 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
-    built_scene = scene.build(experiment, window)
+    panels = scene.panel_scenes(experiment)
+    built_scene = panels[0].scene
     started = time.perf_counter()
     driver(machine.backend).prepare(built_scene, machine.precision)
     if time.perf_counter() - started > 1.0:
         say(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
-        image = output.as_float32(render(built_scene, window, experiment.detector.pixels, progress, machine))
+        image = output.as_float32(render(panels, sheet_of(experiment.detector).shape, progress, machine))
     lattices, samples = len(built_scene.orientations.lattice), built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
     counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")
     say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
     if not image.any():
-        warnings.warn(dark.sentence(experiment, window), stacklevel=2)
-    stats = output.statistics(image, window, placement.pixel, built_scene.sampling.oversample)
+        warnings.warn(dark.sentence(experiment), stacklevel=2)
+    stats = output.statistics(image, window, experiment, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
     say(*output.write(image, experiment, placement, window, stats, run))
 
@@ -119,11 +121,13 @@ def run_quantities(run: Run, threads: int, paths: dict[str, str]) -> list[Quanti
 
 
 def brightest(image: np.ndarray, experiment: Experiment) -> str:
-    """A line about the brightest pixel, the first of several: its indices from 0, and its resolution."""
-    slow, fast = (int(index) for index in np.unravel_index(int(np.argmax(image)), image.shape))
-    resolution = resolved.resolution_at(experiment, fast, slow)
+    """A line about the brightest pixel of a sheet, the first of several: its indices from 0, and its resolution."""
+    row, fast = (int(index) for index in np.unravel_index(int(np.argmax(image)), image.shape))
+    panel, slow = sheet_of(experiment.detector).panel_of(row)
+    resolution = resolved.resolution_at(experiment, fast, slow, panel)
     in_words = "in the direct beam" if math.isinf(resolution) else f"{resolution:.4g} A"
-    return f"brightest pixel: fast {fast}, slow {slow}, {in_words}"
+    where = f" of panel {experiment.detector.panels[panel].path}" if len(experiment.detector.panels) > 1 else ""
+    return f"brightest pixel: fast {fast}, slow {slow}{where}, {in_words}"
 
 
 def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
@@ -147,7 +151,12 @@ def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
 def check_response(experiment: Experiment, run: Run) -> None:
     """Raise InputError for a response that is impossible with this detector. Warn of one that no image will show."""
     if run.noise:
-        run.response.check(experiment.detector.pixels, experiment.detector.pixel_mm, run.adc)
+        detector = experiment.detector
+        for panel in detector.panels:
+            edges = panel.pixel_slow_mm, panel.pixel_fast_mm
+            response_of_panel(run.response, panel).check(panel.shape, edges, run.adc)
+        if not detector.panels:
+            run.response.check(detector.pixels, detector.pixel_mm, run.adc)
         return
     for name, value in vars(run.response).items():
         if value != getattr(PHOTON_COUNTER, name):
