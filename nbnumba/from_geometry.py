@@ -1,4 +1,4 @@
-"""From a geometry file to statements: the fields of detector, beam, goniometer and crystal that it states (specs/forward.md, F1d)."""
+"""From a geometry file to statements: the fields of detector, beam, goniometer and crystal that it states (specs/forward.md, F1e)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import Geometry, PanelGeometry
 from nbnumba.geometry.cell import cell_of, standard_setting
-from nbnumba.statements import Beam, Crystal, Detector, Goniometer
+from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
 
 STEEP = 0.05
 """The cosine of the angle between beam and normal from which on distance and beam centre state where a panel is."""
@@ -41,15 +41,15 @@ def crystal(geometry: Geometry, **fields: Any) -> Crystal:
 
 
 def detector_fields(geometry: Geometry) -> dict[str, Any]:
-    """Return the fields of Detector that a geometry states, in the custom convention."""
+    """Return the fields of Detector that a geometry states, in the custom convention (F1e).
+
+    One panel of square pixels is the detector itself. Others are panels in the frame of the detector.
+    """
     if not geometry.panels:
         raise InputError(f"{geometry.source!r} states no detector; allowed: a file with one")
-    if len(geometry.panels) > 1:
-        raise InputError(f"{geometry.source!r} states a detector of {len(geometry.panels)} panels; allowed: one panel")
     panel = geometry.panels[0]
-    if abs(panel.pixel_fast_mm - panel.pixel_slow_mm) > SAME_EDGE * panel.pixel_fast_mm:
-        edges = f"{panel.pixel_fast_mm:g} x {panel.pixel_slow_mm:g} mm"
-        raise InputError(f"{geometry.source!r} states pixels of {edges}; allowed: square pixels")
+    if len(geometry.panels) > 1 or abs(panel.pixel_fast_mm - panel.pixel_slow_mm) > SAME_EDGE * panel.pixel_fast_mm:
+        return _fields_of_panels(geometry)
     slow, fast = panel.shape
     return {
         "convention": "custom",
@@ -58,6 +58,38 @@ def detector_fields(geometry: Geometry) -> dict[str, Any]:
         **_pose_fields(panel.origin_mm, panel.fast_axis, panel.slow_axis, _direction(geometry)),
         **_sensor_fields(panel),
     }
+
+
+def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
+    """Return the fields of a detector of panels: its frame, and panels and groups in it."""
+    origin, fast, slow = _frame(geometry)
+    axes = np.array([fast, slow, np.cross(fast, slow)])
+    panels = [
+        Panel(
+            panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
+            _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
+            material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
+            trusted_min=panel.trusted_min, trusted_max=panel.trusted_max, **_sensor_fields(panel),
+        )
+        for panel in geometry.panels
+    ]  # fmt: skip
+    groups = [Group(group.path, _numbers(axes @ group.fast_axis), _numbers(axes @ group.slow_axis)) for group in geometry.groups]
+    pose = _pose_fields(origin, fast, slow, _direction(geometry))
+    return {"convention": "custom", **pose, "panels": tuple(panels), "groups": tuple(groups)}
+
+
+def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return origin and axes of the frame of the detector: the file's own if its plane is off the crystal, or the first panel's.
+
+    The slow axis is reversed where fast x slow would point to the crystal.
+    """
+    first = geometry.panels[0]
+    for frame in (geometry.frame, *geometry.panels):
+        if frame is not None:
+            height = float(frame.origin_mm @ np.cross(frame.fast_axis, frame.slow_axis))
+            if abs(height) > STEEP * math.sqrt(first.origin_mm @ first.origin_mm):
+                return frame.origin_mm, frame.fast_axis, frame.slow_axis if height > 0.0 else -frame.slow_axis
+    raise InputError(f"{geometry.source!r} states panels whose planes all contain the crystal; allowed: one that faces it")
 
 
 def _direction(geometry: Geometry) -> np.ndarray:

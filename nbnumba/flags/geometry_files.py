@@ -50,10 +50,10 @@ def stated_fields(geometry: Geometry, last: Mapping[str, Any]) -> dict[str, Any]
 def _of_image(geometry: Geometry, flag: str, last: Mapping[str, Any]) -> Geometry:
     """The geometry at the image that -image chooses; as it is where flags state the rotation."""
     scan = geometry.scan
-    if "-image" not in last and scan is not None and scan.images > 1:
+    if "-image" not in last and scan is not None and scan.images != 1:
         if any(name in last for name in ROTATION_FLAGS):
             return geometry
-        images = f"{flag}: {geometry.source!r} has the images {scan.first_image} to {scan.last_image}, and none is chosen"
+        images = f"{flag}: {geometry.source!r} has the images {scan.image_numbers}, and none is chosen"
         raise InputError(f"{images}; allowed: -image N, or -phi and -osc")
     return geometry.at_image(last.get("-image"))
 

@@ -19,6 +19,7 @@ from nbnumba.formats.geometry import (
     Scan,
     lab,
     panel_axes,
+    path_of,
     unique_path,
     unit,
 )
@@ -202,9 +203,9 @@ class _Tree:
 
 
 def _joined(path: str, name: str) -> str:
-    """A path below another one; a name keeps no "/"."""
-    name = "".join(character if character.isprintable() and character not in "/[]" else "_" for character in name.strip(" /"))
-    return f"{path}/{name}" if path and name else name and name or ""
+    """The path of a part below a group; "" for a part without a name."""
+    own = path_of(name)
+    return own and "/".join(filter(None, (path, own)))
 
 
 def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
