@@ -70,6 +70,13 @@ def read_bytes(path: PathName, what: str, most: int = LARGEST_FILE) -> bytes:
         raise InputError(f"{what}: cannot read {name!r}: {_reason(error)}") from error
 
 
+def check_readable(path: PathName, what: str) -> None:
+    """Raise InputError, as read_bytes does, unless a file can be opened; for files that another library reads."""
+    name = name_of(path, what)
+    if not os.path.isfile(name):
+        read_bytes(name, what)
+
+
 def name_of(path: PathName, what: str) -> str:
     """Return the name of a file as text. Raises InputError for what is not a name, such as None, a number or an open file."""
     try:
