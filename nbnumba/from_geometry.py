@@ -11,6 +11,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import Geometry, PanelGeometry
 from nbnumba.geometry.cell import cell_of, standard_setting
+from nbnumba.setup.absorption import attenuation_um
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
 
 STEEP = 0.05
@@ -56,7 +57,7 @@ def detector_fields(geometry: Geometry) -> dict[str, Any]:
         "pixels": (fast, slow),
         "pixel_mm": panel.pixel_fast_mm,
         **_pose_fields(panel.origin_mm, panel.fast_axis, panel.slow_axis, _direction(geometry)),
-        **_sensor_fields(panel),
+        **_sensor_fields(geometry, panel),
     }
 
 
@@ -69,7 +70,7 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
             panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
             _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
             material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
-            trusted_min=panel.trusted_min, trusted_max=panel.trusted_max, **_sensor_fields(panel),
+            trusted_min=panel.trusted_min, trusted_max=panel.trusted_max, **_sensor_fields(geometry, panel),
         )
         for panel in geometry.panels
     ]  # fmt: skip
@@ -128,11 +129,42 @@ def _exactly_unit(vector: np.ndarray) -> tuple[float, float, float]:
     return _numbers(vector)
 
 
-def _sensor_fields(panel: PanelGeometry) -> dict[str, float]:
-    """Return the sensor: none where the file's positions of spots do not know its depth."""
-    if not panel.thickness_um or not panel.attenuation_um or panel.parallax is False:
+def _sensor_fields(geometry: Geometry, panel: PanelGeometry) -> dict[str, float]:
+    """Return the sensor: none where the file's positions of spots do not know its depth, or its absorption is not known."""
+    depth_um = _depth_um(geometry, panel)
+    if not panel.thickness_um or not depth_um or panel.parallax is False:
         return {}
-    return {"thickness_um": panel.thickness_um, "attenuation_um": panel.attenuation_um}
+    return {"thickness_um": panel.thickness_um, "attenuation_um": depth_um}
+
+
+def _depth_um(geometry: Geometry, panel: PanelGeometry) -> float | None:
+    """Return the attenuation depth of a panel: the file's, or that of its material at the file's wavelength (F4b)."""
+    if panel.attenuation_um is not None or panel.material is None or geometry.wavelength_A is None:
+        return panel.attenuation_um
+    return attenuation_um(panel.material, geometry.wavelength_A)
+
+
+def response_fields(geometry: Geometry) -> dict[str, float]:
+    """Return the fields of Response that a geometry of one gain states."""
+    gains = {panel.gain for panel in geometry.panels}
+    gain = gains.pop() if len(gains) == 1 else None
+    return {} if gain is None or gain == 1.0 else {"gain": gain}
+
+
+def remarks(geometry: Geometry) -> list[str]:
+    """Return sentences about what a geometry states and the image will not have; the name of the file comes before each."""
+    sentences = list(geometry.notes)
+    panel = next((panel for panel in geometry.panels if panel.thickness_um), None)
+    if panel is not None and panel.parallax is False:
+        why = "and places spots as if there were none, so that none is rendered: -detector_thick and -detector_abs state one"
+        sentences.append(f"states a sensor of {panel.thickness_um:.4g} um, {why}")
+    elif panel is not None and not _depth_um(geometry, panel):
+        material = f" of {panel.material}" if panel.material else ""
+        unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
+        sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
+    if geometry.wavelength_A is None:
+        sentences.append(f"states no wavelength: {Beam.wavelength_A:g} A is taken unless -lambda or -energy gives one")
+    return sentences
 
 
 def beam_fields(geometry: Geometry) -> dict[str, Any]:
