@@ -1,4 +1,4 @@
-"""From a geometry file to statements: the fields of detector, beam, goniometer and crystal that it states (specs/forward.md, F1e)."""
+"""From a file of geometry to statements: the fields of detector, beam, goniometer and crystal that it states (F1e)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ def detector(geometry: Geometry) -> Detector:
 
 
 def beam(geometry: Geometry, **fields: Any) -> Beam:
-    """Return the beam of a geometry, with other fields as given."""
-    return Beam(**beam_fields(geometry) | fields)
+    """Return the beam of a geometry, with other fields as given. Raises InputError where neither states a wavelength."""
+    fields = beam_fields(geometry) | fields
+    if "wavelength_A" not in fields:
+        raise InputError(f"{geometry.source!r} states no wavelength; allowed: a geometry that has wavelength_A")
+    return Beam(**fields)
 
 
 def goniometer(geometry: Geometry) -> Goniometer:
@@ -74,13 +77,13 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
         )
         for panel in geometry.panels
     ]  # fmt: skip
-    groups = [Group(group.path, _numbers(axes @ group.fast_axis), _numbers(axes @ group.slow_axis)) for group in geometry.groups]
+    groups = [Group(of.path, _numbers(axes @ of.fast_axis), _numbers(axes @ of.slow_axis)) for of in geometry.groups]
     pose = _pose_fields(origin, fast, slow, _direction(geometry))
     return {"convention": "custom", **pose, "panels": tuple(panels), "groups": tuple(groups)}
 
 
 def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return origin and axes of the frame of the detector: the file's own if its plane is off the crystal, or the first panel's.
+    """Return origin and axes of the frame of the detector: the file's own, or the first panel's if the crystal lies in that plane.
 
     The slow axis is reversed where fast x slow would point to the crystal.
     """
@@ -108,8 +111,8 @@ def _pose_fields(origin: np.ndarray, fast: np.ndarray, slow: np.ndarray, directi
     axes = {"fast_axis": _numbers(fast), "slow_axis": _numbers(slow), "normal_axis": _exactly_unit(normal)}
     obliquity = float(direction @ normal)
     if abs(obliquity) < STEEP:
-        near = {"close_distance_mm": float(origin @ normal), "xclose_mm": -float(origin @ fast), "yclose_mm": -float(origin @ slow)}
-        return axes | near | {"pivot": "sample"}
+        near = {"xclose_mm": -float(origin @ fast), "yclose_mm": -float(origin @ slow)}
+        return axes | near | {"close_distance_mm": float(origin @ normal), "pivot": "sample"}
     distance = float(origin @ normal) / obliquity
     spot = distance * direction - origin
     return axes | {"distance_mm": distance, "xbeam_mm": float(spot @ fast), "ybeam_mm": float(spot @ slow)}
@@ -199,21 +202,3 @@ def crystal_fields(geometry: Geometry) -> dict[str, Any]:
     cell = cell_of(vectors)
     orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
     return {**dict(zip(Crystal.CELL, cell)), "orientation": tuple(_numbers(row) for row in orientation)}
-
-
-def reindexed(hkl: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Return the indices (n, 3) of reflections in another basis.
-
-    change (3, 3): its rows make h, k and l in the new basis of those in the old one. Raises InputError for a reflection whose
-    new indices are not whole.
-    """
-    new = np.asarray(hkl) @ np.asarray(change, dtype=np.float64).T
-    whole = np.rint(new)
-    wrong = np.abs(new - whole).max(axis=1, initial=0.0) > 1e-6
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        old, got = (" ".join(f"{x:g}" for x in row) for row in (hkl[first], new[first]))
-        raise InputError(f"reflection {old} would be {got} in the new basis; allowed: a change of basis to whole indices")
-    return whole.astype(np.int64)
-
-

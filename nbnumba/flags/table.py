@@ -67,6 +67,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
     _row("crystal", "-hkl", "file", "structure factors as text: h k l F for every reflection, no symmetry applied"),
+    _row("crystal", "-reindex", "word", "the crystal's h,k,l by those of -hkl, such as k,h,-l", "", "h,k,l"),
     _row(
         "crystal", "-default_F", "number", "amplitude of every reflection not listed", "electrons", "0",
         "structure_factors.default_F",

@@ -46,6 +46,10 @@ PANEL_KEYS = frozenset(
 """The keys that state something of a panel, or of all panels that come after."""
 
 
+KNOWN = frozenset("photon_energy photon_energy_bandwidth wavelength rail_direction detector_shift_x detector_shift_y".split())
+"""The keys that state something of the whole experiment."""
+
+
 class _File:
     """The entries of a file: those of every panel with what was stated for all before it, of every bad region, and the rest."""
 
@@ -208,7 +212,7 @@ def _panel(content: _File, panel: str, path: str, rail: np.ndarray, energy: floa
     slow = _vector(content, f"{panel}/ss", entries.get("ss", "y"))
     axes = panel_axes(_lab(fast), _lab(slow), f"{content.name}: panel {printable(panel)}")
     clen = _camera_length(content, entries, f"{panel}/clen", unplaced)
-    offset = _quantity(content, f"{panel}/coffset", entries["coffset"], _UNITS["length"], "a number") if "coffset" in entries else 0.0
+    offset = _quantity(content, f"{panel}/coffset", entries.get("coffset", "0"), _UNITS["length"], "a number")
     corner = np.array([_number(content, panel, "corner_x"), _number(content, panel, "corner_y"), 0.0]) * pixel_mm
     shift = np.array([_shift(content, axis) for axis in "xy"] + [0.0])
     most = _number(content, panel, "max_adu", math.inf)
@@ -247,7 +251,8 @@ def _bad_rectangles(content: _File, panel: str, corners: dict[str, float]) -> It
         if "min_fs" not in entries or entries.get("panel") not in (None, panel):
             continue
         if None in limits or not all(abs(limit) <= LARGEST_NUMBER for limit in limits):
-            raise InputError(f"{content.name}: region {printable(bad)} lacks one of min_fs, min_ss, max_fs, max_ss; allowed: all")
+            keys = "min_fs, min_ss, max_fs, max_ss"
+            raise InputError(f"{content.name}: region {printable(bad)} lacks one of {keys}; allowed: all of them")
         least, most = (corners["min_fs"], corners["min_ss"]), (corners["max_fs"] + 1, corners["max_ss"] + 1)
         ends = (limits[0], limits[1], limits[2] + 1, limits[3] + 1)
         f0, s0, f1, s1 = (int(min(max(x, low), high) - low) for x, low, high in zip(ends, least * 2, most * 2))
@@ -274,7 +279,8 @@ def _paths(content: _File) -> tuple[dict[str, str], list[str], list[str]]:
     group_paths = {}
     for group, panels in kept:
         above = [group_paths[other] for other, of_other in kept if panels < of_other and other in group_paths]
-        group_paths[group] = unique_path("/".join(filter(None, (above[-1] if above else "", path_of(group)))), taken, f"g{len(taken)}")
+        wanted = "/".join(filter(None, (above[-1] if above else "", path_of(group))))
+        group_paths[group] = unique_path(wanted, taken, f"group{len(taken)}")
     paths = {}
     for panel in content.panels:
         above = [group_paths[group] for group, panels in kept if panel in panels]
@@ -319,8 +325,7 @@ def _notes(content: _File) -> Iterator[str]:
         yield f"states no_index of {', '.join(map(printable, excluded[:5]))}, which are rendered all the same"
     if "mask_file" in content.top or "mask" in content.top:
         yield f"names a mask in {printable(content.top.get('mask_file', 'the data file'))}, which is not read"
-    known = ("photon_energy", "photon_energy_bandwidth", "wavelength", "rail_direction", "detector_shift_x", "detector_shift_y")
-    unknown = [key for key in content.top if not (key in PANEL_KEYS or key in known or key.startswith(("rigid_group_", "group_")))]
+    unknown = [key for key in content.top if key not in PANEL_KEYS | KNOWN and not key.startswith(("rigid_group_", "group_"))]
     unknown = [key for key in unknown if not _DATA.fullmatch(key)]
     if unknown:
         yield f"states {', '.join(map(printable, unknown[:5]))}, which is not known here"

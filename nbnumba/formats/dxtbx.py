@@ -240,10 +240,9 @@ def _sensor(panel: Value) -> tuple[float | None, float | None, bool | None]:
     kind = strategy.get("type").text() if strategy else ""
     if kind not in ("", PARALLAX, SIMPLE):
         raise strategy.get("type").refusal(f"{SIMPLE} or {PARALLAX}; pixels that are not on a regular grid cannot be rendered")
-    thickness, mu = (
-        next((float(entry.number()) for entry in entries if entry and entry.number() > 0.0), None)
-        for entries in ((panel.get("thickness"), strategy and strategy.get("t0")), (panel.get("mu"), strategy and strategy.get("mu")))
-    )
+    of_strategy = (strategy.get("t0"), strategy.get("mu")) if strategy else ()
+    stated = (panel.get("thickness"), *of_strategy[:1]), (panel.get("mu"), *of_strategy[1:])
+    thickness, mu = (next((entry.number() for entry in of if entry and entry.number() > 0.0), None) for of in stated)
     return thickness, mu, kind == PARALLAX if kind else None
 
 

@@ -19,7 +19,7 @@ FORMATS = "an .expt of dxtbx, an XPARM.XDS, a .geom of CrystFEL, an NXmx master,
 
 
 def kind_of(path: files.PathName, what: str) -> str:
-    """Return the format of a file, a key of FLAGS; "" if it is none of them. Raises InputError for a file that cannot be read."""
+    """Return the format of a file, a key of FLAGS; "" if it is none of them. InputError: a file that cannot be read."""
     name = files.name_of(path, what)
     files.check_readable(name, what)
     beginning = _beginning(name, what)

@@ -28,7 +28,7 @@ _LAUNCHER = (
 
 
 def read(name: str) -> dict[str, Any]:
-    """The members of a file: path, attributes, shape and values of each; or the `problem` because of which it cannot be read."""
+    """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read."""
     request = json.dumps({"sys.path": sys.path, "program": __file__, "name": name}).encode() + b"\n"
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     command = [sys.executable, "-I", "-c", _LAUNCHER]

@@ -33,7 +33,7 @@ MOST_PIXELS, MOST_DEPTH = 65535, 200
 def read(path: files.PathName, what: str = "-img", stated: frozenset[str] = frozenset()) -> Geometry:
     """Return the geometry of a CBF; `what` is the flag that named it.
 
-    The axes of imgCIF count, if the file has them, and the header of Dectris tells the sensor. stated: contains "twotheta" where
+    The axes of imgCIF count, if the file has them, and the header of Dectris tells the sensor. stated: has "twotheta" where
     flags say how far the detector is swung, which a header of Dectris states without an axis. Raises InputError for a file with
     neither, a chain of axes that is broken, and array axes that are not straight lines.
     """
@@ -99,9 +99,10 @@ class _Axes:
         chain: list[str] = []
         while axis not in (".", "?", ""):
             if axis not in self.axes:
-                raise InputError(f"{self.name}: axis {printable(axis)} is named and not there; allowed: axes of the _axis table")
+                raise InputError(f"{self.name}: axis {printable(axis)} is named and not there; allowed: axes of the table")
             if axis in chain or len(chain) > MOST_DEPTH:
-                raise InputError(f"{self.name}: the axes {printable(' '.join(chain[:5]))} depend on each other; allowed: a chain")
+                stated = printable(" ".join(chain[:5]))
+                raise InputError(f"{self.name}: the axes {stated} depend on each other; allowed: a chain")
             chain.append(axis)
             axis = self.axes[axis].depends_on
         return chain
@@ -177,7 +178,8 @@ def _arrays(block: cif.Block, name: str) -> list[Array]:
             rows.setdefault((array, "" if section in (".", "?") else section), []).append(tuple(row))
     sets: dict[str, list[tuple[str, ...]]] = {}
     category = "_array_structure_list_axis"
-    for key, *row in block.table(*(f"{category}.{item}" for item in ("axis_set_id", "axis_id", "displacement", "displacement_increment"))):
+    items = ("axis_set_id", "axis_id", "displacement", "displacement_increment")
+    for key, *row in block.table(*(f"{category}.{item}" for item in items)):
         sets.setdefault(key, []).append(tuple(row))
     return [_array(key, of_array, sets, name) for key, of_array in rows.items()]
 
@@ -200,7 +202,7 @@ def _array(key: tuple[str, str], rows: list[tuple[str, ...]], sets: dict[str, li
             raise InputError(f"{called} has {len(axes)} axes in the set {printable(axis_set)}; allowed: one, a straight line")
         axis, displacement, increment = axes[0]
         step, start = number(increment), 0.0 if displacement in (".", "?") else number(displacement)
-        if not step or start is None or not 1.0 / LARGEST_NUMBER < abs(step) <= LARGEST_NUMBER or not abs(start) <= LARGEST_NUMBER:
+        if step is None or start is None or not 1e-6 < abs(step) <= LARGEST_NUMBER or not abs(start) <= LARGEST_NUMBER:
             stated = f"the displacement {excerpt(displacement)} and the increment {excerpt(increment)}"
             raise InputError(f"{called} has {stated}; allowed: numbers in mm")
         counts.append(int(dimension))
@@ -215,7 +217,8 @@ def _panel(axes: _Axes, array: Array, path: str, block: cif.Block, header: _Dect
     fast_chain, slow_chain = axes.chain(array.fast_axis), axes.chain(array.slow_axis)
     inner = array.fast_axis if array.slow_axis in fast_chain else array.slow_axis
     if array.fast_axis not in slow_chain and array.slow_axis not in fast_chain:
-        raise InputError(f"{axes.name}: the axes of array {printable(array.key)} do not stand on each other; allowed: one on the other")
+        apart = f"the axes of array {printable(array.key)} do not stand on each other"
+        raise InputError(f"{axes.name}: {apart}; allowed: one on the other")
     directions = []
     for axis, step in ((array.fast_axis, array.fast_mm), (array.slow_axis, array.slow_mm)):
         if axes.axes[axis].kind != "translation":
@@ -265,8 +268,9 @@ def _tree(chains: list[list[str]], names: list[str]) -> tuple[list[str], list[tu
                 path, below = groups[axis], members[axis]
         own = "/".join(filter(None, (path, path_of(name) or f"panel{len(paths)}")))
         paths.append(unique_path(own, taken, own))
-    innermost = {axis: next(a for chain in chains if axis in chain for a in chain if members[a] == members[axis]) for axis in groups}
-    return paths, [(groups[axis], innermost[axis]) for axis in groups], shared
+    rows = [(path, chain, members[axis]) for axis, path in groups.items() for chain in chains if axis in chain]
+    innermost = {path: next(axis for axis in chain if members[axis] == panels) for path, chain, panels in rows}
+    return paths, list(innermost.items()), shared
 
 
 def _source(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
@@ -359,7 +363,8 @@ _NUMBER = r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?"
 def _of_dectris(block: cif.Block, header: _Dectris, source: str, name: str, stated: frozenset[str]) -> Geometry:
     """The geometry of a header of Dectris: a detector across the beam, +x fast and -y slow in the frame of imgCIF."""
     pixel = header.numbers("Pixel_size", rf"({_NUMBER})\s*m?\s*x\s*({_NUMBER})\s*m")
-    distance, centre = header.one("Detector_distance", "m"), header.numbers("Beam_xy", rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
+    distance = header.one("Detector_distance", "m")
+    centre = header.numbers("Beam_xy", rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
     for key, value in (("Pixel_size", pixel), ("Detector_distance", distance), ("Beam_xy", centre)):
         if value is None:
             raise InputError(f"{name} has no {key} in its header; allowed: a header of Dectris with one")
@@ -403,5 +408,3 @@ def _shape(section: cif.Section, name: str) -> tuple[int, int]:
     if not (1 <= fast <= MOST_PIXELS and 1 <= slow <= MOST_PIXELS):
         raise InputError(f"{name} has {fast} x {slow} pixels; allowed: 1 to {MOST_PIXELS} along each axis")
     return slow, fast
-
-

@@ -5,13 +5,7 @@ The members of the file come from hdf5_members.py.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,14 +26,13 @@ from nbnumba.formats.geometry import (
     unique_path,
     unit,
 )
-from nbnumba.formats.text import excerpt, number, printable
+from nbnumba.formats.text import excerpt, printable
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_PIXELS, MOST_CHAIN = 65535, 100
 _LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
 _WAVELENGTHS = {"angstrom": 1.0, "a": 1.0, "angstroms": 1.0, "nm": 10.0, "m": 1e10, "\u00e5": 1.0}
-_ANGLES = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "rad": 180.0 / math.pi, "radian": 180.0 / math.pi, "radians": 180.0 / math.pi}
-_DETECTOR_CLASSES = ("NXdetector",)
+_ANGLES = dict.fromkeys(("deg", "degree", "degrees"), 1.0) | dict.fromkeys(("rad", "radian", "radians"), 180.0 / math.pi)
 
 
 class Member(NamedTuple):
@@ -72,8 +65,9 @@ class Tree:
         if not values or not all(isinstance(value, (int, float)) for value in values):
             return None
         array = np.array(values, dtype=np.float64)
-        if not (np.abs(array) <= LARGEST_NUMBER).all():
-            raise InputError(f"{self.name}: {printable(path)} has {excerpt(str(array[~(np.abs(array) <= LARGEST_NUMBER)][0]))}; allowed: numbers")
+        wrong = array[~(np.abs(array) <= LARGEST_NUMBER)]
+        if len(wrong):
+            raise InputError(f"{self.name}: {printable(path)} has {wrong[0]:g}; allowed: at most {LARGEST_NUMBER:g} in size")
         return array
 
     def one(self, path: str, units: dict[str, float] | None = None, default: str = "") -> float | None:
@@ -114,7 +108,9 @@ def _tree(path: files.PathName, what: str) -> Tree:
     answer = hdf5_members.read(name)
     if "problem" in answer:
         raise InputError(f"{called} {answer['problem']}; allowed: {EXPECTED}")
-    members = {at: Member(attributes, None if shape is None else tuple(shape), values) for at, attributes, shape, values in answer["members"]}
+    members = {}
+    for at, attributes, shape, values in answer["members"]:
+        members[at] = Member(attributes, None if shape is None else tuple(shape), values)
     return Tree(members, called)
 
 
@@ -136,7 +132,7 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
     if not entries:
         raise InputError(f"{tree.name} has no NXentry; allowed: {EXPECTED}")
     first = entries[0]
-    detectors = [group for kind in _DETECTOR_CLASSES for group in tree.of_class(kind, first)]
+    detectors = tree.of_class("NXdetector", first)
     if not detectors:
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
     modules = {group: tree.of_class("NXdetector_module", group) for group in detectors}
@@ -161,7 +157,8 @@ def _target(tree: Tree, at: str, named: str) -> str | None:
     for path in (named if named.startswith("/") else f"{group}/{named}", f"{at}/{named}", f"/{named}"):
         if path in tree.members:
             return path
-    raise InputError(f"{tree.name}: {printable(at)} depends on {excerpt(named)}, which is not there; allowed: a path in the file")
+    missing = f"{printable(at)} depends on {excerpt(named)}, which is not there"
+    raise InputError(f"{tree.name}: {missing}; allowed: a path in the file")
 
 
 def _chain(tree: Tree, path: str | None) -> list[str]:
@@ -180,7 +177,8 @@ def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None
     rotation, shift = np.eye(3), np.zeros(3)
     for step in _chain(tree, path):
         kind = tree.attribute(step, "transformation_type")
-        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", "offset_units" if _has(tree, step) else "units")
+        units = "offset_units" if _has_own_units(tree, step) else "units"
+        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", units)
         if kind == "rotation":
             angle = (angles or {}).get(step, tree.one(step, _ANGLES, "deg") or 0.0)
             turn = _about(_direction(tree, step), math.radians(angle))
@@ -190,12 +188,13 @@ def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None
             if length:
                 shift = shift + length * _direction(tree, step)
         else:
-            raise InputError(f"{tree.name}: {printable(step)} is a transformation {excerpt(kind)}; allowed: rotation, translation")
+            stated = f"{printable(step)} is a transformation {excerpt(kind)}"
+            raise InputError(f"{tree.name}: {stated}; allowed: rotation, translation")
         shift = shift + offset
     return rotation, shift
 
 
-def _has(tree: Tree, path: str) -> bool:
+def _has_own_units(tree: Tree, path: str) -> bool:
     """Whether the offset of a transformation has units of its own, as that of a rotation."""
     return bool(tree.attribute(path, "offset_units")) or tree.attribute(path, "transformation_type") == "rotation"
 
@@ -222,8 +221,7 @@ def _of_modules(tree: Tree, modules: dict[str, list[str]]) -> dict[str, Any]:
     every = [(detector, module) for detector, found in modules.items() for module in found]
     if len(every) > MOST_PANELS:
         raise InputError(f"{tree.name} has {len(every)} modules; allowed: at most {MOST_PANELS}")
-    offsets = [f"{module}/module_offset" for _, module in every]
-    chains = [_chain(tree, path if path in tree.members else _slow_base(tree, module)) for path, (_, module) in zip(offsets, every)]
+    chains = [_chain(tree, _module_offset(tree, module)) for _, module in every]
     members: dict[str, frozenset[int]] = {}
     for panel, chain in enumerate(chains):
         for step in chain:
@@ -259,8 +257,10 @@ def _of_modules(tree: Tree, modules: dict[str, list[str]]) -> dict[str, Any]:
     return {"panels": tuple(panels), "groups": tuple(made), "frame": frame}
 
 
-def _slow_base(tree: Tree, module: str) -> str | None:
-    """The transformation on which the slow direction of a module without an offset depends."""
+def _module_offset(tree: Tree, module: str) -> str | None:
+    """The offset of a module, or without one the transformation on which its slow direction depends."""
+    if f"{module}/module_offset" in tree.members:
+        return f"{module}/module_offset"
     path = f"{module}/slow_pixel_direction"
     return _target(tree, path, tree.attribute(path, "depends_on", ".")) if path in tree.members else None
 
@@ -334,7 +334,8 @@ def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
     mask = _mask_shape(tree, detector)
     counts = list(mask[-2:]) if None in counts and mask and len(mask) >= 2 else counts
     if None in counts or not all(1 <= count <= MOST_PIXELS for count in counts):
-        raise InputError(f"{tree.name}: {printable(detector)} does not say how many pixels it has; allowed: x_pixels_in_detector and y")
+        unknown = f"{printable(detector)} does not say how many pixels it has"
+        raise InputError(f"{tree.name}: {unknown}; allowed: x_pixels_in_detector and y_pixels_in_detector, or a mask")
     swing = tree.one(f"{detector}/goniometer/two_theta_start", _ANGLES, "deg") or 0.0
     if abs(swing) > 1e-6:
         unknown = f"is swung by two_theta {swing:g}, about which axis it does not say"
@@ -365,10 +366,12 @@ def _beam(tree: Tree, entry: str) -> dict[str, Any]:
             if not fields["wavelength_A"] > 1.0 / LARGEST_NUMBER:
                 raise InputError(f"{tree.name}: {printable(path)} is {wavelengths[0]:g}; allowed: a positive number")
             if len(wavelengths) > 1 and np.ptp(wavelengths) > 0.0:
-                fields["notes"] = (f"states {len(wavelengths)} wavelengths, of which the first counts: give -lambda or -sourcefile",)
+                several = f"states {len(wavelengths)} wavelengths, of which the first counts"
+                fields["notes"] = (f"{several}: give -lambda or -sourcefile",)
             stokes = tree.numbers(f"{group}/incident_polarization_stokes")
             if stokes is not None and len(stokes) == 4 and stokes[0] > 0.0 and abs(stokes[1]) <= stokes[0]:
-                fields |= {"polarization_fraction": (1.0 + stokes[1] / stokes[0]) / 2.0, "polarization_axis": lab([1.0, 0.0, 0.0])}
+                fields["polarization_fraction"] = (1.0 + stokes[1] / stokes[0]) / 2.0
+                fields["polarization_axis"] = lab([1.0, 0.0, 0.0])
             break
     else:
         for detector in tree.of_class("NXdetector", entry):
@@ -394,7 +397,7 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
         raise InputError(f"{tree.name}: {printable(' '.join(step for step, _ in scanned))} turn together; allowed: one of them")
     if not scanned:
         return {}
-    (step, (start, width, images)), = scanned
+    ((step, (start, width, images)),) = scanned
     base = _target(tree, step, tree.attribute(step, "depends_on", "."))
     spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
     return _turning(spindle, start, width, images)
