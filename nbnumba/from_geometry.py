@@ -83,7 +83,7 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
 
 
 def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return origin and axes of the frame of the detector: the file's own, or the first panel's if the crystal lies in that plane.
+    """Return origin and axes of the frame of the detector: the file's, or the first panel's where the crystal is in that plane.
 
     The slow axis is reversed where fast x slow would point to the crystal.
     """

@@ -59,6 +59,9 @@ def fields_of(flag: str, last: Mapping[str, Any], convention: str | None) -> dic
         geometry = dataclasses.replace(geometry, wavelength_A=_wavelength(last))
     for sentence in from_geometry.remarks(geometry):
         warnings.warn(f"{flag} {path!r} {sentence}", stacklevel=2)
+    named = [name for name in CRYSTAL_FLAGS if name in last]
+    if named and geometry.crystal is not None:
+        warnings.warn(f"{named[0]} counts before the crystal that {flag} {path!r} states", stacklevel=2)
     return stated_fields(geometry, last)
 
 

@@ -53,6 +53,9 @@ SAME_CELL = 0.003
 CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c"}
 """The flags that give numbers of unit cells, and along what."""
 
+PIXEL_FLAGS = ("-pixel", "-detpixels", "-detpixels_x", "-detpixels_y", "-detsize", "-detsize_f", "-detsize_s")
+"""The flags that state the pixels of a detector of one panel."""
+
 DIVERGENCE_CORNERS = ("-round_div", "-square_div")
 
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
@@ -390,6 +393,9 @@ def detector(command_line: CommandLine) -> Detector:
         if flag in command_line.last:
             fields[name] = True
     fields |= command_line.steps("-detector_thicksteps", "layers") | _sensor(command_line, fields)
+    if fields.get("panels"):
+        _warn_of_pixels(command_line)
+        return Detector(**fields)
     pixel = fields.get("pixel_mm", Detector.pixel_mm)
     counted = [_pixels(command_line, axis, pixel) for axis in "xy"]
     fields["pixels"] = tuple(count for count, _ in counted)
@@ -400,6 +406,13 @@ def detector(command_line: CommandLine) -> Detector:
     for sentence in headers.distant_centres(made, command_line.header):
         warnings.warn(sentence, stacklevel=2)
     return made
+
+
+def _warn_of_pixels(command_line: CommandLine) -> None:
+    """A warning for every flag that states pixels of the detector beside a file whose panels have their own."""
+    for given in command_line.given:
+        if given.flag.names[0] in PIXEL_FLAGS:
+            warnings.warn(f"{given.spelling} has no effect: the panels of the file have their own pixels", stacklevel=2)
 
 
 def _overrule_header(command_line: CommandLine, fields) -> None:
