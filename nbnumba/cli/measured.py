@@ -97,7 +97,7 @@ def read(
     subtracted = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
     nowhere = np.zeros(sheet.shape, dtype=bool)
     reasons = {
-        "not rendered": ~rendered(experiment),
+        "not rendered": ~sampling.rendered(experiment.detector, experiment.sampling),
         "masked": nowhere if mask is None else sheet.sheet("--mask", mask, 0) == 0,
         "masked by the file": nowhere if image.masked is None else image.masked,
         "in gaps": _in_gaps(path, image, gaps),
@@ -158,16 +158,6 @@ def _in_gaps(path: str, image: images.Image, gaps: Gaps) -> np.ndarray:
 def _in_words(left_out: Mapping[str, int]) -> str:
     """The number of pixels that are left out for each reason, in words; empty if none is left out."""
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
-
-
-def rendered(experiment: Experiment) -> np.ndarray:
-    """Whether each pixel of a sheet is rendered: it is in the region of the flags, and their mask does not leave it out."""
-    sheet = sheet_of(experiment.detector)
-    is_rendered = np.zeros(sheet.shape, dtype=bool)
-    for window, place in zip(sampling.windows(experiment.detector, experiment.sampling), sheet.places()):
-        region = slice(*window.rows), slice(*window.columns)
-        is_rendered[place][region] = window.mask[region] != 0 if window.mask.size else True
-    return is_rendered
 
 
 def read_gaps(words: Sequence[str]) -> Gaps:
