@@ -8,8 +8,8 @@ import numpy as np
 
 from nbnumba.formats.cif import Section
 
-MOST_ELEMENTS = 2**28
-"""The largest number of pixels of a section."""
+MOST_ELEMENTS, MOST_PACKED = 2**28, 2**24
+"""The largest number of pixels of a section, and of a packed one, which takes a microsecond for each."""
 
 _TYPES = {"signed": "i", "unsigned": "u"}
 _TYPE = re.compile(r"(signed|unsigned) (8|16|32)-bit integer")
@@ -87,6 +87,8 @@ def _from_byte_offsets(data: bytes, elements: int) -> np.ndarray:
 def _from_packed(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Return numbers that are packed as differences from the mean of their neighbours that come before."""
     elements = int(np.prod(shape, dtype=np.int64))
+    if elements > MOST_PACKED:
+        raise ValueError(f"its binary section packs more than {MOST_PACKED} elements")
     if int.from_bytes(data[:8], "little") != elements:
         raise ValueError("its binary section states another number of elements in its packed data")
     steps = _packed_steps(data[_PACKED_HEADER:] + bytes(16), elements)

@@ -15,7 +15,7 @@ from fuzzing import Case, Fault, check_finite, tried
 
 import nbnumba
 from nbnumba import Experiment
-from nbnumba.formats import hdf5_members
+from nbnumba.formats import hdf5_members, images
 from nbnumba.setup.detector import position_detector
 
 pytestmark = pytest.mark.long
@@ -24,10 +24,15 @@ REST = "-default_F 10 -N 2 -oversample 1".split()
 FILES = {
     **{flag: [made] for flag, made in geometry_files.FILES.items()},
     "-expt": [(geometry_files.expt_bytes, "m.expt"), (lambda: geometry_files.expt_bytes(2), "two.expt")],
-    "-img": [(geometry_files.mini_cbf_bytes, "m.cbf"), (geometry_files.full_cbf_bytes, "full.cbf")],
+    "-img": [
+        (geometry_files.mini_cbf_bytes, "m.cbf"),
+        (geometry_files.full_cbf_bytes, "full.cbf"),
+        (lambda: geometry_files.full_cbf_bytes(packed=True), "packed.cbf"),
+    ],
 }
 WORDS = "detector. beam. goniometer. crystal. panel group -image -experiment -mat -hkl -distance -lambda no unit cell".split()
 WORDS += "-detector -pixel -Xbeam -Ybeam -Xclose -Yclose -phi -osc -cell -polar -beam_vector -spindle -fdet -sdet -odet".split()
+PANELS = [(geometry_files.SLOW, geometry_files.FAST)] * 2
 WHOLE: dict[str, bytes] = {}
 
 
@@ -51,7 +56,9 @@ def case(case: Case) -> str:
     path = case.folder / name
     path.write_bytes(content)
     case.note(f"{flag} {name}: {content[:5000]!r}")
-    if case.chance(0.5):
+    if name in ("full.cbf", "packed.cbf", "m.nxs") and case.chance(0.6):
+        outcome = tried(lambda: images.read_panels(str(path), PANELS, "--data"), ["--data"])
+    elif case.chance(0.5):
         outcome = tried(lambda: check(in_python(path, flag)), [str(path), name, *WORDS])
     else:
         words = [flag, str(path), *besides(flag), *REST]

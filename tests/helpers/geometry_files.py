@@ -139,8 +139,11 @@ _array_data.data
     return text.replace("\n", "\r\n").encode() + _section(np.arange(FAST * SLOW).reshape(SLOW, FAST), 1) + b";\r\n"
 
 
-def full_cbf_bytes():
-    """A full CBF: two sections of an array of 2 x SLOW rows, in groups of their own, with the axes of imgCIF."""
+def full_cbf_bytes(packed=False):
+    """A full CBF: two sections of an array of 2 x SLOW rows, in groups of their own, with the axes of imgCIF.
+
+    packed: the pixels, all 0, are packed.
+    """
     axes = "".join(
         f"Q{n} rotation detector DET_R 0 0 1 {0.1 * n:g} 0 0\n"
         f"P{n}_S translation detector Q{n} 0 -1 0 {(-1.0, 0.5)[n]:g} 1 {0.2 * n:g}\n"
@@ -199,15 +202,18 @@ _array_data.array_id _array_data.binary_id _array_data.data
 A 1
 ;
 """
-    return text.replace("\n", "\r\n").encode() + _section(np.arange(2 * FAST * SLOW).reshape(2 * SLOW, FAST), 1) + b";\r\n"
+    pixels = np.arange(2 * FAST * SLOW).reshape(2 * SLOW, FAST)
+    return text.replace("\n", "\r\n").encode() + _section(pixels, 1, packed) + b";\r\n"
 
 
-def _section(pixels, number):
-    """A binary section of 32-bit integers below 128, differences coded in single bytes."""
+def _section(pixels, number, packed=False):
+    """A binary section of 32-bit integers below 128, differences coded in single bytes; packed: a chunk of 128 zeros."""
     steps = np.diff(pixels.ravel(), prepend=0).astype(np.int8).tobytes()
+    if packed:
+        steps = pixels.size.to_bytes(8, "little") + bytes(24) + b"\7" + bytes(20)
     header = f"""--CIF-BINARY-FORMAT-SECTION--
 Content-Type: application/octet-stream;
-     conversions="x-CBF_BYTE_OFFSET"
+     conversions="x-CBF_{"PACKED" if packed else "BYTE_OFFSET"}"
 Content-Transfer-Encoding: BINARY
 X-Binary-Size: {len(steps)}
 X-Binary-ID: {number}
