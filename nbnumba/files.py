@@ -14,12 +14,15 @@ from numpy.typing import ArrayLike
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
-from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
+from nbnumba.formats import geometry_files, hkl, images, matrix, pgm, png, raw, smv
+from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
+from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet
 from nbnumba.setup import sampling
-from nbnumba.setup.detector import position_detector
-from nbnumba.setup.orientations import noise_generator
+from nbnumba.setup.detector import position_detector, spindle_axis
+from nbnumba.setup.orientations import noise_generator, phi_steps
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import with_options
 
@@ -150,6 +153,35 @@ def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:
 def read_matrix(path: Path) -> np.ndarray:
     """Read a matrix (3, 3) of MOSFLM, as -mat: its columns are a*, b* and c* times the wavelength, for Crystal.from_matrix."""
     return matrix.read(path, "read_matrix")
+
+
+def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
+    """Read the geometry of a file, recognised by its content: dxtbx, XDS, CrystFEL, NXmx, CBF or SMV (specs/formats.md).
+
+    experiment: which one of the list in a file of dxtbx, from 0. Raises InputError for a file of another format or a damaged
+    one, and for what no image here can have.
+    """
+    if geometry_files.kind_of(path, "read_geometry") == "SMV":
+        return _geometry_of_smv(os.fsdecode(path))
+    return geometry_files.read(path, "read_geometry", experiment, any_kind=True)
+
+
+def _geometry_of_smv(path: str) -> Geometry:
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention."""
+    header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
+    detector, beam, goniometer = headers.parts_of(headers.fields_of(header, None, False))
+    placement = position_detector(detector, beam, NO_DEFECTS)
+    fast, slow = placement.pixels
+    edge = 1000.0 * placement.pixel
+    panel = PanelGeometry("detector", (slow, fast), edge, edge, 1000.0 * placement.origin, placement.fast, placement.slow)
+    width = phi_steps(goniometer)[2]
+    return Geometry(
+        path, "SMV", (panel,),
+        beam_direction=placement.beam,
+        wavelength_A=beam.wavelength_A if "WAVELENGTH" in header.entries else None,
+        spindle_axis=spindle_axis(detector, goniometer.spindle_axis),
+        scan=Scan(1, 1, goniometer.phi_deg, width) if width > 0.0 else None,
+    )  # fmt: skip
 
 
 def _array(name: str, values) -> np.ndarray:
