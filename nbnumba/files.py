@@ -37,8 +37,7 @@ def noise_image(
     of the region.
     """
     region, adc = _region(with_options(experiment), image), _offset(adc)
-    if not isinstance(response, Response):
-        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
+    _check_response(response)
     generator = noise_generator(experiment.crystal, _whole_number("seed", seed))
     return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
 
@@ -62,13 +61,21 @@ def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return raw.read(path, _shape(shape), "read_float")
 
 
-def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
+def write_smv(
+    path: Path,
+    pixels: ArrayLike,
+    experiment: Experiment | None = None,
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
     """Write pixels (uint16; slow, fast) as SMV. With an experiment, the header is the one that the command line writes.
 
     adc: the offset in ADU that was added to all pixels, for example by noise_image or scaled_image, and 0 if none was. The
-    header states it, and programs that read the image subtract it.
+    header states it, and programs that read the image subtract it. response: that of noise_image; with an experiment the header
+    states its gain and its saturation.
     """
     pixels, adc = _image(pixels), _offset(adc)
+    _check_response(response)
     if pixels.dtype != np.uint16:
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
         raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
@@ -78,7 +85,7 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
     _region(with_options(experiment), pixels)
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
-    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow)
+    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, response)
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
 
@@ -172,6 +179,12 @@ def _shape(shape) -> tuple[int, int]:
 
 def _offset(adc) -> float:
     return _number("adc", adc, -LARGEST_PIXEL, LARGEST_PIXEL)
+
+
+def _check_response(response) -> None:
+    """Raise InputError for anything but a Response."""
+    if not isinstance(response, Response):
+        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
 
 
 def _scale(scale) -> float:

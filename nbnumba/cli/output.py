@@ -150,6 +150,7 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
         noisy = response.measure(image, generator, run.response, experiment.detector.pixel_mm, run.adc, roi)
+        keys = headers.entries_of(experiment, placement, run.adc, as_c, run.response)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
