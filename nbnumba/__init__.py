@@ -16,6 +16,8 @@ from nbnumba.statements import (  # noqa: E402
     Crystal,
     Detector,
     Goniometer,
+    Group,
+    Panel,
     Sampling,
     StructureFactors,
 )
@@ -47,7 +49,9 @@ __all__ = [
     "Detector",
     "Experiment",
     "Goniometer",
+    "Group",
     "InputError",
+    "Panel",
     "Response",
     "Sampling",
     "StructureFactors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,12 @@ MOST_CELLS = 1e9
 MOST_PIXELS = 65535
 """Pixels along an axis at most."""
 
+MOST_PANELS = 4096
+"""Panels of a detector at most."""
+
+UNIT_AXES = 1e-6
+"""The most by which the axes of a panel or a group may miss the length 1 and a right angle."""
+
 MOST_AMPLITUDE = 1e30
 """The largest structure factor, electrons, in size."""
 
@@ -52,6 +59,9 @@ MOST_TURNS_DEG = 1e6
 
 MOST_COUNT = 2**31 - 1
 """The largest number of anything that is counted."""
+
+PATH = re.compile(r"(?:[^\s/,=\[\]]+/)*[^\s/,=\[\]]+")
+"""The path of a panel or a group: names with a slash between them."""
 
 
 def _number(part: str, name: str, value: Any, allowed: str, test) -> float:
@@ -97,6 +107,24 @@ def _count(part: str, name: str, value: Any) -> int:
     return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
 
 
+def _depth(part: str, name: str, value: Any) -> float | None:
+    """The attenuation depth: None, inf or a positive number."""
+    if value is None or _is_infinite(value):
+        return value
+    allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
+    return _number(part, name, value, allowed, lambda x: SMALLEST <= x <= LARGEST)
+
+
+def _check_axes(part: str, fast_axis: Vector, slow_axis: Vector) -> None:
+    """Raise InputError for axes that are no unit vectors, or not orthogonal."""
+    fast, slow = np.array(fast_axis), np.array(slow_axis)
+    small = max(np.abs(fast).max(), np.abs(slow).max()) < 2.0  # so that products are numbers
+    if not small or max(abs(fast @ fast - 1.0) / 2, abs(slow @ slow - 1.0) / 2, abs(fast @ slow)) > UNIT_AXES:
+        stated = " and ".join(" ".join(f"{x:.9g}" for x in axis) for axis in (fast, slow))
+        allowed = f"unit vectors at a right angle, to {UNIT_AXES:g}"
+        raise InputError(f"{part}.fast_axis, slow_axis: {stated} are not allowed; allowed: {allowed}")
+
+
 class ByValue:
     """Frozen dataclasses that are equal where all their fields are, arrays and NaN included, also after pickle and deepcopy."""
 
@@ -136,8 +164,8 @@ def _shown(value: Any) -> str:
     """A value in a line: arrays and long tables by their size."""
     if isinstance(value, np.ndarray):
         return f"<{' x '.join(map(str, value.shape))} {value.dtype}>"
-    if isinstance(value, tuple) and value and isinstance(value[0], tuple) and len(value) > 3:
-        return f"<{len(value)} rows>"
+    if isinstance(value, tuple) and value and isinstance(value[0], (tuple, ByValue)) and len(value) > 3:
+        return f"<{len(value)} rows>" if isinstance(value[0], tuple) else f"<{len(value)} of {type(value[0]).__name__}>"
     return repr(sorted(value)) if isinstance(value, frozenset) else repr(value)
 
 
@@ -158,8 +186,8 @@ class _Statement(ByValue):
     def __post_init__(self) -> None:
         for stated in dataclasses.fields(self):
             if getattr(self, stated.name) is None and stated.default is not None:
-                name, default = f"{self._part()}.{stated.name}", stated.default
-                raise InputError(f"{name}: None is not allowed; allowed: a value (default {default})")
+                default = "" if stated.default is dataclasses.MISSING else f" (default {stated.default})"
+                raise InputError(f"{self._part()}.{stated.name}: None is not allowed; allowed: a value{default}")
             if isinstance(stated.default, bool):
                 self._set(stated.name, self._truth(stated.name))
         for kind, names in ((_positive, self.POSITIVE), (_not_negative, self.NOT_NEGATIVE), (_finite, self.FINITE)):
@@ -181,9 +209,9 @@ class _Statement(ByValue):
         stated = [field.name for field in dataclasses.fields(self) if not _equal(getattr(self, field.name), field.default)]
         return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in stated)})"
 
-    @classmethod
-    def _part(cls) -> str:
-        return PART_NAMES[cls]
+    def _part(self) -> str:
+        """The name of what is stated, in errors."""
+        return PART_NAMES[type(self)]
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
@@ -204,6 +232,17 @@ class _Statement(ByValue):
         allowed = "three finite numbers" if most == math.inf else f"three numbers of at most {most:g} in size"
         x, y, z = (self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
         return x, y, z
+
+    def _pixel_counts(self, name, axes) -> tuple[int, int]:
+        """Two numbers of pixels; axes: those they are along, in words."""
+        allowed = f"two whole numbers of pixels, {axes}, each at least 1 and at most {MOST_PIXELS}"
+        value = getattr(self, name)
+        try:
+            first, second = value
+        except (TypeError, ValueError):
+            raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: {allowed}") from None
+        whole = [self._number(name, n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (first, second)]
+        return int(whole[0]), int(whole[1])
 
     def _truth(self, name) -> bool:
         value = getattr(self, name)
@@ -409,6 +448,96 @@ class Beam(_Statement):
         return flux * exposure_s / metres / metres
 
 
+class _Placed(_Statement):
+    """What panels and groups share: a path among the parts of the detector, and two axes in its frame (F1d)."""
+
+    path: str
+
+    def _part(self) -> str:
+        return f"detector.{type(self).__name__.lower()}[{self.path if isinstance(self.path, str) else shown(self.path)}]"
+
+    def _check_path(self) -> None:
+        kind = f"detector.{type(self).__name__.lower()}s"
+        if not isinstance(self.path, str) or not PATH.fullmatch(self.path):
+            allowed = 'names with "/" between them, such as q0/s1/p3, without spaces, commas, "=" and brackets'
+            raise InputError(f"{kind}: the path {shown(self.path)} is not allowed; allowed: {allowed}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Panel(_Placed):
+    """A flat, rectangular part of a detector with pixels of its own (F1d).
+
+    path: its name, after those of the groups that it belongs to, such as q0/s1/p3. shape: numbers of pixels, (slow, fast).
+    origin_mm: the corner of its first pixel, from that of the detector; fast_axis, slow_axis: unit vectors: all three by their
+    components along fast, slow and normal of the detector, before any group is moved. Its sensor has a thickness and an
+    attenuation depth (None: as deep as thick); material is its name and has no effect. gain: counts per photon. trusted_min and
+    trusted_max: the counts between which the panel measures (None: not stated).
+    """
+
+    path: str
+    shape: tuple[int, int]
+    pixel_fast_mm: float
+    pixel_slow_mm: float
+    origin_mm: Vector
+    fast_axis: Vector = (1.0, 0.0, 0.0)
+    slow_axis: Vector = (0.0, 1.0, 0.0)
+    thickness_um: float = 0.0
+    attenuation_um: float | None = None
+    material: str | None = None
+    gain: float = 1.0
+    trusted_min: float | None = None
+    trusted_max: float | None = None
+
+    POSITIVE = ("pixel_fast_mm", "pixel_slow_mm", "gain")
+    NOT_NEGATIVE = ("thickness_um",)
+    FINITE = ("trusted_min", "trusted_max")
+    VECTORS = ("origin_mm",)
+    DIRECTIONS = ("fast_axis", "slow_axis")
+
+    def __post_init__(self) -> None:
+        self._check_path()
+        super().__post_init__()
+        slow, fast = self._pixel_counts("shape", "slow and fast")
+        self._set("shape", (slow, fast))
+        _check_axes(self._part(), self.fast_axis, self.slow_axis)
+        self._set("attenuation_um", _depth(self._part(), "attenuation_um", self.attenuation_um))
+        if self.material is not None and not (isinstance(self.material, str) and self.material.isprintable()):
+            raise InputError(f"{self._part()}.material: {shown(self.material)} is not allowed; allowed: the name of a material")
+        if self.trusted_min is not None and self.trusted_max is not None and self.trusted_min > self.trusted_max:
+            stated = f"{self.trusted_min:g} and {self.trusted_max:g}"
+            raise InputError(f"{self._part()}.trusted_min, trusted_max: {stated} are not allowed; allowed: min below max")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Group(_Placed):
+    """Panels that move together (F1d): those whose path begins with `path`, or the one panel whose path it is.
+
+    fast_axis, slow_axis: its unit axes in the frame of the detector (None: those of the detector, or of the one panel).
+    shift_mm: by how much the group is moved along its fast, slow and normal axes. turn_deg: by how much it is turned about them
+    before, about fast, then slow, then normal, through its centre. centre_mm: the centre, in the frame of the detector (None:
+    the mean of the centres of its panels before any group is moved).
+    """
+
+    path: str
+    fast_axis: Vector | None = None
+    slow_axis: Vector | None = None
+    shift_mm: Vector = (0.0, 0.0, 0.0)
+    turn_deg: Vector = (0.0, 0.0, 0.0)
+    centre_mm: Vector | None = None
+
+    VECTORS = ("shift_mm", "turn_deg", "centre_mm")
+    DIRECTIONS = ("fast_axis", "slow_axis")
+    MOST = MappingProxyType({"turn_deg": MOST_TURNS_DEG})
+
+    def __post_init__(self) -> None:
+        self._check_path()
+        super().__post_init__()
+        if (self.fast_axis is None) != (self.slow_axis is None):
+            raise InputError(f"{self._part()}: fast_axis and slow_axis are given together or not at all")
+        if self.fast_axis is not None and self.slow_axis is not None:
+            _check_axes(self._part(), self.fast_axis, self.slow_axis)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Detector(_Statement):
     """A flat detector: its pixels, where it stands, and how it is turned (specs/forward.md, F1; specs/inputs.md).
@@ -418,6 +547,10 @@ class Detector(_Statement):
     and slow; pix0_mm is the corner of the first pixel before the detector is turned. The vectors belong to the custom
     convention. implied_pivot is what the order of nanoBragg's flags implies there. curved: all pixels at the distance of the
     middle. The sensor has a thickness and an attenuation depth (None: as deep as thick), in layers (2).
+
+    panels: the parts that have pixels, in the frame of the detector (F1d); without any, the detector is one panel. With panels,
+    pixels, pixel_mm and size_mm only say what the beam centre means in the convention, each panel has its own sensor, of
+    so many layers, and the detector is not curved. groups: panels that are moved together.
     """
 
     convention: str = "mosflm"
@@ -448,6 +581,8 @@ class Detector(_Statement):
     thickness_um: float = 0.0
     attenuation_um: float | None = None
     layers: int | None = None
+    panels: tuple[Panel, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     POSITIVE = ("pixel_mm", "close_distance_mm")
     NOT_NEGATIVE = ("thickness_um",)
@@ -470,13 +605,7 @@ class Detector(_Statement):
         if self.distance_mm is not None and abs(self.distance_mm) < SMALLEST:
             allowed = f"a number from {SMALLEST:g} to {LARGEST:g} in size"
             raise InputError(f"detector.distance_mm: {self.distance_mm:g} is not allowed; allowed: {allowed}")
-        allowed = f"two whole numbers of pixels, fast and slow, each at least 1 and at most {MOST_PIXELS}"
-        try:
-            fast, slow = self.pixels
-        except (TypeError, ValueError):
-            raise InputError(f"detector.pixels: {shown(self.pixels)} is not allowed; allowed: {allowed}") from None
-        whole = [self._number("pixels", n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (fast, slow)]
-        self._set("pixels", (int(whole[0]), int(whole[1])))
+        self._set("pixels", self._pixel_counts("pixels", "fast and slow"))
         if self.size_mm is not None:
             try:
                 across, along = self.size_mm
@@ -484,12 +613,41 @@ class Detector(_Statement):
                 allowed = "two positive numbers, fast and slow"
                 raise InputError(f"detector.size_mm: {shown(self.size_mm)} is not allowed; allowed: {allowed}") from None
             self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
-        if self.attenuation_um is not None and not _is_infinite(self.attenuation_um):
-            allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
-            self._set(
-                "attenuation_um",
-                self._number("attenuation_um", self.attenuation_um, allowed, lambda x: SMALLEST <= x <= LARGEST),
-            )
+        self._set("attenuation_um", _depth("detector", "attenuation_um", self.attenuation_um))
+        self._set("panels", self._parts("panels", Panel))
+        self._set("groups", self._parts("groups", Group))
+        self._check_panels()
+
+    def _parts(self, name, kind) -> tuple:
+        """The panels or the groups as a tuple. Raises InputError for anything else, and for a path that occurs twice."""
+        try:
+            parts = tuple(getattr(self, name))
+        except TypeError:
+            parts = (None,)
+        allowed = f"nbnumba.{kind.__name__}s with different paths, at most {MOST_PANELS}"
+        if len(parts) > MOST_PANELS or not all(isinstance(part, kind) for part in parts):
+            raise InputError(f"detector.{name}: {shown(getattr(self, name))} is not allowed; allowed: {allowed}")
+        paths = [part.path for part in parts]
+        if len(set(paths)) < len(paths):
+            twice = next(path for i, path in enumerate(paths) if path in paths[:i])
+            raise InputError(f"detector.{name}: the path {twice} occurs twice; allowed: {allowed}")
+        return parts
+
+    def _check_panels(self) -> None:
+        """Raise InputError for panels that are groups of others, groups without a panel, and fields that panels exclude."""
+        paths = {panel.path for panel in self.panels}
+        above = {path[:cut] for path in paths for cut in range(len(path)) if path[cut] == "/"}
+        for path in sorted(paths & above):
+            raise InputError(f"detector.panels: the path {path} is that of a panel, and of a group; allowed: one of both")
+        for group in self.groups:
+            if group.path not in paths | above:
+                known = shown(sorted(above or paths)) if paths else "none, as there are no panels"
+                raise InputError(f"detector.groups: no panel has a path that begins with {group.path}; allowed: {known}")
+        for name in ("curved", "point_pixel", "thickness_um", "attenuation_um") if self.panels else ():
+            if getattr(self, name) != getattr(type(self), name):
+                why = f"{getattr(self, name)} is not allowed beside detector.panels"
+                allowed = f"{name} of each panel" if name.endswith("_um") else "flat panels with pixels of a solid angle"
+                raise InputError(f"detector.{name}: {why}; allowed: {allowed}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

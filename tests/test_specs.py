@@ -25,7 +25,7 @@ from nbnumba.flags.table import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, 
 from nbnumba.formats import smv
 from nbnumba.parity import SWITCHES
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.statements import PART_NAMES
+from nbnumba.statements import PART_NAMES, Group, Panel
 
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
@@ -340,13 +340,15 @@ def test_man_page_lists_every_flag():
     assert set(BY_NAME) <= set(words)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [*PARTS, Panel, Group])
 def test_fields_of_the_python_interface(part):
-    table = rows(section(SPECS["inputs.md"], f"### {PARTS[part].__name__}, `{part}`"), 4)[2:]
-    fields = dataclasses.fields(PARTS[part])
+    """A field without a default must be given."""
+    heading = f"### {PARTS[part].__name__}, `{part}`" if part in PARTS else f"### {part.__name__}"
+    table = rows(section(SPECS["inputs.md"], heading), 4)[2:]
+    fields = dataclasses.fields(PARTS.get(part, part))
     assert [row[0] for row in table] == [f"`{field.name}`" for field in fields]
     for row, field in zip(table, fields):
-        stated = ast.literal_eval(row[1])
+        stated = ast.literal_eval(row[1]) if row[1] else dataclasses.MISSING
         assert stated == (field.default if field.default != frozenset() else ()), field.name
         assert row[3]
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nbnumba.flags import headers
+from nbnumba.errors import InputError
+from nbnumba.flags import geometry_files, headers
 from nbnumba.flags.arguments import Given, read
 from nbnumba.flags.table import DOCUMENTED
 from nbnumba.formats import smv
@@ -79,6 +80,21 @@ class CommandLine:
             if "detector.convention" in of_image:  # nbnumba's own keys, which place the detector by themselves
                 fields = {field: value for field, value in fields.items() if field not in headers.POSITION}
             fields |= of_image
+        return fields | self._geometry_file()
+
+    def _geometry_file(self) -> dict[str, Any]:
+        """What the file of -expt, -xparm, -geom or -nexus says. InputError: more than one of them."""
+        named = [flag for flag in (*geometry_files.FLAGS, "-img") if flag in self.last]
+        if not named or named == ["-img"]:
+            return {}
+        if len(named) > 1:
+            raise InputError(f"{' and '.join(named)} both state the geometry; allowed: one of them")
+        fields = geometry_files.fields_of(named[0], self.last, self._chosen_convention())
+        overruling = {given.flag.sets: given.spelling for given in self.given if given.flag.sets}
+        for flags, overruled in OVERRULED:
+            stated = [given.spelling for given in self.given if given.flag.names[0] in flags]
+            overruling |= dict.fromkeys(overruled, stated[-1]) if stated else {}
+        geometry_files.warn_of_overruled(named[0], self.last[named[0]], fields, overruling)
         return fields
 
     def _header(self, entries: Mapping[str, str], flag: str) -> headers.Header:

@@ -102,6 +102,9 @@ FLAGS: tuple[Flag, ...] = (
     _row("beam", "-sourcefile", "file", "sources, a line each: x y z (any unit), weight, wavelength (m)"),
     _row("beam", "-dmin", "number", "leave out what is of finer resolution", "A", "0", "beam.dmin_A"),
     _row("detector", "-img", "file", "SMV image whose header gives what no flag gives"),
+    _row("geometry", "-expt", "file", "dxtbx's experiments: detector, beam, rotation and crystal that no flag gives"),
+    _row("geometry", "-image", "whole", "the image of the scan in a file of geometry, by its number there"),
+    _row("geometry", "-experiment", "whole", "which experiment of -expt, from 0", "", "0"),
     _row("detector", "-mask", "file", "SMV image that is 0 where a pixel is not wanted; its header is used like that of -img"),
     _row("detector", "-distance", "number", "distance along the beam", "mm", "100", "detector.distance_mm", "beam"),
     _row(

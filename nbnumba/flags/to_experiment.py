@@ -167,6 +167,8 @@ def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
         fields["misset_deg"] = command_line.last["-misset"]
     named = zip(Crystal.CELL, command_line.last.get("-cell", ()))
     cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
+    if "orientation" in fields:
+        return _cut_to_size(command_line, Crystal(**fields | _cell_beside_a_file(cell)))
     return _cut_to_size(command_line, _of_cell(command_line, cell, wavelength_A, fields))
 
 
@@ -187,6 +189,14 @@ def _of_cell(command_line: CommandLine, cell, wavelength_A, fields) -> Crystal:
     warnings.warn("-cell beside -mat gives the lengths of a, b and c; their directions are the matrix's", stacklevel=2)
     lengths = {name: cell.get(name, cell["a_A"]) for name in Crystal.CELL[:3]}
     return dataclasses.replace(from_matrix, **lengths)
+
+
+def _cell_beside_a_file(cell: dict[str, float]) -> dict[str, float]:
+    """The whole cell that -cell states beside a file of geometry, whose orientation stays; nothing without -cell."""
+    if not cell:
+        return {}
+    warnings.warn("-cell counts before the cell of the crystal in the file of geometry, whose orientation stays", stacklevel=2)
+    return {**dict.fromkeys(Crystal.CELL[:3], cell["a_A"]), **dict.fromkeys(Crystal.CELL[3:], 90.0), **cell}
 
 
 def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
@@ -408,7 +418,7 @@ def _sensor(command_line: CommandLine, fields) -> dict[str, float]:
     """Thickness and attenuation depth of the sensor; a depth of inf or 0 is no sensor, as in nanoBragg."""
     thick, depth = fields.get("thickness_um", 0.0), command_line.last.get("-detector_abs")
     if depth is None:
-        if thick > 0.0:
+        if thick > 0.0 and fields.get("attenuation_um") is None:
             warnings.warn(f"-detector_thick without -detector_abs: attenuation depth {thick:g} um", stacklevel=2)
         return {}
     if "inf" in depth or number(depth) == 0.0:

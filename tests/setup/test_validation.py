@@ -7,9 +7,22 @@ import pickle
 import numpy as np
 import pytest
 
-from nbnumba import Background, Beam, Crystal, Detector, Experiment, Goniometer, InputError, Sampling, StructureFactors
+from nbnumba import (
+    Background,
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    Goniometer,
+    Group,
+    InputError,
+    Panel,
+    Sampling,
+    StructureFactors,
+)
 from nbnumba.parity import NO_DEFECTS, SWITCHES, Defects
 
+PANEL = {"path": "q0/p1", "shape": (4, 5), "pixel_fast_mm": 0.1, "pixel_slow_mm": 0.2, "origin_mm": (1, 2, 3)}
 PARTS = {
     "crystal": lambda **fields: Crystal(**({"a_A": 50.0} | fields)),
     "beam": Beam,
@@ -18,6 +31,8 @@ PARTS = {
     "background": Background,
     "sampling": Sampling,
     "structure_factors": lambda **fields: StructureFactors(**({"default_F": 1.0} | fields)),
+    "panel": lambda **fields: Panel(**(PANEL | fields)),
+    "group": lambda **fields: Group(**({"path": "q0"} | fields)),
 }
 NAN, INF = math.nan, math.inf
 NOT_NUMBERS = (NAN, INF, -INF, "ten", "", (1.0, 2.0), object())
@@ -56,6 +71,18 @@ ABSURD = {
     ("sampling", ("tolerance",)): (*NOT_NUMBERS, -1.0),
     ("sampling", ("roi",)): (5, (1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3, NAN), (0.5, 2, 3, 4), "abcd"),
     ("structure_factors", ("default_F",)): NOT_NUMBERS,
+    ("panel", ("pixel_fast_mm", "pixel_slow_mm", "gain")): NOT_POSITIVE,
+    ("panel", ("thickness_um",)): (*NOT_NUMBERS, -1.0),
+    ("panel", ("attenuation_um",)): (NAN, -INF, "ten", 0, -1.0),
+    ("panel", ("trusted_min", "trusted_max")): NOT_NUMBERS,
+    ("panel", ("shape",)): (5, (5,), (5, 6, 7), (0, 5), (5, -1), (5.5, 5), (NAN, 5), (70000, 5), "ab", ("a", "b")),
+    ("panel", ("origin_mm",)): NOT_VECTORS,
+    ("panel", ("fast_axis", "slow_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0), (2.0, 0.0, 0.0), (0.8, 0.6, 0.0), (1e200, 0, 0)),
+    ("panel", ("path",)): ("", "/", "a/", "/a", "a//b", "a b", "a,b", "a[b]", "a=b", 3, b"a", ("a",)),
+    ("panel", ("material",)): (3, b"Si", "Si\n", ("Si",)),
+    ("group", ("path",)): ("", "a/", "a b", 3),
+    ("group", ("shift_mm", "turn_deg", "centre_mm")): NOT_VECTORS,
+    ("group", ("fast_axis", "slow_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0)),
 }
 CASES = [(part, name, value) for (part, names), values in ABSURD.items() for name in names for value in values]
 
@@ -77,6 +104,8 @@ MUST_BE_GIVEN = {
     "background": ("water_um",),
     "sampling": ("c_threads", "c_parity", "tolerance"),
     "structure_factors": ("default_F",),
+    "panel": ("path", "shape", "pixel_fast_mm", "pixel_slow_mm", "origin_mm", "fast_axis", "slow_axis", "thickness_um", "gain"),
+    "group": ("path", "shift_mm", "turn_deg"),
 }
 NONE = [(part, name) for part, names in MUST_BE_GIVEN.items() for name in names]
 
@@ -197,6 +226,52 @@ def test_whole_experiment_of_default_parts():
     assert experiment.goniometer == Goniometer()
 
 
+def panel(path, **fields):
+    return Panel(**{**PANEL, "path": path, **fields})
+
+
+def test_panels_and_groups_of_a_detector():
+    """They are kept as stated, compared by value, and many are shown by their number."""
+    stated = Detector(panels=[panel(f"q0/p{i}") for i in range(5)], groups=[Group("q0", turn_deg=(0, 0, 1))])
+    assert stated.panels[3] == panel("q0/p3") != panel("q0/p3", gain=2) and stated.groups[0].turn_deg == (0.0, 0.0, 1.0)
+    assert panel("p", shape=np.array([3, 4])).shape == (3, 4) and panel("p").fast_axis == (1.0, 0.0, 0.0)
+    assert hash(stated) == hash(pickle.loads(pickle.dumps(stated))) and stated == dataclasses.replace(stated)
+    assert repr(stated) == "Detector(panels=<5 of Panel>, groups=(Group(path='q0', turn_deg=(0.0, 0.0, 1.0)),))"
+    assert panel("p", attenuation_um=INF).attenuation_um == INF
+
+
+@pytest.mark.parametrize(
+    "fields, sentence",
+    [
+        ({"panels": "x"}, "detector.panels: 'x' is not allowed; allowed: nbnumba.Panels with different paths"),
+        ({"panels": 5}, "detector.panels: 5 is not allowed"),
+        ({"panels": [panel("a"), panel("b"), panel("a")]}, "detector.panels: the path a occurs twice"),
+        ({"panels": [panel("a"), panel("a/b")]}, "detector.panels: the path a is that of a panel, and of a group; allowed"),
+        ({"panels": [panel("ab/c")], "groups": [Group("a")]}, r"detector.groups: no panel .* begins with a; allowed: \['ab'\]"),
+        ({"groups": [Group("a")]}, "detector.groups: no panel has a path that begins with a; allowed: none"),
+        ({"panels": [panel("a")], "groups": [Group("a"), Group("a")]}, "detector.groups: the path a occurs twice"),
+        ({"panels": [panel("a")], "groups": [panel("a")]}, "detector.groups: .* is not allowed; allowed: nbnumba.Groups"),
+        ({"panels": [panel("a")], "curved": True}, "detector.curved: True is not allowed beside detector.panels"),
+        ({"panels": [panel("a")], "point_pixel": True}, "detector.point_pixel: True is not allowed beside detector.panels"),
+        ({"panels": [panel("a")], "thickness_um": 5.0}, "detector.thickness_um: 5.0 is not .* allowed: thickness_um of each"),
+        ({"panels": [panel("a")], "attenuation_um": 5.0}, "detector.attenuation_um: 5.0 is not"),
+    ],
+)
+def test_panels_that_contradict_each_other(fields, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Detector(**fields)
+
+
+def test_axes_of_panels_and_groups():
+    with pytest.raises(InputError, match="at a right angle"):
+        panel("a", fast_axis=(0.8, 0.6, 0.0), slow_axis=(0.6, 0.8, 0.0))
+    with pytest.raises(InputError, match=r"detector.group\[a\].*at a right angle"):
+        Group("a", fast_axis=(1.0, 0.0, 0.0), slow_axis=(1.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="trusted_min, trusted_max: 5 and 4"):
+        panel("a", trusted_min=5, trusted_max=4)
+    assert Group("a", fast_axis=(0.6, 0.8, 0.0), slow_axis=(-0.8, 0.6, 0.0)).slow_axis == (-0.8, 0.6, 0.0)
+
+
 class Nothing:
     """A value of a kind that no field has, with a long name of several lines."""
 
@@ -209,10 +284,12 @@ STRANGE += [1j, 10**400, math.inf, math.nan, -1, True, np.array(["a", "b"]), np.
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("part", [Crystal, Beam, Detector, Goniometer, StructureFactors, Background, Sampling])
+@pytest.mark.parametrize(
+    "part", [Crystal, Beam, Detector, Goniometer, StructureFactors, Background, Sampling, Panel, Group]
+)
 def test_a_value_of_another_kind_is_refused_in_one_short_line(part):
     """A field accepts a value from Python, or refuses it with its name."""
-    least = {Crystal: {"a_A": 50.0}, StructureFactors: {"default_F": 1.0}}.get(part, {})
+    least = {Crystal: {"a_A": 50.0}, StructureFactors: {"default_F": 1.0}, Panel: PANEL, Group: {"path": "q0"}}.get(part, {})
     refused = 0
     for field in dataclasses.fields(part):
         for value in STRANGE:
