@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +15,15 @@ from numpy.typing import ArrayLike
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
-from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
+from nbnumba.formats import endings, expt_writer, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv
+from nbnumba.formats import images as image_files
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.response import PHOTON_COUNTER, Response, measure
 from nbnumba.setup import sampling
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.simulate import with_options
+from nbnumba.to_geometry import Readout, geometry_of, noise_readout
 
 Path = str | os.PathLike[str]
 
@@ -89,6 +92,95 @@ def write_smv(
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
 
+def write_expt(
+    path: Path,
+    experiment: Experiment | Sequence[Experiment],
+    images: Path | Sequence[Path] = (),
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
+    """Write the geometry of an experiment, or of a rotation series of them, for dxtbx and DIALS (.expt, as -exptfile).
+
+    images: the file of each image, numbered one after another before its ending, or one HDF5 file of all images. adc and
+    response: those of noise_image; adc is 0 for the files of write_nxmx and write_cbf. Raises InputError for a curved detector,
+    and for experiments or files that are no series. (specs/formats.md, Geometry for dxtbx and DIALS)
+    """
+    one = isinstance(images, (str, os.PathLike))
+    names = tuple(os.fspath(name) for name in ([images] if one else images))
+    _check_response(response)
+    geometry = geometry_of(_series(experiment), noise_readout(response, _offset(adc)), "write_expt")
+    in_one = len(names) == 1 and endings.format_of(names[0]) == "HDF5"
+    expt_writer.write(path, geometry, expt_writer.Images(names, in_one, _offset(adc)), "write_expt")
+
+
+def write_nxmx(
+    path: Path,
+    images: ArrayLike,
+    experiment: Experiment | Sequence[Experiment],
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+    compression: str = "gzip",
+) -> None:
+    """Write an image (slow, fast), or a rotation series (image, slow, fast) of as many experiments, as NXmx (as -nxsfile).
+
+    Whole numbers are noise images, from which adc is subtracted; other numbers are expected photons. compression: gzip or
+    bitshuffle. Needs h5py, and hdf5plugin for bitshuffle. Raises InputError where one is missing, for a curved detector, for
+    images that do not fit the experiments, and for experiments that are no series. (specs/formats.md, NXmx)
+    """
+    series, pixels = _series(experiment), _array("images", images)
+    slow_fast = series[0].detector.pixels[::-1]
+    stacked = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    if stacked.shape != (len(series), *slow_fast) or pixels.dtype.kind not in "uif":
+        allowed = f"numbers of shape {(len(series), *slow_fast)}: an image (slow, fast) for each experiment"
+        raise InputError(f"images: {pixels.dtype} of shape {pixels.shape} is not allowed; allowed: {allowed}")
+    whole = pixels.dtype.kind != "f"
+    readout = _subtracted_readout(adc, response) if whole else Readout()
+    counts = stacked.astype(np.int64) - int(adc) if whole else stacked
+    nxmx_writer.write(path, counts, geometry_of(series, readout, "write_nxmx"), compression, "write_nxmx")
+
+
+def write_cbf(
+    path: Path,
+    pixels: ArrayLike,
+    experiment: Experiment,
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
+    """Write a noise image (uint16; slow, fast), less adc, as a miniCBF of a PILATUS or an EIGER (as -cbffile).
+
+    Raises InputError for a detector of another size, and for pixels that are not whole numbers. Warns of what the header
+    cannot state. (specs/formats.md, miniCBF)
+    """
+    counts, readout = _image(pixels), _subtracted_readout(adc, response)
+    _region(with_options(experiment), counts)
+    if counts.dtype.kind not in "ui":
+        raise InputError(f"write_cbf: pixels {counts.dtype} are not allowed; allowed: whole numbers")
+    geometry = geometry_of(experiment, readout, "write_cbf")
+    minicbf_writer.check(geometry, "write_cbf")
+    for lost in minicbf_writer.losses(geometry):
+        warnings.warn(f"write_cbf: the header cannot state {lost}", stacklevel=2)
+    minicbf_writer.write(path, counts.astype(np.int64) - int(adc), geometry, "write_cbf")
+
+
+def _series(experiment: Experiment | Sequence[Experiment]) -> list[Experiment]:
+    """The experiments of a series; one is a series of one."""
+    try:
+        series = [experiment] if isinstance(experiment, Experiment) else list(experiment)
+    except TypeError:
+        series = []
+    if not series or not all(isinstance(one, Experiment) for one in series):
+        raise InputError(f"experiment: {shown(experiment)} is not allowed; allowed: an Experiment, or several")
+    return series
+
+
+def _subtracted_readout(adc: float, response: Response) -> Readout:
+    """The readout of a noise image from which adc is subtracted. Raises InputError for an offset that is not whole."""
+    _check_response(response)
+    if _offset(adc) != int(adc):
+        raise InputError(f"adc: {adc:g} is not allowed; allowed: a whole number, which is subtracted from whole numbers")
+    return noise_readout(response, adc, subtracted=True)
+
+
 def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """Read an SMV image: its pixels (slow, fast), and the text of each key of its header."""
     header, pixels = smv.read(path, "read_smv")
@@ -97,7 +189,7 @@ def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
 
 def read_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read the pixels of an image of the given shape (slow, fast), as stored: SMV, *.bin, or a format that fabio reads."""
-    return images.read(os.fspath(path), _shape(shape), "read_image").pixels
+    return image_files.read(os.fspath(path), _shape(shape), "read_image").pixels
 
 
 def read_mask(path: Path) -> np.ndarray:

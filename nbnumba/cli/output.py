@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba import noise, response
+from nbnumba.cli import exchange
 from nbnumba.cli.marks import marks
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
+from nbnumba.formats.geometry import Geometry
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
@@ -32,9 +34,18 @@ WRITTEN = {
     "noisefile": "SMV",
     "pgmfile": "PGM",
     "pngfile": "PNG",
+    "exptfile": "models of DIALS",
+    "nxsfile": "HDF5",
+    "cbffile": "CBF",
     "dump": "a dump of structure factors",
 }
 """The format of each file, as formats/endings.py names it."""
+
+TOLERATED = {"dump": ("4-byte floats",), "exptfile": ("JSON",)}
+"""Other formats that the name of a file may announce."""
+
+ON_REQUEST = ("pngfile", "exptfile", "nxsfile", "cbffile", "dump")
+"""The files that are written only where they are named."""
 
 
 class Statistics(NamedTuple):
@@ -78,9 +89,9 @@ def statistics(image: np.ndarray, window: Window, pixel: float, oversample: int)
 def names(run: Run) -> dict[str, str]:
     """The names of the files that a run writes, by kind. Raises InputError if one of them cannot be written."""
     written = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
-    chosen = {kind: getattr(run, kind) for kind in (*written, "pngfile", "dump")}
+    chosen = {kind: getattr(run, kind) for kind in (*written, *ON_REQUEST)}
     paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in written if written[kind]}
-    paths |= {kind: chosen[kind] for kind in ("pngfile", "dump") if chosen[kind] is not None}
+    paths |= {kind: chosen[kind] for kind in ON_REQUEST if chosen[kind] is not None}
     taken = {_target(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
@@ -94,7 +105,7 @@ def names(run: Run) -> dict[str, str]:
 
 def _check_name(kind: str, path: str) -> None:
     """Raise InputError for a name that announces another format, and for stderr, which is kept for messages."""
-    endings.check(path, f"-{kind}", WRITTEN[kind], ("4-byte floats",) if kind == "dump" else ())
+    endings.check(path, f"-{kind}", WRITTEN[kind], TOLERATED.get(kind, ()))
     if files.is_stderr(path):
         raise InputError(f"-{kind}: {path!r} is where messages go; allowed: a file, or - for the standard output")
 
@@ -117,14 +128,23 @@ def as_float32(image: np.ndarray) -> np.ndarray:
 
 
 def write(
-    image: np.ndarray, experiment: Experiment, placement: Placement, window: Window, stats: Statistics, run: Run
+    image: np.ndarray,
+    experiment: Experiment,
+    placement: Placement,
+    window: Window,
+    stats: Statistics,
+    run: Run,
+    described: dict[str, Geometry],
 ) -> list[str]:
-    """Write the files of a run, all or none, and return a line of text about each; image is float32."""
+    """Write the files of a run, all or none, and return a line of text about each.
+
+    image: float32. described: what exchange.described() says of the experiment.
+    """
     with files.together():
-        return list(_written(image, experiment, placement, window, stats, run))
+        return list(_written(image, experiment, placement, window, stats, run, described))
 
 
-def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
+def _written(image, experiment, placement, window, stats, run, described) -> Iterator[str]:
     """Write one file after another, and yield a line of text about each."""
     paths = names(run)
     roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
@@ -145,7 +165,7 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
         chosen = run.pgmscale or (250.0 / (5.0 * stats.rmsd) if stats.rmsd > 0.0 else scale)
         pgm.write(paths["pgmfile"], image, chosen)
         yield f"wrote {paths['pgmfile']}: picture, pgm_scale = {chosen:g}"
-    seen = image
+    seen, counts = image, None
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
@@ -155,6 +175,8 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
         seen = noisy.pixels - np.float32(run.adc)
+        counts = noisy.pixels.astype(np.int32) - int(run.adc)
+    yield from exchange.written(image, counts, described, run, paths)
     if "pngfile" in paths:
         region = slice(*window.rows), slice(*window.columns)
         unmeasured = window.mask[region] == 0 if window.mask.size else None
