@@ -15,13 +15,17 @@ from numpy.typing import ArrayLike
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
-from nbnumba.formats import endings, expt_writer, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv
+from nbnumba.formats import endings, expt_writer, geometry_files, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv
 from nbnumba.formats import images as image_files
+from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
+from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response, measure
 from nbnumba.setup import sampling
-from nbnumba.setup.detector import position_detector
-from nbnumba.setup.orientations import noise_generator
+from nbnumba.setup.detector import position_detector, spindle_axis
+from nbnumba.setup.orientations import noise_generator, phi_steps
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import with_options
 from nbnumba.to_geometry import Readout, geometry_of, noise_readout
 
@@ -123,19 +127,17 @@ def write_nxmx(
 ) -> None:
     """Write an image (slow, fast), or a rotation series (image, slow, fast) of as many experiments, as NXmx (as -nxsfile).
 
+    Of a detector of several panels an image is what simulate returns.
+
     Whole numbers are noise images, from which adc is subtracted; other numbers are expected photons. compression: gzip or
     bitshuffle. Needs h5py, and hdf5plugin for bitshuffle. Raises InputError where one is missing, for a curved detector, for
     images that do not fit the experiments, and for experiments that are no series. (specs/formats.md, NXmx)
     """
-    series, pixels = _series(experiment), _array("images", images)
-    slow_fast = series[0].detector.pixels[::-1]
-    stacked = pixels[np.newaxis] if pixels.ndim == 2 else pixels
-    if stacked.shape != (len(series), *slow_fast) or pixels.dtype.kind not in "uif":
-        allowed = f"numbers of shape {(len(series), *slow_fast)}: an image (slow, fast) for each experiment"
-        raise InputError(f"images: {pixels.dtype} of shape {pixels.shape} is not allowed; allowed: {allowed}")
+    series = _series(experiment)
+    pixels = _sheets(images, series)
     whole = pixels.dtype.kind != "f"
     readout = _subtracted_readout(adc, response) if whole else Readout()
-    counts = stacked.astype(np.int64) - int(adc) if whole else stacked
+    counts = pixels.astype(np.int64) - int(adc) if whole else pixels
     nxmx_writer.write(path, counts, geometry_of(series, readout, "write_nxmx"), compression, "write_nxmx")
 
 
@@ -160,6 +162,19 @@ def write_cbf(
     for lost in minicbf_writer.losses(geometry):
         warnings.warn(f"write_cbf: the header cannot state {lost}", stacklevel=2)
     minicbf_writer.write(path, counts.astype(np.int64) - int(adc), geometry, "write_cbf")
+
+
+def _sheets(images: ArrayLike, series: list[Experiment]) -> np.ndarray:
+    """The images of a series (image, slow, fast), in which panels lie one below another; one image may stand alone."""
+    sheet = sheet_of(series[0].detector)
+    alone = len(series) == 1 and (sheet.image_shape is None or np.ndim(images) == len(sheet.image_shape))
+    parts = [images] if alone else list(images) if np.iterable(images) else []
+    if len(parts) != len(series):
+        raise InputError(f"images: {len(parts)} do not fit {len(series)} experiments; allowed: one for each")
+    sheets = np.array([sheet.sheet("images", part, 0) for part in parts])
+    if sheets.dtype.kind not in "uif":
+        raise InputError(f"images: {sheets.dtype} is not allowed; allowed: numbers")
+    return sheets
 
 
 def _series(experiment: Experiment | Sequence[Experiment]) -> list[Experiment]:
@@ -234,6 +249,35 @@ def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:
 def read_matrix(path: Path) -> np.ndarray:
     """Read a matrix (3, 3) of MOSFLM, as -mat: its columns are a*, b* and c* times the wavelength, for Crystal.from_matrix."""
     return matrix.read(path, "read_matrix")
+
+
+def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
+    """Read the geometry of a file, recognised by its content: dxtbx, XDS, CrystFEL, NXmx, CBF or SMV (specs/formats.md).
+
+    experiment: which one of the list in a file of dxtbx, from 0. Raises InputError for a file of another format or a damaged
+    one, and for what no image here can have.
+    """
+    if geometry_files.kind_of(path, "read_geometry") == "SMV":
+        return _geometry_of_smv(os.fsdecode(path))
+    return geometry_files.read(path, "read_geometry", experiment, any_kind=True)
+
+
+def _geometry_of_smv(path: str) -> Geometry:
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention."""
+    header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
+    detector, beam, goniometer = headers.parts_of(headers.fields_of(header, None, False))
+    placement = position_detector(detector, beam, NO_DEFECTS)
+    fast, slow = placement.pixels
+    edge = 1000.0 * placement.pixel
+    panel = PanelGeometry("detector", (slow, fast), edge, edge, 1000.0 * placement.origin, placement.fast, placement.slow)
+    width = phi_steps(goniometer)[2]
+    return Geometry(
+        path, "SMV", (panel,),
+        beam_direction=placement.beam,
+        wavelength_A=beam.wavelength_A if "WAVELENGTH" in header.entries else None,
+        spindle_axis=spindle_axis(detector, goniometer.spindle_axis),
+        scan=Scan(1, 1, goniometer.phi_deg, width) if width > 0.0 else None,
+    )  # fmt: skip
 
 
 def _array(name: str, values) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a geometry file to statements: the fields of detector, beam, goniometer and crystal that it states (specs/forward.md, F1d)."""
+"""From a file of geometry to statements: the fields of detector, beam, goniometer and crystal that it states (F1e)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import Geometry, PanelGeometry
 from nbnumba.geometry.cell import cell_of, standard_setting
-from nbnumba.statements import Beam, Crystal, Detector, Goniometer
+from nbnumba.setup.absorption import attenuation_um
+from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
 
 STEEP = 0.05
 """The cosine of the angle between beam and normal from which on distance and beam centre state where a panel is."""
@@ -26,8 +27,11 @@ def detector(geometry: Geometry) -> Detector:
 
 
 def beam(geometry: Geometry, **fields: Any) -> Beam:
-    """Return the beam of a geometry, with other fields as given."""
-    return Beam(**beam_fields(geometry) | fields)
+    """Return the beam of a geometry, with other fields as given. Raises InputError where neither states a wavelength."""
+    fields = beam_fields(geometry) | fields
+    if "wavelength_A" not in fields:
+        raise InputError(f"{geometry.source!r} states no wavelength; allowed: a geometry that has wavelength_A")
+    return Beam(**fields)
 
 
 def goniometer(geometry: Geometry) -> Goniometer:
@@ -41,23 +45,55 @@ def crystal(geometry: Geometry, **fields: Any) -> Crystal:
 
 
 def detector_fields(geometry: Geometry) -> dict[str, Any]:
-    """Return the fields of Detector that a geometry states, in the custom convention."""
+    """Return the fields of Detector that a geometry states, in the custom convention (F1e).
+
+    One panel of square pixels is the detector itself. Others are panels in the frame of the detector.
+    """
     if not geometry.panels:
         raise InputError(f"{geometry.source!r} states no detector; allowed: a file with one")
-    if len(geometry.panels) > 1:
-        raise InputError(f"{geometry.source!r} states a detector of {len(geometry.panels)} panels; allowed: one panel")
     panel = geometry.panels[0]
-    if abs(panel.pixel_fast_mm - panel.pixel_slow_mm) > SAME_EDGE * panel.pixel_fast_mm:
-        edges = f"{panel.pixel_fast_mm:g} x {panel.pixel_slow_mm:g} mm"
-        raise InputError(f"{geometry.source!r} states pixels of {edges}; allowed: square pixels")
+    if len(geometry.panels) > 1 or abs(panel.pixel_fast_mm - panel.pixel_slow_mm) > SAME_EDGE * panel.pixel_fast_mm:
+        return _fields_of_panels(geometry)
     slow, fast = panel.shape
     return {
         "convention": "custom",
         "pixels": (fast, slow),
         "pixel_mm": panel.pixel_fast_mm,
         **_pose_fields(panel.origin_mm, panel.fast_axis, panel.slow_axis, _direction(geometry)),
-        **_sensor_fields(panel),
+        **_sensor_fields(geometry, panel),
     }
+
+
+def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
+    """Return the fields of a detector of panels: its frame, and panels and groups in it."""
+    origin, fast, slow = _frame(geometry)
+    axes = np.array([fast, slow, np.cross(fast, slow)])
+    panels = [
+        Panel(
+            panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
+            _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
+            material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
+            trusted_min=panel.trusted_min, trusted_max=panel.trusted_max, **_sensor_fields(geometry, panel),
+        )
+        for panel in geometry.panels
+    ]  # fmt: skip
+    groups = [Group(of.path, _numbers(axes @ of.fast_axis), _numbers(axes @ of.slow_axis)) for of in geometry.groups]
+    pose = _pose_fields(origin, fast, slow, _direction(geometry))
+    return {"convention": "custom", **pose, "panels": tuple(panels), "groups": tuple(groups)}
+
+
+def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return origin and axes of the frame of the detector: the file's, or the first panel's where the crystal is in that plane.
+
+    The slow axis is reversed where fast x slow would point to the crystal.
+    """
+    first = geometry.panels[0]
+    for frame in (geometry.frame, *geometry.panels):
+        if frame is not None:
+            height = float(frame.origin_mm @ np.cross(frame.fast_axis, frame.slow_axis))
+            if abs(height) > STEEP * math.sqrt(first.origin_mm @ first.origin_mm):
+                return frame.origin_mm, frame.fast_axis, frame.slow_axis if height > 0.0 else -frame.slow_axis
+    raise InputError(f"{geometry.source!r} states panels whose planes all contain the crystal; allowed: one that faces it")
 
 
 def _direction(geometry: Geometry) -> np.ndarray:
@@ -75,8 +111,8 @@ def _pose_fields(origin: np.ndarray, fast: np.ndarray, slow: np.ndarray, directi
     axes = {"fast_axis": _numbers(fast), "slow_axis": _numbers(slow), "normal_axis": _exactly_unit(normal)}
     obliquity = float(direction @ normal)
     if abs(obliquity) < STEEP:
-        near = {"close_distance_mm": float(origin @ normal), "xclose_mm": -float(origin @ fast), "yclose_mm": -float(origin @ slow)}
-        return axes | near | {"pivot": "sample"}
+        near = {"xclose_mm": -float(origin @ fast), "yclose_mm": -float(origin @ slow)}
+        return axes | near | {"close_distance_mm": float(origin @ normal), "pivot": "sample"}
     distance = float(origin @ normal) / obliquity
     spot = distance * direction - origin
     return axes | {"distance_mm": distance, "xbeam_mm": float(spot @ fast), "ybeam_mm": float(spot @ slow)}
@@ -96,11 +132,42 @@ def _exactly_unit(vector: np.ndarray) -> tuple[float, float, float]:
     return _numbers(vector)
 
 
-def _sensor_fields(panel: PanelGeometry) -> dict[str, float]:
-    """Return the sensor: none where the file's positions of spots do not know its depth."""
-    if not panel.thickness_um or not panel.attenuation_um or panel.parallax is False:
+def _sensor_fields(geometry: Geometry, panel: PanelGeometry) -> dict[str, float]:
+    """Return the sensor: none where the file's positions of spots do not know its depth, or its absorption is not known."""
+    depth_um = _depth_um(geometry, panel)
+    if not panel.thickness_um or not depth_um or panel.parallax is False:
         return {}
-    return {"thickness_um": panel.thickness_um, "attenuation_um": panel.attenuation_um}
+    return {"thickness_um": panel.thickness_um, "attenuation_um": depth_um}
+
+
+def _depth_um(geometry: Geometry, panel: PanelGeometry) -> float | None:
+    """Return the attenuation depth of a panel: the file's, or that of its material at the file's wavelength (F4b)."""
+    if panel.attenuation_um is not None or panel.material is None or geometry.wavelength_A is None:
+        return panel.attenuation_um
+    return attenuation_um(panel.material, geometry.wavelength_A)
+
+
+def response_fields(geometry: Geometry) -> dict[str, float]:
+    """Return the fields of Response that a geometry of one gain states."""
+    gains = {panel.gain for panel in geometry.panels}
+    gain = gains.pop() if len(gains) == 1 else None
+    return {} if gain is None or gain == 1.0 else {"gain": gain}
+
+
+def remarks(geometry: Geometry) -> list[str]:
+    """Return sentences about what a geometry states and the image will not have; the name of the file comes before each."""
+    sentences = list(geometry.notes)
+    panel = next((panel for panel in geometry.panels if panel.thickness_um), None)
+    if panel is not None and panel.parallax is False:
+        why = "and places spots as if there were none, so that none is rendered: -detector_thick and -detector_abs state one"
+        sentences.append(f"states a sensor of {panel.thickness_um:.4g} um, {why}")
+    elif panel is not None and not _depth_um(geometry, panel):
+        material = f" of {panel.material}" if panel.material else ""
+        unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
+        sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
+    if geometry.wavelength_A is None:
+        sentences.append(f"states no wavelength: {Beam.wavelength_A:g} A is taken unless -lambda or -energy gives one")
+    return sentences
 
 
 def beam_fields(geometry: Geometry) -> dict[str, Any]:
@@ -135,21 +202,3 @@ def crystal_fields(geometry: Geometry) -> dict[str, Any]:
     cell = cell_of(vectors)
     orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
     return {**dict(zip(Crystal.CELL, cell)), "orientation": tuple(_numbers(row) for row in orientation)}
-
-
-def reindexed(hkl: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Return the indices (n, 3) of reflections in another basis.
-
-    change (3, 3): its rows make h, k and l in the new basis of those in the old one. Raises InputError for a reflection whose
-    new indices are not whole.
-    """
-    new = np.asarray(hkl) @ np.asarray(change, dtype=np.float64).T
-    whole = np.rint(new)
-    wrong = np.abs(new - whole).max(axis=1, initial=0.0) > 1e-6
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        old, got = (" ".join(f"{x:g}" for x in row) for row in (hkl[first], new[first]))
-        raise InputError(f"reflection {old} would be {got} in the new basis; allowed: a change of basis to whole indices")
-    return whole.astype(np.int64)
-
-

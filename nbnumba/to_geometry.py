@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats.geometry import CrystalGeometry, Geometry, PanelGeometry, Scan
+from nbnumba.formats.geometry import CrystalGeometry, FrameGeometry, Geometry, GroupGeometry, PanelGeometry, Scan
 from nbnumba.geometry.rotations import about_axis, radians, unit
 from nbnumba.response import PHOTON_COUNTER, Response
-from nbnumba.setup import sampling
+from nbnumba.setup.absorption import COEFFICIENTS, attenuation_um
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import Placement, polarization_axis, position_detector, sensor, spindle_axis
+from nbnumba.setup.detector import Plane, polarization_axis, position_detector, sensor, spindle_axis
 from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.panels import frame, paths_above, planes
+from nbnumba.setup.sampling import windows
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.setup.sources import beam_sources
 from nbnumba.statements import Statements
+
+SAME_DEPTH = 0.02
+"""Relative difference up to which an attenuation depth is that of a material."""
 
 SAME_ANGLE = 1e-6
 """Difference in degrees up to which the images of a series follow one another."""
@@ -60,33 +67,50 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
     detector, and for experiments that are no series.
     """
     series = [experiments] if isinstance(experiments, Statements) else list(experiments)
-    if not series:
-        raise InputError(f"{what}: there is no experiment; allowed: one, or a series of them")
     first = series[0]
     if first.detector.curved:
         raise InputError(f"{what}: detector.curved: a curved detector is no panel of a geometry file; allowed: a flat one")
-    if first.detector.panels:
-        raise InputError(f"{what}: detector.panels are not written yet; allowed: a detector of one panel")
-    placement = position_detector(first.detector, first.beam, first.sampling.defects)
+    defects = first.sampling.defects
+    placed = planes(first.detector, first.beam, defects)
     electric = polarization_axis(first.detector, first.beam)
-    source = beam_sources(first.beam, placement.beam, electric, first.sampling.defects)
+    source = beam_sources(first.beam, placed[0].beam, electric, defects)
     direction = _mean_direction(source.direction, source.weight)
+    wavelength = float(np.average(source.wavelength, weights=source.weight))
     spindle = spindle_axis(first.detector, first.goniometer.spindle_axis)
     scan = _scan(series, what)
-    bad = _bad_pixels(first, placement)
+    bad = _bad_pixels(first)
     return Geometry(
         source="experiment",
         kind="experiment",
-        panels=(_panel(first, placement, readout, bad),),
+        panels=tuple(_panel(first, plane, readout, mask, wavelength) for plane, mask in zip(placed, bad)),
+        **_tree(first),
         beam_direction=direction,
-        wavelength_A=float(np.average(source.wavelength, weights=source.weight)),
+        wavelength_A=wavelength,
         polarization_axis=_across(electric, direction),
         polarization_fraction=_polarization(first, what),
         spindle_axis=spindle if scan is not None else None,
         scan=scan,
         crystal=_crystal(first, spindle, scan),
-        mask=None if bad is None else (bad,),
+        mask=bad if any(mask.any() for mask in bad) else None,
     )
+
+
+def _tree(experiment: Statements) -> dict[str, Any]:
+    """The frame of a detector of several panels, and the groups that the paths of its panels name."""
+    detector, beam = experiment.detector, experiment.beam
+    if not detector.panels:
+        return {}
+    placement = position_detector(detector, beam, experiment.sampling.defects)
+    columns = frame(placement)
+    stated = {group.path: group for group in detector.groups if group.fast_axis is not None}
+    groups = []
+    for path in dict.fromkeys(path for panel in detector.panels for path in reversed(paths_above(panel.path)[1:])):
+        axes = (stated[path].fast_axis, stated[path].slow_axis) if path in stated else ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+        groups.append(GroupGeometry(path, *(columns @ np.array(axis) for axis in axes)))
+    return {
+        "groups": tuple(groups),
+        "frame": FrameGeometry(1000 * placement.origin, placement.fast, placement.slow),
+    }
 
 
 def _mean_direction(directions: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -137,39 +161,56 @@ def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> 
     return CrystalGeometry(vectors, None, "P 1")
 
 
-def _panel(experiment: Statements, placement: Placement, readout: Readout, bad: np.ndarray | None) -> PanelGeometry:
-    """The one panel of a detector without panels."""
-    layers, depth, absorption = sensor(experiment.detector, experiment.sampling.defects)
+def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarray, wavelength_A: float) -> PanelGeometry:
+    """One panel, or the whole detector, as a file states it."""
+    layers, depth, absorption = sensor(experiment.detector, experiment.sampling.defects, plane.panel)
     has_sensor = depth > 0.0 and absorption > 0.0
-    fast, slow = placement.pixels
+    attenuation = 1e6 / absorption if has_sensor else None
+    fast, slow = plane.pixels
+    stated = plane.panel
     return PanelGeometry(
-        path="panel",
+        path="panel" if stated is None else stated.path,
         shape=(slow, fast),
-        pixel_fast_mm=placement.pixel * 1000,
-        pixel_slow_mm=placement.pixel * 1000,
-        origin_mm=placement.origin * 1000,
-        fast_axis=placement.fast,
-        slow_axis=placement.slow,
+        pixel_fast_mm=plane.pixel_fast * 1000,
+        pixel_slow_mm=plane.pixel_slow * 1000,
+        origin_mm=plane.origin * 1000,
+        fast_axis=plane.fast,
+        slow_axis=plane.slow,
         thickness_um=layers * depth * 1e6 if has_sensor else None,
-        attenuation_um=1e6 / absorption if has_sensor else None,
+        attenuation_um=attenuation,
+        material=(stated.material if stated else None) or _material(attenuation, wavelength_A),
         parallax=has_sensor,
         gain=readout.gain,
-        trusted_min=readout.least,
-        trusted_max=readout.most,
-        masked=() if bad is None else rectangles(bad),
+        trusted_min=_closest(max, readout.least, stated.trusted_min if stated else None),
+        trusted_max=_closest(min, readout.most, stated.trusted_max if stated else None),
+        masked=rectangles(bad),
     )
 
 
-def _bad_pixels(experiment: Statements, placement: Placement) -> np.ndarray | None:
-    """True for the pixels (slow, fast) that are not rendered; None if all are."""
-    stated = experiment.sampling
-    if stated.roi is None and stated.mask is None:
+def _material(attenuation: float | None, wavelength_A: float) -> str | None:
+    """The material that has this attenuation depth in um, if a known one has (F4b)."""
+    depths = {name: attenuation_um(name, wavelength_A) for name in COEFFICIENTS}
+    if attenuation is None:
         return None
-    window = sampling.window(placement.pixels, stated.roi, stated.mask)
-    bad = np.ones(placement.pixels[::-1], dtype=bool)
-    region = slice(*window.rows), slice(*window.columns)
-    bad[region] = window.mask[region] == 0 if window.mask.size else False
-    return bad if bad.any() else None
+    alike = (name for name, depth in depths.items() if depth and abs(attenuation - depth) <= SAME_DEPTH * depth)
+    return next(alike, None)
+
+
+def _closest(choose: Callable[..., float], *limits: float | None) -> float | None:
+    """The closest of some limits; None if none is stated."""
+    stated = [limit for limit in limits if limit is not None]
+    return choose(stated) if stated else None
+
+
+def _bad_pixels(experiment: Statements) -> tuple[np.ndarray, ...]:
+    """True for the pixels (slow, fast) that are not rendered, for each panel."""
+    bad = []
+    for shape, window in zip(sheet_of(experiment.detector).shapes, windows(experiment.detector, experiment.sampling)):
+        region = slice(*window.rows), slice(*window.columns)
+        mask = np.ones(shape, dtype=bool)
+        mask[region] = window.mask[region] == 0 if window.mask.size else False
+        bad.append(mask)
+    return tuple(bad)
 
 
 def rectangles(bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
@@ -178,6 +219,8 @@ def rectangles(bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
     Each is its first fast and slow pixel, and those after the last ones, from 0. Runs of pixels that are the same in
     consecutive rows are one rectangle.
     """
+    if not bad.any():
+        return ()
     finished: list[tuple[int, int, int, int]] = []
     growing: dict[tuple[int, int], int] = {}
     for row in range(bad.shape[0] + 1):

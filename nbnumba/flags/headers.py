@@ -158,7 +158,7 @@ def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
     try:
         fields = nanobragg_fields(Header(entries, "", (), NO_DEFECTS), Detector.convention, False)
-        detector, beam, goniometer = _parts(fields | {"detector.pixels": placement.pixels})
+        detector, beam, goniometer = parts_of(fields | {"detector.pixels": placement.pixels})
         placed = position_detector(detector, beam, NO_DEFECTS)
     except InputError:
         return False
@@ -244,9 +244,9 @@ def _fields(detector: Detector, beam: Beam, goniometer: Goniometer) -> dict[str,
     return {field: getattr(parts[field.partition(".")[0]], field.partition(".")[2]) for field in OWN.values()}
 
 
-def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
+def parts_of(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
     """The parts of an experiment that have these fields."""
-    parts: dict[str, dict[str, Any]] = {"detector": {}, "beam": {}, "goniometer": {}}
+    parts: dict[str, dict[str, Any]] = {"detector": {}, "beam": {}, "goniometer": {}, "sampling": {}}
     for field, value in fields.items():
         parts[field.partition(".")[0]][field.partition(".")[2]] = value
     return Detector(**parts["detector"]), Beam(**parts["beam"]), Goniometer(**parts["goniometer"])
@@ -444,7 +444,7 @@ def _own_value(header: Header, key: str, field: str) -> Any:
 
 def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
     """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
-    made = _parts(own | _pixels(header))
+    made = parts_of(own | _pixels(header))
     keys = _nanobragg_entries(*made, position_detector(*made[:2], NO_DEFECTS))
     compared = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
     return [key for key, value in compared if not _as_written(header, key, value, own["detector.pixel_mm"])]

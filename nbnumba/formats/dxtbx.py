@@ -19,6 +19,7 @@ from nbnumba.formats.geometry import (
     Scan,
     lab,
     panel_axes,
+    path_of,
     unique_path,
     unit,
 )
@@ -202,9 +203,9 @@ class _Tree:
 
 
 def _joined(path: str, name: str) -> str:
-    """A path below another one; a name keeps no "/"."""
-    name = "".join(character if character.isprintable() and character not in "/[]" else "_" for character in name.strip(" /"))
-    return f"{path}/{name}" if path and name else name and name or ""
+    """The path of a part below a group; "" for a part without a name."""
+    own = path_of(name)
+    return own and "/".join(filter(None, (path, own)))
 
 
 def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -239,10 +240,9 @@ def _sensor(panel: Value) -> tuple[float | None, float | None, bool | None]:
     kind = strategy.get("type").text() if strategy else ""
     if kind not in ("", PARALLAX, SIMPLE):
         raise strategy.get("type").refusal(f"{SIMPLE} or {PARALLAX}; pixels that are not on a regular grid cannot be rendered")
-    thickness, mu = (
-        next((float(entry.number()) for entry in entries if entry and entry.number() > 0.0), None)
-        for entries in ((panel.get("thickness"), strategy and strategy.get("t0")), (panel.get("mu"), strategy and strategy.get("mu")))
-    )
+    of_strategy = (strategy.get("t0"), strategy.get("mu")) if strategy else ()
+    stated = (panel.get("thickness"), *of_strategy[:1]), (panel.get("mu"), *of_strategy[1:])
+    thickness, mu = (next((entry.number() for entry in of if entry and entry.number() > 0.0), None) for of in stated)
     return thickness, mu, kind == PARALLAX if kind else None
 
 

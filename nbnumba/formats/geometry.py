@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
 
 MOST_PANELS = 4096
+
+_NOT_IN_PATH = re.compile(r"[^\w.:;+\-()#*]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +85,27 @@ class FrameGeometry:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Consecutive images of one rotation: the number of the first, how many there are, and the start and width of the first."""
+    """Consecutive images of one rotation: the number of the first, how many there are, and the start and width of the first.
+
+    images None: the file does not say how many there are.
+    """
 
     first_image: int
-    images: int
+    images: int | None
     phi_deg: float
     width_deg: float
 
     @property
-    def last_image(self) -> int:
-        """The number of the last image."""
-        return self.first_image + self.images - 1
+    def image_numbers(self) -> str:
+        """The numbers of the images, in words."""
+        last = "on" if self.images is None else f"to {self.first_image + self.images - 1}"
+        return f"{self.first_image} {last}" if self.images is not None else f"from {self.first_image} {last}"
 
-    def phi_of(self, image: float) -> float:
+    def has(self, image: int) -> bool:
+        """Whether the scan has an image of this number."""
+        return image >= self.first_image and (self.images is None or image < self.first_image + self.images)
+
+    def phi_of(self, image: int) -> float:
         """The angle at which an image starts, in degrees."""
         return self.phi_deg + (image - self.first_image) * self.width_deg
 
@@ -153,9 +165,9 @@ class Geometry:
             return self
         if image is None and scan.images == 1:
             image = scan.first_image
-        if image is None or not scan.first_image <= image <= scan.last_image:
+        if image is None or not scan.has(image):
             stated = "no image is chosen" if image is None else f"{image} is not allowed"
-            allowed = f"the number of an image of {self.source!r}, {scan.first_image} to {scan.last_image}"
+            allowed = f"the number of an image of {self.source!r}, {scan.image_numbers}"
             raise InputError(f"-image: {stated}; allowed: {allowed}")
         point = image - scan.first_image
         crystal, beam, spindle = self.crystal, self.beam_direction, self.spindle_axis
@@ -219,15 +231,26 @@ def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarra
     if abs(fast @ slow) > ORTHOGONAL:
         axes = " and ".join(" ".join(f"{x:.6g}" for x in axis) for axis in (fast, slow))
         raise InputError(f"{name} has the axes {axes}, which are not orthogonal; allowed: orthogonal axes")
-    return fast, unit(slow - (fast @ slow) * fast)
+    half = (fast @ slow) / 2.0
+    return unit(fast - half * slow), unit(slow - half * fast)
+
+
+def path_of(*names: str) -> str:
+    """The path of a group or a panel below others; characters that no path may have become "_"."""
+    return "/".join(_NOT_IN_PATH.sub("_", name.strip()) for name in names if name.strip())
 
 
 def unique_path(wanted: str, taken: set[str], otherwise: str) -> str:
     """A path for a panel or a group that no other has; `otherwise` stands for a name that is empty."""
-    base = wanted.strip("/") or otherwise
+    base = wanted or otherwise
     path, number = base, 1
     while path in taken:
         number += 1
         path = f"{base}_{number}"
     taken.add(path)
     return path
+
+
+def group_tree(paths: Iterable[str], fast: np.ndarray, slow: np.ndarray) -> tuple[GroupGeometry, ...]:
+    """Groups with the axes of the whole detector, the outer ones first; paths: their paths."""
+    return tuple(GroupGeometry(path, fast, slow) for path in sorted(paths, key=lambda path: path.count("/")))

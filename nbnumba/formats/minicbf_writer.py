@@ -85,6 +85,8 @@ def losses(geometry: Geometry) -> list[str]:
         lost.append("the direction of its fast and slow axes to the spindle")
     if geometry.spindle_axis is not None and abs(turn @ geometry.spindle_axis - (1, 0, 0)).max() > SAME_POSITION:
         lost.append("the spindle axis")
+    if panel.attenuation_um and not panel.material:
+        lost.append("the attenuation depth of the sensor")
     if (panel.gain or 1.0) != 1.0:
         lost.append("the gain")
     return lost

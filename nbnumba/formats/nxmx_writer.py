@@ -64,38 +64,33 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
 
 def losses(geometry: Geometry) -> list[str]:
     """What the file cannot state of a geometry, which its readers therefore have differently."""
-    if any(panel.attenuation_um for panel in geometry.panels):
-        return ["the attenuation depth of the sensor, which they compute of its material and thickness"]
+    if any(panel.attenuation_um and not panel.material for panel in geometry.panels):
+        return ["the attenuation depth of the sensor, which is that of no known material: they take that of silicon"]
     return []
 
 
 def write(
     path: files.PathName, pixels: np.ndarray, geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile"
 ) -> None:
-    """Write images (image, slow, fast), or (image, panel, slow, fast), with a geometry.
+    """Write images (image, slow, fast) with a geometry.
 
-    Pixels that its mask excludes are BAD, and excluded by the file's own mask. Several panels lie one above the other in the
-    image of the file. Raises InputError as check() does.
+    Several panels lie one below another in an image, as in a sheet (F0). Pixels that the mask of the geometry excludes are BAD,
+    and excluded by the file's own mask. Raises InputError as check() does.
     """
     check(geometry, compression, what)
     content = io.BytesIO()
-    _write(content, _stacked(pixels, geometry), geometry, compression)
+    _write(content, pixels, geometry, compression)
     with files.replacing(path, what) as stream:
         stream.write(content.getbuffer())
 
 
 def layout(geometry: Geometry) -> list[Placed]:
-    """Where each panel lies in the image that holds all: one above the other."""
+    """Where each panel lies in the image that holds all."""
     placed, row = [], 0
     for panel in geometry.panels:
         placed.append(Placed(panel, row, *panel.shape))
         row += panel.shape[0]
     return placed
-
-
-def _stacked(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The images (image, slow, fast) of all panels, one above the other."""
-    return pixels.reshape(len(pixels), -1, pixels.shape[-1])
 
 
 def _write(stream: io.BytesIO, pixels: np.ndarray, geometry: Geometry, compression: str) -> None:
@@ -137,8 +132,7 @@ def _data(entry: Any, pixels: np.ndarray, geometry: Geometry, compression: str) 
 
         options = dict(hdf5plugin.Bitshuffle(cname="lz4"))
     stored = pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)
-    for mask, placed in zip(geometry.mask or (), layout(geometry)):
-        stored[:, placed.first_row : placed.first_row + placed.rows, : placed.columns][:, mask] = BAD
+    stored[:, _mask(geometry) != 0] = BAD
     data.create_dataset("data", data=stored, chunks=(1, *stored.shape[1:]), **options)
     gains = {panel.gain or 1.0 for panel in geometry.panels}
     if len(gains) == 1 and gains != {1.0}:

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import warnings
 
+import geometry_files
 import numpy as np
 import pytest
 
@@ -34,6 +35,7 @@ VALUES = """
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
     -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
+    -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
 VALUE = {flag.names[0]: [flag.names[0], "0.7"] for flag in FLAGS if flag.kind == "number"}
@@ -75,6 +77,8 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "t.stol").write_text("0 3\n0.2 2\n0.5 1\n1 .5\n")
     keys = [("PIXEL_SIZE", 0.2), ("DISTANCE", 111.0), ("WAVELENGTH", 1.2), ("BEAM_CENTER_X", 0.4), ("BEAM_CENTER_Y", 0.5)]
     smv.write("i.img", np.ones((4, 4), np.uint16), keys)
+    for make, name in geometry_files.FILES.values():
+        (tmp_path / name).write_bytes(make())
     smv.write("k.img", np.eye(4).astype(np.uint16), [("PIXEL_SIZE", 0.1)])
 
 
