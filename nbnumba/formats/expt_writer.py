@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -47,7 +48,7 @@ class _Series(NamedTuple):
 def write(path: files.PathName, geometry: Geometry, images: Images = NO_IMAGES, what: str = "-exptfile") -> None:
     """Write a geometry as a list of one experiment, which dials.import and dials.index read.
 
-    The panels of a list without a hierarchy are in the laboratory frame. A scan counts its images as the files are numbered. A
+    The panels of a detector that has a frame stand in the tree of their groups, each in the frame of its own. A scan counts its images as the files are numbered. A
     still has neither goniometer nor scan. Files whose names have no number are left out, with a warning. Raises InputError for
     files that are not numbered one after another.
     """
@@ -61,7 +62,7 @@ def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[st
     series = _series(images, geometry.scan, what)
     models: dict[str, dict[str, Any] | None] = {
         "beam": _beam(geometry),
-        "detector": {"panels": [_panel(panel, images.offset) for panel in geometry.panels]},
+        "detector": _detector(geometry, images.offset),
         "goniometer": None if geometry.scan is None else _goniometer(geometry),
         "scan": None if geometry.scan is None else _scan(geometry.scan, series),
         "crystal": None if geometry.crystal is None else _crystal(geometry.crystal),
@@ -96,15 +97,65 @@ def _beam(geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def _panel(panel: PanelGeometry, offset: float) -> dict[str, Any]:
+class _Frame(NamedTuple):
+    """The origin in mm of a group of panels in the frame of dxtbx, and its fast, slow and normal axes as rows."""
+
+    origin: np.ndarray
+    axes: np.ndarray
+
+    def pose(self, origin: np.ndarray, fast: np.ndarray, slow: np.ndarray) -> dict[str, list[float]]:
+        """What states a place and two axes in this frame."""
+        placed = {"fast_axis": self.axes @ fast, "slow_axis": self.axes @ slow, "origin": self.axes @ (origin - self.origin)}
+        return {name: _numbers(vector) for name, vector in placed.items()}
+
+
+_LABORATORY = _Frame(np.zeros(3), np.eye(3))
+
+
+def _frame(origin_mm: Any, fast_axis: Any, slow_axis: Any) -> _Frame:
+    origin, fast, slow = imgcif(origin_mm), imgcif(fast_axis), imgcif(slow_axis)
+    return _Frame(origin, np.array([fast, slow, np.cross(fast, slow)]))
+
+
+def _detector(geometry: Geometry, offset: float) -> dict[str, Any]:
+    """The panels; where the detector has a frame, with the tree of their groups, which stand at their centres."""
+    if geometry.frame is None:
+        return {"panels": [_panel(panel, offset, _LABORATORY) for panel in geometry.panels]}
+    root = _frame(*dataclasses.astuple(geometry.frame))
+    frames, nodes = {"": root}, {"": _node("", _LABORATORY, root)}
+    for group in sorted(geometry.groups, key=lambda group: group.path.count("/")):
+        above = _group_of(group.path, frames)
+        members = [panel for panel in geometry.panels if panel.path.startswith(f"{group.path}/")]
+        centre = np.mean([panel.positions_mm(panel.shape[1] / 2, panel.shape[0] / 2) for panel in members], axis=0)
+        frames[group.path] = _frame(centre, group.fast_axis, group.slow_axis)
+        nodes[group.path] = _node(group.path, frames[above], frames[group.path])
+        nodes[above]["children"].append(nodes[group.path])
+    panels = []
+    for number, panel in enumerate(geometry.panels):
+        above = _group_of(panel.path, frames)
+        panels.append(_panel(panel, offset, frames[above]))
+        nodes[above]["children"].append({"panel": number})
+    return {"panels": panels, "hierarchy": nodes[""]}
+
+
+def _group_of(path: str, frames: dict[str, _Frame]) -> str:
+    """The innermost group of a panel or a group; "" for the whole detector."""
+    names = path.split("/")
+    return next((above for count in range(len(names) - 1, 0, -1) if (above := "/".join(names[:count])) in frames), "")
+
+
+def _node(path: str, above: _Frame, frame: _Frame) -> dict[str, Any]:
+    """A group in the tree, whose name is the last part of its path."""
+    return {"name": path.rpartition("/")[2], "type": "", **above.pose(frame.origin, *frame.axes[:2]), "children": []}
+
+
+def _panel(panel: PanelGeometry, offset: float, frame: _Frame) -> dict[str, Any]:
     thickness = (panel.thickness_um or 0.0) / 1000
     mu = 1000.0 / panel.attenuation_um if panel.attenuation_um else 0.0
     return {
-        "name": panel.path,
+        "name": panel.path.rpartition("/")[2],
         "type": "SENSOR_PAD",
-        "fast_axis": _numbers(imgcif(panel.fast_axis)),
-        "slow_axis": _numbers(imgcif(panel.slow_axis)),
-        "origin": _numbers(imgcif(panel.origin_mm)),
+        **frame.pose(imgcif(panel.origin_mm), imgcif(panel.fast_axis), imgcif(panel.slow_axis)),
         "raw_image_offset": [0, 0],
         "image_size": [panel.shape[1], panel.shape[0]],
         "pixel_size": [panel.pixel_fast_mm, panel.pixel_slow_mm],

@@ -168,8 +168,10 @@ def _detector(instrument: Any, geometry: Geometry) -> None:
     transformations = _group(detector, "transformations", "NXtransformations")
     _shift(transformations, "detector", np.zeros(3), ".")
     turn = _MCSTAS @ along_the_beam(geometry)
+    digits = len(str(len(geometry.panels) - 1))  # with as many digits in each name, readers meet the modules in order
     for number, placed in enumerate(layout(geometry)):
-        _module(detector, transformations, number, placed, turn, len(geometry.panels) == 1)
+        suffix = "" if len(geometry.panels) == 1 else f"_{number:0{digits}}"
+        _module(detector, transformations, suffix, placed, turn)
 
 
 def _mask(geometry: Geometry) -> np.ndarray:
@@ -182,10 +184,9 @@ def _mask(geometry: Geometry) -> np.ndarray:
     return mask
 
 
-def _module(detector: Any, transformations: Any, number: int, placed: Placed, turn: np.ndarray, alone: bool) -> None:
-    """A module of the detector: the rows of the image that it fills, its corner and its axes."""
+def _module(detector: Any, transformations: Any, suffix: str, placed: Placed, turn: np.ndarray) -> None:
+    """A module of the detector: the rows of the image that it fills, its corner and its axes; suffix: of its names."""
     panel = placed.panel
-    suffix = "" if alone else f"_{number}"
     module = _group(detector, f"module{suffix}", "NXdetector_module")
     module["data_origin"] = np.array([placed.first_row, 0])
     module["data_size"] = np.array([placed.rows, placed.columns])
