@@ -154,11 +154,11 @@ def write_cbf(
     cannot state. (specs/formats.md, miniCBF)
     """
     counts, readout = _image(pixels), _subtracted_readout(adc, response)
-    _region(with_options(experiment), counts)
+    geometry = geometry_of(with_options(experiment), readout, "write_cbf")
+    minicbf_writer.check(geometry, "write_cbf")
+    _region(experiment, counts)
     if counts.dtype.kind not in "ui":
         raise InputError(f"write_cbf: pixels {counts.dtype} are not allowed; allowed: whole numbers")
-    geometry = geometry_of(experiment, readout, "write_cbf")
-    minicbf_writer.check(geometry, "write_cbf")
     for lost in minicbf_writer.losses(geometry):
         warnings.warn(f"write_cbf: the header cannot state {lost}", stacklevel=2)
     minicbf_writer.write(path, counts.astype(np.int64) - int(adc), geometry, "write_cbf")
