@@ -109,8 +109,8 @@ def write_expt(
     response: those of noise_image; adc is 0 for the files of write_nxmx and write_cbf. Raises InputError for a curved detector,
     and for experiments or files that are no series. (specs/formats.md, Geometry for dxtbx and DIALS)
     """
-    one = isinstance(images, (str, os.PathLike))
-    names = tuple(os.fspath(name) for name in ([images] if one else images))
+    named = [images] if isinstance(images, (str, os.PathLike)) else images
+    names = tuple(os.fspath(name) for name in named)
     _check_response(response)
     geometry = geometry_of(_series(experiment), noise_readout(response, _offset(adc)), "write_expt")
     in_one = len(names) == 1 and endings.format_of(names[0]) == "HDF5"

@@ -181,8 +181,8 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
         material=(stated.material if stated else None) or _material(attenuation, wavelength_A),
         parallax=has_sensor,
         gain=readout.gain,
-        trusted_min=_closest(max, readout.least, stated.trusted_min if stated else None),
-        trusted_max=_closest(min, readout.most, stated.trusted_max if stated else None),
+        trusted_min=_limit(max, readout.least, stated.trusted_min if stated else None),
+        trusted_max=_limit(min, readout.most, stated.trusted_max if stated else None),
         masked=rectangles(bad),
     )
 
@@ -196,8 +196,8 @@ def _material(attenuation: float | None, wavelength_A: float) -> str | None:
     return next(alike, None)
 
 
-def _closest(choose: Callable[..., float], *limits: float | None) -> float | None:
-    """The closest of some limits; None if none is stated."""
+def _limit(choose: Callable[..., float], *limits: float | None) -> float | None:
+    """The stricter of two limits; None if none is stated."""
     stated = [limit for limit in limits if limit is not None]
     return choose(stated) if stated else None
 
