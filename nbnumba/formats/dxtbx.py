@@ -17,6 +17,7 @@ from nbnumba.formats.geometry import (
     GroupGeometry,
     PanelGeometry,
     Scan,
+    check_lattice,
     lab,
     panel_axes,
     path_of,
@@ -325,12 +326,12 @@ def _about(axis: np.ndarray, angle: float) -> np.ndarray:
 def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[CrystalGeometry, tuple[str, ...]]:
     """The crystal at phi = 0, turned by the fixed rotation and the setting rotation, and sentences about what is left out."""
     vectors = np.array([crystal.get(f"real_space_{axis}").numbers(3) for axis in "abc"])
-    _check_lattice(vectors, crystal)
+    check_lattice(vectors, f"{crystal.name}: {crystal.path}")
     at_points = None
     if crystal.get("A_at_scan_points"):
         matrices = _points(crystal.get("A_at_scan_points"), scan, 9).reshape(-1, 3, 3)
         for matrix in matrices:
-            _check_lattice(matrix, crystal.get("A_at_scan_points"))
+            check_lattice(matrix, f"{crystal.name}: {crystal.path}.A_at_scan_points")
         at_points = np.linalg.inv(matrices)
     elif len(turn) > 1:
         at_points = np.broadcast_to(vectors, (len(turn), 3, 3))
@@ -344,10 +345,3 @@ def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[Cryst
         if value and value.number() > 0.0:
             notes.append(f"states a {key} of {value.number():g} {meaning}, which is not rendered: give -mosaic, or -N")
     return made, tuple(notes)
-
-
-def _check_lattice(vectors: np.ndarray, value: Value) -> None:
-    """Raise InputError for three vectors (rows) that span no volume."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    if not lengths.min() > 0.0 or not abs(np.linalg.det(vectors / lengths[:, None])) > 1e-9:
-        raise InputError(f"{value.name}: {value.path} has vectors that lie in a plane; allowed: three that span a cell")

@@ -23,7 +23,13 @@ LARGEST_NUMBER = 1e12
 ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
 
+SHORTEST_VECTOR, FLATTEST_CELL = 1e-9, 1e-9
+"""The shortest vector of a cell, in A or 1/A, and the smallest volume of a cell of unit vectors."""
+
 MOST_PANELS = 4096
+
+LONGEST_NAME = 40
+"""Characters of a name within a path."""
 
 _NOT_IN_PATH = re.compile(r"[^\w.:;+\-()#*]+")
 
@@ -235,9 +241,16 @@ def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarra
     return unit(fast - half * slow), unit(slow - half * fast)
 
 
+def check_lattice(vectors: np.ndarray, name: str) -> None:
+    """Raise InputError, with a name, for three vectors (rows), in A or 1/A, that span no cell."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not lengths.min() > SHORTEST_VECTOR or not abs(np.linalg.det(vectors / lengths[:, None])) > FLATTEST_CELL:
+        raise InputError(f"{name} has vectors that lie in a plane; allowed: three that span a cell")
+
+
 def path_of(*names: str) -> str:
-    """The path of a group or a panel below others; characters that no path may have become "_"."""
-    return "/".join(_NOT_IN_PATH.sub("_", name.strip()) for name in names if name.strip())
+    """The path of a group or a panel below others; characters that no path may have become "_", and names are cut."""
+    return "/".join(_NOT_IN_PATH.sub("_", name.strip())[:LONGEST_NAME] for name in names if name.strip())
 
 
 def unique_path(wanted: str, taken: set[str], otherwise: str) -> str:

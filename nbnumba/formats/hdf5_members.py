@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,29 +30,46 @@ _LAUNCHER = (
 
 def read(name: str) -> dict[str, Any]:
     """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read."""
-    request = json.dumps({"sys.path": sys.path, "program": __file__, "name": name}).encode() + b"\n"
+    return _asked({"name": name})[0]
+
+
+def array(name: str, dataset: str, number: int, dimensions: int) -> tuple[str, np.ndarray | None]:
+    """An array of so many dimensions: a dataset of a file, or its part `number` if it has one dimension more.
+
+    If it cannot be read, the reason and None.
+    """
+    answer, body = _asked({"name": name, "dataset": dataset, "number": number, "dimensions": dimensions})
+    if "problem" in answer:
+        return answer["problem"], None
+    return "", np.frombuffer(bytearray(body), np.dtype(answer["dtype"])).reshape(answer["shape"])
+
+
+def _asked(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """What the process answers to a request: a line of JSON, and the bytes after it."""
+    line = json.dumps({"sys.path": sys.path, "program": __file__, **request}).encode() + b"\n"
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     command = [sys.executable, "-I", "-c", _LAUNCHER]
     try:
-        process = subprocess.run(command, input=request, capture_output=True, timeout=SECONDS, env=environment)
+        process = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS, env=environment)
     except subprocess.TimeoutExpired:
-        return {"problem": f"cannot be read: h5py did not finish within {SECONDS} s"}
+        return {"problem": f"cannot be read: h5py did not finish within {SECONDS} s"}, b""
     if process.returncode != 0 or not process.stdout:
-        return {"problem": f"cannot be read: h5py ended with status {process.returncode}"}
-    return json.loads(process.stdout)
+        return {"problem": f"cannot be read: h5py ended with status {process.returncode}"}, b""
+    head, _, body = process.stdout.partition(b"\n")
+    return json.loads(head), body
 
 
 # ------------------------------------------------------------------------------------- the program of the process
 
 
 def main(request: dict[str, Any]) -> None:
-    """Write the members of a file to stdout as JSON."""
+    """Write the members of a file, or the head of an array and its bytes, to stdout."""
     import warnings
 
     warnings.simplefilter("ignore")
     _limit("RLIMIT_AS", BYTES)
     _limit("RLIMIT_CPU", CPU_SECONDS)
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output, body = os.fdopen(os.dup(1), "wb"), b""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
         import h5py
@@ -60,11 +78,29 @@ def main(request: dict[str, Any]) -> None:
     else:
         try:
             with h5py.File(request["name"], "r") as file:
-                answer = {"members": list(_members(file, h5py))}
+                if "dataset" in request:
+                    answer, body = _part(file[request["dataset"]], request["number"], request["dimensions"])
+                else:
+                    answer = {"members": list(_members(file, h5py))}
         except Exception as error:
             answer = {"problem": f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"}
     with output:
-        json.dump(answer, output)
+        output.write(json.dumps(answer).encode() + b"\n" + body)
+
+
+def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], bytes]:
+    """The head and the bytes of an array of numbers, in this machine's byte order."""
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - it registers the compressions of detectors
+
+    images = dataset.shape[0] if dataset.ndim == dimensions + 1 else 1
+    if not 0 <= number < images:
+        return {"problem": f"has {images} images, and none of the number {number}"}, b""
+    pixels = np.asarray(dataset[number] if dataset.ndim == dimensions + 1 else dataset[()])
+    if pixels.dtype.kind not in "iufb" or pixels.ndim != dimensions:
+        return {"problem": f"is {pixels.dtype} of shape {pixels.shape}"}, b""
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return {"dtype": pixels.dtype.str, "shape": list(pixels.shape)}, pixels.tobytes()
 
 
 def _limit(name: str, most: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import cif, files
+from nbnumba.formats import cbf_data, cif, files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
@@ -325,6 +325,56 @@ def _goniometer(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
     first = next(iter(block.column("_diffrn_scan_frame.frame_number")), "1")
     image = int(first) if re.fullmatch(r"[0-9]{1,7}", first) else 1
     return {"spindle_axis": lab(spindle), "scan": Scan(image, 1, start, width)}
+
+
+# ------------------------------------------------------------------------------------------------ pixels
+
+
+def read_panels(path: files.PathName, what: str) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Return the pixels (slow, fast) of every panel of a CBF with axes, in the order of its Geometry, and entries of the header.
+
+    Raises InputError for a file without axes, pixels that cannot be decoded, and sections that do not fit their arrays.
+    """
+    block, name = cif.read(path, what), f"{what}: {files.name_of(path, what)!r}"
+    arrays = _arrays(block, name)
+    if not arrays:
+        raise InputError(f"{name} has no arrays with axes; allowed: a CBF that has")
+    whole = {array_id: _pixels(block, array_id, name) for array_id in dict.fromkeys(array.array_id for array in arrays)}
+    panels = [_cut(block, array, whole[array.array_id], name) for array in arrays]
+    items = ("overload", "undefined_value")
+    header = {f"_array_intensities.{item}": block.column(f"_array_intensities.{item}") for item in items}
+    return panels, {key: values[0] for key, values in header.items() if values and len(set(values)) == 1}
+
+
+def _pixels(block: cif.Block, array_id: str, name: str) -> np.ndarray:
+    """The pixels of an array."""
+    rows = block.table("_array_data.data", "_array_data.array_id")
+    for value, key in rows:
+        section = block.section(value)
+        if section is not None and (key == array_id or len(rows) == 1):
+            try:
+                return cbf_data.decoded(section)
+            except ValueError as error:
+                raise InputError(f"{name}: array {printable(array_id)}: {error}; allowed: a whole image") from None
+    raise InputError(f"{name} has no pixels of the array {printable(array_id)}; allowed: a whole image")
+
+
+def _cut(block: cif.Block, array: Array, pixels: np.ndarray, name: str) -> np.ndarray:
+    """The pixels of an array or of its section, whose first and last elements count from 1 along each index, the fast one 1."""
+    category = "_array_structure_list_section"
+    ranges = [slice(None)] * pixels.ndim
+    items = ("array_id", "id", "index", "start", "end")
+    for array_id, key, *texts in block.table(*(f"{category}.{item}" for item in items)):
+        if (array_id, key) == (array.array_id, array.key):
+            index, start, end = (int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0 for text in texts)
+            if not 1 <= index <= pixels.ndim or not 1 <= start <= end <= pixels.shape[-index]:
+                raise InputError(f"{name}: section {printable(key)} does not lie in its array; allowed: one that does")
+            ranges[-index] = slice(start - 1, end)
+    cut = pixels[tuple(ranges)]
+    if cut.size != array.shape[0] * array.shape[1]:
+        stated = f"{' x '.join(map(str, cut.shape))} pixels for {array.shape[0]} x {array.shape[1]}"
+        raise InputError(f"{name}: array {printable(array.key)} has {stated}; allowed: as many as it has axes for")
+    return cut.reshape(array.shape)
 
 
 # ------------------------------------------------------------------------------------------------ Dectris

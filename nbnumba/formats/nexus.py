@@ -135,8 +135,7 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
     detectors = tree.of_class("NXdetector", first)
     if not detectors:
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
-    modules = {group: tree.of_class("NXdetector_module", group) for group in detectors}
-    modules = {group: found for group, found in modules.items() if found}
+    modules = _modules(tree, first)
     fields: dict[str, Any] = _beam(tree, first)
     if modules:
         fields |= _of_modules(tree, modules)
@@ -144,6 +143,102 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
         fields |= _of_eiger(tree, detectors[0])
     fields |= _goniometer(tree, first)
     return Geometry(source=name, kind="NXmx", **fields)
+
+
+class Module(NamedTuple):
+    """Where a panel lies in the arrays of a file: its detector, and the first element and the size along each index."""
+
+    detector: str
+    origin: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """The elements of the panel in an array."""
+        return tuple(slice(first, first + count) for first, count in zip(self.origin, self.size))
+
+
+def read_panels(
+    path: files.PathName, number: int, what: str
+) -> tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]:
+    """Return pixels and bad pixels (slow, fast) of each panel of image `number`, from 0, and the limits of valid values.
+
+    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. Raises InputError
+    for a file without modules or pixels, and for modules that lie outside its arrays.
+    """
+    tree = _tree(path, what)
+    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
+    modules = [_place(tree, *pair) for pair in _modules(tree, entries[0] if entries else "")]
+    if not modules:
+        raise InputError(f"{tree.name} has no NXdetector_module; allowed: an NXmx master with modules")
+    dataset = _dataset(tree, entries[0], len(modules[0].origin))
+    image = _array(tree, path, dataset, number, len(modules[0].origin))
+    masks = {}
+    for detector in dict.fromkeys(module.detector for module in modules):
+        at = next((at for at in _mask_paths(detector) if at in tree.members), None)
+        masks[detector] = None if at is None else _array(tree, path, at, 0, len(modules[0].origin)) != 0
+    panels, bad = [], []
+    for module in modules:
+        shape = module.size[-2:]
+        for array in (image, masks[module.detector]):
+            if array is not None and (array.ndim != len(module.origin) or array[module.place].shape != module.size):
+                stated = f"{' '.join(map(str, module.size))} from {' '.join(map(str, module.origin))}"
+                raise InputError(f"{tree.name}: a module of {stated} does not lie in {array.shape}; allowed: one that does")
+        mask = masks[module.detector]
+        panels.append(image[module.place].reshape(shape))
+        bad.append(None if mask is None else mask[module.place].reshape(shape))
+    header = {}
+    for key in ("saturation_value", "underload_value", "countrate_correction_count_cutoff"):
+        for at in (f"{modules[0].detector}/{key}", f"{modules[0].detector}/detectorSpecific/{key}"):
+            value = tree.one(at)
+            header |= {} if value is None else {key: repr(value)}
+    return panels, bad, header
+
+
+def _modules(tree: Tree, entry: str) -> list[tuple[str, str]]:
+    """The detector and the path of every module, in the order of the panels."""
+    return [
+        (group, module) for group in tree.of_class("NXdetector", entry) for module in tree.of_class("NXdetector_module", group)
+    ]
+
+
+def _place(tree: Tree, detector: str, module: str) -> Module:
+    """Where a module lies; some masters of EIGER have origin and size reversed."""
+    shape = _counts(tree, detector, f"{module}/data_size")
+    size, origin = tree.numbers(f"{module}/data_size"), tree.numbers(f"{module}/data_origin")
+    if (
+        size is None
+        or origin is None
+        or len(origin) != len(size)
+        or len(size) > 3
+        or (origin < 0).any()
+        or (origin > 1e9).any()
+    ):
+        raise InputError(
+            f"{tree.name}: {printable(module)} has no data_origin and data_size; allowed: two or three numbers each"
+        )
+    counts = [*map(int, size[:-2]), *shape]
+    corner = [int(first) for first in origin]
+    if shape != (int(size[-2]), int(size[-1])):
+        corner[-2:] = corner[:-3:-1]
+    return Module(detector, tuple(corner), tuple(counts))
+
+
+def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
+    """The path of the pixels: the first array of the data group that has enough dimensions."""
+    for group in [*tree.of_class("NXdata", entry), f"{entry}/data"]:
+        for path, member in tree.members.items():
+            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
+                return path
+    raise InputError(f"{tree.name} has no pixels; allowed: a master with its data files beside it")
+
+
+def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:
+    """An image, or the mask, of a file, as an array of so many dimensions."""
+    answer, array = hdf5_members.array(files.name_of(path, tree.name), dataset, number, dimensions)
+    if array is None:
+        raise InputError(f"{tree.name}: {printable(dataset)} {answer}; allowed: an image of the file")
+    return array
 
 
 # ------------------------------------------------------------------------------------------------ transformations
@@ -216,9 +311,8 @@ def _about(axis: np.ndarray, angle: float) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ detector
 
 
-def _of_modules(tree: Tree, modules: dict[str, list[str]]) -> dict[str, Any]:
-    """Panels, groups and the frame of detectors that have modules."""
-    every = [(detector, module) for detector, found in modules.items() for module in found]
+def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
+    """Panels, groups and the frame of detectors that have modules: the detector and the path of each."""
     if len(every) > MOST_PANELS:
         raise InputError(f"{tree.name} has {len(every)} modules; allowed: at most {MOST_PANELS}")
     chains = [_chain(tree, _module_offset(tree, module)) for _, module in every]
@@ -299,10 +393,12 @@ def _counts(tree: Tree, detector: str, path: str) -> tuple[int, int]:
 
 def _mask_shape(tree: Tree, detector: str) -> tuple[int, ...] | None:
     """The shape of the mask of a detector; None where there is none."""
-    for path in (f"{detector}/pixel_mask", f"{detector}/detectorSpecific/pixel_mask"):
-        if path in tree.members:
-            return tree.members[path].shape
-    return None
+    return next((tree.members[path].shape for path in _mask_paths(detector) if path in tree.members), None)
+
+
+def _mask_paths(detector: str) -> tuple[str, str]:
+    """Where the mask of a detector may be."""
+    return f"{detector}/pixel_mask", f"{detector}/detectorSpecific/pixel_mask"
 
 
 def _sensor(tree: Tree, detector: str) -> dict[str, Any]:

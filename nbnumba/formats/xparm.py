@@ -6,7 +6,17 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import LARGEST_NUMBER, CrystalGeometry, Geometry, PanelGeometry, Scan, lab, panel_axes, unit
+from nbnumba.formats.geometry import (
+    LARGEST_NUMBER,
+    CrystalGeometry,
+    Geometry,
+    PanelGeometry,
+    Scan,
+    check_lattice,
+    lab,
+    panel_axes,
+    unit,
+)
 from nbnumba.formats.text import excerpt, number
 
 EXPECTED = "an XPARM.XDS or GXPARM.XDS of XDS, of 2010 or later"
@@ -47,8 +57,7 @@ def read(path: files.PathName, what: str = "-xparm") -> Geometry:
     normal, (orgx, orgy, distance) = _normal(axes[2], fast, slow, name), origin
     corner = (0.5 - orgx) * qx * fast + (0.5 - orgy) * qy * slow + distance * normal
     vectors = np.array([a, b, c])
-    if not abs(np.linalg.det(vectors)) > 1e-9 * np.prod(np.linalg.norm(vectors, axis=1)):
-        raise InputError(f"{name}: its cell vectors lie in a plane; allowed: three that span a cell")
+    check_lattice(vectors, f"{name}: its crystal")
     corner, fast, slow, direction, spindle, vectors = (
         lab(np.asarray(v) @ frame.T) for v in (corner, fast, slow, unit(np.array(beam)), unit(np.array(spindle)), vectors)
     )

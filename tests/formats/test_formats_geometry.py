@@ -1,4 +1,4 @@
-"""Files of geometry: what each reader takes from a small file of known numbers, what it refuses, and how formats are recognised."""
+"""Files of geometry: what readers take from small files of known numbers, what they refuse, and how formats are recognised."""
 
 import dataclasses
 import gzip
@@ -205,7 +205,7 @@ def test_xds(tmp_path):
             "its wavelength is -1.2; allowed: a positive number",
         ),
         (b"  1.000000  0.000000  0.000000\n", b" 0 0 1\n", "its beam runs along the spindle; allowed"),
-        (b"       0.000000     -40.000000", b"      30.0     0", "its cell vectors lie in a plane; allowed"),
+        (b"       0.000000     -40.000000", b"      30.0     0", "its crystal has vectors that lie in a plane; allowed"),
         (
             b"       0.000000       0.000000       1.000000\n  ",
             b"  0.000000  1.000000  0.0\n  ",

@@ -23,7 +23,8 @@ for name in sys.argv[1:]:
     for panel in experiment.detector:
         (fast, slow), (across, along) = panel.get_image_size(), panel.get_pixel_size()
         corners = [(0, 0), (fast * across, 0), (0, slow * along)]
-        panels.append([[fast, slow], [panel.get_lab_coord(corner) for corner in corners], panel.get_mu(), panel.get_thickness()])
+        places = [panel.get_lab_coord(corner) for corner in corners]
+        panels.append([[fast, slow], places, panel.get_mu(), panel.get_thickness()])
     goniometer, scan, crystal = experiment.goniometer, experiment.scan, experiment.crystal
     axis, turn = None, None
     if goniometer:
@@ -32,7 +33,8 @@ for name in sys.argv[1:]:
         axis = (setting * matrix.col(goniometer.get_rotation_axis_datum())).elems
         turn = (setting * matrix.sqr(goniometer.get_fixed_rotation())).elems
     answers.append({
-        "panels": panels, "wavelength": experiment.beam.get_wavelength(), "towards": experiment.beam.get_sample_to_source_direction(),
+        "panels": panels, "wavelength": experiment.beam.get_wavelength(),
+        "towards": experiment.beam.get_sample_to_source_direction(),
         "axis": axis, "turn": turn, "oscillation": scan and scan.get_oscillation(), "A": crystal and crystal.get_A(),
     })
 print(json.dumps(answers))

@@ -14,9 +14,10 @@ CELL = np.diag([30.0, 40.0, 50.0])
 """Real-space vectors of the crystal as rows, in the frame of imgCIF, at phi = 0."""
 
 PANEL = {
-    "origin": [-1.0, 1.0, 0.0], "fast_axis": [1.0, 0.0, 0.0], "slow_axis": [0.0, -1.0, 0.0], "name": "p0",
-    "type": "SENSOR_PAD", "image_size": [FAST, SLOW], "pixel_size": [PIXEL, PIXEL], "trusted_range": [-1.0, 60000.0], "thickness": 0.32, "mu": 2.0,
-    "material": "Si", "gain": 2.0, "mask": [[1, 0, 2, 5]], "px_mm_strategy": {"type": "ParallaxCorrectedPxMmStrategy"},
+    "origin": [-1.0, 1.0, 0.0], "fast_axis": [1.0, 0.0, 0.0], "slow_axis": [0.0, -1.0, 0.0],
+    "name": "p0", "type": "SENSOR_PAD", "image_size": [FAST, SLOW], "pixel_size": [PIXEL, PIXEL],
+    "trusted_range": [-1.0, 60000.0], "thickness": 0.32, "mu": 2.0, "material": "Si", "gain": 2.0, "mask": [[1, 0, 2, 5]],
+    "px_mm_strategy": {"type": "ParallaxCorrectedPxMmStrategy"},
 }  # fmt: skip
 BEAM = {
     "direction": [0.0, 0.0, 1.0], "wavelength": WAVELENGTH, "polarization_normal": [0.0, 1.0, 0.0],
