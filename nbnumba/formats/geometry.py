@@ -23,6 +23,9 @@ LARGEST_NUMBER = 1e12
 ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
 
+NO_SENSOR_UM = 1e-3
+"""A sensor of at most this thickness stands for none, in formats whose readers refuse 0."""
+
 SHORTEST_VECTOR, FLATTEST_CELL = 1e-9, 1e-9
 """The shortest vector of a cell, in A or 1/A, and the smallest volume of a cell of unit vectors."""
 

@@ -12,10 +12,7 @@ import numpy as np
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import Geometry, PanelGeometry, along_the_beam
-
-NO_SENSOR_M = 1e-9
-"""The thickness of a sensor that is none, in m: without one, readers of an EIGER assume a sensor of 450 um."""
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
 
 BAD = -1
 """The value of pixels that hold no measurement."""
@@ -149,7 +146,7 @@ def header(geometry: Geometry) -> list[str]:
         f"# Detector: {detector_name(panel.shape[::-1])}, S/N 00-0000 simulated",
         "# 1970-01-01T00:00:00.000",
         f"# Pixel_size {_exact(panel.pixel_fast_mm / 1000)} m x {_exact(panel.pixel_slow_mm / 1000)} m",
-        f"# {material} sensor, thickness {_exact((panel.thickness_um or 0.0) * 1e-6 or NO_SENSOR_M)} m",
+        f"# {material} sensor, thickness {_exact((panel.thickness_um or NO_SENSOR_UM) * 1e-6)} m",
         "# Exposure_time 1.0000000 s",
         "# Exposure_period 1.0000000 s",
         "# Tau = 0 s",

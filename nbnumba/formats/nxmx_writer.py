@@ -14,7 +14,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import Geometry, PanelGeometry, along_the_beam
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
 from nbnumba.formats.nxmx import MASK
 
 COMPRESSIONS = ("gzip", "bitshuffle")
@@ -22,9 +22,6 @@ COMPRESSIONS = ("gzip", "bitshuffle")
 
 KNOWN_MATERIALS = ("Si", "CdTe", "GaAs")
 """The materials whose attenuation readers compute; the first stands for a detector without a sensor."""
-
-NO_SENSOR_M = 1e-9
-"""The thickness of a sensor that is none, in m: readers refuse 0."""
 
 BAD = -1
 """The value of pixels that the mask excludes."""
@@ -156,7 +153,7 @@ def _detector(instrument: Any, geometry: Geometry) -> None:
     detector["description"] = "simulated"
     detector["depends_on"] = f"{_TRANSFORMATIONS}/detector"
     detector["sensor_material"] = first.material or KNOWN_MATERIALS[0]
-    _number(detector, "sensor_thickness", (first.thickness_um or 0.0) * 1e-6 or NO_SENSOR_M, "m")
+    _number(detector, "sensor_thickness", (first.thickness_um or NO_SENSOR_UM) * 1e-6, "m")
     _number(detector, "x_pixel_size", first.pixel_fast_mm / 1000, "m")
     _number(detector, "y_pixel_size", first.pixel_slow_mm / 1000, "m")
     for name, field, closest in (("underload_value", "trusted_min", max), ("saturation_value", "trusted_max", min)):
