@@ -37,7 +37,15 @@ def described(experiment: Experiment, run: Run, paths: dict[str, str]) -> dict[s
     if "cbffile" in geometries:
         minicbf_writer.check(geometries["cbffile"])
         _warn("-cbffile", minicbf_writer.losses(geometries["cbffile"]))
+    if "exptfile" in geometries:
+        expt_writer.check(geometries["exptfile"], _images(run, paths))
     return geometries
+
+
+def _images(run: Run, paths: dict[str, str]) -> expt_writer.Images:
+    """The image that an -exptfile describes."""
+    kind = described_image(paths)
+    return expt_writer.Images(() if kind is None else (paths[kind],), kind == "nxsfile", readout_of(kind, run).offset)
 
 
 def _warn(flag: str, losses: list[str]) -> None:
@@ -89,8 +97,6 @@ def written(
         nxmx_writer.write(paths["nxsfile"], pixels[np.newaxis], geometries["nxsfile"], run.nxscompression)
         yield f"wrote {paths['nxsfile']}: NXmx"
     if "exptfile" in geometries:
-        kind = described_image(paths)
-        names = () if kind is None else (paths[kind],)
-        images = expt_writer.Images(names, kind == "nxsfile", readout_of(kind, run).offset)
+        images = _images(run, paths)
         expt_writer.write(paths["exptfile"], geometries["exptfile"], images)
-        yield f"wrote {paths['exptfile']}: geometry{f' of {names[0]}' if names else ''}"
+        yield f"wrote {paths['exptfile']}: geometry{f' of {images.names[0]}' if images.names else ''}"

@@ -57,6 +57,11 @@ def write(path: files.PathName, geometry: Geometry, images: Images = NO_IMAGES, 
         stream.write((text + "\n").encode("ascii"))
 
 
+def check(geometry: Geometry, images: Images, what: str = "-exptfile") -> None:
+    """Warn of images whose names have no number. Raises InputError for files that are not numbered one after another."""
+    _series(images, geometry.scan, what)
+
+
 def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[str, Any]:
     """The object that write() writes."""
     series = _series(images, geometry.scan, what)
