@@ -118,9 +118,9 @@ def field(
 ) -> np.ndarray:
     """Values as a new sheet (slow, fast) of float64, NaN where they are masked.
 
-    what: the name of the values, for messages. sheet: that of the image, or None for any (sheet_like). one_for_all: whether one
-    value may stand for all pixels. fill: what the empty columns have. Raises InputError for values that are not real numbers or do
-    not fit.
+    what: the name of the values, for messages. sheet: that of the image, or None for any (sheet_like). one_for_all: whether
+    one value may stand for all pixels. fill: what the empty columns have. Raises InputError for values that are not real
+    numbers, or do not fit.
     """
     sheet = sheet or sheet_like(what, values)
     try:

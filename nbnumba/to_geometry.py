@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.setup.sources import beam_sources
-from nbnumba.statements import Statements
+from nbnumba.statements import Panel, Statements
 
 SAME_DEPTH = 0.02
 """Relative difference up to which an attenuation depth is that of a material."""
@@ -34,15 +34,15 @@ SAME_ANGLE = 1e-6
 class Readout:
     """How the pixels of a file relate to photons: pixel = gain * photons + offset, and which pixels are measurements.
 
-    least, most: the smallest and the largest value of a pixel that is a measurement, None without a limit. whole: whether
-    pixels are whole numbers.
+    least, most: the smallest and the largest value of a pixel that is a measurement, None without a limit. subtracted: what was
+    subtracted from all pixels after they were measured.
     """
 
     gain: float = 1.0
     offset: float = 0.0
     least: float | None = None
     most: float | None = None
-    whole: bool = True
+    subtracted: float = 0.0
 
 
 def noise_readout(response: Response = PHOTON_COUNTER, adc: float = 0.0, subtracted: bool = False) -> Readout:
@@ -57,7 +57,7 @@ def noise_readout(response: Response = PHOTON_COUNTER, adc: float = 0.0, subtrac
     if not subtracted:
         return Readout(response.gain, adc, least, most)
     whole_offset = float(np.floor(adc))
-    return Readout(response.gain, 0.0, least - whole_offset, most - whole_offset)
+    return Readout(response.gain, 0.0, least - whole_offset, most - whole_offset, whole_offset)
 
 
 def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout, what: str) -> Geometry:
@@ -180,9 +180,8 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
         attenuation_um=attenuation,
         material=(stated.material if stated else None) or _material(attenuation, wavelength_A),
         parallax=has_sensor,
-        gain=readout.gain,
-        trusted_min=_limit(max, readout.least, stated.trusted_min if stated else None),
-        trusted_max=_limit(min, readout.most, stated.trusted_max if stated else None),
+        gain=readout.gain * (stated.gain if stated else 1.0),
+        **_limits(stated, readout),
         masked=rectangles(bad),
     )
 
@@ -196,10 +195,14 @@ def _material(attenuation: float | None, wavelength_A: float) -> str | None:
     return next(alike, None)
 
 
-def _limit(choose: Callable[..., float], *limits: float | None) -> float | None:
-    """The stricter of two limits; None if none is stated."""
-    stated = [limit for limit in limits if limit is not None]
-    return choose(stated) if stated else None
+def _limits(panel: Panel | None, readout: Readout) -> dict[str, float | None]:
+    """The limits of valid values of an image, and those of the panel, whose largest value may stand for more (N7)."""
+    least, most = readout.least, readout.most
+    if panel is not None and least is not None and panel.trusted_min is not None:
+        least = max(least, panel.trusted_min - readout.subtracted)
+    if panel is not None and most is not None and panel.trusted_max is not None:
+        most = min(most, float(np.floor(panel.trusted_max)) - 1.0 - readout.subtracted)
+    return {"trusted_min": least, "trusted_max": most}
 
 
 def _bad_pixels(experiment: Statements) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,7 @@
 """Images of many panels: each panel's is that of a detector with this panel alone, bit for bit (F0, F1d)."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import panelled
@@ -9,7 +10,14 @@ import pytest
 import nbnumba
 from nbnumba import Experiment, InputError, Panel, simulate
 from nbnumba.backends import threads
+from nbnumba.cli.simulate import report
 from nbnumba.cost import cost
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
+from nbnumba.noise import poisson_counts
+from nbnumba.response import measure
+from nbnumba.rng import Ran1
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.trace import trace, traces
 
 pytestmark = pytest.mark.filterwarnings("ignore:sampling.oversample")
@@ -138,3 +146,64 @@ def test_what_does_not_fit_panels():
         bare = [Panel("p", (4, 4), 0.1, 0.1, (0, 0, 0))]
         simulate(made.replace({"detector.panels": bare, "detector.groups": (), "detector.layers": 3}))
     assert nbnumba.Panel is Panel
+
+
+@pytest.mark.parametrize("shapes", [((31, 42),) * 4, MIXED])
+def test_noise_of_panels(shapes):
+    """Each panel has its gain and its limit, and one sequence of deviates goes through all."""
+    made = panelled.experiment(1, shapes)
+    limits = (None, 400.0, 1e6, 65535.0)
+    panels = [replace(panel, gain=1.0 + n, trusted_max=limits[n]) for n, panel in enumerate(made.detector.panels)]
+    made = made.replace({"detector.panels": panels})
+    image = [np.full(shape, 100.0) for shape in shapes]
+    given = image if len(set(shapes)) > 1 else np.array(image)
+    noisy = nbnumba.noise_image(made, given, 5, adc=10.0)
+    assert [part.shape for part in noisy.pixels] == list(shapes) and noisy.pixels[0].dtype == np.uint16
+    generator, photons = Ran1(5), 0.0
+    for n, (part, of_panel) in enumerate(zip(noisy.pixels, image)):
+        counts = poisson_counts(of_panel, generator)
+        photons += counts.sum()
+        limit = 400 if n == 1 else 65535
+        np.testing.assert_array_equal(part, np.minimum(counts * (1.0 + n) + 10.0, limit))
+    assert noisy.photons == photons and (noisy.pixels[1] <= 400).all()
+    spread = nbnumba.noise_image(made, given, 5, nbnumba.Response(psf_mm=0.5, readout_noise=1.0))
+    assert spread.photons == photons and any((a != b).any() for a, b in zip(spread.pixels, noisy.pixels))
+    scaled = nbnumba.scaled_image(made, given)
+    assert scaled.scale == 550.0 and all((part == 55040).all() for part in scaled.pixels)
+    with pytest.raises(InputError, match="panel q0/p0: response.psf_mm: 999"):
+        nbnumba.noise_image(made, given, 5, nbnumba.Response(psf_mm=999.0))
+    with pytest.raises(InputError, match="image of .* does not fit"):
+        nbnumba.noise_image(made, image[0], 5)
+
+
+def test_a_point_spread_follows_the_edges_of_a_pixel():
+    """The widths of a line of light, along slow and fast, are as the edges are."""
+    image = np.zeros((41, 41))
+    image[20, 20] = 1e6
+    made = measure(image, 3, nbnumba.Response(psf_mm=0.6), (0.1, 0.2), 0.0).pixels.astype(float)
+    widths = [np.sqrt((made.sum(axis=1 - axis) * (np.arange(41) - 20) ** 2).sum() / made.sum()) for axis in range(2)]
+    assert (np.square(widths) - 1 / 6) @ (1, -4) == pytest.approx(0.0, abs=0.2)
+
+
+def test_files_of_panels_are_sheets(tmp_path, monkeypatch, capsys):
+    """Of the command line: floats, pictures and integers, whose headers say no geometry, and what is printed."""
+    monkeypatch.chdir(tmp_path)
+    words = "-cell 50 -default_F 1 -seed 3 -pngfile x.png -pngmarks"
+    made, run = panelled.experiment(1, MIXED), run_of(CommandLine(words.split()))
+    with pytest.warns(UserWarning) as caught:
+        report(made, run)
+    said = " ".join(str(warning.message) for warning in caught)
+    assert "hold no geometry: the header of SMV describes" in said and "-pngmarks has no effect" in said
+    image = simulate(made)
+    sheet = np.zeros((19, 20), np.float32)
+    for part, place in zip(image, sheet_of(made.detector).places()):
+        sheet[place] = part
+    np.testing.assert_array_equal(nbnumba.read_float("floatimage.bin", (19, 20)), sheet)
+    pixels, header = nbnumba.read_smv("noiseimage.img")
+    assert pixels.shape == (19, 20) and (pixels[:7, 11:] == 0).all() and "DISTANCE" not in header
+    number = int(np.argmax([part.max() for part in image]))
+    slow, fast = np.unravel_index(image[number].argmax(), MIXED[number])
+    path = made.detector.panels[number].path
+    assert f"brightest pixel: fast {fast}, slow {slow} of panel {path}, " in capsys.readouterr().out
+    with pytest.raises(InputError, match="write_smv: the header of SMV describes a detector without panels"):
+        nbnumba.write_smv("y.img", np.zeros((7, 11), np.uint16), panelled.alone(made, 0))

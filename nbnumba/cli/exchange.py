@@ -27,7 +27,7 @@ def described(experiment: Experiment, run: Run, paths: dict[str, str]) -> dict[s
     for kind in ("cbffile", "nxsfile", "exptfile"):
         if kind not in paths:
             continue
-        source = described_image(paths) if kind == "exptfile" else kind
+        source = described_image(experiment, paths) if kind == "exptfile" else kind
         if kind != "exptfile":
             _check_readout(run, kind)
         geometries[kind] = geometry_of(experiment, readout_of(source, run), f"-{kind}")
@@ -38,13 +38,13 @@ def described(experiment: Experiment, run: Run, paths: dict[str, str]) -> dict[s
         minicbf_writer.check(geometries["cbffile"])
         _warn("-cbffile", minicbf_writer.losses(geometries["cbffile"]))
     if "exptfile" in geometries:
-        expt_writer.check(geometries["exptfile"], _images(run, paths))
+        expt_writer.check(geometries["exptfile"], _images(experiment, run, paths))
     return geometries
 
 
-def _images(run: Run, paths: dict[str, str]) -> expt_writer.Images:
+def _images(experiment: Experiment, run: Run, paths: dict[str, str]) -> expt_writer.Images:
     """The image that an -exptfile describes."""
-    kind = described_image(paths)
+    kind = described_image(experiment, paths)
     return expt_writer.Images(() if kind is None else (paths[kind],), kind == "nxsfile", readout_of(kind, run).offset)
 
 
@@ -66,9 +66,10 @@ def _check_readout(run: Run, kind: str) -> None:
         raise InputError(f"-readout_noise: {run.response.readout_noise:g} {why}; allowed with -cbffile: 0, or -adc 0")
 
 
-def described_image(paths: dict[str, str]) -> str | None:
-    """The kind of the image that an -exptfile describes; None if none of them is written to a file."""
-    return next((kind for kind in DESCRIBED if kind in paths and not files.is_stdout(paths[kind])), None)
+def described_image(experiment: Experiment, paths: dict[str, str]) -> str | None:
+    """The kind of the image that an -exptfile describes; None if none is written to a file. Only NXmx holds several panels."""
+    kinds = ("nxsfile",) if experiment.detector.panels else DESCRIBED
+    return next((kind for kind in kinds if kind in paths and not files.is_stdout(paths[kind])), None)
 
 
 def readout_of(kind: str | None, run: Run) -> Readout:
@@ -83,11 +84,17 @@ def readout_of(kind: str | None, run: Run) -> Readout:
 
 
 def written(
-    image: np.ndarray, counts: np.ndarray | None, geometries: dict[str, Geometry], run: Run, paths: dict[str, str]
+    image: np.ndarray,
+    counts: np.ndarray | None,
+    geometries: dict[str, Geometry],
+    experiment: Experiment,
+    run: Run,
+    paths: dict[str, str],
 ) -> Iterator[str]:
     """Write the files one after another, and yield a line of text about each.
 
-    image: expected photons. counts: the noise image less its offset, None without noise. geometries: those of described().
+    image: expected photons, a sheet. counts: the noise image less its offset, None without noise. geometries: those of
+    described().
     """
     if "cbffile" in geometries and counts is not None:
         minicbf_writer.write(paths["cbffile"], counts, geometries["cbffile"])
@@ -97,6 +104,6 @@ def written(
         nxmx_writer.write(paths["nxsfile"], pixels[np.newaxis], geometries["nxsfile"], run.nxscompression)
         yield f"wrote {paths['nxsfile']}: NXmx"
     if "exptfile" in geometries:
-        images = _images(run, paths)
+        images = _images(experiment, run, paths)
         expt_writer.write(paths["exptfile"], geometries["exptfile"], images)
         yield f"wrote {paths['exptfile']}: geometry{f' of {images.names[0]}' if images.names else ''}"

@@ -48,9 +48,9 @@ class _Series(NamedTuple):
 def write(path: files.PathName, geometry: Geometry, images: Images = NO_IMAGES, what: str = "-exptfile") -> None:
     """Write a geometry as a list of one experiment, which dials.import and dials.index read.
 
-    The panels of a detector that has a frame stand in the tree of their groups, each in the frame of its own. A scan counts its images as the files are numbered. A
-    still has neither goniometer nor scan. Files whose names have no number are left out, with a warning. Raises InputError for
-    files that are not numbered one after another.
+    The panels of a detector that has a frame stand in the tree of their groups, each in the frame of its own. A scan counts its
+    images as the files are numbered. A still has neither goniometer nor scan. Files whose names have no number are left out,
+    with a warning. Raises InputError for files that are not numbered one after another.
     """
     text = json.dumps(content(geometry, images, os.fspath(path), what), indent=1)
     with files.replacing(path, what) as stream:

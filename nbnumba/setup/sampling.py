@@ -67,6 +67,17 @@ def windows(detector: Detector, stated: StatedSampling) -> tuple[Window, ...]:
     return tuple(window((fast, slow), None, whole[place]) for (slow, fast), place in zip(sheet.shapes, sheet.places()))
 
 
+def sheet_window(detector: Detector, stated: StatedSampling) -> Window:
+    """Return the window of the sheet of a detector, whose mask leaves out empty columns; of one panel, its window (F0)."""
+    sheet, every = sheet_of(detector), windows(detector, stated)
+    if len(every) == 1:
+        return every[0]
+    mask = np.zeros(sheet.shape, dtype=np.uint8)
+    for place, of_panel in zip(sheet.places(), every):
+        mask[place] = of_panel.mask if of_panel.mask.size else 1
+    return Window((0, sheet.shape[0]), (0, sheet.shape[1]), np.zeros((0, 0), dtype=np.uint8) if mask.all() else mask)
+
+
 def samples(experiment: Statements, plane: Plane, vectors: np.ndarray, layers: int) -> Sampling:
     """Return the Sampling record of a panel: how the samples of a pixel are laid out and weighted (F1b, F10).
 
