@@ -152,9 +152,8 @@ def _depth_um(geometry: Geometry, panel: PanelGeometry) -> float | None:
 
 
 def response_fields(geometry: Geometry) -> dict[str, float]:
-    """Return the fields of Response that a geometry of one gain states."""
-    gains = {panel.gain for panel in geometry.panels}
-    gain = gains.pop() if len(gains) == 1 else None
+    """Return the fields of Response that a geometry of one panel states; several panels have gains of their own."""
+    gain = geometry.panels[0].gain if "panels" not in detector_fields(geometry) else None
     return {} if gain is None or gain == 1.0 else {"gain": gain}
 
 

@@ -331,7 +331,7 @@ def _goniometer(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
 
 
 def read_panels(path: files.PathName, what: str) -> tuple[list[np.ndarray], dict[str, str]]:
-    """Return the pixels (slow, fast) of every panel of a CBF with axes, in the order of its Geometry, and entries of the header.
+    """Return the pixels (slow, fast) of every panel of a CBF with axes, in the order of its Geometry, and its limits of values.
 
     Raises InputError for a file without axes, pixels that cannot be decoded, and sections that do not fit their arrays.
     """
