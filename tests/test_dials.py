@@ -50,25 +50,26 @@ def folder(tmp_path_factory):
 
 
 def change_of_basis(folder, matrix):
-    """The indices of the amplitudes by those of DIALS, (3, 3), nearly whole numbers; matrix (3, 3): A that DIALS has refined."""
+    """The indices of the amplitudes by those of DIALS, (3, 3), nearly whole numbers; matrix (3, 3): A as DIALS refined it."""
     return nbnumba.read_geometry(folder / "geometry.expt").crystal.vectors @ lab(matrix.T).T
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:sampling.oversample")
-@pytest.mark.parametrize("kind", ["smv", "nxmx"])
+@pytest.mark.parametrize("kind", ["smv", "nxmx", "expt"])
 def test_dials_finds_crystal_and_amplitudes(folder, kind):
     """Cell to 1e-4, intensities of whole reflections times the Lorentz and polarization factor against F^2.
 
-    DIALS chooses a basis of its own, in which the sense of two axes is the other one here: indices and cell are compared in the
-    basis of the amplitudes.
+    By SMV with the .expt as reference geometry, by NXmx alone, and by the .expt as the experiments. DIALS chooses a basis of
+    its own, in which the sense of two axes is the other one here, unless the .expt tells it: indices and cell are compared in
+    the basis of the amplitudes.
     """
     place = folder / kind
     place.mkdir()
     if kind == "smv":
         found = dials.process(place, *sorted(folder.glob("frame_*.img")), f"reference_geometry={folder / 'geometry.expt'}")
     else:
-        found = dials.process(place, folder / "frames.nxs")
+        found = dials.process(place, folder / {"nxmx": "frames.nxs", "expt": "geometry.expt"}[kind])
     change = change_of_basis(folder, found["matrix"])
     whole = np.rint(change)
     assert np.abs(change - whole).max() < 0.002 and abs(round(np.linalg.det(whole))) == 1

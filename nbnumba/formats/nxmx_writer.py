@@ -61,9 +61,12 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
 
 def losses(geometry: Geometry) -> list[str]:
     """What the file cannot state of a geometry, which its readers therefore have differently."""
+    lost = []
     if any(panel.attenuation_um and not panel.material for panel in geometry.panels):
-        return ["the attenuation depth of the sensor, which is that of no known material: they take that of silicon"]
-    return []
+        lost.append("the attenuation depth of the sensor, which is that of no known material: they take that of silicon")
+    if len({panel.gain or 1.0 for panel in geometry.panels}) > 1:
+        lost.append("the gains of the panels, which differ")
+    return lost
 
 
 def write(

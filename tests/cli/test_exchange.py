@@ -102,3 +102,24 @@ def test_refusals_write_nothing(run, words, sentence):
 def test_what_is_lost_is_said(run, words, sentence):
     status, _, err = run(f"{BASE}{QUIET}-osc 1 {words}")
     assert status == 0 and len(err) == 1 and err[0].startswith(f"nbnumba: warning: {sentence}"), err
+
+
+def test_panels_are_written_with_their_gains(run):
+    """Counts of each panel are in its rows; of integers only NXmx holds panels, and states no gains that differ."""
+    shape, corners = (20, 30), [(-3.0, -4.0, 0.0), (-3.0, 1.0, 0.0)]
+    panels = tuple(
+        nbnumba.Panel(f"g{k}/p", shape, 0.2, 0.2, corner, gain=k + 1.0, trusted_max=1000.0 + k)
+        for k, corner in enumerate(corners)
+    )
+    experiment = nbnumba.Experiment.from_args("-cell 50 60 70 -default_F 1 -distance 40 -osc 1")
+    nbnumba.write_expt("d.expt", experiment.replace({"detector.panels": panels}))
+    words = "-expt d.expt -default_F 1000 -N 2 -water 1 -fluence 1e31 -oversample 1 -nopgm -nointfile -quiet -seed 3"
+    status, _, err = run(f"{words} -noisefile n_1.img -nxsfile n.nxs -exptfile n.expt")
+    assert status == 0 and any("the gains of the panels, which differ" in line for line in err)
+    assert any("files of integers hold no geometry" in line for line in err)
+    model = json.loads(Path("n.expt").read_text())
+    gains = [(panel["gain"], panel["trusted_range"][1]) for panel in model["detector"][0]["panels"]]
+    assert gains == [(1.0, 1000 - 1 - 1 - 40 + 0.5), (2.0, 1001 - 1 - 1 - 40 + 0.5)]  # the largest may stand for more, twice
+    assert model["imageset"][0]["template"] == "n.nxs"
+    counts = nbnumba.read_smv("n_1.img")[0].astype(int) - 40
+    np.testing.assert_array_equal(images.read("n.nxs", (40, 30), "test").pixels, counts)

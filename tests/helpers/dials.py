@@ -73,15 +73,18 @@ np.savez(sys.argv[3], hkl=np.array(table["miller_index"]), matrix=np.array(exper
 def process(folder, *imported):
     """Imports, indexes, refines and integrates images in a folder, and returns what was integrated, by name.
 
-    imported: arguments of dials.import. The only hint is the space group, P1. hkl (n, 3), intensity, lp and partiality (n,),
+    imported: arguments of dials.import, or an .expt with images, which takes its place. The only hint is the space group, P1. hkl (n, 3), intensity, lp and partiality (n,),
     matrix (3, 3): A in the frame of dxtbx. Skips the test, with the reason, where DIALS is absent.
     """
     if not has_dials():
         pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
+    first = ["dials.import", *map(str, imported), "output.experiments=imported.expt"]
+    ready = len(imported) == 1 and str(imported[0]).endswith(".expt")
+    experiments = str(imported[0]) if ready else "imported.expt"
     for command in (
-        ["dials.import", *map(str, imported), "output.experiments=imported.expt"],
-        ["dials.find_spots", "imported.expt", "nproc=1"],
-        ["dials.index", "imported.expt", "strong.refl", "space_group=P1"],
+        *([] if ready else [first]),
+        ["dials.find_spots", experiments, "nproc=1"],
+        ["dials.index", experiments, "strong.refl", "space_group=P1"],
         ["dials.refine", "indexed.expt", "indexed.refl", "scan_varying=False"],
         ["dials.integrate", "refined.expt", "refined.refl", "nproc=1"],
         [PYTHON, "-c", _INTEGRATED, "refined.expt", "integrated.refl", "integrated.npz"],
