@@ -74,8 +74,8 @@ def process(folder, *imported):
     """Imports, indexes, refines and integrates images in a folder, and returns what was integrated, by name.
 
     imported: arguments of dials.import, or an .expt with images, which takes its place. The only hint is the space group, P1.
-    hkl (n, 3), intensity, lp and partiality (n,), matrix (3, 3): A in the frame of dxtbx. Skips the test, with the reason, where
-    DIALS is absent.
+    hkl (n, 3), intensity, lp and partiality (n,), matrix (3, 3): A in the frame of dxtbx. Skips the test where DIALS is
+    absent, with the reason.
     """
     if not has_dials():
         pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
