@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats.geometry import Geometry, PanelGeometry
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry
 from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.setup.absorption import attenuation_um
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
@@ -133,9 +133,13 @@ def _exactly_unit(vector: np.ndarray) -> tuple[float, float, float]:
 
 
 def _sensor_fields(geometry: Geometry, panel: PanelGeometry) -> dict[str, float]:
-    """Return the sensor: none where the file's positions of spots do not know its depth, or its absorption is not known."""
+    """Return the sensor: none where the file's positions of spots do not know its depth, or its absorption is not known.
+
+    A sensor that is next to nothing stands for none, as this program writes it.
+    """
     depth_um = _depth_um(geometry, panel)
-    if not panel.thickness_um or not depth_um or panel.parallax is False:
+    thin = panel.thickness_um is None or panel.thickness_um < 1.001 * NO_SENSOR_UM
+    if thin or not depth_um or panel.parallax is False:
         return {}
     return {"thickness_um": panel.thickness_um, "attenuation_um": depth_um}
 

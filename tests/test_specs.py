@@ -89,6 +89,9 @@ MEANS = {
     "run.seed": "the time",
     "run.misset_seed": "that of -seed",
     "run.pngfile": "none",
+    "run.exptfile": "none",
+    "run.nxsfile": "none",
+    "run.cbffile": "none",
     "run.threads": "all cores",
 }
 

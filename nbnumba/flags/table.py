@@ -180,6 +180,12 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
     _row("output", "-pngfile", "file", "picture of the region, PNG, noisy unless -nonoise", "", "none", "run.pngfile"),
     _row("output", "-pngmarks", "switch", "draw the beam centre, and rings of resolution in A, into the -pngfile"),
+    _row("output", "-exptfile", "file", "geometry of the image for dxtbx and DIALS, JSON", "", "none", "run.exptfile"),
+    _row("output", "-nxsfile", "file", "noise image, or expected photons with -nonoise, NXmx", "", "none", "run.nxsfile"),
+    _row(
+        "output", "-nxscompression", "word", "of the -nxsfile: gzip, or bitshuffle with LZ4", "", "gzip", "run.nxscompression",
+    ),
+    _row("output", "-cbffile", "file", "noise image of a PILATUS or EIGER, miniCBF", "", "none", "run.cbffile"),
     _row("output", "-nonoise", "switch", "no noise image"),
     _row("output", "-nopgm", "switch", "no PGM picture"),
     _row("output", "-nointfile", "switch", "no scaled image"),

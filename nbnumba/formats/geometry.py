@@ -23,6 +23,9 @@ LARGEST_NUMBER = 1e12
 ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
 
+NO_SENSOR_UM = 1e-3
+"""A sensor of at most this thickness stands for none, in formats whose readers refuse 0."""
+
 SHORTEST_VECTOR, FLATTEST_CELL = 1e-9, 1e-9
 """The shortest vector of a cell, in A or 1/A, and the smallest volume of a cell of unit vectors."""
 
@@ -199,6 +202,28 @@ def lab(vectors: Any) -> np.ndarray:
     """Vectors (..., 3) of the frame of imgCIF, dxtbx and NeXus in that of nanoBragg."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     return np.stack([-z, y, x], axis=-1)
+
+
+def imgcif(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF, dxtbx and NeXus: the reverse of lab()."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([z, y, -x], axis=-1)
+
+
+def along_the_beam(geometry: Geometry) -> np.ndarray:
+    """The rotation (3, 3) from the frame of nanoBragg to one of imgCIF in which the beam runs along -z, as its readers assume.
+
+    It is imgcif() where the beam runs so there. Elsewhere the spindle, as far as it is across the beam, becomes x.
+    """
+    direction = imgcif(np.array([1.0, 0.0, 0.0]) if geometry.beam_direction is None else geometry.beam_direction)
+    if np.abs(direction - (0.0, 0.0, -1.0)).max() < 1e-12:
+        return imgcif(np.eye(3)).T
+    spindle = imgcif(np.array([0.0, 0.0, 1.0]) if geometry.spindle_axis is None else geometry.spindle_axis)
+    across = spindle - (spindle @ direction) * direction
+    if np.abs(across).max() < 1e-6:
+        across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    x_axis = unit(across)
+    return np.array([x_axis, np.cross(x_axis, direction), -direction]) @ imgcif(np.eye(3)).T
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

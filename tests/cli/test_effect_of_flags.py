@@ -35,6 +35,7 @@ VALUES = """
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
     -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
+    -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
@@ -89,7 +90,7 @@ def described(words):
         command_line = CommandLine(words)
         run, experiment = dataclasses.replace(run_of(command_line), inputs=()), experiment_of(command_line)
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-        built = scene.build(experiment, window)
+        built = scene.panel_scenes(experiment)
     return built, window, run, {in_flags(str(warning.message), words) for warning in caught}
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PYTHON = Path("/usr/bin/python3")
@@ -53,3 +54,43 @@ def read(*paths):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
+
+
+_INTEGRATED = """
+import sys
+import numpy as np
+from dials.array_family import flex
+from dxtbx.model.experiment_list import ExperimentListFactory
+experiment = ExperimentListFactory.from_json_file(sys.argv[1], check_format=False)[0]
+table = flex.reflection_table.from_file(sys.argv[2])
+table = table.select(table.get_flags(table.flags.integrated_sum))
+columns = {name: table[column].as_numpy_array() for name, column in (
+    ("intensity", "intensity.sum.value"), ("lp", "lp"), ("partiality", "partiality"))}
+np.savez(sys.argv[3], hkl=np.array(table["miller_index"]), matrix=np.array(experiment.crystal.get_A()).reshape(3, 3), **columns)
+"""
+
+
+def process(folder, *imported):
+    """Imports, indexes, refines and integrates images in a folder, and returns what was integrated, by name.
+
+    imported: arguments of dials.import, or an .expt with images, which takes its place. The only hint is the space group, P1.
+    hkl (n, 3), intensity, lp and partiality (n,), matrix (3, 3): A in the frame of dxtbx. Skips the test where DIALS is
+    absent, with the reason.
+    """
+    if not has_dials():
+        pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
+    first = ["dials.import", *map(str, imported), "output.experiments=imported.expt"]
+    ready = len(imported) == 1 and str(imported[0]).endswith(".expt")
+    experiments = str(imported[0]) if ready else "imported.expt"
+    for command in (
+        *([] if ready else [first]),
+        ["dials.find_spots", experiments, "nproc=1"],
+        ["dials.index", experiments, "strong.refl", "space_group=P1"],
+        ["dials.refine", "indexed.expt", "indexed.refl", "scan_varying=False"],
+        ["dials.integrate", "refined.expt", "refined.refl", "nproc=1"],
+        [PYTHON, "-c", _INTEGRATED, "refined.expt", "integrated.refl", "integrated.npz"],
+    ):
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        assert ran.returncode == 0, (command, ran.stdout[-2000:], ran.stderr[-2000:])
+    with np.load(Path(folder) / "integrated.npz") as arrays:
+        return dict(arrays)
