@@ -11,6 +11,7 @@ from numba import njit
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
+from numba.core.types import unliteral
 
 
 class PartLibrary(JITCodeLibrary):
@@ -79,6 +80,10 @@ class KernelPart(CPUDispatcher):
         self.options = {"error_model": "numpy", **options}
         own = {"nopython": True, "boundscheck": None, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **self.options}
         super().__init__(function, targetoptions=own, pipeline_class=PartCompiler)
+
+    def get_call_template(self, args, kws):
+        """What Numba's typing asks for: a constant is a number like others, so that no part is compiled once for each."""
+        return super().get_call_template(tuple(map(unliteral, args)), {name: unliteral(kind) for name, kind in kws.items()})
 
     @cached_property
     def alone(self):
