@@ -141,8 +141,9 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
         fields |= _of_modules(tree, modules)
     else:
         fields |= _of_eiger(tree, detectors[0])
-    fields |= _goniometer(tree, first)
-    return Geometry(source=name, kind="NXmx", **fields)
+    turning = _goniometer(tree, first)
+    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first))
+    return Geometry(source=name, kind="NXmx", notes=notes, **fields, **turning)
 
 
 class Module(NamedTuple):
@@ -497,6 +498,18 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
     base = _target(tree, step, tree.attribute(step, "depends_on", "."))
     spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
     return _turning(spindle, start, width, images)
+
+
+CRYSTAL = ("ub_matrix", "orientation_matrix", "unit_cell")
+"""The members of a sample that state its crystal."""
+
+
+def _crystal_notes(tree: Tree, entry: str) -> tuple[str, ...]:
+    """A sentence where the file states a crystal, which is not read: its frame and its units differ between programs."""
+    stated = [name for name in CRYSTAL for sample in tree.of_class("NXsample", entry) if f"{sample}/{name}" in tree.members]
+    if not stated:
+        return ()
+    return (f"states a crystal ({', '.join(dict.fromkeys(stated))}), which is not read: give -mat, or -cell and -misset",)
 
 
 def _turning(spindle: np.ndarray, start: float, width: float, images: int) -> dict[str, Any]:

@@ -381,6 +381,21 @@ def test_nxmx(tmp_path):
     assert geometry.polarization_fraction == pytest.approx(0.9, rel=1e-12)
 
 
+def test_what_a_master_states_beside_its_geometry_is_named(tmp_path):
+    """Several wavelengths, the crystal, and an axis of EIGER: each has its sentence, and none hides another."""
+    h5py = pytest.importorskip("h5py", reason="masters are written by h5py")
+    path = tmp_path / "m.nxs"
+    geometry_files.write_nexus(path)
+    with h5py.File(path, "r+") as file:
+        beam, sample = "entry/instrument/beam/incident_wavelength", "entry/sample/ub_matrix"
+        del file[beam]
+        file[beam] = [1.0, 1.01]
+        file[beam].attrs["units"] = "angstrom"
+        file[sample] = np.eye(3)
+    several, crystal = nexus.read(path).notes
+    assert "2 wavelengths" in several and "ub_matrix" in crystal
+
+
 @pytest.mark.parametrize(
     "member, attribute, value, sentence",
     [
