@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked f
         write_png,
         write_smv,
     )
+    from nbnumba.positions import pixel_positions, resolution, scattering_vectors, two_theta
+    from nbnumba.predictions import Predictions, predict
 
 __all__ = [
     "Background",
@@ -52,6 +54,7 @@ __all__ = [
     "Group",
     "InputError",
     "Panel",
+    "Predictions",
     "Response",
     "Sampling",
     "StructureFactors",
@@ -59,15 +62,20 @@ __all__ = [
     "files",
     "noise_image",
     "parity",
+    "pixel_positions",
+    "predict",
     "read_float",
     "read_hkl",
     "read_image",
     "read_mask",
     "read_matrix",
     "read_smv",
+    "resolution",
     "scaled_image",
+    "scattering_vectors",
     "simulate",
     "trace",
+    "two_theta",
     "write_float",
     "write_hkl",
     "write_pgm",
@@ -77,12 +85,21 @@ __all__ = [
 
 _MODULES = ("files", "parity", "trace")
 
+_HOMES = {
+    "positions": ("pixel_positions", "resolution", "scattering_vectors", "two_theta"),
+    "predictions": ("Predictions", "predict"),
+}
+"""The modules of the public names that are in neither this module nor nbnumba.files."""
+
 
 def __getattr__(name: str) -> Any:
-    """A public module, or a public name of nbnumba.files."""
+    """A public module, or a public name of another module."""
     if name not in __all__:
         raise AttributeError(f"module 'nbnumba' has no attribute {name!r}")
-    return import_module(f"nbnumba.{name}") if name in _MODULES else getattr(import_module("nbnumba.files"), name)
+    if name in _MODULES:
+        return import_module(f"nbnumba.{name}")
+    home = next((module for module, names in _HOMES.items() if name in names), "files")
+    return getattr(import_module(f"nbnumba.{home}"), name)
 
 
 def __dir__() -> list[str]:

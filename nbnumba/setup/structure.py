@@ -80,3 +80,14 @@ def interpolates(factors: StructureFactors, smallest: float) -> bool:
     smallest: the least number of unit cells along an edge of the crystal.
     """
     return smallest <= 2 if factors.interpolate is None else factors.interpolate
+
+
+def amplitudes(box: Structure, hkl: np.ndarray) -> np.ndarray:
+    """Return the amplitudes (n,) of reflections hkl (n, 3), in electrons (F9a); interpolated ones as at a reflection (F9b)."""
+    low = [int(bound) for bound in (box.h_min, box.k_min, box.l_min)]
+    high = [int(bound) for bound in (box.h_max, box.k_max, box.l_max)]
+    edge = 2 if box.interpolate else 0
+    inside = ((hkl >= np.array(low) + edge) & (hkl <= np.array(high) - edge)).all(axis=1)
+    found = np.full(len(hkl), box.amplitude[-1])
+    found[inside] = box.amplitude[places(hkl[inside].T, low, high)]
+    return found

@@ -1,0 +1,264 @@
+"""Predictions: a table of the reflections of an image, from exact geometry, with how bright and wide each spot is (F14)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nbnumba.cost import check
+from nbnumba.errors import InputError, real, shown
+from nbnumba.experiment import Experiment
+from nbnumba.geometry.rotations import radians
+from nbnumba.setup import background, crystal, orientations, structure
+from nbnumba.setup.detector import polarization_axis, spindle_axis
+from nbnumba.setup.sources import along
+from nbnumba.setup.view import View, positions, view_of
+from nbnumba.simulate import with_options
+from nbnumba.spots import candidates, ewald
+from nbnumba.spots.rays import footprint, places
+from nbnumba.spots.shape_profiles import FWHM, reach
+from nbnumba.spots.sums import add_up
+from nbnumba.stages import records
+from nbnumba.stages.beam import polarization_factor
+from nbnumba.stages.detector import capture_fraction
+from nbnumba.stages.vec3 import unit
+
+LEAST_EXCITATION = 0.01
+"""The excitation from which on a reflection counts as one that can be seen, by default."""
+
+MOST_RANGE_DEG = 360.0
+"""The largest range of phi: of a larger one a reflection has more meetings with the sphere than two."""
+
+WHOLE_TURN = 1e-9
+"""By how much the range may be larger, for rounding, in radian."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A table of reflections, one row each time that a reflection meets the Ewald sphere (F14).
+
+    hkl (n, 3): Miller indices. panel (n,): number of the panel. fast, slow (n,): where the exact geometry puts the spot, in
+    pixels, 0 at the outer edge of the first. phi_deg: of the crystal there. delta_psi_deg: by how much the reflection is then
+    rotated to the sphere; 0 where phi takes it there. wavelength_A: at which it is there. d_A: resolution. lorentz: Lorentz
+    factor of the rotation; NaN for a still. excitation: of the plane through the spot that the sphere cuts, 0 to 1, where that
+    is largest. photons: expected in the whole spot. centre_fast, centre_slow: mean place of these photons, in pixels.
+    width_fast, width_slow: full widths of the spot at half maximum, as that of a Gaussian as wide, in pixels. NaN stands for
+    the centre and the width of a spot without photons. s1 (n, 3): the diffracted ray, of length 1 / wavelength, in 1/A, in the
+    frame of the laboratory. F: amplitude, in electrons. The arrays are read-only.
+    """
+
+    hkl: np.ndarray
+    panel: np.ndarray
+    fast: np.ndarray
+    slow: np.ndarray
+    phi_deg: np.ndarray
+    delta_psi_deg: np.ndarray
+    wavelength_A: np.ndarray
+    d_A: np.ndarray
+    lorentz: np.ndarray
+    excitation: np.ndarray
+    photons: np.ndarray
+    centre_fast: np.ndarray
+    centre_slow: np.ndarray
+    width_fast: np.ndarray
+    width_slow: np.ndarray
+    s1: np.ndarray
+    F: np.ndarray
+
+    def __post_init__(self) -> None:
+        for column in self.columns().values():
+            column.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.hkl)
+
+    def __getitem__(self, rows: Any) -> Predictions:
+        """Some of the rows: by a mask, a slice, or an array of their numbers."""
+        try:
+            chosen = {name: column[rows] for name, column in self.columns().items()}
+        except (IndexError, TypeError, ValueError):
+            chosen = {}
+        if not chosen or chosen["panel"].ndim != 1:
+            raise InputError(f"predictions: rows {shown(rows)} are not allowed; allowed: a mask, a slice, or numbers of rows")
+        return Predictions(**chosen)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def predict(
+    experiment: Experiment, hkl: ArrayLike | None = None, *, least_excitation: float = LEAST_EXCITATION, d_min_A: float = 0.0
+) -> Predictions:
+    """The reflections whose spots lie on the detector of an experiment (F14).
+
+    hkl (n, 3): the reflections to look for; all that meet the sphere are listed, dark ones, too. Without hkl the table has
+    those that scatter and are excited by least_excitation or more under some source and lattice of the experiment, and for a
+    rotation those that meet the sphere within its range. d_min_A: the finest resolution that is listed; 0: what reaches the
+    detector. The region and the mask of the experiment have no effect. Rows are sorted by panel, then h, k, l, then phi.
+
+    Raises InputError for an experiment that cannot be simulated, a rotation of more than 360 degrees, and hkl that are none.
+    """
+    experiment = with_options(experiment)
+    least, finest = _between(least_excitation, "least_excitation", 1e-6, 1.0), _between(d_min_A, "d_min_A", 0.0, 1e12)
+    check(experiment, max_hours=math.inf)
+    return _Prediction(experiment, least, finest).table(None if hkl is None else _indices(hkl))
+
+
+def _between(value: float, name: str, low: float, high: float) -> float:
+    try:
+        number = float(real(value))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise InputError(f"{name}: {shown(value)} is not allowed; allowed: a number from {low:g} to {high:g}")
+    return number
+
+
+def _indices(hkl: ArrayLike) -> np.ndarray:
+    """Miller indices (n, 3), each once. Raises InputError for others."""
+    try:
+        array = np.array(real(hkl), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.zeros(0)
+    if array.ndim != 2 or array.shape[1] != 3 or not ((array == np.round(array)) & (np.abs(array) < 2**31)).all():
+        raise InputError(f"hkl: {shown(hkl)} is not allowed; allowed: whole Miller indices (n, 3) below 2^31")
+    return np.unique(array.astype(np.int64), axis=0)
+
+
+class _Prediction:
+    """What all reflections of an experiment share."""
+
+    def __init__(self, experiment: Experiment, least: float, finest: float):
+        defects = experiment.sampling.defects
+        self.experiment, self.least = experiment, least
+        self.view: View = view_of(experiment)
+        self.vectors = crystal.orient(experiment.crystal, defects)
+        self.star = np.linalg.inv(self.vectors).T
+        self.spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+        steps, _, self.range_deg = orientations.phi_steps(experiment.goniometer)
+        start = radians(experiment.goniometer.phi_deg)
+        self.phi = (start, start + radians(self.range_deg))
+        if self.phi[1] - self.phi[0] > radians(MOST_RANGE_DEG) + WHOLE_TURN:
+            allowed = f"at most {MOST_RANGE_DEG:g} degrees for predictions"
+            raise InputError(f"goniometer.osc_deg: {self.range_deg:g} is not allowed; allowed: {allowed}")
+        self.rotates = self.range_deg > 0.0
+        self.lattices = orientations.table(experiment.crystal, experiment.goniometer, self.spindle, self.vectors, defects)[0]
+        self.crystal = crystal.record(experiment.crystal, self.vectors, defects)
+        self.box = structure.box(experiment.structure_factors, min(self.crystal[:3]))
+        lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
+        lit = lit if lit.size else self.view.sources.wavelength
+        self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
+        self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view))
+
+    def table(self, hkl: np.ndarray | None) -> Predictions:
+        """The table of some reflections, or without any of those that can be seen."""
+        if hkl is not None:
+            return self._sorted([self._rows(hkl)])
+        bounds = (self.spindle, self.phi, self.beam, self._tilt(), reach(self.crystal, self.star, self.least), self.finest)
+        parts = []
+        for some in candidates.listed(self.experiment.structure_factors, self.vectors, self.finest):
+            near = some[candidates.near_sphere(some @ self.star, *bounds)]
+            rows = self._rows(near[self._amplitudes(near) != 0.0])
+            within = (rows.phi_deg >= math.degrees(self.phi[0])) & (rows.phi_deg < math.degrees(self.phi[1]))
+            met = (rows.delta_psi_deg == 0.0) & within & self.rotates
+            parts.append(rows[met | (rows.excitation >= self.least)])
+        return self._sorted(parts)
+
+    def _tilt(self) -> float:
+        """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
+        cosines = np.clip(self.view.sources.direction @ self.view.direction, -1.0, 1.0)
+        return radians(self.experiment.crystal.mosaic_spread_deg) + float(np.arccos(cosines).max())
+
+    def _sorted(self, parts: list[Predictions]) -> Predictions:
+        """Tables, one after another, in one order."""
+        columns = [part.columns() for part in parts]
+        joined = Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
+        return joined[np.lexsort((joined.phi_deg, *joined.hkl.T[::-1], joined.panel))]
+
+    def _amplitudes(self, hkl: np.ndarray) -> np.ndarray:
+        """The amplitudes of reflections, in electrons (F9)."""
+        return structure.amplitudes(self.box, hkl)
+
+    def _rows(self, hkl: np.ndarray) -> Predictions:
+        """The rows of reflections, wherever they meet the sphere and the detector."""
+        meetings = self._meetings(hkl)
+        parts = [self._on_panel(hkl, meetings, number) for number in range(len(self.view.panels))]
+        columns = [part.columns() for part in parts]
+        return Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
+
+    def _meetings(self, hkl: np.ndarray) -> ewald.Meetings:
+        q = hkl @ self.star
+        if self.rotates:
+            return ewald.rotation(q, self.spindle, self.phi, self.beam)
+        phi = self.phi[0]
+        return ewald.still(ewald.turned(q, self.spindle, np.full(len(q), phi)), phi, self.beam)
+
+    def _on_panel(self, hkl: np.ndarray, meetings: ewald.Meetings, number: int) -> Predictions:
+        """The rows of those meetings whose rays end on a panel."""
+        panel, shape = self.view.panels[number], self.view.shapes[number]
+        place = places(panel, meetings.direction, shape)
+        inside = (place >= 0.0).all(axis=1) & (place <= np.array([shape[1], shape[0]])).all(axis=1)
+        place, meetings = place[inside], meetings.of(np.flatnonzero(inside))
+        hkl = hkl[meetings.row]
+        seen = footprint(panel, place)
+        stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, meetings.phi) for row in self.star], axis=1)
+        sums = add_up(
+            hkl, meetings, stars, seen.pixels_per_radian, self.crystal, self.view.sources, self.lattices, self.view.direction,
+            self.spindle,
+        )  # fmt: skip
+        amplitude, d = self._amplitudes(hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
+        captured, depth, depth_variance = self._sensor(number, place)
+        seen_part = captured * self._polarization(panel, place) * seen.counted
+        photons = self._photons_each() * amplitude**2 * seen_part * sums.total
+        photons = np.where(d < self.experiment.beam.dmin_A, 0.0, photons)
+        lit = (sums.total > 0.0)[:, np.newaxis]
+        deeper = places(panel, meetings.direction, shape, depth) - place if panel.sensor else np.zeros_like(place)
+        centre = np.where(lit, place + sums.shift + deeper, np.nan)
+        slant = np.divide(deeper, depth[:, np.newaxis], out=np.zeros_like(deeper), where=depth[:, np.newaxis] > 0.0)
+        width = np.where(lit, FWHM * np.sqrt(sums.variance + slant**2 * depth_variance[:, np.newaxis]), np.nan)
+        lorentz = np.full(len(hkl), np.nan)
+        if self.rotates:
+            lorentz = ewald.lorentz(meetings.direction, self.spindle, self.view.direction)
+        return Predictions(
+            hkl=hkl.astype(np.int32), panel=np.full(len(hkl), number, dtype=np.int32), fast=place[:, 0], slow=place[:, 1],
+            phi_deg=np.degrees(meetings.phi), delta_psi_deg=np.degrees(meetings.delta_psi), wavelength_A=meetings.wavelength,
+            d_A=d, lorentz=lorentz, excitation=sums.excitation, photons=photons, centre_fast=centre[:, 0],
+            centre_slow=centre[:, 1], width_fast=width[:, 0], width_slow=width[:, 1],
+            s1=meetings.direction / meetings.wavelength[:, np.newaxis], F=amplitude,
+        )  # fmt: skip
+
+    def _photons_each(self) -> float:
+        """Photons per electron^2 and sr that one source and one lattice give (F11)."""
+        pairs = len(self.view.sources.weight) * len(self.lattices)
+        return background.photons_per_electron_squared(self.experiment.beam.fluence) / pairs
+
+    def _sensor(self, number: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The part of the photons that a panel captures at places (n, 2), their mean depth, m, and its variance, m^2 (F4)."""
+        panel, layers = self.view.panels[number], range(self.view.layers[number])
+        if not panel.sensor:
+            return np.ones(len(place)), np.zeros(len(place)), np.zeros(len(place))
+        directions = [unit(tuple(position))[0] for position in positions(panel, *place.T)]
+        captured = np.array([[capture_fraction(panel, layer, ray) for layer in layers] for ray in directions])
+        captured = captured.reshape(len(place), len(layers))
+        total, depths = captured.sum(axis=1), panel.layer * np.arange(len(layers))
+        shares = np.divide(captured, total[:, np.newaxis], out=np.zeros_like(captured), where=total[:, np.newaxis] > 0.0)
+        mean = shares @ depths
+        return total, mean, np.maximum(shares @ depths**2 - mean**2, 0.0)
+
+    def _polarization(self, panel: records.Panel, place: np.ndarray) -> np.ndarray:
+        """The polarization factor at places (n, 2) of a panel, for the mean beam (F6)."""
+        beam = self.experiment.beam
+        if not beam.polarized:
+            return np.ones(len(place))
+        electric = polarization_axis(self.experiment.detector, beam)
+        electric = np.zeros(3) if along(self.view.sources.direction, electric).all() else electric
+        x, y, z = (float(component) for component in electric)
+        record = records.Intensity(True, beam.polarization, x, y, z, 0.0, 0.0, 0.0, 0.0, False)
+        incident = tuple(self.view.direction)
+        rays = (unit(tuple(position))[0] for position in positions(panel, *place.T))
+        return np.array([float(polarization_factor(record, ray, incident)) for ray in rays])
