@@ -41,8 +41,10 @@ if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked f
         write_png,
         write_smv,
     )
+    from nbnumba.hkl_maps import HklMap, hkl_map
     from nbnumba.positions import pixel_positions, resolution, scattering_vectors, two_theta
     from nbnumba.predictions import Predictions, predict
+    from nbnumba.reflection_files import write_hkl_map, write_predictions
 
 __all__ = [
     "Background",
@@ -52,6 +54,7 @@ __all__ = [
     "Experiment",
     "Goniometer",
     "Group",
+    "HklMap",
     "InputError",
     "Panel",
     "Predictions",
@@ -60,6 +63,7 @@ __all__ = [
     "StructureFactors",
     "__version__",
     "files",
+    "hkl_map",
     "noise_image",
     "parity",
     "pixel_positions",
@@ -78,16 +82,20 @@ __all__ = [
     "two_theta",
     "write_float",
     "write_hkl",
+    "write_hkl_map",
     "write_pgm",
     "write_png",
+    "write_predictions",
     "write_smv",
 ]
 
 _MODULES = ("files", "parity", "trace")
 
 _HOMES = {
+    "hkl_maps": ("HklMap", "hkl_map"),
     "positions": ("pixel_positions", "resolution", "scattering_vectors", "two_theta"),
     "predictions": ("Predictions", "predict"),
+    "reflection_files": ("write_hkl_map", "write_predictions"),
 }
 """The modules of the public names that are in neither this module nor nbnumba.files."""
 

@@ -33,8 +33,8 @@ LEAST_EXCITATION = 0.01
 MOST_RANGE_DEG = 360.0
 """The largest range of phi: of a larger one a reflection has more meetings with the sphere than two."""
 
-WHOLE_TURN = 1e-9
-"""By how much the range may be larger, for rounding, in radian."""
+WHOLE_TURN = 1e-7
+"""By how much the range may be larger, for rounding, in degree."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +109,15 @@ def predict(
     return _Prediction(experiment, least, finest).table(None if hkl is None else _indices(hkl))
 
 
+def check_range(experiment: Experiment) -> float:
+    """The range of phi, in degree. Raises InputError where it is too large for predictions."""
+    range_deg = orientations.phi_steps(experiment.goniometer)[2]
+    if range_deg > MOST_RANGE_DEG + WHOLE_TURN:
+        allowed = f"at most {MOST_RANGE_DEG:g} degrees for predictions"
+        raise InputError(f"goniometer.osc_deg: {range_deg:g} is not allowed; allowed: {allowed}")
+    return range_deg
+
+
 def _between(value: float, name: str, low: float, high: float) -> float:
     try:
         number = float(real(value))
@@ -140,12 +149,9 @@ class _Prediction:
         self.vectors = crystal.orient(experiment.crystal, defects)
         self.star = np.linalg.inv(self.vectors).T
         self.spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
-        steps, _, self.range_deg = orientations.phi_steps(experiment.goniometer)
+        self.range_deg = check_range(experiment)
         start = radians(experiment.goniometer.phi_deg)
         self.phi = (start, start + radians(self.range_deg))
-        if self.phi[1] - self.phi[0] > radians(MOST_RANGE_DEG) + WHOLE_TURN:
-            allowed = f"at most {MOST_RANGE_DEG:g} degrees for predictions"
-            raise InputError(f"goniometer.osc_deg: {self.range_deg:g} is not allowed; allowed: {allowed}")
         self.rotates = self.range_deg > 0.0
         self.lattices = orientations.table(experiment.crystal, experiment.goniometer, self.spindle, self.vectors, defects)[0]
         self.crystal = crystal.record(experiment.crystal, self.vectors, defects)

@@ -88,6 +88,8 @@ MEANS = {
     "run.seed": "the time",
     "run.misset_seed": "that of -seed",
     "run.pngfile": "none",
+    "run.predictions": "none",
+    "run.hklmap": "none",
     "run.threads": "all cores",
 }
 

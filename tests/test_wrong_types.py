@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,10 @@ def door(name):
         "predict hkl": lambda odd: nbnumba.predict(EXPERIMENT, odd),
         "predict least_excitation": lambda odd: nbnumba.predict(EXPERIMENT, least_excitation=odd),
         "predict d_min_A": lambda odd: nbnumba.predict(EXPERIMENT, d_min_A=odd),
+        "hkl_map": nbnumba.hkl_map,
+        "least_part": lambda odd: nbnumba.hkl_map(EXPERIMENT, least_part=odd),
+        "write_predictions": lambda odd: nbnumba.write_predictions(os.devnull, odd, EXPERIMENT),
+        "write_hkl_map": lambda odd: nbnumba.write_hkl_map(os.devnull, odd),
         "rows of predictions": lambda odd: nbnumba.predict(EXPERIMENT)[odd],
         "value": EXPERIMENT.value,
         "replace": EXPERIMENT.replace,

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba import noise, response
+from nbnumba import noise, reflection_files, response
 from nbnumba.cli.marks import marks
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
+from nbnumba.hkl_maps import HklMap
+from nbnumba.predictions import Predictions
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
@@ -32,9 +34,24 @@ WRITTEN = {
     "noisefile": "SMV",
     "pgmfile": "PGM",
     "pngfile": "PNG",
+    "predictions": "CSV",
+    "hklmap": "arrays of NumPy",
     "dump": "a dump of structure factors",
 }
 """The format of each file, as formats/endings.py names it."""
+
+NAMED = ("pngfile", "predictions", "hklmap", "dump")
+"""The kinds of files that are written only if they are named."""
+
+ALSO = {"dump": ("4-byte floats",), "predictions": (endings.REFLECTIONS_OF_DIALS,)}
+"""What else the names of some kinds of files may announce."""
+
+
+class Reflections(NamedTuple):
+    """What is known of the reflections of an image, where it is to be written: a table, and a map. None: not wanted."""
+
+    predictions: Predictions | None = None
+    hkl_map: HklMap | None = None
 
 
 class Statistics(NamedTuple):
@@ -78,9 +95,9 @@ def statistics(image: np.ndarray, window: Window, pixel: float, oversample: int)
 def names(run: Run) -> dict[str, str]:
     """The names of the files that a run writes, by kind. Raises InputError if one of them cannot be written."""
     written = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
-    chosen = {kind: getattr(run, kind) for kind in (*written, "pngfile", "dump")}
+    chosen = {kind: getattr(run, kind) for kind in (*written, *NAMED)}
     paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in written if written[kind]}
-    paths |= {kind: chosen[kind] for kind in ("pngfile", "dump") if chosen[kind] is not None}
+    paths |= {kind: chosen[kind] for kind in NAMED if chosen[kind] is not None}
     taken = {_target(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
@@ -94,7 +111,7 @@ def names(run: Run) -> dict[str, str]:
 
 def _check_name(kind: str, path: str) -> None:
     """Raise InputError for a name that announces another format, and for stderr, which is kept for messages."""
-    endings.check(path, f"-{kind}", WRITTEN[kind], ("4-byte floats",) if kind == "dump" else ())
+    endings.check(path, f"-{kind}", WRITTEN[kind], ALSO.get(kind, ()))
     if files.is_stderr(path):
         raise InputError(f"-{kind}: {path!r} is where messages go; allowed: a file, or - for the standard output")
 
@@ -117,11 +134,28 @@ def as_float32(image: np.ndarray) -> np.ndarray:
 
 
 def write(
-    image: np.ndarray, experiment: Experiment, placement: Placement, window: Window, stats: Statistics, run: Run
+    image: np.ndarray,
+    experiment: Experiment,
+    placement: Placement,
+    window: Window,
+    stats: Statistics,
+    run: Run,
+    reflections: Reflections,
 ) -> list[str]:
     """Write the files of a run, all or none, and return a line of text about each; image is float32."""
     with files.together():
-        return list(_written(image, experiment, placement, window, stats, run))
+        lines = list(_written(image, experiment, placement, window, stats, run))
+        return [*lines, *_reflections_written(experiment, run, reflections)]
+
+
+def _reflections_written(experiment: Experiment, run: Run, reflections: Reflections) -> Iterator[str]:
+    """Write the files about reflections that are wanted, and yield a line of text about each."""
+    if reflections.predictions is not None:
+        reflection_files.write_predictions(run.predictions, reflections.predictions, experiment, "-predictions")
+        yield f"wrote {run.predictions}: {len(reflections.predictions)} predictions"
+    if reflections.hkl_map is not None:
+        reflection_files.write_hkl_map(run.hklmap, reflections.hkl_map, "-hklmap")
+        yield f"wrote {run.hklmap}: the brightest reflection of each pixel"
 
 
 def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:

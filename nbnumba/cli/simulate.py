@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
-from nbnumba import dark, resolved
+from nbnumba import dark, hkl_maps, predictions, resolved
 from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import most_threads, set_thread_count, thread_count
 from nbnumba.cli import output
@@ -27,6 +27,7 @@ from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
 from nbnumba.simulate import render
+from nbnumba.stages.records import Scene
 
 
 def main(args: Sequence[str]) -> int:
@@ -55,6 +56,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
+    check_reflections(experiment, run)
     machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)
     table = [*resolved.quantities(experiment), *run_quantities(run, threads, paths)]
@@ -66,6 +68,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
+    predicted = predictions.predict(experiment) if run.predictions is not None else None
     built_scene = scene.build(experiment, window)
     started = time.perf_counter()
     driver(machine.backend).prepare(built_scene, machine.precision)
@@ -80,9 +83,18 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
     if not image.any():
         warnings.warn(dark.sentence(experiment, window), stacklevel=2)
+    found = output.Reflections(predicted, _hkl_map(built_scene, image, window, run))
     stats = output.statistics(image, window, placement.pixel, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
-    say(*output.write(image, experiment, placement, window, stats, run))
+    say(*output.write(image, experiment, placement, window, stats, run, found))
+
+
+def _hkl_map(built_scene: Scene, image: np.ndarray, window: sampling.Window, run: Run) -> hkl_maps.HklMap | None:
+    """The map of reflections of an image, or None where it is not wanted."""
+    if run.hklmap is None:
+        return None
+    with bar("counting by reflection", run.progress) as progress:
+        return hkl_maps.of_image(built_scene, image, window, progress=progress)
 
 
 def _print_lines(*lines: str) -> None:
@@ -92,7 +104,8 @@ def _print_lines(*lines: str) -> None:
 def _refusal(experiment: Experiment, run: Run, machine: Machine, threads: int) -> str | None:
     """The reason why a dry run would be refused for its cost, or None. Raises it as InputError if the run is not dry."""
     try:
-        check(experiment, machine, threads, run.max_hours, command=True)
+        images = 1 if run.hklmap is None else 1 + hkl_maps.AS_IMAGES
+        check(experiment, machine, threads, run.max_hours, command=True, images=images)
     except InputError as error:
         if not run.dry:
             raise
@@ -142,6 +155,14 @@ def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
     for flag, unused, why in rows:
         if unused and has(flag):
             warnings.warn(f"{command_line.spelling[flag]} has no effect: {why}", stacklevel=2)
+
+
+def check_reflections(experiment: Experiment, run: Run) -> None:
+    """Raise InputError for an experiment of which the files about reflections that are wanted cannot be made."""
+    if run.predictions is not None:
+        predictions.check_range(experiment)
+    if run.hklmap is not None:
+        hkl_maps.refuse_defects(experiment)
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

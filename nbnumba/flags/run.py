@@ -22,7 +22,7 @@ UNWANTED = (
 """The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
 
 
-OUTPUTS = ("floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "dump")
+OUTPUTS = ("floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "predictions", "hklmap", "dump")
 """The fields of the run that name files to be written, and for which - is the standard output."""
 
 
@@ -36,6 +36,8 @@ class Run:
     pgmfile: str | None = None
     pngfile: str | None = None
     pngmarks: bool = False
+    predictions: str | None = None
+    hklmap: str | None = None
     noise: bool = True
     pgm: bool = True
     integers: bool = True

@@ -173,6 +173,14 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
     _row("output", "-pngfile", "file", "picture of the region, PNG, noisy unless -nonoise", "", "none", "run.pngfile"),
     _row("output", "-pngmarks", "switch", "draw the beam centre, and rings of resolution in A, into the -pngfile"),
+    _row(
+        "output", "-predictions", "file", "table of the reflections on the detector: CSV, or for DIALS if it ends in .refl", "",
+        "none", "run.predictions",
+    ),
+    _row(
+        "output", "-hklmap", "file", "for each pixel the reflection that gives most photons, and its share: NumPy's .npz", "",
+        "none", "run.hklmap",
+    ),
     _row("output", "-nonoise", "switch", "no noise image"),
     _row("output", "-nopgm", "switch", "no PGM picture"),
     _row("output", "-nointfile", "switch", "no scaled image"),

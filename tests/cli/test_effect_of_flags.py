@@ -33,7 +33,8 @@ VALUES = """
     -detector_thicksteps 3; -phi 12; -osc 2; -phistep 0.7; -phisteps 4; -oversample 2; -roi 1 2 1 2; -water 3; -stol t.stol
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
     -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
-    -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
+    -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -predictions P.csv
+    -hklmap M.npz; -twotheta_axis 0 1 .1
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
 VALUE = {flag.names[0]: [flag.names[0], "0.7"] for flag in FLAGS if flag.kind == "number"}

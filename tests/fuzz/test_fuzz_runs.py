@@ -25,7 +25,7 @@ MOST = 500_000
 """Samples of an image that are still rendered here."""
 SMALLEST = 2e-38
 """Numbers below it have fewer digits in 4-byte floats, or none."""
-OUTPUTS = ("-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-dump")
+OUTPUTS = ("-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-predictions", "-hklmap", "-dump")
 NAMES = ("a.bin", "b.img", "c.pgm", "d.png", "x.cbf", "x.h5", "no/such/folder/x", ".", "", "/dev/null", "/dev/stdout", "-",
 "a\nb",
          "caf\udce9.img", "\u00fc.img", "x" * 300, "files/P1.hkl", "link", "old.img")  # fmt: skip

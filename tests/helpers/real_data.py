@@ -1,6 +1,7 @@
 """Real files beside the project, which are not part of it: where they are, and the geometry of one of them, read plainly."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +44,18 @@ def panels_of(model):
 def models(path):
     """The content of a file of DIALS' models."""
     return json.loads(path.read_text())
+
+
+DIALS_PYTHON = "/usr/bin/python3"
+"""The interpreter for which Debian installs DIALS."""
+
+
+def _has_dials():
+    """Whether DIALS can be imported there."""
+    try:
+        return subprocess.run([DIALS_PYTHON, "-c", "import dials.array_family.flex"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+needs_dials = pytest.mark.skipif(not _has_dials(), reason=f"{DIALS_PYTHON} has no DIALS")

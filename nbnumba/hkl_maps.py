@@ -1,0 +1,119 @@
+"""Maps of reflections: for each pixel of an image the reflection that gives most of its photons, and its part of them (F15)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from nbnumba import backends
+from nbnumba.backends import cpu
+from nbnumba.backends.cpu_shares import counter
+from nbnumba.backends.pieces import pixels_of, progress_reporter
+from nbnumba.backends.threads import run_pieces, thread_count
+from nbnumba.cost import MOST_HOURS, check, hours_granted
+from nbnumba.errors import InputError, real, shown
+from nbnumba.experiment import Experiment
+from nbnumba.setup import sampling, scene, structure
+from nbnumba.setup.sampling import Window
+from nbnumba.simulate import Progress, render, steps_per_pixel, with_options
+from nbnumba.stages.records import Scene, Structure
+
+LEAST_PART = 1e-6
+"""Pixels with less than this part of the photons of the brightest one have no reflection, by default."""
+
+AS_IMAGES = 10
+"""How many images take as long as a map, about."""
+
+UNKNOWN_DEFECTS = ("oversample_running_sum", "phi_carryover")
+"""C's defects in which a pixel is no sum of what its reflections give, or an emulated thread has lattices of its own."""
+
+
+class HklMap(NamedTuple):
+    """Which reflection gives most of the photons of each pixel (F15).
+
+    hkl (slow, fast, 3): its Miller indices, int32; 0 0 0 where share is 0. share (slow, fast): its part of the expected photons
+    of the pixel, background included, 0 to 1; 0 where no reflection was looked for, or none gives any. photons (slow, fast):
+    the image.
+    """
+
+    hkl: np.ndarray
+    share: np.ndarray
+    photons: np.ndarray
+
+
+def hkl_map(
+    experiment: Experiment,
+    *,
+    least_part: float = LEAST_PART,
+    progress: Progress | None = None,
+    max_hours: float = MOST_HOURS,
+) -> HklMap:
+    """The map of reflections of an experiment, over its region and mask (F15).
+
+    Pixels with less than `least_part` of the photons of the brightest one are not looked at. It may take ten times as long as
+    the image; progress and max_hours are those of `simulate`. Raises InputError for what simulate refuses, and with C's defects
+    phi_carryover and oversample_running_sum.
+    """
+    experiment, part = with_options(experiment), _part(least_part)
+    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    refuse_defects(experiment)
+    check(experiment, backends.CPU, thread_count(), hours_granted(max_hours), images=1 + AS_IMAGES)
+    built = scene.build(experiment, window)
+    image = render(built, window, experiment.detector.pixels, None)
+    return of_image(built, image, window, part, progress)
+
+
+def refuse_defects(experiment: Experiment) -> None:
+    """Raise InputError for defects of C with which there is no map."""
+    for name in UNKNOWN_DEFECTS:
+        if getattr(experiment.sampling.defects, name):
+            raise InputError(f"sampling.c_parity: {name} is not allowed for a map of reflections; allowed: any other defect")
+
+
+def _part(least_part: float) -> float:
+    try:
+        part = float(real(least_part))
+    except (TypeError, ValueError, OverflowError):
+        part = math.nan
+    if not 0.0 <= part <= 1.0:
+        raise InputError(f"least_part: {shown(least_part)} is not allowed; allowed: a number from 0 to 1")
+    return part
+
+
+def of_image(
+    built: Scene, image: np.ndarray, window: Window, least_part: float = LEAST_PART, progress: Progress | None = None
+) -> HklMap:
+    """The map of a scene whose image (slow, fast) is known."""
+    bright = (image > 0.0) & (image >= least_part * image.max())
+    mask = np.ascontiguousarray(bright).astype(np.uint8)
+    best, share = np.full(image.shape, -1.0), np.zeros(image.shape)
+    if bright.any():
+        rows, columns = (_span(bright.any(axis=axis)) for axis in (1, 0))
+        known, steps = _known(built), 4 * steps_per_pixel(built)
+        run = counter(built, mask, known)
+        report = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
+        chains = ([piece] for piece in cpu.pieces(rows, columns, steps))
+        workers = cpu.workers(steps * pixels_of((rows, columns)))
+        run_pieces(lambda piece: run(best, share, *piece), chains, workers, lambda piece: report(pixels_of(piece)))
+        return HklMap(structure.indices(known, best), share, image)
+    return HklMap(np.zeros((*image.shape, 3), np.int32), share, image)
+
+
+def _span(some: np.ndarray) -> tuple[int, int]:
+    """The first number that is true, and the number after the last one."""
+    numbers = np.flatnonzero(some)
+    return int(numbers[0]), int(numbers[-1]) + 1
+
+
+def _known(built: Scene) -> Structure:
+    """A record whose bounds hold all reflections that a scene can reach; it has no amplitudes."""
+    reach = 2.0 / float(built.sources.wavelength.min())
+    lengths = np.linalg.norm(built.orientations.lattice.reshape(-1, 3, 3), axis=2).max(axis=0)
+    most = np.ceil(lengths * reach) + 1.0
+    if np.prod(2.0 * most + 1.0) > 2.0**53:
+        why = f"Miller indices of up to {most.max():.3g} are too many to tell apart"
+        raise InputError(f"crystal.a_A, b_A, c_A: {why}; allowed: smaller cells")
+    h, k, l = (float(n) for n in most)
+    return Structure(-h, h, -k, k, -l, l, -1.0, np.zeros(1), False, structure.NEVER)
