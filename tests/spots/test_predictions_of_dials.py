@@ -92,7 +92,7 @@ def test_stills():
     theirs = of_dials(experiment, 4.0)
     table = predict(experiment, theirs["miller_index"])
     rows = {tuple(hkl): row for row, hkl in enumerate(table.hkl.tolist())}
-    assert len(table) == len(theirs["miller_index"]) > 30
+    assert len(table) == len(theirs["miller_index"]) > 10
     order = [rows[tuple(hkl)] for hkl in theirs["miller_index"].tolist()]
     np.testing.assert_allclose(np.stack([table.fast, table.slow], axis=1)[order], theirs["xyzcal.px"][:, :2], atol=1e-7)
     np.testing.assert_allclose(np.radians(table.delta_psi_deg[order]), theirs["delpsical.rad"], atol=1e-9)
