@@ -11,14 +11,15 @@ import numpy as np
 from adjoint import not_differentiable
 from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
-from adjoint.parameters import AMPLITUDES, PARAMETERS, Name
+from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, row_of
 from adjoint.prepare import experiment_and_machine, prepare
-from adjoint.variables import listed, pack, size, unpack, variables
+from adjoint.variables import listed, pack, parameter_row, size, unpack, variables
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import Progress, image_of
+from nbnumba.setup.sheet import sheet_of
+from nbnumba.simulate import Progress, sheet_image
 
 TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}
 """The largest allowed relative difference between a gradient in a precision and the limit of its ladder in double precision."""
@@ -112,8 +113,10 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
     random = np.random.default_rng(seed)
     checked, left_out = _checked_and_left_out(experiment, parameters)
     base = prepare(experiment, checked).experiment
-    loss = _noisy(image_of(base), random)
-    gradient = value_and_grad(loss, base, checked, **machine._asdict())[1]
+    image, sheet = sheet_image(base), sheet_of(base.detector)
+    data, sigma = _noisy(image, random), max(float(np.sqrt((image * image).mean())), np.finfo(float).tiny)
+    loss = Gaussian(data, sigma)
+    gradient = value_and_grad(Gaussian(sheet.image(data), sigma), base, checked, **machine._asdict())[1]
     lines, total = [], _number_of_lines(base, checked, left_out, directions)
     check(experiment, threads=thread_count(), images=IMAGES_OF_LINE * total)
 
@@ -149,12 +152,13 @@ def brightest_window(
 ) -> tuple[int, int, int, int] | None:
     """The region (fast, fast, slow, slow; pixels, ends included) of `edge` pixels around the brightest pixel.
 
-    None if the experiment states a region, or if the whole image is not larger. progress: that of simulate.
+    None if the experiment states a region, has several panels, or if the whole image is not larger. progress: that of simulate.
     """
-    fast, slow = experiment.detector.pixels
-    if experiment.sampling.roi is not None or max(fast, slow) <= edge:
+    shapes = sheet_of(experiment.detector).shapes
+    slow, fast = shapes[0]
+    if experiment.sampling.roi is not None or max(fast, slow) <= edge or len(shapes) > 1:
         return None
-    row, column = np.unravel_index(np.argmax(image_of(experiment, progress=progress)), (slow, fast))
+    row, column = np.unravel_index(np.argmax(sheet_image(experiment, progress=progress)), (slow, fast))
     left, low = (int(np.clip(centre - edge // 2, 0, max(0, size - edge))) for centre, size in ((column, fast), (row, slow)))
     return left, min(left + edge, fast) - 1, low, min(low + edge, slow) - 1
 
@@ -178,10 +182,9 @@ def _checked_and_left_out(experiment, parameters) -> tuple[list[Name], dict[str,
     return checked, left_out
 
 
-def _noisy(image, random) -> Gaussian:
-    """A Gaussian loss against an image with 10 % of noise."""
-    data = image * (1.0 + 0.1 * random.normal(size=image.shape))
-    return Gaussian(data, sigma=max(float(np.sqrt((image * image).mean())), np.finfo(float).tiny))
+def _noisy(image, random) -> np.ndarray:
+    """An image with 10 % of noise."""
+    return image * (1.0 + 0.1 * random.normal(size=image.shape))
 
 
 def _single_directions(base, checked, random):
@@ -195,13 +198,13 @@ def _single_directions(base, checked, random):
         for number, names in enumerate(variable.singles):
             vector = np.zeros(total)
             vector[first + number] = 1.0
-            yield ", ".join(names), PARAMETERS[names[0]].unit, vector
+            yield ", ".join(names), row_of(names[0]).unit, vector
         first += size(variable)
 
 
 def _first_step(base, checked, vector) -> float:
     """A step along a direction (n,) that changes the brightest pixel by about MOVED of it."""
-    image, start = image_of(base), pack(base, checked)
+    image, start = sheet_image(base), pack(base, checked)
     moving = np.flatnonzero(vector)
     step = typical = min(_typical(base, checked)[moving] / np.abs(vector[moving]))
     for _ in range(TRIES):
@@ -220,15 +223,14 @@ def _typical(base, checked) -> np.ndarray:
     """A typical step (n,) of every number that is checked, in its unit."""
     steps = []
     for variable in variables(base, checked):
-        name = variable.key if variable.key in PARAMETERS else variable.singles[0][0]
-        steps += [PARAMETERS[name].step] * size(variable)
+        steps += [parameter_row(variable.key).step] * size(variable)
     return np.array(steps)
 
 
 def _image(base, checked, start, vector, step):
-    """The image (slow, fast) at a step along a direction (n,) from a start (n,), or None where no image is allowed."""
+    """The image, a sheet (slow, fast), at a step along a direction (n,) from a start (n,); None where no image is allowed."""
     try:
-        return image_of(unpack(base, checked, start + step * vector))
+        return sheet_image(unpack(base, checked, start + step * vector))
     except InputError:
         return None
 

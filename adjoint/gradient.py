@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from adjoint.backends import driver
 from adjoint.backends.band_pieces import Inputs, Part
+from adjoint.bands import Bands, bands_of
 from adjoint.loops.pixels import PixelLoss, Results
 from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
@@ -19,13 +21,13 @@ from adjoint.stages.loss import GIVEN
 from adjoint.variables import by_name, listed
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.pieces import pixels_of, progress_reporter
-from nbnumba.backends.precision import cast
+from nbnumba.backends.precision import cast_all
 from nbnumba.backends.threads import run_pieces
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.loops.blocks import BLOCK_SLOW
-from nbnumba.simulate import Progress, finite, of_float32, render, steps_per_pixel
+from nbnumba.setup.scene import PanelScene
+from nbnumba.simulate import Progress, finite, of_float32, render
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
@@ -44,6 +46,8 @@ def vjp(
 ) -> tuple[np.ndarray, Callable[[np.ndarray], Gradient]]:
     """The image (slow, fast), and the function that pulls a cotangent of it (slow, fast) back to the parameters.
 
+    Of several panels the image, and every array of its shape, is (panel, slow, fast), or a list (see simulate).
+
     parameters: names of adjoint.parameters.PARAMETERS or VECTORS, or tuples of names that are tied. The gradient is a dict of
     arrays of the shape of each parameter, per unit of the parameter. It is the gradient of simulate(experiment.replace(values))
     with frozen choices, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi,
@@ -51,13 +55,13 @@ def vjp(
     that are no parameters, and for parameters by which the image cannot be differentiated.
     """
     problem = prepare(experiment, parameters, **keywords)
-    image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
+    image = render(problem.panels, problem.pixels, progress, problem.machine)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
-        results = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
-        return by_name(problem.variables, _gradient(problem, results))
+        results, bands = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
+        return by_name(problem.variables, _gradient(problem, results, bands))
 
-    return image, pullback
+    return problem.sheet.image(image), pullback
 
 
 def value_and_grad(
@@ -75,8 +79,8 @@ def value_and_grad(
     """
     problem = prepare(experiment, parameters, **keywords)
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=False)
-    results = _run(problem, pixel_loss, NO_IMAGE, progress)
-    return _value(problem, results, value), by_name(problem.variables, _gradient(problem, results))
+    results, bands = _run(problem, pixel_loss, NO_IMAGE, progress)
+    return _value(problem, results, value), by_name(problem.variables, _gradient(problem, results, bands))
 
 
 def jacobian(
@@ -95,9 +99,9 @@ def jacobian(
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
     image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
-    loss = PixelLoss(problem.window.mask, GIVEN, everywhere, everywhere, NO_TERMS)
-    _run(problem, loss, image, progress, jacobian=derivatives)
-    return finite(image, problem.machine.precision), _finite(problem, derivatives)
+    _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
+    image, derivatives = finite(image, problem.machine.precision), _finite(problem, derivatives)
+    return problem.sheet.image(image), problem.sheet.image(derivatives)
 
 
 def normal_equations(
@@ -119,7 +123,7 @@ def normal_equations(
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
-    results = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
+    results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     value = _value(problem, results, value)
     return value, by_name(problem.variables, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
@@ -136,35 +140,53 @@ def with_image_terms(
     """The loss, its gradient (m,) and, with_normal, J^T W J (m, m), by parameters and by numbers of the image (A13a).
 
     The m numbers are those of the parameters, of which there may be none; then a factor of all photons, at 1; then factors of
-    the background terms (terms, slow, fast), at 0. Raises InputError like normal_equations.
+    the background terms (terms, slow, fast), at 0. These, and the data of a loss of adjoint.losses, are sheets. Raises
+    InputError like normal_equations.
     """
     named = listed(parameters)
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
-    pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal)
+    pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal, of_sheet=True)
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
-    results = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
+    results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
         gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
         normal = _finite(problem, normal + np.triu(normal, 1).T)
     else:
-        gradient, normal = np.concatenate([_gradient(problem, results), results.image_terms.sum(axis=0)]), None
+        gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
     wanted = slice(None) if named else slice(1, None)
     return _value(problem, results, value), gradient[wanted], None if normal is None else normal[wanted, wanted]
 
 
-def _apply_loss(problem, loss, progress, *, with_curvature) -> tuple[PixelLoss, float | None]:
+class SheetLoss(NamedTuple):
+    """A loss of the pixels of a sheet, as PixelLoss: kind; data, weight (slow, fast); background_terms (terms, slow, fast)."""
+
+    kind: int
+    data: np.ndarray
+    weight: np.ndarray
+    background_terms: np.ndarray = NO_TERMS
+
+    def of_panel(self, panel: PanelScene) -> PixelLoss:
+        """The loss of the pixels of a panel."""
+        rows, terms = panel.place[0], self.background_terms
+        terms = np.ascontiguousarray(terms[:, rows]) if terms.size else terms
+        return PixelLoss(panel.window.mask, self.kind, self.data[rows], self.weight[rows], terms)
+
+
+def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> tuple[SheetLoss, float | None]:
     """The loss in the form that kernels take, and its value if it is an object whose derivative is computed here.
 
-    Raises InputError for an object that is no loss, and for derivatives that do not fit the image.
+    of_sheet: whether the data of a loss of adjoint.losses are a sheet, whatever the shapes of panels. Raises InputError for an
+    object that is no loss, and for derivatives that do not fit the image.
     """
     for method in ("value", "derivative", *(["curvature"] if with_curvature else [])):
         if isinstance(loss, type) or not callable(getattr(loss, method, None)):
             allowed = "adjoint.losses.Gaussian or Poisson of data, or an object that has it"
             raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
     if is_pixelwise(loss):
-        _check_shape("loss: data", loss.data, problem)
-        return PixelLoss(problem.window.mask, loss.kind, loss.data, loss.weight, NO_TERMS), None
-    image = render(problem.scene, problem.window, problem.pixels[::-1], progress, problem.machine)
+        if loss.data.shape != problem.pixels or (loss.sheet != problem.sheet and not of_sheet):
+            raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {problem.sheet}")
+        return SheetLoss(loss.kind, loss.data, loss.weight), None
+    image = problem.sheet.image(render(problem.panels, problem.pixels, progress, problem.machine))
     pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
         pixel_loss = pixel_loss._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
@@ -178,18 +200,12 @@ def _value(problem, results: Results, value: float | None) -> float:
     return checked(value if value is not None else float(of_float32(results.value.sum(), problem.machine.precision)))
 
 
-def _with_derivative(problem, what, cotangent) -> PixelLoss:
-    """A loss whose data are the derivative of the loss (slow, fast). Raises InputError for what does not fit."""
-    cotangent = field(what, cotangent, problem.pixels)
+def _with_derivative(problem, what, cotangent) -> SheetLoss:
+    """A loss whose data are the derivative of the loss by the image. Raises InputError for what does not fit."""
+    cotangent = field(what, cotangent, problem.sheet)
     if not np.isfinite(cotangent).all():
         raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
-    return PixelLoss(problem.window.mask, GIVEN, cotangent, cotangent, NO_TERMS)
-
-
-def _check_shape(what, values, problem) -> None:
-    """Raise InputError for values that do not have the shape of the image."""
-    if np.shape(values) != problem.pixels:
-        raise InputError(f"{what} of shape {np.shape(values)} does not fit; allowed: (slow, fast) = {problem.pixels}")
+    return SheetLoss(GIVEN, cotangent, cotangent)
 
 
 def _finite(problem, values: np.ndarray) -> np.ndarray:
@@ -200,64 +216,62 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _gradient(problem, results: Results) -> np.ndarray:
+def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
     """The gradient (n,) from the sums of the bands. Raises InputError if a number is not finite."""
-    gradient, projection = np.zeros(problem.count), problem.projection
-    with_column = projection.column_of_amplitude >= 0
+    gradient, first = np.zeros(problem.count), problem.projections[0]
+    with_column = first.column_of_amplitude >= 0
     with np.errstate(invalid="ignore", over="ignore"):
-        gradient[projection.column_of_row] = projection.matrix @ results.channels.sum(axis=0)
+        for number, projection in enumerate(problem.projections):
+            channels = results.channels[bands.of_panel(number)].sum(axis=0)
+            gradient[projection.column_of_row] += projection.matrix @ channels
         if problem.paths.reflections:
-            gradient[projection.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
+            gradient[first.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
     return _finite(problem, gradient)
 
 
-def _run(problem, pixel_loss, image, progress, *, jacobian=None, normal=False, image_terms=0) -> Results:
-    """The results of all bands, computed in parts between which progress is reported and interrupts are noticed."""
-    backend = driver(problem.machine.backend)
-    results, edges = _results(problem, image, jacobian, normal, image_terms)
-    scene, (rows, columns) = cast(problem.scene, problem.machine.precision), problem.window[:2]
-    inputs = Inputs(pixel_loss, problem.projection, scene, problem.motions, problem.paths, problem.machine.precision)
+def _run(
+    problem, sheet_loss: SheetLoss, image, progress, *, jacobian=None, normal=False, image_terms=0
+) -> tuple[Results, Bands]:
+    """The results of all bands, and these, computed in parts between which progress is reported and interrupts are noticed."""
+    backend, panels, precision = driver(problem.machine.backend), problem.panels, problem.machine.precision
+    results, bands = _results(problem, image, jacobian, normal, image_terms)
+    scenes, alone = cast_all([panel.scene for panel in panels], precision), len(panels) == 1
+    inputs = [
+        Inputs(sheet_loss.of_panel(panel), projection, scene, problem.motions, problem.paths, precision, alone)
+        for panel, projection, scene in zip(panels, problem.projections, scenes)
+    ]
+    regions = [panel.window[:2] for panel in panels]
 
-    def run(part: Part) -> None:
-        of_part = results._replace(**{name: getattr(results, name)[part.bands] for name in BY_BAND})
-        backend.run(of_part, part, inputs)
+    def run(piece: tuple[int, Part]) -> None:
+        number, part = piece
+        backend.run(bands.results_of(results, number, part, panels[number].place[0]), part, inputs[number])
 
-    tell = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
-    steps = steps_per_pixel(problem.scene)
-    workers = backend.workers(steps * pixels_of((rows, columns)))
-    chains = backend.chains(edges, columns, steps, problem.window.mask.size > 0)
-    run_pieces(run, chains, workers, lambda part: tell(part.pixels))
-    return results
+    def chains_of(number: int) -> Iterator[Iterable[tuple[int, Part]]]:
+        panel, columns = panels[number], regions[number][1]
+        for chain in backend.chains(bands.edges[number], columns, panel.steps, panel.window.mask.size > 0, alone):
+            yield zip(repeat(number), chain)
+
+    tell = progress_reporter(progress, [(rows[1] - rows[0], columns[1] - columns[0]) for rows, columns in regions])
+    workers = backend.workers(sum(panel.steps * pixels_of(region) for panel, region in zip(panels, regions)), alone)
+    run_pieces(run, bands.joined(chains_of), workers, lambda piece: tell(piece[0], piece[1].pixels))
+    return results, bands
 
 
-BY_BAND = ("value", "channels", "by_amplitude", "image_terms", "gradient", "normal")
-"""The results of which every band has its own."""
-
-
-def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, np.ndarray]:
-    """Results of zeros, and the first row of every band with the end (bands + 1,): as many bands as the memory allows."""
+def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, Bands]:
+    """Results of zeros, and the bands that they are sums of: as many bands as the memory allows."""
     summed, count = jacobian is None and not normal, problem.count + image_terms
-    amplitudes = problem.scene.structure.amplitude.size if problem.paths.reflections and summed else 0
+    amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
-    edges = _edges(problem.window.rows, max(1, min(most, MEMORY_OF_BANDS // per_band)))
-    bands = len(edges) - 1
+    bands = bands_of([panel.window.rows for panel in problem.panels], max(1, min(most, MEMORY_OF_BANDS // per_band)))
     results = Results(
         image,
-        np.zeros(bands),
-        np.zeros((bands, WIDTH) if summed else (0, 0)),
-        np.zeros((bands, max(amplitudes, 1))),
+        np.zeros(bands.count),
+        np.zeros((bands.count, WIDTH) if summed else (0, 0)),
+        np.zeros((bands.stores, max(amplitudes, 1))),
         np.zeros((0, 0, 0)) if jacobian is None else jacobian,
-        np.zeros((bands, image_terms)),
-        np.zeros((bands, count) if normal else (0, 0)),
-        np.zeros((bands, count, count) if normal else (0, 0, 0)),
+        np.zeros((bands.count, image_terms)),
+        np.zeros((bands.stores, count) if normal else (0, 0)),
+        np.zeros((bands.stores, count, count) if normal else (0, 0, 0)),
     )
-    return results, edges
-
-
-def _edges(rows: tuple[int, int], most: int) -> np.ndarray:
-    """The first row of every band, and the end (bands + 1,): at most `most` bands of whole strips, for any threads."""
-    first, last = rows
-    strips = -(-(last - first) // BLOCK_SLOW)
-    count = min(strips, most)
-    return np.minimum(first + (np.arange(count + 1, dtype=np.int64) * strips) // count * BLOCK_SLOW, last)
+    return results, bands

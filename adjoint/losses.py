@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from adjoint.backends import driver
 from adjoint.stages.loss import GAUSSIAN, POISSON, loss_curvature, loss_derivative
 from nbnumba.errors import InputError, real, shown
+from nbnumba.setup.sheet import Sheet, shapes_of
 
 ROWS_AT_ONCE = 64
 """The number of rows over which a value is summed at once, so that it needs little memory."""
@@ -29,14 +30,15 @@ class Loss(Protocol):
 class Pixelwise:
     """A loss that is a sum over pixels, of a kind that the kernels know (A13).
 
-    kind: GAUSSIAN or POISSON. data, weight (slow, fast) float64: the data and, for the kind, 1 / sigma^2 or the background. A
-    pixel whose datum is NaN is left out.
+    kind: GAUSSIAN or POISSON. data, weight (slow, fast) float64: the data and, for the kind, 1 / sigma^2 or the background, as
+    sheets (nbnumba/setup/sheet.py), which are the images where there is one panel. A pixel whose datum is NaN is left out.
+    sheet: the shapes of the panels.
     """
 
     kind: int
 
-    def __init__(self, data: np.ndarray, weight: np.ndarray):
-        self.data, self.weight = data, weight
+    def __init__(self, data: np.ndarray, weight: np.ndarray, sheet: Sheet | None = None):
+        self.data, self.weight, self.sheet = data, weight, sheet or Sheet((data.shape,))
 
     def value(self, image: np.ndarray) -> float:
         """The loss of an image (slow, fast) in photons, A13.
@@ -57,28 +59,31 @@ class Pixelwise:
         counts = ~np.isnan(self.data)
         image, slopes = self._fitting(image), np.zeros(self.data.shape)
         slopes[counts] = loss_derivative(self.kind, image[counts], self.data[counts], self.weight[counts])
-        return slopes
+        return self.sheet.image(slopes)
 
     def curvature(self, image: np.ndarray) -> np.ndarray:
         """The expected second derivative with respect to every pixel (slow, fast), 0 where a pixel is left out (A13)."""
         counts = ~np.isnan(self.data)
         image, curvatures = self._fitting(image), np.zeros(self.data.shape)
         curvatures[counts] = loss_curvature(self.kind, image[counts], self.data[counts], self.weight[counts])
-        return curvatures
+        return self.sheet.image(curvatures)
 
     def counted(self) -> int:
         """The number of pixels that are not left out."""
         return int(np.count_nonzero(~np.isnan(self.data)))
 
     def _fitting(self, image) -> np.ndarray:
-        """The image as float64 (slow, fast). Raises InputError unless it has the shape of the data."""
+        """The image as a sheet in float64. Raises InputError unless it has the shape of the data."""
         try:
-            image = np.asarray(real(image), dtype=np.float64)
+            by_panel = isinstance(image, (list, tuple)) and self.sheet.image_shape is None
+            parts = [np.asarray(real(part), dtype=np.float64) for part in (image if by_panel else [image])]
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"loss: {shown(image)} is no image of real numbers; allowed: numbers (slow, fast)") from None
-        if image.shape != self.data.shape:
-            raise InputError(f"loss: data of shape {self.data.shape} do not fit an image of {image.shape}; allowed: the same")
-        return image
+        try:
+            return self.sheet.sheet("loss: an image", parts if by_panel else parts[0], 0.0)
+        except InputError:
+            other = shapes_of(image if by_panel else parts[0])
+            raise InputError(f"loss: data of {self.sheet} do not fit an image of {other}; allowed: the same") from None
 
 
 def is_pixelwise(loss) -> bool:
@@ -108,27 +113,49 @@ def number_of(what: str, value) -> float:
     raise InputError(f"{what}: {shown(value)} is not a number; allowed: a number")
 
 
-def field(what: str, values, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Values as a new float64 array (slow, fast), NaN where they are masked; one value may stand for all pixels.
+def field(what: str, values, sheet: Sheet | None = None, one_for_all: bool = True) -> np.ndarray:
+    """Values as a new sheet (slow, fast) of float64, NaN where they are masked, and in the empty columns.
 
-    what: the name of the values, for messages. shape: that of the image, or None for any. Raises InputError for values that are
-    not real numbers or do not fit.
+    what: the name of the values, for messages. sheet: that of the image, or None for any (sheet_like). one_for_all: whether one
+    value may stand for all pixels. Raises InputError for values that are not real numbers or do not fit.
     """
+    sheet = sheet or sheet_like(what, values)
     try:
-        numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
-        numbers = np.array(numbers if shape is None or numbers.ndim else np.broadcast_to(numbers, shape), order="C")
+        by_panel = isinstance(values, (list, tuple)) and sheet.image_shape is None
+        values = [_numbers(part) for part in values] if by_panel else _numbers(values)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
-    if numbers.ndim != 2 or (shape is not None and numbers.shape != shape):
-        allowed = "(slow, fast)" if shape is None else f"(slow, fast) = {shape}"
-        raise InputError(f"{what} of shape {numbers.shape} does not fit; allowed: {allowed}")
-    return numbers
+    if one_for_all and isinstance(values, np.ndarray) and values.ndim == 0:
+        return np.full(sheet.shape, values)
+    return np.array(sheet.sheet(what, values, np.nan), order="C")
 
 
-def masked(what: str, mask, shape: tuple[int, int]) -> np.ndarray:
-    """Which pixels a mask (slow, fast) leaves out: those where it is 0. Raises InputError if it does not fit or has NaN."""
-    numbers = field(what, mask, shape)
-    unknown = np.count_nonzero(np.isnan(numbers))
+def _numbers(values) -> np.ndarray:
+    """Values as float64, NaN where they are masked. Raises TypeError, ValueError or OverflowError."""
+    return np.ma.filled(np.ma.asarray(values).astype(np.float64, casting="safe"), np.nan)
+
+
+def sheet_like(what: str, values) -> Sheet:
+    """The shapes of the panels of an image: (slow, fast), (panel, slow, fast), or a list of arrays. Raises InputError."""
+    try:
+        shape = np.shape(values)
+    except (TypeError, ValueError):
+        try:
+            shapes = [np.shape(part) for part in values]
+        except (TypeError, ValueError):
+            shapes = []
+        if shapes and all(len(shape) == 2 and 0 not in shape for shape in shapes):
+            return Sheet(tuple(shapes))
+        raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
+    if len(shape) not in (2, 3) or (len(shape) == 3 and 0 in shape):
+        raise InputError(f"{what} of shape {shape} does not fit; allowed: (slow, fast), or (panel, slow, fast)")
+    return Sheet((shape,) if len(shape) == 2 else (shape[1:],) * shape[0])
+
+
+def masked(what: str, mask, sheet: Sheet) -> np.ndarray:
+    """Which pixels of a sheet a mask leaves out: those where it is 0. Raises InputError if it does not fit or has NaN."""
+    numbers = field(what, mask, sheet)
+    unknown = sum(np.count_nonzero(np.isnan(numbers[place])) for place in sheet.places())
     if unknown:
         raise InputError(f"{what}: {unknown} of its numbers are NaN; allowed: 0 where a pixel is left out, else other numbers")
     return numbers == 0
@@ -137,9 +164,9 @@ def masked(what: str, mask, shape: tuple[int, int]) -> np.ndarray:
 class Gaussian(Pixelwise):
     """The sum over pixels of (I - data)^2 / (2 sigma^2), I being the photons of a pixel (A13).
 
-    data (slow, fast): photons. sigma: a number or (slow, fast), in photons, above 0; infinite where a pixel is left out. Pixels
-    are also left out where the mask is 0, where data are NaN or masked, and where they are `saturation` or more. Raises
-    InputError for values that do not fit, and if no pixel is left.
+    data (slow, fast), or of the shape of simulate's image: photons. sigma: a number or of that shape, in photons, above 0;
+    infinite where a pixel is left out. Pixels are also left out where the mask is 0, where data are NaN or masked, and where
+    they are `saturation` or more. Raises InputError for values that do not fit, and if no pixel is left.
     """
 
     kind = GAUSSIAN
@@ -147,24 +174,25 @@ class Gaussian(Pixelwise):
     def __init__(
         self, data: ArrayLike, sigma: ArrayLike = 1.0, mask: ArrayLike | None = None, saturation: float | None = None
     ):
-        data = _data_that_count(data, mask, saturation)
-        deviation = field("loss: sigma", sigma, data.shape)
+        sheet = sheet_like("loss: data", data)
+        data = _data_that_count(data, sheet, mask, saturation)
+        deviation = field("loss: sigma", sigma, sheet)
         data[np.isposinf(deviation)] = np.nan
         counts = _counts(data)
         with np.errstate(all="ignore"):
             weight = np.where(counts, 1.0 / (deviation * deviation), 0.0)
         if not ((deviation > 0.0) & np.isfinite(weight) & (weight > 0.0))[counts].all():
             raise InputError("loss: a sigma is not allowed; allowed: positive numbers, not tiny nor huge; infinite: left out")
-        super().__init__(data, weight)
+        super().__init__(data, weight, sheet)
 
 
 class Poisson(Pixelwise):
     """The sum over pixels of mu - data + data ln(data / mu) with mu = I + background, I being the photons of a pixel (A13).
 
-    It is half of the deviance, or minus the logarithm of the likelihood but for a constant. data (slow, fast): counts, not
-    below 0. background: a number or (slow, fast), in photons, not below 0. Pixels are left out where the mask is 0, where data
-    are NaN or masked, and where they are `saturation` or more. Raises InputError for values that do not fit, and if no pixel is
-    left.
+    It is half of the deviance, or minus the logarithm of the likelihood but for a constant. data (slow, fast), or of the shape
+    of simulate's image: counts, not below 0. background: a number or of that shape, in photons, not below 0. Pixels are left
+    out where the mask is 0, where data are NaN or masked, and where they are `saturation` or more. Raises InputError for values
+    that do not fit, and if no pixel is left.
     """
 
     kind = POISSON
@@ -172,16 +200,17 @@ class Poisson(Pixelwise):
     def __init__(
         self, data: ArrayLike, background: ArrayLike = 0.0, mask: ArrayLike | None = None, saturation: float | None = None
     ):
-        data = _data_that_count(data, mask, saturation)
+        sheet = sheet_like("loss: data", data)
+        data = _data_that_count(data, sheet, mask, saturation)
         counts = _counts(data)
         if data[counts].min() < 0.0:
             least = data[counts].min()
             allowed = "counts not below 0, a mask, or a Gaussian loss, which takes any number"
             raise InputError(f"loss: a count of {least:g} is not allowed; allowed: {allowed}")
-        background = np.where(counts, field("loss: background", background, data.shape), 0.0)
+        background = np.where(counts, field("loss: background", background, sheet), 0.0)
         if not ((background >= 0.0) & np.isfinite(background)).all():
             raise InputError("loss: a background is below 0 or not finite; allowed: numbers not below 0")
-        super().__init__(data, background)
+        super().__init__(data, background, sheet)
 
 
 def _counts(data: np.ndarray) -> np.ndarray:
@@ -192,13 +221,13 @@ def _counts(data: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _data_that_count(data, mask, saturation) -> np.ndarray:
-    """The data as float64 (slow, fast), NaN where a pixel is left out. Raises InputError."""
-    numbers = field("loss: data", data)
+def _data_that_count(data, sheet, mask, saturation) -> np.ndarray:
+    """The data as a sheet of float64, NaN where a pixel is left out. Raises InputError."""
+    numbers = field("loss: data", data, sheet, one_for_all=False)
     if np.isinf(numbers).any():
         raise InputError("loss: a number of the data is infinite; allowed: finite numbers, or NaN to leave a pixel out")
     if saturation is not None:
         numbers[numbers >= number_of("loss: saturation", saturation)] = np.nan
     if mask is not None:
-        numbers[masked("loss: mask", mask, numbers.shape)] = np.nan
+        numbers[masked("loss: mask", mask, sheet)] = np.nan
     return numbers

@@ -1,6 +1,7 @@
 """Why an image cannot be differentiated by a parameter: what is a choice, a step, a jump, or has no effect (A14)."""
 
 import math
+from collections.abc import Iterable
 
 from adjoint.parameters import AMPLITUDES, PARAMETERS, names_of
 from adjoint.setup.orientations import jumps
@@ -11,28 +12,31 @@ from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
 from nbnumba.stages.shapes import SHAPES
 
 
-def reasons(experiment: Experiment) -> dict[str, str]:
-    """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause."""
-    reasons: dict[str, str] = {}
-    for check in (_everything, _crystal, _beam, _detector, _goniometer, _background, _amplitudes):
+def reasons(experiment: Experiment, others: Iterable[str] = ()) -> dict[str, str]:
+    """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause.
+
+    others: names that are looked at besides PARAMETERS: those of groups of panels.
+    """
+    everything = _everything(experiment)
+    reasons = {} if everything is None else dict.fromkeys([*PARAMETERS, *others], everything)
+    for check in (_crystal, _beam, _detector, _goniometer, _background, _amplitudes):
         for name, reason in check(experiment).items():
             reasons.setdefault(name, reason)
     return reasons
 
 
-def _everything(experiment) -> dict[str, str]:
+def _everything(experiment) -> str | None:
+    """The reason why the image cannot be differentiated by anything, or None."""
     sampling = experiment.sampling
     if experiment.beam.fluence == 0.0:
-        return dict.fromkeys(PARAMETERS, "the fluence is 0, and the image dark")
+        return "the fluence is 0, and the image dark"
     every = sampling.oversample_thick or sampling.oversample_polarization or sampling.oversample_omega
     if every and sampling.defects.oversample_running_sum:
-        return dict.fromkeys(PARAMETERS, "C's defect oversample_running_sum is on, which has no derivative here (P2)")
+        return "C's defect oversample_running_sum is on, which has no derivative here (P2)"
     shape = SHAPES[experiment.crystal.shape]
     if shape.not_differentiable:
-        return dict.fromkeys(PARAMETERS, shape.not_differentiable)
-    if shape.number not in MIRRORED:
-        return dict.fromkeys(PARAMETERS, NOT_MIRRORED)
-    return {}
+        return shape.not_differentiable
+    return None if shape.number in MIRRORED else NOT_MIRRORED
 
 
 def _crystal(experiment) -> dict[str, str]:
@@ -65,6 +69,8 @@ def _lengthwise(experiment) -> bool:
 
 
 def _detector(experiment) -> dict[str, str]:
+    if experiment.detector.panels:
+        return dict.fromkeys(names_of("sensor"), "each panel has a sensor of its own")
     if sensor(experiment.detector, experiment.sampling.defects)[2] == 0.0:
         return dict.fromkeys(names_of("sensor"), "there is no sensor that absorbs")
     return {}

@@ -6,6 +6,7 @@ The kernels have a channel for each parameter of some groups (loops/rows.py). So
 from typing import NamedTuple
 
 from nbnumba.errors import InputError, shown
+from nbnumba.setup.values import MOTIONS, OF_GROUP
 
 INFINITE = float("inf")
 AMPLITUDES = "structure_factors.F"
@@ -85,6 +86,20 @@ PARAMETERS: dict[str, Parameter] = {
     "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "scale"),
 }
 """Every parameter by itself, a row each; VECTORS names three of them at once."""
+
+_SHIFT = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
+
+PANEL_MOTIONS: dict[str, Parameter] = {
+    name: _SHIFT if name.endswith("_mm") else _DETECTOR_ANGLE for name in MOTIONS
+}
+"""The parameters of a group of panels, or of a panel, by the end of their names: detector.group[PATH].shift_fast_mm."""
+
+
+def row_of(name: str) -> Parameter:
+    """The row of a parameter of PARAMETERS, or of a group of panels, by its name."""
+    found = OF_GROUP.fullmatch(name)
+    return PARAMETERS[name] if found is None else PANEL_MOTIONS[found["motion"]]
+
 
 GROUPS = {
     "cell": "vectors",

@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, PARAMETERS, Name
+from adjoint.parameters import AMPLITUDES, GROUPS, Name, row_of
 from adjoint.setup import scene as setup
 from adjoint.stages.records import Cotangent, Motions
 from adjoint.variables import Variable, listed, size, values, variables
@@ -23,7 +23,9 @@ from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import pivot_of, position_detector, sensor
+from nbnumba.setup.detector import pivot_of, sensor
+from nbnumba.setup.panels import planes
+from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.setup.structure import interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
 from nbnumba.stages.records import Scene
@@ -33,24 +35,24 @@ from nbnumba.stages.shapes import SQUARE
 class Problem(NamedTuple):
     """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
 
-    variables: what it is differentiated by, in this order. window, scene: what the image is computed from. motions: how sources
-    and lattices move. projection: how derivatives by parameters follow from those by channels. paths: the parts of the
-    derivative that are needed. machine: the backend and the precision.
+    variables: what it is differentiated by, in this order. panels: what the image is computed from. motions: how sources and
+    lattices move. projections: how derivatives by parameters follow from those by channels, for each panel. paths: the parts of
+    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels.
     """
 
     experiment: Experiment
     variables: list[Variable]
-    window: sampling.Window
-    scene: Scene
+    panels: tuple[scene.PanelScene, ...]
     motions: Motions
-    projection: Projection
+    projections: list[Projection]
     paths: Paths
     machine: Machine
+    sheet: Sheet
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """The shape of the image (slow, fast)."""
-        return self.experiment.detector.pixels[1], self.experiment.detector.pixels[0]
+        """The shape of the sheet (slow, fast), which is the image of one panel."""
+        return self.sheet.shape
 
     @property
     def count(self) -> int:
@@ -70,16 +72,17 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     experiment, chosen = experiment_and_machine(experiment, **keywords)
     check(experiment, chosen, thread_count(), max_hours)
     checked = variables(experiment, parameters)
-    _refuse(not_differentiable.reasons(experiment), checked)
+    _refuse(not_differentiable.reasons(experiment, (name for variable in checked for name in variable.names)), checked)
     experiment = freeze_choices(experiment, parameters)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    built = scene.build(experiment, window)
-    warn_beyond_pairs(built, chosen.precision)
-    motions = setup.motions(experiment)
-    matrix = _scene_by_parameters(experiment, built, checked)
-    _refuse_motionless(checked, matrix, motions)
-    projection = Projection(matrix, _columns_of_rows(checked), _columns_of_amplitudes(built, experiment, checked))
-    return Problem(experiment, checked, window, built, motions, projection, _paths(checked, matrix, built), chosen)
+    panels = scene.panel_scenes(experiment)
+    scenes = [panel.scene for panel in panels]
+    warn_beyond_pairs(scenes[0], chosen.precision)
+    motions, matrices = setup.motions(experiment), _scenes_by_parameters(experiment, scenes, checked)
+    _refuse_motionless(checked, matrices, motions)
+    columns = _columns_of_rows(checked), _columns_of_amplitudes(scenes[0], experiment, checked)
+    projections = [Projection(matrix, *columns) for matrix in matrices]
+    paths = _paths(checked, matrices, scenes)
+    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet_of(experiment.detector))
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -90,13 +93,21 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
-        placement, vectors = position_detector(experiment.detector, experiment.beam, defects), orient(crystal, defects)
-        layers = sensor(experiment.detector, defects)[0]
-        choices["sampling.oversample"] = sampling.samples(experiment, placement, vectors, layers).oversample
+        choices["sampling.oversample"] = _oversample(experiment)
     if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
         choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
     return experiment.replace(choices) if choices else experiment
+
+
+def _oversample(experiment: Experiment) -> int | tuple[int, ...]:
+    """The number of sub-pixels that is chosen for an experiment; where its panels differ, that of each."""
+    defects = experiment.sampling.defects
+    vectors = orient(experiment.crystal, defects)
+    every_plane = planes(experiment.detector, experiment.beam, defects)
+    layers = (sensor(experiment.detector, defects, plane.panel)[0] for plane in every_plane)
+    chosen = [sampling.samples(experiment, plane, vectors, n).oversample for plane, n in zip(every_plane, layers)]
+    return chosen[0] if len(set(chosen)) == 1 else tuple(chosen)
 
 
 def experiment_and_machine(
@@ -118,7 +129,7 @@ def _refuse(reasons: dict[str, str], variables: list[Variable]) -> None:
                 raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
 
 
-def _refuse_motionless(variables, matrix, motions):
+def _refuse_motionless(variables, matrices, motions):
     """Raise InputError for a parameter that moves nothing of the scene."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
@@ -126,7 +137,7 @@ def _refuse_motionless(variables, matrix, motions):
     row = 0
     for variable in variables:
         for _ in variable.singles:
-            if not (matrix[row] != 0.0)[moves].any():
+            if not any((matrix[row] != 0.0)[moves].any() for matrix in matrices):
                 raise InputError(f"parameters: the image cannot be differentiated by {variable.key}: it moves nothing there")
             row += 1
 
@@ -146,14 +157,15 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _scene_by_parameters(experiment, built, variables) -> np.ndarray:
-    """The derivatives (n, channels) of the scene's quantities, one for each channel, by every number except amplitudes."""
-    by_channel = setup.pull(experiment, built, EACH_CHANNEL)
-    singles = [single for variable in variables for single in variable.singles]
-    rows = np.zeros((len(singles), WIDTH))
-    for row, names in enumerate(singles):
-        rows[row] = sum(by_channel[name] for name in names)
-    return rows
+def _scenes_by_parameters(experiment, scenes, variables) -> list[np.ndarray]:
+    """The derivatives (n, channels) of each scene's quantities, one for each channel, by every number except amplitudes."""
+    singles, matrices = [single for variable in variables for single in variable.singles], []
+    for by_channel in setup.pull(experiment, scenes, EACH_CHANNEL):
+        rows = np.zeros((len(singles), WIDTH))
+        for row, names in enumerate(singles):
+            rows[row] = sum(by_channel[name] for name in names)
+        matrices.append(rows)
+    return matrices
 
 
 def _columns_of_rows(variables) -> np.ndarray:
@@ -178,11 +190,12 @@ def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
     return columns_of_box
 
 
-def _paths(variables, matrix, built) -> Paths:
+def _paths(variables, matrices, scenes) -> Paths:
     """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need."""
     names = {name for variable in variables for name in variable.names}
-    taken = {GROUPS[PARAMETERS[name].group] for name in names}
-    wanted = np.flatnonzero((matrix != 0.0).any(axis=0) & _reached(built))
+    taken = {GROUPS[row_of(name).group] for name in names}
+    by_panel = [(matrix != 0.0).any(axis=0) & _reached(built) for matrix, built in zip(matrices, scenes)]
+    wanted = np.flatnonzero(np.any(by_panel, axis=0))
     return Paths(
         geometry="geometry" in taken,
         vectors="vectors" in taken,

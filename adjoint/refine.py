@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from adjoint.variables import parameter_row
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
+from nbnumba.setup.sheet import sheet_of
 
 
 def refine(
@@ -46,20 +48,20 @@ def refine(
 ) -> Refinement:
     """Refine parameters of an experiment against a measured image, or of several experiments against as many (R1 to R8).
 
-    experiment: an approximate Experiment, or a list. measured: an image (slow, fast), NaN or masked where a pixel is left out,
-    or a list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of names that are tied, and image.scale,
-    image.background, image.background_x, image.background_y, image.background_radial and image.gain.
+    experiment: an approximate Experiment, or a list. measured: an image of the shape of simulate's, NaN or masked where a pixel
+    is left out, or a list of as many. parameters: names of adjoint.PARAMETERS or VECTORS, tuples of names that are tied, and
+    image.scale, image.background, image.background_x, image.background_y, image.background_radial and image.gain.
 
-    loss: "poisson" for counts of photons; "gaussian" with sigma, a number or (slow, fast) in units of the data; "gaussian"
+    loss: "poisson" for counts of photons; "gaussian" with sigma, a number or an image in units of the data; "gaussian"
     without sigma for counts with a readout_noise, a number in units of the data (R3); or an object like those of
-    adjoint.losses. mask (slow, fast): 0 where a pixel is left out. saturation: the least value from which on a pixel is left
+    adjoint.losses. mask: an image, 0 where a pixel is left out. saturation: the least value from which on a pixel is left
     out. offset: it is subtracted from the data. loss, sigma, readout_noise and mask may be lists, with an entry for each image.
 
     image: values of the numbers of the image that are not refined, and starts of those that are. bounds: {name: (least,
-    largest)}. restraints: {name: (value, sigma)}. per_image: names of parameters of which each image has its own numbers.
-    phases: "auto", from coarse to fine; "exact", from the start as it is; or a list of Phase (R7). method: "auto",
-    "least_squares", "L-BFGS-B" or "trust-constr" (R4). progress: a function that is called with every Step. keywords are those
-    of simulate except progress.
+    largest)}. restraints: {name: (value, sigma)}, where None is the value at the start. per_image: names of parameters of which
+    each image has its own numbers. phases: "auto", from coarse to fine; "exact", from the start as it is; or a list of Phase
+    (R7). method: "auto", "least_squares", "L-BFGS-B" or "trust-constr" (R4). progress: a function that is called with every
+    Step. keywords are those of simulate except progress.
 
     Raises InputError for arguments that do not fit. Warns of combinations of numbers that are hardly determined. success,
     message and diagnosis of the result say what is wrong with the fit itself (R6).
@@ -69,6 +71,8 @@ def refine(
     experiments, images = _lists(experiment, measured)
     refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
+    if isinstance(experiment, Experiment) and sheet_of(experiment.detector).image_shape is None:
+        of_each |= {name: [of_each[name]] for name in ("sigma", "mask")}  # lists of arrays, one for each panel
     with granted(keywords.pop("max_hours", None)):
         shared: dict[str, Any] = {"saturation": saturation, "offset": offset, "image": image, "options": keywords}
         shared |= {"parameters": refined.parameters, "image_names": refined.image}
@@ -80,7 +84,7 @@ def refine(
             frames,
             refined,
             bounds=(low, high),
-            restraints=restraints_of(refined, restraints),
+            restraints=restraints_of(refined, restraints, start),
             method=_method(method, refined),
             progress=progress,
         )
@@ -203,7 +207,9 @@ def _result(
         course=course,
     )
     worst = min(agreements, key=lambda agreement: (np.isnan(agreement.explained), agreement.explained))
-    images, deviations = [fit.after for fit in fits], [residuals(fit) for fit in fits]
+    images, deviations = (
+        [frame.sheet.image(of_frame(fit)) for frame, fit in zip(frames, fits)] for of_frame in (attrgetter("after"), residuals)
+    )
     return Refinement(
         x=x,
         fun=loss,

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import AMPLITUDES, IMAGE, PARAMETERS, Name, Parameter
+from adjoint.parameters import AMPLITUDES, IMAGE, PARAMETERS, Name, Parameter, row_of
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
-from nbnumba.setup.values import VECTORS
+from nbnumba.setup.values import VECTORS, path_and_motion
 
 SAME = 1e-5
 """Tied values may differ by so much, relatively, as those of a matrix with few digits do; the first one counts."""
@@ -17,7 +17,7 @@ SAME = 1e-5
 def parameter_row(name_or_tied: Name) -> Parameter:
     """The row of a parameter or of a number of an image; that of the first of several that are tied, or of a vector."""
     name = name_or_tied if isinstance(name_or_tied, str) else name_or_tied[0]
-    return (IMAGE | PARAMETERS)[VECTORS[name][0] if name in VECTORS else name]
+    return IMAGE[name] if name in IMAGE else row_of(VECTORS[name][0] if name in VECTORS else name)
 
 
 class Variable(NamedTuple):
@@ -75,7 +75,8 @@ def _variable(experiment: Experiment, name_or_tied: Name) -> Variable:
     if not names:
         raise InputError("parameters: () ties nothing; allowed: names of parameters")
     for name in names:
-        if name not in PARAMETERS and name not in VECTORS:
+        is_known = name in PARAMETERS or name in VECTORS or path_and_motion(experiment.detector, name) is not None
+        if not is_known:
             raise InputError(f"parameters: {shown(name)} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
     if len(names) > 1:
         _check_tied(experiment, names)

@@ -10,8 +10,7 @@ import numpy as np
 
 from nbnumba import Experiment
 from nbnumba.setup import sampling
-from nbnumba.setup.scene import build
-from nbnumba.simulate import steps_per_pixel
+from nbnumba.setup.scene import build, steps_per_pixel
 
 MATRIX = (
     (-0.02837711, -0.00305386, 0.02535816),

@@ -11,7 +11,7 @@ from bench import cases
 from nbnumba import Experiment, simulate
 from nbnumba.loops.patches import is_culled
 from nbnumba.setup.culling import every_term
-from nbnumba.setup.scene import build
+from nbnumba.setup.scene import build, panel_scenes
 from nbnumba.simulate import render as render_scene
 
 RELATIVE, OF_MAXIMUM = 1e-9, 1e-13
@@ -90,9 +90,8 @@ def whole(experiment: Experiment) -> np.ndarray:
 
 def renderer(experiment: Experiment) -> Callable[[], np.ndarray]:
     """A function that renders an experiment, whose setup has been done, with every term."""
-    window = cases.window_of(experiment)
-    scene = every_term(build(experiment, window))
-    return lambda: render_scene(scene, window, experiment.detector.pixels, None)
+    panels = [panel._replace(scene=every_term(panel.scene)) for panel in panel_scenes(experiment)]
+    return lambda: render_scene(panels, experiment.detector.pixels[::-1])
 
 
 def same_bits(first: np.ndarray, second: np.ndarray) -> bool:

@@ -56,18 +56,19 @@ class ToolMissing(Exception):
 def render_types(precision: str) -> tuple:
     """The types of the arguments of the kernel that renders."""
     problem, kind = _problem(), PRECISIONS[precision].wide
-    arguments = (np.zeros((2, 2), kind), (0, 1), (0, 1), problem.window.mask, *cast(problem.scene, precision))
+    panel = problem.panels[0]
+    arguments = (np.zeros((2, 2), kind), (0, 1), (0, 1), panel.window.mask, *cast(panel.scene, precision))
     return tuple(map(typeof, arguments))
 
 
 def differentiate_types(precision: str, simple: bool) -> tuple:
     """The types of the arguments of the kernel that differentiates."""
     problem, kind = _problem(), PRECISIONS[precision].wide
-    pixel_loss = PixelLoss(problem.window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
+    pixel_loss = PixelLoss(problem.panels[0].window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
     whole, real = np.zeros((1, 2), np.int64), np.zeros((1, 2), kind)
     tables = backward.AmplitudeTables(whole, real, whole, whole, whole)
     motions = backward.motions_for(problem.motions, precision, simple)
-    records = (*cast(problem.scene, precision), motions, problem.paths)
+    records = (*cast(problem.panels[0].scene, precision), motions, problem.paths)
     arguments = (np.zeros((2, 2), kind), tables, (0, 1), (0, 1), in_type(pixel_loss, kind), *records)
     return tuple(map(typeof, arguments))
 

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import attrgetter
+from operator import attrgetter, mul
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,9 @@ from nbnumba.loops.blocks import BLOCK_SLOW
 from nbnumba.loops.patches import GROUP, PATCHES
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import crystal, culled_work, orientations, sampling, sources, structure
-from nbnumba.setup.detector import position_detector, sensor
+from nbnumba.setup.detector import sensor
+from nbnumba.setup.panels import planes
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.statements import Statements
 
 STEPS_PER_SECOND, INTERPOLATED_STEPS_PER_SECOND = 1e8, 2.5e7
@@ -45,7 +47,7 @@ _GRANTED: ContextVar[tuple[float, str]] = ContextVar("_GRANTED", default=(MOST_H
 """The hours that granted() allows, and the name of the option that its caller uses for them."""
 
 COUNT_FIELDS = {
-    "pixels": ("detector.pixels",),
+    "pixels": ("detector.panels", "detector.pixels"),
     "samples": ("sampling.oversample", "detector.layers"),
     "sources": (
         *("beam.hdivrange_mrad", "beam.hdivstep_mrad", "beam.hdivsteps"),
@@ -64,7 +66,8 @@ per lattice, per source, per amplitude of the box, and per listed reflection."""
 class Cost(NamedTuple):
     """The cost of an image.
 
-    pixels: the number of pixels to render. samples: sub-pixels times sensor layers per pixel. sources: the number of sources.
+    pixels: the number of pixels to render. samples: sub-pixels times sensor layers per pixel; where panels differ, their mean,
+    rounded up. sources: the number of sources.
     lattices: phi steps times mosaic domains. seconds: an estimate without compilation; NaN on a GPU. bytes: memory in addition
     to the 200 MB of the program.
     """
@@ -94,20 +97,31 @@ def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, comma
     depends on the distance.
     """
     defects = experiment.sampling.defects
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    layers = sensor(experiment.detector, defects)[0]
-    oversample = experiment.sampling.oversample
-    if oversample is None:
-        placement = position_detector(experiment.detector, experiment.beam, defects)
-        oversample = sampling.recommended_oversample(experiment, placement, crystal.orient(experiment.crystal, defects))
+    windows = sampling.windows(experiment.detector, experiment.sampling)
+    pixels = [_pixels(window) for window in windows]
+    samples = [oversample**2 * layers for oversample, layers in samples_of_panels(experiment)]
     counts = {
-        "pixels": _pixels(window),
-        "samples": oversample**2 * layers,
+        "pixels": sum(pixels),
+        "samples": -(-sum(map(mul, pixels, samples)) // sum(pixels)) if any(pixels) else max(samples),
         "sources": sources.number(experiment.beam, defects),
         "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
     }
-    seconds = _seconds(experiment, window, counts, threads) if machine.backend == "cpu" else math.nan
+    seconds = _seconds(experiment, windows, counts, threads) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
+
+
+def samples_of_panels(experiment: Statements) -> list[tuple[int, int]]:
+    """The numbers of sub-pixels along an edge, and of sensor layers, of each panel."""
+    detector, defects, oversample = experiment.detector, experiment.sampling.defects, experiment.sampling.oversample
+    layers = [sensor(detector, defects, panel)[0] for panel in detector.panels or (None,)]
+    if isinstance(oversample, int):
+        return [(oversample, count) for count in layers]
+    vectors, placed = crystal.orient(experiment.crystal, defects), planes(detector, experiment.beam, defects)
+    chosen = (
+        sampling.stated_oversample(experiment.sampling, plane) or sampling.recommended_oversample(experiment, plane, vectors)
+        for plane in placed
+    )
+    return list(zip(chosen, layers))
 
 
 def _pixels(window: sampling.Window) -> int:
@@ -117,20 +131,25 @@ def _pixels(window: sampling.Window) -> int:
     return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
-def _seconds(experiment: Statements, window: sampling.Window, counts: dict[str, int], threads: int) -> float:
-    """The estimated time; each tile counts as a whole, because it is computed as a whole."""
+def _computed_pixels(window: sampling.Window) -> int:
+    """The pixels of the tiles of a window."""
     (first, last), (left, right) = window[:2]
     strips, of_strip = math.ceil((last - first) / BLOCK_SLOW), min(BLOCK_SLOW, last - first) * (right - left)
-    computed = counts["pixels"] * strips * math.ceil(of_strip / TILE) * TILE // ((last - first) * (right - left))
+    return _pixels(window) * strips * math.ceil(of_strip / TILE) * TILE // ((last - first) * (right - left))
+
+
+def _seconds(experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int], threads: int) -> float:
+    """The estimated time; each tile counts as a whole, because it is computed as a whole."""
+    computed = sum(map(_computed_pixels, windows))
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
     rate = INTERPOLATED_STEPS_PER_SECOND if interpolated else STEPS_PER_SECOND
     parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
     if parallel > CERTAIN_SECONDS * threads and culled_work.is_open_to_culling(experiment):
-        shares = culled_work.sample(experiment, window)
+        shares = culled_work.sample(experiment, windows)
         parallel = parallel if shares is None else min(parallel, _culled_seconds(shares, computed, counts, rate))
-    return parallel / threads + _seconds_of_tables(experiment, counts) + _seconds_of_rows(experiment, window, counts)
+    return parallel / threads + _seconds_of_tables(experiment, counts) + _seconds_of_rows(experiment, windows, counts)
 
 
 def _culled_seconds(shares: culled_work.CulledWork, pixels: int, counts: dict[str, int], rate: float) -> float:
@@ -156,9 +175,10 @@ def _seconds_of_tables(experiment: Statements, counts: dict[str, int]) -> float:
     )
 
 
-def _seconds_of_rows(experiment: Statements, window: sampling.Window, counts: dict[str, int]) -> float:
+def _seconds_of_rows(experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int]) -> float:
     """The seconds, at most, in which rows are looked through for the first passes (P1), and for the latch (P8), of C."""
-    defects, factors, rows = experiment.sampling.defects, experiment.structure_factors, window.rows[1] - window.rows[0]
+    defects, factors = experiment.sampling.defects, experiment.structure_factors
+    rows = sum(window.rows[1] - window.rows[0] for window in windows)
     passes, cells = rows * counts["samples"] * counts["sources"], experiment.crystal
     looked_through = passes if defects.phi_carryover and experiment.beam.dmin_A > 0.0 else 0
     if defects.interpolation_latch and factors.hkl is not None:
@@ -173,7 +193,7 @@ def _ratio(count: int, rate: float) -> float:
 
 
 def _bytes(experiment: Statements, counts: dict[str, int], command: bool) -> int:
-    fast, slow = experiment.detector.pixels
+    slow, fast = sheet_of(experiment.detector).shape
     reflections = 0 if experiment.structure_factors.hkl is None else len(experiment.structure_factors.hkl)
     return (
         fast * slow * (COMMAND_BYTES if command else IMAGE_BYTES)
@@ -232,7 +252,9 @@ def granted(max_hours: float | None, option: str = "max_hours") -> Iterator[None
 
 def _stated_fields(experiment: Statements, name: str) -> str:
     """The stated fields that determine a count, or the first possible field if none is stated."""
-    stated = [field for field in COUNT_FIELDS[name] if attrgetter(field)(experiment) is not None]
+    stated = [field for field in COUNT_FIELDS[name] if attrgetter(field)(experiment) not in (None, ())]
+    if "detector.panels" in stated:
+        return "detector.panels"
     return ", ".join(stated or COUNT_FIELDS[name][:1])
 
 

@@ -6,43 +6,45 @@ import numpy as np
 
 from nbnumba import resolved
 from nbnumba.setup import crystal, detector, sampling, sources
-from nbnumba.setup.sampling import Window
+from nbnumba.setup.panels import planes
 from nbnumba.statements import Statements
 
 
-def sentence(experiment: Statements, window: Window) -> str:
-    """The warning about an image that is 0 in every pixel of a window, with the likeliest cause."""
+def sentence(experiment: Statements) -> str:
+    """The warning about an image that is 0 in every pixel, with the likeliest cause."""
     for find_cause in CAUSES:
-        cause = find_cause(experiment, window)
+        cause = find_cause(experiment)
         if cause:
             return f"the image is 0 everywhere: {cause}"
     return f"the image is 0 everywhere: {_between_spots(experiment)}"
 
 
-def _no_photons(experiment: Statements, window: Window) -> str | None:
+def _no_photons(experiment: Statements) -> str | None:
     return "beam.fluence is 0" if experiment.beam.fluence == 0.0 else None
 
 
-def _no_pixels(experiment: Statements, window: Window) -> str | None:
-    inside = window.mask[slice(*window.rows), slice(*window.columns)]
-    return "the mask leaves no pixel of the region" if window.mask.size and not inside.any() else None
+def _no_pixels(experiment: Statements) -> str | None:
+    wanted = sampling.windows(experiment.detector, experiment.sampling)
+    lit = (not window.mask.size or window.mask[slice(*window.rows), slice(*window.columns)].any() for window in wanted)
+    return None if any(lit) else "the mask leaves no pixel of the region"
 
 
-def _no_amplitudes(experiment: Statements, window: Window) -> str | None:
+def _no_amplitudes(experiment: Statements) -> str | None:
     factors = experiment.structure_factors
     if factors.default_F != 0.0 or factors.F.any():
         return None
     return "every amplitude of structure_factors.hkl is 0, and so is structure_factors.default_F"
 
 
-def _transparent(experiment: Statements, window: Window) -> str | None:
-    layers, depth, absorption = detector.sensor(experiment.detector, experiment.sampling.defects)
-    if depth > 0.0 and absorption * depth < 1e-15:
-        return f"the sensor of {layers * depth * 1e6:g} um absorbs nothing (detector.attenuation_um)"
+def _transparent(experiment: Statements) -> str | None:
+    stated, defects = experiment.detector, experiment.sampling.defects
+    sensors = [detector.sensor(stated, defects, panel) for panel in stated.panels or (None,)]
+    if all(depth > 0.0 and absorption * depth < 1e-15 for _, depth, absorption in sensors):
+        return f"the sensor of {sensors[0][0] * sensors[0][1] * 1e6:g} um absorbs nothing (detector.attenuation_um)"
     return None
 
 
-def _odd_sources(experiment: Statements, window: Window) -> str | None:
+def _odd_sources(experiment: Statements) -> str | None:
     low, high = resolved.wavelengths(experiment)
     if not resolved.USUAL_A[0] <= low <= high <= resolved.USUAL_A[1]:
         return f"wavelengths are {low:g} to {high:g} A: is their unit right?"
@@ -54,7 +56,7 @@ def _odd_sources(experiment: Statements, window: Window) -> str | None:
     return f"{backwards} of {count} rows of beam.sources stand downstream of the crystal" if 2 * backwards > count else None
 
 
-def _too_fine_or_coarse(experiment: Statements, window: Window) -> str | None:
+def _too_fine_or_coarse(experiment: Statements) -> str | None:
     """Whether the resolution of the region lies beyond dmin, or beyond the listed reflections and half a cell around each."""
     seen = resolved.resolution(experiment)
     sees = _resolution_words(seen)
@@ -85,15 +87,16 @@ def _resolution_words(seen: resolved.Resolution) -> str:
 
 def _direct_beam_words(experiment: Statements) -> str:
     """The position of a direct beam that misses the region, in words; "" if it hits the region."""
-    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
-    rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
-    crossing = placement.crossing()
-    if crossing is None:
-        return "; the direct beam does not meet the plane of the detector"
-    if placement.beam_within(rows, columns):
+    every = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
+    wanted = sampling.windows(experiment.detector, experiment.sampling)
+    if any(plane.beam_within(*window[:2]) for plane, window in zip(every, wanted)):
         return ""
-    fast, slow = (metres / placement.pixel for metres in crossing[1])
-    return f"; the direct beam is off it, at fast {fast:.6g}, slow {slow:.6g} pixels"
+    if len(every) > 1:
+        return f"; the direct beam meets none of the {len(every)} panels"
+    spot = every[0].crossing_pixels()
+    if spot is None:
+        return "; the direct beam does not meet the plane of the detector"
+    return f"; the direct beam is off it, at fast {spot[0]:.6g}, slow {spot[1]:.6g} pixels"
 
 
 def _between_spots(experiment: Statements) -> str:

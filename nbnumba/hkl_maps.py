@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nbnumba import backends
 from nbnumba.backends import cpu
 from nbnumba.backends.cpu_shares import counter
-from nbnumba.backends.pieces import pixels_of, progress_reporter
+from nbnumba.backends.pieces import Piece, pixels_of, progress_reporter
 from nbnumba.backends.threads import run_pieces, thread_count
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
-from nbnumba.setup import sampling, scene, structure
-from nbnumba.setup.sampling import Window
-from nbnumba.simulate import Progress, render, steps_per_pixel, with_options
+from nbnumba.setup import scene, structure
+from nbnumba.setup.scene import PanelScene
+from nbnumba.setup.sheet import Sheet, sheet_of
+from nbnumba.simulate import Progress, render, with_options
 from nbnumba.stages.records import Scene, Structure
 
 LEAST_PART = 1e-6
@@ -35,7 +38,8 @@ class HklMap(NamedTuple):
 
     hkl (slow, fast, 3): its Miller indices, int32; 0 0 0 where share is 0. share (slow, fast): its part of the expected photons
     of the pixel, background included, 0 to 1; 0 where no reflection was looked for, or none gives any. photons (slow, fast):
-    the image.
+    the image. All three are like the image: of panels of one shape they have an axis of panels in front, and of panels of
+    different shapes they are lists.
     """
 
     hkl: np.ndarray
@@ -57,12 +61,10 @@ def hkl_map(
     phi_carryover and oversample_running_sum.
     """
     experiment, part = with_options(experiment), _part(least_part)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
     refuse_defects(experiment)
     check(experiment, backends.CPU, thread_count(), hours_granted(max_hours), images=1 + AS_IMAGES)
-    built = scene.build(experiment, window)
-    image = render(built, window, experiment.detector.pixels, None)
-    return of_image(built, image, window, part, progress)
+    panels, sheet = scene.panel_scenes(experiment), sheet_of(experiment.detector)
+    return of_sheet(panels, render(panels, sheet.shape), sheet, part, progress)
 
 
 def refuse_defects(experiment: Experiment) -> None:
@@ -82,26 +84,40 @@ def _part(least_part: float) -> float:
     return part
 
 
-def of_image(
-    built: Scene, image: np.ndarray, window: Window, least_part: float = LEAST_PART, progress: Progress | None = None
+def of_sheet(
+    panels: Sequence[PanelScene],
+    image: np.ndarray,
+    sheet: Sheet,
+    least_part: float = LEAST_PART,
+    progress: Progress | None = None,
 ) -> HklMap:
-    """The map of a scene whose image (slow, fast) is known."""
+    """The map of panels whose sheet (slow, fast) of photons is known."""
     bright = (image > 0.0) & (image >= least_part * image.max())
-    mask = np.ascontiguousarray(bright).astype(np.uint8)
-    best, share = np.full(image.shape, -1.0), np.zeros(image.shape)
-    if bright.any():
-        rows, columns = (_span(bright.any(axis=axis)) for axis in (1, 0))
-        known, steps = _known(built), 4 * steps_per_pixel(built)
-        run = counter(built, mask, known)
-        report = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
-        chains = ([piece] for piece in cpu.pieces(rows, columns, steps))
-        workers = cpu.workers(steps * pixels_of((rows, columns)))
-        run_pieces(lambda piece: run(best, share, *piece), chains, workers, lambda piece: report(pixels_of(piece)))
-        return HklMap(structure.indices(known, best), share, image)
-    return HklMap(np.zeros((*image.shape, 3), np.int32), share, image)
+    best, share, known = np.full(image.shape, -1.0), np.zeros(image.shape), _known(panels[0].scene)
+    parts = [_Part(panel, bright[panel.place], known) for panel in panels if bright[panel.place].any()]
+    report = progress_reporter(progress, [part.size for part in parts])
+    chains = ([(number, piece)] for number, part in enumerate(parts) for piece in cpu.pieces(*part.spans, part.steps))
+
+    def run(task: tuple[int, Piece]) -> None:
+        part = parts[task[0]]
+        part.count(best[part.place[0]], share[part.place[0]], *task[1])
+
+    workers = cpu.workers(sum(part.steps * pixels_of(part.spans) for part in parts))
+    run_pieces(run, chains, workers, lambda task: report(task[0], pixels_of(task[1])))
+    return HklMap(*(sheet.image(values) for values in (structure.indices(known, best), share, image)))
 
 
-def _span(some: np.ndarray) -> tuple[int, int]:
+class _Part:
+    """The bright pixels of a panel."""
+
+    def __init__(self, panel: PanelScene, bright: np.ndarray, known: Structure):
+        self.place, self.steps = panel.place, 4 * panel.steps
+        self.spans = _span(np.any(bright, axis=1)), _span(np.any(bright, axis=0))
+        self.size = (self.spans[0][1] - self.spans[0][0], self.spans[1][1] - self.spans[1][0])
+        self.count = counter(panel.scene, np.ascontiguousarray(bright).astype(np.uint8), known)
+
+
+def _span(some: ArrayLike) -> tuple[int, int]:
     """The first number that is true, and the number after the last one."""
     numbers = np.flatnonzero(some)
     return int(numbers[0]), int(numbers[-1]) + 1

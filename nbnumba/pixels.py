@@ -14,7 +14,8 @@ from nbnumba.stages.vec3 import unit
 def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """F5: scattering vectors, 1/A, at the centres of pixels, for the direct beam, the mean wavelength and depth 0."""
     panel = scene.panel
-    along = sample_offset(panel, 1, np.asarray(fast, float), 0), sample_offset(panel, 1, np.asarray(slow, float), 0)
+    of_axes = ((panel.pixel_fast, fast), (panel.pixel_slow, slow))
+    along = (sample_offset(edge, 1, np.asarray(pixels, float), 0) for edge, pixels in of_axes)
     position = flat_position(panel, *along, 0.0)
     position = curved_position(panel, position) if panel.curved else position
     beam = (panel.beam_x, panel.beam_y, panel.beam_z)

@@ -212,7 +212,8 @@ class _Prediction:
         place, meetings = place[inside], meetings.of(np.flatnonzero(inside))
         hkl = hkl[meetings.row]
         seen = footprint(panel, place)
-        stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, meetings.phi) for row in self.star], axis=1)
+        within = np.clip(meetings.phi, *self.phi)
+        stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, within) for row in self.star], axis=1)
         sums = add_up(
             hkl, meetings, stars, seen.pixels_per_radian, self.crystal, self.view.sources, self.lattices, self.view.direction,
             self.spindle,

@@ -41,12 +41,18 @@ def write_predictions(path: Path, predictions: Predictions, experiment: Experime
 def write_hkl_map(path: Path, hkl_map: HklMap, what: str = "write_hkl_map") -> None:
     """Write a map of reflections as NumPy's .npz: hkl, share and photons, the latter two as float32.
 
+    Of panels of different shapes these are hkl_0, hkl_1 and on, likewise share and photons.
+
     Raises InputError for what is no HklMap, and for a file that cannot be written.
     """
     if not isinstance(hkl_map, HklMap):
         raise InputError(f"hkl_map: {shown(hkl_map)} is not an HklMap; allowed: what nbnumba.hkl_map returns")
-    share, photons = (values.astype(np.float32) for values in (hkl_map.share, hkl_map.photons))
-    arrays.write(path, {"hkl": hkl_map.hkl, "share": share, "photons": photons}, what)
+    named: dict[str, np.ndarray] = {}
+    for name, kind in (("hkl", np.int32), ("share", np.float32), ("photons", np.float32)):
+        values = getattr(hkl_map, name)
+        parts = {f"{name}_{number}": part for number, part in enumerate(values)} if isinstance(values, list) else {name: values}
+        named |= {part: value.astype(kind) for part, value in parts.items()}
+    arrays.write(path, named, what)
 
 
 def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.geometry.cell import cell_of
 from nbnumba.parity import SWITCHES
-from nbnumba.setup import crystal, detector, orientations, sampling, scene, sources, structure
+from nbnumba.setup import crystal, detector, orientations, panels, sampling, scene, sources, structure
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.records import Sampling
 from nbnumba.stages.shapes import SHAPES
-from nbnumba.statements import Statements
+from nbnumba.statements import Panel, Statements
 
 NOT_STATED = "*"
 FOOTNOTE = f"{NOT_STATED} not stated, or stated as the default"
@@ -232,8 +233,11 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     pivot = detector.pivot_of(part, defects)
     yield "convention", part.convention, f"pivot {pivot}", not _stated(part, "convention", "pivot")
     fast, slow = part.pixels
-    yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
-    yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
+    if part.panels:
+        yield from _panels(experiment)
+    else:
+        yield "pixels", f"{fast} x {slow}", "fast x slow", not _stated(part, "pixels")
+        yield "pixel", f"{part.pixel_mm:g}", "mm", not _stated(part, "pixel_mm")
     placement = detector.position_detector(part, experiment.beam, defects)
     distance_assumed = not _stated(part, "distance_mm", "close_distance_mm", "pix0_mm")
     crossing = placement.crossing()
@@ -246,11 +250,13 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     if crossing is None:
         yield "direct beam", "the beam does not meet the plane of the detector", "", centre_assumed
     else:
-        fast, slow = (metres / placement.pixel for metres in crossing[1])
-        yield "direct beam", f"{fast:.6g} {slow:.6g}", "pixels, fast slow", centre_assumed
-        for name in ("mosflm", "adxv", "denzo"):
+        if not part.panels:
+            fast, slow = (metres / placement.pixel for metres in crossing[1])
+            yield "direct beam", f"{fast:.6g} {slow:.6g}", "pixels, fast slow", centre_assumed
+        for name in ("mosflm", "adxv", "denzo") if not part.panels else ():
             yield f"  as {name} has it", "{:.6g} {:.6g}".format(*getattr(centres, name)), "mm, X Y", centre_assumed
-    yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", centre_assumed
+    if not part.panels:
+        yield "  as xds has it", "{:.6g} {:.6g}".format(*centres.xds), "pixels, ORGX ORGY", centre_assumed
     yield "  as dials has it", _three(centres.dials), "mm, origin", centre_assumed
     axes_assumed = not _stated(part, "rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
     axes_assumed = axes_assumed and not _stated(part, "fast_axis", "slow_axis", "normal_axis")
@@ -258,16 +264,47 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
         yield f"{name} axis", _three(getattr(placement, name)), "", axes_assumed
     origin_assumed = centre_assumed and distance_assumed and axes_assumed
     yield "first pixel's corner", _three(placement.origin * 1000), "mm", origin_assumed
-    of_region = resolution(experiment, placement)
+    of_region = resolution(experiment)
     coarsest = f"{of_region.coarsest:.4g} at the coarsest"
     if math.isinf(of_region.coarsest):
         coarsest = "an edge in the beam" if math.isinf(of_region.edge) else f"{of_region.edge:.4g} at the nearest edge"
     yield "resolution", f"{of_region.finest:.4g} at the finest pixel, {coarsest}", "A"
-    layers, depth, absorption = detector.sensor(part, defects)
-    if depth > 0.0:
+    layers, depth, absorption = detector.sensor(part, defects, part.panels[0] if part.panels else None)
+    if depth > 0.0 and len({(panel.thickness_um, panel.attenuation_um) for panel in part.panels}) < 2:
         attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"
         per_layer = f"um in {layers} layers, attenuation depth {attenuation}"
         yield "sensor", f"{layers * depth * 1e6:g}", per_layer
+
+
+def _panels(experiment: Statements) -> Iterator[tuple]:
+    """The rows of a detector with panels: their number and shapes, where the direct beam is, and what groups are moved."""
+    part, every = experiment.detector, planes_of(experiment)
+    shapes = Counter(f"{panel.shape[1]} x {panel.shape[0]} of {_edges(panel)} mm" for panel in part.panels)
+    names = [panel.path for panel in part.panels]
+    shown = ", ".join(names if len(names) <= 4 else [*names[:2], "...", names[-1]])
+    yield "panels", str(len(names)), shown
+    for shape, count in list(shapes.items())[:4]:
+        yield "", shape, f"fast x slow, {plural(count, 'panel')}"
+    if len(shapes) > 4:
+        yield "", f"and {len(shapes) - 4} other shapes", ""
+    within = (plane.beam_within((0, plane.pixels[1]), (0, plane.pixels[0])) for plane in every)
+    hit = next((plane for plane, is_hit in zip(every, within) if is_hit), None)
+    spot = hit and hit.crossing_pixels()
+    if hit and spot and hit.panel:
+        yield "direct beam", f"{spot[0]:.6g} {spot[1]:.6g}", f"pixels, fast slow, of {hit.panel.path}"
+    else:
+        yield "direct beam", "between or beside the panels", ""
+    moved = [group for group in part.groups if any(group.shift_mm) or any(group.turn_deg)]
+    for group in moved[:4]:
+        yield f"  {group.path} moved", _three(group.shift_mm), f"mm, and turned by {_three(group.turn_deg)} degrees"
+    if len(moved) > 4:
+        yield "", f"and {plural(len(moved) - 4, 'other group')} moved", ""
+
+
+def _edges(panel: Panel) -> str:
+    """The edges of a pixel of a panel, in mm: one number if they are equal."""
+    edges = panel.pixel_fast_mm, panel.pixel_slow_mm
+    return " x ".join(f"{edge:g}" for edge in (edges[:1] if edges[0] == edges[1] else edges))
 
 
 class Resolution(NamedTuple):
@@ -281,16 +318,21 @@ class Resolution(NamedTuple):
     coarsest: float
 
 
-def resolution(experiment: Statements, placement: detector.Placement | None = None) -> Resolution:
+def resolution(experiment: Statements) -> Resolution:
     """The resolution of the pixels of the region. Raises InputError for an impossible position of the detector."""
-    placement = placement or detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
-    rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
-    border = placement.pixel * _border(rows, columns)
-    change = _change(experiment, placement, border)
+    every, shortest_change, longest_change, beam_hits = planes_of(experiment), math.inf, 0.0, False
+    for plane, window in zip(every, sampling.windows(experiment.detector, experiment.sampling)):
+        change = _change(experiment, plane, _border(*window[:2]))
+        shortest_change, longest_change = min(shortest_change, float(change.min())), max(longest_change, float(change.max()))
+        beam_hits = beam_hits or plane.beam_within(*window[:2])
     shortest, longest = wavelengths(experiment)
-    beam_hits = placement.beam_within(rows, columns)
-    edge = longest / float(change.min()) if change.min() > ROUNDING else math.inf
-    return Resolution(shortest / float(change.max()), edge, math.inf if beam_hits else edge)
+    edge = longest / shortest_change if shortest_change > ROUNDING else math.inf
+    return Resolution(shortest / longest_change, edge, math.inf if beam_hits else edge)
+
+
+def planes_of(experiment: Statements) -> tuple[detector.Plane, ...]:
+    """The planes of the panels of a detector. Raises InputError for an impossible position of it."""
+    return panels.planes(experiment.detector, experiment.beam, experiment.sampling.defects)
 
 
 def beyond_table(experiment: Statements) -> str | None:
@@ -306,27 +348,26 @@ def beyond_table(experiment: Statements) -> str | None:
     return f"background.table reaches {ranges}: beyond its ends F is that of the nearest end"
 
 
-def resolution_at(experiment: Statements, fast: int, slow: int) -> float:
+def resolution_at(experiment: Statements, fast: int, slow: int, panel: int = 0) -> float:
     """The resolution (A) at the middle of a pixel, as resolutions() computes it."""
-    return float(resolutions(experiment, np.array([fast]), np.array([slow]))[0])
+    return float(resolutions(experiment, np.array([fast]), np.array([slow]), panel)[0])
 
 
-def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """The resolution (A) at the middle of pixels (n,), for the beam's main direction and wavelength.
+def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray, panel: int = 0) -> np.ndarray:
+    """The resolution (A) at the middle of pixels (n,) of a panel, for the beam's main direction and wavelength.
 
-    It is infinite in the beam, where |d - i| is only a rounding error.
+    panel: its number, from 0. It is infinite in the beam, where |d - i| is only a rounding error.
     """
-    placement = detector.position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
-    change = _change(experiment, placement, placement.pixel * (np.array([fast, slow]) + 0.5))
+    change = _change(experiment, planes_of(experiment)[panel], np.array([fast, slow]) + 0.5)
     return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
-def _change(experiment: Statements, placement: detector.Placement, points: np.ndarray) -> np.ndarray:
-    """|d - i|, which is wavelength over resolution, at points (2, n) of the detector, with fast and slow in m."""
-    panel = scene.panel_record(experiment, placement, 0.0, 0.0, WHOLE_PIXEL)
-    position = flat_position(panel, *points, 0.0)
+def _change(experiment: Statements, plane: detector.Plane, points: np.ndarray) -> np.ndarray:
+    """|d - i|, which is wavelength over resolution, at points (2, n) of a panel, with fast and slow in pixels."""
+    panel = scene.panel_record(experiment, plane, 0.0, 0.0, WHOLE_PIXEL)
+    position = flat_position(panel, plane.pixel_fast * points[0], plane.pixel_slow * points[1], 0.0)
     position = np.array(curved_position(panel, position) if panel.curved else position)
-    return np.linalg.norm(position / np.linalg.norm(position, axis=0) - placement.beam[:, np.newaxis], axis=0)
+    return np.linalg.norm(position / np.linalg.norm(position, axis=0) - plane.beam[:, np.newaxis], axis=0)
 
 
 def _border(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
@@ -348,16 +389,18 @@ def _rotation(experiment: Statements) -> Iterator[tuple]:
 
 
 def _sampling(experiment: Statements) -> Iterator[tuple]:
-    part, (fast, slow) = experiment.sampling, experiment.detector.pixels
-    price = cost.cost(experiment)
-    layers = detector.sensor(experiment.detector, part.defects)[0]
-    oversample = math.isqrt(price.samples // layers)
+    part, price = experiment.sampling, cost.cost(experiment)
+    counts = cost.samples_of_panels(experiment)
+    least, most = min(oversample for oversample, _ in counts), max(oversample for oversample, _ in counts)
     per_sample = [factor for factor in ("thick", "polarization", "omega") if getattr(part, f"oversample_{factor}")]
     note = f", each with its own {', '.join(per_sample)}" if per_sample else ""
-    yield "sub-pixels", f"{oversample} x {oversample}", f"of a pixel{note}", part.oversample is None
+    finest = "" if least == most else f" to {most} x {most}"
+    yield "sub-pixels", f"{least} x {least}{finest}", f"of a pixel{note}", part.oversample is None
     if part.roi is not None or part.mask is not None:
-        rows, columns = sampling.region(part.roi, (fast, slow))
+        wanted = sampling.windows(experiment.detector, part)
+        rows, columns = wanted[0][:2]
         bounds = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
+        bounds = bounds if len(wanted) == 1 else "all panels"
         yield "region", bounds, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
     if part.tolerance > 0.0 and not part.c_parity:
         yield "tolerance", f"{part.tolerance:g}", "photons that a pixel may lack"

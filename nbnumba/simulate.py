@@ -1,18 +1,22 @@
 """The simulation of an image as a NumPy array, and the checks of its numbers."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import numpy as np
 
 from nbnumba import backends, dark
 from nbnumba.backends import CPU, Machine, driver
-from nbnumba.backends.pieces import pixels_of, progress_reporter
+from nbnumba.backends.pieces import Piece, pixels_of, progress_reporter
+from nbnumba.backends.precision import cast_all
 from nbnumba.backends.threads import run_pieces, thread_count
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling, scene
+from nbnumba.setup.scene import PanelScene
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages.records import Scene
 
 MOST_FRINGES_IN_PAIRS = 2**26
@@ -36,36 +40,38 @@ def simulate(
 ) -> np.ndarray:
     """The image of an experiment: photons per pixel, float64 (slow, fast); zero outside the region and where the mask is zero.
 
-    roi: first and last fast pixel, first and last slow pixel. mask: (slow, fast). c_parity: names of nanoBragg.c's defects to
-    reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C that is reproduced. tolerance: the most photons
-    that any pixel may lack (F10a). The experiment states those of these five that are None. backend: "cpu", or "cuda" for an
-    NVIDIA card. precision: "double"; "mixed", with errors of at most 1e-5 of each pixel and 1e-7 of the largest; "paired", the
-    same without float64 for each lattice; "single" (G1). progress(done, total) is called with numbers of rows. max_hours: an
-    image that takes longer, by estimate, is refused, and so is one that needs more memory than is left. The image has the same
-    bits for any number of threads.
+    Of a detector of several panels it is (panel, slow, fast), or, if their shapes differ, a list of arrays (slow, fast). roi:
+    first and last fast pixel, first and last slow pixel; of one panel. mask: like the image. c_parity: names of nanoBragg.c's
+    defects to reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C that is reproduced. tolerance: the
+    most photons that any pixel may lack (F10a). The experiment states those of these five that are None. backend: "cpu", or
+    "cuda" for an NVIDIA card. precision: "double"; "mixed", with errors of at most 1e-5 of each pixel and 1e-7 of the largest;
+    "paired", the same without float64 for each lattice; "single" (G1). progress(done, total) is called with numbers of rows.
+    max_hours: an image that takes longer, by estimate, is refused, and so is one that needs more memory than is left. The image
+    has the same bits for any number of threads.
 
     Raises InputError for an experiment that cannot be simulated, and warns of assumptions. Equations: specs/forward.md.
     """
     machine = backends.machine(backend, precision)
     options = {"roi": roi, "mask": mask, "c_parity": c_parity, "c_threads": c_threads, "tolerance": tolerance}
     experiment = with_options(experiment, **options)
-    image = image_of(experiment, machine, progress, hours_granted(max_hours))
+    whole = sheet_image(experiment, machine, progress, hours_granted(max_hours))
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
-    if not image.any():
-        window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-        warnings.warn(dark.sentence(experiment, window), stacklevel=2)
-    return image
+    if not whole.any():
+        warnings.warn(dark.sentence(experiment), stacklevel=2)
+    return cast(np.ndarray, sheet_of(experiment.detector).image(whole))  # which is a list for panels of different shapes
 
 
-def image_of(
+def sheet_image(
     experiment: Experiment, machine: Machine = CPU, progress: Progress | None = None, max_hours: float | None = None
 ) -> np.ndarray:
-    """The image that `simulate` returns, without its warnings: for programs that compute many images."""
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    """The image of `simulate`, without its warnings, as a sheet: one array (slow, fast), in which panels lie one below another.
+
+    It is for programs that compute many images. A sheet of one panel is its image (setup/sheet.py).
+    """
     check(experiment, machine, thread_count(), max_hours)
-    return render(scene.build(experiment, window), window, experiment.detector.pixels, progress, machine)
+    return render(scene.panel_scenes(experiment), sheet_of(experiment.detector).shape, progress, machine)
 
 
 def with_options(experiment: Experiment, **options) -> Experiment:
@@ -77,24 +83,34 @@ def with_options(experiment: Experiment, **options) -> Experiment:
 
 
 def render(
-    built_scene: Scene,
-    window: sampling.Window,
-    pixels: tuple[int, int],
-    progress: Progress | None,
+    panels: Sequence[PanelScene],
+    shape: tuple[int, int],
+    progress: Progress | None = None,
     machine: Machine = CPU,
 ) -> np.ndarray:
-    """The image of a scene (slow, fast). Several threads render it in pieces, between which it can be interrupted.
+    """The sheet (slow, fast) of the panels of an image. Several threads render it in pieces, between which it can end.
 
-    pixels: the size of the image, fast and slow. Raises InputError for pixels that are too bright for the precision.
+    shape: that of the sheet. The pieces of all panels are one list, so that no thread waits for a panel to be complete. Raises
+    InputError for pixels that are too bright for the precision.
     """
-    warn_beyond_pairs(built_scene, machine.precision)
-    backend = driver(machine.backend)
-    run = backend.renderer(built_scene, window.mask, machine.precision)
-    image, steps, (rows, columns) = np.zeros((pixels[1], pixels[0])), steps_per_pixel(built_scene), window[:2]
-    report = progress_reporter(progress, rows[1] - rows[0], columns[1] - columns[0])
-    chains = ([piece] for piece in backend.pieces(rows, columns, steps))
-    workers = backend.workers(steps * pixels_of((rows, columns)))
-    run_pieces(lambda piece: run(image, *piece), chains, workers, lambda piece: report(pixels_of(piece)))
+    warn_beyond_pairs(panels[0].scene, machine.precision)
+    backend, image = driver(machine.backend), np.zeros(shape)
+    records = cast_all([panel.scene for panel in panels], machine.precision)
+    runs = [backend.renderer(scene, panel.window.mask, machine.precision) for scene, panel in zip(records, panels)]
+    images = [image[panel.place[0]] for panel in panels]
+    sizes = [(rows[1] - rows[0], columns[1] - columns[0]) for rows, columns in (panel.window[:2] for panel in panels)]
+    report = progress_reporter(progress, sizes)
+    chains = (
+        [(number, piece)]
+        for number, panel in enumerate(panels)
+        for piece in backend.pieces(*panel.window[:2], panel.steps)
+    )
+    workers = backend.workers(sum(panel.steps * pixels_of(panel.window[:2]) for panel in panels))
+
+    def run(part: tuple[int, Piece]) -> None:
+        runs[part[0]](images[part[0]], *part[1])
+
+    run_pieces(run, chains, workers, lambda part: report(part[0], pixels_of(part[1])))
     return finite(image, machine.precision)
 
 
@@ -124,9 +140,3 @@ def of_float32(values: np.ndarray, precision: str) -> np.ndarray:
         reason = "a pixel, or its derivative, is too large for float32"
         raise InputError(f"precision {precision!r}: {reason}; allowed: precision double")
     return values
-
-
-def steps_per_pixel(built_scene: Scene) -> int:
-    """The number of samples of a pixel times the numbers of sources and of lattices."""
-    samples = built_scene.sampling.layers * built_scene.sampling.oversample**2
-    return samples * built_scene.sources.weight.size * len(built_scene.orientations.lattice)

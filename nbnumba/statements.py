@@ -137,9 +137,10 @@ class ByValue:
         return hash((type(self).__name__, self._key()))
 
     def __setstate__(self, state):
-        for array in state.values():
-            if isinstance(array, np.ndarray):
-                array.setflags(write=False)
+        for value in state.values():
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
         self.__dict__.update(state)
 
     def _key(self) -> tuple:
@@ -743,38 +744,54 @@ class Background(_Statement):
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
-    oversample None: nanoBragg's choice. roi: first and last fast pixel, first and last slow pixel. mask (slow, fast): 0 where
-    a pixel is not wanted. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
+    oversample None: nanoBragg's choice; a number, or one for each panel. roi: first and last fast pixel, first and last slow
+    pixel, of one panel. mask: 0 where a pixel is not wanted; (slow, fast), (panel, slow, fast) or, for panels of different
+    shapes, an array for each. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
     tolerance: the most photons that any pixel may lack (F10a).
     """
 
-    oversample: int | None = None
+    oversample: int | tuple[int, ...] | None = None
     oversample_thick: bool = False
     oversample_polarization: bool = False
     oversample_omega: bool = False
     roi: tuple[int, int, int, int] | None = None
-    mask: np.ndarray | None = None
+    mask: np.ndarray | tuple[np.ndarray, ...] | None = None
     c_parity: frozenset[str] = frozenset()
     c_threads: int = 1
     tolerance: float = 0.0
 
-    COUNTS = ("oversample", "c_threads")
+    COUNTS = ("c_threads",)
     NOT_NEGATIVE = ("tolerance",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set("c_parity", Defects.named(self.c_parity).names)
+        if isinstance(self.oversample, (tuple, list)) and len(self.oversample) > 0:
+            self._set("oversample", tuple(_count("sampling", "oversample", number) for number in self.oversample))
+        elif self.oversample is not None:
+            self._set("oversample", _count("sampling", "oversample", self.oversample))
         if self.roi is not None:
             self._set("roi", self._region(self.roi))
         if self.mask is not None:
+            self._set("mask", self._mask(self.mask))
+
+    @staticmethod
+    def _mask(mask: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The mask as an array, or as one for each panel where these differ in shape."""
+        try:
+            parts = [np.array(mask)]
+        except ValueError:
             try:
-                mask = np.array(self.mask)
+                parts = [np.array(part) for part in mask]
             except ValueError:
-                mask = np.zeros(0)
-            if mask.ndim != 2 or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
-                raise InputError("sampling.mask: allowed: numbers (slow, fast), 0 where a pixel is not wanted")
-            mask.setflags(write=False)
-            self._set("mask", mask)
+                parts = [np.zeros(0)]
+        axes = (2, 3) if len(parts) == 1 else (2,)
+        for part in parts:
+            if part.ndim not in axes or part.dtype.kind not in "biuf" or not np.isfinite(part).all():
+                allowed = "numbers (slow, fast), or (panel, slow, fast), 0 where a pixel is not wanted"
+                raise InputError(f"sampling.mask: allowed: {allowed}")
+            part.setflags(write=False)
+        return parts[0] if len(parts) == 1 else tuple(parts)
 
     @cached_property
     def defects(self) -> Defects:

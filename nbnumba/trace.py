@@ -64,12 +64,13 @@ class Sample(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The scaling chain of a pixel: its samples, and the factors from their sum to the photons."""
+    """The scaling chain of a pixel: its samples, and the factors from their sum to the photons. panel: its number, from 0."""
 
     slow: int
     fast: int
     samples: list[Sample]
     factors: list[Factor]
+    panel: int = 0
 
     def __getitem__(self, name):
         """The value of a factor of the pixel, or else of the first sample that has a factor of this name."""
@@ -81,14 +82,17 @@ class Chain(NamedTuple):
         raise KeyError(name)
 
 
-def trace(experiment: Experiment, slow: int, fast: int, **keywords: Any) -> Chain:
-    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords."""
-    return traces(experiment, [(slow, fast)], **keywords)[0]
+def trace(experiment: Experiment, slow: int, fast: int, panel: int | str | None = None, **keywords: Any) -> Chain:
+    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords.
+
+    panel: its number, from 0, or its path; of one panel it may be left out.
+    """
+    return traces(experiment, [(slow, fast) if panel is None else (panel, slow, fast)], **keywords)[0]
 
 
 def traces(
     experiment: Experiment,
-    pixels: Sequence[tuple[int, int]],
+    pixels: Sequence[tuple[int, int] | tuple[int | str, int, int]],
     *,
     backend: str = "cpu",
     precision: str = "double",
@@ -100,24 +104,27 @@ def traces(
 ) -> list[Chain]:
     """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords, stale lattices included.
 
-    A chain has every lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError
-    for what `simulate` refuses, and for a pixel that the region or the mask excludes.
+    A pixel of a detector with panels is (panel, slow, fast), by the number of the panel, from 0, or by its path. A chain has
+    every lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError for what
+    `simulate` refuses, and for a pixel that the region or the mask excludes.
     """
     if (backend, precision) != ("cpu", "double"):
         why = "a trace is computed on the CPU in double precision"
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
     options = {"roi": roi, "mask": mask, "c_parity": c_parity, "c_threads": c_threads, "tolerance": tolerance}
     experiment = with_options(experiment, **options)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    pixels = [_pixel(pixel) for pixel in _listed(pixels)]
-    for slow, fast in pixels:
-        if not rendered(window, slow, fast):
+    windows = sampling.windows(experiment.detector, experiment.sampling)
+    wanted = [_pixel(experiment, pixel) for pixel in _listed(pixels)]
+    for panel, slow, fast in wanted:
+        if not rendered(windows[panel], slow, fast):
+            where = f"panel {panel}, " if len(windows) > 1 else ""
             allowed = "a pixel of the region and the mask"
-            raise InputError(f"pixel: slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
-    steps = len(pixels) * check(experiment, max_hours=math.inf).steps_per_pixel
-    check_memory(f"trace: {steps:.4g} steps of {len(pixels)} pixels", steps * STEP_BYTES)
-    built = scene.build(experiment, window)
-    return [_Walk(experiment, built, slow, fast).chain() for slow, fast in pixels]
+            raise InputError(f"pixel: {where}slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
+    steps = len(wanted) * check(experiment, max_hours=math.inf).steps_per_pixel
+    check_memory(f"trace: {steps:.4g} steps of {len(wanted)} pixels", steps * STEP_BYTES)
+    panels = scene.panel_scenes(experiment)
+    chains = (_Walk(experiment, panels[panel].scene, slow, fast).chain()._replace(panel=panel) for panel, slow, fast in wanted)
+    return list(chains)
 
 
 def _listed(pixels) -> list:
@@ -126,15 +133,21 @@ def _listed(pixels) -> list:
     return list(pixels)
 
 
-def _pixel(pixel) -> tuple[int, int]:
-    """A pixel as two ints. Raises InputError unless it is a pair of whole numbers."""
+def _pixel(experiment: Experiment, pixel) -> tuple[int, int, int]:
+    """The number of the panel, and two ints. Raises InputError unless it is a pair of whole numbers, after a panel if any."""
+    paths = [panel.path for panel in experiment.detector.panels]
     try:
-        slow, fast = pixel
+        *panel, slow, fast = pixel
         if real(slow) != int(slow) or real(fast) != int(fast):
             raise ValueError
-        return int(slow), int(fast)
+        numbers = [paths.index(panel[0]) if isinstance(panel[0], str) else panel[0]] if panel else [0]
+        if len(panel) > 1 or (len(paths) > 1) > len(panel) or numbers[0] not in range(max(len(paths), 1)):
+            raise ValueError
+        return int(numbers[0]), int(slow), int(fast)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"pixel: {shown(pixel)} is not allowed; allowed: two whole numbers, slow and fast") from None
+        allowed = "two whole numbers, slow and fast"
+        allowed += f", after the number of a panel, 0 to {len(paths) - 1}, or its path" if len(paths) > 1 else ""
+        raise InputError(f"pixel: {shown(pixel)} is not allowed; allowed: {allowed}") from None
 
 
 def rendered(window: sampling.Window, slow: int, fast: int) -> bool:
@@ -170,7 +183,8 @@ class _Walk:
     def _trace_ray(self, layer, sub_slow, sub_fast):
         panel, layout = self.scene.panel, self.scene.sampling
         first = sub_slow == 0 and sub_fast == 0
-        offsets = [sample_offset(panel, layout.oversample, p, s) for p, s in ((self.fast, sub_fast), (self.slow, sub_slow))]
+        of_axes = ((panel.pixel_fast, self.fast, sub_fast), (panel.pixel_slow, self.slow, sub_slow))
+        offsets = [sample_offset(edge, layout.oversample, pixel, sub) for edge, pixel, sub in of_axes]
         position = flat_position(panel, *offsets, layer * panel.layer)
         position = curved_position(panel, position) if panel.curved else position
         diffracted, airpath = unit(position)

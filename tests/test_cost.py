@@ -17,7 +17,6 @@ from nbnumba.cost import AMPLITUDE_BYTES, REFLECTION_BYTES, available_bytes, che
 from nbnumba.loops import patches
 from nbnumba.setup import culled_work, sampling, scene, structure
 from nbnumba.setup.sources import sweep
-from nbnumba.simulate import steps_per_pixel
 
 BASE = "-cell 50 60 70 80 90 100 -default_F 10 -lambda 2 -N 3 -detpixels 8 -distance 50 "
 CASES = [
@@ -49,11 +48,11 @@ def test_counts_are_those_of_the_tables(more):
     assert counted.sources == len(built.sources.weight)
     assert counted.lattices == len(built.orientations.lattice)
     assert counted.samples == built.sampling.layers * built.sampling.oversample**2
-    assert counted.steps_per_pixel == steps_per_pixel(built)
+    assert counted.steps_per_pixel == scene.steps_per_pixel(built)
     asked = []
     simulate(experiment, progress=lambda done, total: asked.append(total))
     columns = wanted.columns[1] - wanted.columns[0]
-    assert counted.steps == asked[-1] * columns * steps_per_pixel(built)
+    assert counted.steps == asked[-1] * columns * scene.steps_per_pixel(built)
     assert counted.seconds > 0 and counted.bytes > 8 * math.prod(experiment.detector.pixels)
 
 
@@ -318,7 +317,7 @@ def test_the_shares_of_what_is_culled_are_those_of_the_loops(more):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(culled_work, "_near", near)
-        shares = culled_work.sample(experiment, wanted)
+        shares = culled_work.sample(experiment, [wanted])
     assert 0 < shares.patches < shares.groups <= shares.tiles <= 1
     random, agreed = np.random.default_rng(1), {True: 0, False: 0}
     for some, (directions, wavelengths), (middle, around), found in looked_at:
@@ -339,10 +338,10 @@ def test_a_mask_and_few_pixels_are_sampled_too():
     mask[33, 40] = 1
     experiment = Experiment.from_args(f"{STILL} -detpixels 64 -gauss_xtal {SPECTRUM}".split())
     wanted = sampling.window(experiment.detector.pixels, None, mask)
-    rows, columns = culled_work._some_blocks(wanted)
+    rows, columns = culled_work._some_blocks(wanted, culled_work.MOST_TILES)
     assert (rows.tolist(), columns.tolist()) == ([32], [32])
-    assert culled_work.sample(experiment, wanted) is not None
-    assert culled_work.sample(experiment.replace({"crystal.shape": "square"}), wanted) is None
+    assert culled_work.sample(experiment, [wanted]) is not None
+    assert culled_work.sample(experiment.replace({"crystal.shape": "square"}), [wanted]) is None
 
 
 def test_many_sources_and_lattices_are_not_made_for_the_estimate():

@@ -3,10 +3,10 @@
 import numpy as np
 import oracle
 import pytest
-from real_data import CSPAD, models, needs, panels_of, to_lab
+from real_data import CSPAD, detector_of, models, needs, to_lab
 
 import nbnumba
-from nbnumba import Beam, Crystal, Detector, Experiment, InputError, StructureFactors
+from nbnumba import Beam, Crystal, Experiment, InputError, Panel, StructureFactors
 
 SIZE = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 -distance 80 -detpixels_x 30 -detpixels_y 20 "
 SIZE += "-pixel 2.5 "
@@ -90,15 +90,25 @@ def test_sources_that_cancel_have_no_mean_direction():
 
 @needs(CSPAD)
 def test_panels_of_a_real_detector():
-    model = models(CSPAD / "cspad_stills.expt")
-    points, axes = np.load(CSPAD / "cspad_stills_pixels.npz"), panels_of(model["detector"][0])
+    model, points = models(CSPAD / "cspad_stills.expt"), np.load(CSPAD / "cspad_stills_pixels.npz")
     crystal, factors = Crystal(a_A=50.0), StructureFactors(default_F=1.0)
     beam = Beam(direction=tuple(to_lab(-np.array(model["beam"][0]["direction"]))))
-    for number, (origin, fast, slow, _) in enumerate(axes):
-        vectors = {"pix0_mm": origin, "fast_axis": fast, "slow_axis": slow}
-        stated = {name: tuple(to_lab(vector)) for name, vector in vectors.items()}
-        detector = Detector(convention="custom", pixel_mm=0.11, pixels=(194, 185), **stated)
-        chosen = points["panel"] == number
-        places = np.stack([np.zeros(chosen.sum()), points["fast"][chosen], points["slow"][chosen]], axis=-1)
-        position = nbnumba.pixel_positions(Experiment(crystal, factors, beam, detector), places, frame="dxtbx")
-        assert np.abs(position - points["lab_mm"][chosen]).max() < 1e-9 * 105.0
+    experiment = Experiment(crystal, factors, beam, detector_of(model["detector"][0]))
+    places = np.stack([points["panel"], points["fast"], points["slow"]], axis=-1)
+    position = nbnumba.pixel_positions(experiment, places, frame="dxtbx")
+    assert np.abs(position - points["lab_mm"]).max() < 1e-9 * 105.0
+    assert nbnumba.resolution(experiment).shape == (64, 185, 194)
+    assert nbnumba.pixel_positions(experiment).shape == (64, 185, 194, 3)
+
+
+def test_panels_of_different_shapes_are_lists():
+    panels = [Panel("a", (4, 6), 1.0, 2.0, (0.0, 0.0, 0.0)), Panel("b", (3, 5), 0.5, 0.5, (10.0, 0.0, 1.0))]
+    experiment = Experiment.from_args(SIZE).replace({"detector.panels": panels})
+    first, second = nbnumba.pixel_positions(experiment)
+    assert first.shape == (4, 6, 3) and second.shape == (3, 5, 3)
+    np.testing.assert_allclose(first[0, 1] - first[0, 0], (0.0, 0.0, 1.0), atol=1e-12)
+    np.testing.assert_allclose(first[1, 0] - first[0, 0], (0.0, -2.0, 0.0), atol=1e-12)
+    np.testing.assert_allclose(second[0, 0], nbnumba.pixel_positions(experiment, [1, 0.5, 0.5]), atol=1e-12)
+    assert [array.shape for array in nbnumba.two_theta(experiment)] == [(4, 6), (3, 5)]
+    with pytest.raises(InputError, match="^points: 2 1 1 is not allowed"):
+        nbnumba.pixel_positions(experiment, [2, 1, 1])

@@ -17,7 +17,7 @@ import adjoint
 import nbnumba
 from adjoint import not_differentiable
 from adjoint.loops.rows import CHANNELS
-from adjoint.parameters import CRYSTAL_SYSTEMS, LATTICE_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import CRYSTAL_SYSTEMS, LATTICE_MOTIONS, PANEL_MOTIONS, SOURCE_MOTIONS
 from nbnumba.cli import output
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import run_of
@@ -25,6 +25,7 @@ from nbnumba.flags.table import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, 
 from nbnumba.formats import smv
 from nbnumba.parity import SWITCHES
 from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.values import MOTIONS
 from nbnumba.statements import PART_NAMES, Group, Panel
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +97,7 @@ MEANS = {
 # Experiments that cannot be differentiated by some parameters: what is stated, by which, and the reason, in A14's order.
 _EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversample_running_sum"]}
 _SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
+_PANEL = Panel("p", (4, 4), 0.1, 0.1, (0.0, 0.0, 0.0))
 _SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
 _THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
 _TILTS = ["beam.direction_x_mrad", "beam.direction_y_mrad"]
@@ -110,6 +112,7 @@ REASONS = [
     ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, np.nan)]}, _SWEEPS, "beam.sources says what the sources are"),
     ({}, _SWEEPS, "there is none"),
     ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, 1.0)]}, ["beam.wavelength_A"], "every source has a wavelength of its own"),
+    ({"detector.panels": [_PANEL]}, _SENSOR, "each panel has a sensor of its own"),
     ({"detector.attenuation_um": np.inf}, _SENSOR, "there is no sensor that absorbs"),
     (_THROUGH_0, ["goniometer.phi_deg", "goniometer.osc_deg"], "a phi step at exactly 0 carries another lattice over (P1)"),
     ({}, ["goniometer.osc_deg"], "it is 0: a still"),
@@ -374,6 +377,14 @@ def test_parameters_of_the_derivative():
     for name, components in adjoint.VECTORS.items():
         words = [component.split(".")[1] for component in components]
         assert f"`{name}` is {words[0]}, {words[1]} and {words[2]}" in text.replace("\n ", "")
+
+
+def test_parameters_of_groups():
+    text = section(SPECS["inputs.md"], "## A15 Parameters")
+    stated = [row for row in rows(text, 3) if row[0].startswith("`")]
+    assert [row[0].strip("`") for row in stated] == list(PANEL_MOTIONS) == list(MOTIONS)
+    assert [row[1] for row in stated] == [parameter.unit for parameter in PANEL_MOTIONS.values()]
+    assert {(parameter.step, parameter.bounds) for parameter in PANEL_MOTIONS.values()} == {(0.01, (-np.inf, np.inf))}
 
 
 def test_channels_of_the_derivative():

@@ -17,7 +17,8 @@ from nbnumba.stages.records import Scene
 class Inputs(NamedTuple):
     """What a driver reads besides the part of the image: loss, projection, scene, motions, wanted paths, and the precision.
 
-    scene: in the types of the precision (nbnumba's precision.py:cast).
+    scene: in the types of the precision (nbnumba's precision.py:cast). alone: whether the image has one panel, whose bands may
+    be computed together; else the panels are.
     """
 
     pixel_loss: PixelLoss
@@ -26,6 +27,7 @@ class Inputs(NamedTuple):
     motions: Motions
     paths: Paths
     precision: str
+    alone: bool
 
 
 class Part(NamedTuple):

@@ -94,33 +94,37 @@ def kernel(precision: str, culled: bool):
     return driver(differentiate, names, precision, culled).dispatcher()
 
 
-def workers(steps: int) -> int:
-    """The number of Python threads to start for so many steps.
+def by_numba(alone: bool) -> bool:
+    """Whether Numba's threads compute the bands of a part together: they do where the image has one panel."""
+    return alone and threads.numba_threads_available()
+
+
+def workers(steps: int, alone: bool) -> int:
+    """The number of Python threads to start for so many steps. alone: whether the image has one panel.
 
     With Numba's threads: 1, which calls the kernel while the caller waits and can be interrupted. Without them: one per core.
     0: the caller computes itself, because the work is short.
     """
-    if threads.numba_threads_available():
+    if by_numba(alone):
         return 1 if steps > STEPS_PER_CALL else 0
     return own_threads(steps)
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
+def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool, alone: bool) -> Iterator[Iterable[Part]]:
     """The chains of parts that threads work on: a thread takes a chain, and differentiates its parts in their order.
 
-    edges: the rows at which bands begin, and the end. steps: those of a pixel. A part has some bands, and for each of them a
-    range of rows and of columns. For Numba's threads there is one chain of all bands; for our own threads there is a chain for
-    each band, or for some bands together. Columns are
-    divided where a tile ends in any strip of rows, and not at all under a mask: which pixels share a tile must not depend on
-    the parts.
+    edges: the rows at which bands begin, and the end. steps: those of a pixel. alone: whether the image has one panel. A part
+    has some bands, and for each of them a range of rows and of columns. For Numba's threads there is one chain of all bands;
+    for our own threads there is a chain for each band, or for some bands together. Columns are divided where a tile ends in any
+    strip of rows, and not at all under a mask: which pixels share a tile must not depend on the parts.
     """
     edge = 0 if masked else TILE
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
-    if threads.numba_threads_available():
+    if by_numba(alone):
         yield _parts(edges, columns, steps, edge)
         return
     all_steps = rows * (columns[1] - columns[0]) * steps
-    most = steps_per_piece(all_steps, workers(all_steps), FEWEST_STEPS, STEPS_PER_CALL)
+    most = steps_per_piece(all_steps, workers(all_steps, alone), FEWEST_STEPS, STEPS_PER_CALL)
     pixels = -(-rows // bands) * (columns[1] - columns[0])
     together = max(1, most // (pixels * (steps + PER_PIXEL)))
     for first in range(0, bands, together):
@@ -145,8 +149,8 @@ def _parts(edges: np.ndarray, columns: Span, steps: int, edge: int) -> Iterator[
 
 def run(results: Results, part: Part, inputs: Inputs) -> None:
     """Differentiate a part of an image, without Python's lock, and add it to the results of its bands."""
-    pixel_loss, projection, scene, motions, paths, precision = inputs
-    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), threads.numba_threads_available()
+    pixel_loss, projection, scene, motions, paths, precision, alone = inputs
+    cast_motions, parallel = in_type(motions, PRECISIONS[precision].wide), by_numba(alone)
     with threads.numba_threads(parallel):
         records = (pixel_loss, projection, *scene, cast_motions, paths)
         run_bands = runner() if parallel else 0

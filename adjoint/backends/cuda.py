@@ -22,7 +22,6 @@ from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
 from nbnumba.backends.cuda import device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
-from nbnumba.backends.cuda import workers as workers
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import blocks as pixel_blocks
@@ -144,6 +143,7 @@ class Call(NamedTuple):
     motions: Motions
     paths: Paths
     precision: str
+    alone: bool
     records: tuple = ()
 
     @property
@@ -167,7 +167,12 @@ class Call(NamedTuple):
         return PRECISIONS[self.precision].wide
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool) -> Iterator[Iterable[Part]]:
+def workers(steps: int, alone: bool) -> int:
+    """The number of threads besides the calling one: none, because a kernel is parallel itself."""
+    return 0
+
+
+def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool, alone: bool) -> Iterator[Iterable[Part]]:
     """The only band, as one chain of parts, each of some rows."""
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 

@@ -106,8 +106,8 @@ def position_adj(tile, sample, panel, sampling):
     if panel.curved:
         curve_adj(tile, depth, sub_slow, sub_fast, panel, sampling)
     for i in range(TILE):
-        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
-        fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+        slow = sample_offset(panel.pixel_slow, sampling.oversample, slow_of(tile, i), sub_slow)
+        fast = sample_offset(panel.pixel_fast, sampling.oversample, fast_of(tile, i), sub_fast)
         bars = flat_position_adj(panel, fast, slow, depth, three(tile, D_BAR, i))
         fast_bar, slow_bar, normal_bar, origin_bar, depth_bar = bars
         add3(tile, ORIGIN, i, origin_bar)
@@ -125,8 +125,8 @@ def curve_adj(tile, depth, sub_slow, sub_fast, panel, sampling):
     It adds to BEAM, SLOW, FAST and DISTANCE.
     """
     for i in range(TILE):
-        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
-        fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+        slow = sample_offset(panel.pixel_slow, sampling.oversample, slow_of(tile, i), sub_slow)
+        fast = sample_offset(panel.pixel_fast, sampling.oversample, fast_of(tile, i), sub_fast)
         flat = flat_position(panel, fast, slow, depth)
         flat_bar, distance_bar, beam_bar, slow_bar, fast_bar = curved_position_adj(panel, flat, three(tile, D_BAR, i))
         set3(tile, D_BAR, i, flat_bar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,33 +63,61 @@ class Agreement(NamedTuple):
         return not self.explained < LEAST_EXPLAINED and (self.explained >= ENOUGH_EXPLAINED or self.placed)
 
 
-def likeness(data: np.ndarray, crystal: np.ndarray, variance: np.ndarray) -> float:
+Places = Sequence[tuple[slice, slice]]
+"""The rows and columns of panels in a sheet."""
+
+WHOLE: Places = ((slice(None), slice(None)),)
+"""The place of a single panel."""
+
+
+def likeness(data: np.ndarray, crystal: np.ndarray, variance: np.ndarray, places: Places = WHOLE) -> float:
     """The number of standard deviations by which data (slow, fast) resemble a crystal's spots more than chance does (R6).
 
     data are NaN where a pixel is left out; crystal: the photons of the crystal; variance: that of the data. The correlation of
-    data and spots is compared with the correlations for all shifts of the spots.
+    data and spots is compared with the correlations for all shifts of the spots, in all panels together; places: those of the
+    panels.
     """
+    shape = tuple(max(sizes) for sizes in zip(*(data[place].shape for place in places)))
+    correlation = sum(_correlation(data[place], crystal[place], variance[place], shape) for place in places)
+    spread = float(correlation.std())
+    return float(correlation[0, 0] - correlation.mean()) / spread if spread > 0.0 else 0.0
+
+
+def _correlation(data, crystal, variance, shape) -> np.ndarray:
+    """The correlation of the data of a panel with the spots, for all shifts of the spots in an array of that shape."""
     counts = ~np.isnan(data)
     weight = np.where(counts, 1.0 / np.sqrt(np.where(counts, variance, 1.0)), 0.0)
     measured, calculated = (
         np.where(counts, values - _surface(values, counts), 0.0) for values in (np.where(counts, data, 0.0), crystal)
     )
     measured, calculated = measured * weight, calculated * weight
-    product = np.fft.rfft2(measured) * np.conj(np.fft.rfft2(calculated))
-    correlation = np.fft.irfft2(product, s=measured.shape)
-    spread = float(correlation.std())
-    return float(correlation[0, 0] - correlation.mean()) / spread if spread > 0.0 else 0.0
+    product = np.fft.rfft2(measured, shape) * np.conj(np.fft.rfft2(calculated, shape))
+    return np.fft.irfft2(product, s=shape)
 
 
-def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, photon: float | None) -> float:
+def explained(
+    data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, photon: float | None, places: Places = WHOLE
+) -> float:
     """The fraction of the contrast of the data (slow, fast), beyond noise, that the expected image `mean` accounts for (R6).
 
     data are NaN where a pixel is left out; sigma (slow, fast) are their standard deviations. photon: the value of one photon in
     the data, or None if they are no counts. The contrast of a pixel is its difference from the mean of its neighbourhood, after
     the closest surface of second order is subtracted, so that no smooth background contributes. Counts of photons are compared
     by their square roots, so that no single bright spot decides; other data in units of sigma, by square roots where they are
-    bright. The fraction is NaN if the data have no contrast beyond noise.
+    bright. The fraction is NaN if the data have no contrast beyond noise. places: those of the panels, each of which has
+    surfaces of its own.
     """
+    with_data = [place for place in places if not np.isnan(data[place]).all()]
+    parts = [_contrasts(data[place], mean[place], sigma[place], photon) for place in with_data]
+    total, remainder, noise, spread_squared = (float(sum(column)) for column in zip(*parts))
+    spread = np.sqrt(spread_squared)
+    if total <= VISIBLE * noise + SPREADS * spread:
+        return float("nan")
+    return 1.0 - max(remainder - noise, 0.0) / (total - noise)
+
+
+def _contrasts(data, mean, sigma, photon) -> tuple[float, float, float, float]:
+    """The squared contrast of a panel, what is left of it without the calculated one, its noise, and the variance of that."""
     counts = ~np.isnan(data)
     rows, cols = (slice(a.min(), a.max() + 1) for a in np.nonzero(counts))
     counts, data, mean, sigma = counts[rows, cols], data[rows, cols], mean[rows, cols], sigma[rows, cols]
@@ -101,12 +130,8 @@ def explained(data: np.ndarray, mean: np.ndarray, sigma: np.ndarray, photon: flo
     else:
         root, variance = root_of_counts(mean / photon)[0], root_of_counts(np.minimum(mean, average) / photon)[1]
         measured, calculated = _contrast(np.sqrt(np.maximum(data, 0.0) / photon), counts), _contrast(root, counts)
-    noise = float(np.sum(variance[counts]))
-    spread = np.sqrt(float(np.sum(_spread_of_squares(variance[counts]))))
     total, remainder = float(np.sum(measured**2)), float(np.sum((measured - calculated) ** 2))
-    if total <= VISIBLE * noise + SPREADS * spread:
-        return float("nan")
-    return 1.0 - max(remainder - noise, 0.0) / (total - noise)
+    return total, remainder, float(np.sum(variance[counts])), float(np.sum(_spread_of_squares(variance[counts])))
 
 
 def _spread_of_squares(variance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from adjoint.refinement.phases import Phase
 from nbnumba.backends import Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import position_detector
+from nbnumba.setup.panels import planes
+from nbnumba.setup.sheet import sheet_of
 
 SPREAD = 0.397
 """Standard deviation of a Gaussian spot (F8d) in units of one over the number of cells: sqrt(0.63 / 4)."""
@@ -70,8 +72,9 @@ def coarse_frame(
     experiment, numbers = frame.split(vector)
     dry = without_water(experiment)
     crystal = broadened(dry, phase.broader) if phase.broader > 1.0 else dry
-    data = blurred(frame.data[frame.box], blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else 0.0)
-    smooth = blurred(data, 1.0)
+    widths = blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else [0.0] * len(frame.places)
+    data = blurred(frame.data[frame.box], frame.places, widths)
+    smooth = blurred(data, frame.places, [1.0] * len(frame.places))
     counts = ~np.isnan(data)
     variance = np.maximum(smooth, 0.0) + max(phase.level * np.nanmax(smooth), frame.dispersion, 1e-300)
     variance += (frame.readout if frame.sigma is None else frame.sigma[frame.box]) ** 2
@@ -95,23 +98,41 @@ def fewer(cells: float, times: float) -> float:
     return max(cells / times, min(cells, FEWEST_CELLS))
 
 
-def blur_pixels(experiment: Experiment, times: float) -> float:
-    """The standard deviation (pixels) of the blur that makes spots `times` times as broad: the mean of the three edges."""
+def blur_pixels(experiment: Experiment, times: float) -> list[float]:
+    """The standard deviation (pixels) of the blur that makes spots `times` times as broad: the mean of the three edges.
+
+    It is one for each panel.
+    """
     crystal, detector = experiment.crystal, experiment.detector
     vectors = orient(crystal, experiment.sampling.defects)
     edges = np.linalg.norm(vectors, axis=1)
-    placement = position_detector(detector, experiment.beam, experiment.sampling.defects)
-    per_index = experiment.beam.wavelength_A * placement.distance * 1000.0 / detector.pixel_mm
     cells = [getattr(crystal, f"n_{axis}") for axis in "abc"]
     added = [1.0 / fewer(n, times) ** 2 - 1.0 / n**2 for n in cells]
-    return float(np.mean([SPREAD * per_index / edge * np.sqrt(square) for edge, square in zip(edges, added)]))
+    widths = []
+    for plane in planes(detector, experiment.beam, experiment.sampling.defects):
+        edge_mm = detector.pixel_mm if plane.panel is None else math.sqrt(plane.panel.pixel_fast_mm * plane.panel.pixel_slow_mm)
+        per_index = experiment.beam.wavelength_A * plane.distance * 1000.0 / edge_mm
+        each = [SPREAD * per_index / edge * np.sqrt(square) for edge, square in zip(edges, added)]
+        widths.append(float(np.mean(each)))
+    return widths
 
 
-def blurred(data: np.ndarray, sigma: float) -> np.ndarray:
-    """Data (slow, fast) blurred by a Gaussian of `sigma` pixels; NaN where a pixel is left out.
+def blurred(data: np.ndarray, places: list[tuple[slice, slice]], widths: list[float]) -> np.ndarray:
+    """Data (slow, fast) blurred by a Gaussian, panel by panel; NaN where a pixel is left out.
 
-    A pixel that is left out has no weight in the mean of its neighbours.
+    places: the rows and columns of each panel. widths: the standard deviation of the Gaussian in each, in pixels. A pixel that
+    is left out has no weight in the mean of its neighbours.
     """
+    if len(places) == 1:
+        return _blurred(data, widths[0])
+    result = np.full(data.shape, np.nan)
+    for place, width in zip(places, widths):
+        result[place] = _blurred(data[place], width)
+    return result
+
+
+def _blurred(data: np.ndarray, sigma: float) -> np.ndarray:
+    """Data (slow, fast) of a panel, blurred by a Gaussian of `sigma` pixels."""
     if sigma < 0.1:
         return data
     counts = ~np.isnan(data)
@@ -128,7 +149,7 @@ def without_water(experiment: Experiment) -> Experiment:
 def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons (slow, fast) that the water of an experiment scatters."""
     if not experiment.background.water_um:
-        return np.zeros(experiment.detector.pixels[::-1])
+        return np.zeros(sheet_of(experiment.detector).shape)
     wet, dry = photons(experiment, machine), photons(without_water(experiment), machine)
     return np.asarray(wet, dtype=np.float64) - dry
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from adjoint.losses import field
 from adjoint.refinement.frames import Frame, rendered
 from adjoint.refinement.image_numbers import LARGEST, Numbers
 from nbnumba.backends import Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.simulate import image_of
+from nbnumba.setup.sheet import sheet_of
+from nbnumba.simulate import sheet_image
+from nbnumba.statements import Detector
 
 FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
 """The terms of the background of an image, each a number times a field."""
@@ -20,10 +23,31 @@ FEWEST = 0.1
 
 def fields(frame: Frame) -> dict[str, np.ndarray]:
     """The fields of the background by name, in the box (slow, fast), without a unit (R1)."""
+    if len(frame.sheet.shapes) > 1:
+        x, y = across_panels(frame.experiment.detector)
+        return dict(zip(FIELDS, (np.ones(x.shape), x, y, (x * x + y * y) / 2.0)))
     y, x = (np.linspace(-1.0, 1.0, n)[part] if n > 1 else np.zeros(1) for n, part in zip(frame.data.shape, frame.box))
     shape = len(y), len(x)
     radial = (x * x + (y * y)[:, None]) / 2.0
     return dict(zip(FIELDS, (np.ones(shape), np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape), radial)))
+
+
+def across_panels(detector: Detector) -> tuple[np.ndarray, np.ndarray]:
+    """X and Y of R1 for the pixels of several panels, as sheets: from -1 to 1, in the frame of the detector."""
+    sheet = sheet_of(detector)
+    along = np.zeros((2, *sheet.shape))
+    for panel, place in zip(detector.panels, sheet.places()):
+        fast, slow = np.meshgrid(np.arange(panel.shape[1]) + 0.5, np.arange(panel.shape[0]) + 0.5)
+        steps = panel.pixel_fast_mm * np.array(panel.fast_axis), panel.pixel_slow_mm * np.array(panel.slow_axis)
+        for axis in range(2):
+            along[axis][place] = panel.origin_mm[axis] + fast * steps[0][axis] + slow * steps[1][axis]
+    is_pixel = np.zeros(sheet.shape, dtype=bool)
+    for place in sheet.places():
+        is_pixel[place] = True
+    ends = [(values[is_pixel].min(), values[is_pixel].max()) for values in along]
+    scaled = [(2.0 * values - low - high) / ((high - low) or 1.0) for values, (low, high) in zip(along, ends)]
+    x, y = (np.where(is_pixel, values, 0.0) for values in scaled)
+    return x, y
 
 
 def background(frame: Frame, numbers: Numbers) -> np.ndarray:
@@ -40,7 +64,7 @@ def placed(frame: Frame, values: np.ndarray) -> np.ndarray:
 
 def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons of an experiment (slow, fast). Raises InputError if they are too many for their squares to be finite."""
-    image = image_of(experiment, machine)
+    image = sheet_image(experiment, machine)
     if image.max(initial=0.0) > LARGEST:
         allowed = f"up to {LARGEST:g} photons in a pixel: a smaller fluence or smaller amplitudes"
         raise InputError(f"experiment: a pixel of its image has {image.max():g} photons; allowed: {allowed}")
@@ -83,7 +107,8 @@ def deviations(frame: Frame, mean: np.ndarray) -> np.ndarray:
         variance = frame.dispersion * np.maximum(mean, 0.0) + frame.readout**2
         return np.sqrt(np.maximum(variance, FEWEST * frame.dispersion**2))
     with np.errstate(divide="ignore"):
-        return 1.0 / np.sqrt(frame.loss.curvature(mean))
+        curvature = frame.loss.curvature(frame.sheet.image(mean))
+        return 1.0 / np.sqrt(field("loss: curvature", curvature, frame.sheet))
 
 
 def weighed(frame: Frame, vector: np.ndarray) -> Frame:

@@ -69,7 +69,11 @@ def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
     if is_amplitude.any():
         loss, factor, _ = in_photons(frame, numbers)
         image, pullback = vjp(experiment, [AMPLITUDES], **frame.machine._asdict())
-        by_amplitude = pullback(factor * np.asarray(loss.curvature(image)) * image)[AMPLITUDES]
+        photons = frame.sheet.sheet("image", image, 0.0)
+        of_sheet = isinstance(loss, KernelLoss)
+        curvature = loss.curvature(photons if of_sheet else image)
+        curvature = curvature if of_sheet else frame.sheet.sheet("loss: curvature", curvature, 0.0)
+        by_amplitude = pullback(frame.sheet.image(factor * np.asarray(curvature) * photons))[AMPLITUDES]
         amplitude = vector[is_amplitude]
         information = 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0)
         diagonal[is_amplitude] = np.where(amplitude != 0.0, information, 0.0)
@@ -108,4 +112,4 @@ def in_photons(frame: Frame, numbers: Numbers) -> tuple[Any, float, dict[str, np
         weight = per_photon * per_photon / np.square(frame.sigma[frame.box])
         loss = KernelLoss(GAUSSIAN, placed(frame, data - light / numbers.scale), placed(frame, weight))
         return loss, 1.0, by_name
-    return UserLoss(frame.loss, per_photon, placed(frame, numbers.gain * light)), 1.0, by_name
+    return UserLoss(frame.loss, per_photon, placed(frame, numbers.gain * light), frame.sheet), 1.0, by_name

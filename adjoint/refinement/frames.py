@@ -19,10 +19,13 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling
+from nbnumba.setup.sheet import Sheet, sheet_of
 
 
 class Frame(NamedTuple):
     """An experiment whose choices are frozen, and the image that was measured of it (R2, R3).
+
+    Images are sheets (nbnumba/setup/sheet.py), in which the panels of a detector lie one below another.
 
     data (slow, fast): what was measured, without the offset; NaN where a pixel is left out. loss: "poisson", "gaussian" or an
     object. sigma (slow, fast), in units of the data, or None: the standard deviations of a Gaussian loss; readout: without
@@ -45,6 +48,17 @@ class Frame(NamedTuple):
     machine: Machine = CPU
     readout: float = 0.0
     mask: np.ndarray | None = None
+
+    @property
+    def sheet(self) -> Sheet:
+        """The shapes of the panels of the detector."""
+        return sheet_of(self.experiment.detector)
+
+    @property
+    def places(self) -> list[tuple[slice, slice]]:
+        """The rows and columns of each panel in the box, which is the whole sheet where there are several."""
+        sheet = self.sheet
+        return [(slice(None), slice(None))] if len(sheet.shapes) == 1 else list(sheet.places())
 
     def split(self, vector: np.ndarray) -> tuple[Experiment, Numbers]:
         """The experiment and the numbers of the image at a vector (n,): first the parameters, then the numbers of the image."""
@@ -69,7 +83,7 @@ def frame(
     image: Mapping[str, float] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Frame:
-    """A frame from what a user gives to `refine`, whose arguments these are; measured, sigma and mask are (slow, fast).
+    """A frame from what a user gives to `refine`, whose arguments these are; measured, sigma and mask are like the image.
 
     parameters: refined parameters of the experiment; image_names: refined numbers of the image; image: values of the image's
     numbers; options: keywords of simulate. Raises InputError for what does not fit together.
@@ -82,17 +96,15 @@ def frame(
     if parameters:
         prepare(experiment, parameters, **machine._asdict())  # refuses what has no derivative (A14)
     experiment = freeze_choices(experiment, parameters)
-    pixels = experiment.detector.pixels[::-1]
-    data = field("measured", measured)
-    if data.shape != pixels:
-        raise InputError(f"measured of shape {data.shape} does not fit; allowed: (slow, fast) = {pixels}")
+    sheet = sheet_of(experiment.detector)
+    data = field("measured", measured, sheet, one_for_all=False)
     if saturation is not None:
         data[data >= finite("saturation", saturation)] = np.nan
     data[~np.isfinite(data)] = np.nan
     data -= finite("offset", offset)
     _check_size("measured", data)
     if mask is not None:
-        data[masked("mask", mask, pixels)] = np.nan
+        data[masked("mask", mask, sheet)] = np.nan
     data[~rendered(experiment)] = np.nan
     _check_loss(loss)
     if isinstance(loss, str) and loss == "poisson":
@@ -103,7 +115,7 @@ def frame(
     if sigma is not None:
         if not isinstance(loss, str) or loss != "gaussian":
             raise InputError("sigma: it is given without the gaussian loss; allowed: loss='gaussian'")
-        deviation = field("sigma", sigma, pixels)
+        deviation = field("sigma", sigma, sheet)
         data[np.isposinf(deviation)] = np.nan
         if not (deviation[~np.isnan(data)] > 0.0).all():
             raise InputError("sigma: it is not above 0 everywhere; allowed: positive numbers, infinite: left out")
@@ -111,7 +123,7 @@ def frame(
     if np.isnan(data).all():
         raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     if not isinstance(loss, str):
-        loss = without_left_out(loss, data, mask is not None or saturation is not None)
+        loss = without_left_out(loss, data, sheet, mask is not None or saturation is not None)
     numbers, stated_mask = numbers_of(image), experiment.sampling.mask
     experiment, box = boxed(experiment, ~np.isnan(data), own_loss=not isinstance(loss, str))
     return Frame(
@@ -164,15 +176,15 @@ def _check_loss(loss) -> None:
             raise InputError(f"loss: {type(loss).__name__} has no {method}; allowed: {allowed}")
 
 
-def without_left_out(loss, data: np.ndarray, some_left_out: bool):
-    """A user's own loss that leaves out the pixels whose data (slow, fast) are NaN.
+def without_left_out(loss, data: np.ndarray, sheet: Sheet, some_left_out: bool):
+    """A user's own loss that leaves out the pixels whose data, a sheet (slow, fast), are NaN.
 
     some_left_out: whether a mask or a saturation is stated. Raises InputError for a loss that cannot leave them out.
     """
     if is_pixelwise(loss):
-        if loss.data.shape != data.shape:
-            raise InputError(f"loss: data of shape {loss.data.shape} do not fit; allowed: (slow, fast) = {data.shape}")
-        return KernelLoss(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight)
+        if loss.sheet != sheet:
+            raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {sheet}")
+        return KernelLoss(loss.kind, np.where(np.isnan(data), np.nan, loss.data), loss.weight, sheet)
     if some_left_out:
         allowed = "a loss of adjoint.losses, or one that leaves pixels out itself"
         raise InputError(f"loss: {type(loss).__name__} does not know of a mask or a saturation; allowed: {allowed}")
@@ -191,10 +203,14 @@ def boxed(experiment: Experiment, counts: np.ndarray, own_loss: bool = False) ->
     """The experiment that renders only the pixels that count (slow, fast), and the smallest box that holds them (R2).
 
     Region and mask stay as they are with defects of nanoBragg.c, whose image of a pixel depends on them (P1, P8), and with a
-    user's own loss (`own_loss`), which may look at any pixel.
+    user's own loss (`own_loss`), which may look at any pixel. The box of several panels is the whole sheet.
     """
+    sheet = sheet_of(experiment.detector)
+    if len(sheet.shapes) > 1:
+        mask = None if experiment.sampling.c_parity or own_loss else sheet.image(counts.astype(np.uint8))
+        return experiment.replace({"sampling.mask": mask} if mask is not None else {}), (slice(None), slice(None))
     if experiment.sampling.c_parity or own_loss:
-        window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+        window = sampling.windows(experiment.detector, experiment.sampling)[0]
         return experiment, (slice(*window.rows), slice(*window.columns))
     rows, columns = (slice(int(indices.min()), int(indices.max()) + 1) for indices in np.nonzero(counts))
     region = columns.start, columns.stop - 1, rows.start, rows.stop - 1
@@ -203,11 +219,12 @@ def boxed(experiment: Experiment, counts: np.ndarray, own_loss: bool = False) ->
 
 
 def rendered(experiment: Experiment) -> np.ndarray:
-    """Which pixels of an experiment are rendered (slow, fast): those of its region that its mask does not leave out."""
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
-    region = slice(*window.rows), slice(*window.columns)
-    is_rendered[region] = True if window.mask.size == 0 else window.mask[region] != 0
+    """Which pixels of a sheet are rendered (slow, fast): those of its region that its mask does not leave out."""
+    sheet = sheet_of(experiment.detector)
+    is_rendered = np.zeros(sheet.shape, dtype=bool)
+    for place, window in zip(sheet.places(), sampling.windows(experiment.detector, experiment.sampling)):
+        region = slice(*window.rows), slice(*window.columns)
+        is_rendered[place][region] = True if window.mask.size == 0 else window.mask[region] != 0
     return is_rendered
 
 

@@ -239,12 +239,12 @@ class Search:
             vector = x[self.unknowns.indices_of(number)]
             mean = expected(frame, vector)
             sigma = deviations(frame, mean)
-            photon = photon_value(frame)
+            photon, places = photon_value(frame), frame.places
             chi_squared_of_frame, pixels_of_frame = agreement.chi_squared(frame.data, mean, sigma, photon)
             chi_squared, pixels = chi_squared + chi_squared_of_frame, pixels + pixels_of_frame
-            explained = agreement.explained(frame.data, mean, sigma, photon)
+            explained = agreement.explained(frame.data, mean, sigma, photon, places)
             crystal = crystal_part(frame, vector, mean)
-            agreements.append(Agreement(explained, spots(frame.data, mean, crystal, sigma, photon or 0.0)))
+            agreements.append(Agreement(explained, spots(frame.data, mean, crystal, sigma, photon or 0.0, places)))
         chi_squared /= max(pixels - self.determined_count(x), 1)
         return chi_squared if np.isfinite(chi_squared) else float("inf"), agreements
 
@@ -255,7 +255,7 @@ class Search:
         for phase in BROAD:
             dry = coarse_frame(frame, vector, phase, (), ("image.scale", "image.background")).frame_without_water(0.0)
             image = photons(dry.experiment, dry.machine)
-            likenesses.append(agreement.likeness(dry.data[dry.box], image[dry.box], dry.sigma[dry.box] ** 2))
+            likenesses.append(agreement.likeness(dry.data[dry.box], image[dry.box], dry.sigma[dry.box] ** 2, dry.places))
         return max(likenesses)
 
     def widths(self, x: np.ndarray) -> np.ndarray:

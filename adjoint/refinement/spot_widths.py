@@ -14,6 +14,7 @@ from adjoint.refinement.expected_image import photons
 from adjoint.refinement.frames import rendered
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
+from nbnumba.setup.sheet import sheet_of
 
 
 def spot_widths(experiment: Experiment, names: Iterable[Name], machine: Machine = CPU) -> np.ndarray:
@@ -25,6 +26,7 @@ def spot_widths(experiment: Experiment, names: Iterable[Name], machine: Machine 
     dry = without_water(experiment)
     image = photons(dry, machine)
     flat = np.full(image.shape, image[rendered(dry)].mean())
-    value, _, normal = normal_equations(Gaussian(flat), dry, names, **machine._asdict())
+    loss = Gaussian(sheet_of(dry.detector).image(flat))
+    value, _, normal = normal_equations(loss, dry, names, **machine._asdict())
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((value > 0.0) & (np.diag(normal) > 0.0), np.sqrt(2.0 * value / np.diag(normal)), np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,12 +46,23 @@ class Spots(NamedTuple):
     shift: float
 
 
-def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.ndarray, photon: float) -> Spots:
+def spots(
+    data: np.ndarray,
+    mean: np.ndarray,
+    crystal: np.ndarray,
+    sigma: np.ndarray,
+    photon: float,
+    places: Sequence[tuple[slice, slice]] = (),
+) -> Spots:
     """The agreement of measured and calculated spots, from images (slow, fast) in units of the data (R6).
 
-    data: NaN where a pixel is left out. mean: the expected image, of which `crystal` is the crystal's part. sigma: the standard
-    deviations of the data. photon: the value of one photon in the data, or 0 if they are no counts.
+    places: rows and columns of the panels, if there are several in a sheet; those are looked at with empty rows between them,
+    so that no panel sees another. data: NaN where a pixel is left out. mean: the expected image, of which `crystal` is the
+    crystal's part. sigma: the standard deviations of the data. photon: the value of one photon in the data, or 0 if they are no
+    counts.
     """
+    if len(places) > 1:
+        data, mean, crystal, sigma = (_apart(values, places) for values in (data, mean, crystal, sigma))
     counts = ~np.isnan(data) & np.isfinite(sigma)
     if not counts.any():
         return Spots(0, 0, 0, 0, 0, float("nan"), float("nan"))
@@ -79,6 +91,16 @@ def spots(data: np.ndarray, mean: np.ndarray, crystal: np.ndarray, sigma: np.nda
         float(np.abs(i_measured - i_calculated)[bright].sum()) / total if total > 0.0 else float("nan"),
         float(np.nanmedian(shifts)) if not np.isnan(shifts).all() else float("nan"),
     )
+
+
+def _apart(values, places):
+    """The panels of a sheet (slow, fast) with empty rows between them, which are NaN."""
+    gap, rows = AROUND + 2 * FURTHEST, sum(place[0].stop - place[0].start for place in places)
+    apart = np.full((rows + gap * (len(places) - 1), values.shape[1]), np.nan)
+    for number, place in enumerate(places):
+        first = place[0].start + gap * number
+        apart[first : first + place[0].stop - place[0].start, place[1]] = values[place]
+    return apart
 
 
 def _bright(image):

@@ -237,15 +237,21 @@ def bounds_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.nd
     return low, high
 
 
-def restraints_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[np.ndarray, np.ndarray]:
-    """The values that numbers are drawn to, and the weights 1 / sigma^2: 0 without a restraint (R2). Raises InputError."""
+def restraints_of(
+    refined: Unknowns, given: Mapping[str, Any] | None, start: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values that numbers are drawn to, and the weights 1 / sigma^2: 0 without a restraint (R2). Raises InputError.
+
+    start (n,): the numbers that the refinement starts from, to which those are drawn whose value is None.
+    """
     restrained, weight, is_stated = np.zeros(refined.count), np.zeros(refined.count), np.zeros(refined.count, dtype=bool)
     for name, pair in _pairs("restraints", given):
         try:
             value, sigma = pair
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value and its sigma") from None
-        indices, value = refined.indices_and_values("restraints", name, value)
+        to_start = value is None and start is not None
+        indices, value = refined.indices_and_values("restraints", name, 0.0 if to_start else value)
         indices, sigma = refined.indices_and_values(f"restraints: sigma of {name}", name, sigma, one_for_all=True)
         _mark_stated(is_stated, indices, "restraints", name)
         if not ((sigma >= LEAST) & (sigma <= MOST)).all():
@@ -253,7 +259,7 @@ def restraints_of(refined: Unknowns, given: Mapping[str, Any] | None) -> tuple[n
             raise InputError(f"restraints: {name} with sigma {_shown(sigma)} is not allowed; allowed: {allowed}")
         if not (np.abs(value) <= MOST).all():
             raise InputError(f"restraints: {name} {_shown(value)} is not allowed; allowed: finite numbers up to {MOST:g}")
-        restrained[indices], weight[indices] = value, sigma**-2.0
+        restrained[indices], weight[indices] = start[indices] if to_start else value, sigma**-2.0
     return restrained, weight
 
 

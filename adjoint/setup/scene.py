@@ -1,5 +1,7 @@
 """The mirror of nbnumba's scene: from the cotangent of a scene to the gradient by parameters, with all of setup (A0)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
@@ -7,6 +9,7 @@ from adjoint.setup import orientations, sources
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import orient_adj, record_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
+from adjoint.setup.panels import PanelMirror
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
@@ -22,24 +25,48 @@ def motions(experiment: Statements) -> Motions:
     return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects))
 
 
-def pull(experiment: Statements, scene: Scene, cotangent: Cotangent) -> dict[str, np.ndarray]:
-    """Return the gradient by every scalar parameter (...), per unit in which it is stated, by name (A0).
+def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
+    """Return for each panel the gradient by every scalar parameter (...), per unit in which it is stated, by name (A0).
 
-    scene: that of the experiment. cotangent: of that scene. The beam of the Panel record is that of the convention, which no
-    parameter moves.
+    scenes: those of the panels of the experiment. cotangent: of any of these scenes. The beam of the Panel record is that of
+    the convention, which no parameter moves.
     """
-    defects = experiment.sampling.defects
-    placement = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
-    distances = (cotangent.distance, cotangent.close_distance)
-    return {
+    shared = {
         **_crystal(experiment, cotangent),
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
         "beam.polarization": cotangent.kahn,
-        **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
-        **position_detector_adj(experiment.detector, experiment.beam, defects, *placement, *distances),
-        **sensor_adj(experiment.detector, defects, cotangent.layer, cotangent.absorption),
         **{name: cotangent.lattice_angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
+    detector, beam, defects = experiment.detector, experiment.beam, experiment.sampling.defects
+    mirror = PanelMirror(detector, beam, defects) if detector.panels else None
+    return [
+        {
+            **shared,
+            **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
+            **(_panel(experiment, mirror, number, cotangent) if mirror else _whole_detector(experiment, cotangent)),
+        }
+        for number, scene in enumerate(scenes)
+    ]
+
+
+def _whole_detector(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
+    """Return the gradient by the parameters of a detector without panels, by name (A1a, A4a)."""
+    detector, defects = experiment.detector, experiment.sampling.defects
+    placement = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
+    distances = (cotangent.distance, cotangent.close_distance)
+    return {
+        **position_detector_adj(detector, experiment.beam, defects, *placement, *distances),
+        **sensor_adj(detector, defects, cotangent.layer, cotangent.absorption),
+    }
+
+
+def _panel(experiment: Statements, mirror: PanelMirror, number: int, cotangent: Cotangent) -> dict[str, np.ndarray]:
+    """Return the gradient by the parameters of the frame of the panels, and of groups, by name (A1a, A1d)."""
+    plane = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal, cotangent.close_distance)
+    frame, of_groups = mirror.plane_adj(number, *plane)
+    nothing = np.zeros_like(cotangent.close_distance)
+    defects = experiment.sampling.defects
+    return {**position_detector_adj(experiment.detector, experiment.beam, defects, *frame, nothing, nothing), **of_groups}
 
 
 def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:

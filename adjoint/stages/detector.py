@@ -1,6 +1,6 @@
 """Mirrors of the detector stages: position of a sample, solid angle, capture fraction (A1 to A4).
 
-The edge of a pixel is no parameter, so that sample_offset has no mirror.
+The edges of a pixel are no parameters, so that sample_offset has no mirror.
 """
 
 from adjoint.stages.vec3 import rotate_adj
@@ -46,13 +46,13 @@ def curved_position_adj(panel, flat, x_bar):
 def solid_angle_adj(panel, airpath, omega_bar):
     """Return the cotangents of the airpath R and the close distance c, both in m (A3).
 
-        F3: omega = p^2 c / R^3;    1 / R^2 for point pixels
+        F3: omega = p_f p_s c / R^3;    1 / R^2 for point pixels
         A3: R_bar = -3 omega omega_bar / R,    c_bar = omega omega_bar / c;    R_bar = -2 omega_bar / R^3 for point pixels
     """
     inverse = real(1) / airpath
     if panel.point_pixel:
         return -real(2) * omega_bar * inverse * inverse * inverse, real(0)
-    of_close = panel.pixel * panel.pixel * inverse * inverse * inverse * omega_bar
+    of_close = panel.pixel_fast * panel.pixel_slow * inverse * inverse * inverse * omega_bar
     return -real(3) * of_close * panel.close_distance * inverse, of_close
 
 

@@ -59,9 +59,12 @@ def kernel(precision: str, culled: bool) -> Compiled:
     return driver(render, names, precision, culled)
 
 
-def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
-    """The function of image, rows and columns that renders part of an image in place, without Python's lock."""
-    records, compiled = cast(scene, precision), kernel(precision, is_culled(scene))
+def renderer(records: Scene, mask: np.ndarray, precision: str) -> Callable:
+    """The function of image, rows and columns that renders part of an image in place, without Python's lock.
+
+    records: a scene in the types of the precision (precision.py:cast_all).
+    """
+    compiled = kernel(precision, is_culled(records))
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         compiled(image, rows, columns, mask, new_tile(precision), *records)
@@ -90,4 +93,4 @@ def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
 
 def prepare(scene: Scene, precision: str) -> None:
     """Compile the driver, or load it from disk, without rendering anything."""
-    renderer(scene, np.zeros((0, 0), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 0), (0, 0))
+    renderer(cast(scene, precision), np.zeros((0, 0), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 0), (0, 0))

@@ -131,14 +131,15 @@ def list_together(bound: dict) -> dict:
     return bind([cuda_patches], device_jit, {name: word for name, word in bound.items() if name not in LISTED})
 
 
-def renderer(scene: Scene, mask: np.ndarray, precision: str) -> Callable:
+def renderer(host_records: Scene, mask: np.ndarray, precision: str) -> Callable:
     """The function of image, rows and columns that renders a part of the image on the card.
 
-    It raises InputError if the card has too little memory.
+    host_records: a scene in the types of the precision (precision.py:cast_all). It raises InputError if the card has too little
+    memory.
     """
     block = cuda_block.BLOCK
-    compiled = kernel(precision, cuda_lattices.is_simple(scene), is_culled(scene), block)
-    kind, host_records = PRECISIONS[precision].wide, cast(scene, precision)
+    compiled = kernel(precision, cuda_lattices.is_simple(host_records), is_culled(host_records), block)
+    kind = PRECISIONS[precision].wide
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
         with card.at_work():
@@ -166,4 +167,4 @@ def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
 
 def prepare(scene: Scene, precision: str) -> None:
     """Compile the kernel, by rendering one pixel that the mask leaves out."""
-    renderer(scene, np.zeros((1, 1), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 1), (0, 1))
+    renderer(cast(scene, precision), np.zeros((1, 1), dtype=np.uint8), precision)(np.zeros((1, 1)), (0, 1), (0, 1))

@@ -1,6 +1,6 @@
 """Pieces of an image that take tenths of a second at most, and how progress is told of them (specs/forward.md, F0)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from nbnumba.errors import InputError, shown
 from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW
@@ -41,16 +41,23 @@ def pixels_of(piece: Piece) -> int:
     return (last - first) * (right - left)
 
 
-def progress_reporter(progress: Callable[[int, int], None] | None, rows: int, across: int) -> Callable[[int], None]:
-    """The function that is told how many pixels are done, and tells progress(done, total) of rows whenever one more is."""
+def progress_reporter(
+    progress: Callable[[int, int], None] | None, sizes: Sequence[tuple[int, int]]
+) -> Callable[[int, int], None]:
+    """The function that is told how many pixels of a panel are done, and tells progress(done, total) of rows.
+
+    sizes: the numbers of rows and columns of each panel. The function takes the number of the panel, and of the pixels.
+    """
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {shown(progress)} cannot be called; allowed: a function of rows done and of all rows")
-    done = [0, 0]
+    done, told, rows = [0] * len(sizes), [0], sum(size[0] for size in sizes)
 
-    def tell(pixels: int) -> None:
-        done[0] += pixels
-        if progress is not None and done[0] // across > done[1]:
-            done[1] = done[0] // across
-            progress(done[1], rows)
+    def tell(panel: int, pixels: int) -> None:
+        before, across = done[panel], sizes[panel][1]
+        done[panel] += pixels
+        more = done[panel] // across - before // across
+        if progress is not None and more:
+            told[0] += more
+            progress(told[0], rows)
 
     return tell

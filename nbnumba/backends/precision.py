@@ -1,5 +1,6 @@
 """What each precision means (G1): the types that kernels compute in, and the numbers of a scene in them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,20 @@ def cast(scene: Scene, precision: str) -> Scene:
     parts["structure"] = parts["structure"]._replace(amplitude=scene.structure.amplitude.astype(real))
     parts["orientations"] = parts["orientations"]._replace(lattice=lattices[0], fresh_lattice=lattices[1])
     return Scene(**parts)
+
+
+def cast_all(scenes: Sequence[Scene], precision: str) -> list[Scene]:
+    """The same scenes of panels in those types. Records that scenes share are cast once, and shared again."""
+    first = cast(scenes[0], precision)
+    own_kind = PRECISIONS[precision].wide
+    return [first, *(_cast_like(scenes[0], first, scene, own_kind) for scene in scenes[1:])]
+
+
+def _cast_like(first: Scene, cast_first: Scene, scene: Scene, kind: type) -> Scene:
+    """A scene like `first` in the types of cast_first; its structure and its lattices are those of `first`."""
+    assert scene.structure is first.structure and scene.orientations is first.orientations
+    pairs = zip(scene, first, cast_first)
+    return Scene(*(known if record is same else in_type(record, kind) for record, same, known in pairs))
 
 
 def _check_pairs(scene: Scene) -> None:

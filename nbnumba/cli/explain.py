@@ -17,10 +17,11 @@ from nbnumba.flags.run import run_of
 from nbnumba.flags.subcommand import command_line_of, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.parity import SWITCHES
-from nbnumba.setup import culling, sampling, scene
-from nbnumba.setup.sampling import Window
+from nbnumba.setup import culling, scene
+from nbnumba.setup.scene import PanelScene
 from nbnumba.simulate import render
-from nbnumba.stages.records import Scene
+
+Panels = tuple[PanelScene, ...]
 
 HELP = """usage: nbnumba explain -- FLAGS
 
@@ -42,16 +43,16 @@ def main(args: Sequence[str]) -> int:
     machine = run.machine
     check(experiment, machine, thread_count(), run.max_hours, command=True, images=1 + len(SWITCHES))
     words = with_seed(words, command_line, experiment)
-    right, right_window = _scene(experiment)
-    image = _render("spec", right, right_window, run.progress, machine)
+    right = _scenes(experiment)
+    image = _render("spec", right, run.progress, machine)
     print(f"{'total':24} {image.sum():.6g} photons, brightest pixel {image.max():.6g}")
     applying = 0
     for number, (name, meaning) in enumerate(SWITCHES.items(), start=1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            wrong, window = _scene(experiment_of(CommandLine([*words, "-c_parity", name])))
+            wrong = _scenes(experiment_of(CommandLine([*words, "-c_parity", name])))
         title = f"{number}/{len(SWITCHES)} {name}"
-        line = None if same(right, wrong) else compare(image, _render(title, wrong, window, run.progress, machine))
+        line = None if same(right, wrong) else compare(image, _render(title, wrong, run.progress, machine))
         if line is not None:
             applying += 1
             print(f"{name:24} {line}  {meaning}")
@@ -72,18 +73,17 @@ def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
     return f"total {total:+.3g} %, largest {largest:.3g} %, correlation {correlation:.6f}"
 
 
-def same(one: Scene, other: Scene) -> bool:
-    """Whether two scenes are equal, so that their images are the same."""
-    return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
+def same(one: Panels, other: Panels) -> bool:
+    """Whether the scenes of panels are equal, so that their images are the same."""
+    return all(np.array_equal(a, b) for p, o in zip(one, other) for r, s in zip(p.scene, o.scene) for a, b in zip(r, s))
 
 
-def _scene(experiment: Experiment) -> tuple[Scene, Window]:
-    """The scene of an experiment, and its window. Every term counts, as it does where a defect is on (F10a)."""
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    return culling.every_term(scene.build(experiment, window)), window
+def _scenes(experiment: Experiment) -> Panels:
+    """The panels of the image of an experiment. Every term counts, as it does where a defect is on (F10a)."""
+    return tuple(panel._replace(scene=culling.every_term(panel.scene)) for panel in scene.panel_scenes(experiment))
 
 
-def _render(title: str, built_scene: Scene, window: Window, with_progress: bool, machine: Machine) -> np.ndarray:
-    pixels = (window.columns[1], window.rows[1])
+def _render(title: str, panels: Panels, with_progress: bool, machine: Machine) -> np.ndarray:
+    shape = panels[-1].place[0].start + panels[-1].window.rows[1], max(panel.window.columns[1] for panel in panels)
     with bar(title, with_progress) as progress:
-        return render(built_scene, window, pixels, progress, machine)
+        return render(panels, shape, progress, machine)

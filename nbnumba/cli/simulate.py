@@ -26,8 +26,8 @@ from nbnumba.response import PHOTON_COUNTER
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import render
-from nbnumba.stages.records import Scene
 
 
 def main(args: Sequence[str]) -> int:
@@ -69,32 +69,35 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
         say("--dry-run: nothing was computed or written")
         return
     predicted = predictions.predict(experiment) if run.predictions is not None else None
-    built_scene = scene.build(experiment, window)
+    panels = scene.panel_scenes(experiment)
+    built_scene = panels[0].scene
     started = time.perf_counter()
     driver(machine.backend).prepare(built_scene, machine.precision)
     if time.perf_counter() - started > 1.0:
         say(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
-        image = output.as_float32(render(built_scene, window, experiment.detector.pixels, progress, machine))
+        image = output.as_float32(render(panels, sheet_of(experiment.detector).shape, progress, machine))
     lattices, samples = len(built_scene.orientations.lattice), built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
     counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")
     say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
     if not image.any():
-        warnings.warn(dark.sentence(experiment, window), stacklevel=2)
-    found = output.Reflections(predicted, _hkl_map(built_scene, image, window, run))
+        warnings.warn(dark.sentence(experiment), stacklevel=2)
+    found = output.Reflections(predicted, _hkl_map(panels, image, experiment, run))
     stats = output.statistics(image, window, placement.pixel, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
     say(*output.write(image, experiment, placement, window, stats, run, found))
 
 
-def _hkl_map(built_scene: Scene, image: np.ndarray, window: sampling.Window, run: Run) -> hkl_maps.HklMap | None:
-    """The map of reflections of an image, or None where it is not wanted."""
+def _hkl_map(
+    panels: tuple[scene.PanelScene, ...], image: np.ndarray, experiment: Experiment, run: Run
+) -> hkl_maps.HklMap | None:
+    """The map of reflections of a sheet of panels, or None where it is not wanted."""
     if run.hklmap is None:
         return None
     with bar("counting by reflection", run.progress) as progress:
-        return hkl_maps.of_image(built_scene, image, window, progress=progress)
+        return hkl_maps.of_sheet(panels, image, sheet_of(experiment.detector), progress=progress)
 
 
 def _print_lines(*lines: str) -> None:

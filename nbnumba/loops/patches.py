@@ -88,9 +88,10 @@ def bound_pixels(tile, panel, crystal, sampling):
     inner = wide(0.5) - wide(0.5) / wide(sampling.oversample)
     depth = wide(sampling.layers - 1) * panel.layer * wide(0.5)
     for p in range(PATCHES):
-        middle = (tile[MIDDLE_FAST + p] + wide(0.5)) * panel.pixel, (tile[MIDDLE_SLOW + p] + wide(0.5)) * panel.pixel, depth
-        half = (tile[HALF_FAST + p] + inner) * panel.pixel, (tile[HALF_SLOW + p] + inner) * panel.pixel, abs(depth)
-        directions, nearest = spread_of_directions(panel, middle, half)
+        fast = (tile[MIDDLE_FAST + p] + wide(0.5)) * panel.pixel_fast
+        slow = (tile[MIDDLE_SLOW + p] + wide(0.5)) * panel.pixel_slow
+        half = (tile[HALF_FAST + p] + inner) * panel.pixel_fast, (tile[HALF_SLOW + p] + inner) * panel.pixel_slow, abs(depth)
+        directions, nearest = spread_of_directions(panel, (fast, slow, depth), half)
         set_directions(tile, p, directions)
         tile[LIMIT + p] = remoteness_limit(crystal, solid_angle(panel, nearest)) * (wide(1) + slack)
 

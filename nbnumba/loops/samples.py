@@ -40,16 +40,16 @@ def trace_ray(tile, layer, sub_slow, sub_fast, first, panel, sampling):
     take_omega = sampling.every_omega or (first and layer == 0)
     depth = real(layer) * panel.layer
     for i in range(TILE):
-        slow = sample_offset(panel, sampling.oversample, slow_of(tile, i), sub_slow)
+        slow = sample_offset(panel.pixel_slow, sampling.oversample, slow_of(tile, i), sub_slow)
         tile[D_X + i], tile[D_Y + i], tile[D_Z + i] = along_slow(panel, slow)
     if panel.curved:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+            fast = sample_offset(panel.pixel_fast, sampling.oversample, fast_of(tile, i), sub_fast)
             position = position_in_row(panel, fast, (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), depth)
             (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(curved_position(panel, position))
     else:
         for i in range(TILE):
-            fast = sample_offset(panel, sampling.oversample, fast_of(tile, i), sub_fast)
+            fast = sample_offset(panel.pixel_fast, sampling.oversample, fast_of(tile, i), sub_fast)
             position = position_in_row(panel, fast, (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), depth)
             (tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), tile[AIRPATH + i] = unit(position)
     if take_omega:

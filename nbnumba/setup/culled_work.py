@@ -4,6 +4,7 @@ The bounds are those of stages/culling.py and loops/patches.py, taken for arrays
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,15 +15,16 @@ from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, PATCH_FAST, PATC
 from nbnumba.loops.patches import GROUP
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import crystal, culling, orientations, sampling, scene, sources, structure
-from nbnumba.setup.detector import polarization_axis, position_detector, sensor, spindle_axis
+from nbnumba.setup.detector import polarization_axis, sensor, spindle_axis
+from nbnumba.setup.panels import planes
 from nbnumba.stages.culling import index_reach, least_sine, remoteness_limit, spread_of_directions
 from nbnumba.stages.detector import solid_angle
 from nbnumba.stages.lattice import distance_squared
 from nbnumba.stages.shapes import SQUARE
 from nbnumba.statements import Beam, Statements, StructureFactors
 
-MOST_TILES, MOST_SOURCES, MOST_GROUPS = 32, 8, 6
-"""How many tiles, sources and groups of lattices are bounded."""
+MOST_TILES, MOST_SOURCES, MOST_GROUPS, MOST_PANELS = 32, 8, 6, 8
+"""How many tiles, sources and groups of lattices are bounded, and panels looked at."""
 MOST_STEPS, MOST_DOMAINS, MOST_MADE = 10**7, 10**4, 500
 """The largest number of phi steps that are looked at, of mosaic domains that are drawn, and of sources that are made."""
 
@@ -53,29 +55,34 @@ def is_open_to_culling(experiment: Statements) -> bool:
     return not stated.c_parity and (stated.tolerance > 0.0 or experiment.crystal.shape != "square")
 
 
-def sample(experiment: Statements, wanted: sampling.Window) -> CulledWork | None:
+def sample(experiment: Statements, wanted: Sequence[sampling.Window]) -> CulledWork | None:
     """Return the shares of what is computed of an experiment, from a sample; None where every term is (F10a).
 
-    wanted: the pixels that are computed. The same experiment has the same sample. The cost does not depend on the numbers of
-    pixels, sources and lattices; None, too, for more phi steps than can be looked at.
+    wanted: the pixels of each panel that are computed. The same experiment has the same sample. The cost does not depend on the
+    numbers of pixels, sources and lattices; None, too, for more phi steps than can be looked at.
     """
     defects = experiment.sampling.defects
     steps = orientations.phi_steps(experiment.goniometer)[0]
     if experiment.sampling.c_parity or steps > MOST_STEPS:
         return None
-    placement = position_detector(experiment.detector, experiment.beam, defects)
-    vectors, (layers, depth, absorption) = crystal.orient(experiment.crystal, defects), sensor(experiment.detector, defects)
-    samples = sampling.samples(experiment, placement, vectors, layers)
-    panel = scene.panel_record(experiment, placement, depth, absorption, samples)
+    placed, vectors = planes(experiment.detector, experiment.beam, defects), crystal.orient(experiment.crystal, defects)
     electric = polarization_axis(experiment.detector, experiment.beam)
-    source = sources.beam_sources(_fewer_sources(experiment.beam, defects), placement.beam, electric, defects)
-    cells = crystal.record(experiment.crystal, vectors, defects)
-    cells = scene.culled(cells, experiment, panel, source, _largest_amplitude(experiment, min(cells[:3])), layers)
-    if cells.most_remote == 0.0:
-        return None
+    source = sources.beam_sources(_fewer_sources(experiment.beam, defects), placed[0].beam, electric, defects)
+    record = crystal.record(experiment.crystal, vectors, defects)
+    largest, some = _largest_amplitude(experiment, min(record[:3])), []
+    lit = [number for number, window in enumerate(wanted) if not window.mask.size or window.mask.any()]
+    looked_at = [lit[n] for n in _spread_indices(len(lit), MOST_PANELS)]
+    for plane, window in ((placed[n], wanted[n]) for n in looked_at):
+        layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
+        samples = sampling.samples(experiment, plane, vectors, layers)
+        panel = scene.panel_record(experiment, plane, depth, absorption, samples)
+        cells = scene.culled(record, experiment, panel, source, largest, layers)
+        if cells.most_remote == 0.0:
+            return None
+        some.append(_patches(panel, samples, cells, _some_blocks(window, MOST_TILES // len(looked_at))))
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     lattices = _some_lattices(experiment, spindle, vectors)
-    patches = _patches(panel, samples, cells, _some_blocks(wanted))
+    patches = _Patches(*(np.concatenate(parts, axis=-2) for parts in zip(*some)))
     few = _spread_indices(len(source.weight), MOST_SOURCES)
     return _shares(cells, patches, (source.direction[few], source.wavelength[few]), lattices)
 
@@ -120,8 +127,8 @@ def _some_lattices(experiment: Statements, spindle: np.ndarray, vectors: np.ndar
     return lattices.reshape(-1, GROUP, 9)
 
 
-def _some_blocks(wanted: sampling.Window) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns (blocks,) at which some blocks with wanted pixels begin, spread over the region."""
+def _some_blocks(wanted: sampling.Window, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (blocks,) at which some blocks with wanted pixels begin, at most so many, spread over the region."""
     (first, last), (left, right) = wanted.rows, wanted.columns
     down, across = -(-(last - first) // BLOCK_SLOW), -(-(right - left) // BLOCK_FAST)
     if wanted.mask.size:
@@ -131,7 +138,7 @@ def _some_blocks(wanted: sampling.Window) -> tuple[np.ndarray, np.ndarray]:
         among = np.flatnonzero(whole.reshape(down, BLOCK_SLOW, across, BLOCK_FAST).any(axis=(1, 3)))
     else:
         among = np.arange(down * across)
-    spread = (np.arange(min(len(among), MOST_TILES)) + 0.5) * GOLDEN % 1.0 * len(among)
+    spread = (np.arange(min(len(among), most)) + 0.5) * GOLDEN % 1.0 * len(among)
     slow, fast = np.divmod(among[spread.astype(np.int64)], across)
     return first + slow * BLOCK_SLOW, left + fast * BLOCK_FAST
 
@@ -152,9 +159,9 @@ def _patches(panel, samples, cells, blocks) -> _Patches:
     """The patches of blocks, as far as the first layer of the sensor goes; on a curved detector those of the flat one."""
     lanes = np.array([place(lane) for lane in range(0, TILE, PATCH)]) + np.array([PATCH_SLOW, PATCH_FAST]) / 2.0
     inner = 0.5 - 0.5 / samples.oversample
-    half = ((PATCH_FAST - 1) / 2.0 + inner) * panel.pixel, ((PATCH_SLOW - 1) / 2.0 + inner) * panel.pixel, 0.0
+    half = ((PATCH_FAST - 1) / 2.0 + inner) * panel.pixel_fast, ((PATCH_SLOW - 1) / 2.0 + inner) * panel.pixel_slow, 0.0
     found = []
-    middles = (np.stack(blocks, axis=1)[:, np.newaxis] + lanes) * panel.pixel
+    middles = (np.stack(blocks, axis=1)[:, np.newaxis] + lanes) * (panel.pixel_slow, panel.pixel_fast)
     for slow, fast in middles.reshape(-1, 2).tolist():
         (centre, edges, beyond), nearest = spread_of_directions(panel, (fast, slow, 0.0), half)
         found.append([*centre, *edges[0], *edges[1], *edges[2], beyond, remoteness_limit(cells, solid_angle(panel, nearest))])

@@ -65,7 +65,7 @@ def largest_solid_angle(panel: Panel, layers: int) -> float:
         return math.inf
     if panel.point_pixel:
         return 1.0 / nearest**2
-    return panel.pixel**2 * abs(panel.close_distance) / nearest**3
+    return panel.pixel_fast * panel.pixel_slow * abs(panel.close_distance) / nearest**3
 
 
 def largest_amplitude(amplitude: np.ndarray, interpolate: bool) -> float:

@@ -1,6 +1,7 @@
 """Places the detector: from beam centre, distance, rotations and pivot to its origin and axes (F1a), and its sensor (F4a)."""
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.rotations import about_axis, about_xyz, radians, unit
 from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
-from nbnumba.statements import SMALLEST, Beam, Detector
+from nbnumba.statements import SMALLEST, Beam, Detector, Panel
 
 EDGE_ON = 1e-12
 """Sine of the angle below which the crystal lies in the plane of the detector."""
@@ -33,14 +34,15 @@ class Centres(NamedTuple):
     dials: tuple[float, float, float]
 
 
-class Placement(NamedTuple):
-    """The detector in the laboratory frame (F1a).
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A rectangle of pixels in the laboratory frame: the whole detector, or one of its panels (F1a, F1d).
 
-    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
-    pixel, in m. pixels: numbers of pixels along fast and slow. close_distance: from the crystal to the nearest point of the
-    plane, in m. distance: close_distance over the obliquity, in m; without a swing by two-theta it is the distance from the
-    crystal along the beam. xbeam, ybeam: beam centre in the terms of the convention, in m. stated_distance,
-    stated_close_distance: the two distances, in m, that would put the detector in this place if a user stated them.
+    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel_fast,
+    pixel_slow: edges of a pixel, in m. pixels: numbers of pixels along fast and slow. distance: that of F1b, in m: of the whole
+    detector close_distance over the obliquity, and without a swing by two-theta the distance from the crystal along the beam;
+    of a panel that of its centre. close_distance: from the crystal to the nearest point of the plane, in m. panel, number: what
+    is stated of the panel, None if it is the whole detector, and its number, from 0.
     """
 
     origin: np.ndarray
@@ -48,14 +50,60 @@ class Placement(NamedTuple):
     slow: np.ndarray
     normal: np.ndarray
     beam: np.ndarray
-    pixel: float
+    pixel_fast: float
+    pixel_slow: float
     pixels: tuple[int, int]
     distance: float
     close_distance: float
-    xbeam: float
-    ybeam: float
-    stated_distance: float
-    stated_close_distance: float
+    panel: Panel | None = None
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """The beginning of a message about the panel; nothing if it is the whole detector."""
+        return f"panel {self.panel.path}: " if self.panel else ""
+
+    def crossing(self) -> tuple[float, tuple[float, float]] | None:
+        """Return where the direct beam meets the plane after all rotations; None if it does not.
+
+        The distance from the crystal, in m, and the fast and slow coordinates, in m.
+        """
+        return self.line_crossing() if float(self.beam @ self.normal) >= 1e-9 else None
+
+    def line_crossing(self) -> tuple[float, tuple[float, float]]:
+        """Return the same of the line of the beam, which also runs backwards; very far away if it is parallel to the plane."""
+        crossing_distance = float(self.origin @ self.normal) / (float(self.beam @ self.normal) or 1e-9)
+        spot = crossing_distance * self.beam - self.origin
+        return crossing_distance, (float(spot @ self.fast), float(spot @ self.slow))
+
+    def crossing_pixels(self) -> tuple[float, float] | None:
+        """Return the fast and slow coordinates, in pixels, where the direct beam meets the plane; None if it does not."""
+        crossing = self.crossing()
+        return None if crossing is None else (crossing[1][0] / self.pixel_fast, crossing[1][1] / self.pixel_slow)
+
+    def beam_within(self, rows: tuple[float, float], columns: tuple[float, float]) -> bool:
+        """Return whether the direct beam meets a region of pixels: first and last row, first and last column."""
+        spot = self.crossing_pixels()
+        return spot is not None and columns[0] <= spot[0] <= columns[1] and rows[0] <= spot[1] <= rows[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement(Plane):
+    """The detector in the laboratory frame, or, if it has panels, their frame (F1a, F1d).
+
+    xbeam, ybeam: beam centre in the terms of the convention, in m. stated_distance, stated_close_distance: the two distances,
+    in m, that would put the detector in this place if a user stated them.
+    """
+
+    xbeam: float = math.nan
+    ybeam: float = math.nan
+    stated_distance: float = math.nan
+    stated_close_distance: float = math.nan
+
+    @property
+    def pixel(self) -> float:
+        """The edge of a pixel, in m."""
+        return self.pixel_fast
 
     def near_point(self) -> tuple[float, float]:
         """Return the fast and slow coordinates of the point of the plane that is nearest to the crystal, in m."""
@@ -74,27 +122,6 @@ class Placement(NamedTuple):
             xds=(near_fast / pixel + 0.5, near_slow / pixel + 0.5),
             dials=(z, y, -x),
         )
-
-    def crossing(self) -> tuple[float, tuple[float, float]] | None:
-        """Return where the direct beam meets the plane after all rotations; None if it does not.
-
-        The distance from the crystal, in m, and the fast and slow coordinates, in m.
-        """
-        return self.line_crossing() if float(self.beam @ self.normal) >= 1e-9 else None
-
-    def line_crossing(self) -> tuple[float, tuple[float, float]]:
-        """Return the same of the line of the beam, which also runs backwards; very far away if it is parallel to the plane."""
-        crossing_distance = float(self.origin @ self.normal) / (float(self.beam @ self.normal) or 1e-9)
-        spot = crossing_distance * self.beam - self.origin
-        return crossing_distance, (float(spot @ self.fast), float(spot @ self.slow))
-
-    def beam_within(self, rows: tuple[float, float], columns: tuple[float, float]) -> bool:
-        """Return whether the direct beam meets a region of pixels: first and last row, first and last column."""
-        crossing = self.crossing()
-        if crossing is None:
-            return False
-        fast, slow = (metres / self.pixel for metres in crossing[1])
-        return columns[0] <= fast <= columns[1] and rows[0] <= slow <= rows[1]
 
     def beam_spot(self) -> tuple[float, float]:
         """Return the fast and slow coordinates of C's beam centre, in m: without a swing by two-theta it is crossing()."""
@@ -142,7 +169,7 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
         raise InputError(f"{placed_by}: the detector turns its back to the crystal; allowed: what leaves it facing the crystal")
     x, y = from_detector(convention, *beam_centre, pixel, slow_size)
     return Placement(
-        origin, fast, slow, normal, direction, pixel, detector.pixels,
+        origin, fast, slow, normal, direction, pixel, pixel, detector.pixels,
         distance=close_distance / obliquity, close_distance=close_distance, xbeam=x, ybeam=y,
         stated_distance=stated_distance, stated_close_distance=stated_close_distance,
     )  # fmt: skip
@@ -155,16 +182,18 @@ def sizes(detector: Detector) -> tuple[float, float]:
     return detector.pixels[0] * detector.pixel_mm / 1000, detector.pixels[1] * detector.pixel_mm / 1000
 
 
-def sensor(detector: Detector, defects: Defects) -> tuple[int, float, float]:
+def sensor(detector: Detector, defects: Defects, panel: Panel | None = None) -> tuple[int, float, float]:
     """Return the number of layers of the sensor, the depth of each in m, and the absorption in 1/m (F4a).
 
-    defects: those of C that are reproduced. Without a sensor the numbers are 1, 0 and 0.
+    panel: of the detector, None for one without panels. defects: those of C that are reproduced. Without a sensor the numbers
+    are 1, 0 and 0.
     """
-    thickness = detector.thickness_um * 1e-6
-    endless = detector.attenuation_um == math.inf and not defects.endless_depth_dark
+    stated = detector if panel is None else panel
+    thickness = stated.thickness_um * 1e-6
+    endless = stated.attenuation_um == math.inf and not defects.endless_depth_dark
     if thickness == 0.0 or endless:
         return 1, 0.0, 0.0
-    absorption = 1 / thickness if detector.attenuation_um is None else 1 / (detector.attenuation_um * 1e-6)
+    absorption = 1 / thickness if stated.attenuation_um is None else 1 / (stated.attenuation_um * 1e-6)
     layers = 2 if detector.layers is None else detector.layers
     if detector.layers is not None and defects.thick_layers:
         layers = max(layers, 2)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from nbnumba.setup import detector, sampling
 from nbnumba.setup.orientations import is_mosaic, number_of_domains
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Sampling, Statements, StructureFactors
 
 SWEEPS = ("hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
@@ -24,7 +25,7 @@ def remarks(experiment: Statements) -> list[str]:
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
         *_tolerance(experiment.sampling, experiment.crystal.shape),
-        *sampling.beyond_the_edge(experiment.sampling.roi, experiment.detector.pixels),
+        *sampling.beyond_the_edge(experiment.sampling.roi, sheet_of(experiment.detector).shapes[0][::-1]),
     ]
 
 
@@ -100,16 +101,19 @@ def _rotation(goniometer: Goniometer) -> Iterator[str]:
         yield "goniometer.osc_deg has no effect: the one step of goniometer.phisteps is at its start"
 
 
-def _sensor(panel: Detector, sampling: Sampling) -> Iterator[str]:
+def _sensor(detector: Detector, sampling: Sampling) -> Iterator[str]:
     """Yield a sentence for what is stated of a sensor that does not exist (F4a).
 
     In C alone its capture fractions darken the image (P2).
     """
-    endless = panel.attenuation_um == math.inf and not sampling.defects.endless_depth_dark
-    if panel.thickness_um > 0.0 and not endless:
+    parts, endless_counts = detector.panels or (detector,), sampling.defects.endless_depth_dark
+    if any(part.thickness_um > 0.0 and (part.attenuation_um != math.inf or endless_counts) for part in parts):
         return
-    why = "detector.attenuation_um is infinite" if panel.thickness_um > 0.0 else "there is no detector.thickness_um"
-    if panel.layers is not None:
+    thick = any(part.thickness_um > 0.0 for part in parts)
+    why = "detector.attenuation_um is infinite" if thick else "there is no detector.thickness_um"
+    if detector.panels:
+        why = "no panel has a sensor that absorbs"
+    if detector.layers is not None:
         yield f"detector.layers has no effect: {why}"
     if sampling.oversample_thick and not sampling.defects.oversample_running_sum:
         yield f"sampling.oversample_thick has no effect: {why}"

@@ -8,12 +8,15 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import Placement, position_detector
+from nbnumba.setup.detector import Plane
+from nbnumba.setup.panels import planes
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages.beam import scattering_vector, within_resolution
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
-from nbnumba.statements import Statements
+from nbnumba.statements import Detector, Statements
+from nbnumba.statements import Sampling as StatedSampling
 
 LARGEST_CHOICE = 1000
 """The largest number of sub-pixels that is chosen by default: where more are needed, some unit is probably mistaken."""
@@ -46,21 +49,50 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
     return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
 
 
-def samples(experiment: Statements, placement: Placement, vectors: np.ndarray, layers: int) -> Sampling:
-    """Return the Sampling record: how the samples of a pixel are laid out and weighted (F1b, F10).
+def windows(detector: Detector, stated: StatedSampling) -> tuple[Window, ...]:
+    """Return the window of each panel of a detector (F0).
+
+    Raises InputError for a region or a mask that does not fit (window), and for a region of several panels.
+    """
+    sheet = sheet_of(detector)
+    if len(sheet.shapes) == 1:
+        (slow, fast), mask = sheet.shapes[0], stated.mask
+        return (window((fast, slow), stated.roi, mask),)
+    if stated.roi is not None:
+        stated_roi, why = " ".join(map(str, stated.roi)), f"a region of {len(sheet.shapes)} panels is not defined"
+        raise InputError(f"sampling.roi: {stated_roi}: {why}; allowed: None; sampling.mask says which pixels are wanted")
+    if stated.mask is None:
+        return tuple(window((fast, slow), None, None) for slow, fast in sheet.shapes)
+    whole = sheet.sheet("sampling.mask", stated.mask, 0)
+    return tuple(window((fast, slow), None, whole[place]) for (slow, fast), place in zip(sheet.shapes, sheet.places()))
+
+
+def samples(experiment: Statements, plane: Plane, vectors: np.ndarray, layers: int) -> Sampling:
+    """Return the Sampling record of a panel: how the samples of a pixel are laid out and weighted (F1b, F10).
 
     vectors: a, b, c as rows, in A. layers: of the sensor. Raises InputError for a sampling that nobody stated and that is so
     fine that nobody can have meant it.
     """
     stated = experiment.sampling
-    recommended = recommended_oversample(experiment, placement, vectors)
-    if stated.oversample is None and recommended > LARGEST_CHOICE:
+    recommended = recommended_oversample(experiment, plane, vectors)
+    chosen = stated_oversample(stated, plane)
+    if chosen is None and recommended > LARGEST_CHOICE:
         why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
-        raise InputError(f"sampling.oversample: {why}; allowed without stating it: at most {LARGEST_CHOICE}")
-    oversample = recommended if stated.oversample is None else stated.oversample
+        raise InputError(f"sampling.oversample: {plane.name}{why}; allowed without stating it: at most {LARGEST_CHOICE}")
+    oversample = recommended if chosen is None else chosen
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
     running = any(every) and stated.defects.oversample_running_sum
     return Sampling(layers, oversample, *every, running, stated.defects.capture_last_layer)
+
+
+def stated_oversample(stated: StatedSampling, plane: Plane) -> int | None:
+    """Return the number of sub-pixels along an edge that is stated for a panel, or None."""
+    if not isinstance(stated.oversample, tuple):
+        return stated.oversample
+    if plane.number >= len(stated.oversample):
+        allowed = "one number, or as many as there are panels"
+        raise InputError(f"sampling.oversample: {len(stated.oversample)} numbers are too few; allowed: {allowed}")
+    return stated.oversample[plane.number]
 
 
 def too_coarse(experiment: Statements) -> str | None:
@@ -70,15 +102,16 @@ def too_coarse(experiment: Statements) -> str | None:
     """
     if experiment.sampling.oversample is None:
         return None
-    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     vectors = orient(experiment.crystal, experiment.sampling.defects)
-    needed = recommended_oversample(experiment, placement, vectors)
-    if experiment.sampling.oversample >= needed:
+    every = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
+    plane = min(every, key=lambda plane: (stated_oversample(experiment.sampling, plane) or 0) * pixel_reach(experiment, plane))
+    needed, chosen = recommended_oversample(experiment, plane, vectors), stated_oversample(experiment.sampling, plane)
+    if chosen is None or chosen >= needed:
         return None
-    edge, fringe = longest_edge(experiment, vectors) * 1e10, pixel_reach(experiment, placement) * 1e10
+    edge, fringe = longest_edge(experiment, vectors) * 1e10, pixel_reach(experiment, plane) * 1e10
     return (
-        f"sampling.oversample {experiment.sampling.oversample}: intensity may vary across a pixel, for the crystal is "
-        f"{edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
+        f"sampling.oversample {chosen}: {plane.name}intensity may vary across a pixel, "
+        f"for the crystal is {edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
     )
 
 
@@ -91,17 +124,17 @@ def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
     return max(math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c)))
 
 
-def pixel_reach(experiment: Statements, placement: Placement) -> float:
+def pixel_reach(experiment: Statements, plane: Plane) -> float:
     """Return the edge, in m, of a crystal of which a pixel spans one fringe: lambda D / p (F1b)."""
-    return experiment.beam.wavelength_A * 1e-10 * placement.distance / placement.pixel
+    return experiment.beam.wavelength_A * 1e-10 * plane.distance / max(plane.pixel_fast, plane.pixel_slow)
 
 
-def recommended_oversample(experiment: Statements, placement: Placement, vectors: np.ndarray) -> int:
+def recommended_oversample(experiment: Statements, plane: Plane, vectors: np.ndarray) -> int:
     """Return the number of sub-pixels along an edge by the rule of nanoBragg: three in a fringe of the longest edge (F1b).
 
     vectors: a, b, c as rows, in A. Lengths are in m, for the same rounding.
     """
-    return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, placement)))
+    return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, plane)))
 
 
 def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -189,7 +222,7 @@ def directions(panel: Panel, sampling: Sampling, row: int, columns, layer: int, 
 
     row: number of the row. columns: numbers of the fast pixels. layer, sub_slow, sub_fast: of the sample.
     """
-    fast = np.array([sample_offset(panel, sampling.oversample, column, sub_fast) for column in columns])
-    slow = sample_offset(panel, sampling.oversample, row, sub_slow)
+    fast = np.array([sample_offset(panel.pixel_fast, sampling.oversample, column, sub_fast) for column in columns])
+    slow = sample_offset(panel.pixel_slow, sampling.oversample, row, sub_slow)
     position = flat_position(panel, fast, slow, layer * panel.layer)
     return unit(curved_position(panel, position) if panel.curved else position)[0]

@@ -1,14 +1,18 @@
 """From an experiment to the records that a kernel reads (F0): the one place where all of setup comes together."""
 
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.setup import background, crystal, culling, latch, orientations, sampling, sources, structure
-from nbnumba.setup.detector import Placement, polarization_axis, position_detector, sensor, spindle_axis
+from nbnumba.setup.detector import Plane, polarization_axis, sensor, spindle_axis
+from nbnumba.setup.panels import planes
 from nbnumba.setup.remarks import remarks
-from nbnumba.setup.sampling import Window
+from nbnumba.setup.sampling import Window, windows
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages import records
 from nbnumba.statements import Beam, Statements
 
@@ -32,49 +36,107 @@ MOST_FRINGES = 2**45
 """The largest product of unit cells and Miller index; of a larger one float64 has too few digits within a fringe (F0)."""
 
 
+class PanelScene(NamedTuple):
+    """A panel of an image: its scene, the pixels that are computed, and the rows and columns that it has in the sheet."""
+
+    scene: records.Scene
+    window: Window
+    place: tuple[slice, slice]
+
+    @property
+    def steps(self) -> int:
+        """Its steps_per_pixel."""
+        return steps_per_pixel(self.scene)
+
+
+def steps_per_pixel(scene: records.Scene) -> int:
+    """Return the number of samples of a pixel times the numbers of sources and of lattices."""
+    samples = scene.sampling.layers * scene.sampling.oversample**2
+    return samples * scene.sources.weight.size * len(scene.orientations.lattice)
+
+
+def panel_scenes(experiment: Statements) -> tuple[PanelScene, ...]:
+    """Return the panels of the image of an experiment (F0).
+
+    Raises InputError for what is impossible, and warns of what is assumed.
+    """
+    wanted = windows(experiment.detector, experiment.sampling)
+    return tuple(map(PanelScene, _build(experiment, wanted), wanted, sheet_of(experiment.detector).places()))
+
+
 def build(experiment: Statements, wanted: Window) -> records.Scene:
-    """Return the scene of an experiment (F0).
+    """Return the scene of an experiment with one panel (F0).
 
     wanted: the pixels that are computed, which decide where emulated threads of nanoBragg begin. Raises InputError for what is
     impossible, and warns of what is assumed.
     """
+    return _build(experiment, (wanted,))[0]
+
+
+def _build(experiment: Statements, wanted: Sequence[Window]) -> list[records.Scene]:
+    """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records."""
     defects = experiment.sampling.defects
     for sentence in remarks(experiment):
-        warnings.warn(sentence, stacklevel=3)
+        warnings.warn(sentence, stacklevel=4)
     for sentence in structure.nearly_empty(experiment.structure_factors):
-        warnings.warn(sentence, stacklevel=3)
-    placement = position_detector(experiment.detector, experiment.beam, defects)
+        warnings.warn(sentence, stacklevel=4)
+    _check_statements(experiment)
+    every_plane = planes(experiment.detector, experiment.beam, defects)
     vectors = crystal.orient(experiment.crystal, defects)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
     electric = polarization_axis(experiment.detector, experiment.beam)
-    source = sources.beam_sources(experiment.beam, placement.beam, electric, defects)
+    source = sources.beam_sources(experiment.beam, every_plane[0].beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
     if lengthwise.all():
         electric = np.zeros(3)  # so that no rounding says what psi is (F6)
-    directed = [*sources.downstream(source, placement.beam), *_polarization_without_plane(experiment.beam, lengthwise)]
+    directed = [*sources.downstream(source, every_plane[0].beam), *_polarization_without_plane(experiment.beam, lengthwise)]
     for sentence in directed:
-        warnings.warn(sentence, stacklevel=3)
-    layers, depth, absorption = sensor(experiment.detector, defects)
-    samples = sampling.samples(experiment, placement, vectors, layers)
+        warnings.warn(sentence, stacklevel=4)
     water, material = background.material(experiment.background, defects.amorphous_ignored)
-    panel = panel_record(experiment, placement, depth, absorption, samples)
-    steps = len(source.weight) * samples.oversample**2 * len(carried)
-    own_captures = panel.sensor and not (samples.every_capture or samples.last_capture)
-    beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0], own_captures)
-    rows, threads = placement.pixels[1], defects.c_threads if defects.phi_carryover else 0
-    passes = sampling.fresh_passes(rows, threads, wanted, panel, beam, source, samples)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
-    if not experiment.sampling.c_parity:
-        crystal_record = culled(crystal_record, experiment, panel, source, box, layers)
-    table = records.Orientations(carried, fresh, passes, *culling.groups(carried))
-    built = records.Scene(panel, beam, material, source, crystal_record, box, table, samples)
-    check_finite(built)
-    _check_fringes(built)
-    if defects.interpolation_latch and box.interpolate:
-        return built._replace(structure=box._replace(latch=latch.find(built, wanted)))
-    return built
+    groups, scenes = culling.groups(carried), []
+    for plane, window in zip(every_plane, wanted, strict=True):
+        layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
+        samples = sampling.samples(experiment, plane, vectors, layers)
+        panel = panel_record(experiment, plane, depth, absorption, samples)
+        steps = len(source.weight) * samples.oversample**2 * len(carried)
+        own_captures = panel.sensor and not (samples.every_capture or samples.last_capture)
+        beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0], own_captures)
+        rows, threads = plane.pixels[1], defects.c_threads if defects.phi_carryover else 0
+        passes = sampling.fresh_passes(rows, threads, window, panel, beam, source, samples)
+        cells = crystal_record
+        if not experiment.sampling.c_parity:
+            cells = culled(crystal_record, experiment, panel, source, box, layers)
+        if not scenes or defects.phi_carryover:
+            table = records.Orientations(carried, fresh, passes, *groups)
+        built = records.Scene(panel, beam, material, source, cells, box, table, samples)
+        check_finite(built, besides=scenes[0] if scenes else None)
+        if not scenes:
+            _check_fringes(built)
+        if defects.interpolation_latch and box.interpolate:
+            built = built._replace(structure=box._replace(latch=latch.find(built, window)))
+        scenes.append(built)
+    return scenes
+
+
+SINGLE_PANEL = {
+    "phi_carryover": "which lattices are carried over depends on the order of the rows of one panel (P1)",
+    "interpolation_latch": "where interpolation ends depends on the order of the pixels of one panel (P8)",
+}
+"""The defects of C that are those of an image of one panel, with the reason."""
+
+
+def _check_statements(experiment: Statements) -> None:
+    """Raise InputError for defects of C that an image of several panels cannot have, and for as many samplings as no panels."""
+    oversample, panels = experiment.sampling.oversample, max(len(experiment.detector.panels), 1)
+    if isinstance(oversample, tuple) and len(oversample) != panels:
+        raise InputError(f"sampling.oversample: {len(oversample)} numbers for {panels} panels; allowed: one, or as many")
+    wrong = sorted(experiment.sampling.c_parity & SINGLE_PANEL.keys()) if len(experiment.detector.panels) > 1 else []
+    if wrong:
+        count, others = len(experiment.detector.panels), "a detector of one panel, or other defects"
+        raise InputError(f"sampling.c_parity: {wrong[0]} with {count} panels: {SINGLE_PANEL[wrong[0]]}; allowed: {others}")
 
 
 def culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
@@ -92,10 +154,13 @@ def culled(crystal_record, experiment: Statements, panel, source, box, layers: i
     return crystal_record._replace(most_remote=limit, remote_per_omega=limit / omega)
 
 
-def check_finite(scene: records.Scene) -> None:
-    """Raise InputError, with the fields that it is made from, for a number of a scene that is not finite (F0)."""
+def check_finite(scene: records.Scene, besides: records.Scene | None = None) -> None:
+    """Raise InputError, with the fields that it is made from, for a number of a scene that is not finite (F0).
+
+    besides: a scene that has been checked. Records that it shares are not looked at again.
+    """
     for part, record in scene._asdict().items():
-        for name, value in record._asdict().items():
+        for name, value in record._asdict().items() if besides is None or record is not getattr(besides, part) else ():
             if not np.isfinite(value).all():
                 made_from = MADE_FROM.get(f"{part}.{name}", MADE_FROM.get(part, part))
                 why = f"a number that is made from it ({part}.{name}) is too large, or not a number"
@@ -117,18 +182,19 @@ def _check_fringes(scene: records.Scene) -> None:
         raise InputError(f"crystal.n_a, n_b, n_c, a_A, b_A, c_A and beam.wavelength_A: {why}; allowed: {allowed}")
 
 
-def panel_record(experiment: Statements, placement: Placement, depth: float, absorption: float, samples: records.Sampling):
-    """Return the Panel record (F1 to F4).
+def panel_record(experiment: Statements, plane: Plane, depth: float, absorption: float, samples: records.Sampling):
+    """Return the Panel record of a panel, or of the whole detector (F1 to F4).
 
     depth: of a layer, in m. absorption: in 1/m. Without a sensor C takes the capture fraction of no depth, which is 0, where it
     is taken anew at every sample (P2).
     """
-    vectors = (placement.origin, placement.fast, placement.slow, placement.normal, placement.beam)
+    vectors = (plane.origin, plane.fast, plane.slow, plane.normal, plane.beam)
     return records.Panel(
         *(float(x) for vector in vectors for x in vector),
-        pixel=placement.pixel,
-        distance=placement.distance,
-        close_distance=placement.close_distance,
+        pixel_fast=plane.pixel_fast,
+        pixel_slow=plane.pixel_slow,
+        distance=plane.distance,
+        close_distance=plane.close_distance,
         layer=depth,
         absorption=absorption,
         sensor=depth > 0.0 or (samples.every_capture and samples.running_product),

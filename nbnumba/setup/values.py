@@ -1,6 +1,7 @@
 """Parameters of an experiment by name, such as "detector.distance_mm": the value of one, and new values for some."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -9,7 +10,8 @@ from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, position_detector
-from nbnumba.statements import Statements
+from nbnumba.setup.panels import members
+from nbnumba.statements import Detector, Group, Statements
 
 Stated = TypeVar("Stated", bound=Statements)
 
@@ -29,6 +31,15 @@ DISTANCE = ("distance_mm", "close_distance_mm")
 POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
 """The fields that state the position of the detector, unless pix0_mm does."""
 
+MOTIONS = {
+    "shift_fast_mm": ("shift_mm", 0), "shift_slow_mm": ("shift_mm", 1), "shift_normal_mm": ("shift_mm", 2),
+    "turn_fast_deg": ("turn_deg", 0), "turn_slow_deg": ("turn_deg", 1), "turn_normal_deg": ("turn_deg", 2),
+}  # fmt: skip
+"""The parameters of a group of panels, or of a single panel: the field of its statement, and the index in that (F1d)."""
+
+OF_GROUP = re.compile(r"detector\.group\[(?P<path>[^\[\]]+)\]\.(?P<motion>\w+)")
+"""The name of such a parameter, such as detector.group[q0/s1].shift_fast_mm."""
+
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 
 
@@ -38,9 +49,40 @@ def _check_name(name) -> None:
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
 
 
+def group_parameter(path: str, motion: str) -> str:
+    """Return the name of a parameter of a group. motion: a name of MOTIONS."""
+    return f"detector.group[{path}].{motion}"
+
+
+def path_and_motion(detector: Detector, name: str) -> tuple[str, str] | None:
+    """Return the path and the motion of a parameter of a group; None for the name of anything else.
+
+    Raises InputError for a motion that does not exist, and for a group without a panel.
+    """
+    if not name.startswith("detector.group["):
+        return None
+    found = OF_GROUP.fullmatch(name)
+    if found is None or found["motion"] not in MOTIONS:
+        allowed = f"detector.group[PATH]. and one of {', '.join(MOTIONS)}"
+        raise InputError(f"{shown(name)} is no parameter; allowed: {allowed}")
+    if not members(detector, found["path"]):
+        allowed = "the path of a panel, or the beginning of paths" if detector.panels else "none, as there are no panels"
+        raise InputError(f"{name}: no panel has a path that begins with {found['path']}; allowed: {allowed}")
+    return found["path"], found["motion"]
+
+
+def _group(detector: Detector, path: str) -> Group:
+    """Return what is stated of a group, or a group that is not moved."""
+    return next((group for group in detector.groups if group.path == path), Group(path))
+
+
 def value(experiment: Statements, name: str) -> Any:
     """Return the value of a parameter, as the image is computed from it, in the unit that its name says."""
     _check_name(name)
+    of_group = path_and_motion(experiment.detector, name)
+    if of_group is not None:
+        field, index = MOTIONS[of_group[1]]
+        return getattr(_group(experiment.detector, of_group[0]), field)[index]
     if name in VECTORS[MISSET]:
         return value(experiment, MISSET)[VECTORS[MISSET].index(name)]
     if name == N_CELLS:
@@ -61,8 +103,13 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
         if vector in values and not values.keys().isdisjoint(numbers):
             both = ", ".join(name for name in (vector, *numbers) if name in values)
             raise InputError(f"replace: {both} state the same numbers; allowed: {vector} alone, or single numbers alone")
+    moved = _with_moved_groups(experiment.detector, values)
+    if moved is not experiment.detector:
+        parts["detector"] = {"groups": moved.groups}
     for name, wanted in values.items():
         _check_name(name)
+        if name.startswith("detector.group["):
+            continue
         if name in VECTORS[MISSET]:
             crystal = parts.setdefault("crystal", {})
             angles = list(crystal.get("misset_deg", value(experiment, MISSET)))
@@ -80,6 +127,24 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
         parts["detector"] = {**_superseded(experiment, parts["detector"]), **parts["detector"]}
     changed = {part: dataclasses.replace(getattr(experiment, part), **fields) for part, fields in parts.items()}
     return dataclasses.replace(experiment, **changed)
+
+
+def _with_moved_groups(detector: Detector, values: Mapping[str, Any]) -> Detector:
+    """Return the detector with those groups that parameters move; the same one if none does."""
+    moved = {group.path: group for group in detector.groups}
+    named = [name for name in values if isinstance(name, str) and name.startswith("detector.group[")]
+    for whole in ("detector.groups", "detector.panels"):
+        if named and whole in values:
+            raise InputError(f"replace: {named[0]}, {whole} state the same; allowed: one of them")
+    for name in named:
+        found = path_and_motion(detector, name)
+        assert found is not None
+        path, (field, index) = found[0], MOTIONS[found[1]]
+        group = moved.get(path, Group(path))
+        numbers = list(getattr(group, field))
+        numbers[index] = values[name]
+        moved[path] = dataclasses.replace(group, **{field: tuple(numbers)})
+    return dataclasses.replace(detector, groups=tuple(moved.values())) if named else detector
 
 
 def _three_numbers(name, numbers):

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.setup.detector import Placement, polarization_axis, position_detector, sensor
+from nbnumba.setup.detector import polarization_axis, sensor
+from nbnumba.setup.panels import planes
 from nbnumba.setup.scene import panel_record
 from nbnumba.setup.sources import beam_sources
 from nbnumba.stages import records
@@ -37,16 +38,13 @@ class View(NamedTuple):
 def view_of(experiment: Statements) -> View:
     """Return the view of an experiment (F13). Raises InputError for a detector that is impossible, and as mean_beam does."""
     defects = experiment.sampling.defects
-    placement = position_detector(experiment.detector, experiment.beam, defects)
-    sources = beam_sources(experiment.beam, placement.beam, polarization_axis(experiment.detector, experiment.beam), defects)
-    layers, depth, absorption = sensor(experiment.detector, defects)
-    panel = panel_record(experiment, placement, depth, absorption, WHOLE_PIXEL)
-    return View((panel,), (_shape(placement),), (layers,), sources, *mean_beam(sources))
-
-
-def _shape(placement: Placement) -> tuple[int, int]:
-    """Return the numbers of pixels of a panel along slow and fast."""
-    return placement.pixels[1], placement.pixels[0]
+    every_plane = planes(experiment.detector, experiment.beam, defects)
+    electric = polarization_axis(experiment.detector, experiment.beam)
+    sources = beam_sources(experiment.beam, every_plane[0].beam, electric, defects)
+    sensors = [sensor(experiment.detector, defects, plane.panel) for plane in every_plane]
+    panels = tuple(panel_record(experiment, plane, *depths[1:], WHOLE_PIXEL) for plane, depths in zip(every_plane, sensors))
+    shapes = tuple((plane.pixels[1], plane.pixels[0]) for plane in every_plane)
+    return View(panels, shapes, tuple(layers for layers, _, _ in sensors), sources, *mean_beam(sources))
 
 
 def mean_beam(sources: records.Sources) -> tuple[np.ndarray, float]:
@@ -86,6 +84,6 @@ def positions(panel: records.Panel, fast: np.ndarray, slow: np.ndarray, depth: n
     fast, slow: numbers of pixels from the outer edges of the first ones; their shapes are those of one array. depth: in the
     sensor, in m.
     """
-    along = (sample_offset(panel, 1, pixel - 0.5, 0) for pixel in (fast, slow))
+    along = (sample_offset(edge, 1, pixel - 0.5, 0) for edge, pixel in ((panel.pixel_fast, fast), (panel.pixel_slow, slow)))
     flat = flat_position(panel, *along, depth)
     return np.stack(np.broadcast_arrays(*(curved_position(panel, flat) if panel.curved else flat)), axis=-1)

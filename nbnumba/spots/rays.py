@@ -59,7 +59,7 @@ def places(panel: Panel, directions: np.ndarray, shape: tuple[int, int], depth: 
 
 def pixel_edges(panel: Panel) -> np.ndarray:
     """Return the edges of a pixel along fast and slow, in m (F1)."""
-    return np.array([panel.pixel, panel.pixel])
+    return np.array([panel.pixel_fast, panel.pixel_slow])
 
 
 def footprint(panel: Panel, found: np.ndarray) -> Footprint:

@@ -39,7 +39,7 @@ def add_up(
 ) -> Sums:
     """Return the sums of n reflections (F14d, F14e).
 
-    hkl (n, 3): Miller indices. meetings: with the sphere. stars (n, 3, 3): a*, b*, c* there, as rows, in 1/A. pixels_per_radian
+    hkl (n, 3): Miller indices. meetings: with the sphere. stars (n, 3, 3): a*, b*, c* then, as rows, in 1/A. pixels_per_radian
     (n, 2, 3): of a Footprint. lattices (m, 9): the table, in A. incident, spindle: unit vectors along mean beam and spindle.
     """
     reciprocal = np.swapaxes(np.linalg.inv(lattices.reshape(-1, 3, 3)), 1, 2)

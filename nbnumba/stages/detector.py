@@ -4,13 +4,13 @@ from nbnumba.stages import cos, exp, real, sin
 from nbnumba.stages.vec3 import dot, rotate
 
 
-def sample_offset(panel, oversample, pixel, sub):
-    """Return the distance of the centre of a sub-pixel from the edge of the detector, in m (F1).
+def sample_offset(edge, oversample, pixel, sub):
+    """Return the distance of the centre of a sub-pixel from the edge of the panel, along one of its axes, in m (F1).
 
-    panel: the Panel record, of which the edge of a pixel, in m, is read. oversample: number of sub-pixels along that edge.
-    pixel: number of the pixel, from 0. sub: number of the sub-pixel in its pixel, from 0.
+    edge: that of a pixel along the axis, in m. oversample: number of sub-pixels along that edge. pixel: number of the pixel,
+    from 0. sub: number of the sub-pixel in its pixel, from 0.
     """
-    return panel.pixel / real(oversample) * (real(pixel) * real(oversample) + real(sub) + real(0.5))
+    return edge / real(oversample) * (real(pixel) * real(oversample) + real(sub) + real(0.5))
 
 
 def along_slow(panel, slow):
@@ -60,7 +60,7 @@ def solid_angle(panel, airpath):
     inverse = real(1) / airpath
     if panel.point_pixel:
         return inverse * inverse
-    return panel.pixel * panel.pixel * inverse * inverse * (panel.close_distance * inverse)
+    return panel.pixel_fast * panel.pixel_slow * inverse * inverse * (panel.close_distance * inverse)
 
 
 def capture_fraction(panel, layer, diffracted):

@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Panel(NamedTuple):
-    """The detector in the laboratory frame (F1 to F4).
+    """A panel of the detector in the laboratory frame (F1 to F4, F1d).
 
-    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel: edge of a
-    pixel, in m. close_distance: from the crystal to the nearest point of the plane, in m. distance: along
-    the beam, in m, which a curved detector alone needs; that of a flat one is in its origin.
+    origin: corner of the first pixel, in m. fast, slow, normal: unit axes. beam: unit vector along the beam. pixel_fast,
+    pixel_slow: edges of a pixel, in m. close_distance: from the crystal to the nearest point of the plane, in m. distance:
+    along the beam, in m, which a curved detector alone needs; that of a flat one is in its origin.
     layer: depth of one sensor layer, in m. absorption: of the sensor, in 1/m. sensor: whether it absorbs. curved: whether the
     detector is a sphere about the crystal. point_pixel: whether solid angles are the inverse square of the distance alone.
     """
@@ -30,7 +30,8 @@ class Panel(NamedTuple):
     beam_x: float
     beam_y: float
     beam_z: float
-    pixel: float
+    pixel_fast: float
+    pixel_slow: float
     distance: float
     close_distance: float
     layer: float

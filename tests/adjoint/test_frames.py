@@ -358,9 +358,9 @@ def test_all_of_a_refinement_runs_on_the_machine_that_is_asked_for(monkeypatch, 
         seen.append(("derivative", problem.machine))
         return run(problem._replace(machine=CPU), *more, **keywords)
 
-    def noted_render(built, wanted, pixels, progress, machine=CPU):
+    def noted_render(panels, shape, progress, machine=CPU):
         seen.append(("image", machine))
-        return draw(built, wanted, pixels, progress)
+        return draw(panels, shape, progress)
 
     monkeypatch.setattr(gradient, "_run", noted_run)
     monkeypatch.setattr(gradient, "render", noted_render)

@@ -36,7 +36,7 @@ def case(case: Case) -> str:
         return "not set up: too large for here"
     run, built, placed = outcome.value
     check_finite(built, "scene")
-    check_finite(placed._asdict(), "placement")
+    check_finite(vars(placed), "placement")
     check_records(built)
     return "set up, with warnings" if outcome.warnings else "set up"
 
@@ -71,7 +71,7 @@ def check_records(built) -> None:
             raise Fault(f"{name} is no unit vector", rows)
     if not len(source.weight) or source.weight.min() < 0.0 or source.wavelength.min() <= 0.0:
         raise Fault("sources without weight, or of no wavelength", source)
-    if panel.pixel <= 0.0 or panel.close_distance <= 0.0 or built.sampling.oversample < 1:
+    if min(panel.pixel_fast, panel.pixel_slow) <= 0.0 or panel.close_distance <= 0.0 or built.sampling.oversample < 1:
         raise Fault("a detector that is none", panel)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nbnumba
+
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 CSPAD = REAL / "geometry"
 
@@ -59,3 +61,16 @@ def _has_dials():
 
 
 needs_dials = pytest.mark.skipif(not _has_dials(), reason=f"{DIALS_PYTHON} has no DIALS")
+
+
+def detector_of(model, root=(0.0, 0.0, -105.003), tilt=((1.0, 0.0, 0.0), (0.0, -1.0, 0.0))):
+    """A Detector with the panels of a hierarchical one, in a frame with that corner and those axes, in imgCIF's frame."""
+    columns = np.array([*tilt, np.cross(*tilt)])
+    panels = []
+    for number, (origin, fast, slow, shape) in enumerate(panels_of(model)):
+        vectors = {"origin_mm": origin - np.array(root), "fast_axis": fast, "slow_axis": slow}
+        stated = {name: tuple(columns @ vector) for name, vector in vectors.items()}
+        pixel_fast, pixel_slow = model["panels"][number]["pixel_size"]
+        panels.append(nbnumba.Panel(f"p{number}", shape, pixel_fast, pixel_slow, **stated))
+    placed = {name: tuple(to_lab(vector)) for name, vector in zip(("pix0_mm", "fast_axis", "slow_axis"), (root, *tilt))}
+    return nbnumba.Detector(convention="custom", panels=panels, **placed)

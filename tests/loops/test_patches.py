@@ -46,8 +46,8 @@ def parts(experiment):
 
 def whole_image(experiment):
     """The image of an experiment with every term."""
-    built, window = parts(experiment)
-    return render(every_term(built), window, experiment.detector.pixels, None)
+    panels = [panel._replace(scene=every_term(panel.scene)) for panel in scene.panel_scenes(experiment)]
+    return render(panels, experiment.detector.pixels[::-1])
 
 
 def lacking(seed, shape):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nbnumba
-from nbnumba import Experiment, InputError, StructureFactors, hkl_map
+from nbnumba import Experiment, InputError, Panel, StructureFactors, hkl_map
 from nbnumba.backends import cpu_shares, threads
 from nbnumba.trace import traces
 
@@ -112,6 +112,26 @@ def test_faint_pixels_and_dark_images_have_no_reflection(experiment_of):
     assert (found.share[bright] > 0.0).all() and not found.share[~bright].any() and not found.hkl[~bright].any()
     dark = hkl_map(experiment.replace({"beam.fluence": 0.0}))
     assert not dark.share.any() and not dark.hkl.any()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("shapes", [((8, 9), (8, 9)), ((8, 9), (5, 6))])
+def test_panels_have_maps_like_the_image(shapes, experiment_of, tmp_path):
+    corners = ((-40.0, -30.0, 0.0), (5.0, 3.0, 10.0))
+    panels = [Panel(f"p{number}", shape, 4.0, 3.0, corner) for number, (shape, corner) in enumerate(zip(shapes, corners))]
+    experiment = experiment_of("lattices").replace({"detector.panels": panels})
+    whole, image = hkl_map(experiment, least_part=0.0), nbnumba.simulate(experiment)
+    for number, panel in enumerate(panels):
+        np.testing.assert_array_equal(whole.photons[number], image[number])
+        assert whole.hkl[number].shape == (*panel.shape, 3) and (whole.share[number] > 0.0).sum() > 20
+        pixel = np.unravel_index(whole.photons[number].argmax(), panel.shape)
+        chain = traces(experiment, [(number, *map(int, pixel))])[0]
+        hkl, share = expected_share(chain, experiment)
+        assert (tuple(whole.hkl[number][pixel]), whole.share[number][pixel]) == (hkl, pytest.approx(share, rel=1e-9))
+    nbnumba.write_hkl_map(tmp_path / "m.npz", whole)
+    names = {"hkl", "share", "photons"}
+    expected = names if shapes[0] == shapes[1] else {f"{name}_{number}" for name in names for number in range(2)}
+    assert set(np.load(tmp_path / "m.npz").files) == expected
 
 
 def test_refusals(experiment_of):

@@ -107,7 +107,7 @@ def test_no_index_lies_beyond_its_reach():
 def flat_panel(random):
     """A panel of any orientation at a distance of 0.1 m."""
     axes = np.linalg.qr(random.normal(size=(3, 3)))[0]
-    values = dict.fromkeys(records.Panel._fields, 0.0) | {"pixel": 1e-4, "close_distance": 0.1}
+    values = dict.fromkeys(records.Panel._fields, 0.0) | {"pixel_fast": 1e-4, "pixel_slow": 2e-4, "close_distance": 0.1}
     for name, vector in (*zip(("fast", "slow", "normal"), axes), ("origin", 0.1 * axes[2] + 0.05 * random.normal() * axes[0])):
         values |= {f"{name}_{axis}": float(x) for axis, x in zip("xyz", vector)}
     return records.Panel(**values)

@@ -43,7 +43,8 @@ def panel(random=None, **fields):
         frame, _ = np.linalg.qr(random.normal(size=(3, 3)))
         stated = dict(zip(("fast", "slow", "normal"), map(tuple, frame)), origin=tuple(random.normal(size=3)))
         stated["beam"] = direction(random)
-    values = {"pixel": 1e-4, "distance": 0.1, "close_distance": 0.1, "layer": 0.0, "absorption": 0.0, "sensor": False}
+    values = {"pixel_fast": 1e-4, "pixel_slow": 1e-4}
+    values |= {"distance": 0.1, "close_distance": 0.1, "layer": 0.0, "absorption": 0.0, "sensor": False}
     values |= {"curved": False, "point_pixel": False}
     values |= {f"{name}_{axis}": float(x) for name, v in stated.items() for axis, x in zip("xyz", v)}
     return records.Panel(**(values | fields))
@@ -102,8 +103,7 @@ def test_turn_is_a_right_handed_rotation():
 
 
 def test_sample_offsets_are_the_centres_of_sub_pixels():
-    p = panel(pixel=0.5)
-    offsets = [detector.sample_offset(p, 4, pixel_, sub) for pixel_ in range(3) for sub in range(4)]
+    offsets = [detector.sample_offset(0.5, 4, pixel_, sub) for pixel_ in range(3) for sub in range(4)]
     np.testing.assert_allclose(offsets, 0.5 / 4 * (np.arange(12) + 0.5), rtol=1e-15)
 
 
@@ -132,7 +132,7 @@ def test_curved_detector_takes_flat_distances_as_arcs():
 
 def test_solid_angles_of_a_cube_add_up_to_the_whole_sphere():
     n = 200
-    p = panel(pixel=2.0 / n, close_distance=1.0)
+    p = panel(pixel_fast=2.0 / n, pixel_slow=2.0 / n, close_distance=1.0)
     x = (np.arange(n) + 0.5) * 2 / n - 1
     airpath = np.sqrt(1 + x[:, None] ** 2 + x[None, :] ** 2)
     assert 6 * detector.solid_angle(p, airpath).sum() == pytest.approx(4 * math.pi, rel=1e-4)
@@ -415,7 +415,7 @@ def cases():
         yield vec3.scale, (a, x)
         yield vec3.unit, (a,)
         yield vec3.rotate, (a, b, math.sin(x), math.cos(x))
-        yield detector.sample_offset, (p, 3, 17, 2)
+        yield detector.sample_offset, (x, 3, 17, 2)
         yield detector.flat_position, (p, *u)
         yield detector.along_slow, (p, x)
         yield detector.position_in_row, (p, x, a, u[0])

@@ -506,7 +506,7 @@ def test_whole_setup(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     random, experiment = random_of("whole", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
-    found = pull(experiment, built(experiment), bar)
+    found = pull(experiment, [built(experiment)], bar)[0]
     assert set(found) == {*PULLED, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
     np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.lattice_angles)
@@ -531,9 +531,9 @@ def test_whole_setup_of_many_cotangents(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     experiment = experiment_of(convention, form, turn, pivot, more=more)
     bars, made = cotangent_of(experiment, random_of("many", name), (2, 3)), built(experiment)
-    together = pull(experiment, made, bars)
+    together = pull(experiment, [made], bars)[0]
     for index in np.ndindex(2, 3):
-        alone = pull(experiment, made, Cotangent(*(part[index] for part in bars)))
+        alone = pull(experiment, [made], Cotangent(*(part[index] for part in bars)))[0]
         for parameter, gradient in alone.items():
             assert together[parameter].shape == (2, 3) and np.shape(gradient) == ()
             np.testing.assert_allclose(together[parameter][index], gradient, rtol=1e-12, err_msg=parameter)

@@ -82,7 +82,8 @@ def replaced(record, fields, values):
 def panel(random, **fields):
     """A detector with random vectors at about 0.5 m."""
     values = dict(zip(records.Panel._fields, random.normal(size=15)))
-    values |= {"pixel": 0.7, "distance": random.uniform(0.3, 0.7), "close_distance": random.uniform(0.3, 0.7)}
+    values |= {"pixel_fast": 0.7, "pixel_slow": 0.9}
+    values |= {"distance": random.uniform(0.3, 0.7), "close_distance": random.uniform(0.3, 0.7)}
     values |= {"layer": random.uniform(0.1, 0.4), "absorption": random.uniform(2.0, 4.0), "sensor": True}
     return records.Panel(**(values | {"curved": False, "point_pixel": False} | fields))
 
