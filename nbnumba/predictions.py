@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nbnumba.cost import check
+from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.geometry.rotations import radians
@@ -29,6 +29,12 @@ from nbnumba.stages.vec3 import unit
 
 LEAST_EXCITATION = 0.01
 """The excitation from which on a reflection counts as one that can be seen, by default."""
+
+AT_ONCE = 2**16
+"""The number of reflections that are computed at once."""
+
+PAIRS_PER_SECOND = 1e7
+"""The sums over pairs of a source and a lattice that are computed in a second, for one spot after another."""
 
 MOST_RANGE_DEG = 360.0
 """The largest range of phi: of a larger one a reflection has more meetings with the sphere than two."""
@@ -92,21 +98,28 @@ class Predictions:
 
 
 def predict(
-    experiment: Experiment, hkl: ArrayLike | None = None, *, least_excitation: float = LEAST_EXCITATION, d_min_A: float = 0.0
+    experiment: Experiment,
+    hkl: ArrayLike | None = None,
+    *,
+    least_excitation: float = LEAST_EXCITATION,
+    d_min_A: float = 0.0,
+    max_hours: float = MOST_HOURS,
 ) -> Predictions:
     """The reflections whose spots lie on the detector of an experiment (F14).
 
     hkl (n, 3): the reflections to look for; all that meet the sphere are listed, dark ones, too. Without hkl the table has
     those that scatter and are excited by least_excitation or more under some source and lattice of the experiment, and for a
     rotation those that meet the sphere within its range. d_min_A: the finest resolution that is listed; 0: what reaches the
-    detector. The region and the mask of the experiment have no effect. Rows are sorted by panel, then h, k, l, then phi.
+    detector. The region and the mask of the experiment have no effect. A table that takes longer than max_hours, by estimate,
+    is refused. Rows are sorted by panel, then h, k, l, then phi.
 
     Raises InputError for an experiment that cannot be simulated, a rotation of more than 360 degrees, and hkl that are none.
     """
     experiment = with_options(experiment)
     least, finest = _between(least_excitation, "least_excitation", 1e-6, 1.0), _between(d_min_A, "d_min_A", 0.0, 1e12)
     check(experiment, max_hours=math.inf)
-    return _Prediction(experiment, least, finest).table(None if hkl is None else _indices(hkl))
+    hours = hours_granted(max_hours)
+    return _Prediction(experiment, least, finest, hours).table(None if hkl is None else _indices(hkl))
 
 
 def check_range(experiment: Experiment) -> float:
@@ -142,9 +155,9 @@ def _indices(hkl: ArrayLike) -> np.ndarray:
 class _Prediction:
     """What all reflections of an experiment share."""
 
-    def __init__(self, experiment: Experiment, least: float, finest: float):
+    def __init__(self, experiment: Experiment, least: float, finest: float, hours: float = MOST_HOURS):
         defects = experiment.sampling.defects
-        self.experiment, self.least = experiment, least
+        self.experiment, self.least, self.hours = experiment, least, hours
         self.view: View = view_of(experiment)
         self.vectors = crystal.orient(experiment.crystal, defects)
         self.star = np.linalg.inv(self.vectors).T
@@ -164,36 +177,43 @@ class _Prediction:
     def table(self, hkl: np.ndarray | None) -> Predictions:
         """The table of some reflections, or without any of those that can be seen."""
         if hkl is not None:
-            return self._sorted([self._rows(hkl)])
+            return self._sorted(self._rows(hkl, every=True))
         bounds = (self.spindle, self.phi, self.beam, self._tilt(), reach(self.crystal, self.star, self.least), self.finest)
-        parts = []
-        for some in candidates.listed(self.experiment.structure_factors, self.vectors, self.finest):
-            near = some[candidates.near_sphere(some @ self.star, *bounds)]
-            rows = self._rows(near[self._amplitudes(near) != 0.0])
-            within = (rows.phi_deg >= math.degrees(self.phi[0])) & (rows.phi_deg < math.degrees(self.phi[1]))
-            met = (rows.delta_psi_deg == 0.0) & within & self.rotates
-            parts.append(rows[met | (rows.excitation >= self.least)])
-        return self._sorted(parts)
+        near = candidates.listed(self.experiment.structure_factors)
+        if near is None:
+            near = candidates.all_near(
+                self.star, self.vectors, self.finest, lambda q, around: candidates.near_sphere(q, *bounds, around)
+            )
+        else:
+            near = near[candidates.near_sphere(near @ self.star, *bounds)]
+        return self._sorted(self._rows(near[structure.amplitudes(self.box, near) != 0.0], every=False))
 
     def _tilt(self) -> float:
         """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
         cosines = np.clip(self.view.sources.direction @ self.view.direction, -1.0, 1.0)
         return radians(self.experiment.crystal.mosaic_spread_deg) + float(np.arccos(cosines).max())
 
-    def _sorted(self, parts: list[Predictions]) -> Predictions:
-        """Tables, one after another, in one order."""
-        columns = [part.columns() for part in parts]
-        joined = Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
-        return joined[np.lexsort((joined.phi_deg, *joined.hkl.T[::-1], joined.panel))]
+    @staticmethod
+    def _sorted(rows: Predictions) -> Predictions:
+        """The rows in the order of panel, h, k, l and phi."""
+        return rows[np.lexsort((rows.phi_deg, *rows.hkl.T[::-1], rows.panel))]
 
-    def _amplitudes(self, hkl: np.ndarray) -> np.ndarray:
-        """The amplitudes of reflections, in electrons (F9)."""
-        return structure.amplitudes(self.box, hkl)
+    def _check_time(self, reflections: int) -> None:
+        """Raise InputError if the sums of so many reflections may take longer than is allowed."""
+        pairs = float(reflections) * len(self.lattices) * len(self.view.sources.weight)
+        hours = pairs / PAIRS_PER_SECOND / 3600.0
+        if hours > self.hours:
+            why = f"{reflections} reflections, {len(self.lattices)} lattices and {len(self.view.sources.weight)} sources"
+            raise InputError(f"predictions: {why} take up to {hours:.3g} hours; allowed: at most {self.hours:g} hours (max_hours)")
 
-    def _rows(self, hkl: np.ndarray) -> Predictions:
-        """The rows of reflections, wherever they meet the sphere and the detector."""
-        meetings = self._meetings(hkl)
-        parts = [self._on_panel(hkl, meetings, number) for number in range(len(self.view.panels))]
+    def _rows(self, hkl: np.ndarray, every: bool) -> Predictions:
+        """The rows of reflections, wherever they meet the sphere and the detector. every: also of those that cannot be seen."""
+        self._check_time(len(hkl))
+        parts = []
+        for first in range(0, max(len(hkl), 1), AT_ONCE):
+            some = hkl[first : first + AT_ONCE]
+            meetings = self._meetings(some)
+            parts += [self._on_panel(some, meetings, number, every) for number in range(len(self.view.panels))]
         columns = [part.columns() for part in parts]
         return Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
 
@@ -204,8 +224,13 @@ class _Prediction:
         phi = self.phi[0]
         return ewald.still(ewald.turned(q, self.spindle, np.full(len(q), phi)), phi, self.beam)
 
-    def _on_panel(self, hkl: np.ndarray, meetings: ewald.Meetings, number: int) -> Predictions:
-        """The rows of those meetings whose rays end on a panel."""
+    def _seen(self, meetings: ewald.Meetings, excitation: np.ndarray) -> np.ndarray:
+        """Whether reflections can be seen: they are excited, or a rotation takes them to the sphere within its range."""
+        within = (meetings.phi >= self.phi[0]) & (meetings.phi < self.phi[1]) & (meetings.sense != 0)
+        return within | (excitation >= self.least)
+
+    def _on_panel(self, hkl: np.ndarray, meetings: ewald.Meetings, number: int, every: bool) -> Predictions:
+        """The rows of those meetings whose rays end on a panel. every: also of reflections that cannot be seen."""
         panel, shape = self.view.panels[number], self.view.shapes[number]
         place = places(panel, meetings.direction, shape)
         inside = (place >= 0.0).all(axis=1) & (place <= np.array([shape[1], shape[0]])).all(axis=1)
@@ -218,7 +243,11 @@ class _Prediction:
             hkl, meetings, stars, seen.pixels_per_radian, self.crystal, self.view.sources, self.lattices, self.view.direction,
             self.spindle,
         )  # fmt: skip
-        amplitude, d = self._amplitudes(hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
+        if not every:
+            rows = np.flatnonzero(self._seen(meetings, sums.excitation))
+            hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
+            seen, sums = (type(part)(*(column[rows] for column in part)) for part in (seen, sums))
+        amplitude, d = structure.amplitudes(self.box, hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
         captured, depth, depth_variance = self._sensor(number, place)
         seen_part = captured * self._polarization(panel, place) * seen.counted
         photons = self._photons_each() * amplitude**2 * seen_part * sums.total

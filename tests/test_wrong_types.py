@@ -52,6 +52,7 @@ def door(name):
         "least_part": lambda odd: nbnumba.hkl_map(EXPERIMENT, least_part=odd),
         "write_predictions": lambda odd: nbnumba.write_predictions(os.devnull, odd, EXPERIMENT),
         "write_hkl_map": lambda odd: nbnumba.write_hkl_map(os.devnull, odd),
+        "predict max_hours": lambda odd: nbnumba.predict(EXPERIMENT, max_hours=odd),
         "rows of predictions": lambda odd: nbnumba.predict(EXPERIMENT)[odd],
         "value": EXPERIMENT.value,
         "replace": EXPERIMENT.replace,

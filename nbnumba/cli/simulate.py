@@ -68,7 +68,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
-    predicted = predictions.predict(experiment) if run.predictions is not None else None
+    predicted = predictions.predict(experiment, max_hours=run.max_hours) if run.predictions is not None else None
     panels = scene.panel_scenes(experiment)
     built_scene = panels[0].scene
     started = time.perf_counter()

@@ -1,7 +1,7 @@
 """The reflections that may be excited in an image: those that a bound of all spreads does not keep off the sphere (F14b)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,8 +11,14 @@ from nbnumba.spots.ewald import Beam, swing
 from nbnumba.spots.rays import places
 from nbnumba.statements import StructureFactors
 
-MOST_INDICES = 2 * 10**9
-"""The largest number of Miller indices that are looked through; more take minutes."""
+MOST_CANDIDATES = 10**7
+"""The largest number of reflections, or of cubes of them, that are looked at one by one."""
+
+CUBES = (64, 8, 1)
+"""The edges of the cubes of indices that are tested together."""
+
+AT_ONCE = 1000
+"""The number of cubes that are cut at once."""
 
 ROUNDING = 1e-9
 """By how much a bound is enlarged, for rounding."""
@@ -33,40 +39,72 @@ def finest_resolution(view: View) -> float:
     return float(view.sources.wavelength.min()) / (largest * (1.0 + ROUNDING))
 
 
-def listed(factors: StructureFactors, vectors: np.ndarray, finest: float) -> Iterator[np.ndarray]:
-    """Yield all reflections (n, 3) that scatter and are no finer than a resolution, some at a time (F14b).
+def listed(factors: StructureFactors) -> np.ndarray | None:
+    """Return the listed reflections (n, 3) that scatter, each once; None where others scatter, too (F9)."""
+    if factors.hkl is None or factors.default_F != 0.0:
+        return None
+    return np.unique(factors.hkl[factors.F != 0.0], axis=0).astype(np.int64)
 
-    vectors: a, b, c as rows, in A. finest: in A. Raises InputError for more than MOST_INDICES.
+
+def all_near(star: np.ndarray, vectors: np.ndarray, finest: float, is_near: Callable) -> np.ndarray:
+    """Return all reflections (n, 3) that a test does not keep off (F14b).
+
+    star: a*, b*, c* as rows, in 1/A. vectors: a, b, c as rows, in A. finest: the finest resolution, in A. is_near: a function
+    of reciprocal vectors (n, 3) and a distance, in 1/A, that says whether any vector within that distance may be near. Cubes of
+    indices are tested first, then the smaller cubes in those that may be near. Raises InputError for more than MOST_CANDIDATES.
     """
-    if factors.hkl is not None and factors.default_F == 0.0:
-        yield np.unique(factors.hkl[factors.F != 0.0], axis=0).astype(np.int64)
-        return
     most = np.floor(np.linalg.norm(vectors, axis=1) / finest).astype(np.int64)
-    number = float(np.prod(2.0 * most + 1.0))
-    if number > MOST_INDICES:
-        why = f"{number:.3g} reflections to {finest:.4g} A have an amplitude"
-        raise InputError(f"structure_factors.default_F: {why}; allowed: a list of reflections, or at most {MOST_INDICES:.3g}")
-    k, l = (index.ravel() for index in np.mgrid[-most[1] : most[1] + 1, -most[2] : most[2] + 1])
-    for h in range(-int(most[0]), int(most[0]) + 1):
-        yield np.stack([np.full(len(k), h), k, l], axis=1)
+    corners = [np.arange(-n, n + 1, CUBES[0]) for n in most.tolist()]
+    _check(float(np.prod([float(len(corner)) for corner in corners])), finest)
+    kept = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1).reshape(-1, 3)
+    for edge, smaller in zip(CUBES, CUBES[1:]):
+        within = np.stack(np.mgrid[0:edge:smaller, 0:edge:smaller, 0:edge:smaller], axis=-1).reshape(-1, 3)
+        middle, found, number = (smaller - 1) / 2.0, [np.zeros((0, 3), np.int64)], 0
+        signs = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+        reach = middle * float(np.linalg.norm(signs @ star, axis=1).max())
+        for first in range(0, len(kept), AT_ONCE):
+            cubes = (kept[first : first + AT_ONCE, np.newaxis] + within).reshape(-1, 3)
+            cubes = cubes[(cubes <= most).all(axis=1)]
+            found.append(cubes[is_near((cubes + middle) @ star, reach)])
+            number += len(found[-1])
+            _check(number, finest)
+        kept = np.concatenate(found)
+    return kept
+
+
+def _check(number: float, finest: float) -> None:
+    """Raise InputError for too many candidates."""
+    if number > MOST_CANDIDATES:
+        why = f"more than {MOST_CANDIDATES:.3g} reflections, to {finest:.4g} A, have an amplitude and may be excited"
+        raise InputError(f"structure_factors.default_F: {why}; allowed: a list of reflections, or a coarser beam.dmin_A")
 
 
 def near_sphere(
-    q: np.ndarray, spindle: np.ndarray, phi: tuple[float, float], beam: Beam, tilt: float, reach: float, finest: float
+    q: np.ndarray,
+    spindle: np.ndarray,
+    phi: tuple[float, float],
+    beam: Beam,
+    tilt: float,
+    reach: float,
+    finest: float,
+    around: float = 0.0,
 ) -> np.ndarray:
     """Return whether reflections may be excited (n,): 000 never is, nor is one that is finer than a resolution (F14b).
 
     q (n, 3): reciprocal vectors at phi = 0, in 1/A. phi: the range, in radian. tilt: the largest angle by which a mosaic domain
     and a source together may be turned, in radian. reach: the distance at which a reflection is excited, in 1/A. finest: in A.
+    around: whether any vector within this distance may be excited, in 1/A.
     """
     square = (q * q).sum(axis=1)
+    length = np.sqrt(square)
     inner, outer = _range_along_beam(q, spindle, phi, beam.direction)
     nearest, furthest = (
         np.sqrt(np.maximum(k * k + square + 2.0 * k * along, 0.0)) - k
         for k, along in ((1.0 / beam.shortest, inner), (1.0 / beam.longest, outer))
     )
-    room = np.sqrt(square) * tilt + reach + ROUNDING / beam.shortest
-    return (square > 0.0) & (square * finest * finest <= 1.0 + ROUNDING) & (nearest <= room) & (furthest >= -room)
+    room = (length + around) * tilt + reach + around + ROUNDING / beam.shortest
+    coarse = (length - around) * finest <= 1.0 + ROUNDING
+    return ((length > 0.0) | (around > 0.0)) & coarse & (nearest <= room) & (furthest >= -room)
 
 
 def _range_along_beam(q, spindle, phi, incident) -> tuple[np.ndarray, np.ndarray]:

@@ -68,11 +68,19 @@ def footprint(panel: Panel, found: np.ndarray) -> Footprint:
     airpath = np.linalg.norm(position, axis=-1)
     direction = position / airpath[:, np.newaxis]
     changes = [(d - (d * direction).sum(-1, keepdims=True) * direction) / airpath[:, np.newaxis] for d in (per_fast, per_slow)]
-    columns = np.stack(changes, axis=-1)
     omega = np.abs((direction * np.cross(*changes)).sum(axis=-1))
-    stated = np.array([solid_angle(panel, float(length)) for length in airpath]).reshape(omega.shape)
+    stated = np.asarray(solid_angle(panel, airpath))
     counted = np.divide(stated, omega, out=np.zeros_like(omega), where=omega > 0.0)
-    return Footprint(np.linalg.pinv(columns), omega, counted)
+    return Footprint(_inverse(np.stack(changes, axis=1)), omega, counted)
+
+
+def _inverse(changes: np.ndarray) -> np.ndarray:
+    """Return the inverse (n, 2, 3) of two vectors each (n, 2, 3): their reciprocal vectors in the plane that they span."""
+    products = changes @ np.swapaxes(changes, 1, 2)
+    determinant = products[:, 0, 0] * products[:, 1, 1] - products[:, 0, 1] ** 2
+    adjugate = np.stack([products[:, 1, 1], -products[:, 0, 1], -products[:, 1, 0], products[:, 0, 0]], axis=1)
+    scale = np.divide(1.0, determinant, out=np.zeros_like(determinant), where=determinant > 0.0)
+    return scale[:, np.newaxis, np.newaxis] * adjugate.reshape(-1, 2, 2) @ changes
 
 
 def _axes(panel: Panel) -> tuple[np.ndarray, ...]:

@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 import pytest
+from random_experiments import Maker
 from real_data import CSPAD, detector_of, models, needs, to_lab
 
 import nbnumba
 from nbnumba import Beam, Crystal, Experiment, Group, InputError, Panel, StructureFactors, predict
 from nbnumba.constants import R_E_SQR_M2
 from nbnumba.geometry.rotations import about_axis
+from nbnumba.setup.view import view_of
 
 PIXELS, AROUND = 2000, 90
 CELL = "-cell 50 60 70 80 85 95 -misset 11 20 30 -default_F 100 -fluence 1e28 "
@@ -187,6 +189,46 @@ def test_panels_have_the_predictions_of_detectors_of_one_panel():
             assert on_panel.centre_fast[row] == pytest.approx((image * fast).sum() / image.sum(), abs=0.02)
             assert on_panel.centre_slow[row] == pytest.approx((image * slow).sum() / image.sum(), abs=0.02)
         assert inside.all(axis=0).any()
+
+
+SEEDS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 16, 17]
+"""Random experiments of which each takes less than a second."""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rays_of_random_experiments_are_of_their_reflections_and_end_at_their_places(seed, tmp_path):
+    experiment = Experiment.from_args(Maker(seed, tmp_path, True).args)
+    try:
+        table = predict(experiment, d_min_A=1.0)[:300]
+    except InputError as error:
+        assert "goniometer" in str(error) or "detector" in str(error), error
+        return
+    places = np.stack([table.panel, table.fast, table.slow], axis=-1)
+    position = nbnumba.pixel_positions(experiment, places)
+    wavelength = table.wavelength_A[:, np.newaxis]
+    np.testing.assert_allclose(position / np.linalg.norm(position, axis=-1, keepdims=True), table.s1 * wavelength, atol=1e-8)
+    q = table.s1 - view_of(experiment).direction / wavelength
+    np.testing.assert_allclose(np.linalg.norm(q, axis=1) * table.d_A, 1.0, rtol=1e-9)
+    assert (table.photons >= 0.0).all() and (table.excitation >= 0.0).all() and (table.excitation <= 1.0 + 1e-9).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_cubes_of_indices_leave_out_no_candidate():
+    experiment = Experiment.from_args(COARSE + "-mosaic 0.2 -mosaic_domains 5 -osc 0.5 -phisteps 3 -dispersion 1 -dispsteps 3")
+    table = predict(experiment, d_min_A=2.5)
+    box = np.stack(np.mgrid[-28:29, -28:29, -35:36], axis=-1).reshape(-1, 3)
+    listed = StructureFactors(hkl=box[box.any(axis=1)], F=np.full(len(box) - 1, 100.0), interpolate=False)
+    from_list = predict(dataclasses.replace(experiment, structure_factors=listed), d_min_A=2.5)
+    assert len(table) > 300
+    for name, column in table.columns().items():
+        np.testing.assert_array_equal(column, getattr(from_list, name))
+
+
+def test_what_takes_too_long_is_refused():
+    experiment = Experiment.from_args(COARSE + "-mosaic 1 -mosaic_domains 1000")
+    with pytest.raises(InputError, match="^predictions: .* allowed: at most 1e-06 hours"):
+        predict(experiment, max_hours=1e-6)
 
 
 def test_rows_are_sorted_selected_and_read_only():
