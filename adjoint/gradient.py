@@ -202,7 +202,7 @@ def _value(problem, results: Results, value: float | None) -> float:
 
 def _with_derivative(problem, what, cotangent) -> SheetLoss:
     """A loss whose data are the derivative of the loss by the image. Raises InputError for what does not fit."""
-    cotangent = field(what, cotangent, problem.sheet)
+    cotangent = field(what, cotangent, problem.sheet, fill=0.0)
     if not np.isfinite(cotangent).all():
         raise InputError(f"{what}: a number of it is not finite; allowed: finite numbers")
     return SheetLoss(GIVEN, cotangent, cotangent)

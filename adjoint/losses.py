@@ -113,11 +113,14 @@ def number_of(what: str, value) -> float:
     raise InputError(f"{what}: {shown(value)} is not a number; allowed: a number")
 
 
-def field(what: str, values, sheet: Sheet | None = None, one_for_all: bool = True) -> np.ndarray:
-    """Values as a new sheet (slow, fast) of float64, NaN where they are masked, and in the empty columns.
+def field(
+    what: str, values, sheet: Sheet | None = None, one_for_all: bool = True, fill: float = np.nan
+) -> np.ndarray:
+    """Values as a new sheet (slow, fast) of float64, NaN where they are masked.
 
-    what: the name of the values, for messages. sheet: that of the image, or None for any (sheet_like). one_for_all: whether one
-    value may stand for all pixels. Raises InputError for values that are not real numbers or do not fit.
+    what: the name of the values, for messages. sheet: that of the image, or None for any (sheet_like). one_for_all: whether
+    one value may stand for all pixels. fill: what the empty columns have. Raises InputError for values that are not real
+    numbers, or do not fit.
     """
     sheet = sheet or sheet_like(what, values)
     try:
@@ -127,7 +130,7 @@ def field(what: str, values, sheet: Sheet | None = None, one_for_all: bool = Tru
         raise InputError(f"{what}: it is no image of real numbers; allowed: numbers (slow, fast)") from None
     if one_for_all and isinstance(values, np.ndarray) and values.ndim == 0:
         return np.full(sheet.shape, values)
-    return np.array(sheet.sheet(what, values, np.nan), order="C")
+    return np.array(sheet.sheet(what, values, fill), order="C")
 
 
 def _numbers(values) -> np.ndarray:

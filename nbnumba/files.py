@@ -16,10 +16,11 @@ from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
-from nbnumba.response import PHOTON_COUNTER, Response, measure
+from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet
 from nbnumba.setup import sampling
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.orientations import noise_generator
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import with_options
 
 Path = str | os.PathLike[str]
@@ -34,21 +35,32 @@ def noise_image(
     """The noise image that the detector of an experiment records of expected photons (slow, fast), as -noisefile (N2, N7).
 
     The result has pixels (uint16; slow, fast), the sum of the photons, and the number of overloads. adc is added to every pixel
-    of the region.
+    of the region. The pixels of several panels are (panel, slow, fast), or a list, like the image; each panel multiplies the
+    gain of the response by its own, and is saturated at its trusted_max, if that is less. One sequence of deviates goes through
+    all panels, in their order.
     """
-    region, adc = _region(with_options(experiment), image), _offset(adc)
+    experiment, adc = with_options(experiment), _offset(adc)
     if not isinstance(response, Response):
         raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
+    sheet = sheet_of(experiment.detector)
+    whole = sheet.sheet("image", image, 0.0) if len(sheet.shapes) > 1 else _fitting(experiment, image)
     generator = noise_generator(experiment.crystal, _whole_number("seed", seed))
-    return measure(np.asarray(image), generator, response, experiment.detector.pixel_mm, adc, region)
+    noisy = measure_sheet(experiment, whole, generator, response, adc)
+    return noisy._replace(pixels=sheet.image(noisy.pixels))
 
 
 def scaled_image(experiment: Experiment, image: ArrayLike, scale: float = 0.0, adc: float = DEFAULT_ADC_OFFSET) -> ScaledImage:
     """An image of photons (slow, fast), scaled and rounded to 16 bits, as -intfile (N4): its pixels, uint16, and its scale.
 
-    A scale of 0 makes the brightest pixel 55000. adc is added to every pixel of the region.
+    A scale of 0 makes the brightest pixel 55000. adc is added to every pixel of the region. The pixels of several panels are
+    like the image, and have one scale.
     """
-    region = _region(with_options(experiment), image)
+    experiment = with_options(experiment)
+    if len(experiment.detector.panels) > 1:
+        sheet = sheet_of(experiment.detector)
+        scaled = scaled_integers(sheet.sheet("image", image, 0.0), _scale(scale), _offset(adc))
+        return scaled._replace(pixels=sheet.image(scaled.pixels))
+    region = _region(experiment, image)
     return scaled_integers(np.asarray(image), _scale(scale), _offset(adc), region)
 
 
@@ -76,6 +88,9 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
         smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
         return
     _region(with_options(experiment), pixels)
+    if experiment.detector.panels:
+        why = "the header of SMV describes a detector without panels"
+        raise InputError(f"write_smv: {why}; allowed: no experiment, for pixels alone, or a file that holds panels")
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
     keys = headers.entries_of(experiment, placement, adc, defects.header_overflow)
@@ -153,11 +168,17 @@ def _image(image) -> np.ndarray:
 
 def _region(experiment: Experiment, image) -> tuple[int, int, int, int]:
     """The region of an experiment, with both ends included. Raises InputError for an image that does not fit its detector."""
-    fast, slow = experiment.detector.pixels
-    if _image(image).shape != (slow, fast):
-        raise InputError(f"image: shape {np.shape(image)} does not fit; allowed: (slow, fast) = {(slow, fast)}")
+    slow, fast = _fitting(experiment, image).shape
     rows, columns = sampling.region(experiment.sampling.roi, (fast, slow))
     return columns[0], columns[1] - 1, rows[0], rows[1] - 1
+
+
+def _fitting(experiment: Experiment, image) -> np.ndarray:
+    """An image of one panel. Raises InputError unless it fits its detector."""
+    slow, fast = sheet_of(experiment.detector).shape
+    if _image(image).shape != (slow, fast):
+        raise InputError(f"image: shape {np.shape(image)} does not fit; allowed: (slow, fast) = {(slow, fast)}")
+    return np.asarray(image)
 
 
 def _shape(shape) -> tuple[int, int]:

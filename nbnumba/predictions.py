@@ -204,7 +204,9 @@ class _Prediction:
         hours = pairs / PAIRS_PER_SECOND / 3600.0
         if hours > self.hours:
             why = f"{reflections} reflections, {len(self.lattices)} lattices and {len(self.view.sources.weight)} sources"
-            raise InputError(f"predictions: {why} take up to {hours:.3g} hours; allowed: at most {self.hours:g} hours (max_hours)")
+            raise InputError(
+                f"predictions: {why} take up to {hours:.3g} hours; allowed: at most {self.hours:g} hours (max_hours)"
+            )
 
     def _rows(self, hkl: np.ndarray, every: bool) -> Predictions:
         """The rows of reflections, wherever they meet the sphere and the detector. every: also of those that cannot be seen."""

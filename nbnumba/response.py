@@ -20,7 +20,7 @@ the two differ only for a fractional offset. Masked pixels have no photons of th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from nbnumba import noise
 from nbnumba.errors import InputError, real, shown
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage
 from nbnumba.rng import Ran1, generator
+from nbnumba.setup import sampling
+from nbnumba.setup.sheet import sheet_of
+from nbnumba.statements import Panel, Statements
 
 FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian over its standard deviation."""
@@ -82,10 +85,13 @@ class Response:
         """Whether a whole number of photons can give a fractional number of ADU."""
         return (self.gain, self.readout_noise, self.psf_mm) != (1.0, 0.0, 0.0)
 
-    def check(self, pixels: tuple[int, int], pixel_mm: float | None, adc_offset: float) -> None:
+    def check(
+        self, pixels: tuple[int, int], pixel_mm: float | tuple[float | None, float | None] | None, adc_offset: float
+    ) -> None:
         """Raise InputError unless a detector of `pixels` of pixel_mm can respond so to photons, above the offset (ADU).
 
-        A saturation of 65535 is only the limit of 16 bits, and is accepted with any offset, as in C.
+        pixels, pixel_mm: along two axes; one edge stands for both. A saturation of 65535 is only the limit of 16 bits,
+        and is accepted with any offset, as in C.
         """
         if self.saturation < LARGEST_PIXEL and self.saturation <= adc_offset:
             raise InputError(
@@ -94,9 +100,11 @@ class Response:
             )
         if self.psf_mm == 0.0:
             return
-        if pixel_mm is None or not 0.0 < pixel_mm < math.inf:
-            raise InputError(f"pixel_mm is {pixel_mm!r}: with a point spread it must be a positive number")
-        longest = max(pixels) * pixel_mm
+        longest = 0.0
+        for count, edge in zip(pixels, pixel_mm if isinstance(pixel_mm, tuple) else (pixel_mm, pixel_mm)):
+            if edge is None or not 0.0 < edge < math.inf:
+                raise InputError(f"pixel_mm is {edge!r}: with a point spread it must be a positive number")
+            longest = max(longest, count * edge)
         if self.psf_mm > longest:
             raise InputError(
                 f"response.psf_mm: {self.psf_mm:g} is not allowed; "
@@ -112,13 +120,14 @@ def measure(
     image: np.ndarray,
     seed: int | Ran1,
     response: Response = PHOTON_COUNTER,
-    pixel_mm: float | None = None,
+    pixel_mm: float | tuple[float, float] | None = None,
     adc_offset: float = DEFAULT_ADC_OFFSET,
     roi: tuple[int, int, int, int] | None = None,
 ) -> NoiseImage:
     """The image that a detector writes for expected photons, (slow, fast); with PHOTON_COUNTER it equals noise.poisson.
 
-    image, seed, adc_offset (ADU) and roi: see noise. pixel_mm: edge of a pixel, mm; only a point spread needs it.
+    image, seed, adc_offset (ADU) and roi: see noise. pixel_mm: edge of a pixel, mm, or its edges along slow and fast; only
+    a point spread needs it.
     The photons that are counted, and their sum in the result, do not depend on the response. No light spreads into the
     region from outside, because no photons are drawn there; light that spreads out of the region is lost. Raises
     InputError for what noise refuses, and for a response that this detector cannot have: see Response.check.
@@ -129,11 +138,12 @@ def measure(
     counted = noise.integer_image(counts, adc_offset, roi)
     if response == PHOTON_COUNTER:
         return counted
-    response.check(counts.shape, pixel_mm, adc_offset)
+    edges = pixel_mm if isinstance(pixel_mm, tuple) else (pixel_mm, pixel_mm)
+    response.check(counts.shape, edges, adc_offset)
     inside = noise.region_slices(roi, counts.shape)
     signal = counts[inside].astype(np.float64)
-    if pixel_mm is not None and response.psf_mm > 0.0:
-        signal = spread(signal, response.psf_mm / pixel_mm)
+    if edges[0] is not None and edges[1] is not None and response.psf_mm > 0.0:
+        signal = spread(signal, (response.psf_mm / edges[0], response.psf_mm / edges[1]))
     signal *= response.gain
     if deviates is not None:
         signal += response.readout_noise * deviates.standard_normal(signal.shape)
@@ -143,18 +153,49 @@ def measure(
     return counted._replace(pixels=pixels, overloads=overloads)
 
 
-def spread(image: np.ndarray, fwhm_pixels: float) -> np.ndarray:
+def measure_sheet(
+    experiment: Statements, sheet: np.ndarray, generator: Ran1, response: Response, adc_offset: float
+) -> NoiseImage:
+    """The noise image of an experiment, a sheet (setup/sheet.py), from the expected photons (slow, fast), a sheet, too (N7).
+
+    Each panel multiplies the gain of the response by its own, and is saturated at its trusted_max, if that is less. One
+    sequence of deviates goes through all panels, in their order.
+    """
+    detector = experiment.detector
+    pixels, photons, overloads = np.zeros(sheet.shape, dtype=np.uint16), 0.0, 0
+    windows = sampling.windows(detector, experiment.sampling)
+    for panel, place, (rows, columns, _) in zip(detector.panels or (None,), sheet_of(detector).places(), windows):
+        region = columns[0], columns[1] - 1, rows[0], rows[1] - 1
+        if panel is None:
+            return measure(sheet, generator, response, detector.pixel_mm, adc_offset, region)
+        edges = panel.pixel_slow_mm, panel.pixel_fast_mm
+        try:
+            noisy = measure(sheet[place], generator, response_of_panel(response, panel), edges, adc_offset, region)
+        except InputError as error:
+            raise InputError(f"panel {panel.path}: {error}") from None
+        pixels[place], photons, overloads = noisy.pixels, photons + noisy.photons, overloads + noisy.overloads
+    return NoiseImage(pixels, photons, overloads)
+
+
+def response_of_panel(response: Response, panel: Panel) -> Response:
+    """The response of a panel of a detector with that response."""
+    limit = LARGEST_PIXEL if panel.trusted_max is None else panel.trusted_max
+    return replace(response, gain=response.gain * panel.gain, saturation=min(response.saturation, limit))
+
+
+def spread(image: np.ndarray, fwhm_pixels: float | tuple[float, float]) -> np.ndarray:
     """The image, (slow, fast), convolved with the point spread along both axes, float64; the image is 0 beyond its edges.
 
-    fwhm_pixels: full width at half maximum in pixels, positive. The sum stays the same, except for light that leaves
-    over the edges. Raises InputError for a width that is not positive and finite.
+    fwhm_pixels: full width at half maximum in pixels, positive; or those along slow and fast. The sum stays the same,
+    except for light that leaves over the edges. Raises InputError for a width that is not positive and finite.
     """
     from scipy import ndimage
 
-    weights = point_spread(fwhm_pixels)
+    widths = fwhm_pixels if isinstance(fwhm_pixels, tuple) else (fwhm_pixels, fwhm_pixels)
     result = np.asarray(image, dtype=np.float64)
-    for axis, size in enumerate(result.shape):
-        result = ndimage.convolve1d(result, _within(weights, size), axis=axis, mode="constant", cval=0.0)
+    for axis, (size, width) in enumerate(zip(result.shape, widths)):
+        weights = _within(point_spread(width), size)
+        result = ndimage.convolve1d(result, weights, axis=axis, mode="constant", cval=0.0)
     return result
 
 

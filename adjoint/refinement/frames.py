@@ -220,12 +220,7 @@ def boxed(experiment: Experiment, counts: np.ndarray, own_loss: bool = False) ->
 
 def rendered(experiment: Experiment) -> np.ndarray:
     """Which pixels of a sheet are rendered (slow, fast): those of its region that its mask does not leave out."""
-    sheet = sheet_of(experiment.detector)
-    is_rendered = np.zeros(sheet.shape, dtype=bool)
-    for place, window in zip(sheet.places(), sampling.windows(experiment.detector, experiment.sampling)):
-        region = slice(*window.rows), slice(*window.columns)
-        is_rendered[place][region] = True if window.mask.size == 0 else window.mask[region] != 0
-    return is_rendered
+    return sampling.rendered(experiment.detector, experiment.sampling)
 
 
 def start_of(frames: list[Frame], refined: Unknowns) -> np.ndarray:

@@ -151,6 +151,9 @@ def _program(path: str) -> str:
 
 def _bounds(words: Sequence[str] | None, experiment: Experiment):
     """The rows and columns to compare, each as (first, one past last), in pixels of our detector."""
+    if experiment.detector.panels:
+        why = "nanoBragg's image is that of a detector without panels"
+        raise InputError(f"compare: {why}; allowed: an experiment without detector.panels")
     pixels = experiment.detector.pixels
     if words is None:
         return sampling.region(experiment.sampling.roi, pixels)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
+from nbnumba.formats.png import Marks
 from nbnumba.hkl_maps import HklMap
 from nbnumba.predictions import Predictions
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
+from nbnumba.setup.sheet import sheet_of
 
 DEFAULTS = {
     "floatfile": "floatimage.bin",
@@ -72,10 +75,10 @@ class Statistics(NamedTuple):
         ]
 
 
-def statistics(image: np.ndarray, window: Window, pixel: float, oversample: int) -> Statistics:
-    """N6: the statistics of an image (slow, fast) over a window; pixel is the edge of a pixel in m.
+def statistics(image: np.ndarray, window: Window, experiment: Experiment, oversample: int) -> Statistics:
+    """N6: the statistics of an image, a sheet (slow, fast), over a window.
 
-    The position of the brightest pixel is that of its last sub-pixel, as in C.
+    The position of the brightest pixel is that of its last sub-pixel, as in C; of several panels it is that in its panel.
     """
     region = image[slice(*window.rows), slice(*window.columns)].astype(np.float64)
     lit = window.mask[slice(*window.rows), slice(*window.columns)] != 0 if window.mask.size else np.ones(region.shape, bool)
@@ -87,8 +90,12 @@ def statistics(image: np.ndarray, window: Window, pixel: float, oversample: int)
     if largest <= 0.0:
         return Statistics(0.0, 0.0, 0.0, mean, rms, rmsd)
     slow, fast = np.unravel_index(int(np.argmax(region)), region.shape)
-    corner = ((window.columns[0], fast), (window.rows[0], slow))
-    position = [(first + int(p) + 1 - 0.5 / oversample) * pixel for first, p in corner]
+    detector, (panel, row) = experiment.detector, sheet_of(experiment.detector).panel_of(window.rows[0] + int(slow))
+    edges = (detector.pixel_mm, detector.pixel_mm)
+    if detector.panels:
+        edges = detector.panels[panel].pixel_fast_mm, detector.panels[panel].pixel_slow_mm
+    numbers = window.columns[0] + int(fast), row
+    position = [(number + 1 - 0.5 / oversample) * (edge / 1000) for number, edge in zip(numbers, edges)]
     return Statistics(largest, *position, mean, rms, rmsd)
 
 
@@ -158,12 +165,30 @@ def _reflections_written(experiment: Experiment, run: Run, reflections: Reflecti
         yield f"wrote {run.hklmap}: the brightest reflection of each pixel"
 
 
+def _marks(experiment: Experiment, placement: Placement, window: Window, run: Run) -> Marks | None:
+    """The marks of the picture, if they are wanted. There are none on panels one below another."""
+    if run.pngmarks and experiment.detector.panels:
+        warnings.warn("-pngmarks has no effect: rings of resolution are drawn on a detector without panels", stacklevel=2)
+        return None
+    return marks(experiment, placement, window) if run.pngmarks else None
+
+
+def _keys(experiment: Experiment, placement: Placement, run: Run, as_c: bool) -> list[tuple]:
+    """The keys of the header of an SMV file. That of several panels says nothing of where they are."""
+    if not experiment.detector.panels:
+        return headers.entries_of(experiment, placement, run.adc, as_c)
+    if run.integers or run.noise:
+        why = "the header of SMV describes a detector without panels, which lie one below another in the file"
+        warnings.warn(f"the files of integers hold no geometry: {why}", stacklevel=2)
+    return [("ADC_OFFSET", run.adc)]
+
+
 def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
     """Write one file after another, and yield a line of text about each."""
     paths = names(run)
     roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
     as_c = experiment.sampling.defects.header_overflow
-    keys = headers.entries_of(experiment, placement, run.adc, as_c)
+    keys = _keys(experiment, placement, run, as_c)
     if "dump" in paths:
         factors = experiment.structure_factors
         fdump.write(paths["dump"], factors.hkl, factors.F, factors.default_F)
@@ -183,7 +208,7 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
-        noisy = response.measure(image, generator, run.response, experiment.detector.pixel_mm, run.adc, roi)
+        noisy = response.measure_sheet(experiment, image, generator, run.response, run.adc)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
@@ -191,6 +216,6 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
     if "pngfile" in paths:
         region = slice(*window.rows), slice(*window.columns)
         unmeasured = window.mask[region] == 0 if window.mask.size else None
-        drawn = marks(experiment, placement, window) if run.pngmarks else None
+        drawn = _marks(experiment, placement, window, run)
         scale = png.write(paths["pngfile"], seen[region], what="-pngfile", unmeasured=unmeasured, marks=drawn)
         yield f"wrote {paths['pngfile']}: picture, white up to {scale.white:g} and black from {scale.black:g}"

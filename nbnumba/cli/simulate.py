@@ -22,7 +22,7 @@ from nbnumba.flags.run import UNWANTED, Run, run_of
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files
 from nbnumba.resolved import Quantity
-from nbnumba.response import PHOTON_COUNTER
+from nbnumba.response import PHOTON_COUNTER, response_of_panel
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
@@ -53,7 +53,7 @@ def report(experiment: Experiment, run: Run) -> None:
 def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say = _silent if run.quiet else _print_lines
     use_threads(run.threads)
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    window = sampling.sheet_window(experiment.detector, experiment.sampling)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
     check_reflections(experiment, run)
@@ -85,7 +85,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     if not image.any():
         warnings.warn(dark.sentence(experiment), stacklevel=2)
     found = output.Reflections(predicted, _hkl_map(panels, image, experiment, run))
-    stats = output.statistics(image, window, placement.pixel, built_scene.sampling.oversample)
+    stats = output.statistics(image, window, experiment, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
     say(*output.write(image, experiment, placement, window, stats, run, found))
 
@@ -135,11 +135,13 @@ def run_quantities(run: Run, threads: int, paths: dict[str, str]) -> list[Quanti
 
 
 def brightest(image: np.ndarray, experiment: Experiment) -> str:
-    """A line about the brightest pixel, the first of several: its indices from 0, and its resolution."""
-    slow, fast = (int(index) for index in np.unravel_index(int(np.argmax(image)), image.shape))
-    resolution = resolved.resolution_at(experiment, fast, slow)
+    """A line about the brightest pixel of a sheet, the first of several: its indices from 0, and its resolution."""
+    row, fast = (int(index) for index in np.unravel_index(int(np.argmax(image)), image.shape))
+    panel, slow = sheet_of(experiment.detector).panel_of(row)
+    resolution = resolved.resolution_at(experiment, fast, slow, panel)
     in_words = "in the direct beam" if math.isinf(resolution) else f"{resolution:.4g} A"
-    return f"brightest pixel: fast {fast}, slow {slow}, {in_words}"
+    where = f" of panel {experiment.detector.panels[panel].path}" if len(experiment.detector.panels) > 1 else ""
+    return f"brightest pixel: fast {fast}, slow {slow}{where}, {in_words}"
 
 
 def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
@@ -171,7 +173,12 @@ def check_reflections(experiment: Experiment, run: Run) -> None:
 def check_response(experiment: Experiment, run: Run) -> None:
     """Raise InputError for a response that is impossible with this detector. Warn of one that no image will show."""
     if run.noise:
-        run.response.check(experiment.detector.pixels, experiment.detector.pixel_mm, run.adc)
+        detector = experiment.detector
+        for panel in detector.panels:
+            edges = panel.pixel_slow_mm, panel.pixel_fast_mm
+            response_of_panel(run.response, panel).check(panel.shape, edges, run.adc)
+        if not detector.panels:
+            run.response.check(detector.pixels, detector.pixel_mm, run.adc)
         return
     for name, value in vars(run.response).items():
         if value != getattr(PHOTON_COUNTER, name):

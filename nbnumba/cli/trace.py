@@ -13,6 +13,7 @@ from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files
 from nbnumba.setup import sampling
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.trace import Chain, PhiStep, rendered, traces
 
 ABOUT = """\
@@ -92,8 +93,11 @@ def _output_names(out: str, as_json: bool) -> list[str]:
 
 
 def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
-    """The pixels to trace, (slow, fast)."""
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
+    """The pixels to trace, (slow, fast). Raises InputError for those of several panels, which no option names."""
+    if len(experiment.detector.panels) > 1:
+        why = f"a pixel of {len(experiment.detector.panels)} panels is named by its panel, too"
+        raise InputError(f"--pixel: {why}; allowed: nbnumba.trace.trace(experiment, slow, fast, panel=...) in Python")
+    window = sampling.windows(experiment.detector, experiment.sampling)[0]
     pixels = []
     for words in options.pixel or ():
         slow, fast = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
@@ -112,7 +116,7 @@ def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
 def _region_pixels(experiment: Experiment, words, window) -> list[tuple[int, int]]:
     """The rendered pixels of the region that the words of --roi state."""
     bounds = bundle.whole_numbers("--roi", words, "four whole numbers, XMIN XMAX YMIN YMAX")
-    rows, columns = region(bounds, experiment.detector.pixels)
+    rows, columns = region(bounds, sheet_of(experiment.detector).shape[::-1])
     pixels = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
     if not pixels:
         raise InputError(

@@ -67,6 +67,27 @@ def windows(detector: Detector, stated: StatedSampling) -> tuple[Window, ...]:
     return tuple(window((fast, slow), None, whole[place]) for (slow, fast), place in zip(sheet.shapes, sheet.places()))
 
 
+def sheet_window(detector: Detector, stated: StatedSampling) -> Window:
+    """Return the window of the sheet of a detector, whose mask leaves out empty columns; of one panel, its window (F0)."""
+    sheet, every = sheet_of(detector), windows(detector, stated)
+    if len(every) == 1:
+        return every[0]
+    mask = np.zeros(sheet.shape, dtype=np.uint8)
+    for place, of_panel in zip(sheet.places(), every):
+        mask[place] = of_panel.mask if of_panel.mask.size else 1
+    return Window((0, sheet.shape[0]), (0, sheet.shape[1]), np.zeros((0, 0), dtype=np.uint8) if mask.all() else mask)
+
+
+def rendered(detector: Detector, stated: StatedSampling) -> np.ndarray:
+    """Return which pixels of the sheet of a detector are computed (slow, fast): those of its regions and masks (F0)."""
+    sheet = sheet_of(detector)
+    is_rendered = np.zeros(sheet.shape, dtype=bool)
+    for place, of_panel in zip(sheet.places(), windows(detector, stated)):
+        region = slice(*of_panel.rows), slice(*of_panel.columns)
+        is_rendered[place][region] = True if of_panel.mask.size == 0 else of_panel.mask[region] != 0
+    return is_rendered
+
+
 def samples(experiment: Statements, plane: Plane, vectors: np.ndarray, layers: int) -> Sampling:
     """Return the Sampling record of a panel: how the samples of a pixel are laid out and weighted (F1b, F10).
 

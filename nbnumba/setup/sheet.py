@@ -42,6 +42,11 @@ class Sheet(NamedTuple):
         ends = accumulate((slow for slow, _ in self.shapes), initial=0)
         return ((slice(first, first + slow), slice(0, fast)) for first, (slow, fast) in zip(ends, self.shapes))
 
+    def panel_of(self, row: int) -> tuple[int, int]:
+        """Return the number of the panel that has a row of the sheet, and the row of the panel."""
+        number = next(number for number, place in enumerate(self.places()) if row < place[0].stop)
+        return number, row - sum(slow for slow, _ in self.shapes[:number])
+
     def image(self, sheet: np.ndarray) -> Any:
         """Return what users have of a sheet (slow, fast, ...): (slow, fast, ...) of one panel, or (panel, slow, fast, ...).
 

@@ -233,7 +233,7 @@ BAD = {
     "loss none": (call(loss=None), "loss"),
     "loss without": (call(loss=object()), "loss: object has no value"),
     "loss with a mask": (call(loss=Cauchy(DATA, 3.0), mask=np.ones(SHAPE)), "loss: Cauchy does not know of a mask"),
-    "loss of another shape": (call(loss=adjoint.losses.Poisson(np.ones((3, 3)))), r"loss: data of shape \(3, 3\)"),
+    "loss of another shape": (call(loss=adjoint.losses.Poisson(np.ones((3, 3)))), r"loss: data of \(slow, fast\) = \(3, 3\)"),
     "losses": (call(loss=["poisson", "poisson"]), "loss"),
     "sigma of poisson": (call(sigma=1.0), "sigma.*loss='gaussian'"),
     "readout of poisson": (call(readout_noise=1.0), "readout_noise: it is given without the gaussian loss"),

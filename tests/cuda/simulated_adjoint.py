@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import panelled
 import pytest
 from numba import cuda
 
@@ -289,6 +290,25 @@ def test_what_stands_beside(monkeypatch, names, kind):
             assert (np.abs(found[2] - expected[2]) <= 1e-11 * size + 1e-13 * size.max()).all()
         else:
             assert found[2] is None
+
+
+@pytest.mark.parametrize("shapes", [((3, 4),) * 4, ((3, 4), (4, 2), (2, 5))])
+def test_panels(shapes):
+    """Of a loss by what moves panels, groups and the crystal, and by amplitudes, which all panels share."""
+    made = panelled.experiment(3, shapes).replace(listed(4))
+    names = ["detector.rotx_deg", "detector.group[q0].turn_fast_deg", "detector.group[q1].shift_slow_mm", AMPLITUDES, *CELL]
+    image = simulate(made)
+    loss = Gaussian([part * 1.1 for part in image] if len(set(shapes)) > 1 else image * 1.1, sigma=1e-3)
+    value, gradient = adjoint.value_and_grad(loss, made, names)
+    on_card = adjoint.value_and_grad(loss, made, names, backend="cuda")
+    assert on_card[0] == pytest.approx(value, rel=1e-9)
+    for name, expected in gradient.items():
+        np.testing.assert_allclose(on_card[1][name], expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    few = names[:3]
+    normal = adjoint.normal_equations(loss, made, few)[2]
+    np.testing.assert_allclose(adjoint.normal_equations(loss, made, few, backend="cuda")[2], normal, rtol=1e-9)
+    for part, expected in zip(adjoint.jacobian(made, few, backend="cuda")[1], adjoint.jacobian(made, few)[1], strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
 def test_many_lattices():

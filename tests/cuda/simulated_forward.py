@@ -1,6 +1,7 @@
 """Images of the CUDA kernels in Numba's simulator, in plain Python, against the CPU's; test_simulator.py runs this."""
 
 import numpy as np
+import panelled
 import pytest
 from cards import share_memory_once
 
@@ -99,6 +100,17 @@ def scene_of(experiment, keywords):
 def on_card(experiment, precision="double", **keywords):
     card.check()
     return simulate(experiment, backend="cuda", precision=precision, **keywords)
+
+
+@pytest.mark.parametrize("shapes", [((3, 4),) * 4, ((3, 4), (4, 2), (2, 5))])
+@pytest.mark.parametrize("more", ["", "-gauss_xtal -N 4", PHI + "-oversample_thick"])
+def test_panels(shapes, more):
+    """They have the bits of a detector with this panel alone, on the card too."""
+    made = panelled.experiment(3, shapes, more)
+    image = on_card(made)
+    for number, (part, expected) in enumerate(zip(image, simulate(made), strict=True)):
+        same(part, expected)
+        np.testing.assert_array_equal(part, on_card(panelled.alone(made, number)))
 
 
 def single_close(image, expected):

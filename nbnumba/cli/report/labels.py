@@ -51,7 +51,10 @@ def labels_of_images(result: Any) -> Iterator[Labels | None]:
     return map(_labels, [experiments] if isinstance(experiments, Experiment) else experiments)
 
 
-def _labels(experiment: Experiment) -> Labels:
+def _labels(experiment: Experiment) -> Labels | None:
+    """The labels of an image; None if it has panels, whose sheet no coordinates fit."""
+    if experiment.detector.panels:
+        return None
     window = sampling.window(experiment.detector.pixels, None, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They were shown when the experiment was stated.
