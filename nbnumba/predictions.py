@@ -19,9 +19,9 @@ from nbnumba.setup.sources import along
 from nbnumba.setup.view import View, positions, view_of
 from nbnumba.simulate import with_options
 from nbnumba.spots import candidates, ewald
-from nbnumba.spots.rays import footprint, places
+from nbnumba.spots.rays import Footprint, footprint, places
 from nbnumba.spots.shape_profiles import FWHM, reach
-from nbnumba.spots.sums import add_up
+from nbnumba.spots.sums import Sums, add_up
 from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor
 from nbnumba.stages.detector import capture_fraction
@@ -226,7 +226,7 @@ class _Prediction:
         phi = self.phi[0]
         return ewald.still(ewald.turned(q, self.spindle, np.full(len(q), phi)), phi, self.beam)
 
-    def _seen(self, meetings: ewald.Meetings, excitation: np.ndarray) -> np.ndarray:
+    def _visible(self, meetings: ewald.Meetings, excitation: np.ndarray) -> np.ndarray:
         """Whether reflections can be seen: they are excited, or a rotation takes them to the sphere within its range."""
         within = (meetings.phi >= self.phi[0]) & (meetings.phi < self.phi[1]) & (meetings.sense != 0)
         return within | (excitation >= self.least)
@@ -238,20 +238,18 @@ class _Prediction:
         inside = (place >= 0.0).all(axis=1) & (place <= np.array([shape[1], shape[0]])).all(axis=1)
         place, meetings = place[inside], meetings.of(np.flatnonzero(inside))
         hkl = hkl[meetings.row]
-        seen = footprint(panel, place)
+        footprints = footprint(panel, place)
         within = np.clip(meetings.phi, *self.phi)
         stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, within) for row in self.star], axis=1)
-        sums = add_up(
-            hkl, meetings, stars, seen.pixels_per_radian, self.crystal, self.view.sources, self.lattices, self.view.direction,
-            self.spindle,
-        )  # fmt: skip
+        per_radian, sources, incident = footprints.pixels_per_radian, self.view.sources, self.view.direction
+        sums = add_up(hkl, meetings, stars, per_radian, self.crystal, sources, self.lattices, incident, self.spindle)
         if not every:
-            rows = np.flatnonzero(self._seen(meetings, sums.excitation))
+            rows = np.flatnonzero(self._visible(meetings, sums.excitation))
             hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
-            seen, sums = (type(part)(*(column[rows] for column in part)) for part in (seen, sums))
+            footprints, sums = Footprint(*(column[rows] for column in footprints)), Sums(*(column[rows] for column in sums))
         amplitude, d = structure.amplitudes(self.box, hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
         captured, depth, depth_variance = self._sensor(number, place)
-        seen_part = captured * self._polarization(panel, place) * seen.counted
+        seen_part = captured * self._polarization(panel, place) * footprints.counted
         photons = self._photons_each() * amplitude**2 * seen_part * sums.total
         photons = np.where(d < self.experiment.beam.dmin_A, 0.0, photons)
         lit = (sums.total > 0.0)[:, np.newaxis]
