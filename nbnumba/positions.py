@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
+from nbnumba.resolved import ROUNDING
 from nbnumba.setup.view import View, pixel_numbers, positions, view_of
 from nbnumba.simulate import with_options
 from nbnumba.stages.beam import scattering_vector
@@ -18,9 +19,6 @@ from nbnumba.statements import LARGEST
 
 FRAMES = ("lab", "dxtbx")
 """The frames of positions: that of the experiment, and imgCIF's, which dxtbx has."""
-
-IN_THE_BEAM = 1e-12
-"""The largest |d - i| of unit vectors that counts as 0, since rounding alone may cause it."""
 
 POINT_BYTES = 200
 """The largest memory in use at once for each point, in bytes."""
@@ -60,7 +58,7 @@ def resolution(experiment: Experiment, points: ArrayLike | None = None) -> Array
 
     def of_positions(position: np.ndarray, view: View) -> np.ndarray:
         length = np.linalg.norm(_vectors(position, view), axis=-1)
-        return np.divide(1.0, length, out=np.full(length.shape, np.inf), where=length * view.wavelength > IN_THE_BEAM)
+        return np.divide(1.0, length, out=np.full(length.shape, np.inf), where=length * view.wavelength > ROUNDING)
 
     return _on_panels(experiment, points, of_positions)
 
