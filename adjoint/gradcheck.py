@@ -19,6 +19,7 @@ from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.values import MOTIONS, group_parameter
 from nbnumba.simulate import Progress, sheet_image
 
 TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}
@@ -91,13 +92,14 @@ def gradcheck(
 ) -> list[Line]:
     """The result of the check for every parameter, and for random directions in all of them together.
 
-    parameters: as in adjoint.vjp; None: all by which the image can be differentiated, and the others as untested, with the
-    reason. directions: the number of random directions; seed: that of their random numbers and of the data. report is called
-    with every line as soon as it is known. The loss is a Gaussian one, whose data are the image with 10 % of noise. A ladder
-    consists of central differences, or of one-sided ones where a value is at its bound; each step is half of the one before,
-    and the limit is extrapolated. A gradient passes if it is within TOLERANCE of the limit. keywords are those of simulate; the
-    differences are computed in double precision on the CPU. Every term counts, whatever the tolerance, because the image jumps
-    where a term is left out (A14). Raises InputError for what adjoint.vjp refuses.
+    parameters: as in adjoint.vjp; None: all by which the image can be differentiated, motions of stated groups of panels
+    included, and the others as untested, with the reason. directions: the number of random directions; seed: that of their
+    random numbers and of the data. report is called with every line as soon as it is known. The loss is a Gaussian one, whose
+    data are the image with 10 % of noise. A ladder consists of central differences, or of one-sided ones where a value is at
+    its bound; each step is half of the one before, and the limit is extrapolated. A gradient passes if it is within TOLERANCE
+    of the limit. keywords are those of simulate; the differences are computed in double precision on the CPU. Every term
+    counts, whatever the tolerance, because the image jumps where a term is left out (A14). Raises InputError for what
+    adjoint.vjp refuses.
     """
     with granted(keywords.pop("max_hours", None)):
         return _check_lines(
@@ -137,7 +139,7 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
         vector = random.normal(size=steps.size) * steps
         add(_line(subject, f"direction {number + 1}", "", vector, _first_step(base, checked, vector)))
     for name, reason in left_out.items():
-        add(Line(name, PARAMETERS[name].unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
+        add(Line(name, row_of(name).unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
     return lines
 
 
@@ -167,10 +169,12 @@ def _checked_and_left_out(experiment, parameters) -> tuple[list[Name], dict[str,
     """The parameters that are checked, and the reasons why others are not. Raises InputError if there is none to check."""
     if parameters is not None:
         return listed(parameters), {}
-    reasons = not_differentiable.reasons(experiment)
+    groups = experiment.detector.groups
+    names = [*PARAMETERS, *(group_parameter(group.path, motion) for group in groups for motion in MOTIONS)]
+    reasons = not_differentiable.reasons(experiment, names)
     checked: list[Name] = []
-    left_out = {name: reasons[name] for name in PARAMETERS if name in reasons}
-    for name in PARAMETERS:
+    left_out = {name: reasons[name] for name in names if name in reasons}
+    for name in names:
         if name not in reasons:
             try:
                 prepare(experiment, [name])

@@ -99,13 +99,13 @@ def render(
     runs = [backend.renderer(scene, panel.window.mask, machine.precision) for scene, panel in zip(records, panels)]
     images = [image[panel.place[0]] for panel in panels]
     sizes = [(rows[1] - rows[0], columns[1] - columns[0]) for rows, columns in (panel.window[:2] for panel in panels)]
-    report = progress_reporter(progress, sizes)
+    report, every = progress_reporter(progress, sizes), sum(panel.steps * pixels_of(panel.window[:2]) for panel in panels)
     chains = (
         [(number, piece)]
         for number, panel in enumerate(panels)
-        for piece in backend.pieces(*panel.window[:2], panel.steps)
+        for piece in backend.pieces(*panel.window[:2], panel.steps, every)
     )
-    workers = backend.workers(sum(panel.steps * pixels_of(panel.window[:2]) for panel in panels))
+    workers = backend.workers(every)
 
     def run(part: tuple[int, Piece]) -> None:
         runs[part[0]](images[part[0]], *part[1])

@@ -7,7 +7,7 @@ import numpy as np
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import Compiled, thread_safe_cache
-from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
+from nbnumba.backends.pieces import Piece, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import blocks, indices, interpolation, lattices, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
@@ -85,9 +85,8 @@ def workers(steps: int) -> int:
     return threads.thread_count() if steps > ALONE else 0
 
 
-def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces of an image with `steps` per pixel, each for one thread."""
-    every = pixels_of((rows, columns)) * steps
+def pieces(rows: Span, columns: Span, steps: int, every: int) -> Iterator[Piece]:
+    """The pieces of a panel with `steps` per pixel, each for one thread. every: the steps of the whole image."""
     return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
 
 

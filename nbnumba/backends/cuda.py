@@ -158,8 +158,11 @@ def workers(steps: int) -> int:
     return 0
 
 
-def pieces(rows: Span, columns: Span, steps: int) -> Iterator[Piece]:
-    """The pieces in which an image with that number of steps per pixel is rendered: whole rows, each piece by one launch."""
+def pieces(rows: Span, columns: Span, steps: int, every: int = 0) -> Iterator[Piece]:
+    """The pieces in which a panel with that number of steps per pixel is rendered: whole rows, each piece by one launch.
+
+    every: the steps of the whole image, which do not matter here.
+    """
     rows_per_piece = max(FEWEST_ROWS, STEPS_PER_CALL // ((columns[1] - columns[0]) * steps) // BLOCK[0] * BLOCK[0])
     for row in range(rows[0], rows[1], rows_per_piece):
         yield (row, min(row + rows_per_piece, rows[1])), columns

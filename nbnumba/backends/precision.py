@@ -64,6 +64,8 @@ def cast(scene: Scene, precision: str) -> Scene:
 
 def cast_all(scenes: Sequence[Scene], precision: str) -> list[Scene]:
     """The same scenes of panels in those types. Records that scenes share are cast once, and shared again."""
+    if precision == "double":
+        return list(scenes)
     first = cast(scenes[0], precision)
     own_kind = PRECISIONS[precision].wide
     return [first, *(_cast_like(scenes[0], first, scene, own_kind) for scene in scenes[1:])]

@@ -261,7 +261,9 @@ def _reflections(refined: Experiment, new_files: NewFiles) -> list[str]:
 
 
 def _oversample(refined: Experiment, _) -> list[str]:
-    return [] if refined.sampling.oversample is None else ["-oversample", str(refined.sampling.oversample)]
+    """The flag of one number of sub-pixels; there is none for a number of each panel, which is chosen anew."""
+    oversample = refined.sampling.oversample
+    return ["-oversample", str(oversample)] if isinstance(oversample, int) else []
 
 
 def _interpolate(refined: Experiment, _) -> list[str]:

@@ -71,6 +71,15 @@ def test_gradients_climb_the_ladder(seed):
     assert all(abs(line.analytic) > 0.0 for line in lines if line.verdict == "passed")
 
 
+def test_all_is_checked_where_nothing_is_named():
+    """The motions of stated groups, too."""
+    made, _ = problem(1)
+    lines = {line.name: line for line in adjoint.gradcheck(made, directions=0)}
+    stated = {group_parameter(group.path, motion) for group in made.detector.groups for motion in MOTIONS}
+    assert stated <= set(lines) and not [line for line in lines.values() if line.verdict == "FAILED"]
+    assert lines["detector.thickness_um"].reason == "each panel has a sensor of its own"
+
+
 @pytest.mark.parametrize("shapes", [((7, 11),) * 4, MIXED])
 def test_functions_agree(shapes):
     """The image is simulate's; the sums of the Jacobian are the other results."""
