@@ -95,15 +95,14 @@ def of_sheet(
     bright = (image > 0.0) & (image >= least_part * image.max())
     best, share, known = np.full(image.shape, -1.0), np.zeros(image.shape), _known(panels[0].scene)
     parts = [_Part(panel, bright[panel.place], known) for panel in panels if bright[panel.place].any()]
-    report = progress_reporter(progress, [part.size for part in parts])
-    chains = ([(number, piece)] for number, part in enumerate(parts) for piece in cpu.pieces(*part.spans, part.steps))
+    report, every = progress_reporter(progress, [part.size for part in parts]), sum(part.all_steps for part in parts)
+    chains = ([(number, piece)] for number, part in enumerate(parts) for piece in cpu.pieces(*part.spans, part.steps, every))
 
     def run(task: tuple[int, Piece]) -> None:
         part = parts[task[0]]
         part.count(best[part.place[0]], share[part.place[0]], *task[1])
 
-    workers = cpu.workers(sum(part.steps * pixels_of(part.spans) for part in parts))
-    run_pieces(run, chains, workers, lambda task: report(task[0], pixels_of(task[1])))
+    run_pieces(run, chains, cpu.workers(every), lambda task: report(task[0], pixels_of(task[1])))
     return HklMap(*(sheet.image(values) for values in (structure.indices(known, best), share, image)))
 
 
@@ -113,6 +112,7 @@ class _Part:
     def __init__(self, panel: PanelScene, bright: np.ndarray, known: Structure):
         self.place, self.steps = panel.place, 4 * panel.steps
         self.spans = _span(np.any(bright, axis=1)), _span(np.any(bright, axis=0))
+        self.all_steps = self.steps * pixels_of(self.spans)
         self.size = (self.spans[0][1] - self.spans[0][0], self.spans[1][1] - self.spans[1][0])
         self.count = counter(panel.scene, np.ascontiguousarray(bright).astype(np.uint8), known)
 
