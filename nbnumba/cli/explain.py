@@ -20,6 +20,7 @@ from nbnumba.parity import SWITCHES
 from nbnumba.setup import culling, scene
 from nbnumba.setup.scene import PanelScene
 from nbnumba.simulate import render
+from nbnumba.stages.records import Scene
 
 Panels = tuple[PanelScene, ...]
 
@@ -52,7 +53,8 @@ def main(args: Sequence[str]) -> int:
             warnings.simplefilter("ignore")
             wrong = _scenes(experiment_of(CommandLine([*words, "-c_parity", name])))
         title = f"{number}/{len(SWITCHES)} {name}"
-        line = None if same(right, wrong) else compare(image, _render(title, wrong, run.progress, machine))
+        is_same = all(same(one.scene, other.scene) for one, other in zip(right, wrong))
+        line = None if is_same else compare(image, _render(title, wrong, run.progress, machine))
         if line is not None:
             applying += 1
             print(f"{name:24} {line}  {meaning}")
@@ -73,9 +75,9 @@ def compare(right: np.ndarray, wrong: np.ndarray) -> str | None:
     return f"total {total:+.3g} %, largest {largest:.3g} %, correlation {correlation:.6f}"
 
 
-def same(one: Panels, other: Panels) -> bool:
-    """Whether the scenes of panels are equal, so that their images are the same."""
-    return all(np.array_equal(a, b) for p, o in zip(one, other) for r, s in zip(p.scene, o.scene) for a, b in zip(r, s))
+def same(one: Scene, other: Scene) -> bool:
+    """Whether two scenes are equal, so that their images are the same."""
+    return all(np.array_equal(a, b) for r, s in zip(one, other) for a, b in zip(r, s))
 
 
 def _scenes(experiment: Experiment) -> Panels:
