@@ -26,8 +26,9 @@ from nbnumba.backends.threads import run_pieces
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.loops.patches import is_culled
 from nbnumba.setup.scene import PanelScene
-from nbnumba.simulate import Progress, finite, of_float32, render
+from nbnumba.simulate import Progress, check_brightness, of_float32, render
 
 Gradient = dict[str, np.ndarray]
 MEMORY_OF_BANDS = 2**25
@@ -100,8 +101,8 @@ def jacobian(
     image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
     _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
-    image, derivatives = finite(image, problem.machine.precision), _finite(problem, derivatives)
-    return problem.sheet.image(image), problem.sheet.image(derivatives)
+    check_brightness(image, problem.machine.precision)
+    return problem.sheet.image(image), problem.sheet.image(_finite(problem, derivatives))
 
 
 def normal_equations(
@@ -248,7 +249,8 @@ def _run(
 
     def chains_of(number: int) -> Iterator[Iterable[tuple[int, Part]]]:
         panel, columns = panels[number], regions[number][1]
-        for chain in backend.chains(bands.edges[number], columns, panel.steps, panel.window.mask.size > 0, alone):
+        masked, culled = panel.window.mask.size > 0, is_culled(panel.scene)
+        for chain in backend.chains(bands.edges[number], columns, panel.steps, masked, culled, alone):
             yield zip(repeat(number), chain)
 
     tell = progress_reporter(progress, [(rows[1] - rows[0], columns[1] - columns[0]) for rows, columns in regions])

@@ -38,7 +38,7 @@ TILE_TEST, PATCH_TEST = 2e-7, 1e-9
 """The seconds in which a tile, and in which a patch, is proved to be far from some lattices (F10a)."""
 
 CERTAIN_SECONDS = 0.5
-"""A scene that takes less even if every term counts is not looked at more closely."""
+"""A scene that takes a thread less even if every term counts is not looked at more closely, where the time is shown."""
 
 MOST_HOURS = 24.0
 """The longest time in hours that an image may take by default (max_hours); a longer one suggests a mistaken number."""
@@ -90,11 +90,18 @@ class Cost(NamedTuple):
         return self.pixels * self.steps_per_pixel
 
 
-def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, command: bool = False) -> Cost:
+def cost(
+    experiment: Statements,
+    machine: Machine = CPU,
+    threads: int = 1,
+    command: bool = False,
+    certain: float = CERTAIN_SECONDS,
+) -> Cost:
     """The cost of an image. command: count the statistics and files of the command line too.
 
-    Counts may be arbitrarily large. Raises InputError for a detector that cannot be placed, because automatic sampling
-    depends on the distance.
+    certain: a scene that takes a thread fewer seconds even if every term counts is not looked at more closely. Counts may
+    be arbitrarily large. Raises InputError for a detector that cannot be placed, because automatic sampling depends on the
+    distance.
     """
     defects = experiment.sampling.defects
     windows = sampling.windows(experiment.detector, experiment.sampling)
@@ -106,7 +113,7 @@ def cost(experiment: Statements, machine: Machine = CPU, threads: int = 1, comma
         "sources": sources.number(experiment.beam, defects),
         "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
     }
-    seconds = _seconds(experiment, windows, counts, threads) if machine.backend == "cpu" else math.nan
+    seconds = _seconds(experiment, windows, counts, threads, certain) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
 
 
@@ -138,15 +145,17 @@ def _computed_pixels(window: sampling.Window) -> int:
     return _pixels(window) * strips * math.ceil(of_strip / TILE) * TILE // ((last - first) * (right - left))
 
 
-def _seconds(experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int], threads: int) -> float:
-    """The estimated time; each tile counts as a whole, because it is computed as a whole."""
+def _seconds(
+    experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int], threads: int, certain: float
+) -> float:
+    """The estimated time; each tile counts as a whole, because it is computed as a whole. certain: as in `cost`."""
     computed = sum(map(_computed_pixels, windows))
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
     rate = INTERPOLATED_STEPS_PER_SECOND if interpolated else STEPS_PER_SECOND
     parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
-    if parallel > CERTAIN_SECONDS * threads and culled_work.is_open_to_culling(experiment):
+    if parallel > certain * threads and culled_work.is_open_to_culling(experiment):
         shares = culled_work.sample(experiment, windows)
         parallel = parallel if shares is None else min(parallel, _culled_seconds(shares, computed, counts, rate))
     return parallel / threads + _seconds_of_tables(experiment, counts) + _seconds_of_rows(experiment, windows, counts)
@@ -212,7 +221,7 @@ def check(
     command: bool = False,
     images: int = 1,
 ) -> Cost:
-    """The cost of an image, checked before anything is made.
+    """The cost of an image, checked before anything is made. Its seconds are an upper limit where that allows the image.
 
     images: how many of them the caller is about to make, one after the other. Raises InputError, with the figures, if the image
     needs more memory than is available, or if the images by the estimate for this many threads take more than max_hours (None:
@@ -222,7 +231,7 @@ def check(
     if max_hours is not None:
         option = "-max_hours" if command else "max_hours"
         hours = hours_granted(max_hours, option)
-    estimate = cost(experiment, machine, threads, command)
+    estimate = cost(experiment, machine, threads, command, certain=3600.0 * hours / images)
     box = structure.number_in_box(experiment.structure_factors)
     if box:
         check_memory(structure.spanned(experiment.structure_factors), box * AMPLITUDE_BYTES)

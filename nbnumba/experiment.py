@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbnumba import resolved
+from nbnumba import from_geometry, resolved
+from nbnumba.formats import dxtbx
+from nbnumba.formats.geometry import Geometry
 from nbnumba.setup import values as parameters
-from nbnumba.statements import Statements
+from nbnumba.statements import Crystal, Statements, StructureFactors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +37,43 @@ class Experiment(Statements):
         from nbnumba.flags.to_experiment import experiment_from_args
 
         return experiment_from_args(args)
+
+    @classmethod
+    def from_geometry(
+        cls,
+        geometry: Geometry,
+        image: int | None = None,
+        structure_factors: StructureFactors | None = None,
+        crystal: Crystal | None = None,
+    ) -> Experiment:
+        """The experiment that a file of geometry describes (nbnumba.read_geometry): detector, beam, rotation and crystal.
+
+        image: the number of an image of its scan. structure_factors: by default every reflection has an amplitude of 1
+        electron, which serves for everything but intensities. crystal: in place of the one in the file. Warns of what the file
+        states and the image will not have. Raises InputError for an image that the file lacks, if several are there and none
+        is chosen, and for what it does not state.
+        """
+        chosen = geometry.at_image(image)
+        for sentence in from_geometry.remarks(chosen):
+            warnings.warn(f"{geometry.source!r} {sentence}", stacklevel=2)
+        return cls(
+            crystal=from_geometry.crystal(chosen) if crystal is None else crystal,
+            structure_factors=StructureFactors(default_F=1.0) if structure_factors is None else structure_factors,
+            beam=from_geometry.beam(chosen),
+            detector=from_geometry.detector(chosen),
+            goniometer=from_geometry.goniometer(chosen),
+        )
+
+    @classmethod
+    def from_dxtbx(
+        cls,
+        path: str | os.PathLike[str],
+        experiment: int = 0,
+        image: int | None = None,
+        structure_factors: StructureFactors | None = None,
+    ) -> Experiment:
+        """The experiment of an .expt of dxtbx and DIALS, counted from 0 among those of the file; the rest as from_geometry."""
+        return cls.from_geometry(dxtbx.read(path, "from_dxtbx", experiment), image, structure_factors)
 
     def value(self, name: str) -> Any:
         """The value of a parameter such as "detector.distance_mm", as the image is computed from it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,14 +15,19 @@ from numpy.typing import ArrayLike
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
-from nbnumba.formats import hkl, images, matrix, pgm, png, raw, smv
+from nbnumba.formats import endings, expt_writer, geometry_files, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv
+from nbnumba.formats import images as image_files
+from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
+from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet
 from nbnumba.setup import sampling
-from nbnumba.setup.detector import position_detector
-from nbnumba.setup.orientations import noise_generator
+from nbnumba.setup.detector import position_detector, spindle_axis
+from nbnumba.setup.orientations import noise_generator, phi_steps
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import with_options
+from nbnumba.to_geometry import Readout, geometry_of, noise_readout
 
 Path = str | os.PathLike[str]
 
@@ -40,8 +46,7 @@ def noise_image(
     all panels, in their order.
     """
     experiment, adc = with_options(experiment), _offset(adc)
-    if not isinstance(response, Response):
-        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
+    _check_response(response)
     sheet = sheet_of(experiment.detector)
     whole = sheet.sheet("image", image, 0.0) if len(sheet.shapes) > 1 else _fitting(experiment, image)
     generator = noise_generator(experiment.crystal, _whole_number("seed", seed))
@@ -74,13 +79,21 @@ def read_float(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return raw.read(path, _shape(shape), "read_float")
 
 
-def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = None, adc: float = DEFAULT_ADC_OFFSET) -> None:
+def write_smv(
+    path: Path,
+    pixels: ArrayLike,
+    experiment: Experiment | None = None,
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
     """Write pixels (uint16; slow, fast) as SMV. With an experiment, the header is the one that the command line writes.
 
     adc: the offset in ADU that was added to all pixels, for example by noise_image or scaled_image, and 0 if none was. The
-    header states it, and programs that read the image subtract it.
+    header states it, and programs that read the image subtract it. response: that of noise_image; with an experiment the header
+    states its gain and its saturation.
     """
     pixels, adc = _image(pixels), _offset(adc)
+    _check_response(response)
     if pixels.dtype != np.uint16:
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
         raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
@@ -93,8 +106,108 @@ def write_smv(path: Path, pixels: ArrayLike, experiment: Experiment | None = Non
         raise InputError(f"write_smv: {why}; allowed: no experiment, for pixels alone, or a file that holds panels")
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
-    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow)
+    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, response)
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
+
+
+def write_expt(
+    path: Path,
+    experiment: Experiment | Sequence[Experiment],
+    images: Path | Sequence[Path] = (),
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
+    """Write the geometry of an experiment, or of a rotation series of them, for dxtbx and DIALS (.expt, as -exptfile).
+
+    images: the file of each image, numbered one after another before its ending, or one HDF5 file of all images. adc and
+    response: those of noise_image; adc is 0 for the files of write_nxmx and write_cbf. Raises InputError for a curved detector,
+    and for experiments or files that are no series. (specs/formats.md, Geometry for dxtbx and DIALS)
+    """
+    named = [images] if isinstance(images, (str, os.PathLike)) else images
+    names = tuple(os.fspath(name) for name in named)
+    _check_response(response)
+    geometry = geometry_of(_series(experiment), noise_readout(response, _offset(adc)), "write_expt")
+    in_one = len(names) == 1 and endings.format_of(names[0]) == "HDF5"
+    expt_writer.write(path, geometry, expt_writer.Images(names, in_one, _offset(adc)), "write_expt")
+
+
+def write_nxmx(
+    path: Path,
+    images: ArrayLike,
+    experiment: Experiment | Sequence[Experiment],
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+    compression: str = "gzip",
+) -> None:
+    """Write an image (slow, fast), or a rotation series (image, slow, fast) of as many experiments, as NXmx (as -nxsfile).
+
+    Of a detector of several panels an image is what simulate returns.
+
+    Whole numbers are noise images, from which adc is subtracted; other numbers are expected photons. compression: gzip or
+    bitshuffle. Needs h5py, and hdf5plugin for bitshuffle. Raises InputError where one is missing, for a curved detector, for
+    images that do not fit the experiments, and for experiments that are no series. (specs/formats.md, NXmx)
+    """
+    series = _series(experiment)
+    pixels = _sheets(images, series)
+    whole = pixels.dtype.kind != "f"
+    readout = _subtracted_readout(adc, response) if whole else Readout()
+    counts = pixels.astype(np.int64) - int(adc) if whole else pixels
+    nxmx_writer.write(path, counts, geometry_of(series, readout, "write_nxmx"), compression, "write_nxmx")
+
+
+def write_cbf(
+    path: Path,
+    pixels: ArrayLike,
+    experiment: Experiment,
+    adc: float = DEFAULT_ADC_OFFSET,
+    response: Response = PHOTON_COUNTER,
+) -> None:
+    """Write a noise image (uint16; slow, fast), less adc, as a miniCBF of a PILATUS or an EIGER (as -cbffile).
+
+    Raises InputError for a detector of another size, and for pixels that are not whole numbers. Warns of what the header
+    cannot state. (specs/formats.md, miniCBF)
+    """
+    counts, readout = _image(pixels), _subtracted_readout(adc, response)
+    geometry = geometry_of(with_options(experiment), readout, "write_cbf")
+    minicbf_writer.check(geometry, "write_cbf")
+    _region(experiment, counts)
+    if counts.dtype.kind not in "ui":
+        raise InputError(f"write_cbf: pixels {counts.dtype} are not allowed; allowed: whole numbers")
+    for lost in minicbf_writer.losses(geometry):
+        warnings.warn(f"write_cbf: the header cannot state {lost}", stacklevel=2)
+    minicbf_writer.write(path, counts.astype(np.int64) - int(adc), geometry, "write_cbf")
+
+
+def _sheets(images: ArrayLike, series: list[Experiment]) -> np.ndarray:
+    """The images of a series (image, slow, fast), in which panels lie one below another; one image may stand alone."""
+    sheet = sheet_of(series[0].detector)
+    alone = len(series) == 1 and (sheet.image_shape is None or np.ndim(images) == len(sheet.image_shape))
+    parts = [images] if alone else list(images) if np.iterable(images) else []
+    if len(parts) != len(series):
+        raise InputError(f"images: {len(parts)} do not fit {len(series)} experiments; allowed: one for each")
+    sheets = np.array([sheet.sheet("images", part, 0) for part in parts])
+    if sheets.dtype.kind not in "uif":
+        raise InputError(f"images: {sheets.dtype} is not allowed; allowed: numbers")
+    return sheets
+
+
+def _series(experiment: Experiment | Sequence[Experiment]) -> list[Experiment]:
+    """The experiments of a series; one is a series of one."""
+    try:
+        series = [experiment] if isinstance(experiment, Experiment) else list(experiment)
+    except TypeError:
+        series = []
+    if not series or not all(isinstance(one, Experiment) for one in series):
+        raise InputError(f"experiment: {shown(experiment)} is not allowed; allowed: an Experiment, or several")
+    return series
+
+
+def _subtracted_readout(adc: float, response: Response) -> Readout:
+    """The readout of a noise image from which adc is subtracted. Raises InputError for an offset that is not whole."""
+    _check_response(response)
+    if _offset(adc) != int(adc):
+        raise InputError(f"adc: {adc:g} is not allowed; allowed: a whole number, which is subtracted from whole numbers")
+    return noise_readout(response, adc, subtracted=True)
 
 
 def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -105,7 +218,7 @@ def read_smv(path: Path) -> tuple[np.ndarray, dict[str, str]]:
 
 def read_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read the pixels of an image of the given shape (slow, fast), as stored: SMV, *.bin, or a format that fabio reads."""
-    return images.read(os.fspath(path), _shape(shape), "read_image").pixels
+    return image_files.read(os.fspath(path), _shape(shape), "read_image").pixels
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -152,6 +265,35 @@ def read_matrix(path: Path) -> np.ndarray:
     return matrix.read(path, "read_matrix")
 
 
+def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
+    """Read the geometry of a file, recognised by its content: dxtbx, XDS, CrystFEL, NXmx, CBF or SMV (specs/formats.md).
+
+    experiment: which one of the list in a file of dxtbx, from 0. Raises InputError for a file of another format or a damaged
+    one, and for what no image here can have.
+    """
+    if geometry_files.kind_of(path, "read_geometry") == "SMV":
+        return _geometry_of_smv(os.fsdecode(path))
+    return geometry_files.read(path, "read_geometry", experiment, any_kind=True)
+
+
+def _geometry_of_smv(path: str) -> Geometry:
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention."""
+    header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
+    detector, beam, goniometer = headers.parts_of(headers.fields_of(header, None, False))
+    placement = position_detector(detector, beam, NO_DEFECTS)
+    fast, slow = placement.pixels
+    edge = 1000.0 * placement.pixel
+    panel = PanelGeometry("detector", (slow, fast), edge, edge, 1000.0 * placement.origin, placement.fast, placement.slow)
+    width = phi_steps(goniometer)[2]
+    return Geometry(
+        path, "SMV", (panel,),
+        beam_direction=placement.beam,
+        wavelength_A=beam.wavelength_A if "WAVELENGTH" in header.entries else None,
+        spindle_axis=spindle_axis(detector, goniometer.spindle_axis),
+        scan=Scan(1, 1, goniometer.phi_deg, width) if width > 0.0 else None,
+    )  # fmt: skip
+
+
 def _array(name: str, values) -> np.ndarray:
     try:
         return np.asarray(values)
@@ -193,6 +335,12 @@ def _shape(shape) -> tuple[int, int]:
 
 def _offset(adc) -> float:
     return _number("adc", adc, -LARGEST_PIXEL, LARGEST_PIXEL)
+
+
+def _check_response(response) -> None:
+    """Raise InputError for anything but a Response."""
+    if not isinstance(response, Response):
+        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
 
 
 def _scale(scale) -> float:

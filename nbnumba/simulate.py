@@ -58,7 +58,7 @@ def simulate(
     coarse = sampling.too_coarse(experiment)
     if coarse is not None:
         warnings.warn(coarse, stacklevel=2)
-    if not whole.any():
+    if not any(row.any() for row in whole):
         warnings.warn(dark.sentence(experiment), stacklevel=2)
     return cast(np.ndarray, sheet_of(experiment.detector).image(whole))  # which is a list for panels of different shapes
 
@@ -108,10 +108,12 @@ def render(
     workers = backend.workers(every)
 
     def run(part: tuple[int, Piece]) -> None:
-        runs[part[0]](images[part[0]], *part[1])
+        number, (rows, columns) = part
+        runs[number](images[number], rows, columns)
+        check_brightness(images[number][slice(*rows), slice(*columns)], machine.precision)
 
     run_pieces(run, chains, workers, lambda part: report(part[0], pixels_of(part[1])))
-    return finite(image, machine.precision)
+    return image
 
 
 def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
@@ -125,13 +127,12 @@ def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
             warnings.warn(f"precision paired: {size} {error}; precision mixed keeps the promise", stacklevel=3)
 
 
-def finite(image: np.ndarray, precision: str) -> np.ndarray:
-    """The same image. Raises InputError if a pixel of it is too bright for the precision."""
+def check_brightness(part: np.ndarray, precision: str) -> None:
+    """Raise InputError if a pixel of a part of an image is too bright for the precision."""
     with np.errstate(over="ignore"):  # the sum of finite pixels may be too large for a number
-        total = image.sum()
-    if not np.isfinite(total) and not np.isfinite(of_float32(image, precision)).all():
+        total = part.sum()
+    if not np.isfinite(total) and not np.isfinite(of_float32(part, precision)).all():
         raise InputError("beam.fluence or structure_factors.F: a pixel is too bright for a number; allowed: smaller values")
-    return image
 
 
 def of_float32(values: np.ndarray, precision: str) -> np.ndarray:

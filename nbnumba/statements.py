@@ -707,6 +707,12 @@ class StructureFactors(_Statement):
             array.setflags(write=False)
             self._set(name, array)
 
+    @cached_property
+    def span(self) -> tuple[list[int], list[int]]:
+        """The smallest and the largest h, k and l of the list of reflections."""
+        hkl = np.ascontiguousarray(cast(np.ndarray, self.hkl).T)
+        return hkl.min(axis=1).tolist(), hkl.max(axis=1).tolist()
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Background(_Statement):

@@ -3,10 +3,10 @@
 import numpy as np
 import oracle
 import pytest
-from real_data import CSPAD, detector_of, models, needs, to_lab
+from real_data import CSPAD, needs
 
 import nbnumba
-from nbnumba import Beam, Crystal, Experiment, InputError, Panel, StructureFactors
+from nbnumba import Experiment, InputError, Panel, StructureFactors
 
 SIZE = "-cell 30 40 50 80 95 100 -default_F 10 -lambda 1.1 -N 3 -oversample 1 -distance 80 -detpixels_x 30 -detpixels_y 20 "
 SIZE += "-pixel 2.5 "
@@ -90,10 +90,8 @@ def test_sources_that_cancel_have_no_mean_direction():
 
 @needs(CSPAD)
 def test_panels_of_a_real_detector():
-    model, points = models(CSPAD / "cspad_stills.expt"), np.load(CSPAD / "cspad_stills_pixels.npz")
-    crystal, factors = Crystal(a_A=50.0), StructureFactors(default_F=1.0)
-    beam = Beam(direction=tuple(to_lab(-np.array(model["beam"][0]["direction"]))))
-    experiment = Experiment(crystal, factors, beam, detector_of(model["detector"][0]))
+    points = np.load(CSPAD / "cspad_stills_pixels.npz")
+    experiment = Experiment.from_dxtbx(CSPAD / "cspad_stills.expt", structure_factors=StructureFactors(default_F=1.0))
     places = np.stack([points["panel"], points["fast"], points["slow"]], axis=-1)
     position = nbnumba.pixel_positions(experiment, places, frame="dxtbx")
     assert np.abs(position - points["lab_mm"]).max() < 1e-9 * 105.0

@@ -58,7 +58,7 @@ def test_files_are_those_of_the_command_line(written, tmp_path):
     response = nbnumba.Response(gain=2, readout_noise=1)
     noisy = nbnumba.noise_image(experiment, image, 5, response, adc=20)
     assert noisy.photons > 0 and noisy.overloads == 0
-    nbnumba.write_smv("n.img", noisy.pixels, experiment, adc=20)
+    nbnumba.write_smv("n.img", noisy.pixels, experiment, adc=20, response=response)
     assert Path("n.img").read_bytes() == Path("noiseimage.img").read_bytes()
     scaled = nbnumba.scaled_image(experiment, image, adc=20)
     nbnumba.write_smv("i.img", scaled.pixels, experiment, adc=20)

@@ -10,12 +10,11 @@ from numba import vectorize
 
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
-from adjoint.backends.no_refcount import no_refcount
 from adjoint.backends.precision import MIRRORS, mirror_words
 from adjoint.backends.sharing import loop_over, runner
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
-from adjoint.loops.bands import differentiate_band
+from adjoint.loops.bands import SEGMENT_COLUMNS, differentiate_band
 from adjoint.loops.pixels import Results
 from adjoint.stages import loss
 from nbnumba.backends import threads
@@ -26,7 +25,7 @@ from nbnumba.backends.cpu import workers as own_threads
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import blocks as forward_blocks
-from nbnumba.loops import indices, interpolation
+from nbnumba.loops import indices, interpolation, lit
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import samples as forward_samples
@@ -38,7 +37,9 @@ MOST_BANDS = 256
 """The largest number of bands of an image."""
 DEARER = 4
 """A step of a derivative takes about as long as this number of steps of an image."""
-WORDS = machine_words() | {"frexp": frexp, "no_refcount": no_refcount}
+WORDS = machine_words() | {"frexp": frexp}
+MAKERS = {"new_amplitude_table", "add_pass", "differentiate_band"}
+"""The functions of the loops that make arrays, or replace one by another."""
 
 
 def differentiate(run, results, starts, stops, columns, pixel_loss, projection, panel, beam, material, sources, crystal,
@@ -71,6 +72,12 @@ def sum_jit(function):
     return part(function, FASTMATH | {"reassoc"})
 
 
+def own_jit(function):
+    """Compile a function of the derivative's loops, to be inlined; those of MAKERS by themselves, with what arrays need."""
+    makes = function.__name__ in MAKERS
+    return part(function, forceinline=not makes, memory=makes)
+
+
 @thread_safe_cache
 def loss_of_pixels():
     """The loss of a pixel, compiled as a function of arrays."""
@@ -86,12 +93,12 @@ def kernel(precision: str, culled: bool):
         bound = bind((*stages(precision), *MIRRORS, rows, indices, interpolation), stage_jit, own_words)
         bound = bind((tile_sums,), sum_jit, bound)
         bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
-        bound = bind((forward_tiles,), loop_jit, bind((forward_patches,), stage_jit, bound))
-        bound = bind((amplitude_table, lattices), stage_jit, bind((samples,), loop_jit, bound))
-        bound = bind((tiles, pixels, bands), stage_jit, bound)
-        return bound | {"loop": loop_over(stage_jit(with_globals(one_band, one_band.__globals__ | bound, one_band.__name__)))}
+        bound = bind((forward_tiles,), loop_jit, bind((forward_patches, lit), stage_jit, bound))
+        bound = bind((samples,), loop_jit, bind((amplitude_table, lattices), own_jit, bound))
+        bound = bind((tiles, pixels, bands), own_jit, bound)
+        return bound | {"loop": loop_over(own_jit(with_globals(one_band, one_band.__globals__ | bound, one_band.__name__)))}
 
-    return driver(differentiate, names, precision, culled).dispatcher()
+    return driver(differentiate, names, precision, culled, memory=True).dispatcher()
 
 
 def by_numba(alone: bool) -> bool:
@@ -110,15 +117,18 @@ def workers(steps: int, alone: bool) -> int:
     return own_threads(steps)
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool, alone: bool) -> Iterator[Iterable[Part]]:
+def chains(
+    edges: np.ndarray, columns: Span, steps: int, masked: bool, culled: bool, alone: bool
+) -> Iterator[Iterable[Part]]:
     """The chains of parts that threads work on: a thread takes a chain, and differentiates its parts in their order.
 
     edges: the rows at which bands begin, and the end. steps: those of a pixel. alone: whether the image has one panel. A part
     has some bands, and for each of them a range of rows and of columns. For Numba's threads there is one chain of all bands;
     for our own threads there is a chain for each band, or for some bands together. Columns are divided where a tile ends in any
-    strip of rows, and not at all under a mask: which pixels share a tile must not depend on the parts.
+    strip of rows, of a scene that is culled where a segment ends, and not at all under a mask: which pixels share a tile must
+    not depend on the parts.
     """
-    edge = 0 if masked else TILE
+    edge = 0 if masked else SEGMENT_COLUMNS if culled else TILE
     steps, rows, bands = DEARER * steps, int(edges[-1] - edges[0]), len(edges) - 1
     if by_numba(alone):
         yield _parts(edges, columns, steps, edge)

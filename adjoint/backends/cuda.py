@@ -172,7 +172,9 @@ def workers(steps: int, alone: bool) -> int:
     return 0
 
 
-def chains(edges: np.ndarray, columns: Span, steps: int, masked: bool, alone: bool) -> Iterator[Iterable[Part]]:
+def chains(
+    edges: np.ndarray, columns: Span, steps: int, masked: bool, culled: bool, alone: bool
+) -> Iterator[Iterable[Part]]:
     """The only band, as one chain of parts, each of some rows."""
     yield parts_of(0, pieces((int(edges[0]), int(edges[-1])), columns, steps))
 

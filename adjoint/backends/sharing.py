@@ -11,7 +11,7 @@ from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from adjoint.backends.no_refcount import uncounted
+from adjoint.backends.uncounted import uncounted
 from nbnumba.backends.compiling import Compiled, thread_safe_cache
 
 ADDRESS, NUMBER = ir.IntType(8).as_pointer(), ir.IntType(64)

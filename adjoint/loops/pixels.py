@@ -8,7 +8,9 @@ from adjoint.loops.amplitude_table import add_by_amplitude, entry_of
 from adjoint.loops.rows import CURVATURE, DATA, DERIVATIVE, LANES, LOSS, LOSS_WEIGHT, ORIGIN, TOTAL_BAR, WIDTH
 from adjoint.loops.tile_sums import lane_dot, lane_dot_weighed, lane_sum
 from adjoint.stages.loss import loss_curvature, loss_derivative, loss_value
+from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, place
 from nbnumba.loops.indices import fast_of, slow_of
+from nbnumba.loops.lit import lit_lane
 from nbnumba.loops.rows import TILE, TOTAL
 from nbnumba.stages import real
 
@@ -80,6 +82,25 @@ def apply_loss(tile, count, pixel_loss, paths):
         left_out += not counts
     if left_out:
         clear_left_out(tile, paths)
+    return lane_sum(tile, np.uint64(LOSS))
+
+
+def loss_of_dark_pixels(tile, slow, fast, pixel_loss, lit, block):
+    """The sum of the losses of the pixels of a whole block that are dark (A13). Writes LOSS of the tile.
+
+    slow, fast: the first pixel of the block. lit: the number of its patches that are not dark, in LIT_PATCH of the block. The
+    pixels are read in rows, because most of an image may be dark.
+    """
+    for row in range(BLOCK_SLOW):
+        for i in range(BLOCK_FAST):
+            at = np.uint64(slow + row), np.uint64(fast + i)
+            data = real(pixel_loss.data[at])
+            value = loss_value(pixel_loss.kind, real(0), data, real(pixel_loss.weight[at]))
+            tile[LOSS + row * BLOCK_FAST + i] = value if data == data else real(0)
+    for n in range(lit):
+        for i in range(PATCH):
+            within_slow, within_fast = place(lit_lane(block, n) + i)
+            tile[LOSS + within_slow * BLOCK_FAST + within_fast] = 0.0
     return lane_sum(tile, np.uint64(LOSS))
 
 

@@ -80,7 +80,7 @@ PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_tabl
 PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, collect_terms | enter_pending
 DATA | the measured pixel, NaN where it does not count | take_data | apply_loss, apply_loss_to_photons
 LOSS_WEIGHT | the weight of the measured pixel | take_data | apply_loss, apply_loss_to_photons
-LOSS | loss of the pixel | apply_loss | apply_loss
+LOSS | loss of the pixel | apply_loss, loss_of_dark_pixels | apply_loss, loss_of_dark_pixels
 DERIVATIVE | derivative of the loss by the pixel's sum or photons | apply_loss, apply_loss_to_photons | add_channels, add_normal
 CURVATURE | curvature of the loss by the photons | apply_loss_to_photons | add_normal, gather_amplitudes
 """

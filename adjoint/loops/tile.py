@@ -21,7 +21,7 @@ from nbnumba.loops.rows import (
     TOTAL, WEIGHT,
 )  # fmt: skip
 from nbnumba.loops import culled
-from nbnumba.loops.patches import NO_VIEW, beam_of, bound_rays, first_near, is_dark
+from nbnumba.loops.patches import NO_VIEW, beam_of, bound_rays, first_near
 from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, trace_ray, weigh
 from nbnumba.loops.tile import find_fresh, some_fresh
 from nbnumba.stages import real, wide
@@ -46,7 +46,7 @@ class Paths(NamedTuple):
 def differentiate_tile(
     tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling, motions, paths
 ):
-    """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10); False if all are 0 (is_dark).
+    """Write to TOTAL the photons of the pixels of a tile, and add to their derivatives (A10).
 
     The walk over samples is that of nbnumba/loops/tile.py:render_tile, and so are the rows of the forward model, and the passes
     that are left out because no term of the tile counts (F10a). In each other pass, that is, for one sample under one source,
@@ -63,10 +63,6 @@ def differentiate_tile(
     """
     if paths.reflections:
         clear_table(tile, table)
-    if is_dark(tile, panel, beam, sources, crystal, orientations, sampling):
-        for i in range(TILE):
-            tile[TOTAL + i], tile[TOTAL_BAR + i] = 0.0, 0.0
-        return False
     begin_pixels(tile, beam)
     find_fresh(tile, orientations)
     has_background = beam.background_once + beam.background_each > 0.0
@@ -102,7 +98,13 @@ def differentiate_tile(
     finish_pixels(tile, beam, sampling)
     if paths.geometry:
         pixel_factors_adj(tile, single, panel, beam, sources, sampling, motions)
-    return True
+
+
+def set_dark(tile, table):
+    """Do what differentiate_tile does for pixels without photons: TOTAL and TOTAL_BAR are 0; channels and table are empty."""
+    clear_table(tile, table)
+    for i in range(TILE):
+        tile[TOTAL + i], tile[TOTAL_BAR + i] = 0.0, 0.0
 
 
 def begin_pixels(tile, beam):

@@ -38,18 +38,21 @@ def loop_jit(function: Callable) -> Callable:
     return part(function, forceinline=False)
 
 
-def part(function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: bool = True) -> KernelPart:
+def part(
+    function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: bool = True, memory: bool = False
+) -> KernelPart:
     """A function compiled as a part of kernels; the same part for the same code under the same names.
 
-    Numba types and lowers it once for all kernels of a process that have it, whatever their precision, culled or not.
+    Numba types and lowers it once for all kernels of a process that have it, whatever their precision, culled or not. memory:
+    it makes arrays; any other part takes arrays without counting references to them.
     """
     from nbnumba.backends.parts import KernelPart
 
     names = function.__globals__
     meanings = tuple((name, identity(names[name])) for name in names_in(function.__code__) if name in names)
-    key = function.__code__, meanings, forceinline, fastmath
+    key = function.__code__, meanings, forceinline, fastmath, memory
     if key not in _parts:
-        _parts[key] = KernelPart(function, forceinline=forceinline, fastmath=set(fastmath))
+        _parts[key] = KernelPart(function, forceinline=forceinline, fastmath=set(fastmath), _nrt=memory)
     return _parts[key]
 
 
@@ -102,13 +105,15 @@ def culling_words(culled: bool) -> dict:
     return {"culled": culled, "ahead": True, "RUN": PATCH if culled else TILE}
 
 
-def driver(function: Callable, names: Callable[[], dict], precision: str, culled: bool) -> Compiled:
+def driver(
+    function: Callable, names: Callable[[], dict], precision: str, culled: bool, memory: bool = False
+) -> Compiled:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
-    names: returns what `bind` has bound, parts of a kernel; it is asked only when Numba is needed.
+    names: returns what `bind` has bound, parts of a kernel; it is asked only when Numba is needed. memory: as in `part`.
     """
     name = f"{function.__name__}_{precision}{'_culled' if culled else ''}"
-    return cached_on_disk(with_globals(function, function.__globals__, name), lambda: function.__globals__ | names())
+    return cached_on_disk(with_globals(function, function.__globals__, name), lambda: function.__globals__ | names(), memory)
 
 
 def _is_stage(module, value) -> bool:

@@ -117,14 +117,16 @@ def _kernel_compiler() -> type:
     return KernelCompiler
 
 
-def cached_on_disk(function: Callable, names: Callable[[], dict]) -> Compiled:
+def cached_on_disk(function: Callable, names: Callable[[], dict], memory: bool = False) -> Compiled:
     """A kernel for the CPU, its machine code kept on disk under a name that holds the digest of the sources.
 
-    names: returns what the function finds among its globals, parts of kernels; it is asked only when Numba is needed.
+    names: returns what the function finds among its globals, parts of kernels; it is asked only when Numba is needed. memory:
+    it makes arrays, and counts references to them.
 
     Numba by itself would go on serving code that was compiled from an older version of a function that this one calls.
     """
-    return Compiled(function, True, True, {"error_model": "numpy", "fastmath": set(FASTMATH), "nogil": True}, names)
+    options = {"error_model": "numpy", "fastmath": set(FASTMATH), "nogil": True, "_nrt": memory}
+    return Compiled(function, True, True, options, names)
 
 
 def exact(function: Callable) -> Compiled:

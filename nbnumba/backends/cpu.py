@@ -7,12 +7,13 @@ import numpy as np
 from nbnumba.backends import threads
 from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import Compiled, thread_safe_cache
-from nbnumba.backends.pieces import Piece, Span, spans, steps_per_piece
+from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, cast, words
-from nbnumba.loops import blocks, indices, interpolation, lattices, patches, samples, tile
-from nbnumba.loops.blocks import BLOCK_SLOW, gather, places, store
-from nbnumba.loops.patches import is_culled, is_dark
-from nbnumba.loops.rows import ROWS_END
+from nbnumba.loops import blocks, culled, indices, interpolation, lattices, lit, patches, samples, tile
+from nbnumba.loops.blocks import BLOCK_SLOW, PATCH, PATCHES, gather, places, store
+from nbnumba.loops.lit import complete, list_lit, lit_lane, take_patch
+from nbnumba.loops.patches import is_culled
+from nbnumba.loops.rows import ROWS_END, TILE
 from nbnumba.loops.tile import render_tile
 from nbnumba.stages.records import Scene
 
@@ -24,19 +25,38 @@ ALONE = 2**18
 """The number of steps that take no longer than to start threads."""
 
 
-def render(image, rows, columns, mask, work, panel, beam, material, sources, crystal, structure, orientations, sampling):
+def render(image, rows, columns, mask, tile, block, panel, beam, material, sources, crystal, structure, orientations,
+           sampling):  # fmt: skip
     """Fill image[rows[0]:rows[1], columns[0]:columns[1]], which is zero, where the mask is not zero and photons arrive.
 
-    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; work: a tile, for this call to write to; the rest
-    are the records of a Scene. Nothing is allocated, so that the machine code needs no memory of Numba's.
+    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; tile and block: tiles, for this call to write to;
+    the rest are the records of a Scene. Nothing is allocated, so that the machine code needs no memory of Numba's. Of a scene
+    that is culled the lit patches of blocks are collected in the tile, until it is full.
     """
+    held = 0
     for strip in range(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
         start, first = 0, rows[0] + strip * BLOCK_SLOW
         while start < places(columns):
-            count, start = gather(work, mask, (first, min(first + BLOCK_SLOW, rows[1])), columns, start)
-            if count > 0 and not is_dark(work, panel, beam, sources, crystal, orientations, sampling):
-                render_tile(work, panel, beam, material, sources, crystal, structure, orientations, sampling)
-                store(image, count, work)
+            within = first, min(first + BLOCK_SLOW, rows[1])
+            if culled:
+                count, start = gather(block, mask, within, columns, start)
+                for n in range(list_lit(block, count, panel, beam, sources, crystal, orientations, sampling)):
+                    take_patch(tile, held, block, lit_lane(block, n))
+                    held += 1
+                    if held == PATCHES:
+                        complete(tile, held, panel, crystal, sampling)
+                        render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
+                        store(image, TILE, tile)
+                        held = 0
+            else:
+                count, start = gather(tile, mask, within, columns, start)
+                if count > 0:
+                    render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
+                    store(image, count, tile)
+    if held > 0:
+        complete(tile, held, panel, crystal, sampling)
+        render_tile(tile, panel, beam, material, sources, crystal, structure, orientations, sampling)
+        store(image, held * PATCH, tile)
 
 
 def machine_words() -> dict:
@@ -54,7 +74,7 @@ def kernel(precision: str, culled: bool) -> Compiled:
         bound = bind(stages(precision), stage_jit, machine_words() | words(precision) | culling_words(culled))
         bound = bind([indices], stage_jit, bound)
         bound = bind([samples, blocks], loop_jit, bind([interpolation, lattices], stage_jit, bound))
-        return bind([tile], loop_jit, bind([patches], stage_jit, bound))
+        return bind([tile], loop_jit, bind([patches, lit], stage_jit, bound))
 
     return driver(render, names, precision, culled)
 
@@ -67,7 +87,7 @@ def renderer(records: Scene, mask: np.ndarray, precision: str) -> Callable:
     compiled = kernel(precision, is_culled(records))
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        compiled(image, rows, columns, mask, new_tile(precision), *records)
+        compiled(image, rows, columns, mask, new_tile(precision), new_tile(precision), *records)
 
     return part
 
@@ -86,8 +106,16 @@ def workers(steps: int) -> int:
 
 
 def pieces(rows: Span, columns: Span, steps: int, every: int) -> Iterator[Piece]:
-    """The pieces of a panel with `steps` per pixel, each for one thread. every: the steps of the whole image."""
-    return spans(rows, columns, steps, steps_per_piece(every, workers(every), FEWEST_STEPS, STEPS_PER_CALL))
+    """The pieces of a panel with `steps` per pixel, each for one thread: smaller ones at the end, so that all end together.
+
+    every: the steps of the whole image.
+    """
+    first, per_row, threads = rows[0], max(1, pixels_of(((0, 1), columns)) * steps), workers(every)
+    while first < rows[1]:
+        most = steps_per_piece(every - (first - rows[0]) * per_row, threads, FEWEST_STEPS, STEPS_PER_CALL)
+        last = min(first + max(1, most // per_row // BLOCK_SLOW) * BLOCK_SLOW, rows[1])
+        yield from spans((first, last), columns, steps, most)
+        first = last
 
 
 def prepare(scene: Scene, precision: str) -> None:

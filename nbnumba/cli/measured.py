@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
+from nbnumba.setup.sheet import Sheet, sheet_of
+from nbnumba.statements import Detector
 
 OFFSET_KEY = "ADC_OFFSET"
 """The key of an SMV header with the offset that was added to every pixel."""
@@ -31,13 +33,15 @@ AS_THE_FILE_SAYS = Gaps()
 class Measured(NamedTuple):
     """A measured image (slow, fast): float64, the offset subtracted, NaN where a pixel is left out.
 
+    That of several panels is (panel, slow, fast), or a list, in photons: counts over the gain of each panel.
+
     left_out: the number of pixels that are left out for each reason. saturation: the stored values that are saturated, or None.
     below: the number of pixels that count although they are stored as less than 0, since nothing says that they are gaps.
     noted: whether the header states the offset.
     """
 
     path: str
-    data: np.ndarray
+    data: Any
     left_out: dict[str, int]
     saturation: unmeasured.Limit | None
     below: int
@@ -47,12 +51,18 @@ class Measured(NamedTuple):
     @property
     def counted(self) -> int:
         """The number of pixels that count."""
-        return int(np.count_nonzero(~np.isnan(self.data)))
+        return sum(int(np.count_nonzero(~np.isnan(panel))) for panel in self.panels)
+
+    @property
+    def panels(self) -> list[np.ndarray]:
+        """The image of each panel (slow, fast)."""
+        return [self.data] if np.ndim(self.data[0]) == 1 else list(self.data)
 
     def line(self) -> str:
         """A line of text that describes the image."""
-        slow, fast = self.data.shape
-        text = f"{self.path}: {fast} x {slow} pixels, {self.counted} counted"
+        slow, fast = self.panels[0].shape
+        several = f"{len(self.panels)} panels of " if len(self.panels) > 1 else ""
+        text = f"{self.path}: {several}{fast} x {slow} pixels, {self.counted} counted"
         text += f" ({self.below} below 0 as data)" if self.below else ""
         reasons = _in_words(self.left_out)
         text += f", left out {reasons}" if reasons else ""
@@ -80,29 +90,55 @@ def read(
     bytes. offset: None for what the file states, else 0. gaps: the values of gaps that --gap states; warns of gaps that are
     guessed. Raises InputError for what images.read refuses, and for an image without a pixel that counts.
     """
-    fast, slow = experiment.detector.pixels
-    image = images.read(path, (slow, fast), "--data")
+    sheet = sheet_of(experiment.detector)
+    image = _image(path, experiment.detector, "--data")
     limit = unmeasured.saturation(image) if saturation is None else unmeasured.Limit(saturation)
     noted = offset is None and number(image.header.get(OFFSET_KEY, "")) is not None
     subtracted = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
-    nowhere = np.zeros((slow, fast), dtype=bool)
+    nowhere = np.zeros(sheet.shape, dtype=bool)
     reasons = {
-        "not rendered": ~rendered(experiment),
-        "masked": nowhere if mask is None else mask == 0,
+        "not rendered": ~sampling.rendered(experiment.detector, experiment.sampling),
+        "masked": nowhere if mask is None else sheet.sheet("--mask", mask, 0) == 0,
         "masked by the file": nowhere if image.masked is None else image.masked,
         "in gaps": _in_gaps(path, image, gaps),
-        "below what is valid": unmeasured.below_limit(image),
-        "saturated": nowhere if limit is None else limit.reached(image.pixels),
+        "below what is valid": unmeasured.below_limit(image) | _beyond(experiment.detector, image.pixels, least=True),
+        "saturated": (nowhere if limit is None else limit.reached(image.pixels)) | _beyond(experiment.detector, image.pixels),
     }
-    is_measured, left_out = np.ones((slow, fast), dtype=bool), {}
+    is_measured, left_out = _is_pixel(sheet), {}
     for reason, affected in reasons.items():
         left_out[reason] = int(np.count_nonzero(affected & is_measured))
         is_measured &= ~affected
     if not is_measured.any():
         raise InputError(f"--data: no pixel of {path!r} counts: {_in_words(left_out)}; allowed: at least one pixel that counts")
     data = np.where(is_measured, image.pixels.astype(np.float64) - subtracted, np.nan)
+    for panel, place in zip(experiment.detector.panels, sheet.places()):
+        data[place] /= panel.gain
     below = int(np.count_nonzero(image.pixels[is_measured] < 0)) if image.pixels.dtype.kind == "i" else 0
-    return Measured(path, data, left_out, limit, below, subtracted, noted)
+    return Measured(path, sheet.image(data), left_out, limit, below, subtracted, noted)
+
+
+def _image(path: str, detector: Detector, what: str) -> images.Image:
+    """The image of a file: (slow, fast), or the sheet of several panels."""
+    shapes = sheet_of(detector).shapes
+    return images.read(path, shapes[0], what) if len(shapes) == 1 else images.read_panels(path, shapes, what)
+
+
+def _is_pixel(sheet: Sheet) -> np.ndarray:
+    """Whether each element of a sheet is a pixel: a narrow panel leaves its last columns empty."""
+    is_pixel = np.zeros(sheet.shape, dtype=bool)
+    for place in sheet.places():
+        is_pixel[place] = True
+    return is_pixel
+
+
+def _beyond(detector: Detector, pixels: np.ndarray, least: bool = False) -> np.ndarray:
+    """Whether each pixel of a sheet is above the largest count that its panel measures, or below the least."""
+    beyond = np.zeros(pixels.shape, dtype=bool)
+    for panel, place in zip(detector.panels, sheet_of(detector).places()):
+        limit = panel.trusted_min if least else panel.trusted_max
+        if limit is not None:
+            beyond[place] = pixels[place] < limit if least else pixels[place] > limit
+    return beyond
 
 
 def _in_gaps(path: str, image: images.Image, gaps: Gaps) -> np.ndarray:
@@ -124,15 +160,6 @@ def _in_words(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
 
 
-def rendered(experiment: Experiment) -> np.ndarray:
-    """Whether each pixel is rendered (slow, fast): it is in the region of the flags, and their mask does not leave it out."""
-    window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-    region = slice(*window.rows), slice(*window.columns)
-    is_rendered = np.zeros(experiment.detector.pixels[::-1], dtype=bool)
-    is_rendered[region] = window.mask[region] != 0 if window.mask.size else True
-    return is_rendered
-
-
 def read_gaps(words: Sequence[str]) -> Gaps:
     """The gaps of --gap: values, and ranges LOW:HIGH of which one end may be missing; "none" ignores what the file says."""
     ranges = []
@@ -149,17 +176,16 @@ def read_gaps(words: Sequence[str]) -> Gaps:
 
 
 def read_mask(path: str, experiment: Experiment) -> np.ndarray:
-    """The mask of a file (slow, fast), 0 where a pixel is left out.
+    """The mask of a file, of the shape of an image, 0 where a pixel is left out.
 
     Raises InputError for what images.read refuses, for a mask with NaN, and for a pixel_mask of HDF5, which is 0 where a pixel
     is good.
     """
-    fast, slow = experiment.detector.pixels
     if path.partition("#")[0].endswith(f"/{nxmx.MASK}"):
         why = "in it 0 stands for a good pixel, and it is applied anyway when an image of that file is read"
         raise InputError(f"--mask: {path!r} is the mask of a file: {why}; allowed: images that are 0 where a pixel is left out")
-    mask = images.read(path, (slow, fast), "--mask").pixels
+    mask = _image(path, experiment.detector, "--mask").pixels
     invalid = np.count_nonzero(np.isnan(mask)) if mask.dtype.kind == "f" else 0
     if invalid:
         raise InputError(f"--mask: {invalid} numbers of {path!r} are NaN; allowed: 0 where a pixel is left out, other numbers")
-    return mask
+    return sheet_of(experiment.detector).image(mask)

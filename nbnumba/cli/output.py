@@ -9,15 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba import noise, reflection_files, response
+from nbnumba.cli import exchange
 from nbnumba.cli.marks import marks
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
+from nbnumba.formats.geometry import Geometry
 from nbnumba.formats.png import Marks
 from nbnumba.hkl_maps import HklMap
 from nbnumba.predictions import Predictions
+from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sampling import Window
@@ -37,17 +40,20 @@ WRITTEN = {
     "noisefile": "SMV",
     "pgmfile": "PGM",
     "pngfile": "PNG",
+    "exptfile": "models of DIALS",
+    "nxsfile": "HDF5",
+    "cbffile": "CBF",
     "predictions": "CSV",
     "hklmap": "arrays of NumPy",
     "dump": "a dump of structure factors",
 }
 """The format of each file, as formats/endings.py names it."""
 
-NAMED = ("pngfile", "predictions", "hklmap", "dump")
-"""The kinds of files that are written only if they are named."""
+TOLERATED = {"dump": ("4-byte floats",), "exptfile": ("JSON",), "predictions": (endings.REFLECTIONS_OF_DIALS,)}
+"""Other formats that the name of a file may announce."""
 
-ALSO = {"dump": ("4-byte floats",), "predictions": (endings.REFLECTIONS_OF_DIALS,)}
-"""What else the names of some kinds of files may announce."""
+ON_REQUEST = ("pngfile", "exptfile", "nxsfile", "cbffile", "predictions", "hklmap", "dump")
+"""The files that are written only where they are named."""
 
 
 class Reflections(NamedTuple):
@@ -102,9 +108,9 @@ def statistics(image: np.ndarray, window: Window, experiment: Experiment, oversa
 def names(run: Run) -> dict[str, str]:
     """The names of the files that a run writes, by kind. Raises InputError if one of them cannot be written."""
     written = {"floatfile": True, "intfile": run.integers, "pgmfile": run.pgm, "noisefile": run.noise}
-    chosen = {kind: getattr(run, kind) for kind in (*written, *NAMED)}
+    chosen = {kind: getattr(run, kind) for kind in (*written, *ON_REQUEST)}
     paths = {kind: DEFAULTS[kind] if chosen[kind] is None else chosen[kind] for kind in written if written[kind]}
-    paths |= {kind: chosen[kind] for kind in NAMED if chosen[kind] is not None}
+    paths |= {kind: chosen[kind] for kind in ON_REQUEST if chosen[kind] is not None}
     taken = {_target(path): flag for flag, path in run.inputs if flag != "-dump" or not run.dump}
     for kind, path in paths.items():
         files.check_writable(path, f"-{kind}")
@@ -118,7 +124,7 @@ def names(run: Run) -> dict[str, str]:
 
 def _check_name(kind: str, path: str) -> None:
     """Raise InputError for a name that announces another format, and for stderr, which is kept for messages."""
-    endings.check(path, f"-{kind}", WRITTEN[kind], ALSO.get(kind, ()))
+    endings.check(path, f"-{kind}", WRITTEN[kind], TOLERATED.get(kind, ()))
     if files.is_stderr(path):
         raise InputError(f"-{kind}: {path!r} is where messages go; allowed: a file, or - for the standard output")
 
@@ -147,11 +153,15 @@ def write(
     window: Window,
     stats: Statistics,
     run: Run,
+    described: dict[str, Geometry],
     reflections: Reflections,
 ) -> list[str]:
-    """Write the files of a run, all or none, and return a line of text about each; image is float32."""
+    """Write the files of a run, all or none, and return a line of text about each.
+
+    image: float32. described: what exchange.described() says of the experiment.
+    """
     with files.together():
-        lines = list(_written(image, experiment, placement, window, stats, run))
+        lines = list(_written(image, experiment, placement, window, stats, run, described))
         return [*lines, *_reflections_written(experiment, run, reflections)]
 
 
@@ -173,17 +183,22 @@ def _marks(experiment: Experiment, placement: Placement, window: Window, run: Ru
     return marks(experiment, placement, window) if run.pngmarks else None
 
 
-def _keys(experiment: Experiment, placement: Placement, run: Run, as_c: bool) -> list[tuple]:
-    """The keys of the header of an SMV file. That of several panels says nothing of where they are."""
+def _keys(
+    experiment: Experiment, placement: Placement, run: Run, as_c: bool, shown: Response = PHOTON_COUNTER
+) -> list[tuple]:
+    """The keys of the header of an SMV file; that of several panels does not say where they are.
+
+    shown: the response of its image.
+    """
     if not experiment.detector.panels:
-        return headers.entries_of(experiment, placement, run.adc, as_c)
+        return headers.entries_of(experiment, placement, run.adc, as_c, shown)
     if run.integers or run.noise:
         why = "the header of SMV describes a detector without panels, which lie one below another in the file"
-        warnings.warn(f"the files of integers hold no geometry: {why}", stacklevel=2)
+        warnings.warn(f"the files of integers hold no geometry: {why}; an -nxsfile holds it", stacklevel=2)
     return [("ADC_OFFSET", run.adc)]
 
 
-def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
+def _written(image, experiment, placement, window, stats, run, described) -> Iterator[str]:
     """Write one file after another, and yield a line of text about each."""
     paths = names(run)
     roi = (window.columns[0], window.columns[1] - 1, window.rows[0], window.rows[1] - 1)
@@ -204,15 +219,18 @@ def _written(image, experiment, placement, window, stats, run) -> Iterator[str]:
         chosen = run.pgmscale or (250.0 / (5.0 * stats.rmsd) if stats.rmsd > 0.0 else scale)
         pgm.write(paths["pgmfile"], image, chosen)
         yield f"wrote {paths['pgmfile']}: picture, pgm_scale = {chosen:g}"
-    seen = image
+    seen, counts = image, None
     if "noisefile" in paths:
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
         noisy = response.measure_sheet(experiment, image, generator, run.response, run.adc)
+        keys = _keys(experiment, placement, run, as_c, run.response)
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"
         seen = noisy.pixels - np.float32(run.adc)
+        counts = noisy.pixels.astype(np.int32) - int(run.adc)
+    yield from exchange.written(image, counts, described, experiment, run, paths)
     if "pngfile" in paths:
         region = slice(*window.rows), slice(*window.columns)
         unmeasured = window.mask[region] == 0 if window.mask.size else None

@@ -342,9 +342,9 @@ def _read(options, paths, blocks) -> list[measured.Measured]:
 
 def _check_counts(image: measured.Measured) -> None:
     """Raise InputError for numbers below 0, which cannot be counts of photons."""
-    below = image.data < 0.0
-    if below.any():
-        finding = f"{np.count_nonzero(below)} pixels of {image.path!r} are below 0, down to {np.nanmin(image.data):g}"
+    below = np.concatenate([panel[panel < 0.0] for panel in image.panels])
+    if len(below):
+        finding = f"{len(below)} pixels of {image.path!r} are below 0, down to {below.min():g}"
         offset = image.offset_in_words()
         finding += f", with {offset} subtracted" if offset else ""
         ways = "--loss gaussian with --readout-noise takes them, --gap and --mask leave pixels out, --offset is subtracted"

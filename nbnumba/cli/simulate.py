@@ -12,7 +12,7 @@ import numpy as np
 from nbnumba import dark, hkl_maps, predictions, resolved
 from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import most_threads, set_thread_count, thread_count
-from nbnumba.cli import output
+from nbnumba.cli import exchange, output
 from nbnumba.cli.progress import bar
 from nbnumba.cost import check
 from nbnumba.errors import InputError
@@ -57,6 +57,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
     check_reflections(experiment, run)
+    described = exchange.described(experiment, run, paths)
     machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)
     table = [*resolved.quantities(experiment), *run_quantities(run, threads, paths)]
@@ -87,7 +88,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     found = output.Reflections(predicted, _hkl_map(panels, image, experiment, run))
     stats = output.statistics(image, window, experiment, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
-    say(*output.write(image, experiment, placement, window, stats, run, found))
+    say(*output.write(image, experiment, placement, window, stats, run, described, found))
 
 
 def _hkl_map(

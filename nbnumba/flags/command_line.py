@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nbnumba.flags import headers
+from nbnumba.flags import geometry_files, headers
 from nbnumba.flags.arguments import Given, read
 from nbnumba.flags.table import DOCUMENTED
 from nbnumba.formats import smv
@@ -66,19 +66,32 @@ class CommandLine:
     def _headers(self) -> dict[str, Any]:
         """What the headers of -mask and -img say, the latter counting more."""
         fields: dict[str, Any] = {}
+        geometry_flag = geometry_files.flag_of(self.last)
         if "-mask" in self.last:
             header, self.mask = smv.read(self.last["-mask"], "-mask")
             mask_header, convention = self._header(header, "-mask"), self._chosen_convention()
-            if "-img" in self.last:
+            if geometry_flag is None and "-img" in self.last:
                 fields |= headers.nanobragg_fields(mask_header, convention or Detector.convention, True)
-            else:
+            elif geometry_flag is None:
                 fields |= headers.fields_of(mask_header, convention, True)
+        if geometry_flag is not None:
+            return fields | self._geometry_file(geometry_flag)
         if "-img" in self.last:
             header = smv.read_header(self.last["-img"], "-img")
             of_image = headers.fields_of(self._header(header, "-img"), self._chosen_convention(), False)
             if "detector.convention" in of_image:  # nbnumba's own keys, which place the detector by themselves
                 fields = {field: value for field, value in fields.items() if field not in headers.POSITION}
             fields |= of_image
+        return fields
+
+    def _geometry_file(self, flag: str) -> dict[str, Any]:
+        """What the file of geometry says that a flag names, and a sentence about the flags that count before it."""
+        fields = geometry_files.fields_of(flag, self.last, self._chosen_convention())
+        overruling = {given.flag.sets: given.spelling for given in self.given if given.flag.sets}
+        for flags, overruled in OVERRULED:
+            stated = [given.spelling for given in self.given if given.flag.names[0] in flags]
+            overruling |= dict.fromkeys(overruled, stated[-1]) if stated else {}
+        geometry_files.warn_of_overruled(flag, self.last[flag], fields, overruling)
         return fields
 
     def _header(self, entries: Mapping[str, str], flag: str) -> headers.Header:

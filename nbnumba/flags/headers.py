@@ -1,6 +1,7 @@
 """The header of an SMV image: the keys that a run writes, and what -img and -mask read from them (specs/cli.md)."""
 
 import dataclasses
+import math
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -12,6 +13,7 @@ from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import printable
 from nbnumba.parity import NO_DEFECTS, Defects
+from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
 from nbnumba.setup.orientations import phi_steps
@@ -128,18 +130,27 @@ _NOT_KNOWN = re.compile(r"[+-]?nan|unknown|none|n/?a|null|-*", re.IGNORECASE)
 # ------------------------------------------------------------------------------------------------ written
 
 
-def entries_of(experiment: Statements, placement: Placement, adc: float, as_c: bool) -> list[tuple]:
-    """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, and nbnumba's own.
+def entries_of(
+    experiment: Statements, placement: Placement, adc: float, as_c: bool, response: Response = PHOTON_COUNTER
+) -> list[tuple]:
+    """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, those of a response, and nbnumba's own.
 
-    These are left out as_c. Those of the geometry are left out where nanoBragg's keys alone bring it back, so that its header
-    keeps its length.
+    The latter two are left out as_c. Those of the geometry are left out where nanoBragg's keys alone bring it back, so that its
+    header keeps its length.
     """
     stated = _nanobragg_entries(experiment.detector, experiment.beam, experiment.goniometer, placement)
     keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
     if as_c:
         return keys
     own = [] if _suffice(stated, experiment, placement) else _own_entries(experiment, placement)
-    return keys + own + _tolerance_entry(experiment.sampling)
+    return keys + _response_entries(response) + own + _tolerance_entry(experiment.sampling)
+
+
+def _response_entries(response: Response) -> list[tuple[str, float]]:
+    """The gain in ADU per photon, and the smallest saturated value of a pixel, where they are not those of a photon counter."""
+    entries = [("GAIN", response.gain), ("CCD_IMAGE_SATURATION", math.floor(response.saturation))]
+    defaults = (PHOTON_COUNTER.gain, PHOTON_COUNTER.saturation)
+    return [entry for entry, default in zip(entries, defaults) if entry[1] != default]
 
 
 def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement) -> bool:
@@ -147,7 +158,7 @@ def _suffice(keys: Iterable[tuple], experiment: Statements, placement: Placement
     entries = {key: f"{value:g}" for key, value in keys if np.ndim(value) == 0}
     try:
         fields = nanobragg_fields(Header(entries, "", (), NO_DEFECTS), Detector.convention, False)
-        detector, beam, goniometer = _parts(fields | {"detector.pixels": placement.pixels})
+        detector, beam, goniometer = parts_of(fields | {"detector.pixels": placement.pixels})
         placed = position_detector(detector, beam, NO_DEFECTS)
     except InputError:
         return False
@@ -233,9 +244,9 @@ def _fields(detector: Detector, beam: Beam, goniometer: Goniometer) -> dict[str,
     return {field: getattr(parts[field.partition(".")[0]], field.partition(".")[2]) for field in OWN.values()}
 
 
-def _parts(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
+def parts_of(fields: Mapping[str, Any]) -> tuple[Detector, Beam, Goniometer]:
     """The parts of an experiment that have these fields."""
-    parts: dict[str, dict[str, Any]] = {"detector": {}, "beam": {}, "goniometer": {}}
+    parts: dict[str, dict[str, Any]] = {"detector": {}, "beam": {}, "goniometer": {}, "sampling": {}}
     for field, value in fields.items():
         parts[field.partition(".")[0]][field.partition(".")[2]] = value
     return Detector(**parts["detector"]), Beam(**parts["beam"]), Goniometer(**parts["goniometer"])
@@ -433,7 +444,7 @@ def _own_value(header: Header, key: str, field: str) -> Any:
 
 def _changed(header: Header, own: Mapping[str, Any]) -> list[str]:
     """The keys of nanoBragg that say other than what nbnumba wrote beside its own: somebody has changed one or the other."""
-    made = _parts(own | _pixels(header))
+    made = parts_of(own | _pixels(header))
     keys = _nanobragg_entries(*made, position_detector(*made[:2], NO_DEFECTS))
     compared = [(key, value) for key, value in keys if key in COMPARED and key in header.entries]
     return [key for key, value in compared if not _as_written(header, key, value, own["detector.pixel_mm"])]

@@ -10,6 +10,7 @@ from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.files import MOST_SCALE
 from nbnumba.flags.command_line import CommandLine
+from nbnumba.formats.nxmx_writer import COMPRESSIONS
 from nbnumba.formats.text import excerpt
 from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.response import PHOTON_COUNTER, Response
@@ -22,7 +23,10 @@ UNWANTED = (
 """The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
 
 
-OUTPUTS = ("floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "predictions", "hklmap", "dump")
+OUTPUTS = (
+    "floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "exptfile", "nxsfile", "cbffile", "predictions", "hklmap",
+    "dump",
+)  # fmt: skip
 """The fields of the run that name files to be written, and for which - is the standard output."""
 
 
@@ -36,6 +40,10 @@ class Run:
     pgmfile: str | None = None
     pngfile: str | None = None
     pngmarks: bool = False
+    exptfile: str | None = None
+    nxsfile: str | None = None
+    nxscompression: str = "gzip"
+    cbffile: str | None = None
     predictions: str | None = None
     hklmap: str | None = None
     noise: bool = True
@@ -69,7 +77,7 @@ def run_of(command_line: CommandLine) -> Run:
     threads = fields.get("threads")
     if threads is not None and threads < 1:
         raise InputError(f"-threads: {threads} is not allowed; allowed: a whole number of at least 1")
-    for name, known in (("backend", BACKENDS), ("precision", PRECISIONS)):
+    for name, known in (("backend", BACKENDS), ("precision", PRECISIONS), ("nxscompression", COMPRESSIONS)):
         if name in fields and fields[name] not in known:
             raise InputError(f"-{name}: {excerpt(fields[name])} is not allowed; allowed: {', '.join(known)}")
     for name in ("scale", "pgmscale"):
@@ -82,6 +90,8 @@ def run_of(command_line: CommandLine) -> Run:
     fields["pngmarks"] = "-pngmarks" in command_line.last
     if fields["pngmarks"] and "pngfile" not in fields:
         warnings.warn("-pngmarks has no effect: no -pngfile is named", stacklevel=2)
+    if "nxscompression" in fields and "nxsfile" not in fields:
+        warnings.warn("-nxscompression has no effect: no -nxsfile is named", stacklevel=2)
     for switch, names, field in UNWANTED:
         fields[field] = command_line.order([switch]) <= command_line.order(names)
     for name in ("seed", "misset_seed"):

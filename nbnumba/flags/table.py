@@ -67,6 +67,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
     _row("crystal", "-hkl", "file", "structure factors as text: h k l F for every reflection, no symmetry applied"),
+    _row("crystal", "-reindex", "word", "the crystal's h,k,l by those of -hkl, such as k,h,-l", "", "h,k,l"),
     _row(
         "crystal", "-default_F", "number", "amplitude of every reflection not listed", "electrons", "0",
         "structure_factors.default_F",
@@ -101,7 +102,13 @@ FLAGS: tuple[Flag, ...] = (
     _row("beam", "-dispsteps", "whole", "wavelengths in it", "", "1, or 2 with -dispersion"),
     _row("beam", "-sourcefile", "file", "sources, a line each: x y z (any unit), weight, wavelength (m)"),
     _row("beam", "-dmin", "number", "leave out what is of finer resolution", "A", "0", "beam.dmin_A"),
-    _row("detector", "-img", "file", "SMV image whose header gives what no flag gives"),
+    _row("geometry", "-expt", "file", "dxtbx's experiments: detector, beam, rotation and crystal that no flag gives"),
+    _row("geometry", "-xparm", "file", "the same from an XPARM.XDS or GXPARM.XDS of XDS"),
+    _row("geometry", "-geom", "file", "detector and photon energy from a .geom of CrystFEL"),
+    _row("geometry", "-nexus", "file", "detector, beam and rotation from an NXmx master (HDF5)"),
+    _row("geometry", "-image", "whole", "the image of the scan in a file of geometry, by its number there"),
+    _row("geometry", "-experiment", "whole", "which experiment of -expt, from 0", "", "0"),
+    _row("detector", "-img", "file", "image, SMV or CBF, whose header gives what no flag gives"),
     _row("detector", "-mask", "file", "SMV image that is 0 where a pixel is not wanted; its header is used like that of -img"),
     _row("detector", "-distance", "number", "distance along the beam", "mm", "100", "detector.distance_mm", "beam"),
     _row(
@@ -173,6 +180,12 @@ FLAGS: tuple[Flag, ...] = (
     _row("output", "-pgmfile -pgmimage", "file", "picture, PGM", "", "image.pgm", "run.pgmfile"),
     _row("output", "-pngfile", "file", "picture of the region, PNG, noisy unless -nonoise", "", "none", "run.pngfile"),
     _row("output", "-pngmarks", "switch", "draw the beam centre, and rings of resolution in A, into the -pngfile"),
+    _row("output", "-exptfile", "file", "geometry of the image for dxtbx and DIALS, JSON", "", "none", "run.exptfile"),
+    _row("output", "-nxsfile", "file", "noise image, or expected photons with -nonoise, NXmx", "", "none", "run.nxsfile"),
+    _row(
+        "output", "-nxscompression", "word", "of the -nxsfile: gzip, or bitshuffle with LZ4", "", "gzip", "run.nxscompression",
+    ),
+    _row("output", "-cbffile", "file", "noise image of a PILATUS or EIGER, miniCBF", "", "none", "run.cbffile"),
     _row(
         "output", "-predictions", "file", "table of the reflections on the detector: CSV, or for DIALS if it ends in .refl", "",
         "none", "run.predictions",

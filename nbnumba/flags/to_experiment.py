@@ -20,6 +20,7 @@ from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
 from nbnumba.formats import fdump, hkl, matrix, sources, stol
 from nbnumba.formats.text import excerpt
+from nbnumba.geometry.indices import reindexed
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
@@ -51,6 +52,9 @@ SAME_CELL = 0.003
 
 CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c"}
 """The flags that give numbers of unit cells, and along what."""
+
+PIXEL_FLAGS = ("-pixel", "-detpixels", "-detpixels_x", "-detpixels_y", "-detsize", "-detsize_f", "-detsize_s")
+"""The flags that state the pixels of a detector of one panel."""
 
 DIVERGENCE_CORNERS = ("-round_div", "-square_div")
 
@@ -100,6 +104,7 @@ def _warn_of_what_has_no_effect(command_line: CommandLine) -> None:
     rows = (
         (has("-mosaic_seed") and not spreads, "-mosaic_seed", f"no {' or '.join(SPREAD_FLAGS)} spread is given"),
         (has("-misset_seed") and command_line.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
+        (has("-reindex") and not (has("-hkl") or has("-dump")), "-reindex", "no -hkl and no -dump is given"),
         (square and not _diverges_both_ways(command_line), "-square_div", "there is no divergence in both directions"),
         (clips_nothing, "-beamsize", "there is no -flux, and no crystal that it clips"),
         *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
@@ -167,6 +172,8 @@ def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
         fields["misset_deg"] = command_line.last["-misset"]
     named = zip(Crystal.CELL, command_line.last.get("-cell", ()))
     cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
+    if "orientation" in fields:
+        return _cut_to_size(command_line, Crystal(**fields | _cell_beside_a_file(cell)))
     return _cut_to_size(command_line, _of_cell(command_line, cell, wavelength_A, fields))
 
 
@@ -187,6 +194,14 @@ def _of_cell(command_line: CommandLine, cell, wavelength_A, fields) -> Crystal:
     warnings.warn("-cell beside -mat gives the lengths of a, b and c; their directions are the matrix's", stacklevel=2)
     lengths = {name: cell.get(name, cell["a_A"]) for name in Crystal.CELL[:3]}
     return dataclasses.replace(from_matrix, **lengths)
+
+
+def _cell_beside_a_file(cell: dict[str, float]) -> dict[str, float]:
+    """The whole cell that -cell states beside a file of geometry, whose orientation stays; nothing without -cell."""
+    if not cell:
+        return {}
+    warnings.warn("-cell counts before the cell of the crystal in the file of geometry, whose orientation stays", stacklevel=2)
+    return {**dict.fromkeys(Crystal.CELL[:3], cell["a_A"]), **dict.fromkeys(Crystal.CELL[3:], 90.0), **cell}
 
 
 def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, wavelength_A: float) -> None:
@@ -270,7 +285,7 @@ def structure_factors(command_line: CommandLine) -> StructureFactors:
     if "-hkl" not in command_line.last and "-dump" in command_line.last:
         warnings.warn(f"structure factors are read from -dump {command_line.last['-dump']!r}", stacklevel=2)
         dump = fdump.read(command_line.last["-dump"], "-dump")
-        return StructureFactors(hkl=dump.hkl, F=dump.amplitudes, **fields)
+        return StructureFactors(hkl=_reindexed(command_line, dump.hkl), F=dump.amplitudes, **fields)
     if "-hkl" not in command_line.last:
         if not fields.get("default_F"):
             raise InputError("nothing scatters; allowed: -hkl FILE, -dump FILE, or -default_F other than 0")
@@ -278,7 +293,18 @@ def structure_factors(command_line: CommandLine) -> StructureFactors:
     reflections = hkl.read(command_line.last["-hkl"], "-hkl")
     for note in reflections.notes:
         warnings.warn(f"-hkl {command_line.last['-hkl']!r}: {note}", stacklevel=2)
-    return StructureFactors(hkl=reflections.hkl, F=reflections.amplitudes, **fields)
+    return StructureFactors(hkl=_reindexed(command_line, reflections.hkl), F=reflections.amplitudes, **fields)
+
+
+def _reindexed(command_line: CommandLine, indices: np.ndarray) -> np.ndarray:
+    """The indices of a list of amplitudes in the basis of the crystal, which -reindex states where it is another one."""
+    words = command_line.last.get("-reindex")
+    if words is None:
+        return indices
+    try:
+        return reindexed(indices, words)
+    except InputError as error:
+        raise InputError(str(error).replace("change of basis", "-reindex", 1)) from None
 
 
 def beam(command_line: CommandLine) -> Beam:
@@ -367,6 +393,9 @@ def detector(command_line: CommandLine) -> Detector:
         if flag in command_line.last:
             fields[name] = True
     fields |= command_line.steps("-detector_thicksteps", "layers") | _sensor(command_line, fields)
+    if fields.get("panels"):
+        _warn_of_pixels(command_line)
+        return Detector(**fields)
     pixel = fields.get("pixel_mm", Detector.pixel_mm)
     counted = [_pixels(command_line, axis, pixel) for axis in "xy"]
     fields["pixels"] = tuple(count for count, _ in counted)
@@ -377,6 +406,13 @@ def detector(command_line: CommandLine) -> Detector:
     for sentence in headers.distant_centres(made, command_line.header):
         warnings.warn(sentence, stacklevel=2)
     return made
+
+
+def _warn_of_pixels(command_line: CommandLine) -> None:
+    """A warning for every flag that states pixels of the detector beside a file whose panels have their own."""
+    for given in command_line.given:
+        if given.flag.names[0] in PIXEL_FLAGS:
+            warnings.warn(f"{given.spelling} has no effect: the panels of the file have their own pixels", stacklevel=2)
 
 
 def _overrule_header(command_line: CommandLine, fields) -> None:
@@ -408,7 +444,7 @@ def _sensor(command_line: CommandLine, fields) -> dict[str, float]:
     """Thickness and attenuation depth of the sensor; a depth of inf or 0 is no sensor, as in nanoBragg."""
     thick, depth = fields.get("thickness_um", 0.0), command_line.last.get("-detector_abs")
     if depth is None:
-        if thick > 0.0:
+        if thick > 0.0 and fields.get("attenuation_um") is None:
             warnings.warn(f"-detector_thick without -detector_abs: attenuation depth {thick:g} um", stacklevel=2)
         return {}
     if "inf" in depth or number(depth) == 0.0:

@@ -32,11 +32,19 @@ FORMATS = {
     "PDB": (".pdb",),
     "a map": (".ccp4", ".mrc", ".map"),
     "a matrix": (".mat",),
+    "models of DIALS": (".expt",),
     "JSON": (".json",),
     "HTML": (".html", ".htm"),
     "a compressed file": (".gz", ".bz2", ".xz", ".zst", ".zip", ".tgz"),
 }
 """The endings that announce a format. Any other ending announces none."""
+
+WRITERS = {"HDF5": "-nxsfile", "CBF": "-cbffile", "models of DIALS": "-exptfile", "PNG": "-pngfile"}
+"""The flags that write the image, or its geometry, in formats that users expect of a name."""
+
+
+IMAGES = ("-floatfile", "-intfile", "-noisefile")
+"""The flags that write the image as nanoBragg does."""
 
 
 def format_of(name: str) -> str | None:
@@ -51,4 +59,6 @@ def check(name: str, what: str, written: str, tolerated: tuple[str, ...] = ()) -
     if announced not in (None, written, *tolerated):
         own_endings = ", ".join(FORMATS.get(written, ()))
         allowed = f"a name that ends in {own_endings}, or in no known ending" if own_endings else "a name with no known ending"
-        raise InputError(f"{what}: {name!r} announces {announced}, but it would hold {written}; allowed: {allowed}")
+        flag = WRITERS.get(announced)
+        other = f", or {flag}" if flag and flag != what and what in IMAGES else ""
+        raise InputError(f"{what}: {name!r} announces {announced}, but it would hold {written}; allowed: {allowed}{other}")

@@ -70,6 +70,13 @@ def read_bytes(path: PathName, what: str, most: int = LARGEST_FILE) -> bytes:
         raise InputError(f"{what}: cannot read {name!r}: {_reason(error)}") from error
 
 
+def check_readable(path: PathName, what: str) -> None:
+    """Raise InputError, as read_bytes does, unless a file can be opened; for files that another library reads."""
+    name = name_of(path, what)
+    if not os.path.isfile(name):
+        read_bytes(name, what)
+
+
 def name_of(path: PathName, what: str) -> str:
     """Return the name of a file as text. Raises InputError for what is not a name, such as None, a number or an open file."""
     try:
@@ -99,8 +106,7 @@ def read_text(path: PathName, what: str, expected: str | None = None) -> str:
     """
     name = name_of(path, what)
     content = read_bytes(name, what, LARGEST_TEXT)
-    if content.startswith(_GZIP_MAGIC):
-        content = _unpacked(content, f"{what}: {name!r}")
+    content = unpacked(content, f"{what}: {name!r}", LARGEST_TEXT)
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             text = content.decode(encoding, errors="replace").removeprefix("\ufeff")
@@ -119,11 +125,16 @@ def _refuse(kind: recognise.Kind | None, name: str, expected: str) -> None:
         raise InputError(kind.refusal(name, expected))
 
 
-def _unpacked(content: bytes, name: str) -> bytes:
-    """Return the content of a gzip file, which may be a thousand times larger than the file."""
+def unpacked(content: bytes, name: str, most: int = LARGEST_FILE) -> bytes:
+    """Return the content of a gzip file, which may be a thousand times larger than the file; any other content as it is.
+
+    Raises InputError for a damaged file, and for one that unpacks to more than `most` bytes.
+    """
+    if not content.startswith(_GZIP_MAGIC):
+        return content
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            return _at_most(stream, LARGEST_TEXT, f"{name}, unpacked,")
+            return _at_most(stream, most, f"{name}, unpacked,")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} is a damaged gzip file: {error}") from error
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import by_fabio, files, nxmx, raw, smv
+from nbnumba.formats import by_fabio, cif, files, imgcif, nexus, nxmx, raw, smv
 from nbnumba.formats.text import number as number_of
 
 HDF5 = "HDF5"
@@ -52,6 +53,58 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
             f"{what}: {path!r} has {_size(image.pixels.shape)} pixels; allowed: {_size(shape)}, fast x slow, as the flags say"
         )
     return _uncompressed(_with_detector(image, name, number or 0))
+
+
+def read_panels(path: str, shapes: Sequence[tuple[int, int]], what: str) -> Image:
+    """Return the image of several panels of `shapes` (slow, fast) as a sheet, in which their rows follow one another.
+
+    A full CBF has them as arrays or sections, an NXmx master as modules; FILE#K is image K of a master. Any other image is such
+    a sheet itself, of panels of one width. Columns beyond the width of a panel are masked. Raises InputError for what read()
+    refuses, and for other panels than these.
+    """
+    path = files.name_of(path, what)
+    name, number = _numbered(path)
+    file = file_of(path)
+    _check_file(file, what)
+    if _INSIDE not in name and number is None and _is_full_cbf(file):
+        panels, header = imgcif.read_panels(file, what)
+        return _sheet(panels, [None] * len(panels), header, "", shapes, f"{what}: {path!r}")
+    if _INSIDE not in name and nxmx.is_hdf5(file):
+        panels, bad, header = nexus.read_panels(file, number or 0, what)
+        return _sheet(panels, bad, header, HDF5, shapes, f"{what}: {path!r}")
+    whole = sum(slow for slow, _ in shapes), max(fast for _, fast in shapes)
+    if len({fast for _, fast in shapes}) > 1:
+        raise InputError(f"{what}: {path!r} is one array; allowed for panels of different widths: a full CBF or an NXmx master")
+    return read(path, whole, what)
+
+
+def _is_full_cbf(name: str) -> bool:
+    """Whether a file is a CBF that has axes and arrays of its own."""
+    with open(name, "rb") as stream:
+        beginning = stream.read(64)
+    if not cif.is_cbf(beginning) and not beginning.startswith(b"\x1f\x8b"):
+        return False
+    try:
+        return bool(cif.read(name, "--data").column("_axis.id"))
+    except InputError:
+        return False
+
+
+def _sheet(panels, masks, header, kind, shapes, name) -> Image:
+    """The image of panels as a sheet."""
+    found = [panel.shape for panel in panels]
+    if found != [tuple(shape) for shape in shapes]:
+        stated = f"{len(found)} panels of {', '.join(sorted({_size(shape) for shape in found})[:5])} pixels"
+        wanted = f"{len(shapes)} panels of {', '.join(sorted({_size(tuple(shape)) for shape in shapes})[:5])}"
+        raise InputError(f"{name} has {stated}; allowed: {wanted}, fast x slow, as the detector has them")
+    whole = sum(slow for slow, _ in found), max(fast for _, fast in found)
+    pixels, masked, row = np.zeros(whole, np.result_type(*panels)), np.ones(whole, dtype=bool), 0
+    for panel, mask in zip(panels, masks):
+        place = slice(row, row + panel.shape[0]), slice(0, panel.shape[1])
+        pixels[place] = panel
+        masked[place] = False if mask is None else mask
+        row += panel.shape[0]
+    return Image(pixels, header, kind, masked if masked.any() else None)
 
 
 def _check_file(name: str, what: str) -> None:

@@ -38,14 +38,25 @@ def places(columns):
     return -(-(columns[1] - columns[0]) // BLOCK_FAST) * TILE
 
 
+def left_of(columns, start):
+    """The first column of the block of place `start` of the walk over a strip of rows."""
+    return columns[0] + start // TILE * BLOCK_FAST
+
+
+def is_whole(mask, rows, columns, start):
+    """Whether the pixels that are gathered from place `start` of the walk on are those of a block, and all are wanted."""
+    within = start % TILE == 0 and rows[1] - rows[0] == BLOCK_SLOW and left_of(columns, start) + BLOCK_FAST <= columns[1]
+    return mask.size == 0 and within
+
+
 def gather(tile, mask, rows, columns, start):
     """Write to the tile, by set_pixel, the wanted pixels of a strip of rows from place `start` of its walk on.
 
     rows: of the strip, at most BLOCK_SLOW. Returns how many pixels the tile holds, and the place of the walk that comes next.
     The lanes that are left hold the last pixel once more. For a scene that is culled it writes MIDDLE_SLOW to HALF_FAST, too.
     """
-    left = columns[0] + start // TILE * BLOCK_FAST
-    if mask.size == 0 and start % TILE == 0 and rows[1] - rows[0] == BLOCK_SLOW and left + BLOCK_FAST <= columns[1]:
+    left = left_of(columns, start)
+    if is_whole(mask, rows, columns, start):
         for i in range(TILE):
             slow, fast = place(np.uint64(i))
             set_pixel(tile, i, rows[0] + np.int64(slow), left + np.int64(fast))

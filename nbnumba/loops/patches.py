@@ -6,7 +6,7 @@ is left out if the least remoteness of all scattering vectors that it may have i
 
 import numpy as np
 
-from nbnumba.loops import ahead, culled
+from nbnumba.loops import ahead
 from nbnumba.loops.blocks import PATCH, PATCHES, bound_row
 from nbnumba.loops.indices import cell_vectors, extended_q, nearest_hkl, nine_numbers, nine_to_wide
 from nbnumba.loops.interpolation import interpolate
@@ -200,26 +200,6 @@ def first_near(tile, view, ray, crystal, orientations):
         if count > 0:
             return group, count
     return orientations.group.shape[0], 0
-
-
-def is_dark(tile, panel, beam, sources, crystal, orientations, sampling):
-    """Whether all pixels of a tile have no photons, because no term counts under any source and there is no background.
-
-    It is found from where the pixels are, before rays are traced (bound_pixels), which render_tile and bound_rays rely on.
-    """
-    if culled:
-        if bounds_pixels(panel):
-            bound_pixels(tile, panel, crystal, sampling)
-            return beam.background_once + beam.background_each == 0.0 and not any_near(tile, sources, crystal, orientations)
-    return False
-
-
-def any_near(tile, sources, crystal, orientations):
-    """Whether a term of a patch may count, under any source. Reads CENTRE_X to BEYOND and LIMIT."""
-    for source in range(sources.weight.size):
-        if first_near(tile, NO_VIEW, beam_of(source, sources), crystal, orientations)[1] > 0:
-            return True
-    return False
 
 
 def add_near_lattices(tile, view, ray, first, source, sources, crystal, structure, orientations):

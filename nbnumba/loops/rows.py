@@ -10,8 +10,8 @@ TILE = 128
     TOTAL, BACKGROUND_TOTAL, OMEGA, POLARIZATION, CAPTURE, EVER_RESOLVED, D_X, D_Y, D_Z, AIRPATH, Q_X, Q_Y, Q_Z, RESOLVED,
     BACKGROUND, WEIGHT, FACTOR, SUM, FRESH_SUM, LATTICE_FACTOR, SLOT, AMPLITUDE, CORNER, LEFT,
     PART_H, PART_K, PART_L, PIXEL_FAST, PIXEL_SLOW, FRESH_PASS, MIDDLE_SLOW, HALF_SLOW, MIDDLE_FAST, HALF_FAST,
-    CENTRE_X, CENTRE_Y, CENTRE_Z, BEYOND, LIMIT, REMOTENESS, NEAR_PATCH, NEAR_SUM, NEAR_LIMIT, EDGES,
-) = range(0, 44 * TILE, TILE)  # fmt: skip
+    CENTRE_X, CENTRE_Y, CENTRE_Z, BEYOND, LIMIT, REMOTENESS, IS_LIT, LIT_PATCH, NEAR_PATCH, NEAR_SUM, NEAR_LIMIT, EDGES,
+) = range(0, 46 * TILE, TILE)  # fmt: skip
 ROWS_END = EDGES + 9 * TILE
 """Where the rows of a tile begin. The offsets into the one array are constants, so that the compiler sees by itself that rows
 do not overlap, and vectorises. A tile of one pixel, on a card, has the same rows with offsets that are TILE times smaller.
@@ -45,6 +45,8 @@ EDGES | three vectors: how far its directions lie from the middle, nine rows (F1
 BEYOND | how far its directions lie beyond these, along each axis (F10a) | 1 | set_directions | directions_of
 LIMIT | largest remoteness at which a term of a patch may count (F10a) | 1 | bound_pixels, bound_rays | list_near
 REMOTENESS | least remoteness of a patch from the reflections of one lattice, or of some (F10a) | 1 | bound_lattices | list_near
+IS_LIT | 1 where a patch may have photons, else 0 (F10a) | 1 | list_lit, mark_lit | list_lit
+LIT_PATCH | first lanes of the patches that may have photons, one after another (F10a) | 1 | list_lit | lit_lane
 NEAR_PATCH | first lanes of the patches in which a term may count, one after another (F10a) | 1 | list_near | near_lane
 NEAR_LIMIT | largest remoteness at which a term counts, of the near patches (F10a) | 1 | take_near | near_factors
 NEAR_SUM | SUM of the near patches, one after another (F10a) | electrons^2 | take_near, add_near_terms | add_near

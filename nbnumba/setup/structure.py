@@ -30,7 +30,7 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
     if factors.hkl is None:
         return Structure(0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, np.array([factors.default_F]), False, NEVER)
     indices = np.ascontiguousarray(factors.hkl.T)
-    low, high = span(factors)
+    low, high = factors.span
     size = number_in_box(factors)
     if size > LARGEST_BOX:
         raise InputError(f"structure_factors.hkl: the indices span {size} reflections; allowed: at most {LARGEST_BOX}")
@@ -40,19 +40,14 @@ def box(factors: StructureFactors, smallest: float) -> Structure:
     return Structure(*bounds, float(size), amplitude, interpolates(factors, smallest), NEVER)
 
 
-def span(factors: StructureFactors) -> tuple[list[int], list[int]]:
-    """Return the smallest and the largest h, k and l of a list of reflections (F9)."""
-    return factors.hkl.min(axis=0).tolist(), factors.hkl.max(axis=0).tolist()
-
-
 def number_in_box(factors: StructureFactors) -> int:
     """Return the number of amplitudes in the box of a list of reflections; 0 without a list (F9)."""
-    return 0 if factors.hkl is None else math.prod(last - first + 1 for first, last in zip(*span(factors)))
+    return 0 if factors.hkl is None else math.prod(last - first + 1 for first, last in zip(*factors.span))
 
 
 def spanned(factors: StructureFactors) -> str:
     """Return a clause on the size of the box of a list of reflections."""
-    low, high = span(factors)
+    low, high = factors.span
     sides = ", ".join(f"{name} {first} to {last}" for name, first, last in zip("hkl", low, high))
     box = f"a box of {number_in_box(factors)} amplitudes, {8e-9 * number_in_box(factors):.3g} GB"
     return f"structure_factors.hkl: {len(factors.hkl)} reflections span {sides}, {box}"

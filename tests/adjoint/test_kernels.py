@@ -1,14 +1,10 @@
-"""The parts of the derivative's kernels: the bits of numbers, borrowed arrays, and the loss of the pixels of a tile."""
-
-from typing import NamedTuple
+"""The parts of the derivative's kernels: the bits of numbers, and the loss of the pixels of a tile."""
 
 import numpy as np
 import pytest
-from numba import njit
 
 from adjoint.backends.cpu import WORDS, sum_jit
 from adjoint.backends.frexp import frexp
-from adjoint.backends.no_refcount import no_refcount
 from adjoint.loops import pixels, rows, tile_sums
 from adjoint.loops.pixels import PixelLoss
 from adjoint.loops.rows import ALL_END, CURVATURE, DERIVATIVE, FAST, ORIGIN, TOTAL_BAR
@@ -26,30 +22,6 @@ def test_fractions_and_powers_are_exact():
     numbers = np.concatenate([powers, np.nextafter(powers, np.inf), np.nextafter(powers[1:], 0.0), [np.pi, 1e-310]])
     found = np.array([frexp(x) for x in numbers])
     np.testing.assert_array_equal(found, np.array(np.frexp(numbers)).T)
-
-
-class Record(NamedTuple):
-    """A record of arrays and a number."""
-
-    one: np.ndarray
-    number: float
-    two: np.ndarray
-
-
-@njit
-def double_what_is_lent(record, array):
-    """Double a borrowed array that passes through several holders and a loop."""
-    for _ in range(2):
-        (lent, other), same = no_refcount((record, array)), no_refcount(array)
-        lent.one[:] *= 2.0
-        other[0] += lent.number + lent.two[1, 0]
-    return same[0]
-
-
-def test_lent_arrays_are_the_same_arrays():
-    record, array = Record(np.arange(5.0), 7.0, np.ones((2, 3), np.int64)), np.zeros(3)
-    assert double_what_is_lent(record, array) == 16.0
-    assert list(record.one) == [0.0, 4.0, 8.0, 12.0, 16.0] and list(array) == [16.0, 0.0, 0.0]
 
 
 def test_pixels_that_do_not_count_get_nothing():

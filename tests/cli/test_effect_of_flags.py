@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import warnings
 
+import geometry_files
 import numpy as np
 import pytest
 
@@ -33,8 +34,9 @@ VALUES = """
     -detector_thicksteps 3; -phi 12; -osc 2; -phistep 0.7; -phisteps 4; -oversample 2; -roi 1 2 1 2; -water 3; -stol t.stol
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
     -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
-    -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -predictions P.csv
-    -hklmap M.npz; -twotheta_axis 0 1 .1
+    -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
+    -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
+    -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
 VALUE = {flag.names[0]: [flag.names[0], "0.7"] for flag in FLAGS if flag.kind == "number"}
@@ -76,6 +78,8 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "t.stol").write_text("0 3\n0.2 2\n0.5 1\n1 .5\n")
     keys = [("PIXEL_SIZE", 0.2), ("DISTANCE", 111.0), ("WAVELENGTH", 1.2), ("BEAM_CENTER_X", 0.4), ("BEAM_CENTER_Y", 0.5)]
     smv.write("i.img", np.ones((4, 4), np.uint16), keys)
+    for make, name in geometry_files.FILES.values():
+        (tmp_path / name).write_bytes(make())
     smv.write("k.img", np.eye(4).astype(np.uint16), [("PIXEL_SIZE", 0.1)])
 
 
@@ -86,7 +90,7 @@ def described(words):
         command_line = CommandLine(words)
         run, experiment = dataclasses.replace(run_of(command_line), inputs=()), experiment_of(command_line)
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
-        built = scene.build(experiment, window)
+        built = scene.panel_scenes(experiment)
     return built, window, run, {in_flags(str(warning.message), words) for warning in caught}
 
 

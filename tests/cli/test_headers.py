@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbnumba import Experiment, InputError
+from nbnumba import Experiment, InputError, Response, write_smv
 from nbnumba.flags import headers
-from nbnumba.formats import smv
+from nbnumba.formats import images, smv, unmeasured
 from nbnumba.setup.detector import position_detector
 
 CRYSTAL = ["-cell", "50", "-default_F", "1"]
@@ -91,6 +91,36 @@ def test_the_geometry_that_is_written_is_read_back(convention):
         for name in ("goniometer.phi_deg", "goniometer.osc_deg", "goniometer.spindle_axis", "beam.polarization_axis"):
             assert made.value(name) == first.value(name) or convention != "custom"
         checked += 1
+
+
+@pytest.mark.parametrize("as_c", [False, True])
+@pytest.mark.parametrize("turned", ["-twotheta 12", "-twotheta 12 -detector_rotx 3 -detector_roty 2 -detector_rotz 1"])
+@pytest.mark.parametrize("convention", CONVENTIONS[:-1])
+def test_corners_of_a_turned_detector_return_or_a_warning_says_what_is_lost(convention, turned, as_c):
+    """To 0.01 pixels, without any flag; nanoBragg's header alone states no axis and no pivot."""
+    first, _ = experiment(f"-detpixels_x 20 -detpixels_y 30 -{convention} {turned}")
+    write(first, as_c)
+    made, messages = experiment("-img our.img")
+    moved = np.abs(pixel_positions(made) - pixel_positions(first)).max()
+    assert moved < 0.01 and messages == [] or as_c and "about which axes and pivot is not known" in messages[0]
+
+
+@pytest.mark.parametrize("made, keys", [
+    (Response(), []),
+    (Response(gain=2.5, readout_noise=3, psf_mm=0.1), ["GAIN=2.5;"]),
+    (Response(saturation=1000.7), ["CCD_IMAGE_SATURATION=1000;"]),
+    (Response(gain=0.5, saturation=60000), ["GAIN=0.5;", "CCD_IMAGE_SATURATION=60000;"]),
+])  # fmt: skip
+def test_a_header_states_the_gain_and_the_saturation_of_the_detector(made, keys):
+    simulated, _ = experiment("-detpixels 8")
+    write_smv("our.img", np.zeros((8, 8), np.uint16), simulated, response=made)
+    lines = Path("our.img").read_bytes()[:512].decode().split("\n")
+    assert lines[lines.index("ADC_OFFSET=40;") + 1 : -1] == keys
+    limit = unmeasured.saturation(images.read("our.img", (8, 8), "test")).value
+    assert limit == min(made.saturation // 1, 65535)
+    parity, _ = experiment("-detpixels 8 -c_parity")
+    as_c = headers.entries_of(parity, placed(parity), 40.0, True, made)
+    assert [key for key, _ in as_c][-1] == "ADC_OFFSET"
 
 
 @pytest.mark.parametrize("flag", ["", " -xds"])

@@ -1,13 +1,11 @@
 """Files of reflections: text with commas, DIALS' tables in MessagePack, and NumPy's arrays, read back by other programs."""
 
 import csv
-import json
 import shlex
-import subprocess
 
+import dials
 import numpy as np
 import pytest
-from real_data import DIALS_PYTHON, needs_dials
 
 import nbnumba
 from nbnumba import Experiment, InputError
@@ -53,15 +51,13 @@ def test_messagepack_by_its_definition(value, expected):
     assert packed(value) == expected
 
 
-@needs_dials
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("flags", [WORDS, ROTATION])
 def test_dials_reads_its_table(flags, tmp_path):
     experiment = Experiment.from_args(flags)
     table = nbnumba.predict(experiment)
     nbnumba.write_predictions(tmp_path / "p.refl", table, experiment)
-    done = subprocess.run([DIALS_PYTHON, "-c", READ, tmp_path / "p.refl"], check=True, capture_output=True, text=True)
-    read = {name: np.array(column) for name, column in json.loads(done.stdout.splitlines()[-1]).items()}
+    read = {name: np.array(column) for name, column in dials.answer(READ, tmp_path / "p.refl").items()}
     np.testing.assert_array_equal(read["miller_index"], table.hkl)
     np.testing.assert_array_equal(read["xyzcal.px"][:, :2], np.stack([table.fast, table.slow], axis=1))
     np.testing.assert_allclose(read["xyzcal.mm"][:, 0], table.fast, rtol=1e-12)

@@ -10,7 +10,7 @@ import pytest
 
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.setup import sampling, scene
-from nbnumba.simulate import finite
+from nbnumba.simulate import check_brightness
 from nbnumba.statements import PART_NAMES
 
 PARTS = {name: part for part, name in PART_NAMES.items()}
@@ -160,9 +160,9 @@ def test_records_that_are_not_finite_are_refused_by_what_they_are_made_from(part
 
 def test_an_image_that_is_not_finite_is_refused():
     with pytest.raises(InputError, match="beam.fluence"):
-        finite(np.array([[1.0, np.inf]]), "double")
+        check_brightness(np.array([[1.0, np.inf]]), "double")
     with pytest.raises(InputError, match="precision"):
-        finite(np.array([[1.0, np.nan]]), "mixed")
+        check_brightness(np.array([[1.0, np.nan]]), "mixed")
 
 
 @pytest.mark.parametrize("words", ["-N 1000000000 -cell 100000", "-N 100000 -lambda 1e-9", "-cell 1e9 -lambda 1e-6"])
@@ -177,4 +177,4 @@ def test_interference_without_digits_is_refused(words):
 def test_pixels_whose_sum_no_number_holds_are_an_image(precision):
     """Without a warning, because each of them is a number."""
     image = np.full((3, 3), 1e308)
-    assert finite(image, precision) is image
+    check_brightness(image, precision)

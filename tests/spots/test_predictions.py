@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 from random_experiments import Maker
-from real_data import CSPAD, detector_of, models, needs, to_lab
+from real_data import CSPAD, needs
 
 import nbnumba
-from nbnumba import Beam, Crystal, Experiment, Group, InputError, Panel, StructureFactors, predict
+from nbnumba import Experiment, Group, InputError, Panel, StructureFactors, predict
 from nbnumba.constants import R_E_SQR_M2
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.setup.view import view_of
@@ -146,18 +146,15 @@ def _keys(table):
 @needs(CSPAD)
 def test_stills_of_a_real_detector_are_predicted_as_dials_does():
     """Wavelengths are those of the rays of the reflections, because the file of the models has one for all ten stills."""
-    model, reflections = models(CSPAD / "cspad_stills.expt"), np.load(CSPAD / "cspad_stills_reflections.npz")
-    incident, detector = -np.array(model["beam"][0]["direction"]), detector_of(model["detector"][0])
+    reflections, factors = np.load(CSPAD / "cspad_stills_reflections.npz"), StructureFactors(default_F=1.0)
     errors = []
-    for number in range(len(model["experiment"])):
+    for number in range(10):
         chosen = np.flatnonzero(reflections["experiment"] == number)
         wavelength = 1.0 / np.linalg.norm(reflections["s1"][chosen[0]])
-        stated = model["crystal"][model["experiment"][number]["crystal"]]
-        vectors = to_lab([stated[f"real_space_{axis}"] for axis in "abc"])
-        crystal = Crystal.from_matrix(np.linalg.inv(vectors) * wavelength, wavelength)
-        beam = Beam(wavelength_A=wavelength, direction=tuple(to_lab(incident)))
+        experiment = Experiment.from_dxtbx(CSPAD / "cspad_stills.expt", number, structure_factors=factors)
+        experiment = experiment.replace({"beam.wavelength_A": wavelength})
         hkl, panel = reflections["hkl"][chosen], reflections["panel"][chosen]
-        table = predict(Experiment(crystal, StructureFactors(default_F=1.0), beam, detector), hkl)
+        table = predict(experiment, hkl)
         for indices, on_panel, place in zip(hkl, panel, reflections["calculated_mm"][chosen] / 0.11):
             row = np.flatnonzero((table.hkl == indices).all(axis=1) & (table.panel == on_panel))
             outside = not (0 <= place[0] <= 194 and 0 <= place[1] <= 185)

@@ -1,22 +1,7 @@
-"""Arrays without reference counts.
-
-Numba counts a reference to an array at every call that takes it, some hundred times for a tile. The arrays that no_refcount
-returns are not counted: the caller has to keep the original arrays for as long as these are used.
-"""
+"""Arrays without reference counts: machine code that is given to other threads uses them while its caller keeps them."""
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
-
-
-@intrinsic
-def no_refcount(typingctx, value):
-    """The same array, or record or tuple of them, without counts."""
-
-    def generate(context, builder, signature, args):
-        return uncounted(context, builder, value, args[0])
-
-    return value(value), generate
 
 
 def uncounted(context, builder, kind, value):

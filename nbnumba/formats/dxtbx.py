@@ -1,0 +1,347 @@
+"""Experiments of dxtbx and DIALS as JSON (.expt, and .json of old versions): beam, detector, goniometer, scan and crystal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+from nbnumba.formats.geometry import (
+    MOST_PANELS,
+    CrystalGeometry,
+    FrameGeometry,
+    Geometry,
+    GroupGeometry,
+    PanelGeometry,
+    Scan,
+    check_lattice,
+    lab,
+    panel_axes,
+    path_of,
+    unique_path,
+    unit,
+)
+from nbnumba.formats.json_values import MOST_DEPTH, Value
+from nbnumba.formats.json_values import read as read_json
+
+EXPECTED = "an ExperimentList of dxtbx as JSON (.expt)"
+PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
+MOST_IMAGES = 10**7
+MOST_PIXELS = 65535
+
+
+def read(path: files.PathName, what: str = "-expt", experiment: int = 0) -> Geometry:
+    """Return the geometry of one experiment of a list, counted from 0; `what` is the flag that named the file.
+
+    Reads the lists that dxtbx has written since 2014: with flat and hierarchical detectors, goniometers of one and of several
+    axes, scans with `oscillation` or with `properties`, models that vary within the scan, and stills. Raises InputError for
+    what is no such list, an experiment that it lacks, a model that is damaged, and a model that no image here has: a
+    polychromatic beam, electrons, and offsets of pixels that a refined detector may have.
+    """
+    content = read_json(path, what, EXPECTED)
+    if not isinstance(content.value, dict) or content.get("__id__").value != "ExperimentList":
+        raise InputError(f"{content.name} is JSON, but no ExperimentList; allowed: {EXPECTED}")
+    chosen = content.get("experiment").at(experiment)
+    models = {kind: _model(content, chosen, kind) for kind in ("beam", "detector", "goniometer", "scan", "crystal")}
+    fields: dict[str, Any] = {"source": files.name_of(path, what), "kind": "dxtbx", "notes": ()}
+    scan = _scan(models["scan"]) if models["scan"] else None
+    fields["scan"] = scan
+    fields |= _beam(models["beam"], scan) if models["beam"] else {}
+    fields |= _detector(models["detector"]) if models["detector"] else {}
+    turn, turning = _goniometer(models["goniometer"], scan)
+    fields |= turning
+    if models["crystal"]:
+        fields["crystal"], notes = _crystal(models["crystal"], turn, scan)
+        fields["notes"] += notes
+    return Geometry(**fields)
+
+
+def _model(content: Value, chosen: Value, kind: str) -> Value:
+    """The model of an experiment: an entry of the list of its kind; None if it has none."""
+    index = chosen.get(kind)
+    if not index:
+        return index
+    models = content.get(kind)
+    length = len(models.value) if isinstance(models.value, list) else 0
+    return models.at(index.whole(0, max(length - 1, 0)))
+
+
+# ------------------------------------------------------------------------------------------------ beam and scan
+
+
+def _beam(beam: Value, scan: Scan | None) -> dict[str, Any]:
+    """The fields of the beam, whose direction dxtbx states from the crystal to the source."""
+    kind = beam.get("__id__").text()
+    if kind not in ("", "monochromatic", "Beam") or not beam.get("wavelength"):
+        raise InputError(f"{beam.name}: {beam.path} is a beam {kind or 'without a wavelength'}; allowed: a monochromatic one")
+    if beam.get("probe").text() not in ("", "x-ray"):
+        raise beam.get("probe").refusal("x-ray")
+    wavelength = beam.get("wavelength").positive()
+    if beam.get("s0_at_scan_points"):
+        towards_source = -_points(beam.get("s0_at_scan_points"), scan, 3)
+    else:
+        towards_source = None
+    fields: dict[str, Any] = {"wavelength_A": wavelength, "beam_direction": -unit(lab(beam.get("direction").direction()))}
+    if towards_source is not None:
+        fields["beam_at_points"] = -np.array([unit(lab(vector)) for vector in towards_source])
+    if beam.get("polarization_fraction"):
+        fields["polarization_fraction"] = beam.get("polarization_fraction").number("0 to 1", lambda x: 0.0 <= x <= 1.0)
+    if beam.get("polarization_normal"):
+        normal = lab(beam.get("polarization_normal").direction())
+        electric = np.cross(normal, fields["beam_direction"])
+        if not np.abs(electric).max() > 1e-6 * np.abs(normal).max():
+            raise beam.get("polarization_normal").refusal("a vector that is not along the beam")
+        fields["polarization_axis"] = unit(electric)
+    return fields
+
+
+def _scan(scan: Value) -> Scan | None:
+    """The scan: None where it has no rotation, as that of a series of stills."""
+    first, last = (entry.whole(-MOST_IMAGES, MOST_IMAGES) for entry in _pair(scan.get("image_range")))
+    if not 0 <= last - first < MOST_IMAGES:
+        raise scan.get("image_range").refusal("the numbers of the first and the last image")
+    oscillation = scan.get("oscillation")
+    if not oscillation and scan.get("properties"):
+        properties = scan.get("properties")
+        starts = properties.get("oscillation")
+        if not starts:
+            return None
+        start = starts.at(0).number()
+        if properties.get("oscillation_width"):
+            width = properties.get("oscillation_width").at(0).number()
+        else:
+            width = starts.at(1).number() - start
+        _check_even(starts, start, width, last - first + 1)
+    elif oscillation:
+        start, width = (entry.number() for entry in _pair(oscillation))
+    else:
+        return None
+    if width < 0.0:
+        raise oscillation.refusal("images of a width not below 0")
+    return Scan(first, last - first + 1, start, width) if width > 0.0 else None
+
+
+def _pair(value: Value) -> list[Value]:
+    if not isinstance(value.value, list) or len(value.value) != 2:
+        raise value.refusal("two numbers")
+    return list(value.items())
+
+
+def _check_even(starts: Value, start: float, width: float, images: int) -> None:
+    """Raise InputError unless the images of a scan start one width after another."""
+    angles = starts.numbers(images)
+    if np.abs(angles - start - width * np.arange(images)).max() > 1e-6 * max(1.0, abs(width)):
+        raise InputError(f"{starts.name}: {starts.path} has images of different widths; allowed: images of one width")
+
+
+def _points(values: Value, scan: Scan | None, count: int) -> np.ndarray:
+    """So many numbers at every scan point: (images + 1, count)."""
+    points = np.array([entry.numbers(count) for entry in values.items()])
+    if scan is None or len(points) != scan.images + 1:
+        images = "no rotation" if scan is None else f"{scan.images} images"
+        raise InputError(f"{values.name}: {values.path} has {len(points)} points for {images}; allowed: one more than images")
+    return points
+
+
+# ------------------------------------------------------------------------------------------------ detector
+
+
+def _detector(detector: Value) -> dict[str, Any]:
+    """Panels, groups and the frame of the whole detector."""
+    panels = list(detector.get("panels").items())
+    if not 1 <= len(panels) <= MOST_PANELS:
+        raise InputError(f"{detector.name}: {detector.path} has {len(panels)} panels; allowed: 1 to {MOST_PANELS}")
+    at_origin = np.zeros(3), np.eye(3)
+    hierarchy = detector.get("hierarchy")
+    if not hierarchy or len(panels) == 1 and not hierarchy.get("children"):
+        taken: set[str] = set()
+        made = [_panel(panel, "", *at_origin, taken, index) for index, panel in enumerate(panels)]
+        return {"panels": tuple(made)}
+    tree = _Tree(panels)
+    origin, axes = _placed(hierarchy, *at_origin)
+    tree.follow(hierarchy, "", origin, axes, 0)
+    missing = [index for index, panel in enumerate(tree.panels) if panel is None]
+    if missing:
+        raise InputError(f"{hierarchy.name}: {hierarchy.path} lacks panel {missing[0]}; allowed: every panel once")
+    return {
+        "panels": tuple(tree.panels),
+        "groups": tuple(tree.groups),
+        "frame": FrameGeometry(lab(origin), lab(axes[0]), lab(axes[1])),
+    }
+
+
+class _Tree:
+    """The panels and groups that are met on the way through a hierarchy."""
+
+    def __init__(self, panels: list[Value]):
+        self.values = panels
+        self.panels: list[Any] = [None] * len(panels)
+        self.groups: list[GroupGeometry] = []
+        self.taken: set[str] = set()
+
+    def follow(self, group: Value, path: str, origin: np.ndarray, axes: np.ndarray, depth: int) -> None:
+        """Place everything below a group, whose axes are the rows of `axes`, in the frame of dxtbx."""
+        if depth > MOST_DEPTH:
+            raise InputError(f"{group.name}: its hierarchy is deeper than {MOST_DEPTH}; allowed: less")
+        for number, child in enumerate(group.get("children").items()):
+            index = child.get("panel")
+            if index:
+                self._add_panel(index, path, origin, axes)
+                continue
+            child_path = unique_path(_joined(path, child.get("name").text()), self.taken, _joined(path, f"group{number}"))
+            placed = _placed(child, origin, axes)
+            self.groups.append(GroupGeometry(child_path, lab(placed[1][0]), lab(placed[1][1])))
+            self.follow(child, child_path, *placed, depth + 1)
+
+    def _add_panel(self, index: Value, path: str, origin: np.ndarray, axes: np.ndarray) -> None:
+        number = index.whole(0, len(self.panels) - 1)
+        if self.panels[number] is not None:
+            raise index.refusal("every panel once")
+        self.panels[number] = _panel(self.values[number], path, origin, axes, self.taken, number)
+
+
+def _joined(path: str, name: str) -> str:
+    """The path of a part below a group; "" for a part without a name."""
+    own = path_of(name)
+    return own and "/".join(filter(None, (path, own)))
+
+
+def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The origin, and the axes as rows, of a part whose own are relative to those of the part above."""
+    fast, slow = part.get("fast_axis").numbers(3), part.get("slow_axis").numbers(3)
+    fast, slow = panel_axes(fast, slow, f"{part.name}: {part.path}")
+    own = np.array([fast, slow, np.cross(fast, slow)])
+    return origin + part.get("origin").numbers(3) @ axes, own @ axes
+
+
+def _panel(panel: Value, path: str, origin: np.ndarray, axes: np.ndarray, taken: set[str], index: int) -> PanelGeometry:
+    """A panel, relative to its group's origin and axes."""
+    corner, (fast, slow, _) = _placed(panel, origin, axes)
+    size, pixel = _pair(panel.get("image_size")), [edge.positive() for edge in _pair(panel.get("pixel_size"))]
+    fast_pixels, slow_pixels = (count.whole(1, MOST_PIXELS) for count in size)
+    own_path = unique_path(_joined(path, panel.get("name").text()), taken, _joined(path, f"panel{index}"))
+    thickness, mu, parallax = _sensor(panel)
+    least, most = _trusted(panel.get("trusted_range"))
+    gain = panel.get("gain").number() if panel.get("gain") else None
+    return PanelGeometry(
+        own_path, (slow_pixels, fast_pixels), pixel[0], pixel[1], lab(corner), lab(fast), lab(slow),
+        thickness_um=None if thickness is None else 1000.0 * thickness,
+        attenuation_um=None if mu is None else 1000.0 / mu,
+        material=panel.get("material").text() or None, parallax=parallax, gain=gain if gain and gain > 0.0 else None,
+        trusted_min=least, trusted_max=most, masked=_rectangles(panel.get("mask"), (slow_pixels, fast_pixels)),
+    )  # fmt: skip
+
+
+def _sensor(panel: Value) -> tuple[float | None, float | None, bool | None]:
+    """Thickness in mm, absorption in 1/mm, and whether positions are corrected for parallax; None for what is not stated."""
+    strategy = panel.get("px_mm_strategy")
+    kind = strategy.get("type").text() if strategy else ""
+    if kind not in ("", PARALLAX, SIMPLE):
+        raise strategy.get("type").refusal(f"{SIMPLE} or {PARALLAX}; pixels that are not on a regular grid cannot be rendered")
+    of_strategy = (strategy.get("t0"), strategy.get("mu")) if strategy else ()
+    stated = (panel.get("thickness"), *of_strategy[:1]), (panel.get("mu"), *of_strategy[1:])
+    thickness, mu = (next((entry.number() for entry in of if entry and entry.number() > 0.0), None) for of in stated)
+    return thickness, mu, kind == PARALLAX if kind else None
+
+
+def _trusted(limits: Value) -> tuple[float | None, float | None]:
+    """The limits of valid values; those of no consequence are None."""
+    if not limits:
+        return None, None
+    least, most = (_limit(entry) for entry in _pair(limits))
+    return least, most
+
+
+def _limit(entry: Value) -> float | None:
+    number = entry.value
+    if isinstance(number, float) and math.isinf(number):
+        return None
+    return entry.number()
+
+
+def _rectangles(mask: Value, shape: tuple[int, int]) -> tuple[tuple[int, int, int, int], ...]:
+    """The rectangles of bad pixels: first fast and slow pixel, and those after the last ones, from 0."""
+    if not mask:
+        return ()
+    rows = [entry.numbers(4) for entry in mask.items()]
+    most = (shape[1], shape[0], shape[1], shape[0])
+    clipped = [tuple(int(min(max(number, 0), limit)) for number, limit in zip(row, most)) for row in rows]
+    return tuple((f0, s0, f1, s1) for f0, s0, f1, s1 in clipped)
+
+
+# ------------------------------------------------------------------------------------------------ goniometer and crystal
+
+
+def _goniometer(goniometer: Value, scan: Scan | None) -> tuple[np.ndarray, dict[str, Any]]:
+    """The rotation S F of the crystal at phi = 0 (n or 1, 3, 3), in the frame of dxtbx, and the fields of the spindle."""
+    if not goniometer:
+        return np.eye(3)[None], {}
+    if goniometer.get("axes"):
+        fixed, axis, setting = _of_axes(goniometer)
+    else:
+        fixed, axis = _rotation(goniometer.get("fixed_rotation")), unit(goniometer.get("rotation_axis").direction())
+        setting = _rotation(goniometer.get("setting_rotation"))
+    fields = {"spindle_axis": lab(setting @ axis)}
+    if goniometer.get("setting_rotation_at_scan_points"):
+        settings = _points(goniometer.get("setting_rotation_at_scan_points"), scan, 9).reshape(-1, 3, 3)
+        fields["spindle_at_points"] = lab(settings @ axis)
+        return settings @ fixed, fields
+    return (setting @ fixed)[None], fields
+
+
+def _rotation(rotation: Value) -> np.ndarray:
+    """A rotation matrix; the identity where none is stated."""
+    if not rotation:
+        return np.eye(3)
+    matrix = rotation.matrix()
+    if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4) or np.linalg.det(matrix) < 0.0:
+        raise rotation.refusal("a rotation matrix")
+    return matrix
+
+
+def _of_axes(goniometer: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fixed rotation, axis and setting rotation of a goniometer of several axes, of which the first bears the crystal."""
+    axes = [unit(axis.direction()) for axis in goniometer.get("axes").items()]
+    angles = goniometer.get("angles").numbers(len(axes))
+    chosen = goniometer.get("scan_axis").whole(0, max(len(axes) - 1, 0))
+    turns = [_about(axis, math.radians(angle)) for axis, angle in zip(axes, angles)]
+    fixed, setting = np.eye(3), np.eye(3)
+    for turn in turns[:chosen]:
+        fixed = turn @ fixed
+    for turn in turns[chosen + 1 :]:
+        setting = turn @ setting
+    return fixed, axes[chosen], setting
+
+
+def _about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
+
+
+def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[CrystalGeometry, tuple[str, ...]]:
+    """The crystal at phi = 0, turned by the fixed rotation and the setting rotation, and sentences about what is left out."""
+    vectors = np.array([crystal.get(f"real_space_{axis}").numbers(3) for axis in "abc"])
+    check_lattice(vectors, f"{crystal.name}: {crystal.path}")
+    at_points = None
+    if crystal.get("A_at_scan_points"):
+        matrices = _points(crystal.get("A_at_scan_points"), scan, 9).reshape(-1, 3, 3)
+        for matrix in matrices:
+            check_lattice(matrix, f"{crystal.name}: {crystal.path}.A_at_scan_points")
+        at_points = np.linalg.inv(matrices)
+    elif len(turn) > 1:
+        at_points = np.broadcast_to(vectors, (len(turn), 3, 3))
+    if at_points is not None:
+        at_points = lab(at_points @ np.swapaxes(turn, 1, 2))
+    symbol = crystal.get("space_group_hall_symbol").text().strip() or None
+    made = CrystalGeometry(lab(vectors @ turn[0].T), at_points, symbol)
+    notes = []
+    for key, meaning in (("mosaicity", "degrees"), ("ML_half_mosaicity_deg", "degrees"), ("ML_domain_size_ang", "A")):
+        value = crystal.get(key)
+        if value and value.number() > 0.0:
+            notes.append(f"states a {key} of {value.number():g} {meaning}, which is not rendered: give -mosaic, or -N")
+    return made, tuple(notes)

@@ -1,0 +1,247 @@
+"""Experiments of dxtbx and DIALS as JSON (.expt), written: beam, detector, goniometer, scan, static crystal and images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+from nbnumba.formats.geometry import CrystalGeometry, Geometry, PanelGeometry, Scan, imgcif
+
+PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
+UNLIMITED = 1e30
+"""Stands for a limit of valid values that is not stated."""
+
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})(\.[^.]*)?", re.DOTALL)
+_IDENTITY = np.eye(3).ravel().tolist()
+
+
+class Images(NamedTuple):
+    """The files of a scan in the order of its images, or one file that holds them all (HDF5).
+
+    names: their paths. in_one: whether one file holds all images. offset: what was added to every pixel.
+    """
+
+    names: tuple[str, ...] = ()
+    in_one: bool = False
+    offset: float = 0.0
+
+
+NO_IMAGES = Images()
+"""No image."""
+
+
+class _Series(NamedTuple):
+    """A template of file names with # for each digit, and the number of the first; without # one file of all images."""
+
+    template: str
+    first: int
+
+
+def write(path: files.PathName, geometry: Geometry, images: Images = NO_IMAGES, what: str = "-exptfile") -> None:
+    """Write a geometry as a list of one experiment, which dials.import and dials.index read.
+
+    The panels of a detector that has a frame stand in the tree of their groups, each in the frame of its own. A scan counts its
+    images as the files are numbered. A still has neither goniometer nor scan. Files whose names have no number are left out,
+    with a warning. Raises InputError for files that are not numbered one after another.
+    """
+    text = json.dumps(content(geometry, images, os.fspath(path), what), indent=1)
+    with files.replacing(path, what) as stream:
+        stream.write((text + "\n").encode("ascii"))
+
+
+def check(geometry: Geometry, images: Images, what: str = "-exptfile") -> None:
+    """Warn of images whose names have no number. Raises InputError for files that are not numbered one after another."""
+    _series(images, geometry.scan, what)
+
+
+def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[str, Any]:
+    """The object that write() writes."""
+    series = _series(images, geometry.scan, what)
+    models: dict[str, dict[str, Any] | None] = {
+        "beam": _beam(geometry),
+        "detector": _detector(geometry, images.offset),
+        "goniometer": None if geometry.scan is None else _goniometer(geometry),
+        "scan": None if geometry.scan is None else _scan(geometry.scan, series),
+        "crystal": None if geometry.crystal is None else _crystal(geometry.crystal),
+        "imageset": None if series is None else _imageset(geometry, images, series, os.path.dirname(os.path.abspath(path))),
+    }
+    present = {kind: model for kind, model in models.items() if model is not None}
+    experiment = {"__id__": "Experiment", "identifier": "", **dict.fromkeys(present, 0)}
+    lists = {kind: [] if model is None else [model] for kind, model in models.items()}
+    return {"__id__": "ExperimentList", "experiment": [experiment], **lists, "profile": [], "scaling_model": []}
+
+
+def _numbers(vector: Any) -> list[float]:
+    return [float(x) + 0.0 for x in vector]
+
+
+def _beam(geometry: Geometry) -> dict[str, Any]:
+    """The beam, whose direction dxtbx states from the crystal to the source, and its plane of polarization by its normal."""
+    direction, electric = np.asarray(geometry.beam_direction), geometry.polarization_axis
+    if electric is None:
+        electric = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    return {
+        "__id__": "monochromatic",
+        "probe": "x-ray",
+        "direction": _numbers(imgcif(-direction)),
+        "wavelength": geometry.wavelength_A,
+        "divergence": 0.0,
+        "sigma_divergence": 0.0,
+        "polarization_normal": _numbers(imgcif(np.cross(electric, direction))),
+        "polarization_fraction": geometry.polarization_fraction,
+        "flux": 0.0,
+        "transmission": 1.0,
+    }
+
+
+class _Frame(NamedTuple):
+    """The origin in mm of a group of panels in the frame of dxtbx, and its fast, slow and normal axes as rows."""
+
+    origin: np.ndarray
+    axes: np.ndarray
+
+    def pose(self, origin: np.ndarray, fast: np.ndarray, slow: np.ndarray) -> dict[str, list[float]]:
+        """What states a place and two axes in this frame."""
+        placed = {"fast_axis": self.axes @ fast, "slow_axis": self.axes @ slow, "origin": self.axes @ (origin - self.origin)}
+        return {name: _numbers(vector) for name, vector in placed.items()}
+
+
+_LABORATORY = _Frame(np.zeros(3), np.eye(3))
+
+
+def _frame(origin_mm: Any, fast_axis: Any, slow_axis: Any) -> _Frame:
+    origin, fast, slow = imgcif(origin_mm), imgcif(fast_axis), imgcif(slow_axis)
+    return _Frame(origin, np.array([fast, slow, np.cross(fast, slow)]))
+
+
+def _detector(geometry: Geometry, offset: float) -> dict[str, Any]:
+    """The panels; where the detector has a frame, with the tree of their groups, which stand at their centres."""
+    if geometry.frame is None:
+        return {"panels": [_panel(panel, offset, _LABORATORY) for panel in geometry.panels]}
+    root = _frame(*dataclasses.astuple(geometry.frame))
+    frames, nodes = {"": root}, {"": _node("", _LABORATORY, root)}
+    for group in sorted(geometry.groups, key=lambda group: group.path.count("/")):
+        above = _group_of(group.path, frames)
+        members = [panel for panel in geometry.panels if panel.path.startswith(f"{group.path}/")]
+        centre = np.mean([panel.positions_mm(panel.shape[1] / 2, panel.shape[0] / 2) for panel in members], axis=0)
+        frames[group.path] = _frame(centre, group.fast_axis, group.slow_axis)
+        nodes[group.path] = _node(group.path, frames[above], frames[group.path])
+        nodes[above]["children"].append(nodes[group.path])
+    panels = []
+    for number, panel in enumerate(geometry.panels):
+        above = _group_of(panel.path, frames)
+        panels.append(_panel(panel, offset, frames[above]))
+        nodes[above]["children"].append({"panel": number})
+    return {"panels": panels, "hierarchy": nodes[""]}
+
+
+def _group_of(path: str, frames: dict[str, _Frame]) -> str:
+    """The innermost group of a panel or a group; "" for the whole detector."""
+    names = path.split("/")
+    return next((above for count in range(len(names) - 1, 0, -1) if (above := "/".join(names[:count])) in frames), "")
+
+
+def _node(path: str, above: _Frame, frame: _Frame) -> dict[str, Any]:
+    """A group in the tree, whose name is the last part of its path."""
+    return {"name": path.rpartition("/")[2], "type": "", **above.pose(frame.origin, *frame.axes[:2]), "children": []}
+
+
+def _panel(panel: PanelGeometry, offset: float, frame: _Frame) -> dict[str, Any]:
+    thickness = (panel.thickness_um or 0.0) / 1000
+    mu = 1000.0 / panel.attenuation_um if panel.attenuation_um else 0.0
+    return {
+        "name": panel.path.rpartition("/")[2],
+        "type": "SENSOR_PAD",
+        **frame.pose(imgcif(panel.origin_mm), imgcif(panel.fast_axis), imgcif(panel.slow_axis)),
+        "raw_image_offset": [0, 0],
+        "image_size": [panel.shape[1], panel.shape[0]],
+        "pixel_size": [panel.pixel_fast_mm, panel.pixel_slow_mm],
+        "trusted_range": _trusted_range(panel),
+        "thickness": thickness,
+        "material": panel.material or "",
+        "mu": mu,
+        "identifier": "",
+        "mask": [list(rectangle) for rectangle in panel.masked],
+        "gain": panel.gain or 1.0,
+        "pedestal": offset,
+        "px_mm_strategy": {"type": PARALLAX if panel.parallax and thickness > 0.0 and mu > 0.0 else SIMPLE},
+    }
+
+
+def _trusted_range(panel: PanelGeometry) -> list[float]:
+    """The limits of valid values, each half a count outside: old versions of dxtbx exclude both ends, new ones include them."""
+    least = -UNLIMITED if panel.trusted_min is None else panel.trusted_min - 0.5
+    return [least, UNLIMITED if panel.trusted_max is None else panel.trusted_max + 0.5]
+
+
+def _goniometer(geometry: Geometry) -> dict[str, Any]:
+    axis = _numbers(imgcif(geometry.spindle_axis))
+    return {"rotation_axis": axis, "fixed_rotation": _IDENTITY, "setting_rotation": _IDENTITY}
+
+
+def _scan(scan: Scan, series: _Series | None) -> dict[str, Any]:
+    first = scan.first_image if series is None else series.first
+    return {
+        "image_range": [first, first + scan.images - 1],
+        "batch_offset": 0,
+        "oscillation": [scan.phi_deg, scan.width_deg],
+        "exposure_time": [0.0] * scan.images,
+        "epochs": [0.0] * scan.images,
+        "valid_image_ranges": {},
+    }
+
+
+def _crystal(crystal: CrystalGeometry) -> dict[str, Any]:
+    axes = {f"real_space_{name}": _numbers(imgcif(vector)) for name, vector in zip("abc", crystal.vectors)}
+    return {"__id__": "crystal", **axes, "space_group_hall_symbol": " P 1"}
+
+
+def _imageset(geometry: Geometry, images: Images, series: _Series, folder: str) -> dict[str, Any]:
+    """Where the images are: relative to the folder of the list, if they are in it or below."""
+    lookups = dict.fromkeys(("mask", "gain", "pedestal", "dx", "dy"))
+    if geometry.scan is None:
+        return {"__id__": "ImageSet", "images": [_placed(name, folder) for name in images.names], **lookups, "params": {}}
+    numbers = {"single_file_indices": list(range(geometry.scan.images))} if images.in_one else {}
+    return {"__id__": "ImageSequence", "template": _placed(series.template, folder), **numbers, **lookups, "params": {}}
+
+
+def _placed(name: str, folder: str) -> str:
+    path = os.path.abspath(name)
+    relative = os.path.relpath(path, folder)
+    return path if relative.startswith(os.pardir) else relative
+
+
+def _series(images: Images, scan: Scan | None, what: str) -> _Series | None:
+    """The template of the files of a scan; None without files. Raises InputError for files that are no series."""
+    if not images.names:
+        return None
+    if images.in_one:
+        return _Series(images.names[0], 1)
+    found = [series for name in images.names if (series := _numbered(name)) is not None]
+    if not found:
+        why = "has no number before its ending, without which dxtbx reads no such image"
+        warnings.warn(f"{what}: the name {images.names[0]!r} {why}: it is left out", stacklevel=3)
+        return None
+    expected = [_Series(found[0].template, found[0].first + number) for number in range(len(images.names))]
+    if found != expected or len(found) != (1 if scan is None else scan.images):
+        allowed = "a name for each image, numbered one after another before its ending"
+        raise InputError(f"{what}: the images {images.names[0]!r} to {images.names[-1]!r} are no series; allowed: {allowed}")
+    return found[0]
+
+
+def _numbered(name: str) -> _Series | None:
+    """The template of a name whose digits before its ending number it; None if it has none."""
+    folder, base = os.path.split(name)
+    match = _NUMBERED.fullmatch(base)
+    if match is None:
+        return None
+    prefix, digits, ending = match[1], match[2], match[3] or ""
+    return _Series(os.path.join(folder, prefix + "#" * len(digits) + ending), int(digits))

@@ -1,0 +1,272 @@
+"""What a geometry file states, whatever its format: panels, beam, rotation, crystal, in nanoBragg's laboratory frame.
+
+The frame is that of the custom convention (specs/units.md): the frame of imgCIF, dxtbx and NeXus has (X, Y, Z) where this one
+has (-Z, Y, X). None means that the file does not say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nbnumba.errors import InputError
+
+LARGEST_NUMBER = 1e12
+"""No number of a geometry is larger in size."""
+
+ORTHOGONAL = 1e-4
+"""The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
+
+NO_SENSOR_UM = 1e-3
+"""A sensor of at most this thickness stands for none, in formats whose readers refuse 0."""
+
+SHORTEST_VECTOR, FLATTEST_CELL = 1e-9, 1e-9
+"""The shortest vector of a cell, in A or 1/A, and the smallest volume of a cell of unit vectors."""
+
+MOST_PANELS = 4096
+
+LONGEST_NAME = 40
+"""Characters of a name within a path."""
+
+_NOT_IN_PATH = re.compile(r"[^\w.:;+\-()#*]+")
+
+
+@dataclass(frozen=True, eq=False)
+class PanelGeometry:
+    """A panel: its path in the tree of groups, its pixels, where they are, and its sensor.
+
+    shape: numbers of pixels (slow, fast). origin_mm: the outer corner of the first pixel. fast_axis, slow_axis: unit vectors.
+    attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the
+    depth of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts
+    per photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0.
+    """
+
+    path: str
+    shape: tuple[int, int]
+    pixel_fast_mm: float
+    pixel_slow_mm: float
+    origin_mm: np.ndarray
+    fast_axis: np.ndarray
+    slow_axis: np.ndarray
+    thickness_um: float | None = None
+    attenuation_um: float | None = None
+    material: str | None = None
+    parallax: bool | None = None
+    gain: float | None = None
+    trusted_min: float | None = None
+    trusted_max: float | None = None
+    masked: tuple[tuple[int, int, int, int], ...] = ()
+
+    @property
+    def normal(self) -> np.ndarray:
+        """The unit vector fast x slow."""
+        return np.cross(self.fast_axis, self.slow_axis)
+
+    def positions_mm(self, fast: Any, slow: Any) -> np.ndarray:
+        """The positions (..., 3), in mm, of points in pixels from the outer edge of the first pixel."""
+        fast_mm, slow_mm = np.asarray(fast) * self.pixel_fast_mm, np.asarray(slow) * self.pixel_slow_mm
+        return self.origin_mm + np.multiply.outer(fast_mm, self.fast_axis) + np.multiply.outer(slow_mm, self.slow_axis)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupGeometry:
+    """A rigid group of panels: a path that their paths begin with, and its axes."""
+
+    path: str
+    fast_axis: np.ndarray
+    slow_axis: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FrameGeometry:
+    """The frame of the whole detector, to which its panels belong: its origin in mm and its axes."""
+
+    origin_mm: np.ndarray
+    fast_axis: np.ndarray
+    slow_axis: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Consecutive images of one rotation: the number of the first, how many there are, and the start and width of the first.
+
+    images None: the file does not say how many there are.
+    """
+
+    first_image: int
+    images: int | None
+    phi_deg: float
+    width_deg: float
+
+    @property
+    def image_numbers(self) -> str:
+        """The numbers of the images, in words."""
+        last = "on" if self.images is None else f"to {self.first_image + self.images - 1}"
+        return f"{self.first_image} {last}" if self.images is not None else f"from {self.first_image} {last}"
+
+    def has(self, image: int) -> bool:
+        """Whether the scan has an image of this number."""
+        return image >= self.first_image and (self.images is None or image < self.first_image + self.images)
+
+    def phi_of(self, image: int) -> float:
+        """The angle at which an image starts, in degrees."""
+        return self.phi_deg + (image - self.first_image) * self.width_deg
+
+
+@dataclass(frozen=True, eq=False)
+class CrystalGeometry:
+    """A crystal: real-space vectors a, b, c as rows (3, 3), in A, at phi = 0 in the laboratory.
+
+    at_points (images + 1, 3, 3): the same at the start of every image and at the end of the last, where the crystal varies
+    within the scan. space_group: the symbol in the file.
+    """
+
+    vectors: np.ndarray
+    at_points: np.ndarray | None = None
+    space_group: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """What a geometry file states.
+
+    source: the name of the file. kind: its format. panels: in the order of the file. groups: the rigid groups. frame: that of
+    the whole detector. beam_direction: the unit vector from the source to the crystal. polarization_axis: the unit vector of
+    the larger component of the electric field, polarization_fraction: its share of the intensity. spindle_axis: the unit
+    vector about which the crystal turns by phi, right-handed. beam_at_points, spindle_at_points (images + 1, 3): the same at
+    the start of every image and at the end of the last. mask: True for bad pixels (slow, fast), an array for each panel.
+    notes: sentences about what the file states and the image will not have.
+    """
+
+    source: str
+    kind: str
+    panels: tuple[PanelGeometry, ...] = ()
+    groups: tuple[GroupGeometry, ...] = ()
+    frame: FrameGeometry | None = None
+    beam_direction: np.ndarray | None = None
+    wavelength_A: float | None = None
+    polarization_axis: np.ndarray | None = None
+    polarization_fraction: float | None = None
+    spindle_axis: np.ndarray | None = None
+    scan: Scan | None = None
+    crystal: CrystalGeometry | None = None
+    beam_at_points: np.ndarray | None = None
+    spindle_at_points: np.ndarray | None = None
+    mask: tuple[np.ndarray, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def at_image(self, image: int | None) -> Geometry:
+        """The geometry of one image of the scan: a scan of this image alone, and beam and crystal as in its middle.
+
+        image: its number in the file; None for a still, or the only image of a scan. Raises InputError for an image that the
+        file does not have, and if there are several and none is chosen.
+        """
+        scan = self.scan
+        if scan is None:
+            if image is not None:
+                raise InputError(f"-image: {image} is not allowed: {self.source!r} states no scan; allowed: no -image")
+            return self
+        if image is None and scan.images == 1:
+            image = scan.first_image
+        if image is None or not scan.has(image):
+            stated = "no image is chosen" if image is None else f"{image} is not allowed"
+            allowed = f"the number of an image of {self.source!r}, {scan.image_numbers}"
+            raise InputError(f"-image: {stated}; allowed: {allowed}")
+        point = image - scan.first_image
+        crystal, beam, spindle = self.crystal, self.beam_direction, self.spindle_axis
+        if crystal is not None and crystal.at_points is not None:
+            crystal = CrystalGeometry(_mean_lattice(crystal.at_points[point : point + 2]), None, crystal.space_group)
+        if self.beam_at_points is not None:
+            beam = unit(self.beam_at_points[point : point + 2].sum(axis=0))
+        if self.spindle_at_points is not None:
+            spindle = unit(self.spindle_at_points[point : point + 2].sum(axis=0))
+        return dataclasses.replace(
+            self,
+            scan=Scan(image, 1, scan.phi_of(image), scan.width_deg),
+            crystal=crystal, beam_direction=beam, spindle_axis=spindle, beam_at_points=None, spindle_at_points=None,
+        )  # fmt: skip
+
+
+def _mean_lattice(vectors: np.ndarray) -> np.ndarray:
+    """The lattice (3, 3) whose reciprocal vectors are the means of those of some lattices (n, 3, 3)."""
+    return np.linalg.inv(np.linalg.inv(vectors).mean(axis=0))
+
+
+def lab(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of imgCIF, dxtbx and NeXus in that of nanoBragg."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([-z, y, x], axis=-1)
+
+
+def imgcif(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF, dxtbx and NeXus: the reverse of lab()."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([z, y, -x], axis=-1)
+
+
+def along_the_beam(geometry: Geometry) -> np.ndarray:
+    """The rotation (3, 3) from the frame of nanoBragg to one of imgCIF in which the beam runs along -z, as its readers assume.
+
+    It is imgcif() where the beam runs so there. Elsewhere the spindle, as far as it is across the beam, becomes x.
+    """
+    direction = imgcif(np.array([1.0, 0.0, 0.0]) if geometry.beam_direction is None else geometry.beam_direction)
+    if np.abs(direction - (0.0, 0.0, -1.0)).max() < 1e-12:
+        return imgcif(np.eye(3)).T
+    spindle = imgcif(np.array([0.0, 0.0, 1.0]) if geometry.spindle_axis is None else geometry.spindle_axis)
+    across = spindle - (spindle @ direction) * direction
+    if np.abs(across).max() < 1e-6:
+        across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    x_axis = unit(across)
+    return np.array([x_axis, np.cross(x_axis, direction), -direction]) @ imgcif(np.eye(3)).T
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """The unit vector along a vector that is not 0."""
+    scaled = vector / np.abs(vector).max()
+    return scaled / math.sqrt(scaled @ scaled)
+
+
+def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The unit axes of a panel. Raises InputError, with its name, unless they are orthogonal within ORTHOGONAL."""
+    if not np.abs(fast).max() > 0.0 or not np.abs(slow).max() > 0.0:
+        raise InputError(f"{name} has an axis 0 0 0; allowed: fast and slow axes that have a direction")
+    fast, slow = unit(fast), unit(slow)
+    if abs(fast @ slow) > ORTHOGONAL:
+        axes = " and ".join(" ".join(f"{x:.6g}" for x in axis) for axis in (fast, slow))
+        raise InputError(f"{name} has the axes {axes}, which are not orthogonal; allowed: orthogonal axes")
+    half = (fast @ slow) / 2.0
+    return unit(fast - half * slow), unit(slow - half * fast)
+
+
+def check_lattice(vectors: np.ndarray, name: str) -> None:
+    """Raise InputError, with a name, for three vectors (rows), in A or 1/A, that span no cell."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not lengths.min() > SHORTEST_VECTOR or not abs(np.linalg.det(vectors / lengths[:, None])) > FLATTEST_CELL:
+        raise InputError(f"{name} has vectors that lie in a plane; allowed: three that span a cell")
+
+
+def path_of(*names: str) -> str:
+    """The path of a group or a panel below others; characters that no path may have become "_", and names are cut."""
+    return "/".join(_NOT_IN_PATH.sub("_", name.strip())[:LONGEST_NAME] for name in names if name.strip())
+
+
+def unique_path(wanted: str, taken: set[str], otherwise: str) -> str:
+    """A path for a panel or a group that no other has; `otherwise` stands for a name that is empty."""
+    base = wanted or otherwise
+    path, number = base, 1
+    while path in taken:
+        number += 1
+        path = f"{base}_{number}"
+    taken.add(path)
+    return path
+
+
+def group_tree(paths: Iterable[str], fast: np.ndarray, slow: np.ndarray) -> tuple[GroupGeometry, ...]:
+    """Groups with the axes of the whole detector, the outer ones first; paths: their paths."""
+    return tuple(GroupGeometry(path, fast, slow) for path in sorted(paths, key=lambda path: path.count("/")))

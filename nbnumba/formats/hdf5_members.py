@@ -1,0 +1,171 @@
+"""The members of an HDF5 file, read by h5py in a process of its own with limits on time and memory, which damaged files exceed.
+
+The lower half is the program of that process. It imports nothing from nbnumba.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+SECONDS, CPU_SECONDS, BYTES = 60, 20, 2**32
+"""Limits of the process: seconds in total and of the processor, and bytes of memory."""
+
+LARGEST_DATASET, MOST_MEMBERS, MOST_DEPTH = 200000, 20000, 12
+"""Larger datasets are not read, and no more members and levels of groups are looked at."""
+
+_LAUNCHER = (
+    "import json, runpy, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['sys.path']; "
+    "runpy.run_path(request['program'], {'REQUEST': request}, '__main__')"
+)
+
+
+def read(name: str) -> dict[str, Any]:
+    """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read."""
+    return _asked({"name": name})[0]
+
+
+def array(name: str, dataset: str, number: int, dimensions: int) -> tuple[str, np.ndarray | None]:
+    """An array of so many dimensions: a dataset of a file, or its part `number` if it has one dimension more.
+
+    If it cannot be read, the reason and None.
+    """
+    answer, body = _asked({"name": name, "dataset": dataset, "number": number, "dimensions": dimensions})
+    if "problem" in answer:
+        return answer["problem"], None
+    return "", np.frombuffer(bytearray(body), np.dtype(answer["dtype"])).reshape(answer["shape"])
+
+
+def _asked(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """What the process answers to a request: a line of JSON, and the bytes after it."""
+    line = json.dumps({"sys.path": sys.path, "program": __file__, **request}).encode() + b"\n"
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
+    command = [sys.executable, "-I", "-c", _LAUNCHER]
+    try:
+        process = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS, env=environment)
+    except subprocess.TimeoutExpired:
+        return {"problem": f"cannot be read: h5py did not finish within {SECONDS} s"}, b""
+    if process.returncode != 0 or not process.stdout:
+        return {"problem": f"cannot be read: h5py ended with status {process.returncode}"}, b""
+    head, _, body = process.stdout.partition(b"\n")
+    return json.loads(head), body
+
+
+# ------------------------------------------------------------------------------------- the program of the process
+
+
+def main(request: dict[str, Any]) -> None:
+    """Write the members of a file, or the head of an array and its bytes, to stdout."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    _limit("RLIMIT_AS", BYTES)
+    _limit("RLIMIT_CPU", CPU_SECONDS)
+    output, body = os.fdopen(os.dup(1), "wb"), b""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        import h5py
+    except ImportError:
+        answer: dict[str, Any] = {"problem": "needs h5py, which is missing here: pip install 'nbnumba[nexus]'"}
+    else:
+        try:
+            with h5py.File(request["name"], "r") as file:
+                if "dataset" in request:
+                    answer, body = _part(file[request["dataset"]], request["number"], request["dimensions"])
+                else:
+                    answer = {"members": list(_members(file, h5py))}
+        except Exception as error:
+            answer = {"problem": f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"}
+    with output:
+        output.write(json.dumps(answer).encode() + b"\n" + body)
+
+
+def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], bytes]:
+    """The head and the bytes of an array of numbers, in this machine's byte order."""
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - it registers the compressions of detectors
+
+    images = dataset.shape[0] if dataset.ndim == dimensions + 1 else 1
+    if not 0 <= number < images:
+        return {"problem": f"has {images} images, and none of the number {number}"}, b""
+    pixels = np.asarray(dataset[number] if dataset.ndim == dimensions + 1 else dataset[()])
+    if pixels.dtype.kind not in "iufb" or pixels.ndim != dimensions:
+        return {"problem": f"is {pixels.dtype} of shape {pixels.shape}"}, b""
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return {"dtype": pixels.dtype.str, "shape": list(pixels.shape)}, pixels.tobytes()
+
+
+def _limit(name: str, most: int) -> None:
+    """Limit a resource of this process, on systems that can do that."""
+    try:
+        import resource
+
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    except (ImportError, AttributeError, OSError, ValueError):
+        pass
+
+
+def _members(file: Any, h5py: Any) -> Iterator[tuple[str, dict[str, Any], list[int] | None, list[Any] | None]]:
+    """Path, attributes, shape and values of all groups and small datasets, by name; each group once on each way to it."""
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    count = 0
+    while waiting:
+        path, group, depth = waiting.pop()
+        for key in sorted(group):
+            count += 1
+            if count > MOST_MEMBERS:
+                return
+            try:
+                member = group[key]
+            except (KeyError, OSError, RuntimeError):
+                continue
+            here = f"{path}/{key}"
+            if isinstance(member, h5py.Group):
+                yield here, _attributes(member), None, None
+                if depth < MOST_DEPTH:
+                    waiting.append((here, member, depth + 1))
+            elif isinstance(member, h5py.Dataset):
+                small = member.shape is not None and member.size <= LARGEST_DATASET
+                yield here, _attributes(member), list(member.shape or ()), _plain(member[()]) if small else None
+
+
+def _attributes(member: Any) -> dict[str, Any]:
+    """The attributes of a group or a dataset that are numbers or texts."""
+    found = {}
+    for key in member.attrs:
+        try:
+            value = member.attrs[key]
+        except Exception:
+            continue
+        values = _plain(value)
+        found[key] = values[0] if values is not None and np.ndim(value) == 0 and values else values
+    return found
+
+
+def _plain(value: Any) -> list[Any] | None:
+    """A value as a list of numbers or texts; None for anything else."""
+    array = np.asarray(value)
+    if array.size > LARGEST_DATASET:
+        return None
+    if array.dtype.kind in "iuf":
+        return [x if isinstance(x, int) or math.isfinite(x) else None for x in array.ravel().tolist()]
+    if array.dtype.kind == "b":
+        return [int(x) for x in array.ravel().tolist()]
+    if array.dtype.kind in "SUO":
+        texts = array.ravel().tolist()
+        return [x.decode("utf-8", "replace") if isinstance(x, bytes) else x for x in texts if isinstance(x, (bytes, str))]
+    return None
+
+
+if __name__ == "__main__":
+    main(REQUEST)  # noqa: F821 - _LAUNCHER defines it

@@ -1,0 +1,537 @@
+"""Geometry of NXmx masters (NeXus, HDF5), and of the masters of older EIGER detectors, which only name distance and centre.
+
+The members of the file come from hdf5_members.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.constants import HC_EV_A
+from nbnumba.errors import InputError
+from nbnumba.formats import files, hdf5_members
+from nbnumba.formats.geometry import (
+    LARGEST_NUMBER,
+    MOST_PANELS,
+    FrameGeometry,
+    Geometry,
+    GroupGeometry,
+    PanelGeometry,
+    Scan,
+    panel_axes,
+    path_of,
+    unique_path,
+    unit,
+)
+from nbnumba.formats.text import excerpt, printable
+
+EXPECTED = "an NXmx master, or that of an EIGER detector"
+MOST_PIXELS, MOST_CHAIN = 65535, 100
+_LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
+_WAVELENGTHS = {"angstrom": 1.0, "a": 1.0, "angstroms": 1.0, "nm": 10.0, "m": 1e10, "\u00e5": 1.0}
+_ANGLES = dict.fromkeys(("deg", "degree", "degrees"), 1.0) | dict.fromkeys(("rad", "radian", "radians"), 180.0 / math.pi)
+
+
+class Member(NamedTuple):
+    """A group or a dataset: its attributes, and the values of a dataset (numbers or texts), None where they are not read."""
+
+    attributes: dict[str, Any]
+    shape: tuple[int, ...] | None
+    values: list[Any] | None
+
+
+class Tree:
+    """The members of a file by their paths, and how messages call the file."""
+
+    def __init__(self, members: dict[str, Member], name: str):
+        self.members, self.name = members, name
+
+    def attribute(self, path: str, key: str, default: str = "") -> str:
+        """An attribute as text."""
+        value = self.members[path].attributes.get(key, default) if path in self.members else default
+        value = value[0] if isinstance(value, list) and value else value
+        return value if isinstance(value, str) else default
+
+    def of_class(self, kind: str, below: str = "") -> list[str]:
+        """The paths of the groups of a NeXus class below a group."""
+        return [path for path in self.members if path.startswith(f"{below}/") and self.attribute(path, "NX_class") == kind]
+
+    def numbers(self, path: str) -> np.ndarray | None:
+        """The numbers of a dataset, one-dimensional; None where it is missing, empty or no numbers."""
+        values = self.members[path].values if path in self.members else None
+        if not values or not all(isinstance(value, (int, float)) for value in values):
+            return None
+        array = np.array(values, dtype=np.float64)
+        wrong = array[~(np.abs(array) <= LARGEST_NUMBER)]
+        if len(wrong):
+            raise InputError(f"{self.name}: {printable(path)} has {wrong[0]:g}; allowed: at most {LARGEST_NUMBER:g} in size")
+        return array
+
+    def one(self, path: str, units: dict[str, float] | None = None, default: str = "") -> float | None:
+        """The first number of a dataset, in the unit that 1 stands for."""
+        array = self.numbers(path)
+        return None if array is None else float(array[0]) * self.scale(path, units, default)
+
+    def scale(self, path: str, units: dict[str, float] | None, default: str, key: str = "units") -> float:
+        """What a number of a dataset is multiplied by."""
+        stated = self.attribute(path, key) or default
+        if units is None or not stated:
+            return 1.0
+        if stated.strip().lower() not in units:
+            raise InputError(f"{self.name}: {printable(path)} is in {excerpt(stated)}; allowed: {', '.join(units)}")
+        return units[stated.strip().lower()]
+
+    def text(self, path: str) -> str:
+        """The text of a dataset; "" where it is missing."""
+        values = self.members[path].values if path in self.members else None
+        return values[0] if values and isinstance(values[0], str) else ""
+
+    def vector(self, path: str, key: str, default: tuple[float, ...] | None = None) -> np.ndarray:
+        """An attribute of three numbers."""
+        value = self.members[path].attributes.get(key) if path in self.members else None
+        if value is None and default is not None:
+            return np.array(default)
+        kind = isinstance(value, list) and len(value) == 3 and all(isinstance(x, (int, float)) for x in value)
+        if not kind or not all(abs(x) <= LARGEST_NUMBER for x in value):
+            raise InputError(f"{self.name}: {printable(path)}@{key} is {excerpt(str(value))}; allowed: three numbers")
+        return np.array(value, dtype=np.float64)
+
+
+def _tree(path: files.PathName, what: str) -> Tree:
+    """The members of a file. Raises InputError for what cannot be read."""
+    name = files.name_of(path, what)
+    called = f"{what}: {name!r}"
+    files.check_readable(name, what)
+    answer = hdf5_members.read(name)
+    if "problem" in answer:
+        raise InputError(f"{called} {answer['problem']}; allowed: {EXPECTED}")
+    members = {}
+    for at, attributes, shape, values in answer["members"]:
+        members[at] = Member(attributes, None if shape is None else tuple(shape), values)
+    return Tree(members, called)
+
+
+def lab(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of NeXus in the laboratory frame of nanoBragg: its z, along the beam, is the x there, and x is -z."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([z, y, -x], axis=-1)
+
+
+def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry:
+    """Return the geometry of a master; `what` is the flag that named it.
+
+    Raises InputError where h5py is missing, for a file that is no HDF5 or has no detector, for chains of transformations that
+    are broken, and for units that are not known.
+    """
+    name = files.name_of(path, what)
+    tree = _tree(name, what)
+    entries = tree.of_class("NXentry") or [path for path in tree.members if path.count("/") == 1]
+    if not entries:
+        raise InputError(f"{tree.name} has no NXentry; allowed: {EXPECTED}")
+    first = entries[0]
+    detectors = tree.of_class("NXdetector", first)
+    if not detectors:
+        raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
+    modules = _modules(tree, first)
+    fields: dict[str, Any] = _beam(tree, first)
+    if modules:
+        fields |= _of_modules(tree, modules)
+    else:
+        fields |= _of_eiger(tree, detectors[0])
+    fields |= _goniometer(tree, first)
+    return Geometry(source=name, kind="NXmx", **fields)
+
+
+class Module(NamedTuple):
+    """Where a panel lies in the arrays of a file: its detector, and the first element and the size along each index."""
+
+    detector: str
+    origin: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """The elements of the panel in an array."""
+        return tuple(slice(first, first + count) for first, count in zip(self.origin, self.size))
+
+
+def read_panels(
+    path: files.PathName, number: int, what: str
+) -> tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]:
+    """Return pixels and bad pixels (slow, fast) of each panel of image `number`, from 0, and the limits of valid values.
+
+    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. Raises InputError
+    for a file without modules or pixels, and for modules that lie outside its arrays.
+    """
+    tree = _tree(path, what)
+    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
+    modules = [_place(tree, *pair) for pair in _modules(tree, entries[0] if entries else "")]
+    if not modules:
+        raise InputError(f"{tree.name} has no NXdetector_module; allowed: an NXmx master with modules")
+    dataset = _dataset(tree, entries[0], len(modules[0].origin))
+    image = _array(tree, path, dataset, number, len(modules[0].origin))
+    masks = {}
+    for detector in dict.fromkeys(module.detector for module in modules):
+        at = next((at for at in _mask_paths(detector) if at in tree.members), None)
+        masks[detector] = None if at is None else _array(tree, path, at, 0, len(modules[0].origin)) != 0
+    panels, bad = [], []
+    for module in modules:
+        shape = module.size[-2:]
+        for array in (image, masks[module.detector]):
+            if array is not None and (array.ndim != len(module.origin) or array[module.place].shape != module.size):
+                stated = f"{' '.join(map(str, module.size))} from {' '.join(map(str, module.origin))}"
+                raise InputError(f"{tree.name}: a module of {stated} does not lie in {array.shape}; allowed: one that does")
+        mask = masks[module.detector]
+        panels.append(image[module.place].reshape(shape))
+        bad.append(None if mask is None else mask[module.place].reshape(shape))
+    header = {}
+    for key in ("saturation_value", "underload_value", "countrate_correction_count_cutoff"):
+        for at in (f"{modules[0].detector}/{key}", f"{modules[0].detector}/detectorSpecific/{key}"):
+            value = tree.one(at)
+            header |= {} if value is None else {key: repr(value)}
+    return panels, bad, header
+
+
+def _modules(tree: Tree, entry: str) -> list[tuple[str, str]]:
+    """The detector and the path of every module, in the order of the panels."""
+    return [
+        (group, module) for group in tree.of_class("NXdetector", entry) for module in tree.of_class("NXdetector_module", group)
+    ]
+
+
+def _place(tree: Tree, detector: str, module: str) -> Module:
+    """Where a module lies; some masters of EIGER have origin and size reversed."""
+    shape = _counts(tree, detector, f"{module}/data_size")
+    size, origin = tree.numbers(f"{module}/data_size"), tree.numbers(f"{module}/data_origin")
+    if (
+        size is None
+        or origin is None
+        or len(origin) != len(size)
+        or len(size) > 3
+        or (origin < 0).any()
+        or (origin > 1e9).any()
+    ):
+        raise InputError(
+            f"{tree.name}: {printable(module)} has no data_origin and data_size; allowed: two or three numbers each"
+        )
+    counts = [*map(int, size[:-2]), *shape]
+    corner = [int(first) for first in origin]
+    if shape != (int(size[-2]), int(size[-1])):
+        corner[-2:] = corner[:-3:-1]
+    return Module(detector, tuple(corner), tuple(counts))
+
+
+def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
+    """The path of the pixels: the first array of the data group that has enough dimensions."""
+    for group in [*tree.of_class("NXdata", entry), f"{entry}/data"]:
+        for path, member in tree.members.items():
+            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
+                return path
+    raise InputError(f"{tree.name} has no pixels; allowed: a master with its data files beside it")
+
+
+def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:
+    """An image, or the mask, of a file, as an array of so many dimensions."""
+    answer, array = hdf5_members.array(files.name_of(path, tree.name), dataset, number, dimensions)
+    if array is None:
+        raise InputError(f"{tree.name}: {printable(dataset)} {answer}; allowed: an image of the file")
+    return array
+
+
+# ------------------------------------------------------------------------------------------------ transformations
+
+
+def _target(tree: Tree, at: str, named: str) -> str | None:
+    """The path that depends_on names, seen from a member; None for the laboratory."""
+    if named in ("", "."):
+        return None
+    group = at.rpartition("/")[0]
+    for path in (named if named.startswith("/") else f"{group}/{named}", f"{at}/{named}", f"/{named}"):
+        if path in tree.members:
+            return path
+    missing = f"{printable(at)} depends on {excerpt(named)}, which is not there"
+    raise InputError(f"{tree.name}: {missing}; allowed: a path in the file")
+
+
+def _chain(tree: Tree, path: str | None) -> list[str]:
+    """A transformation and those it depends on, up to the laboratory."""
+    chain: list[str] = []
+    while path is not None:
+        if path in chain or len(chain) > MOST_CHAIN:
+            raise InputError(f"{tree.name}: {printable(path)} depends on itself; allowed: a chain of transformations")
+        chain.append(path)
+        path = _target(tree, path, tree.attribute(path, "depends_on", "."))
+    return chain
+
+
+def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation (3, 3), and the shift in mm, of what depends on a transformation; angles: in place of those of the file."""
+    rotation, shift = np.eye(3), np.zeros(3)
+    for step in _chain(tree, path):
+        kind = tree.attribute(step, "transformation_type")
+        units = "offset_units" if _has_own_units(tree, step) else "units"
+        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", units)
+        if kind == "rotation":
+            angle = (angles or {}).get(step, tree.one(step, _ANGLES, "deg") or 0.0)
+            turn = _about(_direction(tree, step), math.radians(angle))
+            rotation, shift = turn @ rotation, turn @ shift
+        elif kind == "translation":
+            length = tree.one(step, _LENGTHS, "m") or 0.0
+            if length:
+                shift = shift + length * _direction(tree, step)
+        else:
+            stated = f"{printable(step)} is a transformation {excerpt(kind)}"
+            raise InputError(f"{tree.name}: {stated}; allowed: rotation, translation")
+        shift = shift + offset
+    return rotation, shift
+
+
+def _has_own_units(tree: Tree, path: str) -> bool:
+    """Whether the offset of a transformation has units of its own, as that of a rotation."""
+    return bool(tree.attribute(path, "offset_units")) or tree.attribute(path, "transformation_type") == "rotation"
+
+
+def _direction(tree: Tree, path: str) -> np.ndarray:
+    vector = tree.vector(path, "vector")
+    if not np.abs(vector).max() > 1.0 / LARGEST_NUMBER:
+        raise InputError(f"{tree.name}: {printable(path)}@vector is 0 0 0; allowed: one that has a direction")
+    return unit(vector)
+
+
+def _about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
+
+
+# ------------------------------------------------------------------------------------------------ detector
+
+
+def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
+    """Panels, groups and the frame of detectors that have modules: the detector and the path of each."""
+    if len(every) > MOST_PANELS:
+        raise InputError(f"{tree.name} has {len(every)} modules; allowed: at most {MOST_PANELS}")
+    chains = [_chain(tree, _module_offset(tree, module)) for _, module in every]
+    members: dict[str, frozenset[int]] = {}
+    for panel, chain in enumerate(chains):
+        for step in chain:
+            members[step] = members.get(step, frozenset()) | {panel}
+    everyone = frozenset(range(len(every)))
+    taken: set[str] = set()
+    groups: dict[frozenset[int], tuple[str, str]] = {}
+    panels = []
+    for (detector, module), chain in zip(every, chains):
+        path, below = "", everyone
+        for step in reversed(chain):
+            if len(members[step]) > 1 and members[step] != below:
+                below = members[step]
+                if below not in groups:
+                    name = path_of(step.rpartition("/")[2]) or f"group{len(groups)}"
+                    groups[below] = unique_path("/".join(filter(None, (path, name))), taken, name), step
+                path = groups[below][0]
+                groups[below] = path, step
+            elif members[step] == below and below in groups:
+                groups[below] = path, step
+        own = path_of(module.rpartition("/")[2]) or f"panel{len(panels)}"
+        own = "/".join(filter(None, (path, own)))
+        panels.append(_module(tree, detector, module, chain, unique_path(own, taken, own)))
+    made = []
+    for group_path, step in groups.values():
+        rotation, _ = _placed(tree, step)
+        made.append(GroupGeometry(group_path, lab(rotation @ [-1.0, 0.0, 0.0]), lab(rotation @ [0.0, -1.0, 0.0])))
+    shared = next((step for step in chains[0] if members[step] == everyone), None)
+    frame = None
+    if shared is not None and len(panels) > 1:
+        rotation, shift = _placed(tree, shared)
+        frame = FrameGeometry(lab(shift), lab(rotation @ [-1.0, 0.0, 0.0]), lab(rotation @ [0.0, -1.0, 0.0]))
+    return {"panels": tuple(panels), "groups": tuple(made), "frame": frame}
+
+
+def _module_offset(tree: Tree, module: str) -> str | None:
+    """The offset of a module, or without one the transformation on which its slow direction depends."""
+    if f"{module}/module_offset" in tree.members:
+        return f"{module}/module_offset"
+    path = f"{module}/slow_pixel_direction"
+    return _target(tree, path, tree.attribute(path, "depends_on", ".")) if path in tree.members else None
+
+
+def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str) -> PanelGeometry:
+    """A panel from a module: its offset is the place of the outer corner of its first pixel."""
+    directions, sizes = [], []
+    for key in ("fast_pixel_direction", "slow_pixel_direction"):
+        step = f"{module}/{key}"
+        size = tree.one(step, _LENGTHS, "m")
+        if size is None or not abs(size) > 1.0 / LARGEST_NUMBER:
+            raise InputError(f"{tree.name}: {printable(step)} is missing, or 0; allowed: the edge of a pixel")
+        rotation, _ = _placed(tree, _target(tree, step, tree.attribute(step, "depends_on", ".")))
+        directions.append(math.copysign(1.0, size) * rotation @ _direction(tree, step))
+        sizes.append(abs(size))
+    fast, slow = panel_axes(lab(directions[0]), lab(directions[1]), f"{tree.name}: module {printable(module)}")
+    _, corner = _placed(tree, chain[0] if chain else None)
+    shape = _counts(tree, detector, f"{module}/data_size")
+    return PanelGeometry(path, shape, sizes[0], sizes[1], lab(corner), fast, slow, **_sensor(tree, detector))
+
+
+def _counts(tree: Tree, detector: str, path: str) -> tuple[int, int]:
+    """The numbers of pixels (slow, fast) of a module: the last two of its size.
+
+    Some masters of EIGER have them reversed; the mask of the detector tells.
+    """
+    values = tree.numbers(path)
+    if values is None or len(values) < 2:
+        raise InputError(f"{tree.name}: {printable(path)} is missing; allowed: numbers of pixels")
+    slow, fast = values[-2:]
+    if not all(1 <= count <= MOST_PIXELS and count == round(count) for count in (slow, fast)):
+        raise InputError(f"{tree.name}: {printable(path)} is {slow:g} {fast:g}; allowed: 1 to {MOST_PIXELS} along each axis")
+    mask = _mask_shape(tree, detector)
+    return (int(fast), int(slow)) if mask is not None and mask[-2:] == (fast, slow) != (slow, fast) else (int(slow), int(fast))
+
+
+def _mask_shape(tree: Tree, detector: str) -> tuple[int, ...] | None:
+    """The shape of the mask of a detector; None where there is none."""
+    return next((tree.members[path].shape for path in _mask_paths(detector) if path in tree.members), None)
+
+
+def _mask_paths(detector: str) -> tuple[str, str]:
+    """Where the mask of a detector may be."""
+    return f"{detector}/pixel_mask", f"{detector}/detectorSpecific/pixel_mask"
+
+
+def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
+    """Sensor and limits of valid values."""
+    thickness = tree.one(f"{detector}/sensor_thickness", _LENGTHS, "m")
+    fields: dict[str, Any] = {}
+    if thickness is not None and thickness > 0.0:
+        fields = {"thickness_um": 1000.0 * thickness, "parallax": True}
+    material = tree.text(f"{detector}/sensor_material").strip()
+    fields |= {"material": {"silicon": "Si"}.get(material.lower(), material)} if material else {}
+    most = tree.one(f"{detector}/saturation_value")
+    if most is None:
+        most = tree.one(f"{detector}/detectorSpecific/countrate_correction_count_cutoff")
+    least = tree.one(f"{detector}/underload_value")
+    return fields | {key: value for key, value in (("trusted_max", most), ("trusted_min", least)) if value is not None}
+
+
+def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
+    """The panel of an EIGER master without modules: across the beam, +x fast and -y slow in the frame of imgCIF."""
+    distance = tree.one(f"{detector}/detector_distance", _LENGTHS, "m")
+    if distance is None:
+        distance = tree.one(f"{detector}/distance", _LENGTHS, "m")
+    centre = [tree.one(f"{detector}/beam_center_{axis}") for axis in "xy"]
+    edges = [tree.one(f"{detector}/{axis}_pixel_size", _LENGTHS, "m") for axis in "xy"]
+    if distance is None or None in centre or None in edges or not min(edges) > 1e-6 or not distance > 0.0:
+        wanted = "NXdetector_module, or detector_distance, beam_center_x, beam_center_y, x_pixel_size and y_pixel_size"
+        raise InputError(f"{tree.name}: {printable(detector)} does not say where it is; allowed: {wanted}")
+    counts = [tree.one(f"{detector}/detectorSpecific/{axis}_pixels_in_detector") for axis in "yx"]
+    mask = _mask_shape(tree, detector)
+    counts = list(mask[-2:]) if None in counts and mask and len(mask) >= 2 else counts
+    if None in counts or not all(1 <= count <= MOST_PIXELS for count in counts):
+        unknown = f"{printable(detector)} does not say how many pixels it has"
+        raise InputError(f"{tree.name}: {unknown}; allowed: x_pixels_in_detector and y_pixels_in_detector, or a mask")
+    swing = tree.one(f"{detector}/goniometer/two_theta_start", _ANGLES, "deg") or 0.0
+    if abs(swing) > 1e-6:
+        unknown = f"is swung by two_theta {swing:g}, about which axis it does not say"
+        raise InputError(f"{tree.name}: {printable(detector)} {unknown}; allowed: a file with transformations")
+    corner = np.array([centre[0] * edges[0], centre[1] * edges[1], distance])
+    panel = PanelGeometry(
+        "detector", (int(counts[0]), int(counts[1])), edges[0], edges[1],
+        lab(corner), lab([-1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0]), **_sensor(tree, detector),
+    )  # fmt: skip
+    return {"panels": (panel,)}
+
+
+# ------------------------------------------------------------------------------------------------ beam and rotation
+
+
+def _beam(tree: Tree, entry: str) -> dict[str, Any]:
+    """Direction, wavelength and polarization of the beam."""
+    fields: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, 1.0]), "notes": ()}
+    for group in [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]:
+        wavelengths = tree.numbers(f"{group}/incident_wavelength")
+        if wavelengths is None:
+            wavelengths = tree.numbers(f"{group}/wavelength")
+            path = f"{group}/wavelength"
+        else:
+            path = f"{group}/incident_wavelength"
+        if wavelengths is not None:
+            fields["wavelength_A"] = float(wavelengths[0]) * tree.scale(path, _WAVELENGTHS, "angstrom")
+            if not fields["wavelength_A"] > 1.0 / LARGEST_NUMBER:
+                raise InputError(f"{tree.name}: {printable(path)} is {wavelengths[0]:g}; allowed: a positive number")
+            if len(wavelengths) > 1 and np.ptp(wavelengths) > 0.0:
+                several = f"states {len(wavelengths)} wavelengths, of which the first counts"
+                fields["notes"] = (f"{several}: give -lambda or -sourcefile",)
+            stokes = tree.numbers(f"{group}/incident_polarization_stokes")
+            if stokes is not None and len(stokes) == 4 and stokes[0] > 0.0 and abs(stokes[1]) <= stokes[0]:
+                fields["polarization_fraction"] = (1.0 + stokes[1] / stokes[0]) / 2.0
+                fields["polarization_axis"] = lab([1.0, 0.0, 0.0])
+            break
+    else:
+        for detector in tree.of_class("NXdetector", entry):
+            energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
+            if energy is not None and energy > 1.0 / LARGEST_NUMBER:
+                fields["wavelength_A"] = HC_EV_A / energy
+    return fields
+
+
+def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
+    """The axis that turns during the scan, in the laboratory, and the angles of its images."""
+    samples = tree.of_class("NXsample", entry)
+    if not samples:
+        return {}
+    sample = samples[0]
+    named = tree.text(f"{sample}/depends_on")
+    chain = _chain(tree, _target(tree, f"{sample}/depends_on", named)) if named else []
+    rotations = [step for step in chain if tree.attribute(step, "transformation_type") == "rotation"]
+    scanned = [(step, angles) for step in rotations if (angles := _angles(tree, step)) is not None]
+    if not chain:
+        return _of_eiger_goniometer(tree, sample)
+    if len(scanned) > 1:
+        raise InputError(f"{tree.name}: {printable(' '.join(step for step, _ in scanned))} turn together; allowed: one of them")
+    if not scanned:
+        return {}
+    ((step, (start, width, images)),) = scanned
+    base = _target(tree, step, tree.attribute(step, "depends_on", "."))
+    spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
+    return _turning(spindle, start, width, images)
+
+
+def _turning(spindle: np.ndarray, start: float, width: float, images: int) -> dict[str, Any]:
+    """The fields of a spindle; a negative width turns about the opposite axis."""
+    if width < 0.0:
+        spindle, start, width = -spindle, -start, -width
+    return {"spindle_axis": spindle, "scan": Scan(1, images, start, width)}
+
+
+def _angles(tree: Tree, path: str) -> tuple[float, float, int] | None:
+    """Start and width of the first image, and the number of images, of an axis that turns; None for one that does not."""
+    angles = tree.numbers(path)
+    if angles is None:
+        return None
+    angles = angles * tree.scale(path, _ANGLES, "deg")
+    if len(angles) > 1:
+        width = float(angles[-1] - angles[0]) / (len(angles) - 1)
+        if abs(width) < 1e-9:
+            return None
+        if np.abs(angles - angles[0] - width * np.arange(len(angles))).max() > 1e-3 * abs(width) + 1e-6:
+            raise InputError(f"{tree.name}: {printable(path)} has images of different widths; allowed: images of one width")
+        return float(angles[0]), width, len(angles)
+    for ending in ("_increment_set", "_increment", "_range_average"):
+        width = tree.one(f"{path}{ending}", _ANGLES, "deg")
+        if width:
+            return float(angles[0]), width, 1
+    end = tree.one(f"{path}_end", _ANGLES, "deg")
+    return (float(angles[0]), end - float(angles[0]), 1) if end is not None and abs(end - angles[0]) > 1e-9 else None
+
+
+def _of_eiger_goniometer(tree: Tree, sample: str) -> dict[str, Any]:
+    """The rotation of an EIGER master without a chain: omega, about +x of imgCIF."""
+    for name in ("omega", "phi"):
+        angles = _angles(tree, f"{sample}/goniometer/{name}")
+        if angles is not None:
+            note = f"names no axis of {name} in the laboratory: +x of imgCIF is taken; -spindle_axis states another"
+            return _turning(lab([-1.0, 0.0, 0.0]), *angles) | {"notes": (note,)}
+    return {}

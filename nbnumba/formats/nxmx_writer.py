@@ -1,0 +1,234 @@
+"""Images as NXmx (NeXus in HDF5), written: pixels, mask, beam, rotation and the modules of the detector (specs/formats.md).
+
+Vectors are in the frame of NeXus (McStas): that of imgCIF with x and z reversed, where the beam runs along +z.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.errors import InputError
+from nbnumba.formats import files
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
+from nbnumba.formats.nxmx import MASK
+
+COMPRESSIONS = ("gzip", "bitshuffle")
+"""What pixels are compressed with: gzip is read everywhere, bitshuffle with LZ4 needs a plugin and is faster."""
+
+KNOWN_MATERIALS = ("Si", "CdTe", "GaAs")
+"""The materials whose attenuation readers compute; the first stands for a detector without a sensor."""
+
+BAD = -1
+"""The value of pixels that the mask excludes."""
+
+_GZIP_LEVEL = 4
+_MCSTAS = np.diag([-1.0, 1.0, -1.0])
+_TRANSFORMATIONS = "/entry/instrument/detector/transformations"
+_PHI = "/entry/sample/transformations/phi"
+
+
+class Placed(NamedTuple):
+    """A panel in the image that holds all panels: its first row, and its numbers of rows and columns."""
+
+    panel: PanelGeometry
+    first_row: int
+    rows: int
+    columns: int
+
+
+def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile") -> None:
+    """Raise InputError where the file cannot be written: a package that is missing, an unknown compression or material."""
+    if compression not in COMPRESSIONS:
+        raise InputError(f"{what}: compression {compression!r} is not allowed; allowed: {', '.join(COMPRESSIONS)}")
+    for package in ("h5py", "hdf5plugin") if compression == "bitshuffle" else ("h5py",):
+        try:
+            import_module(package)
+        except ImportError:
+            need = f"{what} needs the package {package}, which is not installed"
+            raise InputError(f"{need}; allowed with it: pip install nbnumba[nexus]") from None
+    for panel in geometry.panels:
+        if panel.material not in (None, *KNOWN_MATERIALS):
+            known = ", ".join(KNOWN_MATERIALS)
+            raise InputError(f"{what}: the sensor of {panel.path} is of {panel.material}; allowed in NXmx readers: {known}")
+    if len({(panel.thickness_um, panel.material) for panel in geometry.panels}) > 1:
+        raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
+
+
+def losses(geometry: Geometry) -> list[str]:
+    """What the file cannot state of a geometry, which its readers therefore have differently."""
+    lost = []
+    if any(panel.attenuation_um and not panel.material for panel in geometry.panels):
+        lost.append("the attenuation depth of the sensor, which is that of no known material: they take that of silicon")
+    if len({panel.gain or 1.0 for panel in geometry.panels}) > 1:
+        lost.append("the gains of the panels, which differ")
+    return lost
+
+
+def write(
+    path: files.PathName, pixels: np.ndarray, geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile"
+) -> None:
+    """Write images (image, slow, fast) with a geometry.
+
+    Several panels lie one below another in an image, as in a sheet (F0). Pixels that the mask of the geometry excludes are BAD,
+    and excluded by the file's own mask. Raises InputError as check() does.
+    """
+    check(geometry, compression, what)
+    content = io.BytesIO()
+    _write(content, pixels, geometry, compression)
+    with files.replacing(path, what) as stream:
+        stream.write(content.getbuffer())
+
+
+def layout(geometry: Geometry) -> list[Placed]:
+    """Where each panel lies in the image that holds all."""
+    placed, row = [], 0
+    for panel in geometry.panels:
+        placed.append(Placed(panel, row, *panel.shape))
+        row += panel.shape[0]
+    return placed
+
+
+def _write(stream: io.BytesIO, pixels: np.ndarray, geometry: Geometry, compression: str) -> None:
+    import h5py
+
+    with h5py.File(stream, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = _group(file, "entry", "NXentry")
+        entry.attrs["default"] = "data"
+        entry["definition"] = "NXmx"
+        _data(entry, pixels, geometry, compression)
+        instrument = _group(entry, "instrument", "NXinstrument")
+        instrument["name"] = "simulated by nbnumba"
+        _beam(instrument, geometry)
+        _detector(instrument, geometry)
+        _sample(entry, geometry)
+
+
+def _group(parent: Any, name: str, kind: str) -> Any:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = kind
+    return group
+
+
+def _number(group: Any, name: str, value: Any, units: str | None = None) -> Any:
+    group[name] = value
+    if units is not None:
+        group[name].attrs["units"] = units
+    return group[name]
+
+
+def _data(entry: Any, pixels: np.ndarray, geometry: Geometry, compression: str) -> None:
+    """The pixels, compressed image by image, and what they are multiplied by to be photons."""
+    data = _group(entry, "data", "NXdata")
+    data.attrs["signal"] = "data"
+    options: dict[str, Any] = {"compression": "gzip", "compression_opts": _GZIP_LEVEL, "shuffle": True}
+    if compression == "bitshuffle":
+        import hdf5plugin
+
+        options = dict(hdf5plugin.Bitshuffle(cname="lz4"))
+    stored = pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)
+    stored[:, _mask(geometry) != 0] = BAD
+    data.create_dataset("data", data=stored, chunks=(1, *stored.shape[1:]), **options)
+    gains = {panel.gain or 1.0 for panel in geometry.panels}
+    if len(gains) == 1 and gains != {1.0}:
+        data["data_scale_factor"] = 1.0 / gains.pop()
+
+
+def _beam(instrument: Any, geometry: Geometry) -> None:
+    """The wavelength, and the polarization by Stokes' parameters, in which x of the frame is horizontal."""
+    beam = _group(instrument, "beam", "NXbeam")
+    _number(beam, "incident_wavelength", geometry.wavelength_A, "angstrom")
+    if geometry.polarization_fraction is not None and geometry.polarization_axis is not None:
+        x, y, _ = _MCSTAS @ along_the_beam(geometry) @ geometry.polarization_axis
+        degree, azimuth = 2.0 * geometry.polarization_fraction - 1.0, 2.0 * math.atan2(y, x)
+        beam["incident_polarization_stokes"] = [1.0, degree * math.cos(azimuth), degree * math.sin(azimuth), 0.0]
+
+
+def _detector(instrument: Any, geometry: Geometry) -> None:
+    """The sensor, the mask, and a module for each panel."""
+    detector = _group(instrument, "detector", "NXdetector")
+    first = geometry.panels[0]
+    detector["description"] = "simulated"
+    detector["depends_on"] = f"{_TRANSFORMATIONS}/detector"
+    detector["sensor_material"] = first.material or KNOWN_MATERIALS[0]
+    _number(detector, "sensor_thickness", (first.thickness_um or NO_SENSOR_UM) * 1e-6, "m")
+    _number(detector, "x_pixel_size", first.pixel_fast_mm / 1000, "m")
+    _number(detector, "y_pixel_size", first.pixel_slow_mm / 1000, "m")
+    for name, field, closest in (("underload_value", "trusted_min", max), ("saturation_value", "trusted_max", min)):
+        limits = [limit for panel in geometry.panels if (limit := getattr(panel, field)) is not None]
+        if limits:
+            detector[name] = closest(limits)
+    detector[MASK] = _mask(geometry)
+    detector["pixel_mask_applied"] = False
+    transformations = _group(detector, "transformations", "NXtransformations")
+    _shift(transformations, "detector", np.zeros(3), ".")
+    turn = _MCSTAS @ along_the_beam(geometry)
+    digits = len(str(len(geometry.panels) - 1))  # with as many digits in each name, readers meet the modules in order
+    for number, placed in enumerate(layout(geometry)):
+        suffix = "" if len(geometry.panels) == 1 else f"_{number:0{digits}}"
+        _module(detector, transformations, suffix, placed, turn)
+
+
+def _mask(geometry: Geometry) -> np.ndarray:
+    """The mask (slow, fast) of all panels: 1 for a pixel that holds no measurement."""
+    placed = layout(geometry)
+    mask = np.ones((placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)), dtype=np.uint32)
+    masks = geometry.mask or [np.zeros(part.panel.shape, dtype=bool) for part in placed]
+    for part, bad in zip(placed, masks):
+        mask[part.first_row : part.first_row + part.rows, : part.columns] = bad
+    return mask
+
+
+def _module(detector: Any, transformations: Any, suffix: str, placed: Placed, turn: np.ndarray) -> None:
+    """A module of the detector: the rows of the image that it fills, its corner and its axes; suffix: of its names."""
+    panel = placed.panel
+    module = _group(detector, f"module{suffix}", "NXdetector_module")
+    module["data_origin"] = np.array([placed.first_row, 0])
+    module["data_size"] = np.array([placed.rows, placed.columns])
+    corner = f"corner{suffix}"
+    _shift(transformations, corner, turn @ panel.origin_mm, f"{_TRANSFORMATIONS}/detector")
+    offset = f"{module.name}/module_offset"
+    _shift(module, "module_offset", np.zeros(3), f"{_TRANSFORMATIONS}/{corner}")
+    for name, edge, axis, depends_on in (
+        ("fast_pixel_direction", panel.pixel_fast_mm, panel.fast_axis, offset),
+        ("slow_pixel_direction", panel.pixel_slow_mm, panel.slow_axis, f"{module.name}/fast_pixel_direction"),
+    ):
+        _axis(module, name, edge / 1000, turn @ axis, "translation", "m", depends_on)
+
+
+def _shift(group: Any, name: str, shift_mm: np.ndarray, depends_on: str) -> None:
+    """A translation by a vector, as a length along a unit vector."""
+    length = math.sqrt(shift_mm @ shift_mm)
+    along = shift_mm / length if length > 0.0 else np.array([0.0, 0.0, 1.0])
+    _axis(group, name, length / 1000, along, "translation", "m", depends_on)
+
+
+def _axis(group: Any, name: str, value: Any, vector: np.ndarray, kind: str, units: str, depends_on: str) -> None:
+    """A transformation of NeXus: a translation, or a rotation, by a value or one for each image."""
+    dataset = _number(group, name, value, units)
+    dataset.attrs["transformation_type"] = kind
+    dataset.attrs["vector"] = vector + 0.0
+    dataset.attrs["offset"] = np.zeros(3)
+    dataset.attrs["offset_units"] = "m"
+    dataset.attrs["depends_on"] = depends_on
+
+
+def _sample(entry: Any, geometry: Geometry) -> None:
+    """The rotation of the crystal; a still has none."""
+    sample = _group(entry, "sample", "NXsample")
+    sample["name"] = "simulated crystal"
+    if geometry.scan is None:
+        sample["depends_on"] = "."
+        return
+    sample["depends_on"] = _PHI
+    transformations = _group(sample, "transformations", "NXtransformations")
+    starts = geometry.scan.phi_deg + geometry.scan.width_deg * np.arange(geometry.scan.images)
+    spindle = _MCSTAS @ along_the_beam(geometry) @ np.asarray(geometry.spindle_axis)
+    _axis(transformations, "phi", starts, spindle, "rotation", "deg", ".")
+    _number(transformations, "phi_end", starts + geometry.scan.width_deg, "deg")
+    _number(transformations, "phi_increment_set", geometry.scan.width_deg, "deg")

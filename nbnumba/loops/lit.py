@@ -1,0 +1,97 @@
+"""Which patches of pixels may have photons, and how those of many blocks are put together in tiles, none of them dark (F10a).
+
+Spots are small, so that few patches of a block are lit. What a tile costs beside its terms is then paid for lit patches only.
+"""
+
+from nbnumba.loops.blocks import PATCH, PATCHES, bound_row
+from nbnumba.loops.indices import fast_of, set_pixel, slow_of
+from nbnumba.loops.patches import beam_of, bound_pixels, bounds_pixels, near_patches
+from nbnumba.loops.rows import (
+    HALF_FAST,
+    HALF_SLOW,
+    IS_LIT,
+    LIMIT,
+    LIT_PATCH,
+    MIDDLE_FAST,
+    MIDDLE_SLOW,
+    PIXEL_FAST,
+    PIXEL_SLOW,
+    REMOTENESS,
+    TILE,
+)
+from nbnumba.stages import wide
+
+
+def list_lit(block, count, panel, beam, sources, crystal, orientations, sampling):
+    """List the patches of the first `count` lanes of a block that may have photons, and return their number.
+
+    A patch has none where no term counts under any source and there is no background. It is found from where the pixels are,
+    before rays are traced. Writes LIT_PATCH.
+    """
+    is_lit = True
+    if bounds_pixels(panel) and beam.background_once + beam.background_each == 0.0:
+        bound_pixels(block, panel, crystal, sampling)
+        is_lit = mark_lit(block, sources, crystal, orientations)
+    else:
+        for p in range(PATCHES):
+            block[IS_LIT + p] = 1.0
+    lit = 0
+    for p in range(-(-count // PATCH) if is_lit else 0):
+        block[LIT_PATCH + lit] = p * PATCH
+        lit += block[IS_LIT + p] > 0.0
+    return lit
+
+
+def list_dark(block, count, lit):
+    """List all patches of the first `count` lanes in LIT_PATCH, after list_lit, which returned `lit`; returns their number.
+
+    Those that are not lit have 0 in IS_LIT.
+    """
+    for p in range(PATCHES):
+        block[LIT_PATCH + p] = p * PATCH
+        block[IS_LIT + p] = block[IS_LIT + p] if lit > 0 else 0.0
+    return -(-count // PATCH)
+
+
+def mark_lit(block, sources, crystal, orientations):
+    """Write IS_LIT, whether a term of a patch may count under any source; returns whether there is such a patch.
+
+    Reads CENTRE_X to BEYOND and LIMIT. Where it returns False nothing is written.
+    """
+    lit = 0
+    for source in range(sources.weight.size):
+        ray = beam_of(source, sources)
+        for group in range(orientations.group.shape[0]):
+            if lit < PATCHES and near_patches(group, block, ray, crystal, orientations) > 0:
+                before, lit = lit, 0
+                for p in range(PATCHES):
+                    is_near = block[REMOTENESS + p] <= block[LIMIT + p]
+                    block[IS_LIT + p] = 1.0 if is_near or (before > 0 and block[IS_LIT + p] > 0.0) else 0.0
+                    lit += block[IS_LIT + p] > 0.0
+    return lit > 0
+
+
+def lit_lane(block, n):
+    """The first lane of the n-th lit patch. Reads LIT_PATCH."""
+    return int(block[LIT_PATCH + n]) & (TILE - 1)  # so that the compiler sees that no lane is negative
+
+
+def take_patch(tile, n, block, first):
+    """Make the pixels of a block from lane `first` on those of the n-th patch of a tile."""
+    for i in range(PATCH):
+        set_pixel(tile, n * PATCH + i, slow_of(block, first + i), fast_of(block, first + i))
+
+
+def complete(tile, held, panel, crystal, sampling):
+    """Make of the first `held` patches a tile that can be rendered: others are the last one again, in which no term counts.
+
+    Writes MIDDLE_SLOW to HALF_FAST, and what bound_pixels writes.
+    """
+    for n in range(held, PATCHES):
+        take_patch(tile, n, tile, (held - 1) * PATCH)
+    bound_row(tile, PIXEL_SLOW, MIDDLE_SLOW, HALF_SLOW)
+    bound_row(tile, PIXEL_FAST, MIDDLE_FAST, HALF_FAST)
+    if bounds_pixels(panel):
+        bound_pixels(tile, panel, crystal, sampling)
+        for p in range(held, PATCHES):
+            tile[LIMIT + p] = wide(-1)

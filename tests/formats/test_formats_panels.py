@@ -1,0 +1,147 @@
+"""Pixels of several panels: sections of a full CBF, modules of an NXmx master, stacked images; CBFlib's packed format."""
+
+import geometry_files
+import numpy as np
+import pytest
+from geometry_files import FAST, SLOW
+from real_data import REAL, needs
+
+from nbnumba import Experiment, InputError
+from nbnumba.cli import measured
+from nbnumba.formats import cbf_data, images
+from nbnumba.formats.cif import Section
+
+SHAPES = [(SLOW, FAST)] * 2
+ROWS = np.arange(2 * SLOW * FAST).reshape(2 * SLOW, FAST)
+
+
+def section(data, kind="x-CBF_PACKED", shape=(3, 4), **fields):
+    names = ("fastest", "second", "third")
+    sizes = {f"x-binary-size-{name}-dimension": str(n) for name, n in zip(names, reversed(shape))}
+    return Section({"conversions": kind, "x-binary-size": str(len(data)), **sizes, **fields}, data)
+
+
+def packed(steps, width=16, code=6):
+    """Differences in chunks of one number of 16 bits each, after the head of packed data."""
+    bits = 0
+    for index, step in enumerate(steps):
+        bits |= ((code << 3) | ((step % (1 << width)) << 6)) << index * (width + 6)
+    size = len(steps).to_bytes(8, "little") + bytes(24)
+    return size + bits.to_bytes((len(steps) * (width + 6) + 7) // 8, "little")
+
+
+def steps_of(values):
+    """The differences of packed data from the rule for neighbours, written down once more, slowly: in a plane."""
+    slow, fast = values.shape
+    steps = []
+    for y in range(slow):
+        for x in range(fast):
+            left, up = values[y, x - 1] if x else None, values[y - 1, x] if y else None
+            if y == 0:
+                mean = 0 if left is None else left
+            elif x == 0:
+                mean = (up + values[y - 1, 1] + 1) // 2
+            elif x == fast - 1:
+                mean = (left + up + 1) // 2
+            else:
+                mean = (left + values[y - 1, x - 1] + up + values[y - 1, x + 1] + 2) // 4
+            steps.append(int(values[y, x] - mean))
+    return steps
+
+
+def test_packed_pixels():
+    values = np.random.default_rng(3).integers(-500, 5000, (3, 4))
+    assert np.array_equal(cbf_data.decoded(section(packed(steps_of(values)))), values)
+    assert np.array_equal(cbf_data.decoded(section(packed([0] * 12, 0, 0))), np.zeros((3, 4)))
+
+
+def test_byte_offsets():
+    """Differences of 1, 2 and 4 bytes."""
+    values = np.array([1, 2, 200, 70000, -5, -5, 3, 2_000_000_000, 0, 1, 2, 3])
+    data = b""
+    for step in np.diff(values, prepend=0).tolist():
+        if abs(step) < 128:
+            data += step.to_bytes(1, "little", signed=True)
+        elif abs(step) < 32768:
+            data += b"\x80" + step.to_bytes(2, "little", signed=True)
+        else:
+            data += b"\x80\x00\x80" + step.to_bytes(4, "little", signed=True)
+    assert np.array_equal(cbf_data.decoded(section(data, "x-CBF_BYTE_OFFSET")).ravel(), values)
+    whole = section(values.astype(">i4").tobytes(), "", **{"x-binary-element-byte-order": "BIG_ENDIAN"})
+    assert np.array_equal(cbf_data.decoded(whole).ravel(), values)
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (section(packed([1] * 12)[:-5]), "is cut off"),
+        (section(packed([1] * 11)), "states another number of elements"),
+        (section(b"\1" * 5, "x-CBF_BYTE_OFFSET"), "is cut off"),
+        (section(b"\1" * 12, "x-CBF_PACKED_V2"), "is compressed by 'x-CBF_PACKED_V2'"),
+        (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", (0, 4)), "has 0 elements"),
+        (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", (60000, 60000)), "elements in its dimensions"),
+        (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", **{"x-binary-element-type": "complex"}), "elements of the type 'complex'"),
+    ],
+)
+def test_damaged_pixels(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        cbf_data.decoded(wrong)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full.cbf").write_bytes(geometry_files.full_cbf_bytes())
+    geometry_files.write_nexus(tmp_path / "m.nxs")
+    (tmp_path / "two.expt").write_bytes(geometry_files.expt_bytes(2))
+    ROWS.astype("<f4").tofile(tmp_path / "stack.bin")
+
+
+def test_panels_are_a_sheet(files):
+    full, first = images.read_panels("full.cbf", SHAPES, "--data"), images.read_panels("m.nxs", SHAPES, "--data")
+    assert np.array_equal(full.pixels, ROWS) and full.masked is None
+    assert np.array_equal(first.pixels, ROWS) and np.array_equal(first.masked, np.arange(FAST) == np.ones((2 * SLOW, 1)))
+    assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
+    assert np.array_equal(images.read_panels("stack.bin", SHAPES, "--data").pixels, ROWS)
+
+
+@pytest.mark.parametrize(
+    "name, shapes, sentence",
+    [
+        (
+            "full.cbf",
+            SHAPES * 2,
+            "has 2 panels of 6 x 5 pixels; allowed: 4 panels of 6 x 5, fast x slow, as the detector has them",
+        ),
+        ("m.nxs", [(SLOW, 7)] * 2, "has 2 panels of 6 x 5 pixels; allowed: 2 panels of 7 x 5"),
+        ("m.nxs#2", SHAPES, "has 2 images, and none of the number 2; allowed"),
+        ("stack.bin", [(SLOW, FAST), (SLOW, 7)], "is one array; allowed for panels of different widths: a full CBF or an NXmx"),
+        ("none.cbf", SHAPES, "--data: no such file"),
+    ],
+)
+def test_panels_that_do_not_fit(files, name, shapes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        images.read_panels(name, shapes, "--data")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_measured_panels(files):
+    """Counts over the gain of the panels; the mask of the file and the limits of the panels leave pixels out."""
+    experiment = Experiment.from_args("-expt two.expt -image 3 -default_F 1".split())
+    found = measured.read("m.nxs", experiment, None, None, None)
+    assert found.data.shape == (2, SLOW, FAST) and np.isnan(found.data[:, :, 1]).all()
+    assert np.nanmax(np.abs(found.data.reshape(2 * SLOW, FAST) - ROWS / 2.0)) == 0.0
+    assert found.left_out["masked by the file"] == 2 * SLOW and found.counted == 2 * SLOW * (FAST - 1)
+    assert "2 panels of 6 x 5 pixels, 50 counted" in found.line()
+    mask = np.ones((2, SLOW, FAST))
+    mask[0] = 0
+    assert measured.read("full.cbf", experiment, mask, 50.0, None).left_out["saturated"] == 10
+
+
+@needs(REAL / "images" / "idx-20130301060858401.cbf")
+def test_a_cspad_is_decoded():
+    """64 sections of four packed arrays; numbers that dxtbx reads there."""
+    image = images.read_panels(str(REAL / "images" / "idx-20130301060858401.cbf"), [(185, 194)] * 64, "--data")
+    assert image.pixels[0, :6].tolist() == [12, 78, 22, 34, 36, 42] and image.pixels[1, :6].tolist() == [20, 28, 65, 30, 13, 23]
+    assert image.pixels[185, :4].tolist() == [13, 36, 18, 52]
+    assert image.header == {"_array_intensities.overload": "90000", "_array_intensities.undefined_value": "-400"}
