@@ -28,9 +28,14 @@ _parts: dict[tuple, KernelPart] = {}
 """Every part of a kernel that was made, by its code, options, and all that its names mean: kernels share the equal ones."""
 
 
+EXACT_QUOTIENTS = {"sample_offset"}
+"""Stages whose quotients are rounded as they are written. Else two of them with one divisor may become products with its
+inverse, so that a pixel's place would depend on what the compiler sees together."""
+
+
 def stage_jit(function: Callable) -> Callable:
     """Compile a stage for the CPU, to be inlined into its driver."""
-    return part(function)
+    return part(function, FASTMATH - {"arcp"} if function.__name__ in EXACT_QUOTIENTS else FASTMATH)
 
 
 def loop_jit(function: Callable) -> Callable:
