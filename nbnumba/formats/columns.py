@@ -46,7 +46,7 @@ def write_refl(path: files.PathName, columns: Mapping[str, tuple[str, np.ndarray
     data = {}
     for name, (kind, array) in columns.items():
         number, size = DIALS_TYPES[kind]
-        assert array.reshape(len(array), -1).shape[1] == size or not len(array), (name, array.shape)
+        assert array.size == size * len(array), (name, array.shape)
         data[name] = [kind, [len(array), np.ascontiguousarray(array).astype(number).tobytes()]]
     table = {"identifiers": {}, "nrows": rows.pop(), "data": data}
     with files.replacing(path, what) as stream:

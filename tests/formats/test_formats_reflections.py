@@ -71,6 +71,18 @@ def test_dials_reads_its_table(flags, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tables_without_rows(tmp_path):
+    experiment = Experiment.from_args(WORDS + "-energy 1")
+    table = nbnumba.predict(experiment)
+    assert len(table) == 0
+    nbnumba.write_predictions(tmp_path / "p.csv", table, experiment)
+    assert (tmp_path / "p.csv").read_text().startswith("h,k,l,") and (tmp_path / "p.csv").read_text().count("\n") == 1
+    nbnumba.write_predictions(tmp_path / "p.refl", table, experiment)
+    read = dials.answer(READ, tmp_path / "p.refl")
+    assert "miller_index" in read and not any(read.values())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_command_line_writes_both(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = f"{ROTATION} -nonoise -nopgm -nointfile -noprogress -predictions p.csv -hklmap m.npz"
