@@ -46,6 +46,10 @@ if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked f
         write_png,
         write_smv,
     )
+    from nbnumba.hkl_maps import HklMap, hkl_map
+    from nbnumba.positions import pixel_positions, resolution, scattering_vectors, two_theta
+    from nbnumba.predictions import Predictions, predict
+    from nbnumba.reflection_files import write_hkl_map, write_predictions
 
 __all__ = [
     "Background",
@@ -55,15 +59,20 @@ __all__ = [
     "Experiment",
     "Goniometer",
     "Group",
+    "HklMap",
     "InputError",
     "Panel",
+    "Predictions",
     "Response",
     "Sampling",
     "StructureFactors",
     "__version__",
     "files",
+    "hkl_map",
     "noise_image",
     "parity",
+    "pixel_positions",
+    "predict",
     "read_float",
     "read_geometry",
     "read_hkl",
@@ -72,27 +81,43 @@ __all__ = [
     "read_matrix",
     "read_smv",
     "reindexed",
+    "resolution",
     "scaled_image",
+    "scattering_vectors",
     "simulate",
     "trace",
+    "two_theta",
     "write_cbf",
     "write_expt",
     "write_float",
     "write_hkl",
+    "write_hkl_map",
     "write_nxmx",
     "write_pgm",
     "write_png",
+    "write_predictions",
     "write_smv",
 ]
 
 _MODULES = ("files", "parity", "trace")
 
+_HOMES = {
+    "hkl_maps": ("HklMap", "hkl_map"),
+    "positions": ("pixel_positions", "resolution", "scattering_vectors", "two_theta"),
+    "predictions": ("Predictions", "predict"),
+    "reflection_files": ("write_hkl_map", "write_predictions"),
+}
+"""The modules of the public names that are in neither this module nor nbnumba.files."""
+
 
 def __getattr__(name: str) -> Any:
-    """A public module, or a public name of nbnumba.files."""
+    """A public module, or a public name of another module."""
     if name not in __all__:
         raise AttributeError(f"module 'nbnumba' has no attribute {name!r}")
-    return import_module(f"nbnumba.{name}") if name in _MODULES else getattr(import_module("nbnumba.files"), name)
+    if name in _MODULES:
+        return import_module(f"nbnumba.{name}")
+    home = next((module for module, names in _HOMES.items() if name in names), "files")
+    return getattr(import_module(f"nbnumba.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,18 +2,13 @@
 
 import numpy as np
 
+from nbnumba.setup.view import mean_wavelength
 from nbnumba.stages.beam import scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.lattice import distance_squared
 from nbnumba.stages.records import Scene
 from nbnumba.stages.vec3 import unit
-
-
-def wavelength(scene: Scene) -> float:
-    """The mean wavelength of the sources, A, by their weights."""
-    sources = scene.sources
-    return float(np.average(sources.wavelength, weights=sources.weight if np.any(sources.weight) else None))
 
 
 def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,7 +19,7 @@ def q(scene: Scene, slow: np.ndarray, fast: np.ndarray) -> tuple[np.ndarray, np.
     position = flat_position(panel, *along, 0.0)
     position = curved_position(panel, position) if panel.curved else position
     beam = (panel.beam_x, panel.beam_y, panel.beam_z)
-    return scattering_vector(unit(position)[0], beam, wavelength(scene))
+    return scattering_vector(unit(position)[0], beam, mean_wavelength(scene.sources))
 
 
 def reflection(scene: Scene, slow: float, fast: float) -> tuple[int, int, int]:

@@ -18,8 +18,8 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.cell import cell_of
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, panels, sampling, scene, sources, structure
+from nbnumba.setup.view import WHOLE_PIXEL
 from nbnumba.stages.detector import curved_position, flat_position
-from nbnumba.stages.records import Sampling
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Panel, Statements
 
@@ -33,9 +33,6 @@ ROUNDING = 1e-12
 
 USUAL_A = (1e-3, 200.0)
 """The range of wavelengths of X-rays, electrons and neutrons in diffraction; others suggest that another unit was meant."""
-
-WHOLE_PIXEL = Sampling(1, 1, False, False, False, False, False)
-"""The sampling of a pixel by its middle alone."""
 
 
 class Quantity(NamedTuple):

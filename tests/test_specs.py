@@ -92,6 +92,8 @@ MEANS = {
     "run.exptfile": "none",
     "run.nxsfile": "none",
     "run.cbffile": "none",
+    "run.predictions": "none",
+    "run.hklmap": "none",
     "run.threads": "all cores",
 }
 

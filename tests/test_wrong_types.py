@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,21 @@ def door(name):
         "tolerance": lambda odd: simulate(EXPERIMENT, tolerance=odd),
         "backend": lambda odd: simulate(EXPERIMENT, backend=odd),
         "precision": lambda odd: simulate(EXPERIMENT, precision=odd),
+        "pixel_positions": nbnumba.pixel_positions,
+        "points": lambda odd: nbnumba.scattering_vectors(EXPERIMENT, odd),
+        "frame": lambda odd: nbnumba.pixel_positions(EXPERIMENT, frame=odd),
+        "resolution": nbnumba.resolution,
+        "two_theta points": lambda odd: nbnumba.two_theta(EXPERIMENT, odd),
+        "predict": nbnumba.predict,
+        "predict hkl": lambda odd: nbnumba.predict(EXPERIMENT, odd),
+        "predict least_excitation": lambda odd: nbnumba.predict(EXPERIMENT, least_excitation=odd),
+        "predict d_min_A": lambda odd: nbnumba.predict(EXPERIMENT, d_min_A=odd),
+        "hkl_map": nbnumba.hkl_map,
+        "least_part": lambda odd: nbnumba.hkl_map(EXPERIMENT, least_part=odd),
+        "write_predictions": lambda odd: nbnumba.write_predictions(os.devnull, odd, EXPERIMENT),
+        "write_hkl_map": lambda odd: nbnumba.write_hkl_map(os.devnull, odd),
+        "predict max_hours": lambda odd: nbnumba.predict(EXPERIMENT, max_hours=odd),
+        "rows of predictions": lambda odd: nbnumba.predict(EXPERIMENT)[odd],
         "value": EXPERIMENT.value,
         "replace": EXPERIMENT.replace,
         "a name": lambda odd: EXPERIMENT.replace({odd: 1} if odd.__hash__ else {5: 1}),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbnumba import noise, response
+from nbnumba import noise, reflection_files, response
 from nbnumba.cli import exchange
 from nbnumba.cli.marks import marks
 from nbnumba.errors import InputError
@@ -18,6 +18,8 @@ from nbnumba.flags.run import Run, time_seed
 from nbnumba.formats import endings, fdump, files, pgm, png, raw, smv
 from nbnumba.formats.geometry import Geometry
 from nbnumba.formats.png import Marks
+from nbnumba.hkl_maps import HklMap
+from nbnumba.predictions import Predictions
 from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.detector import Placement
 from nbnumba.setup.orientations import noise_generator
@@ -41,15 +43,24 @@ WRITTEN = {
     "exptfile": "models of DIALS",
     "nxsfile": "HDF5",
     "cbffile": "CBF",
+    "predictions": "CSV",
+    "hklmap": "arrays of NumPy",
     "dump": "a dump of structure factors",
 }
 """The format of each file, as formats/endings.py names it."""
 
-TOLERATED = {"dump": ("4-byte floats",), "exptfile": ("JSON",)}
+TOLERATED = {"dump": ("4-byte floats",), "exptfile": ("JSON",), "predictions": (endings.REFLECTIONS_OF_DIALS,)}
 """Other formats that the name of a file may announce."""
 
-ON_REQUEST = ("pngfile", "exptfile", "nxsfile", "cbffile", "dump")
+ON_REQUEST = ("pngfile", "exptfile", "nxsfile", "cbffile", "predictions", "hklmap", "dump")
 """The files that are written only where they are named."""
+
+
+class Reflections(NamedTuple):
+    """What is known of the reflections of an image, where it is to be written: a table, and a map. None: not wanted."""
+
+    predictions: Predictions | None = None
+    hkl_map: HklMap | None = None
 
 
 class Statistics(NamedTuple):
@@ -143,13 +154,25 @@ def write(
     stats: Statistics,
     run: Run,
     described: dict[str, Geometry],
+    reflections: Reflections,
 ) -> list[str]:
     """Write the files of a run, all or none, and return a line of text about each.
 
     image: float32. described: what exchange.described() says of the experiment.
     """
     with files.together():
-        return list(_written(image, experiment, placement, window, stats, run, described))
+        lines = list(_written(image, experiment, placement, window, stats, run, described))
+        return [*lines, *_reflections_written(experiment, run, reflections)]
+
+
+def _reflections_written(experiment: Experiment, run: Run, reflections: Reflections) -> Iterator[str]:
+    """Write the files about reflections that are wanted, and yield a line of text about each."""
+    if reflections.predictions is not None:
+        reflection_files.write_predictions(run.predictions, reflections.predictions, experiment, "-predictions")
+        yield f"wrote {run.predictions}: {len(reflections.predictions)} predictions"
+    if reflections.hkl_map is not None:
+        reflection_files.write_hkl_map(run.hklmap, reflections.hkl_map, "-hklmap")
+        yield f"wrote {run.hklmap}: the brightest reflection of each pixel"
 
 
 def _marks(experiment: Experiment, placement: Placement, window: Window, run: Run) -> Marks | None:

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
-from nbnumba import dark, resolved
+from nbnumba import dark, hkl_maps, predictions, resolved
 from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import most_threads, set_thread_count, thread_count
 from nbnumba.cli import exchange, output
@@ -56,6 +56,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     window = sampling.sheet_window(experiment.detector, experiment.sampling)
     placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
     check_response(experiment, run)
+    check_reflections(experiment, run)
     described = exchange.described(experiment, run, paths)
     machine, threads = run.machine, thread_count()
     refusal = _refusal(experiment, run, machine, threads)
@@ -68,6 +69,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
             warnings.warn(sentence, stacklevel=2)
         say("--dry-run: nothing was computed or written")
         return
+    predicted = predictions.predict(experiment, max_hours=run.max_hours) if run.predictions is not None else None
     panels = scene.panel_scenes(experiment)
     built_scene = panels[0].scene
     started = time.perf_counter()
@@ -83,9 +85,20 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
     if not image.any():
         warnings.warn(dark.sentence(experiment), stacklevel=2)
+    found = output.Reflections(predicted, _hkl_map(panels, image, experiment, run))
     stats = output.statistics(image, window, experiment, built_scene.sampling.oversample)
     say(*stats.lines(), brightest(image, experiment))
-    say(*output.write(image, experiment, placement, window, stats, run, described))
+    say(*output.write(image, experiment, placement, window, stats, run, described, found))
+
+
+def _hkl_map(
+    panels: tuple[scene.PanelScene, ...], image: np.ndarray, experiment: Experiment, run: Run
+) -> hkl_maps.HklMap | None:
+    """The map of reflections of a sheet of panels, or None where it is not wanted."""
+    if run.hklmap is None:
+        return None
+    with bar("counting by reflection", run.progress) as progress:
+        return hkl_maps.of_sheet(panels, image, sheet_of(experiment.detector), progress=progress)
 
 
 def _print_lines(*lines: str) -> None:
@@ -95,7 +108,8 @@ def _print_lines(*lines: str) -> None:
 def _refusal(experiment: Experiment, run: Run, machine: Machine, threads: int) -> str | None:
     """The reason why a dry run would be refused for its cost, or None. Raises it as InputError if the run is not dry."""
     try:
-        check(experiment, machine, threads, run.max_hours, command=True)
+        images = 1 if run.hklmap is None else 1 + hkl_maps.AS_IMAGES
+        check(experiment, machine, threads, run.max_hours, command=True, images=images)
     except InputError as error:
         if not run.dry:
             raise
@@ -147,6 +161,14 @@ def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
     for flag, unused, why in rows:
         if unused and has(flag):
             warnings.warn(f"{command_line.spelling[flag]} has no effect: {why}", stacklevel=2)
+
+
+def check_reflections(experiment: Experiment, run: Run) -> None:
+    """Raise InputError for an experiment of which the files about reflections that are wanted cannot be made."""
+    if run.predictions is not None:
+        predictions.check_range(experiment)
+    if run.hklmap is not None:
+        hkl_maps.refuse_defects(experiment)
 
 
 def check_response(experiment: Experiment, run: Run) -> None:

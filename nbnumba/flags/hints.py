@@ -59,6 +59,8 @@ MEANINGS = {
     "-noisefile": "noise noiseout",
     "-pgmfile": "pgm",
     "-pngfile": "png picture",
+    "-predictions": "predict predicted refl reflectionfile spots csv",
+    "-hklmap": "indexmap hklimage map",
     "-adc": "offset pedestal",
     "-saturation": "overload maxadu",
     "-readout_noise": "readnoiserms sigmaread",

@@ -23,7 +23,10 @@ UNWANTED = (
 """The flags that switch an output off, those that switch it on again when they come later, and the field of the run."""
 
 
-OUTPUTS = ("floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "exptfile", "nxsfile", "cbffile", "dump")
+OUTPUTS = (
+    "floatfile", "intfile", "noisefile", "pgmfile", "pngfile", "exptfile", "nxsfile", "cbffile", "predictions", "hklmap",
+    "dump",
+)  # fmt: skip
 """The fields of the run that name files to be written, and for which - is the standard output."""
 
 
@@ -41,6 +44,8 @@ class Run:
     nxsfile: str | None = None
     nxscompression: str = "gzip"
     cbffile: str | None = None
+    predictions: str | None = None
+    hklmap: str | None = None
     noise: bool = True
     pgm: bool = True
     integers: bool = True

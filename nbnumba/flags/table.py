@@ -186,6 +186,14 @@ FLAGS: tuple[Flag, ...] = (
         "output", "-nxscompression", "word", "of the -nxsfile: gzip, or bitshuffle with LZ4", "", "gzip", "run.nxscompression",
     ),
     _row("output", "-cbffile", "file", "noise image of a PILATUS or EIGER, miniCBF", "", "none", "run.cbffile"),
+    _row(
+        "output", "-predictions", "file", "table of the reflections on the detector: CSV, or for DIALS if it ends in .refl", "",
+        "none", "run.predictions",
+    ),
+    _row(
+        "output", "-hklmap", "file", "for each pixel the reflection that gives most photons, and its share: NumPy's .npz", "",
+        "none", "run.hklmap",
+    ),
     _row("output", "-nonoise", "switch", "no noise image"),
     _row("output", "-nopgm", "switch", "no PGM picture"),
     _row("output", "-nointfile", "switch", "no scaled image"),

@@ -6,6 +6,8 @@ import os
 
 from nbnumba.errors import InputError
 
+REFLECTIONS_OF_DIALS = "reflections of DIALS"
+
 FORMATS = {
     "CBF": (".cbf",),
     "HDF5": (".h5", ".hdf5", ".hdf", ".nxs", ".nx5"),
@@ -22,7 +24,10 @@ FORMATS = {
     "GIF": (".gif",),
     "BMP": (".bmp",),
     "PDF": (".pdf",),
-    "NumPy": (".npy", ".npz"),
+    "NumPy": (".npy",),
+    "arrays of NumPy": (".npz",),
+    "CSV": (".csv",),
+    REFLECTIONS_OF_DIALS: (".refl",),
     "reflections": (".hkl", ".sca", ".cif"),
     "PDB": (".pdb",),
     "a map": (".ccp4", ".mrc", ".map"),

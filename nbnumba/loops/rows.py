@@ -18,7 +18,7 @@ do not overlap, and vectorises. A tile of one pixel, on a card, has the same row
 
 row | what it holds | unit | written by | read by
 TOTAL | sum over samples, sources, lattices; in the end the photons (F11) | electrons^2 | end_sum, render_tile | store
-BACKGROUND_TOTAL | sum of the background over samples and sources (F12) | electrons^2 | end_sum, render_tile | render_tile
+BACKGROUND_TOTAL | background of all samples, sources (F12) | electrons^2 | end_sum, count_tile | render_tile, largest_share
 OMEGA | solid angle of the pixel (F3) | sr | trace_ray | weigh, render_tile
 POLARIZATION | polarization factor (F6) | 1 | polarize | weigh, render_tile
 CAPTURE | fraction of the photons that the sensor layer absorbs (F4) | 1 | trace_ray | weigh, render_tile
@@ -26,15 +26,15 @@ EVER_RESOLVED | 1 once dmin has left in a sample of the pixel, before that 0 (F5
 D_X, D_Y, D_Z | unit vector from the crystal to the sample (F2) | 1 | trace_ray | scatter, polarize
 AIRPATH | distance from the crystal to the sample (F2) | m | trace_ray | trace_ray
 Q_X, Q_Y, Q_Z | scattering vector (F5) | 1/A | scatter | add_background, extended_q
-RESOLVED | 1 where dmin leaves in the sample, else 0 (F5) | 1 | scatter | polarize, weigh, end_sum
-BACKGROUND | background of the sample under one source (F12) | electrons^2 | add_background | end_sum
-WEIGHT | weight of the sample: of its source and of its layer (F10) | 1 | weigh | end_sum, add_each
-FACTOR | product of the factors that are taken anew at every sample (F10) | 1 | weigh | end_sum, add_each
+RESOLVED | 1 where dmin leaves in the sample, else 0 (F5) | 1 | scatter | polarize, weigh, end_sum, count_lattices
+BACKGROUND | background of the sample under one source (F12) | electrons^2 | add_background | end_sum, count_tile
+WEIGHT | weight of the sample: of its source and of its layer (F10) | 1 | weigh | end_sum, add_each, count_tile, count_lattices
+FACTOR | product of the factors that every sample has anew (F10) | 1 | weigh | end_sum, add_each, count_tile, count_lattices
 SUM | sum over the table of lattices, in one pass (F10) | electrons^2 | begin_sum, add_lattices, add_each, take_fresh | end_sum
 FRESH_SUM | the same over the table of fresh lattices (P1) | electrons^2 | begin_sum, add_lattices, add_each | take_fresh
-LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each
-SLOT | index of the nearest reflection among the amplitudes (F9a) | 1 | add_lattices, radial_factors | add_lattices
-AMPLITUDE | amplitude of one lattice, if it is kept (F9) | electrons | interpolate, add_lattices | add_each, add_near_terms
+LATTICE_FACTOR | lattice factor of one lattice (F8) | 1 | add_lattices, radial_factors | add_lattices, add_each, count_lattices
+SLOT | index of the nearest reflection's amplitude (F9a) | 1 | add_lattices, radial_factors | add_lattices, count_lattices
+AMPLITUDE | amplitude of one lattice (F9) | electrons | interpolate, add_lattices, count_lattices | add_each, add_near_terms
 CORNER | index of the first of 64 amplitudes around the cell of the point, or -1, -2 (F9b) | 1 | find_corners | begin_cells
 LEFT | the same, and -1 where the cell has been summed (F9b) | 1 | begin_cells, sum_cell | interpolate, sum_cell
 PART_H, PART_K, PART_L | where in its cell the point is, from 0 to 1 (F9b) | 1 | find_corners | sum_cell

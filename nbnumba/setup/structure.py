@@ -75,3 +75,23 @@ def interpolates(factors: StructureFactors, smallest: float) -> bool:
     smallest: the least number of unit cells along an edge of the crystal.
     """
     return smallest <= 2 if factors.interpolate is None else factors.interpolate
+
+
+def amplitudes(box: Structure, hkl: np.ndarray) -> np.ndarray:
+    """Return the amplitudes (n,) of reflections hkl (n, 3), in electrons (F9a); interpolated ones as at a reflection (F9b)."""
+    low = [int(bound) for bound in (box.h_min, box.k_min, box.l_min)]
+    high = [int(bound) for bound in (box.h_max, box.k_max, box.l_max)]
+    edge = 2 if box.interpolate else 0
+    inside = ((hkl >= np.array(low) + edge) & (hkl <= np.array(high) - edge)).all(axis=1)
+    found = np.full(len(hkl), box.amplitude[-1])
+    found[inside] = box.amplitude[places(hkl[inside].T, low, high)]
+    return found
+
+
+def indices(box: Structure, slots: np.ndarray) -> np.ndarray:
+    """Return the Miller indices (..., 3), int32, of slots (...), as `places` has them; 0 0 0 for a slot below 0 (F9a)."""
+    number = np.maximum(slots, 0.0).astype(np.int64)
+    along_l, along_k = int(box.l_max - box.l_min + 1), int(box.k_max - box.k_min + 1)
+    h, k, l = number // along_l // along_k + int(box.h_min), number // along_l % along_k + int(box.k_min), number % along_l
+    found = np.stack([h, k, l + int(box.l_min)], axis=-1)
+    return np.where(slots[..., np.newaxis] < 0.0, 0, found).astype(np.int32)

@@ -114,9 +114,11 @@ def test_files_by_other_names(run, tmp_path):
         "-noisefile": "below/n.img",
         "-pgmfile": "p.pgm",
         "-pngfile": "p.png",
+        "-predictions": "p.csv",
+        "-hklmap": "m.npz",
     }
     assert run(BASE.split() + ["-seed", "1"] + [word for pair in names.items() for word in pair])[0] == 0
-    assert written(tmp_path) == {"below", "f.bin", "i.img", "p.pgm", "p.png"}
+    assert written(tmp_path) == {"below", "f.bin", "i.img", "p.pgm", "p.png", "p.csv", "m.npz"}
     assert written(tmp_path / "below") == {"n.img"}
     assert (tmp_path / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert (tmp_path / "p.pgm").read_bytes()[:2] == b"P5"
@@ -216,7 +218,7 @@ def test_how_flags_are_read(args, name, expected):
 
 
 def test_flags_of_files_to_be_written_describe_no_experiment():
-    for more in ("-floatfile x", "-noisefile x", "-pngfile x"):
+    for more in ("-floatfile x", "-noisefile x", "-pngfile x", "-predictions x", "-hklmap x"):
         with pytest.raises(InputError, match=more.split()[0]):
             Experiment.from_args((BASE + " " + more).split())
 

@@ -25,8 +25,12 @@ MOST = 500_000
 """Samples of an image that are still rendered here."""
 SMALLEST = 2e-38
 """Numbers below it have fewer digits in 4-byte floats, or none."""
-OUTPUTS = ("-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-exptfile", "-nxsfile", "-cbffile", "-dump")
-OWN_NAMES = dict(zip(OUTPUTS, ("a.bin", "b.img", "b_1.img", "c.pgm", "d.png", "e.expt", "f.nxs", "g_1.cbf", "h")))
+OUTPUTS = (
+    "-floatfile", "-intfile", "-noisefile", "-pgmfile", "-pngfile", "-exptfile", "-nxsfile", "-cbffile", "-predictions",
+    "-hklmap", "-dump",
+)  # fmt: skip
+OWN = "a.bin", "b.img", "b_1.img", "c.pgm", "d.png", "e.expt", "f.nxs", "g_1.cbf", "i.refl", "j.npz", "h"
+OWN_NAMES = dict(zip(OUTPUTS, OWN))
 NAMES = ("a.bin", "b.img", "c.pgm", "d.png", "x.cbf", "x.h5", "no/such/folder/x", ".", "", "/dev/null", "/dev/stdout", "-",
 "a\nb",
          "caf\udce9.img", "\u00fc.img", "x" * 300, "files/P1.hkl", "link", "old.img")  # fmt: skip

@@ -1,5 +1,6 @@
-"""DIALS' dxtbx of this machine, in a process of its own: what it reads from a file of geometry."""
+"""DIALS of this machine, in a process of its own: what it reads from a file of geometry, and what it makes of images."""
 
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -41,19 +42,31 @@ print(json.dumps(answers))
 """
 
 
+@functools.cache
 def has_dials():
-    """Whether dxtbx can be imported there."""
-    return PYTHON.exists() and subprocess.run([PYTHON, "-c", "import dxtbx"], capture_output=True).returncode == 0
+    """Whether DIALS, and so dxtbx, can be imported there."""
+    command = [PYTHON, "-c", "import dials.array_family.flex"]
+    return PYTHON.exists() and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def require():
+    """Skip the test, with the reason, where DIALS is absent."""
+    if not has_dials():
+        pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
+
+
+def answer(code, *arguments, given=None):
+    """What Python code with DIALS prints as JSON in its last line; it finds `given`, as JSON, in its input."""
+    require()
+    command = [PYTHON, "-c", code, *map(str, arguments)]
+    ran = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 def read(*paths):
     """What dxtbx reads from files: a dictionary for each. Skips the test, with the reason, where DIALS is absent."""
-    if not has_dials():
-        pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
-    command = [PYTHON, "-c", _CORNERS, *map(str, paths)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
+    return answer(_CORNERS, *paths)
 
 
 _INTEGRATED = """
@@ -77,8 +90,7 @@ def process(folder, *imported):
     hkl (n, 3), intensity, lp and partiality (n,), matrix (3, 3): A in the frame of dxtbx. Skips the test where DIALS is
     absent, with the reason.
     """
-    if not has_dials():
-        pytest.skip("DIALS is absent: apt-get install --no-install-recommends dials")
+    require()
     first = ["dials.import", *map(str, imported), "output.experiments=imported.expt"]
     ready = len(imported) == 1 and str(imported[0]).endswith(".expt")
     experiments = str(imported[0]) if ready else "imported.expt"

@@ -1,6 +1,5 @@
-"""Real files beside the project, which are not part of it: where they are, and the geometry of one of them, read plainly."""
+"""Real files beside the project, which are not part of it: where they are, and the frame of their vectors."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +18,3 @@ def to_lab(vectors):
     """Vectors (..., 3) of imgCIF's frame in nanoBragg's."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=float), -1, 0)
     return np.stack([-z, y, x], axis=-1)
-
-
-def panels_of(model):
-    """Origin in mm, fast and slow axis, in imgCIF's frame, and shape (slow, fast), of each panel of a hierarchical detector."""
-    panels = {}
-
-    def walk(node, turn, origin):
-        axes = np.array([node["fast_axis"], node["slow_axis"], np.cross(node["fast_axis"], node["slow_axis"])]).T
-        origin, turn = origin + turn @ node["origin"], turn @ axes
-        for child in node["children"]:
-            if "panel" in child:
-                panel = model["panels"][child["panel"]]
-                fast, slow = (turn @ panel[name] for name in ("fast_axis", "slow_axis"))
-                panels[child["panel"]] = (origin + turn @ panel["origin"], fast, slow, tuple(panel["image_size"][::-1]))
-            else:
-                walk(child, turn, origin)
-
-    walk(model["hierarchy"], np.eye(3), np.zeros(3))
-    return [panels[number] for number in range(len(panels))]
-
-
-def models(path):
-    """The content of a file of DIALS' models."""
-    return json.loads(path.read_text())

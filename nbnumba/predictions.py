@@ -1,0 +1,300 @@
+"""Predictions: a table of the reflections of an image, from exact geometry, with how bright and wide each spot is (F14)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nbnumba.cost import MOST_HOURS, check, hours_granted
+from nbnumba.errors import InputError, real, shown
+from nbnumba.experiment import Experiment
+from nbnumba.geometry.rotations import radians
+from nbnumba.setup import background, crystal, orientations, structure
+from nbnumba.setup.detector import polarization_axis, spindle_axis
+from nbnumba.setup.sources import along
+from nbnumba.setup.view import View, positions, view_of
+from nbnumba.simulate import with_options
+from nbnumba.spots import candidates, ewald
+from nbnumba.spots.rays import Footprint, footprint, places
+from nbnumba.spots.shape_profiles import FWHM, reach
+from nbnumba.spots.sums import Sums, add_up
+from nbnumba.stages import records
+from nbnumba.stages.beam import polarization_factor
+from nbnumba.stages.detector import capture_fraction
+from nbnumba.stages.vec3 import unit
+
+LEAST_EXCITATION = 0.01
+"""The excitation from which on a reflection counts as one that can be seen, by default."""
+
+AT_ONCE = 2**16
+"""The number of reflections that are computed at once."""
+
+PAIRS_PER_SECOND = 1e7
+"""The sums over pairs of a source and a lattice that are computed in a second, for one spot after another."""
+
+MOST_RANGE_DEG = 360.0
+"""The largest range of phi: of a larger one a reflection has more meetings with the sphere than two."""
+
+WHOLE_TURN = 1e-7
+"""By how much the range may be larger, for rounding, in degree."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A table of reflections, one row each time that a reflection meets the Ewald sphere (F14).
+
+    hkl (n, 3): Miller indices. panel (n,): number of the panel. fast, slow (n,): where the exact geometry puts the spot, in
+    pixels, 0 at the outer edge of the first. phi_deg: of the crystal there. delta_psi_deg: by how much the reflection is then
+    rotated to the sphere; 0 where phi takes it there. wavelength_A: at which it is there. d_A: resolution. lorentz: Lorentz
+    factor of the rotation; NaN for a still. excitation: of the plane through the spot that the sphere cuts, 0 to 1, where that
+    is largest. photons: expected in the whole spot. centre_fast, centre_slow: mean place of these photons, in pixels.
+    width_fast, width_slow: full widths of the spot at half maximum, as that of a Gaussian as wide, in pixels. NaN stands for
+    the centre and the width of a spot without photons. s1 (n, 3): the diffracted ray, of length 1 / wavelength, in 1/A, in the
+    frame of the laboratory. F: amplitude, in electrons. The arrays are read-only.
+    """
+
+    hkl: np.ndarray
+    panel: np.ndarray
+    fast: np.ndarray
+    slow: np.ndarray
+    phi_deg: np.ndarray
+    delta_psi_deg: np.ndarray
+    wavelength_A: np.ndarray
+    d_A: np.ndarray
+    lorentz: np.ndarray
+    excitation: np.ndarray
+    photons: np.ndarray
+    centre_fast: np.ndarray
+    centre_slow: np.ndarray
+    width_fast: np.ndarray
+    width_slow: np.ndarray
+    s1: np.ndarray
+    F: np.ndarray
+
+    def __post_init__(self) -> None:
+        for column in self.columns().values():
+            column.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.hkl)
+
+    def __getitem__(self, rows: Any) -> Predictions:
+        """Some of the rows: by a mask, a slice, or an array of their numbers."""
+        try:
+            chosen = {name: column[rows] for name, column in self.columns().items()}
+        except (IndexError, TypeError, ValueError):
+            chosen = {}
+        if not chosen or chosen["panel"].ndim != 1:
+            raise InputError(f"predictions: rows {shown(rows)} are not allowed; allowed: a mask, a slice, or numbers of rows")
+        return Predictions(**chosen)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def predict(
+    experiment: Experiment,
+    hkl: ArrayLike | None = None,
+    *,
+    least_excitation: float = LEAST_EXCITATION,
+    d_min_A: float = 0.0,
+    max_hours: float = MOST_HOURS,
+) -> Predictions:
+    """The reflections whose spots lie on the detector of an experiment (F14).
+
+    hkl (n, 3): the reflections to look for; all that meet the sphere are listed, dark ones, too. Without hkl the table has
+    those that scatter and are excited by least_excitation or more under some source and lattice of the experiment, and for a
+    rotation those that meet the sphere within its range. d_min_A: the finest resolution that is listed; 0: what reaches the
+    detector. The region and the mask of the experiment have no effect. A table that takes longer than max_hours, by estimate,
+    is refused. Rows are sorted by panel, then h, k, l, then phi.
+
+    Raises InputError for an experiment that cannot be simulated, a rotation of more than 360 degrees, and hkl that are none.
+    """
+    experiment = with_options(experiment)
+    least, finest = _between(least_excitation, "least_excitation", 1e-6, 1.0), _between(d_min_A, "d_min_A", 0.0, 1e12)
+    check(experiment, max_hours=math.inf)
+    hours = hours_granted(max_hours)
+    return _Prediction(experiment, least, finest, hours).table(None if hkl is None else _indices(hkl))
+
+
+def check_range(experiment: Experiment) -> float:
+    """The range of phi, in degree. Raises InputError where it is too large for predictions."""
+    range_deg = orientations.phi_steps(experiment.goniometer)[2]
+    if range_deg > MOST_RANGE_DEG + WHOLE_TURN:
+        allowed = f"at most {MOST_RANGE_DEG:g} degrees for predictions"
+        raise InputError(f"goniometer.osc_deg: {range_deg:g} is not allowed; allowed: {allowed}")
+    return range_deg
+
+
+def _between(value: float, name: str, low: float, high: float) -> float:
+    try:
+        number = float(real(value))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise InputError(f"{name}: {shown(value)} is not allowed; allowed: a number from {low:g} to {high:g}")
+    return number
+
+
+def _indices(hkl: ArrayLike) -> np.ndarray:
+    """Miller indices (n, 3), each once. Raises InputError for others."""
+    try:
+        array = np.array(real(hkl), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.zeros(0)
+    if array.ndim != 2 or array.shape[1] != 3 or not ((array == np.round(array)) & (np.abs(array) < 2**31)).all():
+        raise InputError(f"hkl: {shown(hkl)} is not allowed; allowed: whole Miller indices (n, 3) below 2^31")
+    return np.unique(array.astype(np.int64), axis=0)
+
+
+class _Prediction:
+    """What all reflections of an experiment share."""
+
+    def __init__(self, experiment: Experiment, least: float, finest: float, hours: float = MOST_HOURS):
+        defects = experiment.sampling.defects
+        self.experiment, self.least, self.hours = experiment, least, hours
+        self.view: View = view_of(experiment)
+        self.vectors = crystal.orient(experiment.crystal, defects)
+        self.star = np.linalg.inv(self.vectors).T
+        self.spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+        self.range_deg = check_range(experiment)
+        start = radians(experiment.goniometer.phi_deg)
+        self.phi = (start, start + radians(self.range_deg))
+        self.rotates = self.range_deg > 0.0
+        self.lattices = orientations.table(experiment.crystal, experiment.goniometer, self.spindle, self.vectors, defects)[0]
+        self.crystal = crystal.record(experiment.crystal, self.vectors, defects)
+        self.box = structure.box(experiment.structure_factors, min(self.crystal[:3]))
+        lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
+        lit = lit if lit.size else self.view.sources.wavelength
+        self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
+        self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view))
+
+    def table(self, hkl: np.ndarray | None) -> Predictions:
+        """The table of some reflections, or without any of those that can be seen."""
+        if hkl is not None:
+            return self._sorted(self._rows(hkl, every=True))
+        bounds = (self.spindle, self.phi, self.beam, self._tilt(), reach(self.crystal, self.star, self.least), self.finest)
+        near = candidates.listed(self.experiment.structure_factors)
+        if near is None:
+            near = candidates.all_near(
+                self.star, self.vectors, self.finest, lambda q, around: candidates.near_sphere(q, *bounds, around)
+            )
+        else:
+            near = near[candidates.near_sphere(near @ self.star, *bounds)]
+        return self._sorted(self._rows(near[structure.amplitudes(self.box, near) != 0.0], every=False))
+
+    def _tilt(self) -> float:
+        """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
+        cosines = np.clip(self.view.sources.direction @ self.view.direction, -1.0, 1.0)
+        return radians(self.experiment.crystal.mosaic_spread_deg) + float(np.arccos(cosines).max())
+
+    @staticmethod
+    def _sorted(rows: Predictions) -> Predictions:
+        """The rows in the order of panel, h, k, l and phi."""
+        return rows[np.lexsort((rows.phi_deg, *rows.hkl.T[::-1], rows.panel))]
+
+    def _check_time(self, reflections: int) -> None:
+        """Raise InputError if the sums of so many reflections may take longer than is allowed."""
+        pairs = float(reflections) * len(self.lattices) * len(self.view.sources.weight)
+        hours = pairs / PAIRS_PER_SECOND / 3600.0
+        if hours > self.hours:
+            why = f"{reflections} reflections, {len(self.lattices)} lattices and {len(self.view.sources.weight)} sources"
+            raise InputError(
+                f"predictions: {why} take up to {hours:.3g} hours; allowed: at most {self.hours:g} hours (max_hours)"
+            )
+
+    def _rows(self, hkl: np.ndarray, every: bool) -> Predictions:
+        """The rows of reflections, wherever they meet the sphere and the detector. every: also of those that cannot be seen."""
+        self._check_time(len(hkl))
+        parts = []
+        for first in range(0, max(len(hkl), 1), AT_ONCE):
+            some = hkl[first : first + AT_ONCE]
+            meetings = self._meetings(some)
+            parts += [self._on_panel(some, meetings, number, every) for number in range(len(self.view.panels))]
+        columns = [part.columns() for part in parts]
+        return Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
+
+    def _meetings(self, hkl: np.ndarray) -> ewald.Meetings:
+        q = hkl @ self.star
+        if self.rotates:
+            return ewald.rotation(q, self.spindle, self.phi, self.beam)
+        phi = self.phi[0]
+        return ewald.still(ewald.turned(q, self.spindle, np.full(len(q), phi)), phi, self.beam)
+
+    def _visible(self, meetings: ewald.Meetings, excitation: np.ndarray) -> np.ndarray:
+        """Whether reflections can be seen: they are excited, or a rotation takes them to the sphere within its range."""
+        within = (meetings.phi >= self.phi[0]) & (meetings.phi < self.phi[1]) & (meetings.sense != 0)
+        return within | (excitation >= self.least)
+
+    def _on_panel(self, hkl: np.ndarray, meetings: ewald.Meetings, number: int, every: bool) -> Predictions:
+        """The rows of those meetings whose rays end on a panel. every: also of reflections that cannot be seen."""
+        panel, shape = self.view.panels[number], self.view.shapes[number]
+        place = places(panel, meetings.direction, shape)
+        inside = (place >= 0.0).all(axis=1) & (place <= np.array([shape[1], shape[0]])).all(axis=1)
+        place, meetings = place[inside], meetings.of(np.flatnonzero(inside))
+        hkl = hkl[meetings.row]
+        footprints = footprint(panel, place)
+        within = np.clip(meetings.phi, *self.phi)
+        stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, within) for row in self.star], axis=1)
+        per_radian, sources, incident = footprints.pixels_per_radian, self.view.sources, self.view.direction
+        sums = add_up(hkl, meetings, stars, per_radian, self.crystal, sources, self.lattices, incident, self.spindle)
+        if not every:
+            rows = np.flatnonzero(self._visible(meetings, sums.excitation))
+            hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
+            footprints, sums = Footprint(*(column[rows] for column in footprints)), Sums(*(column[rows] for column in sums))
+        amplitude, d = structure.amplitudes(self.box, hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
+        captured, depth, depth_variance = self._sensor(number, place)
+        seen_part = captured * self._polarization(panel, place) * footprints.counted
+        photons = self._photons_each() * amplitude**2 * seen_part * sums.total
+        photons = np.where(d < self.experiment.beam.dmin_A, 0.0, photons)
+        lit = (sums.total > 0.0)[:, np.newaxis]
+        deeper = places(panel, meetings.direction, shape, depth) - place if panel.sensor else np.zeros_like(place)
+        centre = np.where(lit, place + sums.shift + deeper, np.nan)
+        slant = np.divide(deeper, depth[:, np.newaxis], out=np.zeros_like(deeper), where=depth[:, np.newaxis] > 0.0)
+        width = np.where(lit, FWHM * np.sqrt(sums.variance + slant**2 * depth_variance[:, np.newaxis]), np.nan)
+        lorentz = np.full(len(hkl), np.nan)
+        if self.rotates:
+            lorentz = ewald.lorentz(meetings.direction, self.spindle, self.view.direction)
+        return Predictions(
+            hkl=hkl.astype(np.int32), panel=np.full(len(hkl), number, dtype=np.int32), fast=place[:, 0], slow=place[:, 1],
+            phi_deg=np.degrees(meetings.phi), delta_psi_deg=np.degrees(meetings.delta_psi), wavelength_A=meetings.wavelength,
+            d_A=d, lorentz=lorentz, excitation=sums.excitation, photons=photons, centre_fast=centre[:, 0],
+            centre_slow=centre[:, 1], width_fast=width[:, 0], width_slow=width[:, 1],
+            s1=meetings.direction / meetings.wavelength[:, np.newaxis], F=amplitude,
+        )  # fmt: skip
+
+    def _photons_each(self) -> float:
+        """Photons per electron^2 and sr that one source and one lattice give (F11)."""
+        pairs = len(self.view.sources.weight) * len(self.lattices)
+        return background.photons_per_electron_squared(self.experiment.beam.fluence) / pairs
+
+    def _sensor(self, number: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The part of the photons that a panel captures at places (n, 2), their mean depth, m, and its variance, m^2 (F4)."""
+        panel, layers = self.view.panels[number], range(self.view.layers[number])
+        if not panel.sensor:
+            return np.ones(len(place)), np.zeros(len(place)), np.zeros(len(place))
+        directions = [unit(tuple(position))[0] for position in positions(panel, *place.T)]
+        captured = np.array([[capture_fraction(panel, layer, ray) for layer in layers] for ray in directions])
+        captured = captured.reshape(len(place), len(layers))
+        total, depths = captured.sum(axis=1), panel.layer * np.arange(len(layers))
+        shares = np.divide(captured, total[:, np.newaxis], out=np.zeros_like(captured), where=total[:, np.newaxis] > 0.0)
+        mean = shares @ depths
+        return total, mean, np.maximum(shares @ depths**2 - mean**2, 0.0)
+
+    def _polarization(self, panel: records.Panel, place: np.ndarray) -> np.ndarray:
+        """The polarization factor at places (n, 2) of a panel, for the mean beam (F6)."""
+        beam = self.experiment.beam
+        if not beam.polarized:
+            return np.ones(len(place))
+        electric = polarization_axis(self.experiment.detector, beam)
+        electric = np.zeros(3) if along(self.view.sources.direction, electric).all() else electric
+        x, y, z = (float(component) for component in electric)
+        record = records.Intensity(True, beam.polarization, x, y, z, 0.0, 0.0, 0.0, 0.0, False)
+        incident = tuple(self.view.direction)
+        rays = (unit(tuple(position))[0] for position in positions(panel, *place.T))
+        return np.array([float(polarization_factor(record, ray, incident)) for ray in rays])

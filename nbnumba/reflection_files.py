@@ -1,0 +1,94 @@
+"""Files of reflections: predictions as text or as a table of DIALS, and maps of reflections (F14, F15)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from nbnumba.errors import InputError, shown
+from nbnumba.experiment import Experiment
+from nbnumba.formats import arrays, columns, endings
+from nbnumba.hkl_maps import HklMap
+from nbnumba.positions import in_frame
+from nbnumba.predictions import Predictions
+from nbnumba.setup import orientations
+from nbnumba.setup.detector import spindle_axis
+from nbnumba.setup.view import view_of
+from nbnumba.simulate import with_options
+from nbnumba.spots.rays import pixel_edges
+
+PREDICTED = 1
+"""The flag by which DIALS knows a predicted reflection."""
+
+Path = str | os.PathLike[str]
+
+
+def write_predictions(path: Path, predictions: Predictions, experiment: Experiment, what: str = "write_predictions") -> None:
+    """Write predictions of an experiment: as a reflection table of DIALS if the name ends in .refl, else as text (CSV).
+
+    Raises InputError for what are no Predictions, and for a file that cannot be written.
+    """
+    experiment = with_options(experiment)
+    if not isinstance(predictions, Predictions):
+        raise InputError(f"predictions: {shown(predictions)} are not Predictions; allowed: what nbnumba.predict returns")
+    if endings.format_of(os.fspath(path)) == endings.REFLECTIONS_OF_DIALS:
+        columns.write_refl(path, dials_columns(predictions, experiment), what)
+    else:
+        columns.write_csv(path, text_columns(predictions), what)
+
+
+def write_hkl_map(path: Path, hkl_map: HklMap, what: str = "write_hkl_map") -> None:
+    """Write a map of reflections as NumPy's .npz: hkl, share and photons, the latter two as float32.
+
+    Of panels of different shapes these are hkl_0, hkl_1 and on, likewise share and photons.
+
+    Raises InputError for what is no HklMap, and for a file that cannot be written.
+    """
+    if not isinstance(hkl_map, HklMap):
+        raise InputError(f"hkl_map: {shown(hkl_map)} is not an HklMap; allowed: what nbnumba.hkl_map returns")
+    named: dict[str, np.ndarray] = {}
+    for name, kind in (("hkl", np.int32), ("share", np.float32), ("photons", np.float32)):
+        values = getattr(hkl_map, name)
+        parts = {f"{name}_{number}": part for number, part in enumerate(values)} if isinstance(values, list) else {name: values}
+        named |= {part: value.astype(kind) for part, value in parts.items()}
+    arrays.write(path, named, what)
+
+
+def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The columns of a text, one for each number: h, k, l and all columns of Predictions but s1."""
+    of_table = predictions.columns()
+    hkl = dict(zip("hkl", predictions.hkl.T))
+    return hkl | {name: column for name, column in of_table.items() if name not in ("hkl", "s1")}
+
+
+def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str, tuple[str, np.ndarray]]:
+    """The columns of a reflection table of DIALS, by their names, each with its type there.
+
+    Rays are in imgCIF's frame, angles in radian. The number of the frame is 0 at the start of the rotation and 1 at its end.
+    """
+    view, number = view_of(experiment), len(predictions)
+    edges = np.array([pixel_edges(panel) for panel in view.panels])[predictions.panel] * 1000.0
+    place = np.stack([predictions.fast, predictions.slow], axis=1)
+    osc_deg = orientations.phi_steps(experiment.goniometer)[2]
+    start = experiment.goniometer.phi_deg
+    frame = (predictions.phi_deg - start) / osc_deg if osc_deg > 0.0 else np.zeros(number)
+    phi = np.radians(predictions.phi_deg) if osc_deg > 0.0 else np.zeros(number)
+    spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+    entering = predictions.s1 @ np.cross(view.direction, spindle) < 0.0
+    return {
+        "miller_index": ("cctbx::miller::index<>", predictions.hkl),
+        "id": ("int", np.zeros(number)),
+        "panel": ("std::size_t", predictions.panel),
+        "flags": ("std::size_t", np.full(number, PREDICTED)),
+        "entering": ("bool", entering if osc_deg > 0.0 else np.zeros(number)),
+        "s1": ("vec3<double>", in_frame(predictions.s1, "dxtbx")),
+        "xyzcal.mm": ("vec3<double>", np.column_stack([place * edges, phi])),
+        "xyzcal.px": ("vec3<double>", np.column_stack([place, frame])),
+        "delpsical.rad": ("double", np.radians(predictions.delta_psi_deg)),
+        "d": ("double", predictions.d_A),
+        "photons": ("double", predictions.photons),
+        "excitation": ("double", predictions.excitation),
+        "centre.px": ("vec2<double>", np.stack([predictions.centre_fast, predictions.centre_slow], axis=1)),
+        "width.px": ("vec2<double>", np.stack([predictions.width_fast, predictions.width_slow], axis=1)),
+    }
