@@ -208,18 +208,3 @@ def test_restraints_to_the_start_and_backgrounds_of_panels():
     found = adjoint.refine(made, sloping, names, phases="exact", image={"background": 5.0})
     assert abs(found.values["image.background_x"] - 4.0) < 4 * found.uncertainties["image.background_x"]
     assert abs(found.values["image.background_y"]) < 4 * found.uncertainties["image.background_y"]
-
-
-def test_pulls_of_a_quadrant_are_of_mean_square_1():
-    """Over 50 draws of a noisy still, of a quadrant that is off by 0.3 and 0.2 pixels and 0.01 degrees."""
-    words = f"{WORDS} -oversample 1 -mosaic 0.3 -mosaic_domains 12 -dispersion 0.5 -dispsteps 3"
-    made = panelled.grid(words, 4, 4, (50, 50), 0.1)
-    true, random, pulls = dict(zip(SHIFTS, (0.03, -0.02, 0.01))), np.random.default_rng(5), []
-    mean = simulate(made.replace(true)) + 1.0
-    for _ in range(50):
-        counts = random.poisson(mean).astype(float)
-        found = adjoint.refine(made, counts, [*SHIFTS, "image.background"], image={"background": 1.0}, phases="exact")
-        assert found.success, found.message
-        pulls.append([(found.values[name] - true[name]) / found.uncertainties[name] for name in SHIFTS])
-    assert 0.9 < np.sqrt(np.mean(np.square(pulls))) < 1.1
-    assert (np.abs(np.mean(pulls, axis=0)) < 3 / np.sqrt(50)).all() and np.mean(np.abs(pulls) < 3) > 0.97
