@@ -18,8 +18,9 @@ from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check, granted
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.group_names import MOTIONS
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.setup.values import MOTIONS, group_parameter
+from nbnumba.setup.values import group_parameter
 from nbnumba.simulate import Progress, sheet_image
 
 TOLERANCE = {"double": 1e-6, "mixed": 1e-4, "paired": 1e-4}

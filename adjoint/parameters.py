@@ -6,7 +6,7 @@ The kernels have a channel for each parameter of some groups (loops/rows.py). So
 from typing import NamedTuple
 
 from nbnumba.errors import InputError, shown
-from nbnumba.setup.values import MOTIONS, OF_GROUP
+from nbnumba.group_names import MOTIONS, OF_GROUP
 
 INFINITE = float("inf")
 AMPLITUDES = "structure_factors.F"

@@ -168,6 +168,10 @@ def remarks(geometry: Geometry) -> list[str]:
         material = f" of {panel.material}" if panel.material else ""
         unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
         sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
+    masked = sum(len(panel.masked) for panel in geometry.panels)
+    if masked:
+        rectangles = f"{masked} rectangles" if masked > 1 else "a rectangle"
+        sentences.append(f"states {rectangles} of masked pixels, which are computed like others: -mask leaves pixels out")
     if geometry.wavelength_A is None:
         sentences.append(f"states no wavelength: {Beam.wavelength_A:g} A is taken unless -lambda or -energy gives one")
     return sentences

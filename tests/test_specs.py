@@ -23,9 +23,9 @@ from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import run_of
 from nbnumba.flags.table import BY_NAME, FLAGS, NO_EFFECT, SUBCOMMANDS, VALUES, get_parser
 from nbnumba.formats import smv
+from nbnumba.group_names import MOTIONS
 from nbnumba.parity import SWITCHES
 from nbnumba.setup.conventions import CONVENTIONS
-from nbnumba.setup.values import MOTIONS
 from nbnumba.statements import PART_NAMES, Group, Panel
 
 ROOT = Path(__file__).parent.parent

@@ -6,10 +6,11 @@ import numpy as np
 
 from adjoint.geometry.rotations import torque
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, radians
+from nbnumba.group_names import MOTIONS
 from nbnumba.parity import Defects
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.panels import Motion, Pose, frame, motions, motions_of, planes, poses
-from nbnumba.setup.values import MOTIONS, group_parameter
+from nbnumba.setup.values import group_parameter
 from nbnumba.statements import Beam, Detector, Group
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nbnumba.cli import bundle
-from nbnumba.errors import InputError
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags.run import run_of
 from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
@@ -59,10 +59,13 @@ def main(args: Sequence[str]) -> int:
 
 
 def _parser() -> bundle.Parser:
-    parser = bundle.Parser("trace", usage="nbnumba trace --pixel SLOW FAST --out FILE [options] -- FLAGS",
+    parser = bundle.Parser("trace", usage="nbnumba trace --pixel SLOW FAST [--panel PANEL] --out FILE [options] -- FLAGS",
                            description=ABOUT, epilog=BUNDLE)  # fmt: skip
     parser.add_argument(
         "--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated"
+    )
+    parser.add_argument(
+        "--panel", metavar="PANEL", help="the panel of these pixels, its number from 0 or its path; of one it may be left out"
     )
     parser.add_argument(
         "--roi", nargs=4, metavar=("XMIN", "XMAX", "YMIN", "YMAX"),
@@ -92,12 +95,10 @@ def _output_names(out: str, as_json: bool) -> list[str]:
     return names
 
 
-def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
-    """The pixels to trace, (slow, fast). Raises InputError for those of several panels, which no option names."""
-    if len(experiment.detector.panels) > 1:
-        why = f"a pixel of {len(experiment.detector.panels)} panels is named by its panel, too"
-        raise InputError(f"--pixel: {why}; allowed: nbnumba.trace.trace(experiment, slow, fast, panel=...) in Python")
-    window = sampling.windows(experiment.detector, experiment.sampling)[0]
+def _pixels(experiment: Experiment, options) -> list[tuple[int, int, int]]:
+    """The pixels to trace, (panel, slow, fast). Raises InputError where there is none, and for one that is not rendered."""
+    panel = _panel(experiment, options.panel)
+    window = sampling.windows(experiment.detector, experiment.sampling)[panel]
     pixels = []
     for words in options.pixel or ():
         slow, fast = bundle.whole_numbers("--pixel", words, "two whole numbers, SLOW FAST", 0)
@@ -105,18 +106,32 @@ def _pixels(experiment: Experiment, options) -> list[tuple[int, int]]:
             raise InputError(
                 f"--pixel: {slow} {fast} is not rendered; allowed: SLOW FAST in the region and the mask of the run"
             )
-        pixels.append((slow, fast))
+        pixels.append((panel, slow, fast))
     if options.roi is not None:
-        pixels += _region_pixels(experiment, options.roi, window)
+        shape = sheet_of(experiment.detector).shapes[panel]
+        pixels += [(panel, *pixel) for pixel in _region_pixels(options.roi, window, shape)]
     if not pixels:
         raise InputError("trace: no pixel is given; allowed: --pixel SLOW FAST, or --roi XMIN XMAX YMIN YMAX")
     return list(dict.fromkeys(pixels))
 
 
-def _region_pixels(experiment: Experiment, words, window) -> list[tuple[int, int]]:
-    """The rendered pixels of the region that the words of --roi state."""
+def _panel(experiment: Experiment, stated: str | None) -> int:
+    """The number of the panel that --panel states, by its number or its path; of one panel it may be left out."""
+    paths = [panel.path for panel in experiment.detector.panels] or ["0"]
+    allowed = f"0 to {len(paths) - 1}, or a path such as {paths[0]}" if len(paths) > 1 else "0, because there is one panel"
+    if stated is None and len(paths) > 1:
+        raise InputError(f"--panel: a pixel of {len(paths)} panels is named by its panel, too; allowed: {allowed}")
+    if stated is None or stated in paths:
+        return 0 if stated is None else paths.index(stated)
+    if not stated.isdecimal() or len(stated) > 9 or int(stated) >= len(paths):
+        raise InputError(f"--panel: {shown(stated)} is no panel; allowed: {allowed}")
+    return int(stated)
+
+
+def _region_pixels(words, window, shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """The rendered pixels of the region that the words of --roi state, of a panel of that shape (slow, fast)."""
     bounds = bundle.whole_numbers("--roi", words, "four whole numbers, XMIN XMAX YMIN YMAX")
-    rows, columns = region(bounds, sheet_of(experiment.detector).shape[::-1])
+    rows, columns = region(bounds, shape[::-1])
     pixels = [(slow, fast) for slow in range(*rows) for fast in range(*columns) if rendered(window, slow, fast)]
     if not pixels:
         raise InputError(
@@ -180,7 +195,10 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
     yield f"# args: {shlex.join(flags)}"
     yield f"# c_parity: {' '.join(sorted(experiment.sampling.c_parity)) or 'none'}"
     yield f"# c_threads: {experiment.sampling.c_threads}"
+    panels = experiment.detector.panels
     for chain in chains:
+        if panels:
+            yield f"# panel {chain.panel}: {panels[chain.panel].path}"
         yield f"TRACE_CONFIG: tracing pixel (spixel={chain.slow}, fpixel={chain.fast})"
         yield from (f"# {sentence}" for sentence in _sentences_at_zero(chain))
         domains = _domains(chain)
@@ -208,7 +226,8 @@ def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[st
         "c_parity": sorted(experiment.sampling.c_parity),
         "c_threads": experiment.sampling.c_threads,
         "chains": [
-            {
+            ({"panel": chain.panel} if experiment.detector.panels else {})
+            | {
                 "spixel": chain.slow,
                 "fpixel": chain.fast,
                 "lattice_at_phi_0": [

@@ -1,11 +1,11 @@
 """Parameters of an experiment by name, such as "detector.distance_mm": the value of one, and new values for some."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from nbnumba.errors import InputError, shown
+from nbnumba.group_names import MOTIONS, OF_GROUP
 from nbnumba.setup import orientations
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
@@ -30,15 +30,6 @@ BEAM_CENTRE = ("xbeam_mm", "ybeam_mm")
 DISTANCE = ("distance_mm", "close_distance_mm")
 POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
 """The fields that state the position of the detector, unless pix0_mm does."""
-
-MOTIONS = {
-    "shift_fast_mm": ("shift_mm", 0), "shift_slow_mm": ("shift_mm", 1), "shift_normal_mm": ("shift_mm", 2),
-    "turn_fast_deg": ("turn_deg", 0), "turn_slow_deg": ("turn_deg", 1), "turn_normal_deg": ("turn_deg", 2),
-}  # fmt: skip
-"""The parameters of a group of panels, or of a single panel: the field of its statement, and the index in that (F1d)."""
-
-OF_GROUP = re.compile(r"detector\.group\[(?P<path>[^\[\]]+)\]\.(?P<motion>\w+)")
-"""The name of such a parameter, such as detector.group[q0/s1].shift_fast_mm."""
 
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 

@@ -9,9 +9,10 @@ import adjoint
 from adjoint import bands, gradient
 from adjoint.setup.panels import PanelMirror
 from nbnumba import InputError, simulate
+from nbnumba.group_names import MOTIONS
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.panels import planes
-from nbnumba.setup.values import MOTIONS, group_parameter
+from nbnumba.setup.values import group_parameter
 
 pytestmark = pytest.mark.filterwarnings("ignore:sampling.oversample")
 

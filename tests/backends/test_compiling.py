@@ -17,6 +17,7 @@ from nbnumba.backends import cpu
 from nbnumba.backends.binding import bind, culling_words, stage_jit, stages
 from nbnumba.backends.compiling import SOURCES
 from nbnumba.backends.cpu import machine_words
+from nbnumba.backends.numba_loading import load_numba
 from nbnumba.backends.precision import words
 from nbnumba.loops import indices, interpolation
 
@@ -116,6 +117,7 @@ def test_no_kernel_shows_its_functions_to_another():
 
     An image of a parallelepiped was then 0 after that of a Gaussian spot.
     """
+    load_numba()  # else an image may be computed by code that is kept without Numba
     simulate(Experiment.from_args(ARGS[:-4]))
     kernel = cpu.kernel("double", False).dispatcher()
     (compiled,) = kernel.overloads.values()

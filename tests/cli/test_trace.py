@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden_cases import GOLDEN
 
-from nbnumba import Experiment, InputError, simulate
+from nbnumba import Experiment, InputError, Panel, simulate, write_expt
 from nbnumba.cli import trace
 from nbnumba.cli.compare_traces import METRICS
 from nbnumba.cli.main import main
@@ -265,3 +265,33 @@ def test_masked_pixels_of_a_region_are_left_out(golden, tmp_path):
     assert main(["trace", "--pixel", str(slow), str(fast), "--out", str(tmp_path / "t"), "--", *PLAIN, *mask]) == 2
     out = traced(tmp_path, [*PLAIN, *mask], options=["--roi", "0", "95", str(slow), str(slow)])
     assert out.read_text().count("TRACE_CONFIG") == np.count_nonzero(image[slow])
+
+
+def panelled_flags(tmp_path):
+    """Flags of a geometry of two panels, in a file of DIALS."""
+    panels = [
+        Panel(f"row/{name}", (4, 5), 0.1, 0.1, (0.0, origin, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+        for name, origin in (("upper", 0.0), ("lower", 1.0))
+    ]
+    experiment = Experiment.from_args(PLAIN).replace({"detector.convention": "custom"})
+    write_expt(tmp_path / "panels.expt", experiment.replace({"detector.panels": tuple(panels)}))
+    return ["-expt", str(tmp_path / "panels.expt"), "-default_F", "50", "-oversample", "1"]
+
+
+def test_a_pixel_of_a_panel_is_that_of_the_image(tmp_path):
+    """By the number of the panel, and by its path."""
+    flags = panelled_flags(tmp_path)
+    image = simulate(Experiment.from_args(flags))
+    for name in ("1", "row/lower"):
+        ours = traced(tmp_path, flags, (2, 3), options=["--json", "--panel", name])
+        (chain,) = json.loads((tmp_path / f"{ours.name}.json").read_text())["chains"]
+        photons = next(entry["values"][0] for entry in chain["trace"] if entry.get("name") == "I_pixel_final")
+        assert chain["panel"] == 1 and "# panel 1: row/lower" in ours.read_text().splitlines()
+        assert photons == pytest.approx(image[1, 2, 3], rel=1e-12)
+
+
+@pytest.mark.parametrize("words", [[], ["--panel", "2"], ["--panel", "row"], ["--panel", "-1"]])
+def test_a_panel_that_is_not_there_is_refused(tmp_path, capsys, words):
+    flags = panelled_flags(tmp_path)
+    assert main(["trace", "--pixel", "2", "3", *words, "--out", str(tmp_path / "t.log"), "--", *flags]) == 2
+    assert "allowed: 0 to 1, or a path such as row/upper" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from real_data import to_lab
 import nbnumba
 from nbnumba import InputError
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
+from nbnumba.from_geometry import remarks
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
 """The corners of the two panels, in the frame of imgCIF."""
@@ -50,6 +51,7 @@ def test_dxtbx_of_one_panel(tmp_path):
     panel = geometry.panels[0]
     assert (panel.path, panel.material, panel.gain, panel.trusted_min, panel.trusted_max) == ("p0", "Si", 2.0, -1.0, 60000.0)
     assert (panel.thickness_um, panel.attenuation_um, panel.parallax, panel.masked) == (320.0, 500.0, True, ((1, 0, 2, 5),))
+    assert any("a rectangle of masked pixels" in sentence for sentence in remarks(geometry))
     assert geometry.polarization_fraction == 0.9 and abs(geometry.polarization_axis @ to_lab([1, 0, 0])) == 1.0
     np.testing.assert_array_equal(geometry.crystal.vectors, to_lab(CELL))
     assert geometry.crystal.space_group == "P 1"
