@@ -11,7 +11,7 @@ from nbnumba.backends.pieces import Piece, Span, pixels_of, spans, steps_per_pie
 from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import blocks, culled, indices, interpolation, lattices, lit, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, PATCH, PATCHES, gather, places, store
-from nbnumba.loops.lit import complete, list_lit, lit_lane, take_patch
+from nbnumba.loops.lit import complete, list_lit, lit_lane, next_lit, take_patch
 from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import ROWS_END, TILE
 from nbnumba.loops.tile import render_tile
@@ -25,20 +25,22 @@ ALONE = 2**18
 """The number of steps that take no longer than to start threads."""
 
 
-def render(image, rows, columns, mask, tile, block, panel, beam, material, sources, crystal, structure, orientations,
+def render(image, rows, columns, mask, tile, block, blocks, panel, beam, material, sources, crystal, structure, orientations,
            sampling):  # fmt: skip
     """Fill image[rows[0]:rows[1], columns[0]:columns[1]], which is zero, where the mask is not zero and photons arrive.
 
-    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; tile and block: tiles, for this call to write to;
-    the rest are the records of a Scene. Nothing is allocated, so that the machine code needs no memory of Numba's. Of a scene
-    that is culled the lit patches of blocks are collected in the tile, until it is full.
+    image (slow, fast) float64; mask (slow, fast) uint8, or (0, 0) for none; tile, block and blocks: tiles, for this call to
+    write to; the rest are the records of a Scene. Nothing is allocated, so that the machine code needs no memory of Numba's. Of
+    a scene that is culled the lit patches of blocks are collected in the tile, until it is full.
     """
     held = 0
     for strip in range(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
-        start, first = 0, rows[0] + strip * BLOCK_SLOW
+        start, marked, first = 0, -1, rows[0] + strip * BLOCK_SLOW
         while start < places(columns):
             within = first, min(first + BLOCK_SLOW, rows[1])
             if culled:
+                marked, start = next_lit(blocks, marked, start, within, columns, panel, beam, sources, crystal, orientations,
+                                         sampling)  # fmt: skip
                 count, start = gather(block, mask, within, columns, start)
                 for n in range(list_lit(block, count, panel, beam, sources, crystal, orientations, sampling)):
                     take_patch(tile, held, block, lit_lane(block, n))
@@ -87,7 +89,7 @@ def renderer(records: Scene, mask: np.ndarray, precision: str) -> Callable:
     compiled = kernel(precision, is_culled(records))
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        compiled(image, rows, columns, mask, new_tile(precision), new_tile(precision), *records)
+        compiled(image, rows, columns, mask, new_tile(precision), new_tile(precision), new_tile(precision), *records)
 
     return part
 

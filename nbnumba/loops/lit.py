@@ -3,7 +3,7 @@
 Spots are small, so that few patches of a block are lit. What a tile costs beside its terms is then paid for lit patches only.
 """
 
-from nbnumba.loops.blocks import PATCH, PATCHES, bound_row
+from nbnumba.loops.blocks import BLOCK_FAST, PATCH, PATCHES, bound_row, places
 from nbnumba.loops.indices import fast_of, set_pixel, slow_of
 from nbnumba.loops.patches import beam_of, bound_pixels, bounds_pixels, near_patches
 from nbnumba.loops.rows import (
@@ -28,18 +28,55 @@ def list_lit(block, count, panel, beam, sources, crystal, orientations, sampling
     A patch has none where no term counts under any source and there is no background. It is found from where the pixels are,
     before rays are traced. Writes LIT_PATCH.
     """
-    is_lit = True
-    if bounds_pixels(panel) and beam.background_once + beam.background_each == 0.0:
-        bound_pixels(block, panel, crystal, sampling)
-        is_lit = mark_lit(block, sources, crystal, orientations)
-    else:
+    is_lit = all_lit(panel, beam)
+    if is_lit:
         for p in range(PATCHES):
             block[IS_LIT + p] = 1.0
+    else:
+        bound_pixels(block, panel, crystal, sampling)
+        is_lit = mark_lit(block, sources, crystal, orientations)
     lit = 0
     for p in range(-(-count // PATCH) if is_lit else 0):
         block[LIT_PATCH + lit] = p * PATCH
         lit += block[IS_LIT + p] > 0.0
     return lit
+
+
+def next_lit(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations, sampling):
+    """The place of the walk over a strip of rows, from `start` on, where the next block begins that may have photons.
+
+    blocks: a tile in which PATCHES blocks, one beside another, are bounded as if they were patches. marked: the number of the
+    blocks that are in it, from -1 at the beginning of a strip. Returns that number, and the place. A place within a block is
+    returned as it is.
+    """
+    while start % TILE == 0 and start < places(columns):
+        number = start // TILE
+        if number // PATCHES != marked:
+            marked = number // PATCHES
+            mark_blocks(blocks, marked, rows, columns, panel, beam, sources, crystal, orientations, sampling)
+        if blocks[IS_LIT + number % PATCHES] > 0.0:
+            break
+        start += TILE
+    return marked, start
+
+
+def mark_blocks(blocks, number, rows, columns, panel, beam, sources, crystal, orientations, sampling):
+    """Write IS_LIT, whether each of the PATCHES blocks of that number in a strip may have photons."""
+    every = all_lit(panel, beam)
+    if not every:
+        for p in range(PATCHES):
+            left = columns[0] + (number * PATCHES + p) * BLOCK_FAST
+            blocks[MIDDLE_SLOW + p], blocks[HALF_SLOW + p] = (rows[0] + rows[1] - 1) / 2, (rows[1] - rows[0] - 1) / 2
+            blocks[MIDDLE_FAST + p], blocks[HALF_FAST + p] = left + (BLOCK_FAST - 1) / 2, (BLOCK_FAST - 1) / 2
+        bound_pixels(blocks, panel, crystal, sampling)
+    if every or not mark_lit(blocks, sources, crystal, orientations):
+        for p in range(PATCHES):
+            blocks[IS_LIT + p] = 1.0 if every else 0.0
+
+
+def all_lit(panel, beam):
+    """Whether every patch counts as lit, because it is not bounded before rays are traced, or there is a background."""
+    return not bounds_pixels(panel) or beam.background_once + beam.background_each > 0.0
 
 
 def list_dark(block, count, lit):
