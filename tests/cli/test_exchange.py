@@ -66,7 +66,8 @@ def test_the_geometry_alone_can_go_to_the_standard_output(tmp_path):
     command = [sys.executable, "-m", "nbnumba", *f"{BASE}{QUIET}-osc 1 -nonoise -exptfile -".split()]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["imageset"] == [] and done.stderr == ""
+    said = [line for line in done.stderr.splitlines() if "compiling" not in line]  # which a first run may say
+    assert json.loads(done.stdout)["imageset"] == [] and said == []
 
 
 @pytest.mark.parametrize("words, sentence", [
