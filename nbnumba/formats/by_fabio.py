@@ -5,12 +5,8 @@ The lower half is the program of that process. It imports nothing from nbnumba.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,11 +17,6 @@ CPU_SECONDS, SECONDS, BYTES_PER_SECOND = 8, 60, 4e6
 
 BYTES, BYTES_PER_PIXEL, BYTES_PER_BYTE = 2**30, 200, 40
 """Limits on memory: a base, plus so many bytes per requested pixel and per byte of the file, which may be compressed."""
-
-_LAUNCHER = (
-    "import json, runpy, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['sys.path']; "
-    "runpy.run_path(request['program'], {'REQUEST': request}, '__main__')"
-)
 
 
 class FabioImage(NamedTuple):
@@ -44,68 +35,36 @@ class FabioImage(NamedTuple):
 
 def read(name: str, number: int | None, shape: tuple[int, int]) -> FabioImage:
     """Read image `number` (None: the only one) of a file; its pixels are returned if their shape is `shape` (slow, fast)."""
+    from nbnumba.formats import limited_process  # here, because the program of the process imports nothing from nbnumba
+
     size = os.path.getsize(name.partition("::")[0])
     extra_seconds = math.ceil(size / BYTES_PER_SECOND)
-    request = {
-        "sys.path": sys.path,
-        "program": __file__,
-        "name": name,
-        "number": number,
-        "shape": shape,
-        "seconds": CPU_SECONDS + extra_seconds,
-        "memory": int(BYTES + BYTES_PER_PIXEL * shape[0] * shape[1] + BYTES_PER_BYTE * size),
-    }
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command, line = [sys.executable, "-I", "-c", _LAUNCHER], json.dumps(request).encode() + b"\n"
+    memory = int(BYTES + BYTES_PER_PIXEL * shape[0] * shape[1] + BYTES_PER_BYTE * size)
+    limits = SECONDS + extra_seconds, CPU_SECONDS + extra_seconds, memory
+    request = {"name": name, "number": number, "shape": shape}
     try:
-        process = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS + extra_seconds, env=environment)
-    except subprocess.TimeoutExpired:
-        return FabioImage(None, {}, problem=f"fabio did not finish within {SECONDS + extra_seconds} s")
-    head, _, body = process.stdout.partition(b"\n")
-    if process.returncode == -getattr(signal, "SIGXCPU", math.inf):
-        return FabioImage(None, {}, problem=f"fabio did not finish within {CPU_SECONDS + extra_seconds} s of processor time")
-    if process.returncode != 0 or not head:
-        return FabioImage(None, {}, problem=f"fabio ended with status {process.returncode}")
-    answer: dict[str, Any] = json.loads(head)
-    kind = answer.pop("dtype", None)
+        fields, body = limited_process.ask(__file__, "fabio", request, *limits)
+    except limited_process.Unanswered as error:
+        return FabioImage(None, {}, problem=str(error))
+    kind = fields.pop("dtype", None)
     pixels = None if kind is None else np.frombuffer(bytearray(body), dtype=kind).reshape(shape)
-    return FabioImage(pixels, **answer)
+    return FabioImage(pixels, **fields)
 
 
 # ------------------------------------------------------------------------------------- the program of the process
 
 
-def main(request: dict[str, Any]) -> None:
-    """Write an image to stdout: a line of JSON, then the pixels."""
+def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The other fields of FabioImage, or a problem, and the bytes of the pixels."""
     import logging
-    import warnings
 
-    _limit_resource("RLIMIT_AS", request["memory"])
-    _limit_resource("RLIMIT_CPU", request["seconds"])
     logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        answer, body = _read_frame(request)
+        return _read_frame(request)
     except MemoryError:
-        answer, body = {"header": {}, "problem": "its header asks for more memory than a file of this size needs"}, b""
+        return {"header": {}, "problem": "its header asks for more memory than a file of this size needs"}, b""
     except Exception as error:
-        answer, body = {"header": {}, "problem": " ".join(str(error).split())[:200] or type(error).__name__}, b""
-    with output:
-        output.write(json.dumps(answer).encode() + b"\n" + body)
-
-
-def _limit_resource(name: str, most: int) -> None:
-    """Limit a resource of this process, on systems that can do that."""
-    try:
-        import resource
-
-        kind = getattr(resource, name)
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    except (ImportError, AttributeError, OSError, ValueError):
-        pass
+        return {"header": {}, "problem": " ".join(str(error).split())[:200] or type(error).__name__}, b""
 
 
 def _read_frame(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -123,12 +82,12 @@ def _read_frame(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     frame = opened.get_frame(number) if count > 1 else opened
     pixels = np.array(frame.data)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    answer: dict[str, Any] = {"header": dict(_header_entries({**opened.header, **frame.header}))}
+    found: dict[str, Any] = {"header": dict(_header_entries({**opened.header, **frame.header}))}
     if pixels.ndim != 2 or pixels.dtype.kind not in "biuf":
-        return answer | {"stored": f"{pixels.dtype} of shape {pixels.shape}"}, b""
+        return found | {"stored": f"{pixels.dtype} of shape {pixels.shape}"}, b""
     if list(pixels.shape) != list(request["shape"]):
-        return answer | {"stored": f"{pixels.shape[1]} x {pixels.shape[0]} pixels"}, b""
-    return answer | {"dtype": pixels.dtype.str}, pixels.tobytes()
+        return found | {"stored": f"{pixels.shape[1]} x {pixels.shape[0]} pixels"}, b""
+    return found | {"dtype": pixels.dtype.str}, pixels.tobytes()
 
 
 def _check_sections(name: str) -> None:
@@ -153,7 +112,3 @@ def _header_entries(header: dict) -> Iterator[tuple[str, str]]:
 
 def _decoded(text: bytes | str) -> str:
     return text.decode("latin-1") if isinstance(text, bytes) else str(text)
-
-
-if __name__ == "__main__":
-    main(REQUEST)  # noqa: F821 - _LAUNCHER defines it

@@ -15,6 +15,7 @@ from nbnumba.formats import files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
+    MOST_PIXELS,
     FrameGeometry,
     Geometry,
     PanelGeometry,
@@ -26,7 +27,6 @@ from nbnumba.formats.geometry import (
 from nbnumba.formats.text import excerpt, number, printable
 
 EXPECTED = "a geometry file of CrystFEL (.geom)"
-MOST_PIXELS = 65535
 NO_DISTANCE_M = 0.1
 """The camera length until a flag states it: the frame of the detector moves with it."""
 

@@ -11,6 +11,7 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.geometry import (
     MOST_PANELS,
+    MOST_PIXELS,
     CrystalGeometry,
     FrameGeometry,
     Geometry,
@@ -30,7 +31,6 @@ from nbnumba.formats.json_values import read as read_json
 EXPECTED = "an ExperimentList of dxtbx as JSON (.expt)"
 PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
 MOST_IMAGES = 10**7
-MOST_PIXELS = 65535
 
 
 def read(path: files.PathName, what: str = "-expt", experiment: int = 0) -> Geometry:

@@ -29,6 +29,9 @@ NO_SENSOR_UM = 1e-3
 SHORTEST_VECTOR, FLATTEST_CELL = 1e-9, 1e-9
 """The shortest vector of a cell, in A or 1/A, and the smallest volume of a cell of unit vectors."""
 
+MOST_PIXELS = 65535
+"""Pixels along an edge of a panel at most; statements allow no more."""
+
 MOST_PANELS = 4096
 
 LONGEST_NAME = 40

@@ -5,11 +5,7 @@ The lower half is the program of that process. It imports nothing from nbnumba.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -22,11 +18,6 @@ SECONDS, CPU_SECONDS, BYTES = 60, 20, 2**32
 LARGEST_DATASET, MOST_MEMBERS, MOST_DEPTH = 200000, 20000, 12
 """Larger datasets are not read, and no more members and levels of groups are looked at."""
 
-_LAUNCHER = (
-    "import json, runpy, sys; request = json.loads(sys.stdin.readline()); sys.path[:] = request['sys.path']; "
-    "runpy.run_path(request['program'], {'REQUEST': request}, '__main__')"
-)
-
 
 def read(name: str) -> dict[str, Any]:
     """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read."""
@@ -38,54 +29,38 @@ def array(name: str, dataset: str, number: int, dimensions: int) -> tuple[str, n
 
     If it cannot be read, the reason and None.
     """
-    answer, body = _asked({"name": name, "dataset": dataset, "number": number, "dimensions": dimensions})
-    if "problem" in answer:
-        return answer["problem"], None
-    return "", np.frombuffer(bytearray(body), np.dtype(answer["dtype"])).reshape(answer["shape"])
+    found, body = _asked({"name": name, "dataset": dataset, "number": number, "dimensions": dimensions})
+    if "problem" in found:
+        return found["problem"], None
+    return "", np.frombuffer(bytearray(body), np.dtype(found["dtype"])).reshape(found["shape"])
 
 
 def _asked(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """What the process answers to a request: a line of JSON, and the bytes after it."""
-    line = json.dumps({"sys.path": sys.path, "program": __file__, **request}).encode() + b"\n"
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
-    command = [sys.executable, "-I", "-c", _LAUNCHER]
+    """What the process answers to a request, or the `problem` that keeps it from answering."""
+    from nbnumba.formats import limited_process  # here, because the program of the process imports nothing from nbnumba
+
     try:
-        process = subprocess.run(command, input=line, capture_output=True, timeout=SECONDS, env=environment)
-    except subprocess.TimeoutExpired:
-        return {"problem": f"cannot be read: h5py did not finish within {SECONDS} s"}, b""
-    if process.returncode != 0 or not process.stdout:
-        return {"problem": f"cannot be read: h5py ended with status {process.returncode}"}, b""
-    head, _, body = process.stdout.partition(b"\n")
-    return json.loads(head), body
+        return limited_process.ask(__file__, "h5py", request, SECONDS, CPU_SECONDS, BYTES)
+    except limited_process.Unanswered as error:
+        return {"problem": f"cannot be read: {error}"}, b""
 
 
 # ------------------------------------------------------------------------------------- the program of the process
 
 
-def main(request: dict[str, Any]) -> None:
-    """Write the members of a file, or the head of an array and its bytes, to stdout."""
-    import warnings
-
-    warnings.simplefilter("ignore")
-    _limit("RLIMIT_AS", BYTES)
-    _limit("RLIMIT_CPU", CPU_SECONDS)
-    output, body = os.fdopen(os.dup(1), "wb"), b""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The members of a file, or the head of an array and its bytes; or a problem."""
     try:
         import h5py
     except ImportError:
-        answer: dict[str, Any] = {"problem": "needs h5py, which is missing here: pip install 'nbnumba[nexus]'"}
-    else:
-        try:
-            with h5py.File(request["name"], "r") as file:
-                if "dataset" in request:
-                    answer, body = _part(file[request["dataset"]], request["number"], request["dimensions"])
-                else:
-                    answer = {"members": list(_members(file, h5py))}
-        except Exception as error:
-            answer = {"problem": f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"}
-    with output:
-        output.write(json.dumps(answer).encode() + b"\n" + body)
+        return {"problem": "needs h5py, which is missing here: pip install 'nbnumba[nexus]'"}, b""
+    try:
+        with h5py.File(request["name"], "r") as file:
+            if "dataset" in request:
+                return _part(file[request["dataset"]], request["number"], request["dimensions"])
+            return {"members": list(_members(file, h5py))}, b""
+    except Exception as error:
+        return {"problem": f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"}, b""
 
 
 def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], bytes]:
@@ -101,18 +76,6 @@ def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], b
         return {"problem": f"is {pixels.dtype} of shape {pixels.shape}"}, b""
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return {"dtype": pixels.dtype.str, "shape": list(pixels.shape)}, pixels.tobytes()
-
-
-def _limit(name: str, most: int) -> None:
-    """Limit a resource of this process, on systems that can do that."""
-    try:
-        import resource
-
-        kind = getattr(resource, name)
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    except (ImportError, AttributeError, OSError, ValueError):
-        pass
 
 
 def _members(file: Any, h5py: Any) -> Iterator[tuple[str, dict[str, Any], list[int] | None, list[Any] | None]]:
@@ -165,7 +128,3 @@ def _plain(value: Any) -> list[Any] | None:
         texts = array.ravel().tolist()
         return [x.decode("utf-8", "replace") if isinstance(x, bytes) else x for x in texts if isinstance(x, (bytes, str))]
     return None
-
-
-if __name__ == "__main__":
-    main(REQUEST)  # noqa: F821 - _LAUNCHER defines it

@@ -13,6 +13,7 @@ from nbnumba.formats import cbf_data, cif, files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
+    MOST_PIXELS,
     FrameGeometry,
     Geometry,
     GroupGeometry,
@@ -27,7 +28,7 @@ from nbnumba.formats.geometry import (
 from nbnumba.formats.text import excerpt, number, printable
 
 EXPECTED = "a CBF with the axes of imgCIF, or with a header of Dectris"
-MOST_PIXELS, MOST_DEPTH = 65535, 200
+MOST_DEPTH = 200
 
 
 def read(path: files.PathName, what: str = "-img", stated: frozenset[str] = frozenset()) -> Geometry:

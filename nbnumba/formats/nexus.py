@@ -16,6 +16,7 @@ from nbnumba.formats import files, hdf5_members
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
+    MOST_PIXELS,
     FrameGeometry,
     Geometry,
     GroupGeometry,
@@ -29,7 +30,7 @@ from nbnumba.formats.geometry import (
 from nbnumba.formats.text import excerpt, printable
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
-MOST_PIXELS, MOST_CHAIN = 65535, 100
+MOST_CHAIN = 100
 _LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
 _WAVELENGTHS = {"angstrom": 1.0, "a": 1.0, "angstroms": 1.0, "nm": 10.0, "m": 1e10, "\u00e5": 1.0}
 _ANGLES = dict.fromkeys(("deg", "degree", "degrees"), 1.0) | dict.fromkeys(("rad", "radian", "radians"), 180.0 / math.pi)

@@ -8,6 +8,7 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
+    MOST_PIXELS,
     CrystalGeometry,
     Geometry,
     PanelGeometry,
@@ -27,7 +28,7 @@ ROWS = (6, 4, 7, 3, 3, 3, 5, 3, 3, 3, 3)
 NO_SEGMENT = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """The second line of a segment that has not moved: an origin, a distance, and two axes."""
 
-MOST_PIXELS, MOST_SEGMENTS = 65535, 4096
+MOST_SEGMENTS = 4096
 
 
 def read(path: files.PathName, what: str = "-xparm") -> Geometry:

@@ -26,6 +26,13 @@ def written(tmp_path, content, name="file"):
     return path
 
 
+def check_refused(tmp_path, flag, read, whole, changed, sentence):
+    """A file that is like a whole one but for what is `changed` is refused in that sentence."""
+    assert changed != whole
+    with pytest.raises(InputError, match=f"{flag}: .*{sentence}"):
+        read(written(tmp_path, changed))
+
+
 def check_panels(geometry, corners):
     """Panels of FAST x SLOW pixels along x and -y at these corners, in the frame of imgCIF."""
     assert len(geometry.panels) == len(corners)
@@ -218,8 +225,7 @@ def test_xds(tmp_path):
 def test_what_xds_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.xparm_bytes()
     assert old in whole
-    with pytest.raises(InputError, match=f"-xparm: .*{sentence}"):
-        xparm.read(written(tmp_path, whole.replace(old, new, 1)))
+    check_refused(tmp_path, "-xparm", xparm.read, whole, whole.replace(old, new, 1), sentence)
 
 
 def test_crystfel(tmp_path):
@@ -274,8 +280,7 @@ def test_crystfels_groups_of_groups_and_groups_that_overlap(tmp_path):
 def test_what_crystfel_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.geom_bytes()
     assert old in whole
-    with pytest.raises(InputError, match=f"-geom: .*{sentence}"):
-        crystfel.read(written(tmp_path, whole.replace(old, new, 1)))
+    check_refused(tmp_path, "-geom", crystfel.read, whole, whole.replace(old, new, 1), sentence)
 
 
 def test_what_crystfel_states_and_is_not_kept_is_named(tmp_path):
@@ -339,8 +344,7 @@ def test_axes_on_which_several_panels_stand_are_groups(tmp_path):
 def test_what_imgcif_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.full_cbf_bytes()
     assert old in whole
-    with pytest.raises(InputError, match=f"-img: .*{sentence}"):
-        imgcif.read(written(tmp_path, whole.replace(old, new, 1)))
+    check_refused(tmp_path, "-img", imgcif.read, whole, whole.replace(old, new, 1), sentence)
 
 
 @pytest.mark.parametrize(
@@ -359,8 +363,7 @@ def test_what_imgcif_states_and_is_refused(tmp_path, old, new, sentence):
 def test_what_a_header_of_dectris_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.mini_cbf_bytes()
     assert old in whole
-    with pytest.raises(InputError, match=f"-img: .*(?:{sentence})"):
-        imgcif.read(written(tmp_path, whole.replace(old, new)))
+    check_refused(tmp_path, "-img", imgcif.read, whole, whole.replace(old, new), f"(?:{sentence})")
 
 
 def test_the_words_of_a_cif():
