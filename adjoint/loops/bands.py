@@ -17,7 +17,7 @@ from adjoint.loops.rows import ALL_END
 from adjoint.loops.tile import differentiate_tile, set_dark
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, gather, is_whole, left_of, places, store
-from nbnumba.loops.lit import complete, list_dark, list_lit, lit_lane, take_patch
+from nbnumba.loops.lit import complete, list_all, list_lit, lit_lane, take_patch
 from nbnumba.loops.rows import IS_LIT, ROWS_END, TILE
 from nbnumba.stages import wide
 
@@ -80,18 +80,13 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
                                    projection, paths)  # fmt: skip
                         dark = 0
             else:
-                pixels, start = take_tile(tile, within, columns, start, pixel_loss)
+                pixels, start = gather(tile, pixel_loss.mask, within, columns, start)
                 if pixels > 0:
                     while has_lost(tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling,
                                    motions, paths):  # fmt: skip
                         table = new_amplitude_table(2 * table.key.size)
                     add_pixels(band, pixels, True, tile, table, by_parameter, row_columns, results, pixel_loss, projection,
                                paths)  # fmt: skip
-
-
-def take_tile(tile, within, columns, start, pixel_loss):
-    """Write the next wanted pixels of a strip of rows to a tile; returns how many they are, and the place that comes next."""
-    return gather(tile, pixel_loss.mask, within, columns, start)
 
 
 def take_block(block, dark_tile, band, within, columns, start, losses_alone, results, pixel_loss, panel, beam, sources, crystal,
@@ -108,7 +103,7 @@ def take_block(block, dark_tile, band, within, columns, start, losses_alone, res
         first_fast = left_of(columns, start)
         results.value[band] += loss_of_dark_pixels(dark_tile, within[0], first_fast, pixel_loss, lit, block)
         return pixels, following, lit
-    return pixels, following, list_dark(block, pixels, lit)
+    return pixels, following, list_all(block, pixels)
 
 
 def is_complete(held, ends):

@@ -23,17 +23,25 @@ def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_backg
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
         lattice_factors(tile, crystal, structure, vectors)
-        if structure.interpolate:
-            for p in range(PATCHES):
-                interpolate(tile, p * PATCH, (pass_index, m), structure, vectors)
-            add_each(into, tile, has_background, sampling)
-        elif sampling.running_product:
-            for i in range(TILE):
-                tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
+        if structure.interpolate or sampling.running_product:
+            write_amplitudes(tile, (pass_index, m), structure, vectors)
             add_each(into, tile, has_background, sampling)
         else:
             for i in range(TILE):
                 tile[into + i] += term(structure.amplitude[np.uintp(tile[SLOT + i])], real(tile[LATTICE_FACTOR + i]))
+
+
+def write_amplitudes(tile, step, structure, vectors):
+    """Write AMPLITUDE under one lattice: interpolated (F9b), or that of the nearest reflection, in SLOT (F9a).
+
+    step: the numbers of the pass and of the lattice. Reads Q_X, Q_Y, Q_Z.
+    """
+    if structure.interpolate:
+        for p in range(PATCHES):
+            interpolate(tile, p * PATCH, step, structure, vectors)
+    else:
+        for i in range(TILE):
+            tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
 
 
 def lattice_factors(tile, crystal, structure, vectors):

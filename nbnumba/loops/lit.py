@@ -25,20 +25,13 @@ from nbnumba.stages import wide
 def list_lit(block, count, panel, beam, sources, crystal, orientations, sampling):
     """List the patches of the first `count` lanes of a block that may have photons, and return their number.
 
-    A patch has none where no term counts under any source and there is no background. It is found from where the pixels are,
-    before rays are traced. Writes LIT_PATCH.
+    Writes LIT_PATCH, and what mark_lit writes.
     """
-    is_lit = all_lit(panel, beam)
-    if is_lit:
-        for p in range(PATCHES):
-            block[IS_LIT + p] = 1.0
-    else:
-        bound_pixels(block, panel, crystal, sampling)
-        is_lit = mark_lit(block, sources, crystal, orientations)
     lit = 0
-    for p in range(-(-count // PATCH) if is_lit else 0):
-        block[LIT_PATCH + lit] = p * PATCH
-        lit += block[IS_LIT + p] > 0.0
+    if mark_lit(block, panel, beam, sources, crystal, orientations, sampling) > 0:
+        for p in range(-(-count // PATCH)):
+            block[LIT_PATCH + lit] = p * PATCH
+            lit += block[IS_LIT + p] > 0.0
     return lit
 
 
@@ -62,50 +55,42 @@ def next_lit(blocks, marked, start, rows, columns, panel, beam, sources, crystal
 
 def mark_blocks(blocks, number, rows, columns, panel, beam, sources, crystal, orientations, sampling):
     """Write IS_LIT, whether each of the PATCHES blocks of that number in a strip may have photons."""
-    every = all_lit(panel, beam)
-    if not every:
-        for p in range(PATCHES):
-            left = columns[0] + (number * PATCHES + p) * BLOCK_FAST
-            blocks[MIDDLE_SLOW + p], blocks[HALF_SLOW + p] = (rows[0] + rows[1] - 1) / 2, (rows[1] - rows[0] - 1) / 2
-            blocks[MIDDLE_FAST + p], blocks[HALF_FAST + p] = left + (BLOCK_FAST - 1) / 2, (BLOCK_FAST - 1) / 2
-        bound_pixels(blocks, panel, crystal, sampling)
-    if every or not mark_lit(blocks, sources, crystal, orientations):
-        for p in range(PATCHES):
-            blocks[IS_LIT + p] = 1.0 if every else 0.0
+    for p in range(PATCHES):
+        left = columns[0] + (number * PATCHES + p) * BLOCK_FAST
+        blocks[MIDDLE_SLOW + p], blocks[HALF_SLOW + p] = (rows[0] + rows[1] - 1) / 2, (rows[1] - rows[0] - 1) / 2
+        blocks[MIDDLE_FAST + p], blocks[HALF_FAST + p] = left + (BLOCK_FAST - 1) / 2, (BLOCK_FAST - 1) / 2
+    mark_lit(blocks, panel, beam, sources, crystal, orientations, sampling)
 
 
-def all_lit(panel, beam):
-    """Whether every patch counts as lit, because it is not bounded before rays are traced, or there is a background."""
-    return not bounds_pixels(panel) or beam.background_once + beam.background_each > 0.0
-
-
-def list_dark(block, count, lit):
-    """List all patches of the first `count` lanes in LIT_PATCH, after list_lit, which returned `lit`; returns their number.
-
-    Those that are not lit have 0 in IS_LIT.
-    """
+def list_all(block, count):
+    """List all patches of the first `count` lanes in LIT_PATCH, and return their number."""
     for p in range(PATCHES):
         block[LIT_PATCH + p] = p * PATCH
-        block[IS_LIT + p] = block[IS_LIT + p] if lit > 0 else 0.0
     return -(-count // PATCH)
 
 
-def mark_lit(block, sources, crystal, orientations):
-    """Write IS_LIT, whether a term of a patch may count under any source; returns whether there is such a patch.
+def mark_lit(block, panel, beam, sources, crystal, orientations, sampling):
+    """Write IS_LIT, whether each patch may have photons, and return how many may.
 
-    Reads CENTRE_X to BEYOND and LIMIT. Where it returns False nothing is written.
+    A patch has none where no term counts under any source and there is no background. It is found from where the pixels are,
+    before rays are traced: on a curved detector every patch counts as lit. Reads MIDDLE_SLOW to HALF_FAST.
     """
+    every = not bounds_pixels(panel) or beam.background_once + beam.background_each > 0.0
+    for p in range(PATCHES):
+        block[IS_LIT + p] = 1.0 if every else 0.0
+    if every:
+        return PATCHES
+    bound_pixels(block, panel, crystal, sampling)
     lit = 0
     for source in range(sources.weight.size):
         ray = beam_of(source, sources)
         for group in range(orientations.group.shape[0]):
             if lit < PATCHES and near_patches(group, block, ray, crystal, orientations) > 0:
-                before, lit = lit, 0
+                lit = 0
                 for p in range(PATCHES):
-                    is_near = block[REMOTENESS + p] <= block[LIMIT + p]
-                    block[IS_LIT + p] = 1.0 if is_near or (before > 0 and block[IS_LIT + p] > 0.0) else 0.0
+                    block[IS_LIT + p] = 1.0 if block[REMOTENESS + p] <= block[LIMIT + p] else block[IS_LIT + p]
                     lit += block[IS_LIT + p] > 0.0
-    return lit > 0
+    return lit
 
 
 def lit_lane(block, n):

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from nbnumba.loops.blocks import BLOCK_SLOW, PATCH, PATCHES, gather, places
+from nbnumba.loops.blocks import BLOCK_SLOW, gather, places
 from nbnumba.loops.indices import cell_vectors, extended_q, fast_of, nearest_hkl, slow_of
-from nbnumba.loops.interpolation import interpolate
-from nbnumba.loops.lattices import lattice_factors
+from nbnumba.loops.lattices import lattice_factors, write_amplitudes
 from nbnumba.loops.rows import (
     AMPLITUDE,
     BACKGROUND,
@@ -16,7 +15,6 @@ from nbnumba.loops.rows import (
     LATTICE_FACTOR,
     POLARIZATION,
     RESOLVED,
-    SLOT,
     TILE,
     TOTAL,
     WEIGHT,
@@ -83,12 +81,7 @@ def count_lattices(tile, failed, keys, sums, used, known, pass_index, crystal, s
     for m in range(lattices.shape[0]):
         vectors = cell_vectors(lattices, m)
         lattice_factors(tile, crystal, structure, vectors)
-        if structure.interpolate:
-            for p in range(PATCHES):
-                interpolate(tile, p * PATCH, (pass_index, m), structure, vectors)
-        else:
-            for i in range(TILE):
-                tile[AMPLITUDE + i] = structure.amplitude[np.uintp(tile[SLOT + i])]
+        write_amplitudes(tile, (pass_index, m), structure, vectors)
         for i in range(TILE):
             each = term(tile[AMPLITUDE + i], real(tile[LATTICE_FACTOR + i])) * tile[RESOLVED + i]
             each = each * tile[WEIGHT + i] * tile[FACTOR + i]
