@@ -35,7 +35,7 @@ def kind_of(path: files.PathName, what: str) -> str:
     if text.split("\n", 1)[0].find(xparm.TITLE) >= 0:
         return "XDS"
     lines = [line.partition(";")[0].strip() for line in text.split("\n")[:-1]]
-    stated = [line for line in lines if line]
+    stated = [line for line in lines if line and not line.startswith(crystfel.COMMENTS)]
     return "CrystFEL" if stated and all("=" in line for line in stated) else ""
 
 

@@ -5,6 +5,7 @@ The members of the file come from hdf5_members.py.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from nbnumba.formats.geometry import (
     Scan,
     panel_axes,
     path_of,
+    rectangles,
     unique_path,
     unit,
 )
@@ -138,12 +140,18 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
     modules = _modules(tree, first)
     fields: dict[str, Any] = _beam(tree, first)
+    masks = {}
     if modules:
         fields |= _of_modules(tree, modules)
+        places = [_place(tree, *pair) for pair in modules] if _has_mask(tree, modules) else []
+        fields["panels"], masks = _masked(tree, name, fields["panels"], places)
     else:
         fields |= _of_eiger(tree, detectors[0])
+        whole = Module(detectors[0], (0, 0), fields["panels"][0].shape)
+        fields["panels"], masks = _masked(tree, name, fields["panels"], [whole])
     turning = _goniometer(tree, first)
-    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first))
+    unread = [mask for mask in masks.values() if isinstance(mask, str)]
+    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first), *unread)
     return Geometry(source=name, kind="NXmx", notes=notes, **fields, **turning)
 
 
@@ -241,6 +249,33 @@ def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensio
     if array is None:
         raise InputError(f"{tree.name}: {printable(dataset)} {answer}; allowed: an image of the file")
     return array
+
+
+def _has_mask(tree: Tree, modules: list[tuple[str, str]]) -> bool:
+    return any(path in tree.members for detector, _ in modules for path in _mask_paths(detector))
+
+
+def _masked(
+    tree: Tree, name: str, panels: tuple[PanelGeometry, ...], places: list[Module]
+) -> tuple[tuple[PanelGeometry, ...], dict[str, Any]]:
+    """The panels with the pixels that the mask of their detector excludes, and the mask of each detector.
+
+    A mask that is not there is None, and one that cannot be read or does not fit is a sentence.
+    """
+    masks: dict[str, Any] = {}
+    made = []
+    for panel, module in zip(panels, places):
+        at = next((path for path in _mask_paths(module.detector) if path in tree.members), None)
+        if module.detector not in masks and at is not None:
+            problem, array = hdf5_members.array(name, at, 0, len(module.origin))
+            masks[module.detector] = f"has a {printable(at)} that {problem}" if array is None else array != 0
+        mask = masks.get(module.detector)
+        if isinstance(mask, np.ndarray) and mask.ndim == len(module.origin) and mask[module.place].shape == module.size:
+            panel = dataclasses.replace(panel, masked=rectangles(mask[module.place].reshape(panel.shape)))
+        elif isinstance(mask, np.ndarray):
+            masks[module.detector] = f"has a {printable(at)} that does not have the pixels of its modules"
+        made.append(panel)
+    return tuple(made) or panels, masks
 
 
 # ------------------------------------------------------------------------------------------------ transformations

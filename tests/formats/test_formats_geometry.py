@@ -14,7 +14,6 @@ from real_data import to_lab
 import nbnumba
 from nbnumba import InputError
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
-from nbnumba.from_geometry import remarks
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
 """The corners of the two panels, in the frame of imgCIF."""
@@ -58,7 +57,6 @@ def test_dxtbx_of_one_panel(tmp_path):
     panel = geometry.panels[0]
     assert (panel.path, panel.material, panel.gain, panel.trusted_min, panel.trusted_max) == ("p0", "Si", 2.0, -1.0, 60000.0)
     assert (panel.thickness_um, panel.attenuation_um, panel.parallax, panel.masked) == (320.0, 500.0, True, ((1, 0, 2, 5),))
-    assert any("a rectangle of masked pixels" in sentence for sentence in remarks(geometry))
     assert geometry.polarization_fraction == 0.9 and abs(geometry.polarization_axis @ to_lab([1, 0, 0])) == 1.0
     np.testing.assert_array_equal(geometry.crystal.vectors, to_lab(CELL))
     assert geometry.crystal.space_group == "P 1"
@@ -284,9 +282,9 @@ def test_what_crystfel_states_and_is_refused(tmp_path, old, new, sentence):
 
 
 def test_what_crystfel_states_and_is_not_kept_is_named(tmp_path):
-    more = b"badcircle/min_x = 0\nmask_file = mask.h5\np0/no_index = 1\nphoton_energy_bandwidth = 0.01\nfoo = 3\n"
+    more = b"bandwidth = 0.01\nphoton_energy_bandwidth = 0.01\nfoo = 3\np0/bar = 3\nsaturation_map = /map\n"
     notes = " ".join(crystfel.read(written(tmp_path, geometry_files.geom_bytes() + more)).notes)
-    for words in ("badcircle in x and y", "mask in mask.h5", "no_index of p0", "states foo", "-dispersion"):
+    for words in ("states bandwidth", "states photon_energy_bandwidth", "states foo, p0/bar", "give -dispersion", "a map of"):
         assert words in notes
 
 

@@ -1,5 +1,6 @@
 """Fuzzing of files of geometry: damaged bytes, other values in JSON and HDF5: statements that are finite, or one sentence."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -127,7 +128,7 @@ def mutated(case: Case, content: Any) -> Any:
             other, from_key = case.pick(places)
             holder[key] = json.loads(json.dumps(other[from_key]))
         else:
-            holder[key] = case.pick(VALUES)
+            holder[key] = copy.deepcopy(case.pick(VALUES))
     return content
 
 
