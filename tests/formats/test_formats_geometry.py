@@ -203,8 +203,13 @@ def test_xds(tmp_path):
         (b"1.000000  0.000000  0.000000\n", b"1.000000  0.000000\n", "line 2 is .*; allowed: 6 numbers, as in an XPARM.XDS"),
         (
             b"0.00    0.00    0.00  1.0",
-            b"0.00    0.50    0.00  1.0",
-            "segment 1 of its detector is moved .*; allowed: segments",
+            b"0.00    0.50    0.00  0.0",
+            "segment of its detector has an axis 0 0 0; allowed",
+        ),
+        (
+            b"         1         1         6         1",
+            b"         1         0         6         1",
+            "a segment of its detector is .*; allowed: whole numbers within 1 6 1 5",
         ),
         (
             b"       1.200000       0.000000       0.000000",
@@ -224,6 +229,40 @@ def test_what_xds_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.xparm_bytes()
     assert old in whole
     check_refused(tmp_path, "-xparm", xparm.read, whole, whole.replace(old, new, 1), sentence)
+
+
+def test_segments_of_xds_that_are_moved_are_panels(tmp_path):
+    """A segment is found from where it is: its origin is the foot of the perpendicular from the detector's own origin."""
+    rotate = rotation(np.array([0.6, 0.0, 0.8]), 0.2)
+    origin = np.array([-1.0, -0.9, DISTANCE])  # pixel 0 0 of the detector, in the frame of its axes
+    lines = geometry_files.xparm_bytes().decode().split("\n")
+    lines[7] = f"2 6 5 {PIXEL} {PIXEL}"
+    lines[8] = f"{-origin[0] / PIXEL} {-origin[1] / PIXEL} {DISTANCE}"
+    lines[9:12] = [" ".join(map(repr, map(float, axis))) for axis in rotate.T]
+    expected = []
+    del lines[12:]
+    for number, (x0, x1, y0, y1) in enumerate([(1, 2, 1, 5), (4, 6, 2, 4)], start=1):
+        axes = rotation(np.array([0.0, 0.6, -0.8]), 0.03 * number)
+        corner = np.array([0.1 * number, -0.2, DISTANCE + number])
+        foot = (corner - origin) - axes.T @ [*(axes @ (corner - origin))[:2], 0.0]
+        column, row = (axes @ (foot - (corner - origin)))[:2] / PIXEL + (x0 - 0.5, y0 - 0.5)
+        lines.append(f"{number} {x0} {x1} {y0} {y1}")
+        lines.append(" ".join(map(repr, map(float, (column, row, axes[2] @ (corner - origin), *axes[0], *axes[1])))))
+        expected.append(((y1 - y0 + 1, x1 - x0 + 1), rotate @ corner, rotate @ axes[0], rotate @ axes[1]))
+    geometry = xparm.read(written(tmp_path, "\n".join(lines).encode()))
+    assert [panel.path for panel in geometry.panels] == ["segment1", "segment2"]
+    to_imgcif = np.diag([1.0, -1.0, -1.0])
+    for panel, (shape, corner, fast, slow) in zip(geometry.panels, expected):
+        assert panel.shape == shape
+        for found, wanted in ((panel.origin_mm, corner), (panel.fast_axis, fast), (panel.slow_axis, slow)):
+            np.testing.assert_allclose(found, to_lab(to_imgcif @ wanted), rtol=0, atol=1e-9)
+    assert len(nbnumba.Experiment.from_geometry(geometry, 1).detector.panels) == 2
+
+
+def rotation(axis, angle):
+    """The rotation matrix about a unit axis."""
+    cross = np.cross(np.eye(3), axis)
+    return np.eye(3) - math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 def test_crystfel(tmp_path):
