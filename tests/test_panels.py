@@ -193,7 +193,7 @@ def test_files_of_panels_are_sheets(tmp_path, monkeypatch, capsys):
     with pytest.warns(UserWarning) as caught:
         report(made, run)
     said = " ".join(str(warning.message) for warning in caught)
-    assert "hold no geometry: the header of SMV describes" in said and "-pngmarks has no effect" in said
+    assert "hold no geometry: the header of SMV describes" in said and "-pngmarks" not in said
     image = simulate(made)
     sheet = np.zeros((19, 20), np.float32)
     for part, place in zip(image, sheet_of(made.detector).places()):

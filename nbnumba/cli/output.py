@@ -176,10 +176,7 @@ def _reflections_written(experiment: Experiment, run: Run, reflections: Reflecti
 
 
 def _marks(experiment: Experiment, placement: Placement, window: Window, run: Run) -> Marks | None:
-    """The marks of the picture, if they are wanted. There are none on panels one below another."""
-    if run.pngmarks and experiment.detector.panels:
-        warnings.warn("-pngmarks has no effect: rings of resolution are drawn on a detector without panels", stacklevel=2)
-        return None
+    """The marks of the picture, if they are wanted."""
     return marks(experiment, placement, window) if run.pngmarks else None
 
 
