@@ -780,10 +780,10 @@ class Background(_Statement):
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
-    oversample None: nanoBragg's choice; a number, or one for each panel. roi: first and last fast pixel, first and last slow
-    pixel, of one panel. mask: 0 where a pixel is not wanted; (slow, fast), (panel, slow, fast) or, for panels of different
-    shapes, an array for each. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
-    tolerance: the most photons that any pixel may lack (F10a).
+    oversample None: nanoBragg's choice; a number, or one for each panel. roi: first and last fast pixel, first and last
+    slow pixel; of several panels, of their sheet. mask: 0 where a pixel is not wanted; (slow, fast), (panel, slow, fast)
+    or, for panels of different shapes, an array for each. c_threads: the number of threads of the run of nanoBragg.c whose
+    phi carryover is reproduced. tolerance: the most photons that any pixel may lack (F10a).
     """
 
     oversample: int | tuple[int, ...] | None = None
