@@ -74,7 +74,7 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
             panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
             _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
             material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
-            **_counted_fields(panel), **_sensor_fields(geometry, panel),
+            data_origin=panel.data_origin, **_counted_fields(panel), **_sensor_fields(geometry, panel),
         )
         for panel in geometry.panels
     ]  # fmt: skip

@@ -44,6 +44,7 @@ MOST_PIXELS = 65535
 """Pixels along an axis at most."""
 
 MOST_PANELS = 4096
+MOST_ROWS = 2**20
 """Panels of a detector at most."""
 
 UNIT_AXES = 1e-6
@@ -256,15 +257,15 @@ class _Statement(ByValue):
         x, y, z = (self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
         return x, y, z
 
-    def _pixel_counts(self, name, axes) -> tuple[int, int]:
+    def _pixel_counts(self, name, axes, least=1, most=MOST_PIXELS) -> tuple[int, int]:
         """Two numbers of pixels; axes: those they are along, in words."""
-        allowed = f"two whole numbers of pixels, {axes}, each at least 1 and at most {MOST_PIXELS}"
+        allowed = f"two whole numbers of pixels, {axes}, each at least {least} and at most {most}"
         value = getattr(self, name)
         try:
             first, second = value
         except (TypeError, ValueError):
             raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: {allowed}") from None
-        whole = [self._number(name, n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (first, second)]
+        whole = [self._number(name, n, allowed, lambda n: least <= n <= most and n == round(n)) for n in (first, second)]
         return int(whole[0]), int(whole[1])
 
     def _truth(self, name) -> bool:
@@ -495,7 +496,8 @@ class Panel(_Placed):
     components along fast, slow and normal of the detector, before any group is moved. Its sensor has a thickness and an
     attenuation depth (None: as deep as thick); material is its name and has no effect. gain: counts per photon. trusted_min and
     trusted_max: the counts between which the panel measures (None: not stated). masked: rectangles of pixels that measure
-    nothing: first fast and slow pixel, and those after the last ones, from 0.
+    nothing: first fast and slow pixel, and those after the last ones, from 0. data_origin: the row and the column of its first
+    pixel in files that hold all panels as one array (None: not stated).
     """
 
     path: str
@@ -512,6 +514,7 @@ class Panel(_Placed):
     trusted_min: float | None = None
     trusted_max: float | None = None
     masked: tuple[Rectangle, ...] = ()
+    data_origin: tuple[int, int] | None = None
 
     POSITIVE = ("pixel_fast_mm", "pixel_slow_mm", "gain")
     NOT_NEGATIVE = ("thickness_um",)
@@ -530,6 +533,9 @@ class Panel(_Placed):
             raise InputError(f"{self._part()}.material: {shown(self.material)} is not allowed; allowed: the name of a material")
         _check_trusted(self._part(), self.trusted_min, self.trusted_max)
         self._set("masked", _rectangles(self._part(), self.masked, self.shape))
+        if self.data_origin is not None:
+            row, column = self._pixel_counts("data_origin", "row and column", 0, MOST_ROWS)
+            self._set("data_origin", (row, column))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

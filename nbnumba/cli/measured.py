@@ -121,7 +121,10 @@ def read(
 def _image(path: str, detector: Detector, what: str) -> images.Image:
     """The image of a file: (slow, fast), or the sheet of several panels."""
     shapes = sheet_of(detector).shapes
-    return images.read(path, shapes[0], what) if len(shapes) == 1 else images.read_panels(path, shapes, what)
+    if len(shapes) == 1:
+        return images.read(path, shapes[0], what)
+    origins = [panel.data_origin for panel in detector.panels if panel.data_origin is not None]
+    return images.read_panels(path, shapes, what, origins if len(origins) == len(shapes) else None)
 
 
 def _is_pixel(sheet: Sheet) -> np.ndarray:

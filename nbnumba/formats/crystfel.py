@@ -17,6 +17,7 @@ from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
     MOST_PIXELS,
+    MOST_ROWS,
     FrameGeometry,
     Geometry,
     PanelGeometry,
@@ -24,6 +25,7 @@ from nbnumba.formats.geometry import (
     panel_axes,
     path_of,
     unique_path,
+    with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number, printable
 
@@ -105,11 +107,12 @@ def read(path: files.PathName, what: str = "-geom", stated: frozenset[str] = fro
     unplaced = "distance" in stated
     bad = BadPixels(name, files.name_of(path, what), content.bad, content.panels)
     panels = [_panel(content, panel, paths[panel], rail, energy, unplaced, bad) for panel in content.panels]
+    origins = [_data_origin(entries) for entries in content.panels.values()]
     axes = _lab(np.eye(3))
     clen = _camera_length(content, content.panels[next(iter(content.panels))], "clen", unplaced)
     frame = FrameGeometry(_lab(1000.0 * clen * rail), axes[0], axes[1])
     return Geometry(
-        files.name_of(path, what), "CrystFEL", tuple(panels), group_tree(groups, axes[0], axes[1]), frame,
+        files.name_of(path, what), "CrystFEL", with_data_origins(panels, origins), group_tree(groups, axes[0], axes[1]), frame,
         beam_direction=_lab([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
         notes=(*notes, *bad.notes, *_notes(content)),
     )  # fmt: skip
@@ -237,6 +240,15 @@ def _panel(
         trusted_min=_number(content, panel, "flag_lessthan") if "flag_lessthan" in entries else None,
         masked=bad.of_panel(area),
     )  # fmt: skip
+
+
+def _data_origin(entries: dict[str, str]) -> tuple[int, int] | None:
+    """The row and column of the first pixel of a panel in the data; None where the data are an array for each panel."""
+    if any(value.isdecimal() for key, value in entries.items() if re.fullmatch(r"dim\d", key)):
+        return None
+    row, column = (number(entries.get(key, "")) for key in ("min_ss", "min_fs"))
+    whole = row is not None and column is not None and 0 <= min(row, column) and max(row, column) <= MOST_ROWS
+    return (int(row), int(column)) if whole else None
 
 
 def _pixel_mm(content: _File, panel: str) -> float:

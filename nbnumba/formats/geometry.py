@@ -34,6 +34,9 @@ MOST_PIXELS = 65535
 
 MOST_PANELS = 4096
 
+MOST_ROWS = 2**20
+"""The largest row and column at which a panel may begin in the array of a file."""
+
 LONGEST_NAME = 40
 """Characters of a name within a path."""
 
@@ -45,9 +48,10 @@ class PanelGeometry:
     """A panel: its path in the tree of groups, its pixels, where they are, and its sensor.
 
     shape: numbers of pixels (slow, fast). origin_mm: the outer corner of the first pixel. fast_axis, slow_axis: unit vectors.
-    attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the
-    depth of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts
-    per photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0.
+    attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the depth
+    of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts per
+    photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0. data_origin: row
+    and column of the first pixel in files that hold all panels as one array.
     """
 
     path: str
@@ -65,6 +69,7 @@ class PanelGeometry:
     trusted_min: float | None = None
     trusted_max: float | None = None
     masked: tuple[tuple[int, int, int, int], ...] = ()
+    data_origin: tuple[int, int] | None = None
 
     @property
     def normal(self) -> np.ndarray:
@@ -199,6 +204,19 @@ class Geometry:
 def _mean_lattice(vectors: np.ndarray) -> np.ndarray:
     """The lattice (3, 3) whose reciprocal vectors are the means of those of some lattices (n, 3, 3)."""
     return np.linalg.inv(np.linalg.inv(vectors).mean(axis=0))
+
+
+def with_data_origins(panels: list[PanelGeometry], origins: list[tuple[int, int] | None]) -> tuple[PanelGeometry, ...]:
+    """The panels with their places in one array, rows and columns; without, where one is not known or two of them overlap."""
+    boxes = [(*origin, *panel.shape) for panel, origin in zip(panels, origins) if origin is not None]
+    if len(boxes) < len(panels) or len(panels) < 2 or max(max(box[:2]) for box in boxes) > MOST_ROWS:
+        return tuple(panels)
+    rows, columns, slow, fast = np.array(boxes).T
+    for number in range(len(boxes)):
+        row_overlap = (rows < rows[number] + slow[number]) & (rows[number] < rows + slow)
+        if (row_overlap & (columns < columns[number] + fast[number]) & (columns[number] < columns + fast)).sum() > 1:
+            return tuple(panels)
+    return tuple(dataclasses.replace(panel, data_origin=origin) for panel, origin in zip(panels, origins))
 
 
 def lab(vectors: Any) -> np.ndarray:

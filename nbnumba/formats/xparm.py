@@ -20,6 +20,7 @@ from nbnumba.formats.geometry import (
     lab,
     panel_axes,
     unit,
+    with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number
 
@@ -87,9 +88,10 @@ def read(path: files.PathName, what: str = "-xparm") -> Geometry:
             PanelGeometry(f"segment{number}", each.shape, float(qx), float(qy), *(lab(vector @ frame.T) for vector in place))
             for number, (each, place) in enumerate(zip(moved, places), start=1)
         ]
+    placed = with_data_origins(panels, [each.first[::-1] for each in moved])
     scan = Scan(int(first), None, float(phi), float(width)) if width > 0.0 else None
     return Geometry(
-        files.name_of(path, what), "XDS", tuple(panels), frame=FrameGeometry(corner, fast, slow) if moved else None,
+        files.name_of(path, what), "XDS", placed, frame=FrameGeometry(corner, fast, slow) if moved else None,
         beam_direction=direction, wavelength_A=float(wavelength), spindle_axis=spindle, scan=scan,
         crystal=CrystalGeometry(vectors, space_group=f"number {cell[0]:g}"),
     )  # fmt: skip

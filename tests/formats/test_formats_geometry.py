@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import math
+import re
 
 import geometry_files
 import numpy as np
@@ -167,13 +168,45 @@ def changed(part, **fields):
         (changed("crystal", A_at_scan_points=[[1, 0, 0, 0, 1, 0, 0, 0, 1]]), "has 1 points for 2 images; allowed"),
         (changed("crystal", real_space_b=[30, 0, 0]), "vectors that lie in a plane; allowed: three that span a cell"),
         (changed("goniometer", fixed_rotation=[1, 0, 0, 0, 1, 0, 0, 0, 2]), "fixed_rotation is .* allowed: a rotation matrix"),
-        (geometry_files.experiments(2) | {"experiment": []}, "experiment has no entry 0; allowed: 0 to -1"),
+        (geometry_files.experiments(2) | {"experiment": []}, "experiment has no entry 0; allowed: a list that is not"),
+        (geometry_files.experiments(2) | {"experiment": [{}, {}]}, "experiment has no entry 2; allowed: 0 to 1"),
+        (changed("beam", wavelength=None, wavelength_range=[0.9, 1.1]), "from 0.9 to 1.1; allowed: -lambda 1 .*-dispersion 2"),
     ],
 )
 def test_what_dxtbx_states_and_no_image_has_is_refused(tmp_path, content, sentence):
     with pytest.raises(InputError, match=sentence) as refused:
-        dxtbx.read(written(tmp_path, content))
+        dxtbx.read(written(tmp_path, content), experiment=2 if "entry 2" in sentence else None)
     assert str(refused.value).startswith("-expt: ")
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (changed("beam", divergence=0.1), "states a divergence of the beam of 0.1, which is not rendered: give -divergence"),
+        (changed("beam", flux=1e12), r"states a flux of the beam of 1e\+12, which is not rendered: give -flux, -exposure"),
+        (changed("panel", pedestal=10.0), "states a pedestal of 10 counts: -adc adds one to images, and --offset of refine"),
+        (geometry_files.experiments() | {"experiment": [{"beam": 0}] * 3}, "has 3 experiments, of which the first counts: -ex"),
+        (
+            geometry_files.experiments(imageset=[{"mask": "m.pickle", "dx": None}]),
+            "names a file of mask for each pixel, m.pickle, which is not read: refine takes --mask",
+        ),
+        (changed("beam", wavelength=None, wavelength_range=[1.3, 1.1]), "has wavelengths from 1.3 to 1.1, .*dispersion 16.67"),
+    ],
+)
+def test_what_dxtbx_states_besides_is_named(tmp_path, content, sentence):
+    notes = dxtbx.read(written(tmp_path, content), stated=frozenset(["wavelength"])).notes
+    assert len(notes) == 1 and re.match(sentence, notes[0]), notes
+
+
+def test_data_blocks_of_old_versions_of_dxtbx(tmp_path):
+    content = geometry_files.experiments()
+    imageset = {"__id__": "ImageSweep", "template": "a_####.cbf", "beam": 0, "detector": 0, "goniometer": 0, "scan": 0}
+    models = {key: content[key] for key in ("beam", "detector", "goniometer", "scan")}
+    block = {"__id__": "DataBlock", "imageset": [imageset], **models}
+    geometry = dxtbx.read(written(tmp_path, [block]))
+    check_panels(geometry, CORNERS[:1])
+    check_rotation(geometry, 3, 2)
+    assert geometry.crystal is None and nbnumba.read_geometry(written(tmp_path, [block])).kind == "dxtbx"
 
 
 def test_panels_that_are_missing_in_the_tree_or_twice(tmp_path):

@@ -1,15 +1,20 @@
 """Pixels of several panels: sections of a full CBF, modules of an NXmx master, stacked images; CBFlib's packed format."""
 
+import json
+from pathlib import Path
+
 import geometry_files
 import numpy as np
 import pytest
 from geometry_files import FAST, SLOW
 from real_data import REAL, needs
 
+import nbnumba
 from nbnumba import Experiment, InputError
 from nbnumba.cli import measured
 from nbnumba.formats import cbf_data, images
 from nbnumba.formats.cif import Section
+from nbnumba.formats.geometry import PanelGeometry, with_data_origins
 
 SHAPES = [(SLOW, FAST)] * 2
 ROWS = np.arange(2 * SLOW * FAST).reshape(2 * SLOW, FAST)
@@ -103,6 +108,43 @@ def test_panels_are_a_sheet(files):
     assert np.array_equal(first.pixels, ROWS) and np.array_equal(first.masked, np.arange(FAST) == np.ones((2 * SLOW, 1)))
     assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
     assert np.array_equal(images.read_panels("stack.bin", SHAPES, "--data").pixels, ROWS)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_panels_are_cut_out_of_one_array(files):
+    """By the rows and columns that a .geom or an .expt states; a sheet of the same panels is one, too."""
+    layout = "p1/min_fs = 8\np1/max_fs = 13\np1/min_ss = 1\np1/max_ss = 5\n"
+    Path("m.geom").write_text(geometry_files.geom_bytes().decode() + layout)
+    content = geometry_files.experiments(2)
+    for panel, offset in zip(content["detector"][0]["panels"], ([0, 0], [8, 1])):
+        panel["raw_image_offset"] = offset
+    Path("m.expt").write_text(json.dumps(content))
+    whole = np.arange(6 * 14, dtype=np.uint16).reshape(6, 14)
+    nbnumba.write_smv("whole.img", whole)
+    nbnumba.write_smv("sheet.img", ROWS.astype(np.uint16))
+    for words in ("-geom m.geom -cell 50 60 70", "-expt m.expt -image 3"):
+        experiment = Experiment.from_args(f"{words} -default_F 1".split())
+        assert [panel.data_origin for panel in experiment.detector.panels] == [(0, 0), (1, 8)]
+        shapes, origins = [panel.shape for panel in experiment.detector.panels], [(0, 0), (1, 8)]
+        cut = images.read_panels("whole.img", shapes, "--data", origins)
+        assert np.array_equal(cut.pixels, np.concatenate([whole[:5, :6], whole[1:, 8:]])) and cut.masked is None
+        for name in ("sheet.img", "stack.bin"):
+            assert np.array_equal(images.read_panels(name, shapes, "--data", origins).pixels, ROWS)
+        data = measured.read("whole.img", experiment, None, None, 0.0).data * 2.0
+        assert data[0, 2, 3] == whole[2, 3] and data[1, 2, 3] == whole[3, 11]
+    nbnumba.write_smv("other.img", np.zeros((6, 13), np.uint16))
+    with pytest.raises(InputError, match="'other.img' has 13 x 6 pixels; allowed: 14 x 6, fast x slow"):
+        images.read_panels("other.img", shapes, "--data", origins)
+
+
+def test_panels_that_overlap_in_one_array_have_no_place_in_it():
+    def placed(*origins):
+        panels = [PanelGeometry(f"p{n}", (5, 6), 0.1, 0.1, np.zeros(3), *np.eye(3)[:2]) for n in range(len(origins))]
+        return [panel.data_origin for panel in with_data_origins(panels, list(origins))]
+
+    assert placed((0, 0), (5, 0), (0, 6)) == [(0, 0), (5, 0), (0, 6)]
+    assert placed((0, 0), (0, 0)) == placed((0, 0), (4, 5)) == placed((0, 0), None) == [None, None]
+    assert placed((3, 3)) == [None]
 
 
 @pytest.mark.parametrize(

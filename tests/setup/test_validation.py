@@ -81,6 +81,7 @@ ABSURD = {
     ("detector", ("trusted_min", "trusted_max")): NOT_NUMBERS,
     ("detector", ("masked",)): NOT_RECTANGLES,
     ("panel", ("masked",)): NOT_RECTANGLES,
+    ("panel", ("data_origin",)): (5, (5,), (5, 6, 7), (-1, 5), (5.5, 5), (NAN, 5), (2e6, 5), "ab", ("a", "b")),
     ("panel", ("shape",)): (5, (5,), (5, 6, 7), (0, 5), (5, -1), (5.5, 5), (NAN, 5), (70000, 5), "ab", ("a", "b")),
     ("panel", ("origin_mm",)): NOT_VECTORS,
     ("panel", ("fast_axis", "slow_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0), (2.0, 0.0, 0.0), (0.8, 0.6, 0.0), (1e200, 0, 0)),
