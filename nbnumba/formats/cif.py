@@ -24,7 +24,7 @@ _CLOSING = {";": re.compile(r"\n;(?=\s|\Z)"), "'": re.compile(r"'(?=\s|\Z)"), '"
 
 _BINARY_NAME = "binary section "
 _FIELD_NAME = re.compile(r"[A-Za-z0-9-]+")
-_CONVERSION = re.compile(r'conversions\s*=\s*"?([^"\s;]+)', re.IGNORECASE)
+_CONVERSION = re.compile(r'conversions\s*=\s*"?([^"\s;]+)([^\r\n]*)', re.IGNORECASE)
 
 
 class Section(NamedTuple):
@@ -97,6 +97,7 @@ def _without_binary(content: bytes, name: str) -> tuple[bytes, list[Section]]:
         fields = _fields(header)
         conversion = _CONVERSION.search(header)
         fields["conversions"] = conversion[1] if conversion else ""
+        fields["options"] = conversion[2].lower() if conversion else ""
         data += len(START_OF_DATA)
         size = fields.get("x-binary-size", "")
         stop = data + int(size) if re.fullmatch(r"[0-9]{1,12}", size) else len(content)

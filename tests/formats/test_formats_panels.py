@@ -1,6 +1,7 @@
 """Pixels of several panels: sections of a full CBF, modules of an NXmx master, stacked images; CBFlib's packed format."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import geometry_files
@@ -12,7 +13,7 @@ from real_data import REAL, needs
 import nbnumba
 from nbnumba import Experiment, InputError
 from nbnumba.cli import measured
-from nbnumba.formats import cbf_data, images
+from nbnumba.formats import cbf_data, cif, images
 from nbnumba.formats.cif import Section
 from nbnumba.formats.geometry import PanelGeometry, with_data_origins
 
@@ -82,7 +83,7 @@ def test_byte_offsets():
         (section(packed([1] * 12)[:-5]), "is cut off"),
         (section(packed([1] * 11)), "states another number of elements"),
         (section(b"\1" * 5, "x-CBF_BYTE_OFFSET"), "is cut off"),
-        (section(b"\1" * 12, "x-CBF_PACKED_V2"), "is compressed by 'x-CBF_PACKED_V2'"),
+        (section(b"\1" * 12, "x-CBF_CANONICAL"), "is compressed by 'x-CBF_CANONICAL'"),
         (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", (0, 4)), "has 0 elements"),
         (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", (60000, 60000)), "elements in its dimensions"),
         (section(b"\1" * 12, "x-CBF_BYTE_OFFSET", **{"x-binary-element-type": "complex"}), "elements of the type 'complex'"),
@@ -100,6 +101,70 @@ def files(tmp_path, monkeypatch):
     geometry_files.write_nexus(tmp_path / "m.nxs")
     (tmp_path / "two.expt").write_bytes(geometry_files.expt_bytes(2))
     ROWS.astype("<f4").tofile(tmp_path / "stack.bin")
+
+
+PYCBF = """
+import sys
+import pycbf
+compression, flags, size, sign, *shape, name = sys.argv[1:]
+pixels = sys.stdin.buffer.read()
+handle = pycbf.cbf_handle_struct()
+handle.new_datablock(b"x"); handle.new_category(b"array_data"); handle.new_column(b"data")
+slow, mid, fast = map(int, shape)
+how = getattr(pycbf, compression) | int(flags)
+order = b"little_endian"
+handle.set_integerarray_wdims_fs(how, 1, pixels, int(size), int(sign), slow * mid * fast, order, fast, mid, slow, 0)
+handle.write_widefile(name.encode(), pycbf.CBF, pycbf.MIME_HEADERS, 0)
+"""
+"""A program for Debian's Python that packs numbers by CBFlib: its own bits are the reference of ours."""
+
+DEBIAN = "/usr/bin/python3"
+
+
+def packed_by_cbflib(array, compression, flags=0):
+    """The section of an array (third, slow, fast) that CBFlib packs."""
+    words = [compression, flags, array.itemsize, int(array.dtype.kind == "i"), *array.shape, "made.cbf"]
+    command = [DEBIAN, "-c", PYCBF, *map(str, words)]
+    done = subprocess.run(command, input=array.tobytes(), capture_output=True, env={"PATH": "/usr/bin"}, check=False)
+    assert done.returncode == 0, done.stderr
+    return cif.read("made.cbf", "test").sections[0]
+
+
+def has_pycbf():
+    """Whether Debian's CBFlib is installed."""
+    command = [DEBIAN, "-c", "import pycbf"]
+    return Path(DEBIAN).exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+needs_cbflib = pytest.mark.skipif(not has_pycbf(), reason="Debian's python3-pycbf, which packs the numbers, is not installed")
+
+
+@needs_cbflib
+@pytest.mark.parametrize("compression", ["CBF_PACKED", "CBF_PACKED_V2"])
+@pytest.mark.parametrize(
+    "kind, least, most", [("<i4", -2, 50), ("<i4", -(2**31), 2**31 - 1), ("<u4", 0, 2**32 - 1), ("<i4", 0, 2**20)]
+)
+def test_numbers_that_cbflib_packs(tmp_path, monkeypatch, compression, kind, least, most):
+    monkeypatch.chdir(tmp_path)
+    for shape in ((1, 9, 11), (3, 6, 7), (2, 1, 5)):
+        array = np.random.default_rng(2).integers(least, most, shape, endpoint=True).astype(kind)
+        array[0, 0, :2] = (0, most)
+        decoded = cbf_data.decoded(packed_by_cbflib(array, compression))
+        assert np.array_equal(decoded.reshape(shape), array)
+
+
+@needs_cbflib
+def test_packed_numbers_that_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flat, uncorrelated = 512, 256
+    array = np.arange(24, dtype="<i4").reshape(2, 3, 4)
+    for flags, sentence in ((flat, "packed as 'flat'"), (uncorrelated, "packed as 'uncorrelated_sections'")):
+        with pytest.raises(ValueError, match=sentence):
+            cbf_data.decoded(packed_by_cbflib(array, "CBF_PACKED", flags))
+    assert np.array_equal(cbf_data.decoded(packed_by_cbflib(array[:1], "CBF_PACKED_V2", uncorrelated)), array[0])
+    for other in (array.astype("<u2"), np.ascontiguousarray(array[:, :, :1])):
+        with pytest.raises(ValueError, match="elements of other than 32 bits, or planes of one column"):
+            cbf_data.decoded(packed_by_cbflib(other, "CBF_PACKED"))
 
 
 def test_panels_are_a_sheet(files):
