@@ -33,8 +33,11 @@ from nbnumba.formats.text import excerpt, printable
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
-_LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
+_METRES = ("meter", "metre", "meters", "metres")
+_LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
+_LENGTHS |= {f"{prefix}{name}": size for prefix, size in (("", 1e3), ("milli", 1.0), ("micro", 1e-3)) for name in _METRES}
 _WAVELENGTHS = {"angstrom": 1.0, "a": 1.0, "angstroms": 1.0, "nm": 10.0, "m": 1e10, "\u00e5": 1.0}
+_ENERGIES = {"ev": 1.0, "kev": 1e3, "j": 1.0 / 1.602176634e-19}
 _ANGLES = dict.fromkeys(("deg", "degree", "degrees"), 1.0) | dict.fromkeys(("rad", "radian", "radians"), 180.0 / math.pi)
 
 
@@ -488,30 +491,37 @@ def _beam(tree: Tree, entry: str) -> dict[str, Any]:
     """Direction, wavelength and polarization of the beam."""
     fields: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, 1.0]), "notes": ()}
     for group in [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]:
-        wavelengths = tree.numbers(f"{group}/incident_wavelength")
-        if wavelengths is None:
-            wavelengths = tree.numbers(f"{group}/wavelength")
-            path = f"{group}/wavelength"
-        else:
-            path = f"{group}/incident_wavelength"
-        if wavelengths is not None:
-            fields["wavelength_A"] = float(wavelengths[0]) * tree.scale(path, _WAVELENGTHS, "angstrom")
-            if not fields["wavelength_A"] > 1.0 / LARGEST_NUMBER:
-                raise InputError(f"{tree.name}: {printable(path)} is {wavelengths[0]:g}; allowed: a positive number")
-            if len(wavelengths) > 1 and np.ptp(wavelengths) > 0.0:
-                several = f"states {len(wavelengths)} wavelengths, of which the first counts"
-                fields["notes"] = (f"{several}: give -lambda or -sourcefile",)
-            stokes = tree.numbers(f"{group}/incident_polarization_stokes")
-            if stokes is not None and len(stokes) == 4 and stokes[0] > 0.0 and abs(stokes[1]) <= stokes[0]:
-                fields["polarization_fraction"] = (1.0 + stokes[1] / stokes[0]) / 2.0
-                fields["polarization_axis"] = lab([1.0, 0.0, 0.0])
-            break
-    else:
-        for detector in tree.of_class("NXdetector", entry):
-            energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
-            if energy is not None and energy > 1.0 / LARGEST_NUMBER:
-                fields["wavelength_A"] = HC_EV_A / energy
+        wavelength = _wavelength(tree, group)
+        if wavelength is None:
+            continue
+        fields["wavelength_A"], fields["notes"] = wavelength
+        stokes = tree.numbers(f"{group}/incident_polarization_stokes")
+        if stokes is not None and len(stokes) == 4 and math.hypot(*stokes[1:3]) <= 1.001 * stokes[0] and stokes[0] > 0.0:
+            degree, azimuth = min(math.hypot(*stokes[1:3]) / stokes[0], 1.0), math.atan2(stokes[2], stokes[1]) / 2.0
+            fields["polarization_fraction"] = (1.0 + degree) / 2.0
+            fields["polarization_axis"] = lab([math.cos(azimuth), math.sin(azimuth), 0.0])
+        return fields
+    for detector in tree.of_class("NXdetector", entry):
+        energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
+        if energy is not None and energy > 1.0 / LARGEST_NUMBER:
+            fields["wavelength_A"] = HC_EV_A / energy
     return fields
+
+
+def _wavelength(tree: Tree, group: str) -> tuple[float, tuple[str, ...]] | None:
+    """The wavelength of a beam or a monochromator, or that of its energy, and a sentence about others; None without either."""
+    for key, units in (("wavelength", _WAVELENGTHS), ("energy", _ENERGIES)):
+        for path in (f"{group}/incident_{key}", f"{group}/{key}"):
+            values = tree.numbers(path)
+            if values is None:
+                continue
+            value = float(values[0]) * tree.scale(path, units, next(iter(units)))
+            if not 1.0 / LARGEST_NUMBER < value < LARGEST_NUMBER:
+                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number")
+            several = f"states {len(values)} values of {key}, of which the first counts: give -lambda or -sourcefile"
+            notes = (several,) if len(values) > 1 and np.ptp(values) > 0.0 else ()
+            return (value if key == "wavelength" else HC_EV_A / value), notes
+    return None
 
 
 def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:

@@ -468,7 +468,7 @@ def test_what_a_master_states_beside_its_geometry_is_named(tmp_path):
         file[beam].attrs["units"] = "angstrom"
         file[sample] = np.eye(3)
     several, crystal = nexus.read(path).notes
-    assert "2 wavelengths" in several and "ub_matrix" in crystal
+    assert "2 values of wavelength" in several and "ub_matrix" in crystal
 
 
 @pytest.mark.parametrize(
@@ -490,6 +490,30 @@ def test_what_nxmx_states_and_is_refused(tmp_path, member, attribute, value, sen
         file[f"/entry/instrument/detector/transformations/{member}"].attrs[attribute] = value
     with pytest.raises(InputError, match=f"-nexus: .*{sentence}"):
         nexus.read(path)
+
+
+def test_the_beam_of_nxmx(tmp_path):
+    """Stokes' U turns the plane of polarization by half of its angle to Q; an energy stands for a wavelength."""
+    import h5py
+
+    path = tmp_path / "master.nxs"
+    for stokes, fraction, axis in (
+        ([1.0, 0.8, 0.0, 0.0], 0.9, (1.0, 0.0)),
+        ([2.0, -1.6, 0.0, 0.3], 0.9, (0.0, 1.0)),
+        ([1.0, 0.0, 0.6, 0.0], 0.8, (math.sqrt(0.5), math.sqrt(0.5))),
+    ):
+        geometry_files.write_nexus(path)
+        with h5py.File(path, "r+") as file:
+            beam = file["/entry/instrument/beam"]
+            del beam["incident_polarization_stokes"], beam["incident_wavelength"]
+            beam["incident_polarization_stokes"], beam["incident_energy"] = stokes, 12.39841984 / WAVELENGTH
+            beam["incident_energy"].attrs["units"] = "keV"
+            file["/entry/instrument/detector/transformations/distance"].attrs["units"] = "millimetres"
+        geometry = nexus.read(path)
+        check_panels(geometry, CORNERS)
+        assert geometry.wavelength_A == pytest.approx(WAVELENGTH, rel=1e-6)
+        assert geometry.polarization_fraction == pytest.approx(fraction, rel=1e-12)
+        assert abs(geometry.polarization_axis @ nexus.lab([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("flag", geometry_files.FILES)

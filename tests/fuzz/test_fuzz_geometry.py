@@ -24,6 +24,8 @@ pytestmark = pytest.mark.long
 REST = "-default_F 10 -N 2 -oversample 1".split()
 FILES = {
     **{flag: [made] for flag, made in geometry_files.FILES.items()},
+    "-geom": [(geometry_files.geom_bytes, "m.geom"), (geometry_files.masked_geom_bytes, "masked.geom")],
+    "-xparm": [(geometry_files.xparm_bytes, "XPARM.XDS"), (geometry_files.moved_xparm_bytes, "GXPARM.XDS")],
     "-expt": [(geometry_files.expt_bytes, "m.expt"), (lambda: geometry_files.expt_bytes(2), "two.expt")],
     "-img": [
         (geometry_files.mini_cbf_bytes, "m.cbf"),
