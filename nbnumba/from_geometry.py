@@ -10,6 +10,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry
+from nbnumba.formats.text import printable
 from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.setup.absorption import attenuation_um
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
@@ -172,7 +173,7 @@ def remarks(geometry: Geometry) -> list[str]:
         why = "and places spots as if there were none, so that none is rendered: -detector_thick and -detector_abs state one"
         sentences.append(f"states a sensor of {panel.thickness_um:.4g} um, {why}")
     elif panel is not None and not _depth_um(geometry, panel):
-        material = f" of {panel.material}" if panel.material else ""
+        material = f" of {printable(panel.material)}" if panel.material else ""
         unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
         sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
     if geometry.wavelength_A is None:

@@ -16,6 +16,7 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam, pixels_within
 from nbnumba.formats.nxmx import MASK
+from nbnumba.formats.text import printable
 
 COMPRESSIONS = ("gzip", "bitshuffle")
 """What pixels are compressed with: gzip is read everywhere, bitshuffle with LZ4 needs a plugin and is faster."""
@@ -57,7 +58,7 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
     for panel in geometry.panels:
         if panel.material not in (None, *KNOWN_MATERIALS):
             known = ", ".join(KNOWN_MATERIALS)
-            raise InputError(f"{what}: the sensor of {panel.path} is of {panel.material}; allowed in NXmx readers: {known}")
+            raise InputError(f"{what}: the sensor of {panel.path} is of {printable(panel.material)}; allowed in NXmx readers: {known}")
     if len({(panel.thickness_um, panel.material) for panel in geometry.panels}) > 1:
         raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
 

@@ -436,6 +436,11 @@ def test_what_a_header_of_dectris_states_and_is_refused(tmp_path, old, new, sent
     check_refused(tmp_path, "-img", imgcif.read, whole, whole.replace(old, new), f"(?:{sentence})")
 
 
+def test_a_long_name_of_a_material_is_cut_in_messages(tmp_path):
+    whole = geometry_files.mini_cbf_bytes().replace(b"Silicon sensor", b"x" * 3000 + b" sensor")
+    assert max(map(len, nbnumba.from_geometry.remarks(imgcif.read(written(tmp_path, whole))))) < 500
+
+
 def test_the_words_of_a_cif():
     text = b"###CBF\ndata_x\n_a.b 'it''s' _a.c \"d e\" # no\n_a.d\n;line 1\nline 2\n;\nloop_ _e.f _e.g 1 2 '3 4' _5\n"
     block = cif.parse(text.replace(b" _5", b" five"), "file")
