@@ -57,8 +57,8 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
             raise InputError(f"{need}; allowed with it: pip install nbnumba[nexus]") from None
     for panel in geometry.panels:
         if panel.material not in (None, *KNOWN_MATERIALS):
-            known = ", ".join(KNOWN_MATERIALS)
-            raise InputError(f"{what}: the sensor of {panel.path} is of {printable(panel.material)}; allowed in NXmx readers: {known}")
+            stated, known = printable(panel.material), ", ".join(KNOWN_MATERIALS)
+            raise InputError(f"{what}: the sensor of {panel.path} is of {stated}; allowed in NXmx readers: {known}")
     if len({(panel.thickness_um, panel.material) for panel in geometry.panels}) > 1:
         raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
 
