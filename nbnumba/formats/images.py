@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import by_fabio, cif, files, imgcif, nexus, nxmx, raw, smv
+from nbnumba.formats import by_fabio, cif, files, hdf5_members, imgcif, nexus, nxmx, raw, smv
 from nbnumba.formats.text import number as number_of
+from nbnumba.formats.text import printable
 
 HDF5 = "HDF5"
 _FLOATS = ".bin"
@@ -192,6 +193,11 @@ def _smv(name: str, what: str) -> Image:
 def _by_fabio(name: str, number: int | None, shape: tuple[int, int], what: str) -> Image:
     """The image as fabio reads it. Raises InputError if fabio cannot read it."""
     image = by_fabio.read(name, number, shape)
+    file = name.partition(_INSIDE)[0]
+    missing = hdf5_members.read(file).get("missing") if image.problem and nxmx.is_hdf5(file) else None
+    if missing:
+        elsewhere = f"{name!r} has its images in {printable(missing[0])}"
+        raise InputError(f"{what}: {elsewhere}, which cannot be opened; allowed: a master with its data files beside it")
     if image.problem:
         allowed = "an image that fabio reads, SMV, or *.bin"
         raise InputError(f"{what}: {name!r} cannot be read: {image.problem}; allowed: {allowed}")

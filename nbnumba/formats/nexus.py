@@ -50,10 +50,10 @@ class Member(NamedTuple):
 
 
 class Tree:
-    """The members of a file by their paths, and how messages call the file."""
+    """The members of a file by their paths, how messages call the file, and the files of further members that are missing."""
 
-    def __init__(self, members: dict[str, Member], name: str):
-        self.members, self.name = members, name
+    def __init__(self, members: dict[str, Member], name: str, missing: list[str]):
+        self.members, self.name, self.missing = members, name, missing
 
     def attribute(self, path: str, key: str, default: str = "") -> str:
         """An attribute as text."""
@@ -117,7 +117,7 @@ def _tree(path: files.PathName, what: str) -> Tree:
     members = {}
     for at, attributes, shape, values in answer["members"]:
         members[at] = Member(attributes, None if shape is None else tuple(shape), values)
-    return Tree(members, called)
+    return Tree(members, called, answer.get("missing", []))
 
 
 def lab(vectors: Any) -> np.ndarray:
@@ -243,7 +243,8 @@ def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
         for path, member in tree.members.items():
             if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
                 return path
-    raise InputError(f"{tree.name} has no pixels; allowed: a master with its data files beside it")
+    elsewhere = f"has its images in {printable(tree.missing[0])}, which cannot be opened" if tree.missing else "has no pixels"
+    raise InputError(f"{tree.name} {elsewhere}; allowed: a master with its data files beside it")
 
 
 def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from real_data import to_lab
 
 import nbnumba
 from nbnumba import InputError
+from nbnumba.constants import HC_EV_A
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
@@ -511,7 +512,7 @@ def test_the_beam_of_nxmx(tmp_path):
         with h5py.File(path, "r+") as file:
             beam = file["/entry/instrument/beam"]
             del beam["incident_polarization_stokes"], beam["incident_wavelength"]
-            beam["incident_polarization_stokes"], beam["incident_energy"] = stokes, 12.39841984 / WAVELENGTH
+            beam["incident_polarization_stokes"], beam["incident_energy"] = stokes, HC_EV_A / 1000 / WAVELENGTH
             beam["incident_energy"].attrs["units"] = "keV"
             file["/entry/instrument/detector/transformations/distance"].attrs["units"] = "millimetres"
         geometry = nexus.read(path)

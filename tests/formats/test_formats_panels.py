@@ -202,6 +202,24 @@ def test_panels_are_cut_out_of_one_array(files):
         images.read_panels("other.img", shapes, "--data", origins)
 
 
+def test_a_master_whose_data_file_is_missing_names_it(files):
+    """With modules, or without as those of EIGER; the data file beside it makes it whole again."""
+    import h5py
+
+    with h5py.File("m.nxs", "r+") as file:
+        pixels = file["/entry/data/data"][()]
+        del file["/entry/data/data"]
+        file["/entry/data/data_000001"] = h5py.ExternalLink("x_data_000001.h5", "/entry/data/data")
+    sentence = "has its images in x_data_000001.h5, which cannot be opened; allowed: a master with its data files beside it"
+    for read in (lambda: images.read_panels("m.nxs", SHAPES, "--data"), lambda: images.read("m.nxs", ROWS.shape, "--data")):
+        with pytest.raises(InputError, match=f"--data: 'm.nxs' {sentence}"):
+            read()
+    with h5py.File("x_data_000001.h5", "w") as file:
+        file["/entry/data/data"] = pixels
+    assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
+    assert np.array_equal(images.read("m.nxs#1", ROWS.shape, "--data").pixels, ROWS + ROWS.size)
+
+
 def test_panels_that_overlap_in_one_array_have_no_place_in_it():
     def placed(*origins):
         panels = [PanelGeometry(f"p{n}", (5, 6), 0.1, 0.1, np.zeros(3), *np.eye(3)[:2]) for n in range(len(origins))]
