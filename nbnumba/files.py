@@ -21,7 +21,7 @@ from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
 from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.parity import NO_DEFECTS
-from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet
+from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet, response_of_panel
 from nbnumba.setup import sampling
 from nbnumba.setup.detector import position_detector, spindle_axis
 from nbnumba.setup.orientations import noise_generator, phi_steps
@@ -106,7 +106,8 @@ def write_smv(
         raise InputError(f"write_smv: {why}; allowed: no experiment, for pixels alone, or a file that holds panels")
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
-    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, response)
+    own = response_of_panel(response, experiment.detector)
+    keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, own)
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry
+from nbnumba.formats.text import printable
 from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.setup.absorption import attenuation_um
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
@@ -59,6 +60,7 @@ def detector_fields(geometry: Geometry) -> dict[str, Any]:
         "convention": "custom",
         "pixels": (fast, slow),
         "pixel_mm": panel.pixel_fast_mm,
+        **_counted_fields(panel),
         **_pose_fields(panel.origin_mm, panel.fast_axis, panel.slow_axis, _direction(geometry)),
         **_sensor_fields(geometry, panel),
     }
@@ -73,13 +75,19 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
             panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
             _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
             material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
-            trusted_min=panel.trusted_min, trusted_max=panel.trusted_max, **_sensor_fields(geometry, panel),
+            data_origin=panel.data_origin, **_counted_fields(panel), **_sensor_fields(geometry, panel),
         )
         for panel in geometry.panels
     ]  # fmt: skip
     groups = [Group(of.path, _numbers(axes @ of.fast_axis), _numbers(axes @ of.slow_axis)) for of in geometry.groups]
     pose = _pose_fields(origin, fast, slow, _direction(geometry))
     return {"convention": "custom", **pose, "panels": tuple(panels), "groups": tuple(groups)}
+
+
+def _counted_fields(panel: PanelGeometry) -> dict[str, Any]:
+    """Return the fields that say which pixels are measurements: those between two counts and outside some rectangles."""
+    fields = {"trusted_min": panel.trusted_min, "trusted_max": panel.trusted_max, "masked": panel.masked or None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,13 +173,9 @@ def remarks(geometry: Geometry) -> list[str]:
         why = "and places spots as if there were none, so that none is rendered: -detector_thick and -detector_abs state one"
         sentences.append(f"states a sensor of {panel.thickness_um:.4g} um, {why}")
     elif panel is not None and not _depth_um(geometry, panel):
-        material = f" of {panel.material}" if panel.material else ""
+        material = f" of {printable(panel.material)}" if panel.material else ""
         unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
         sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
-    masked = sum(len(panel.masked) for panel in geometry.panels)
-    if masked:
-        rectangles = f"{masked} rectangles" if masked > 1 else "a rectangle"
-        sentences.append(f"states {rectangles} of masked pixels, which are computed like others: -mask leaves pixels out")
     if geometry.wavelength_A is None:
         sentences.append(f"states no wavelength: {Beam.wavelength_A:g} A is taken unless -lambda or -energy gives one")
     return sentences

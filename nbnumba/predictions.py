@@ -15,6 +15,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.geometry.rotations import radians
 from nbnumba.setup import background, crystal, orientations, structure
 from nbnumba.setup.detector import polarization_axis, spindle_axis
+from nbnumba.setup.sheet import masked_pixels, sheet_of
 from nbnumba.setup.sources import along
 from nbnumba.setup.view import View, positions, view_of
 from nbnumba.simulate import with_options
@@ -54,7 +55,8 @@ class Predictions:
     is largest. photons: expected in the whole spot. centre_fast, centre_slow: mean place of these photons, in pixels.
     width_fast, width_slow: full widths of the spot at half maximum, as that of a Gaussian as wide, in pixels. NaN stands for
     the centre and the width of a spot without photons. s1 (n, 3): the diffracted ray, of length 1 / wavelength, in 1/A, in the
-    frame of the laboratory. F: amplitude, in electrons. The arrays are read-only.
+    frame of the laboratory. F: amplitude, in electrons. masked: whether the pixel of the place (fast, slow) is one that the
+    detector masks (F1e). The arrays are read-only.
     """
 
     hkl: np.ndarray
@@ -74,6 +76,7 @@ class Predictions:
     width_slow: np.ndarray
     s1: np.ndarray
     F: np.ndarray
+    masked: np.ndarray
 
     def __post_init__(self) -> None:
         for column in self.columns().values():
@@ -172,6 +175,7 @@ class _Prediction:
         lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
         lit = lit if lit.size else self.view.sources.wavelength
         self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
+        self.masked = masked_pixels(experiment.detector), tuple(sheet_of(experiment.detector).places())
         self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view))
 
     def table(self, hkl: np.ndarray | None) -> Predictions:
@@ -265,8 +269,14 @@ class _Prediction:
             phi_deg=np.degrees(meetings.phi), delta_psi_deg=np.degrees(meetings.delta_psi), wavelength_A=meetings.wavelength,
             d_A=d, lorentz=lorentz, excitation=sums.excitation, photons=photons, centre_fast=centre[:, 0],
             centre_slow=centre[:, 1], width_fast=width[:, 0], width_slow=width[:, 1],
-            s1=meetings.direction / meetings.wavelength[:, np.newaxis], F=amplitude,
+            s1=meetings.direction / meetings.wavelength[:, np.newaxis], F=amplitude, masked=self._is_masked(number, place),
         )  # fmt: skip
+
+    def _is_masked(self, number: int, place: np.ndarray) -> np.ndarray:
+        """Whether the detector masks the pixels of a panel at places (n, 2), fast and slow."""
+        masked, (slow, fast) = self.masked[0][self.masked[1][number]], self.view.shapes[number]
+        pixel = np.minimum(place.astype(np.int64), (fast - 1, slow - 1))
+        return masked[pixel[:, 1], pixel[:, 0]]
 
     def _photons_each(self) -> float:
         """Photons per electron^2 and sr that one source and one lattice give (F11)."""

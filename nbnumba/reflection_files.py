@@ -59,7 +59,8 @@ def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     """The columns of a text, one for each number: h, k, l and all columns of Predictions but s1."""
     of_table = predictions.columns()
     hkl = dict(zip("hkl", predictions.hkl.T))
-    return hkl | {name: column for name, column in of_table.items() if name not in ("hkl", "s1")}
+    rest = {name: column for name, column in of_table.items() if name not in ("hkl", "s1")}
+    return hkl | rest | {"masked": predictions.masked.astype(np.int8)}
 
 
 def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str, tuple[str, np.ndarray]]:
@@ -91,4 +92,5 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
         "excitation": ("double", predictions.excitation),
         "centre.px": ("vec2<double>", np.stack([predictions.centre_fast, predictions.centre_slow], axis=1)),
         "width.px": ("vec2<double>", np.stack([predictions.width_fast, predictions.width_slow], axis=1)),
+        "masked": ("bool", predictions.masked),
     }

@@ -18,6 +18,7 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.cell import cell_of
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, panels, sampling, scene, sources, structure
+from nbnumba.setup.sheet import masked_pixels
 from nbnumba.setup.view import WHOLE_PIXEL
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.shapes import SHAPES
@@ -266,6 +267,9 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     if math.isinf(of_region.coarsest):
         coarsest = "an edge in the beam" if math.isinf(of_region.edge) else f"{of_region.edge:.4g} at the nearest edge"
     yield "resolution", f"{of_region.finest:.4g} at the finest pixel, {coarsest}", "A"
+    masked = int(np.count_nonzero(masked_pixels(part)))
+    if masked:
+        yield "masked", str(masked), "pixels, which are no measurements"
     layers, depth, absorption = detector.sensor(part, defects, part.panels[0] if part.panels else None)
     if depth > 0.0 and len({(panel.thickness_um, panel.attenuation_um) for panel in part.panels}) < 2:
         attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"
@@ -318,7 +322,8 @@ class Resolution(NamedTuple):
 def resolution(experiment: Statements) -> Resolution:
     """The resolution of the pixels of the region. Raises InputError for an impossible position of the detector."""
     every, shortest_change, longest_change, beam_hits = planes_of(experiment), math.inf, 0.0, False
-    for plane, window in zip(every, sampling.windows(experiment.detector, experiment.sampling)):
+    regions = list(zip(every, sampling.windows(experiment.detector, experiment.sampling)))
+    for plane, window in [(plane, window) for plane, window in regions if not window.mask.size or window.mask.any()] or regions:
         change = _change(experiment, plane, _border(*window[:2]))
         shortest_change, longest_change = min(shortest_change, float(change.min())), max(longest_change, float(change.max()))
         beam_hits = beam_hits or plane.beam_within(*window[:2])
@@ -394,10 +399,9 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
     finest = "" if least == most else f" to {most} x {most}"
     yield "sub-pixels", f"{least} x {least}{finest}", f"of a pixel{note}", part.oversample is None
     if part.roi is not None or part.mask is not None:
-        wanted = sampling.windows(experiment.detector, part)
-        rows, columns = wanted[0][:2]
+        rows, columns = sampling.sheet_window(experiment.detector, part)[:2]
         bounds = f"fast {columns[0]} to {columns[1] - 1}, slow {rows[0]} to {rows[1] - 1}"
-        bounds = bounds if len(wanted) == 1 else "all panels"
+        bounds += " of the panels one below another" if len(experiment.detector.panels) > 1 else ""
         yield "region", bounds, f"{price.pixels} pixels" + (" of the mask" if part.mask is not None else "")
     if part.tolerance > 0.0 and not part.c_parity:
         yield "tolerance", f"{part.tolerance:g}", "photons that a pixel may lack"

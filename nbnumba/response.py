@@ -30,7 +30,7 @@ from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage
 from nbnumba.rng import Ran1, generator
 from nbnumba.setup import sampling
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.statements import Panel, Statements
+from nbnumba.statements import Detector, Panel, Statements
 
 FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian over its standard deviation."""
@@ -158,8 +158,8 @@ def measure_sheet(
 ) -> NoiseImage:
     """The noise image of an experiment, a sheet (setup/sheet.py), from the expected photons (slow, fast), a sheet, too (N7).
 
-    Each panel multiplies the gain of the response by its own, and is saturated at its trusted_max, if that is less. One
-    sequence of deviates goes through all panels, in their order.
+    Each panel multiplies the gain of the response by its own. It is saturated at its trusted_max, or at that of a detector
+    without panels, if that is less. One sequence of deviates goes through all panels, in their order.
     """
     detector = experiment.detector
     pixels, photons, overloads = np.zeros(sheet.shape, dtype=np.uint16), 0.0, 0
@@ -167,7 +167,8 @@ def measure_sheet(
     for panel, place, (rows, columns, _) in zip(detector.panels or (None,), sheet_of(detector).places(), windows):
         region = columns[0], columns[1] - 1, rows[0], rows[1] - 1
         if panel is None:
-            return measure(sheet, generator, response, detector.pixel_mm, adc_offset, region)
+            own = response_of_panel(response, detector)
+            return measure(sheet, generator, own, detector.pixel_mm, adc_offset, region)
         edges = panel.pixel_slow_mm, panel.pixel_fast_mm
         try:
             noisy = measure(sheet[place], generator, response_of_panel(response, panel), edges, adc_offset, region)
@@ -177,10 +178,11 @@ def measure_sheet(
     return NoiseImage(pixels, photons, overloads)
 
 
-def response_of_panel(response: Response, panel: Panel) -> Response:
-    """The response of a panel of a detector with that response."""
+def response_of_panel(response: Response, panel: Panel | Detector) -> Response:
+    """The response of a panel, or of the one panel of a detector, of a detector with that response."""
     limit = LARGEST_PIXEL if panel.trusted_max is None else panel.trusted_max
-    return replace(response, gain=response.gain * panel.gain, saturation=min(response.saturation, limit))
+    gain = response.gain * (panel.gain if isinstance(panel, Panel) else 1.0)
+    return replace(response, gain=gain, saturation=min(response.saturation, limit))
 
 
 def spread(image: np.ndarray, fwhm_pixels: float | tuple[float, float]) -> np.ndarray:

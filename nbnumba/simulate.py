@@ -40,14 +40,14 @@ def simulate(
 ) -> np.ndarray:
     """The image of an experiment: photons per pixel, float64 (slow, fast); zero outside the region and where the mask is zero.
 
-    Of a detector of several panels it is (panel, slow, fast), or, if their shapes differ, a list of arrays (slow, fast). roi:
-    first and last fast pixel, first and last slow pixel; of one panel. mask: like the image. c_parity: names of nanoBragg.c's
-    defects to reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C that is reproduced. tolerance: the
-    most photons that any pixel may lack (F10a). The experiment states those of these five that are None. backend: "cpu", or
-    "cuda" for an NVIDIA card. precision: "double"; "mixed", with errors of at most 1e-5 of each pixel and 1e-7 of the largest;
-    "paired", the same without float64 for each lattice; "single" (G1). progress(done, total) is called with numbers of rows.
-    max_hours: an image that takes longer, by estimate, is refused, and so is one that needs more memory than is left. The image
-    has the same bits for any number of threads.
+    Of a detector of several panels it is (panel, slow, fast), or, if their shapes differ, a list of arrays (slow, fast).
+    roi: first and last fast pixel, first and last slow pixel, of the sheet of several panels. mask: like the image.
+    c_parity: names of nanoBragg.c's defects to reproduce (parity.SWITCHES, or "all"). c_threads: the number of threads of C
+    that is reproduced. tolerance: the most photons that any pixel may lack (F10a). The experiment states those of these
+    five that are None. backend: "cpu", or "cuda" for an NVIDIA card. precision: "double"; "mixed", with errors of at most
+    1e-5 of each pixel and 1e-7 of the largest; "paired", the same without float64 for each lattice; "single" (G1).
+    progress(done, total) is called with numbers of rows. max_hours: an image that takes longer, by estimate, is refused,
+    and so is one that needs more memory than is left. The image has the same bits for any number of threads.
 
     Raises InputError for an experiment that cannot be simulated, and warns of assumptions. Equations: specs/forward.md.
     """

@@ -20,6 +20,7 @@ from nbnumba.parity import Defects
 from nbnumba.stages.shapes import SHAPES
 
 Vector = tuple[float, float, float]
+Rectangle = tuple[int, int, int, int]
 
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
@@ -43,6 +44,7 @@ MOST_PIXELS = 65535
 """Pixels along an axis at most."""
 
 MOST_PANELS = 4096
+MOST_ROWS = 2**20
 """Panels of a detector at most."""
 
 UNIT_AXES = 1e-6
@@ -123,6 +125,27 @@ def _check_axes(part: str, fast_axis: Vector, slow_axis: Vector) -> None:
         stated = " and ".join(" ".join(f"{x:.9g}" for x in axis) for axis in (fast, slow))
         allowed = f"unit vectors at a right angle, to {UNIT_AXES:g}"
         raise InputError(f"{part}.fast_axis, slow_axis: {stated} are not allowed; allowed: {allowed}")
+
+
+def _check_trusted(part: str, least: float | None, most: float | None) -> None:
+    """Raise InputError for a largest valid count below the smallest."""
+    if least is not None and most is not None and least > most:
+        raise InputError(f"{part}.trusted_min, trusted_max: {least:g} and {most:g} are not allowed; allowed: min below max")
+
+
+def _rectangles(part: str, stated: Any, shape: tuple[int, int]) -> tuple[Rectangle, ...]:
+    """Rectangles of pixels of a panel of `shape` (slow, fast). Raises InputError for others."""
+    try:
+        array = np.array(real(list(stated)), dtype=np.float64) if len(stated) else np.zeros((0, 4))
+    except (TypeError, ValueError, OverflowError):
+        array = np.full((1, 4), np.nan)
+    if array.shape[1:] != (4,):
+        array = np.full((1, 4), np.nan)
+    low, high = array[:, :2], array[:, 2:]
+    if not ((array == np.round(array)) & (array >= 0.0)).all() or not ((low < high) & (high <= shape[::-1])).all():
+        allowed = f"rectangles of first fast, first slow, end fast and end slow pixel, from 0 to {shape[1]} and {shape[0]}"
+        raise InputError(f"{part}.masked: {shown(stated)} is not allowed; allowed: {allowed}")
+    return tuple((int(f0), int(s0), int(f1), int(s1)) for f0, s0, f1, s1 in array)
 
 
 class ByValue:
@@ -234,15 +257,15 @@ class _Statement(ByValue):
         x, y, z = (self._number(name, v, allowed, lambda x: abs(x) <= most) for v in (x, y, z))
         return x, y, z
 
-    def _pixel_counts(self, name, axes) -> tuple[int, int]:
+    def _pixel_counts(self, name, axes, least=1, most=MOST_PIXELS) -> tuple[int, int]:
         """Two numbers of pixels; axes: those they are along, in words."""
-        allowed = f"two whole numbers of pixels, {axes}, each at least 1 and at most {MOST_PIXELS}"
+        allowed = f"two whole numbers of pixels, {axes}, each at least {least} and at most {most}"
         value = getattr(self, name)
         try:
             first, second = value
         except (TypeError, ValueError):
             raise InputError(f"{self._part()}.{name}: {shown(value)} is not allowed; allowed: {allowed}") from None
-        whole = [self._number(name, n, allowed, lambda n: 1 <= n <= MOST_PIXELS and n == round(n)) for n in (first, second)]
+        whole = [self._number(name, n, allowed, lambda n: least <= n <= most and n == round(n)) for n in (first, second)]
         return int(whole[0]), int(whole[1])
 
     def _truth(self, name) -> bool:
@@ -472,7 +495,9 @@ class Panel(_Placed):
     origin_mm: the corner of its first pixel, from that of the detector; fast_axis, slow_axis: unit vectors: all three by their
     components along fast, slow and normal of the detector, before any group is moved. Its sensor has a thickness and an
     attenuation depth (None: as deep as thick); material is its name and has no effect. gain: counts per photon. trusted_min and
-    trusted_max: the counts between which the panel measures (None: not stated).
+    trusted_max: the counts between which the panel measures (None: not stated). masked: rectangles of pixels that measure
+    nothing: first fast and slow pixel, and those after the last ones, from 0. data_origin: the row and the column of its first
+    pixel in files that hold all panels as one array (None: not stated).
     """
 
     path: str
@@ -488,6 +513,8 @@ class Panel(_Placed):
     gain: float = 1.0
     trusted_min: float | None = None
     trusted_max: float | None = None
+    masked: tuple[Rectangle, ...] = ()
+    data_origin: tuple[int, int] | None = None
 
     POSITIVE = ("pixel_fast_mm", "pixel_slow_mm", "gain")
     NOT_NEGATIVE = ("thickness_um",)
@@ -504,9 +531,11 @@ class Panel(_Placed):
         self._set("attenuation_um", _depth(self._part(), "attenuation_um", self.attenuation_um))
         if self.material is not None and not (isinstance(self.material, str) and self.material.isprintable()):
             raise InputError(f"{self._part()}.material: {shown(self.material)} is not allowed; allowed: the name of a material")
-        if self.trusted_min is not None and self.trusted_max is not None and self.trusted_min > self.trusted_max:
-            stated = f"{self.trusted_min:g} and {self.trusted_max:g}"
-            raise InputError(f"{self._part()}.trusted_min, trusted_max: {stated} are not allowed; allowed: min below max")
+        _check_trusted(self._part(), self.trusted_min, self.trusted_max)
+        self._set("masked", _rectangles(self._part(), self.masked, self.shape))
+        if self.data_origin is not None:
+            row, column = self._pixel_counts("data_origin", "row and column", 0, MOST_ROWS)
+            self._set("data_origin", (row, column))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -551,7 +580,8 @@ class Detector(_Statement):
 
     panels: the parts that have pixels, in the frame of the detector (F1d); without any, the detector is one panel. With panels,
     pixels, pixel_mm and size_mm only say what the beam centre means in the convention, each panel has its own sensor, of
-    so many layers, and the detector is not curved. groups: panels that are moved together.
+    so many layers, and the detector is not curved. groups: panels that are moved together. trusted_min, trusted_max and
+    masked are those of a Panel, for a detector without panels.
     """
 
     convention: str = "mosflm"
@@ -582,6 +612,9 @@ class Detector(_Statement):
     thickness_um: float = 0.0
     attenuation_um: float | None = None
     layers: int | None = None
+    trusted_min: float | None = None
+    trusted_max: float | None = None
+    masked: tuple[Rectangle, ...] = ()
     panels: tuple[Panel, ...] = ()
     groups: tuple[Group, ...] = ()
 
@@ -590,7 +623,7 @@ class Detector(_Statement):
     COUNTS = ("layers",)
     FINITE = (
         *("distance_mm", "xbeam_mm", "ybeam_mm", "xclose_mm", "yclose_mm", "orgx_pixels", "orgy_pixels"),
-        *("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg"),
+        *("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg", "trusted_min", "trusted_max"),
     )
     VECTORS = ("pix0_mm", "normal_axis")
     DIRECTIONS = ("fast_axis", "slow_axis", "twotheta_axis")
@@ -615,9 +648,11 @@ class Detector(_Statement):
                 raise InputError(f"detector.size_mm: {shown(self.size_mm)} is not allowed; allowed: {allowed}") from None
             self._set("size_mm", tuple(_positive("detector", "size_mm", edge) for edge in (across, along)))
         self._set("attenuation_um", _depth("detector", "attenuation_um", self.attenuation_um))
+        _check_trusted("detector", self.trusted_min, self.trusted_max)
         self._set("panels", self._parts("panels", Panel))
         self._set("groups", self._parts("groups", Group))
         self._check_panels()
+        self._set("masked", _rectangles("detector", self.masked, self.pixels[::-1]))
 
     def _parts(self, name, kind) -> tuple:
         """The panels or the groups as a tuple. Raises InputError for anything else, and for a path that occurs twice."""
@@ -636,6 +671,7 @@ class Detector(_Statement):
 
     def _check_panels(self) -> None:
         """Raise InputError for panels that are groups of others, groups without a panel, and fields that panels exclude."""
+        of_each = ("thickness_um", "attenuation_um", "trusted_min", "trusted_max", "masked")
         paths = {panel.path for panel in self.panels}
         above = {path[:cut] for path in paths for cut in range(len(path)) if path[cut] == "/"}
         for path in sorted(paths & above):
@@ -644,10 +680,10 @@ class Detector(_Statement):
             if group.path not in paths | above:
                 known = shown(sorted(above or paths)) if paths else "none, as there are no panels"
                 raise InputError(f"detector.groups: no panel has a path that begins with {group.path}; allowed: {known}")
-        for name in ("curved", "point_pixel", "thickness_um", "attenuation_um") if self.panels else ():
+        for name in (*of_each, "curved", "point_pixel") if self.panels else ():
             if getattr(self, name) != getattr(type(self), name):
-                why = f"{getattr(self, name)} is not allowed beside detector.panels"
-                allowed = f"{name} of each panel" if name.endswith("_um") else "flat panels with pixels of a solid angle"
+                why = f"{shown(getattr(self, name))} is not allowed beside detector.panels"
+                allowed = f"{name} of each panel" if name in of_each else "flat panels with pixels of a solid angle"
                 raise InputError(f"detector.{name}: {why}; allowed: {allowed}")
 
 
@@ -750,10 +786,10 @@ class Background(_Statement):
 class Sampling(_Statement):
     """How finely a pixel is sampled, what part of the image is wanted, and which of nanoBragg.c's defects are reproduced.
 
-    oversample None: nanoBragg's choice; a number, or one for each panel. roi: first and last fast pixel, first and last slow
-    pixel, of one panel. mask: 0 where a pixel is not wanted; (slow, fast), (panel, slow, fast) or, for panels of different
-    shapes, an array for each. c_threads: the number of threads of the run of nanoBragg.c whose phi carryover is reproduced.
-    tolerance: the most photons that any pixel may lack (F10a).
+    oversample None: nanoBragg's choice; a number, or one for each panel. roi: first and last fast pixel, first and last
+    slow pixel; of several panels, of their sheet. mask: 0 where a pixel is not wanted; (slow, fast), (panel, slow, fast)
+    or, for panels of different shapes, an array for each. c_threads: the number of threads of the run of nanoBragg.c whose
+    phi carryover is reproduced. tolerance: the most photons that any pixel may lack (F10a).
     """
 
     oversample: int | tuple[int, ...] | None = None

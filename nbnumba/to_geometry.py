@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats.geometry import CrystalGeometry, FrameGeometry, Geometry, GroupGeometry, PanelGeometry, Scan
+from nbnumba.formats.geometry import (
+    CrystalGeometry,
+    FrameGeometry,
+    Geometry,
+    GroupGeometry,
+    PanelGeometry,
+    Scan,
+    pixels_within,
+    rectangles,
+)
 from nbnumba.geometry.rotations import about_axis, radians, unit
 from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.absorption import COEFFICIENTS, attenuation_um
@@ -21,7 +30,7 @@ from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.setup.sources import beam_sources
-from nbnumba.statements import Panel, Statements
+from nbnumba.statements import Detector, Panel, Statements
 
 SAME_DEPTH = 0.02
 """Relative difference up to which an attenuation depth is that of a material."""
@@ -181,9 +190,14 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
         material=(stated.material if stated else None) or _material(attenuation, wavelength_A),
         parallax=has_sensor,
         gain=readout.gain * (stated.gain if stated else 1.0),
-        **_limits(stated, readout),
-        masked=rectangles(bad),
+        **_limits(stated or experiment.detector, readout),
+        masked=_masked(stated or experiment.detector, bad),
     )
+
+
+def _masked(panel: Panel | Detector, bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
+    """The rectangles of a panel, and those of pixels (slow, fast) that are bad besides."""
+    return rectangles(bad | pixels_within(panel.masked, bad.shape)) if bad.any() else panel.masked
 
 
 def _material(attenuation: float | None, wavelength_A: float) -> str | None:
@@ -195,12 +209,12 @@ def _material(attenuation: float | None, wavelength_A: float) -> str | None:
     return next(alike, None)
 
 
-def _limits(panel: Panel | None, readout: Readout) -> dict[str, float | None]:
+def _limits(panel: Panel | Detector, readout: Readout) -> dict[str, float | None]:
     """The limits of valid values of an image, and those of the panel, whose largest value may stand for more (N7)."""
     least, most = readout.least, readout.most
-    if panel is not None and least is not None and panel.trusted_min is not None:
+    if least is not None and panel.trusted_min is not None:
         least = max(least, panel.trusted_min - readout.subtracted)
-    if panel is not None and most is not None and panel.trusted_max is not None:
+    if most is not None and panel.trusted_max is not None:
         most = min(most, float(np.floor(panel.trusted_max)) - 1.0 - readout.subtracted)
     return {"trusted_min": least, "trusted_max": most}
 
@@ -214,22 +228,3 @@ def _bad_pixels(experiment: Statements) -> tuple[np.ndarray, ...]:
         mask[region] = window.mask[region] == 0 if window.mask.size else False
         bad.append(mask)
     return tuple(bad)
-
-
-def rectangles(bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
-    """Rectangles that cover exactly the pixels (slow, fast) which are True, without overlap.
-
-    Each is its first fast and slow pixel, and those after the last ones, from 0. Runs of pixels that are the same in
-    consecutive rows are one rectangle.
-    """
-    if not bad.any():
-        return ()
-    finished: list[tuple[int, int, int, int]] = []
-    growing: dict[tuple[int, int], int] = {}
-    for row in range(bad.shape[0] + 1):
-        edges = np.flatnonzero(np.diff(bad[row].astype(np.int8), prepend=0, append=0)) if row < bad.shape[0] else np.zeros(0)
-        runs = {(int(first), int(end)) for first, end in edges.reshape(-1, 2)}
-        ended = [run for run in growing if run not in runs]
-        finished += [(first, growing.pop((first, end)), end, row) for first, end in ended]
-        growing |= {run: row for run in runs if run not in growing}
-    return tuple(sorted(finished, key=lambda rectangle: (rectangle[1], rectangle[0])))

@@ -7,6 +7,7 @@ import numpy as np
 import panelled
 import pytest
 
+import adjoint
 import nbnumba
 from nbnumba import Experiment, InputError, Panel, simulate
 from nbnumba.backends import threads
@@ -136,10 +137,28 @@ def test_the_table_lists_panels_briefly():
     assert "<64 of Panel>" in repr(panelled.grid("-cell 60 -default_F 1", 8, 8, (8, 8), 0.1).detector)
 
 
+@pytest.mark.parametrize("region", [(2, 8, 5, 16), (0, 20, 8, 8), (6, 12, 0, 18)])
+def test_a_region_of_panels_is_one_of_their_sheet(region):
+    """Pixels of the region have the bits of the whole image, and others are 0, and have no derivative."""
+    made = panelled.experiment(1, MIXED)
+    sheet, whole = sheet_of(made.detector), simulate(made)
+    inside = np.zeros(sheet.shape, bool)
+    inside[region[2] : region[3] + 1, region[0] : region[1] + 1] = True
+    part = made.replace({"sampling.roi": region})
+    cut = [np.where(inside[place], values, 0.0) for values, place in zip(whole, sheet.places())]
+    for found, expected in zip(simulate(part), cut):
+        np.testing.assert_array_equal(found, expected)
+    names = ["detector.distance_mm"]
+    data = [values + 1.0 for values in whole]
+    loss = adjoint.losses.Gaussian(data, 1.0, [inside[place] for place in sheet.places()])
+    of_mask = adjoint.value_and_grad(loss, made, names)[1][names[0]]
+    assert of_mask != 0.0 and adjoint.value_and_grad(loss, part, names)[1][names[0]] == pytest.approx(of_mask, rel=1e-12)
+
+
 def test_what_does_not_fit_panels():
     made = panelled.experiment(1)
-    with pytest.raises(InputError, match="sampling.roi: 0 3 0 3: a region of 4 panels is not defined"):
-        simulate(made, roi=(0, 3, 0, 3))
+    with pytest.raises(InputError, match="sampling.roi: 0 3 28 30 holds no pixel of 11 x 28"):
+        simulate(made, roi=(0, 3, 28, 30))
     with pytest.raises(InputError, match=r"sampling.mask of shape \(7, 11\) does not fit; allowed: \(panel, slow, fast\)"):
         simulate(made, mask=np.ones((7, 11)))
     with pytest.warns(UserWarning, match="detector.layers has no effect: no panel has a sensor that absorbs"):
@@ -193,7 +212,7 @@ def test_files_of_panels_are_sheets(tmp_path, monkeypatch, capsys):
     with pytest.warns(UserWarning) as caught:
         report(made, run)
     said = " ".join(str(warning.message) for warning in caught)
-    assert "hold no geometry: the header of SMV describes" in said and "-pngmarks has no effect" in said
+    assert "hold no geometry: the header of SMV describes" in said and "-pngmarks" not in said
     image = simulate(made)
     sheet = np.zeros((19, 20), np.float32)
     for part, place in zip(image, sheet_of(made.detector).places()):

@@ -19,7 +19,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sampling
-from nbnumba.setup.sheet import Sheet, sheet_of
+from nbnumba.setup.sheet import Sheet, masked_pixels, sheet_of
 
 
 class Frame(NamedTuple):
@@ -105,7 +105,8 @@ def frame(
     _check_size("measured", data)
     if mask is not None:
         data[masked("mask", mask, sheet)] = np.nan
-    data[~rendered(experiment)] = np.nan
+    outside = masked_pixels(experiment.detector)
+    data[outside | ~rendered(experiment)] = np.nan
     _check_loss(loss)
     if isinstance(loss, str) and loss == "poisson":
         if np.nanmin(data, initial=0.0) < 0.0:
@@ -123,7 +124,7 @@ def frame(
     if np.isnan(data).all():
         raise InputError("measured: no pixel counts: all are masked, saturated or without data; allowed: data of at least one")
     if not isinstance(loss, str):
-        loss = without_left_out(loss, data, sheet, mask is not None or saturation is not None)
+        loss = without_left_out(loss, data, sheet, mask is not None or saturation is not None or bool(outside.any()))
     numbers, stated_mask = numbers_of(image), experiment.sampling.mask
     experiment, box = boxed(experiment, ~np.isnan(data), own_loss=not isinstance(loss, str))
     return Frame(
@@ -179,7 +180,8 @@ def _check_loss(loss) -> None:
 def without_left_out(loss, data: np.ndarray, sheet: Sheet, some_left_out: bool):
     """A user's own loss that leaves out the pixels whose data, a sheet (slow, fast), are NaN.
 
-    some_left_out: whether a mask or a saturation is stated. Raises InputError for a loss that cannot leave them out.
+    some_left_out: whether a mask, also of the detector, or a saturation is stated. Raises InputError for a loss that cannot
+    leave them out.
     """
     if is_pixelwise(loss):
         if loss.sheet != sheet:

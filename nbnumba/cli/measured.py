@@ -12,7 +12,7 @@ from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
-from nbnumba.setup.sheet import Sheet, sheet_of
+from nbnumba.setup.sheet import Sheet, masked_pixels, parts_with_pixels, sheet_of
 from nbnumba.statements import Detector
 
 OFFSET_KEY = "ADC_OFFSET"
@@ -100,6 +100,7 @@ def read(
         "not rendered": ~sampling.rendered(experiment.detector, experiment.sampling),
         "masked": nowhere if mask is None else sheet.sheet("--mask", mask, 0) == 0,
         "masked by the file": nowhere if image.masked is None else image.masked,
+        "masked by the geometry": masked_pixels(experiment.detector),
         "in gaps": _in_gaps(path, image, gaps),
         "below what is valid": unmeasured.below_limit(image) | _beyond(experiment.detector, image.pixels, least=True),
         "saturated": (nowhere if limit is None else limit.reached(image.pixels)) | _beyond(experiment.detector, image.pixels),
@@ -120,7 +121,10 @@ def read(
 def _image(path: str, detector: Detector, what: str) -> images.Image:
     """The image of a file: (slow, fast), or the sheet of several panels."""
     shapes = sheet_of(detector).shapes
-    return images.read(path, shapes[0], what) if len(shapes) == 1 else images.read_panels(path, shapes, what)
+    if len(shapes) == 1:
+        return images.read(path, shapes[0], what)
+    origins = [panel.data_origin for panel in detector.panels if panel.data_origin is not None]
+    return images.read_panels(path, shapes, what, origins if len(origins) == len(shapes) else None)
 
 
 def _is_pixel(sheet: Sheet) -> np.ndarray:
@@ -134,7 +138,7 @@ def _is_pixel(sheet: Sheet) -> np.ndarray:
 def _beyond(detector: Detector, pixels: np.ndarray, least: bool = False) -> np.ndarray:
     """Whether each pixel of a sheet is above the largest count that its panel measures, or below the least."""
     beyond = np.zeros(pixels.shape, dtype=bool)
-    for panel, place in zip(detector.panels, sheet_of(detector).places()):
+    for panel, place in zip(parts_with_pixels(detector), sheet_of(detector).places()):
         limit = panel.trusted_min if least else panel.trusted_max
         if limit is not None:
             beyond[place] = pixels[place] < limit if least else pixels[place] > limit

@@ -176,10 +176,7 @@ def _reflections_written(experiment: Experiment, run: Run, reflections: Reflecti
 
 
 def _marks(experiment: Experiment, placement: Placement, window: Window, run: Run) -> Marks | None:
-    """The marks of the picture, if they are wanted. There are none on panels one below another."""
-    if run.pngmarks and experiment.detector.panels:
-        warnings.warn("-pngmarks has no effect: rings of resolution are drawn on a detector without panels", stacklevel=2)
-        return None
+    """The marks of the picture, if they are wanted."""
     return marks(experiment, placement, window) if run.pngmarks else None
 
 
@@ -224,7 +221,7 @@ def _written(image, experiment, placement, window, stats, run, described) -> Ite
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
         noisy = response.measure_sheet(experiment, image, generator, run.response, run.adc)
-        keys = _keys(experiment, placement, run, as_c, run.response)
+        keys = _keys(experiment, placement, run, as_c, response.response_of_panel(run.response, experiment.detector))
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"

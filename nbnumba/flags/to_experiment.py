@@ -402,6 +402,9 @@ def detector(command_line: CommandLine) -> Detector:
     fields["size_mm"] = tuple(count * pixel if size is None else size for count, size in counted)
     if all(size is None for _, size in counted):
         del fields["size_mm"]
+    if fields.get("masked") and fields["pixels"] != command_line.header.get("detector.pixels"):
+        del fields["masked"]
+        warnings.warn("the pixels that the file masks are not left out: flags state other numbers of pixels", stacklevel=2)
     made = Detector(**fields)
     for sentence in headers.distant_centres(made, command_line.header):
         warnings.warn(sentence, stacklevel=2)

@@ -13,11 +13,16 @@ MOST_ELEMENTS, MOST_PACKED = 2**28, 2**24
 
 _TYPES = {"signed": "i", "unsigned": "u"}
 _TYPE = re.compile(r"(signed|unsigned) (8|16|32)-bit integer")
+_AROUND_OPTIONS = '"; '
+_PACKED_BITS = 32
 _PACKED_HEADER = 32
 """The bytes in front of packed data: the number of elements, the least and the largest one, and 8 that are not used."""
 
-_WIDTHS = (0, 4, 5, 6, 7, 8, 16, 65)
-"""The bits of an element of a packed chunk, by the code in its head."""
+_WIDTHS = {
+    "cbf_packed": (0, 4, 5, 6, 7, 8, 16),
+    "cbf_packed_v2": (0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+}
+"""The bits of an element of a packed chunk, by the code in its head, of both versions; of the last code those of the type."""
 
 
 def decoded(section: Section) -> np.ndarray:
@@ -35,8 +40,8 @@ def decoded(section: Section) -> np.ndarray:
     compression = section.fields["conversions"].lower().removeprefix("x-")
     if compression == "cbf_byte_offset":
         pixels = _from_byte_offsets(section.data, elements)
-    elif compression == "cbf_packed" and not re.search("uncorrelated|flat", section.fields.get("content-type", "")):
-        pixels = _from_packed(section.data, shape)
+    elif compression in _WIDTHS:
+        pixels = _from_packed(section, shape, _WIDTHS[compression])
     elif compression in ("", "cbf_none"):
         return np.frombuffer(section.data, _type(section), elements).reshape(shape)
     else:
@@ -84,22 +89,34 @@ def _from_byte_offsets(data: bytes, elements: int) -> np.ndarray:
     return np.cumsum(steps)
 
 
-def _from_packed(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Return numbers that are packed as differences from the mean of their neighbours that come before."""
-    elements = int(np.prod(shape, dtype=np.int64))
+def _from_packed(section: Section, shape: tuple[int, ...], widths: tuple[int, ...]) -> np.ndarray:
+    """Return numbers of 32 bits that are packed as differences from the mean of their neighbours that come before.
+
+    widths: the bits of an element by the code in the head of a chunk; of the last code they are 32. All sums are those of
+    signed numbers of 32 bits, which overflow.
+    """
+    data, options, elements = section.data, section.fields.get("options", ""), int(np.prod(shape, dtype=np.int64))
+    planes = len(shape) > 2
+    if _type(section).itemsize != _PACKED_BITS // 8 or planes and shape[-1] < 2:
+        raise ValueError("its binary section packs elements of other than 32 bits, or planes of one column")
+    if "flat" in options or "uncorrelated" in options and planes:
+        raise ValueError(f"its binary section is packed as {options.strip(_AROUND_OPTIONS)[:40]!r}")
     if elements > MOST_PACKED:
         raise ValueError(f"its binary section packs more than {MOST_PACKED} elements")
     if int.from_bytes(data[:8], "little") != elements:
         raise ValueError("its binary section states another number of elements in its packed data")
-    steps = _packed_steps(data[_PACKED_HEADER:] + bytes(16), elements)
-    width, height = shape[-1], shape[-2]
+    steps = _packed_steps(data[_PACKED_HEADER:] + bytes(16), elements, (*widths, _PACKED_BITS))
+    width, plane = shape[-1], shape[-1] * shape[-2]
     values: list[int] = []
     add = values.append
-    plane = width * height
     for index, step in enumerate(steps):
-        inside, column = index % plane, index % width
-        add(step + _mean_before(values, index, inside, column, width, plane))
+        add(_signed(step + _mean_before(values, index, index % plane, index % width, width, plane)))
     return np.array(values, dtype=np.int64)
+
+
+def _signed(value: int) -> int:
+    """Return the number of 32 bits with a sign that a sum is after it overflowed."""
+    return (value + (1 << _PACKED_BITS - 1) & (1 << _PACKED_BITS) - 1) - (1 << _PACKED_BITS - 1)
 
 
 def _mean_before(values: list[int], index: int, inside: int, column: int, width: int, plane: int) -> int:
@@ -115,28 +132,32 @@ def _mean_before(values: list[int], index: int, inside: int, column: int, width:
     if column == 0:
         total = values[above] + values[above + 1] if width > 1 else 2 * values[above]
         if below < 0:
-            return (total + 1) >> 1
-        return (total + values[below - width] + values[below - width + min(1, width - 1)] + 2) >> 2
+            return _signed(total + 1) >> 1
+        return _signed(total + values[below - width] + values[below - width + min(1, width - 1)] + 2) >> 2
     if column == width - 1:
         total = values[index - 1] + values[above]
-        return (total + 1) >> 1 if below < 0 else (total + values[below] + values[below - width] + 2) >> 2
+        return _signed(total + 1) >> 1 if below < 0 else _signed(total + values[below] + values[below - width] + 2) >> 2
     total = values[index - 1] + values[above - 1] + values[above] + values[above + 1]
     if below < 0:
-        return (total + 2) >> 2
+        return _signed(total + 2) >> 2
     under = below - width
-    return (total + values[below] + values[under - 1] + values[under] + values[under + 1] + 4) >> 3
+    return _signed(total + values[below] + values[under - 1] + values[under] + values[under + 1] + 4) >> 3
 
 
-def _packed_steps(data: bytes, elements: int) -> list[int]:
-    """Return the differences of packed data: chunks of 1 to 128 numbers of one width in bits, after a head of 6 bits."""
+def _packed_steps(data: bytes, elements: int, widths: tuple[int, ...]) -> list[int]:
+    """Return the differences of packed data: chunks of 1 to 128 numbers of one width in bits.
+
+    The head of a chunk has the exponent of its count in 3 bits, and the code of the width in 3, or 4 where there are 16 widths.
+    """
+    bits_of_code = len(widths).bit_length() - 1
     steps: list[int] = []
     position, end = 0, 8 * (len(data) - 16)
     while len(steps) < elements:
         if position >= end:
             raise ValueError("its binary section is cut off")
         head = int.from_bytes(data[position >> 3 : (position >> 3) + 2], "little") >> (position & 7)
-        count, width = 1 << (head & 7), _WIDTHS[(head >> 3) & 7]
-        position += 6
+        count, width = 1 << (head & 7), widths[(head >> 3) & (len(widths) - 1)]
+        position += 3 + bits_of_code
         if width == 0:
             steps += [0] * count
             continue

@@ -18,12 +18,13 @@ LARGEST_TEXT = 2**24
 """The largest size, in bytes, of what is not binary."""
 
 _BOUNDARY = b"--CIF-BINARY-FORMAT-SECTION--"
-_TOKEN = re.compile(
-    r"""(?m)\s+|\#.*|^;(?P<text>(?:.*\n)*?);(?=\s|\Z)|'(?P<single>.*?)'(?=\s|\Z)|"(?P<double>.*?)"(?=\s|\Z)|(?P<word>\S+)"""
-)
+_BETWEEN, _WORD = re.compile(r"(?:\s+|#.*)*"), re.compile(r"\S+")
+_CLOSING = {";": re.compile(r"\n;(?=\s|\Z)"), "'": re.compile(r"'(?=\s|\Z)"), '"': re.compile(r'"(?=\s|\Z)')}
+"""What ends a value that begins with a character: a text of several lines, or a word in quotes, on one line."""
+
 _BINARY_NAME = "binary section "
-_FIELD = re.compile(r"^[ \t]*([A-Za-z0-9-]+)\s*:\s*(.*?)\s*;?\s*$", re.MULTILINE)
-_CONVERSION = re.compile(r'conversions\s*=\s*"?([^"\s;]+)', re.IGNORECASE)
+_FIELD_NAME = re.compile(r"[A-Za-z0-9-]+")
+_CONVERSION = re.compile(r'conversions\s*=\s*"?([^"\s;]+)([^\r\n]*)', re.IGNORECASE)
 
 
 class Section(NamedTuple):
@@ -93,9 +94,10 @@ def _without_binary(content: bytes, name: str) -> tuple[bytes, list[Section]]:
         if data < 0:
             raise InputError(f"{name} is cut off in the header of a binary section; allowed: a whole file")
         header = content[start:data].decode("latin-1")
-        fields = {key.lower(): value.strip('"') for key, value in _FIELD.findall(header)}
+        fields = _fields(header)
         conversion = _CONVERSION.search(header)
         fields["conversions"] = conversion[1] if conversion else ""
+        fields["options"] = conversion[2].lower() if conversion else ""
         data += len(START_OF_DATA)
         size = fields.get("x-binary-size", "")
         stop = data + int(size) if re.fullmatch(r"[0-9]{1,12}", size) else len(content)
@@ -107,12 +109,46 @@ def _without_binary(content: bytes, name: str) -> tuple[bytes, list[Section]]:
     return b"".join((*parts, content[position:])), sections
 
 
+def _fields(header: str) -> dict[str, str]:
+    """The fields of the header of a binary section, a line each, by their lower-case names."""
+    fields = {}
+    for line in header.replace("\r", "\n").split("\n"):
+        name, colon, value = line.partition(":")
+        if colon and _FIELD_NAME.fullmatch(name.strip()):
+            fields[name.strip().lower()] = value.strip().removesuffix(";").strip().strip('"')
+    return fields
+
+
 def _tokens(text: str) -> Iterator[tuple[str, bool]]:
-    """The words of a CIF, and whether each is a value in quotes or in lines of its own, or a bare word."""
-    for token in _TOKEN.finditer(text):
-        if token.lastgroup is not None:
-            value = token[token.lastgroup]
-            yield (value.strip() if token.lastgroup == "text" else value), token.lastgroup != "word"
+    """The words of a CIF, and whether each is a value in quotes or in lines of its own, or a bare word.
+
+    No part of the text is searched twice for the end of a value, so that the time grows with the length alone.
+    """
+    position, line_end, searched = 0, -1, dict.fromkeys(_CLOSING, -1)
+    while (position := _end(_BETWEEN, text, position)) < len(text):
+        if position > line_end:
+            line_end = text.find("\n", position)
+            line_end = len(text) if line_end < 0 else line_end
+        opening = text[position]
+        ends_line = opening == ";" and text[position - 1 : position] in ("", "\n")
+        limit = len(text) if ends_line else line_end
+        if opening in ("'", '"') or ends_line:
+            closing = _CLOSING[opening].search(text, position + 1, limit) if searched[opening] < limit else None
+            if closing is not None:
+                value = text[position + 1 : closing.start()]
+                yield (value.strip() if ends_line else value), True
+                position = closing.end()
+                continue
+            searched[opening] = limit
+        end = _end(_WORD, text, position)
+        yield text[position:end], False
+        position = end
+
+
+def _end(pattern: re.Pattern, text: str, position: int) -> int:
+    """The position after what a pattern matches at a position; the position itself where it does not match."""
+    match = pattern.match(text, position)
+    return position if match is None else match.end()
 
 
 def _items(tokens: Iterator[tuple[str, bool]]) -> dict[str, list[str]]:

@@ -12,10 +12,12 @@ import numpy as np
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.formats import files
+from nbnumba.formats.crystfel_masks import BadPixels, PanelPixels
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PANELS,
     MOST_PIXELS,
+    MOST_ROWS,
     FrameGeometry,
     Geometry,
     PanelGeometry,
@@ -23,15 +25,24 @@ from nbnumba.formats.geometry import (
     panel_axes,
     path_of,
     unique_path,
+    with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number, printable
 
 EXPECTED = "a geometry file of CrystFEL (.geom)"
+COMMENTS = ("%", "#")
+"""What a line begins with that is a comment, besides the text after a semicolon."""
+
 NO_DISTANCE_M = 0.1
 """The camera length until a flag states it: the frame of the detector moves with it."""
 
+LONGEST_VECTOR, DEEPEST = 200, 32
+"""The largest number of characters of a vector, and of levels of groups of groups."""
+
 _TERM = re.compile(r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|)([xyz])")
-_DATA = re.compile(r"data|dim\d+|peak_list|mask\w*|event|saturation_map\w*|satmap\w*|flag_\w+|detector_name|dark\w*|badrow_\w+")
+_DATA = re.compile(r"data|dim\d|peak_list\w*|mask(_\w+|\d_\w+)?|event|detector_name|dark\w*|badrow_\w+")
+"""Keys that say where pixels and their masks are in files of images."""
+
 _UNITS = {
     "length": {"": 1.0, "m": 1.0, "mm": 1e-3},
     "energy": {"": 1.0, "eV": 1.0, "keV": 1e3, "MeV": 1e6},
@@ -41,12 +52,13 @@ _UNITS = {
 
 PANEL_KEYS = frozenset(
     "min_fs max_fs min_ss max_ss corner_x corner_y fs ss res clen coffset adu_per_eV adu_per_photon max_adu no_index "
-    "badrow_direction rigid_group integr_radius flag_lessthan flag_morethan flag_equal".split()
+    "badrow_direction rigid_group integr_radius flag_lessthan flag_morethan flag_equal mask_edge_pixels pixel_pitch".split()
 )
-"""The keys that state something of a panel, or of all panels that come after."""
+"""The keys that state something of a panel, or of all panels that come after, besides those of _DATA."""
 
+BANDWIDTHS = ("photon_energy_bandwidth", "bandwidth", "beam_bandwidth")
 
-KNOWN = frozenset("photon_energy photon_energy_bandwidth wavelength rail_direction detector_shift_x detector_shift_y".split())
+KNOWN = frozenset(["photon_energy", "wavelength", "rail_direction", "detector_shift_x", "detector_shift_y", *BANDWIDTHS])
 """The keys that state something of the whole experiment."""
 
 
@@ -65,7 +77,7 @@ class _File:
         """Take an entry, in the order of the file."""
         part, slash, entry = key.partition("/")
         if not slash:
-            if key in PANEL_KEYS:
+            if key in PANEL_KEYS or _DATA.fullmatch(key):
                 self.common[key] = value
             self.top[key] = value
         elif part.startswith("bad"):
@@ -93,14 +105,16 @@ def read(path: files.PathName, what: str = "-geom", stated: frozenset[str] = fro
     rail = _rail(content)
     paths, groups, notes = _paths(content)
     unplaced = "distance" in stated
-    panels = [_panel(content, panel, paths[panel], rail, energy, unplaced) for panel in content.panels]
+    bad = BadPixels(name, files.name_of(path, what), content.bad, content.panels)
+    panels = [_panel(content, panel, paths[panel], rail, energy, unplaced, bad) for panel in content.panels]
+    origins = [_data_origin(entries) for entries in content.panels.values()]
     axes = _lab(np.eye(3))
     clen = _camera_length(content, content.panels[next(iter(content.panels))], "clen", unplaced)
     frame = FrameGeometry(_lab(1000.0 * clen * rail), axes[0], axes[1])
     return Geometry(
-        files.name_of(path, what), "CrystFEL", tuple(panels), group_tree(groups, axes[0], axes[1]), frame,
+        files.name_of(path, what), "CrystFEL", with_data_origins(panels, origins), group_tree(groups, axes[0], axes[1]), frame,
         beam_direction=_lab([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
-        notes=(*notes, *_notes(content)),
+        notes=(*notes, *bad.notes, *_notes(content)),
     )  # fmt: skip
 
 
@@ -114,7 +128,7 @@ def _entries(text: str, name: str) -> Iterator[tuple[str, str]]:
     """The keys and values of a file, without comments."""
     for line_number, line in enumerate(text.split("\n"), start=1):
         content = line.partition(";")[0].strip()
-        if not content:
+        if not content or content.startswith(COMMENTS):
             continue
         key, equals, value = (part.strip() for part in content.partition("="))
         if not equals or not key:
@@ -161,7 +175,7 @@ def _rail(content: _File) -> np.ndarray:
 def _vector(content: _File, key: str, text: str) -> np.ndarray:
     """A sum of terms such as -0.5x +0.1y as a vector (3,)."""
     dense = "".join(text.split())
-    terms = list(_TERM.finditer(dense))
+    terms = list(_TERM.finditer(dense[: LONGEST_VECTOR + 1]))
     if not terms or "".join(term[0] for term in terms) != dense:
         raise InputError(f"{content.name}: {printable(key)} is {excerpt(text)}; allowed: terms such as -0.5x +0.1y")
     vector = np.zeros(3)
@@ -196,7 +210,9 @@ def _camera_length(content: _File, panel: dict[str, str], key: str, unplaced: bo
     return _quantity(content, key, text, _UNITS["length"], "-distance")
 
 
-def _panel(content: _File, panel: str, path: str, rail: np.ndarray, energy: float | None, unplaced: bool) -> PanelGeometry:
+def _panel(
+    content: _File, panel: str, path: str, rail: np.ndarray, energy: float | None, unplaced: bool, bad: BadPixels
+) -> PanelGeometry:
     """A panel; the lengths of its fs and ss vectors make pixels of other sizes than 1 / res."""
     entries = content.panels[panel]
     corners = {key: _number(content, panel, key) for key in ("min_fs", "max_fs", "min_ss", "max_ss")}
@@ -204,25 +220,48 @@ def _panel(content: _File, panel: str, path: str, rail: np.ndarray, energy: floa
     if not all(1 <= count <= MOST_PIXELS and count == round(count) for count in counts):
         stated = f"{counts[1]:g} x {counts[0]:g} pixels"
         raise InputError(f"{content.name}: panel {printable(panel)} has {stated}; allowed: 1 to {MOST_PIXELS} along each axis")
-    resolution = _number(content, panel, "res")
-    if not 1e-3 < resolution < 1e9:
-        raise InputError(f"{content.name}: {printable(panel)}/res is {resolution:g}; allowed: pixels per m, 1e-3 to 1e9")
-    pixel_mm = 1000.0 / resolution
+    pixel_mm = _pixel_mm(content, panel)
     fast = _vector(content, f"{panel}/fs", entries.get("fs", "x"))
     slow = _vector(content, f"{panel}/ss", entries.get("ss", "y"))
     axes = panel_axes(_lab(fast), _lab(slow), f"{content.name}: panel {printable(panel)}")
     clen = _camera_length(content, entries, f"{panel}/clen", unplaced)
     offset = _quantity(content, f"{panel}/coffset", entries.get("coffset", "0"), _UNITS["length"], "a number")
-    corner = np.array([_number(content, panel, "corner_x"), _number(content, panel, "corner_y"), 0.0]) * pixel_mm
+    corner_x, corner_y = (_number(content, panel, f"corner_{axis}") for axis in "xy")
+    corner = np.array([corner_x, corner_y, 0.0]) * pixel_mm
     shift = np.array([_shift(content, axis) for axis in "xy"] + [0.0])
-    most = _number(content, panel, "max_adu", math.inf)
+    shape, first = (int(counts[0]), int(counts[1])), (int(corners["min_fs"]), int(corners["min_ss"]))
+    area = PanelPixels(panel, first, shape, (corner_x, corner_y), fast, slow, entries)
+    most = min(_number(content, panel, key, math.inf) for key in ("max_adu", "flag_morethan"))
     return PanelGeometry(
-        path, (int(counts[0]), int(counts[1])),
+        path, shape,
         pixel_mm * math.sqrt(fast @ fast), pixel_mm * math.sqrt(slow @ slow),
         _lab(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
         gain=_gain(content, panel, energy), trusted_max=None if math.isinf(most) else most,
-        masked=tuple(_bad_rectangles(content, panel, corners)),
+        trusted_min=_number(content, panel, "flag_lessthan") if "flag_lessthan" in entries else None,
+        masked=bad.of_panel(area),
     )  # fmt: skip
+
+
+def _data_origin(entries: dict[str, str]) -> tuple[int, int] | None:
+    """The row and column of the first pixel of a panel in the data; None where the data are an array for each panel."""
+    if any(value.isdecimal() for key, value in entries.items() if re.fullmatch(r"dim\d", key)):
+        return None
+    row, column = (number(entries.get(key, "")) for key in ("min_ss", "min_fs"))
+    whole = row is not None and column is not None and 0 <= min(row, column) and max(row, column) <= MOST_ROWS
+    return (int(row), int(column)) if whole else None
+
+
+def _pixel_mm(content: _File, panel: str) -> float:
+    """The length in mm of which fs and ss state how many make a pixel: 1 / res, or pixel_pitch."""
+    if "pixel_pitch" in content.panels[panel] and "res" not in content.panels[panel]:
+        pitch = _number(content, panel, "pixel_pitch")
+        resolution, stated = 1.0 / pitch if pitch > 0.0 else 0.0, f"pixel_pitch is {pitch:g}; allowed: m, 1e-9 to 1e3"
+    else:
+        resolution = _number(content, panel, "res")
+        stated = f"res is {resolution:g}; allowed: pixels per m, 1e-3 to 1e9"
+    if not 1e-3 < resolution < 1e9:
+        raise InputError(f"{content.name}: {printable(panel)}/{stated}")
+    return 1000.0 / resolution
 
 
 def _shift(content: _File, axis: str) -> float:
@@ -242,22 +281,6 @@ def _gain(content: _File, panel: str, energy: float | None) -> float | None:
     else:
         return None
     return gain if gain > 0.0 else None
-
-
-def _bad_rectangles(content: _File, panel: str, corners: dict[str, float]) -> Iterator[tuple[int, int, int, int]]:
-    """The bad regions of a panel: first fast and slow pixel, and those after the last ones, from 0."""
-    for bad, entries in content.bad.items():
-        limits = [number(entries.get(key, "")) for key in ("min_fs", "min_ss", "max_fs", "max_ss")]
-        if "min_fs" not in entries or entries.get("panel") not in (None, panel):
-            continue
-        if None in limits or not all(abs(limit) <= LARGEST_NUMBER for limit in limits):
-            keys = "min_fs, min_ss, max_fs, max_ss"
-            raise InputError(f"{content.name}: region {printable(bad)} lacks one of {keys}; allowed: all of them")
-        least, most = (corners["min_fs"], corners["min_ss"]), (corners["max_fs"] + 1, corners["max_ss"] + 1)
-        ends = (limits[0], limits[1], limits[2] + 1, limits[3] + 1)
-        f0, s0, f1, s1 = (int(min(max(x, low), high) - low) for x, low, high in zip(ends, least * 2, most * 2))
-        if f0 < f1 and s0 < s1:
-            yield f0, s0, f1, s1
 
 
 def _paths(content: _File) -> tuple[dict[str, str], list[str], list[str]]:
@@ -298,13 +321,15 @@ def _members(content: _File) -> dict[str, frozenset[str]]:
                 lists[key.removeprefix(prefix)] = [word.strip() for word in value.split(",") if word.strip()]
                 break
     members: dict[str, frozenset[str]] = {}
-    for _ in range(len(lists)):  # groups of groups: as many rounds as there can be levels
+    for level in range(DEEPEST + 2):  # groups of groups: a round for each level
         before = dict(members)
         for group, words in lists.items():
             direct = frozenset(word for word in words if word in content.panels)
             members[group] = direct.union(*(members.get(word, frozenset()) for word in words if word not in content.panels))
         if members == before:
             break
+        if level > DEEPEST:
+            raise InputError(f"{content.name} has groups of groups that are deeper than {DEEPEST}; allowed: less")
     for group, words in lists.items():
         unknown = [word for word in words if word not in content.panels and word not in lists]
         if unknown:
@@ -317,17 +342,21 @@ def _members(content: _File) -> dict[str, frozenset[str]]:
 
 def _notes(content: _File) -> Iterator[str]:
     """Sentences about what the file states and the geometry does not hold."""
-    in_lab = [bad for bad, entries in content.bad.items() if "min_fs" not in entries]
-    if in_lab:
-        yield f"has the bad regions {', '.join(map(printable, in_lab[:5]))} in x and y, which are not left out"
-    excluded = [panel for panel, entries in content.panels.items() if entries.get("no_index", "0") not in ("0", "false")]
-    if excluded:
-        yield f"states no_index of {', '.join(map(printable, excluded[:5]))}, which are rendered all the same"
-    if "mask_file" in content.top or "mask" in content.top:
-        yield f"names a mask in {printable(content.top.get('mask_file', 'the data file'))}, which is not read"
-    unknown = [key for key in content.top if key not in PANEL_KEYS | KNOWN and not key.startswith(("rigid_group_", "group_"))]
-    unknown = [key for key in unknown if not _DATA.fullmatch(key)]
+    equal = sorted({entries["flag_equal"] for entries in content.panels.values() if "flag_equal" in entries})
+    if equal:
+        values = ", ".join(printable(value) for value in equal[:5])
+        yield f"states flag_equal = {values}: refine leaves such pixels out with --gap"
+    if any(key.startswith(("saturation_map", "satmap")) for key in content.top):
+        yield "names a map of saturation, which is not read: --saturation of refine states one for all pixels"
+    unknown = [key for key in content.top if not _is_known(key) and not key.startswith(("rigid_group_", "group_"))]
+    unknown += [f"{panel}/{key}" for panel, entries in content.panels.items() for key in entries if not _is_known(key)]
     if unknown:
         yield f"states {', '.join(map(printable, unknown[:5]))}, which is not known here"
-    if "photon_energy_bandwidth" in content.top:
-        yield "states photon_energy_bandwidth, which is not rendered: give -dispersion"
+    for key in BANDWIDTHS:
+        if key in content.top:
+            yield f"states {key}, which is not rendered: give -dispersion"
+
+
+def _is_known(key: str) -> bool:
+    """Whether a key of the file, or of a panel, states what is read or named elsewhere."""
+    return key in PANEL_KEYS | KNOWN or bool(_DATA.fullmatch(key)) or key.startswith(("saturation_map", "satmap"))

@@ -12,6 +12,7 @@ from nbnumba.formats import files
 from nbnumba.formats.geometry import (
     MOST_PANELS,
     MOST_PIXELS,
+    MOST_ROWS,
     CrystalGeometry,
     FrameGeometry,
     Geometry,
@@ -24,39 +25,59 @@ from nbnumba.formats.geometry import (
     path_of,
     unique_path,
     unit,
+    with_data_origins,
 )
 from nbnumba.formats.json_values import MOST_DEPTH, Value
 from nbnumba.formats.json_values import read as read_json
+from nbnumba.formats.text import printable
 
 EXPECTED = "an ExperimentList of dxtbx as JSON (.expt)"
+LISTS = {"ExperimentList": "experiment", "DataBlock": "imageset"}
+"""What dxtbx calls its lists, and what they are lists of."""
+
+LOOKUPS = {"mask": "--mask", "pedestal": "--offset"}
+"""Files of pixels that an imageset may name, and the options of refine that state the same."""
+
 PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
 MOST_IMAGES = 10**7
 
 
-def read(path: files.PathName, what: str = "-expt", experiment: int = 0) -> Geometry:
+def read(
+    path: files.PathName, what: str = "-expt", experiment: int | None = None, stated: frozenset[str] = frozenset()
+) -> Geometry:
     """Return the geometry of one experiment of a list, counted from 0; `what` is the flag that named the file.
 
-    Reads the lists that dxtbx has written since 2014: with flat and hierarchical detectors, goniometers of one and of several
-    axes, scans with `oscillation` or with `properties`, models that vary within the scan, and stills. Raises InputError for
-    what is no such list, an experiment that it lacks, a model that is damaged, and a model that no image here has: a
-    polychromatic beam, electrons, and offsets of pixels that a refined detector may have.
+    Reads the lists that dxtbx has written since 2014, and the data blocks before them: with flat and hierarchical detectors,
+    goniometers of one and of several axes, scans with `oscillation` or with `properties`, models that vary within the scan, and
+    stills. experiment None: the first, with a note if there are others. stated: "wavelength" if flags state it. Raises
+    InputError for what is no such list, an experiment that it lacks, a model that is damaged, and a model that no image here
+    has: a band of wavelengths unless flags state one, electrons, and offsets of pixels that a refined detector may have.
     """
     content = read_json(path, what, EXPECTED)
-    if not isinstance(content.value, dict) or content.get("__id__").value != "ExperimentList":
+    content = content.at(0) if isinstance(content.value, list) and content.value else content
+    kind = content.get("__id__").value if isinstance(content.value, dict) else None
+    if kind not in LISTS:
         raise InputError(f"{content.name} is JSON, but no ExperimentList; allowed: {EXPECTED}")
-    chosen = content.get("experiment").at(experiment)
+    listed = content.get(LISTS[kind])
+    chosen = listed.at(experiment or 0)
     models = {kind: _model(content, chosen, kind) for kind in ("beam", "detector", "goniometer", "scan", "crystal")}
-    fields: dict[str, Any] = {"source": files.name_of(path, what), "kind": "dxtbx", "notes": ()}
+    fields: dict[str, Any] = {"source": files.name_of(path, what), "kind": "dxtbx"}
+    notes = _notes(content, chosen, models)
+    if experiment is None and len(listed.value) > 1:
+        notes.append(f"has {len(listed.value)} experiments, of which the first counts: -experiment chooses another, from 0")
     scan = _scan(models["scan"]) if models["scan"] else None
     fields["scan"] = scan
-    fields |= _beam(models["beam"], scan) if models["beam"] else {}
+    if models["beam"]:
+        of_beam, more = _beam(models["beam"], scan, "wavelength" in stated)
+        fields |= of_beam
+        notes += more
     fields |= _detector(models["detector"]) if models["detector"] else {}
     turn, turning = _goniometer(models["goniometer"], scan)
     fields |= turning
     if models["crystal"]:
-        fields["crystal"], notes = _crystal(models["crystal"], turn, scan)
-        fields["notes"] += notes
-    return Geometry(**fields)
+        fields["crystal"], of_crystal = _crystal(models["crystal"], turn, scan)
+        notes += of_crystal
+    return Geometry(**fields, notes=tuple(notes))
 
 
 def _model(content: Value, chosen: Value, kind: str) -> Value:
@@ -72,14 +93,32 @@ def _model(content: Value, chosen: Value, kind: str) -> Value:
 # ------------------------------------------------------------------------------------------------ beam and scan
 
 
-def _beam(beam: Value, scan: Scan | None) -> dict[str, Any]:
-    """The fields of the beam, whose direction dxtbx states from the crystal to the source."""
-    kind = beam.get("__id__").text()
-    if kind not in ("", "monochromatic", "Beam") or not beam.get("wavelength"):
-        raise InputError(f"{beam.name}: {beam.path} is a beam {kind or 'without a wavelength'}; allowed: a monochromatic one")
+def _notes(content: Value, chosen: Value, models: dict[str, Value]) -> list[str]:
+    """Sentences about what an experiment states besides its models, and about what the panels and the beam do."""
+    notes = []
+    imageset = _model(content, chosen, "imageset") if content.get("__id__").value == "ExperimentList" else chosen
+    for lookup in ("mask", "gain", "pedestal", "dx", "dy"):
+        named = imageset.get(lookup).value if isinstance(imageset.value, dict) else None
+        if isinstance(named, str) and named:
+            instead = f": refine takes {LOOKUPS[lookup]}" if lookup in LOOKUPS else ""
+            notes.append(f"names a file of {lookup} for each pixel, {printable(named)}, which is not read{instead}")
+    panels = models["detector"].get("panels").items() if models["detector"] else ()
+    pedestals = {pedestal.number() for panel in panels if (pedestal := panel.get("pedestal"))}
+    if pedestals - {0.0}:
+        shown = ", ".join(f"{value:g}" for value in sorted(pedestals)[:5])
+        notes.append(f"states a pedestal of {shown} counts: -adc adds one to images, and --offset of refine subtracts one")
+    for key, instead in (("divergence", "-divergence"), ("flux", "-flux, -exposure and -beamsize")):
+        value = models["beam"].get(key) if models["beam"] else models["beam"]
+        if value and value.number() > 0.0:
+            notes.append(f"states a {key} of the beam of {value.number():g}, which is not rendered: give {instead}")
+    return notes
+
+
+def _beam(beam: Value, scan: Scan | None, has_wavelength: bool) -> tuple[dict[str, Any], list[str]]:
+    """The fields of the beam, whose direction dxtbx states from the crystal to the source, and sentences about the rest."""
     if beam.get("probe").text() not in ("", "x-ray"):
         raise beam.get("probe").refusal("x-ray")
-    wavelength = beam.get("wavelength").positive()
+    wavelength, notes = _wavelength(beam, has_wavelength)
     if beam.get("s0_at_scan_points"):
         towards_source = -_points(beam.get("s0_at_scan_points"), scan, 3)
     else:
@@ -95,7 +134,23 @@ def _beam(beam: Value, scan: Scan | None) -> dict[str, Any]:
         if not np.abs(electric).max() > 1e-6 * np.abs(normal).max():
             raise beam.get("polarization_normal").refusal("a vector that is not along the beam")
         fields["polarization_axis"] = unit(electric)
-    return fields
+    return fields, notes
+
+
+def _wavelength(beam: Value, has_wavelength: bool) -> tuple[float, list[str]]:
+    """The wavelength, and a sentence about a band of wavelengths, which is refused unless flags state a wavelength."""
+    kind = beam.get("__id__").text()
+    if not beam.get("wavelength_range") or beam.get("wavelength"):
+        if kind not in ("", "monochromatic", "Beam") or not beam.get("wavelength"):
+            stated = kind or "without a wavelength"
+            raise InputError(f"{beam.name}: {beam.path} is a beam {stated}; allowed: a monochromatic one")
+        return beam.get("wavelength").positive(), []
+    least, most = (entry.positive() for entry in _pair(beam.get("wavelength_range")))
+    mean, percent = (least + most) / 2.0, 200.0 * abs(most - least) / (least + most)
+    if not has_wavelength:
+        allowed = f"-lambda {mean:.6g} beside it, and -dispersion {percent:.4g} with -dispsteps for the band"
+        raise InputError(f"{beam.name}: {beam.path} has wavelengths from {least:g} to {most:g}; allowed: {allowed}")
+    return mean, [f"has wavelengths from {least:g} to {most:g}, which are rendered with -dispersion {percent:.4g} alone"]
 
 
 def _scan(scan: Value) -> Scan | None:
@@ -159,7 +214,7 @@ def _detector(detector: Value) -> dict[str, Any]:
     if not hierarchy or len(panels) == 1 and not hierarchy.get("children"):
         taken: set[str] = set()
         made = [_panel(panel, "", *at_origin, taken, index) for index, panel in enumerate(panels)]
-        return {"panels": tuple(made)}
+        return {"panels": with_data_origins(made, _data_origins(panels))}
     tree = _Tree(panels)
     origin, axes = _placed(hierarchy, *at_origin)
     tree.follow(hierarchy, "", origin, axes, 0)
@@ -167,10 +222,17 @@ def _detector(detector: Value) -> dict[str, Any]:
     if missing:
         raise InputError(f"{hierarchy.name}: {hierarchy.path} lacks panel {missing[0]}; allowed: every panel once")
     return {
-        "panels": tuple(tree.panels),
+        "panels": with_data_origins(tree.panels, _data_origins(panels)),
         "groups": tuple(tree.groups),
         "frame": FrameGeometry(lab(origin), lab(axes[0]), lab(axes[1])),
     }
+
+
+def _data_origins(panels: list[Value]) -> list[tuple[int, int] | None]:
+    """The row and column of the first pixel of each panel in an image of all, as far as they are stated."""
+    stated = [panel.get("raw_image_offset") for panel in panels]
+    columns_and_rows = [tuple(entry.whole(0, MOST_ROWS) for entry in _pair(offset)) if offset else None for offset in stated]
+    return [None if pair is None else (pair[1], pair[0]) for pair in columns_and_rows]
 
 
 class _Tree:

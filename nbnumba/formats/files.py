@@ -33,7 +33,6 @@ LARGEST_TEXT = 2**30
 """The largest allowed size, in bytes, of a file, and of an uncompressed text."""
 
 _PART = 2**24
-_CRLF = re.compile(r"\r+\n|\r+\Z")
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -145,7 +144,10 @@ def _with_newlines(text: str, name: str) -> str:
         return text
     if "\n" not in text:
         return text.replace("\r", "\n")
-    text = _CRLF.sub("\n", text)
+    while "\r\r" in text:
+        text = text.replace("\r\r", "\r")
+    text = text.replace("\r\n", "\n")
+    text = text[:-1] + "\n" if text.endswith("\r") else text
     if "\r" in text:
         line_number = text.count("\n", 0, text.index("\r")) + 1
         raise InputError(f"{name} line {line_number} has a carriage return in its middle; allowed: line ends LF, CR LF or CR")

@@ -34,6 +34,9 @@ MOST_PIXELS = 65535
 
 MOST_PANELS = 4096
 
+MOST_ROWS = 2**20
+"""The largest row and column at which a panel may begin in the array of a file."""
+
 LONGEST_NAME = 40
 """Characters of a name within a path."""
 
@@ -45,9 +48,10 @@ class PanelGeometry:
     """A panel: its path in the tree of groups, its pixels, where they are, and its sensor.
 
     shape: numbers of pixels (slow, fast). origin_mm: the outer corner of the first pixel. fast_axis, slow_axis: unit vectors.
-    attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the
-    depth of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts
-    per photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0.
+    attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the depth
+    of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts per
+    photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0. data_origin: row
+    and column of the first pixel in files that hold all panels as one array.
     """
 
     path: str
@@ -65,6 +69,7 @@ class PanelGeometry:
     trusted_min: float | None = None
     trusted_max: float | None = None
     masked: tuple[tuple[int, int, int, int], ...] = ()
+    data_origin: tuple[int, int] | None = None
 
     @property
     def normal(self) -> np.ndarray:
@@ -201,6 +206,19 @@ def _mean_lattice(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.linalg.inv(vectors).mean(axis=0))
 
 
+def with_data_origins(panels: list[PanelGeometry], origins: list[tuple[int, int] | None]) -> tuple[PanelGeometry, ...]:
+    """The panels with their places in one array, rows and columns; without, where one is not known or two of them overlap."""
+    boxes = [(*origin, *panel.shape) for panel, origin in zip(panels, origins) if origin is not None]
+    if len(boxes) < len(panels) or len(panels) < 2 or max(max(box[:2]) for box in boxes) > MOST_ROWS:
+        return tuple(panels)
+    rows, columns, slow, fast = np.array(boxes).T
+    for number in range(len(boxes)):
+        row_overlap = (rows < rows[number] + slow[number]) & (rows[number] < rows + slow)
+        if (row_overlap & (columns < columns[number] + fast[number]) & (columns[number] < columns + fast)).sum() > 1:
+            return tuple(panels)
+    return tuple(dataclasses.replace(panel, data_origin=origin) for panel, origin in zip(panels, origins))
+
+
 def lab(vectors: Any) -> np.ndarray:
     """Vectors (..., 3) of the frame of imgCIF, dxtbx and NeXus in that of nanoBragg."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
@@ -252,6 +270,33 @@ def check_lattice(vectors: np.ndarray, name: str) -> None:
     lengths = np.linalg.norm(vectors, axis=1)
     if not lengths.min() > SHORTEST_VECTOR or not abs(np.linalg.det(vectors / lengths[:, None])) > FLATTEST_CELL:
         raise InputError(f"{name} has vectors that lie in a plane; allowed: three that span a cell")
+
+
+def rectangles(bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
+    """Rectangles that cover exactly the pixels (slow, fast) which are True, without overlap.
+
+    Each is its first fast and slow pixel, and those after the last ones, from 0. Runs of pixels that are the same in
+    consecutive rows are one rectangle.
+    """
+    if not bad.any():
+        return ()
+    finished: list[tuple[int, int, int, int]] = []
+    growing: dict[tuple[int, int], int] = {}
+    for row in range(bad.shape[0] + 1):
+        edges = np.flatnonzero(np.diff(bad[row].astype(np.int8), prepend=0, append=0)) if row < bad.shape[0] else np.zeros(0)
+        runs = {(int(first), int(end)) for first, end in edges.reshape(-1, 2)}
+        ended = [run for run in growing if run not in runs]
+        finished += [(first, growing.pop((first, end)), end, row) for first, end in ended]
+        growing |= {run: row for run in runs if run not in growing}
+    return tuple(sorted(finished, key=lambda rectangle: (rectangle[1], rectangle[0])))
+
+
+def pixels_within(masked: Iterable[tuple[int, int, int, int]], shape: tuple[int, int]) -> np.ndarray:
+    """True for the pixels (slow, fast) of a panel that lie in one of some rectangles: the reverse of rectangles()."""
+    within = np.zeros(shape, dtype=bool)
+    for first_fast, first_slow, end_fast, end_slow in masked:
+        within[first_slow:end_slow, first_fast:end_fast] = True
+    return within
 
 
 def path_of(*names: str) -> str:

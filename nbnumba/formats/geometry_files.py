@@ -30,12 +30,12 @@ def kind_of(path: files.PathName, what: str) -> str:
         return "CBF"
     if recognise.text(text) is recognise.SMV:
         return "SMV"
-    if text.startswith("{"):
+    if text.startswith(("{", "[")):
         return "dxtbx"
     if text.split("\n", 1)[0].find(xparm.TITLE) >= 0:
         return "XDS"
     lines = [line.partition(";")[0].strip() for line in text.split("\n")[:-1]]
-    stated = [line for line in lines if line]
+    stated = [line for line in lines if line and not line.startswith(crystfel.COMMENTS)]
     return "CrystFEL" if stated and all("=" in line for line in stated) else ""
 
 
@@ -72,7 +72,7 @@ def read(
         raise InputError(f"-experiment: {experiment} is not allowed: {name} is no list of experiments; allowed: no -experiment")
     kind = kind or next(key for key, of_kind in FLAGS.items() if of_kind == what)
     if kind == "dxtbx":
-        return dxtbx.read(path, what, experiment or 0)
+        return dxtbx.read(path, what, experiment, stated)
     if kind == "XDS":
         return xparm.read(path, what)
     if kind == "CrystFEL":

@@ -20,7 +20,10 @@ LARGEST_DATASET, MOST_MEMBERS, MOST_DEPTH = 200000, 20000, 12
 
 
 def read(name: str) -> dict[str, Any]:
-    """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read."""
+    """The members of a file: path, attributes, shape and values of each; or the `problem` that keeps it from being read.
+
+    missing: the names of other files in which the file has members, and that cannot be opened.
+    """
     return _asked({"name": name})[0]
 
 
@@ -58,7 +61,8 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         with h5py.File(request["name"], "r") as file:
             if "dataset" in request:
                 return _part(file[request["dataset"]], request["number"], request["dimensions"])
-            return {"members": list(_members(file, h5py))}, b""
+            missing: list[str] = []
+            return {"members": list(_members(file, h5py, missing)), "missing": missing}, b""
     except Exception as error:
         return {"problem": f"cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"}, b""
 
@@ -78,8 +82,13 @@ def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], b
     return {"dtype": pixels.dtype.str, "shape": list(pixels.shape)}, pixels.tobytes()
 
 
-def _members(file: Any, h5py: Any) -> Iterator[tuple[str, dict[str, Any], list[int] | None, list[Any] | None]]:
-    """Path, attributes, shape and values of all groups and small datasets, by name; each group once on each way to it."""
+def _members(
+    file: Any, h5py: Any, missing: list[str]
+) -> Iterator[tuple[str, dict[str, Any], list[int] | None, list[Any] | None]]:
+    """Path, attributes, shape and values of all groups and small datasets, by name; each group once on each way to it.
+
+    missing: to which the files are added that the file names, and that cannot be opened.
+    """
     waiting: list[tuple[str, Any, int]] = [("", file, 0)]
     count = 0
     while waiting:
@@ -91,6 +100,9 @@ def _members(file: Any, h5py: Any) -> Iterator[tuple[str, dict[str, Any], list[i
             try:
                 member = group[key]
             except (KeyError, OSError, RuntimeError):
+                link = group.get(key, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    missing.append(str(link.filename))
                 continue
             here = f"{path}/{key}"
             if isinstance(member, h5py.Group):

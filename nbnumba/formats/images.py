@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.formats import by_fabio, cif, files, imgcif, nexus, nxmx, raw, smv
+from nbnumba.formats import by_fabio, cif, files, hdf5_members, imgcif, nexus, nxmx, raw, smv
 from nbnumba.formats.text import number as number_of
+from nbnumba.formats.text import printable
 
 HDF5 = "HDF5"
 _FLOATS = ".bin"
@@ -55,12 +57,15 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
     return _uncompressed(_with_detector(image, name, number or 0))
 
 
-def read_panels(path: str, shapes: Sequence[tuple[int, int]], what: str) -> Image:
+def read_panels(
+    path: str, shapes: Sequence[tuple[int, int]], what: str, origins: Sequence[tuple[int, int]] | None = None
+) -> Image:
     """Return the image of several panels of `shapes` (slow, fast) as a sheet, in which their rows follow one another.
 
-    A full CBF has them as arrays or sections, an NXmx master as modules; FILE#K is image K of a master. Any other image is such
-    a sheet itself, of panels of one width. Columns beyond the width of a panel are masked. Raises InputError for what read()
-    refuses, and for other panels than these.
+    A full CBF has them as arrays or sections, an NXmx master as modules; FILE#K is image K of a master. Any other image is one
+    array: such a sheet itself, of panels of one width, or, if `origins` are stated and it is no *.bin, one in which the first
+    pixel of each panel is at this row and column. Columns beyond the width of a panel are masked. Raises InputError for what
+    read() refuses, and for other panels than these.
     """
     path = files.name_of(path, what)
     name, number = _numbered(path)
@@ -68,14 +73,36 @@ def read_panels(path: str, shapes: Sequence[tuple[int, int]], what: str) -> Imag
     _check_file(file, what)
     if _INSIDE not in name and number is None and _is_full_cbf(file):
         panels, header = imgcif.read_panels(file, what)
+        if origins is not None and len(panels) == 1 < len(shapes):
+            return _cut(Image(panels[0], header), shapes, origins, f"{what}: {path!r}")
         return _sheet(panels, [None] * len(panels), header, "", shapes, f"{what}: {path!r}")
     if _INSIDE not in name and nxmx.is_hdf5(file):
         panels, bad, header = nexus.read_panels(file, number or 0, what)
         return _sheet(panels, bad, header, HDF5, shapes, f"{what}: {path!r}")
-    whole = sum(slow for slow, _ in shapes), max(fast for _, fast in shapes)
-    if len({fast for _, fast in shapes}) > 1:
+    whole, widths = (sum(slow for slow, _ in shapes), max(fast for _, fast in shapes)), {fast for _, fast in shapes}
+    if origins is not None and not name.lower().endswith(_FLOATS):
+        ends = [(row + slow, column + fast) for (row, column), (slow, fast) in zip(origins, shapes)]
+        try:
+            image = read(path, (max(row for row, _ in ends), max(column for _, column in ends)), what)
+        except InputError as error:
+            if len(widths) == 1:
+                with suppress(InputError):
+                    return read(path, whole, what)
+            raise error
+        return _cut(image, shapes, origins, f"{what}: {path!r}")
+    if len(widths) > 1:
         raise InputError(f"{what}: {path!r} is one array; allowed for panels of different widths: a full CBF or an NXmx master")
     return read(path, whole, what)
+
+
+def _cut(image: Image, shapes: Sequence[tuple[int, int]], origins: Sequence[tuple[int, int]], name: str) -> Image:
+    """The image of panels that are cut out of one array, as a sheet."""
+    places = [
+        (slice(row, row + slow), slice(column, column + fast)) for (row, column), (slow, fast) in zip(origins, shapes)
+    ]
+    panels = [image.pixels[place] for place in places]
+    masks = [None if image.masked is None else image.masked[place] for place in places]
+    return _sheet(panels, masks, image.header, image.kind, shapes, name)
 
 
 def _is_full_cbf(name: str) -> bool:
@@ -166,6 +193,11 @@ def _smv(name: str, what: str) -> Image:
 def _by_fabio(name: str, number: int | None, shape: tuple[int, int], what: str) -> Image:
     """The image as fabio reads it. Raises InputError if fabio cannot read it."""
     image = by_fabio.read(name, number, shape)
+    file = name.partition(_INSIDE)[0]
+    missing = hdf5_members.read(file).get("missing") if image.problem and nxmx.is_hdf5(file) else None
+    if missing:
+        elsewhere = f"{name!r} has its images in {printable(missing[0])}"
+        raise InputError(f"{what}: {elsewhere}, which cannot be opened; allowed: a master with its data files beside it")
     if image.problem:
         allowed = "an image that fabio reads, SMV, or *.bin"
         raise InputError(f"{what}: {name!r} cannot be read: {image.problem}; allowed: {allowed}")

@@ -389,7 +389,7 @@ class _Dectris:
 
     def numbers(self, key: str, pattern: str) -> list[float] | None:
         """The numbers of a line, by a pattern with a group for each; None where there is no such line."""
-        match = re.search(rf"#?\s*{key}[:=\s]\s*{pattern}", self.text)
+        match = re.search(rf"{key}[:=\s]\s*{pattern}", self.text)
         values = [number(word) for word in match.groups()] if match else []
         return values if match and all(value is not None and abs(value) <= LARGEST_NUMBER for value in values) else None
 

@@ -47,7 +47,8 @@ class Value:
         """An entry of a list. Raises InputError where the list is shorter."""
         entries = self.value if isinstance(self.value, list) else []
         if not 0 <= index < len(entries):
-            raise InputError(f"{self.name}: {self.path} has no entry {index}; allowed: 0 to {len(entries) - 1}")
+            allowed = f"0 to {len(entries) - 1}" if entries else "a list that is not empty"
+            raise InputError(f"{self.name}: {self.path} has no entry {index}; allowed: {allowed}")
         return Value(entries[index], self.name, f"{self.path}[{index}]")
 
     def number(self, allowed: str = "a number", test: Callable[[float], bool] = lambda x: True) -> float:

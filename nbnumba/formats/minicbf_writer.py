@@ -12,7 +12,7 @@ import numpy as np
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam, pixels_within
 
 BAD = -1
 """The value of pixels that hold no measurement."""
@@ -86,6 +86,9 @@ def losses(geometry: Geometry) -> list[str]:
         lost.append("the attenuation depth of the sensor")
     if (panel.gain or 1.0) != 1.0:
         lost.append("the gain")
+    unmeasured = geometry.mask[0] if geometry.mask else np.zeros(panel.shape, dtype=bool)
+    if (pixels_within(panel.masked, panel.shape) & ~unmeasured).any():
+        lost.append("which pixels are masked")
     return lost
 
 

@@ -5,6 +5,7 @@ The members of the file come from hdf5_members.py.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from nbnumba.formats.geometry import (
     Scan,
     panel_axes,
     path_of,
+    rectangles,
     unique_path,
     unit,
 )
@@ -31,8 +33,11 @@ from nbnumba.formats.text import excerpt, printable
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
-_LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "micron": 1e-3, "nm": 1e-6}
+_METRES = ("meter", "metre", "meters", "metres")
+_LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
+_LENGTHS |= {f"{prefix}{name}": size for prefix, size in (("", 1e3), ("milli", 1.0), ("micro", 1e-3)) for name in _METRES}
 _WAVELENGTHS = {"angstrom": 1.0, "a": 1.0, "angstroms": 1.0, "nm": 10.0, "m": 1e10, "\u00e5": 1.0}
+_ENERGIES = {"ev": 1.0, "kev": 1e3, "j": 1.0 / 1.602176634e-19}
 _ANGLES = dict.fromkeys(("deg", "degree", "degrees"), 1.0) | dict.fromkeys(("rad", "radian", "radians"), 180.0 / math.pi)
 
 
@@ -45,10 +50,10 @@ class Member(NamedTuple):
 
 
 class Tree:
-    """The members of a file by their paths, and how messages call the file."""
+    """The members of a file by their paths, how messages call the file, and the files of further members that are missing."""
 
-    def __init__(self, members: dict[str, Member], name: str):
-        self.members, self.name = members, name
+    def __init__(self, members: dict[str, Member], name: str, missing: list[str]):
+        self.members, self.name, self.missing = members, name, missing
 
     def attribute(self, path: str, key: str, default: str = "") -> str:
         """An attribute as text."""
@@ -112,7 +117,7 @@ def _tree(path: files.PathName, what: str) -> Tree:
     members = {}
     for at, attributes, shape, values in answer["members"]:
         members[at] = Member(attributes, None if shape is None else tuple(shape), values)
-    return Tree(members, called)
+    return Tree(members, called, answer.get("missing", []))
 
 
 def lab(vectors: Any) -> np.ndarray:
@@ -138,12 +143,18 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
     modules = _modules(tree, first)
     fields: dict[str, Any] = _beam(tree, first)
+    masks = {}
     if modules:
         fields |= _of_modules(tree, modules)
+        places = [_place(tree, *pair) for pair in modules] if _has_mask(tree, modules) else []
+        fields["panels"], masks = _masked(tree, name, fields["panels"], places)
     else:
         fields |= _of_eiger(tree, detectors[0])
+        whole = Module(detectors[0], (0, 0), fields["panels"][0].shape)
+        fields["panels"], masks = _masked(tree, name, fields["panels"], [whole])
     turning = _goniometer(tree, first)
-    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first))
+    unread = [mask for mask in masks.values() if isinstance(mask, str)]
+    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first), *unread)
     return Geometry(source=name, kind="NXmx", notes=notes, **fields, **turning)
 
 
@@ -232,7 +243,8 @@ def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
         for path, member in tree.members.items():
             if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
                 return path
-    raise InputError(f"{tree.name} has no pixels; allowed: a master with its data files beside it")
+    elsewhere = f"has its images in {printable(tree.missing[0])}, which cannot be opened" if tree.missing else "has no pixels"
+    raise InputError(f"{tree.name} {elsewhere}; allowed: a master with its data files beside it")
 
 
 def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:
@@ -241,6 +253,33 @@ def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensio
     if array is None:
         raise InputError(f"{tree.name}: {printable(dataset)} {answer}; allowed: an image of the file")
     return array
+
+
+def _has_mask(tree: Tree, modules: list[tuple[str, str]]) -> bool:
+    return any(path in tree.members for detector, _ in modules for path in _mask_paths(detector))
+
+
+def _masked(
+    tree: Tree, name: str, panels: tuple[PanelGeometry, ...], places: list[Module]
+) -> tuple[tuple[PanelGeometry, ...], dict[str, Any]]:
+    """The panels with the pixels that the mask of their detector excludes, and the mask of each detector.
+
+    A mask that is not there is None, and one that cannot be read or does not fit is a sentence.
+    """
+    masks: dict[str, Any] = {}
+    made = []
+    for panel, module in zip(panels, places):
+        at = next((path for path in _mask_paths(module.detector) if path in tree.members), None)
+        if module.detector not in masks and at is not None:
+            problem, array = hdf5_members.array(name, at, 0, len(module.origin))
+            masks[module.detector] = f"has a {printable(at)} that {problem}" if array is None else array != 0
+        mask = masks.get(module.detector)
+        if isinstance(mask, np.ndarray) and mask.ndim == len(module.origin) and mask[module.place].shape == module.size:
+            panel = dataclasses.replace(panel, masked=rectangles(mask[module.place].reshape(panel.shape)))
+        elif isinstance(mask, np.ndarray):
+            masks[module.detector] = f"has a {printable(at)} that does not have the pixels of its modules"
+        made.append(panel)
+    return tuple(made) or panels, masks
 
 
 # ------------------------------------------------------------------------------------------------ transformations
@@ -453,30 +492,37 @@ def _beam(tree: Tree, entry: str) -> dict[str, Any]:
     """Direction, wavelength and polarization of the beam."""
     fields: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, 1.0]), "notes": ()}
     for group in [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]:
-        wavelengths = tree.numbers(f"{group}/incident_wavelength")
-        if wavelengths is None:
-            wavelengths = tree.numbers(f"{group}/wavelength")
-            path = f"{group}/wavelength"
-        else:
-            path = f"{group}/incident_wavelength"
-        if wavelengths is not None:
-            fields["wavelength_A"] = float(wavelengths[0]) * tree.scale(path, _WAVELENGTHS, "angstrom")
-            if not fields["wavelength_A"] > 1.0 / LARGEST_NUMBER:
-                raise InputError(f"{tree.name}: {printable(path)} is {wavelengths[0]:g}; allowed: a positive number")
-            if len(wavelengths) > 1 and np.ptp(wavelengths) > 0.0:
-                several = f"states {len(wavelengths)} wavelengths, of which the first counts"
-                fields["notes"] = (f"{several}: give -lambda or -sourcefile",)
-            stokes = tree.numbers(f"{group}/incident_polarization_stokes")
-            if stokes is not None and len(stokes) == 4 and stokes[0] > 0.0 and abs(stokes[1]) <= stokes[0]:
-                fields["polarization_fraction"] = (1.0 + stokes[1] / stokes[0]) / 2.0
-                fields["polarization_axis"] = lab([1.0, 0.0, 0.0])
-            break
-    else:
-        for detector in tree.of_class("NXdetector", entry):
-            energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
-            if energy is not None and energy > 1.0 / LARGEST_NUMBER:
-                fields["wavelength_A"] = HC_EV_A / energy
+        wavelength = _wavelength(tree, group)
+        if wavelength is None:
+            continue
+        fields["wavelength_A"], fields["notes"] = wavelength
+        stokes = tree.numbers(f"{group}/incident_polarization_stokes")
+        if stokes is not None and len(stokes) == 4 and math.hypot(*stokes[1:3]) <= 1.001 * stokes[0] and stokes[0] > 0.0:
+            degree, azimuth = min(math.hypot(*stokes[1:3]) / stokes[0], 1.0), math.atan2(stokes[2], stokes[1]) / 2.0
+            fields["polarization_fraction"] = (1.0 + degree) / 2.0
+            fields["polarization_axis"] = lab([math.cos(azimuth), math.sin(azimuth), 0.0])
+        return fields
+    for detector in tree.of_class("NXdetector", entry):
+        energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
+        if energy is not None and energy > 1.0 / LARGEST_NUMBER:
+            fields["wavelength_A"] = HC_EV_A / energy
     return fields
+
+
+def _wavelength(tree: Tree, group: str) -> tuple[float, tuple[str, ...]] | None:
+    """The wavelength of a beam or a monochromator, or that of its energy, and a sentence about others; None without either."""
+    for key, units in (("wavelength", _WAVELENGTHS), ("energy", _ENERGIES)):
+        for path in (f"{group}/incident_{key}", f"{group}/{key}"):
+            values = tree.numbers(path)
+            if values is None:
+                continue
+            value = float(values[0]) * tree.scale(path, units, next(iter(units)))
+            if not 1.0 / LARGEST_NUMBER < value < LARGEST_NUMBER:
+                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number")
+            several = f"states {len(values)} values of {key}, of which the first counts: give -lambda or -sourcefile"
+            notes = (several,) if len(values) > 1 and np.ptp(values) > 0.0 else ()
+            return (value if key == "wavelength" else HC_EV_A / value), notes
+    return None
 
 
 def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam, pixels_within
 from nbnumba.formats.nxmx import MASK
+from nbnumba.formats.text import printable
 
 COMPRESSIONS = ("gzip", "bitshuffle")
 """What pixels are compressed with: gzip is read everywhere, bitshuffle with LZ4 needs a plugin and is faster."""
@@ -24,7 +25,10 @@ KNOWN_MATERIALS = ("Si", "CdTe", "GaAs")
 """The materials whose attenuation readers compute; the first stands for a detector without a sensor."""
 
 BAD = -1
-"""The value of pixels that the mask excludes."""
+"""The value of pixels that are not rendered."""
+
+UNMEASURED, MASKED = 1, 256
+"""The bits of NXmx's mask for a pixel that has no value, and for one that a user masks."""
 
 _GZIP_LEVEL = 4
 _MCSTAS = np.diag([-1.0, 1.0, -1.0])
@@ -53,8 +57,8 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
             raise InputError(f"{need}; allowed with it: pip install nbnumba[nexus]") from None
     for panel in geometry.panels:
         if panel.material not in (None, *KNOWN_MATERIALS):
-            known = ", ".join(KNOWN_MATERIALS)
-            raise InputError(f"{what}: the sensor of {panel.path} is of {panel.material}; allowed in NXmx readers: {known}")
+            stated, known = printable(panel.material), ", ".join(KNOWN_MATERIALS)
+            raise InputError(f"{what}: the sensor of {panel.path} is of {stated}; allowed in NXmx readers: {known}")
     if len({(panel.thickness_um, panel.material) for panel in geometry.panels}) > 1:
         raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
 
@@ -74,8 +78,9 @@ def write(
 ) -> None:
     """Write images (image, slow, fast) with a geometry.
 
-    Several panels lie one below another in an image, as in a sheet (F0). Pixels that the mask of the geometry excludes are BAD,
-    and excluded by the file's own mask. Raises InputError as check() does.
+    Several panels lie one below another in an image, as in a sheet (F0). Pixels that the mask of the geometry excludes are BAD.
+    The file's own mask excludes them, and those in the rectangles of panels, whose values it has. Raises InputError as check()
+    does.
     """
     check(geometry, compression, what)
     content = io.BytesIO()
@@ -132,7 +137,7 @@ def _data(entry: Any, pixels: np.ndarray, geometry: Geometry, compression: str) 
 
         options = dict(hdf5plugin.Bitshuffle(cname="lz4"))
     stored = pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)
-    stored[:, _mask(geometry) != 0] = BAD
+    stored[:, _mask(geometry) == UNMEASURED] = BAD
     data.create_dataset("data", data=stored, chunks=(1, *stored.shape[1:]), **options)
     gains = {panel.gain or 1.0 for panel in geometry.panels}
     if len(gains) == 1 and gains != {1.0}:
@@ -175,12 +180,14 @@ def _detector(instrument: Any, geometry: Geometry) -> None:
 
 
 def _mask(geometry: Geometry) -> np.ndarray:
-    """The mask (slow, fast) of all panels: 1 for a pixel that holds no measurement."""
+    """The mask (slow, fast) of all panels: UNMEASURED, MASKED where a rectangle of the panel is, or 0."""
     placed = layout(geometry)
-    mask = np.ones((placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)), dtype=np.uint32)
+    whole = placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
+    mask = np.full(whole, UNMEASURED, dtype=np.uint32)
     masks = geometry.mask or [np.zeros(part.panel.shape, dtype=bool) for part in placed]
     for part, bad in zip(placed, masks):
-        mask[part.first_row : part.first_row + part.rows, : part.columns] = bad
+        within = MASKED * pixels_within(part.panel.masked, part.panel.shape)
+        mask[part.first_row : part.first_row + part.rows, : part.columns] = np.where(bad, UNMEASURED, within)
     return mask
 
 

@@ -25,11 +25,25 @@ class Scale(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """A closed line: the pixels inside it (bool, slow x fast), its label, and the row and column of the label."""
+    """A closed line: the pixels inside it (bool, slow x fast), its label, and the row and column of the label.
+
+    parts: the rows and columns of the parts of a picture that show different places, between which there is no line; without
+    any, the picture is one.
+    """
 
     inside: np.ndarray
     name: str
     label_position: tuple[float, float]
+    parts: tuple[tuple[slice, slice], ...] = ()
+
+    def line(self) -> np.ndarray:
+        """The pixels (bool, slow x fast) along the line."""
+        if not self.parts:
+            return edge(self.inside)
+        line = np.zeros(self.inside.shape, bool)
+        for part in self.parts:
+            line[part] = edge(self.inside[part])
+        return line
 
 
 class Marks(NamedTuple):
@@ -125,7 +139,7 @@ def _draw(picture, marks: Marks) -> None:
 
     width = max(1, round(max(picture.size) / 1200))
     for ring in marks.rings:
-        line = Image.fromarray(_thick(edge(ring.inside), width).astype(np.uint8) * 255)
+        line = Image.fromarray(_thick(ring.line(), width).astype(np.uint8) * 255)
         picture.paste(MARK, mask=line)
     draw = ImageDraw.Draw(picture)
     font = _font(max(10, round(max(picture.size) / 60)))

@@ -28,7 +28,6 @@ _KEY = re.compile(r"[A-Za-z0-9_.:+-]+")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _TEXT = re.compile(r"[ -~]*")
 _END = b"}\f"
-_CLOSING = re.compile(rb"[;\r\n]\s*\}")
 _FILLING = b" \t\r\n\f\v\0"
 _OPENING = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*([0-9]{1,9})\s*[;\n]")
 _TYPES = {
@@ -156,9 +155,14 @@ def _closing(text: bytes) -> int:
     It is the first brace at the start of an entry, or else the last brace if only blanks follow it. A brace within a value
     belongs to the value.
     """
-    match = _CLOSING.search(text)
-    if match:
-        return match.end() - 1
+    offset = 0
+    for part in text.split(b"}")[:-1]:
+        entries = part.rstrip()
+        blanks = part[len(entries) :]
+        offset += len(part)
+        if entries.endswith(b";") or b"\n" in blanks or b"\r" in blanks:
+            return offset
+        offset += 1
     last = text.rfind(b"}")
     return last if not text[last + 1 :].strip(_FILLING) else -1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nbnumba.errors import InputError
@@ -10,6 +12,7 @@ from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PIXELS,
     CrystalGeometry,
+    FrameGeometry,
     Geometry,
     PanelGeometry,
     Scan,
@@ -17,6 +20,7 @@ from nbnumba.formats.geometry import (
     lab,
     panel_axes,
     unit,
+    with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number
 
@@ -26,17 +30,31 @@ ROWS = (6, 4, 7, 3, 3, 3, 5, 3, 3, 3, 3)
 """The count of numbers on each line after the title, up to the axes of the detector."""
 
 NO_SEGMENT = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-"""The second line of a segment that has not moved: an origin, a distance, and two axes."""
+"""The second line of a segment that has not moved: where its origin is, in pixels, its distance in mm, and two axes."""
 
 MOST_SEGMENTS = 4096
+
+
+class Segment(NamedTuple):
+    """A part of the image: its first pixel along fast and slow, from 0, its numbers of pixels (slow, fast), and its place.
+
+    origin: the pixel at its origin, along fast and slow, counted as in the image; distance_mm; axes: fast and slow, in the
+    frame of the detector.
+    """
+
+    first: tuple[int, int]
+    shape: tuple[int, int]
+    origin: tuple[float, float]
+    distance_mm: float
+    axes: np.ndarray
 
 
 def read(path: files.PathName, what: str = "-xparm") -> Geometry:
     """Return the geometry of an XPARM.XDS; `what` is the flag that named the file.
 
     The laboratory frame of XDS is turned so that the spindle is the x axis of imgCIF, and the beam runs along -z as far as the
-    spindle allows. The file does not state how many images there are. Raises InputError for what is no such file, and for
-    segments of the detector that were moved, which no panel here stands for.
+    spindle allows. The file does not state how many images there are. If a segment of the detector is moved, each segment is a
+    panel, in the frame of the detector. Raises InputError for what is no such file.
     """
     name = f"{what}: {files.name_of(path, what)!r}"
     lines = [line for line in files.read_text(path, what).split("\n") if line.strip()]
@@ -52,20 +70,28 @@ def read(path: files.PathName, what: str = "-xparm") -> Geometry:
     _check(f"{name}: its range of an image", (width,), lambda x: x >= 0.0, "a number not below 0")
     _check(f"{name}: its number of segments", (segments,), lambda n: 1 <= n <= MOST_SEGMENTS and n == round(n), "1 or more")
     _check(f"{name}: its first image", (first,), lambda n: n == round(n), "a whole number")
-    _check_segments(lines[1 + len(ROWS) :], int(segments), name)
+    moved = _segments(lines, int(segments), (int(nx), int(ny)), name)
     frame = _frame(np.array(spindle), np.array(beam), name)
     fast, slow = panel_axes(axes[0], axes[1], f"{name}: its detector")
     normal, (orgx, orgy, distance) = _normal(axes[2], fast, slow, name), origin
+    point = -orgx * qx * fast - orgy * qy * slow + distance * normal
+    places = [_place(each, np.array([fast, slow, normal]), (qx, qy), point, name) for each in moved]
     corner = (0.5 - orgx) * qx * fast + (0.5 - orgy) * qy * slow + distance * normal
     vectors = np.array([a, b, c])
     check_lattice(vectors, f"{name}: its crystal")
     corner, fast, slow, direction, spindle, vectors = (
         lab(np.asarray(v) @ frame.T) for v in (corner, fast, slow, unit(np.array(beam)), unit(np.array(spindle)), vectors)
     )
-    panel = PanelGeometry("detector", (int(ny), int(nx)), float(qx), float(qy), corner, fast, slow)
+    panels = [PanelGeometry("detector", (int(ny), int(nx)), float(qx), float(qy), corner, fast, slow)]
+    if moved:
+        panels = [
+            PanelGeometry(f"segment{number}", each.shape, float(qx), float(qy), *(lab(vector @ frame.T) for vector in place))
+            for number, (each, place) in enumerate(zip(moved, places), start=1)
+        ]
+    placed = with_data_origins(panels, [each.first[::-1] for each in moved])
     scan = Scan(int(first), None, float(phi), float(width)) if width > 0.0 else None
     return Geometry(
-        files.name_of(path, what), "XDS", (panel,),
+        files.name_of(path, what), "XDS", placed, frame=FrameGeometry(corner, fast, slow) if moved else None,
         beam_direction=direction, wavelength_A=float(wavelength), spindle_axis=spindle, scan=scan,
         crystal=CrystalGeometry(vectors, space_group=f"number {cell[0]:g}"),
     )  # fmt: skip
@@ -87,15 +113,42 @@ def _check(name: str, values, test, allowed: str) -> None:
             raise InputError(f"{name} is {value:g}; allowed: {allowed}")
 
 
-def _check_segments(lines: list[str], segments: int, name: str) -> None:
-    """Raise InputError for a segment of the detector that was moved or turned."""
-    for segment in range(segments):
-        row = 2 * segment + 1
-        if row < len(lines):
-            placed = _numbers(lines, row, len(NO_SEGMENT), name)
-            if not np.allclose(placed, NO_SEGMENT, rtol=0.0, atol=1e-9):
-                stated = f"segment {segment + 1} of its detector is moved ({excerpt(lines[row].strip())})"
-                raise InputError(f"{name}: {stated}; allowed: segments that are not, or an .expt made from it by dxtbx")
+def _segments(lines: list[str], count: int, counts: tuple[int, int], name: str) -> list[Segment]:
+    """The segments of the detector, of which some are moved; none where the whole image is one plane.
+
+    lines: of the file. counts: the numbers of pixels of the image, along fast and slow.
+    """
+    first = 1 + len(ROWS)
+    segments: list[Segment] = []
+    placed: list[np.ndarray] = []
+    for row in range(first, min(first + 2 * count, len(lines) - 1), 2):
+        _, *limits = _numbers(lines, row, 5, name)
+        placed.append(_numbers(lines, row + 1, len(NO_SEGMENT), name))
+        x0, x1, y0, y1 = (int(limit) if limit == round(limit) else 0 for limit in limits)
+        if not (1 <= x0 <= x1 <= counts[0] and 1 <= y0 <= y1 <= counts[1]):
+            within = f"whole numbers within 1 {counts[0]} 1 {counts[1]}"
+            raise InputError(f"{name}: a segment of its detector is {excerpt(lines[row].strip())}; allowed: {within}")
+        orgx, orgy, distance, *axes = (float(value) for value in placed[-1])
+        axes = np.array(axes).reshape(2, 3)
+        segments.append(Segment((x0 - 1, y0 - 1), (y1 - y0 + 1, x1 - x0 + 1), (orgx, orgy), distance, axes))
+    if all(np.allclose(place, NO_SEGMENT, rtol=0.0, atol=1e-9) for place in placed):
+        return []
+    if len(segments) < count:
+        raise InputError(f"{name} has {len(segments)} of {count} segments of its detector; allowed: all of them")
+    return segments
+
+
+def _place(segment: Segment, axes: np.ndarray, edges: tuple[float, float], point: np.ndarray, name: str) -> list[np.ndarray]:
+    """The corner of the first pixel of a segment, in mm, and its axes.
+
+    axes: those of the detector as rows. edges: of a pixel. point: the origin of the frame of the detector, its pixel 0 0. The
+    centre of the pixel x, y of the image is at (x - origin_x) edge_x fast + (y - origin_y) edge_y slow + distance normal.
+    """
+    fast, slow = panel_axes(*segment.axes, f"{name}: a segment of its detector")
+    own = np.array([fast, slow, np.cross(fast, slow)])
+    pixels = [first + 0.5 - origin for first, origin in zip(segment.first, segment.origin)]
+    within = np.array([pixels[0] * edges[0], pixels[1] * edges[1], segment.distance_mm]) @ own
+    return [point + within @ axes, fast @ axes, slow @ axes]
 
 
 def _normal(stated: np.ndarray, fast: np.ndarray, slow: np.ndarray, name: str) -> np.ndarray:

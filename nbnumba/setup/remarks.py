@@ -25,7 +25,7 @@ def remarks(experiment: Statements) -> list[str]:
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
         *_tolerance(experiment.sampling, experiment.crystal.shape),
-        *sampling.beyond_the_edge(experiment.sampling.roi, sheet_of(experiment.detector).shapes[0][::-1]),
+        *sampling.beyond_the_edge(experiment.sampling.roi, sheet_of(experiment.detector).shape[::-1]),
     ]
 
 

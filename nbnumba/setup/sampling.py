@@ -52,30 +52,36 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
 def windows(detector: Detector, stated: StatedSampling) -> tuple[Window, ...]:
     """Return the window of each panel of a detector (F0).
 
-    Raises InputError for a region or a mask that does not fit (window), and for a region of several panels.
+    A region of several panels is one of their sheet; a panel outside it has a mask of zeros. Raises InputError for a region or
+    a mask that does not fit (window).
     """
     sheet = sheet_of(detector)
     if len(sheet.shapes) == 1:
         (slow, fast), mask = sheet.shapes[0], stated.mask
         return (window((fast, slow), stated.roi, mask),)
-    if stated.roi is not None:
-        stated_roi, why = " ".join(map(str, stated.roi)), f"a region of {len(sheet.shapes)} panels is not defined"
-        raise InputError(f"sampling.roi: {stated_roi}: {why}; allowed: None; sampling.mask says which pixels are wanted")
-    if stated.mask is None:
-        return tuple(window((fast, slow), None, None) for slow, fast in sheet.shapes)
-    whole = sheet.sheet("sampling.mask", stated.mask, 0)
-    return tuple(window((fast, slow), None, whole[place]) for (slow, fast), place in zip(sheet.shapes, sheet.places()))
+    whole = None if stated.mask is None else sheet.sheet("sampling.mask", stated.mask, 0)
+    rows, columns = region(stated.roi, sheet.shape[::-1])
+    every = []
+    for (slow, fast), place in zip(sheet.shapes, sheet.places()):
+        first, last = max(rows[0] - place[0].start, 0), min(rows[1] - place[0].start, slow) - 1
+        left, right = columns[0], min(columns[1], fast) - 1
+        mask = None if whole is None else whole[place]
+        if first > last or left > right:
+            every.append(window((fast, slow), None, np.zeros((slow, fast), dtype=np.uint8)))
+        else:
+            every.append(window((fast, slow), (left, right, first, last), mask))
+    return tuple(every)
 
 
 def sheet_window(detector: Detector, stated: StatedSampling) -> Window:
     """Return the window of the sheet of a detector, whose mask leaves out empty columns; of one panel, its window (F0)."""
-    sheet, every = sheet_of(detector), windows(detector, stated)
-    if len(every) == 1:
-        return every[0]
-    mask = np.zeros(sheet.shape, dtype=np.uint8)
-    for place, of_panel in zip(sheet.places(), every):
-        mask[place] = of_panel.mask if of_panel.mask.size else 1
-    return Window((0, sheet.shape[0]), (0, sheet.shape[1]), np.zeros((0, 0), dtype=np.uint8) if mask.all() else mask)
+    sheet = sheet_of(detector)
+    if len(sheet.shapes) == 1:
+        return windows(detector, stated)[0]
+    rows, columns = region(stated.roi, sheet.shape[::-1])
+    mask = rendered(detector, stated).astype(np.uint8)
+    is_whole = mask[slice(*rows), slice(*columns)].all()
+    return Window(rows, columns, np.zeros((0, 0), dtype=np.uint8) if is_whole else mask)
 
 
 def rendered(detector: Detector, stated: StatedSampling) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.statements import Detector
+from nbnumba.statements import Detector, Panel
 
 
 class Sheet(NamedTuple):
@@ -88,6 +88,22 @@ def shapes_of(image: Any) -> str:
     if isinstance(image, (list, tuple)):
         return f"{len(image)} parts"
     return f"shape {np.shape(image)}"
+
+
+def parts_with_pixels(detector: Detector) -> tuple[Panel | Detector, ...]:
+    """Return the panels of a detector; without any, the detector, which states its valid counts and masked pixels itself."""
+    return detector.panels or (detector,)
+
+
+def masked_pixels(detector: Detector) -> np.ndarray:
+    """Return which pixels of the sheet of a detector its rectangles mask (slow, fast), without the empty columns (F1e)."""
+    sheet = sheet_of(detector)
+    is_masked = np.zeros(sheet.shape, dtype=bool)
+    for part, place in zip(parts_with_pixels(detector), sheet.places()):
+        of_part = is_masked[place]
+        for first_fast, first_slow, end_fast, end_slow in part.masked:
+            of_part[first_slow:end_slow, first_fast:end_fast] = True
+    return is_masked
 
 
 def sheet_of(detector: Detector) -> Sheet:

@@ -32,23 +32,25 @@ def stated(words):
     return Experiment.from_args(f"{words} {REST}".split())
 
 
-MASKED = "of masked pixels, which are computed like others"
-"""What is said of every file of these tests that states a rectangle of masked pixels."""
-
-
-def no_other_warning(test):
-    """Let a test fail with any other warning."""
-    return pytest.mark.filterwarnings("error", f"ignore:.*{MASKED}")(test)
+no_other_warning = pytest.mark.filterwarnings("error")
+"""Let a test fail with any other warning."""
 
 
 def messages_of(recwarn):
-    """The warnings of a test but for those of masked pixels."""
-    return [message for warning in recwarn if MASKED not in (message := str(warning.message))]
+    """The warnings of a test."""
+    return [str(warning.message) for warning in recwarn]
 
 
-def test_masked_pixels_of_a_file_are_named(recwarn):
-    stated("-expt two.expt -image 4")
-    assert any(MASKED in str(warning.message) for warning in recwarn)
+@no_other_warning
+def test_masked_pixels_and_valid_counts_of_a_file_are_stated():
+    one, two = stated("-expt m.expt -image 3").detector, stated("-expt two.expt -image 4").detector
+    assert (one.masked, one.trusted_min, one.trusted_max) == (((1, 0, 2, 5),), -1.0, 60000.0)
+    assert [panel.masked for panel in two.panels] == [((1, 0, 2, 5),)] * 2
+
+
+def test_masked_pixels_are_not_kept_where_flags_state_others(recwarn):
+    assert not stated("-expt m.expt -image 3 -detpixels 7").detector.masked
+    assert any("pixels that the file masks are not left out" in message for message in messages_of(recwarn))
 
 
 @no_other_warning

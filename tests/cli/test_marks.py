@@ -1,8 +1,10 @@
 """The marks of a picture, and the example: rings pass through pixels of their resolution, and the frame looks real."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
+import panelled
 import pytest
 from PIL import Image
 
@@ -11,11 +13,14 @@ from nbnumba import Experiment, pixels
 from nbnumba.cli import example
 from nbnumba.cli.main import main
 from nbnumba.cli.marks import marks
+from nbnumba.cli.report.labels import labels_of_images
+from nbnumba.cli.report.spots import CountedPart, Peak
 from nbnumba.formats import png, smv
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.resolved import resolutions
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.detector import position_detector
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.trace import traces
 
 BASE = "-cell 50 -default_F 10 -lambda 1.5 -N 3 -detpixels 80 -pixel 1 -distance 60 -oversample 1"
@@ -146,3 +151,45 @@ def test_the_example_has_a_help(word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["example", word]) == 0
     assert "PDB 1ORC" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rings_and_cross_of_panels():
+    """On the sheet each panel has its part of the rings, and none runs along the border of two panels."""
+    made = panelled.grid(BASE, 2, 2, (40, 40), 1.0)
+    window = sampling.sheet_window(made.detector, made.sampling)
+    drawn = marks(made, None, window)
+    whole = marks(*built(BASE))
+    assert [ring.name for ring in drawn.rings] == [ring.name for ring in whole.rings]
+    resolution = nbnumba.resolution(made)
+    for ring in drawn.rings:
+        line = ring.line().reshape(4, 40, 40)
+        for number in range(4):
+            inside = resolution[number] > float(ring.name.split()[0])
+            np.testing.assert_array_equal(ring.inside.reshape(4, 40, 40)[number], inside)
+            np.testing.assert_array_equal(line[number], png.edge(inside))
+        assert ring.line()[tuple(int(x) for x in ring.label_position)]
+    row, column = drawn.cross
+    panel, slow = divmod(row + 0.5, 40)
+    assert resolutions(made, np.array([column]), np.array([slow - 0.5]), int(panel))[0] > 1e6
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_labels_of_a_report_of_panels():
+    """A peak has the reflection and the resolution of its panel, and rings end at the ends of panels."""
+    cut = panelled.experiment(2, ((30, 40), (25, 50), (30, 40)))
+    (labels,) = labels_of_images(SimpleNamespace(experiment=cut, frames=[None]))
+    sheet = sheet_of(cut.detector)
+    part = CountedPart(3, 2, *(np.zeros((sheet.shape[0] - 3, sheet.shape[1] - 2)),) * 6)
+    for row, column, panel in ((10, 20, 0), (40, 30, 1), (70, 5, 2)):
+        start = list(sheet.places())[panel][0].start
+        hkl = pixels.reflection(labels.scenes[panel], row + 3 - start, column + 2)
+        d = nbnumba.resolution(cut)[panel][row + 3 - start, column + 2]
+        assert labels.reflection(part, Peak(row, column, 3)) == f"{hkl[0]} {hkl[1]} {hkl[2]}, {d:.3g} A"
+    fast, slow, inverse, names = labels.rings(part)
+    assert names and inverse.shape == (sheet.shape[0] - 3, sheet.shape[1] - 2)
+    expected = np.full(sheet.shape, np.nan)
+    for number, place in enumerate(sheet.places()):
+        expected[place] = 1.0 / nbnumba.resolution(cut)[number]
+    expected[[29, 54]] = np.nan
+    np.testing.assert_allclose(inverse, expected[3:, 2:], rtol=1e-9)

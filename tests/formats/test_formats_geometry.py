@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import math
+import re
 
 import geometry_files
 import numpy as np
@@ -13,8 +14,8 @@ from real_data import to_lab
 
 import nbnumba
 from nbnumba import InputError
+from nbnumba.constants import HC_EV_A
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
-from nbnumba.from_geometry import remarks
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
 """The corners of the two panels, in the frame of imgCIF."""
@@ -58,7 +59,6 @@ def test_dxtbx_of_one_panel(tmp_path):
     panel = geometry.panels[0]
     assert (panel.path, panel.material, panel.gain, panel.trusted_min, panel.trusted_max) == ("p0", "Si", 2.0, -1.0, 60000.0)
     assert (panel.thickness_um, panel.attenuation_um, panel.parallax, panel.masked) == (320.0, 500.0, True, ((1, 0, 2, 5),))
-    assert any("a rectangle of masked pixels" in sentence for sentence in remarks(geometry))
     assert geometry.polarization_fraction == 0.9 and abs(geometry.polarization_axis @ to_lab([1, 0, 0])) == 1.0
     np.testing.assert_array_equal(geometry.crystal.vectors, to_lab(CELL))
     assert geometry.crystal.space_group == "P 1"
@@ -169,13 +169,45 @@ def changed(part, **fields):
         (changed("crystal", A_at_scan_points=[[1, 0, 0, 0, 1, 0, 0, 0, 1]]), "has 1 points for 2 images; allowed"),
         (changed("crystal", real_space_b=[30, 0, 0]), "vectors that lie in a plane; allowed: three that span a cell"),
         (changed("goniometer", fixed_rotation=[1, 0, 0, 0, 1, 0, 0, 0, 2]), "fixed_rotation is .* allowed: a rotation matrix"),
-        (geometry_files.experiments(2) | {"experiment": []}, "experiment has no entry 0; allowed: 0 to -1"),
+        (geometry_files.experiments(2) | {"experiment": []}, "experiment has no entry 0; allowed: a list that is not"),
+        (geometry_files.experiments(2) | {"experiment": [{}, {}]}, "experiment has no entry 2; allowed: 0 to 1"),
+        (changed("beam", wavelength=None, wavelength_range=[0.9, 1.1]), "from 0.9 to 1.1; allowed: -lambda 1 .*-dispersion 2"),
     ],
 )
 def test_what_dxtbx_states_and_no_image_has_is_refused(tmp_path, content, sentence):
     with pytest.raises(InputError, match=sentence) as refused:
-        dxtbx.read(written(tmp_path, content))
+        dxtbx.read(written(tmp_path, content), experiment=2 if "entry 2" in sentence else None)
     assert str(refused.value).startswith("-expt: ")
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (changed("beam", divergence=0.1), "states a divergence of the beam of 0.1, which is not rendered: give -divergence"),
+        (changed("beam", flux=1e12), r"states a flux of the beam of 1e\+12, which is not rendered: give -flux, -exposure"),
+        (changed("panel", pedestal=10.0), "states a pedestal of 10 counts: -adc adds one to images, and --offset of refine"),
+        (geometry_files.experiments() | {"experiment": [{"beam": 0}] * 3}, "has 3 experiments, of which the first counts: -ex"),
+        (
+            geometry_files.experiments(imageset=[{"mask": "m.pickle", "dx": None}]),
+            "names a file of mask for each pixel, m.pickle, which is not read: refine takes --mask",
+        ),
+        (changed("beam", wavelength=None, wavelength_range=[1.3, 1.1]), "has wavelengths from 1.3 to 1.1, .*dispersion 16.67"),
+    ],
+)
+def test_what_dxtbx_states_besides_is_named(tmp_path, content, sentence):
+    notes = dxtbx.read(written(tmp_path, content), stated=frozenset(["wavelength"])).notes
+    assert len(notes) == 1 and re.match(sentence, notes[0]), notes
+
+
+def test_data_blocks_of_old_versions_of_dxtbx(tmp_path):
+    content = geometry_files.experiments()
+    imageset = {"__id__": "ImageSweep", "template": "a_####.cbf", "beam": 0, "detector": 0, "goniometer": 0, "scan": 0}
+    models = {key: content[key] for key in ("beam", "detector", "goniometer", "scan")}
+    block = {"__id__": "DataBlock", "imageset": [imageset], **models}
+    geometry = dxtbx.read(written(tmp_path, [block]))
+    check_panels(geometry, CORNERS[:1])
+    check_rotation(geometry, 3, 2)
+    assert geometry.crystal is None and nbnumba.read_geometry(written(tmp_path, [block])).kind == "dxtbx"
 
 
 def test_panels_that_are_missing_in_the_tree_or_twice(tmp_path):
@@ -205,8 +237,13 @@ def test_xds(tmp_path):
         (b"1.000000  0.000000  0.000000\n", b"1.000000  0.000000\n", "line 2 is .*; allowed: 6 numbers, as in an XPARM.XDS"),
         (
             b"0.00    0.00    0.00  1.0",
-            b"0.00    0.50    0.00  1.0",
-            "segment 1 of its detector is moved .*; allowed: segments",
+            b"0.00    0.50    0.00  0.0",
+            "segment of its detector has an axis 0 0 0; allowed",
+        ),
+        (
+            b"         1         1         6         1",
+            b"         1         0         6         1",
+            "a segment of its detector is .*; allowed: whole numbers within 1 6 1 5",
         ),
         (
             b"       1.200000       0.000000       0.000000",
@@ -226,6 +263,40 @@ def test_what_xds_states_and_is_refused(tmp_path, old, new, sentence):
     whole = geometry_files.xparm_bytes()
     assert old in whole
     check_refused(tmp_path, "-xparm", xparm.read, whole, whole.replace(old, new, 1), sentence)
+
+
+def test_segments_of_xds_that_are_moved_are_panels(tmp_path):
+    """A segment is found from where it is: its origin is the foot of the perpendicular from the detector's own origin."""
+    rotate = rotation(np.array([0.6, 0.0, 0.8]), 0.2)
+    origin = np.array([-1.0, -0.9, DISTANCE])  # pixel 0 0 of the detector, in the frame of its axes
+    lines = geometry_files.xparm_bytes().decode().split("\n")
+    lines[7] = f"2 6 5 {PIXEL} {PIXEL}"
+    lines[8] = f"{-origin[0] / PIXEL} {-origin[1] / PIXEL} {DISTANCE}"
+    lines[9:12] = [" ".join(map(repr, map(float, axis))) for axis in rotate.T]
+    expected = []
+    del lines[12:]
+    for number, (x0, x1, y0, y1) in enumerate([(1, 2, 1, 5), (4, 6, 2, 4)], start=1):
+        axes = rotation(np.array([0.0, 0.6, -0.8]), 0.03 * number)
+        corner = np.array([0.1 * number, -0.2, DISTANCE + number])
+        foot = (corner - origin) - axes.T @ [*(axes @ (corner - origin))[:2], 0.0]
+        column, row = (axes @ (foot - (corner - origin)))[:2] / PIXEL + (x0 - 0.5, y0 - 0.5)
+        lines.append(f"{number} {x0} {x1} {y0} {y1}")
+        lines.append(" ".join(map(repr, map(float, (column, row, axes[2] @ (corner - origin), *axes[0], *axes[1])))))
+        expected.append(((y1 - y0 + 1, x1 - x0 + 1), rotate @ corner, rotate @ axes[0], rotate @ axes[1]))
+    geometry = xparm.read(written(tmp_path, "\n".join(lines).encode()))
+    assert [panel.path for panel in geometry.panels] == ["segment1", "segment2"]
+    to_imgcif = np.diag([1.0, -1.0, -1.0])
+    for panel, (shape, corner, fast, slow) in zip(geometry.panels, expected):
+        assert panel.shape == shape
+        for found, wanted in ((panel.origin_mm, corner), (panel.fast_axis, fast), (panel.slow_axis, slow)):
+            np.testing.assert_allclose(found, to_lab(to_imgcif @ wanted), rtol=0, atol=1e-9)
+    assert len(nbnumba.Experiment.from_geometry(geometry, 1).detector.panels) == 2
+
+
+def rotation(axis, angle):
+    """The rotation matrix about a unit axis."""
+    cross = np.cross(np.eye(3), axis)
+    return np.eye(3) - math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 def test_crystfel(tmp_path):
@@ -284,9 +355,9 @@ def test_what_crystfel_states_and_is_refused(tmp_path, old, new, sentence):
 
 
 def test_what_crystfel_states_and_is_not_kept_is_named(tmp_path):
-    more = b"badcircle/min_x = 0\nmask_file = mask.h5\np0/no_index = 1\nphoton_energy_bandwidth = 0.01\nfoo = 3\n"
+    more = b"bandwidth = 0.01\nphoton_energy_bandwidth = 0.01\nfoo = 3\np0/bar = 3\nsaturation_map = /map\n"
     notes = " ".join(crystfel.read(written(tmp_path, geometry_files.geom_bytes() + more)).notes)
-    for words in ("badcircle in x and y", "mask in mask.h5", "no_index of p0", "states foo", "-dispersion"):
+    for words in ("states bandwidth", "states photon_energy_bandwidth", "states foo, p0/bar", "give -dispersion", "a map of"):
         assert words in notes
 
 
@@ -366,6 +437,11 @@ def test_what_a_header_of_dectris_states_and_is_refused(tmp_path, old, new, sent
     check_refused(tmp_path, "-img", imgcif.read, whole, whole.replace(old, new), f"(?:{sentence})")
 
 
+def test_a_long_name_of_a_material_is_cut_in_messages(tmp_path):
+    whole = geometry_files.mini_cbf_bytes().replace(b"Silicon sensor", b"x" * 3000 + b" sensor")
+    assert max(map(len, nbnumba.from_geometry.remarks(imgcif.read(written(tmp_path, whole))))) < 500
+
+
 def test_the_words_of_a_cif():
     text = b"###CBF\ndata_x\n_a.b 'it''s' _a.c \"d e\" # no\n_a.d\n;line 1\nline 2\n;\nloop_ _e.f _e.g 1 2 '3 4' _5\n"
     block = cif.parse(text.replace(b" _5", b" five"), "file")
@@ -398,7 +474,7 @@ def test_what_a_master_states_beside_its_geometry_is_named(tmp_path):
         file[beam].attrs["units"] = "angstrom"
         file[sample] = np.eye(3)
     several, crystal = nexus.read(path).notes
-    assert "2 wavelengths" in several and "ub_matrix" in crystal
+    assert "2 values of wavelength" in several and "ub_matrix" in crystal
 
 
 @pytest.mark.parametrize(
@@ -420,6 +496,30 @@ def test_what_nxmx_states_and_is_refused(tmp_path, member, attribute, value, sen
         file[f"/entry/instrument/detector/transformations/{member}"].attrs[attribute] = value
     with pytest.raises(InputError, match=f"-nexus: .*{sentence}"):
         nexus.read(path)
+
+
+def test_the_beam_of_nxmx(tmp_path):
+    """Stokes' U turns the plane of polarization by half of its angle to Q; an energy stands for a wavelength."""
+    import h5py
+
+    path = tmp_path / "master.nxs"
+    for stokes, fraction, axis in (
+        ([1.0, 0.8, 0.0, 0.0], 0.9, (1.0, 0.0)),
+        ([2.0, -1.6, 0.0, 0.3], 0.9, (0.0, 1.0)),
+        ([1.0, 0.0, 0.6, 0.0], 0.8, (math.sqrt(0.5), math.sqrt(0.5))),
+    ):
+        geometry_files.write_nexus(path)
+        with h5py.File(path, "r+") as file:
+            beam = file["/entry/instrument/beam"]
+            del beam["incident_polarization_stokes"], beam["incident_wavelength"]
+            beam["incident_polarization_stokes"], beam["incident_energy"] = stokes, HC_EV_A / 1000 / WAVELENGTH
+            beam["incident_energy"].attrs["units"] = "keV"
+            file["/entry/instrument/detector/transformations/distance"].attrs["units"] = "millimetres"
+        geometry = nexus.read(path)
+        check_panels(geometry, CORNERS)
+        assert geometry.wavelength_A == pytest.approx(WAVELENGTH, rel=1e-6)
+        assert geometry.polarization_fraction == pytest.approx(fraction, rel=1e-12)
+        assert abs(geometry.polarization_axis @ nexus.lab([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("flag", geometry_files.FILES)

@@ -12,12 +12,12 @@ import pytest
 import nbnumba
 from nbnumba import Experiment, InputError, from_geometry
 from nbnumba.formats import endings, images, minicbf_writer, nxmx_writer, unmeasured
-from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab
+from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab, pixels_within, rectangles
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.panels import planes
-from nbnumba.to_geometry import noise_readout, rectangles
+from nbnumba.to_geometry import noise_readout
 
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials")
 CRYSTAL = "-cell 30 40 50 75 85 95 -misset 10 20 30 -default_F 10 -lambda 1.2345678901 "
@@ -293,6 +293,7 @@ def test_rectangles_cover_bad_pixels():
         for first, top, end, bottom in rectangles(bad):
             covered[top:bottom, first:end] += 1
         np.testing.assert_array_equal(covered, bad.astype(int))
+        np.testing.assert_array_equal(pixels_within(rectangles(bad), bad.shape), bad)
     gaps = np.zeros((100, 100), bool)
     gaps[:, 10:12] = gaps[50:60] = True
     assert rectangles(gaps) == ((10, 0, 12, 50), (0, 50, 100, 60), (10, 60, 12, 100))

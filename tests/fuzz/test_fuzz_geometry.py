@@ -1,5 +1,6 @@
 """Fuzzing of files of geometry: damaged bytes, other values in JSON and HDF5: statements that are finite, or one sentence."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.long
 REST = "-default_F 10 -N 2 -oversample 1".split()
 FILES = {
     **{flag: [made] for flag, made in geometry_files.FILES.items()},
+    "-geom": [(geometry_files.geom_bytes, "m.geom"), (geometry_files.masked_geom_bytes, "masked.geom")],
+    "-xparm": [(geometry_files.xparm_bytes, "XPARM.XDS"), (geometry_files.moved_xparm_bytes, "GXPARM.XDS")],
     "-expt": [(geometry_files.expt_bytes, "m.expt"), (lambda: geometry_files.expt_bytes(2), "two.expt")],
     "-img": [
         (geometry_files.mini_cbf_bytes, "m.cbf"),
@@ -127,7 +130,7 @@ def mutated(case: Case, content: Any) -> Any:
             other, from_key = case.pick(places)
             holder[key] = json.loads(json.dumps(other[from_key]))
         else:
-            holder[key] = case.pick(VALUES)
+            holder[key] = copy.deepcopy(case.pick(VALUES))
     return content
 
 

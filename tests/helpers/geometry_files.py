@@ -114,6 +114,45 @@ p1/coffset = -0.0002
 """.encode()
 
 
+def masked_geom_bytes():
+    """The same with bad pixels of every kind, places in one array and limits of values."""
+    more = f"""mask0_file = none.h5
+mask0_data = /mask
+mask0_goodbits = 0x1
+p1/mask = /mask
+p1/mask_good = 0
+p1/mask_bad = 255
+p1/mask_edge_pixels = 1
+p0/no_index = 0
+p0/flag_lessthan = -5
+p0/flag_morethan = 900.5
+p1/flag_equal = 65535
+badlab/min_x = -8.5
+badlab/max_x = 4.5
+badlab/min_y = 5
+badlab/max_y = 1e3
+badlab/panel = p1
+baddata/min_fs = 2
+baddata/max_fs = 4
+baddata/min_ss = 3
+baddata/max_ss = {SLOW + 1}
+group_all = q0,q1
+bandwidth = 0.01
+% a comment
+"""
+    return geom_bytes() + more.encode()
+
+
+def moved_xparm_bytes():
+    """An XPARM.XDS of two segments that are turned and shifted."""
+    lines = xparm_bytes().decode().split("\n")
+    lines[7] = lines[7].replace("         1 ", "         2 ", 1)
+    segments = [
+        "1 1 3 1 5", "0.5 -0.25 1.0 0.8 0.6 0.0 -0.6 0.8 0.0", "2 4 6 1 4", "0.0 0.1 -0.5 1.0 0.0 0.0 0.0 0.96 0.28",
+    ]  # fmt: skip
+    return "\n".join([*lines[:12], *segments, ""]).encode()
+
+
 def mini_cbf_bytes():
     """A miniCBF of Dectris, whose pixels are counted from 0."""
     header = f"""# Detector: PILATUS 300K, S/N 3-0001

@@ -10,7 +10,7 @@ from nbnumba import Detector, Experiment, Group, InputError, Panel
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.panels import planes
-from nbnumba.setup.sampling import windows
+from nbnumba.setup.sampling import sheet_window, windows
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.statements import Beam, Sampling
 
@@ -161,8 +161,14 @@ def test_windows_and_masks_of_panels():
     assert first[:2] == ((0, 3), (0, 4)) and second[:2] == ((0, 2), (0, 5)) and first.mask.sum() == 3 and second.mask.sum() == 0
     assert Sampling(mask=mask) == Sampling(mask=mask) and hash(Sampling(mask=mask)) == hash(Sampling(mask=mask))
     assert all(window.mask.size == 0 for window in windows(detector, Sampling()))
-    with pytest.raises(InputError, match="sampling.roi: 0 1 0 1: a region of 2 panels is not defined"):
-        windows(detector, Sampling(roi=(0, 1, 0, 1)))
+    first, second = windows(detector, Sampling(roi=(1, 4, 2, 3)))
+    assert first[:2] == ((2, 3), (1, 4)) and second[:2] == ((0, 1), (1, 5)) and first.mask.size == second.mask.size == 0
+    first, second = windows(detector, Sampling(roi=(4, 9, 0, 9), mask=[np.ones((3, 4)), np.eye(2, 5, 4)]))
+    assert not first.mask.any() and first.mask.shape == (3, 4)
+    assert second[:2] == ((0, 2), (4, 5)) and second.mask.sum() == 1
+    assert sheet_window(detector, Sampling(roi=(4, 9, 0, 9)))[:2] == ((0, 5), (4, 5))
+    with pytest.raises(InputError, match="sampling.roi: 5 5 0 1 holds no pixel of 5 x 5"):
+        windows(detector, Sampling(roi=(5, 5, 0, 1)))
     with pytest.raises(InputError, match="sampling.mask of shape .* does not fit; allowed: a list of 2 arrays"):
         windows(detector, Sampling(mask=np.ones((3, 4))))
     assert sheet_of(detector) == Sheet(shapes) and sheet_of(Detector()) == Sheet(((1024, 1024),))

@@ -39,6 +39,8 @@ NOT_NUMBERS = (NAN, INF, -INF, "ten", "", (1.0, 2.0), object())
 NOT_POSITIVE = (*NOT_NUMBERS, 0, -1.0)
 NOT_COUNTS = (*NOT_NUMBERS, 0, -2, 1.5)
 NOT_VECTORS = (1.0, (1.0, 2.0), (1.0, 2.0, 3.0, 4.0), (1.0, NAN, 0.0), (INF, 0.0, 0.0), "abc", ("a", "b", "c"), ())
+NOT_RECTANGLES = (5, "ab", (1, 2, 3, 4), ((1, 2, 3),), ((0, 0, 0, 1),), ((-1, 0, 1, 1),), ((0, 0, 1.5, 1),), ((0, 0, NAN, 1),),
+                  ((0, 0, 1, 70000),), ((0, 0, 1j, 1),), (None,))  # fmt: skip
 
 ABSURD = {
     ("crystal", ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")): NOT_POSITIVE,
@@ -76,6 +78,10 @@ ABSURD = {
     ("panel", ("thickness_um",)): (*NOT_NUMBERS, -1.0),
     ("panel", ("attenuation_um",)): (NAN, -INF, "ten", 0, -1.0),
     ("panel", ("trusted_min", "trusted_max")): NOT_NUMBERS,
+    ("detector", ("trusted_min", "trusted_max")): NOT_NUMBERS,
+    ("detector", ("masked",)): NOT_RECTANGLES,
+    ("panel", ("masked",)): NOT_RECTANGLES,
+    ("panel", ("data_origin",)): (5, (5,), (5, 6, 7), (-1, 5), (5.5, 5), (NAN, 5), (2e6, 5), "ab", ("a", "b")),
     ("panel", ("shape",)): (5, (5,), (5, 6, 7), (0, 5), (5, -1), (5.5, 5), (NAN, 5), (70000, 5), "ab", ("a", "b")),
     ("panel", ("origin_mm",)): NOT_VECTORS,
     ("panel", ("fast_axis", "slow_axis")): (*NOT_VECTORS, (0.0, 0.0, 0.0), (2.0, 0.0, 0.0), (0.8, 0.6, 0.0), (1e200, 0, 0)),

@@ -13,7 +13,8 @@ from nbnumba import pixels, resolved
 from nbnumba.cli.marks import round_resolutions
 from nbnumba.cli.report.spots import CountedPart, Peak
 from nbnumba.experiment import Experiment
-from nbnumba.setup import sampling, scene
+from nbnumba.setup import scene
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages.records import Scene
 
 MOST_POINTS = 400
@@ -21,26 +22,42 @@ MOST_POINTS = 400
 
 
 class Labels(NamedTuple):
-    """The refined experiment of an image and its scene, from which the labels follow."""
+    """The refined experiment of an image and the scenes of its panels, from which the labels follow.
+
+    An image of several panels is their sheet, in which the rows of one follow those of another.
+    """
 
     experiment: Experiment
-    scene: Scene
+    scenes: tuple[Scene, ...]
 
     def reflection(self, part: CountedPart, peak: Peak) -> str:
         """The text with the reflection of a peak and its resolution, such as "2 -1 3, 2.14 A"."""
-        slow, fast = part.row + peak.row, part.column + peak.column
-        hkl = pixels.reflection(self.scene, slow, fast)
+        row, fast = part.row + peak.row, part.column + peak.column
+        panel, slow = sheet_of(self.experiment.detector).panel_of(row)
+        hkl = pixels.reflection(self.scenes[panel], slow, fast)
         if hkl == (0, 0, 0):
             return "0 0 0, the direct beam"
-        return f"{hkl[0]} {hkl[1]} {hkl[2]}, {resolved.resolution_at(self.experiment, fast, slow):.3g} A"
+        return f"{hkl[0]} {hkl[1]} {hkl[2]}, {resolved.resolution_at(self.experiment, fast, slow, panel):.3g} A"
 
     def rings(self, part: CountedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
-        """The fast and slow coordinates of a grid of pixels, their 1/d (1/A; slow, fast), and the d (A) of the rings."""
+        """The fast and slow coordinates of a grid of pixels, their 1/d (1/A; slow, fast), and the d (A) of the rings.
+
+        Of several panels 1/d is NaN in empty columns, and in the last row of each panel, so that no ring runs from one panel to
+        another.
+        """
         fast, slow = (np.unique(np.linspace(0, size - 1, min(size, MOST_POINTS)).round()) for size in part.data.shape[::-1])
         fast, slow = fast + part.column, slow + part.row
-        columns, rows = np.meshgrid(fast, slow)
-        resolutions = resolved.resolutions(self.experiment, columns.ravel(), rows.ravel()).reshape(rows.shape)
-        return fast, slow, 1.0 / resolutions, round_resolutions(resolutions)
+        sheet, inverse = sheet_of(self.experiment.detector), np.full((len(slow), len(fast)), np.nan)
+        for number, (rows, columns) in enumerate(sheet.places()):
+            of_panel = (slow >= rows.start) & (slow < rows.stop), fast < columns.stop
+            grid = np.meshgrid(fast[of_panel[1]], slow[of_panel[0]] - rows.start)
+            resolutions = resolved.resolutions(self.experiment, grid[0].ravel(), grid[1].ravel(), number)
+            inverse[np.ix_(*of_panel)] = 1.0 / resolutions.reshape(grid[0].shape)
+        known = inverse[~np.isnan(inverse)]
+        rows_of_ends = np.searchsorted(slow, [rows.stop for rows, _ in list(sheet.places())[:-1]]) - 1
+        inverse[rows_of_ends[rows_of_ends >= 0]] = np.nan
+        with np.errstate(divide="ignore"):
+            return fast, slow, inverse, round_resolutions(1.0 / known)
 
 
 def labels_of_images(result: Any) -> Iterator[Labels | None]:
@@ -51,11 +68,9 @@ def labels_of_images(result: Any) -> Iterator[Labels | None]:
     return map(_labels, [experiments] if isinstance(experiments, Experiment) else experiments)
 
 
-def _labels(experiment: Experiment) -> Labels | None:
-    """The labels of an image; None if it has panels, whose sheet no coordinates fit."""
-    if experiment.detector.panels:
-        return None
-    window = sampling.window(experiment.detector.pixels, None, None)
+def _labels(experiment: Experiment) -> Labels:
+    """The labels of an image, of all of its pixels."""
+    experiment = experiment.replace({"sampling.roi": None, "sampling.mask": None})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They were shown when the experiment was stated.
-        return Labels(experiment, scene.build(experiment, window))
+        return Labels(experiment, tuple(panel.scene for panel in scene.panel_scenes(experiment)))
