@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
 from nbnumba.parity import Defects
 from nbnumba.stages.shapes import SHAPES
+
+if TYPE_CHECKING:
+    from nbnumba.amplitudes.listed import Amplitudes
 
 Vector = tuple[float, float, float]
 
@@ -673,19 +678,23 @@ class Goniometer(_Statement):
 class StructureFactors(_Statement):
     """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied.
 
-    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg.
+    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg. cell: that of the file
+    which the amplitudes come from, a, b, c in A and angles in degrees; no image depends on it.
     """
 
     hkl: np.ndarray | None = None
     F: np.ndarray | None = None
     default_F: float = 0.0
     interpolate: bool | None = None
+    cell: tuple[float, float, float, float, float, float] | None = None
 
     FINITE = ("default_F",)
     MOST = MappingProxyType({"default_F": MOST_AMPLITUDE})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.cell is not None:
+            self._set("cell", self._checked_cell(self.cell))
         if (self.hkl is None) != (self.F is None):
             raise InputError("structure_factors: hkl and F are given together or not at all")
         if self.hkl is None:
@@ -712,6 +721,107 @@ class StructureFactors(_Statement):
         """The smallest and the largest h, k and l of the list of reflections."""
         hkl = np.ascontiguousarray(cast(np.ndarray, self.hkl).T)
         return hkl.min(axis=1).tolist(), hkl.max(axis=1).tolist()
+
+    @staticmethod
+    def _checked_cell(cell: Any) -> tuple[float, ...]:
+        numbers = _table("structure_factors.cell", cell, None)
+        if numbers.shape != (6,):
+            raise InputError(f"structure_factors.cell: {shown(cell)} is not allowed; allowed: three lengths and three angles")
+        try:
+            Crystal(*numbers.tolist())
+        except InputError as error:
+            raise InputError(f"structure_factors.cell: {error}") from None
+        return tuple(numbers.tolist())
+
+    @classmethod
+    def from_coordinates(
+        cls,
+        path: str | os.PathLike[str],
+        resolution_A: float,
+        energy_eV: float | None = None,
+        *,
+        solvent: bool = True,
+        k_sol: float = 0.35,
+        b_sol_A2: float = 46.0,
+        add_b_A2: float = 0.0,
+        anomalous: str | os.PathLike[str] | None = None,
+        **fields: Any,
+    ) -> StructureFactors:
+        """Amplitudes of all reflections of at least a resolution, of the atoms of a PDB, mmCIF or small molecule's CIF (F9c).
+
+        energy_eV: the photon energy of anomalous scattering f', f''; None: without. anomalous: a file of element, energy (eV),
+        f' and f'', which counts before Cromer and Liberman's values. solvent: whether a macromolecule has bulk solvent, of
+        k_sol electrons/A^3 and b_sol_A2. add_b_A2: added to the B of every atom. fields: the other fields. Raises InputError
+        for a file that is none, and for numbers that are not allowed.
+        """
+        from nbnumba.amplitudes import atoms
+        from nbnumba.formats import anomalous as anomalous_files
+
+        called = "from_coordinates"
+        energies = () if energy_eV is None else (_positive(called, "energy_eV", energy_eV),)
+        model = atoms.Model(
+            energies,
+            atoms.Solvent(_finite(called, "k_sol", k_sol), _not_negative(called, "b_sol_A2", b_sol_A2)) if solvent else None,
+            _finite(called, "add_b_A2", add_b_A2),
+            {} if anomalous is None else anomalous_files.read(anomalous, f"{called}: anomalous"),
+        )
+        resolution_A = _positive(called, "resolution_A", resolution_A)
+        name = f"{called}: {os.fsdecode(path)!r}"
+        return cls._of_file(atoms.from_coordinates(atoms.read(path, called), name, resolution_A, model), fields, called, path)
+
+    @classmethod
+    def from_mtz(cls, path: str | os.PathLike[str], column: str | None = None, **fields: Any) -> StructureFactors:
+        """Amplitudes of an MTZ file, expanded to P1 by its space group (F9d). fields: the other fields.
+
+        column: the label of amplitudes or intensities, or of one of a pair; None: as specs/formats.md chooses. Warns of what
+        was taken and what is missing. Raises InputError for a file that is none, and for a label that is no amplitude or
+        intensity.
+        """
+        from nbnumba.amplitudes import listed
+
+        return cls._of_file(listed.from_mtz(path, "from_mtz", column), fields, "from_mtz", path)
+
+    @classmethod
+    def from_cif(cls, path: str | os.PathLike[str], column: str | None = None, **fields: Any) -> StructureFactors:
+        """Amplitudes of the reflections of a CIF file, expanded to P1 (F9d); the rest as from_mtz."""
+        from nbnumba.amplitudes import listed
+
+        return cls._of_file(listed.from_cif(path, "from_cif", column), fields, "from_cif", path)
+
+    @classmethod
+    def from_hkl(cls, path: str | os.PathLike[str], **fields: Any) -> StructureFactors:
+        """Amplitudes of a text, as -hkl: h k l F of all of P1, or the intensities of XDS or SHELX (F9d). fields: the others.
+
+        Estimating amplitudes of SHELX's intensities takes the field `cell`. Warns of what was taken. Raises InputError for a
+        file of another program, and for a damaged one.
+        """
+        from nbnumba.amplitudes import listed
+
+        cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
+        return cls._of_file(listed.from_hkl(path, "from_hkl", cast(Any, cell)), fields, "from_hkl", path)
+
+    @classmethod
+    def _of_file(
+        cls, found: Amplitudes, fields: Mapping[str, Any], called: str, path: str | os.PathLike[str]
+    ) -> StructureFactors:
+        """The statement of amplitudes that were read, with a warning of each remark on the file; called: by what."""
+        for note in found.notes:
+            warnings.warn(f"{called} {os.fsdecode(path)!r}: {note}", stacklevel=3)
+        return cls(**{"hkl": found.hkl, "F": found.F, "cell": found.cell, **fields})
+
+    def to_mtz(self, path: str | os.PathLike[str], cell: tuple[float, ...] | None = None) -> None:
+        """Write the amplitudes as an MTZ file of space group P1, in float32, half of reciprocal space (specs/formats.md).
+
+        cell: a, b, c, alpha, beta and gamma; None: the field. Raises InputError without either, without a list of reflections,
+        and for a file that cannot be written.
+        """
+        from nbnumba.formats import mtz
+
+        stated = self.cell if cell is None else self._checked_cell(cell)
+        if stated is None or self.hkl is None or self.F is None:
+            lacks = "no unit cell is known" if stated is None else "there is no list of reflections"
+            raise InputError(f"to_mtz: {lacks}; allowed: reflections, and the field cell or an argument cell of six numbers")
+        mtz.write(path, self.hkl, self.F, cast(Any, stated), "to_mtz")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
