@@ -15,6 +15,7 @@ BESIDES = {
     "crystal.shape": " ".join(shape.flags.split()[0] for shape in SHAPES.values()),
     "crystal.mosaic_domains": "-mosaic_domains",
     "structure_factors.hkl": "-hkl -pdb -mtz -cif -dump",
+    "structure_factors.energies_eV": "-pdb",
     "structure_factors.F": "-hkl -pdb -mtz -cif -dump",
     "structure_factors.interpolate": "-interpolate -nointerpolate",
     "beam.wavelength_A": "-lambda -energy",

@@ -16,6 +16,7 @@ from nbnumba.flags.run import FACTORS
 from nbnumba.formats import anomalous, fdump
 from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.geometry.indices import change_of_basis, reindexed
+from nbnumba.setup import sources
 from nbnumba.statements import Beam, Crystal, Detector, Sampling, StructureFactors
 
 OF_ATOMS = ("-k_sol", "-b_sol", "-nosolvent", "-add_b", "-anomalous", "-noanomalous")
@@ -29,15 +30,20 @@ SURROUNDINGS = 2.5
 nearest, and two more around a point that is interpolated (F9b)."""
 
 
+MOST_ENERGIES = 1000
+"""The largest number of photon energies at which structure factors are calculated; between these they are interpolated."""
+
+
 class FromFile(NamedTuple):
-    """Reflections of a file in the basis of the crystal, and the cell that it states in that basis; None: it states none."""
+    """Reflections of a file, the cell that it states, or None, and the photon energies of the rows of F, or None (F9f)."""
 
     hkl: np.ndarray
     F: np.ndarray
     cell: tuple[float, ...] | None
+    energies_eV: tuple[float, ...] | None = None
 
 
-def source(command_line: CommandLine) -> str | None:
+def flag_of(command_line: CommandLine) -> str | None:
     """The flag that names the file of structure factors; None without one. Raises InputError for more than one."""
     named = [flag for flag in FACTORS if flag in command_line.last]
     if len(named) > 1:
@@ -54,7 +60,7 @@ def structure_factors(
     cells: the numbers of unit cells.
     """
     fields = command_line.fields("structure_factors")
-    flag = source(command_line)
+    flag = flag_of(command_line)
     chosen = command_line.choice(("-interpolate", "-nointerpolate"))
     if chosen is not None:
         fields["interpolate"] = chosen == "-interpolate"
@@ -76,7 +82,8 @@ def structure_factors(
     cell = _rebased_cell(command_line, found.cell)
     if crystal is not None and cell is not None:
         _compare(f"{flag} {command_line.last[flag]!r}", cell, crystal)
-    return StructureFactors(hkl=_reindexed(command_line, found.hkl), F=found.F, cell=cell, **fields)
+    fields |= {"cell": cell, "energies_eV": found.energies_eV}
+    return StructureFactors(hkl=_reindexed(command_line, found.hkl), F=found.F, **fields)
 
 
 def unused(command_line: CommandLine) -> list[tuple[bool, str, str]]:
@@ -86,7 +93,7 @@ def unused(command_line: CommandLine) -> list[tuple[bool, str, str]]:
     rows.append((has("-column") and not (has("-mtz") or has("-cif")), "-column", "no -mtz and no -cif is given"))
     rows += [(has(flag) and has("-nosolvent"), flag, "-nosolvent is given") for flag in ("-k_sol", "-b_sol")]
     rows.append((has("-anomalous") and has("-noanomalous"), "-anomalous", "-noanomalous is given"))
-    none = source(command_line) is None and not has("-dump")
+    none = flag_of(command_line) is None and not has("-dump")
     rows.append((has("-reindex") and none, "-reindex", f"no {', '.join(FACTORS)} or -dump is given"))
     return rows
 
@@ -113,7 +120,11 @@ def _of_atoms(command_line: CommandLine, beam: Beam, detector: Detector | None, 
     found = atoms.from_coordinates(coordinates, f"-pdb: {path!r}", resolution_A, model)
     for note in (*found.notes, atoms.described(coordinates, resolution_A, model)):
         warnings.warn(f"-pdb {path!r}: {note}", stacklevel=2)
-    return FromFile(found.hkl, found.F, found.cell)
+    energies = model.energies_eV if len(model.energies_eV) > 1 else None
+    if energies is not None and "-dump" in command_line.last:
+        why = f"-dump: structure factors of {len(energies)} photon energies do not fit into it"
+        raise InputError(f"{why}; allowed: one wavelength, or -noanomalous")
+    return FromFile(found.hkl, found.F, found.cell, energies)
 
 
 def _model(command_line: CommandLine, beam: Beam) -> atoms.Model:
@@ -125,11 +136,24 @@ def _model(command_line: CommandLine, beam: Beam) -> atoms.Model:
     solvent = atoms.Solvent(last.get("-k_sol", atoms.K_SOL), last.get("-b_sol", atoms.B_SOL_A2))
     table = anomalous.read(last["-anomalous"], "-anomalous") if "-anomalous" in last and "-noanomalous" not in last else {}
     return atoms.Model(
-        () if "-noanomalous" in last else (HC_EV_A / beam.wavelength_A,),
+        () if "-noanomalous" in last else _energies(command_line, beam),
         None if "-nosolvent" in last else solvent,
         last.get("-add_b", 0.0),
         table,
     )
+
+
+def _energies(command_line: CommandLine, beam: Beam) -> tuple[float, ...]:
+    """The photon energies of the sources, ascending; MOST_ENERGIES from the lowest to the highest where they are more."""
+    defects = command_line.defects
+    if sources.number_of_wavelengths(beam, defects) <= MOST_ENERGIES:
+        return tuple((HC_EV_A / sources.wavelengths(beam, defects))[::-1].tolist())
+    if beam.sources is not None:
+        shortest, *_, longest = sources.wavelengths(beam, defects).tolist()
+    else:
+        half = 0.005 * (beam.dispersion_percent or 0.0)
+        shortest, longest = beam.wavelength_A * (1.0 - half), beam.wavelength_A * (1.0 + half)
+    return tuple(np.linspace(HC_EV_A / longest, HC_EV_A / shortest, MOST_ENERGIES).tolist())
 
 
 def _resolution(command_line: CommandLine, beam: Beam, detector: Detector | None, crystal: Crystal | None, cell) -> float:

@@ -65,7 +65,7 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 
 def experiment_of(command_line: CommandLine) -> Experiment:
     """The experiment of a command line. Raises InputError for what is missing, contradictory or impossible."""
-    incident, file_of_factors = beam(command_line), structure_factors.source(command_line)
+    incident, file_of_factors = beam(command_line), structure_factors.flag_of(command_line)
     known = None
     if _states_cell(command_line) or file_of_factors in (None, "-hkl"):
         known = crystal(command_line, incident.wavelength_A)
