@@ -96,13 +96,13 @@ def jacobian(
     The derivative is in photons per unit of the parameter. Raises InputError like vjp, and if the memory does not suffice.
     """
     problem = prepare(experiment, parameters, **keywords)
-    shape = (*problem.pixels, problem.count)
+    shape = (*problem.pixels, problem.kernel_columns)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
     image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
     everywhere = np.ones(problem.pixels)
     _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
     check_brightness(image, problem.machine.precision)
-    return problem.sheet.image(image), problem.sheet.image(_finite(problem, derivatives))
+    return problem.sheet.image(image), problem.sheet.image(_finite(problem, problem.by_variables(derivatives)))
 
 
 def normal_equations(
@@ -120,14 +120,14 @@ def normal_equations(
     too. Raises InputError like value_and_grad, and for more than MOST_DENSE numbers.
     """
     problem = prepare(experiment, parameters, **keywords)
-    if problem.count > MOST_DENSE:
+    if problem.kernel_columns > MOST_DENSE:
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
-        raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
+        raise InputError(f"parameters: {problem.kernel_columns} numbers make too large a matrix; allowed: {allowed}")
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
     results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
-    gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
+    gradient, normal = problem.by_variables(results.gradient.sum(axis=0)), _normal(problem, results)
     value = _value(problem, results, value)
-    return value, by_name(problem.variables, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
+    return value, by_name(problem.variables, _finite(problem, gradient)), normal
 
 
 def with_image_terms(
@@ -150,8 +150,7 @@ def with_image_terms(
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
     results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
-        gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
-        normal = _finite(problem, normal + np.triu(normal, 1).T)
+        gradient, normal = _finite(problem, problem.by_variables(results.gradient.sum(axis=0))), _normal(problem, results)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
     wanted = slice(None) if named else slice(1, None)
@@ -217,9 +216,15 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
     return values
 
 
+def _normal(problem, results: Results) -> np.ndarray:
+    """J^T W J (n, n) from the upper triangles of the bands. Raises InputError if a number is not finite."""
+    upper = results.normal.sum(axis=0)
+    return _finite(problem, problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T), axis=0))
+
+
 def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
     """The gradient (n,) from the sums of the bands. Raises InputError if a number is not finite."""
-    gradient, first = np.zeros(problem.count), problem.projections[0]
+    gradient, first = np.zeros(problem.kernel_columns), problem.projections[0]
     with_column = first.column_of_amplitude >= 0
     with np.errstate(invalid="ignore", over="ignore"):
         for number, projection in enumerate(problem.projections):
@@ -227,7 +232,7 @@ def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
             gradient[projection.column_of_row] += projection.matrix @ channels
         if problem.paths.reflections:
             gradient[first.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
-    return _finite(problem, gradient)
+    return _finite(problem, problem.by_variables(gradient))
 
 
 def _run(
@@ -261,7 +266,7 @@ def _run(
 
 def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, Bands]:
     """Results of zeros, and the bands that they are sums of: as many bands as the memory allows."""
-    summed, count = jacobian is None and not normal, problem.count + image_terms
+    summed, count = jacobian is None and not normal, problem.kernel_columns + image_terms
     amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths.reflections and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)

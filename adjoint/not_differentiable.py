@@ -88,4 +88,11 @@ def _background(experiment) -> dict[str, str]:
 
 
 def _amplitudes(experiment) -> dict[str, str]:
-    return {AMPLITUDES: "there is no list of reflections"} if experiment.structure_factors.F is None else {}
+    """The amplitudes, where there are none; and what moves wavelengths, where amplitudes depend on these (F9f)."""
+    factors = experiment.structure_factors
+    if factors.F is None:
+        return {AMPLITUDES: "there is no list of reflections"}
+    if factors.energies_eV is None or len(factors.energies_eV) == 1:
+        return {}
+    moves = [name for name in PARAMETERS if name.startswith(("beam.wavelength", "beam.dispersion"))]
+    return dict.fromkeys(moves, "amplitudes depend on the photon energy (F9f)")

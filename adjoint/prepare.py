@@ -26,10 +26,27 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, sensor
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import Sheet, sheet_of
-from nbnumba.setup.structure import interpolates, places
+from nbnumba.setup.structure import energy_weights, interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
+
+
+class Boxes(NamedTuple):
+    """How the derivative by F follows from that by boxes, of amplitudes that depend on the photon energy (A9c).
+
+    weights (boxes, energies): of which rows of F a box is made. amplitudes: the number in a row; 0 where F does not depend on
+    the energy, or is no variable. first: the index of the first of F among all numbers.
+    """
+
+    weights: np.ndarray
+    amplitudes: int
+    first: int
+
+    @property
+    def rows(self) -> int:
+        """The number of energies."""
+        return self.weights.shape[1]
 
 
 class Problem(NamedTuple):
@@ -37,7 +54,8 @@ class Problem(NamedTuple):
 
     variables: what it is differentiated by, in this order. panels: what the image is computed from. motions: how sources and
     lattices move. projections: how derivatives by parameters follow from those by channels, for each panel. paths: the parts of
-    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels.
+    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels. boxes: how
+    amplitudes depend on the photon energy.
     """
 
     experiment: Experiment
@@ -48,6 +66,7 @@ class Problem(NamedTuple):
     paths: Paths
     machine: Machine
     sheet: Sheet
+    boxes: Boxes
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -58,6 +77,21 @@ class Problem(NamedTuple):
     def count(self) -> int:
         """The number of numbers of the variables."""
         return sum(map(size, self.variables))
+
+    @property
+    def kernel_columns(self) -> int:
+        """The number of columns of the kernels: of the variables, but for every amplitude one of each box (A9c)."""
+        return self.count + self.boxes.amplitudes * (len(self.boxes.weights) - self.boxes.rows)
+
+    def by_variables(self, values: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Derivatives by the variables along an axis, from those by the columns of the kernels; what follows stays (A9c)."""
+        if not self.boxes.amplitudes:
+            return values
+        values = np.moveaxis(values, axis, -1)
+        first, last = self.boxes.first, self.boxes.first + self.boxes.amplitudes * len(self.boxes.weights)
+        by_box = values[..., first:last].reshape(*values.shape[:-1], len(self.boxes.weights), self.boxes.amplitudes)
+        by_row = np.einsum("...bn,be->...en", by_box, self.boxes.weights).reshape(*values.shape[:-1], -1)
+        return np.moveaxis(np.concatenate([values[..., :first], by_row, values[..., last:]], axis=-1), -1, axis)
 
 
 def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
@@ -79,10 +113,11 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     warn_beyond_pairs(scenes[0], chosen.precision)
     motions, matrices = setup.motions(experiment), _scenes_by_parameters(experiment, scenes, checked)
     _refuse_motionless(checked, matrices, motions)
-    columns = _columns_of_rows(checked), _columns_of_amplitudes(scenes[0], experiment, checked)
+    boxes = _boxes(scenes[0], experiment, checked)
+    columns = _columns_of_rows(checked, boxes), _columns_of_amplitudes(scenes[0], experiment, checked)
     projections = [Projection(matrix, *columns) for matrix in matrices]
     paths = _paths(checked, matrices, scenes)
-    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet_of(experiment.detector))
+    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet_of(experiment.detector), boxes)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -168,13 +203,25 @@ def _scenes_by_parameters(experiment, scenes, variables) -> list[np.ndarray]:
     return matrices
 
 
-def _columns_of_rows(variables) -> np.ndarray:
-    """The indices, among all numbers, of those that are not amplitudes."""
-    return np.flatnonzero(np.concatenate([np.full(size(variable), variable.key != AMPLITUDES) for variable in variables]))
+def _boxes(built: Scene, experiment: Experiment, variables) -> Boxes:
+    """How F is made of energies: without effect where it has none, or is no variable."""
+    factors, first = experiment.structure_factors, 0
+    for variable in variables:
+        if variable.key == AMPLITUDES and factors.energies_eV is not None:
+            weights = energy_weights(factors.energies_eV, built.sources.wavelength)[0]
+            return Boxes(weights, len(factors.hkl), first)
+        first += size(variable)
+    return Boxes(np.ones((1, 1)), 0, 0)
+
+
+def _columns_of_rows(variables, boxes: Boxes) -> np.ndarray:
+    """The columns of the kernels of those numbers that are not amplitudes."""
+    sizes = [boxes.amplitudes * len(boxes.weights) if boxes.amplitudes and v.key == AMPLITUDES else size(v) for v in variables]
+    return np.flatnonzero(np.concatenate([np.full(n, v.key != AMPLITUDES) for n, v in zip(sizes, variables)]))
 
 
 def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
-    """The index, among all numbers, of every amplitude of the box (amplitudes,), or -1.
+    """The column of the kernels of every amplitude of the boxes (amplitudes,), or -1.
 
     The last entry counts for a reflection that is listed twice.
     """
@@ -185,7 +232,8 @@ def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
         if variable.key == AMPLITUDES:
             low, high = ([int(bound) for bound in built.structure[end:6:2]] for end in (0, 1))
             hkl = experiment.structure_factors.hkl
-            columns_of_box[places(hkl.T, low, high)] = first + np.arange(len(hkl))
+            for number, begin in enumerate(np.unique(built.structure.first).astype(np.int64)):
+                columns_of_box[begin + places(hkl.T, low, high)] = first + number * len(hkl) + np.arange(len(hkl))
         first += size(variable)
     return columns_of_box
 

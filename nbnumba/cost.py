@@ -208,9 +208,16 @@ def _bytes(experiment: Statements, counts: dict[str, int], command: bool) -> int
         fast * slow * (COMMAND_BYTES if command else IMAGE_BYTES)
         + counts["lattices"] * LATTICE_BYTES
         + counts["sources"] * SOURCE_BYTES
-        + structure.number_in_box(experiment.structure_factors) * AMPLITUDE_BYTES
+        + _amplitudes(experiment) * AMPLITUDE_BYTES
         + reflections * REFLECTION_BYTES
     )
+
+
+def _amplitudes(experiment: Statements) -> int:
+    """The number of amplitudes in all boxes: one for each wavelength where F depends on the photon energy (F9f)."""
+    factors = experiment.structure_factors
+    wavelengths = sources.number_of_wavelengths(experiment.beam, experiment.sampling.defects)
+    return structure.number_in_box(factors) * structure.number_of_boxes(factors, wavelengths)
 
 
 def check(
@@ -232,9 +239,12 @@ def check(
         option = "-max_hours" if command else "max_hours"
         hours = hours_granted(max_hours, option)
     estimate = cost(experiment, machine, threads, command, certain=3600.0 * hours / images)
-    box = structure.number_in_box(experiment.structure_factors)
-    if box:
-        check_memory(structure.spanned(experiment.structure_factors), box * AMPLITUDE_BYTES)
+    held = _amplitudes(experiment)
+    if held:
+        boxes = held // structure.number_in_box(experiment.structure_factors)
+        spanned = structure.spanned(experiment.structure_factors)
+        said = f"{spanned}, for each of {boxes} wavelengths" if boxes > 1 else spanned
+        check_memory(said, held * AMPLITUDE_BYTES)
     counts = {name: getattr(estimate, name) for name in COUNT_FIELDS}
     figures = ", ".join(f"{_rounded(n)} {name} ({_stated_fields(experiment, name)})" for name, n in counts.items() if n > 1)
     check_memory(f"the image has {figures}", estimate.bytes)

@@ -67,7 +67,8 @@ def _too_fine_or_coarse(experiment: Statements) -> str | None:
         return None
     finest, coarsest = resolved.reflections_range(experiment)
     star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, experiment.sampling.defects))
-    if 1.0 / seen.finest < 0.5 * float(np.linalg.norm(star, axis=1).min()) and not factors.F[~factors.hkl.any(axis=1)].any():
+    of_000 = factors.F[..., ~factors.hkl.any(axis=1)]
+    if 1.0 / seen.finest < 0.5 * float(np.linalg.norm(star, axis=1).min()) and not of_000.any():
         return f"all that the region sees belongs to reflection 0 0 0, which has no amplitude: {sees}"
     half = 0.5 * float(np.linalg.norm(star, axis=1).sum())
     if math.isnan(finest):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nbnumba.amplitudes import listed
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
@@ -245,11 +246,14 @@ def write_png(path: Path, image: ArrayLike, mask: ArrayLike | None = None) -> tu
 
 
 def read_hkl(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read reflections, as -hkl, from a text file of h k l F: indices (n, 3) and amplitudes (n,). Warns of lines it skips."""
-    reflections = hkl.read(path, "read_hkl")
+    """Read reflections, as -hkl, from a text: indices (n, 3) and amplitudes (n,). Warns of what it skips.
+
+    The text is h k l F, or the intensities of XDS or SHELX (F9d).
+    """
+    reflections = listed.from_hkl(path, "read_hkl")
     for note in reflections.notes:
         warnings.warn(f"read_hkl {os.fspath(path)}: {note}", stacklevel=2)
-    return reflections.hkl, reflections.amplitudes
+    return reflections.hkl, reflections.F
 
 
 def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:

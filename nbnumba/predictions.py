@@ -171,7 +171,7 @@ class _Prediction:
         self.rotates = self.range_deg > 0.0
         self.lattices = orientations.table(experiment.crystal, experiment.goniometer, self.spindle, self.vectors, defects)[0]
         self.crystal = crystal.record(experiment.crystal, self.vectors, defects)
-        self.box = structure.box(experiment.structure_factors, min(self.crystal[:3]))
+        self.box = structure.box(experiment.structure_factors, min(self.crystal[:3]), self.view.sources.wavelength)
         lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
         lit = lit if lit.size else self.view.sources.wavelength
         self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
@@ -190,7 +190,8 @@ class _Prediction:
             )
         else:
             near = near[candidates.near_sphere(near @ self.star, *bounds)]
-        return self._sorted(self._rows(near[structure.amplitudes(self.box, near) != 0.0], every=False))
+        scatters = [structure.amplitudes(self.box, near, first) != 0.0 for first in np.unique(self.box.first)]
+        return self._sorted(self._rows(near[np.any(scatters, axis=0)], every=False))
 
     def _tilt(self) -> float:
         """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
@@ -251,7 +252,9 @@ class _Prediction:
             rows = np.flatnonzero(self._visible(meetings, sums.excitation))
             hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
             footprints, sums = Footprint(*(column[rows] for column in footprints)), Sums(*(column[rows] for column in sums))
-        amplitude, d = structure.amplitudes(self.box, hkl), 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
+        first = structure.first_at(self.box, self.view.sources.wavelength, meetings.wavelength)
+        amplitude = structure.amplitudes(self.box, hkl, first)
+        d = 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
         captured, depth, depth_variance = self._sensor(number, place)
         seen_part = captured * self._polarization(panel, place) * footprints.counted
         photons = self._photons_each() * amplitude**2 * seen_part * sums.total

@@ -171,6 +171,11 @@ def _structure(experiment: Statements) -> Iterator[tuple]:
         d = f", d from {coarsest:.4g} to {finest:.4g}" if coarsest > 0.0 else ", none with F but 000"
         yield "list", f"{len(factors.hkl)} reflections{d}", "A" if coarsest > 0.0 else ""
         interpolates = structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
+        if factors.energies_eV is not None:
+            rows, wavelengths = factors.energies_eV, sources.number_of_wavelengths(experiment.beam, experiment.sampling.defects)
+            boxes = structure.number_of_boxes(factors, wavelengths)
+            held = size(8 * boxes * structure.number_in_box(factors))
+            yield "F by energy", f"{rows[0]:g} to {rows[-1]:g}", f"eV, {len(rows)} rows; {boxes} boxes of {held} in all"
         yield "interpolation", "on" if interpolates else "off", "", factors.interpolate is None
     yield "F of others", f"{factors.default_F:g}", "electrons", not _stated(factors, "default_F")
 
@@ -179,7 +184,8 @@ def reflections_range(experiment: Statements) -> tuple[float, float]:
     """The finest and the coarsest resolution (A) of the listed reflections other than 000 whose F is not 0; NaN without any."""
     factors, defects = experiment.structure_factors, experiment.sampling.defects
     star = crystal.reciprocal(experiment.crystal, crystal.orient(experiment.crystal, defects))
-    lengths = np.linalg.norm(factors.hkl[(factors.F != 0.0) & factors.hkl.any(axis=1)] @ star, axis=1)
+    scatters = (np.atleast_2d(factors.F) != 0.0).any(axis=0)
+    lengths = np.linalg.norm(factors.hkl[scatters & factors.hkl.any(axis=1)] @ star, axis=1)
     return (1.0 / float(lengths.max()), 1.0 / float(lengths.min())) if lengths.size else (math.nan, math.nan)
 
 

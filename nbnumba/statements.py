@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
 from nbnumba.parity import Defects
 from nbnumba.stages.shapes import SHAPES
+
+if TYPE_CHECKING:
+    from nbnumba.amplitudes.listed import Amplitudes
 
 Vector = tuple[float, float, float]
 Rectangle = tuple[int, int, int, int]
@@ -709,30 +714,43 @@ class Goniometer(_Statement):
 class StructureFactors(_Statement):
     """Amplitudes F (n,) in electrons of the reflections hkl (n, 3); default_F for every other. P1: no symmetry is applied.
 
-    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg.
+    energies_eV (energies,), ascending: F is (energies, n) and depends on the photon energy; a source has what a straight line
+    between the nearest two gives at its energy, and beyond the ends the nearest (F9f). None: F is that of all energies.
+    interpolate: between reflections; None: where a crystal is at most two cells wide, as nanoBragg. cell: that of the file
+    which the amplitudes come from, a, b, c in A and angles in degrees; no image depends on it.
     """
 
     hkl: np.ndarray | None = None
     F: np.ndarray | None = None
     default_F: float = 0.0
     interpolate: bool | None = None
+    energies_eV: tuple[float, ...] | None = None
+    cell: tuple[float, float, float, float, float, float] | None = None
 
     FINITE = ("default_F",)
     MOST = MappingProxyType({"default_F": MOST_AMPLITUDE})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.cell is not None:
+            self._set("cell", self._checked_cell(self.cell))
         if (self.hkl is None) != (self.F is None):
             raise InputError("structure_factors: hkl and F are given together or not at all")
+        if self.energies_eV is not None:
+            self._set("energies_eV", self._checked_energies(self.energies_eV))
         if self.hkl is None:
             if self.default_F == 0.0:
                 raise InputError("nothing scatters; allowed: structure_factors.hkl, or default_F other than 0")
+            if self.energies_eV is not None:
+                raise InputError("structure_factors.energies_eV: there is no list of reflections; allowed: hkl and F beside it")
             return
         hkl, amplitude = _table("structure_factors.hkl", self.hkl, None), _table("structure_factors.F", self.F, None)
-        if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != hkl.shape[:1] or not len(hkl):
+        rows = [] if self.energies_eV is None else [len(self.energies_eV)]
+        if hkl.ndim != 2 or hkl.shape[1] != 3 or amplitude.shape != (*rows, *hkl.shape[:1]) or not len(hkl):
+            wanted = "(n,)" if self.energies_eV is None else f"({rows[0]}, n), a row for each of energies_eV"
             raise InputError(
                 f"structure_factors: hkl of shape {hkl.shape} and F of shape {amplitude.shape} are not allowed; "
-                "allowed: (n, 3) and (n,), n at least 1"
+                f"allowed: (n, 3) and {wanted}, n at least 1"
             )
         if not (np.array_equal(hkl, np.round(hkl)) and (np.abs(hkl) < 2**31).all()):
             raise InputError("structure_factors.hkl: allowed: whole Miller indices below 2^31")
@@ -748,6 +766,125 @@ class StructureFactors(_Statement):
         """The smallest and the largest h, k and l of the list of reflections."""
         hkl = np.ascontiguousarray(cast(np.ndarray, self.hkl).T)
         return hkl.min(axis=1).tolist(), hkl.max(axis=1).tolist()
+
+    @staticmethod
+    def _checked_energies(energies: Any) -> tuple[float, ...]:
+        numbers = _table("structure_factors.energies_eV", energies, 1)
+        fits = numbers.ndim == 1 and len(numbers) and (numbers >= SMALLEST).all() and (numbers <= LARGEST).all()
+        if not fits or (np.diff(numbers) <= 0.0).any():
+            allowed = "positive numbers, each larger than the one before"
+            raise InputError(f"structure_factors.energies_eV: {shown(energies)} is not allowed; allowed: {allowed}")
+        return tuple(numbers.tolist())
+
+    @staticmethod
+    def _checked_cell(cell: Any) -> tuple[float, ...]:
+        numbers = _table("structure_factors.cell", cell, None)
+        if numbers.shape != (6,):
+            raise InputError(f"structure_factors.cell: {shown(cell)} is not allowed; allowed: three lengths and three angles")
+        try:
+            Crystal(*numbers.tolist())
+        except InputError as error:
+            raise InputError(f"structure_factors.cell: {error}") from None
+        return tuple(numbers.tolist())
+
+    @classmethod
+    def from_coordinates(
+        cls,
+        path: str | os.PathLike[str],
+        resolution_A: float,
+        energy_eV: float | Sequence[float] | None = None,
+        *,
+        solvent: bool = True,
+        k_sol: float = 0.35,
+        b_sol_A2: float = 46.0,
+        add_b_A2: float = 0.0,
+        anomalous: str | os.PathLike[str] | None = None,
+        **fields: Any,
+    ) -> StructureFactors:
+        """Amplitudes of all reflections of at least a resolution, of the atoms of a PDB, mmCIF or small molecule's CIF (F9c).
+
+        energy_eV: the photon energy of anomalous scattering f', f''; None: without. Several, ascending, make F of shape
+        (energies, n), which depends on the energy of each source (F9f). anomalous: a file of element, energy (eV),
+        f' and f'', which counts before Cromer and Liberman's values. solvent: whether a macromolecule has bulk solvent, of
+        k_sol electrons/A^3 and b_sol_A2. add_b_A2: added to the B of every atom. fields: the other fields. Raises InputError
+        for a file that is none, and for numbers that are not allowed.
+        """
+        from nbnumba.amplitudes import atoms
+        from nbnumba.formats import anomalous as anomalous_files
+
+        called = "from_coordinates"
+        several = energy_eV is not None and np.ndim(energy_eV) > 0
+        if several:
+            energies = cls._checked_energies(energy_eV)
+        else:
+            energies = () if energy_eV is None else (_positive(called, "energy_eV", energy_eV),)
+        model = atoms.Model(
+            energies,
+            atoms.Solvent(_finite(called, "k_sol", k_sol), _not_negative(called, "b_sol_A2", b_sol_A2)) if solvent else None,
+            _finite(called, "add_b_A2", add_b_A2),
+            {} if anomalous is None else anomalous_files.read(anomalous, f"{called}: anomalous"),
+        )
+        resolution_A = _positive(called, "resolution_A", resolution_A)
+        name = f"{called}: {os.fsdecode(path)!r}"
+        found = atoms.from_coordinates(atoms.read(path, called), name, resolution_A, model)
+        if several:
+            fields = {"energies_eV": energies, **fields}
+            found = found._replace(F=np.reshape(found.F, (len(energies), -1)))
+        return cls._of_file(found, fields, called, path)
+
+    @classmethod
+    def from_mtz(cls, path: str | os.PathLike[str], column: str | None = None, **fields: Any) -> StructureFactors:
+        """Amplitudes of an MTZ file, expanded to P1 by its space group (F9d). fields: the other fields.
+
+        column: the label of amplitudes or intensities, or of one of a pair; None: as specs/formats.md chooses. Warns of what
+        was taken and what is missing. Raises InputError for a file that is none, and for a label that is no amplitude or
+        intensity.
+        """
+        from nbnumba.amplitudes import listed
+
+        return cls._of_file(listed.from_mtz(path, "from_mtz", column), fields, "from_mtz", path)
+
+    @classmethod
+    def from_cif(cls, path: str | os.PathLike[str], column: str | None = None, **fields: Any) -> StructureFactors:
+        """Amplitudes of the reflections of a CIF file, expanded to P1 (F9d); the rest as from_mtz."""
+        from nbnumba.amplitudes import listed
+
+        return cls._of_file(listed.from_cif(path, "from_cif", column), fields, "from_cif", path)
+
+    @classmethod
+    def from_hkl(cls, path: str | os.PathLike[str], **fields: Any) -> StructureFactors:
+        """Amplitudes of a text, as -hkl: h k l F of all of P1, or the intensities of XDS or SHELX (F9d). fields: the others.
+
+        Estimating amplitudes of SHELX's intensities takes the field `cell`. Warns of what was taken. Raises InputError for a
+        file of another program, and for a damaged one.
+        """
+        from nbnumba.amplitudes import listed
+
+        cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
+        return cls._of_file(listed.from_hkl(path, "from_hkl", cast(Any, cell)), fields, "from_hkl", path)
+
+    @classmethod
+    def _of_file(
+        cls, found: Amplitudes, fields: Mapping[str, Any], called: str, path: str | os.PathLike[str]
+    ) -> StructureFactors:
+        """The statement of amplitudes that were read, with a warning of each remark on the file; called: by what."""
+        for note in found.notes:
+            warnings.warn(f"{called} {os.fsdecode(path)!r}: {note}", stacklevel=3)
+        return cls(**{"hkl": found.hkl, "F": found.F, "cell": found.cell, **fields})
+
+    def to_mtz(self, path: str | os.PathLike[str], cell: tuple[float, ...] | None = None) -> None:
+        """Write the amplitudes as an MTZ file of space group P1, in float32, half of reciprocal space (specs/formats.md).
+
+        cell: a, b, c, alpha, beta and gamma; None: the field. Raises InputError without either, without a list of reflections,
+        and for a file that cannot be written.
+        """
+        from nbnumba.formats import mtz
+
+        stated = self.cell if cell is None else self._checked_cell(cell)
+        if stated is None or self.hkl is None or self.F is None or self.F.ndim > 1:
+            lacks = "no unit cell is known" if stated is None else "there is no list of reflections, or one of several energies"
+            raise InputError(f"to_mtz: {lacks}; allowed: reflections, and the field cell or an argument cell of six numbers")
+        mtz.write(path, self.hkl, self.F, cast(Any, stated), "to_mtz")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

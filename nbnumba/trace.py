@@ -22,7 +22,7 @@ from nbnumba.stages.lattice import lattice_factor_radial, signed_sincg
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
-from nbnumba.stages.structure import between, slot, surrounded
+from nbnumba.stages.structure import between, of_source, slot, surrounded
 from nbnumba.stages.vec3 import dot, unit
 
 STEP_BYTES = 1000
@@ -206,7 +206,7 @@ class _Walk:
             self.polarization = polarization_factor(beam, diffracted, incident)
         self.ever_resolved = self.ever_resolved or resolved
         self.background = float(amorphous(self.scene.amorphous, beam, q))
-        phi_steps = self._lattices(q, number) if resolved else []
+        phi_steps = self._lattices(q, number, of_source(self.scene.structure, source)) if resolved else []
         self._add(phi_steps, resolved, self.scene.sources.weight[source])
         factors = [
             ("pix0_vector_meters", (panel.origin_x, panel.origin_y, panel.origin_z)),
@@ -244,7 +244,7 @@ class _Walk:
         fresh = orientations.fresh_of(self.scene.orientations, self.slow) == (self.fast, number)
         return self.scene.orientations.fresh_lattice if fresh else self.scene.orientations.lattice
 
-    def _lattices(self, q, number) -> list[PhiStep]:
+    def _lattices(self, q, number, structure) -> list[PhiStep]:
         fresh = orientations.fresh_of(self.scene.orientations, self.slow) == (self.fast, number)
         used = orientations.carried_from(self.angles, fresh) if self.carries else list(range(len(self.angles)))
         table = self._table(number)
@@ -253,22 +253,22 @@ class _Walk:
         for m, lattice in enumerate(table):
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
-            latched = (self.slow, self.fast, number, m) >= tuple(self.scene.structure.latch)
-            phi_steps.append(self._phi_step(step, m % domains, used[step], hkl, latched))
+            latched = (self.slow, self.fast, number, m) >= tuple(structure.latch)
+            phi_steps.append(self._phi_step(step, m % domains, used[step], hkl, structure, latched))
         return phi_steps
 
-    def _phi_step(self, step, domain, used, hkl, latched) -> PhiStep:
+    def _phi_step(self, step, domain, used, hkl, structure, latched) -> PhiStep:
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
         sizes = self.scene.crystal[:3]
         factors = tuple(signed_sincg(n, d, h0) for n, (d, h0) in zip(sizes, near))
         square = self.scene.crystal.shape == SQUARE
         total = math.prod(factors) if square else float(lattice_factor_radial(self.scene.crystal, *(d for d, _ in near)))
-        amplitude = self._amplitude(hkl, whole, latched)
+        amplitude = self._amplitude(structure, hkl, whole, latched)
         return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, factors, total, amplitude)
 
-    def _amplitude(self, hkl, whole, latched) -> float:
-        structure = self.scene.structure
+    @staticmethod
+    def _amplitude(structure, hkl, whole, latched) -> float:
         if structure.interpolate and not latched:
             return float(between(structure, *hkl) if surrounded(structure, *hkl) else structure.amplitude[-1])
         return float(structure.amplitude[int(slot(structure, *whole))])

@@ -23,7 +23,7 @@ def python(code):
 
 
 def test_import_is_cheap_and_names_come_when_asked_for():
-    heavy = "('numba', 'scipy', 'fabio', 'matplotlib', 'PIL', 'h5py')"
+    heavy = "('numba', 'scipy', 'fabio', 'matplotlib', 'PIL', 'h5py', 'gemmi')"
     done = python(f"import sys, nbnumba; print([name for name in {heavy} if name in sys.modules], nbnumba.__version__)")
     assert done.stdout.split() == ["[]", nbnumba.__version__]
     for name in ("trace.trace", "Response", "write_smv", "files.noise_image", "parity.SWITCHES"):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from nbnumba import Experiment
-from nbnumba.formats import hkl
 
 ROOT = Path(__file__).parent.parent
 SECTION = (ROOT / "README.md").read_text().split("## Refinement\n")[1].split("\n## ")[0]
@@ -72,19 +71,17 @@ def test_the_python_runs(tmp_path):
     assert printed.startswith("converged") and np.abs(np.subtract(numbers[:3], MISSET)).max() < 1e-3
 
 
-def test_the_recipe_for_mtz_files(tmp_path):
-    """The MTZ file has a reflection of P 21 21 21 and one of 0, and lacks a third."""
-    gemmi = pytest.importorskip("gemmi")
-    mtz = gemmi.Mtz(with_base=True)
-    mtz.spacegroup, mtz.cell = gemmi.SpaceGroup("P 21 21 21"), gemmi.UnitCell(30, 40, 50, 90, 90, 90)
-    mtz.add_dataset("made")
-    mtz.add_column("FP", "F")
-    mtz.set_data(np.array([[1, 2, 3, 12.5], [2, 0, 0, np.nan], [0, 0, 4, 7.25]], dtype=np.float32))
-    mtz.write_to_file(str(tmp_path / "in.mtz"))
-    section = (ROOT / "README.md").read_text().split("## Structure factors\n")[1].split("\n## ")[0]
-    (code,) = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)]
-    run("-c", code, folder=tmp_path)
-    reflections = hkl.read(tmp_path / "P1.hkl")
-    assert reflections.notes == () and sorted(set(reflections.amplitudes)) == [7.25, 12.5]
-    signs = {(h, k, l) for h in (1, -1) for k in (2, -2) for l in (3, -3)}
-    assert {tuple(index) for index in reflections.hkl.tolist()} == signs | {(0, 0, 4), (0, 0, -4)}
+PDB = """CRYST1   20.000   24.000   28.000  90.00  90.00  90.00 P 21 21 21
+ATOM      1  N   ALA A   1       1.000   2.000   3.000  1.00 10.00           N
+ATOM      2 SE   MSE A   2       4.000   9.000   7.000  1.00 12.00          SE
+"""
+
+
+def test_the_way_from_a_pdb_file_to_a_frame(tmp_path):
+    """The command line runs, with fewer pixels, and the Python runs as it is; both have the same cell."""
+    (tmp_path / "1orc.pdb").write_text(PDB)
+    section = (ROOT / "README.md").read_text().split("## From a PDB file to a frame\n")[1].split("\n## ")[0]
+    command, code = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)]
+    run("-m", *shlex.split(command), "-detpixels", "20", "-pixel", "5", "-oversample", "1", folder=tmp_path)
+    assert np.fromfile(tmp_path / "floatimage.bin", np.float32).max() > 0.0
+    assert "20.0, 24.0, 28.0" in run("-c", f"import nbnumba\n{code}\nprint(factors.cell)", folder=tmp_path)

@@ -105,6 +105,8 @@ _SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
 _THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
 _TILTS = ["beam.direction_x_mrad", "beam.direction_y_mrad"]
 _LENGTHWISE = {"detector.convention": "custom", "beam.polarization_axis": (3.0, 0.0, 0.0), "beam.polarization": 0.5}
+_BY_ENERGY = {"hkl": [[1, 2, 3]], "F": [[1.0], [2.0]], "energies_eV": [9000.0, 10000.0]}
+_BY_ENERGY = {f"structure_factors.{name}": value for name, value in _BY_ENERGY.items()}
 REASONS = [
     ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
@@ -121,6 +123,7 @@ REASONS = [
     ({}, ["goniometer.osc_deg"], "it is 0: a still"),
     ({}, ["background.water_um"], "there is none"),
     ({}, ["structure_factors.F"], "there is no list of reflections"),
+    (_BY_ENERGY, ["beam.wavelength_A"], "amplitudes depend on the photon energy (F9f)"),
 ]
 
 # Fields that are a vector of the custom convention.

@@ -26,6 +26,7 @@ from nbnumba.loops.samples import add_background, end_sum, polarize, scatter, tr
 from nbnumba.loops.tile import find_fresh, some_fresh
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
+from nbnumba.stages.structure import of_source
 
 
 class Paths(NamedTuple):
@@ -84,7 +85,8 @@ def differentiate_tile(
                         polarize(tile, pass_index == 0, source, beam, sources, sampling)
                         weigh(tile, sources.weight[source], sampling)
                         begin_pass(tile)
-                        add_pass(tile, table, pass_index, ray, crystal, structure, orientations, motions, paths)
+                        own = of_source(structure, source)
+                        add_pass(tile, table, pass_index, ray, crystal, own, orientations, motions, paths)
                         add_background(tile, beam, material)
                         end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1

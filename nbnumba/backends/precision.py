@@ -52,6 +52,10 @@ def cast(scene: Scene, precision: str) -> Scene:
     if wide is np.float32 and scene.structure.amplitude.size > WHOLE_FLOAT32:
         size, allowed = scene.structure.amplitude.size - 1, f"at most {WHOLE_FLOAT32 - 1}, or precision mixed"
         raise InputError(f"structure_factors.hkl: in single precision {size} reflections are too many; allowed: {allowed}")
+    largest = abs(scene.structure.l_min) + scene.structure.outside  # where l_min is counted from the last box (slot)
+    if wide is np.float32 and scene.structure.first.size > 1 and largest > WHOLE_FLOAT32:
+        what = f"in single precision {scene.structure.amplitude.size - 1} amplitudes are too many"
+        raise InputError(f"structure_factors.energies_eV: {what}; allowed: fewer energies, or precision mixed")
     if pairs:
         _check_pairs(scene)
     table = scene.orientations

@@ -13,6 +13,8 @@ import numpy as np
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import words_by_flag
 from nbnumba.flags.command_line import OVERRULED, CommandLine
+from nbnumba.flags.run import FACTORS
+from nbnumba.flags.structure_factors import OF_ATOMS
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
 from nbnumba.formats import files, hkl
@@ -128,6 +130,8 @@ def _differs(quantity: Quantity, command_line: CommandLine, stated: Experiment, 
     by_the_clock = command_line.last.get("-misset") == "random" and not {"-seed", "-misset_seed"} & set(command_line.last)
     if "-misset" in quantity.flags and by_the_clock:
         return True
+    if quantity.words is _reflections and refined.structure_factors.energies_eV is not None:
+        return False  # no list states amplitudes of several photon energies
     return not all(_equal(_field(stated, name), _field(refined, name)) for name in quantity.fields)
 
 
@@ -256,8 +260,10 @@ def _depth(refined: Experiment, _) -> list[str]:
 
 
 def _reflections(refined: Experiment, new_files: NewFiles) -> list[str]:
+    """A new list, and the cell where the file that it replaces stated that."""
     factors = refined.structure_factors
-    return ["-hkl", new_files.reflections(factors.hkl, factors.F)]
+    of_file = factors.cell is not None and refined.crystal.orientation is None
+    return ["-hkl", new_files.reflections(factors.hkl, factors.F), *(_cell(refined, new_files) if of_file else [])]
 
 
 def _oversample(refined: Experiment, _) -> list[str]:
@@ -277,6 +283,9 @@ POSITION_QUANTITIES = (
 )
 """The quantities that position the detector."""
 
+REFLECTION_FLAGS = (*FACTORS, "-dump", "-column", "-reindex", *OF_ATOMS)
+"""The flags that state reflections, which a list in the basis of the crystal replaces."""
+
 QUANTITIES: tuple[Quantity, ...] = (
     *_number_quantities([field for quantity in POSITION_QUANTITIES for field in quantity.fields]),
     Quantity(("beam.polarization",), ("-polar",), _polarization),
@@ -285,7 +294,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
     Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", *SIZE_FLAGS), _cells),
     *POSITION_QUANTITIES,
-    Quantity(("structure_factors.hkl", "structure_factors.F"), ("-hkl", "-dump"), _reflections),
+    Quantity(("structure_factors.hkl", "structure_factors.F"), REFLECTION_FLAGS, _reflections),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
     Quantity(("sampling.oversample",), ("-oversample",), _oversample),
 )

@@ -30,6 +30,10 @@ OUTPUTS = (
 """The fields of the run that name files to be written, and for which - is the standard output."""
 
 
+FACTORS = ("-hkl", "-pdb", "-mtz", "-cif")
+"""The flags that name a file of structure factors; beside one of them a -dump is written."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What to do with an experiment: the files to write and how, and how to go about it. None: not given."""
@@ -101,7 +105,7 @@ def run_of(command_line: CommandLine) -> Run:
     named = [given for given in command_line.given if given.flag.kind == "file" and given.flag.group != "output"]
     fields["inputs"] = tuple((given.spelling, given.value) for given in named)
     fields["response"] = Response(**command_line.fields("response"))
-    if "-dump" in command_line.last and "-hkl" in command_line.last:
+    if "-dump" in command_line.last and any(flag in command_line.last for flag in FACTORS):
         fields["dump"] = command_line.last["-dump"]
     for name in OUTPUTS:
         if fields.get(name) == "-":

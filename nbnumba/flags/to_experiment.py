@@ -12,15 +12,14 @@ from nbnumba import resolved
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
-from nbnumba.flags import headers
+from nbnumba.flags import headers, structure_factors
 from nbnumba.flags.arguments import number, words_of
 from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
-from nbnumba.formats import fdump, hkl, matrix, sources, stol
+from nbnumba.formats import matrix, sources, stol
 from nbnumba.formats.text import excerpt
-from nbnumba.geometry.indices import reindexed
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
@@ -31,7 +30,6 @@ from nbnumba.statements import (
     Detector,
     Goniometer,
     Sampling,
-    StructureFactors,
 )
 
 SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
@@ -67,12 +65,17 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 
 def experiment_of(command_line: CommandLine) -> Experiment:
     """The experiment of a command line. Raises InputError for what is missing, contradictory or impossible."""
-    incident = beam(command_line)
+    incident, file_of_factors = beam(command_line), structure_factors.flag_of(command_line)
+    known = None
+    if _states_cell(command_line) or file_of_factors in (None, "-hkl"):
+        known = crystal(command_line, incident.wavelength_A)
+    placed = detector(command_line) if file_of_factors == "-pdb" else None
+    factors = structure_factors.structure_factors(command_line, incident, placed, known, _cells(command_line))
     experiment = Experiment(
-        crystal=crystal(command_line, incident.wavelength_A),
-        structure_factors=structure_factors(command_line),
+        crystal=crystal(command_line, incident.wavelength_A, factors.cell) if known is None else known,
+        structure_factors=factors,
         beam=incident,
-        detector=detector(command_line),
+        detector=detector(command_line) if placed is None else placed,
         goniometer=goniometer(command_line),
         background=background(command_line),
         sampling=sampling(command_line),
@@ -104,7 +107,7 @@ def _warn_of_what_has_no_effect(command_line: CommandLine) -> None:
     rows = (
         (has("-mosaic_seed") and not spreads, "-mosaic_seed", f"no {' or '.join(SPREAD_FLAGS)} spread is given"),
         (has("-misset_seed") and command_line.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
-        (has("-reindex") and not (has("-hkl") or has("-dump")), "-reindex", "no -hkl and no -dump is given"),
+        *structure_factors.unused(command_line),
         (square and not _diverges_both_ways(command_line), "-square_div", "there is no divergence in both directions"),
         (clips_nothing, "-beamsize", "there is no -flux, and no crystal that it clips"),
         *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
@@ -160,8 +163,16 @@ def _warn_of_large_steps(command_line: CommandLine) -> None:
             warnings.warn(note, stacklevel=2)
 
 
-def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
-    """Cell, orientation, size, shape and mosaicity; a matrix is undone with the wavelength."""
+def _states_cell(command_line: CommandLine) -> bool:
+    """Whether flags, or a file of geometry, state a unit cell."""
+    return bool({"-mat", "-cell"} & set(command_line.last)) or "orientation" in command_line.fields("crystal")
+
+
+def crystal(command_line: CommandLine, wavelength_A: float, cell_of_factors: Sequence[float] | None = None) -> Crystal:
+    """Cell, orientation, size, shape and mosaicity; a matrix is undone with the wavelength.
+
+    cell_of_factors: the cell that a file of structure factors states, where nothing else does.
+    """
     fields = command_line.fields("crystal") | _cells(command_line) | _domains(command_line)
     shape = command_line.choice(SHAPE_FLAGS)
     if shape is not None:
@@ -172,6 +183,7 @@ def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
         fields["misset_deg"] = command_line.last["-misset"]
     named = zip(Crystal.CELL, command_line.last.get("-cell", ()))
     cell = {name: number for name, number in named if number != 0.0 or name == "a_A"}
+    cell = cell or dict(zip(Crystal.CELL, cell_of_factors or ()))
     if "orientation" in fields:
         return _cut_to_size(command_line, Crystal(**fields | _cell_beside_a_file(cell)))
     return _cut_to_size(command_line, _of_cell(command_line, cell, wavelength_A, fields))
@@ -180,7 +192,7 @@ def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
 def _of_cell(command_line: CommandLine, cell, wavelength_A, fields) -> Crystal:
     if "-mat" not in command_line.last:
         if not cell:
-            raise InputError("no unit cell is given; allowed: -mat FILE, or -cell A B C AL BE GA")
+            raise InputError("no unit cell is given; allowed: -mat FILE, or -cell A B C AL BE GA, or -pdb, -mtz or -cif")
         return Crystal(**cell, **fields)
     elements, stated = matrix.read_with_cell(command_line.last["-mat"], "-mat")
     try:
@@ -271,40 +283,6 @@ def _misset_seed(command_line: CommandLine) -> int:
         seed = time_seed()
         warnings.warn(f"-misset random without a seed: -misset_seed {seed}", stacklevel=2)
     return seed
-
-
-def structure_factors(command_line: CommandLine) -> StructureFactors:
-    """Reflections from a file or a dump, what the others have, and whether to interpolate."""
-    fields = command_line.fields("structure_factors")
-    chosen = command_line.choice(("-interpolate", "-nointerpolate"))
-    if chosen is not None:
-        fields["interpolate"] = chosen == "-interpolate"
-    elif command_line.defects.interpolation_by_flag and ("-hkl" in command_line.last or "-dump" in command_line.last):
-        cells = _cells(command_line)
-        fields["interpolate"] = min(cells.get(f"n_{axis}", 1) for axis in "abc") <= 2
-    if "-hkl" not in command_line.last and "-dump" in command_line.last:
-        warnings.warn(f"structure factors are read from -dump {command_line.last['-dump']!r}", stacklevel=2)
-        dump = fdump.read(command_line.last["-dump"], "-dump")
-        return StructureFactors(hkl=_reindexed(command_line, dump.hkl), F=dump.amplitudes, **fields)
-    if "-hkl" not in command_line.last:
-        if not fields.get("default_F"):
-            raise InputError("nothing scatters; allowed: -hkl FILE, -dump FILE, or -default_F other than 0")
-        return StructureFactors(**fields)
-    reflections = hkl.read(command_line.last["-hkl"], "-hkl")
-    for note in reflections.notes:
-        warnings.warn(f"-hkl {command_line.last['-hkl']!r}: {note}", stacklevel=2)
-    return StructureFactors(hkl=_reindexed(command_line, reflections.hkl), F=reflections.amplitudes, **fields)
-
-
-def _reindexed(command_line: CommandLine, indices: np.ndarray) -> np.ndarray:
-    """The indices of a list of amplitudes in the basis of the crystal, which -reindex states where it is another one."""
-    words = command_line.last.get("-reindex")
-    if words is None:
-        return indices
-    try:
-        return reindexed(indices, words)
-    except InputError as error:
-        raise InputError(str(error).replace("change of basis", "-reindex", 1)) from None
 
 
 def beam(command_line: CommandLine) -> Beam:

@@ -46,7 +46,7 @@ def read(path: files.PathName, what: str = "-hkl") -> Reflections:
     if rows is None:
         rows = _rows_one_by_one(text, path, what)
     if not len(rows):
-        raise InputError(f"{name} has no reflections; each line should be h k l F")
+        raise InputError(f"{name} has no reflections; allowed: lines of h k l F")
     hkl, amplitudes = rows[:, :3].astype(np.int32), rows[:, 3].copy()
     notes = _notes_on_columns(text, len(rows)) + _notes_on_signs(hkl, amplitudes, name)
     last, repeated = _last_of_each(hkl)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-HKL = "h k l F as text, of all of P1 (README, Structure factors, says how)"
+HKL = "h k l F as text, of all of P1; -pdb, -mtz and -cif read other files"
 """The description of a file of structure factors, for messages."""
 
-_ROOT = "h k l F as text, F the square root of a merged intensity, of all of P1 (README, Structure factors, says how)"
+_ROOT = "h k l F as text, F the square root of a merged intensity, of all of P1; -mtz and -cif read intensities"
 _UNPACKED = "the file itself, unpacked, or packed by gzip"
 
 

@@ -22,7 +22,7 @@ from nbnumba.loops.rows import (
 from nbnumba.loops.samples import add_background, illuminate, trace_ray
 from nbnumba.stages import real
 from nbnumba.stages.pixel import term
-from nbnumba.stages.structure import slot
+from nbnumba.stages.structure import of_source, slot
 
 
 def count(
@@ -70,9 +70,8 @@ def count_tile(
                     add_background(tile, beam, material)
                     for i in range(TILE):
                         tile[BACKGROUND_TOTAL + i] += tile[BACKGROUND + i] * tile[WEIGHT + i] * tile[FACTOR + i]
-                    count_lattices(
-                        tile, failed, keys, sums, used, known, pass_index, crystal, structure, orientations.lattice
-                    )  # fmt: skip
+                    own = of_source(structure, source)
+                    count_lattices(tile, failed, keys, sums, used, known, pass_index, crystal, own, orientations.lattice)
                     pass_index += 1
 
 

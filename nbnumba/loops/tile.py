@@ -22,6 +22,7 @@ from nbnumba.loops.rows import (
 from nbnumba.loops.samples import add_background, begin_sum, end_sum, illuminate, trace_ray
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import photons
+from nbnumba.stages.structure import of_source
 
 
 def find_fresh(tile, orientations):
@@ -90,11 +91,12 @@ def render_tile(tile, panel, beam, material, sources, crystal, structure, orient
                         illuminate(tile, pass_index == 0, source, beam, sources, sampling)
                         begin_sum(tile, sampling)
                         add_background(tile, beam, material)
+                        own = of_source(structure, source)
                         if culled:
                             if first[1] > 0:
-                                add_near_lattices(tile, view, ray, first, source, sources, crystal, structure, orientations)
+                                add_near_lattices(tile, view, ray, first, source, sources, crystal, own, orientations)
                         else:
-                            add_every_lattice(tile, pass_index, crystal, structure, orientations, has_background, sampling)
+                            add_every_lattice(tile, pass_index, crystal, own, orientations, has_background, sampling)
                         end_sum(tile, sampling)
                     pass_index += 1
     for i in range(TILE):

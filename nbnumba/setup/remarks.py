@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterator
 
-from nbnumba.setup import detector, sampling
+from nbnumba.constants import HC_EV_A
+from nbnumba.parity import Defects
+from nbnumba.setup import detector, sampling, sources, structure
 from nbnumba.setup.orientations import is_mosaic, number_of_domains
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Sampling, Statements, StructureFactors
@@ -21,6 +23,7 @@ def remarks(experiment: Statements) -> list[str]:
         *_vectors(experiment),
         *_crystal(experiment.crystal),
         *_structure(experiment.structure_factors),
+        *_energies(experiment.structure_factors, experiment.beam, defects),
         *_beam(experiment.beam, defects.one_step_means_two),
         *_rotation(experiment.goniometer),
         *_sensor(experiment.detector, experiment.sampling),
@@ -56,6 +59,16 @@ def _structure(factors: StructureFactors) -> Iterator[str]:
     """Yield a sentence where interpolation is stated and there is a single amplitude."""
     if factors.interpolate is not None and factors.hkl is None:
         yield "structure_factors.interpolate has no effect: there is one amplitude, structure_factors.default_F"
+
+
+def _energies(factors: StructureFactors, beam: Beam, defects: Defects) -> Iterator[str]:
+    """Yield a sentence where sources lie beyond the photon energies of the amplitudes (F9f)."""
+    if factors.energies_eV is None or len(factors.energies_eV) == 1:
+        return
+    energies, (first, last) = HC_EV_A / sources.wavelengths(beam, defects), (factors.energies_eV[0], factors.energies_eV[-1])
+    if energies.min() < first * (1.0 - structure.SAME_ENERGY) or energies.max() > last * (1.0 + structure.SAME_ENERGY):
+        reach = f"structure_factors.energies_eV reach from {first:g} to {last:g}"
+        yield f"{reach}, the sources from {energies.min():g} to {energies.max():g} eV: beyond its ends F is that of the nearest"
 
 
 def _beam(beam: Beam, one_means_two: bool) -> Iterator[str]:

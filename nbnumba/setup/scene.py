@@ -95,7 +95,7 @@ def _build(experiment: Statements, wanted: Sequence[Window]) -> list[records.Sce
         warnings.warn(sentence, stacklevel=4)
     water, material = background.material(experiment.background, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
-    box = structure.box(experiment.structure_factors, min(crystal_record[:3]))
+    box = structure.box(experiment.structure_factors, min(crystal_record[:3]), source.wavelength)
     groups, scenes = culling.groups(carried), []
     for plane, window in zip(every_plane, wanted, strict=True):
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)

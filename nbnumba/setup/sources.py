@@ -125,6 +125,19 @@ def numbers(beam: Beam, defects: Defects) -> tuple[int, int, int]:
     return tuple(sweep(*stated, defects.one_step_means_two)[0] for stated in _stated_sweeps(beam))
 
 
+def wavelengths(beam: Beam, defects: Defects) -> np.ndarray:
+    """Return the different wavelengths (n,) of the sources, in A, ascending (F5a)."""
+    if beam.sources is not None:
+        stated = np.array(beam.sources)[:, 4]
+        return np.unique(np.where(np.isnan(stated), beam.wavelength_A, stated))
+    return np.unique(beam.wavelength_A * (1.0 + np.array(sweeps(beam, defects.one_step_means_two)[2])))
+
+
+def number_of_wavelengths(beam: Beam, defects: Defects) -> int:
+    """Return the number of different wavelengths of the sources, before they are made (F5a)."""
+    return len(wavelengths(beam, defects)) if beam.sources is not None else numbers(beam, defects)[2]
+
+
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:
     """Return the deviations of both divergences, in radian, and of the wavelength, as fractions of it (F5a)."""
     return tuple(deviations(*stated, one_means_two) for stated in _stated_sweeps(beam))

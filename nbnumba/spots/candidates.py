@@ -43,7 +43,7 @@ def listed(factors: StructureFactors) -> np.ndarray | None:
     """Return the listed reflections (n, 3) that scatter, each once; None where others scatter, too (F9)."""
     if factors.hkl is None or factors.default_F != 0.0:
         return None
-    return np.unique(factors.hkl[factors.F != 0.0], axis=0).astype(np.int64)
+    return np.unique(factors.hkl[(np.atleast_2d(factors.F) != 0.0).any(axis=0)], axis=0).astype(np.int64)
 
 
 def all_near(star: np.ndarray, vectors: np.ndarray, finest: float, is_near: Callable) -> np.ndarray:

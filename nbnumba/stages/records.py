@@ -108,13 +108,19 @@ class Crystal(NamedTuple):
     remote_per_omega: float
 
 
+ONE_BOX = np.zeros(1)
+"""Where the only box of amplitudes begins."""
+
+
 class Structure(NamedTuple):
     """Structure-factor amplitudes of a box of Miller indices (F9).
 
     h_min to l_max: the smallest and largest Miller indices of the box. outside: index into `amplitude` of the entry for every
     reflection outside the box, the last one. amplitude (n,): in electrons, l fastest, h slowest. interpolate: whether an
     amplitude between reflections is interpolated (F9b). latch (4,): row, fast pixel, pass and lattice of the evaluation from
-    which on nothing is interpolated (P8).
+    which on nothing is interpolated (P8). Where amplitudes depend on the photon energy, `amplitude` holds several boxes, one
+    after another, before the last entry (F9f). first (sources,): where the box of each source begins; of size 1 where there is
+    one box. skipped: where the box that is looked up begins (stages/structure.py:of_source).
     """
 
     h_min: float
@@ -127,6 +133,8 @@ class Structure(NamedTuple):
     amplitude: np.ndarray
     interpolate: bool
     latch: np.ndarray
+    first: np.ndarray = ONE_BOX
+    skipped: float = 0.0
 
 
 class Orientations(NamedTuple):

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import warnings
 
+import atoms
 import geometry_files
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ VALUES = """
     -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
+    -pdb a.pdb; -mtz a.mtz; -cif a.cif; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
@@ -55,7 +57,8 @@ CONTEXTS = [
     "-round_xtal", "-samplesize 2e-5", "-sample_thick 2e-5", "-flux 1e11", "-xds", "-denzo", "-adxv", "-dials",
     "-fdet_vector 0 0 1", "-pix0_vector_mm 100 -1 1", "-Xbeam .1", "-Xclose .1", "-ORGX 1.5", "-close_distance 90",
     "-nopolar", "-nonoise", "-nointfile", "-nopgm", "-nonoise -nointfile", "-misset random -misset_seed 3", "-c_parity all",
-    "-curved_det", "-mat m.mat", "-twotheta 5", "-pivot beam",
+    "-curved_det", "-mat m.mat", "-twotheta 5", "-pivot beam", "-pdb a.pdb", "-mtz a.mtz", "-pdb a.pdb -nosolvent",
+    "-pdb a.pdb -noanomalous",
 ]  # fmt: skip
 """What else is on the command line."""
 
@@ -75,6 +78,10 @@ def files(tmp_path, monkeypatch):
     axis = range(-3, 4)
     (tmp_path / "r.hkl").write_text("".join(f"{h} {k} {l} {10 + h}\n" for h in axis for k in axis for l in axis))
     (tmp_path / "s.txt").write_text("-1 0 0 1 1e-10\n-1 0.01 0 2 1.1e-10\n")
+    (tmp_path / "a.pdb").write_text(atoms.PDB)
+    (tmp_path / "se.txt").write_text("Se 12000 -8 1\nSe 13000 -9 2\n")
+    (tmp_path / "a.mtz").write_bytes(atoms.mtz([("FP", "F"), ("FC", "F")], [[1, 2, 3, 10.0, 11.0]]))
+    (tmp_path / "a.cif").write_text(atoms.REFLECTIONS)
     (tmp_path / "t.stol").write_text("0 3\n0.2 2\n0.5 1\n1 .5\n")
     keys = [("PIXEL_SIZE", 0.2), ("DISTANCE", 111.0), ("WAVELENGTH", 1.2), ("BEAM_CENTER_X", 0.4), ("BEAM_CENTER_Y", 0.5)]
     smv.write("i.img", np.ones((4, 4), np.uint16), keys)

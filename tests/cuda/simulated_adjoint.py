@@ -17,6 +17,7 @@ from nbnumba import Experiment, simulate
 from nbnumba.backends import Machine, card
 from nbnumba.backends.cuda import kernel_jit
 from nbnumba.backends.precision import PRECISIONS
+from nbnumba.constants import HC_EV_A
 
 pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("dirty_memory")]
 
@@ -46,6 +47,13 @@ def listed(most, **more):
     hkl = np.concatenate([hkl, hkl[:10]])
     fields = {"hkl": hkl, "F": np.random.default_rng(1).uniform(5.0, 50.0, len(hkl)), **more}
     return {f"structure_factors.{name}": value for name, value in fields.items()}
+
+
+def by_energy(fields):
+    """The same fields with amplitudes of two photon energies, and sources at one of them and between (F9f)."""
+    rows = np.random.default_rng(1).uniform(5.0, 50.0, (2, len(fields["structure_factors.hkl"])))
+    energies = (HC_EV_A / 1.1, HC_EV_A / 1.07)
+    return fields | {"structure_factors.F": rows, "structure_factors.energies_eV": energies} | SOURCES
 
 
 INTERPOLATED = listed(6, interpolate=True)
@@ -82,6 +90,7 @@ CASES = {
         "-osc 60 -phisteps 3 -phi 0", listed(4), {"c_parity": "phi_carryover", "c_threads": 2}, WITH,
     ),
     "amplitudes in a region": ("-oversample 2", listed(4), {"roi": (1, 4, 1, 3), "mask": MASK}, WITH),
+    "amplitudes by energy": ("", by_energy(listed(4)), {}, WITH),
     "looked up": ("", listed(4), {}, NAMES),
     "interpolated": (NEAR, INTERPOLATED, {}, WITH),
     "interpolated, round": (NEAR + "-round_xtal", INTERPOLATED, {}, NAMES),

@@ -8,6 +8,7 @@ from cards import share_memory_once
 from nbnumba import Experiment, simulate
 from nbnumba.backends import PRECISIONS, card, cuda_block
 from nbnumba.backends import cuda as driver
+from nbnumba.constants import HC_EV_A
 from nbnumba.loops.cuda_lattices import is_simple
 from nbnumba.setup import sampling, scene
 from nbnumba.simulate import with_options
@@ -38,6 +39,12 @@ def reflections(hkl, **more):
     return {f"structure_factors.{name}": value for name, value in fields.items()}
 
 
+def by_energy(hkl, **more):
+    """The same with amplitudes of two photon energies, and sources at one of them and between (F9f)."""
+    rows = np.random.default_rng(1).uniform(5.0, 50.0, (2, len(hkl)))
+    return reflections(hkl, F=rows, energies_eV=(HC_EV_A / 1.1, HC_EV_A / 1.07), **more) | SOURCES
+
+
 INTERPOLATED = reflections(LARGE, interpolate=True)
 SIMPLE = {
     "still": ("", {}, {}),
@@ -59,6 +66,7 @@ SIMPLE = {
     "sources": ("-hdivrange 10 -hdivsteps 2 -dispersion 2 -dispsteps 2", {}, {}),
     "sources of a file": ("", SOURCES, {}),
     "list": (LISTED, reflections(SMALL), {}),
+    "list by energy": (LISTED, by_energy(SMALL), {}),
     "list, nothing outside": (LISTED, reflections(SMALL, default_F=0.0), {}),
     "cells that are no whole number": ("", {"crystal.n_a": 2.5, "crystal.n_b": 1.0, "crystal.n_c": 4.25}, {}),
     "region": ("", {}, {"roi": (2, 7, 1, 3)}),
@@ -74,6 +82,7 @@ OTHERS = {
     "curved layers": ("-curved_det -oversample_thick " + SENSOR, {}, {}),
     "table": ("", TABLE, {}),
     "interpolated": (NEAR, INTERPOLATED, {}),
+    "interpolated, by energy": (NEAR, by_energy(LARGE, interpolate=True), {}),
     "latched": (NEAR, INTERPOLATED, {"c_parity": "interpolation_latch"}),
     "latched, in a region": (NEAR + PHI, INTERPOLATED, {"c_parity": "interpolation_latch", "roi": (2, 7, 1, 4)}),
     "running product": (SENSOR + "-oversample_thick", {}, {"c_parity": "oversample_running_sum"}),

@@ -1,0 +1,125 @@
+"""-pdb, -mtz, -cif and -hkl on the command line: the cell, the resolution, what is said and refused, and refined flags."""
+
+import shlex
+
+import atoms
+import numpy as np
+import pytest
+
+from nbnumba import Experiment, InputError, StructureFactors, resolution
+from nbnumba.cli.main import main
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.from_experiment import refined_flags
+from nbnumba.flags.to_experiment import experiment_of
+
+PLACE = "-lambda 0.9795 -distance 60 -detpixels 60 -pixel 1 -N 5"
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pdb").write_text(atoms.PDB)
+    (tmp_path / "a.cif").write_text(atoms.REFLECTIONS)
+    (tmp_path / "a.mtz").write_bytes(atoms.mtz([("FP", "F"), ("PHI", "P")], [[1, 2, 3, 10.0, 30.0], [0, 0, 4, 7.0, 90.0]]))
+    (tmp_path / "s.hkl").write_text("   1   2   3  100.00    1.00   1\n   2   0   0   -1.00    3.00   1\n")
+
+
+def experiment(words):
+    return Experiment.from_args(f"{PLACE} {words}")
+
+
+def said(words, match):
+    with pytest.warns(UserWarning, match=match):
+        return experiment(words)
+
+
+def test_atoms_to_the_corners():
+    made = said("-pdb a.pdb", "structure factors of P 21 21 21 to .*bulk solvent of 0.35.*f' and f'' at 12657")
+    assert [made.value(f"crystal.{name}") for name in ("a_A", "b_A", "c_A", "gamma_deg")] == [21.0, 24.0, 28.0, 90.0]
+    corners = resolution(made).min()
+    star = np.linalg.norm(made.structure_factors.hkl / np.array([21.0, 24.0, 28.0]), axis=1)
+    assert 1.0 / star.max() < 1.0 / (1.0 / corners + 0.5 * (1 / 21 + 1 / 24 + 1 / 28)) < corners
+    same = StructureFactors.from_coordinates("a.pdb", 1.0 / star.max() * (1 - 1e-9), 12398.42 / 0.9795)
+    assert abs(np.sort(same.F)[-1] / made.structure_factors.F.max() - 1.0) < 1e-4
+    region = said("-pdb a.pdb -roi 30 31 30 31", "structure factors")
+    np.testing.assert_array_equal(region.structure_factors.F, made.structure_factors.F)
+    coarser = said("-pdb a.pdb -dmin 3", "structure factors")
+    assert len(coarser.structure_factors.hkl) < len(made.structure_factors.hkl)
+
+
+def test_flags_of_atoms_reach_them():
+    plain = said("-pdb a.pdb", "bulk solvent").structure_factors.F
+    for flags, match in (
+        ("-nosolvent", "without bulk solvent"), ("-k_sol 0.2", "bulk solvent of 0.2"), ("-b_sol 90", "B 90 A"),
+        ("-add_b 5", "bulk solvent"), ("-noanomalous", "without f' and f''"), ("-energy 12660", "at 12660 eV"),
+    ):  # fmt: skip
+        other = said(f"-pdb a.pdb {flags}", match).structure_factors
+        assert other.F.shape != plain.shape or np.abs(other.F - plain).max() > 1e-3, flags
+
+
+def test_the_cell_of_a_list_and_another():
+    assert experiment_of_mtz("").value("crystal.c_A") == 50.0
+    assert experiment_of_mtz("-reindex k,h,-l").value("crystal.a_A") == 40.0
+    other = said("-mtz a.mtz -cell 31 40 50", "is of the cell 30 40 50 90 90 90, and the crystal has 31 40 50 90 90 90, which")
+    assert other.value("crystal.a_A") == 31.0
+    assert experiment_of_mtz("-cell 30.01 40 50").value("crystal.a_A") == 30.01
+
+
+def experiment_of_mtz(words):
+    """The experiment of the MTZ file, of which one line is said."""
+    with pytest.warns(UserWarning) as caught:
+        made = experiment(f"-mtz a.mtz {words}")
+    (sentence,) = [str(warning.message) for warning in caught]
+    assert sentence.startswith("-mtz 'a.mtz': amplitudes FP are read; it holds phases, which are not needed; 2 unique")
+    return made
+
+
+def test_intensities_of_shelx_take_the_cell_of_the_crystal():
+    made = said("-hkl s.hkl -cell 10 12 14", "French and Wilson")
+    assert made.structure_factors.F.min() > 0.0 and len(made.structure_factors.hkl) == 4
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("-pdb a.pdb -mtz a.mtz", "-pdb and -mtz all state structure factors; allowed: one of them"),
+        ("-hkl s.hkl -cif a.cif", "-hkl and -cif all state structure factors"),
+        ("-hkl s.hkl", "no unit cell is given"),
+        ("-mtz a.mtz -column PHI", "-column: 'PHI' of -mtz: 'a.mtz' is of type P"),
+        ("-pdb a.mtz", "-pdb: 'a.mtz'"),
+        ("-pdb a.cif", "-pdb: 'a.cif' is a CIF file; allowed: atoms"),
+        ("-mtz a.pdb", "-mtz: 'a.pdb' is not an MTZ file"),
+        ("-cif a.pdb", "-cif: 'a.pdb' cannot be read as CIF"),
+        ("-pdb nothing", "-pdb: "),
+        ("-pdb a.pdb -k_sol -1", "-k_sol: -1 is not allowed"),
+    ],
+)
+def test_what_is_refused(words, sentence):
+    with pytest.raises(InputError, match=sentence):
+        experiment(words)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_dump_beside_atoms_is_written_and_read_back():
+    assert main(shlex.split(f"{PLACE} -pdb a.pdb -dump d.bin -oversample 1 -quiet")) == 0
+    made, back = experiment("-pdb a.pdb"), experiment("-dump d.bin -cell 21 24 28")
+    found = dict(zip(map(tuple, back.structure_factors.hkl.tolist()), back.structure_factors.F))
+    assert all(found[tuple(hkl)] == F for hkl, F in zip(made.structure_factors.hkl.tolist(), made.structure_factors.F))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("source", ["-pdb a.pdb -nosolvent", "-mtz a.mtz -column FP -reindex k,h,-l"])
+def test_refined_flags_of_a_file(source):
+    """The distance changes how far the list of atoms reaches: the amplitudes stay those that were refined."""
+    words = shlex.split(f"{PLACE} {source}")
+    made = experiment_of(CommandLine(words))
+    moved = made.replace({"detector.distance_mm": 61.5, "crystal.a_A": 40.1 if "mtz" in source else 21.01})
+    again = experiment_of(CommandLine(refined_flags(words, moved, ["detector.distance_mm"])))
+    for field in ("hkl", "F"):
+        np.testing.assert_array_equal(getattr(again.structure_factors, field), getattr(made.structure_factors, field))
+    assert again.crystal == moved.crystal and again.value("detector.distance_mm") == 61.5
+    scaled = made.replace({"structure_factors.F": made.structure_factors.F * 2.0})
+    again = experiment_of(CommandLine(refined_flags(words, scaled, ["structure_factors.F"])))
+    np.testing.assert_array_equal(again.structure_factors.F, scaled.structure_factors.F)
+    np.testing.assert_array_equal(again.structure_factors.hkl, scaled.structure_factors.hkl)
+    assert again.crystal == made.crystal
