@@ -15,6 +15,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.flags.arguments import number, words_of
 from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
+from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
@@ -50,7 +51,7 @@ SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
 SAME_CELL = 0.003
 """Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
 
-CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c"}
+CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c", "-N_abc": "abc"}
 """The flags that give numbers of unit cells, and along what."""
 
 PIXEL_FLAGS = ("-pixel", "-detpixels", "-detpixels_x", "-detpixels_y", "-detsize", "-detsize_f", "-detsize_s")
@@ -68,8 +69,10 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 def experiment_of(command_line: CommandLine) -> Experiment:
     """The experiment of a command line. Raises InputError for what is missing, contradictory or impossible."""
     incident = beam(command_line)
+    first, *others = crystals(command_line, incident.wavelength_A)
     experiment = Experiment(
-        crystal=crystal(command_line, incident.wavelength_A),
+        crystal=first,
+        other_crystals=tuple(others),
         structure_factors=structure_factors(command_line),
         beam=incident,
         detector=detector(command_line),
@@ -160,9 +163,20 @@ def _warn_of_large_steps(command_line: CommandLine) -> None:
             warnings.warn(note, stacklevel=2)
 
 
+def crystals(command_line: CommandLine, wavelength_A: float) -> list[Crystal]:
+    """The crystal of the flags, and those of -lattice, which are as large; without a cell of its own the first of these."""
+    found = lattices(command_line, wavelength_A) if "-lattice" in command_line.last else []
+    is_stated = {"-mat", "-cell"} & set(command_line.last) or "crystal.orientation" in command_line.header
+    if found and not is_stated:
+        command_line.header |= {f"crystal.{name}": value for name, value in found.pop(0).items()}
+    first = crystal(command_line, wavelength_A)
+    return [first, *(with_orientation(first, fields) for fields in found)]
+
+
 def crystal(command_line: CommandLine, wavelength_A: float) -> Crystal:
     """Cell, orientation, size, shape and mosaicity; a matrix is undone with the wavelength."""
     fields = command_line.fields("crystal") | _cells(command_line) | _domains(command_line)
+    fields |= zip(Crystal.OFF_DIAGONAL, command_line.last.get("-N_def", ()))
     shape = command_line.choice(SHAPE_FLAGS)
     if shape is not None:
         fields["shape"] = SHAPE_FLAGS[shape]
@@ -223,10 +237,12 @@ def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, 
 
 
 def _cells(command_line: CommandLine) -> dict[str, float]:
-    """Numbers of unit cells: of -N and -Na, -Nb, -Nc the later one counts; below 1 is 1, as in nanoBragg."""
-    cells = {}
+    """Numbers of unit cells: of -N, -Na, -Nb, -Nc, -N_abc the later one counts; a whole one below 1 is 1, as in nanoBragg."""
+    cells: dict[str, float] = {}
     for given in command_line.given:
-        if given.flag.names[0] in CELL_FLAGS:
+        if given.flag.kind == "vector" and given.flag.names[0] in CELL_FLAGS:
+            cells |= zip(("n_a", "n_b", "n_c"), given.value)
+        elif given.flag.names[0] in CELL_FLAGS:
             if given.value < 0:
                 raise InputError(f"{given.spelling}: {given.value} is not allowed; allowed: a whole number not below 0")
             along = CELL_FLAGS[given.flag.names[0]]
