@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from adjoint.backends.band_pieces import Inputs, Part
 from adjoint.bands import Bands, bands_of
 from adjoint.loops.pixels import PixelLoss, Results
 from adjoint.loops.rows import WIDTH
-from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
+from adjoint.losses import Loss, Pixelwise, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name
-from adjoint.prepare import prepare
+from adjoint.prepare import Problem, prepare
 from adjoint.stages.loss import GIVEN
 from adjoint.variables import by_name, listed
 from nbnumba.backends import CPU, Machine
@@ -98,11 +98,23 @@ def jacobian(
     problem = prepare(experiment, parameters, **keywords)
     shape = (*problem.pixels, problem.kernel_columns)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
-    image, derivatives = np.zeros(problem.pixels), np.zeros(shape)
-    everywhere = np.ones(problem.pixels)
-    _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
+    image, derivatives = _jacobian_of_sheet(problem, progress)
+    return problem.sheet.image(image), problem.sheet.image(derivatives)
+
+
+def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The image, and its derivatives, as sheets. The derivatives of several crystals are added up."""
+    image, derivatives = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.kernel_columns))
+    everywhere = SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
+    if problem.crystals == 1:
+        _run(problem, everywhere, image, progress, jacobian=derivatives)
+    else:
+        for number in range(problem.crystals):
+            of_one, by_one = np.zeros_like(image), np.zeros_like(derivatives)
+            _run(problem.of_crystal(number), everywhere, of_one, progress, jacobian=by_one)
+            image, derivatives = image + of_one, derivatives + by_one
     check_brightness(image, problem.machine.precision)
-    return problem.sheet.image(image), problem.sheet.image(_finite(problem, problem.by_variables(derivatives)))
+    return image, _finite(problem, problem.by_variables(derivatives))
 
 
 def normal_equations(
@@ -124,6 +136,9 @@ def normal_equations(
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.kernel_columns} numbers make too large a matrix; allowed: {allowed}")
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
+    if problem.crystals > 1:
+        gradient, normal = _normal_of_several(problem, pixel_loss, 0)
+        return checked(cast(float, value)), by_name(problem.variables, gradient), normal
     results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
     gradient, normal = problem.by_variables(results.gradient.sum(axis=0)), _normal(problem, results)
     value = _value(problem, results, value)
@@ -148,13 +163,51 @@ def with_image_terms(
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
     pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal, of_sheet=True)
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
+    wanted = slice(None) if named else slice(1, None)
+    if problem.crystals > 1:
+        gradient, normal = _with_image_terms_of_several(problem, pixel_loss, with_normal)
+        return checked(cast(float, value)), gradient[wanted], None if normal is None else normal[wanted, wanted]
     results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
         gradient, normal = _finite(problem, problem.by_variables(results.gradient.sum(axis=0))), _normal(problem, results)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
-    wanted = slice(None) if named else slice(1, None)
     return _value(problem, results, value), gradient[wanted], None if normal is None else normal[wanted, wanted]
+
+
+def _with_image_terms_of_several(
+    problem: Problem, pixel_loss: SheetLoss, with_normal: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The gradient and the matrix of with_image_terms for several crystals."""
+    terms = 1 + len(pixel_loss.background_terms)
+    if with_normal:
+        return _normal_of_several(problem, pixel_loss, terms)
+    results, bands = _run(problem, pixel_loss._replace(background_terms=NO_TERMS), NO_IMAGE, None)
+    of_image = [float(np.sum(pixel_loss.data * term)) for term in _image_terms(problem, pixel_loss)]
+    return np.concatenate([_gradient(problem, results, bands), of_image]), None
+
+
+def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int) -> tuple[np.ndarray, np.ndarray]:
+    """J^T r and J^T W J of the sum of the images of several crystals, whose Jacobian J is made as a whole (A7d).
+
+    pixel_loss: derivative and curvature of the loss. image_terms: how many columns of an image follow the parameters (A13a).
+    Raises InputError if the memory does not suffice.
+    """
+    shape = (*problem.pixels, problem.kernel_columns + image_terms)
+    check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 24 * math.prod(shape))
+    columns = _jacobian_of_sheet(problem)[1].reshape(-1, problem.count)
+    if image_terms:
+        terms = [np.ravel(term) for term in _image_terms(problem, pixel_loss)]
+        columns = np.column_stack([columns, *terms])
+    counts = (pixel_loss.data.ravel() != 0.0) | (pixel_loss.weight.ravel() != 0.0)
+    counted, weight = columns[counts], pixel_loss.weight.ravel()[counts]
+    gradient, normal = counted.T @ pixel_loss.data.ravel()[counts], counted.T @ (counted * weight[:, np.newaxis])
+    return _finite(problem, gradient), _finite(problem, normal)
+
+
+def _image_terms(problem: Problem, pixel_loss: SheetLoss) -> list[np.ndarray]:
+    """The image, and the background terms (slow, fast), as sheets (A13a)."""
+    return [render(problem.panels, problem.pixels, None, problem.machine), *pixel_loss.background_terms]
 
 
 class SheetLoss(NamedTuple):
@@ -185,7 +238,9 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
     if is_pixelwise(loss):
         if loss.data.shape != problem.pixels or (loss.sheet != problem.sheet and not of_sheet):
             raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {problem.sheet}")
-        return SheetLoss(loss.kind, loss.data, loss.weight), None
+        if problem.crystals == 1:
+            return SheetLoss(loss.kind, loss.data, loss.weight), None
+        return _of_sum(problem, loss, progress)
     image = problem.sheet.image(render(problem.panels, problem.pixels, progress, problem.machine))
     pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
@@ -193,6 +248,24 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
         if pixel_loss.weight.min() < 0.0:
             raise InputError(f"loss: a curvature is {pixel_loss.weight.min():g}; allowed: numbers not below 0")
     return pixel_loss, number_of("loss: value", loss.value(image))
+
+
+def _of_sum(problem: Problem, loss: Pixelwise, progress: Progress | None) -> tuple[SheetLoss, float]:
+    """A loss of adjoint.losses of the image of several crystals: its derivative and curvature, and its value (A7d).
+
+    Pixels that are not rendered do not count, as in a kernel.
+    """
+    image, rendered = render(problem.panels, problem.pixels, progress, problem.machine), np.zeros(problem.pixels, dtype=bool)
+    for panel in problem.panels:
+        rows, columns = (slice(*span) for span in panel.window[:2])
+        inside = np.zeros_like(rendered[panel.place])
+        inside[rows, columns] = True
+        rendered[panel.place] |= inside & (panel.window.mask != 0) if panel.window.mask.size else inside
+    of_rendered = Pixelwise(np.where(rendered, loss.data, np.nan), loss.weight, problem.sheet)
+    of_rendered.kind = loss.kind
+    whole = problem.sheet.image(image)
+    slopes = of_rendered.derivative(whole), of_rendered.curvature(whole)
+    return SheetLoss(GIVEN, *(field("loss", part, problem.sheet, fill=0.0) for part in slopes)), of_rendered.value(whole)
 
 
 def _value(problem, results: Results, value: float | None) -> float:
@@ -230,7 +303,7 @@ def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
         for number, projection in enumerate(problem.projections):
             channels = results.channels[bands.of_panel(number)].sum(axis=0)
             gradient[projection.column_of_row] += projection.matrix @ channels
-        if problem.paths.reflections:
+        if problem.paths[0].reflections:
             gradient[first.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
     return _finite(problem, problem.by_variables(gradient))
 
@@ -243,8 +316,10 @@ def _run(
     results, bands = _results(problem, image, jacobian, normal, image_terms)
     scenes, alone = cast_all([panel.scene for panel in panels], precision), len(panels) == 1
     inputs = [
-        Inputs(sheet_loss.of_panel(panel), projection, scene, problem.motions, problem.paths, precision, alone)
-        for panel, projection, scene in zip(panels, problem.projections, scenes)
+        Inputs(sheet_loss.of_panel(panel), projection, scene, motions, paths, precision, alone)
+        for panel, projection, scene, motions, paths in zip(
+            panels, problem.projections, scenes, problem.motions, problem.paths, strict=True
+        )
     ]
     regions = [panel.window[:2] for panel in panels]
 
@@ -267,7 +342,7 @@ def _run(
 def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, Bands]:
     """Results of zeros, and the bands that they are sums of: as many bands as the memory allows."""
     summed, count = jacobian is None and not normal, problem.kernel_columns + image_terms
-    amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths.reflections and summed else 0
+    amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths[0].reflections and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
     bands = bands_of([panel.window.rows for panel in problem.panels], max(1, min(most, MEMORY_OF_BANDS // per_band)))

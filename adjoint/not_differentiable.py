@@ -6,17 +6,31 @@ from collections.abc import Iterable
 from adjoint.parameters import AMPLITUDES, PARAMETERS, names_of
 from adjoint.setup.orientations import jumps
 from adjoint.stages.lattice import MIRRORED, NOT_MIRRORED
+from nbnumba.crystal_names import name_of
 from nbnumba.experiment import Experiment
 from nbnumba.setup import sources
+from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
 from nbnumba.stages.shapes import SHAPES
+from nbnumba.statements import Crystal
 
 
 def reasons(experiment: Experiment, others: Iterable[str] = ()) -> dict[str, str]:
     """The parameters that the image of an experiment cannot be differentiated by, each with the reason, as a clause.
 
-    others: names that are looked at besides PARAMETERS: those of groups of panels.
+    others: names that are looked at besides PARAMETERS: those of groups of panels, and of crystals beside the first.
     """
+    reasons = _of_first_crystal(experiment, others)
+    for number, alone in enumerate(each_alone(experiment)[1:], start=1):
+        named = _of_first_crystal(alone)
+        reasons |= {name_of(number, name): reason for name, reason in named.items() if name.startswith("crystal.")}
+        everything = None if experiment.beam.fluence == 0.0 else _everything(alone)  # such as a shape without a derivative
+        reasons |= {} if everything is None else dict.fromkeys([*PARAMETERS, *others], everything)
+    return reasons
+
+
+def _of_first_crystal(experiment: Experiment, others: Iterable[str] = ()) -> dict[str, str]:
+    """The reasons that lie in everything but the crystals beside the first."""
     everything = _everything(experiment)
     reasons = {} if everything is None else dict.fromkeys([*PARAMETERS, *others], everything)
     for check in (_crystal, _beam, _detector, _goniometer, _background, _amplitudes):
@@ -40,7 +54,14 @@ def _everything(experiment) -> str | None:
 
 
 def _crystal(experiment) -> dict[str, str]:
-    return {name: "it is 0, and there are no domains to turn" for name in names_of("mosaic") if experiment.value(name) == 0.0}
+    still = [name for name in names_of("mosaic") if experiment.value(name) == 0.0]
+    reasons = dict.fromkeys(still, "it is 0, and there are no domains to turn")
+    off_diagonal = [f"crystal.{name}" for name in Crystal.OFF_DIAGONAL]
+    if experiment.crystal.shape != "gauss":
+        reasons |= dict.fromkeys(off_diagonal, "the crystal is not of the shape gauss (F8f)")
+    elif experiment.sampling.defects.gauss_metric:
+        reasons |= dict.fromkeys(off_diagonal, "C's defect gauss_metric is on, whose metric is another one (P9)")
+    return reasons
 
 
 def _beam(experiment) -> dict[str, str]:

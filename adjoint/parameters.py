@@ -5,6 +5,7 @@ The kernels have a channel for each parameter of some groups (loops/rows.py). So
 
 from typing import NamedTuple
 
+from nbnumba.crystal_names import number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.group_names import MOTIONS, OF_GROUP
 
@@ -43,6 +44,7 @@ _LENGTH = Parameter("A", 0.01, NOT_NEGATIVE, "cell", moves_spots=True)
 _ANGLE = Parameter("degree", 0.01, (0.0, 180.0), "cell", moves_spots=True)
 _MISSETTING = Parameter("degree", 0.01, ANY, "orientation", moves_spots=True, per_image=True)
 _CELLS = Parameter("cells", 1.0, (1.0, INFINITE), "size", per_image=True)
+_OFF_DIAGONAL = Parameter("cells", 1.0, ANY, "size", per_image=True)
 _DIVERGENCE = Parameter("mrad", 0.1, NOT_NEGATIVE, "source")
 _TILT = Parameter("mrad", 0.1, ANY, "source", moves_spots=True, per_image=True)
 _BEAM_CENTRE = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
@@ -60,9 +62,13 @@ PARAMETERS: dict[str, Parameter] = {
     "crystal.misset_y_deg": _MISSETTING,
     "crystal.misset_z_deg": _MISSETTING,
     "crystal.mosaic_spread_deg": Parameter("degree", 0.01, (0.0, 180.0), "mosaic", per_image=True),
+    "crystal.scale": Parameter("", 0.1, NOT_NEGATIVE, "scale", per_image=True),
     "crystal.n_a": _CELLS,
     "crystal.n_b": _CELLS,
     "crystal.n_c": _CELLS,
+    "crystal.n_d": _OFF_DIAGONAL,
+    "crystal.n_e": _OFF_DIAGONAL,
+    "crystal.n_f": _OFF_DIAGONAL,
     "beam.wavelength_A": Parameter("A", 1e-4, NOT_NEGATIVE, "source", moves_spots=True),
     "beam.fluence": Parameter("photons/m^2", 1e22, NOT_NEGATIVE, "scale", per_image=True),
     "beam.polarization": Parameter("", 0.1, (-1.0, 1.0), "polarization"),
@@ -96,9 +102,9 @@ PANEL_MOTIONS: dict[str, Parameter] = {
 
 
 def row_of(name: str) -> Parameter:
-    """The row of a parameter of PARAMETERS, or of a group of panels, by its name."""
+    """The row of a parameter of PARAMETERS, of a group of panels, or of a crystal beside the first, by its name."""
     found = OF_GROUP.fullmatch(name)
-    return PARAMETERS[name] if found is None else PANEL_MOTIONS[found["motion"]]
+    return PARAMETERS[number_and_name(name)[1]] if found is None else PANEL_MOTIONS[found["motion"]]
 
 
 GROUPS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from adjoint.variables import Variable, listed, size, values, variables
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check
+from nbnumba.crystal_names import name_of, number_and_name
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import orient
+from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import pivot_of, sensor
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import Sheet, sheet_of
@@ -52,18 +54,18 @@ class Boxes(NamedTuple):
 class Problem(NamedTuple):
     """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
 
-    variables: what it is differentiated by, in this order. panels: what the image is computed from. motions: how sources and
-    lattices move. projections: how derivatives by parameters follow from those by channels, for each panel. paths: the parts of
-    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels. boxes: how
-    amplitudes depend on the photon energy.
+    variables: what it is differentiated by, in this order. panels: what the image is computed from, the panels of one crystal
+    after another (F7d). For each of these, motions: how sources and lattices move; projections: how derivatives by parameters
+    follow from those by channels; paths: the parts of the derivative that are needed. machine: the backend and the precision.
+    sheet: the shapes of the panels. boxes: how amplitudes depend on the photon energy.
     """
 
     experiment: Experiment
     variables: list[Variable]
     panels: tuple[scene.PanelScene, ...]
-    motions: Motions
+    motions: list[Motions]
     projections: list[Projection]
-    paths: Paths
+    paths: list[Paths]
     machine: Machine
     sheet: Sheet
     boxes: Boxes
@@ -72,6 +74,19 @@ class Problem(NamedTuple):
     def pixels(self) -> tuple[int, int]:
         """The shape of the sheet (slow, fast), which is the image of one panel."""
         return self.sheet.shape
+
+    @property
+    def crystals(self) -> int:
+        """The number of crystals, whose images add up."""
+        return self.panels[-1].crystal + 1
+
+    def of_crystal(self, number: int) -> Problem:
+        """The problem of one of the crystals alone, by all variables."""
+        own = [n for n, panel in enumerate(self.panels) if panel.crystal == number]
+        parts = ([part[n] for n in own] for part in (self.motions, self.projections, self.paths))
+        motions, projections, paths = parts
+        panels = tuple(self.panels[n]._replace(crystal=0) for n in own)
+        return self._replace(panels=panels, motions=motions, projections=projections, paths=paths)
 
     @property
     def count(self) -> int:
@@ -106,18 +121,24 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     experiment, chosen = experiment_and_machine(experiment, **keywords)
     check(experiment, chosen, thread_count(), max_hours)
     checked = variables(experiment, parameters)
-    _refuse(not_differentiable.reasons(experiment, (name for variable in checked for name in variable.names)), checked)
+    names = {name for variable in checked for name in variable.names}
+    _refuse(not_differentiable.reasons(experiment, names), checked)
     experiment = freeze_choices(experiment, parameters)
     panels = scene.panel_scenes(experiment)
-    scenes = [panel.scene for panel in panels]
-    warn_beyond_pairs(scenes[0], chosen.precision)
-    motions, matrices = setup.motions(experiment), _scenes_by_parameters(experiment, scenes, checked)
-    _refuse_motionless(checked, matrices, motions)
-    boxes = _boxes(scenes[0], experiment, checked)
-    columns = _columns_of_rows(checked, boxes), _columns_of_amplitudes(scenes[0], experiment, checked)
-    projections = [Projection(matrix, *columns) for matrix in matrices]
-    paths = _paths(checked, matrices, scenes)
-    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet_of(experiment.detector), boxes)
+    warn_beyond_pairs(panels[0].scene, chosen.precision)
+    boxes, parts = _boxes(panels[0].scene, experiment, checked), []
+    for number, alone in enumerate(each_alone(experiment)):
+        scenes = [panel.scene for panel in panels if panel.crystal == number]
+        has_amplitudes = alone.structure_factors is experiment.structure_factors
+        own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
+        matrices, motions = _scenes_by_parameters(alone, number, scenes, checked), setup.motions(alone)
+        columns = _columns_of_rows(checked, boxes), _columns_of_amplitudes(scenes[0], alone, checked, has_amplitudes)
+        paths = _paths(own, number, matrices, scenes)
+        parts += [(motions, Projection(matrix, *columns), paths) for matrix in matrices]
+    motions_of_each, projections, paths_of_each = (list(part) for part in zip(*parts))
+    _refuse_motionless(checked, [projection.matrix for projection in projections], motions_of_each)
+    sheet = sheet_of(experiment.detector)
+    return Problem(experiment, checked, panels, motions_of_each, projections, paths_of_each, chosen, sheet, boxes)
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -129,7 +150,8 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
         choices["sampling.oversample"] = _oversample(experiment)
-    if experiment.structure_factors.hkl is not None and experiment.structure_factors.interpolate is None:
+    is_open = experiment.structure_factors.interpolate is None and not experiment.other_crystals  # each of several chooses
+    if experiment.structure_factors.hkl is not None and is_open:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
         choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
     return experiment.replace(choices) if choices else experiment
@@ -137,6 +159,8 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
 
 def _oversample(experiment: Experiment) -> int | tuple[int, ...]:
     """The number of sub-pixels that is chosen for an experiment; where its panels differ, that of each."""
+    if experiment.other_crystals:
+        return cast(int | tuple[int, ...], each_alone(experiment)[0].sampling.oversample)
     defects = experiment.sampling.defects
     vectors = orient(experiment.crystal, defects)
     every_plane = planes(experiment.detector, experiment.beam, defects)
@@ -164,17 +188,22 @@ def _refuse(reasons: dict[str, str], variables: list[Variable]) -> None:
                 raise InputError(f"parameters: the image cannot be differentiated by {name}: {reasons[name]}")
 
 
-def _refuse_motionless(variables, matrices, motions):
-    """Raise InputError for a parameter that moves nothing of the scene."""
+def _refuse_motionless(variables, matrices, motions_of_each):
+    """Raise InputError for a parameter that moves nothing of any scene."""
+    row, moves = 0, [_moving_channels(motions) for motions in motions_of_each]
+    for variable in variables:
+        for _ in variable.singles:
+            if not any((matrix[row] != 0.0)[moving].any() for matrix, moving in zip(matrices, moves)):
+                raise InputError(f"parameters: the image cannot be differentiated by {variable.key}: it moves nothing there")
+            row += 1
+
+
+def _moving_channels(motions: Motions) -> np.ndarray:
+    """The channels of a scene that belong to a quantity which something moves (channels,)."""
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
     moves[CHANNEL["lattice_angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
-    row = 0
-    for variable in variables:
-        for _ in variable.singles:
-            if not any((matrix[row] != 0.0)[moves].any() for matrix in matrices):
-                raise InputError(f"parameters: the image cannot be differentiated by {variable.key}: it moves nothing there")
-            row += 1
+    return moves
 
 
 def _slices() -> dict[str, slice]:
@@ -192,13 +221,16 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _scenes_by_parameters(experiment, scenes, variables) -> list[np.ndarray]:
-    """The derivatives (n, channels) of each scene's quantities, one for each channel, by every number except amplitudes."""
+def _scenes_by_parameters(experiment, crystal, scenes, variables) -> list[np.ndarray]:
+    """The derivatives (n, channels) of each scene's quantities, one for each channel, by every number except amplitudes.
+
+    crystal: the number of the crystal that the experiment has alone. Parameters of other crystals have 0.
+    """
     singles, matrices = [single for variable in variables for single in variable.singles], []
     for by_channel in setup.pull(experiment, scenes, EACH_CHANNEL):
-        rows = np.zeros((len(singles), WIDTH))
+        rows, own = np.zeros((len(singles), WIDTH)), {name_of(crystal, name): bars for name, bars in by_channel.items()}
         for row, names in enumerate(singles):
-            rows[row] = sum(by_channel[name] for name in names)
+            rows[row] = sum((own[name] for name in names if name in own), np.zeros(WIDTH))
         matrices.append(rows)
     return matrices
 
@@ -220,12 +252,12 @@ def _columns_of_rows(variables, boxes: Boxes) -> np.ndarray:
     return np.flatnonzero(np.concatenate([np.full(n, v.key != AMPLITUDES) for n, v in zip(sizes, variables)]))
 
 
-def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
+def _columns_of_amplitudes(built, experiment, variables, wanted) -> np.ndarray:
     """The column of the kernels of every amplitude of the boxes (amplitudes,), or -1.
 
-    The last entry counts for a reflection that is listed twice.
+    The last entry counts for a reflection that is listed twice. wanted: whether the amplitudes are those that are asked for.
     """
-    if all(variable.key != AMPLITUDES for variable in variables):
+    if not wanted or all(variable.key != AMPLITUDES for variable in variables):
         return np.full(1, -1, dtype=np.int64)
     columns_of_box, first = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
     for variable in variables:
@@ -238,9 +270,12 @@ def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
     return columns_of_box
 
 
-def _paths(variables, matrices, scenes) -> Paths:
-    """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need."""
-    names = {name for variable in variables for name in variable.names}
+def _paths(variables, crystal, matrices, scenes) -> Paths:
+    """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need.
+
+    crystal: the number of the crystal of the scenes. Parameters of other crystals take no path there.
+    """
+    names = {name for variable in variables for name in variable.names if _is_of_crystal(name, crystal)}
     taken = {GROUPS[row_of(name).group] for name in names}
     by_panel = [(matrix != 0.0).any(axis=0) & _reached(built) for matrix, built in zip(matrices, scenes)]
     wanted = np.flatnonzero(np.any(by_panel, axis=0))
@@ -251,6 +286,12 @@ def _paths(variables, matrices, scenes) -> Paths:
         reflections="reflections" in taken,
         channels=(ORIGIN + TILE * wanted).astype(np.uint64),
     )
+
+
+def _is_of_crystal(name: str, crystal: int) -> bool:
+    """Whether the image of the crystal of a number depends on a parameter."""
+    number, own = number_and_name(name)
+    return number == crystal or not own.startswith("crystal.")
 
 
 def _reached(built: Scene) -> np.ndarray:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.parameters import AMPLITUDES, IMAGE, PARAMETERS, Name, Parameter, row_of
+from nbnumba.crystal_names import number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
-from nbnumba.setup.values import VECTORS, path_and_motion
+from nbnumba.setup.values import VECTORS, numbers_of, path_and_motion
 
 SAME = 1e-5
 """Tied values may differ by so much, relatively, as those of a matrix with few digits do; the first one counts."""
@@ -17,7 +18,7 @@ SAME = 1e-5
 def parameter_row(name_or_tied: Name) -> Parameter:
     """The row of a parameter or of a number of an image; that of the first of several that are tied, or of a vector."""
     name = name_or_tied if isinstance(name_or_tied, str) else name_or_tied[0]
-    return IMAGE[name] if name in IMAGE else row_of(VECTORS[name][0] if name in VECTORS else name)
+    return IMAGE[name] if name in IMAGE else row_of((numbers_of(name) or (name,))[0])
 
 
 class Variable(NamedTuple):
@@ -75,8 +76,7 @@ def _variable(experiment: Experiment, name_or_tied: Name) -> Variable:
     if not names:
         raise InputError("parameters: () ties nothing; allowed: names of parameters")
     for name in names:
-        is_known = name in PARAMETERS or name in VECTORS or path_and_motion(experiment.detector, name) is not None
-        if not is_known:
+        if not is_parameter(experiment, name):
             raise InputError(f"parameters: {shown(name)} is no parameter; allowed: {', '.join([*PARAMETERS, *VECTORS])}")
     if len(names) > 1:
         _check_tied(experiment, names)
@@ -87,14 +87,24 @@ def _variable(experiment: Experiment, name_or_tied: Name) -> Variable:
         if amplitudes is None:
             raise InputError(f"{name}: there is no list of reflections; allowed: an experiment with structure_factors.hkl")
         return Variable(name, (), amplitudes.shape)
-    if name in VECTORS:
-        return Variable(name, tuple((single,) for single in VECTORS[name]), (3,))
+    numbers = numbers_of(name)
+    if numbers is not None:
+        return Variable(name, tuple((single,) for single in numbers), (3,))
     return Variable(name, ((name,),), ())
+
+
+def is_parameter(experiment: Experiment, name: str) -> bool:
+    """Whether a name is a parameter of an experiment, or three. Raises InputError for crystals or panels that are not there."""
+    number, own = number_and_name(name)
+    if number > len(experiment.other_crystals):
+        experiment.value(name)  # which refuses it
+    is_of_crystal = own in PARAMETERS or own in VECTORS
+    return is_of_crystal or path_and_motion(experiment.detector, name) is not None
 
 
 def _check_tied(experiment, names):
     for name in names:
-        if name == AMPLITUDES or name in VECTORS:
+        if name == AMPLITUDES or numbers_of(name) is not None:
             raise InputError(f"parameters: {name} cannot be tied; allowed: single numbers")
     values = [experiment.value(name) for name in names]
     if any(v is None or abs(v - values[0]) > SAME * abs(values[0]) for v in values):

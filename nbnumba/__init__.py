@@ -25,6 +25,7 @@ from nbnumba.version import VERSION as __version__  # noqa: E402
 
 if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked for, so that `import nbnumba` is quick
     from nbnumba import files, parity, trace
+    from nbnumba.crystal_labels import CrystalImages, crystal_images
     from nbnumba.files import (
         Response,
         noise_image,
@@ -55,6 +56,7 @@ __all__ = [
     "Background",
     "Beam",
     "Crystal",
+    "CrystalImages",
     "Detector",
     "Experiment",
     "Goniometer",
@@ -67,6 +69,7 @@ __all__ = [
     "Sampling",
     "StructureFactors",
     "__version__",
+    "crystal_images",
     "files",
     "hkl_map",
     "noise_image",
@@ -102,6 +105,7 @@ __all__ = [
 _MODULES = ("files", "parity", "trace")
 
 _HOMES = {
+    "crystal_labels": ("CrystalImages", "crystal_images"),
     "hkl_maps": ("HklMap", "hkl_map"),
     "positions": ("pixel_positions", "resolution", "scattering_vectors", "two_theta"),
     "predictions": ("Predictions", "predict"),

@@ -16,7 +16,7 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.loops.blocks import BLOCK_SLOW
 from nbnumba.loops.patches import GROUP, PATCHES
 from nbnumba.loops.rows import TILE
-from nbnumba.setup import crystal, culled_work, orientations, sampling, sources, structure
+from nbnumba.setup import crystal, crystals, culled_work, orientations, sampling, sources, structure
 from nbnumba.setup.detector import sensor
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import sheet_of
@@ -103,6 +103,8 @@ def cost(
     be arbitrarily large. Raises InputError for a detector that cannot be placed, because automatic sampling depends on the
     distance.
     """
+    if experiment.other_crystals:
+        return _sum_of_costs([cost(one, machine, threads, command, certain) for one in crystals.each_alone(experiment)])
     defects = experiment.sampling.defects
     windows = sampling.windows(experiment.detector, experiment.sampling)
     pixels = [_pixels(window) for window in windows]
@@ -115,6 +117,12 @@ def cost(
     }
     seconds = _seconds(experiment, windows, counts, threads, certain) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
+
+
+def _sum_of_costs(costs: Sequence[Cost]) -> Cost:
+    """The cost of an image of several crystals, whose images are computed one after another; lattices are those of all."""
+    lattices, seconds = sum(one.lattices for one in costs), sum(one.seconds for one in costs)
+    return costs[0]._replace(lattices=lattices, seconds=seconds, bytes=sum(one.bytes for one in costs))
 
 
 def samples_of_panels(experiment: Statements) -> list[tuple[int, int]]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbnumba import from_geometry, resolved
+from nbnumba.errors import InputError, shown
 from nbnumba.formats import dxtbx
 from nbnumba.formats.geometry import Geometry
+from nbnumba.setup import crystals
 from nbnumba.setup import values as parameters
 from nbnumba.statements import Crystal, Statements, StructureFactors
 
@@ -74,6 +76,20 @@ class Experiment(Statements):
     ) -> Experiment:
         """The experiment of an .expt of dxtbx and DIALS, counted from 0 among those of the file; the rest as from_geometry."""
         return cls.from_geometry(dxtbx.read(path, "from_dxtbx", experiment), image, structure_factors)
+
+    @property
+    def crystals(self) -> tuple[Crystal, ...]:
+        """All crystals in the beam, the first one first."""
+        return crystals.all_of(self)
+
+    def alone(self, number: int) -> Experiment:
+        """The experiment with one of its crystals alone, counted from 0; the background is there beside the first one (F7d).
+
+        Raises InputError for a number that no crystal has.
+        """
+        if number not in range(len(self.crystals)):
+            raise InputError(f"alone: {shown(number)} is no crystal; allowed: 0 to {len(self.crystals) - 1}")
+        return crystals.each_alone(self)[number]
 
     def value(self, name: str) -> Any:
         """The value of a parameter such as "detector.distance_mm", as the image is computed from it.

@@ -14,6 +14,7 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.geometry.rotations import radians
 from nbnumba.setup import background, crystal, orientations, structure
+from nbnumba.setup.crystals import refuse_several
 from nbnumba.setup.detector import polarization_axis, spindle_axis
 from nbnumba.setup.sheet import masked_pixels, sheet_of
 from nbnumba.setup.sources import along
@@ -119,6 +120,7 @@ def predict(
     Raises InputError for an experiment that cannot be simulated, a rotation of more than 360 degrees, and hkl that are none.
     """
     experiment = with_options(experiment)
+    refuse_several(experiment, "the reflections")
     least, finest = _between(least_excitation, "least_excitation", 1e-6, 1.0), _between(d_min_A, "d_min_A", 0.0, 1e12)
     check(experiment, max_hours=math.inf)
     hours = hours_granted(max_hours)
@@ -171,7 +173,8 @@ class _Prediction:
         self.rotates = self.range_deg > 0.0
         self.lattices = orientations.table(experiment.crystal, experiment.goniometer, self.spindle, self.vectors, defects)[0]
         self.crystal = crystal.record(experiment.crystal, self.vectors, defects)
-        self.box = structure.box(experiment.structure_factors, min(self.crystal[:3]), self.view.sources.wavelength)
+        numbers = (experiment.crystal.n_a, experiment.crystal.n_b, experiment.crystal.n_c)
+        self.box = structure.box(experiment.structure_factors, min(numbers), self.view.sources.wavelength)
         lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
         lit = lit if lit.size else self.view.sources.wavelength
         self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
@@ -284,7 +287,8 @@ class _Prediction:
     def _photons_each(self) -> float:
         """Photons per electron^2 and sr that one source and one lattice give (F11)."""
         pairs = len(self.view.sources.weight) * len(self.lattices)
-        return background.photons_per_electron_squared(self.experiment.beam.fluence) / pairs
+        scale = self.experiment.crystal.scale
+        return scale * background.photons_per_electron_squared(self.experiment.beam.fluence) / pairs
 
     def _sensor(self, number: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The part of the photons that a panel captures at places (n, 2), their mean depth, m, and its variance, m^2 (F4)."""

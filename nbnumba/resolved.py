@@ -155,11 +155,19 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
     yield "", edges, "um", size_assumed
     fudge = "" if part.shape == "square" else f"fudge {part.fudge:g}"
     yield "shape", SHAPES[part.shape].noun, fudge, not _stated(part, "shape")
+    if part.scale != 1.0:
+        yield "scale", f"{part.scale:g}", ""
     domains = orientations.number_of_domains(part)
     seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
     spreads = " ".join(f"{getattr(part, name):g}" for name in part.SPREADS)
     spreads_assumed = not _stated(part, *part.SPREADS, "mosaic_domains")
     yield "mosaic spread", spreads, f"degrees, {plural(domains, 'domain')}{seed}", spreads_assumed
+    for number, other in enumerate(experiment.other_crystals, start=1):
+        turned = crystal.orient(other, defects)
+        yield f"crystal {number}", " ".join(f"{x:g}" for x in cell_of(turned)), "A, degrees"
+        for name, vector in zip("abc", turned):
+            yield f"{name} of {number}", _three(vector), "A"
+        yield f"scale of {number}", f"{other.scale:g}", ""
 
 
 def _structure(experiment: Statements) -> Iterator[tuple]:

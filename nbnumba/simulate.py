@@ -90,9 +90,16 @@ def render(
 ) -> np.ndarray:
     """The sheet (slow, fast) of the panels of an image. Several threads render it in pieces, between which it can end.
 
-    shape: that of the sheet. The pieces of all panels are one list, so that no thread waits for a panel to be complete. Raises
-    InputError for pixels that are too bright for the precision.
+    shape: that of the sheet. The pieces of all panels are one list, so that no thread waits for a panel to be complete. The
+    images of several crystals are added up, in their order. Raises InputError for pixels that are too bright for the precision.
     """
+    count = panels[-1].crystal + 1
+    if count > 1:
+        total = np.zeros(shape)
+        for number in range(count):
+            tell = None if progress is None else _of_one(progress, number, count)
+            total += render([p._replace(crystal=0) for p in panels if p.crystal == number], shape, tell, machine)
+        return total
     warn_beyond_pairs(panels[0].scene, machine.precision)
     backend, image = driver(machine.backend), np.zeros(shape)
     records = cast_all([panel.scene for panel in panels], machine.precision)
@@ -114,6 +121,11 @@ def render(
 
     run_pieces(run, chains, workers, lambda part: report(part[0], pixels_of(part[1])))
     return image
+
+
+def _of_one(progress: Progress, number: int, count: int) -> Progress:
+    """The progress of one of several images that are computed one after another."""
+    return lambda done, total: progress(number * total + done, count * total)
 
 
 def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:

@@ -45,8 +45,14 @@ MOST_FLUX = 1e50
 MOST_CELLS = 1e9
 """Unit cells along an edge at most: a crystal of a metre."""
 
+LEAST_WIDTH = 1e-6
+"""The least eigenvalue of a matrix of numbers of cells, as a part of the largest of these numbers."""
+
 MOST_PIXELS = 65535
 """Pixels along an axis at most."""
+
+MOST_CRYSTALS = 1000
+"""Crystals in a beam at most."""
 
 MOST_PANELS = 4096
 MOST_ROWS = 2**20
@@ -292,7 +298,9 @@ class Crystal(_Statement):
     A length not given is that of a; an angle not given is 90. `orientation` is the rotation (three rows) that takes the
     crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
     misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
-    mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
+    n_d, n_e, n_f are the elements ab, bc and ac of the symmetric matrix of numbers of cells of the shape gauss (F8f).
+    mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b). scale is
+    a factor of the photons of the crystal. structure_factors: those of a crystal beside the first; None: the same ones (F7d).
     """
 
     a_A: float | None = None
@@ -307,20 +315,28 @@ class Crystal(_Statement):
     n_a: float = 1.0
     n_b: float = 1.0
     n_c: float = 1.0
+    n_d: float = 0.0
+    n_e: float = 0.0
+    n_f: float = 0.0
     shape: str = "square"
     fudge: float = 1.0
     mosaic_spread_deg: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
+    scale: float = 1.0
+    structure_factors: StructureFactors | None = None
 
     CELL = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
-    POSITIVE = CELL
+    POSITIVE = (*CELL, "scale")
     SPREADS: ClassVar[tuple[str, ...]] = ("mosaic_spread_deg",)
     """The fields that turn mosaic domains."""
     NOT_NEGATIVE = (*SPREADS, "fudge")
     COUNTS = ("mosaic_domains",)
+    OFF_DIAGONAL: ClassVar[tuple[str, ...]] = ("n_d", "n_e", "n_f")
+    """The elements of the matrix of numbers of cells off its diagonal."""
+    FINITE = OFF_DIAGONAL
     VECTORS = ("misset_deg",)
-    MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG})
+    MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG} | dict.fromkeys(OFF_DIAGONAL, MOST_CELLS))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -339,9 +355,35 @@ class Crystal(_Statement):
         for name in self.SPREADS:
             if getattr(self, name) > 180:
                 raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 180")
+        if not isinstance(self.structure_factors, StructureFactors | None):
+            allowed = "a nbnumba.StructureFactors, or None"
+            raise InputError(f"crystal.structure_factors: {shown(self.structure_factors)} is not allowed; allowed: {allowed}")
         self._check_angles()
+        self._check_numbers_of_cells()
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))
+
+    @property
+    def cells(self) -> np.ndarray:
+        """The symmetric matrix (3, 3) of numbers of cells: n_a, n_b, n_c on its diagonal; n_d, n_e, n_f at ab, bc, ac (F8f)."""
+        a, b, c, d, e, f = self.n_a, self.n_b, self.n_c, self.n_d, self.n_e, self.n_f
+        return np.array([[a, d, f], [d, b, e], [f, e, c]])
+
+    @property
+    def is_oblique(self) -> bool:
+        """Whether the matrix of numbers of cells is not diagonal."""
+        return any(getattr(self, name) != 0.0 for name in self.OFF_DIAGONAL)
+
+    def _check_numbers_of_cells(self):
+        if not self.is_oblique:
+            return
+        stated = " ".join(f"{getattr(self, name):g}" for name in self.OFF_DIAGONAL)
+        if self.shape != "gauss":
+            raise InputError(f"crystal.n_d, n_e, n_f: {stated} with the shape {self.shape}; allowed: the shape gauss, or 0 0 0")
+        if np.linalg.eigvalsh(self.cells)[0] < LEAST_WIDTH * max(self.n_a, self.n_b, self.n_c):
+            numbers = f"{stated} with n_a, n_b, n_c of {self.n_a:g} {self.n_b:g} {self.n_c:g}"
+            allowed = "numbers whose matrix is positive definite, such as smaller ones"
+            raise InputError(f"crystal.n_d, n_e, n_f: {numbers} make no crystal; allowed: {allowed}")
 
     @property
     def cell(self) -> tuple[float, float, float, float, float, float]:
@@ -1005,7 +1047,11 @@ def _whole_31_bits(n: float) -> bool:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Statements(ByValue):
-    """The seven parts of an experiment; nbnumba.Experiment adds its methods. They are equal where their parts are."""
+    """The seven parts of an experiment; nbnumba.Experiment adds its methods. They are equal where their parts are.
+
+    other_crystals: crystals in the same beam beside the first one, each with its orientation, size and scale (F7d). A list of
+    crystals in place of the first one states all of them.
+    """
 
     crystal: Crystal
     structure_factors: StructureFactors
@@ -1014,9 +1060,29 @@ class Statements(ByValue):
     goniometer: Goniometer = field(default_factory=Goniometer)
     background: Background = field(default_factory=Background)
     sampling: Sampling = field(default_factory=Sampling)
+    other_crystals: tuple[Crystal, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.crystal, (list, tuple)) and len(self.crystal) > 0:
+            object.__setattr__(self, "other_crystals", tuple(self.crystal[1:]))
+            object.__setattr__(self, "crystal", self.crystal[0])
+        self._check_other_crystals()
         for part, name in PART_NAMES.items():
             value, kind = getattr(self, name), part.__name__
             if not isinstance(value, part):
                 raise InputError(f"{name}: {shown(value)} is no {kind}; allowed: a nbnumba.{kind}")
+
+    def _check_other_crystals(self) -> None:
+        """Raise InputError for what are no crystals, too many of them, and for several with a defect of C, which has one."""
+        allowed = f"at most {MOST_CRYSTALS - 1} nbnumba.Crystals"
+        others = self.other_crystals
+        is_list = isinstance(others, (list, tuple)) and all(isinstance(crystal, Crystal) for crystal in others)
+        if not is_list or len(others) >= MOST_CRYSTALS:
+            raise InputError(f"other_crystals: {shown(others)} is not allowed; allowed: {allowed}")
+        object.__setattr__(self, "other_crystals", tuple(others))
+        if others and isinstance(self.sampling, Sampling) and self.sampling.c_parity:
+            allowed = "none of C's defects, or one crystal"
+            raise InputError(f"sampling.c_parity: C knows one crystal, and there are {1 + len(others)}; allowed: {allowed}")
+        if others and isinstance(self.crystal, Crystal) and self.crystal.structure_factors is not None:
+            why = "the first crystal has the structure factors of the experiment"
+            raise InputError(f"crystal.structure_factors: {why}; allowed: None, or a crystal beside the first one")

@@ -13,7 +13,7 @@ from nbnumba.constants import R_E_SQR_M2
 from nbnumba.cost import check, check_memory
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
-from nbnumba.setup import crystal, orientations, sampling, scene
+from nbnumba.setup import crystal, crystals, orientations, sampling, scene
 from nbnumba.simulate import with_options
 from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.crystal import index, nearest
@@ -64,13 +64,17 @@ class Sample(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The scaling chain of a pixel: its samples, and the factors from their sum to the photons. panel: its number, from 0."""
+    """The scaling chain of a pixel: its samples, and the factors from their sum to the photons.
+
+    panel: its number, from 0. crystal: the number of the crystal whose photons these are; the first has the background.
+    """
 
     slow: int
     fast: int
     samples: list[Sample]
     factors: list[Factor]
     panel: int = 0
+    crystal: int = 0
 
     def __getitem__(self, name):
         """The value of a factor of the pixel, or else of the first sample that has a factor of this name."""
@@ -104,8 +108,9 @@ def traces(
 ) -> list[Chain]:
     """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords, stale lattices included.
 
-    A pixel of a detector with panels is (panel, slow, fast), by the number of the panel, from 0, or by its path. A chain has
-    every lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError for what
+    A pixel of a detector with panels is (panel, slow, fast), by the number of the panel, from 0, or by its path. Of several
+    crystals a pixel has a chain each, one after another, and its photons are the sum of theirs (F7d). A chain has every
+    lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError for what
     `simulate` refuses, and for a pixel that the region or the mask excludes.
     """
     if (backend, precision) != ("cpu", "double"):
@@ -122,9 +127,13 @@ def traces(
             raise InputError(f"pixel: {where}slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
     steps = len(wanted) * check(experiment, max_hours=math.inf).steps_per_pixel
     check_memory(f"trace: {steps:.4g} steps of {len(wanted)} pixels", steps * STEP_BYTES)
-    panels = scene.panel_scenes(experiment)
-    chains = (_Walk(experiment, panels[panel].scene, slow, fast).chain()._replace(panel=panel) for panel, slow, fast in wanted)
-    return list(chains)
+    panels, each = scene.panel_scenes(experiment), crystals.each_alone(experiment)
+    of_crystal = len(panels) // len(each)
+    return [
+        _Walk(alone, panels[number * of_crystal + panel].scene, slow, fast).chain()._replace(panel=panel, crystal=number)
+        for panel, slow, fast in wanted
+        for number, alone in enumerate(each)
+    ]
 
 
 def _listed(pixels) -> list:
@@ -299,6 +308,7 @@ class _Walk:
             ("r_e_meters", (math.sqrt(R_E_SQR_M2),)),
             ("r_e_sqr", (R_E_SQR_M2,)),
             ("fluence_photons_per_m2", (fluence,)),
+            *([] if self.experiment.crystal.scale == 1.0 else [("crystal_scale", (self.experiment.crystal.scale,))]),
             ("steps", (float(steps),)),
             ("oversample_thick", (float(layout.every_capture),)),
             ("oversample_polar", (float(layout.every_polarization),)),

@@ -100,6 +100,7 @@ MEANS = {
 # Experiments that cannot be differentiated by some parameters: what is stated, by which, and the reason, in A14's order.
 _EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversample_running_sum"]}
 _SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
+_OFF_DIAGONAL = ["crystal.n_d", "crystal.n_e", "crystal.n_f"]
 _PANEL = Panel("p", (4, 4), 0.1, 0.1, (0.0, 0.0, 0.0))
 _SENSOR = ["detector.thickness_um", "detector.attenuation_um"]
 _THROUGH_0 = {"goniometer.phi_deg": -1.0, "goniometer.osc_deg": 2.0, "sampling.c_parity": ["phi_carryover"]}
@@ -112,6 +113,12 @@ REASONS = [
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
     ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
     ({}, ["crystal.mosaic_spread_deg"], "it is 0, and there are no domains to turn"),
+    ({}, _OFF_DIAGONAL, "the crystal is not of the shape gauss (F8f)"),
+    (
+        {"crystal.shape": "gauss", "sampling.c_parity": ["gauss_metric"]},
+        _OFF_DIAGONAL,
+        "C's defect gauss_metric is on, whose metric is another one (P9)",
+    ),
     ({"beam.polarized": False}, ["beam.polarization"], "the polarization factor is off"),
     (_LENGTHWISE, _TILTS, "a source runs along the E vector, where the polarization factor jumps"),
     ({"beam.sources": [(-1.0, 0.0, 0.0, 1.0, np.nan)]}, _SWEEPS, "beam.sources says what the sources are"),

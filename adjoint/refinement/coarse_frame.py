@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -15,6 +15,7 @@ from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
 from adjoint.refinement.phases import Phase
 from nbnumba.backends import Machine
+from nbnumba.crystal_names import name_of
 from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.panels import planes
@@ -88,9 +89,16 @@ def coarse_frame(
 
 def broadened(experiment: Experiment, times: float) -> Experiment:
     """The experiment with a crystal that is `times` times smaller along each edge, with Gaussian spots (R7, F8d)."""
-    crystal = experiment.crystal
-    cells = {f"crystal.n_{axis}": fewer(getattr(crystal, f"n_{axis}"), times) for axis in "abc"}
-    return experiment.replace(cells | {"crystal.shape": "gauss"})
+    smaller: dict[str, Any] = {}
+    for number, crystal in enumerate(experiment.crystals):
+        before = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
+        after = np.array([fewer(float(n), times) for n in before])
+        of_one: dict[str, Any] = {"crystal.n_cells": tuple(after.tolist()), "crystal.shape": "gauss"}
+        if crystal.is_oblique:  # scaled from both sides, so that the matrix stays positive definite
+            matrix = crystal.cells * np.sqrt(np.outer(after / before, after / before))
+            of_one["crystal.n_def"] = (float(matrix[0, 1]), float(matrix[1, 2]), float(matrix[0, 2]))
+        smaller |= {name_of(number, name): value for name, value in of_one.items()}
+    return experiment.replace(smaller)
 
 
 def fewer(cells: float, times: float) -> float:

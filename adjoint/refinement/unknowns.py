@@ -9,7 +9,7 @@ from adjoint.parameters import AMPLITUDES, IMAGE, Name
 from adjoint.variables import Variable, listed, parameter_row, size, variables
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
-from nbnumba.setup.values import VECTORS
+from nbnumba.setup.values import numbers_of
 
 LEAST, MOST = 1e-100, 1e100
 """The least and the largest sigma of a restraint, and the largest value that it draws to: their squares are finite."""
@@ -103,8 +103,8 @@ class Unknowns(NamedTuple):
         for block in self.blocks:
             span, frames = self.span(block), (self.frames,) if block.own else ()
             indices[block.variable.key] = np.arange(span.start, span.stop).reshape(frames + block.variable.shape)
-        for name in indices.keys() & VECTORS.keys():
-            indices |= {part: indices[name][..., axis] for axis, part in enumerate(VECTORS[name])}
+        for name in list(indices):
+            indices |= {part: indices[name][..., axis] for axis, part in enumerate(numbers_of(name) or ())}
         return indices
 
     def indices_and_values(self, what: str, name: str, given: Any, one_for_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +122,8 @@ class Unknowns(NamedTuple):
         except (TypeError, ValueError, OverflowError):
             text = shown(given).strip("()[]")
             raise InputError(f"{what}: {name} {text} is not allowed; allowed: a number, or as many as it has") from None
-        if name in VECTORS and values.ndim == 0 and np.isfinite(values) and not one_for_all:
-            allowed = f"three, one for each of {', '.join(VECTORS[name])}, or these names by themselves"
+        if (numbers_of(name) or ()) and values.ndim == 0 and np.isfinite(values) and not one_for_all:
+            allowed = f"three, one for each of {', '.join(numbers_of(name) or ())}, or these names by themselves"
             raise InputError(f"{what}: {name} has three numbers, and {values:g} is one; allowed: {allowed}")
         return indices[name].ravel(), value_of_each
 

@@ -11,12 +11,14 @@ from nbnumba.statements import Background, Statements
 def scale_adj(
     experiment: Statements, scene: Scene, photons_bar: np.ndarray, background_each_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the cotangents of the fluence, in photons/m^2, and of the edge w of the water, in um, by name (A11, A12).
+    """Return the cotangents of the fluence, in photons/m^2, of the edge w of the water, in um, and of the scale, by name (A11).
 
         F11: photons = r_e^2 fluence / steps
         A11: fluence_bar = photons_bar r_e^2 / steps
         F12: background_each = k w^3 lattices
         A12: w_bar = 3 k w^2 lattices background_each_bar
+        F7d: photons and 1 / background_each have the scale of the crystal as a factor
+        A7d: scale_bar = (photons_bar photons - background_each_bar background_each) / scale
 
     scene: that of the experiment. photons_bar, background_each_bar (...): cotangents of the fields of the Intensity record. k
     is the electrons^2, or the molecules, of a cube of 1 um. With water_scale background_each has the further factor r_e^2
@@ -24,7 +26,7 @@ def scale_adj(
     """
     lattices = len(scene.orientations.lattice)
     steps = len(scene.sources.weight) * scene.sampling.oversample**2 * lattices
-    per_fluence = photons_per_electron_squared(1.0) / steps
+    per_fluence, scale = photons_per_electron_squared(1.0) / steps, experiment.crystal.scale
     water_um = experiment.background.water_um
     per_cube = lattices * _cube_of_1_um(experiment)
     if not experiment.sampling.defects.water_scale:
@@ -35,8 +37,9 @@ def scale_adj(
         shared = per_cube * per_fluence / (scene.sampling.layers if scene.sampling.last_capture else 1)
         by_fluence, by_water = shared * water_um**3, 3.0 * water_um**2 * shared * experiment.beam.fluence
     return {
-        "beam.fluence": photons_bar * per_fluence + background_each_bar * by_fluence,
-        "background.water_um": background_each_bar * by_water,
+        "beam.fluence": photons_bar * (per_fluence * scale) + background_each_bar * (by_fluence / scale),
+        "background.water_um": background_each_bar * (by_water / scale),
+        "crystal.scale": (photons_bar * scene.beam.photons - background_each_bar * scene.beam.background_each) / scale,
     }
 
 

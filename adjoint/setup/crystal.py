@@ -8,8 +8,8 @@ from adjoint.parameters import CELL, names_of
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.parity import Defects
-from nbnumba.setup.crystal import missetting_deg, orient, reciprocal
-from nbnumba.stages.shapes import SHAPES
+from nbnumba.setup.crystal import missetting_deg, orient, reciprocal, record
+from nbnumba.stages.shapes import GAUSS, SHAPES
 from nbnumba.statements import Crystal
 
 MISSET, NUMBERS = names_of("orientation"), names_of("size")
@@ -46,6 +46,8 @@ def record_adj(
 
         F8b: metric = diag(n_a^2, n_b^2, n_c^2)
         A8b: n_bar = cells_bar + 2 n metric_bar,    n of the same axis
+        F8f: metric = N N,    n_a of the record = det N / (n_b n_c)
+        A8f: N_bar = n_a_bar n_a N^-1 + N Q + Q N,    n_d_bar = N_bar_ab + N_bar_ba,    likewise n_e (bc) and n_f (ac)
         P9:  metric = P^2 S S^T,    P = n_a n_b n_c
         A8b: S_bar = P^2 Q S,    n_bar = cells_bar + (P^2 / n) <Q, S S^T>
 
@@ -57,7 +59,10 @@ def record_adj(
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
     if not defects.gauss_metric or not SHAPES[crystal.shape].metric_of_c:
         shape = cells_bar.shape[:-1]
-        numbers_bar = cells_bar + 2.0 * cells * metric_bar[..., :3]
+        if SHAPES[crystal.shape].number != GAUSS:
+            numbers_bar = np.concatenate([cells_bar + 2.0 * cells * metric_bar[..., :3], np.zeros((*shape, 3))], axis=-1)
+        else:
+            numbers_bar = _matrix_of_cells_adj(crystal, vectors, defects, cells_bar, metric_bar)
         return _named(NUMBERS, numbers_bar) | _named(CELL, np.zeros((*shape, 6))), np.zeros((*shape, 3, 3))
     star, square = reciprocal(crystal, vectors), np.prod(cells) ** 2
     # 2 on the diagonal: d(s . s) = 2 s . ds, but d(s . t) = s . dt + t . ds.
@@ -65,7 +70,21 @@ def record_adj(
     star_bar = square * (both @ star)
     product_bar = np.einsum("...jk,ji,ki->...", both, star, star) * square
     cell_bar, vectors_bar = reciprocal_adj(crystal, vectors, star_bar)
-    return _named(NUMBERS, cells_bar + product_bar[..., None] / cells) | _named(CELL, cell_bar), vectors_bar
+    numbers_bar = np.concatenate([cells_bar + product_bar[..., None] / cells, np.zeros_like(cells_bar)], axis=-1)
+    return _named(NUMBERS, numbers_bar) | _named(CELL, cell_bar), vectors_bar
+
+
+def _matrix_of_cells_adj(crystal, vectors, defects, cells_bar: np.ndarray, metric_bar: np.ndarray) -> np.ndarray:
+    """Return the cotangents (..., 6) of n_a, n_b, n_c, n_d, n_e, n_f (A8f); the arguments are those of record_adj.
+
+    n_b and n_c stand in the record as they are, too, and its n_a falls with them.
+    """
+    matrix, by_first = crystal.cells, cells_bar[..., 0] * record(crystal, vectors, defects).n_a
+    both = metric_bar[..., METRIC] * (1.0 + np.eye(3)) / 2.0
+    bar = by_first[..., None, None] * np.linalg.inv(matrix) + matrix @ both + both @ matrix
+    by_b, by_c = (bar[..., i, i] + cells_bar[..., i] - by_first / matrix[i, i] for i in (1, 2))
+    off_diagonal = (bar[..., i, j] + bar[..., j, i] for i, j in ((0, 1), (1, 2), (0, 2)))
+    return np.stack([bar[..., 0, 0], by_b, by_c, *off_diagonal], axis=-1)
 
 
 def reciprocal_adj(crystal: Crystal, vectors: np.ndarray, star_bar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

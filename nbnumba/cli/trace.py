@@ -199,6 +199,8 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
     for chain in chains:
         if panels:
             yield f"# panel {chain.panel}: {panels[chain.panel].path}"
+        if experiment.other_crystals:
+            yield f"# crystal {chain.crystal}"
         yield f"TRACE_CONFIG: tracing pixel (spixel={chain.slow}, fpixel={chain.fast})"
         yield from (f"# {sentence}" for sentence in _sentences_at_zero(chain))
         domains = _domains(chain)
@@ -227,6 +229,7 @@ def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[st
         "c_threads": experiment.sampling.c_threads,
         "chains": [
             ({"panel": chain.panel} if experiment.detector.panels else {})
+            | ({"crystal": chain.crystal} if experiment.other_crystals else {})
             | {
                 "spixel": chain.slow,
                 "fpixel": chain.fast,

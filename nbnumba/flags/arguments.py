@@ -15,7 +15,7 @@ from nbnumba.flags.hints import meant
 from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats.text import excerpt
 
-VARYING = ("misset", "cell", "names")
+VARYING = ("misset", "cell", "names", "lattices")
 """The kinds of flags that take a varying number of values."""
 
 
@@ -60,7 +60,8 @@ def with_absolute_paths(flags: Sequence[str]) -> list[str]:
     """The same command line, for another working directory: with absolute names of files."""
     words = []
     for flag, (spelling, *values) in words_by_flag(flags):
-        words += [spelling, *(map(os.path.abspath, values) if flag.kind == "file" else values)]
+        names = flag.kind in ("file", "lattices")
+        words += [spelling, *(os.path.abspath(word) if names and number(word) is None else word for word in values)]
     return words
 
 
@@ -105,7 +106,7 @@ def _values(flag: Flag, rest: Sequence[str]) -> list[str]:
     """The words that belong to a flag: as many as its kind takes; up to the next flag where the number varies."""
     if flag.kind == "misset":
         return list(rest[:1] if rest and "rand" in rest[0] else rest[:3])
-    most = {"cell": 6, "names": len(rest)}.get(flag.kind)
+    most = {"cell": 6, "names": len(rest), "lattices": len(rest)}.get(flag.kind)
     if most is None:
         return list(rest[: len(VALUES[flag.kind])])
     taken = []
@@ -120,7 +121,7 @@ def _convert(spelling: str, flag: Flag, values: list[str]) -> Any:
     unit = f" ({flag.unit})" if flag.unit else ""
     if flag.kind == "switch":
         return True
-    if flag.kind == "names":
+    if flag.kind in ("names", "lattices"):
         return values
     if flag.kind == "misset" and values and "rand" in values[0]:
         return "random"

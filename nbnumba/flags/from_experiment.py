@@ -13,6 +13,7 @@ import numpy as np
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import words_by_flag
 from nbnumba.flags.command_line import OVERRULED, CommandLine
+from nbnumba.flags.lattices import ORIENTED
 from nbnumba.flags.run import FACTORS
 from nbnumba.flags.structure_factors import OF_ATOMS
 from nbnumba.flags.table import BY_NAME, FLAGS
@@ -20,6 +21,7 @@ from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
 from nbnumba.formats import files, hkl
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
+from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import pivot_of, position_detector
 from nbnumba.setup.values import BEAM_CENTRE, DISTANCE, NEAR_POINT, VECTORS
 from nbnumba.statements import Crystal
@@ -32,6 +34,7 @@ SAME_POSITION = 1e-13
 
 CELL = tuple(f"crystal.{field}" for field in Crystal.CELL)
 CELLS = VECTORS["crystal.n_cells"]
+OFF_DIAGONAL = VECTORS["crystal.n_def"]
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
 POSITION = tuple(f"detector.{field}" for field in (*DISTANCE, *BEAM_CENTRE))
 """The parameters that position the detector, in whatever form the position was stated."""
@@ -92,7 +95,7 @@ def refined_flags(
 
     Flags that state what differs are dropped, and others with all digits appended; a matrix and reflections become new files,
     as new_files names them. names: the parameters that were refined, tied ones as tuples. The flags are parsed again: a
-    warning names what they do not state, such as numbers of cells that are not whole. InputError: a file cannot be written.
+    warning names what they do not state, such as a tilt of the beam. InputError: a file cannot be written.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -136,7 +139,9 @@ def _differs(quantity: Quantity, command_line: CommandLine, stated: Experiment, 
 
 
 def _field(experiment: Experiment, name: str) -> Any:
-    """The stated value of a field, or None."""
+    """The stated value of a field, or None; a name without a part is a field of the experiment itself."""
+    if "." not in name:
+        return getattr(experiment, name)
     part, _, field = name.partition(".")
     return getattr(getattr(experiment, part), field)
 
@@ -144,7 +149,7 @@ def _field(experiment: Experiment, name: str) -> Any:
 def _equal(one, other) -> bool:
     if one is None or other is None:
         return one is other
-    return one is other or np.array_equal(one, other)
+    return one is other or (one == other if isinstance(one, tuple) else np.array_equal(one, other))
 
 
 def _with_position(words: list[str], stated: Experiment, refined: Experiment) -> list[str]:
@@ -243,11 +248,25 @@ def _misset(refined: Experiment, _) -> list[str]:
 
 
 def _cells(refined: Experiment, _) -> list[str]:
-    """Numbers of unit cells, of which flags state whole ones."""
+    """Numbers of unit cells, whole or not."""
+    numbers = [_field(refined, name) for name in CELLS]
+    if any(number != round(number) for number in numbers):
+        return ["-N_abc", *_numbers(numbers)]
+    return [word for name, number in zip(CELLS, numbers) for word in (f"-N{name[-1]}", str(round(number)))]
+
+
+def _off_diagonal(refined: Experiment, _) -> list[str]:
+    """The numbers of unit cells off the diagonal (F8f)."""
+    return ["-N_def", *_numbers(_field(refined, name) for name in OFF_DIAGONAL)]
+
+
+def _lattices(refined: Experiment, new_files: NewFiles) -> list[str]:
+    """The crystals beside the first: for each a matrix, in which its missetting is, and its scale."""
     words = []
-    for name in CELLS:
-        words += [f"-N{name[-1]}", str(round(_field(refined, name)))]
-    return words
+    for crystal in refined.other_crystals:
+        matrix = np.linalg.inv(orient(crystal, refined.sampling.defects)) * refined.beam.wavelength_A
+        words += [new_files.matrix(matrix), repr(crystal.scale)]
+    return ["-lattice", *words] if words else []
 
 
 def _polarization(refined: Experiment, _) -> list[str]:
@@ -289,10 +308,12 @@ REFLECTION_FLAGS = (*FACTORS, "-dump", "-column", "-reindex", *OF_ATOMS)
 QUANTITIES: tuple[Quantity, ...] = (
     *_number_quantities([field for quantity in POSITION_QUANTITIES for field in quantity.fields]),
     Quantity(("beam.polarization",), ("-polar",), _polarization),
+    Quantity(("other_crystals",), ("-lattice",), _lattices),
     Quantity(("detector.attenuation_um",), ("-detector_abs",), _depth),
     Quantity(("crystal.misset_deg", "crystal.misset_seed"), ("-misset", "-misset_seed"), _misset),
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
-    Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", *SIZE_FLAGS), _cells),
+    Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", "-N_abc", *SIZE_FLAGS), _cells),
+    Quantity(OFF_DIAGONAL, ("-N_def",), _off_diagonal),
     *POSITION_QUANTITIES,
     Quantity(("structure_factors.hkl", "structure_factors.F"), REFLECTION_FLAGS, _reflections),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
@@ -300,23 +321,20 @@ QUANTITIES: tuple[Quantity, ...] = (
 )
 """All quantities that a refinement changes or freezes, and that flags can state."""
 
-STATED = tuple(field for quantity in QUANTITIES for field in quantity.fields if field not in ("crystal.misset_seed", *CELLS))
+NOT_COMPARED = ("crystal.misset_seed", "other_crystals")
+STATED = tuple(field for quantity in QUANTITIES for field in quantity.fields if field not in NOT_COMPARED)
 """The fields that are compared in the end; those of the position of the detector by their values."""
 
 
 def _sentences(stated: Experiment, refined: Experiment, names: Iterable[Any]) -> list[str]:
     """A sentence for each parameter of the refined experiment that the flags do not state."""
     sentences = []
-    for name in CELLS:
-        wanted, whole = _field(refined, name), _field(stated, name)
-        if wanted != whole:
-            takes = f"its flag takes a whole number: {whole:g} stands in the flags"
-            sentences.append(f"the refined {name} is {wanted:.6g}, {takes}")
     for name in TILTS:
         if _field(stated, name) != _field(refined, name):
             shown = f"{_field(refined, name):.6g}"
             why = "no flag states it: -beam_vector would take the detector along"
             sentences.append(f"the refined {name} is {shown}, and {why}")
+    sentences += _of_other_crystals(stated, refined)
     for name in _compared(names):
         of_flags, wanted = stated.value(name), refined.value(name)
         if not _close(of_flags, wanted, SAME):
@@ -327,13 +345,22 @@ def _sentences(stated: Experiment, refined: Experiment, names: Iterable[Any]) ->
     return sentences
 
 
+def _of_other_crystals(stated: Experiment, refined: Experiment) -> Iterator[str]:
+    """A sentence for each field of a crystal beside the first that -lattice does not state: it has cell, orientation, scale."""
+    for number, (of_flags, wanted) in enumerate(zip(stated.other_crystals, refined.other_crystals), start=1):
+        for field in dataclasses.fields(Crystal):
+            values = getattr(of_flags, field.name), getattr(wanted, field.name)
+            if field.name not in (*ORIENTED, "misset_deg", "misset_seed") and values[0] != values[1]:
+                yield f"the refined crystal[{number}].{field.name} is {_shown(values[1])}, and no flag states it"
+
+
 def _compared(names: Iterable[Any]) -> list[str]:
     """The names whose values flags have to state: those that were refined, and those that new flags can state."""
     refined = [name for tied in names for name in ((tied,) if isinstance(tied, str) else tied)]
-    refined = [name for name in refined if not name.startswith("image.")]
+    refined = [name for name in refined if not name.startswith(("image.", "crystal["))]
     forms = {f"detector.{form}" for form in FORMS}
     every = [*refined, *(name for name in STATED if name not in forms), *POSITION]
-    return [name for name in dict.fromkeys(every) if name not in (*CELLS, *TILTS, "crystal.n_cells")]
+    return [name for name in dict.fromkeys(every) if name not in TILTS]
 
 
 def _shown(value: Any) -> str:

@@ -54,7 +54,7 @@ def fields_of(flag: str, last: Mapping[str, Any], convention: str | None) -> dic
     if convention not in (None, "custom"):
         raise InputError(f"-{convention} is not allowed beside {flag}, which states the axes of the detector; allowed: neither")
     stated = frozenset(what for what, flags in STATED.items() if any(name in last for name in flags))
-    geometry = _of_image(geometry_files.read(path, flag, last.get("-experiment"), stated), flag, last)
+    geometry = of_image(geometry_files.read(path, flag, last.get("-experiment"), stated), flag, last)
     if "-energy" in last or "-lambda" in last:
         geometry = dataclasses.replace(geometry, wavelength_A=_wavelength(last))
     for sentence in from_geometry.remarks(geometry):
@@ -85,7 +85,7 @@ def stated_fields(geometry: Geometry, last: Mapping[str, Any]) -> dict[str, Any]
     return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 
-def _of_image(geometry: Geometry, flag: str, last: Mapping[str, Any]) -> Geometry:
+def of_image(geometry: Geometry, flag: str, last: Mapping[str, Any]) -> Geometry:
     """The geometry at the image that -image chooses; as it is where flags state the rotation."""
     scan = geometry.scan
     if "-image" not in last and scan is not None and scan.images != 1:

@@ -17,6 +17,7 @@ VALUES = {
     "cell": ("A", "[B C AL BE GA]"),
     "misset": ("X Y Z | random",),
     "names": ("[NAME ...]",),
+    "lattices": ("FILE [SCALE] ...",),
 }
 """The kinds of values that a flag takes, and how the help shows them."""
 
@@ -52,6 +53,8 @@ FLAGS: tuple[Flag, ...] = (
     _row("crystal", "-Na", "whole", "number of unit cells along a", default="1"),
     _row("crystal", "-Nb", "whole", "number of unit cells along b", default="1"),
     _row("crystal", "-Nc", "whole", "number of unit cells along c", default="1"),
+    _row("crystal", "-N_abc", "vector", "the same, which need not be whole", "", "1 1 1"),
+    _row("crystal", "-N_def", "vector", "of -gauss_xtal: elements ab, bc and ac of the matrix of cells", "", "0 0 0"),
     _row("crystal", "-samplesize -sample_size -xtalsize -xtal_size", "number", "edges of the crystal, instead of -N", "mm"),
     _row("crystal", "-sample_thick -sample_x -xtal_thick -xtal_x", "number", "edge along a, instead of -Na", "mm"),
     _row("crystal", "-sample_width -sample_y -xtal_width -xtal_y -width", "number", "edge along b, instead of -Nb", "mm"),
@@ -66,6 +69,8 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
+    _row("crystal", "-xtal_scale", "number", "factor of the photons of the crystal", "", "1", "crystal.scale"),
+    _row("crystal", "-lattice", "lattices", "more crystals: matrices as -mat, or all crystals of an .expt, each with a scale"),
     _row("crystal", "-hkl", "file", "structure factors as text: h k l F for every reflection, no symmetry applied"),
     _row("crystal", "-pdb", "file", "structure factors of atoms: PDB, mmCIF, or CIF of a small molecule"),
     _row("crystal", "-mtz", "file", "structure factors from an MTZ file, expanded by its space group"),

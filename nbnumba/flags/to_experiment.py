@@ -15,6 +15,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.flags import headers, structure_factors
 from nbnumba.flags.arguments import number, words_of
 from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
+from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
@@ -48,7 +49,7 @@ SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
 SAME_CELL = 0.003
 """Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
 
-CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c"}
+CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c", "-N_abc": "abc"}
 """The flags that give numbers of unit cells, and along what."""
 
 PIXEL_FLAGS = ("-pixel", "-detpixels", "-detpixels_x", "-detpixels_y", "-detsize", "-detsize_f", "-detsize_s")
@@ -66,13 +67,16 @@ NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 def experiment_of(command_line: CommandLine) -> Experiment:
     """The experiment of a command line. Raises InputError for what is missing, contradictory or impossible."""
     incident, file_of_factors = beam(command_line), structure_factors.flag_of(command_line)
-    known = None
+    known: list[Crystal] = []
     if _states_cell(command_line) or file_of_factors in (None, "-hkl"):
-        known = crystal(command_line, incident.wavelength_A)
+        known = crystals(command_line, incident.wavelength_A)
     placed = detector(command_line) if file_of_factors == "-pdb" else None
-    factors = structure_factors.structure_factors(command_line, incident, placed, known, _cells(command_line))
+    cell_from = known[0] if known else None
+    factors = structure_factors.structure_factors(command_line, incident, placed, cell_from, _cells(command_line))
+    first, *others = known or crystals(command_line, incident.wavelength_A, factors.cell)
     experiment = Experiment(
-        crystal=crystal(command_line, incident.wavelength_A, factors.cell) if known is None else known,
+        crystal=first,
+        other_crystals=tuple(others),
         structure_factors=factors,
         beam=incident,
         detector=detector(command_line) if placed is None else placed,
@@ -165,7 +169,22 @@ def _warn_of_large_steps(command_line: CommandLine) -> None:
 
 def _states_cell(command_line: CommandLine) -> bool:
     """Whether flags, or a file of geometry, state a unit cell."""
-    return bool({"-mat", "-cell"} & set(command_line.last)) or "orientation" in command_line.fields("crystal")
+    return bool({"-mat", "-cell", "-lattice"} & set(command_line.last)) or "orientation" in command_line.fields("crystal")
+
+
+def crystals(
+    command_line: CommandLine, wavelength_A: float, cell_of_factors: Sequence[float] | None = None
+) -> list[Crystal]:
+    """The crystal of the flags, and those of -lattice, which are as large; without a cell of its own the first of these.
+
+    cell_of_factors: as in `crystal`.
+    """
+    found = lattices(command_line, wavelength_A) if "-lattice" in command_line.last else []
+    is_stated = {"-mat", "-cell"} & set(command_line.last) or "crystal.orientation" in command_line.header
+    if found and not is_stated:
+        command_line.header |= {f"crystal.{name}": value for name, value in found.pop(0).items()}
+    first = crystal(command_line, wavelength_A, cell_of_factors)
+    return [first, *(with_orientation(first, fields) for fields in found)]
 
 
 def crystal(command_line: CommandLine, wavelength_A: float, cell_of_factors: Sequence[float] | None = None) -> Crystal:
@@ -174,6 +193,7 @@ def crystal(command_line: CommandLine, wavelength_A: float, cell_of_factors: Seq
     cell_of_factors: the cell that a file of structure factors states, where nothing else does.
     """
     fields = command_line.fields("crystal") | _cells(command_line) | _domains(command_line)
+    fields |= zip(Crystal.OFF_DIAGONAL, command_line.last.get("-N_def", ()))
     shape = command_line.choice(SHAPE_FLAGS)
     if shape is not None:
         fields["shape"] = SHAPE_FLAGS[shape]
@@ -235,10 +255,12 @@ def _compare_cells(path: str, stated: Sequence[float] | None, crystal: Crystal, 
 
 
 def _cells(command_line: CommandLine) -> dict[str, float]:
-    """Numbers of unit cells: of -N and -Na, -Nb, -Nc the later one counts; below 1 is 1, as in nanoBragg."""
-    cells = {}
+    """Numbers of unit cells: of -N, -Na, -Nb, -Nc, -N_abc the later one counts; a whole one below 1 is 1, as in nanoBragg."""
+    cells: dict[str, float] = {}
     for given in command_line.given:
-        if given.flag.names[0] in CELL_FLAGS:
+        if given.flag.kind == "vector" and given.flag.names[0] in CELL_FLAGS:
+            cells |= zip(("n_a", "n_b", "n_c"), given.value)
+        elif given.flag.names[0] in CELL_FLAGS:
             if given.value < 0:
                 raise InputError(f"{given.spelling}: {given.value} is not allowed; allowed: a whole number not below 0")
             along = CELL_FLAGS[given.flag.names[0]]

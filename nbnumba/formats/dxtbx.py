@@ -80,6 +80,12 @@ def read(
     return Geometry(**fields, notes=tuple(notes))
 
 
+def number_of_experiments(path: files.PathName, what: str = "-expt") -> int:
+    """Return the number of experiments of a list. Raises InputError for what is no such list."""
+    experiments = read_json(path, what, EXPECTED).get("experiment").value
+    return len(experiments) if isinstance(experiments, list) else 0
+
+
 def _model(content: Value, chosen: Value, kind: str) -> Value:
     """The model of an experiment: an entry of the list of its kind; None if it has none."""
     index = chosen.get(kind)

@@ -14,6 +14,9 @@ from nbnumba.stages.lattice import COMPUTED
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
+ROUNDING_OF_EIGENVALUE = 1e-6
+"""More than an eigenvalue of a matrix with a diagonal of 1 is off by rounding, of float32, too."""
+
 
 def orient(crystal: Crystal, defects: Defects = NO_DEFECTS) -> np.ndarray:
     """Return the real-space cell vectors a, b, c at phi = 0 as rows (3, 3), in A (F7a).
@@ -51,17 +54,36 @@ def reciprocal(crystal: Crystal, vectors: np.ndarray) -> np.ndarray:
 def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.Crystal:
     """Return the Crystal record: numbers of unit cells, shape, and metric of the distance to a reflection (F8b, or P9).
 
-    vectors: a, b, c at phi = 0 as rows, in A. defects: those of C that are reproduced. Raises InputError for a shape that no
-    stage computes.
+    vectors: a, b, c at phi = 0 as rows, in A. defects: those of C that are reproduced. Of a crystal whose matrix of numbers of
+    cells is not diagonal, n_a is such that the product of n_a, n_b and n_c is the determinant (F8f). Raises InputError for a
+    shape that no stage computes.
     """
     shape = SHAPES[crystal.shape]
     if shape.number not in COMPUTED:
         computed = ", ".join(name for name, row in SHAPES.items() if row.number in COMPUTED)
         raise InputError(f"crystal.shape: {shape.name} is not computed; allowed: {computed}")
     cells = np.array([crystal.n_a, crystal.n_b, crystal.n_c])
-    metric = np.diag(cells * cells)
+    metric = crystal.cells @ crystal.cells
     if defects.gauss_metric and shape.metric_of_c:
+        if crystal.is_oblique:
+            why = "with C's defect gauss_metric, whose metric is another one (P9)"
+            raise InputError(f"crystal.n_d, n_e, n_f: they are not 0 {why}; allowed: 0, or without that defect")
         star = reciprocal(crystal, vectors)
         metric = star @ star.T * np.prod(cells) ** 2
+    elif crystal.is_oblique:
+        cells[0] = np.linalg.det(crystal.cells) / (cells[1] * cells[2])
     upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])
-    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *map(float, upper), 0.0, 0.0)
+    numbers = map(float, (*upper, *diagonal_below(metric)))
+    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, 0.0, 0.0)
+
+
+def diagonal_below(metric: np.ndarray) -> np.ndarray:
+    """Return the diagonal (3,) of the largest multiple of a metric's own that the metric is not below (F10a).
+
+    The multiple is the least eigenvalue of the metric scaled to a diagonal of 1. It is 1 where the metric is diagonal.
+    """
+    diagonal = np.diag(metric)
+    scaled = metric / np.sqrt(np.outer(diagonal, diagonal))
+    if np.array_equal(scaled, np.eye(3)):
+        return diagonal
+    return diagonal * max(np.linalg.eigvalsh(scaled)[0] - ROUNDING_OF_EIGENVALUE, 0.0)

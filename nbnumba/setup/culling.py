@@ -36,7 +36,8 @@ def most_remote(crystal: Crystal, brightest: float, tolerance: float) -> float:
     if not (0.0 < allowed < math.inf and 0.0 < brightest < math.inf and crystal.fudge > 0.0):
         return 0.0
     parts = brightest / allowed
-    room = crystal.fudge * sum(n * n for n in (crystal.n_a, crystal.n_b, crystal.n_c)) / 4.0
+    sides = crystal.metric_hh + crystal.metric_kk + crystal.metric_ll
+    room = crystal.fudge * (sides + 2.0 * (abs(crystal.metric_hk) + abs(crystal.metric_hl) + abs(crystal.metric_kl))) / 4.0
     if crystal.shape == SQUARE:
         limit, room = parts / (cells * cells), SQUARE_ROOM
     elif crystal.shape == GAUSS:

@@ -44,6 +44,11 @@ def _vectors(experiment: Statements) -> Iterator[str]:
         yield from (f"{name} has no effect: {why}" for name, vector in stated.items() if vector is not None)
 
 
+def remarks_of_crystal(crystal: Crystal, number: int) -> list[str]:
+    """Return a sentence for everything that is stated of the crystal of a number and has no effect."""
+    return [sentence.replace("crystal.", f"crystal[{number}].") for sentence in _crystal(crystal)]
+
+
 def _crystal(crystal: Crystal) -> Iterator[str]:
     """Yield a sentence for each field of the crystal that has no effect."""
     if not is_mosaic(crystal) and (crystal.mosaic_domains or 1) > 1:

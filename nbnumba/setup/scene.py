@@ -1,5 +1,6 @@
 """From an experiment to the records that a kernel reads (F0): the one place where all of setup comes together."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.setup import background, crystal, culling, latch, orientations, sampling, sources, structure
+from nbnumba.setup import background, crystal, crystals, culling, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Plane, polarization_axis, sensor, spindle_axis
 from nbnumba.setup.panels import planes
-from nbnumba.setup.remarks import remarks
+from nbnumba.setup.remarks import remarks, remarks_of_crystal
 from nbnumba.setup.sampling import Window, windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages import records
@@ -21,7 +22,7 @@ MADE_FROM = {
     "panel.layer": "detector.thickness_um, layers",
     "panel.absorption": "detector.thickness_um, attenuation_um",
     "beam": "beam.polarization_axis, polarization, dmin_A",
-    "beam.photons": "beam.fluence",
+    "beam.photons": "beam.fluence, crystal.scale",
     "beam.background_each": "background.water_um, density_g_per_cm3, molar_mass_g",
     "beam.background_once": "background.water_um, density_g_per_cm3, molar_mass_g",
     "amorphous": "background.table",
@@ -37,11 +38,15 @@ MOST_FRINGES = 2**45
 
 
 class PanelScene(NamedTuple):
-    """A panel of an image: its scene, the pixels that are computed, and the rows and columns that it has in the sheet."""
+    """A panel of an image under one crystal: its scene, the pixels that are computed, and its rows and columns in the sheet.
+
+    crystal: the number of the crystal. The images of several add up (F7d).
+    """
 
     scene: records.Scene
     window: Window
     place: tuple[slice, slice]
+    crystal: int = 0
 
     @property
     def steps(self) -> int:
@@ -56,12 +61,16 @@ def steps_per_pixel(scene: records.Scene) -> int:
 
 
 def panel_scenes(experiment: Statements) -> tuple[PanelScene, ...]:
-    """Return the panels of the image of an experiment (F0).
+    """Return the panels of the image of an experiment (F0), those of one crystal after another (F7d).
 
     Raises InputError for what is impossible, and warns of what is assumed.
     """
-    wanted = windows(experiment.detector, experiment.sampling)
-    return tuple(map(PanelScene, _build(experiment, wanted), wanted, sheet_of(experiment.detector).places()))
+    wanted, places = windows(experiment.detector, experiment.sampling), list(sheet_of(experiment.detector).places())
+    return tuple(
+        PanelScene(scene, window, place, number)
+        for number, alone in enumerate(crystals.each_alone(experiment))
+        for scene, window, place in zip(_build(alone, wanted, number), wanted, places, strict=True)
+    )
 
 
 def build(experiment: Statements, wanted: Window) -> records.Scene:
@@ -73,10 +82,13 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     return _build(experiment, (wanted,))[0]
 
 
-def _build(experiment: Statements, wanted: Sequence[Window]) -> list[records.Scene]:
-    """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records."""
+def _build(experiment: Statements, wanted: Sequence[Window], number: int = 0) -> list[records.Scene]:
+    """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records.
+
+    number: of the crystal. What is assumed of beam and detector is said once, with the first one.
+    """
     defects = experiment.sampling.defects
-    for sentence in remarks(experiment):
+    for sentence in remarks_of_crystal(experiment.crystal, number) if number else remarks(experiment):
         warnings.warn(sentence, stacklevel=4)
     for sentence in structure.nearly_empty(experiment.structure_factors):
         warnings.warn(sentence, stacklevel=4)
@@ -91,11 +103,12 @@ def _build(experiment: Statements, wanted: Sequence[Window]) -> list[records.Sce
     if lengthwise.all():
         electric = np.zeros(3)  # so that no rounding says what psi is (F6)
     directed = [*sources.downstream(source, every_plane[0].beam), *_polarization_without_plane(experiment.beam, lengthwise)]
-    for sentence in directed:
+    for sentence in directed if number == 0 else ():
         warnings.warn(sentence, stacklevel=4)
     water, material = background.material(experiment.background, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
-    box = structure.box(experiment.structure_factors, min(crystal_record[:3]), source.wavelength)
+    numbers = (experiment.crystal.n_a, experiment.crystal.n_b, experiment.crystal.n_c)
+    box = structure.box(experiment.structure_factors, min(numbers), source.wavelength)
     groups, scenes = culling.groups(carried), []
     for plane, window in zip(every_plane, wanted, strict=True):
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
@@ -145,7 +158,7 @@ def culled(crystal_record, experiment: Statements, panel, source, box, layers: i
     A polarization factor is at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source
     is 1.
     """
-    amplitude = culling.largest_amplitude(box.amplitude, box.interpolate)
+    amplitude = culling.largest_amplitude(box.amplitude, box.interpolate) * math.sqrt(experiment.crystal.scale)
     lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
     scale = background.photons_per_electron_squared(experiment.beam.fluence) * np.abs(source.weight).mean()
     omega = culling.largest_solid_angle(panel, layers)
@@ -230,7 +243,8 @@ def _beam(
     electrons^2, or molecules, of the background. relative: first value of its table. own_captures: whether each layer has a
     capture fraction of its own.
 
-    The scale is one number in float64, because its factors overflow in float32. With -oversample_polar C polarizes even where
+    The scale is one number in float64, because its factors overflow in float32. That of the crystal is a part of it, by which
+    the background is divided, because it does not scale with the crystal (F7d). With -oversample_polar C polarizes even where
     polarization is switched off (P2). C starts its sum with the background, which it scales once more (P19). In a running
     product (P2) the sum has to start so; else the same share for every sample gives the same image. Where every layer of a
     sensor has its own capture fraction, which is not so in C (P13), it is a share for every sample in a running product, too.
@@ -243,13 +257,14 @@ def _beam(
     background_each = 0.0 if background_once else water * lattices
     if twice_scaled:
         background_each *= scale / steps / (samples.layers if samples.last_capture else 1)
+    of_crystal = experiment.crystal.scale
     return records.Intensity(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
         *(float(x) for x in electric),
         dmin=beam.dmin_A,
-        photons=scale / steps,
-        background_each=background_each,
-        background_once=background_once,
+        photons=scale / steps * of_crystal,
+        background_each=background_each / of_crystal,
+        background_once=background_once / of_crystal,
         unlit_dark=twice_scaled,
     )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from nbnumba.crystal_names import name_of, number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.group_names import MOTIONS, OF_GROUP
 from nbnumba.setup import orientations
@@ -11,17 +12,18 @@ from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, position_detector
 from nbnumba.setup.panels import members
-from nbnumba.statements import Detector, Group, Statements
+from nbnumba.statements import PART_NAMES, Detector, Group, Statements
 
 Stated = TypeVar("Stated", bound=Statements)
 
 VECTORS: dict[str, tuple[str, str, str]] = {
     "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),
     "crystal.n_cells": ("crystal.n_a", "crystal.n_b", "crystal.n_c"),
+    "crystal.n_def": ("crystal.n_d", "crystal.n_e", "crystal.n_f"),
 }
 """Names of three numbers at once. Either the name is a field, of three numbers, or each of the three is a field."""
 
-MISSET, N_CELLS = VECTORS
+MISSET = "crystal.misset_deg"
 
 NEAR_POINT = {"fast": ("xclose_mm", "orgx_pixels"), "slow": ("yclose_mm", "orgy_pixels")}
 """The forms in which the point nearest to the crystal is stated, along each axis of the detector."""
@@ -31,6 +33,15 @@ DISTANCE = ("distance_mm", "close_distance_mm")
 POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
 """The fields that state the position of the detector, unless pix0_mm does."""
 
+def numbers_of(name: str) -> tuple[str, str, str] | None:
+    """Return the names of the three numbers that a name of VECTORS stands for, of any crystal; None for another name."""
+    number, own = number_and_name(name)
+    if own not in VECTORS:
+        return None
+    a, b, c = (name_of(number, single) for single in VECTORS[own])
+    return a, b, c
+
+
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 
 
@@ -38,6 +49,47 @@ def _check_name(name) -> None:
     """Raise InputError if a name is no string."""
     if not isinstance(name, str):
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
+
+
+def _is_of_another_crystal(experiment: Statements, name: str) -> bool:
+    """Whether a name is that of a parameter of a crystal beside the first. Raises InputError where there is no such crystal."""
+    if not name.startswith("crystal["):
+        return False
+    number = number_and_name(name)[0]
+    if number not in range(1, 1 + len(experiment.other_crystals)):
+        count = 1 + len(experiment.other_crystals)
+        allowed = f"crystal[1] to crystal[{count - 1}]" if count > 1 else "crystal., as there is one crystal"
+        raise InputError(f"{shown(name)} is no parameter; allowed: {allowed}")
+    return True
+
+
+def _with_first(experiment: Stated, number: int) -> Stated:
+    """Return an experiment in which the crystal of a number, which is not 0, is the first and only one."""
+    alone = dataclasses.replace(experiment.other_crystals[number - 1], structure_factors=None)
+    return dataclasses.replace(experiment, crystal=alone, other_crystals=())
+
+
+def _with_other_crystals(experiment: Stated, values: Mapping[str, Any]) -> tuple[Stated, dict[str, Any]]:
+    """Return the experiment with the parameters of its crystals beside the first changed, and the other values."""
+    rest: dict[str, Any] = {}
+    of_crystals: dict[int, dict[str, Any]] = {}
+    for name, wanted in values.items():
+        _check_name(name)
+        if _is_of_another_crystal(experiment, name):
+            number, own = number_and_name(name)
+            of_crystals.setdefault(number, {})[own] = wanted
+        else:
+            rest[name] = wanted
+    others = list(experiment.other_crystals)
+    for number, of_crystal in of_crystals.items():
+        factors = others[number - 1].structure_factors
+        try:
+            changed = with_values(_with_first(experiment, number), of_crystal).crystal
+        except InputError as error:
+            raise InputError(str(error).replace("crystal.", f"crystal[{number}].", 1)) from None
+        own_factors = changed.structure_factors if "crystal.structure_factors" in of_crystal else factors
+        others[number - 1] = dataclasses.replace(changed, structure_factors=own_factors)
+    return (dataclasses.replace(experiment, other_crystals=tuple(others)) if of_crystals else experiment), rest
 
 
 def group_parameter(path: str, motion: str) -> str:
@@ -70,14 +122,16 @@ def _group(detector: Detector, path: str) -> Group:
 def value(experiment: Statements, name: str) -> Any:
     """Return the value of a parameter, as the image is computed from it, in the unit that its name says."""
     _check_name(name)
+    if _is_of_another_crystal(experiment, name):
+        return value(_with_first(experiment, number_and_name(name)[0]), number_and_name(name)[1])
     of_group = path_and_motion(experiment.detector, name)
     if of_group is not None:
         field, index = MOTIONS[of_group[1]]
         return getattr(_group(experiment.detector, of_group[0]), field)[index]
     if name in VECTORS[MISSET]:
         return value(experiment, MISSET)[VECTORS[MISSET].index(name)]
-    if name == N_CELLS:
-        return tuple(value(experiment, number) for number in VECTORS[N_CELLS])
+    if name in VECTORS and name != MISSET:
+        return tuple(value(experiment, number) for number in VECTORS[name])
     part, field = _split(experiment, name)
     stated = getattr(getattr(experiment, part), field)
     if name in COMPUTED and (stated is None or COMPUTED[name].overruled(experiment)):
@@ -89,6 +143,7 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
     """Return a new experiment in which these parameters have these values, and are stated in no other form."""
     if not isinstance(values, Mapping):
         raise InputError(f"replace: {shown(values)} is not allowed; allowed: values by name, such as {EXAMPLE}")
+    experiment, values = _with_other_crystals(experiment, values)
     parts: dict[str, dict[str, Any]] = {}
     for vector, numbers in VECTORS.items():
         if vector in values and not values.keys().isdisjoint(numbers):
@@ -106,8 +161,8 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
             angles = list(crystal.get("misset_deg", value(experiment, MISSET)))
             angles[VECTORS[MISSET].index(name)] = wanted
             crystal["misset_deg"] = tuple(angles)
-        elif name == N_CELLS:
-            numbers = (number.partition(".")[2] for number in VECTORS[N_CELLS])
+        elif name in VECTORS and name != MISSET:
+            numbers = (number.partition(".")[2] for number in VECTORS[name])
             parts.setdefault("crystal", {}).update(zip(numbers, _three_numbers(name, wanted)))
         else:
             part, field = _split(experiment, name)
@@ -187,7 +242,7 @@ def _without_pix0(experiment) -> dict[str, Any]:
 def _split(experiment, name):
     """Return the part and the field of a name. Raises InputError for a name that is no parameter."""
     part, _, field = name.partition(".")
-    parts = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
+    parts = {name: getattr(experiment, name) for name in PART_NAMES.values()}
     if part not in parts or field not in {f.name for f in dataclasses.fields(parts[part])}:
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
     return part, field

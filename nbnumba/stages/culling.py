@@ -48,7 +48,7 @@ def least_remoteness(crystal, dh, dk, dl):
     if crystal.shape == SQUARE:
         sine_h, sine_k, sine_l = least_sine(dh), least_sine(dk), least_sine(dl)
         return falloff(crystal.n_a, sine_h) * falloff(crystal.n_b, sine_k) * falloff(crystal.n_c, sine_l)
-    return distance_squared(crystal, dh, dk, dl) * crystal.fudge
+    return (crystal.least_hh * dh * dh + crystal.least_kk * dk * dk + crystal.least_ll * dl * dl) * crystal.fudge
 
 
 def least_sine(d):

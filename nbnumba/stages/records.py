@@ -88,9 +88,10 @@ class Crystal(NamedTuple):
     """The size and shape of the crystal (F8).
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
-    to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. most_remote: the
-    largest remoteness at which a term counts (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each
-    unit of solid angle of the pixel, in 1/sr, or in m^2 for point pixels.
+    to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. least: the diagonal
+    of a diagonal matrix that the metric is not below (F10a). most_remote: the largest remoteness at which a term counts (F10a),
+    without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the pixel, in 1/sr, or in
+    m^2 for point pixels.
     """
 
     n_a: float
@@ -104,6 +105,9 @@ class Crystal(NamedTuple):
     metric_hk: float
     metric_hl: float
     metric_kl: float
+    least_hh: float
+    least_kk: float
+    least_ll: float
     most_remote: float
     remote_per_omega: float
 

@@ -221,7 +221,6 @@ def test_a_random_orientation_by_the_clock_gets_its_seed(monkeypatch):
 @pytest.mark.parametrize(
     "new, sentence",
     [
-        ({"crystal.n_a": 7.4}, "crystal.n_a is 7.4, its flag takes a whole number: 7"),
         ({"beam.direction_x_mrad": 0.25}, "beam.direction_x_mrad is 0.25, and no flag states it"),
         ({"beam.dispsteps": 3}, "beam.dispsteps is 3, and the refined flags state None"),
         ({"detector.layers": 3}, "detector.layers is 3, and the refined flags state None"),
@@ -243,6 +242,14 @@ def test_numbers_that_no_refinement_changes_are_stated_too(name, value):
     words = [*CRYSTALS["cell"].split(), *SMALL.split()]
     restated = experiment_of(refined_flags(words, experiment_of(words).replace({name: value}), [name]))
     assert restated.value(name) == value != experiment_of(words).value(name)
+
+
+def test_numbers_of_cells_need_not_be_whole():
+    words = [*CRYSTALS["cell"].split(), *SMALL.split(), "-gauss_xtal"]
+    refined = experiment_of(words).replace({"crystal.n_a": 7.4, "crystal.n_e": 0.25})
+    restated = experiment_of(refined_flags(words, refined, ["crystal.n_a", "crystal.n_def"]))
+    assert restated.value("crystal.n_cells") == refined.value("crystal.n_cells")
+    assert restated.value("crystal.n_def") == (0.0, 0.25, 0.0)
 
 
 def test_tied_names_are_compared_each():

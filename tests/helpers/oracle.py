@@ -183,6 +183,7 @@ class Settings:
 
     def __init__(self):
         self.Na = self.Nb = self.Nc = 1
+        self.skew = (0.0, 0.0, 0.0)
         self.cell = self.misset = self.pix0 = self.roi = None
         self.sample_x = self.sample_y = self.sample_z = 0.0
         self.Xbeam = self.Ybeam = self.Xclose = self.Yclose = self.ORGX = self.ORGY = None
@@ -274,6 +275,10 @@ def read_flag(settings, flag, words):
     elif flag == "-misset":
         is_random = "rand" in words[0]
         settings.misset = take(1) and "random" if is_random else tuple(float(w) / DEGREES for w in take(3))
+    elif flag == "-N_abc":
+        settings.Na, settings.Nb, settings.Nc = (float(word) for word in take(3))
+    elif flag == "-N_def":
+        settings.skew = tuple(float(word) for word in take(3))
     elif flag == "-pivot":
         settings.pivot = settings.asked_pivot = "SAMPLE" if "sample" in take(1)[0] else "BEAM"
     elif flag == "-roi":
@@ -529,7 +534,7 @@ class Crystal:
         self.volume = volume or dot(a, cross(b, c))
         self.reciprocal = tuple(scaled(v, 1.0 / self.volume) for v in (cross(b, c), cross(c, a), cross(a, b)))
         self.cells = count_cells(settings, self.lattice)
-        self.shape, self.fudge = settings.shape, settings.fudge
+        self.shape, self.fudge, self.skew = settings.shape, settings.fudge, settings.skew
         self.gauss_metric_of_c = "gauss_metric" in parity
 
     def lattice_factor(self, hkl):
@@ -544,6 +549,11 @@ class Crystal:
         if self.gauss_metric_of_c:
             gap = added(*(scaled(v, x) for v, x in zip(self.reciprocal, offset)))
             radius_sqr = dot(gap, gap) * number**2
+        if any(self.skew):
+            (a, b, c), (d, e, f) = self.cells, self.skew
+            matrix = ((a, d, f), (d, b, e), (f, e, c))
+            number = dot(matrix[0], cross(matrix[1], matrix[2]))
+            radius_sqr = length(turned(matrix, offset))**2
         if self.shape == "GAUSS":
             return number * math.exp(-radius_sqr / 0.63 * self.fudge)
         return number if radius_sqr * self.fudge < 0.3969 else 0.0

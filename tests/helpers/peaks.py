@@ -175,6 +175,8 @@ class Peaked(Maker):
         stated, hkl = aligned(self, stated)
         if self.chance(0.2):
             stated = stated.replace({"crystal.n_cells": tuple(n + self.uniform(0.0, 1.0) for n in self.numbers)})
+        if stated.crystal.shape == "gauss" and not stated.sampling.defects.gauss_metric:
+            stated = stated.replace({"crystal.n_def": oblique(stated.crystal, self.apart)})
         if self.interpolated or self.chance(0.25):
             stated = self.with_reflections(stated, hkl)
         if self.chance(0.15):
@@ -213,6 +215,12 @@ class Peaked(Maker):
         if not added.max() > 0:
             return None
         return stated.replace({"background.water_um": float((self.pick(0.1, 1.0) * PHOTONS / added.max()) ** (1 / 3))})
+
+
+def oblique(crystal, random) -> tuple[float, float, float]:
+    """Numbers of cells off the diagonal, which make spots clearly oblique."""
+    a, b, c = crystal.n_a, crystal.n_b, crystal.n_c
+    return tuple(float(random.uniform(-0.4, 0.4) * math.sqrt(product)) for product in (a * b, b * c, a * c))
 
 
 def given(detector) -> set[str]:

@@ -23,6 +23,7 @@ class Maker:
 
     def __init__(self, seed, folder, full=False):
         self.random = np.random.default_rng(seed)
+        self.apart = np.random.default_rng([seed, 1])  # for what was added later, so that the rest is drawn as before
         self.folder = folder
         self.flags = []
         self.make(full)
@@ -228,6 +229,8 @@ class Maker:
             self.add(self.pick("-round_xtal", "-gauss_xtal", "-tophat_spots", "-binary_spots", "-square_xtal"))
             if self.chance(0.4):
                 self.add("-fudge", self.spread(0.1, 10.0))
+            if ["-gauss_xtal"] in self.flags and "gauss_metric" not in self.switches:
+                self.add("-N_def", *self.apart.uniform(-0.3, 0.3, 3))
         if self.chance(0.3):
             for flag in self.pick(("-samplesize",), ("-sample_x", "-sample_y"), ("-xtalsize",), ("-sample_z",)):
                 self.add(flag, self.spread(1e-6, 1e-3))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nbnumba.loops.patches import GROUP
+from nbnumba.setup.crystal import diagonal_below
 from nbnumba.setup.culling import groups, most_remote, sphere_radius_squared
 from nbnumba.stages import culling, detector, records, vec3
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
@@ -22,7 +23,7 @@ def crystal(random, shape, fudge=1.0, whole=False):
     cells = [math.exp(random.uniform(math.log(0.3), math.log(1000.0))) for _ in range(3)]
     cells = [float(max(1, round(n))) for n in cells] if whole else cells
     metric = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0)
-    return records.Crystal(*cells, shape, fudge, *metric, 0.0, 0.0)
+    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], 0.0, 0.0)
 
 
 def distances(random, record):
@@ -76,6 +77,25 @@ def test_the_least_remoteness_is_below_that_of_every_point_that_is_farther(name)
             point = least + random.random(3) * (0.5 - least) * random.choice([1.0, 1e-3, 0.0])
             sign = random.choice([-1.0, 1.0], 3)
             assert culling.least_remoteness(record, *least) <= culling.remoteness(record, *(sign * point)) * ROUNDING
+
+
+def test_the_least_remoteness_of_oblique_spots_is_below_that_of_every_point_that_is_farther():
+    """Of metrics from nearly diagonal to nearly flat; the bound is close where they are nearly diagonal."""
+    random, closest = np.random.default_rng(3), 0.0
+    for _ in range(40):
+        cells = random.uniform(1.0, 50.0, 3)
+        root = np.diag(cells) + random.normal(size=(3, 3)) * cells.min() * random.choice([0.01, 0.3, 2.0])
+        metric = root @ root.T
+        numbers = (*np.diag(metric), metric[0, 1], metric[0, 2], metric[1, 2], *diagonal_below(metric))
+        record = records.Crystal(*map(float, cells), GAUSS, 0.7, *map(float, numbers), 0.0, 0.0)
+        for _ in range(300):
+            least = random.uniform(0.0, 0.5, 3) * random.choice([1.0, 1e-2, 0.0], 3)
+            point = least + random.random(3) * (0.5 - least) * random.choice([1.0, 1e-3, 0.0])
+            sign = random.choice([-1.0, 1.0], 3)
+            bounded, remote = culling.least_remoteness(record, *least), culling.remoteness(record, *(sign * point))
+            assert bounded <= remote * ROUNDING
+            closest = max(closest, bounded / remote if remote > 0.0 else 0.0)
+    assert closest > 0.9
 
 
 def test_the_least_distance_is_that_of_an_interval():
@@ -141,6 +161,7 @@ def test_the_limit_is_where_the_bound_is_what_may_be_lacking():
     random, parts = np.random.default_rng(3), 1e9
     for shape in (SQUARE, GAUSS, ROUND):
         record = crystal(random, shape, whole=True)._replace(n_a=200.0, n_b=300.0, n_c=400.0)
+        record = record._replace(metric_hh=4e4, metric_kk=9e4, metric_ll=16e4)
         limit = most_remote(record, 1e6, 1e-3)
         assert bound(record, limit) == pytest.approx((200.0 * 300.0 * 400.0) ** 2 / parts, rel=1e-6)
     assert sphere_radius_squared(1e6) < sphere_radius_squared(1e9)

@@ -58,7 +58,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
 
 def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None, most_remote=0.0):
     upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
-    return records.Crystal(*cells, shape, fudge, *upper, most_remote, 0.0)
+    return records.Crystal(*cells, shape, fudge, *upper, *upper[:3], most_remote, 0.0)
 
 
 def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):

@@ -94,7 +94,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), photons=1.0, background_each=0.0
 
 
 def crystal_record(cells, shape=shapes.SQUARE, fudge=1.0, metric=(0.0,) * 6):
-    return records.Crystal(*cells, shape, fudge, *metric, 0.0, 0.0)
+    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], 0.0, 0.0)
 
 
 def sampling(number):

@@ -1,0 +1,174 @@
+"""Several crystals in one beam: their images add up, on the command line and in Python (F7d)."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import oracle
+import pytest
+
+import nbnumba
+from nbnumba import Crystal, Experiment, InputError, StructureFactors, simulate
+from nbnumba.flags.from_experiment import NewFiles, refined_flags
+from nbnumba.setup.crystal import orient
+
+FLAGS = "-cell 30 40 50 80 95 100 -misset 10 20 30 -lambda 1.5 -N 5 -default_F 100 -distance 50 -detpixels 24 -pixel 1 "
+FLAGS += "-fluence 1e24 -oversample 1 "
+OTHER = {"misset_deg": (-40.0, 75.0, 12.0), "scale": 0.4}
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def several(flags=FLAGS, **fields):
+    """Two crystals, of which the second has another orientation and scale."""
+    one = Experiment.from_args(flags)
+    return dataclasses.replace(one, crystal=[one.crystal, dataclasses.replace(one.crystal, **OTHER | fields)])
+
+
+def test_the_image_is_the_sum_of_those_of_the_crystals_and_has_one_background():
+    """By the oracle, which computes each crystal by itself."""
+    wet = FLAGS + "-water 30 "
+    second = FLAGS.replace("-misset 10 20 30", "-misset -40 75 12")
+    expected = oracle.render(wet.split()) + 0.4 * oracle.render(second.split())
+    np.testing.assert_allclose(simulate(several(wet)), expected, rtol=1e-9)
+    scaled = Experiment.from_args(wet + "-xtal_scale 2.5")
+    water = oracle.render(wet.split()) - oracle.render(FLAGS.split())
+    np.testing.assert_allclose(simulate(scaled), 2.5 * oracle.render(FLAGS.split()) + water, rtol=1e-9)
+
+
+def test_labels_add_up_to_the_image():
+    experiment = several(FLAGS + "-water 30 ", n_a=7.0, shape="gauss")
+    images = nbnumba.crystal_images(experiment)
+    assert len(images.crystals) == 2 and all(image.max() > 0.0 for image in (*images.crystals, images.background))
+    np.testing.assert_allclose(sum(images.crystals) + images.background, simulate(experiment), rtol=1e-12)
+    np.testing.assert_array_equal(images.crystals[1], simulate(experiment.alone(1)))
+
+
+def test_a_crystal_may_have_structure_factors_of_its_own():
+    own = StructureFactors(default_F=200.0)
+    twice, once = several(structure_factors=own), several()
+    np.testing.assert_allclose(simulate(twice.alone(1)), 4.0 * simulate(once.alone(1)), rtol=1e-12)
+    np.testing.assert_array_equal(simulate(twice.alone(0)), simulate(once.alone(0)))
+
+
+def test_every_crystal_is_sampled_as_the_largest_needs():
+    flags = FLAGS.replace("-oversample 1", "")
+    flags = flags.replace("-pixel 1", "-pixel 0.1")
+    large = several(flags, n_a=12.0)
+    numbers = [large.alone(n).sampling.oversample for n in range(2)]
+    assert numbers[0] == numbers[1] == 2  # 3 12 30 A (0.1 mm) / (1.5 A 50 mm), rounded up
+    np.testing.assert_array_equal(simulate(large), simulate(large.replace({"sampling.oversample": 2})))
+
+
+def test_a_tolerance_is_that_of_the_sum():
+    experiment = several()
+    image = simulate(experiment)
+    tolerance = 0.01 * float(image.max())
+    lacking = image - simulate(experiment, tolerance=tolerance)
+    assert 0.0 < lacking.max() <= tolerance
+
+
+def test_crystals_and_their_parameters_are_read_and_replaced_by_name():
+    experiment = several()
+    assert experiment.value("crystal[1].misset_deg") == OTHER["misset_deg"] and experiment.value("crystal[1].scale") == 0.4
+    moved = experiment.replace({"crystal[1].misset_y_deg": 3.0, "crystal[1].n_cells": (6, 7, 8), "crystal.a_A": 31.0})
+    assert moved.other_crystals[0].misset_deg == (-40.0, 3.0, 12.0) and moved.value("crystal[1].n_c") == 8.0
+    assert moved.crystal.a_A == 31.0 and moved.crystals[1].a_A == 30.0
+    for name in ("crystal[2].a_A", "crystal[0].a_A", "crystal[x].a_A"):
+        with pytest.raises(InputError, match="is no parameter"):
+            experiment.value(name)
+    with pytest.raises(InputError, match=r"crystal\[1\].scale: -1 is not allowed"):
+        experiment.replace({"crystal[1].scale": -1.0})
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"other_crystals": (1,)}, "other_crystals: .* is not allowed"),
+        ({"sampling": nbnumba.Sampling(c_parity=frozenset({"pivot_ignored"}))}, "C knows one crystal, and there are 2"),
+        ({"crystal": Crystal(50.0, structure_factors=StructureFactors(default_F=1.0))}, "the first crystal has the"),
+    ],
+)
+def test_what_is_impossible_is_refused(change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        dataclasses.replace(several(), **change)
+
+
+def test_what_is_of_one_crystal_says_so():
+    experiment = several()
+    for function in (nbnumba.predict, nbnumba.hkl_map):
+        with pytest.raises(InputError, match="of 2 crystals are not known; allowed: one crystal at a time"):
+            function(experiment)
+        function(experiment.alone(1))
+    with pytest.raises(InputError, match="alone: 2 is no crystal; allowed: 0 to 1"):
+        experiment.alone(2)
+
+
+def test_a_trace_has_a_chain_for_each_crystal():
+    experiment = several(FLAGS + "-water 30 ")
+    chains = nbnumba.trace.traces(experiment, [(3, 4), (20, 11)])
+    assert [chain.crystal for chain in chains] == [0, 1, 0, 1]
+    image = simulate(experiment)
+    for first, second in (chains[:2], chains[2:]):
+        assert first["I_pixel_final"] + second["I_pixel_final"] == pytest.approx(image[first.slow, first.fast], rel=1e-9)
+    assert chains[1]["crystal_scale"] == 0.4
+
+
+def matrix_file(path, crystal, wavelength=1.5):
+    np.savetxt(path, np.linalg.inv(orient(crystal)) * wavelength, fmt="%.17g")
+    return str(path)
+
+
+def test_lattices_of_the_command_line(tmp_path):
+    """Matrices with and without a scale, beside a crystal and without one; they have the size and shape of the flags."""
+    experiment, words = several(), FLAGS.split()
+    names = [matrix_file(tmp_path / f"{n}.mat", crystal) for n, crystal in enumerate(experiment.crystals)]
+    stated = Experiment.from_args([*words, "-lattice", names[1], "0.4"])
+    np.testing.assert_allclose(simulate(stated), simulate(experiment), rtol=1e-9)
+    bare = words[words.index("-lambda") :]
+    alone = Experiment.from_args([*bare, "-lattice", names[0], names[1], "0.4"])
+    np.testing.assert_allclose(simulate(alone), simulate(experiment), rtol=1e-9)
+    assert alone.crystals[1].n_a == 5.0
+    for wrong, sentence in (((), "no file is given"), (("0.4",), "follows no file"), ((names[0], "1", "2"), "follows no file")):
+        with pytest.raises(InputError, match=sentence):
+            Experiment.from_args([*words, "-lattice", *wrong])
+
+
+def test_all_crystals_of_a_list_of_experiments(tmp_path):
+    """-expt takes one, and -lattice the others of the same file; a crystal that two experiments share counts once."""
+    experiment = several()
+    path = str(tmp_path / "one.expt")
+    nbnumba.write_expt(path, experiment.alone(0))
+    listed = json.loads((tmp_path / "one.expt").read_text())
+    nbnumba.write_expt(str(tmp_path / "two.expt"), experiment.alone(1))
+    listed["crystal"] += json.loads((tmp_path / "two.expt").read_text())["crystal"]
+    listed["experiment"] += [listed["experiment"][0] | {"crystal": 1}] * 2
+    (tmp_path / "both.expt").write_text(json.dumps(listed))
+    both, rest = str(tmp_path / "both.expt"), "-N 5 -default_F 100 -fluence 1e24 -oversample 1".split()
+    found = Experiment.from_args(["-expt", both, "-lattice", both, "0.4", *rest])
+    assert len(found.crystals) == 2 and found.crystals[1].scale == 0.4
+    np.testing.assert_allclose(simulate(found), simulate(experiment), rtol=1e-6, atol=1e-9)
+    other = Experiment.from_args(["-expt", both, "-experiment", "1", "-lattice", both, *rest])
+    np.testing.assert_allclose(orient(other.crystals[1]), orient(experiment.crystal), atol=1e-6)
+
+
+def test_flags_of_a_refined_experiment_state_every_lattice(tmp_path):
+    experiment = several()
+    words = [*FLAGS.split(), "-lattice", matrix_file(tmp_path / "second.mat", experiment.crystals[1]), "0.4"]
+    before = Experiment.from_args(words)
+    refined = before.replace({"crystal[1].misset_x_deg": 0.3, "crystal[1].scale": 0.7, "crystal[1].b_A": 40.5})
+    names = ["crystal[1].misset_x_deg", "crystal[1].scale", "crystal[1].b_A"]
+    restated = Experiment.from_args(refined_flags(words, refined, names, NewFiles(str(tmp_path / "refined"))))
+    np.testing.assert_allclose(orient(restated.crystals[1]), orient(refined.crystals[1]), rtol=1e-9, atol=1e-12)
+    assert restated.crystals[1].scale == 0.7
+    with pytest.warns(UserWarning, match=r"the refined crystal\[1\].n_a is 6.5, and no flag states it"):
+        refined_flags(words, refined.replace({"crystal[1].n_a": 6.5}), names, NewFiles(str(tmp_path / "more")))
+
+
+def test_off_diagonal_numbers_of_cells_make_oblique_spots():
+    """A Gaussian spot is what the determinant and the matrix of F8f say, also where terms are left out (F10a)."""
+    flags = FLAGS.replace("-N 5", "-N_abc 5.5 6 7 -N_def 1.5 -2 0.5 -gauss_xtal")
+    image = simulate(Experiment.from_args(flags))
+    np.testing.assert_allclose(image, oracle.render(flags.split()), rtol=1e-9, atol=1e-12 * image.max())
+    assert math.isclose(float(np.linalg.det(Experiment.from_args(flags).crystal.cells)), 188.75, rel_tol=1e-9)
