@@ -102,7 +102,7 @@ def jacobian(
     everywhere = np.ones(problem.pixels)
     _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
     check_brightness(image, problem.machine.precision)
-    return problem.sheet.image(image), problem.sheet.image(_finite(problem, derivatives))
+    return problem.sheet.image(image), problem.sheet.image(_finite(problem, by_stated_weights(problem, derivatives)))
 
 
 def normal_equations(
@@ -125,9 +125,8 @@ def normal_equations(
         raise InputError(f"parameters: {problem.count} numbers make too large a matrix; allowed: {allowed}")
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
     results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
-    gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
-    value = _value(problem, results, value)
-    return value, by_name(problem.variables, _finite(problem, gradient)), _finite(problem, normal + np.triu(normal, 1).T)
+    gradient, normal = _normal_equations(problem, results)
+    return _value(problem, results, value), by_name(problem.variables, gradient), normal
 
 
 def with_image_terms(
@@ -150,8 +149,7 @@ def with_image_terms(
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
     results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
-        gradient, normal = _finite(problem, results.gradient.sum(axis=0)), results.normal.sum(axis=0)
-        normal = _finite(problem, normal + np.triu(normal, 1).T)
+        gradient, normal = _normal_equations(problem, results)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
     wanted = slice(None) if named else slice(1, None)
@@ -225,9 +223,27 @@ def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
         for number, projection in enumerate(problem.projections):
             channels = results.channels[bands.of_panel(number)].sum(axis=0)
             gradient[projection.column_of_row] += projection.matrix @ channels
-        if problem.paths.reflections:
+        if problem.has_tables:
             gradient[first.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
-    return _finite(problem, gradient)
+    return _finite(problem, by_stated_weights(problem, gradient))
+
+
+def _normal_equations(problem, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """J^T r (m,) and J^T W J (m, m) from the sums of the bands. Raises InputError if a number is not finite."""
+    gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
+    normal = normal + np.triu(normal, 1).T
+    normal = by_stated_weights(problem, by_stated_weights(problem, normal).T)
+    return _finite(problem, by_stated_weights(problem, gradient)), _finite(problem, normal)
+
+
+def by_stated_weights(problem, derivatives: np.ndarray) -> np.ndarray:
+    """The derivatives (..., n), in which those by weights of mean 1 have become those by the weights as they are stated (A5b)."""
+    if problem.weights is None:
+        return derivatives
+    columns, by_stated = problem.weights
+    changed = derivatives.copy()
+    changed[..., columns] = derivatives[..., columns] @ by_stated
+    return changed
 
 
 def _run(
@@ -262,7 +278,7 @@ def _run(
 def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, Bands]:
     """Results of zeros, and the bands that they are sums of: as many bands as the memory allows."""
     summed, count = jacobian is None and not normal, problem.count + image_terms
-    amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths.reflections and summed else 0
+    amplitudes = problem.projections[0].column_of_amplitude.size if problem.has_tables and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
     bands = bands_of([panel.window.rows for panel in problem.panels], max(1, min(most, MEMORY_OF_BANDS // per_band)))

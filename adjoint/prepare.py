@@ -11,8 +11,9 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, Name, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
+from adjoint.setup.sources import by_own_weights
 from adjoint.stages.records import Cotangent, Motions
 from adjoint.variables import Variable, listed, size, values, variables
 from nbnumba.backends import Machine, machine
@@ -37,7 +38,8 @@ class Problem(NamedTuple):
 
     variables: what it is differentiated by, in this order. panels: what the image is computed from. motions: how sources and
     lattices move. projections: how derivatives by parameters follow from those by channels, for each panel. paths: the parts of
-    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels.
+    the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels. weights: which
+    numbers are the weights of sources, and how those of mean 1 move with them (A5b); None if none are.
     """
 
     experiment: Experiment
@@ -48,6 +50,12 @@ class Problem(NamedTuple):
     paths: Paths
     machine: Machine
     sheet: Sheet
+    weights: tuple[slice, np.ndarray] | None
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether it has derivatives by amplitudes or by weights of sources, which pass through tables."""
+        return self.paths.reflections or self.paths.weights
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -77,12 +85,32 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     panels = scene.panel_scenes(experiment)
     scenes = [panel.scene for panel in panels]
     warn_beyond_pairs(scenes[0], chosen.precision)
-    motions, matrices = setup.motions(experiment), _scenes_by_parameters(experiment, scenes, checked)
+    motions, matrices = _wanted(setup.motions(experiment), checked), _scenes_by_parameters(experiment, scenes, checked)
     _refuse_motionless(checked, matrices, motions)
-    columns = _columns_of_rows(checked), _columns_of_amplitudes(scenes[0], experiment, checked)
+    columns = _columns_of_rows(checked), _columns_of_arrays(scenes[0], experiment, checked)
     projections = [Projection(matrix, *columns) for matrix in matrices]
     paths = _paths(checked, matrices, scenes)
-    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet_of(experiment.detector))
+    weights, sheet = _weights(experiment, checked), sheet_of(experiment.detector)
+    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet, weights)
+
+
+def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
+    """The motions, in which sources do not move with parameters that are not asked for: these then take no time."""
+    names = {name for variable in checked for name in variable.names}
+    unwanted = [name not in names for name in SOURCE_MOTIONS]
+    source = motions.source.copy()
+    source[:, unwanted] = 0.0
+    return motions._replace(source=source)
+
+
+def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np.ndarray] | None:
+    """Where the weights of sources are among all numbers, and the derivative of those of mean 1 by them; None without (A5b)."""
+    first = 0
+    for variable in checked:
+        if variable.key == WEIGHTS:
+            return slice(first, first + size(variable)), by_own_weights(np.array(experiment.value(WEIGHTS)))
+        first += size(variable)
+    return None
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -169,25 +197,28 @@ def _scenes_by_parameters(experiment, scenes, variables) -> list[np.ndarray]:
 
 
 def _columns_of_rows(variables) -> np.ndarray:
-    """The indices, among all numbers, of those that are not amplitudes."""
-    return np.flatnonzero(np.concatenate([np.full(size(variable), variable.key != AMPLITUDES) for variable in variables]))
+    """The indices, among all numbers, of those that are not in arrays."""
+    return np.flatnonzero(np.concatenate([np.full(size(variable), variable.key not in ARRAYS) for variable in variables]))
 
 
-def _columns_of_amplitudes(built, experiment, variables) -> np.ndarray:
-    """The index, among all numbers, of every amplitude of the box (amplitudes,), or -1.
+def _columns_of_arrays(built, experiment, variables) -> np.ndarray:
+    """The index, among all numbers, of every amplitude of the box and then of the weight of every source, or -1.
 
-    The last entry counts for a reflection that is listed twice.
+    The last entry counts for a reflection that is listed twice. Without arrays there is one entry.
     """
-    if all(variable.key != AMPLITUDES for variable in variables):
+    if all(variable.key not in ARRAYS for variable in variables):
         return np.full(1, -1, dtype=np.int64)
-    columns_of_box, first = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
+    amplitudes, first = built.structure.amplitude.size, 0
+    columns = np.full(amplitudes + built.sources.weight.size, -1, dtype=np.int64)
     for variable in variables:
         if variable.key == AMPLITUDES:
             low, high = ([int(bound) for bound in built.structure[end:6:2]] for end in (0, 1))
             hkl = experiment.structure_factors.hkl
-            columns_of_box[places(hkl.T, low, high)] = first + np.arange(len(hkl))
+            columns[places(hkl.T, low, high)] = first + np.arange(len(hkl))
+        elif variable.key == WEIGHTS:
+            columns[amplitudes:] = first + np.arange(size(variable))
         first += size(variable)
-    return columns_of_box
+    return columns
 
 
 def _paths(variables, matrices, scenes) -> Paths:
@@ -201,6 +232,7 @@ def _paths(variables, matrices, scenes) -> Paths:
         vectors="vectors" in taken,
         lattice_angles="lattice_angles" in taken,
         reflections="reflections" in taken,
+        weights="weights" in taken,
         channels=(ORIGIN + TILE * wanted).astype(np.uint64),
     )
 

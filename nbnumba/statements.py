@@ -115,6 +115,14 @@ def _depth(part: str, name: str, value: Any) -> float | None:
     return _number(part, name, value, allowed, lambda x: SMALLEST <= x <= LARGEST)
 
 
+def _check_weights(name: str, weights: np.ndarray) -> None:
+    """Raise InputError unless the weights of sources are numbers not below 0, and one is above."""
+    usual = (weights == 0.0) | ((FAINTEST <= weights) & (weights <= LARGEST))
+    if not usual.all() or not weights.any():
+        wrong = "" if usual.all() else f": {weights[~usual][0]:g} is among them"
+        raise InputError(f"{name} are not allowed{wrong}; allowed: none below 0, one above, and at most {LARGEST:g}")
+
+
 def _check_axes(part: str, fast_axis: Vector, slow_axis: Vector) -> None:
     """Raise InputError for axes that are no unit vectors, or not orthogonal."""
     fast, slow = np.array(fast_axis), np.array(slow_axis)
@@ -372,9 +380,12 @@ class Beam(_Statement):
 
     fluence is in photons/m^2; size_mm only clips a crystal that is given in mm. direction and polarization_axis are unit
     vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
-    what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
-    where a number is missing. direction_x_mrad and direction_y_mrad tilt all sources, about the E vector and then about the
-    axis across it, while the detector stays (F5a). dmin_A: samples of finer resolution are left out.
+    what is not given (setup/sources.py). spectrum replaces the dispersion: a row of wavelength in A and weight for each
+    wavelength. sources replaces all of them: a row x, y, z, weight, wavelength in A for each source, NaN where a number is
+    missing. source_weights: the weight of every source, in place of its own. wavelength_scale and wavelength_offset_A: what the
+    wavelengths of all sources are multiplied by, and what is added then. direction_x_mrad and direction_y_mrad tilt all
+    sources, about the E vector and then about the axis across it, while the detector stays (F5a). dmin_A: samples of finer
+    resolution are left out.
     """
 
     wavelength_A: float = 1.0
@@ -393,17 +404,21 @@ class Beam(_Statement):
     round_divergence: bool = True
     dispersion_percent: float | None = None
     dispsteps: int | None = None
+    spectrum: tuple[tuple[float, float], ...] | None = None
     sources: tuple[tuple[float, float, float, float, float], ...] | None = None
+    source_weights: tuple[float, ...] | None = None
+    wavelength_scale: float = 1.0
+    wavelength_offset_A: float = 0.0
     direction_x_mrad: float = 0.0
     direction_y_mrad: float = 0.0
     dmin_A: float = 0.0
 
-    POSITIVE = ("wavelength_A",)
+    POSITIVE = ("wavelength_A", "wavelength_scale")
     NOT_NEGATIVE = (
         *("fluence", "size_mm", "dmin_A", "dispersion_percent"),
         *("hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad"),
     )
-    FINITE = ("direction_x_mrad", "direction_y_mrad")
+    FINITE = ("wavelength_offset_A", "direction_x_mrad", "direction_y_mrad")
     COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
     MOST = MappingProxyType({"fluence": MOST_FLUENCE})
@@ -414,8 +429,32 @@ class Beam(_Statement):
         self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
         if self.dispersion_percent is not None and self.dispersion_percent >= 200:
             raise InputError(f"beam.dispersion_percent: {self.dispersion_percent:g} is not allowed; allowed: below 200")
+        if self.spectrum is not None:
+            self._set("spectrum", self._spectrum_rows(self.spectrum))
         if self.sources is not None:
             self._set("sources", self._source_rows(self.sources))
+        if self.source_weights is not None:
+            self._set("source_weights", self._weights(self.source_weights))
+
+    def _spectrum_rows(self, rows):
+        for name in ("sources", "dispersion_percent", "dispsteps"):
+            if getattr(self, name):
+                why = "both say what the wavelengths are"
+                raise InputError(f"beam.spectrum and beam.{name}: {why}; allowed: one of them")
+        table = _table("beam.spectrum", rows)
+        if table.shape[1:] != (2,) or not len(table) or not np.isfinite(table).all():
+            raise InputError("beam.spectrum: allowed: rows of wavelength in A and weight")
+        for wavelength in table[:, 0]:
+            _positive("beam", "spectrum: wavelength in A", wavelength)
+        _check_weights("beam.spectrum: the weights", table[:, 1])
+        return tuple((float(wavelength), float(weight)) for wavelength, weight in table)
+
+    def _weights(self, numbers):
+        weights = _table("beam.source_weights", numbers, None)
+        if weights.ndim != 1 or not len(weights):
+            raise InputError("beam.source_weights: allowed: a number for each source")
+        _check_weights("beam.source_weights", weights)
+        return tuple(float(weight) for weight in weights)
 
     def _source_rows(self, rows):
         table = _table("beam.sources", rows)
@@ -427,8 +466,8 @@ class Beam(_Statement):
             raise InputError("beam.sources: a source at 0 0 0 has no direction; allowed: any other place")
         for weight in weights:
             _not_negative("beam", "sources: weight", weight)
-        if len(weights) == len(table) and not weights.any():
-            raise InputError("beam.sources: the weights are not allowed; allowed: none below 0, and one above")
+        if len(weights) == len(table):
+            _check_weights("beam.sources: the weights", weights)
         for wavelength in wavelengths:
             _positive("beam", "sources: wavelength in A", wavelength)
         return tuple(tuple(float(x) for x in row) for row in table)

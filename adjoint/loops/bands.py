@@ -40,7 +40,7 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     tile. If the amplitude table of a tile was too small, the tile is differentiated again with a table of twice the size.
     """
     tile, dark_tile, block = np.zeros(ALL_END, wide), np.zeros(ALL_END, wide), np.zeros(ROWS_END, wide)
-    table = new_amplitude_table(ENTRIES if paths.reflections else FEWEST_ENTRIES)
+    table = new_amplitude_table(ENTRIES if paths.reflections or paths.weights else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
     for n in range(projection.column_of_row.size):

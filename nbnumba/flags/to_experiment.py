@@ -18,9 +18,10 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
-from nbnumba.formats import fdump, hkl, matrix, sources, stol
+from nbnumba.formats import fdump, hkl, matrix, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
 from nbnumba.geometry.indices import reindexed
+from nbnumba.setup.sources import mean_wavelength, resampled
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
@@ -329,6 +330,14 @@ def beam(command_line: CommandLine) -> Beam:
     fields["round_divergence"] = command_line.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in command_line.last:
         fields["sources"] = _sources(command_line)
+    if "-spectrum" in command_line.last:
+        fields["spectrum"] = _spectrum(command_line)
+        fields.pop("dispersion_percent", None)
+        fields.setdefault("wavelength_A", mean_wavelength(fields["spectrum"]))
+    elif "-spectrum_steps" in command_line.last:
+        warnings.warn("-spectrum_steps has no effect: there is no -spectrum", stacklevel=2)
+    if "-source_weights" in command_line.last:
+        fields["source_weights"] = spectrum.read_weights(command_line.last["-source_weights"], "-source_weights")
     made = Beam(**fields)
     if not resolved.USUAL_A[0] <= made.wavelength_A <= resolved.USUAL_A[1]:
         energy = f"{HC_EV_A / made.wavelength_A:.5g} eV"
@@ -356,6 +365,28 @@ def _sources(command_line: CommandLine) -> np.ndarray:
         why = "every source of -sourcefile has a wavelength of its own"
         warnings.warn(f"{command_line.spelling[named[-1]]} has no effect on the sources: {why}", stacklevel=2)
     return table
+
+
+def _spectrum(command_line: CommandLine) -> np.ndarray:
+    """The spectrum of -spectrum, or the -spectrum_steps wavelengths that stand for it (F5b)."""
+    for flag in ("-sourcefile", "-dispersion", "-dispsteps"):
+        if command_line.last.get(flag):
+            given = command_line.spelling[flag]
+            raise InputError(f"-spectrum and {given}: both say what the wavelengths are; allowed: one of them")
+    table = spectrum.read(command_line.last["-spectrum"], "-spectrum")
+    named = [name for name in ("-lambda", "-energy") if name in command_line.last]
+    if named and "-mat" not in command_line.last:
+        why = "-spectrum says what the wavelengths are; -wavelength_scale and -wavelength_offset change them"
+        warnings.warn(f"{command_line.spelling[named[-1]]} has no effect on the sources: {why}", stacklevel=2)
+    steps = command_line.last.get("-spectrum_steps")
+    if steps is None:
+        return table
+    if steps < 1:
+        raise InputError(f"-spectrum_steps: {steps} is not allowed; allowed: a whole number of at least 1")
+    if steps >= len(table):
+        warnings.warn(f"-spectrum_steps has no effect: -spectrum has {len(table)} wavelengths", stacklevel=2)
+        return table
+    return resampled(table, steps)
 
 
 def background(command_line: CommandLine) -> Background:
