@@ -233,11 +233,12 @@ def _normal_equations(problem, results: Results) -> tuple[np.ndarray, np.ndarray
     gradient, normal = results.gradient.sum(axis=0), results.normal.sum(axis=0)
     normal = normal + np.triu(normal, 1).T
     normal = by_stated_weights(problem, by_stated_weights(problem, normal).T)
+    normal = np.triu(normal) + np.triu(normal, 1).T  # which rounding may have made unsymmetric
     return _finite(problem, by_stated_weights(problem, gradient)), _finite(problem, normal)
 
 
 def by_stated_weights(problem, derivatives: np.ndarray) -> np.ndarray:
-    """The derivatives (..., n), in which those by weights of mean 1 have become those by the weights as they are stated (A5b)."""
+    """The derivatives (..., n), with those by weights of mean 1 turned into those by the weights as they are stated (A5b)."""
     if problem.weights is None:
         return derivatives
     columns, by_stated = problem.weights

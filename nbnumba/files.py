@@ -16,8 +16,19 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
 from nbnumba.formats import (
-    endings, expt_writer, geometry_files, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv, spectrum,
-)  # fmt: skip
+    endings,
+    expt_writer,
+    geometry_files,
+    hkl,
+    matrix,
+    minicbf_writer,
+    nxmx_writer,
+    pgm,
+    png,
+    raw,
+    smv,
+    spectrum,
+)
 from nbnumba.formats import images as image_files
 from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
 from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here

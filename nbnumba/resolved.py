@@ -195,8 +195,8 @@ def _beam(experiment: Statements) -> Iterator[tuple]:
     yield "photons", f"{photons:.4g}", f"in a beam of {part.size_mm:g} mm", not _stated(part, "fluence", "size_mm")
     number = sources.number(part, experiment.sampling.defects)
     origin = "of a table" if part.sources is not None else _sweeps(experiment)
-    names = ("sources", "spectrum", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
-    yield "sources", str(number), origin, not _stated(part, *names, "dispersion_percent", "dispsteps")
+    names = ("sources", "spectrum", "dispsteps", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad")
+    yield "sources", str(number), origin, not _stated(part, *names, "vdivstep_mrad", "vdivsteps", "dispersion_percent")
     yield "direction", _three(detector.beam_direction(experiment.detector, part)), "", part.direction is None
     electric = _three(detector.polarization_axis(experiment.detector, part))
     kahn = f"Kahn {part.polarization:g}" if part.polarized else "no factor"

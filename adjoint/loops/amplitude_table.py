@@ -1,4 +1,4 @@
-"""Derivatives by structure-factor amplitudes: a table of the reflections that the pixels of a tile see; and by sources' weights.
+"""Derivatives by structure-factor amplitudes, and by weights of sources: a table of those that the pixels of a tile see.
 
 The derivative by an amplitude can be weighed by that of the loss only when its pixel is complete. Until then it is in a table
 with one entry for each pixel and reflection, a hash table with open addressing. A pixel sees the same reflection in many
@@ -7,15 +7,16 @@ index of a reflection in the list of amplitudes. The slots behind this list are 
 derivatives by their weights (A5b).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple  # noqa: I001
 
-import numpy as np  # noqa: I001
+import numpy as np
 
 from adjoint.loops.rows import DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
 from nbnumba.loops.patches import RUN, near_lane
 from nbnumba.loops.rows import (
-    AMPLITUDE, BACKGROUND, CAPTURE, CORNER, FACTOR, FRESH_PASS, LATTICE_FACTOR, PART_H, PART_K, PART_L, RESOLVED, SLOT, SUM, TILE,
+    AMPLITUDE, BACKGROUND, CAPTURE, CORNER, FACTOR, FRESH_PASS, LATTICE_FACTOR, PART_H, PART_K, PART_L, RESOLVED, SLOT, SUM,
+    TILE,
 )  # fmt: skip
 from nbnumba.stages import real, wide
 from nbnumba.stages.pixel import sample_weight

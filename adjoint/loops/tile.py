@@ -32,8 +32,8 @@ class Paths(NamedTuple):
     """Which derivatives are wanted.
 
     geometry: by detector and beam. vectors: by the cell vectors. lattice_angles: by the angles that turn lattices.
-    reflections: by structure-factor amplitudes. weights: by the weights of the sources. channels: where the rows of the wanted channels begin; what the other
-    channels hold is not defined.
+    reflections: by structure-factor amplitudes. weights: by weights of sources. channels: where the rows of the wanted
+    channels begin; what the other channels hold is not defined.
     """
 
     geometry: bool
@@ -56,11 +56,11 @@ def differentiate_tile(
     trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels makes TOTAL photons, and
     pixel_factors_adj differentiates the factors that belong to the whole pixel.
 
-    Derivatives by amplitudes, and by weights of sources, are in the amplitude table. Channels have to be 0 at the start. They, the table and the cotangents
-    hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large, the derivative
-    of the photons by the sum, which is known when the pixel is complete (A0). Where that is 0, so are all derivatives. The
-    sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate it. If a pixel
-    has one sample, its geometry is differentiated once, in pixel_factors_adj.
+    Derivatives by amplitudes and by weights are in the amplitude table. Channels have to be 0 at the start. They, the table and
+    the cotangents hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large,
+    the derivative of the photons by the sum, which is known when the pixel is complete (A0). Where that is 0, so are all
+    derivatives. The sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate
+    it. If a pixel has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
     if paths.reflections or paths.weights:
         clear_table(tile, table)

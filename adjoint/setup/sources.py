@@ -15,9 +15,11 @@ COLUMN = {name.partition(".")[2]: column for column, name in enumerate(SOURCE_MO
 def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> np.ndarray:
     """Return the derivative (sources, motions, 4) of unit direction and wavelength, in A, of the sources, by SOURCE_MOTIONS.
 
-        F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = c w0 + o,    w0 = lambda (1 + deviation)
+        F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = c w0 + o
+             w0 = lambda (1 + deviation)
         A5a: di/dh = T (u x s),    di/dv = T R(u, h) (E x R(E, v) i0),    di/dx = (R(e2, y) e1) x i,    di/dy = e2 x i
-             dw/dlambda = c (1 + deviation),    dw/ddispersion = c lambda d(deviation)/d(dispersion),    dw/dc = w0,    dw/do = 1
+             dw/dlambda = c (1 + deviation),    dw/ddispersion = c lambda d(deviation)/d(dispersion)
+             dw/dc = w0,    dw/do = 1
 
     direction: i0, unit vector along the beam. polarization: the unit vector E. defects: those of C that are reproduced. The
     derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `beam_sources`;

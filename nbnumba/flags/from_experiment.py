@@ -39,7 +39,7 @@ FORMS = (*BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "pix0_mm")
 
 
 class NewFiles:
-    """Names of the files that refined flags read: STEM.mat, STEM.hkl, STEM.weights, and where these are taken STEM_2.mat and so on."""
+    """Names of the files that refined flags read: STEM.mat, .hkl, .weights, and where these are taken STEM_2.mat and so on."""
 
     def __init__(self, stem: str = "refined", taken: Iterable[str] = ()):
         self.stem, self.taken = stem, {os.path.realpath(name) for name in taken}

@@ -20,23 +20,23 @@ UNITS = {"wavelength_A": 1.0, "wavelength_nm": 10.0, "wavelength_m": 1e10, "ener
 """The quantities that a column may hold, and their units in A or in eV."""
 
 WAVELENGTHS_A, ENERGIES_EV = (0.1, 3.0), (1000.0, 1e6)
-"""Without a heading, numbers between these are wavelengths in A, or photon energies in eV. Between them may be energies in keV."""
+"""Without a heading, numbers between these are wavelengths in A, or photon energies in eV. Others may be energies in keV."""
 
 _DELIMITERS = re.compile(r"[\s,;]+")
 _NAMES = re.compile(r"[a-zåμ]+")
 _OF_WAVELENGTH = re.compile(r"^(wave.*|lambdas?|lam|wl)$")
 _OF_ENERGY = re.compile(r"^(energ.*|e|photons?energy)$")
 _OF_WEIGHT = re.compile(r"^(weights?|intens.*|i|flux|photons|counts?|spectrum|fluence|amplitudes?|w)$")
-_UNIT_WORDS = {"a": "A", "å": "A", "angstrom": "A", "angstroms": "A", "ang": "A", "nm": "nm", "m": "m", "ev": "eV", "kev": "keV"}
+_UNIT_WORDS = dict.fromkeys(("a", "å", "ang", "angstrom", "angstroms"), "A") | {"nm": "nm", "m": "m", "ev": "eV", "kev": "keV"}
 
 
 def read(path: files.PathName, what: str = "-spectrum") -> np.ndarray:
     """Return float64 (n, 2): wavelength in A and weight, of each line of a spectrum, in the order of the file.
 
     Numbers are separated by blanks, tabs, commas or semicolons. What follows # is a comment. A line of words before the first
-    number, or a comment there, is a heading, which may name the two columns and their units, in any order: wavelength or energy,
-    with A, nm, m, eV or keV; and weight. Without such a heading the weight is the second column, and the first is a wavelength
-    in A where all numbers are in WAVELENGTHS_A, or an energy in eV where all are in ENERGIES_EV. Raises InputError for numbers
+    number, or a comment there, is a heading, which may name the columns and units, in any order: wavelength or energy, with A,
+    nm, m, eV or keV; and weight. Without such a heading the weight is the second column, and the first is a wavelength in A
+    where all numbers are in WAVELENGTHS_A, or an energy in eV where all are in ENERGIES_EV. Raises InputError for numbers
     that may be either, for lines without two numbers, for a weight below 0, for a wavelength that is not positive, and where
     no weight is above 0.
     """

@@ -63,7 +63,7 @@ def mean_wavelength(spectrum: np.ndarray) -> float:
 
 
 def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
-    """Return a spectrum (steps, 2) of equal weights that has the mean and the rms width of a spectrum (n, 2), in its unit (F5b).
+    """Return a spectrum (steps, 2) of equal weights that has the mean and the rms width of one of (n, 2), in its unit (F5b).
 
     The weight, in ascending order of wavelength, is cut into equal parts, each of which is represented by its mean wavelength.
     The means are then stretched about the mean of all, which makes up for the width that the parts had in themselves.
@@ -275,7 +275,7 @@ def stated_directions(beam: Beam, direction: np.ndarray) -> np.ndarray:
 
 
 def stated_wavelengths(beam: Beam) -> np.ndarray:
-    """Return the wavelengths (n,) of the sources of a table, before scale and offset, in A: a missing one is the beam's (F5a)."""
+    """Return the wavelengths (n,) of a table of sources, before scale and offset, in A; a missing one is the beam's (F5a)."""
     wavelengths = np.array(beam.sources)[:, 4]
     return np.where(np.isnan(wavelengths), beam.wavelength_A, wavelengths)
 

@@ -26,7 +26,8 @@ VALUES = """
     -sample_thick 3e-5; -sample_width 4e-5; -sample_height 5e-5; -fudge 2; -mosaic 0.7; -mosaic_domains 3; -mosaic_seed 77
     -hkl r.hkl; -default_F 33; -dump d.bin; -lambda 1.3; -energy 9000; -fluence 1e25; -flux 1e12; -exposure 2; -beamsize 1e-5
     -polar 0.7; -beam_vector 1 .1 0; -polar_vector 0 .2 1; -divergence 2; -hdivrange 2; -vdivrange 2; -hdivstep 0.7
-    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4; -sourcefile s.txt; -dmin 3; -img i.img
+    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4; -sourcefile s.txt; -dmin 3; -spectrum x.lam
+    -spectrum_steps 2; -source_weights w.txt; -wavelength_scale 1.1; -wavelength_offset 0.1; -img i.img
     -mask k.img; -distance 87; -close_distance 88; -pixel 0.15; -detpixels 7; -detpixels_x 7; -detpixels_y 8; -detsize 0.9
     -detsize_f 0.9; -detsize_s 0.8; -Xbeam .21; -Ybeam .31; -Xclose .22; -Yclose .33; -ORGX 2.2; -ORGY 2.3
     -detector_rotx 3; -detector_roty 4; -detector_rotz 5; -twotheta 6; -fdet_vector 0 .1 1; -sdet_vector .1 -1 0
@@ -75,6 +76,8 @@ def files(tmp_path, monkeypatch):
     axis = range(-3, 4)
     (tmp_path / "r.hkl").write_text("".join(f"{h} {k} {l} {10 + h}\n" for h in axis for k in axis for l in axis))
     (tmp_path / "s.txt").write_text("-1 0 0 1 1e-10\n-1 0.01 0 2 1.1e-10\n")
+    (tmp_path / "x.lam").write_text("1.0 1\n1.1 2\n1.3 3\n")
+    (tmp_path / "w.txt").write_text("1\n3\n")
     (tmp_path / "t.stol").write_text("0 3\n0.2 2\n0.5 1\n1 .5\n")
     keys = [("PIXEL_SIZE", 0.2), ("DISTANCE", 111.0), ("WAVELENGTH", 1.2), ("BEAM_CENTER_X", 0.4), ("BEAM_CENTER_Y", 0.5)]
     smv.write("i.img", np.ones((4, 4), np.uint16), keys)

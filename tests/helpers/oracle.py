@@ -749,7 +749,7 @@ def read_numbers(path):
 
 
 def reweighted(sources, settings, files):
-    """The sources with weights of a mean of 1, those of a file if there is one, and with their wavelengths as they are scaled."""
+    """The sources with weights of a mean of 1, those of a file if there is one, and with scaled wavelengths."""
     weights = [weight for _, _, weight in sources]
     if settings.weights_file:
         weights = [weight for weight, in read_numbers(real_path(settings.weights_file, files))]
