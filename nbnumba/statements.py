@@ -21,6 +21,9 @@ from nbnumba.stages.shapes import SHAPES
 
 Vector = tuple[float, float, float]
 
+MOSAIC_SAMPLINGS, PHI_SAMPLINGS = ("random", "sobol"), ("left", "mid")
+"""How mosaic domains are drawn, and where in its step a phi step is rendered."""
+
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
 
@@ -273,6 +276,7 @@ class Crystal(_Statement):
     crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
     misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
     mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
+    mosaic_sampling: "random" domains, as nanoBragg's, or "sobol", which are spread more evenly.
     """
 
     a_A: float | None = None
@@ -292,6 +296,7 @@ class Crystal(_Statement):
     mosaic_spread_deg: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
+    mosaic_sampling: str = "random"
 
     CELL = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
     POSITIVE = CELL
@@ -316,6 +321,7 @@ class Crystal(_Statement):
             if getattr(self, name) is not None:
                 self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
         self._choice("shape", SHAPES)
+        self._choice("mosaic_sampling", MOSAIC_SAMPLINGS)
         for name in self.SPREADS:
             if getattr(self, name) > 180:
                 raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 180")
@@ -693,12 +699,14 @@ class Detector(_Statement):
 @dataclass(frozen=True, eq=False, repr=False)
 class Goniometer(_Statement):
     """The rotation of the crystal: start, range, and the steps that it is rendered in (F7b). Rules for what is not given
-    are nanoBragg's (setup/orientations.py)."""
+    are nanoBragg's (setup/orientations.py). phi_sampling: whether a step is rendered at its left edge or in its middle; None:
+    at its left edge, as nanoBragg does, but in its middle in a refinement (R1)."""
 
     phi_deg: float = 0.0
     osc_deg: float | None = None
     phistep_deg: float | None = None
     phisteps: int | None = None
+    phi_sampling: str | None = None
     spindle_axis: Vector | None = None
 
     FINITE = ("phi_deg",)
@@ -706,6 +714,10 @@ class Goniometer(_Statement):
     COUNTS = ("phisteps",)
     DIRECTIONS = ("spindle_axis",)
     MOST = MappingProxyType(dict.fromkeys(("phi_deg", "osc_deg", "phistep_deg"), MOST_TURNS_DEG))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("phi_sampling", PHI_SAMPLINGS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

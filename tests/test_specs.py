@@ -85,6 +85,7 @@ MEANS = {
     "beam.dispersion_percent": "0",
     "goniometer.osc_deg": "0",
     "goniometer.phistep_deg": "",
+    "goniometer.phi_sampling": "left; in refine mid",
     "sampling.roi": "all",
     "run.seed": "the time",
     "run.misset_seed": "that of -seed",

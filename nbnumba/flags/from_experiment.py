@@ -272,6 +272,11 @@ def _weights(refined: Experiment, new_files: NewFiles) -> list[str]:
     return [] if weights is None else ["-source_weights", new_files.weights(np.array(weights))]
 
 
+def _phi_sampling(refined: Experiment, _) -> list[str]:
+    chosen = refined.goniometer.phi_sampling
+    return [] if chosen is None else ["-phi_sampling", chosen]
+
+
 def _oversample(refined: Experiment, _) -> list[str]:
     """The flag of one number of sub-pixels; there is none for a number of each panel, which is chosen anew."""
     oversample = refined.sampling.oversample
@@ -300,6 +305,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(("structure_factors.hkl", "structure_factors.F"), ("-hkl", "-dump"), _reflections),
     Quantity(("beam.source_weights",), ("-source_weights",), _weights),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
+    Quantity(("goniometer.phi_sampling",), ("-phi_sampling",), _phi_sampling),
     Quantity(("sampling.oversample",), ("-oversample",), _oversample),
 )
 """All quantities that a refinement changes or freezes, and that flags can state."""

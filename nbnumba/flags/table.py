@@ -66,6 +66,10 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
+    _row(
+        "crystal", "-mosaic_sampling", "word", "how mosaic domains are drawn: random, or sobol, which spreads them evenly", "",
+        "random", "crystal.mosaic_sampling",
+    ),
     _row("crystal", "-hkl", "file", "structure factors as text: h k l F for every reflection, no symmetry applied"),
     _row("crystal", "-reindex", "word", "the crystal's h,k,l by those of -hkl, such as k,h,-l", "", "h,k,l"),
     _row(
@@ -161,6 +165,10 @@ FLAGS: tuple[Flag, ...] = (
     _row("rotation", "-osc", "number", "range of the rotation", "deg", "0", "goniometer.osc_deg"),
     _row("rotation", "-phistep", "number", "step of the rotation", "deg", "", "goniometer.phistep_deg"),
     _row("rotation", "-phisteps", "whole", "number of steps; 0 counts as 1", "", "1, or 2 with -osc"),
+    _row(
+        "rotation", "-phi_sampling", "word", "where in its step each step is rendered: left, its edge, or mid, its middle", "",
+        "left; in refine mid", "goniometer.phi_sampling",
+    ),
     _row("rotation", "-spindle_axis", "vector", "custom convention", "", "0 0 1", "goniometer.spindle_axis"),
     _row("sampling", "-oversample", "whole", "sub-pixels along each edge of a pixel", "", "as the crystal needs"),
     _row("sampling", "-oversample_thick", "switch", "the capture fraction anew for every sub-pixel"),

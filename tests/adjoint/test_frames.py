@@ -306,7 +306,7 @@ def test_what_is_left_out_is_not_computed_and_changes_nothing(monkeypatch, kind)
 def test_with_defects_of_nanobragg_all_pixels_are_rendered():
     """A lattice that is carried over from one pixel to the next comes from pixels that do not count, too (P1)."""
     mode = {"c_parity": ("phi_carryover",), "c_threads": 2}
-    truth = crystal("-detpixels 40 -phi 0 -osc 1 -phisteps 2")
+    truth = crystal("-detpixels 40 -phi 0 -osc 1 -phisteps 2 -phi_sampling left")
     data = counts(truth, **mode)
     data[:7] = data[33:] = data[:, :5] = np.nan
     at = frames.frame(truth, data, parameters=(), image_names=("image.scale",), options=mode)

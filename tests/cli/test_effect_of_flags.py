@@ -26,8 +26,9 @@ VALUES = """
     -sample_thick 3e-5; -sample_width 4e-5; -sample_height 5e-5; -fudge 2; -mosaic 0.7; -mosaic_domains 3; -mosaic_seed 77
     -hkl r.hkl; -default_F 33; -dump d.bin; -lambda 1.3; -energy 9000; -fluence 1e25; -flux 1e12; -exposure 2; -beamsize 1e-5
     -polar 0.7; -beam_vector 1 .1 0; -polar_vector 0 .2 1; -divergence 2; -hdivrange 2; -vdivrange 2; -hdivstep 0.7
-    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4; -sourcefile s.txt; -dmin 3; -spectrum x.lam
-    -spectrum_steps 2; -source_weights w.txt; -wavelength_scale 1.1; -wavelength_offset 0.1; -img i.img
+    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4
+    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -img i.img
+    -wavelength_scale 1.1; -wavelength_offset 0.1; -mosaic_sampling sobol; -phi_sampling mid
     -mask k.img; -distance 87; -close_distance 88; -pixel 0.15; -detpixels 7; -detpixels_x 7; -detpixels_y 8; -detsize 0.9
     -detsize_f 0.9; -detsize_s 0.8; -Xbeam .21; -Ybeam .31; -Xclose .22; -Yclose .33; -ORGX 2.2; -ORGY 2.3
     -detector_rotx 3; -detector_roty 4; -detector_rotz 5; -twotheta 6; -fdet_vector 0 .1 1; -sdet_vector .1 -1 0

@@ -205,6 +205,7 @@ class Settings:
         self.mosaic, self.domains = -1.0, 0
         self.dispersion, self.dispsteps, self.round_div = 0.0, 0, True
         self.wavelength_scale, self.wavelength_offset = 1.0, 0.0
+        self.within_step = 0.0
         self.hdivrange = self.hdivstep = self.vdivrange = self.vdivstep = -1.0
         self.hdivsteps = self.vdivsteps = 0
         self.phi, self.osc, self.phistep, self.phisteps = 0.0, -1.0, -1.0, -1
@@ -278,6 +279,8 @@ def read_flag(settings, flag, words):
     elif flag == "-misset":
         is_random = "rand" in words[0]
         settings.misset = take(1) and "random" if is_random else tuple(float(w) / DEGREES for w in take(3))
+    elif flag == "-phi_sampling":
+        settings.within_step = {"left": 0.0, "mid": 0.5}[take(1)[0]]
     elif flag == "-pivot":
         settings.pivot = settings.asked_pivot = "SAMPLE" if "sample" in take(1)[0] else "BEAM"
     elif flag == "-roi":
@@ -704,7 +707,7 @@ def phi_angles(settings):
     else:
         count = max(count, 1)
         step = osc / count if step < 0.0 else step
-    return [settings.phi + step * tic for tic in range(count)], osc
+    return [settings.phi + step * (tic + settings.within_step) for tic in range(count)], osc
 
 
 def sensor_layers(settings, parity):

@@ -202,6 +202,10 @@ class Peaked(Maker):
     def with_lights(self, stated):
         """Now and then a spectrum in place of the dispersion, weights of the sources, and wavelengths that are scaled."""
         random = self.lights
+        if random.random() < 0.3 and not stated.sampling.defects.phi_carryover:
+            stated = stated.replace({"goniometer.phi_sampling": "mid"})
+        if random.random() < 0.5 and not stated.sampling.defects.mosaic_float32:
+            stated = stated.replace({"crystal.mosaic_sampling": "sobol"})
         if random.random() < 0.3 and self.table is None:
             rows = np.column_stack([self.wavelength * random.uniform(0.98, 1.02, 3), random.uniform(0.1, 2.0, 3)])
             values = {"beam.dispersion_percent": None, "beam.dispsteps": None, "beam.spectrum": rows}
