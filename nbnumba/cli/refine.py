@@ -48,7 +48,8 @@ MOST_COVARIANCES = 1000
 READOUT = "-readout_noise"
 READOUT_FLAGS = {
     **dict.fromkeys(("-gain", READOUT, "-saturation")),
-    "-psf": "the expected image is without it",
+    **dict.fromkeys(("-psf", "-psf_type", "-calibration_noise", "-calib_seed"), "the expected image is without it"),
+    "-flicker_noise": "the expected image is without it",
     "-adc": "--offset says what is to be taken off the data",
 }
 """The flags of a detector's read-out: None for those that describe measured data, else why the flag has no effect here."""

@@ -226,8 +226,24 @@ FLAGS: tuple[Flag, ...] = (
         "response.saturation",
     ),
     _row(
-        "response", "-psf", "number", "noise image: width at half height of the Gaussian point spread", "mm", "0",
+        "response", "-psf", "number", "noise image: width at half height of the point spread", "mm", "0",
         "response.psf_mm",
+    ),
+    _row(
+        "response", "-psf_type", "word", "shape of the point spread: gauss, or fiber with long wings", "", "gauss",
+        "response.psf_type",
+    ),
+    _row(
+        "response", "-flicker_noise", "number", "noise image: rms fluctuation of expected photons, a fraction", "", "0",
+        "response.flicker",
+    ),
+    _row(
+        "response", "-calibration_noise", "number", "noise image: rms error of each pixel, a fraction", "", "0",
+        "response.calibration",
+    ),
+    _row(
+        "response", "-calib_seed", "whole", "seed of the errors of pixels, the same in every image", "", "123456789",
+        "response.calibration_seed",
     ),
     _row("run", "--dry-run -dry_run", "switch", "show what the flags come to and what it costs; compute and write nothing"),
     _row("run", "-quiet --quiet", "switch", "print nothing but warnings and errors"),

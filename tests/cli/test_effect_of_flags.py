@@ -35,7 +35,8 @@ VALUES = """
     -odet_vector .1 1 0; -pix0_vector .1 -.0002 .0002; -pix0_vector_mm 99 -.2 .2; -detector_thick 150; -detector_abs 210
     -detector_thicksteps 3; -phi 12; -osc 2; -phistep 0.7; -phisteps 4; -oversample 2; -roi 1 2 1 2; -water 3; -stol t.stol
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
-    -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
+    -saturation 1000; -psf 0.1; -psf_type fiber
+    -calib_seed 5; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
