@@ -71,7 +71,7 @@ def refine(
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")
     experiments, images = _lists(experiment, measured)
-    experiments = _at_middles_of_steps(experiments, keywords.get("c_parity"))
+    experiments = _with_phi_sampling(experiments, keywords.get("c_parity"))
     refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
     if isinstance(experiment, Experiment) and sheet_of(experiment.detector).image_shape is None:
@@ -116,7 +116,7 @@ def _lists(experiment, measured) -> tuple[list[Experiment], list[Any]]:
     return experiments, images
 
 
-def _at_middles_of_steps(experiments: list[Experiment], c_parity: Any) -> list[Experiment]:
+def _with_phi_sampling(experiments: list[Experiment], c_parity: Any) -> list[Experiment]:
     """The experiments with phi steps in their middles where nothing says where they are (R1); a warning says so.
 
     c_parity: the keyword. With phi_carryover steps are where C has them.
