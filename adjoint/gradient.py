@@ -17,7 +17,7 @@ from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name
 from adjoint.prepare import prepare
-from adjoint.stages.loss import GIVEN
+from adjoint.stages.loss import GAUSSIAN, GIVEN
 from adjoint.variables import by_name, listed
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.pieces import pixels_of, progress_reporter
@@ -56,7 +56,7 @@ def vjp(
     that are no parameters, and for parameters by which the image cannot be differentiated.
     """
     problem = prepare(experiment, parameters, **keywords)
-    image = render(problem.panels, problem.pixels, progress, problem.machine)
+    image = _rendered(problem, progress)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
         results, bands = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
@@ -102,6 +102,7 @@ def jacobian(
     everywhere = np.ones(problem.pixels)
     _run(problem, SheetLoss(GIVEN, everywhere, everywhere), image, progress, jacobian=derivatives)
     check_brightness(image, problem.machine.precision)
+    image = image if problem.added is None else image + problem.added
     return problem.sheet.image(image), problem.sheet.image(_finite(problem, by_stated_weights(problem, derivatives)))
 
 
@@ -146,14 +147,28 @@ def with_image_terms(
     named = listed(parameters)
     problem = prepare(experiment, named or ["beam.fluence"], **machine._asdict())
     pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal, of_sheet=True)
+    if problem.added is not None:
+        background_terms = np.concatenate([background_terms, problem.added[np.newaxis]])
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
     results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
         gradient, normal = _normal_equations(problem, results)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
+    if problem.added is not None:
+        gradient, normal = _with_added_in_factor(gradient, normal, problem.count)
     wanted = slice(None) if named else slice(1, None)
     return _value(problem, results, value), gradient[wanted], None if normal is None else normal[wanted, wanted]
+
+
+def _with_added_in_factor(gradient, normal, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The derivatives, in which the last term has become a part of the factor of all photons, which is at index `count`.
+
+    The photons that are added are a part of the image, and its factor multiplies them, too.
+    """
+    fold = np.eye(len(gradient))[:-1]
+    fold[count, -1] = 1.0
+    return fold @ gradient, None if normal is None else fold @ normal @ fold.T
 
 
 class SheetLoss(NamedTuple):
@@ -184,14 +199,29 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
     if is_pixelwise(loss):
         if loss.data.shape != problem.pixels or (loss.sheet != problem.sheet and not of_sheet):
             raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {problem.sheet}")
-        return SheetLoss(loss.kind, loss.data, loss.weight), None
-    image = problem.sheet.image(render(problem.panels, problem.pixels, progress, problem.machine))
+        return _of_photons(problem, loss), None
+    image = problem.sheet.image(_rendered(problem, progress))
     pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
         pixel_loss = pixel_loss._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
         if pixel_loss.weight.min() < 0.0:
             raise InputError(f"loss: a curvature is {pixel_loss.weight.min():g}; allowed: numbers not below 0")
     return pixel_loss, number_of("loss: value", loss.value(image))
+
+
+def _rendered(problem, progress) -> np.ndarray:
+    """The image of a problem, a sheet (slow, fast), with the photons that are added to it."""
+    image = render(problem.panels, problem.pixels, progress, problem.machine)
+    return image if problem.added is None else image + problem.added
+
+
+def _of_photons(problem, loss) -> SheetLoss:
+    """A loss of adjoint.losses as one of the photons alone, without those that are added (A12a)."""
+    if problem.added is None:
+        return SheetLoss(loss.kind, loss.data, loss.weight)
+    if loss.kind == GAUSSIAN:
+        return SheetLoss(loss.kind, loss.data - problem.added, loss.weight)
+    return SheetLoss(loss.kind, loss.data, loss.weight + problem.added)
 
 
 def _value(problem, results: Results, value: float | None) -> float:

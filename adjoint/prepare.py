@@ -16,6 +16,7 @@ from adjoint.setup import scene as setup
 from adjoint.setup.sources import by_own_weights
 from adjoint.stages.records import Cotangent, Motions
 from adjoint.variables import Variable, listed, size, values, variables
+from nbnumba.added_photons import added_photons
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check
@@ -39,7 +40,8 @@ class Problem(NamedTuple):
     variables: what it is differentiated by, in this order. panels: what the image is computed from. motions: how sources and
     lattices move. projections: how derivatives by parameters follow from those by channels, for each panel. paths: the parts of
     the derivative that are needed. machine: the backend and the precision. sheet: the shapes of the panels. weights: which
-    numbers are the weights of sources, and how those of mean 1 move with them (A5b); None if none are.
+    numbers are the weights of sources, and how those of mean 1 move with them (A5b); None if none are. added
+    (slow, fast): photons that are added to the image, a sheet, or None (F12a).
     """
 
     experiment: Experiment
@@ -51,6 +53,7 @@ class Problem(NamedTuple):
     machine: Machine
     sheet: Sheet
     weights: tuple[slice, np.ndarray] | None
+    added: np.ndarray | None
 
     @property
     def has_tables(self) -> bool:
@@ -91,7 +94,8 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     projections = [Projection(matrix, *columns) for matrix in matrices]
     paths = _paths(checked, matrices, scenes)
     weights, sheet = _weights(experiment, checked), sheet_of(experiment.detector)
-    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet, weights)
+    added = added_photons(experiment)
+    return Problem(experiment, checked, panels, motions, projections, paths, chosen, sheet, weights, added)
 
 
 def _wanted(motions: Motions, checked: list[Variable]) -> Motions:

@@ -407,6 +407,9 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
         table = "" if water.table is None else f", a table of {len(water.table)} F"
         material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
         yield "background cube", f"{water.water_um:g}", material
+    for name, kind in (("image", "an image"), ("radial", "a radial table")):
+        if getattr(experiment.background, name) is not None:
+            yield "background added", kind, "in photons"
     if part.c_parity:
         names = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
         yield "C's defects", names, f"of a run on {part.defects.c_threads} threads" if part.defects.phi_carryover else ""

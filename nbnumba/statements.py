@@ -770,31 +770,64 @@ class Background(_Statement):
     """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
 
     table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    image: photons that are added to each pixel, of the shape of the image; for panels of different shapes, an array for each.
+    radial: photons that are added to a pixel by sin(theta) / lambda in 1/A, in pairs.
     """
 
     water_um: float = 0.0
     density_g_per_cm3: float = WATER_G_PER_CM3
     molar_mass_g: float = WATER_G_PER_MOL
     table: tuple[tuple[float, float], ...] | None = None
+    image: np.ndarray | tuple[np.ndarray, ...] | None = None
+    radial: tuple[tuple[float, float], ...] | None = None
 
     NOT_NEGATIVE = ("water_um",)
     POSITIVE = ("density_g_per_cm3", "molar_mass_g")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.table is None:
-            return
-        rows = _table("background.table", self.table)
+        if self.image is not None:
+            self._set("image", self._photons(self.image))
+        if self.radial is not None:
+            self._set("radial", self._pairs("radial", "photons"))
+            if min(photons for _, photons in self.radial) < 0.0:
+                raise InputError("background.radial: photons below 0 are not allowed; allowed: 0 or more")
+        if self.table is not None:
+            self._set("table", self._pairs("table", "structure factor"))
+
+    @staticmethod
+    def _photons(image: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The photons as a float64 array, or as one for each panel where these differ in shape."""
+        allowed = f"0 to {MOST_AMPLITUDE:g} photons in every pixel, (slow, fast) or (panel, slow, fast)"
+        try:
+            parts = [np.array(real(image), dtype=np.float64)]
+        except (TypeError, ValueError, OverflowError):
+            try:
+                parts = [np.array(real(part), dtype=np.float64) for part in image]
+            except (TypeError, ValueError, OverflowError):
+                parts = [np.zeros(0)]
+        axes = (2, 3) if len(parts) == 1 else (2,)
+        for part in parts:
+            if part.ndim not in axes or not (part.size and (part >= 0.0).all() and (part <= MOST_AMPLITUDE).all()):
+                raise InputError(f"background.image: allowed: {allowed}")
+            part.setflags(write=False)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _pairs(self, field: str, what: str) -> tuple[tuple[float, float], ...]:
+        """Pairs of sin(theta) / lambda, ascending, and of a number, checked."""
+        name = f"background.{field}"
+        rows = _table(name, getattr(self, field))
         fits = rows.ndim == 2 and rows.shape[1] == 2 and len(rows) >= 2 and np.isfinite(rows).all()
         if not fits or (np.diff(rows[:, 0]) <= 0).any() or rows[0, 0] < 0:
-            raise InputError("background.table: allowed: two or more pairs of ascending sin(theta)/lambda and structure factor")
+            raise InputError(f"{name}: allowed: two or more pairs of ascending sin(theta)/lambda and {what}")
         if np.diff(rows[:, 0]).min() < CLOSEST_STOL or rows[-1, 0] > MOST_STOL:
             allowed = f"at most {MOST_STOL:g}, in steps of {CLOSEST_STOL:g} or more"
-            raise InputError(f"background.table: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
+            raise InputError(f"{name}: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
         if np.abs(rows[:, 1]).max() > MOST_AMPLITUDE:
             wrong = rows[np.argmax(np.abs(rows[:, 1])), 1]
-            raise InputError(f"background.table: F of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
-        self._set("table", tuple((float(x), float(y)) for x, y in rows))
+            kind = "F" if field == "table" else what
+            raise InputError(f"{name}: {kind} of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
+        return tuple((float(x), float(y)) for x, y in rows)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

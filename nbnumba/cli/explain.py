@@ -27,6 +27,12 @@ from nbnumba.stages.records import Scene
 
 Panels = tuple[PanelScene, ...]
 
+OTHERS = {
+    "-tolerance": "every term counts, as it does where a defect is on",
+    "-background": "no defect changes photons that are added",
+}
+"""Flags without effect here, and why."""
+
 HELP = """usage: nbnumba explain -- FLAGS
 
 Renders the image of FLAGS without and with each defect of nanoBragg.c. It prints a line for every defect that changes the
@@ -43,7 +49,7 @@ def main(args: Sequence[str]) -> int:
         return 0 if words else 2
     if "-c_parity" in words:
         raise InputError("-c_parity is not allowed here: explain switches on one defect after the other")
-    command_line = command_line_of(words, {"-tolerance": "every term counts, as it does where a defect is on"})
+    command_line = command_line_of(words, OTHERS)
     run, experiment = run_of(command_line), experiment_of(command_line)
     use_threads(run.threads)
     machine = run.machine

@@ -43,6 +43,8 @@ BESIDES = {
     "detector.curved": "-curved_det",
     "detector.point_pixel": "-point_pixel",
     "goniometer.phisteps": "-phisteps",
+    "background.image": "-background",
+    "background.radial": "-background",
     "background.table": "-stol -4stol -Q",
     "sampling.oversample": "-oversample",
     "sampling.oversample_thick": "-oversample_thick",

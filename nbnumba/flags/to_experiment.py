@@ -18,9 +18,10 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
-from nbnumba.formats import fdump, hkl, matrix, sources, spectrum, stol
+from nbnumba.formats import fdump, hkl, images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
 from nbnumba.geometry.indices import reindexed
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.setup.sources import mean_wavelength, resampled
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
@@ -79,7 +80,7 @@ def experiment_of(command_line: CommandLine) -> Experiment:
         sampling=sampling(command_line),
     )
     _warn_of_what_has_no_effect(command_line)
-    return experiment
+    return _with_added_photons(command_line, experiment) if "-background" in command_line.last else experiment
 
 
 def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
@@ -407,6 +408,24 @@ def background(command_line: CommandLine) -> Background:
         why = "-water says how much of the material there is"
         warnings.warn(f"{command_line.spelling[unused[0]]} has no effect: {why}", stacklevel=2)
     return Background(**fields)
+
+
+def _with_added_photons(command_line: CommandLine, experiment: Experiment) -> Experiment:
+    """The experiment with the photons of -background: an image of the shape of the detector, or a radial table (F12a)."""
+    path, shapes = command_line.last["-background"], sheet_of(experiment.detector).shapes
+    if radial.is_text(path, "-background"):
+        return experiment.replace({"background.radial": radial.read(path, experiment.beam.wavelength_A)})
+    of_one = len(shapes) == 1
+    read = images.read(path, shapes[0], "-background") if of_one else images.read_panels(path, shapes, "-background")
+    photons = np.array(read.pixels, dtype=np.float64)
+    if read.masked is not None:
+        photons[read.masked] = 0.0
+        warnings.warn(f"-background: {int(read.masked.sum())} masked pixels of {path!r} have no photons", stacklevel=2)
+    if not (photons >= 0.0).all():
+        wrong = tuple(int(i) for i in np.argwhere(~(photons >= 0.0))[0])
+        where = f"{photons[wrong]:g} at (slow, fast) {wrong}"
+        raise InputError(f"-background: {path!r} has {where}; allowed: photons, 0 or more, in every pixel that is not masked")
+    return experiment.replace({"background.image": sheet_of(experiment.detector).image(photons)})
 
 
 def detector(command_line: CommandLine) -> Detector:

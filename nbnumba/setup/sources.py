@@ -9,6 +9,9 @@ from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
 from nbnumba.statements import Beam
 
+SAME_WAVELENGTH = 1e-12
+"""Relative rms width up to which a spectrum is one wavelength."""
+
 ALONG_THE_BEAM = 1e-12
 """Sine of the angle below which an E vector runs along the beam."""
 
@@ -77,7 +80,7 @@ def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
     rising = np.concatenate([[True], np.diff(edges) > 0.0])
     means = np.diff(np.interp(cuts, edges[rising], moments[rising])) * steps / edges[-1]
     width, narrower = (float(np.average(x * x, weights=w)) for x, w in ((wavelengths - mean, weights), (means, None)))
-    stretch = np.sqrt(width / narrower) if narrower > 0.0 else 1.0
+    stretch = np.sqrt(width / narrower) if narrower > (SAME_WAVELENGTH * mean) ** 2 else 0.0
     return np.column_stack([mean + stretch * means, np.full(steps, edges[-1] / steps)])
 
 
