@@ -11,7 +11,7 @@ import numpy as np
 from adjoint import not_differentiable
 from adjoint.gradient import value_and_grad
 from adjoint.losses import Gaussian, Loss
-from adjoint.parameters import AMPLITUDES, PARAMETERS, Name, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, PARAMETERS, Name, row_of
 from adjoint.prepare import experiment_and_machine, prepare
 from adjoint.variables import listed, pack, parameter_row, size, unpack, variables
 from nbnumba.backends.threads import thread_count
@@ -146,7 +146,7 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
 
 def _number_of_lines(base, checked, left_out, directions) -> int:
     """The number of lines: one for every number, direction, and parameter that is left out."""
-    singles = (1 if variable.key == AMPLITUDES else len(variable.singles) for variable in variables(base, checked))
+    singles = (1 if variable.key in ARRAYS else len(variable.singles) for variable in variables(base, checked))
     return sum(singles) + directions + len(left_out)
 
 
@@ -193,13 +193,18 @@ def _noisy(image, random) -> np.ndarray:
 
 
 def _single_directions(base, checked, random):
-    """Name, unit and direction (n,) of every number that is checked; of the amplitudes one random direction."""
+    """Name, unit and direction (n,) of every number that is checked; of an array one random direction.
+
+    Weights that are 0 stay so, because none can be below.
+    """
     first, total = 0, sum(size(variable) for variable in variables(base, checked))
     for variable in variables(base, checked):
-        if variable.key == AMPLITUDES:
+        if variable.key in ARRAYS:
             vector = np.zeros(total)
-            vector[first : first + size(variable)] = random.normal(size=size(variable))
-            yield f"{variable.key} (a direction)", PARAMETERS[AMPLITUDES].unit, vector
+            along = random.normal(size=size(variable))
+            along *= 1.0 if variable.key == AMPLITUDES else np.array(base.value(variable.key))
+            vector[first : first + size(variable)] = along
+            yield f"{variable.key} (a direction)", PARAMETERS[variable.key].unit, vector
         for number, names in enumerate(variable.singles):
             vector = np.zeros(total)
             vector[first + number] = 1.0

@@ -17,7 +17,7 @@ from adjoint.loops.rows import WIDTH
 from adjoint.losses import Loss, Pixelwise, checked, field, is_pixelwise, number_of
 from adjoint.parameters import Name
 from adjoint.prepare import Problem, prepare
-from adjoint.stages.loss import GIVEN
+from adjoint.stages.loss import GAUSSIAN, GIVEN
 from adjoint.variables import by_name, listed
 from nbnumba.backends import CPU, Machine
 from nbnumba.backends.pieces import pixels_of, progress_reporter
@@ -56,11 +56,11 @@ def vjp(
     that are no parameters, and for parameters by which the image cannot be differentiated.
     """
     problem = prepare(experiment, parameters, **keywords)
-    image = render(problem.panels, problem.pixels, progress, problem.machine)
+    image = _rendered(problem, progress)
 
     def pullback(cotangent: np.ndarray) -> Gradient:
-        results, bands = _run(problem, _with_derivative(problem, "cotangent", cotangent), NO_IMAGE, progress)
-        return by_name(problem.variables, _gradient(problem, results, bands))
+        gradient, _ = _summed(problem, _with_derivative(problem, "cotangent", cotangent), progress)
+        return by_name(problem.variables, gradient)
 
     return problem.sheet.image(image), pullback
 
@@ -80,8 +80,18 @@ def value_and_grad(
     """
     problem = prepare(experiment, parameters, **keywords)
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=False)
-    results, bands = _run(problem, pixel_loss, NO_IMAGE, progress)
-    return _value(problem, results, value), by_name(problem.variables, _gradient(problem, results, bands))
+    gradient, of_kernels = _summed(problem, pixel_loss, progress)
+    return checked(of_kernels if value is None else value), by_name(problem.variables, gradient)
+
+
+def _summed(problem: Problem, pixel_loss: SheetLoss, progress: Progress | None) -> tuple[np.ndarray, float]:
+    """The gradient (n,), and the loss as the kernels compute it. Gradients of several crystals add up (A7d)."""
+    gradient, value = np.zeros(problem.count), 0.0
+    for number in range(problem.crystals):
+        alone = problem.of_crystal(number) if problem.crystals > 1 else problem
+        results, bands = _run(alone, pixel_loss, NO_IMAGE, progress)
+        gradient, value = gradient + _gradient(alone, results, bands), value + _sum_of_bands(problem, results)
+    return gradient, value
 
 
 def jacobian(
@@ -114,7 +124,7 @@ def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tu
             _run(problem.of_crystal(number), everywhere, of_one, progress, jacobian=by_one)
             image, derivatives = image + of_one, derivatives + by_one
     check_brightness(image, problem.machine.precision)
-    return image, _finite(problem, problem.by_variables(derivatives))
+    return image if problem.added is None else image + problem.added, _finite(problem, problem.by_variables(derivatives))
 
 
 def normal_equations(
@@ -140,9 +150,8 @@ def normal_equations(
         gradient, normal = _normal_of_several(problem, pixel_loss, 0)
         return checked(cast(float, value)), by_name(problem.variables, gradient), normal
     results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
-    gradient, normal = problem.by_variables(results.gradient.sum(axis=0)), _normal(problem, results)
-    value = _value(problem, results, value)
-    return value, by_name(problem.variables, _finite(problem, gradient)), normal
+    gradient, normal = _normal_equations(problem, results)
+    return _value(problem, results, value), by_name(problem.variables, gradient), normal
 
 
 def with_image_terms(
@@ -167,12 +176,27 @@ def with_image_terms(
     if problem.crystals > 1:
         gradient, normal = _with_image_terms_of_several(problem, pixel_loss, with_normal)
         return checked(cast(float, value)), gradient[wanted], None if normal is None else normal[wanted, wanted]
+    if problem.added is not None:
+        background_terms = np.concatenate([background_terms, problem.added[np.newaxis]])
+        pixel_loss = pixel_loss._replace(background_terms=background_terms)
     results, bands = _run(problem, pixel_loss, NO_IMAGE, None, normal=with_normal, image_terms=1 + len(background_terms))
     if with_normal:
-        gradient, normal = _finite(problem, problem.by_variables(results.gradient.sum(axis=0))), _normal(problem, results)
+        gradient, normal = _normal_equations(problem, results)
     else:
         gradient, normal = np.concatenate([_gradient(problem, results, bands), results.image_terms.sum(axis=0)]), None
+    if problem.added is not None:
+        gradient, normal = _with_added_in_factor(gradient, normal, problem.count)
     return _value(problem, results, value), gradient[wanted], None if normal is None else normal[wanted, wanted]
+
+
+def _with_added_in_factor(gradient, normal, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The derivatives, in which the last term has become a part of the factor of all photons, which is at index `count`.
+
+    The photons that are added are a part of the image, and its factor multiplies them, too.
+    """
+    fold = np.eye(len(gradient))[:-1]
+    fold[count, -1] = 1.0
+    return fold @ gradient, None if normal is None else fold @ normal @ fold.T
 
 
 def _with_image_terms_of_several(
@@ -182,9 +206,9 @@ def _with_image_terms_of_several(
     terms = 1 + len(pixel_loss.background_terms)
     if with_normal:
         return _normal_of_several(problem, pixel_loss, terms)
-    results, bands = _run(problem, pixel_loss._replace(background_terms=NO_TERMS), NO_IMAGE, None)
+    gradient, _ = _summed(problem, pixel_loss._replace(background_terms=NO_TERMS), None)
     of_image = [float(np.sum(pixel_loss.data * term)) for term in _image_terms(problem, pixel_loss)]
-    return np.concatenate([_gradient(problem, results, bands), of_image]), None
+    return np.concatenate([gradient, of_image]), None
 
 
 def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +231,7 @@ def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int
 
 def _image_terms(problem: Problem, pixel_loss: SheetLoss) -> list[np.ndarray]:
     """The image, and the background terms (slow, fast), as sheets (A13a)."""
-    return [render(problem.panels, problem.pixels, None, problem.machine), *pixel_loss.background_terms]
+    return [_rendered(problem, None), *pixel_loss.background_terms]
 
 
 class SheetLoss(NamedTuple):
@@ -238,10 +262,8 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
     if is_pixelwise(loss):
         if loss.data.shape != problem.pixels or (loss.sheet != problem.sheet and not of_sheet):
             raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {problem.sheet}")
-        if problem.crystals == 1:
-            return SheetLoss(loss.kind, loss.data, loss.weight), None
-        return _of_sum(problem, loss, progress)
-    image = problem.sheet.image(render(problem.panels, problem.pixels, progress, problem.machine))
+        return (_of_photons(problem, loss), None) if problem.crystals == 1 else _of_sum(problem, loss, progress)
+    image = problem.sheet.image(_rendered(problem, progress))
     pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
         pixel_loss = pixel_loss._replace(weight=_with_derivative(problem, "loss: curvature", loss.curvature(image)).data)
@@ -255,7 +277,7 @@ def _of_sum(problem: Problem, loss: Pixelwise, progress: Progress | None) -> tup
 
     Pixels that are not rendered do not count, as in a kernel.
     """
-    image, rendered = render(problem.panels, problem.pixels, progress, problem.machine), np.zeros(problem.pixels, dtype=bool)
+    image, rendered = _rendered(problem, progress), np.zeros(problem.pixels, dtype=bool)
     for panel in problem.panels:
         rows, columns = (slice(*span) for span in panel.window[:2])
         inside = np.zeros_like(rendered[panel.place])
@@ -268,9 +290,29 @@ def _of_sum(problem: Problem, loss: Pixelwise, progress: Progress | None) -> tup
     return SheetLoss(GIVEN, *(field("loss", part, problem.sheet, fill=0.0) for part in slopes)), of_rendered.value(whole)
 
 
+def _rendered(problem, progress) -> np.ndarray:
+    """The image of a problem, a sheet (slow, fast), with the photons that are added to it."""
+    image = render(problem.panels, problem.pixels, progress, problem.machine)
+    return image if problem.added is None else image + problem.added
+
+
+def _of_photons(problem, loss) -> SheetLoss:
+    """A loss of adjoint.losses as one of the photons alone, without those that are added (A12a)."""
+    if problem.added is None:
+        return SheetLoss(loss.kind, loss.data, loss.weight)
+    if loss.kind == GAUSSIAN:
+        return SheetLoss(loss.kind, loss.data - problem.added, loss.weight)
+    return SheetLoss(loss.kind, loss.data, loss.weight + problem.added)
+
+
 def _value(problem, results: Results, value: float | None) -> float:
     """The loss: the given value, or else the sum over bands. Raises InputError if it is not finite."""
-    return checked(value if value is not None else float(of_float32(results.value.sum(), problem.machine.precision)))
+    return checked(value if value is not None else _sum_of_bands(problem, results))
+
+
+def _sum_of_bands(problem, results: Results) -> float:
+    """The loss as the kernels compute it."""
+    return float(of_float32(results.value.sum(), problem.machine.precision))
 
 
 def _with_derivative(problem, what, cotangent) -> SheetLoss:
@@ -289,12 +331,6 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _normal(problem, results: Results) -> np.ndarray:
-    """J^T W J (n, n) from the upper triangles of the bands. Raises InputError if a number is not finite."""
-    upper = results.normal.sum(axis=0)
-    return _finite(problem, problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T), axis=0))
-
-
 def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
     """The gradient (n,) from the sums of the bands. Raises InputError if a number is not finite."""
     gradient, first = np.zeros(problem.kernel_columns), problem.projections[0]
@@ -303,9 +339,17 @@ def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
         for number, projection in enumerate(problem.projections):
             channels = results.channels[bands.of_panel(number)].sum(axis=0)
             gradient[projection.column_of_row] += projection.matrix @ channels
-        if problem.paths[0].reflections:
+        if problem.has_tables:
             gradient[first.column_of_amplitude[with_column]] = results.by_amplitude.sum(axis=0)[with_column]
     return _finite(problem, problem.by_variables(gradient))
+
+
+def _normal_equations(problem, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """J^T r (m,) and J^T W J (m, m) from the sums of the bands. Raises InputError if a number is not finite."""
+    gradient, upper = problem.by_variables(results.gradient.sum(axis=0)), results.normal.sum(axis=0)
+    normal = problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T).T)
+    normal = np.triu(normal) + np.triu(normal, 1).T  # which rounding may have made unsymmetric
+    return _finite(problem, gradient), _finite(problem, normal)
 
 
 def _run(
@@ -342,7 +386,7 @@ def _run(
 def _results(problem, image, jacobian, normal, image_terms) -> tuple[Results, Bands]:
     """Results of zeros, and the bands that they are sums of: as many bands as the memory allows."""
     summed, count = jacobian is None and not normal, problem.kernel_columns + image_terms
-    amplitudes = problem.panels[0].scene.structure.amplitude.size if problem.paths[0].reflections and summed else 0
+    amplitudes = problem.projections[0].column_of_amplitude.size if problem.has_tables and summed else 0
     most = driver(problem.machine.backend).MOST_BANDS
     per_band = 8 * max(WIDTH + amplitudes, count**2 if normal else 0)
     bands = bands_of([panel.window.rows for panel in problem.panels], max(1, min(most, MEMORY_OF_BANDS // per_band)))

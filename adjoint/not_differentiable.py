@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from adjoint.parameters import AMPLITUDES, PARAMETERS, names_of
+from adjoint.parameters import AMPLITUDES, PARAMETERS, WEIGHTS, names_of
 from adjoint.setup.orientations import jumps
 from adjoint.stages.lattice import MIRRORED, NOT_MIRRORED
 from nbnumba.crystal_names import name_of
@@ -71,13 +71,18 @@ def _beam(experiment) -> dict[str, str]:
     for name in ("dispersion_percent", "hdivrange_mrad", "vdivrange_mrad"):
         if beam.sources is not None:
             reasons[f"beam.{name}"] = "beam.sources says what the sources are"
+        elif name == "dispersion_percent" and beam.spectrum is not None:
+            reasons[f"beam.{name}"] = "beam.spectrum says what the wavelengths are"
         elif not getattr(beam, name):
             reasons[f"beam.{name}"] = "there is none"
     if beam.polarized and beam.polarization != 0.0 and _lengthwise(experiment):
         jumps = "a source runs along the E vector, where the polarization factor jumps"
         reasons |= dict.fromkeys(("beam.direction_x_mrad", "beam.direction_y_mrad"), jumps)
-    if beam.sources is not None and not any(math.isnan(row[4]) for row in beam.sources):
+    own_wavelengths = beam.sources is not None and not any(math.isnan(row[4]) for row in beam.sources)
+    if own_wavelengths or beam.spectrum is not None:
         reasons["beam.wavelength_A"] = "every source has a wavelength of its own"
+    if sources.number(beam, experiment.sampling.defects) == 1:
+        reasons[WEIGHTS] = "there is one source, whose weight is that of all"
     return reasons
 
 

@@ -10,7 +10,9 @@ from nbnumba.errors import InputError, shown
 from nbnumba.group_names import MOTIONS, OF_GROUP
 
 INFINITE = float("inf")
-AMPLITUDES = "structure_factors.F"
+AMPLITUDES, WEIGHTS = "structure_factors.F", "beam.source_weights"
+ARRAYS = (AMPLITUDES, WEIGHTS)
+"""The parameters that are arrays: the amplitudes of a list, and the weights of the sources."""
 
 SMALLEST = 1e-60
 """The least scale and gain: what is multiplied by them, and its squares, are to be numbers."""
@@ -77,6 +79,9 @@ PARAMETERS: dict[str, Parameter] = {
     "beam.vdivrange_mrad": _DIVERGENCE,
     "beam.direction_x_mrad": _TILT,
     "beam.direction_y_mrad": _TILT,
+    "beam.wavelength_scale": Parameter("", 1e-4, NOT_NEGATIVE, "source", moves_spots=True),
+    "beam.wavelength_offset_A": Parameter("A", 1e-4, ANY, "source", moves_spots=True),
+    WEIGHTS: Parameter("", 0.1, NOT_NEGATIVE, "weights"),
     "detector.distance_mm": Parameter("mm", 0.1, ANY, "detector", moves_spots=True),
     "detector.xbeam_mm": _BEAM_CENTRE,
     "detector.ybeam_mm": _BEAM_CENTRE,
@@ -91,7 +96,7 @@ PARAMETERS: dict[str, Parameter] = {
     AMPLITUDES: Parameter("electrons", 1.0, ANY, "amplitudes"),
     "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "scale"),
 }
-"""Every parameter by itself, a row each; VECTORS names three of them at once."""
+"""Every parameter by itself, a row each; ARRAYS are several numbers, and VECTORS names three parameters at once."""
 
 _SHIFT = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
 
@@ -119,6 +124,7 @@ GROUPS = {
     "sensor": "geometry",
     "scale": None,
     "amplitudes": "reflections",
+    "weights": "weights",
 }
 """The groups of parameters, and the path (loops/tile.py, Paths) that the derivative by each of them takes.
 

@@ -11,10 +11,12 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, GROUPS, Name, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
+from adjoint.setup.sources import by_own_weights
 from adjoint.stages.records import Cotangent, Motions
 from adjoint.variables import Variable, listed, size, values, variables
+from nbnumba.added_photons import added_photons
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.threads import thread_count
 from nbnumba.cost import check
@@ -57,7 +59,9 @@ class Problem(NamedTuple):
     variables: what it is differentiated by, in this order. panels: what the image is computed from, the panels of one crystal
     after another (F7d). For each of these, motions: how sources and lattices move; projections: how derivatives by parameters
     follow from those by channels; paths: the parts of the derivative that are needed. machine: the backend and the precision.
-    sheet: the shapes of the panels. boxes: how amplitudes depend on the photon energy.
+    sheet: the shapes of the panels. boxes: how amplitudes depend on the photon energy. weights: which numbers are the weights
+    of sources, and how those of mean 1 move with them (A5b); None if none are. added (slow, fast): photons that are added to
+    the image, a sheet, or None (F12a).
     """
 
     experiment: Experiment
@@ -69,6 +73,13 @@ class Problem(NamedTuple):
     machine: Machine
     sheet: Sheet
     boxes: Boxes
+    weights: tuple[slice, np.ndarray] | None
+    added: np.ndarray | None
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether it has derivatives by amplitudes or by weights of sources, which pass through tables."""
+        return self.paths[0].reflections or self.paths[0].weights
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -98,15 +109,21 @@ class Problem(NamedTuple):
         """The number of columns of the kernels: of the variables, but for every amplitude one of each box (A9c)."""
         return self.count + self.boxes.amplitudes * (len(self.boxes.weights) - self.boxes.rows)
 
-    def by_variables(self, values: np.ndarray, axis: int = -1) -> np.ndarray:
-        """Derivatives by the variables along an axis, from those by the columns of the kernels; what follows stays (A9c)."""
-        if not self.boxes.amplitudes:
-            return values
-        values = np.moveaxis(values, axis, -1)
-        first, last = self.boxes.first, self.boxes.first + self.boxes.amplitudes * len(self.boxes.weights)
-        by_box = values[..., first:last].reshape(*values.shape[:-1], len(self.boxes.weights), self.boxes.amplitudes)
-        by_row = np.einsum("...bn,be->...en", by_box, self.boxes.weights).reshape(*values.shape[:-1], -1)
-        return np.moveaxis(np.concatenate([values[..., :first], by_row, values[..., last:]], axis=-1), -1, axis)
+    def by_variables(self, values: np.ndarray) -> np.ndarray:
+        """Derivatives (..., n) by the numbers of the variables, from those by the columns of the kernels; what follows stays.
+
+        Those by boxes become those by F (A9c), those by weights of mean 1 those by the weights as they are stated (A5b).
+        """
+        if self.boxes.amplitudes:
+            first, last = self.boxes.first, self.boxes.first + self.boxes.amplitudes * len(self.boxes.weights)
+            by_box = values[..., first:last].reshape(*values.shape[:-1], len(self.boxes.weights), self.boxes.amplitudes)
+            by_row = np.einsum("...bn,be->...en", by_box, self.boxes.weights).reshape(*values.shape[:-1], -1)
+            values = np.concatenate([values[..., :first], by_row, values[..., last:]], axis=-1)
+        if self.weights is not None:
+            columns, by_stated = self.weights
+            values = values.copy()
+            values[..., columns] = values[..., columns] @ by_stated
+        return values
 
 
 def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float | None = None, **keywords) -> Problem:
@@ -131,14 +148,34 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
         scenes = [panel.scene for panel in panels if panel.crystal == number]
         has_amplitudes = alone.structure_factors is experiment.structure_factors
         own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
-        matrices, motions = _scenes_by_parameters(alone, number, scenes, checked), setup.motions(alone)
-        columns = _columns_of_rows(checked, boxes), _columns_of_amplitudes(scenes[0], alone, checked, has_amplitudes)
+        matrices, motions = _scenes_by_parameters(alone, number, scenes, checked), _wanted(setup.motions(alone), checked)
+        columns = _columns_of_rows(checked, boxes), _columns_of_arrays(scenes[0], alone, checked, boxes, has_amplitudes)
         paths = _paths(own, number, matrices, scenes)
         parts += [(motions, Projection(matrix, *columns), paths) for matrix in matrices]
     motions_of_each, projections, paths_of_each = (list(part) for part in zip(*parts))
     _refuse_motionless(checked, [projection.matrix for projection in projections], motions_of_each)
-    sheet = sheet_of(experiment.detector)
-    return Problem(experiment, checked, panels, motions_of_each, projections, paths_of_each, chosen, sheet, boxes)
+    sheet, weights, added = sheet_of(experiment.detector), _weights(experiment, checked), added_photons(experiment)
+    of_each = motions_of_each, projections, paths_of_each
+    return Problem(experiment, checked, panels, *of_each, chosen, sheet, boxes, weights, added)
+
+
+def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
+    """The motions, in which sources do not move with parameters that are not asked for: these then take no time."""
+    names = {name for variable in checked for name in variable.names}
+    unwanted = [name not in names for name in SOURCE_MOTIONS]
+    source = motions.source.copy()
+    source[:, unwanted] = 0.0
+    return motions._replace(source=source)
+
+
+def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np.ndarray] | None:
+    """Where the weights of sources are among all numbers, and the derivative of those of mean 1 by them; None without (A5b)."""
+    first = 0
+    for variable in checked:
+        if variable.key == WEIGHTS:
+            return slice(first, first + size(variable)), by_own_weights(np.array(experiment.value(WEIGHTS)))
+        first += size(variable)
+    return None
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -246,28 +283,38 @@ def _boxes(built: Scene, experiment: Experiment, variables) -> Boxes:
     return Boxes(np.ones((1, 1)), 0, 0)
 
 
+def _columns_of(variable: Variable, boxes: Boxes) -> int:
+    """The number of columns of the kernels that a variable has."""
+    return boxes.amplitudes * len(boxes.weights) if boxes.amplitudes and variable.key == AMPLITUDES else size(variable)
+
+
 def _columns_of_rows(variables, boxes: Boxes) -> np.ndarray:
-    """The columns of the kernels of those numbers that are not amplitudes."""
-    sizes = [boxes.amplitudes * len(boxes.weights) if boxes.amplitudes and v.key == AMPLITUDES else size(v) for v in variables]
-    return np.flatnonzero(np.concatenate([np.full(n, v.key != AMPLITUDES) for n, v in zip(sizes, variables)]))
+    """The columns of the kernels of those numbers that are not in arrays."""
+    sizes = [_columns_of(variable, boxes) for variable in variables]
+    return np.flatnonzero(np.concatenate([np.full(n, v.key not in ARRAYS) for n, v in zip(sizes, variables)]))
 
 
-def _columns_of_amplitudes(built, experiment, variables, wanted) -> np.ndarray:
-    """The column of the kernels of every amplitude of the boxes (amplitudes,), or -1.
+def _columns_of_arrays(built, experiment, variables, boxes: Boxes, with_amplitudes: bool) -> np.ndarray:
+    """The column of the kernels of every amplitude of the boxes and then of the weight of every source, or -1.
 
-    The last entry counts for a reflection that is listed twice. wanted: whether the amplitudes are those that are asked for.
+    The last entry counts for a reflection that is listed twice. Without arrays there is one entry. with_amplitudes: whether
+    the amplitudes are those that are asked for.
     """
-    if not wanted or all(variable.key != AMPLITUDES for variable in variables):
+    if all(variable.key != WEIGHTS and not (with_amplitudes and variable.key == AMPLITUDES) for variable in variables):
         return np.full(1, -1, dtype=np.int64)
-    columns_of_box, first = np.full(built.structure.amplitude.size, -1, dtype=np.int64), 0
+    amplitudes, first = built.structure.amplitude.size, 0
+    columns = np.full(amplitudes + built.sources.weight.size, -1, dtype=np.int64)
     for variable in variables:
         if variable.key == AMPLITUDES:
             low, high = ([int(bound) for bound in built.structure[end:6:2]] for end in (0, 1))
             hkl = experiment.structure_factors.hkl
-            for number, begin in enumerate(np.unique(built.structure.first).astype(np.int64)):
-                columns_of_box[begin + places(hkl.T, low, high)] = first + number * len(hkl) + np.arange(len(hkl))
-        first += size(variable)
-    return columns_of_box
+            if with_amplitudes:
+                for number, begin in enumerate(np.unique(built.structure.first).astype(np.int64)):
+                    columns[begin + places(hkl.T, low, high)] = first + number * len(hkl) + np.arange(len(hkl))
+        elif variable.key == WEIGHTS:
+            columns[amplitudes:] = first + np.arange(size(variable))
+        first += _columns_of(variable, boxes)
+    return columns
 
 
 def _paths(variables, crystal, matrices, scenes) -> Paths:
@@ -284,6 +331,7 @@ def _paths(variables, crystal, matrices, scenes) -> Paths:
         vectors="vectors" in taken,
         lattice_angles="lattice_angles" in taken,
         reflections="reflections" in taken,
+        weights="weights" in taken,
         channels=(ORIGIN + TILE * wanted).astype(np.uint64),
     )
 

@@ -23,7 +23,9 @@ from adjoint.variables import parameter_row
 from nbnumba.cost import granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
+from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.sheet import sheet_of
+from nbnumba.simulate import with_options
 
 
 def refine(
@@ -69,6 +71,7 @@ def refine(
     if progress is not None and not callable(progress):
         raise InputError(f"progress: {type(progress).__name__} is not allowed; allowed: a function of a Step, or None")
     experiments, images = _lists(experiment, measured)
+    experiments = _with_phi_sampling(experiments, keywords.get("c_parity"))
     refined = unknowns(experiments, parameters, per_image)
     of_each = {"loss": loss, "sigma": sigma, "mask": mask, "readout_noise": readout_noise}
     if isinstance(experiment, Experiment) and sheet_of(experiment.detector).image_shape is None:
@@ -111,6 +114,24 @@ def _lists(experiment, measured) -> tuple[list[Experiment], list[Any]]:
     if len(images) != len(experiments):
         raise InputError(f"measured: {len(images)} images of {len(experiments)} experiments; allowed: as many of each")
     return experiments, images
+
+
+def _with_phi_sampling(experiments: list[Experiment], c_parity: Any) -> list[Experiment]:
+    """The experiments with phi steps in their middles where nothing says where they are (R1); a warning says so.
+
+    c_parity: the keyword. With phi_carryover steps are where C has them.
+    """
+    chosen = [
+        experiment.replace({"goniometer.phi_sampling": "mid"})
+        if experiment.goniometer.phi_sampling is None and phi_steps(experiment.goniometer)[1] > 0.0
+        and not with_options(experiment, c_parity=c_parity).sampling.defects.phi_carryover
+        else experiment
+        for experiment in experiments
+    ]  # fmt: skip
+    if any(new is not old for new, old in zip(chosen, experiments)):
+        why = "a detector records all of a step, not its left edge; left is for images that were simulated so"
+        warnings.warn(f"goniometer.phi_sampling is not stated, and mid is taken: {why}", stacklevel=3)
+    return chosen
 
 
 def _frames(experiments, images, *, of_each: dict[str, Any], shared: dict[str, Any]) -> list[Frame]:

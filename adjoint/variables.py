@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import AMPLITUDES, IMAGE, PARAMETERS, Name, Parameter, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, IMAGE, PARAMETERS, WEIGHTS, Name, Parameter, row_of
 from nbnumba.crystal_names import number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
@@ -22,7 +22,7 @@ def parameter_row(name_or_tied: Name) -> Parameter:
 
 
 class Variable(NamedTuple):
-    """What an image is differentiated by, as the user names it: one parameter, tied ones, a vector, or all amplitudes.
+    """What an image is differentiated by, as the user names it: one parameter, tied ones, a vector, or an array.
 
     key: its name in results. singles: for each of its numbers, the rows of the table that move with that number. shape: that of
     its value.
@@ -41,7 +41,7 @@ class Variable(NamedTuple):
 def variables(experiment: Experiment, parameters: Iterable[Name]) -> list[Variable]:
     """The variables that names stand for, checked: names that exist, none twice, tied ones of one value.
 
-    The variable of the amplitudes has no singles, and the shape of F. Raises InputError.
+    The variable of an array, of the amplitudes or of the weights, has no singles, and its shape. Raises InputError.
     """
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment: {type(experiment).__name__} is not allowed; allowed: an nbnumba.Experiment")
@@ -87,6 +87,8 @@ def _variable(experiment: Experiment, name_or_tied: Name) -> Variable:
         if amplitudes is None:
             raise InputError(f"{name}: there is no list of reflections; allowed: an experiment with structure_factors.hkl")
         return Variable(name, (), amplitudes.shape)
+    if name == WEIGHTS:
+        return Variable(name, (), (len(experiment.value(name)),))
     numbers = numbers_of(name)
     if numbers is not None:
         return Variable(name, tuple((single,) for single in numbers), (3,))
@@ -104,7 +106,7 @@ def is_parameter(experiment: Experiment, name: str) -> bool:
 
 def _check_tied(experiment, names):
     for name in names:
-        if name == AMPLITUDES or numbers_of(name) is not None:
+        if name in ARRAYS or numbers_of(name) is not None:
             raise InputError(f"parameters: {name} cannot be tied; allowed: single numbers")
     values = [experiment.value(name) for name in names]
     if any(v is None or abs(v - values[0]) > SAME * abs(values[0]) for v in values):

@@ -159,6 +159,31 @@ def sources(folder: Path, side: int | None = None) -> Scene:
     return _scene("sources", folder, flags, (256, 256), side)
 
 
+def sase(folder: Path, side: int | None = None) -> Scene:
+    """512 x 512 pixels of an XFEL's pulse: 200 wavelengths over 0.4 %, of which a few dozen spikes have most of the light."""
+    random, count = np.random.default_rng(2), 200
+    wavelengths = np.linspace(1.2974, 1.3026, count)
+    spikes = np.convolve(random.normal(size=count) + 1j * random.normal(size=count), np.hanning(7), "same")
+    weights = np.abs(spikes) ** 2 * np.exp(-0.5 * ((wavelengths - 1.3) / 1e-3) ** 2)
+    return _of_spectrum("sase", folder, wavelengths, weights, side)
+
+
+def pink(folder: Path, side: int | None = None) -> Scene:
+    """512 x 512 pixels of a pink beam: 5 % wide with a tail to long wavelengths, 40 wavelengths."""
+    wavelengths = np.linspace(1.00, 1.12, 40)
+    weights = np.where(wavelengths < 1.03, (wavelengths - 0.995) / 0.035, np.exp(-(wavelengths - 1.03) / 0.03))
+    return _of_spectrum("pink", folder, wavelengths, weights, side)
+
+
+def _of_spectrum(name, folder, wavelengths, weights, side) -> Scene:
+    """A scene of Gaussian spots of 5 domains under a spectrum, which is written to a folder."""
+    path = folder / f"{name}.lam"
+    np.savetxt(path, np.column_stack([wavelengths, weights]), fmt="%.6f", header="wavelength_A weight")
+    flags = f"-cell 80 80 40 90 90 90 -misset 17 31 55 -N 15 -mosaic 0.05 -mosaic_domains 5 -spectrum {path} -fluence 1e25"
+    rest = "-distance 100 -pixel 0.15 -oversample 1 -nonoise -default_F 100 -gauss_xtal"
+    return _of_size(name, shlex.split(f"{flags} {rest}"), (512, 512), side)
+
+
 def curved(folder: Path, side: int | None = None) -> Scene:
     """1024 x 1024 pixels of a curved detector, all of them as far from the crystal, a single lattice."""
     return _scene("curved", folder, f"{PLAIN_CAMERA} -default_F 100 -oversample 1 -curved_det", (1024, 1024), side)
@@ -186,6 +211,8 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "curved": curved,
     "tiny": tiny,
     "xfel": xfel,
+    "sase": sase,
+    "pink": pink,
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from adjoint import PARAMETERS, jacobian, normal_equations, not_differentiable, pack, unpack, value_and_grad
 from adjoint.losses import Poisson
-from adjoint.parameters import names_of
+from adjoint.parameters import WEIGHTS, names_of
 from adjoint.prepare import freeze_choices
 from bench import cases, clock
 from bench.table import Bar, noise, row
@@ -67,7 +67,7 @@ class Task(NamedTuple):
 
 
 def task(scene: cases.Scene) -> Task:
-    """The task of a scene, with photon counts of its region in a beam that is bright enough."""
+    """The task of a scene, less the weights of sources, with counts of its region in a beam that is bright enough."""
     experiment = scene.experiment
     image = simulate(experiment)
     brighter = BRIGHTEST / image.max()
@@ -76,7 +76,8 @@ def task(scene: cases.Scene) -> Task:
     part, counts = (slice(low, high + 1), slice(left, right + 1)), np.full(image.shape, np.nan)
     counts[part] = np.random.default_rng(1).poisson(image[part] * brighter + BACKGROUND)
     refused = not_differentiable.reasons(experiment)
-    return Task(scene.name, experiment, Poisson(counts, BACKGROUND), [name for name in PARAMETERS if name not in refused])
+    names = [name for name in PARAMETERS if name not in refused and name != WEIGHTS]
+    return Task(scene.name, experiment, Poisson(counts, BACKGROUND), names)
 
 
 def job(name: str, task: Task):

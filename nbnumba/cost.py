@@ -52,7 +52,7 @@ COUNT_FIELDS = {
     "sources": (
         *("beam.hdivrange_mrad", "beam.hdivstep_mrad", "beam.hdivsteps"),
         *("beam.vdivrange_mrad", "beam.vdivstep_mrad", "beam.vdivsteps"),
-        *("beam.dispsteps", "beam.sources"),
+        *("beam.dispsteps", "beam.spectrum", "beam.sources"),
     ),
     "lattices": ("goniometer.osc_deg", "goniometer.phistep_deg", "goniometer.phisteps", "crystal.mosaic_domains"),
 }

@@ -16,7 +16,20 @@ from nbnumba.amplitudes import listed
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.flags import headers
-from nbnumba.formats import endings, expt_writer, geometry_files, hkl, matrix, minicbf_writer, nxmx_writer, pgm, png, raw, smv
+from nbnumba.formats import (
+    endings,
+    expt_writer,
+    geometry_files,
+    hkl,
+    matrix,
+    minicbf_writer,
+    nxmx_writer,
+    pgm,
+    png,
+    raw,
+    smv,
+    spectrum,
+)
 from nbnumba.formats import images as image_files
 from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
 from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
@@ -27,6 +40,7 @@ from nbnumba.setup import sampling
 from nbnumba.setup.detector import position_detector, spindle_axis
 from nbnumba.setup.orientations import noise_generator, phi_steps
 from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.sources import resampled
 from nbnumba.simulate import with_options
 from nbnumba.to_geometry import Readout, geometry_of, noise_readout
 
@@ -268,6 +282,19 @@ def write_hkl(path: Path, indices: ArrayLike, amplitudes: ArrayLike) -> None:
 def read_matrix(path: Path) -> np.ndarray:
     """Read a matrix (3, 3) of MOSFLM, as -mat: its columns are a*, b* and c* times the wavelength, for Crystal.from_matrix."""
     return matrix.read(path, "read_matrix")
+
+
+def read_spectrum(path: Path, steps: int | None = None) -> np.ndarray:
+    """Read a spectrum, as -spectrum, for Beam.spectrum: wavelength in A and weight of each line (n, 2).
+
+    steps: so many wavelengths of equal weight that have the same mean and rms width in its place (F5b), as -spectrum_steps;
+    where the file has no more, it is read as it is. Raises InputError for what is no spectrum (formats/spectrum.py).
+    """
+    table = spectrum.read(path, "read_spectrum")
+    count = len(table) if steps is None else _whole_number("steps", steps)
+    if count < 1:
+        raise InputError(f"steps: {count} is not allowed; allowed: a whole number of at least 1")
+    return table if count >= len(table) else resampled(table, count)
 
 
 def read_geometry(path: Path, experiment: int | None = None) -> Geometry:

@@ -70,7 +70,10 @@ def hkl_map(
 
 
 def refuse_defects(experiment: Experiment) -> None:
-    """Raise InputError for defects of C with which there is no map."""
+    """Raise InputError for defects of C with which there is no map, and for photons that are added (F12a)."""
+    for name in ("image", "radial"):
+        if getattr(experiment.background, name) is not None:
+            raise InputError(f"background.{name}: it is not allowed for a map of reflections; allowed: none")
     for name in UNKNOWN_DEFECTS:
         if getattr(experiment.sampling.defects, name):
             raise InputError(f"sampling.c_parity: {name} is not allowed for a map of reflections; allowed: any other defect")

@@ -199,7 +199,7 @@ def reflections_range(experiment: Statements) -> tuple[float, float]:
 
 def _beam(experiment: Statements) -> Iterator[tuple]:
     part = experiment.beam
-    wavelength_assumed = not _stated(part, "wavelength_A", "sources")
+    wavelength_assumed = not _stated(part, "wavelength_A", "sources", "spectrum")
     low, high = wavelengths(experiment)
     interval = f"{low:.6g} to {high:.6g}" if high > low else f"{low:.6g}"
     yield "wavelength", interval, "A", wavelength_assumed
@@ -210,8 +210,8 @@ def _beam(experiment: Statements) -> Iterator[tuple]:
     yield "photons", f"{photons:.4g}", f"in a beam of {part.size_mm:g} mm", not _stated(part, "fluence", "size_mm")
     number = sources.number(part, experiment.sampling.defects)
     origin = "of a table" if part.sources is not None else _sweeps(experiment)
-    names = ("sources", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad", "vdivstep_mrad", "vdivsteps")
-    yield "sources", str(number), origin, not _stated(part, *names, "dispersion_percent", "dispsteps")
+    names = ("sources", "spectrum", "dispsteps", "hdivrange_mrad", "hdivstep_mrad", "hdivsteps", "vdivrange_mrad")
+    yield "sources", str(number), origin, not _stated(part, *names, "vdivstep_mrad", "vdivsteps", "dispersion_percent")
     yield "direction", _three(detector.beam_direction(experiment.detector, part)), "", part.direction is None
     electric = _three(detector.polarization_axis(experiment.detector, part))
     kahn = f"Kahn {part.polarization:g}" if part.polarized else "no factor"
@@ -221,17 +221,18 @@ def _beam(experiment: Statements) -> Iterator[tuple]:
 
 
 def wavelengths(experiment: Statements) -> tuple[float, float]:
-    """The shortest and the longest wavelength of the sources, in A."""
-    part = experiment.beam
+    """The shortest and the longest wavelength of the sources, in A, after scale and offset."""
+    part, one_means_two = experiment.beam, experiment.sampling.defects.one_step_means_two
     if part.sources is not None:
-        rows = np.array(part.sources)[:, 4]
-        rows = np.where(np.isnan(rows), part.wavelength_A, rows)
-        return float(rows.min()), float(rows.max())
-    steps, full, step = sources.sweep(
-        part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, experiment.sampling.defects.one_step_means_two
-    )
-    first = part.wavelength_A * (1.0 - full / 2)
-    return first, first + part.wavelength_A * step * (steps - 1)
+        rows = sources.stated_wavelengths(part)
+    elif part.spectrum is not None:
+        rows = sources.wavelengths_of_each(part, [])
+    else:
+        steps, full, step = sources.sweep(part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, one_means_two)
+        first = part.wavelength_A * (1.0 - full / 2)
+        rows = np.array([first, first + part.wavelength_A * step * (steps - 1)])
+    scale, offset = part.wavelength_scale, part.wavelength_offset_A
+    return float(scale * rows.min() + offset), float(scale * rows.max() + offset)
 
 
 def _sweeps(experiment: Statements) -> str:
@@ -424,6 +425,9 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
         table = "" if water.table is None else f", a table of {len(water.table)} F"
         material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
         yield "background cube", f"{water.water_um:g}", material
+    for name, kind in (("image", "an image"), ("radial", "a radial table")):
+        if getattr(experiment.background, name) is not None:
+            yield "background added", kind, "in photons"
     if part.c_parity:
         names = "all" if len(part.c_parity) == len(SWITCHES) else ", ".join(sorted(part.c_parity))
         yield "C's defects", names, f"of a run on {part.defects.c_threads} threads" if part.defects.phi_carryover else ""

@@ -148,6 +148,21 @@ def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domain
     return Domains(axes, quantiles)
 
 
+def sobol_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domains:
+    """`count` isotropic mosaic domains, distributed as those of mosaic_domains, from Sobol's points (F7b).
+
+    The points, in three dimensions and in their own order, are shifted by three deviates of the generator, modulo 1, so that
+    every seed gives others. None of several domains is the identity; a single one is. Raises InputError like mosaic_domains.
+    """
+    from scipy.stats import qmc
+
+    count, shift = _checked_count(count), generator(seed).uniform(3).astype(np.float64)
+    points = qmc.Sobol(3, scramble=False).random_base2(max(1, math.ceil(math.log2(count))))[:count]
+    azimuth, height, u = (2.0 * ((points + shift) % 1.0) - 1.0).T
+    quantiles = np.cbrt(1.0 - u * u) if count > 1 else np.zeros(1)
+    return Domains(_axes(azimuth, height), quantiles)
+
+
 def rotation_angles(domains: Domains, spread_rad: float, rounded: bool = True) -> np.ndarray:
     """The angle of each domain in radians, (domains,) float64, for a mosaic spread in radians.
 
@@ -194,11 +209,15 @@ def random_misset_deg(seed: int | Ran1, c_parity: bool = False) -> tuple[float, 
 def _axes_and_quantiles(source: Ran1, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Axes uniform on the sphere, (count, 3), and quantiles cbrt(1 - u^2) with u uniform on -1 .. 1, (count,)."""
     azimuth, height, u = (2.0 * source.uniform(3 * count).astype(np.float64) - 1.0).reshape(count, 3).T
-    radius = np.sqrt(1.0 - height * height)
-    axes = np.stack([radius * np.sin(np.pi * azimuth), radius * np.cos(np.pi * azimuth), height], axis=1)
     roots = np.empty(count, dtype=np.float32)
     float32_cube_roots((1.0 - u * u).astype(np.float32), roots)
-    return axes, roots.astype(np.float64)
+    return _axes(azimuth, height), roots.astype(np.float64)
+
+
+def _axes(azimuth: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, 3) of an azimuth, in units of pi, and of a height; both (n,) from -1 to 1."""
+    radius = np.sqrt(1.0 - height * height)
+    return np.stack([radius * np.sin(np.pi * azimuth), radius * np.cos(np.pi * azimuth), height], axis=1)
 
 
 def _angles(quantiles: np.ndarray, spread_rad: float, rounded: bool) -> np.ndarray:

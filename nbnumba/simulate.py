@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from nbnumba import backends, dark
+from nbnumba import added_photons, backends, dark
 from nbnumba.backends import CPU, Machine, driver
 from nbnumba.backends.pieces import Piece, pixels_of, progress_reporter
 from nbnumba.backends.precision import cast_all
@@ -71,7 +71,8 @@ def sheet_image(
     It is for programs that compute many images. A sheet of one panel is its image (setup/sheet.py).
     """
     check(experiment, machine, thread_count(), max_hours)
-    return render(scene.panel_scenes(experiment), sheet_of(experiment.detector).shape, progress, machine)
+    image = render(scene.panel_scenes(experiment), sheet_of(experiment.detector).shape, progress, machine)
+    return added_photons.with_added(experiment, image)
 
 
 def with_options(experiment: Experiment, **options) -> Experiment:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Vector = tuple[float, float, float]
 Rectangle = tuple[int, int, int, int]
 
+MOSAIC_SAMPLINGS, PHI_SAMPLINGS = ("random", "sobol"), ("left", "mid")
+"""How mosaic domains are drawn, and where in its step a phi step is rendered."""
+
 CONVENTIONS = ("mosflm", "adxv", "denzo", "xds", "dials", "custom")
 PIVOTS = ("beam", "sample")
 
@@ -126,6 +129,14 @@ def _depth(part: str, name: str, value: Any) -> float | None:
         return value
     allowed = f"inf, or a positive number from {SMALLEST:g} to {LARGEST:g}"
     return _number(part, name, value, allowed, lambda x: SMALLEST <= x <= LARGEST)
+
+
+def _check_weights(name: str, weights: np.ndarray) -> None:
+    """Raise InputError unless the weights of sources are numbers not below 0, and one is above."""
+    usual = (weights == 0.0) | ((FAINTEST <= weights) & (weights <= LARGEST))
+    if not usual.all() or not weights.any():
+        wrong = "" if usual.all() else f": {weights[~usual][0]:g} is among them"
+        raise InputError(f"{name} are not allowed{wrong}; allowed: none below 0, one above, and at most {LARGEST:g}")
 
 
 def _check_axes(part: str, fast_axis: Vector, slow_axis: Vector) -> None:
@@ -299,8 +310,9 @@ class Crystal(_Statement):
     crystal from its standard setting (a* along x, b* in the x-y plane; F7a) to the setting that misset_deg starts from. With
     misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
     n_d, n_e, n_f are the elements ab, bc and ac of the symmetric matrix of numbers of cells of the shape gauss (F8f).
-    mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b). scale is
-    a factor of the photons of the crystal. structure_factors: those of a crystal beside the first; None: the same ones (F7d).
+    mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
+    mosaic_sampling: "random" domains, as nanoBragg's, or "sobol", which are spread more evenly. scale is a factor of the
+    photons of the crystal. structure_factors: those of a crystal beside the first; None: the same ones (F7d).
     """
 
     a_A: float | None = None
@@ -323,6 +335,7 @@ class Crystal(_Statement):
     mosaic_spread_deg: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
+    mosaic_sampling: str = "random"
     scale: float = 1.0
     structure_factors: StructureFactors | None = None
 
@@ -352,6 +365,7 @@ class Crystal(_Statement):
             if getattr(self, name) is not None:
                 self._set(name, int(self._number(name, getattr(self, name), "a whole number below 2^31", _whole_31_bits)))
         self._choice("shape", SHAPES)
+        self._choice("mosaic_sampling", MOSAIC_SAMPLINGS)
         for name in self.SPREADS:
             if getattr(self, name) > 180:
                 raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 180")
@@ -442,9 +456,12 @@ class Beam(_Statement):
 
     fluence is in photons/m^2; size_mm only clips a crystal that is given in mm. direction and polarization_axis are unit
     vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
-    what is not given (setup/sources.py). sources replaces them: a row x, y, z, weight, wavelength in A for each source, NaN
-    where a number is missing. direction_x_mrad and direction_y_mrad tilt all sources, about the E vector and then about the
-    axis across it, while the detector stays (F5a). dmin_A: samples of finer resolution are left out.
+    what is not given (setup/sources.py). spectrum replaces the dispersion: a row of wavelength in A and weight for each
+    wavelength. sources replaces all of them: a row x, y, z, weight, wavelength in A for each source, NaN where a number is
+    missing. source_weights: the weight of every source, in place of its own. wavelength_scale and wavelength_offset_A: what the
+    wavelengths of all sources are multiplied by, and what is added then. direction_x_mrad and direction_y_mrad tilt all
+    sources, about the E vector and then about the axis across it, while the detector stays (F5a). dmin_A: samples of finer
+    resolution are left out.
     """
 
     wavelength_A: float = 1.0
@@ -463,17 +480,21 @@ class Beam(_Statement):
     round_divergence: bool = True
     dispersion_percent: float | None = None
     dispsteps: int | None = None
+    spectrum: tuple[tuple[float, float], ...] | None = None
     sources: tuple[tuple[float, float, float, float, float], ...] | None = None
+    source_weights: tuple[float, ...] | None = None
+    wavelength_scale: float = 1.0
+    wavelength_offset_A: float = 0.0
     direction_x_mrad: float = 0.0
     direction_y_mrad: float = 0.0
     dmin_A: float = 0.0
 
-    POSITIVE = ("wavelength_A",)
+    POSITIVE = ("wavelength_A", "wavelength_scale")
     NOT_NEGATIVE = (
         *("fluence", "size_mm", "dmin_A", "dispersion_percent"),
         *("hdivrange_mrad", "hdivstep_mrad", "vdivrange_mrad", "vdivstep_mrad"),
     )
-    FINITE = ("direction_x_mrad", "direction_y_mrad")
+    FINITE = ("wavelength_offset_A", "direction_x_mrad", "direction_y_mrad")
     COUNTS = ("hdivsteps", "vdivsteps", "dispsteps")
     DIRECTIONS = ("direction", "polarization_axis")
     MOST = MappingProxyType({"fluence": MOST_FLUENCE})
@@ -484,8 +505,32 @@ class Beam(_Statement):
         self._set("polarization", self._number("polarization", self.polarization, allowed, lambda k: -1 <= k <= 1))
         if self.dispersion_percent is not None and self.dispersion_percent >= 200:
             raise InputError(f"beam.dispersion_percent: {self.dispersion_percent:g} is not allowed; allowed: below 200")
+        if self.spectrum is not None:
+            self._set("spectrum", self._spectrum_rows(self.spectrum))
         if self.sources is not None:
             self._set("sources", self._source_rows(self.sources))
+        if self.source_weights is not None:
+            self._set("source_weights", self._weights(self.source_weights))
+
+    def _spectrum_rows(self, rows):
+        for name in ("sources", "dispersion_percent", "dispsteps"):
+            if getattr(self, name):
+                why = "both say what the wavelengths are"
+                raise InputError(f"beam.spectrum and beam.{name}: {why}; allowed: one of them")
+        table = _table("beam.spectrum", rows)
+        if table.shape[1:] != (2,) or not len(table) or not np.isfinite(table).all():
+            raise InputError("beam.spectrum: allowed: rows of wavelength in A and weight")
+        for wavelength in table[:, 0]:
+            _positive("beam", "spectrum: wavelength in A", wavelength)
+        _check_weights("beam.spectrum: the weights", table[:, 1])
+        return tuple((float(wavelength), float(weight)) for wavelength, weight in table)
+
+    def _weights(self, numbers):
+        weights = _table("beam.source_weights", numbers, None)
+        if weights.ndim != 1 or not len(weights):
+            raise InputError("beam.source_weights: allowed: a number for each source")
+        _check_weights("beam.source_weights", weights)
+        return tuple(float(weight) for weight in weights)
 
     def _source_rows(self, rows):
         table = _table("beam.sources", rows)
@@ -497,8 +542,8 @@ class Beam(_Statement):
             raise InputError("beam.sources: a source at 0 0 0 has no direction; allowed: any other place")
         for weight in weights:
             _not_negative("beam", "sources: weight", weight)
-        if len(weights) == len(table) and not weights.any():
-            raise InputError("beam.sources: the weights are not allowed; allowed: none below 0, and one above")
+        if len(weights) == len(table):
+            _check_weights("beam.sources: the weights", weights)
         for wavelength in wavelengths:
             _positive("beam", "sources: wavelength in A", wavelength)
         return tuple(tuple(float(x) for x in row) for row in table)
@@ -737,12 +782,14 @@ class Detector(_Statement):
 @dataclass(frozen=True, eq=False, repr=False)
 class Goniometer(_Statement):
     """The rotation of the crystal: start, range, and the steps that it is rendered in (F7b). Rules for what is not given
-    are nanoBragg's (setup/orientations.py)."""
+    are nanoBragg's (setup/orientations.py). phi_sampling: whether a step is rendered at its left edge or in its middle; None:
+    at its left edge, as nanoBragg does, but in its middle in a refinement (R1)."""
 
     phi_deg: float = 0.0
     osc_deg: float | None = None
     phistep_deg: float | None = None
     phisteps: int | None = None
+    phi_sampling: str | None = None
     spindle_axis: Vector | None = None
 
     FINITE = ("phi_deg",)
@@ -750,6 +797,10 @@ class Goniometer(_Statement):
     COUNTS = ("phisteps",)
     DIRECTIONS = ("spindle_axis",)
     MOST = MappingProxyType(dict.fromkeys(("phi_deg", "osc_deg", "phistep_deg"), MOST_TURNS_DEG))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("phi_sampling", PHI_SAMPLINGS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -934,31 +985,64 @@ class Background(_Statement):
     """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
 
     table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    image: photons that are added to each pixel, of the shape of the image; for panels of different shapes, an array for each.
+    radial: photons that are added to a pixel by sin(theta) / lambda in 1/A, in pairs.
     """
 
     water_um: float = 0.0
     density_g_per_cm3: float = WATER_G_PER_CM3
     molar_mass_g: float = WATER_G_PER_MOL
     table: tuple[tuple[float, float], ...] | None = None
+    image: np.ndarray | tuple[np.ndarray, ...] | None = None
+    radial: tuple[tuple[float, float], ...] | None = None
 
     NOT_NEGATIVE = ("water_um",)
     POSITIVE = ("density_g_per_cm3", "molar_mass_g")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.table is None:
-            return
-        rows = _table("background.table", self.table)
+        if self.image is not None:
+            self._set("image", self._photons(self.image))
+        if self.radial is not None:
+            self._set("radial", self._pairs("radial", "photons"))
+            if min(photons for _, photons in self.radial) < 0.0:
+                raise InputError("background.radial: photons below 0 are not allowed; allowed: 0 or more")
+        if self.table is not None:
+            self._set("table", self._pairs("table", "structure factor"))
+
+    @staticmethod
+    def _photons(image: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The photons as a float64 array, or as one for each panel where these differ in shape."""
+        allowed = f"0 to {MOST_AMPLITUDE:g} photons in every pixel, (slow, fast) or (panel, slow, fast)"
+        try:
+            parts = [np.array(real(image), dtype=np.float64)]
+        except (TypeError, ValueError, OverflowError):
+            try:
+                parts = [np.array(real(part), dtype=np.float64) for part in image]
+            except (TypeError, ValueError, OverflowError):
+                parts = [np.zeros(0)]
+        axes = (2, 3) if len(parts) == 1 else (2,)
+        for part in parts:
+            if part.ndim not in axes or not (part.size and (part >= 0.0).all() and (part <= MOST_AMPLITUDE).all()):
+                raise InputError(f"background.image: allowed: {allowed}")
+            part.setflags(write=False)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _pairs(self, field: str, what: str) -> tuple[tuple[float, float], ...]:
+        """Pairs of sin(theta) / lambda, ascending, and of a number, checked."""
+        name = f"background.{field}"
+        rows = _table(name, getattr(self, field))
         fits = rows.ndim == 2 and rows.shape[1] == 2 and len(rows) >= 2 and np.isfinite(rows).all()
         if not fits or (np.diff(rows[:, 0]) <= 0).any() or rows[0, 0] < 0:
-            raise InputError("background.table: allowed: two or more pairs of ascending sin(theta)/lambda and structure factor")
+            raise InputError(f"{name}: allowed: two or more pairs of ascending sin(theta)/lambda and {what}")
         if np.diff(rows[:, 0]).min() < CLOSEST_STOL or rows[-1, 0] > MOST_STOL:
             allowed = f"at most {MOST_STOL:g}, in steps of {CLOSEST_STOL:g} or more"
-            raise InputError(f"background.table: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
+            raise InputError(f"{name}: sin(theta)/lambda of {rows[0, 0]:g} to {rows[-1, 0]:g}; allowed: {allowed}")
         if np.abs(rows[:, 1]).max() > MOST_AMPLITUDE:
             wrong = rows[np.argmax(np.abs(rows[:, 1])), 1]
-            raise InputError(f"background.table: F of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
-        self._set("table", tuple((float(x), float(y)) for x, y in rows))
+            kind = "F" if field == "table" else what
+            raise InputError(f"{name}: {kind} of {wrong:g} is not allowed; allowed: at most {MOST_AMPLITUDE:g} in size")
+        return tuple((float(x), float(y)) for x, y in rows)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -118,6 +119,9 @@ def traces(
         raise InputError(f"backend {backend!r}, precision {precision!r}: {why}; allowed: cpu, double")
     options = {"roi": roi, "mask": mask, "c_parity": c_parity, "c_threads": c_threads, "tolerance": tolerance}
     experiment = with_options(experiment, **options)
+    for name in ("image", "radial"):
+        if getattr(experiment.background, name) is not None:
+            warnings.warn(f"background.{name} is not in the chain of a pixel: its photons are added at the end", stacklevel=2)
     windows = sampling.windows(experiment.detector, experiment.sampling)
     wanted = [_pixel(experiment, pixel) for pixel in _listed(pixels)]
     for panel, slow, fast in wanted:

@@ -37,7 +37,7 @@ def small(run, monkeypatch, tmp_path):
 
 STEPS = {"supervisor": 10, "mosaic": 100, "still": 1, "oversampled": 90, "torch": 100, "tolerant": 10, "gauss": 100,
          "spheres": 100, "tophat": 100, "interpolated": 10, "layers": 40, "sources": 285, "curved": 1, "tiny": 10,
-         "xfel": 2500}  # fmt: skip
+         "xfel": 2500, "sase": 1000, "pink": 200}  # fmt: skip
 """The steps of a pixel of each scene, with every layer."""
 
 
@@ -70,6 +70,8 @@ def test_a_scene_is_of_the_size_that_its_name_promises(run, tmp_path):
         "curved": (1024, 1024),
         "tiny": (16, 16),
         "xfel": (4096, 4096),
+        "sase": (512, 512),
+        "pink": (512, 512),
     }
     for name, make in run.cases.SCENES.items():
         assert make(tmp_path).pixels == sizes[name][0] * sizes[name][1]
@@ -334,7 +336,7 @@ def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, nam
     figures = run.run_case(name, tmp_path, SIDE, 1, "derivative")
     assert figures["case"] == name and figures["part"] == "derivative" and figures["pixels"] == SIDE**2
     assert figures["error_of_allowed"] <= 1.0
-    parameters = {"mosaic": 28, "supervisor": 26, "torch": 27, "gauss": 27, "spheres": 27, "tolerant": 26, "xfel": 28}[name]
+    parameters = {"mosaic": 30, "supervisor": 28, "torch": 29, "gauss": 29, "spheres": 29, "tolerant": 28, "xfel": 30}[name]
     amplitudes = {"mosaic": "bench.hkl", "xfel": "random.hkl"}.get(name)
     assert figures["parameters"] == parameters
     assert figures["numbers"] == parameters + (len((tmp_path / amplitudes).read_text().splitlines()) - 1 if amplitudes else 0)

@@ -25,12 +25,15 @@ ROI = (3, 40, 5, 20)
 # the first deviates of read-out noise for -seed 1
 FIRST_DEVIATES = [-1.955838647287977, 2.654216244433578, 0.307749879480866]
 FLAGS = "-cell 70 80 90 75 85 95 -default_F 100 -N 5 -distance 60 -detpixels 48 -pixel 0.2 -seed 7 -noprogress".split()
-WRITTEN = {"gain": 3.0, "readout_noise": 4.0, "saturation": 120.0, "psf_mm": 0.5}
+WRITTEN = {"gain": 3.0, "readout_noise": 4.0, "saturation": 120.0, "psf_mm": 0.5, "psf_type": "fiber", "calibration": 0.1}
+WRITTEN |= {"flicker": 0.2, "calibration_seed": 77}
 ON = {
     "gain": Response(gain=2.5),
     "readout_noise": Response(readout_noise=3.0),
     "saturation": Response(saturation=60.0),
     "psf_mm": Response(psf_mm=0.3),
+    "fibers": Response(psf_mm=0.3, psf_type="fiber"),
+    "calibration": Response(calibration=0.03),
 }
 
 
@@ -130,7 +133,7 @@ def test_read_out_noise_is_that_of_the_seed():
 
 
 def test_read_out_noise_stays_the_same_from_version_to_version():
-    deviates = response.read_out_generator(1).standard_normal(3)
+    deviates = response.normal_generator(1, response._READ_OUT).standard_normal(3)
     np.testing.assert_allclose(deviates, FIRST_DEVIATES, rtol=1e-12)
 
 
@@ -253,7 +256,7 @@ def test_parts_act_in_the_order_of_the_physics():
     on, image = Response(gain=3.0, readout_noise=4.0, saturation=300.0, psf_mm=0.15), flat(60)
     image[100:110, 100:110] = 500.0
     signal = 3.0 * response.spread(noise.poisson_counts(image, 4), 1.5)
-    signal += 4.0 * response.read_out_generator(4).standard_normal(SHAPE) + 20.0
+    signal += 4.0 * response.normal_generator(4, response._READ_OUT).standard_normal(SHAPE) + 20.0
     made = response.measure(image, 4, on, 0.1, 20.0)
     np.testing.assert_array_equal(made.pixels, np.clip(np.floor(signal + 0.5), 0, 300))
     assert made.overloads == (signal > 300.0).sum() > 0
@@ -308,8 +311,74 @@ def test_point_spread_must_fit_on_the_detector_and_needs_a_pixel():
             response.spread(flat(1), width)
 
 
+def test_flicker_adds_its_variance_to_the_photons():
+    """Its variance is mean + (flicker mean)^2, and the photons change with it; another seed flickers otherwise."""
+    one, other = (response.measure(flat(400), seed, Response(flicker=0.1)) for seed in (4, 5))
+    assert_moments(above_offset(one), 400.0, 400.0 + 40.0**2)
+    assert (one.pixels != other.pixels).mean() > 0.9
+    assert_same(response.measure(flat(400), 4, Response(flicker=0.1)), one)
+
+
+def test_errors_of_calibration_are_those_of_the_pixels():
+    """The same in every image of any region, others on each panel and for another seed, and after the photons."""
+    wrong = Response(calibration=0.05)
+    factors = response.calibration_factors(SHAPE, wrong)
+    assert_moments(factors, 1.0, 0.05**2)
+    photons = above_offset(response.measure(flat(900), 4))
+    np.testing.assert_array_equal(above_offset(response.measure(flat(900), 4, wrong)), np.floor(photons * factors + 0.5))
+    for others in (response.calibration_factors(SHAPE, wrong, 1), response.calibration_factors(
+        SHAPE, Response(calibration=0.05, calibration_seed=3)
+    )):  # fmt: skip
+        assert abs(np.corrcoef(factors.ravel(), others.ravel())[0, 1]) < 5 / math.sqrt(factors.size)
+    inside = noise.region_slices(ROI, SHAPE)
+    counted = above_offset(response.measure(flat(900), 4, roi=ROI))[inside]
+    part = above_offset(response.measure(flat(900), 4, wrong, roi=ROI))[inside]
+    np.testing.assert_array_equal(part, np.floor(counted * factors[inside] + 0.5))
+
+
+@pytest.mark.parametrize("fwhm", [(0.5, 0.5), (2.0, 2.0), (3.0, 1.5)])
+def test_fibers_spread_as_their_formula_says(fwhm):
+    """Against the integral over both pixels by the midpoint rule, and the light within a large square, which is known."""
+    shares, n = response.fiber_spread(fwhm, (60, 60)), 24
+    inner = (np.arange(n) + 0.5) / n - 0.5
+    g = [width / response.WIDTH_OF_FIBER for width in fwhm]
+    for slow, fast in ((0, 0), (1, 0), (2, 3), (-5, 1)):
+        y = (slow + inner[:, None] - inner[None, :]).ravel() / g[0]
+        x = (fast + inner[:, None] - inner[None, :]).ravel() / g[1]
+        each = 1.0 / (2 * math.pi * g[0] * g[1] * (1.0 + y[:, None] ** 2 + x * x) ** 1.5)
+        assert shares[60 + slow, 60 + fast] == pytest.approx(each.mean(), rel=2e-2)
+    beyond = 1.0 - shares.sum()
+    assert 0.0 < beyond < 2 * max(g) / 60
+    half = 1.0 / (1.0 + (response.WIDTH_OF_FIBER / 2) ** 2) ** 1.5
+    assert half == pytest.approx(0.5, rel=1e-12)
+
+
+def test_fibers_spread_a_point_into_their_shares_whatever_the_shape():
+    image = np.zeros((9, 30))
+    image[2, 20] = 7.0
+    shares = response.fiber_spread((1.5, 1.5), (8, 29))
+    found = response.spread_by_fibers(image, (1.5, 1.5))
+    np.testing.assert_allclose(found, 7.0 * shares[6:15, 9:39], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("words, sentence", [
+    ("-psf_type fiber", "-psf_type has no effect: there is no -psf"),
+    ("-calib_seed 4", "-calib_seed has no effect: there is no -calibration_noise"),
+])  # fmt: skip
+def test_what_needs_another_flag(words, sentence):
+    with pytest.warns(UserWarning, match=sentence):
+        run_of(CommandLine([*FLAGS, *words.split()]))
+
+
+def test_an_unknown_shape_of_the_point_spread():
+    with pytest.raises(InputError, match="response.psf_type: 'moffat' is not allowed; allowed: gauss, fiber"):
+        Response(psf_type="moffat")
+
+
 def flags_of(values):
     names = {"gain": "-gain", "readout_noise": "-readout_noise", "saturation": "-saturation", "psf_mm": "-psf"}
+    names |= {"psf_type": "-psf_type", "flicker": "-flicker_noise", "calibration": "-calibration_noise"}
+    names |= {"calibration_seed": "-calib_seed"}
     return [word for name, value in values.items() for word in (names[name], str(value))]
 
 

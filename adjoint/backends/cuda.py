@@ -76,7 +76,7 @@ def differentiate(rows, tables, span, columns, pixel_loss, panel, beam, material
             tile[n] = wide(0)
         rows[LOSS_OF, pixel], rows[BY_PIXEL_SUM, pixel] = wide(0), wide(0)
         if wanted(pixel_loss.mask, row, fast):
-            n = pixel if paths.reflections else 0
+            n = pixel if paths.reflections or paths.weights else 0
             table = AmplitudeTable(tables.key[n], tables.value[n], tables.filled[n], tables.count[n], tables.changed[n])
             set_pixel(tile, 0, row, fast)
             differentiate_tile(tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling,
@@ -149,7 +149,12 @@ class Call(NamedTuple):
     @property
     def simple(self) -> bool:
         """Whether the kernel for simple scenes suffices."""
-        return is_simple(self.scene) and not self.paths.reflections
+        return is_simple(self.scene) and not self.has_tables
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether derivatives by amplitudes, or by weights of sources, are wanted, which are in amplitude tables."""
+        return self.paths.reflections or self.paths.weights
 
     @property
     def channels(self) -> np.ndarray:
@@ -182,7 +187,7 @@ def chains(
 def run(results: Results, part: Part, inputs: Inputs) -> None:
     """Differentiate a part of an image on the card, and add it to the results of its bands, as cpu.py:run."""
     call = Call(results, part.columns, *inputs)
-    chunk_rows = max(1, (CHUNK_WITH_AMPLITUDES if call.paths.reflections else CHUNK) // call.width)
+    chunk_rows = max(1, (CHUNK_WITH_AMPLITUDES if call.has_tables else CHUNK) // call.width)
     with card.at_work():
         call, table_size = call._replace(records=_upload(call)), 2 * REFLECTIONS
         for band, (start, stop) in enumerate(zip(part.starts.tolist(), part.stops.tolist())):
@@ -198,7 +203,7 @@ def _add_chunk(call: Call, band: int, span: tuple[int, int], table_size: int) ->
     rows, tables = _differentiate_chunk(call, span, table_size)
     table_size = tables.key.shape[1]
     results, parameter_rows = call.results, CHANNEL + len(call.channels)
-    entries = cuda_amplitudes.entries(tables) if call.paths.reflections else None
+    entries = cuda_amplitudes.entries(tables) if call.has_tables else None
     if results.image.size:
         results.image[slice(*span), slice(*call.columns)] = rows[IMAGE].copy_to_host().reshape(-1, call.width)
     results.value[band] += _sum_products(call, rows, [(LOSS_OF, cuda_reductions.NONE, cuda_reductions.NONE)])[0]
@@ -229,9 +234,9 @@ def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
     lost, tables = True, None
     while lost:
         tables = None  # their memory is free for the new ones
-        tables = _empty_tables(pixel_count if call.paths.reflections else 1, table_size, call.kind)
+        tables = _empty_tables(pixel_count if call.has_tables else 1, table_size, call.kind)
         compiled[card.blocks(pixel_count, THREADS), THREADS](rows, tables, span, call.columns, *call.records)
-        lost = call.paths.reflections and tables.count.copy_to_host()[:, 1].any()
+        lost = call.has_tables and tables.count.copy_to_host()[:, 1].any()
         table_size *= 2
     return rows, tables
 

@@ -1,20 +1,25 @@
-"""Derivatives by structure-factor amplitudes: a table of the reflections that the pixels of a tile see.
+"""Derivatives by structure-factor amplitudes, and by weights of sources: a table of those that the pixels of a tile see.
 
 The derivative by an amplitude can be weighed by that of the loss only when its pixel is complete. Until then it is in a table
 with one entry for each pixel and reflection, a hash table with open addressing. A pixel sees the same reflection in many
 passes: the derivative by it is pending in rows of the tile (PENDING, PENDING_SLOT) until the reflection changes. A slot is the
-index of a reflection in the list of amplitudes.
+index of a reflection in the list of amplitudes. The slots behind this list are those of the sources, whose entries are the
+derivatives by their weights (A5b).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple  # noqa: I001
 
 import numpy as np
 
 from adjoint.loops.rows import DERIVATIVE, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
 from nbnumba.loops.patches import RUN, near_lane
-from nbnumba.loops.rows import AMPLITUDE, CORNER, FRESH_PASS, LATTICE_FACTOR, PART_H, PART_K, PART_L, SLOT, TILE
-from nbnumba.stages import wide
+from nbnumba.loops.rows import (
+    AMPLITUDE, BACKGROUND, CAPTURE, CORNER, FACTOR, FRESH_PASS, LATTICE_FACTOR, PART_H, PART_K, PART_L, RESOLVED, SLOT, SUM,
+    TILE,
+)  # fmt: skip
+from nbnumba.stages import real, wide
+from nbnumba.stages.pixel import sample_weight
 from nbnumba.stages.structure import cubic_weights, strides
 
 SCATTER = 0x9E3779B97F4A7C15
@@ -109,6 +114,17 @@ def enter_all_pending(tile, table):
     """Enter what is pending in all lanes into the table."""
     for i in range(TILE):
         enter_pending(tile, table, i)
+
+
+def enter_weights(tile, table, slot_index, sampling):
+    """Enter the derivatives of the pixel's sum by the weight of the source of a pass, whose slot is slot_index (A5b).
+
+    It is what end_pass adds to the sum, without the weight. It reads SUM, RESOLVED, BACKGROUND, CAPTURE and FACTOR.
+    """
+    for lane in range(TILE):
+        added = (tile[SUM + lane] * tile[RESOLVED + lane] + tile[BACKGROUND + lane]) * tile[FACTOR + lane]
+        if added != 0.0:
+            add_entry(table, lane, slot_index, added * sample_weight(sampling, real(1), tile[CAPTURE + lane]))
 
 
 def add_by_amplitude(by_amplitude, tile, table):

@@ -41,7 +41,7 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     """
     tile, dark_tile = np.zeros(2 * ALL_END, wide), np.zeros(ALL_END, wide)  # add_pass copies the tile behind itself
     block, blocks = np.zeros(ROWS_END, wide), np.zeros(ROWS_END, wide)
-    table = new_amplitude_table(ENTRIES if paths.reflections else FEWEST_ENTRIES)
+    table = new_amplitude_table(ENTRIES if paths.reflections or paths.weights else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
     for n in range(projection.column_of_row.size):

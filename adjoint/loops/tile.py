@@ -9,7 +9,7 @@ from typing import NamedTuple  # noqa: I001
 import numpy as np
 
 from adjoint.loops.lattices import differentiate_lattices
-from adjoint.loops.amplitude_table import Lanes, clear_table, enter_all_pending
+from adjoint.loops.amplitude_table import Lanes, clear_table, enter_all_pending, enter_weights
 from adjoint.loops.rows import (
     ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
     PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
@@ -33,14 +33,15 @@ class Paths(NamedTuple):
     """Which derivatives are wanted.
 
     geometry: by detector and beam. vectors: by the cell vectors. lattice_angles: by the angles that turn lattices.
-    reflections: by structure-factor amplitudes. channels: where the rows of the wanted channels begin; what the other
-    channels hold is not defined.
+    reflections: by structure-factor amplitudes. weights: by weights of sources. channels: where the rows of the wanted
+    channels begin; what the other channels hold is not defined.
     """
 
     geometry: bool
     vectors: bool
     lattice_angles: bool
     reflections: bool
+    weights: bool
     channels: np.ndarray
 
 
@@ -56,13 +57,13 @@ def differentiate_tile(
     trace_ray_adj pulls these back to the channels of the panel. At the end finish_pixels makes TOTAL photons, and
     pixel_factors_adj differentiates the factors that belong to the whole pixel.
 
-    Derivatives by amplitudes are in the amplitude table. Channels have to be 0 at the start. They, the table and the cotangents
-    hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large, the derivative
-    of the photons by the sum, which is known when the pixel is complete (A0). Where that is 0, so are all derivatives. The
-    sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate it. If a pixel
-    has one sample, its geometry is differentiated once, in pixel_factors_adj.
+    Derivatives by amplitudes and by weights are in the amplitude table. Channels have to be 0 at the start. They, the table and
+    the cotangents hold derivatives of the pixel's sum, TOTAL, until the end; those of its photons are TOTAL_BAR times as large,
+    the derivative of the photons by the sum, which is known when the pixel is complete (A0). Where that is 0, so are all
+    derivatives. The sensor's capture of a layer is taken at its first sub-pixel, where the ray is traced again to differentiate
+    it. If a pixel has one sample, its geometry is differentiated once, in pixel_factors_adj.
     """
-    if paths.reflections:
+    if paths.reflections or paths.weights:
         clear_table(tile, table)
     begin_pixels(tile, beam)
     find_fresh(tile, orientations)
@@ -88,6 +89,8 @@ def differentiate_tile(
                         own = of_source(structure, source)
                         add_pass(tile, table, pass_index, ray, crystal, own, orientations, motions, paths)
                         add_background(tile, beam, material)
+                        if paths.weights:
+                            enter_weights(tile, table, structure.amplitude.size + source, sampling)
                         end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths)
                     pass_index += 1
                 if paths.geometry and not single:

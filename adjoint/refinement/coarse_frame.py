@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from adjoint.parameters import Name
-from adjoint.refinement.expected_image import background, photons, placed
+from adjoint.refinement.expected_image import background, is_bare, photons, placed, without_water
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
 from adjoint.refinement.phases import Phase
@@ -149,14 +149,9 @@ def _blurred(data: np.ndarray, sigma: float) -> np.ndarray:
     return np.where(counts, blurry / np.maximum(weight, 1e-12), np.nan)
 
 
-def without_water(experiment: Experiment) -> Experiment:
-    """The experiment without its water: its image is that of the crystal alone."""
-    return experiment.replace({"background.water_um": 0.0}) if experiment.background.water_um else experiment
-
-
 def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
-    """The photons (slow, fast) that the water of an experiment scatters."""
-    if not experiment.background.water_um:
+    """The photons (slow, fast) that the water of an experiment scatters, and those that are added."""
+    if is_bare(experiment):
         return np.zeros(sheet_of(experiment.detector).shape)
     wet, dry = photons(experiment, machine), photons(without_water(experiment), machine)
     return np.asarray(wet, dtype=np.float64) - dry

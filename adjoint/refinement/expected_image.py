@@ -85,14 +85,26 @@ def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarra
     return image
 
 
+def without_water(experiment: Experiment) -> Experiment:
+    """The experiment without water and photons that are added: its image is that of the crystal alone."""
+    nothing = {"background.water_um": 0.0, "background.image": None, "background.radial": None}
+    return experiment if is_bare(experiment) else experiment.replace(nothing)
+
+
+def is_bare(experiment: Experiment) -> bool:
+    """Whether an experiment has neither water nor photons that are added."""
+    stated = experiment.background
+    return not stated.water_um and stated.image is None and stated.radial is None
+
+
 def crystal_part(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The crystal's part of the expected image `mean` (slow, fast), in units of the data: gain scale I, without water."""
+    """The crystal's part of the expected image `mean` (slow, fast), in units of the data: gain scale I of the crystal alone."""
     experiment, numbers = frame.split(vector)
     crystal = np.zeros(mean.shape)
-    if not experiment.background.water_um:
+    if is_bare(experiment):
         crystal[frame.box] = mean[frame.box] - numbers.gain * background(frame, numbers)
         return crystal
-    image = photons(experiment.replace({"background.water_um": 0.0}), frame.machine)
+    image = photons(without_water(experiment), frame.machine)
     crystal[frame.box] = numbers.gain * numbers.scale * image[frame.box]
     return crystal
 

@@ -15,6 +15,7 @@ from adjoint.refinement.image_numbers import Numbers
 from adjoint.refinement.photon_losses import KernelLoss, UserLoss
 from adjoint.stages.loss import GAUSSIAN, POISSON
 from adjoint.variables import size, variables
+from nbnumba.added_photons import added_photons
 
 
 class Evaluation(NamedTuple):
@@ -69,11 +70,12 @@ def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
     if is_amplitude.any():
         loss, factor, _ = in_photons(frame, numbers)
         image, pullback = vjp(experiment, [AMPLITUDES], **frame.machine._asdict())
-        photons = frame.sheet.sheet("image", image, 0.0)
+        photons, added = frame.sheet.sheet("image", image, 0.0), added_photons(experiment)
         of_sheet = isinstance(loss, KernelLoss)
         curvature = loss.curvature(photons if of_sheet else image)
         curvature = curvature if of_sheet else frame.sheet.sheet("loss: curvature", curvature, 0.0)
-        by_amplitude = pullback(frame.sheet.image(factor * np.asarray(curvature) * photons))[AMPLITUDES]
+        of_amplitudes = photons if added is None else photons - added
+        by_amplitude = pullback(frame.sheet.image(factor * np.asarray(curvature) * of_amplitudes))[AMPLITUDES]
         amplitude = vector[is_amplitude]
         information = 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0)
         diagonal[is_amplitude] = np.where(amplitude != 0.0, information, 0.0)

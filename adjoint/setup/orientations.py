@@ -3,7 +3,6 @@
 import numpy as np
 
 from adjoint.parameters import LATTICE_MOTIONS, names_of
-from nbnumba import rng
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
 from nbnumba.parity import Defects
 from nbnumba.setup import orientations
@@ -41,16 +40,16 @@ def motions(
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
     """Return the derivative (steps,) of the angle of every phi step with respect to the range, without a unit (A7b).
 
-        F7b: phi_t = phi_deg + t osc_deg / steps
-        A7b: d phi_t / d osc_deg = t / steps
+        F7b: phi_t = phi_deg + (t + w) osc_deg / steps
+        A7b: d phi_t / d osc_deg = (t + w) / steps
 
-    It is 0 where phistep_deg states the step.
+    w is 0, or 1/2 where phi_sampling is mid. It is 0 where phistep_deg states the step.
     """
     steps, stated = orientations.phi_steps(goniometer)[0], goniometer.phistep_deg
     both = goniometer.osc_deg is not None and goniometer.phisteps is not None
     if stated is not None and (stated > 0.0 or both):
         return np.zeros(steps)
-    return np.arange(steps) / steps
+    return (np.arange(steps) + orientations.within_step(goniometer)) / steps
 
 
 def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
@@ -63,7 +62,7 @@ def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
     """
     if not orientations.is_mosaic(crystal):
         return dict.fromkeys(names_of("mosaic"), np.zeros((1, 3)))
-    drawn = rng.mosaic_domains(orientations.number_of_domains(crystal), orientations.mosaic_generator(crystal))
+    drawn = orientations.sampled_domains(crystal)
     return {"crystal.mosaic_spread_deg": drawn.axes * drawn.quantiles[:, np.newaxis]}
 
 

@@ -15,18 +15,24 @@ COLUMN = {name.partition(".")[2]: column for column, name in enumerate(SOURCE_MO
 def motions(beam: Beam, direction: np.ndarray, polarization: np.ndarray, defects: Defects) -> np.ndarray:
     """Return the derivative (sources, motions, 4) of unit direction and wavelength, in A, of the sources, by SOURCE_MOTIONS.
 
-        F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = lambda (1 + deviation)
+        F5a: i = T s,    s = R(u, h) R(E, v) i0,    T = R(e2, y) R(e1, x),    w = c w0 + o
+             w0 = lambda (1 + deviation)
         A5a: di/dh = T (u x s),    di/dv = T R(u, h) (E x R(E, v) i0),    di/dx = (R(e2, y) e1) x i,    di/dy = e2 x i
-             dw/dlambda = 1 + deviation,    dw/ddispersion = lambda d(deviation)/d(dispersion)
+             dw/dlambda = c (1 + deviation),    dw/ddispersion = c lambda d(deviation)/d(dispersion)
+             dw/dc = w0,    dw/do = 1
 
     direction: i0, unit vector along the beam. polarization: the unit vector E. defects: those of C that are reproduced. The
     derivative is per unit in which the user states a parameter. The order of the sources is that of nbnumba's `beam_sources`;
-    which sources there are, their number and their weights are constant.
+    which sources there are, their number and their weights are constant. Wavelengths of a spectrum and of a table have no
+    derivative but those by scale c and offset o.
     """
     if beam.sources is not None:
-        untilted, moves = _of_table(beam, direction)
+        untilted, moves, wavelengths = _of_table(beam, direction)
     else:
-        untilted, moves = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
+        untilted, moves, wavelengths = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
+    moves[:, :, 3] *= beam.wavelength_scale
+    moves[:, COLUMN["wavelength_scale"], 3] = wavelengths
+    moves[:, COLUMN["wavelength_offset_A"], 3] = 1.0
     return _tilted(beam, untilted, moves, direction, polarization)
 
 
@@ -46,19 +52,33 @@ def rates(sweep: list[float], full: float | None, step: float | None) -> list[fl
     return [tick / (len(sweep) - 1) - 0.5 for tick in range(len(sweep))] if len(sweep) > 1 else [0.0]
 
 
-def _of_table(beam: Beam, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the untilted unit directions (sources, 3), and the motions (sources, motions, 4), of a table of sources (A5a).
+def by_own_weights(weights: np.ndarray) -> np.ndarray:
+    """Return the derivative (sources, sources) of the weights that the image has by those that are stated (A5b).
+
+        F5a: w_i = v_i / mean(v)
+        A5b: dw_i / dv_j = (delta_ij - w_i / n) / mean(v)
+
+    weights (sources,): v. An index i is a row.
+    """
+    mean, count = weights.mean(), len(weights)
+    return (np.eye(count) - (weights / mean / count)[:, np.newaxis]) / mean
+
+
+def _of_table(beam: Beam, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return untilted unit directions (sources, 3), motions (sources, motions, 4) and wavelengths, in A, of a table (A5a).
 
     A wavelength that is missing in the table is that of the beam, and moves with it.
     """
     untilted = sources.stated_directions(beam, direction)
     moves = np.zeros((len(untilted), len(SOURCE_MOTIONS), 4))
     moves[:, COLUMN["wavelength_A"], 3] = np.isnan(np.array(beam.sources)[:, 4])
-    return untilted, moves
+    return untilted, moves, sources.stated_wavelengths(beam)
 
 
-def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the untilted unit directions (sources, 3), and the motions (sources, motions, 4), of the sweeps (A5a).
+def _of_sweeps(
+    beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return untilted unit directions (sources, 3), motions (sources, motions, 4) and wavelengths, in A, of sweeps (A5a).
 
     two: whether one step stands for two (P16).
     """
@@ -67,16 +87,19 @@ def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two:
     by_horizontal = rates(horizontal, beam.hdivrange_mrad, beam.hdivstep_mrad)
     by_vertical = rates(vertical, beam.vdivrange_mrad, beam.vdivstep_mrad)
     by_dispersion = rates(spectrum, beam.dispersion_percent, None)
-    untilted = np.zeros((len(inside), len(spectrum), 3))
-    moves = np.zeros((len(inside), len(spectrum), len(SOURCE_MOTIONS), 4))
+    wavelengths = sources.wavelengths_of_each(beam, spectrum)
+    untilted = np.zeros((len(inside), len(wavelengths), 3))
+    moves = np.zeros((len(inside), len(wavelengths), len(SOURCE_MOTIONS), 4))
     for number, (h, v) in enumerate(inside):
         diverging, by_h, by_v = _diverging(horizontal[h], vertical[v], direction, polarization)
         untilted[number] = diverging
         moves[number, :, COLUMN["hdivrange_mrad"], :3] = by_h * by_horizontal[h] / 1000
         moves[number, :, COLUMN["vdivrange_mrad"], :3] = by_v * by_vertical[v] / 1000
-    moves[:, :, COLUMN["wavelength_A"], 3] = 1.0 + np.array(spectrum)
-    moves[:, :, COLUMN["dispersion_percent"], 3] = beam.wavelength_A * np.array(by_dispersion) / 100
-    return untilted.reshape(-1, 3), moves.reshape(-1, len(SOURCE_MOTIONS), 4)
+    if beam.spectrum is None:
+        moves[:, :, COLUMN["wavelength_A"], 3] = 1.0 + np.array(spectrum)
+        moves[:, :, COLUMN["dispersion_percent"], 3] = beam.wavelength_A * np.array(by_dispersion) / 100
+    moves = moves.reshape(-1, len(SOURCE_MOTIONS), 4)
+    return untilted.reshape(-1, 3), moves, np.tile(wavelengths, len(inside))
 
 
 def _diverging(horizontal: float, vertical: float, direction: np.ndarray, polarization: np.ndarray):

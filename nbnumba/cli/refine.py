@@ -41,14 +41,15 @@ pixels that hold no measurement or are saturated, as the file or an option says,
 Numbers below 0 are data unless the file or --gap says otherwise. The exit status is 1 if the refinement does not succeed.
 """
 UNSUCCESSFUL = 1
-AMPLITUDES = "structure_factors.F"
+AMPLITUDES, WEIGHTS = "structure_factors.F", "beam.source_weights"
 MOST_COVARIANCES = 1000
 """The largest number of parameters whose covariances are written: those of more would be megabytes."""
 
 READOUT = "-readout_noise"
 READOUT_FLAGS = {
     **dict.fromkeys(("-gain", READOUT, "-saturation")),
-    "-psf": "the expected image is without it",
+    **dict.fromkeys(("-psf", "-psf_type", "-calibration_noise", "-calib_seed"), "the expected image is without it"),
+    "-flicker_noise": "the expected image is without it",
     "-adc": "--offset says what is to be taken off the data",
 }
 """The flags of a detector's read-out: None for those that describe measured data, else why the flag has no effect here."""
@@ -314,6 +315,8 @@ def _check_outputs(options, paths, parameters, blocks) -> NewFiles:
         files.check_writable(f"{stem}.mat", option)
     if AMPLITUDES in names:
         files.check_writable(f"{stem}.hkl", option)
+    if WEIGHTS in names:
+        files.check_writable(f"{stem}.weights", option)
     return new_files
 
 

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
-from nbnumba import dark, hkl_maps, predictions, resolved
+from nbnumba import added_photons, dark, hkl_maps, predictions, resolved
 from nbnumba.backends import Machine, driver
 from nbnumba.backends.threads import most_threads, set_thread_count, thread_count
 from nbnumba.cli import exchange, output
@@ -79,7 +79,8 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
         say(f"compiled in {time.perf_counter() - started:.1f} s")
     started = time.perf_counter()
     with bar("rendering", run.progress) as progress:
-        image = output.as_float32(render(panels, sheet_of(experiment.detector).shape, progress, machine))
+        image = render(panels, sheet_of(experiment.detector).shape, progress, machine)
+    image = output.as_float32(added_photons.with_added(experiment, image))
     lattices, samples = len(built_scene.orientations.lattice), built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
     counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")

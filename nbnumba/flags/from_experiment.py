@@ -18,7 +18,7 @@ from nbnumba.flags.run import FACTORS
 from nbnumba.flags.structure_factors import OF_ATOMS
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
-from nbnumba.formats import files, hkl
+from nbnumba.formats import files, hkl, spectrum
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient
@@ -44,7 +44,7 @@ FORMS = (*BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "pix0_mm")
 
 
 class NewFiles:
-    """Names of the files that refined flags read: STEM.mat, STEM.hkl, and where these are taken STEM_2.mat and so on."""
+    """Names of the files that refined flags read: STEM.mat, .hkl, .weights, and where these are taken STEM_2.mat and so on."""
 
     def __init__(self, stem: str = "refined", taken: Iterable[str] = ()):
         self.stem, self.taken = stem, {os.path.realpath(name) for name in taken}
@@ -64,6 +64,13 @@ class NewFiles:
         name, new = self._named(".hkl", indices, amplitudes)
         if new:
             hkl.write(name, indices, amplitudes, "-hkl")
+        return name
+
+    def weights(self, weights: np.ndarray) -> str:
+        """Write weights (n,) with all digits; returns the name of the file, of the same weights the same."""
+        name, new = self._named(".weights", weights)
+        if new:
+            spectrum.write_weights(name, weights, "-source_weights")
         return name
 
     def _named(self, ending: str, *arrays: np.ndarray) -> tuple[str, bool]:
@@ -285,6 +292,16 @@ def _reflections(refined: Experiment, new_files: NewFiles) -> list[str]:
     return ["-hkl", new_files.reflections(factors.hkl, factors.F), *(_cell(refined, new_files) if of_file else [])]
 
 
+def _weights(refined: Experiment, new_files: NewFiles) -> list[str]:
+    weights = refined.beam.source_weights
+    return [] if weights is None else ["-source_weights", new_files.weights(np.array(weights))]
+
+
+def _phi_sampling(refined: Experiment, _) -> list[str]:
+    chosen = refined.goniometer.phi_sampling
+    return [] if chosen is None else ["-phi_sampling", chosen]
+
+
 def _oversample(refined: Experiment, _) -> list[str]:
     """The flag of one number of sub-pixels; there is none for a number of each panel, which is chosen anew."""
     oversample = refined.sampling.oversample
@@ -316,7 +333,9 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(OFF_DIAGONAL, ("-N_def",), _off_diagonal),
     *POSITION_QUANTITIES,
     Quantity(("structure_factors.hkl", "structure_factors.F"), REFLECTION_FLAGS, _reflections),
+    Quantity(("beam.source_weights",), ("-source_weights",), _weights),
     Quantity(("structure_factors.interpolate",), ("-interpolate", "-nointerpolate"), _interpolate),
+    Quantity(("goniometer.phi_sampling",), ("-phi_sampling",), _phi_sampling),
     Quantity(("sampling.oversample",), ("-oversample",), _oversample),
 )
 """All quantities that a refinement changes or freezes, and that flags can state."""

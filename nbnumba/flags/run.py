@@ -96,6 +96,9 @@ def run_of(command_line: CommandLine) -> Run:
         warnings.warn("-pngmarks has no effect: no -pngfile is named", stacklevel=2)
     if "nxscompression" in fields and "nxsfile" not in fields:
         warnings.warn("-nxscompression has no effect: no -nxsfile is named", stacklevel=2)
+    for name, needed in (("-psf_type", "-psf"), ("-calib_seed", "-calibration_noise")):
+        if name in command_line.last and not command_line.last.get(needed):
+            warnings.warn(f"{name} has no effect: there is no {needed}", stacklevel=2)
     for switch, names, field in UNWANTED:
         fields[field] = command_line.order([switch]) <= command_line.order(names)
     for name in ("seed", "misset_seed"):

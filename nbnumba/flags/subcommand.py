@@ -11,6 +11,7 @@ from nbnumba.flags.lattices import files_and_scales
 from nbnumba.flags.table import Flag
 
 OF_FILES = ("-scale", "-pgmscale", "-adc", "-seed", "-pngmarks", "-gain", "-readout_noise", "-saturation", "-psf")
+OF_FILES += ("-psf_type", "-flicker_noise", "-calibration_noise", "-calib_seed")
 """The flags that change what is written of an image, and not the image."""
 
 

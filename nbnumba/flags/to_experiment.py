@@ -19,8 +19,10 @@ from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
-from nbnumba.formats import matrix, sources, stol
+from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
+from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.sources import mean_wavelength, resampled
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
@@ -85,7 +87,7 @@ def experiment_of(command_line: CommandLine) -> Experiment:
         sampling=sampling(command_line),
     )
     _warn_of_what_has_no_effect(command_line)
-    return experiment
+    return _with_added_photons(command_line, experiment) if "-background" in command_line.last else experiment
 
 
 def experiment_from_args(args: Sequence[str | float] | str) -> Experiment:
@@ -329,6 +331,14 @@ def beam(command_line: CommandLine) -> Beam:
     fields["round_divergence"] = command_line.choice(("-round_div", "-square_div")) != "-square_div"
     if "-sourcefile" in command_line.last:
         fields["sources"] = _sources(command_line)
+    if "-spectrum" in command_line.last:
+        fields["spectrum"] = _spectrum(command_line)
+        fields.pop("dispersion_percent", None)
+        fields.setdefault("wavelength_A", mean_wavelength(fields["spectrum"]))
+    elif "-spectrum_steps" in command_line.last:
+        warnings.warn("-spectrum_steps has no effect: there is no -spectrum", stacklevel=2)
+    if "-source_weights" in command_line.last:
+        fields["source_weights"] = spectrum.read_weights(command_line.last["-source_weights"], "-source_weights")
     made = Beam(**fields)
     if not resolved.USUAL_A[0] <= made.wavelength_A <= resolved.USUAL_A[1]:
         energy = f"{HC_EV_A / made.wavelength_A:.5g} eV"
@@ -358,6 +368,28 @@ def _sources(command_line: CommandLine) -> np.ndarray:
     return table
 
 
+def _spectrum(command_line: CommandLine) -> np.ndarray:
+    """The spectrum of -spectrum, or the -spectrum_steps wavelengths that stand for it (F5b)."""
+    for flag in ("-sourcefile", "-dispersion", "-dispsteps"):
+        if command_line.last.get(flag):
+            given = command_line.spelling[flag]
+            raise InputError(f"-spectrum and {given}: both say what the wavelengths are; allowed: one of them")
+    table = spectrum.read(command_line.last["-spectrum"], "-spectrum")
+    named = [name for name in ("-lambda", "-energy") if name in command_line.last]
+    if named and "-mat" not in command_line.last:
+        why = "-spectrum says what the wavelengths are; -wavelength_scale and -wavelength_offset change them"
+        warnings.warn(f"{command_line.spelling[named[-1]]} has no effect on the sources: {why}", stacklevel=2)
+    steps = command_line.last.get("-spectrum_steps")
+    if steps is None:
+        return table
+    if steps < 1:
+        raise InputError(f"-spectrum_steps: {steps} is not allowed; allowed: a whole number of at least 1")
+    if steps >= len(table):
+        warnings.warn(f"-spectrum_steps has no effect: -spectrum has {len(table)} wavelengths", stacklevel=2)
+        return table
+    return resampled(table, steps)
+
+
 def background(command_line: CommandLine) -> Background:
     """The amorphous material in the beam. A density or a molar mass of 0 is not given: nanoBragg passes them over."""
     fields = command_line.fields("background")
@@ -376,6 +408,24 @@ def background(command_line: CommandLine) -> Background:
         why = "-water says how much of the material there is"
         warnings.warn(f"{command_line.spelling[unused[0]]} has no effect: {why}", stacklevel=2)
     return Background(**fields)
+
+
+def _with_added_photons(command_line: CommandLine, experiment: Experiment) -> Experiment:
+    """The experiment with the photons of -background: an image of the shape of the detector, or a radial table (F12a)."""
+    path, shapes = command_line.last["-background"], sheet_of(experiment.detector).shapes
+    if radial.is_text(path, "-background"):
+        return experiment.replace({"background.radial": radial.read(path, experiment.beam.wavelength_A)})
+    of_one = len(shapes) == 1
+    read = images.read(path, shapes[0], "-background") if of_one else images.read_panels(path, shapes, "-background")
+    photons = np.array(read.pixels, dtype=np.float64)
+    if read.masked is not None:
+        photons[read.masked] = 0.0
+        warnings.warn(f"-background: {int(read.masked.sum())} masked pixels of {path!r} have no photons", stacklevel=2)
+    if not (photons >= 0.0).all():
+        wrong = tuple(int(i) for i in np.argwhere(~(photons >= 0.0))[0])
+        where = f"{photons[wrong]:g} at (slow, fast) {wrong}"
+        raise InputError(f"-background: {path!r} has {where}; allowed: photons, 0 or more, in every pixel that is not masked")
+    return experiment.replace({"background.image": sheet_of(experiment.detector).image(photons)})
 
 
 def detector(command_line: CommandLine) -> Detector:

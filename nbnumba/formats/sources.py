@@ -15,7 +15,7 @@ from nbnumba.formats.text import read_table
 COLUMNS = ("X", "Y", "Z", "weight", "wavelength")
 EXPECTED = (
     "a source on each line: x y z, weight, wavelength in metres, nan for what is not known; "
-    "of a spectrum 'nan nan nan WEIGHT WAVELENGTHe-10', the wavelength in A"
+    "a spectrum, wavelength in A and weight, is read by -spectrum"
 )
 LONGEST, SHORTEST = 1e-6, 1e-15
 """The range of allowed wavelengths, in metres, which includes X-rays and electrons."""
@@ -62,7 +62,7 @@ def _check_position(position: np.ndarray, line_name: str) -> None:
 def _likely_meaning(value: float) -> str:
     """The end of a message that suggests which unit was meant, or states what is allowed."""
     if 0.01 <= value <= 100.0:
-        return f"; in A it would be {value:g}e-10"
+        return f"; in A it would be {value:g}e-10; a spectrum, wavelength in A and weight, is read by -spectrum"
     if 100.0 < value < 1e7:
-        return f"; as an energy in eV it would be {HC_EV_A / value:.6g}e-10"
+        return f"; as an energy in eV it would be {HC_EV_A / value:.6g}e-10; a spectrum of energies is read by -spectrum"
     return f"; allowed: {SHORTEST:g} to {LONGEST:g}"

@@ -59,20 +59,20 @@ def printable(words: str) -> str:
 
 
 def read_table(
-    path: files.PathName, what: str, columns: tuple[str, ...], expected: str, least: int
+    path: files.PathName, what: str, columns: tuple[str, ...], expected: str, least: int, text: str | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Read a table as nanoBragg's read_text_file does: up to len(columns) numbers on a line.
 
     Numbers are separated by any number of blanks, tabs and , ; : ! characters. Lines without numbers, and text after #, are
     skipped; further columns are ignored, with a warning. Returns float64 (n, len(columns)), with NaN where a line has fewer
     numbers or the word nan, and for each row the start of a message about it. Messages name the columns by `columns` and
-    describe the table by `expected`. Raises InputError for a token that is not a finite number, a comma that may be a decimal
-    point, fewer than `least` numbers on a line, or a file without numbers.
+    describe the table by `expected`. text: the file's, if it has been read. Raises InputError for a token that is not a finite
+    number, a comma that may be a decimal point, fewer than `least` numbers on a line, or a file without numbers.
     """
     rows: list[list[float]] = []
     locations: list[str] = []
     longer = 0
-    for line_number, line, content in uncommented_lines(files.read_text(path, what, expected), "#"):
+    for line_number, line, content in uncommented_lines(files.read_text(path, what, expected) if text is None else text, "#"):
         tokens = [token for token in _TABLE_DELIMITERS.split(content) if token]
         if tokens:
             line_name = location(path, line_number, line, what)

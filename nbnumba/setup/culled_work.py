@@ -100,11 +100,15 @@ def _fewer_sources(beam: Beam, defects) -> Beam:
     """A beam like this one with at most some hundred sources."""
     if sources.number(beam, defects) <= MOST_MADE:
         return beam
+    beam = replace(beam, source_weights=None)
     if beam.sources is not None:
         return replace(beam, sources=[beam.sources[n] for n in _spread_indices(len(beam.sources), MOST_MADE)])
     fewer = {"round_divergence": False}
+    if beam.spectrum is not None:
+        rows = [(wavelength, 1.0) for wavelength, _ in beam.spectrum]
+        fewer["spectrum"] = [rows[n] for n in _spread_indices(len(rows), FEW_STEPS[2])]
     for name, count, most in zip(("hdiv", "vdiv", "disp"), sources.numbers(beam, defects), FEW_STEPS):
-        if count > most:
+        if count > most and not (name == "disp" and beam.spectrum):
             fewer |= {f"{name}steps": most} | ({} if name == "disp" else {f"{name}step_mrad": None})
     return replace(beam, **fewer)
 

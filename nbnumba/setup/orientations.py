@@ -32,7 +32,12 @@ def phi_angles(goniometer: Goniometer) -> np.ndarray:
     """Return the angle of every phi step (steps,), in radian, rounded as nanoBragg rounds: a step at 0 is exactly 0 (F7b)."""
     steps, step_deg, osc_deg = phi_steps(goniometer)
     step = radians(osc_deg) / steps if step_deg != goniometer.phistep_deg else radians(step_deg)
-    return radians(goniometer.phi_deg) + step * np.arange(steps)
+    return radians(goniometer.phi_deg) + step * (np.arange(steps) + within_step(goniometer))
+
+
+def within_step(goniometer: Goniometer) -> float:
+    """Return where in its step a step of phi is rendered, as a fraction of it: at its left edge, or in its middle (F7b)."""
+    return 0.5 if goniometer.phi_sampling == "mid" else 0.0
 
 
 def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, defects: Defects):
@@ -84,9 +89,13 @@ def domain_rotations(crystal: Crystal, rounded: bool) -> np.ndarray:
     """
     if not is_mosaic(crystal):
         return np.eye(3)[np.newaxis]
-    domains = number_of_domains(crystal)
-    drawn = rng.mosaic_domains(domains, mosaic_generator(crystal))
-    return rng.rotations(drawn, radians(crystal.mosaic_spread_deg), rounded)
+    return rng.rotations(sampled_domains(crystal), radians(crystal.mosaic_spread_deg), rounded)
+
+
+def sampled_domains(crystal: Crystal) -> rng.Domains:
+    """Return the axes and the quantiles of the mosaic domains, as crystal.mosaic_sampling says (F7b)."""
+    draw = rng.sobol_domains if crystal.mosaic_sampling == "sobol" else rng.mosaic_domains
+    return draw(number_of_domains(crystal), mosaic_generator(crystal))
 
 
 def is_mosaic(crystal: Crystal) -> bool:
@@ -118,5 +127,5 @@ def noise_generator(crystal: Crystal, seed: int) -> rng.Ran1:
     if seed >= 0:
         return rng.Ran1(seed)
     before = mosaic_generator(crystal)
-    before.uniform(3 * number_of_domains(crystal))
+    before.uniform(3 * (1 if crystal.mosaic_sampling == "sobol" else number_of_domains(crystal)))
     return rng.Ran1(seed, after=before)

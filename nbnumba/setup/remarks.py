@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from nbnumba.constants import HC_EV_A
 from nbnumba.parity import Defects
 from nbnumba.setup import detector, sampling, sources, structure
-from nbnumba.setup.orientations import is_mosaic, number_of_domains
+from nbnumba.setup.orientations import is_mosaic, number_of_domains, phi_steps, within_step
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Sampling, Statements, StructureFactors
 
@@ -56,6 +56,8 @@ def _crystal(crystal: Crystal) -> Iterator[str]:
     elif is_mosaic(crystal) and number_of_domains(crystal) == 1:
         for name in (name for name in Crystal.SPREADS if getattr(crystal, name) != 0.0):
             yield f"crystal.{name} has no effect: the only one of crystal.mosaic_domains is not turned"
+    if crystal.mosaic_sampling != "random" and not is_mosaic(crystal):
+        yield "crystal.mosaic_sampling has no effect: there is no mosaic spread"
     if crystal.fudge != 1.0 and crystal.shape == "square":
         yield "crystal.fudge has no effect: the crystal is a parallelepiped"
 
@@ -111,11 +113,13 @@ def _sweep(names: tuple[str, str, str], values, one_means_two: bool) -> Iterator
 def _rotation(goniometer: Goniometer) -> Iterator[str]:
     """Yield a sentence for what does not count of range, step and number of a rotation (F7b)."""
     osc, step, steps = goniometer.osc_deg, goniometer.phistep_deg, goniometer.phisteps
+    if goniometer.phi_sampling == "mid" and phi_steps(goniometer)[1] == 0.0:
+        yield "goniometer.phi_sampling has no effect: there are no steps of phi"
     if osc is None and step and steps not in (None, 2):
         yield "goniometer.phisteps has no effect: goniometer.phistep_deg without goniometer.osc_deg is two steps"
     elif osc and step and steps and not math.isclose(step * steps, osc, rel_tol=1e-6):
         yield f"goniometer.osc_deg has no effect: {steps} goniometer.phisteps of {step:g} degrees are {step * steps:g}"
-    elif osc and not step and steps == 1:
+    elif osc and not step and steps == 1 and not within_step(goniometer):
         yield "goniometer.osc_deg has no effect: the one step of goniometer.phisteps is at its start"
 
 

@@ -143,6 +143,13 @@ SINGLE_PANEL = {
 
 def _check_statements(experiment: Statements) -> None:
     """Raise InputError for defects of C that an image of several panels cannot have, and for as many samplings as no panels."""
+    defects = experiment.sampling.defects
+    if experiment.goniometer.phi_sampling == "mid" and defects.phi_carryover:
+        why = "phi_carryover is about steps at their left edges (P1)"
+        raise InputError(f"goniometer.phi_sampling: mid is not allowed with that defect of C: {why}; allowed: left")
+    if experiment.crystal.mosaic_sampling == "sobol" and defects.mosaic_float32:
+        why = "mosaic_float32 rounds the domains that C draws (P22)"
+        raise InputError(f"crystal.mosaic_sampling: sobol is not allowed with that defect of C: {why}; allowed: random")
     oversample, panels = experiment.sampling.oversample, max(len(experiment.detector.panels), 1)
     if isinstance(oversample, tuple) and len(oversample) != panels:
         raise InputError(f"sampling.oversample: {len(oversample)} numbers for {panels} panels; allowed: one, or as many")

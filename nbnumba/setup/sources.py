@@ -9,6 +9,9 @@ from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
 from nbnumba.statements import Beam
 
+SAME_WAVELENGTH = 1e-12
+"""Relative rms width up to which a spectrum is one wavelength."""
+
 ALONG_THE_BEAM = 1e-12
 """Sine of the angle below which an E vector runs along the beam."""
 
@@ -20,14 +23,65 @@ def beam_sources(beam: Beam, direction: np.ndarray, polarization: np.ndarray, de
     """Return all sources: those of a table, or every divergence with every wavelength (F5a).
 
     direction, polarization: unit vectors along the beam and E. defects: those of C that are reproduced. The horizontal
-    divergence is outside, the wavelength inside. The tilts of the beam rotate all sources. Raises InputError where a round
-    divergence leaves no source.
+    divergence is outside, the wavelength inside. The tilts of the beam rotate all sources, and the scale and the offset of the
+    wavelengths change those of all. Raises InputError where a round divergence leaves no source, for another number of weights
+    than of sources, and for wavelengths that an offset makes 0 or less.
     """
     if beam.sources is not None:
-        untilted = _of_table(beam, direction, not defects.source_weights)
+        untilted = _of_table(beam, direction)
     else:
         untilted = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
-    return untilted._replace(direction=tilted(beam, untilted.direction, direction, polarization))
+    count = len(untilted.wavelength)
+    wavelengths = beam.wavelength_scale * untilted.wavelength + beam.wavelength_offset_A
+    if wavelengths.min() <= 0.0:
+        shortest = f"the shortest wavelength would be {wavelengths.min():g} A"
+        raise InputError(f"beam.wavelength_offset_A: {beam.wavelength_offset_A:g}: {shortest}; allowed: what leaves it above 0")
+    weights = own_weights(beam, count, defects) if beam.source_weights is None else np.array(beam.source_weights)
+    if len(weights) != count:
+        raise InputError(f"beam.source_weights: {len(weights)} numbers for {count} sources; allowed: one for each")
+    return Sources(tilted(beam, untilted.direction, direction, polarization), wavelengths, weights / weights.mean())
+
+
+def own_weights(beam: Beam, count: int, defects: Defects) -> np.ndarray:
+    """Return the weights (sources,) that the sources have by themselves, not divided by their mean (F5a).
+
+    count: the number of sources. defects: those of C that are reproduced, of which one leaves the weights of a table out (P15).
+    """
+    if beam.sources is not None:
+        weights = np.array(beam.sources)[:, 3]
+        return np.ones(count) if defects.source_weights else np.where(np.isnan(weights), 1.0, weights)
+    if beam.spectrum is not None:
+        return np.tile(np.array(beam.spectrum)[:, 1], count // len(beam.spectrum))
+    return np.ones(count)
+
+
+def weights_of(beam: Beam, defects: Defects) -> tuple[float, ...]:
+    """Return the weights of all sources, as they are stated, not divided by their mean (F5a)."""
+    return beam.source_weights or tuple(own_weights(beam, number(beam, defects), defects).tolist())
+
+
+def mean_wavelength(spectrum: np.ndarray) -> float:
+    """Return the mean wavelength of a spectrum (n, 2) of wavelengths and weights, in the unit of the wavelengths (F5b)."""
+    return float(np.average(spectrum[:, 0], weights=spectrum[:, 1]))
+
+
+def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
+    """Return a spectrum (steps, 2) of equal weights that has the mean and the rms width of one of (n, 2), in its unit (F5b).
+
+    The weight, in ascending order of wavelength, is cut into equal parts, each of which is represented by its mean wavelength.
+    The means are then stretched about the mean of all, which makes up for the width that the parts had in themselves.
+    """
+    order = np.argsort(spectrum[:, 0], kind="stable")
+    wavelengths, weights = spectrum[order].T
+    mean = mean_wavelength(spectrum)
+    edges = np.concatenate([[0.0], np.cumsum(weights)])
+    moments = np.concatenate([[0.0], np.cumsum(weights * (wavelengths - mean))])
+    cuts = np.linspace(0.0, edges[-1], steps + 1)
+    rising = np.concatenate([[True], np.diff(edges) > 0.0])
+    means = np.diff(np.interp(cuts, edges[rising], moments[rising])) * steps / edges[-1]
+    width, narrower = (float(np.average(x * x, weights=w)) for x, w in ((wavelengths - mean, weights), (means, None)))
+    stretch = np.sqrt(width / narrower) if narrower > (SAME_WAVELENGTH * mean) ** 2 else 0.0
+    return np.column_stack([mean + stretch * means, np.full(steps, edges[-1] / steps)])
 
 
 def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
@@ -122,7 +176,8 @@ def number(beam: Beam, defects: Defects) -> int:
 
 def numbers(beam: Beam, defects: Defects) -> tuple[int, int, int]:
     """Return the numbers of steps of the horizontal and the vertical divergence, and of wavelengths (F5a)."""
-    return tuple(sweep(*stated, defects.one_step_means_two)[0] for stated in _stated_sweeps(beam))
+    horizontal, vertical, spectrum = (sweep(*stated, defects.one_step_means_two)[0] for stated in _stated_sweeps(beam))
+    return horizontal, vertical, spectrum if beam.spectrum is None else len(beam.spectrum)
 
 
 def wavelengths(beam: Beam, defects: Defects) -> np.ndarray:
@@ -139,8 +194,21 @@ def number_of_wavelengths(beam: Beam, defects: Defects) -> int:
 
 
 def sweeps(beam: Beam, one_means_two: bool) -> tuple[list[float], list[float], list[float]]:
-    """Return the deviations of both divergences, in radian, and of the wavelength, as fractions of it (F5a)."""
+    """Return the deviations of both divergences, in radian, and of the wavelength, as fractions of it (F5a).
+
+    Those of the wavelength do not count beside a spectrum.
+    """
     return tuple(deviations(*stated, one_means_two) for stated in _stated_sweeps(beam))
+
+
+def wavelengths_of_each(beam: Beam, spectrum: list[float]) -> np.ndarray:
+    """Return the wavelengths of every divergence, before scale and offset, in A: those of the spectrum, or of the dispersion.
+
+    spectrum: the deviations that the dispersion gives (F5a).
+    """
+    if beam.spectrum is not None:
+        return np.array(beam.spectrum)[:, 0]
+    return beam.wavelength_A * (1.0 + np.array(spectrum))
 
 
 def _stated_sweeps(beam: Beam):
@@ -183,13 +251,13 @@ def along(directions: np.ndarray, polarization: np.ndarray) -> np.ndarray:
 
 
 def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> Sources:
-    """Return the sources of divergence and dispersion, all of weight 1, before they are tilted (F5a).
+    """Return the sources of divergence and spectrum, with weights of 1, before they are tilted (F5a).
 
     direction, polarization: unit vectors along the beam and E. two: whether one step stands for two (P16).
     """
     horizontal, vertical, spectrum = sweeps(beam, two)
     angles = [(horizontal[h], vertical[v]) for h, v in inside(beam, horizontal, vertical)]
-    ratios = 1.0 + np.array(spectrum)
+    wavelengths = wavelengths_of_each(beam, spectrum)
     axis = upright(direction, polarization)
     if not axis.any():
         if len(angles) > 1:
@@ -197,9 +265,9 @@ def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two:
         angles = [(0.0, 0.0)]
     directions = [about_axis(axis, h) @ about_axis(polarization, v) @ direction for h, v in angles]
     return Sources(
-        np.repeat(np.array(directions), len(ratios), axis=0),
-        np.tile(beam.wavelength_A * ratios, len(directions)),
-        np.ones(len(directions) * len(ratios)),
+        np.repeat(np.array(directions), len(wavelengths), axis=0),
+        np.tile(wavelengths, len(directions)),
+        np.ones(len(directions) * len(wavelengths)),
     )
 
 
@@ -222,17 +290,16 @@ def stated_directions(beam: Beam, direction: np.ndarray) -> np.ndarray:
     return np.array([-unit(position) for position in positions])
 
 
-def _of_table(beam: Beam, direction: np.ndarray, weighted: bool) -> Sources:
-    """Return the sources of a table, before they are tilted; a wavelength that is missing is that of the beam (F5a).
+def stated_wavelengths(beam: Beam) -> np.ndarray:
+    """Return the wavelengths (n,) of a table of sources, before scale and offset, in A; a missing one is the beam's (F5a)."""
+    wavelengths = np.array(beam.sources)[:, 4]
+    return np.where(np.isnan(wavelengths), beam.wavelength_A, wavelengths)
 
-    weighted: whether the weights of the table count (P15).
-    """
-    table = np.array(beam.sources)
-    weights = np.where(np.isnan(table[:, 3]), 1.0, table[:, 3])
-    wavelengths = np.where(np.isnan(table[:, 4]), beam.wavelength_A, table[:, 4])
-    if not weighted:
-        weights = np.ones(len(table))
-    return Sources(stated_directions(beam, direction), wavelengths, weights / weights.mean())
+
+def _of_table(beam: Beam, direction: np.ndarray) -> Sources:
+    """Return the sources of a table, with weights of 1, before they are tilted (F5a)."""
+    wavelengths = stated_wavelengths(beam)
+    return Sources(stated_directions(beam, direction), wavelengths, np.ones(len(wavelengths)))
 
 
 def _part(value: float | None, of: float) -> float | None:

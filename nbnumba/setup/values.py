@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from nbnumba.crystal_names import name_of, number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.group_names import MOTIONS, OF_GROUP
-from nbnumba.setup import orientations
+from nbnumba.setup import orientations, sources
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, position_detector
@@ -283,6 +283,7 @@ class Computed(NamedTuple):
 
 COMPUTED: dict[str, Computed] = {
     "crystal.misset_deg": Computed(lambda e: missetting_deg(e.crystal, e.sampling.defects), _always),
+    "beam.source_weights": Computed(lambda e: sources.weights_of(e.beam, e.sampling.defects)),
     "detector.xbeam_mm": Computed(lambda e: _placement(e).xbeam * 1000),
     "detector.ybeam_mm": Computed(lambda e: _placement(e).ybeam * 1000),
     "detector.distance_mm": Computed(lambda e: _placement(e).stated_distance * 1000, _placed_otherwise),

@@ -8,7 +8,7 @@ from scipy.special import xlogy
 
 import adjoint
 from adjoint.losses import Gaussian, Poisson
-from adjoint.parameters import AMPLITUDES
+from adjoint.parameters import AMPLITUDES, ARRAYS
 from adjoint.prepare import freeze_choices
 from nbnumba import Experiment, InputError, simulate
 
@@ -20,7 +20,7 @@ FLUENCE = "-fluence 1e26 "
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-SCALARS = [name for name in adjoint.PARAMETERS if name != AMPLITUDES]
+SCALARS = [name for name in adjoint.PARAMETERS if name not in ARRAYS]
 
 
 def experiment_of(words, listed=True, interpolate=None) -> Experiment:

@@ -11,7 +11,7 @@ from peaks import judged, made
 import adjoint
 from adjoint import not_differentiable
 from adjoint.losses import Gaussian
-from adjoint.parameters import AMPLITUDES
+from adjoint.parameters import AMPLITUDES, ARRAYS
 from adjoint.prepare import freeze_choices, prepare
 from nbnumba import Experiment, InputError, simulate
 from nbnumba.stages.shapes import SHAPES
@@ -132,7 +132,8 @@ def check_all(experiment, loss, random) -> list[str]:
     place, wrong, right, all_of = 0, [], [], {}
     for name in names:
         stated, size = base.value(name), int(np.size(gradient[name]))
-        if name == AMPLITUDES:
+        if name in ARRAYS:
+            stated = np.array(stated)
             direction, step = random.normal(size=size) * stated, 0.1
             slope = float(gradient[name] @ direction)
         else:
@@ -210,6 +211,7 @@ def test_gradient_at_the_pixel_of_the_mission(golden, case, switches, more):
     for name in names:
         value, direction, slope = base.value(name), 1.0, gradient[name]
         step = 0.05 * value if name in ("beam.fluence", "background.water_um") else STEPS.get(adjoint.PARAMETERS[name].unit)
+        step = 1e-3 if name == "beam.wavelength_scale" else step
         if name == AMPLITUDES:
             step, direction = 0.1, np.random.default_rng(2).normal(size=value.shape) * value
             slope = slope @ direction

@@ -168,7 +168,7 @@ OFF = dict(zip(SHIFTS, (0.03, -0.02, 0.05)))
 
 def measured(seed, cut=None):
     """An experiment with 16 panels, and counts where q1 is moved; cut: the width of the last panel."""
-    made = panelled.grid(f"{WORDS} -oversample 1 -osc 0.5 -phisteps 5", 4, 4, (50, 50), 0.1)
+    made = panelled.grid(f"{WORDS} -oversample 1 -osc 0.5 -phisteps 5 -phi_sampling mid", 4, 4, (50, 50), 0.1)
     if cut is not None:
         *others, last = made.detector.panels
         made = made.replace({"detector.panels": [*others, panelled.dataclasses.replace(last, shape=(50, cut))]})

@@ -383,7 +383,7 @@ def listed(largest, osc=12):
     hkl = np.array(np.meshgrid(axis, axis, axis, indexing="ij")).reshape(3, -1).T
     amplitudes = np.random.default_rng(7).uniform(50.0, 150.0, len(hkl))
     new = {"structure_factors.hkl": hkl, "structure_factors.F": amplitudes, "structure_factors.interpolate": False}
-    made = crystal(f"-osc {osc} -phisteps {4 * osc} -gauss_xtal").replace(new)
+    made = crystal(f"-osc {osc} -phisteps {4 * osc} -phi_sampling mid -gauss_xtal").replace(new)
     return made.replace({"beam.fluence": made.beam.fluence * 5000.0 / simulate(made).max()})
 
 
@@ -468,7 +468,7 @@ def test_thousands_of_amplitudes():
 
 def test_a_crystal_in_parity_mode():
     """An image with C's carryover, of two of C's threads, gives back its orientation only in that mode."""
-    truth = crystal("-phi 0 -osc 0.6 -phisteps 2")
+    truth = crystal("-phi 0 -osc 0.6 -phisteps 2 -phi_sampling left")
     mode = {"c_parity": ("phi_carryover",), "c_threads": 2}
     data = counts(truth, **mode)
     start = moved(truth, misset_x_deg=0.1, misset_z_deg=-0.1)
@@ -478,6 +478,17 @@ def test_a_crystal_in_parity_mode():
     np.testing.assert_allclose(done.image, simulate(done.experiment) * done.values["image.scale"] + BACKGROUND, rtol=1e-9)
     other = adjoint.refine(start, data, names, image={"background": BACKGROUND})
     assert other.chi_squared > 1.2 > 1.1 > done.chi_squared
+
+
+@pytest.mark.parametrize("where, bias", [("left", 0.15), ("mid", 0.0), (None, 0.0)])
+def test_left_edges_turn_the_crystal_by_half_a_step(where, bias):
+    """Of counts of a rotation that is rendered in 24 steps, with a model of 2: about the spindle, and nowhere else."""
+    fine = crystal("-osc 0.6 -phisteps 24 -phi_sampling mid -mosaic 0.3 -mosaic_domains 40 -mosaic_sampling sobol")
+    coarse = fine.replace({"goniometer.phisteps": 2, "goniometer.phi_sampling": where})
+    done = adjoint.refine(coarse, counts(fine), ["goniometer.phi_deg"], image={"background": BACKGROUND}, phases="exact")
+    assert done.experiment.goniometer.phi_sampling == (where or "mid")
+    assert done.values["goniometer.phi_deg"] == pytest.approx(bias, abs=0.01)
+    assert 5 * done.uncertainties["goniometer.phi_deg"] < 0.05
 
 
 def test_the_result_has_the_same_bits():

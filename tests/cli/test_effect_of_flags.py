@@ -27,14 +27,17 @@ VALUES = """
     -sample_thick 3e-5; -sample_width 4e-5; -sample_height 5e-5; -fudge 2; -mosaic 0.7; -mosaic_domains 3; -mosaic_seed 77
     -hkl r.hkl; -default_F 33; -dump d.bin; -lambda 1.3; -energy 9000; -fluence 1e25; -flux 1e12; -exposure 2; -beamsize 1e-5
     -polar 0.7; -beam_vector 1 .1 0; -polar_vector 0 .2 1; -divergence 2; -hdivrange 2; -vdivrange 2; -hdivstep 0.7
-    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4; -sourcefile s.txt; -dmin 3; -img i.img
+    -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4
+    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -background b.txt; -img i.img
+    -wavelength_scale 1.1; -wavelength_offset 0.1; -mosaic_sampling sobol; -phi_sampling mid
     -mask k.img; -distance 87; -close_distance 88; -pixel 0.15; -detpixels 7; -detpixels_x 7; -detpixels_y 8; -detsize 0.9
     -detsize_f 0.9; -detsize_s 0.8; -Xbeam .21; -Ybeam .31; -Xclose .22; -Yclose .33; -ORGX 2.2; -ORGY 2.3
     -detector_rotx 3; -detector_roty 4; -detector_rotz 5; -twotheta 6; -fdet_vector 0 .1 1; -sdet_vector .1 -1 0
     -odet_vector .1 1 0; -pix0_vector .1 -.0002 .0002; -pix0_vector_mm 99 -.2 .2; -detector_thick 150; -detector_abs 210
     -detector_thicksteps 3; -phi 12; -osc 2; -phistep 0.7; -phisteps 4; -oversample 2; -roi 1 2 1 2; -water 3; -stol t.stol
     -4stol t.stol; -Q t.stol; -density 2; -molecwt 30; -scale 3; -pgmscale 3; -adc 11; -seed 5; -gain 3; -readout_noise 2
-    -saturation 1000; -psf 0.1; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
+    -saturation 1000; -psf 0.1; -psf_type fiber
+    -calib_seed 5; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
     -pdb a.pdb; -mtz a.mtz; -cif a.cif; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
@@ -82,6 +85,9 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "se.txt").write_text("Se 12000 -8 1\nSe 13000 -9 2\n")
     (tmp_path / "a.mtz").write_bytes(atoms.mtz([("FP", "F"), ("FC", "F")], [[1, 2, 3, 10.0, 11.0]]))
     (tmp_path / "a.cif").write_text(atoms.REFLECTIONS)
+    (tmp_path / "x.lam").write_text("1.0 1\n1.1 2\n1.3 3\n")
+    (tmp_path / "b.txt").write_text("stol photons\n0 1\n1 2\n")
+    (tmp_path / "w.txt").write_text("1\n3\n")
     (tmp_path / "t.stol").write_text("0 3\n0.2 2\n0.5 1\n1 .5\n")
     keys = [("PIXEL_SIZE", 0.2), ("DISTANCE", 111.0), ("WAVELENGTH", 1.2), ("BEAM_CENTER_X", 0.4), ("BEAM_CENTER_Y", 0.5)]
     smv.write("i.img", np.ones((4, 4), np.uint16), keys)
@@ -98,20 +104,20 @@ def described(words):
         run, experiment = dataclasses.replace(run_of(command_line), inputs=()), experiment_of(command_line)
         window = sampling.window(experiment.detector.pixels, experiment.sampling.roi, experiment.sampling.mask)
         built = scene.panel_scenes(experiment)
-    return built, window, run, {in_flags(str(warning.message), words) for warning in caught}
+    return built, window, run, experiment.background, {in_flags(str(warning.message), words) for warning in caught}
 
 
 def ineffective(words, flag):
     """Whether the words have the same effect without a flag, and no warning says so."""
     position = len(words) - 1 - words[::-1].index(flag)
     others = words[:position] + words[position + len(VALUE.get(flag, [flag])) :]
-    built, window, run, messages = described(words)
+    built, window, run, background, messages = described(words)
     try:
-        before, window_before, run_before, _ = described(others)
+        before, window_before, run_before, background_before, _ = described(others)
     except InputError:
         return False  # the flag was needed
     same_window = window[:2] == window_before[:2] and np.array_equal(window.mask, window_before.mask)
-    if not (same(built, before) and same_window and run == run_before):
+    if not (same(built, before) and same_window and run == run_before and background == background_before):
         return False
     return not any(flag in sentence for sentence in messages)
 

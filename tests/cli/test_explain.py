@@ -2,8 +2,10 @@
 
 import shlex
 
+import numpy as np
 import pytest
 
+from nbnumba import Experiment, convergence, simulate
 from nbnumba.cli.main import main
 from nbnumba.flags.run import time_seed
 
@@ -24,3 +26,30 @@ def test_a_random_orientation_without_a_seed_is_drawn_once(capsys, monkeypatch, 
     monkeypatch.setattr(f"{module}.time_seed", lambda: time_seed() + 17 * next(drawn))
     random = changed(f"{FLAGS} -misset random", capsys)
     assert random - {"misset_random"} <= changed(f"{FLAGS} -misset 10 20 30", capsys)
+
+
+def test_how_far_an_image_is_from_converged(capsys):
+    words = "-mosaic 2 -mosaic_domains 4 -dispersion 3 -dispsteps 3 -osc 1 -phisteps 2"
+    assert main(["explain", "--", *shlex.split(f"{FLAGS} {words}")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "4 finer ones" in lines[0] and "total" in lines[1]
+    doubled = {line.split("->")[0].rstrip(): line for line in lines if "->" in line}
+    assert list(doubled) == ["domains 4", "energies 3", "phi steps 2", "sub-pixels 1"]
+    experiment = Experiment.from_args(f"{FLAGS} {words}".replace("-noprogress", ""))
+    finer = experiment.replace({"crystal.mosaic_domains": 8})
+    difference = simulate(finer) - simulate(experiment)
+    expected = f"changes a pixel by up to {np.abs(difference).max():.3g} photons, rms {np.sqrt((difference**2).mean()):.3g}"
+    assert doubled["domains 4"].endswith(expected)
+
+
+@pytest.mark.parametrize("words, names", [
+    ("", {"sub-pixels"}), ("-mosaic 1", {"domains", "sub-pixels"}), ("-phistep 0.1", {"phi steps", "sub-pixels"}),
+])  # fmt: skip
+def test_what_can_be_doubled(words, names):
+    experiment = Experiment.from_args(f"{FLAGS} {words}".replace("-noprogress", ""))
+    assert {one.name for one in convergence.doublings(experiment)} == names
+
+
+def test_a_spectrum_is_doubled_in_between():
+    finer = convergence.in_between(np.array([[1.2, 3.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(finer, [[1.0, 1.0], [1.1, 2.0], [1.2, 3.0]], rtol=1e-15)

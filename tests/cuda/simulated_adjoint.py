@@ -34,10 +34,13 @@ SENSOR = "-detector_thick 400 -detector_abs 200 -detector_thicksteps 2 "
 TABLE = {"background.water_um": 0.05, "background.table": ((0.0, 5.0), (0.05, 4.0), (0.1, 6.0), (0.2, 3.0), (0.3, 1.0))}
 NAN = float("nan")
 SOURCES = {"beam.sources": ((-1.0, 0.002, 0.001, 0.7, 1.09), (-1.0, -0.003, 0.001, 1.3, NAN))}
+SPECTRUM = {"beam.spectrum": ((1.09, 0.7), (1.1, 2.0), (1.12, 0.4)), "beam.wavelength_scale": 0.99}
+LIGHTS = ["beam.wavelength_scale", "beam.wavelength_offset_A", "beam.source_weights"]
 MASK = np.random.default_rng(2).random((4, 6)) < 0.7
 CELL = ["crystal.a_A", "crystal.misset_deg", ("crystal.n_a", "crystal.n_b")]
 GEOMETRY = ["detector.distance_mm", "beam.wavelength_A", "detector.rotx_deg", "beam.fluence"]
 NAMES = [*CELL, *GEOMETRY]
+BUT_WAVELENGTH = [name for name in NAMES if name != "beam.wavelength_A"]
 
 
 def listed(most, **more):
@@ -77,6 +80,8 @@ CASES = {
     "layers, capture of the last": (SENSOR, {}, {"c_parity": ["capture_last_layer"]}, [*NAMES, "detector.thickness_um"]),
     "sources": ("-hdivrange 10 -hdivsteps 2 -dispersion 2 -dispsteps 2", {}, {}, [*NAMES, "beam.dispersion_percent"]),
     "sources of a file": ("", SOURCES, {}, NAMES),
+    "spectrum": ("-hdivrange 10 -hdivsteps 2", SPECTRUM, {}, [*BUT_WAVELENGTH, *LIGHTS]),
+    "weights and amplitudes": ("-water 0.05", SPECTRUM | listed(4), {}, [*WITH, *LIGHTS]),
     "resolution": ("-dmin 3", {}, {}, NAMES),
     "water": ("-water 0.05", {}, {}, [*NAMES, "background.water_um"]),
     "table": ("", TABLE, {}, [*NAMES, "background.water_um"]),

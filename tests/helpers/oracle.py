@@ -121,6 +121,7 @@ NUMBER_FLAGS = {
     "-mosaic": ("mosaic", DEGREES), "-mosaici": ("mosaic", DEGREES), "-mosaicity": ("mosaic", DEGREES),
     "-mosaic_spread": ("mosaic", DEGREES), "-mosaic_spr": ("mosaic", DEGREES),
     "-mosaic_dom": ("domains", None), "-mosaic_domains": ("domains", None),
+    "-wavelength_scale": ("wavelength_scale", 1), "-wavelength_offset": ("wavelength_offset", 1),
     "-dispersion": ("dispersion", 100), "-dispsteps": ("dispsteps", None),
     "-hdivrange": ("hdivrange", 1e3), "-hdivstep": ("hdivstep", 1e3), "-hdivsteps": ("hdivsteps", None),
     "-vdivrange": ("vdivrange", 1e3), "-vdivstep": ("vdivstep", 1e3), "-vdivsteps": ("vdivsteps", None),
@@ -153,7 +154,8 @@ VECTOR_FLAGS = {
     "-polar_vector": "polar_axis", "-spindle_axis": "spindle", "-twotheta_axis": "twotheta_axis",
     "-pix0_vector": "pix0", "-pix0_vector_mm": "pix0",
 }
-FILE_FLAGS = {"-mat": "mat_file", "-hkl": "hkl_file", "-sourcefile": "source_file", "-mask": "mask_file",
+FILE_FLAGS = {"-mat": "mat_file", "-hkl": "hkl_file", "-sourcefile": "source_file", "-spectrum": "spectrum_file",
+              "-source_weights": "weights_file", "-mask": "mask_file",
               "-img": "img_file"}
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}  # units of sin(theta) / lambda
 IGNORED_FLAGS = {  # they change no pixel of the float image; how many values they take
@@ -203,6 +205,8 @@ class Settings:
         self.exposure, self.beamsize = 1.0, 1e-4
         self.mosaic, self.domains = -1.0, 0
         self.dispersion, self.dispsteps, self.round_div = 0.0, 0, True
+        self.wavelength_scale, self.wavelength_offset = 1.0, 0.0
+        self.within_step = 0.0
         self.hdivrange = self.hdivstep = self.vdivrange = self.vdivstep = -1.0
         self.hdivsteps = self.vdivsteps = 0
         self.phi, self.osc, self.phistep, self.phisteps = 0.0, -1.0, -1.0, -1
@@ -211,6 +215,7 @@ class Settings:
         self.stol_file, self.stol_unit = None, 1.0
         self.shape, self.fudge, self.interpolate = "SQUARE", 1.0, None
         self.mat_file = self.hkl_file = self.source_file = self.mask_file = self.img_file = None
+        self.spectrum_file = self.weights_file = None
         self.seed, self.misset_seed, self.mosaic_seed = None, None, 12345678
 
 
@@ -279,6 +284,8 @@ def read_flag(settings, flag, words):
         settings.Na, settings.Nb, settings.Nc = (float(word) for word in take(3))
     elif flag == "-N_def":
         settings.skew = tuple(float(word) for word in take(3))
+    elif flag == "-phi_sampling":
+        settings.within_step = {"left": 0.0, "mid": 0.5}[take(1)[0]]
     elif flag == "-pivot":
         settings.pivot = settings.asked_pivot = "SAMPLE" if "sample" in take(1)[0] else "BEAM"
     elif flag == "-roi":
@@ -710,7 +717,7 @@ def phi_angles(settings):
     else:
         count = max(count, 1)
         step = osc / count if step < 0.0 else step
-    return [settings.phi + step * tic for tic in range(count)], osc
+    return [settings.phi + step * (tic + settings.within_step) for tic in range(count)], osc
 
 
 def sensor_layers(settings, parity):
@@ -727,12 +734,15 @@ def sensor_layers(settings, parity):
     return count, total / count, mu
 
 
-def generated_sources(settings, detector, parity):
-    """(direction of the beam, wavelength, weight) over divergence and dispersion."""
+def generated_sources(settings, detector, parity, files):
+    """(direction of the beam, wavelength, weight) over divergence and the wavelengths of a spectrum or of the dispersion."""
     one_means_two = "one_step_means_two" in parity
     horizontal = sweep(settings.hdivrange, settings.hdivstep, settings.hdivsteps, one_means_two)
     vertical = sweep(settings.vdivrange, settings.vdivstep, settings.vdivsteps, one_means_two)
     spectrum = swept(*sweep(settings.dispersion, -1.0, settings.dispsteps, one_means_two))
+    lights = [(settings.wavelength * (1.0 + part), 1.0) for part in spectrum]
+    if settings.spectrum_file:
+        lights = read_numbers(real_path(settings.spectrum_file, files))
     upright = unit(cross(detector.beam, detector.polar_axis))
     sources = []
     for hdiv in swept(*horizontal):
@@ -741,8 +751,25 @@ def generated_sources(settings, detector, parity):
                 continue
             direction = turned(rotation(detector.polar_axis, vdiv), detector.beam)
             direction = unit(turned(rotation(upright, hdiv), direction))
-            sources += [(direction, settings.wavelength * (1.0 + part), 1.0) for part in spectrum]
+            sources += [(direction, wavelength, weight) for wavelength, weight in lights]
     return sources
+
+
+def read_numbers(path):
+    """The numbers of every line of a file."""
+    with open(path) as handle:
+        return [tuple(float(word) for word in line.replace(",", " ").split()) for line in handle if line.strip()]
+
+
+def reweighted(sources, settings, files):
+    """The sources with weights of a mean of 1, those of a file if there is one, and with scaled wavelengths."""
+    weights = [weight for _, _, weight in sources]
+    if settings.weights_file:
+        weights = [weight for weight, in read_numbers(real_path(settings.weights_file, files))]
+    mean = sum(weights) / len(weights) if weights else 1.0
+    scale, offset = settings.wavelength_scale, settings.wavelength_offset
+    return [(direction, scale * wavelength + offset, weight / mean)
+            for (direction, wavelength, _), weight in zip(sources, weights)]
 
 
 def outside_ellipse(hdiv, horizontal, vdiv, vertical):
@@ -919,7 +946,8 @@ class Model:
         if s.source_file:
             self.sources = file_sources(real_path(s.source_file, files), s, self.detector, self.parity)
         else:
-            self.sources = generated_sources(s, self.detector, self.parity)
+            self.sources = generated_sources(s, self.detector, self.parity, files)
+        self.sources = reweighted(self.sources, s, files)
         self.angles, self.osc = phi_angles(s)
         axis, carried = self.detector.spindle, "phi_carryover" in self.parity
         steps = phi_lattices(self.crystal.lattice, axis, self.angles, carried)

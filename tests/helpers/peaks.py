@@ -33,6 +33,7 @@ class Peaked(Maker):
 
     def __init__(self, seed, folder):
         self.table = None
+        self.lights = np.random.default_rng([seed, 3])
         super().__init__(seed, folder, True)
 
     def make(self, full):
@@ -167,6 +168,7 @@ class Peaked(Maker):
     def finished(self, stated):
         if self.table is not None:
             stated = self.with_sources(stated)
+        stated = self.with_lights(stated)
         if terms(stated) > (MOST_INTERPOLATED if self.interpolated else MOST):
             return None
         if self.interpolated and not {"xbeam_mm", "orgx_pixels", "xclose_mm", "pix0_mm"} & given(stated.detector):
@@ -198,6 +200,25 @@ class Peaked(Maker):
         built = scene.build(stated, window_of(stated))
         self.table[:, :3] = -2.0 * (built.sources.direction[0] + self.table[:, :3])
         return stated.replace({"beam.sources": tuple(map(tuple, self.table))})
+
+    def with_lights(self, stated):
+        """Now and then a spectrum in place of the dispersion, weights of the sources, and wavelengths that are scaled."""
+        random = self.lights
+        if random.random() < 0.3 and not stated.sampling.defects.phi_carryover:
+            stated = stated.replace({"goniometer.phi_sampling": "mid"})
+        if random.random() < 0.5 and not stated.sampling.defects.mosaic_float32:
+            stated = stated.replace({"crystal.mosaic_sampling": "sobol"})
+        if random.random() < 0.3 and self.table is None:
+            rows = np.column_stack([self.wavelength * random.uniform(0.98, 1.02, 3), random.uniform(0.1, 2.0, 3)])
+            values = {"beam.dispersion_percent": None, "beam.dispsteps": None, "beam.spectrum": rows}
+            stated = stated.replace(values)
+        if random.random() < 0.5:
+            values = {"beam.wavelength_scale": random.uniform(0.95, 1.05)}
+            stated = stated.replace(values | {"beam.wavelength_offset_A": random.uniform(-0.02, 0.02)})
+        if random.random() < 0.3:
+            count = len(scene.build(stated, window_of(stated)).sources.weight)
+            stated = stated.replace({"beam.source_weights": random.uniform(0.1, 2.0, count)})
+        return stated
 
     def with_reflections(self, stated, hkl):
         """Reflections about the one that is in the window: of smooth amplitudes between which is interpolated, else of one

@@ -101,7 +101,8 @@ class Drawer:
         words += ["-distance", distance, "-pixel", pixel, "-detpixels", PIXELS, "-oversample", 1, *self.convention(pixel)]
         words += ["-misset", *angles_of(random_rotation(self.random))]
         if self.chance(0.7):
-            words += ["-osc", math.degrees(width) * self.uniform(0.5, 1.5) * np.mean(cells), "-phisteps", self.pick(5, 8, 12)]
+            osc = math.degrees(width) * self.uniform(0.5, 1.5) * np.mean(cells)
+            words += ["-osc", osc, "-phisteps", self.pick(5, 8, 12), "-phi_sampling", "mid"]
             words += ["-phi", self.pick(0.0, self.uniform(-90.0, 90.0))]
         if self.chance(0.3):
             words += ["-mosaic", math.degrees(width) * self.uniform(0.1, 0.4), "-mosaic_domains", 8]

@@ -6,8 +6,8 @@ import numpy as np
 import adjoint
 from nbnumba import Experiment, simulate
 
-FLAGS = "-cell {cell} 75 85 95 -N 20 -default_F 100 -misset {misset} -fluence 1e27 -osc 0.5 -phisteps 5 -oversample 1 "
-FLAGS += "-distance 150 -detpixels 256 -pixel 0.1 -Xbeam {x} -Ybeam {y} "
+FLAGS = "-cell {cell} 75 85 95 -N 20 -default_F 100 -misset {misset} -fluence 1e27 -osc 0.5 -phisteps 5 -phi_sampling mid "
+FLAGS += "-oversample 1 -distance 150 -detpixels 256 -pixel 0.1 -Xbeam {x} -Ybeam {y} "
 TRUE, FORGOTTEN = (
     {"cell": "70 80 90", "misset": "10 20 30", "x": 20, "y": 5},
     {"cell": "70.2 79.8 90.3", "misset": "10.1 19.9 30.1", "x": 19.9, "y": 5.1},

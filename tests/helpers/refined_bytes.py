@@ -9,7 +9,7 @@ FLAGS = "-cell 70 80 90 75 85 95 -N 20 -default_F 100 -fluence 1e27 -oversample 
 FLAGS += "-Xbeam 20 -Ybeam 5"
 """README's crystal: as many pixels as algebra on two threads adds up in another order."""
 MANY = "-cell 30 34 38 75 85 95 -N 10 -default_F 1 -fluence 1e28 -oversample 1 -distance 60 -detpixels 96 -pixel 0.6 "
-MANY += "-lambda 1.5 -osc 2 -phisteps 10 -misset 10 20 30"
+MANY += "-lambda 1.5 -osc 2 -phisteps 10 -phi_sampling mid -misset 10 20 30"
 
 
 def refined():

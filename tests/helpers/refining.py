@@ -7,7 +7,7 @@ from nbnumba import Experiment, simulate
 
 CELL = "-cell 48 56 64 84 97 103 -misset 12 -25 40 -default_F 100 -lambda 1.1 -N 14 "
 PANEL = "-distance 80 -pixel 0.22 -detpixels 72 -Xbeam -8 -Ybeam 7 -oversample 1 "
-ROTATED = "-osc 0.3 -phisteps 3 -fluence 1e27 "
+ROTATED = "-osc 0.3 -phisteps 3 -phi_sampling left -fluence 1e27 "
 BACKGROUND = 2.0
 """Photons that counts have beside the crystal's, where nothing else is said."""
 

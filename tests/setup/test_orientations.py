@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nbnumba import Crystal, Experiment, Goniometer
+from nbnumba import Crystal, Experiment, Goniometer, InputError, rng, simulate
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
 from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup import orientations
@@ -65,6 +65,50 @@ def test_values_of_the_rotation_are_those_that_are_used(given, expected):
 def test_a_step_at_zero_is_exactly_zero(phi, osc, steps, zero):
     angles = spindle_of(phi, osc_deg=osc, phisteps=steps)
     assert [k for k, angle in enumerate(angles) if angle == 0.0] == ([] if zero is None else [zero])
+
+
+@pytest.mark.parametrize("fields", [{"osc_deg": 1.0, "phisteps": 5}, {"phistep_deg": 0.3}, {"phisteps": 3}, {}])
+def test_middles_of_steps_are_half_a_step_further(fields):
+    left, mid = (orientations.phi_angles(Goniometer(7.0, phi_sampling=where, **fields)) for where in ("left", "mid"))
+    step = math.radians(orientations.phi_steps(Goniometer(**fields))[1])
+    np.testing.assert_allclose(mid - left, step / 2, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(left, orientations.phi_angles(Goniometer(7.0, **fields)))
+
+
+def test_sobol_domains_are_distributed_as_random_ones():
+    """Axes are uniform on the sphere, and a power of 2 of quantiles is as even as can be; each seed shifts the points."""
+    even, other = rng.sobol_domains(1024, 5), rng.sobol_domains(1024, 6)
+    assert np.abs(even.axes.mean(axis=0)).max() < 2e-3
+    np.testing.assert_allclose(even.axes.T @ even.axes / 1024, np.eye(3) / 3, rtol=0, atol=2e-3)
+    levels = 1 - ((1023.5 - np.arange(1024)) / 1024) ** 2
+    np.testing.assert_allclose(np.sort(even.quantiles**3), levels, rtol=0, atol=3e-3)
+    assert abs(np.mean(even.quantiles**3) - 2 / 3) < 1e-3
+    assert not np.isclose(even.quantiles, other.quantiles).any()
+    np.testing.assert_array_equal(rng.sobol_domains(700, 5).quantiles, even.quantiles[:700])
+
+
+def test_sobol_points_are_those_of_sobol():
+    """The first four, before they are shifted: 0, 1/2, 3/4 and 1/4 in the first dimension."""
+    shift = rng.Ran1(9).uniform(3).astype(float)
+    points = (np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.75, 0.25, 0.25], [0.25, 0.75, 0.75]]) + shift) % 1.0
+    azimuth, height, u = (2 * points - 1).T
+    drawn = rng.sobol_domains(4, 9)
+    np.testing.assert_allclose(drawn.axes[:, 2], height, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(np.arctan2(drawn.axes[:, 0], drawn.axes[:, 1]), np.pi * azimuth, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(drawn.quantiles**3, 1 - u * u, rtol=0, atol=1e-15)
+
+
+def test_one_sobol_domain_is_not_turned():
+    assert rng.sobol_domains(1, 3).quantiles.tolist() == [0.0]
+
+
+def test_what_is_refused_with_defects_of_c():
+    base = Experiment.from_args("-cell 50 -default_F 1 -mosaic 1 -mosaic_domains 3 -osc 1 -phisteps 2 -detpixels 4")
+    refused = [({"goniometer.phi_sampling": "mid"}, "phi_carryover"), ({"crystal.mosaic_sampling": "sobol"}, "mosaic_float32")]
+    for values, defect in refused:
+        simulate(base.replace(values), c_parity=["water_scale"])
+        with pytest.raises(InputError, match=f"{next(iter(values))}: .* {defect}"):
+            simulate(base.replace(values), c_parity=[defect])
 
 
 def test_whether_a_step_is_at_zero_is_rounded_as_nanobragg_rounds():

@@ -73,6 +73,12 @@ def beam_case(seed):
         forms = [{}, {"hdivsteps": 1}, {"hdivrange_mrad": 9.0, "hdivsteps": 1}, {"hdivrange_mrad": 9.0, "hdivstep_mrad": 20.0}]
         fields |= forms[random.integers(4)]
     fields |= spectrum_fields(random)
+    more = np.random.default_rng([seed, 1])
+    if more.random() < 0.5:
+        fields |= {"wavelength_scale": float(more.uniform(0.9, 1.1)), "wavelength_offset_A": float(more.uniform(-0.1, 0.1))}
+    if "sources" not in fields and more.random() < 0.3:
+        rows = np.column_stack([more.uniform(0.9, 1.1, 4), more.random(4)])
+        fields = {**fields, "dispersion_percent": None, "dispsteps": None, "spectrum": tuple(map(tuple, rows))}
     if fields.get("hdivsteps") == fields.get("vdivsteps") == 1 and random.random() < 0.5:
         fields["round_divergence"] = False
     defects = Defects(one_step_means_two=bool(random.integers(2)))
@@ -98,8 +104,8 @@ def source_rows(case, name, shift):
 
 
 def step_of(name, stated):
-    """The step of a difference: a fraction of a range, so that it remains a range, or 4 mrad."""
-    return 4.0 if name.startswith("direction") else 0.05 * stated
+    """The step of a difference: a fraction of a range, so that it remains a range, 4 mrad, or 0.01 A."""
+    return 4.0 if name.startswith("direction") else 0.01 if name == "wavelength_offset_A" else 0.05 * stated
 
 
 def test_sources_move_as_differences_say():
@@ -108,11 +114,11 @@ def test_sources_move_as_differences_say():
     for case in source_cases():
         beam, moves = case[0], beams.motions(*case)
         made = sources.beam_sources(*case)
-        assert moves.shape == (len(made.weight), 6, 4)
+        assert moves.shape == (len(made.weight), 8, 4)
         for name, number in beams.COLUMN.items():
             stated, moved = getattr(beam, name), moves[:, number]
             moving[name] += moved.any()
-            if stated is None or (stated == 0.0 and not name.startswith("direction")):
+            if stated is None or (stated == 0.0 and not name.startswith(("direction", "wavelength"))):
                 assert not moved.any()
                 continue
             h, table = step_of(name, stated), functools.partial(source_rows, case, name)
@@ -130,7 +136,7 @@ def test_differences_of_sources_converge():
     random = np.random.default_rng(5)
     case = beam, random_direction(random), random_direction(random), NO_DEFECTS
     moves = beams.motions(*case)
-    for name, number in list(beams.COLUMN.items())[2:]:
+    for name, number in list(beams.COLUMN.items())[2:6]:
         falling = errors(functools.partial(source_rows, case, name), 100.0, moves[:, number])
         assert falling[2] > 0.0, name
         assert_second_order(falling, 50)
@@ -142,7 +148,21 @@ def test_a_table_moves_with_the_tilts_and_where_its_wavelength_is_missing():
     moves = beams.motions(beam, np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), NO_DEFECTS)
     np.testing.assert_array_equal(moves[:, 0], [[0, 0, 0, 0], [0, 0, 0, 1]])
     assert not moves[:, 1:4].any()
-    assert moves[:, 4:, :3].any(axis=2).all()
+    assert moves[:, 4:6, :3].any(axis=2).all()
+
+
+def test_differences_of_weights_converge():
+    stated, random = np.array([0.5, 0.0, 2.0, 1.5]), np.random.default_rng(6)
+    along = random.normal(size=4) * stated
+    beam = Beam(sources=[(-10.0, 0.0, 0.0, weight, 1.0) for weight in (3.0, 4.0, 5.0, 6.0)], source_weights=stated)
+    where = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), NO_DEFECTS
+
+    def weights(shift):
+        return sources.beam_sources(dataclasses.replace(beam, source_weights=stated + shift * along), *where).weight
+
+    falling = errors(weights, 0.1, beams.by_own_weights(stated) @ along)
+    assert falling[2] > 0.0
+    assert_second_order(falling, 50)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +189,7 @@ def test_one_step_over_a_range_is_two_in_c():
     where = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
     assert not beams.motions(beam, *where, NO_DEFECTS)[:, beams.COLUMN["hdivrange_mrad"]].any()
     moves = beams.motions(beam, *where, Defects(one_step_means_two=True))
-    assert moves.shape == (2, 6, 4) and moves[:, beams.COLUMN["hdivrange_mrad"]].any(axis=1).all()
+    assert moves.shape == (2, 8, 4) and moves[:, beams.COLUMN["hdivrange_mrad"]].any(axis=1).all()
 
 
 # the table of lattices
