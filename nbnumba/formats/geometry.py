@@ -51,7 +51,8 @@ class PanelGeometry:
     attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the depth
     of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts per
     photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0. data_origin: row
-    and column of the first pixel in files that hold all panels as one array.
+    and column of the first pixel in files that hold all panels as one array. gain_per_eV: counts per eV of a photon, where the
+    file states these and no photon energy.
     """
 
     path: str
@@ -70,6 +71,7 @@ class PanelGeometry:
     trusted_max: float | None = None
     masked: tuple[tuple[int, int, int, int], ...] = ()
     data_origin: tuple[int, int] | None = None
+    gain_per_eV: float | None = None
 
     @property
     def normal(self) -> np.ndarray:
