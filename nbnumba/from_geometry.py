@@ -219,5 +219,10 @@ def crystal_fields(geometry: Geometry) -> dict[str, Any]:
         raise InputError(f"{geometry.source!r} states no crystal; allowed: a file with one, or a crystal beside it")
     vectors = geometry.crystal.vectors
     cell = cell_of(vectors)
-    orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
+    try:
+        orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
+    except np.linalg.LinAlgError:
+        stated = " ".join(f"{number:.10g}" for number in cell)
+        flat = f"{geometry.source!r} states a crystal of the cell {stated}, whose vectors lie in a plane but for rounding"
+        raise InputError(f"{flat}; allowed: three that span a cell") from None
     return {**dict(zip(Crystal.CELL, cell)), "orientation": tuple(_numbers(row) for row in orientation)}

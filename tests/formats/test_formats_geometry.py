@@ -265,6 +265,12 @@ def test_what_xds_states_and_is_refused(tmp_path, old, new, sentence):
     check_refused(tmp_path, "-xparm", xparm.read, whole, whole.replace(old, new, 1), sentence)
 
 
+def test_a_cell_that_is_flat_but_for_rounding_is_refused(tmp_path):
+    whole = geometry_files.xparm_bytes().replace(b"       0.000000     -40.000000", b"       4294967296     -40.000000")
+    with pytest.raises(InputError, match="of the cell 30 4294967296 50 90 90 .*, whose vectors lie in a plane but for rounding"):
+        nbnumba.from_geometry.crystal_fields(xparm.read(written(tmp_path, whole)))
+
+
 def test_segments_of_xds_that_are_moved_are_panels(tmp_path):
     """A segment is found from where it is: its origin is the foot of the perpendicular from the detector's own origin."""
     rotate = rotation(np.array([0.6, 0.0, 0.8]), 0.2)
