@@ -56,8 +56,9 @@ def refine(
 
     loss: "poisson" for counts of photons; "gaussian" with sigma, a number or an image in units of the data; "gaussian"
     without sigma for counts with a readout_noise, a number in units of the data (R3); or an object like those of
-    adjoint.losses. mask: an image, 0 where a pixel is left out. saturation: the least value from which on a pixel is left
-    out. offset: it is subtracted from the data. loss, sigma, readout_noise and mask may be lists, with an entry for each image.
+    adjoint.losses. mask: an image, 0 where a pixel is left out; so are those that the detector masks. saturation: the least
+    value from which on a pixel is left out. offset: it is subtracted from the data. loss, sigma, readout_noise and mask may
+    be lists, with an entry for each image.
 
     image: values of the numbers of the image that are not refined, and starts of those that are. bounds: {name: (least,
     largest)}. restraints: {name: (value, sigma)}, where None is the value at the start. per_image: names of parameters of which

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry
 from nbnumba.formats.text import printable
@@ -74,7 +75,7 @@ def _fields_of_panels(geometry: Geometry) -> dict[str, Any]:
         Panel(
             panel.path, panel.shape, panel.pixel_fast_mm, panel.pixel_slow_mm,
             _numbers(axes @ (panel.origin_mm - origin)), _numbers(axes @ panel.fast_axis), _numbers(axes @ panel.slow_axis),
-            material=panel.material, gain=1.0 if panel.gain is None else panel.gain,
+            material=panel.material, gain=_gain(geometry, panel),
             data_origin=panel.data_origin, **_counted_fields(panel), **_sensor_fields(geometry, panel),
         )
         for panel in geometry.panels
@@ -161,8 +162,15 @@ def _depth_um(geometry: Geometry, panel: PanelGeometry) -> float | None:
 
 def response_fields(geometry: Geometry) -> dict[str, float]:
     """Return the fields of Response that a geometry of one panel states; several panels have gains of their own."""
-    gain = geometry.panels[0].gain if "panels" not in detector_fields(geometry) else None
-    return {} if gain is None or gain == 1.0 else {"gain": gain}
+    gain = _gain(geometry, geometry.panels[0]) if "panels" not in detector_fields(geometry) else 1.0
+    return {} if gain == 1.0 else {"gain": gain}
+
+
+def _gain(geometry: Geometry, panel: PanelGeometry) -> float:
+    """Return the counts per photon of a panel; 1 where the file does not say."""
+    if panel.gain is None and panel.gain_per_eV is not None and geometry.wavelength_A is not None:
+        return panel.gain_per_eV * HC_EV_A / geometry.wavelength_A
+    return 1.0 if panel.gain is None else panel.gain
 
 
 def remarks(geometry: Geometry) -> list[str]:
@@ -211,5 +219,10 @@ def crystal_fields(geometry: Geometry) -> dict[str, Any]:
         raise InputError(f"{geometry.source!r} states no crystal; allowed: a file with one, or a crystal beside it")
     vectors = geometry.crystal.vectors
     cell = cell_of(vectors)
-    orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
+    try:
+        orientation = (np.linalg.inv(standard_setting(*cell)) @ vectors).T
+    except np.linalg.LinAlgError:
+        stated = " ".join(f"{number:.10g}" for number in cell)
+        flat = f"{geometry.source!r} states a crystal of the cell {stated}, whose vectors lie in a plane but for rounding"
+        raise InputError(f"{flat}; allowed: three that span a cell") from None
     return {**dict(zip(Crystal.CELL, cell)), "orientation": tuple(_numbers(row) for row in orientation)}

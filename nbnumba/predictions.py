@@ -16,7 +16,7 @@ from nbnumba.geometry.rotations import radians
 from nbnumba.setup import background, crystal, orientations, structure
 from nbnumba.setup.crystals import refuse_several
 from nbnumba.setup.detector import polarization_axis, spindle_axis
-from nbnumba.setup.sheet import masked_pixels, sheet_of
+from nbnumba.setup.sheet import masked_pixels_of, parts_with_pixels
 from nbnumba.setup.sources import along
 from nbnumba.setup.view import View, positions, view_of
 from nbnumba.simulate import with_options
@@ -178,7 +178,6 @@ class _Prediction:
         lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
         lit = lit if lit.size else self.view.sources.wavelength
         self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
-        self.masked = masked_pixels(experiment.detector), tuple(sheet_of(experiment.detector).places())
         self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view))
 
     def table(self, hkl: np.ndarray | None) -> Predictions:
@@ -280,9 +279,11 @@ class _Prediction:
 
     def _is_masked(self, number: int, place: np.ndarray) -> np.ndarray:
         """Whether the detector masks the pixels of a panel at places (n, 2), fast and slow."""
-        masked, (slow, fast) = self.masked[0][self.masked[1][number]], self.view.shapes[number]
+        part, (slow, fast) = parts_with_pixels(self.experiment.detector)[number], self.view.shapes[number]
+        if not part.masked or not len(place):
+            return np.zeros(len(place), dtype=bool)
         pixel = np.minimum(place.astype(np.int64), (fast - 1, slow - 1))
-        return masked[pixel[:, 1], pixel[:, 0]]
+        return masked_pixels_of(part, (slow, fast))[pixel[:, 1], pixel[:, 0]]
 
     def _photons_each(self) -> float:
         """Photons per electron^2 and sr that one source and one lattice give (F11)."""

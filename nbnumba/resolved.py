@@ -18,7 +18,7 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.cell import cell_of
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, panels, sampling, scene, sources, structure
-from nbnumba.setup.sheet import masked_pixels
+from nbnumba.setup.sheet import masked_pixels, parts_with_pixels
 from nbnumba.setup.view import WHOLE_PIXEL
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.shapes import SHAPES
@@ -282,9 +282,8 @@ def _detector(experiment: Statements) -> Iterator[tuple]:
     if math.isinf(of_region.coarsest):
         coarsest = "an edge in the beam" if math.isinf(of_region.edge) else f"{of_region.edge:.4g} at the nearest edge"
     yield "resolution", f"{of_region.finest:.4g} at the finest pixel, {coarsest}", "A"
-    masked = int(np.count_nonzero(masked_pixels(part)))
-    if masked:
-        yield "masked", str(masked), "pixels, which are no measurements"
+    if any(panel.masked for panel in parts_with_pixels(part)):
+        yield "masked", str(np.count_nonzero(masked_pixels(part))), "pixels, which are no measurements"
     layers, depth, absorption = detector.sensor(part, defects, part.panels[0] if part.panels else None)
     if depth > 0.0 and len({(panel.thickness_um, panel.attenuation_um) for panel in part.panels}) < 2:
         attenuation = f"{1e6 / absorption:g} um" if absorption > 0.0 else "infinite"

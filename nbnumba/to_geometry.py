@@ -17,7 +17,6 @@ from nbnumba.formats.geometry import (
     GroupGeometry,
     PanelGeometry,
     Scan,
-    pixels_within,
     rectangles,
 )
 from nbnumba.geometry.rotations import about_axis, radians, unit
@@ -28,7 +27,7 @@ from nbnumba.setup.detector import Plane, polarization_axis, position_detector, 
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
-from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.sheet import masked_pixels_of, sheet_of
 from nbnumba.setup.sources import beam_sources
 from nbnumba.statements import Detector, Panel, Statements
 
@@ -199,7 +198,7 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
 
 def _masked(panel: Panel | Detector, bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
     """The rectangles of a panel, and those of pixels (slow, fast) that are bad besides."""
-    return rectangles(bad | pixels_within(panel.masked, bad.shape)) if bad.any() else panel.masked
+    return rectangles(bad | masked_pixels_of(panel, bad.shape)) if bad.any() else panel.masked
 
 
 def _material(attenuation: float | None, wavelength_A: float) -> str | None:

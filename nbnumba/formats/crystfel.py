@@ -238,7 +238,7 @@ def _panel(
         _lab(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
         gain=_gain(content, panel, energy), trusted_max=None if math.isinf(most) else most,
         trusted_min=_number(content, panel, "flag_lessthan") if "flag_lessthan" in entries else None,
-        masked=bad.of_panel(area),
+        masked=bad.of_panel(area), gain_per_eV=_gain_per_eV(content, panel, energy),
     )  # fmt: skip
 
 
@@ -280,6 +280,14 @@ def _gain(content: _File, panel: str, energy: float | None) -> float | None:
         gain = _number(content, panel, "adu_per_eV") * energy
     else:
         return None
+    return gain if gain > 0.0 else None
+
+
+def _gain_per_eV(content: _File, panel: str, energy: float | None) -> float | None:
+    """The counts per eV of a photon, of a file that states no photon energy."""
+    if energy is not None or "adu_per_photon" in content.panels[panel] or "adu_per_eV" not in content.panels[panel]:
+        return None
+    gain = _number(content, panel, "adu_per_eV")
     return gain if gain > 0.0 else None
 
 

@@ -51,7 +51,8 @@ class PanelGeometry:
     attenuation_um: depth at which 1/e of the photons are left. parallax: whether the file's positions of spots take the depth
     of the sensor into account. trusted_min, trusted_max: the least and the largest valid value of a pixel. gain: counts per
     photon. masked: rectangles of bad pixels: first fast, first slow, and those after the last ones, from 0. data_origin: row
-    and column of the first pixel in files that hold all panels as one array.
+    and column of the first pixel in files that hold all panels as one array. gain_per_eV: counts per eV of a photon, where the
+    file states these and no photon energy.
     """
 
     path: str
@@ -70,6 +71,7 @@ class PanelGeometry:
     trusted_max: float | None = None
     masked: tuple[tuple[int, int, int, int], ...] = ()
     data_origin: tuple[int, int] | None = None
+    gain_per_eV: float | None = None
 
     @property
     def normal(self) -> np.ndarray:
@@ -187,6 +189,11 @@ class Geometry:
             allowed = f"the number of an image of {self.source!r}, {scan.image_numbers}"
             raise InputError(f"-image: {stated}; allowed: {allowed}")
         point = image - scan.first_image
+        if any(_turns_round(points, point) for points in (self.beam_at_points, self.spindle_at_points)) or (
+            self.crystal is not None and _turns_round(self.crystal.at_points, point)
+        ):
+            why = f"beam, spindle or crystal of {self.source!r} turn round within image {image}"
+            raise InputError(f"-image: {why}; allowed: ones that change little")
         crystal, beam, spindle = self.crystal, self.beam_direction, self.spindle_axis
         if crystal is not None and crystal.at_points is not None:
             crystal = CrystalGeometry(_mean_lattice(crystal.at_points[point : point + 2]), None, crystal.space_group)
@@ -199,6 +206,14 @@ class Geometry:
             scan=Scan(image, 1, scan.phi_of(image), scan.width_deg),
             crystal=crystal, beam_direction=beam, spindle_axis=spindle, beam_at_points=None, spindle_at_points=None,
         )  # fmt: skip
+
+
+def _turns_round(points: np.ndarray | None, point: int) -> bool:
+    """Whether vectors (.., 3) at the start and at the end of an image are at more than a right angle."""
+    if points is None:
+        return False
+    start, end = points[point], points[point + 1]
+    return bool(((start * end).sum(axis=-1) <= 0.0).any())
 
 
 def _mean_lattice(vectors: np.ndarray) -> np.ndarray:

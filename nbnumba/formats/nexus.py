@@ -271,7 +271,7 @@ def _masked(
     for panel, module in zip(panels, places):
         at = next((path for path in _mask_paths(module.detector) if path in tree.members), None)
         if module.detector not in masks and at is not None:
-            problem, array = hdf5_members.array(name, at, 0, len(module.origin))
+            problem, array = _mask_array(tree, name, at, len(module.origin))
             masks[module.detector] = f"has a {printable(at)} that {problem}" if array is None else array != 0
         mask = masks.get(module.detector)
         if isinstance(mask, np.ndarray) and mask.ndim == len(module.origin) and mask[module.place].shape == module.size:
@@ -280,6 +280,14 @@ def _masked(
             masks[module.detector] = f"has a {printable(at)} that does not have the pixels of its modules"
         made.append(panel)
     return tuple(made) or panels, masks
+
+
+def _mask_array(tree: Tree, name: str, path: str, dimensions: int) -> tuple[str, np.ndarray | None]:
+    """The mask at a path, of so many dimensions, or why there is none; a small one is among the members that were read."""
+    member = tree.members[path]
+    if member.values and member.shape and len(member.shape) == dimensions and tree.numbers(path) is not None:
+        return "", np.array(member.values).reshape(member.shape)
+    return hdf5_members.array(name, path, 0, dimensions)
 
 
 # ------------------------------------------------------------------------------------------------ transformations

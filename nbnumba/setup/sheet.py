@@ -99,10 +99,17 @@ def masked_pixels(detector: Detector) -> np.ndarray:
     """Return which pixels of the sheet of a detector its rectangles mask (slow, fast), without the empty columns (F1e)."""
     sheet = sheet_of(detector)
     is_masked = np.zeros(sheet.shape, dtype=bool)
-    for part, place in zip(parts_with_pixels(detector), sheet.places()):
-        of_part = is_masked[place]
-        for first_fast, first_slow, end_fast, end_slow in part.masked:
-            of_part[first_slow:end_slow, first_fast:end_fast] = True
+    for part, place, shape in zip(parts_with_pixels(detector), sheet.places(), sheet.shapes):
+        if part.masked:
+            is_masked[place] = masked_pixels_of(part, shape)
+    return is_masked
+
+
+def masked_pixels_of(part: Panel | Detector, shape: tuple[int, int]) -> np.ndarray:
+    """Return which pixels (slow, fast) of a panel its rectangles mask."""
+    is_masked = np.zeros(shape, dtype=bool)
+    for first_fast, first_slow, end_fast, end_slow in part.masked:
+        is_masked[first_slow:end_slow, first_fast:end_fast] = True
     return is_masked
 
 

@@ -1,6 +1,7 @@
 """Files of geometry on the command line: what they state, which flags count before them, and what is refused."""
 
 import json
+import re
 import shlex
 
 import geometry_files
@@ -155,6 +156,16 @@ def test_the_distance_of_crystfel_may_be_a_flag(tmp_path):
     assert experiment.detector.distance_mm == 90.0 and experiment.detector.panels[1].origin_mm[2] == pytest.approx(
         -0.2, rel=1e-9
     )
+
+
+def test_the_gain_of_crystfel_follows_the_wavelength_of_a_flag(tmp_path):
+    """adu_per_eV is counts per photon only at a photon energy, which the file may leave to the data."""
+    text = geometry_files.geom_bytes().decode().replace("adu_per_photon = 2", "adu_per_eV = 0.001")
+    for energy in ("/LCLS/energy", "9000 eV"):
+        (tmp_path / "gain.geom").write_text(re.sub("photon_energy = .*", f"photon_energy = {energy}", text))
+        with pytest.warns(UserWarning, match="-energy counts before what -geom"):
+            panels = stated("-geom gain.geom -energy 8000 -cell 50").detector.panels
+        assert [panel.gain for panel in panels] == pytest.approx([8.0, 8.0], rel=1e-12)
 
 
 def test_the_swing_of_a_header_of_dectris_may_be_a_flag(tmp_path):

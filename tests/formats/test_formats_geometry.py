@@ -265,6 +265,28 @@ def test_what_xds_states_and_is_refused(tmp_path, old, new, sentence):
     check_refused(tmp_path, "-xparm", xparm.read, whole, whole.replace(old, new, 1), sentence)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crystal": {"A_at_scan_points": [list(sign * np.eye(3).ravel() / 30.0) for sign in (1.0, -1.0, 1.0)]}},
+        {"beam": {"s0_at_scan_points": [[0, 0, -1], [0, 0, 1], [0, 0, -1]]}},
+        {"goniometer": {"setting_rotation_at_scan_points": [np.diag([s, s, 1.0]).ravel().tolist() for s in (1, -1, 1)]}},
+    ],
+)
+def test_models_that_turn_round_within_an_image_are_refused(tmp_path, changes):
+    content = geometry_files.experiments()
+    for part, fields in changes.items():
+        content[part][0].update(fields)
+    with pytest.raises(InputError, match="turn round within image 3; allowed: ones that change little"):
+        dxtbx.read(written(tmp_path, content)).at_image(3)
+
+
+def test_a_cell_that_is_flat_but_for_rounding_is_refused(tmp_path):
+    whole = geometry_files.xparm_bytes().replace(b"       0.000000     -40.000000", b"       4294967296     -40.000000")
+    with pytest.raises(InputError, match="cell 30 4294967296 50 90 90 .*, whose vectors lie in a plane but for rounding"):
+        nbnumba.from_geometry.crystal_fields(xparm.read(written(tmp_path, whole)))
+
+
 def test_segments_of_xds_that_are_moved_are_panels(tmp_path):
     """A segment is found from where it is: its origin is the foot of the perpendicular from the detector's own origin."""
     rotate = rotation(np.array([0.6, 0.0, 0.8]), 0.2)
