@@ -219,7 +219,8 @@ def _finite(problem, values: np.ndarray) -> np.ndarray:
 def _normal(problem, results: Results) -> np.ndarray:
     """J^T W J (n, n) from the upper triangles of the bands. Raises InputError if a number is not finite."""
     upper = results.normal.sum(axis=0)
-    return _finite(problem, problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T), axis=0))
+    upper = np.triu(problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T), axis=0))
+    return _finite(problem, upper + np.triu(upper, 1).T)
 
 
 def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:

@@ -73,7 +73,7 @@ def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
         of_sheet = isinstance(loss, KernelLoss)
         curvature = loss.curvature(photons if of_sheet else image)
         curvature = curvature if of_sheet else frame.sheet.sheet("loss: curvature", curvature, 0.0)
-        by_amplitude = pullback(frame.sheet.image(factor * np.asarray(curvature) * photons))[AMPLITUDES]
+        by_amplitude = np.ravel(pullback(frame.sheet.image(factor * np.asarray(curvature) * photons))[AMPLITUDES])
         amplitude = vector[is_amplitude]
         information = 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0)
         diagonal[is_amplitude] = np.where(amplitude != 0.0, information, 0.0)
