@@ -166,6 +166,17 @@ def test_wrong_numbers_are_refused(tmp_path, keywords):
         of_text(tmp_path, PDB, **keywords)
 
 
+def test_too_many_energies_are_refused(tmp_path):
+    with pytest.raises(InputError, match="at each of 100000 photon energies are too many"):
+        of_text(tmp_path, PDB, 1.8, np.linspace(10000.0, 11000.0, 100000))
+
+
+def test_an_element_without_anomalous_scattering_is_said(tmp_path):
+    text = PDB.replace("ZN    ZN", "NP    NP").replace("          ZN\n", "          NP\n")
+    with pytest.warns(UserWarning, match="no f' and f'' are known of Np"):
+        of_text(tmp_path, text, 2.5, 12000.0)
+
+
 def test_several_models_and_copies_are_said(tmp_path):
     lines = PDB.split("\n")
     models = "\n".join([lines[0], "MODEL        1", *lines[1:-1], "ENDMDL", "MODEL        2", *lines[1:-1], "ENDMDL", ""])
