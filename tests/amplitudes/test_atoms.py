@@ -1,5 +1,6 @@
 """Structure factors of atoms (F9c) against direct summation, with and without anomalous scattering and bulk solvent."""
 
+import gzip
 from pathlib import Path
 
 import gemmi
@@ -47,6 +48,16 @@ def test_all_reflections_are_there(tmp_path):
     }  # fmt: skip
     assert set(map(tuple, factors.hkl.tolist())) == equivalents - {(0, 0, 0)}
     assert len(factors.hkl) == len(equivalents)
+
+
+def test_mmcif_and_packed_files_are_as_pdb(tmp_path):
+    structure = gemmi.read_pdb_string(PDB)
+    structure.setup_entities()
+    made = of_text(tmp_path, structure.make_mmcif_document().as_string(), 2.0, 12000.0)
+    np.testing.assert_allclose(made.F, of_text(tmp_path, PDB, 2.0, 12000.0).F, rtol=1e-4, atol=1e-3)
+    (tmp_path / "packed").write_bytes(gzip.compress(PDB.encode()))
+    packed = StructureFactors.from_coordinates(tmp_path / "packed", 2.0, 12000.0)
+    np.testing.assert_array_equal(packed.F, of_text(tmp_path, PDB, 2.0, 12000.0).F)
 
 
 @WITH_DATA
