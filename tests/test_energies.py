@@ -33,11 +33,13 @@ def made(energies, of_sources, more="", **fields):
     return Experiment.from_args(BASE + more).replace(factors(energies, **fields) | sources(of_sources, weights)), weights
 
 
-@pytest.mark.parametrize("more", ["", "-gauss_xtal -N 6", "-interpolate -cell 9 10 11 80 85 95"])
-def test_fifty_energies_are_fifty_images(more):
+@pytest.mark.parametrize(
+    "count, more", [(50, ""), (5, "-gauss_xtal -N 6"), (5, "-interpolate -cell 9 10 11 80 85 95")]
+)
+def test_fifty_energies_are_fifty_images(count, more):
     """Each source has the amplitudes of its own energy, whatever the order of the sources."""
-    energies = np.linspace(11000.0, 13500.0, 50)
-    order = np.random.default_rng(5).permutation(50)
+    energies = np.linspace(11000.0, 13500.0, count)
+    order = np.random.default_rng(5).permutation(count)
     experiment, weights = made(energies, energies[order], more)
     image, total = simulate(experiment), 0.0
     for number, weight in zip(order, weights):

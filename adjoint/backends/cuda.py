@@ -21,7 +21,7 @@ from adjoint.stages.records import Motions
 from nbnumba.backends import card
 from nbnumba.backends.binding import bind, stages, with_globals
 from nbnumba.backends.compiling import thread_safe_cache
-from nbnumba.backends.cuda import device_jit, kernel_jit, machine_words, one_patch, one_pixel_rows, pieces
+from nbnumba.backends.cuda import device_jit, kernel_jit, kind_of_scene, machine_words, one_patch, one_pixel_rows, pieces
 from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import blocks as pixel_blocks
@@ -98,11 +98,11 @@ def frexp(x):
 
 
 @thread_safe_cache
-def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
+def kernel(precision: str, simple: bool, culled: bool = False, by_energy: bool = False) -> Callable:
     """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, for all others, or for those
-    that are culled."""
+    that are culled. by_energy: whether amplitudes are of several photon energies."""
     before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
-    names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled)
+    names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled, by_energy)
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}
     mirrors = (*MIRRORS, row_names, tile_sums, indices, forward_cuda_interpolation, interpolation)
@@ -110,7 +110,7 @@ def kernel(precision: str, simple: bool, culled: bool = False) -> Callable:
     loops = (samples, amplitude_table, cuda_interpolation, *instead, lattices, cuda_tile, tiles, pixels)
     bound = bind([*before, *stages(precision), *mirrors, *forward, *loops], device_jit, names)
     names = bound | {"wanted": device_jit(wanted)}
-    return kernel_jit(differentiate, names, f"differentiate_{precision}{'_culled' if culled else ''}")
+    return kernel_jit(differentiate, names, f"differentiate_{precision}{kind_of_scene(culled, by_energy)}")
 
 
 def one_pixel_names() -> dict:
@@ -230,7 +230,7 @@ def _differentiate_chunk(call: Call, span: tuple[int, int], table_size: int):
     for n, term in enumerate(background_terms):
         pixels_of_term = np.ascontiguousarray(term[slice(*span), slice(*call.columns)], dtype=call.kind).ravel()
         rows[first + n].copy_to_device(pixels_of_term)
-    compiled = kernel(call.precision, call.simple, is_culled(call.scene))
+    compiled = kernel(call.precision, call.simple, is_culled(call.scene), forward_lattices.is_by_energy(call.scene))
     lost, tables = True, None
     while lost:
         tables = None  # their memory is free for the new ones

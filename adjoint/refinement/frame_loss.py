@@ -75,7 +75,8 @@ def information_of_each(frame: Frame, vector: np.ndarray) -> np.ndarray:
         curvature = loss.curvature(photons if of_sheet else image)
         curvature = curvature if of_sheet else frame.sheet.sheet("loss: curvature", curvature, 0.0)
         of_amplitudes = photons if added is None else photons - added
-        by_amplitude = pullback(frame.sheet.image(factor * np.asarray(curvature) * of_amplitudes))[AMPLITUDES]
+        by_image = frame.sheet.image(factor * np.asarray(curvature) * of_amplitudes)
+        by_amplitude = np.ravel(pullback(by_image)[AMPLITUDES])
         amplitude = vector[is_amplitude]
         information = 2.0 * by_amplitude / np.where(amplitude != 0.0, amplitude, 1.0)
         diagonal[is_amplitude] = np.where(amplitude != 0.0, information, 0.0)

@@ -31,6 +31,12 @@ EXTRA_BLUR_A2 = 10.0
 MOST_POINTS, MOST_REFLECTIONS = 4 * 10**8, 3 * 10**7
 """The largest grid, of 4 bytes a point and 8 in the transform, and the largest list."""
 
+HEAVIEST = 92
+"""The largest atomic number that Cromer and Liberman's values reach to; hydrogen and helium have none that counts."""
+
+MOST_AMPLITUDES = 10**8
+"""The largest number of amplitudes of all photon energies, of 8 bytes each."""
+
 IN_PART = 2 * 10**6
 """Atoms times reflections of a small molecule that are summed at once."""
 
@@ -81,7 +87,7 @@ def from_coordinates(coordinates: Coordinates, name: str, resolution_A: float, m
     `scattering` does.
     """
     try:
-        found = scattering(coordinates, resolution_A, model.solvent, model.add_b_A2)
+        found = scattering(coordinates, resolution_A, model.solvent, model.add_b_A2, max(len(model.energies_eV), 1))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     rows = []
@@ -90,8 +96,18 @@ def from_coordinates(coordinates: Coordinates, name: str, resolution_A: float, m
         rows.append(amplitudes(found, [f[0] for f in factors], [f[1] for f in factors]))
     every = np.concatenate([found.hkl, -found.hkl])
     order = np.argsort(expansion.key(every))
-    F = np.array(rows)[:, order]
-    return Amplitudes(every[order].astype(np.int32), F if len(rows) > 1 else F[0], coordinates.cell, coordinates.notes)
+    F, notes = np.array(rows)[:, order], list(coordinates.notes)
+    unknown = [element for element in found.elements if model.energies_eV and _is_unknown(element, model)]
+    if unknown:
+        notes.append(f"no f' and f'' are known of {' and '.join(unknown)}, for which 0 is taken")
+    return Amplitudes(every[order].astype(np.int32), F if len(rows) > 1 else F[0], coordinates.cell, tuple(notes))
+
+
+def _is_unknown(element: str, model: Model) -> bool:
+    """Whether neither Cromer and Liberman nor the user's table has an element that scatters anomalously."""
+    import gemmi
+
+    return gemmi.Element(element).atomic_number > HEAVIEST and element not in model.table
 
 
 def described(coordinates: Coordinates, resolution_A: float, model: Model) -> str:
@@ -128,11 +144,13 @@ def read(path: files.PathName, what: str) -> Coordinates:
     return coordinate_files.read(path, what)
 
 
-def scattering(coordinates: Coordinates, resolution_A: float, solvent: Solvent | None, add_b_A2: float) -> Scattering:
+def scattering(
+    coordinates: Coordinates, resolution_A: float, solvent: Solvent | None, add_b_A2: float, energies: int = 1
+) -> Scattering:
     """Return the structure factors of all reflections of P1 of at least a resolution (F9c).
 
-    solvent: None for none; a small molecule has none. add_b_A2: added to the B of every atom. Raises InputError for more
-    reflections or a finer grid than there is room for.
+    solvent: None for none; a small molecule has none. add_b_A2: added to the B of every atom. energies: how many rows of
+    amplitudes are to be made. Raises InputError for more reflections, amplitudes or a finer grid than there is room for.
     """
     count = 4.19 * volume(coordinates.cell) / resolution_A**3
     finest = min(resolution_A / (2.0 * RATE), math.inf if solvent is None else _mask_spacing_A(resolution_A))
@@ -140,6 +158,9 @@ def scattering(coordinates: Coordinates, resolution_A: float, solvent: Solvent |
     if count > MOST_REFLECTIONS or (coordinates.structure is not None and points > MOST_POINTS):
         needed = f"{count:.3g} reflections of the cell of {volume(coordinates.cell):.3g} A^3, to {resolution_A:.4g} A"
         raise InputError(f"{needed}, and {points:.3g} points of density, are too many; allowed: a coarser resolution (-dmin)")
+    if count * energies > MOST_AMPLITUDES:
+        what = f"{count:.3g} reflections to {resolution_A:.4g} A at each of {energies} photon energies are too many"
+        raise InputError(f"{what}; allowed: {MOST_AMPLITUDES:.3g} in all: fewer wavelengths, or a coarser resolution (-dmin)")
     every = in_sphere(coordinates.cell, resolution_A)
     half = every[expansion.key(every) > expansion.key(-every)]
     half = half[~expansion.absent(half, coordinates.symmetry)]

@@ -72,9 +72,14 @@ def one_pixel_rows(names: dict) -> dict:
     return {name: row // TILE for name, row in names.items() if name.isupper() and isinstance(row, int)}
 
 
-def one_patch(culled: bool) -> dict:
-    """The words of culling for a tile of one pixel, which is one patch."""
-    return {"culled": culled, "ahead": False, "PATCH": 1, "PATCHES": 1, "RUN": 1, "CHUNK": 1}
+def one_patch(culled: bool, by_energy: bool) -> dict:
+    """The words that depend on the scene, for a tile of one pixel, which is one patch (F9f, F10a)."""
+    return {"culled": culled, "ahead": False, "PATCH": 1, "PATCHES": 1, "RUN": 1, "CHUNK": 1, "by_energy": by_energy}
+
+
+def kind_of_scene(culled: bool, by_energy: bool) -> str:
+    """What the name of a kernel says about the scenes that it is for."""
+    return f"{'_culled' if culled else ''}{'_by_energy' if by_energy else ''}"
 
 
 def device_jit(function: Callable) -> Callable:
@@ -112,18 +117,22 @@ def machine_words(precision: str) -> dict:
 
 
 @thread_safe_cache
-def kernel(precision: str, simple: bool, culled: bool = False, block: tuple[int, int] = BLOCK) -> Callable:
+def kernel(
+    precision: str, simple: bool, culled: bool = False, block: tuple[int, int] = BLOCK, by_energy: bool = False
+) -> Callable:
     """The compiled kernel in a precision: for simple scenes (cuda_lattices.py), for others, or for those that are culled.
 
-    block: the pixels of a block of threads along the slow and the fast axis.
+    block: the pixels of a block of threads along the slow and the fast axis. by_energy: whether there are amplitudes of several
+    photon energies.
     """
     before, instead, own = (cuda_stages,) if simple else (), (cuda_lattices,) if simple else (), {}
-    names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled) | block_words(own, block, device_jit)
+    names = machine_words(precision) | one_pixel_rows(vars(row_names)) | one_patch(culled, by_energy)
+    names |= block_words(own, block, device_jit)
     loops = [indices, cuda_interpolation, interpolation, *instead, lattices, pixel_blocks, patches]
     bound = bind([*before, *stages(precision), *loops], device_jit, names)
     bound = list_together(bound) if culled else bound
     own |= bind([samples, tiles], device_jit, bound) | {"wanted": device_jit(wanted)}
-    return kernel_jit(render, own, f"render_{precision}{'_culled' if culled else ''}")
+    return kernel_jit(render, own, f"render_{precision}{kind_of_scene(culled, by_energy)}")
 
 
 def list_together(bound: dict) -> dict:
@@ -138,7 +147,8 @@ def renderer(host_records: Scene, mask: np.ndarray, precision: str) -> Callable:
     memory.
     """
     block = cuda_block.BLOCK
-    compiled = kernel(precision, cuda_lattices.is_simple(host_records), is_culled(host_records), block)
+    by_energy = lattices.is_by_energy(host_records)
+    compiled = kernel(precision, cuda_lattices.is_simple(host_records), is_culled(host_records), block, by_energy)
     kind = PRECISIONS[precision].wide
 
     def part(image: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:

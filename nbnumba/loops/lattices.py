@@ -10,8 +10,14 @@ from nbnumba.stages import real
 from nbnumba.stages.crystal import to_wide
 from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
+from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
 from nbnumba.stages.structure import slot
+
+
+def is_by_energy(scene: Scene) -> bool:
+    """Whether a scene has amplitudes of several photon energies, for which cards have kernels of their own (F9f)."""
+    return scene.structure.first.size > 1
 
 
 def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):

@@ -2,12 +2,14 @@
 
 from numpy import uintp
 
-from nbnumba.stages import ceil, index_type, real, wide
+from nbnumba.stages import by_energy, ceil, index_type, real, wide
 from nbnumba.stages.records import Structure
 
 
 def of_source(structure, source):
     """Return the Structure record by which the amplitudes at the wavelength of a source are looked up (F9f)."""
+    if not by_energy:
+        return structure
     skipped = structure.first[source] if structure.first.size > 1 else structure.skipped
     return Structure(
         structure.h_min,
@@ -35,7 +37,7 @@ def slot(structure, h, k, l):
     h_max, k_max, l_max = index_type(structure.h_max), index_type(structure.k_max), index_type(structure.l_max)
     inside = (h >= h_min) & (h <= h_max) & (k >= k_min) & (k <= k_max) & (l >= l_min) & (l <= l_max)
     row = index_type((h - h_min) * index_type(k_max - k_min + index_type(1)) + (k - k_min))
-    l_first = l_min - index_type(structure.skipped)
+    l_first = l_min - index_type(structure.skipped) if by_energy else l_min
     position = index_type(row * index_type(l_max - l_min + index_type(1)) + (l - l_first))
     return position if inside else index_type(structure.outside)
 

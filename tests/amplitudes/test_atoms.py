@@ -1,5 +1,6 @@
 """Structure factors of atoms (F9c) against direct summation, with and without anomalous scattering and bulk solvent."""
 
+import gzip
 from pathlib import Path
 
 import gemmi
@@ -47,6 +48,16 @@ def test_all_reflections_are_there(tmp_path):
     }  # fmt: skip
     assert set(map(tuple, factors.hkl.tolist())) == equivalents - {(0, 0, 0)}
     assert len(factors.hkl) == len(equivalents)
+
+
+def test_mmcif_and_packed_files_are_as_pdb(tmp_path):
+    structure = gemmi.read_pdb_string(PDB)
+    structure.setup_entities()
+    made = of_text(tmp_path, structure.make_mmcif_document().as_string(), 2.0, 12000.0)
+    np.testing.assert_allclose(made.F, of_text(tmp_path, PDB, 2.0, 12000.0).F, rtol=1e-4, atol=1e-3)
+    (tmp_path / "packed").write_bytes(gzip.compress(PDB.encode()))
+    packed = StructureFactors.from_coordinates(tmp_path / "packed", 2.0, 12000.0)
+    np.testing.assert_array_equal(packed.F, of_text(tmp_path, PDB, 2.0, 12000.0).F)
 
 
 @WITH_DATA
@@ -164,6 +175,17 @@ def test_wrong_files_are_refused(tmp_path, text, why):
 def test_wrong_numbers_are_refused(tmp_path, keywords):
     with pytest.raises(InputError, match="allowed"):
         of_text(tmp_path, PDB, **keywords)
+
+
+def test_too_many_energies_are_refused(tmp_path):
+    with pytest.raises(InputError, match="at each of 100000 photon energies are too many"):
+        of_text(tmp_path, PDB, 1.8, np.linspace(10000.0, 11000.0, 100000))
+
+
+def test_an_element_without_anomalous_scattering_is_said(tmp_path):
+    text = PDB.replace("ZN    ZN", "NP    NP").replace("          ZN\n", "          NP\n")
+    with pytest.warns(UserWarning, match="no f' and f'' are known of Np"):
+        of_text(tmp_path, text, 2.5, 12000.0)
 
 
 def test_several_models_and_copies_are_said(tmp_path):

@@ -214,6 +214,16 @@ def test_reflections_of_cif(tmp_path):
             StructureFactors.from_cif(tmp_path / "in.cif", column)
 
 
+def test_structure_factors_of_the_pdb_are_as_their_mtz(tmp_path):
+    """By gemmi's own conversion."""
+    rows = [[1, 2, 3, 10.5, 0.1], [2, 0, 0, 7.0, 0.1]]
+    made = gemmi.read_mtz_file(str(write_mtz(tmp_path / "in.mtz", [("FP", "F"), ("SIGFP", "Q")], rows)))
+    (tmp_path / "in.cif").write_text(gemmi.MtzToCif().write_cif_to_string(made))
+    with pytest.warns(UserWarning):
+        of_mtz, of_cif = StructureFactors.from_mtz(tmp_path / "in.mtz"), StructureFactors.from_cif(tmp_path / "in.cif")
+    assert by_index(of_cif) == pytest.approx(by_index(of_mtz), rel=1e-5) and of_cif.cell == of_mtz.cell
+
+
 def test_small_molecules_in_cif(tmp_path):
     """F squared counts before calculated values; a list of SHELX within the file has its cell and symmetry."""
     head = REFLECTIONS.split("loop_")[0].replace("_cell.", "_cell_").replace("_symmetry.", "_symmetry_")
