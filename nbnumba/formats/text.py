@@ -66,8 +66,8 @@ def read_table(
     Numbers are separated by any number of blanks, tabs and , ; : ! characters. Lines without numbers, and text after #, are
     skipped; further columns are ignored, with a warning. Returns float64 (n, len(columns)), with NaN where a line has fewer
     numbers or the word nan, and for each row the start of a message about it. Messages name the columns by `columns` and
-    describe the table by `expected`. text: the file's, if it has been read. Raises InputError for a token that
-    is not a finite number, a comma that may be a decimal point, fewer than `least` numbers on a line, or a file without numbers.
+    describe the table by `expected`. text: the file's, if it has been read. Raises InputError for a token that is not a finite
+    number, a comma that may be a decimal point, fewer than `least` numbers on a line, or a file without numbers.
     """
     rows: list[list[float]] = []
     locations: list[str] = []
