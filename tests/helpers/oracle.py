@@ -747,9 +747,10 @@ def generated_sources(settings, detector, parity, files):
 
 
 def read_numbers(path):
-    """The numbers of every line of a file."""
+    """The numbers of every line of a file; what follows # is a comment."""
     with open(path) as handle:
-        return [tuple(float(word) for word in line.replace(",", " ").split()) for line in handle if line.strip()]
+        rows = [line.partition("#")[0].replace(",", " ").split() for line in handle]
+    return [tuple(map(float, row)) for row in rows if row]
 
 
 def reweighted(sources, settings, files):
