@@ -33,7 +33,7 @@ class Peaked(Maker):
 
     def __init__(self, seed, folder):
         self.table = None
-        self.lights = np.random.default_rng([seed, 3])
+        self.lights = np.random.default_rng([seed, 5])
         super().__init__(seed, folder, True)
 
     def make(self, full):
