@@ -110,7 +110,8 @@ def _goniometer(experiment) -> dict[str, str]:
 
 
 def _background(experiment) -> dict[str, str]:
-    return {} if experiment.background.water_um > 0.0 else {"background.water_um": "there is none"}
+    names = ("background.water_um", "background.air_mm")
+    return {name: "there is none" for name in names if experiment.value(name) == 0.0}
 
 
 def _amplitudes(experiment) -> dict[str, str]:

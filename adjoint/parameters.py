@@ -95,6 +95,7 @@ PARAMETERS: dict[str, Parameter] = {
     "goniometer.osc_deg": Parameter("degree", 0.01, NOT_NEGATIVE, "spindle", per_image=True),
     AMPLITUDES: Parameter("electrons", 1.0, ANY, "amplitudes"),
     "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "scale"),
+    "background.air_mm": Parameter("mm", 1.0, NOT_NEGATIVE, "scale"),
 }
 """Every parameter by itself, a row each; ARRAYS are several numbers, and VECTORS names three parameters at once."""
 

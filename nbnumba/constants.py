@@ -12,6 +12,9 @@ AVOGADRO = 6.02214179e23
 WATER_F = 2.57
 """Structure factor of a water molecule, taken at all angles as in forward scattering, in electrons (nanoBragg; F12)."""
 
+AIR_PER_M3 = 2.503476e25
+"""Molecules of air in a cubic metre, at 20 degrees C and 101325 Pa: p / (k T) (F12b)."""
+
 WATER_G_PER_MOL = 18.0
 """Molar mass of water, in g/mol (nanoBragg; F12)."""
 

@@ -424,6 +424,8 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
         table = "" if water.table is None else f", a table of {len(water.table)} F"
         material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
         yield "background cube", f"{water.water_um:g}", material
+    if experiment.background.air_mm > 0.0:
+        yield "path in air", f"{experiment.background.air_mm:g}", f"mm of a beam of {experiment.beam.size_mm:g} mm"
     for name, kind in (("image", "an image"), ("radial", "a radial table")):
         if getattr(experiment.background, name) is not None:
             yield "background added", kind, "in photons"

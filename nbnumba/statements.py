@@ -454,14 +454,14 @@ class Crystal(_Statement):
 class Beam(_Statement):
     """Wavelength, intensity, direction and polarization of the incident beam.
 
-    fluence is in photons/m^2; size_mm only clips a crystal that is given in mm. direction and polarization_axis are unit
-    vectors of the custom convention. The divergences and the dispersion are full ranges, with steps by nanoBragg's rules for
-    what is not given (setup/sources.py). spectrum replaces the dispersion: a row of wavelength in A and weight for each
-    wavelength. sources replaces all of them: a row x, y, z, weight, wavelength in A for each source, NaN where a number is
-    missing. source_weights: the weight of every source, in place of its own. wavelength_scale and wavelength_offset_A: what the
-    wavelengths of all sources are multiplied by, and what is added then. direction_x_mrad and direction_y_mrad tilt all
-    sources, about the E vector and then about the axis across it, while the detector stays (F5a). dmin_A: samples of finer
-    resolution are left out.
+    fluence is in photons/m^2; size_mm clips a crystal that is given in mm, and says how much air is in the beam. direction and
+    polarization_axis are unit vectors of the custom convention. The divergences and the dispersion are full ranges, with steps
+    by nanoBragg's rules for what is not given (setup/sources.py). spectrum replaces the dispersion: a row of wavelength in A
+    and weight for each wavelength. sources replaces all of them: a row x, y, z, weight, wavelength in A for each source, NaN
+    where a number is missing. source_weights: the weight of every source, in place of its own. wavelength_scale and
+    wavelength_offset_A: what the wavelengths of all sources are multiplied by, and what is added then. direction_x_mrad and
+    direction_y_mrad tilt all sources, about the E vector and then about the axis across it, while the detector stays (F5a).
+    dmin_A: samples of finer resolution are left out.
     """
 
     wavelength_A: float = 1.0
@@ -985,6 +985,7 @@ class Background(_Statement):
     """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
 
     table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    air_mm: the length of the beam's path through air (F12b).
     image: photons that are added to each pixel, of the shape of the image; for panels of different shapes, an array for each.
     radial: photons that are added to a pixel by sin(theta) / lambda in 1/A, in pairs.
     """
@@ -993,10 +994,11 @@ class Background(_Statement):
     density_g_per_cm3: float = WATER_G_PER_CM3
     molar_mass_g: float = WATER_G_PER_MOL
     table: tuple[tuple[float, float], ...] | None = None
+    air_mm: float = 0.0
     image: np.ndarray | tuple[np.ndarray, ...] | None = None
     radial: tuple[tuple[float, float], ...] | None = None
 
-    NOT_NEGATIVE = ("water_um",)
+    NOT_NEGATIVE = ("water_um", "air_mm")
     POSITIVE = ("density_g_per_cm3", "molar_mass_g")
 
     def __post_init__(self) -> None:

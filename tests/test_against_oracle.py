@@ -46,6 +46,7 @@ CORNERS = [
     (SMALL + "-phi -1 -osc 2 -phisteps 4 -dmin 3 -dispersion 5 -dispsteps 2", ("phi_carryover",)),
     (SMALL + "-nopolar -oversample_polar", ("oversample_running_sum",)),
     (WET + "-oversample_polar -oversample_omega", ()),
+    (SMALL + "-phi_sampling mid -osc 2 -phisteps 3", ("thick_layers",)),
     (WET + "-dmin 9", ()),
     (WET + "-dmin 9", ("water_scale",)),
     (WET + "-dmin 90", ("water_scale",)),
@@ -94,6 +95,17 @@ def test_background_table_equals_the_oracle(flag, unit, tmp_path):
     expected = oracle.render(args)
     np.testing.assert_allclose(simulate(Experiment.from_args(args)), expected, rtol=1e-5)
     assert np.abs(oracle.render(WET) / expected - 1).min() > 1e-2
+
+
+@pytest.mark.parametrize("more", ["-beamsize 0.3", "-water 300 -oversample_polar -dispersion 5 -dispsteps 2",
+                                  "-water 300 -detector_thick 300 -detector_abs 500 -dmin 9"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_air_equals_the_oracle(more):
+    """To 1e-5, as for other tables; its molecules are rounded to 1e-8."""
+    words = f"{SMALL}-air 5000 {more}".split()
+    image, expected = simulate(Experiment.from_args(words)), oracle.render(words)
+    np.testing.assert_allclose(image, expected, rtol=1e-5)
+    assert (image > 1.001 * simulate(Experiment.from_args(f"{SMALL}{more}"))).all()
 
 
 def test_experiments_cover_what_they_should(tmp_path):

@@ -131,7 +131,7 @@ REASONS = [
     ({"detector.attenuation_um": np.inf}, _SENSOR, "there is no sensor that absorbs"),
     (_THROUGH_0, ["goniometer.phi_deg", "goniometer.osc_deg"], "a phi step at exactly 0 carries another lattice over (P1)"),
     ({}, ["goniometer.osc_deg"], "it is 0: a still"),
-    ({}, ["background.water_um"], "there is none"),
+    ({}, ["background.water_um", "background.air_mm"], "there is none"),
     ({}, ["structure_factors.F"], "there is no list of reflections"),
     (_BY_ENERGY, ["beam.wavelength_A"], "amplitudes depend on the photon energy (F9f)"),
 ]

@@ -87,14 +87,14 @@ def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarra
 
 def without_water(experiment: Experiment) -> Experiment:
     """The experiment without water and photons that are added: its image is that of the crystal alone."""
-    nothing = {"background.water_um": 0.0, "background.image": None, "background.radial": None}
+    nothing = {"background.water_um": 0.0, "background.air_mm": 0.0, "background.image": None, "background.radial": None}
     return experiment if is_bare(experiment) else experiment.replace(nothing)
 
 
 def is_bare(experiment: Experiment) -> bool:
-    """Whether an experiment has neither water nor photons that are added."""
+    """Whether an experiment has neither water nor air, and no photons are added."""
     stated = experiment.background
-    return not stated.water_um and stated.image is None and stated.radial is None
+    return not stated.water_um and not stated.air_mm and stated.image is None and stated.radial is None
 
 
 def crystal_part(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from adjoint.setup.crystal import orient_adj, record_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.panels import PanelMirror
 from adjoint.stages.records import Cotangent, Motions
+from nbnumba.setup.background import air_share, material_with_air
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
 from nbnumba.stages.records import Scene
@@ -18,11 +19,13 @@ from nbnumba.statements import Statements
 
 
 def motions(experiment: Statements) -> Motions:
-    """Return how sources and lattices move with the parameters that move each of them differently (A5a, A7b)."""
+    """Return how sources, lattices and the table of the background move, each of whose parts moves differently (A5a, A7b)."""
     beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
-    return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects))
+    stated, ignored = experiment.background, defects.amorphous_ignored
+    air = air_share(stated, beam.size_mm, material_with_air(stated, beam.size_mm, ignored)[1])
+    return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects), air)
 
 
 def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
@@ -42,7 +45,7 @@ def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) 
     return [
         {
             **shared,
-            **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each),
+            **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each, cotangent.air),
             **(_panel(experiment, mirror, number, cotangent) if mirror else _whole_detector(experiment, cotangent)),
         }
         for number, scene in enumerate(scenes)

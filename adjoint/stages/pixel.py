@@ -34,6 +34,21 @@ def amorphous_adj(material, beam, q, total_bar):
     return total_bar * value, scale(q, along_q)
 
 
+def air_adj(material, air, beam, q, total_bar):
+    """Return the cotangent of the logarithm of the path in air (A12b).
+
+        F12b: background = B f(|q| / 2),    f = f_water + f_air,    f_air proportional to the path
+        A12b: log_bar = background_bar B f_air
+
+    air: the entries of f_air, at those of the table of the material.
+    """
+    position = sqrt(dot(q, q)) * real(0.5) * material.per_stol
+    last = air.size - 1
+    first = int(position) if position < real(last - 1) else last - 1
+    fraction = position - real(first) if position < real(last) else real(1)
+    return total_bar * beam.background_each * (air[first] * (real(1) - fraction) + air[first + 1] * fraction)
+
+
 def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):
     """Return the cotangents of capture, polarization and omega (A10).
 

@@ -196,6 +196,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("sampling", "-roi", "region", "render only these pixels, both ends included", "pixels", "all", "sampling.roi"),
     _row("background", "-background", "file", "photons that are added: an image, or a table by angle whose first line says so"),
     _row("background", "-water", "number", "edge of a cube of water, or other material", "um", "0", "background.water_um"),
+    _row("background", "-air", "number", "path of the beam through air; with -beamsize", "mm", "0", "background.air_mm"),
     _row("background", "-stol", "file", "structure factor of its molecules: a table of sin(theta)/lambda (1/A), F", "", "2.57"),
     _row("background", "-4stol", "file", "the same by 4 sin(theta)/lambda (1/A)"),
     _row("background", "-Q", "file", "the same by 4 pi sin(theta)/lambda (1/A)"),

@@ -115,7 +115,7 @@ def _warn_of_what_has_no_effect(command_line: CommandLine) -> None:
         (has("-misset_seed") and command_line.last.get("-misset") != "random", "-misset_seed", "-misset is not random"),
         *structure_factors.unused(command_line),
         (square and not _diverges_both_ways(command_line), "-square_div", "there is no divergence in both directions"),
-        (clips_nothing, "-beamsize", "there is no -flux, and no crystal that it clips"),
+        (clips_nothing, "-beamsize", "there is no -flux, no -air, and no crystal that it clips"),
         *((has(flag), flag, why) for flag, why in NO_EFFECT.items()),
         (has("-c_threads") and not command_line.defects.phi_carryover, "-c_threads", "phi_carryover is not on"),
     )
@@ -139,8 +139,8 @@ def _diverges_both_ways(command_line: CommandLine) -> bool:
 
 
 def _beam_size_counts(command_line: CommandLine) -> bool:
-    """Whether the size of the beam makes a fluence of a flux, or clips a crystal whose edges are given in mm."""
-    edges = ("-samplesize", "-sample_width", "-sample_height")
+    """Whether the size of the beam makes a fluence of a flux, clips a crystal of edges in mm, or says how much air is in it."""
+    edges = ("-samplesize", "-sample_width", "-sample_height", "-air")
     return bool(command_line.last.get("-flux")) or any(command_line.last.get(flag) for flag in edges)
 
 

@@ -1,8 +1,11 @@
 """The background: what an amorphous material in the beam scatters, by molecule and by angle (specs/forward.md, F12)."""
 
+import functools
+from importlib import resources
+
 import numpy as np
 
-from nbnumba.constants import AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
+from nbnumba.constants import AIR_PER_M3, AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.stages.records import Amorphous
 from nbnumba.statements import Background
 
@@ -39,6 +42,43 @@ def material(background: Background, ignored: bool) -> tuple[float, Amorphous]:
     grid = np.linspace(0.0, stol[-1], GRID)
     values = lagrange(stol, amplitude, grid)
     return count, Amorphous((GRID - 1) / stol[-1], values * values)
+
+
+@functools.lru_cache(maxsize=1)
+def air_table() -> tuple[np.ndarray, np.ndarray]:
+    """Return sin(theta) / lambda (n,) in 1/A, and the amplitude (n,) of a molecule of air in electrons, of the data (F12b)."""
+    text = resources.files("nbnumba.data").joinpath("air.stol").read_text("ascii")
+    table = np.array([line.split() for line in text.splitlines() if not line.startswith("#")], dtype=np.float64)
+    return table[:, 0], table[:, 1]
+
+
+def air_molecules(background: Background, size_mm: float) -> float:
+    """Return the number of molecules of air in the beam (F12b). size_mm: edge of the beam."""
+    return AIR_PER_M3 * (background.air_mm * 1e-3) * (size_mm * 1e-3) ** 2
+
+
+def air_share(background: Background, size_mm: float, material: Amorphous) -> np.ndarray:
+    """Return what air adds to the entries of a table of `material_with_air` (n,), in electrons^2; (1,) of 0 without air."""
+    if background.air_mm == 0.0:
+        return np.zeros(1)
+    grid = np.arange(GRID) / material.per_stol
+    return air_molecules(background, size_mm) * lagrange(*air_table(), grid) ** 2
+
+
+def material_with_air(background: Background, size_mm: float, ignored: bool) -> tuple[float, Amorphous]:
+    """Return what `material` returns, with the air in a beam of that edge; without air it is that (F12, F12b).
+
+    With air the first number is 1, and the table holds the electrons^2 of both.
+    """
+    water, alone = material(background, ignored)
+    if background.air_mm == 0.0:
+        return water, alone
+    stol, _ = air_table()
+    last = max(stol[-1], (GRID - 1) / alone.per_stol if alone.per_stol else 0.0)
+    grid = np.arange(GRID) / ((GRID - 1) / last)
+    of_water = np.interp(grid * alone.per_stol, np.arange(len(alone.value)), alone.value) if alone.per_stol else alone.value[0]
+    both = Amorphous((GRID - 1) / last, np.zeros(GRID))
+    return 1.0, both._replace(value=water * of_water + air_share(background, size_mm, both))
 
 
 def lagrange(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from nbnumba import Experiment, InputError, simulate
 CELL = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 "
 PANEL = "-distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 -oversample 1 -default_F 100 "
 RICH = "-oversample 2 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 -dispersion 1 "
-RICH += "-dispsteps 2 -hdivrange 1 -hdivsteps 2 -osc 1 -phisteps 2 -phi 3 -mosaic 0.3 -mosaic_domains 2 -water 0.3 "
+RICH += "-dispsteps 2 -hdivrange 1 -hdivsteps 2 -osc 1 -phisteps 2 -phi 3 -mosaic 0.3 -mosaic_domains 2 -water 0.3 -air 1e-7 "
 FLUENCE = "-fluence 1e26 "
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -28,7 +28,7 @@ VALUES = """
     -hkl r.hkl; -default_F 33; -dump d.bin; -lambda 1.3; -energy 9000; -fluence 1e25; -flux 1e12; -exposure 2; -beamsize 1e-5
     -polar 0.7; -beam_vector 1 .1 0; -polar_vector 0 .2 1; -divergence 2; -hdivrange 2; -vdivrange 2; -hdivstep 0.7
     -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4
-    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -background b.txt; -img i.img
+    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -background b.txt; -air 9; -img i.img
     -wavelength_scale 1.1; -wavelength_offset 0.1; -mosaic_sampling sobol; -phi_sampling mid
     -mask k.img; -distance 87; -close_distance 88; -pixel 0.15; -detpixels 7; -detpixels_x 7; -detpixels_y 8; -detsize 0.9
     -detsize_f 0.9; -detsize_s 0.8; -Xbeam .21; -Ybeam .31; -Xclose .22; -Yclose .33; -ORGX 2.2; -ORGY 2.3
@@ -150,7 +150,7 @@ def test_a_flag_has_an_effect_or_a_warning_names_it(flag):
         ("-scale 3 -nointfile", "-scale has no effect: -nointfile is given"),
         ("-adc 3 -nointfile -nonoise", "-adc has no effect: -nointfile and -nonoise are given"),
         ("-seed 3 -nonoise", "-seed has no effect: -nonoise is given, and no orientation is drawn"),
-        ("-beamsize 0.05", "-beamsize has no effect: there is no -flux, and no crystal that it clips"),
+        ("-beamsize 0.05", "-beamsize has no effect: there is no -flux, no -air, and no crystal that it clips"),
         ("-Na 5 -sample_x 1e-5", "-Na has no effect: -sample_x says how many cells there are"),
         ("-N 5 -sample_x 1e-5", "-N has no effect along a: -sample_x says how many cells there are"),
         ("-N 5 -xtalsize 1e-5", "-N has no effect: -xtalsize says how many cells there are"),

@@ -84,6 +84,7 @@ CASES = {
     "weights and amplitudes": ("-water 0.05", SPECTRUM | listed(4), {}, [*WITH, *LIGHTS]),
     "resolution": ("-dmin 3", {}, {}, NAMES),
     "water": ("-water 0.05", {}, {}, [*NAMES, "background.water_um"]),
+    "air": ("-water 0.05 -air 1e-8", {}, {}, [*NAMES, "background.water_um", "background.air_mm"]),
     "table": ("", TABLE, {}, [*NAMES, "background.water_um"]),
     "region and mask": ("", {}, {"roi": (1, 4, 1, 3), "mask": MASK}, NAMES),
     "point pixels": ("-point_pixel", {}, {}, NAMES),

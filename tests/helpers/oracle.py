@@ -13,6 +13,7 @@ the matrix whose rows are the cell vectors a, b and c.
 import math
 import shlex
 import struct
+from pathlib import Path
 
 import numpy as np
 
@@ -127,7 +128,7 @@ NUMBER_FLAGS = {
     "-vdivrange": ("vdivrange", 1e3), "-vdivstep": ("vdivstep", 1e3), "-vdivsteps": ("vdivsteps", None),
     "-phi": ("phi", DEGREES), "-osc": ("osc", DEGREES), "-phistep": ("phistep", DEGREES),
     "-phisteps": ("phisteps", None), "-dmin": ("dmin", 1), "-default_F": ("default_F", 1), "-fudge": ("fudge", 1),
-    "-water": ("water", 1e6), "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
+    "-air": ("air", 1e3), "-water": ("water", 1e6), "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
     "-molecwt": ("molecular_weight", 1), "-MW": ("molecular_weight", 1),
     "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
     "-misset_seed": ("misset_seed", None),
@@ -210,7 +211,7 @@ class Settings:
         self.hdivrange = self.hdivstep = self.vdivrange = self.vdivstep = -1.0
         self.hdivsteps = self.vdivsteps = 0
         self.phi, self.osc, self.phistep, self.phisteps = 0.0, -1.0, -1.0, -1
-        self.dmin, self.default_F, self.water = 0.0, 0.0, 0.0
+        self.dmin, self.default_F, self.water, self.air = 0.0, 0.0, 0.0, 0.0
         self.density, self.molecular_weight = WATER_DENSITY, WATER_MOLECULAR_WEIGHT
         self.stol_file, self.stol_unit = None, 1.0
         self.shape, self.fudge, self.interpolate = "SQUARE", 1.0, None
@@ -756,9 +757,10 @@ def generated_sources(settings, detector, parity, files):
 
 
 def read_numbers(path):
-    """The numbers of every line of a file."""
+    """The numbers of every line of a file; what follows # is a comment."""
     with open(path) as handle:
-        return [tuple(float(word) for word in line.replace(",", " ").split()) for line in handle if line.strip()]
+        rows = [line.partition("#")[0].replace(",", " ").split() for line in handle]
+    return [tuple(map(float, row)) for row in rows if row]
 
 
 def reweighted(sources, settings, files):
@@ -880,6 +882,15 @@ class Molecule:
         return sum(f * math.prod((stol - other) / (x - other) for other, _ in nodes if other != x) for x, f in nodes)
 
 
+class Air(Molecule):
+    """The air in a beam, at 20 degrees C and 1 atm: molecules in a m^3, and the amplitude of each by the table that ships."""
+
+    def __init__(self):
+        self.number_density = 101325.0 / (1.380649e-23 * 293.15)
+        with open(Path(__file__).parents[2] / "nbnumba" / "data" / "air.stol") as handle:
+            self.table = [tuple(map(float, line.split())) for line in handle if not line.startswith("#")]
+
+
 def lagrange_weights(t):
     """Weights of the nodes -1, 0, 1, 2 at t."""
     nodes = (-1.0, 0.0, 1.0, 2.0)
@@ -935,6 +946,7 @@ class Model:
             few = min(s.Na, s.Nb, s.Nc) <= 2
         self.interpolate = bool(self.amplitudes.table) and (few if s.interpolate is None else s.interpolate)
         self.molecule = Molecule(s, files, "amorphous_ignored" in self.parity)
+        self.air = Air()
         self.fresh_pixels = self.find_fresh_pixels(c_threads)
         self.latch_pixel = self.find_latch_pixel()
 
@@ -1090,6 +1102,11 @@ class Model:
         molecules = self.settings.water**3 * self.molecule.number_density
         return structure_factor**2 * CLASSICAL_RADIUS_SQR * self.fluence * molecules
 
+    def air_intensity(self, amplitude):
+        """Photons per steradian that the air in the beam scatters."""
+        molecules = self.settings.air * self.settings.beamsize**2 * self.air.number_density
+        return amplitude**2 * CLASSICAL_RADIUS_SQR * self.fluence * molecules
+
     def summed(self, terms, captures, start):
         """The sum over the terms. A factor that is oversampled weighs each term, or, in C, the sum so far."""
         s, total = self.settings, start
@@ -1121,7 +1138,7 @@ class Model:
         total = self.summed(terms, captures, water_as_in_c * water_capture)
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)
-        if s.water and not water_as_in_c:
+        if (s.water or s.air) and not water_as_in_c:
             counted = self.layers if "capture_last_layer" in self.parity else 1  # else each by its own
             again = scale / counted if "water_scale" in self.parity else 1.0
             intensity += again * self.water_photons(slow, fast, omega, polar, captures)
@@ -1142,7 +1159,10 @@ class Model:
                 for incident, wavelength, weight in self.sources:
                     polarization = self.polarization(incident, unit(point)) if s.oversample_polar else polar
                     q = length(scattering_vector(unit(point), incident, wavelength))
-                    total += weight * factor * polarization * self.water_intensity(self.molecule.structure_factor(q / 2.0))
+                    light = self.water_intensity(self.molecule.structure_factor(q / 2.0))
+                    if s.air:
+                        light += self.air_intensity(self.air.structure_factor(q / 2.0))
+                    total += weight * factor * polarization * light
         return total / (len(self.sources) * self.oversample**2)
 
 

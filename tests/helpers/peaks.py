@@ -33,7 +33,7 @@ class Peaked(Maker):
 
     def __init__(self, seed, folder):
         self.table = None
-        self.lights = np.random.default_rng([seed, 3])
+        self.lights = np.random.default_rng([seed, 5])
         super().__init__(seed, folder, True)
 
     def make(self, full):
@@ -235,7 +235,12 @@ class Peaked(Maker):
         added = simulate(stated.replace({"background.water_um": 1.0})) - simulate(stated.replace({"background.water_um": 0.0}))
         if not added.max() > 0:
             return None
-        return stated.replace({"background.water_um": float((self.pick(0.1, 1.0) * PHOTONS / added.max()) ** (1 / 3))})
+        stated = stated.replace({"background.water_um": float((self.pick(0.1, 1.0) * PHOTONS / added.max()) ** (1 / 3))})
+        defects = stated.sampling.defects
+        if defects.water_scale or defects.amorphous_ignored or self.lights.random() < 0.5:
+            return stated
+        air = simulate(stated.replace({"background.air_mm": 1.0})) - simulate(stated)
+        return stated.replace({"background.air_mm": float(0.3 * PHOTONS / air.max())}) if air.max() > 0 else stated
 
 
 def oblique(crystal, random) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ from adjoint.setup.crystal import (
     record_adj,
 )
 from adjoint.setup.detector import position_detector_adj, sensor_adj
-from adjoint.setup.scene import pull
+from adjoint.setup.scene import motions, pull
 from adjoint.stages.records import Cotangent
 from nbnumba import Beam, Crystal, Detector, Experiment
 from nbnumba.geometry.cell import skewed_setting, standard_setting
@@ -463,7 +463,7 @@ def test_scale(name, fluence, table):
     experiment = experiment.replace({"beam.fluence": fluence, "background.table": table})
     start, water_um = built(experiment), experiment.background.water_um
     each_bar, photons_bar = random.normal(size=2)
-    found = scale_adj(experiment, start, photons_bar, each_bar)
+    found = scale_adj(experiment, start, photons_bar, each_bar, 0.0)
 
     def beams(values):
         return built(experiment.replace(values)).beam
@@ -472,12 +472,29 @@ def test_scale(name, fluence, table):
     by_photons, by_each = (more.photons - less.photons) / 1e24, (more.background_each - less.background_each) / 1e24
     none = 0.0 * each_bar
     np.testing.assert_allclose(found["beam.fluence"], photons_bar * by_photons + each_bar * by_each, rtol=1e-13)
-    np.testing.assert_allclose(scale_adj(experiment, start, none, each_bar)["beam.fluence"], each_bar * by_each, rtol=1e-13)
+    of_each = scale_adj(experiment, start, none, each_bar, 0.0)["beam.fluence"]
+    np.testing.assert_allclose(of_each, each_bar * by_each, rtol=1e-13)
     dark = name == "running" and start.amorphous.value[0] != 0.0
     assert by_photons > 0.0 and (by_each != 0.0) == (name in ("twice scaled", "layers", "running") and not dark)
     cube = beams({"background.water_um": 1.0}).background_each * 3 * water_um**2
     np.testing.assert_allclose(found["background.water_um"], each_bar * cube, rtol=1e-13)
     assert (found["background.water_um"] != 0.0) == (start.beam.background_each != 0.0 and not dark)
+
+
+@pytest.mark.parametrize("table", [None, ((0.0, 5.0), (0.1, 4.0), (0.2, 3.0))])
+def test_scale_with_air(table):
+    """The table is linear in the path and cubic in the edge of the water: its parts are those of one alone."""
+    experiment = experiment_of("mosflm", more="-water 20 -air 70 ").replace({"background.table": table})
+    start = built(experiment)
+    each = start.beam.background_each
+    wet, dry = (built(experiment.replace({name: 0.0})) for name in ("background.air_mm", "background.water_um"))
+    for point in (3, 50, 9000):
+        both, air = start.amorphous.value[point], dry.amorphous.value[point]
+        np.testing.assert_array_equal(motions(experiment).air[point], air)
+        found = scale_adj(experiment, start, 0.0, both, each * air)
+        np.testing.assert_allclose(found["background.air_mm"], each * air / 70, rtol=1e-13)
+        np.testing.assert_allclose(found["background.water_um"], 3 * each * (both - air) / 20, rtol=1e-11)
+    assert wet.amorphous.value.size == (2 if table is None else start.amorphous.value.size)
 
 
 # All of setup
@@ -524,7 +541,8 @@ def test_whole_setup(name):
     random, experiment = random_of("whole", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
     found = pull(experiment, [built(experiment)], bar)[0]
-    assert set(found) == {*PULLED, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
+    assert set(found) == {*PULLED, "background.air_mm", *SOURCE_MOTIONS, *LATTICE_MOTIONS}
+    assert found["background.air_mm"] == 0.0
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
     np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.lattice_angles)
 
@@ -578,7 +596,7 @@ def mirrors():
     yield "reciprocal", lambda s: reciprocal_adj(crystal, vectors, s), [(3, 3)]
     for defects in (NO_DEFECTS, METRIC):
         yield "record", lambda n, m, s=defects: record_adj(crystal, vectors, s, n, m), [(3,), (6,)]
-    yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), ()]
+    yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), (), ()]
 
 
 def leaves(found):
