@@ -493,7 +493,7 @@ def test_compiled_stages_equal_plain_python(compiled):
 def test_every_stage_is_tested(compiled):
     functions = [(module.__name__, name, f) for module in stages("double") for name, f in vars(module).items()]
     names = {name for module, name, f in functions if getattr(f, "__module__", 0) == module}
-    by_kernels = {"amorphous", "of_source"}  # what of_source returns holds arrays, which only a kernel may hold without counting
+    by_kernels = {"amorphous", "of_source"}  # what of_source returns holds arrays, which only kernels hold uncounted
     assert names - by_kernels == {function.__name__ for function, _ in cases()}
 
 
