@@ -38,7 +38,7 @@ MOST_BANDS = 256
 DEARER = 4
 """A step of a derivative takes about as long as this number of steps of an image."""
 WORDS = machine_words() | {"frexp": frexp}
-MAKERS = {"new_amplitude_table", "add_pass", "differentiate_band"}
+MAKERS = {"new_amplitude_table", "differentiate_band"}
 """The functions of the loops that make arrays, or replace one by another."""
 
 

@@ -17,7 +17,7 @@ from adjoint.loops.rows import ALL_END
 from adjoint.loops.tile import differentiate_tile, set_dark
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, gather, is_whole, left_of, places, store
-from nbnumba.loops.lit import complete, list_all, list_lit, lit_lane, take_patch
+from nbnumba.loops.lit import complete, is_lit_block, list_all, list_lit, lit_lane, take_patch
 from nbnumba.loops.rows import IS_LIT, ROWS_END, TILE
 from nbnumba.stages import wide
 
@@ -39,7 +39,8 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     full, has a patch that is not, or a segment ends (nbnumba/loops/lit.py). So it depends on no other part which pixels share a
     tile. If the amplitude table of a tile was too small, the tile is differentiated again with a table of twice the size.
     """
-    tile, dark_tile, block = np.zeros(ALL_END, wide), np.zeros(ALL_END, wide), np.zeros(ROWS_END, wide)
+    tile, dark_tile = np.zeros(2 * ALL_END, wide), np.zeros(ALL_END, wide)  # add_pass copies the tile behind itself
+    block, blocks = np.zeros(ROWS_END, wide), np.zeros(ROWS_END, wide)
     table = new_amplitude_table(ENTRIES if paths.reflections else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
@@ -48,12 +49,14 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     lit = dark = 0
     losses_alone = not (results.image.size or results.image_terms.size or results.jacobian.size)
     for row in range(first, last, BLOCK_SLOW):
-        start, within = 0, (row, min(row + BLOCK_SLOW, last))
+        start, within, marked = 0, (row, min(row + BLOCK_SLOW, last)), -1
         while start < places(columns):
             if culled:
                 begun = start
-                pixels, start, patches = take_block(block, dark_tile, band, within, columns, start, losses_alone, results,
-                                                    pixel_loss, panel, beam, sources, crystal, orientations,
+                marked, is_lit = is_lit_block(blocks, marked, start, within, columns, panel, beam, sources, crystal,
+                                                  orientations, sampling)  # fmt: skip
+                pixels, start, patches = take_block(block, dark_tile, band, within, columns, start, losses_alone, is_lit,
+                                                    results, pixel_loss, panel, beam, sources, crystal, orientations,
                                                     sampling)  # fmt: skip
                 ends = start // SEGMENT > begun // SEGMENT or start >= places(columns)
                 for n in range(patches + 1):
@@ -89,16 +92,19 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
                                paths)  # fmt: skip
 
 
-def take_block(block, dark_tile, band, within, columns, start, losses_alone, results, pixel_loss, panel, beam, sources, crystal,
-               orientations, sampling):  # fmt: skip
+def take_block(block, dark_tile, band, within, columns, start, losses_alone, is_lit, results, pixel_loss, panel, beam, sources,
+               crystal, orientations, sampling):  # fmt: skip
     """Write the next wanted pixels of a strip of rows to a block, and list those of its patches that tiles have to take.
 
     Returns how many pixels it has, the place that comes next, and the number of patches in LIT_PATCH. losses_alone: nothing of
     dark pixels is wanted but their losses, which are added at once for a whole block, whose dark patches are then not listed.
+    is_lit: whether the block may have photons.
     """
     apart = losses_alone and is_whole(pixel_loss.mask, within, columns, start)
-    pixels, following = gather(block, pixel_loss.mask, within, columns, start)
-    lit = list_lit(block, pixels, panel, beam, sources, crystal, orientations, sampling)
+    pixels, following, lit = TILE, start + TILE, 0
+    if is_lit or not apart:
+        pixels, following = gather(block, pixel_loss.mask, within, columns, start)
+        lit = list_lit(block, pixels, panel, beam, sources, crystal, orientations, sampling)
     if apart:
         first_fast = left_of(columns, start)
         results.value[band] += loss_of_dark_pixels(dark_tile, within[0], first_fast, pixel_loss, lit, block)

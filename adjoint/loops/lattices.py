@@ -8,7 +8,7 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    CELLS, D_HKL, HKL_BAR, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
+    CELLS, D_HKL, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
     VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
@@ -64,18 +64,16 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
 def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths):
     """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
 
-    look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated, and which
-    drop_remote makes 0 where a term does not count; square_terms or radial_terms adds to SUM and CELLS (and METRIC) and writes
-    HKL_BAR. From HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice
-    angles, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR before.
-    Derivatives by amplitudes go to the amplitude table. runs: the number of runs of lanes, which begin where NEAR_PATCH says.
-    vectors: a, b, c of the lattice.
+    look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated. square_terms
+    or radial_terms makes AMPLITUDE 0 where a term does not count, adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From
+    HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles, and
+    VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR before. Derivatives by
+    amplitudes go to the amplitude table. runs: the number of runs of lanes, which begin where NEAR_PATCH says. vectors: a, b, c
+    of the lattice.
     """
     look_up(tile, runs, structure, vectors)
     if structure.interpolate:
         interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
-    if culled:
-        drop_remote(tile, runs, crystal)
     if crystal.shape == SQUARE:
         square_terms(tile, runs, crystal)
     elif crystal.shape == GAUSS:  # a loop of its own, in which the compiler knows the shape
@@ -116,15 +114,11 @@ def extended_distances(tile, i):
     return to_extended(dh), to_extended(dk), to_extended(dl)
 
 
-def drop_remote(tile, runs, crystal):
-    """Set AMPLITUDE to 0 where a term is too remote from its reflection to count (F10a), by D_HKL: so are its derivatives."""
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            dh, dk, dl = extended_distances(tile, i)
-            counts = remoteness(crystal, dh, dk, dl) <= remoteness_limit(crystal, tile[OMEGA + i])
-            tile[AMPLITUDE + i] = tile[AMPLITUDE + i] if counts else 0.0
+def drop_remote(tile, i, crystal):
+    """Set AMPLITUDE of lane i to 0 where a term is too remote to count (F10a), by D_HKL: so are its derivatives."""
+    dh, dk, dl = extended_distances(tile, i)
+    counts = remoteness(crystal, dh, dk, dl) <= remoteness_limit(crystal, tile[OMEGA + i])
+    tile[AMPLITUDE + i] = tile[AMPLITUDE + i] if counts else 0.0
 
 
 def square_terms(tile, runs, crystal):
@@ -137,6 +131,8 @@ def square_terms(tile, runs, crystal):
         first = near_lane(tile, r)
         for n in range(RUN):
             i = first + n
+            if culled:
+                drop_remote(tile, i, crystal)
             dh, dk, dl = extended_distances(tile, i)
             amplitude, factor = real(tile[AMPLITUDE + i]), lattice_factor_square(crystal, dh, dk, dl)
             tile[LATTICE_FACTOR + i] = factor
@@ -157,6 +153,8 @@ def radial_terms(tile, runs, crystal):
         first = near_lane(tile, r)
         for n in range(RUN):
             i = first + n
+            if culled:
+                drop_remote(tile, i, crystal)
             dh, dk, dl = three(tile, D_HKL, i)
             amplitude, factor = tile[AMPLITUDE + i], lattice_factor_radial(crystal, dh, dk, dl)
             tile[LATTICE_FACTOR + i] = factor
@@ -259,12 +257,20 @@ def add_q_bar_and_angles(tile, runs, vectors, rotation_rates, m):
 
 
 def add_angle(tile, runs, channel, x, y, z):
-    """Add to the channel that begins there the derivative by one angle, by which the lattice turns at the rate x, y, z."""
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            i = np.uint64(first + n)
+    """Add to the channel that begins there the derivative by one angle, by which the lattice turns at the rate x, y, z.
+
+    The loop over all lanes vectorises, that over a run does not: the compiler does not see that channels are not TORQUE.
+    """
+    if runs == TILE // RUN:
+        for i in range(LANES):
             tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
+    else:
+        for r in range(runs):
+            first = near_lane(tile, r)
+            for n in range(RUN):
+                i = np.uint64(first + n)
+                along = x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
+                tile[channel + i] = tile[channel + i] + along
 
 
 def add_cell_vectors(tile, runs, rotations, m):

@@ -144,26 +144,27 @@ def add_pass(tile, table, pass_index, ray, crystal, structure, orientations, mot
     """Sum over the table of lattices into SUM, and add the derivatives to the channels and the amplitude table.
 
     In the pass in which an emulated thread of nanoBragg begins (P1), a pixel has fresh lattices. All pixels of the tile are
-    then summed over the fresh lattices a second time, in a copy of the tile, and that pixel is taken from the copy.
+    then summed over the fresh lattices a second time, in a copy of the tile behind it, and that pixel is taken from the copy.
     """
     fresh = orientations.fresh_pass.size > 0 and some_fresh(tile, pass_index)
-    into, copy = tile, tile
     if fresh:
-        copy = tile.copy()
+        for i in range(ALL_END):
+            tile[ALL_END + i] = tile[i]
+    into = tile
     for second in range(1 + fresh):
         lanes = Lanes(pass_index, second == 1)
         differentiate_lattices(into, table, lanes, ray, crystal, structure, orientations, motions, paths)
-        into = copy
+        into = tile[ALL_END:]
     if fresh:
-        take_fresh_lanes(tile, copy, pass_index)
+        take_fresh_lanes(tile, pass_index)
 
 
-def take_fresh_lanes(tile, copy, pass_index):
-    """Take from a copy of the tile all rows of the lanes that have fresh lattices in a pass (FRESH_PASS)."""
+def take_fresh_lanes(tile, pass_index):
+    """Take from the copy behind the tile all rows of the lanes that have fresh lattices in a pass (FRESH_PASS)."""
     for lane in range(TILE):
         if tile[FRESH_PASS + lane] == wide(pass_index):
             for i in range(lane, ALL_END, TILE):
-                tile[i] = copy[i]
+                tile[i] = tile[ALL_END + i]
 
 
 def end_pass(tile, source, panel, beam, material, sources, sampling, motions, paths):

@@ -43,14 +43,24 @@ def next_lit(blocks, marked, start, rows, columns, panel, beam, sources, crystal
     returned as it is.
     """
     while start % TILE == 0 and start < places(columns):
-        number = start // TILE
-        if number // PATCHES != marked:
-            marked = number // PATCHES
-            mark_blocks(blocks, marked, rows, columns, panel, beam, sources, crystal, orientations, sampling)
-        if blocks[IS_LIT + number % PATCHES] > 0.0:
+        marked, is_lit = is_lit_block(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations,
+                                          sampling)  # fmt: skip
+        if is_lit:
             break
         start += TILE
     return marked, start
+
+
+def is_lit_block(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations, sampling):
+    """Whether the block that holds place `start` of the walk over a strip may have photons.
+
+    The arguments are those of next_lit. Returns `marked` as it is then, and whether.
+    """
+    number = start // TILE
+    if number // PATCHES != marked:
+        marked = number // PATCHES
+        mark_blocks(blocks, marked, rows, columns, panel, beam, sources, crystal, orientations, sampling)
+    return marked, blocks[IS_LIT + number % PATCHES] > 0.0
 
 
 def mark_blocks(blocks, number, rows, columns, panel, beam, sources, crystal, orientations, sampling):

@@ -45,7 +45,7 @@ EDGES | three vectors: how far its directions lie from the middle, nine rows (F1
 BEYOND | how far its directions lie beyond these, along each axis (F10a) | 1 | set_directions | directions_of
 LIMIT | largest remoteness at which a term of a patch may count (F10a) | 1 | bound_pixels, bound_rays | list_near
 REMOTENESS | least remoteness of a patch from the reflections of one lattice, or of some (F10a) | 1 | bound_lattices | list_near
-IS_LIT | 1 where a patch may have photons, else 0 (F10a) | 1 | mark_lit | list_lit, next_lit
+IS_LIT | 1 where a patch may have photons, else 0 (F10a) | 1 | mark_lit | list_lit, is_lit_block
 LIT_PATCH | first lanes of the patches that may have photons, one after another (F10a) | 1 | list_lit, list_all | lit_lane
 NEAR_PATCH | first lanes of the patches in which a term may count, one after another (F10a) | 1 | list_near | near_lane
 NEAR_LIMIT | largest remoteness at which a term counts, of the near patches (F10a) | 1 | take_near | near_factors
