@@ -56,6 +56,9 @@ def _everything(experiment) -> str | None:
 def _crystal(experiment) -> dict[str, str]:
     still = [name for name in names_of("mosaic") if experiment.value(name) == 0.0]
     reasons = dict.fromkeys(still, "it is 0, and there are no domains to turn")
+    if experiment.crystal.b_factor_A2 == 0.0:
+        anisotropic = [f"crystal.{name}" for name in Crystal.ANISOTROPIC]
+        reasons |= dict.fromkeys(anisotropic, "crystal.b_factor_A2 is 0, and no reflection may grow (F9g)")
     off_diagonal = [f"crystal.{name}" for name in Crystal.OFF_DIAGONAL]
     if experiment.crystal.shape != "gauss":
         reasons |= dict.fromkeys(off_diagonal, "the crystal is not of the shape gauss (F8f)")

@@ -47,6 +47,8 @@ _ANGLE = Parameter("degree", 0.01, (0.0, 180.0), "cell", moves_spots=True)
 _MISSETTING = Parameter("degree", 0.01, ANY, "orientation", moves_spots=True, per_image=True)
 _CELLS = Parameter("cells", 1.0, (1.0, INFINITE), "size", per_image=True)
 _OFF_DIAGONAL = Parameter("cells", 1.0, ANY, "size", per_image=True)
+_SPREAD = Parameter("degree", 0.01, (0.0, 180.0), "mosaic", per_image=True)
+_ANISOTROPIC = Parameter("A^2", 1.0, ANY, "disorder", per_image=True)
 _DIVERGENCE = Parameter("mrad", 0.1, NOT_NEGATIVE, "source")
 _TILT = Parameter("mrad", 0.1, ANY, "source", moves_spots=True, per_image=True)
 _BEAM_CENTRE = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
@@ -63,8 +65,18 @@ PARAMETERS: dict[str, Parameter] = {
     "crystal.misset_x_deg": _MISSETTING,
     "crystal.misset_y_deg": _MISSETTING,
     "crystal.misset_z_deg": _MISSETTING,
-    "crystal.mosaic_spread_deg": Parameter("degree", 0.01, (0.0, 180.0), "mosaic", per_image=True),
+    "crystal.mosaic_spread_deg": _SPREAD,
+    "crystal.mosaic_a_deg": _SPREAD,
+    "crystal.mosaic_b_deg": _SPREAD,
+    "crystal.mosaic_c_deg": _SPREAD,
     "crystal.scale": Parameter("", 0.1, NOT_NEGATIVE, "scale", per_image=True),
+    "crystal.b_factor_A2": Parameter("A^2", 1.0, NOT_NEGATIVE, "disorder", per_image=True),
+    "crystal.b_11_A2": _ANISOTROPIC,
+    "crystal.b_22_A2": _ANISOTROPIC,
+    "crystal.b_33_A2": _ANISOTROPIC,
+    "crystal.b_12_A2": _ANISOTROPIC,
+    "crystal.b_13_A2": _ANISOTROPIC,
+    "crystal.b_23_A2": _ANISOTROPIC,
     "crystal.n_a": _CELLS,
     "crystal.n_b": _CELLS,
     "crystal.n_c": _CELLS,
@@ -117,6 +129,7 @@ GROUPS = {
     "cell": "vectors",
     "orientation": "vectors",
     "size": None,
+    "disorder": None,
     "spindle": "lattice_angles",
     "mosaic": "lattice_angles",
     "source": "geometry",
@@ -142,8 +155,9 @@ CELL = names_of("cell")
 SOURCE_MOTIONS = names_of("source")
 """Parameters that move sources, in the order of their motions (A5a)."""
 
-LATTICE_MOTIONS = names_of("spindle", "mosaic")
-"""Parameters that turn lattices, in the order of their motions (A7b)."""
+LATTICE_MOTIONS = names_of("spindle", "mosaic", "orientation")
+"""Parameters that turn lattices, in the order of their motions (A7b). Those of the orientation turn the cell vectors; where
+domains are turned about axes of the crystal, they turn lattices besides."""
 
 IMAGE: dict[str, Parameter] = {
     "image.scale": Parameter("", 0.1, (SMALLEST, INFINITE), "image", per_image=True),

@@ -141,7 +141,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     names = {name for variable in checked for name in variable.names}
     _refuse(not_differentiable.reasons(experiment, names), checked)
     experiment = freeze_choices(experiment, parameters)
-    panels = scene.panel_scenes(experiment)
+    panels = _with_disorder(scene.panel_scenes(experiment), names)
     warn_beyond_pairs(panels[0].scene, chosen.precision)
     boxes, parts = _boxes(panels[0].scene, experiment, checked), []
     for number, alone in enumerate(each_alone(experiment)):
@@ -150,7 +150,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
         own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
         matrices, motions = _scenes_by_parameters(alone, number, scenes, checked), _wanted(setup.motions(alone), checked)
         columns = _columns_of_rows(checked, boxes), _columns_of_arrays(scenes[0], alone, checked, boxes, has_amplitudes)
-        paths = _paths(own, number, matrices, scenes)
+        paths = _paths(own, number, matrices, scenes, motions)
         parts += [(motions, Projection(matrix, *columns), paths) for matrix in matrices]
     motions_of_each, projections, paths_of_each = (list(part) for part in zip(*parts))
     _refuse_motionless(checked, [projection.matrix for projection in projections], motions_of_each)
@@ -176,6 +176,13 @@ def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np
             return slice(first, first + size(variable)), by_own_weights(np.array(experiment.value(WEIGHTS)))
         first += size(variable)
     return None
+
+
+def _with_disorder(panels: tuple[scene.PanelScene, ...], names: Iterable[str]) -> tuple[scene.PanelScene, ...]:
+    """The panels, in whose scenes B factors are computed where they are asked for, also if they are 0 (A9d)."""
+    wanted = {number_and_name(name)[0] for name in names if row_of(name).group == "disorder"}
+    scenes = (panel.scene._replace(crystal=panel.scene.crystal._replace(disordered=True)) for panel in panels)
+    return tuple(panel._replace(scene=one) if panel.crystal in wanted else panel for panel, one in zip(panels, scenes))
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -317,22 +324,23 @@ def _columns_of_arrays(built, experiment, variables, boxes: Boxes, with_amplitud
     return columns
 
 
-def _paths(variables, crystal, matrices, scenes) -> Paths:
+def _paths(variables, crystal, matrices, scenes, motions) -> Paths:
     """The paths of the derivative by the parameters, and the rows of the tile with the channels that they need.
 
     crystal: the number of the crystal of the scenes. Parameters of other crystals take no path there.
     """
     names = {name for variable in variables for name in variable.names if _is_of_crystal(name, crystal)}
     taken = {GROUPS[row_of(name).group] for name in names}
-    by_panel = [(matrix != 0.0).any(axis=0) & _reached(built) for matrix, built in zip(matrices, scenes)]
-    wanted = np.flatnonzero(np.any(by_panel, axis=0))
+    moving = _moving_channels(motions)
+    by_panel = [(matrix != 0.0).any(axis=0) & moving & _reached(built) for matrix, built in zip(matrices, scenes)]
+    is_wanted = np.any(by_panel, axis=0)
     return Paths(
         geometry="geometry" in taken,
         vectors="vectors" in taken,
-        lattice_angles="lattice_angles" in taken,
+        lattice_angles=bool(is_wanted[CHANNEL["lattice_angles"]].any()),
         reflections="reflections" in taken,
         weights="weights" in taken,
-        channels=(ORIGIN + TILE * wanted).astype(np.uint64),
+        channels=(ORIGIN + TILE * np.flatnonzero(is_wanted)).astype(np.uint64),
     )
 
 
@@ -346,6 +354,7 @@ def _reached(built: Scene) -> np.ndarray:
     """Which channels can differ from 0 in some pixel (channels,)."""
     panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
     absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
+    absent["disorder"] = not built.crystal.disordered
     absent["background_each"] = built.beam.background_each == 0.0
     absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
     for name, missing in absent.items():

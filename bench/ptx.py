@@ -67,8 +67,8 @@ def differentiate_types(precision: str, simple: bool) -> tuple:
     pixel_loss = PixelLoss(problem.panels[0].window.mask, 1, np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((0, 0, 0)))
     whole, real = np.zeros((1, 2), np.int64), np.zeros((1, 2), kind)
     tables = backward.AmplitudeTables(whole, real, whole, whole, whole)
-    motions = backward.motions_for(problem.motions, precision, simple)
-    records = (*cast(problem.panels[0].scene, precision), motions, problem.paths)
+    motions = backward.motions_for(problem.motions[0], precision, simple)
+    records = (*cast(problem.panels[0].scene, precision), motions, problem.paths[0])
     arguments = (np.zeros((2, 2), kind), tables, (0, 1), (0, 1), in_type(pixel_loss, kind), *records)
     return tuple(map(typeof, arguments))
 

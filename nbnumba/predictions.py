@@ -28,6 +28,7 @@ from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor
 from nbnumba.stages.detector import capture_fraction
 from nbnumba.stages.vec3 import unit
+from nbnumba.statements import Crystal
 
 LEAST_EXCITATION = 0.01
 """The excitation from which on a reflection counts as one that can be seen, by default."""
@@ -198,7 +199,8 @@ class _Prediction:
     def _tilt(self) -> float:
         """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
         cosines = np.clip(self.view.sources.direction @ self.view.direction, -1.0, 1.0)
-        return radians(self.experiment.crystal.mosaic_spread_deg) + float(np.arccos(cosines).max())
+        spread = sum(getattr(self.experiment.crystal, name) for name in Crystal.SPREADS)
+        return radians(spread) + float(np.arccos(cosines).max())
 
     @staticmethod
     def _sorted(rows: Predictions) -> Predictions:
@@ -255,7 +257,8 @@ class _Prediction:
             hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
             footprints, sums = Footprint(*(column[rows] for column in footprints)), Sums(*(column[rows] for column in sums))
         first = structure.first_at(self.box, self.view.sources.wavelength, meetings.wavelength)
-        amplitude = structure.amplitudes(self.box, hkl, first)
+        weaker = np.exp(-np.einsum("ni,ij,nj->n", hkl, self.experiment.crystal.disorder, hkl))
+        amplitude = structure.amplitudes(self.box, hkl, first) * weaker
         d = 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
         captured, depth, depth_variance = self._sensor(number, place)
         seen_part = captured * self._polarization(panel, place) * footprints.counted

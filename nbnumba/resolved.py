@@ -155,6 +155,9 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
     yield "", edges, "um", size_assumed
     fudge = "" if part.shape == "square" else f"fudge {part.fudge:g}"
     yield "shape", SHAPES[part.shape].noun, fudge, not _stated(part, "shape")
+    if part.b_factor_A2 != 0.0 or part.b_factors.any():
+        aniso = " ".join(f"{getattr(part, name):g}" for name in part.ANISOTROPIC)
+        yield "B factor", f"{part.b_factor_A2:g}" + (f" + {aniso}" if part.b_factors.any() else ""), "A^2"
     if part.scale != 1.0:
         yield "scale", f"{part.scale:g}", ""
     domains = orientations.number_of_domains(part)

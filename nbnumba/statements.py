@@ -51,6 +51,9 @@ MOST_CELLS = 1e9
 LEAST_WIDTH = 1e-6
 """The least eigenvalue of a matrix of numbers of cells, as a part of the largest of these numbers."""
 
+ROUNDING_OF_B = 1e-9
+"""By how much, as a part of the largest B factor, a combination of B factors may be below 0."""
+
 MOST_PIXELS = 65535
 """Pixels along an axis at most."""
 
@@ -312,7 +315,8 @@ class Crystal(_Statement):
     n_d, n_e, n_f are the elements ab, bc and ac of the symmetric matrix of numbers of cells of the shape gauss (F8f).
     mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
     mosaic_sampling: "random" domains, as nanoBragg's, or "sobol", which are spread more evenly. scale is a factor of the
-    photons of the crystal. structure_factors: those of a crystal beside the first; None: the same ones (F7d).
+    photons of the crystal. b_factor_A2 is its B factor, to which b_11_A2 .. b_23_A2 add an anisotropic one, on the reciprocal
+    axes (F9g). structure_factors: those of a crystal beside the first; None: the same ones (F7d).
     """
 
     a_A: float | None = None
@@ -333,21 +337,35 @@ class Crystal(_Statement):
     shape: str = "square"
     fudge: float = 1.0
     mosaic_spread_deg: float = 0.0
+    mosaic_a_deg: float = 0.0
+    mosaic_b_deg: float = 0.0
+    mosaic_c_deg: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
     mosaic_sampling: str = "random"
     scale: float = 1.0
+    b_factor_A2: float = 0.0
+    b_11_A2: float = 0.0
+    b_22_A2: float = 0.0
+    b_33_A2: float = 0.0
+    b_12_A2: float = 0.0
+    b_13_A2: float = 0.0
+    b_23_A2: float = 0.0
     structure_factors: StructureFactors | None = None
 
     CELL = ("a_A", "b_A", "c_A", "alpha_deg", "beta_deg", "gamma_deg")
     POSITIVE = (*CELL, "scale")
-    SPREADS: ClassVar[tuple[str, ...]] = ("mosaic_spread_deg",)
+    ABOUT_AXES: ClassVar[tuple[str, ...]] = ("mosaic_a_deg", "mosaic_b_deg", "mosaic_c_deg")
+    """The fields that turn mosaic domains about axes of the crystal."""
+    SPREADS: ClassVar[tuple[str, ...]] = ("mosaic_spread_deg", *ABOUT_AXES)
     """The fields that turn mosaic domains."""
-    NOT_NEGATIVE = (*SPREADS, "fudge")
+    NOT_NEGATIVE = (*SPREADS, "fudge", "b_factor_A2")
+    ANISOTROPIC: ClassVar[tuple[str, ...]] = ("b_11_A2", "b_22_A2", "b_33_A2", "b_12_A2", "b_13_A2", "b_23_A2")
+    """The elements of the anisotropic B factor (F9g)."""
     COUNTS = ("mosaic_domains",)
     OFF_DIAGONAL: ClassVar[tuple[str, ...]] = ("n_d", "n_e", "n_f")
     """The elements of the matrix of numbers of cells off its diagonal."""
-    FINITE = OFF_DIAGONAL
+    FINITE = (*OFF_DIAGONAL, *ANISOTROPIC)
     VECTORS = ("misset_deg",)
     MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG} | dict.fromkeys(OFF_DIAGONAL, MOST_CELLS))
 
@@ -374,6 +392,7 @@ class Crystal(_Statement):
             raise InputError(f"crystal.structure_factors: {shown(self.structure_factors)} is not allowed; allowed: {allowed}")
         self._check_angles()
         self._check_numbers_of_cells()
+        self._check_b_factors()
         if self.orientation is not None:
             self._set("orientation", self._rotation(self.orientation))
 
@@ -387,6 +406,32 @@ class Crystal(_Statement):
     def is_oblique(self) -> bool:
         """Whether the matrix of numbers of cells is not diagonal."""
         return any(getattr(self, name) != 0.0 for name in self.OFF_DIAGONAL)
+
+    @property
+    def b_factors(self) -> np.ndarray:
+        """The symmetric matrix (3, 3) of the anisotropic B factor, on the reciprocal axes, in A^2 (F9g)."""
+        b11, b22, b33, b12, b13, b23 = (getattr(self, name) for name in self.ANISOTROPIC)
+        return np.array([[b11, b12, b13], [b12, b22, b23], [b13, b23, b33]])
+
+    @property
+    def disorder(self) -> np.ndarray:
+        """The symmetric matrix W (3, 3), without a unit, by which h^T W h is the exponent of the B factors at h (F9g)."""
+        inverse = np.linalg.inv(standard_setting(*self.cell))
+        reciprocal = inverse.T @ inverse
+        lengths = np.sqrt(np.diag(reciprocal))
+        return (self.b_factor_A2 * reciprocal + self.b_factors * np.outer(lengths, lengths)) / 4.0
+
+    def _check_b_factors(self):
+        if not self.b_factors.any() or not spans_a_lattice(standard_setting(*self.cell)):
+            return
+        inverse = np.linalg.inv(standard_setting(*self.cell))
+        lengths = np.linalg.norm(inverse, axis=0)
+        least = 4.0 * float(np.linalg.eigvalsh(self.disorder / np.outer(lengths, lengths))[0])
+        if least < -ROUNDING_OF_B * max(self.b_factor_A2, float(np.abs(self.b_factors).max())):
+            stated = " ".join(f"{getattr(self, name):g}" for name in self.ANISOTROPIC)
+            numbers = f"{stated} beside an isotropic one of {self.b_factor_A2:g}"
+            allowed = "B factors by which no reflection grows, such as a larger isotropic one"
+            raise InputError(f"crystal.{', '.join(self.ANISOTROPIC)}: {numbers} are not allowed; allowed: {allowed}")
 
     def _check_numbers_of_cells(self):
         if not self.is_oblique:

@@ -19,7 +19,7 @@ from nbnumba.simulate import with_options
 from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
-from nbnumba.stages.lattice import lattice_factor_radial, signed_sincg
+from nbnumba.stages.lattice import disorder_factor, lattice_factor_radial, signed_sincg
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
@@ -278,6 +278,8 @@ class _Walk:
         square = self.scene.crystal.shape == SQUARE
         total = math.prod(factors) if square else float(lattice_factor_radial(self.scene.crystal, *(d for d, _ in near)))
         amplitude = self._amplitude(structure, hkl, whole, latched)
+        if self.scene.crystal.disordered:
+            amplitude *= float(disorder_factor(self.scene.crystal, *hkl))
         return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, factors, total, amplitude)
 
     @staticmethod

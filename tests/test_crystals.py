@@ -172,3 +172,50 @@ def test_off_diagonal_numbers_of_cells_make_oblique_spots():
     image = simulate(Experiment.from_args(flags))
     np.testing.assert_allclose(image, oracle.render(flags.split()), rtol=1e-9, atol=1e-12 * image.max())
     assert math.isclose(float(np.linalg.det(Experiment.from_args(flags).crystal.cells)), 188.75, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("more", ["", "-bfactor_aniso 9 -4 3 2 -6 5 -gauss_xtal ", "-water 9 "])
+def test_b_factors_weaken_amplitudes_by_their_resolution(more):
+    words = (FLAGS + "-bfactor 30 " + more).split()
+    image, ordered = simulate(Experiment.from_args(words)), simulate(Experiment.from_args(FLAGS.split()))
+    np.testing.assert_allclose(image, oracle.render(words), rtol=1e-9, atol=1e-12 * image.max())
+    if not more:
+        q = nbnumba.scattering_vectors(Experiment.from_args(words))
+        np.testing.assert_allclose(image, ordered * np.exp(-30.0 * (q**2).sum(axis=-1) / 2.0), rtol=1e-9)
+
+
+def test_an_isotropic_b_factor_is_an_anisotropic_one_by_the_cosines_of_the_reciprocal_angles():
+    flags = FLAGS + "-bfactor 30 "
+    isotropic = Experiment.from_args(flags)
+    star = np.linalg.inv(orient(isotropic.crystal)).T
+    cosines = 20.0 * star @ star.T / np.outer(*[np.linalg.norm(star, axis=1)] * 2)
+    elements = [cosines[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
+    anisotropic = Experiment.from_args([*(FLAGS + "-bfactor 10 -bfactor_aniso").split(), *map(repr, map(float, elements))])
+    np.testing.assert_allclose(simulate(anisotropic), simulate(isotropic), rtol=1e-9)
+
+
+def test_b_factors_by_which_reflections_would_grow_are_refused():
+    with pytest.raises(InputError, match="-bfactor_aniso: 0 0 0 9 0 0 beside an isotropic one of 5 are not allowed"):
+        Experiment.from_args(FLAGS + "-bfactor 5 -bfactor_aniso 0 0 0 9 0 0")
+    with pytest.raises(InputError, match="-bfactor"):
+        Experiment.from_args(FLAGS + "-bfactor -5")
+
+
+@pytest.mark.parametrize("more", ["-mosaic_abc 2 9 1 ", "-mosaic 1 -mosaic_abc 0 0 5 -phi 10 -osc 30 -phisteps 3 "])
+def test_domains_are_turned_about_axes_of_the_crystal(more):
+    words = (FLAGS + more + "-mosaic_domains 4").split()
+    image = simulate(Experiment.from_args(words))
+    np.testing.assert_allclose(image, oracle.render(words), rtol=1e-7, atol=1e-9 * image.max())
+
+
+def test_domains_turn_with_the_crystal():
+    """A turn about the spindle is a turn of the whole crystal, domains included."""
+    flags = FLAGS.replace("-misset 10 20 30", "-misset 0 0 0") + "-mosaic_abc 2 9 1 -mosaic_domains 4 "
+    by_phi = simulate(Experiment.from_args(flags + "-phi 40"))
+    np.testing.assert_allclose(by_phi, simulate(Experiment.from_args(flags.replace("0 0 0 -l", "0 0 40 -l"))), rtol=1e-8)
+
+
+def test_equal_spreads_turn_domains_as_far_as_an_isotropic_one():
+    flags = FLAGS.replace("-misset 10 20 30", "-misset 0 0 0") + "-mosaic_domains 4 "
+    own, isotropic = (Experiment.from_args(flags + words) for words in ("-mosaic_abc 3 3 3", "-mosaic 3"))
+    np.testing.assert_allclose(simulate(own), simulate(isotropic), rtol=1e-8)

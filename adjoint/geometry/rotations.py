@@ -37,6 +37,27 @@ def about_xyz_adj(degrees: tuple[float, float, float], rotation_bar: np.ndarray)
 
     and Rz Ry x = R x, the first column of R.
     """
+    return torque(about_xyz(degrees), rotation_bar) @ about_xyz_rates(degrees).T / DEGREES_PER_RADIAN
+
+
+def about_xyz_rates(degrees: tuple[float, float, float]) -> np.ndarray:
+    """The axes times rates (3, 3), per radian, at which a rotation about x, then y, then z turns with each angle (A1a)."""
     rotation, z = about_xyz(degrees), radians(degrees[2])
-    rates = np.array([rotation[:, 0], (-math.sin(z), math.cos(z), 0.0), (0.0, 0.0, 1.0)])
-    return torque(rotation, rotation_bar) @ rates.T / DEGREES_PER_RADIAN
+    return np.array([rotation[:, 0], (-math.sin(z), math.cos(z), 0.0), (0.0, 0.0, 1.0)])
+
+
+def rotation_slope(turn: np.ndarray) -> np.ndarray:
+    """J (3, 3) by which a rotation about a vector v, by its length, turns further: dR = [J dv]x R (A7b).
+
+        J = 1 + (1 - cos a) / a^2 [v]x + (a - sin a) / a^3 [v]x^2,    a = |v|
+
+    Below a = 1e-3 the two factors are their power series, 1/2 - a^2 / 24 and 1/6 - a^2 / 120.
+    """
+    angle = math.sqrt(turn @ turn)
+    x, y, z = turn
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    if angle < 1e-3:
+        first, second = 0.5 - angle * angle / 24.0, 1.0 / 6.0 - angle * angle / 120.0
+    else:
+        first, second = (1.0 - math.cos(angle)) / angle**2, (angle - math.sin(angle)) / angle**3
+    return np.eye(3) + first * cross + second * (cross @ cross)

@@ -8,25 +8,26 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    CELLS, D_HKL, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
+    CELLS, D_HKL, DISORDER, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
     VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
-from adjoint.stages.lattice import lattice_factor_radial_adj, lattice_factor_square_adj
+from adjoint.stages.lattice import disorder_exponent_adj, lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
 from adjoint.stages.structure import weighted_sum_adj
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import PATCH
-from nbnumba.loops.indices import nearest_hkl, cell_vectors, nine_numbers, nine_to_wide, extended_q
+from nbnumba.loops.indices import cell_vectors, extended_q, fractional_hkl, nearest_hkl, nine_numbers, nine_to_wide
 from nbnumba.loops.interpolation import LATCHED, UNSURROUNDED, begin_cells, interpolate
 from nbnumba.loops.rows import (
     AMPLITUDE, CORNER, LATTICE_FACTOR, LEFT, NEAR_PATCH, OMEGA, PART_H, PART_K, PART_L, SLOT, Q_X, SUM, TILE,
 )  # fmt: skip
 from nbnumba.loops.patches import GROUP, NOTHING, RUN, bound_lattices, is_wide, list_near, near_lane, near_patches
-from nbnumba.stages import real
+from nbnumba.stages import real, wide
 from nbnumba.stages.crystal import to_extended, to_wide
 from nbnumba.stages.culling import remoteness, remoteness_limit
-from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
+from nbnumba.stages.elementary import decay
+from nbnumba.stages.lattice import disorder_exponent, disorder_factor, lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import GAUSS, SQUARE
 from nbnumba.stages.structure import slot, surrounding
@@ -74,12 +75,16 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
     look_up(tile, runs, structure, vectors)
     if structure.interpolate:
         interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
+    if crystal.disordered:
+        weaken_amplitudes(tile, runs, crystal, vectors)
     if crystal.shape == SQUARE:
         square_terms(tile, runs, crystal)
     elif crystal.shape == GAUSS:  # a loop of its own, in which the compiler knows the shape
         radial_terms(tile, runs, crystal)
     else:
         radial_terms(tile, runs, crystal)
+    if crystal.disordered:
+        weaken_adj(tile, runs, crystal, vectors)
     if structure.interpolate:
         interpolate_adj(tile, runs, table, lanes, structure, paths)
     elif paths.reflections:
@@ -165,6 +170,36 @@ def radial_terms(tile, runs, crystal):
             add3(tile, CELLS, i, cells_bar)
             add3(tile, METRIC, i, (metric_bar[0], metric_bar[1], metric_bar[2]))
             add3(tile, METRIC + 3 * TILE, i, (metric_bar[3], metric_bar[4], metric_bar[5]))
+
+
+def weaken_amplitudes(tile, runs, crystal, vectors):
+    """Multiply AMPLITUDE by the factor of the B factors (F9g). Reads Q_X, Q_Y, Q_Z."""
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+            tile[AMPLITUDE + i] = tile[AMPLITUDE + i] * disorder_factor(crystal, h, k, l)
+
+
+def weaken_adj(tile, runs, crystal, vectors):
+    """Add to HKL_BAR and DISORDER the derivatives of the terms through the factor of the B factors (A9d).
+
+    A term is (F F_latt exp(-w))^2, so that its derivative by w is -2 times it. AMPLITUDE is F exp(-w); LATTICE_FACTOR is
+    multiplied by exp(-w / 2), so that amplitude_adj is the derivative by F, which is 2 F F_latt^2 exp(-2 w).
+    """
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+            exponent_bar = -wide(2) * term(tile[AMPLITUDE + i], tile[LATTICE_FACTOR + i]) * tile[SCALE + i]
+            hkl_bar, bars = disorder_exponent_adj(crystal, h, k, l, exponent_bar)
+            add3(tile, HKL_BAR, i, hkl_bar)
+            add3(tile, DISORDER, i, (bars[0], bars[1], bars[2]))
+            add3(tile, DISORDER + 3 * TILE, i, (bars[3], bars[4], bars[5]))
+            half = wide(decay(real(disorder_exponent(crystal, h, k, l) * wide(0.5))))
+            tile[LATTICE_FACTOR + i] = tile[LATTICE_FACTOR + i] * half
 
 
 def interpolate_runs(tile, runs, evaluation, structure, vectors):

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from adjoint.geometry.rotations import about_xyz_rates, rotation_slope
 from adjoint.parameters import LATTICE_MOTIONS, names_of
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis
 from nbnumba.parity import Defects
 from nbnumba.setup import orientations
+from nbnumba.setup.crystal import frame, missetting_deg
 from nbnumba.statements import Crystal, Goniometer, Statements
 
+OWN_SPREADS = tuple(f"crystal.{name}" for name in Crystal.ABOUT_AXES)
 JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 
 
@@ -18,6 +21,8 @@ def motions(
 
         F7b: lattice = M v,    M = U Phi,    Phi = R(e, phi_t),    U = R(u, g spread)
         A7b: d(M v)/dp = omega x (M v),    omega = pi/180 U e (phi_deg), pi/180 c U e (osc_deg), pi/180 g u (spread)
+        F7b: M = U Phi C,    C = Q R(w) Q^T,    w_i = g u_i s_i    with spreads s_i about the axes of the crystal
+        A7b: omega = pi/180 U Phi Q J(w) g u_i e_i (s_i),    U Phi (t - C t) beside dv = t x v (missetting)
 
     spindle: the unit vector e. defects: those of C that are reproduced. v stands for a, b or c at phi = 0. phi_t is the angle
     of phi step t, and c its rate (osc_rates). u and g are the axis and the quantile of a mosaic domain. The rows of each array
@@ -29,8 +34,12 @@ def motions(
         carried, fresh = orientations.carried_from(angles), orientations.carried_from(angles, fresh=True)
     phi_turns = np.array([about_axis(spindle, angle) for angle in angles])
     domains = orientations.domain_rotations(crystal, rounded=defects.mosaic_float32)
-    rotations = np.einsum("dij,sjk->sdik", domains, phi_turns)
-    rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal))
+    outer = rotations = np.einsum("dij,sjk->sdik", domains, phi_turns)
+    own = orientations.own_rotations(crystal, defects)
+    by_own_axes = dict.fromkeys((*OWN_SPREADS, *names_of("orientation")), np.zeros(3))
+    if own is not None:
+        rotations, by_own_axes = outer @ own, _rates_about_own_axes(crystal, defects, outer, own)
+    rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal) | by_own_axes)
     lattices = len(angles) * len(domains)
     rotations = rotations.reshape(len(angles), len(domains), 9)
     parts = rotations, rotation_rates
@@ -61,9 +70,26 @@ def mosaic_rates(crystal: Crystal) -> dict[str, np.ndarray]:
     The product is taken to be in float64 with mosaic_float32, too (P22).
     """
     if not orientations.is_mosaic(crystal):
-        return dict.fromkeys(names_of("mosaic"), np.zeros((1, 3)))
+        return {"crystal.mosaic_spread_deg": np.zeros((1, 3))}
     drawn = orientations.sampled_domains(crystal)
     return {"crystal.mosaic_spread_deg": drawn.axes * drawn.quantiles[:, np.newaxis]}
+
+
+def _rates_about_own_axes(crystal: Crystal, defects: Defects, outer: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the rates (steps, domains, 3) of lattices by the spreads about axes of the crystal, and by the missetting (A7b).
+
+    outer (steps, domains, 3, 3): the rotations after those about the axes of the crystal. own (domains, 3, 3): these. The rate
+    by a missetting angle is what the rotation of the cell vectors at phi = 0 does not say.
+    """
+    drawn = orientations.sampled_domains(crystal)
+    to_laboratory, turns = frame(crystal, defects), orientations.own_turns(crystal)
+    assert turns is not None
+    slopes = np.array([rotation_slope(turn) for turn in turns]) * (drawn.axes * drawn.quantiles[:, np.newaxis])[:, np.newaxis]
+    by_spread = np.einsum("sdij,jk,dkn->nsdi", outer, to_laboratory, slopes)
+    misset_axes = about_xyz_rates(missetting_deg(crystal, defects))
+    beside = misset_axes[:, np.newaxis] - np.einsum("dij,nj->ndi", own, misset_axes)
+    by_misset = np.einsum("sdij,ndj->nsdi", outer, beside)
+    return dict(zip((*OWN_SPREADS, *names_of("orientation")), (*by_spread, *by_misset), strict=True))
 
 
 def jumps(experiment: Statements) -> dict[str, str]:

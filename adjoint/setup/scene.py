@@ -7,7 +7,7 @@ import numpy as np
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup import orientations, sources
 from adjoint.setup.background import scale_adj
-from adjoint.setup.crystal import orient_adj, record_adj
+from adjoint.setup.crystal import disorder_adj, orient_adj, record_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.panels import PanelMirror
 from adjoint.stages.records import Cotangent, Motions
@@ -38,8 +38,9 @@ def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) 
         **_crystal(experiment, cotangent),
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
         "beam.polarization": cotangent.kahn,
-        **{name: cotangent.lattice_angles[..., k] for k, name in enumerate(LATTICE_MOTIONS)},
     }
+    for k, name in enumerate(LATTICE_MOTIONS):
+        shared[name] = shared.get(name, 0.0) + cotangent.lattice_angles[..., k]
     detector, beam, defects = experiment.detector, experiment.beam, experiment.sampling.defects
     mirror = PanelMirror(detector, beam, defects) if detector.panels else None
     return [
@@ -73,7 +74,7 @@ def _panel(experiment: Statements, mirror: PanelMirror, number: int, cotangent: 
 
 
 def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
-    """Return the gradient by cell, missetting and numbers of unit cells, by name (A7a, A8b).
+    """Return the gradient by cell, missetting, numbers of unit cells and B factors, by name (A7a, A8b, A9d).
 
     With gauss_metric the metric depends on the cell both through the vectors and directly (P9).
     """
@@ -81,6 +82,7 @@ def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarr
     vectors = orient(crystal, defects)
     gradients, vectors_bar = record_adj(crystal, vectors, defects, cotangent.cells, cotangent.metric)
     by_vectors = cotangent.vectors.reshape(vectors_bar.shape) + vectors_bar
-    for name, gradient in orient_adj(crystal, defects, by_vectors).items():
-        gradients[name] = gradients.get(name, 0.0) + gradient
+    for part in (orient_adj(crystal, defects, by_vectors), disorder_adj(crystal, cotangent.disorder)):
+        for name, gradient in part.items():
+            gradients[name] = gradients.get(name, 0.0) + gradient
     return gradients

@@ -1,6 +1,6 @@
 """Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
 
-from nbnumba.stages import real, sqrt
+from nbnumba.stages import real, sqrt, wide
 from nbnumba.stages.crystal import is_negative
 from nbnumba.stages.elementary import PER_PI, SIN_PI, sin_and_cos_pi, sinc_pi
 from nbnumba.stages.lattice import (
@@ -141,3 +141,17 @@ def lattice_factor_radial_adj(crystal, dh, dk, dl, lattice_factor_bar):
     d_bar, metric_bar = distance_squared_adj(crystal, dh, dk, dl, lattice_factor_bar * slope * crystal.fudge)
     weighted = lattice_factor_bar * lattice_factor_radial(crystal, dh, dk, dl)
     return d_bar, (weighted / crystal.n_a, weighted / crystal.n_b, weighted / crystal.n_c), metric_bar
+
+
+def disorder_exponent_adj(crystal, h, k, l, exponent_bar):
+    """Return the cotangents of h, k, l, and of hh, kk, ll, hk, hl, kl of the disorder (A9d).
+
+        F9g: w = h^T W h,    h = (h, k, l)
+        A9d: h_bar = 2 w_bar W h,    hh_bar = w_bar h^2,    hk_bar = 2 w_bar h k,    likewise the others
+    """
+    two = wide(2) * exponent_bar
+    h_bar = two * (crystal.disorder_hh * h + crystal.disorder_hk * k + crystal.disorder_hl * l)
+    k_bar = two * (crystal.disorder_hk * h + crystal.disorder_kk * k + crystal.disorder_kl * l)
+    l_bar = two * (crystal.disorder_hl * h + crystal.disorder_kl * k + crystal.disorder_ll * l)
+    squares = (exponent_bar * h * h, exponent_bar * k * k, exponent_bar * l * l)
+    return (h_bar, k_bar, l_bar), (*squares, two * h * k, two * h * l, two * k * l)

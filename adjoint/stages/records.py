@@ -24,6 +24,7 @@ class Cotangent(NamedTuple):
     source (..., SOURCE_MOTIONS): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
     metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
+    disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the B factors, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
     lattice_angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     """
@@ -44,6 +45,7 @@ class Cotangent(NamedTuple):
     source: np.ndarray
     cells: np.ndarray
     metric: np.ndarray
+    disorder: np.ndarray
     vectors: np.ndarray
     lattice_angles: np.ndarray
 

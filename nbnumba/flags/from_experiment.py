@@ -34,6 +34,8 @@ SAME_POSITION = 1e-13
 
 CELL = tuple(f"crystal.{field}" for field in Crystal.CELL)
 CELLS = VECTORS["crystal.n_cells"]
+ABOUT_AXES = tuple(f"crystal.{field}" for field in Crystal.ABOUT_AXES)
+ANISOTROPIC = tuple(f"crystal.{field}" for field in Crystal.ANISOTROPIC)
 OFF_DIAGONAL = VECTORS["crystal.n_def"]
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
 POSITION = tuple(f"detector.{field}" for field in (*DISTANCE, *BEAM_CENTRE))
@@ -267,6 +269,16 @@ def _off_diagonal(refined: Experiment, _) -> list[str]:
     return ["-N_def", *_numbers(_field(refined, name) for name in OFF_DIAGONAL)]
 
 
+def _about_axes(refined: Experiment, _) -> list[str]:
+    """The mosaic spreads about axes of the crystal."""
+    return ["-mosaic_abc", *_numbers(_field(refined, name) for name in ABOUT_AXES)]
+
+
+def _anisotropic(refined: Experiment, _) -> list[str]:
+    """The anisotropic B factors."""
+    return ["-bfactor_aniso", *_numbers(_field(refined, name) for name in ANISOTROPIC)]
+
+
 def _lattices(refined: Experiment, new_files: NewFiles) -> list[str]:
     """The crystals beside the first: for each a matrix, in which its missetting is, and its scale."""
     words = []
@@ -331,6 +343,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
     Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", "-N_abc", *SIZE_FLAGS), _cells),
     Quantity(OFF_DIAGONAL, ("-N_def",), _off_diagonal),
+    Quantity(ANISOTROPIC, ("-bfactor_aniso",), _anisotropic),
+    Quantity(ABOUT_AXES, ("-mosaic_abc",), _about_axes),
     *POSITION_QUANTITIES,
     Quantity(("structure_factors.hkl", "structure_factors.F"), REFLECTION_FLAGS, _reflections),
     Quantity(("beam.source_weights",), ("-source_weights",), _weights),

@@ -16,6 +16,7 @@ VALUES = {
     "pixel": ("FAST", "SLOW"),
     "cell": ("A", "[B C AL BE GA]"),
     "misset": ("X Y Z | random",),
+    "tensor": ("B11", "B22", "B33", "B12", "B13", "B23"),
     "names": ("[NAME ...]",),
     "lattices": ("FILE [SCALE] ...",),
 }
@@ -67,9 +68,12 @@ FLAGS: tuple[Flag, ...] = (
         "crystal", "-mosaic -mosaicity -mosaic_spread", "number", "isotropic mosaic spread; 90 is a powder", "deg", "0",
         "crystal.mosaic_spread_deg",
     ),
+    _row("crystal", "-mosaic_abc", "vector", "mosaic spread about each axis of the crystal, beside -mosaic", "deg", "0 0 0"),
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
     _row("crystal", "-xtal_scale", "number", "factor of the photons of the crystal", "", "1", "crystal.scale"),
+    _row("crystal", "-bfactor", "number", "B factor: amplitudes times exp(-B / (4 d^2))", "A^2", "0", "crystal.b_factor_A2"),
+    _row("crystal", "-bfactor_aniso", "tensor", "B factors on the reciprocal axes, added to -bfactor", "A^2", "0"),
     _row("crystal", "-lattice", "lattices", "more crystals: matrices as -mat, or all crystals of an .expt, each with a scale"),
     _row(
         "crystal", "-mosaic_sampling", "word", "how mosaic domains are drawn: random, or sobol, which spreads them evenly", "",

@@ -18,7 +18,7 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
-from nbnumba.flags.table import DOCUMENTED, FLAGS, NO_EFFECT
+from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
 from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
 from nbnumba.setup.sheet import sheet_of
@@ -38,7 +38,7 @@ from nbnumba.statements import (
 SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
 """The flags that choose the shape of the crystal."""
 
-SPREAD_FLAGS = tuple(flag.names[0] for flag in FLAGS if flag.sets in {f"crystal.{name}" for name in Crystal.SPREADS})
+SPREAD_FLAGS = ("-mosaic", "-mosaic_abc")
 """The flags that turn mosaic domains."""
 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
@@ -195,6 +195,8 @@ def crystal(command_line: CommandLine, wavelength_A: float, cell_of_factors: Seq
     cell_of_factors: the cell that a file of structure factors states, where nothing else does.
     """
     fields = command_line.fields("crystal") | _cells(command_line) | _domains(command_line)
+    fields |= zip(Crystal.ABOUT_AXES, command_line.last.get("-mosaic_abc", ()))
+    fields |= zip(Crystal.ANISOTROPIC, command_line.last.get("-bfactor_aniso", ()))
     fields |= zip(Crystal.OFF_DIAGONAL, command_line.last.get("-N_def", ()))
     shape = command_line.choice(SHAPE_FLAGS)
     if shape is not None:
@@ -289,7 +291,7 @@ def _cut_to_size(command_line: CommandLine, crystal: Crystal) -> Crystal:
 
 def _flags_of_spreads(command_line: CommandLine) -> list[str]:
     """The flags that state a mosaic spread above 0."""
-    return [flag for flag in SPREAD_FLAGS if command_line.last.get(flag, 0.0) > 0.0]
+    return [flag for flag in SPREAD_FLAGS if np.any(np.array(command_line.last.get(flag, 0.0)) > 0.0)]
 
 
 def _domains(command_line: CommandLine) -> dict[str, int]:

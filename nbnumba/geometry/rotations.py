@@ -25,6 +25,12 @@ def about_axis(axis: np.ndarray, angle: float) -> np.ndarray:
     return along * (1.0 - math.cos(angle)) + np.eye(3) * math.cos(angle) + cross * math.sin(angle)
 
 
+def about_vector(turn: np.ndarray) -> np.ndarray:
+    """Rotation matrix (3, 3) about a vector, by its length in radians."""
+    angle = math.sqrt(turn @ turn)
+    return about_axis(turn / angle, angle) if angle > 0.0 else np.eye(3)
+
+
 def about_xyz(degrees: tuple[float, float, float]) -> np.ndarray:
     """Rotation matrix (3, 3) about x, then y, then z of the laboratory, angles in degrees."""
     turns = [about_axis(axis, radians(angle)) for axis, angle in zip(np.eye(3), degrees)]

@@ -1,7 +1,7 @@
 """The loop over lattices of simple scenes on a card, where a tile is one pixel: the sum stays in registers.
 
-A scene is simple if its crystal is a parallelepiped, every term counts, its amplitudes are looked up, its detector is flat, and
-its background does not vary with the angle.
+A scene is simple if its crystal is a parallelepiped without B factors, every term counts, its amplitudes are looked up, its
+detector is flat, and its background does not vary with the angle.
 """
 
 from nbnumba.loops.indices import cell_vectors, extended_q, nearest_hkl
@@ -19,7 +19,8 @@ def is_simple(scene: Scene) -> bool:
     """Whether a scene is simple."""
     looked_up = not (scene.structure.interpolate or scene.sampling.running_product)
     uniform = scene.amorphous.per_stol == 0.0
-    return scene.crystal.shape == SQUARE and not is_culled(scene) and looked_up and not scene.panel.curved and uniform
+    ordered = scene.crystal.shape == SQUARE and not scene.crystal.disordered
+    return ordered and not is_culled(scene) and looked_up and not scene.panel.curved and uniform
 
 
 def add_lattices(into, tile, pass_index, crystal, structure, lattices, has_background, sampling):

@@ -3,12 +3,12 @@
 import numpy as np
 
 from nbnumba.loops.blocks import PATCH, PATCHES
-from nbnumba.loops.indices import cell_vectors, extended_q, nearest_hkl
+from nbnumba.loops.indices import cell_vectors, extended_q, fractional_hkl, nearest_hkl
 from nbnumba.loops.interpolation import interpolate
 from nbnumba.loops.rows import AMPLITUDE, FACTOR, LATTICE_FACTOR, SLOT, TILE, WEIGHT
 from nbnumba.stages import real
 from nbnumba.stages.crystal import to_wide
-from nbnumba.stages.lattice import lattice_factor_radial, lattice_factor_square
+from nbnumba.stages.lattice import disorder_factor, lattice_factor_radial, lattice_factor_square
 from nbnumba.stages.pixel import term
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
@@ -68,6 +68,15 @@ def lattice_factors(tile, crystal, structure, vectors):
         radial_factors(tile, crystal, structure, vectors)
     else:
         radial_factors(tile, crystal, structure, vectors)
+    if crystal.disordered:
+        for i in range(TILE):
+            weaken(tile, i, crystal, vectors)
+
+
+def weaken(tile, i, crystal, vectors):
+    """Multiply LATTICE_FACTOR in lane i by the factor of the B factors under one lattice (F9g). Reads Q_X, Q_Y, Q_Z."""
+    h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+    tile[LATTICE_FACTOR + i] = tile[LATTICE_FACTOR + i] * disorder_factor(crystal, h, k, l)
 
 
 def radial_factors(tile, crystal, structure, vectors):

@@ -10,6 +10,7 @@ from nbnumba.loops import ahead
 from nbnumba.loops.blocks import PATCH, PATCHES, bound_row
 from nbnumba.loops.indices import cell_vectors, extended_q, nearest_hkl, nine_numbers, nine_to_wide
 from nbnumba.loops.interpolation import interpolate
+from nbnumba.loops.lattices import weaken
 from nbnumba.loops.rows import (
     AMPLITUDE,
     BEYOND,
@@ -304,6 +305,9 @@ def near_factors(tile, first, crystal, structure, vectors):
         near_radial_factors(tile, first, crystal, structure, vectors)
     else:
         near_radial_factors(tile, first, crystal, structure, vectors)
+    if crystal.disordered:
+        for n in range(CHUNK):
+            weaken(tile, first + n, crystal, vectors)
 
 
 def near_radial_factors(tile, first, crystal, structure, vectors):

@@ -14,6 +14,9 @@ from nbnumba.stages.lattice import COMPUTED
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
+ELEMENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""The elements of a symmetric matrix in the order of the Crystal record: hh, kk, ll, hk, hl, kl."""
+
 ROUNDING_OF_EIGENVALUE = 1e-6
 """More than an eigenvalue of a matrix with a diagonal of 1 is off by rounding, of float32, too."""
 
@@ -32,6 +35,15 @@ def orient(crystal: Crystal, defects: Defects = NO_DEFECTS) -> np.ndarray:
     elif crystal.orientation is not None:
         vectors = vectors @ np.array(crystal.orientation).T
     return vectors @ about_xyz(missetting_deg(crystal, defects)).T
+
+
+def frame(crystal: Crystal, defects: Defects) -> np.ndarray:
+    """Return the rotation (3, 3) from the standard setting to the laboratory at phi = 0: orientation, then missetting (F7a).
+
+    Its columns are the axes a*, c x a* and c of the crystal, as unit vectors.
+    """
+    rotation = about_xyz(missetting_deg(crystal, defects))
+    return rotation if crystal.orientation is None else rotation @ np.array(crystal.orientation)
 
 
 def missetting_deg(crystal: Crystal, defects: Defects) -> tuple[float, float, float]:
@@ -72,9 +84,10 @@ def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.C
         metric = star @ star.T * np.prod(cells) ** 2
     elif crystal.is_oblique:
         cells[0] = np.linalg.det(crystal.cells) / (cells[1] * cells[2])
-    upper = (metric[0, 0], metric[1, 1], metric[2, 2], metric[0, 1], metric[0, 2], metric[1, 2])
-    numbers = map(float, (*upper, *diagonal_below(metric)))
-    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, 0.0, 0.0)
+    upper = [metric[row, column] for row, column in ELEMENTS]
+    disorder = crystal.disorder if crystal.b_factor_A2 != 0.0 or crystal.b_factors.any() else np.zeros((3, 3))
+    numbers = map(float, (*upper, *diagonal_below(metric), *(disorder[row, column] for row, column in ELEMENTS)))
+    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, bool(disorder.any()), 0.0, 0.0)
 
 
 def diagonal_below(metric: np.ndarray) -> np.ndarray:

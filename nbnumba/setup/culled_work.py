@@ -126,7 +126,10 @@ def _some_lattices(experiment: Statements, spindle: np.ndarray, vectors: np.ndar
     rotations = orientations.domain_rotations(limited, rounded=False)
     first = _spread_indices(-(-count // GROUP), MOST_GROUPS) * GROUP
     index = np.minimum(first[:, np.newaxis] + np.arange(GROUP), count - 1).ravel()
-    turned = [vectors @ about_axis(spindle, angle).T for angle in angles[index // domains]]
+    own = orientations.own_rotations(limited, experiment.sampling.defects)
+    vectors_of = [vectors] if own is None else [vectors @ matrix.T for matrix in own]
+    steps = zip(angles[index // domains], index % domains % drawn)
+    turned = [vectors_of[n % len(vectors_of)] @ about_axis(spindle, angle).T for angle, n in steps]
     lattices = np.array([v @ rotations[n].T for v, n in zip(turned, index % domains % drawn)])
     return lattices.reshape(-1, GROUP, 9)
 

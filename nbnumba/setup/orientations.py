@@ -3,8 +3,9 @@
 import numpy as np
 
 from nbnumba import rng
-from nbnumba.geometry.rotations import about_axis, radians
+from nbnumba.geometry.rotations import about_axis, about_vector, radians
 from nbnumba.parity import Defects
+from nbnumba.setup.crystal import frame
 from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Orientations
 from nbnumba.statements import Crystal, Goniometer
@@ -48,13 +49,17 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
     the first pass of each thread (P1). Without phi_carryover both are the same.
     """
     angles = phi_angles(goniometer)
-    turned = [vectors @ about_axis(spindle, angle).T for angle in angles]
+    domains, about_own_axes = domain_rotations(crystal, rounded=defects.mosaic_float32), own_rotations(crystal, defects)
+    cells = [vectors] if about_own_axes is None else [vectors @ own.T for own in about_own_axes]
+    turned = [[v @ about_axis(spindle, angle).T for v in cells] for angle in angles]
     carried = fresh = turned
     if defects.phi_carryover:
         carried = [turned[from_step] for from_step in carried_from(angles)]
         fresh = [turned[from_step] for from_step in carried_from(angles, fresh=True)]
-    domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
-    return tuple(np.array([(v @ u.T).ravel() for v in cells for u in domains]) for cells in (carried, fresh))
+    return tuple(
+        np.array([(v @ u.T).ravel() for of_step in steps for v, u in zip(of_step * (len(domains) // len(cells)), domains)])
+        for steps in (carried, fresh)
+    )
 
 
 def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:
@@ -96,6 +101,27 @@ def sampled_domains(crystal: Crystal) -> rng.Domains:
     """Return the axes and the quantiles of the mosaic domains, as crystal.mosaic_sampling says (F7b)."""
     draw = rng.sobol_domains if crystal.mosaic_sampling == "sobol" else rng.mosaic_domains
     return draw(number_of_domains(crystal), mosaic_generator(crystal))
+
+
+def own_rotations(crystal: Crystal, defects: Defects) -> np.ndarray | None:
+    """Return the matrices (domains, 3, 3) that turn mosaic domains about axes of the crystal, before phi; None for none (F7b).
+
+    defects: those of C that are reproduced.
+    """
+    turns = own_turns(crystal)
+    if turns is None:
+        return None
+    to_laboratory = frame(crystal, defects)
+    return np.array([to_laboratory @ about_vector(turn) @ to_laboratory.T for turn in turns])
+
+
+def own_turns(crystal: Crystal) -> np.ndarray | None:
+    """Return the turns (domains, 3) of mosaic domains about a*, c x a* and c, in radian, as rotation vectors; None for none."""
+    spreads = np.array([radians(getattr(crystal, name)) for name in Crystal.ABOUT_AXES])
+    if not spreads.any():
+        return None
+    drawn = rng.mosaic_domains(number_of_domains(crystal), mosaic_generator(crystal))
+    return drawn.axes * drawn.quantiles[:, np.newaxis] * spreads
 
 
 def is_mosaic(crystal: Crystal) -> bool:

@@ -1,6 +1,6 @@
 """Lattice stages: the interference of all unit cells of a crystal (F8)."""
 
-from nbnumba.stages import real, sqrt, tiny
+from nbnumba.stages import real, sqrt, tiny, wide
 from nbnumba.stages.crystal import nearest
 from nbnumba.stages.elementary import PER_PI, decay, sin_and_cos_pi, sin_pi
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
@@ -117,3 +117,24 @@ def signed_sincg(n, d, whole):
     numerator, denominator = sincg_parts(n, d)
     exponent = (n - real(1)) * whole + nearest(n * abs(d))[1]
     return numerator / denominator if exponent % real(2) == real(0) else -numerator / denominator
+
+
+def disorder_exponent(crystal, h, k, l):
+    """Return the exponent of the B factors, B s^2 / 4 of an amplitude, at a point, without a unit (F9g).
+
+    crystal: the Crystal record, of which the disorder is read. h, k, l: fractional Miller indices.
+    """
+    return (
+        crystal.disorder_hh * h * h
+        + crystal.disorder_kk * k * k
+        + crystal.disorder_ll * l * l
+        + wide(2) * (crystal.disorder_hk * h * k + crystal.disorder_hl * h * l + crystal.disorder_kl * k * l)
+    )
+
+
+def disorder_factor(crystal, h, k, l):
+    """Return the factor of an amplitude by the B factors at a point, exp(-B s^2 / 4), without a unit (F9g).
+
+    crystal: the Crystal record. h, k, l: fractional Miller indices.
+    """
+    return wide(decay(real(disorder_exponent(crystal, h, k, l))))

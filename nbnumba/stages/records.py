@@ -89,9 +89,10 @@ class Crystal(NamedTuple):
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
     to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. least: the diagonal
-    of a diagonal matrix that the metric is not below (F10a). most_remote: the largest remoteness at which a term counts (F10a),
-    without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the pixel, in 1/sr, or in
-    m^2 for point pixels.
+    of a diagonal matrix that the metric is not below (F10a). disorder: the symmetric matrix of the B factors (F9g), without a
+    unit. disordered: whether there are any, or they are asked for. most_remote: the largest remoteness at which a term counts
+    (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the pixel, in 1/sr,
+    or in m^2 for point pixels.
     """
 
     n_a: float
@@ -108,6 +109,13 @@ class Crystal(NamedTuple):
     least_hh: float
     least_kk: float
     least_ll: float
+    disorder_hh: float
+    disorder_kk: float
+    disorder_ll: float
+    disorder_hk: float
+    disorder_hl: float
+    disorder_kl: float
+    disordered: bool
     most_remote: float
     remote_per_omega: float
 

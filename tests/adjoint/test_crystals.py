@@ -10,7 +10,7 @@ import adjoint
 from nbnumba import Experiment, InputError, simulate
 
 FLAGS = "-cell 30 40 50 80 95 100 -misset 10 20 30 -lambda 1.5 -N 6 -default_F 100 -distance 60 -detpixels 64 -pixel 0.5 "
-FLAGS += "-fluence 2e25 -oversample 1 -water 20 -osc 1 -phisteps 3 "
+FLAGS += "-fluence 2e27 -oversample 1 -water 0.04 -osc 1 -phisteps 3 "
 NAMES = [
     *("crystal.misset_deg", "crystal.scale", "crystal[1].scale", "crystal[1].misset_deg", "crystal[1].n_cells"),
     *("crystal[1].b_A", "detector.distance_mm", "beam.fluence", "background.water_um"),
@@ -43,7 +43,7 @@ def test_gradient_of_the_sum_converges_at_second_order():
     loss, start = loss_of(experiment), adjoint.pack(experiment, NAMES)
     value, gradient = adjoint.value_and_grad(loss, experiment, NAMES)
     assert value == pytest.approx(loss.value(simulate(experiment)), rel=1e-12)
-    scales = np.where(np.abs(start) > 1e10, 1e-2 * np.abs(start), np.where(np.abs(start) < 1.0, 0.02, 0.2))
+    scales = np.where(np.abs(start) > 1e10, 1e-2 * np.abs(start), np.where(np.abs(start) < 1.0, 0.005, 0.1))
     assert (np.abs(flat(gradient) * scales) > 0.0).all()
     for _ in range(3):
         step = scales * random.choice([-1.0, 1.0], start.size) * random.uniform(0.5, 1.0, start.size)
@@ -63,11 +63,12 @@ def test_every_function_of_adjoint_agrees():
     value, gradient, normal = adjoint.normal_equations(loss, experiment, NAMES)
     expected = np.einsum("sf,sfn->n", loss.derivative(image), jacobian)
     np.testing.assert_allclose(flat(gradient), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
-    np.testing.assert_allclose(flat(adjoint.value_and_grad(loss, experiment, NAMES)[1]), expected, rtol=1e-9)
+    size = np.einsum("sf,sfn->n", np.abs(loss.derivative(image)), np.abs(jacobian))
+    assert (np.abs(flat(adjoint.value_and_grad(loss, experiment, NAMES)[1]) - expected) <= 1e-12 * size).all()
     curved = np.einsum("sfm,sf,sfn->mn", jacobian, loss.curvature(image), jacobian)
     np.testing.assert_allclose(normal, curved, rtol=1e-9, atol=1e-9 * np.abs(curved).max())
     _, pullback = adjoint.vjp(experiment, NAMES)
-    np.testing.assert_allclose(flat(pullback(loss.derivative(image))), expected, rtol=1e-9)
+    assert (np.abs(flat(pullback(loss.derivative(image))) - expected) <= 1e-12 * size).all()
     assert value == pytest.approx(loss.value(image), rel=1e-12)
 
 
@@ -84,6 +85,15 @@ def test_shared_amplitudes_get_the_derivative_of_both_crystals():
         return loss.value(simulate(experiment.replace({name: experiment.structure_factors.F + t * direction})))
 
     assert gradient[name] @ direction == pytest.approx((along(1e-3) - along(-1e-3)) / 2e-3, rel=1e-6)
+
+
+def test_the_derivative_by_a_b_factor_of_0_is_that_to_the_side_above():
+    experiment = several()
+    loss, name = loss_of(experiment), "crystal[1].b_factor_A2"
+    _, gradient = adjoint.value_and_grad(loss, experiment, [name])
+    values = [loss.value(simulate(experiment.replace({name: step}))) for step in (0.0, 1e-3, 2e-3)]
+    assert gradient[name] == pytest.approx((-3 * values[0] + 4 * values[1] - values[2]) / 2e-3, rel=1e-6)
+    assert gradient[name] != 0.0
 
 
 def test_parameters_of_crystals_that_are_not_there_are_refused():
@@ -104,14 +114,29 @@ REFINED = {
         ["crystal.misset_deg", "crystal.n_cells", "crystal.n_def", "image.scale", "image.background"],
         {"crystal.misset_x_deg": 0.1, "crystal.n_d": -1.0, "crystal.n_f": 1.0},
     ),
+    "spreads about axes": (
+        ["crystal.misset_deg", "crystal.mosaic_a_deg", "crystal.mosaic_b_deg", "crystal.mosaic_c_deg", "image.scale",
+         "image.background"],
+        {"crystal.misset_x_deg": 0.1, "crystal.mosaic_a_deg": 0.1, "crystal.mosaic_b_deg": -0.2, "crystal.mosaic_c_deg": 0.1},
+    ),
+    "B factors": (
+        ["crystal.misset_deg", "crystal.b_factor_A2", "crystal.b_22_A2", "crystal.b_13_A2", "image.scale", "image.background"],
+        {"crystal.misset_x_deg": 0.1, "crystal.b_factor_A2": 10.0, "crystal.b_22_A2": -5.0},
+    ),
+}  # fmt: skip
+MORE = {
+    "off-diagonal": "-N_abc 12 14 10 -N_def 2 -3 1 -gauss_xtal ",
+    "spreads about axes": "-mosaic_abc 0.3 0.8 0.2 -mosaic_domains 12 ",
+    "B factors": "-bfactor 60 -bfactor_aniso 5 10 -5 3 8 -4 ",
 }
+"""The flags of those crystals that are alone."""
 
 
 def truth(kind):
     """The experiment that counts are drawn from."""
     if kind == "lattices":
         return several(TRUTH)
-    return Experiment.from_args(TRUTH.replace("-N 12", "-N_abc 12 14 10 -N_def 2 -3 1 -gauss_xtal"))
+    return Experiment.from_args(TRUTH + MORE[kind])
 
 
 def recovered(kind, seed):
@@ -127,7 +152,7 @@ def recovered(kind, seed):
     return np.concatenate([np.ravel(off[name] / done.uncertainties[name]) for name in names])
 
 
-@pytest.mark.parametrize("kind", REFINED)
+@pytest.mark.parametrize("kind", ["lattices", "B factors"])  # the others below, because they take longer
 def test_crystals_are_recovered_from_counts(kind):
     pulls = recovered(kind, 1)
     assert np.abs(pulls).max() < 4.0 and 0.3 < np.sqrt((pulls**2).mean()) < 2.0

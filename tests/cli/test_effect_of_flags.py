@@ -41,6 +41,7 @@ VALUES = """
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
     -pdb a.pdb; -mtz a.mtz; -cif a.cif; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
+    -N_abc 3.5 4 5; -N_def .5 .2 .1; -mosaic_abc 1 2 3; -bfactor_aniso 3 4 5 0 0 0; -lattice m.mat
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """
@@ -66,7 +67,7 @@ CONTEXTS = [
 """What else is on the command line."""
 
 OVERRULED = [
-    *("-N -Na -Nb -Nc", "-samplesize -sample_thick -sample_width -sample_height", "-divergence -hdivrange -vdivrange"),
+    *("-N -Na -Nb -Nc -N_abc", "-samplesize -sample_thick -sample_width -sample_height", "-divergence -hdivrange -vdivrange"),
     *("-divsteps -hdivsteps -vdivsteps", "-lambda -energy", "-polar -nopolar", "-round_xtal -gauss_xtal -tophat_spots"),
     *("-detpixels -detpixels_x -detpixels_y", "-detsize -detsize_f -detsize_s", "-pix0_vector -pix0_vector_mm"),
     "-mosflm -adxv -denzo -xds -dials -fdet_vector -sdet_vector -beam_vector -polar_vector -pix0_vector_mm",

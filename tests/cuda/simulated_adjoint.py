@@ -69,6 +69,15 @@ CASES = {
         PHI + "-mosaic 0.5 -mosaic_domains 2", {}, {},
         [*NAMES, "goniometer.phi_deg", "goniometer.osc_deg", "crystal.mosaic_spread_deg"],
     ),
+    "domains about axes of the crystal": (
+        PHI + "-mosaic_abc 1 4 2 -mosaic_domains 3", {}, {}, [*NAMES, "crystal.mosaic_a_deg", "crystal.mosaic_c_deg"],
+    ),
+    "B factors": (
+        PHI + "-bfactor 200 -bfactor_aniso 30 -20 10 5 -7 9", {}, {}, [*NAMES, "crystal.b_factor_A2", "crystal.b_12_A2"],
+    ),
+    "B factors, amplitudes": ("-gauss_xtal -bfactor 20", listed(4), {}, [*WITH, "crystal.b_factor_A2"]),
+    "B factors, interpolated": (NEAR + "-bfactor 20", INTERPOLATED, {}, [*WITH, "crystal.b_factor_A2"]),
+    "oblique": ("-gauss_xtal -N_abc 3.5 3.5 4 -N_def 1 -0.5 0.7", {}, {}, [*NAMES, "crystal.n_def", "crystal.scale"]),
     "phi 0 keeps the lattice": (
         PHI + "-phi 0 -oversample 2", {}, {"c_parity": "phi_carryover", "c_threads": 3}, [*NAMES, "goniometer.osc_deg"],
     ),

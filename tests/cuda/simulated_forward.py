@@ -1,5 +1,7 @@
 """Images of the CUDA kernels in Numba's simulator, in plain Python, against the CPU's; test_simulator.py runs this."""
 
+import dataclasses
+
 import numpy as np
 import panelled
 import pytest
@@ -49,6 +51,8 @@ INTERPOLATED = reflections(LARGE, interpolate=True)
 SIMPLE = {
     "still": ("", {}, {}),
     "steps and domains": (PHI + "-mosaic 0.5 -mosaic_domains 2", {}, {}),
+    "domains about axes of the crystal": (PHI + "-mosaic_abc 1 4 2 -mosaic_domains 3", {}, {}),
+    "scale": ("-water 1 -xtal_scale 3", {}, {}),
     "phi 0 keeps the lattice, 1 thread": (PHI + "-phi 0", {}, {"c_parity": "phi_carryover"}),
     "phi 0 keeps the lattice, 2 threads": (PHI + "-phi 0", {}, {"c_parity": "phi_carryover", "c_threads": 2}),
     "phi 0 keeps the lattice, 5 threads": (PHI + "-phi 0 -oversample 2", {}, {"c_parity": "phi_carryover", "c_threads": 5}),
@@ -76,6 +80,10 @@ SIMPLE = {
 OTHERS = {
     "round": ("-round_xtal", {}, {}),
     "gauss": ("-gauss_xtal", {}, {}),
+    "oblique": ("-gauss_xtal -N_abc 3.5 3 4 -N_def 1 -0.5 0.7", {}, {}),
+    "B factors": (PHI + "-bfactor 200 -bfactor_aniso 30 -20 10 5 -7 9", {}, {}),
+    "B factors, gauss": ("-gauss_xtal -bfactor 200", {}, {}),
+    "B factors, interpolated": (NEAR + "-bfactor 50", INTERPOLATED, {}),
     "gauss by C's metric": ("-gauss_xtal", {}, {"c_parity": ["gauss_metric"]}),
     "top hat": ("-tophat_spots -N 1", {}, {}),
     "curved": ("-curved_det", {}, {}),
@@ -120,6 +128,13 @@ def test_panels(shapes, more):
     for number, (part, expected) in enumerate(zip(image, simulate(made), strict=True)):
         same(part, expected)
         np.testing.assert_array_equal(part, on_card(panelled.alone(made, number)))
+
+
+def test_several_crystals():
+    experiment = made("water")[0]
+    other = dataclasses.replace(experiment.crystal, misset_deg=(30.0, -50.0, 70.0), scale=0.5, shape="gauss")
+    both = dataclasses.replace(experiment, crystal=[experiment.crystal, other])
+    same(on_card(both), simulate(both))
 
 
 def single_close(image, expected):

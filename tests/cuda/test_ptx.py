@@ -37,14 +37,14 @@ BOUNDS = {
     ("render", "mixed"): (255, 50, 0, 0),
     ("render", "paired"): (255, 50, 0, 0),
     ("render", "single"): (183, 0, 0, 0),
-    ("differentiate simple", "double"): (255, 1280, 152, 260),
-    ("differentiate simple", "mixed"): (255, 1230, 150, 345),
-    ("differentiate simple", "paired"): (255, 1170, 0, 0),
-    ("differentiate simple", "single"): (229, 560, 0, 0),
-    ("differentiate", "double"): (255, 1300, 200, 465),
+    ("differentiate simple", "double"): (255, 1760, 260, 485),
+    ("differentiate simple", "mixed"): (255, 1580, 150, 345),
+    ("differentiate simple", "paired"): (255, 1560, 0, 0),
+    ("differentiate simple", "single"): (229, 750, 0, 0),
+    ("differentiate", "double"): (255, 1720, 230, 490),
     ("differentiate", "mixed"): (255, 1410, 265, 625),
-    ("differentiate", "paired"): (255, 1255, 140, 310),
-    ("differentiate", "single"): (251, 590, 0, 0),
+    ("differentiate", "paired"): (255, 1680, 175, 385),
+    ("differentiate", "single"): (244, 750, 0, 0),
 } | {(kernel, precision): (50, 0, 0, 0) for kernel in ("sum_products", "project") for precision in PRECISIONS}
 
 LISTING = ("render",)

@@ -187,6 +187,7 @@ class Settings:
     def __init__(self):
         self.Na = self.Nb = self.Nc = 1
         self.skew = (0.0, 0.0, 0.0)
+        self.bfactor, self.bfactor_aniso = 0.0, (0.0,) * 6
         self.cell = self.misset = self.pix0 = self.roi = None
         self.sample_x = self.sample_y = self.sample_z = 0.0
         self.Xbeam = self.Ybeam = self.Xclose = self.Yclose = self.ORGX = self.ORGY = None
@@ -205,6 +206,7 @@ class Settings:
         self.wavelength, self.fluence, self.flux = 1.0, 125932015286227086360700780544.0, 0.0
         self.exposure, self.beamsize = 1.0, 1e-4
         self.mosaic, self.domains = -1.0, 0
+        self.mosaic_abc = (0.0, 0.0, 0.0)
         self.dispersion, self.dispsteps, self.round_div = 0.0, 0, True
         self.wavelength_scale, self.wavelength_offset = 1.0, 0.0
         self.within_step = 0.0
@@ -283,6 +285,12 @@ def read_flag(settings, flag, words):
         settings.misset = take(1) and "random" if is_random else tuple(float(w) / DEGREES for w in take(3))
     elif flag == "-N_abc":
         settings.Na, settings.Nb, settings.Nc = (float(word) for word in take(3))
+    elif flag == "-mosaic_abc":
+        settings.mosaic_abc = tuple(float(word) / DEGREES for word in take(3))
+    elif flag == "-bfactor":
+        settings.bfactor = float(*take(1))
+    elif flag == "-bfactor_aniso":
+        settings.bfactor_aniso = tuple(float(word) for word in take(6))
     elif flag == "-N_def":
         settings.skew = tuple(float(word) for word in take(3))
     elif flag == "-phi_sampling":
@@ -544,6 +552,18 @@ class Crystal:
         self.cells = count_cells(settings, self.lattice)
         self.shape, self.fudge, self.skew = settings.shape, settings.fudge, settings.skew
         self.gauss_metric_of_c = "gauss_metric" in parity
+        self.bfactor, self.bfactor_aniso = settings.bfactor, settings.bfactor_aniso
+        a, b, c = direct_from_reciprocal(turned_lattice(IDENTITY, reciprocal), None, None)
+        volume = dot(a, cross(b, c))  # of the right cell, also where that of C is another one
+        self.star = tuple(scaled(v, 1.0 / volume) for v in (cross(b, c), cross(c, a), cross(a, b)))
+
+    def weakening(self, hkl):
+        """The factor of an amplitude by the B factors, at fractional indices of the cell."""
+        s = added(*(scaled(v, x) for v, x in zip(self.star, hkl)))
+        h, k, l = (x * length(v) for v, x in zip(self.star, hkl))
+        b11, b22, b33, b12, b13, b23 = self.bfactor_aniso
+        along = b11 * h * h + b22 * k * k + b33 * l * l + 2.0 * (b12 * h * k + b13 * h * l + b23 * k * l)
+        return math.exp(-(self.bfactor * dot(s, s) + along) / 4.0)
 
     def lattice_factor(self, hkl):
         """F_latt: the shape transform at fractional indices, relative to the nearest lattice point."""
@@ -640,11 +660,17 @@ class Ran1:
 def cap_rotation(random_numbers, stream, spread, is_as_in_c):
     """A random rotation by at most `spread` radians, about an axis of any direction. The angle is float32 in C; else
     only its quotient by the spread is."""
+    axis, root = cap_axis_and_root(random_numbers, stream)
+    return rotation(axis, float32(float32(spread) * root) if is_as_in_c else spread * root)
+
+
+def cap_axis_and_root(random_numbers, stream):
+    """An axis of any direction, and the random part of the angle."""
     r1, r2, r3 = (2.0 * random_numbers.deviate(stream) - 1.0 for _ in range(3))
     across = math.sqrt(1.0 - r2 * r2)
     axis = (across * math.sin(math.pi * r1), across * math.cos(math.pi * r1), r2)
     root = float(np.float32(1.0 - r3 * r3) ** np.float32(1.0 / 3.0))  # by the C library, like C
-    return rotation(axis, float32(float32(spread) * root) if is_as_in_c else spread * root)
+    return axis, root
 
 
 def uniform_rotation(random_numbers, stream):
@@ -671,12 +697,35 @@ def missetting(settings, parity, random_numbers):
 def mosaic_domains(settings, parity, random_numbers):
     """The rotation of each mosaic domain; the first one is aligned."""
     count = settings.domains if settings.domains > 0 else 10
-    if settings.mosaic <= 0.0:
+    if settings.mosaic <= 0.0 and not any(settings.mosaic_abc):
         count = 1
     stream = [-settings.mosaic_seed]
     spread, is_as_in_c = max(settings.mosaic, 0.0), "mosaic_float32" in parity
-    drawn = [cap_rotation(random_numbers, stream, spread, is_as_in_c) for _ in range(count)]
-    return [IDENTITY] + drawn[1:]
+    drawn = [cap_axis_and_root(random_numbers, stream) for _ in range(count)]
+    settings.own_turns = [(0.0, 0.0, 0.0)] + [
+        tuple(x * root * of_axis for x, of_axis in zip(axis, settings.mosaic_abc)) for axis, root in drawn[1:]
+    ]
+    angles = [float32(float32(spread) * root) if is_as_in_c else spread * root for _, root in drawn]
+    return [IDENTITY] + [rotation(axis, angle) for (axis, _), angle in zip(drawn[1:], angles[1:])]
+
+
+def turned_about_own_axes(lattice, turn, frame):
+    """The lattice turned about axes of the crystal: `turn` has the parts of the rotation about the rows of `frame`."""
+    angle = length(turn)
+    if angle == 0.0:
+        return lattice
+    axis = added(*(scaled(row, part) for row, part in zip(frame, turn)))
+    return turned_lattice(rotation(unit(axis), angle), lattice)
+
+
+def own_frame(lattice):
+    """Unit vectors along a*, c x a* and c of a lattice."""
+    _, b, c = lattice
+    first = unit(cross(b, c))
+    if dot(first, lattice[0]) < 0.0:
+        first = scaled(first, -1.0)
+    third = unit(c)
+    return first, cross(third, first), third
 
 
 # --------------------------------------------------------------------------------- sampling: beam, spindle and sensor
@@ -962,9 +1011,14 @@ class Model:
         self.sources = reweighted(self.sources, s, files)
         self.angles, self.osc = phi_angles(s)
         axis, carried = self.detector.spindle, "phi_carryover" in self.parity
-        steps = phi_lattices(self.crystal.lattice, axis, self.angles, carried)
-        self.lattices = [[turned_lattice(domain, step) for domain in self.domains] for step in steps]
-        self.fresh_first_step = [turned_lattice(domain, self.crystal.lattice) for domain in self.domains]
+        frame = own_frame(self.crystal.lattice)
+        starts = [turned_about_own_axes(self.crystal.lattice, turn, frame) for turn in s.own_turns]
+        of_domains = [phi_lattices(start, axis, self.angles, carried) for start in starts]
+        self.lattices = [
+            [turned_lattice(domain, steps[step]) for domain, steps in zip(self.domains, of_domains)]
+            for step in range(len(self.angles))
+        ]
+        self.fresh_first_step = [turned_lattice(domain, start) for domain, start in zip(self.domains, starts)]
         self.fluence = s.fluence
         if s.flux != 0.0 and s.exposure > 0.0 and s.beamsize >= 0.0:
             self.fluence = s.flux * s.exposure / s.beamsize**2
@@ -1090,6 +1144,7 @@ class Model:
             else:
                 term.f_cell = self.amplitudes.nearest(term.hkl)
                 is_on = False
+            term.f_cell *= self.crystal.weakening(term.hkl)
         return terms
 
     def first_captures(self, slow, fast):

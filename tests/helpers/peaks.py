@@ -12,8 +12,7 @@ import numpy as np
 from random_experiments import Maker
 
 from adjoint.losses import Gaussian, Poisson
-from nbnumba import Experiment, InputError, simulate
-from nbnumba.flags.to_experiment import SPREAD_FLAGS
+from nbnumba import Crystal, Experiment, InputError, simulate
 from nbnumba.geometry.rotations import about_axis, about_xyz, unit
 from nbnumba.parity import SWITCHES
 from nbnumba.setup import sampling, scene
@@ -83,8 +82,9 @@ class Peaked(Maker):
         self.add("-interpolate" if self.interpolated else "-nointerpolate")
         self.add("-default_F", self.uniform(10.0, 300.0))
         if self.chance(0.25):
-            for flag in SPREAD_FLAGS:
-                self.add(flag, math.degrees(self.width) * self.spread(0.2, 2.0))
+            self.add("-mosaic", math.degrees(self.width) * self.spread(0.2, 2.0))
+            if self.apart.random() < 0.7:
+                self.add("-mosaic_abc", *(math.degrees(self.width) * self.apart.uniform(0.2, 2.0, 3)))
             self.add("-mosaic_domains", int(self.random.integers(2, 4)))
             self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
 
@@ -179,6 +179,8 @@ class Peaked(Maker):
             stated = stated.replace({"crystal.n_cells": tuple(n + self.uniform(0.0, 1.0) for n in self.numbers)})
         if stated.crystal.shape == "gauss" and not stated.sampling.defects.gauss_metric:
             stated = stated.replace({"crystal.n_def": oblique(stated.crystal, self.apart)})
+        if self.apart.random() < 0.3:
+            stated = with_b_factors(stated, 1.0 / np.linalg.norm(scattering(stated, self.place)), self.apart)
         if self.interpolated or self.chance(0.25):
             stated = self.with_reflections(stated, hkl)
         if self.chance(0.15):
@@ -241,6 +243,20 @@ class Peaked(Maker):
             return stated
         air = simulate(stated.replace({"background.air_mm": 1.0})) - simulate(stated)
         return stated.replace({"background.air_mm": float(0.3 * PHOTONS / air.max())}) if air.max() > 0 else stated
+
+
+def with_b_factors(experiment, d, random):
+    """The experiment with B factors that weaken a reflection of the resolution d (A) clearly, of any direction."""
+    largest = float(random.uniform(2.0, 6.0)) * d * d
+    experiment = experiment.replace({"crystal.b_factor_A2": largest})
+    parts = random.uniform(-0.5, 0.5, 6) * largest
+    while True:
+        anisotropic = {f"crystal.{name}": float(x) for name, x in zip(Crystal.ANISOTROPIC, parts)}
+        try:
+            experiment.replace(anisotropic | {"crystal.b_factor_A2": 0.9 * largest})  # with room for steps
+            return experiment.replace(anisotropic)
+        except InputError:
+            parts = 0.5 * parts
 
 
 def oblique(crystal, random) -> tuple[float, float, float]:

@@ -56,6 +56,7 @@ class Maker:
         self.rotation()
         self.sampling()
         if full:
+            self.disorder()
             self.shape()
             self.sources()
             self.sensor()
@@ -154,6 +155,15 @@ class Maker:
                 self.add(self.pick("-mosaic_domains", "-mosaic_dom"), int(self.random.integers(1, 5)))
             if self.chance(0.5):
                 self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
+
+    def disorder(self):
+        """B factors of reflections that are seen, and mosaic spreads about axes of the crystal."""
+        if self.apart.random() < 0.2 and "triclinic_angles" not in self.switches:
+            self.add("-mosaic_abc", *self.apart.uniform(0.0, 3.0, 3))
+            if not any(words[0].startswith("-mosaic_dom") for words in self.flags):
+                self.add("-mosaic_domains", 3)
+        if self.apart.random() < 0.3:
+            self.add("-bfactor", float(self.apart.uniform(1.0, 50.0)) * (self.wavelength / 2.0) ** 2)
 
     def matrix(self, cell):
         """A matrix file with the columns a* b* c* of the cell in a random orientation, times the wavelength."""

@@ -23,7 +23,7 @@ def crystal(random, shape, fudge=1.0, whole=False):
     cells = [math.exp(random.uniform(math.log(0.3), math.log(1000.0))) for _ in range(3)]
     cells = [float(max(1, round(n))) for n in cells] if whole else cells
     metric = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0)
-    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], 0.0, 0.0)
+    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], *[0.0] * 6, False, 0.0, 0.0)
 
 
 def distances(random, record):
@@ -87,7 +87,7 @@ def test_the_least_remoteness_of_oblique_spots_is_below_that_of_every_point_that
         root = np.diag(cells) + random.normal(size=(3, 3)) * cells.min() * random.choice([0.01, 0.3, 2.0])
         metric = root @ root.T
         numbers = (*np.diag(metric), metric[0, 1], metric[0, 2], metric[1, 2], *diagonal_below(metric))
-        record = records.Crystal(*map(float, cells), GAUSS, 0.7, *map(float, numbers), 0.0, 0.0)
+        record = records.Crystal(*map(float, cells), GAUSS, 0.7, *map(float, numbers), *[0.0] * 6, False, 0.0, 0.0)
         for _ in range(300):
             least = random.uniform(0.0, 0.5, 3) * random.choice([1.0, 1e-2, 0.0], 3)
             point = least + random.random(3) * (0.5 - least) * random.choice([1.0, 1e-3, 0.0])

@@ -31,7 +31,8 @@ def _x(u):
 
 
 def crystal_record(shape, fudge=1.0):
-    return records.Crystal(5.0, 6.0, 7.0, shape, fudge, 25.0, 36.0, 49.0, 1.0, 2.0, 3.0, 20.0, 30.0, 40.0, 0.0, 0.0)
+    metric, least = (25.0, 36.0, 49.0, 1.0, 2.0, 3.0), (20.0, 30.0, 40.0)
+    return records.Crystal(5.0, 6.0, 7.0, shape, fudge, *metric, *least, *[0.0] * 6, False, 0.0, 0.0)
 
 
 def test_every_row_is_complete_and_differs_from_the_others():

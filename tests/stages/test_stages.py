@@ -58,7 +58,7 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), **fields):
 
 def crystal_record(cells=(5.0, 6.0, 7.0), shape=shapes.SQUARE, fudge=1.0, metric=None, most_remote=0.0):
     upper = (cells[0] ** 2, cells[1] ** 2, cells[2] ** 2, 0.0, 0.0, 0.0) if metric is None else metric
-    return records.Crystal(*cells, shape, fudge, *upper, *upper[:3], most_remote, 0.0)
+    return records.Crystal(*cells, shape, fudge, *upper, *upper[:3], *[0.0] * 6, False, most_remote, 0.0)
 
 
 def box(low=(-2, -3, -1), high=(3, 4, 5), values=None):
@@ -454,6 +454,9 @@ def cases():
         yield lattice.lattice_factor_square, (crystal_record(), *u)
         yield lattice.signed_sincg, (n, u[0], float(random.integers(-9, 9)))
         yield lattice.distance_squared, (shaped, *u)
+        weak = shaped._replace(disorder_hh=0.3, disorder_kk=0.2, disorder_ll=0.4, disorder_hk=0.1, disorder_kl=-0.05)
+        yield lattice.disorder_exponent, (weak, *u)
+        yield lattice.disorder_factor, (weak, *u)
         yield lattice.sinc3, (x * random.choice([1e-3, 30.0]),)
         yield lattice.lattice_factor_radial, (shaped, *u)
         yield structure.slot, (box(), *map(float, random.integers(-4, 6, 3)))

@@ -15,6 +15,7 @@ from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj, torque
 from adjoint.parameters import CELL, LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
+    ANISOTROPIC,
     MISSET,
     NUMBERS,
     orient_adj,
@@ -501,11 +502,12 @@ def test_scale_with_air(table):
 
 
 PULLED = (*CELL, *MISSET, *NUMBERS, "beam.fluence", "beam.polarization", *(f"detector.{name}" for name in PLACED))
+PULLED += ("crystal.b_factor_A2", *ANISOTROPIC)
 PULLED += ("crystal.scale", "detector.thickness_um", "detector.attenuation_um", "background.water_um")
 WHOLE = "-misset 10 20 30 -water 30 -fluence 1e24 -polar 0.4 -detector_abs 250 -detector_thick 300 -oversample 1 "
 EXPERIMENTS = {
     "mosflm": ("mosflm", "beam", "turned", "", WHOLE),
-    "xds": ("xds", "default", "swung", "", WHOLE + "-gauss_xtal "),
+    "xds": ("xds", "default", "swung", "", WHOLE + "-gauss_xtal -bfactor 300 -bfactor_aniso 5 -4 3 2 -1 6 "),
     "custom": ("custom", "beam", "swung", "-pivot sample ", WHOLE + "-gauss_xtal -c_parity gauss_metric triclinic_angles "),
     "all defects of C": ("custom", "beam", "swung", "", WHOLE + "-tophat_spots -c_parity all "),
 }
@@ -513,7 +515,7 @@ EXPERIMENTS = {
 
 def cotangent_of(experiment, random, shape=()):
     """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
-    sizes = {"cells": (3,), "metric": (6,), "vectors": (9,)}
+    sizes = {"cells": (3,), "metric": (6,), "disorder": (6,), "vectors": (9,)}
     sizes |= {"source": (len(SOURCE_MOTIONS),), "lattice_angles": (len(LATTICE_MOTIONS),)}
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
@@ -532,6 +534,7 @@ def scene_parts(experiment):
     found |= {name: getattr(panel, name) for name in ("distance", "close_distance", "layer", "absorption")}
     found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each")}
     found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:11])}
+    found |= {"disorder": np.array(crystal[14:20])}
     return found | {"vectors": orient(experiment.crystal, experiment.sampling.defects).ravel()}
 
 
@@ -544,11 +547,15 @@ def test_whole_setup(name):
     assert set(found) == {*PULLED, "background.air_mm", *SOURCE_MOTIONS, *LATTICE_MOTIONS}
     assert found["background.air_mm"] == 0.0
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
-    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS], bar.lattice_angles)
+    still = LATTICE_MOTIONS.index(MISSET[0])
+    np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS[:still]], bar.lattice_angles[:still])
+    found |= {name: found[name] - bar.lattice_angles[still + k] for k, name in enumerate(MISSET)}  # what is not of the vectors
 
     scales = {name: 1e24 if name == "beam.fluence" else 1.0 for name in PULLED}
     if experiment.crystal.shape != "gauss" or experiment.sampling.defects.gauss_metric:
         scales = {name: scale for name, scale in scales.items() if name not in NUMBERS[3:]}
+    if experiment.crystal.b_factor_A2 == 0.0:
+        scales = {name: scale for name, scale in scales.items() if not name.startswith("crystal.b_") or name == "crystal.b_A"}
     for parameter, scale in scales.items():
 
         def function(step, parameter=parameter, scale=scale):

@@ -17,6 +17,7 @@ from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.lattice import (
     SINC3_SLOPE,
+    disorder_exponent_adj,
     distance_squared_adj,
     lattice_factor_radial_adj,
     lattice_factor_square_adj,
@@ -43,7 +44,14 @@ from nbnumba.stages.beam import polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, solid_angle
 from nbnumba.stages.elementary import sinc_pi
-from nbnumba.stages.lattice import distance_squared, lattice_factor_radial, lattice_factor_square, sinc3, sincg_parts
+from nbnumba.stages.lattice import (
+    disorder_exponent,
+    distance_squared,
+    lattice_factor_radial,
+    lattice_factor_square,
+    sinc3,
+    sincg_parts,
+)
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.structure import add_plane, between, cubic_weights, surrounding, weighted_row, weighted_sum
 from nbnumba.stages.vec3 import rotate, scale, unit
@@ -93,8 +101,8 @@ def beam_record(kahn=0.0, axis=(0.0, 0.0, 1.0), photons=1.0, background_each=0.0
     return records.Intensity(**(values | {"kahn": kahn, "photons": photons, "background_each": background_each}))
 
 
-def crystal_record(cells, shape=shapes.SQUARE, fudge=1.0, metric=(0.0,) * 6):
-    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], 0.0, 0.0)
+def crystal_record(cells, shape=shapes.SQUARE, fudge=1.0, metric=(0.0,) * 6, disorder=(0.0,) * 6):
+    return records.Crystal(*cells, shape, fudge, *metric, *metric[:3], *disorder, False, 0.0, 0.0)
 
 
 def sampling(number):
@@ -326,6 +334,15 @@ def of_distance_squared_adj(random, draw):
 
     pulled = lambda x, bar: distance_squared_adj(*inputs(x), bar[0])  # noqa: E731
     return lambda x: distance_squared(*inputs(x)), pulled, random.normal(size=9), 1.0
+
+
+@ladder_case(disorder_exponent_adj)
+def of_disorder_exponent_adj(random, draw):
+    def inputs(x):
+        return crystal_record((1.0, 1.0, 1.0), disorder=x[3:]), *x[:3]
+
+    pulled = lambda x, bar: disorder_exponent_adj(*inputs(x), bar[0])  # noqa: E731
+    return lambda x: disorder_exponent(*inputs(x)), pulled, random.normal(size=9), 1.0
 
 
 @ladder_case(sinc3_slope)
@@ -843,6 +860,7 @@ def calls():
         yield sincg_slopes, (cells[0], u[0], 1 / float(sincg_parts(cells[0], u[0])[1]))
         yield lattice_factor_square_adj, (square, *u, x)
         yield distance_squared_adj, (shaped, *u, x)
+        yield disorder_exponent_adj, (crystal_record((5.0, 6.0, 7.0), disorder=tuple(random.random(6))), *u, x)
         yield sinc3_slope, (x * (1e-3, 1.0, 30.0)[n % 3],)
         yield lattice_factor_radial_adj, (shaped, *u, x)
         yield cubic_slopes, (x / 2,)
