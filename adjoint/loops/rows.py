@@ -37,7 +37,7 @@ ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
 PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
-AIR | logarithm of the path in air | 1 | air_adj
+AIR | logarithm of the path in air | 1 | path_adj
 SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_motion
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms

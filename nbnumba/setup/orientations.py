@@ -120,7 +120,7 @@ def own_turns(crystal: Crystal) -> np.ndarray | None:
     spreads = np.array([radians(getattr(crystal, name)) for name in Crystal.ABOUT_AXES])
     if not spreads.any():
         return None
-    drawn = rng.mosaic_domains(number_of_domains(crystal), mosaic_generator(crystal))
+    drawn = sampled_domains(crystal)
     return drawn.axes * drawn.quantiles[:, np.newaxis] * spreads
 
 
