@@ -40,10 +40,10 @@ BOUNDS = {
     ("differentiate simple", "double"): (255, 1280, 152, 260),
     ("differentiate simple", "mixed"): (255, 1230, 150, 345),
     ("differentiate simple", "paired"): (255, 1170, 0, 0),
-    ("differentiate simple", "single"): (229, 560, 0, 0),
+    ("differentiate simple", "single"): (229, 710, 0, 0),
     ("differentiate", "double"): (255, 1300, 200, 465),
     ("differentiate", "mixed"): (255, 1410, 265, 625),
-    ("differentiate", "paired"): (255, 1255, 140, 310),
+    ("differentiate", "paired"): (255, 1570, 170, 380),
     ("differentiate", "single"): (251, 590, 0, 0),
 } | {(kernel, precision): (50, 0, 0, 0) for kernel in ("sum_products", "project") for precision in PRECISIONS}
 
