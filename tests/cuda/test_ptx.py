@@ -44,7 +44,7 @@ BOUNDS = {
     ("differentiate", "double"): (255, 1720, 230, 490),
     ("differentiate", "mixed"): (255, 1410, 265, 625),
     ("differentiate", "paired"): (255, 1680, 175, 385),
-    ("differentiate", "single"): (244, 750, 0, 0),
+    ("differentiate", "single"): (251, 750, 0, 0),
 } | {(kernel, precision): (50, 0, 0, 0) for kernel in ("sum_products", "project") for precision in PRECISIONS}
 
 LISTING = ("render",)
