@@ -56,7 +56,7 @@ def read(
     content = read_json(path, what, EXPECTED)
     content = content.at(0) if isinstance(content.value, list) and content.value else content
     kind = content.get("__id__").value if isinstance(content.value, dict) else None
-    if kind not in LISTS:
+    if not isinstance(kind, str) or kind not in LISTS:
         raise InputError(f"{content.name} is JSON, but no ExperimentList; allowed: {EXPECTED}")
     listed = content.get(LISTS[kind])
     chosen = listed.at(experiment or 0)

@@ -150,6 +150,7 @@ def changed(part, **fields):
     [
         ({"a": 1}, "is JSON, but no ExperimentList; allowed: an ExperimentList of dxtbx"),
         ([1, 2], "is JSON, but no ExperimentList"),
+        ({"__id__": [1]}, "is JSON, but no ExperimentList"),
         (b"{", "is not JSON: .*; allowed: an ExperimentList"),
         (b"[" * 100000, "is nested too deeply to be read|is not JSON"),
         (changed("beam", wavelength=0), r"beam\[0\].wavelength is 0; allowed: a positive number"),
