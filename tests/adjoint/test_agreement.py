@@ -16,6 +16,8 @@ CELL = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 "
 PANEL = "-distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 -oversample 1 -default_F 100 "
 RICH = "-oversample 2 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 -dispersion 1 "
 RICH += "-dispsteps 2 -hdivrange 1 -hdivsteps 2 -osc 1 -phisteps 2 -phi 3 -mosaic 0.3 -mosaic_domains 2 -water 0.3 -air 1e-7 "
+GAUSSIAN = "-gauss_xtal -N_def 1 0.5 0.3 -mosaic_abc 0.2 0.3 0.1 -bfactor 20 -bfactor_aniso 3 2 -1 1 0.5 -1 "
+"""What only Gaussian spots have, and what is left of a crystal."""
 FLUENCE = "-fluence 1e26 "
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -119,7 +121,7 @@ def test_gradient_and_normal_equations_follow_from_the_jacobian(case, kind):
 
 def test_all_scalars_agree():
     """The experiment has no list of reflections, and the parameters are all those that can be numbers."""
-    experiment = experiment_of(RICH + "-vdivrange 1 -vdivsteps 2", listed=False)
+    experiment = experiment_of(RICH + GAUSSIAN + "-vdivrange 1 -vdivsteps 2", listed=False)
     image, dense = adjoint.jacobian(experiment, SCALARS)
     y = np.random.default_rng(3).normal(size=image.shape)
     gradient = flat(adjoint.vjp(experiment, SCALARS)[1](y), SCALARS)
@@ -189,7 +191,7 @@ def test_tied_parameters_add_up():
 
 @pytest.mark.parametrize("name", adjoint.VECTORS)
 def test_vectors_are_their_components(name):
-    experiment = experiment_of(PLAIN)
+    experiment = experiment_of(f"{PLAIN} {GAUSSIAN}")
     image, one = adjoint.jacobian(experiment, [name])
     _, each = adjoint.jacobian(experiment, list(adjoint.VECTORS[name]))
     np.testing.assert_array_equal(one, each)

@@ -104,7 +104,7 @@ def test_parameters_of_crystals_that_are_not_there_are_refused():
 
 
 TRUTH = "-cell 30 40 50 80 95 100 -misset 10 20 30 -lambda 1.5 -N 12 -default_F 100 -distance 80 -detpixels 160 -pixel 0.4 "
-TRUTH += "-fluence 3e26 -oversample 1 -osc 2 -phisteps 6 "
+TRUTH += "-fluence 3e26 -oversample 1 -osc 2 -phisteps 6 -phi_sampling mid "
 REFINED = {
     "lattices": (
         ["crystal.misset_deg", "crystal[1].misset_deg", "crystal[1].scale", "image.background"],

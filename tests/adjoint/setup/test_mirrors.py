@@ -541,7 +541,7 @@ def scene_parts(experiment):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_whole_setup(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
-    random, experiment = random_of("whole", name), experiment_of(convention, form, turn, pivot, more=more)
+    random, experiment = random_of("whole setup", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
     found = pull(experiment, [built(experiment)], bar)[0]
     assert set(found) == {*PULLED, "background.air_mm", *SOURCE_MOTIONS, *LATTICE_MOTIONS}
