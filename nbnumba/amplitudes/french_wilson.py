@@ -12,7 +12,8 @@ IN_SHELL = 200
 
 MOST_SHELLS = 60
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(96)
+POINTS = 96
+"""The points of an integral, by the rule of Gauss and Legendre."""
 
 NEGLIGIBLE = 80.0
 """The exponent, doubled, from which on exp(-x / 2) counts as 0 in the integrals."""
@@ -52,10 +53,11 @@ def amplitudes(intensities: np.ndarray, sigmas: np.ndarray, expected: np.ndarray
     high = np.where(t > 0.0, np.sqrt(np.maximum(t, 0.0) + np.sqrt(NEGLIGIBLE)), np.sqrt(NEGLIGIBLE / (half - t)))
     low = np.sqrt(np.maximum(t - np.sqrt(NEGLIGIBLE), 0.0))
     found = np.empty(len(t))
+    nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # NumPy loads these modules when they are first asked for
     for part in np.array_split(np.arange(len(t)), max(len(t) // 10000, 1)):
-        u = (low[part] + high[part])[:, np.newaxis] / 2.0 + (high[part] - low[part])[:, np.newaxis] / 2.0 * NODES
+        u = (low[part] + high[part])[:, np.newaxis] / 2.0 + (high[part] - low[part])[:, np.newaxis] / 2.0 * nodes
         exponent = (u * u - t[part, np.newaxis]) ** 2 / 2.0
-        density = WEIGHTS * np.exp(exponent.min(axis=1, keepdims=True) - exponent)
+        density = weights * np.exp(exponent.min(axis=1, keepdims=True) - exponent)
         density = np.where(centric[part, np.newaxis], density, density * u)
         found[part] = (density * u).sum(axis=1) / density.sum(axis=1)
     return np.where(intensities < WEAKEST * sigmas, np.nan, found * np.sqrt(sigmas))

@@ -13,7 +13,7 @@ MEANINGS = {
     "-cell": "unitcell ucell abc",
     "-N": "ncells cells numcells ncell nabc",
     "-misset": "missets missetting missettingangles misorientation",
-    "-hkl": "mtz cif sf fhkl reflections structurefactors fobs fcalc hklfile hklin",
+    "-hkl": "sf fhkl reflections structurefactors fobs fcalc hklfile hklin",
     "-default_F": "f defaultamplitude amplitude",
     "-mosaic_domains": "domains mosdomains mosaicblocks nmosaic",
     "-mosaic": "mos mosaicspreaddeg eta",

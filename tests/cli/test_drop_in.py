@@ -167,7 +167,7 @@ def test_a_step_that_is_called_a_number_is_warned_of():
         ("-detsize_fast", "-detsize_f"), ("-detsize_slow", "-detsize_s"), ("-det_size_x", "-detsize_x"),
         ("-detpixel_y", "-detpixels_y"), ("-xbeam", "-Xbeam"), ("-beam_y", "-Ybeam"), ("-beam_center_x", "-Xbeam"),
         ("-orgy", "-ORGY"), ("-rotx", "-detector_rotx"), ("-detector_rot_z", "-detector_rotz"), ("-pixel_size", "-pixel"),
-        ("-detector_distance", "-distance"), ("-bandwidth", "-dispersion"), ("-resolution", "-dmin"), ("-mtz", "-hkl"),
+        ("-detector_distance", "-distance"), ("-bandwidth", "-dispersion"), ("-resolution", "-dmin"), ("-hklin", "-hkl"),
         ("-unit_cell", "-cell"), ("-ncells", "-N"), ("-misset_see", "-misset_seed"), ("--lambda", "-lambda"),
         ("-wave_length", "-wavelength"), ("-nthreads", "-threads"), ("-gpu", "-backend cuda"), ("-Lambda", "-lambda"),
         ("-sample_Z", "-sample_z"), ("-png", "-pngfile"), ("-thickness", "-detector_thick"), ("-osc_range", "-osc"),
