@@ -336,7 +336,7 @@ def test_the_derivative_of_a_small_scene_is_checked_and_timed(run, tmp_path, nam
     figures = run.run_case(name, tmp_path, SIDE, 1, "derivative")
     assert figures["case"] == name and figures["part"] == "derivative" and figures["pixels"] == SIDE**2
     assert figures["error_of_allowed"] <= 1.0
-    parameters = {"mosaic": 30, "supervisor": 28, "torch": 29, "gauss": 29, "spheres": 29, "tolerant": 28, "xfel": 30}[name]
+    parameters = {"mosaic": 32, "supervisor": 30, "torch": 31, "gauss": 34, "spheres": 31, "tolerant": 30, "xfel": 35}[name]
     amplitudes = {"mosaic": "bench.hkl", "xfel": "random.hkl"}.get(name)
     assert figures["parameters"] == parameters
     assert figures["numbers"] == parameters + (len((tmp_path / amplitudes).read_text().splitlines()) - 1 if amplitudes else 0)
