@@ -59,7 +59,7 @@ def costs(precision: str, capability: tuple[int, int]) -> dict[str, Counter]:
     ask: whether it is near a box. append: put it into the list. test: whether its term counts. term: add the term.
     """
     listing, over = (ptx.cost(loop) for loop in ptx.listing_loops(ptx.ptx("render", precision, capability)))
-    names = forward.machine_words(precision) | forward.one_pixel_rows(vars(rows)) | forward.one_patch(True)
+    names = forward.machine_words(precision) | forward.one_pixel_rows(vars(rows)) | forward.one_patch(True, by_energy=False)
     bound = bind([*stages(precision), indices, interpolation, lattices, blocks, patches], forward.device_jit, names)
     real, wide, pairs = PRECISIONS[precision]
     vector = 3 * (wide(0.1),)

@@ -135,7 +135,7 @@ def make_list(out, found, tiles, ray, panel, sampling, crystal, orientations):
 def listing(block):
     """The kernel make_list for blocks of that many pixels."""
     own = {}
-    names = driver.machine_words("double") | driver.one_pixel_rows(vars(row_names)) | driver.one_patch(True)
+    names = driver.machine_words("double") | driver.one_pixel_rows(vars(row_names)) | driver.one_patch(True, by_energy=False)
     names |= block_words(own, block, driver.device_jit)
     loops = [indices, interpolation, lattices, blocks, patches]
     own |= driver.list_together(bind([*stages("double"), *loops], driver.device_jit, names))
