@@ -195,7 +195,7 @@ def compared(name, precision, of, reference="double"):
         assert max(near) <= of * (expected[0] + (r + w * image.max()).sum() * image.max()), kind
         for gradient in (found[1], alone[1]):
             assert (np.abs(flat(gradient) - flat(expected[1])) <= 10 * of * by_first).all(), kind
-        cancelled = 100 if "beam.source_weights" in names else 1  # what all sources share cancels in derivatives by their weights
+        cancelled = 100 if "beam.source_weights" in names else 1  # in derivatives by weights what all sources share cancels
         assert (np.abs(found[2] - expected[2]) <= 10 * of * cancelled * by_second).all(), kind
         np.testing.assert_array_equal(found[2], found[2].T)
 
