@@ -184,7 +184,7 @@ def wavelengths(beam: Beam, defects: Defects) -> np.ndarray:
 
     Raises InputError where the offset makes one 0 or less.
     """
-    return np.unique(_moved(beam, _unmoved_wavelengths(beam, lambda: sweeps(beam, defects.one_step_means_two)[2])))
+    return np.unique(_moved(beam, _listed_wavelengths(beam, lambda: sweeps(beam, defects.one_step_means_two)[2])))
 
 
 def wavelength_range(beam: Beam, defects: Defects) -> tuple[float, float]:
@@ -199,11 +199,11 @@ def wavelength_range(beam: Beam, defects: Defects) -> tuple[float, float]:
         steps, full, step = sweep(*stated, defects.one_step_means_two)
         return [-full / 2, step * (steps - 1) - full / 2]
 
-    rows = _moved(beam, _unmoved_wavelengths(beam, ends))
+    rows = _moved(beam, _listed_wavelengths(beam, ends))
     return float(rows.min()), float(rows.max())
 
 
-def _unmoved_wavelengths(beam: Beam, dispersion: Callable[[], list[float]]) -> np.ndarray:
+def _listed_wavelengths(beam: Beam, dispersion: Callable[[], list[float]]) -> np.ndarray:
     """Return the wavelengths of a table, a spectrum or a dispersion, before scale and offset, in A.
 
     dispersion: it returns the deviations that the dispersion gives, as fractions of the wavelength (F5a).
