@@ -199,10 +199,10 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
         choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
     experiment = experiment.replace(choices) if choices else experiment
-    return _with_frozen_table(experiment)
+    return _with_table_as_image(experiment)
 
 
-def _with_frozen_table(experiment: Experiment) -> Experiment:
+def _with_table_as_image(experiment: Experiment) -> Experiment:
     """The experiment whose radial table of photons is the image that it is there: it does not move with parameters (A12a).
 
     The image is that of all pixels, so that a region or a mask can change.

@@ -368,7 +368,8 @@ def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray, pane
     panel: its number, from 0. It is infinite in the beam, where |d - i| is only a rounding error.
     """
     change = _change(experiment, planes_of(experiment)[panel], np.array([fast, slow]) + 0.5)
-    return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
+    wavelength = sources.main_wavelength(experiment.beam)
+    return np.divide(wavelength, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
 def _change(experiment: Statements, plane: detector.Plane, points: np.ndarray) -> np.ndarray:

@@ -64,6 +64,21 @@ def mean_wavelength(spectrum: np.ndarray) -> float:
     return float(np.average(spectrum[:, 0], weights=spectrum[:, 1]))
 
 
+def main_wavelength(beam: Beam) -> float:
+    """Return the wavelength of the beam as a whole, in A, after scale and offset (F5b).
+
+    It is beam.wavelength_A, in whose middle a dispersion is; beside a spectrum, where that has no effect, it is the mean by the
+    weights of the sources.
+    """
+    middle = beam.wavelength_A
+    if beam.spectrum is not None:
+        spectrum = np.array(beam.spectrum)
+        weights = spectrum[:, 1] if beam.source_weights is None else np.array(beam.source_weights)
+        each = np.resize(spectrum[:, 0], len(weights))  # the spectrum of every divergence
+        middle = mean_wavelength(np.column_stack([each, weights if weights.any() else np.ones(len(weights))]))
+    return float(_moved(beam, np.array([middle]))[0])
+
+
 def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
     """Return a spectrum (steps, 2) of equal weights that has the mean and the rms width of one of (n, 2), in its unit (F5b).
 
