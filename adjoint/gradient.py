@@ -51,7 +51,8 @@ def vjp(
 
     parameters: names of adjoint.parameters.PARAMETERS or VECTORS, or tuples of names that are tied. The gradient is a dict of
     arrays of the shape of each parameter, per unit of the parameter. It is the gradient of simulate(experiment.replace(values))
-    with frozen choices, such as automatic oversampling (A0, A14). keywords are those of simulate: backend, precision, roi,
+    with frozen choices, such as automatic oversampling, and with background.radial frozen to an image, which does not move with
+    the parameters (A0, A12a, A14). keywords are those of simulate: backend, precision, roi,
     mask, c_parity, c_threads, tolerance, max_hours. Raises InputError for an experiment that cannot be simulated, for names
     that are no parameters, and for parameters by which the image cannot be differentiated.
     """

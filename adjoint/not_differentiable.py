@@ -11,6 +11,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup import sources
 from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import beam_direction, polarization_axis, sensor
+from nbnumba.setup.orientations import is_mosaic
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
@@ -24,6 +25,7 @@ def reasons(experiment: Experiment, others: Iterable[str] = ()) -> dict[str, str
     for number, alone in enumerate(each_alone(experiment)[1:], start=1):
         named = _of_first_crystal(alone)
         reasons |= {name_of(number, name): reason for name, reason in named.items() if name.startswith("crystal.")}
+        reasons = _energies(alone) | reasons  # of an F of its own, which the wavelengths of all move
         everything = None if experiment.beam.fluence == 0.0 else _everything(alone)  # such as a shape without a derivative
         reasons |= {} if everything is None else dict.fromkeys([*PARAMETERS, *others], everything)
     return reasons
@@ -33,7 +35,7 @@ def _of_first_crystal(experiment: Experiment, others: Iterable[str] = ()) -> dic
     """The reasons that lie in everything but the crystals beside the first."""
     everything = _everything(experiment)
     reasons = {} if everything is None else dict.fromkeys([*PARAMETERS, *others], everything)
-    for check in (_crystal, _beam, _detector, _goniometer, _background, _amplitudes):
+    for check in (_crystal, _beam, _detector, _goniometer, _background, _amplitudes, _energies):
         for name, reason in check(experiment).items():
             reasons.setdefault(name, reason)
     return reasons
@@ -54,8 +56,7 @@ def _everything(experiment) -> str | None:
 
 
 def _crystal(experiment) -> dict[str, str]:
-    still = [name for name in names_of("mosaic") if experiment.value(name) == 0.0]
-    reasons = dict.fromkeys(still, "it is 0, and there are no domains to turn")
+    reasons = _still_domains(experiment)
     if experiment.crystal.b_factor_A2 == 0.0:
         anisotropic = [f"crystal.{name}" for name in Crystal.ANISOTROPIC]
         reasons |= dict.fromkeys(anisotropic, "crystal.b_factor_A2 is 0, and no reflection may grow (F9g)")
@@ -65,6 +66,20 @@ def _crystal(experiment) -> dict[str, str]:
     elif experiment.sampling.defects.gauss_metric:
         reasons |= dict.fromkeys(off_diagonal, "C's defect gauss_metric is on, whose metric is another one (P9)")
     return reasons
+
+
+def _still_domains(experiment) -> dict[str, str]:
+    """The mosaic spreads that are 0, where no domain is turned (A7b).
+
+    The image has a derivative by a spread of 0 where another turns the domains; about axes of the crystal, one about these.
+    """
+    crystal = experiment.crystal
+    if not is_mosaic(crystal):
+        return dict.fromkeys(names_of("mosaic"), "it is 0, and there are no domains to turn")
+    own = [f"crystal.{name}" for name in Crystal.ABOUT_AXES]
+    if all(experiment.value(name) == 0.0 for name in own):
+        return dict.fromkeys(own, "it is 0, and no domains are turned about axes of the crystal")
+    return {}
 
 
 def _beam(experiment) -> dict[str, str]:
@@ -118,10 +133,13 @@ def _background(experiment) -> dict[str, str]:
 
 
 def _amplitudes(experiment) -> dict[str, str]:
-    """The amplitudes, where there are none; and what moves wavelengths, where amplitudes depend on these (F9f)."""
+    """The amplitudes, where there are none."""
+    return {AMPLITUDES: "there is no list of reflections"} if experiment.structure_factors.F is None else {}
+
+
+def _energies(experiment) -> dict[str, str]:
+    """What moves wavelengths, where amplitudes depend on these (F9f)."""
     factors = experiment.structure_factors
-    if factors.F is None:
-        return {AMPLITUDES: "there is no list of reflections"}
     if factors.energies_eV is None or len(factors.energies_eV) == 1:
         return {}
     moves = [name for name in PARAMETERS if name.startswith(("beam.wavelength", "beam.dispersion"))]

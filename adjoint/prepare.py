@@ -198,7 +198,20 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
     if experiment.structure_factors.hkl is not None and is_open:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
         choices["structure_factors.interpolate"] = interpolates(experiment.structure_factors, smallest)
-    return experiment.replace(choices) if choices else experiment
+    experiment = experiment.replace(choices) if choices else experiment
+    return _with_table_as_image(experiment)
+
+
+def _with_table_as_image(experiment: Experiment) -> Experiment:
+    """The experiment whose radial table of photons is the image that it is there: it does not move with parameters (A12a).
+
+    The image is that of all pixels, so that a region or a mask can change.
+    """
+    if experiment.background.radial is None:
+        return experiment
+    photons = added_photons(experiment.replace({"sampling.roi": None, "sampling.mask": None}))
+    frozen = {"background.radial": None, "background.image": sheet_of(experiment.detector).image(photons)}
+    return experiment.replace(frozen)
 
 
 def _oversample(experiment: Experiment) -> int | tuple[int, ...]:

@@ -224,18 +224,8 @@ def _beam(experiment: Statements) -> Iterator[tuple]:
 
 
 def wavelengths(experiment: Statements) -> tuple[float, float]:
-    """The shortest and the longest wavelength of the sources, in A, after scale and offset."""
-    part, one_means_two = experiment.beam, experiment.sampling.defects.one_step_means_two
-    if part.sources is not None:
-        rows = sources.stated_wavelengths(part)
-    elif part.spectrum is not None:
-        rows = sources.wavelengths_of_each(part, [])
-    else:
-        steps, full, step = sources.sweep(part.dispsteps, (part.dispersion_percent or 0.0) / 100, None, one_means_two)
-        first = part.wavelength_A * (1.0 - full / 2)
-        rows = np.array([first, first + part.wavelength_A * step * (steps - 1)])
-    scale, offset = part.wavelength_scale, part.wavelength_offset_A
-    return float(scale * rows.min() + offset), float(scale * rows.max() + offset)
+    """The shortest and the longest wavelength of the sources, in A, after scale and offset. Raises InputError for 0 or less."""
+    return sources.wavelength_range(experiment.beam, experiment.sampling.defects)
 
 
 def _sweeps(experiment: Statements) -> str:
@@ -378,7 +368,8 @@ def resolutions(experiment: Statements, fast: np.ndarray, slow: np.ndarray, pane
     panel: its number, from 0. It is infinite in the beam, where |d - i| is only a rounding error.
     """
     change = _change(experiment, planes_of(experiment)[panel], np.array([fast, slow]) + 0.5)
-    return np.divide(experiment.beam.wavelength_A, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
+    wavelength = sources.main_wavelength(experiment.beam)
+    return np.divide(wavelength, change, out=np.full(change.shape, np.inf), where=change > ROUNDING)
 
 
 def _change(experiment: Statements, plane: detector.Plane, points: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from refining import counts, crystal, moved
 import adjoint
 import nbnumba
 from adjoint.losses import Gaussian, Poisson
+from adjoint.prepare import freeze_choices
 from nbnumba import Background, Experiment, InputError, simulate
 
 FLAGS = "-cell 50 60 70 -default_F 100 -N 5 -distance 60 -detpixels_x 30 -detpixels_y 20 -pixel 0.5 -lambda 1.2 -oversample 1"
@@ -139,3 +140,41 @@ def test_a_refinement_beside_it_recovers_the_crystal(phases):
     for name, true in (("crystal.misset_deg", truth.crystal.misset_deg), ("image.scale", 1.0), ("image.background", 2.0)):
         assert (np.abs((done.values[name] - np.array(true)) / done.uncertainties[name]) < 4.0).all(), name
     assert done.experiment.background == truth.background
+
+
+TABLE = ((0.0, 4.0), (0.05, 40.0), (0.2, 2.0))
+
+
+def test_a_radial_table_is_frozen_where_parameters_move():
+    """Value and gradient are those of the image that the table is at the start, whatever the region (A12a, A14)."""
+    made = BASE.replace({"background.radial": TABLE, "beam.fluence": 1e27, "sampling.roi": (2, 25, 3, 15)})
+    names = ["detector.distance_mm", "detector.xbeam_mm", "beam.wavelength_A"]
+    frozen = freeze_choices(made, names)
+    assert frozen.background.radial is None and (frozen.background.image > 0.0).all()
+    image = simulate(made)
+    np.testing.assert_allclose(simulate(frozen), image, rtol=1e-12)
+    judge = Gaussian(0.9 * image, 2.0)
+    value, gradient = adjoint.value_and_grad(judge, made, names)
+    assert value == pytest.approx(judge.value(image), rel=1e-12)
+    start = adjoint.pack(frozen, names)
+    step = np.array([1e-4, 1e-4, 1e-6])
+
+    def along(experiment, t):
+        return judge.value(simulate(adjoint.unpack(experiment, names, start + t * step)))
+
+    slope = float(np.concatenate([np.ravel(gradient[name]) for name in names]) @ step)
+    assert (along(frozen, 1.0) - along(frozen, -1.0)) / 2.0 == pytest.approx(slope, rel=1e-5)
+    assert abs((along(made, 1.0) - along(made, -1.0)) / 2.0 / slope - 1.0) > 1e-3
+
+
+def test_a_refinement_beside_a_radial_table():
+    """Its image is that of its experiment, whose photons are those of the table at the start."""
+    truth = crystal().replace({"background.radial": TABLE})
+    start = moved(truth, misset_x_deg=0.05).replace({"detector.distance_mm": truth.value("detector.distance_mm") * 1.0002})
+    names = ["crystal.misset_deg", "detector.distance_mm"]
+    done = adjoint.refine(start, counts(truth), names, image={"background": 2.0}, phases="exact")
+    assert done.success and done.experiment.background.radial is None
+    np.testing.assert_array_equal(done.experiment.background.image, freeze_choices(start, names).background.image)
+    np.testing.assert_allclose(done.image, simulate(done.experiment) + 2.0, rtol=1e-12)
+    off = (np.array(done.values["crystal.misset_deg"]) - truth.crystal.misset_deg) / done.uncertainties["crystal.misset_deg"]
+    assert (np.abs(off) < 4.0).all()

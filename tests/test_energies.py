@@ -1,11 +1,14 @@
 """Amplitudes that depend on the photon energy (F9f): images, derivatives, predictions and flags."""
 
+import dataclasses
+
 import atoms
 import numpy as np
 import pytest
 
 import adjoint
-from nbnumba import Experiment, InputError, StructureFactors, hkl_map, predict, simulate
+from adjoint import not_differentiable
+from nbnumba import Beam, Experiment, InputError, StructureFactors, hkl_map, predict, simulate
 from nbnumba.constants import HC_EV_A
 from nbnumba.cost import cost
 from nbnumba.flags.command_line import CommandLine
@@ -116,6 +119,19 @@ def test_derivatives_by_every_amplitude(more):
         np.testing.assert_allclose(of_normal[name], plain[name], rtol=1e-9, atol=1e-9 * np.abs(plain[name]).max())
     by_hand = np.einsum("sfn,sfm->nm", jacobian, jacobian) / 4.0
     np.testing.assert_allclose(normal, by_hand, rtol=1e-9, atol=1e-9 * np.abs(by_hand).max())
+
+
+def test_what_moves_wavelengths_is_refused_where_only_another_crystal_has_energies():
+    experiment, _ = made([11000.0, 12000.0], [11000.0, 12000.0])
+    by_energy = experiment.structure_factors
+    plain = StructureFactors(hkl=by_energy.hkl, F=by_energy.F[0])
+    other = dataclasses.replace(experiment.crystal, structure_factors=by_energy)
+    beam = Beam(wavelength_A=1.1, dispersion_percent=2.0, dispsteps=2)
+    moving = Experiment([experiment.crystal, other], plain, beam=beam, detector=experiment.detector)
+    for name in ("wavelength_A", "wavelength_scale", "wavelength_offset_A", "dispersion_percent"):
+        with pytest.raises(InputError, match=f"beam.{name}: amplitudes depend on the photon energy"):
+            adjoint.vjp(moving, [f"beam.{name}"])
+    assert "structure_factors.F" not in not_differentiable.reasons(moving)
 
 
 def test_what_is_refused():

@@ -101,6 +101,7 @@ MEANS = {
 # Experiments that cannot be differentiated by some parameters: what is stated, by which, and the reason, in A14's order.
 _EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversample_running_sum"]}
 _SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
+_OWN_SPREADS = [f"crystal.mosaic_{axis}_deg" for axis in "abc"]
 _ANISOTROPIC = [f"crystal.b_{ij}_A2" for ij in (11, 22, 33, 12, 13, 23)]
 _OFF_DIAGONAL = ["crystal.n_d", "crystal.n_e", "crystal.n_f"]
 _PANEL = Panel("p", (4, 4), 0.1, 0.1, (0.0, 0.0, 0.0))
@@ -114,7 +115,8 @@ REASONS = [
     ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
     ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
-    ({}, ["crystal.mosaic_spread_deg"], "it is 0, and there are no domains to turn"),
+    ({}, ["crystal.mosaic_spread_deg", *_OWN_SPREADS], "it is 0, and there are no domains to turn"),
+    ({"crystal.mosaic_spread_deg": 1.0}, _OWN_SPREADS, "it is 0, and no domains are turned about axes of the crystal"),
     ({}, _ANISOTROPIC, "crystal.b_factor_A2 is 0, and no reflection may grow (F9g)"),
     ({}, _OFF_DIAGONAL, "the crystal is not of the shape gauss (F8f)"),
     (

@@ -20,6 +20,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.sources import main_wavelength
 
 SPREAD = 0.397
 """Standard deviation of a Gaussian spot (F8d) in units of one over the number of cells: sqrt(0.63 / 4)."""
@@ -119,7 +120,7 @@ def blur_pixels(experiment: Experiment, times: float) -> list[float]:
     widths = []
     for plane in planes(detector, experiment.beam, experiment.sampling.defects):
         edge_mm = detector.pixel_mm if plane.panel is None else math.sqrt(plane.panel.pixel_fast_mm * plane.panel.pixel_slow_mm)
-        per_index = experiment.beam.wavelength_A * plane.distance * 1000.0 / edge_mm
+        per_index = main_wavelength(experiment.beam) * plane.distance * 1000.0 / edge_mm
         each = [SPREAD * per_index / edge * np.sqrt(square) for edge, square in zip(edges, added)]
         widths.append(float(np.mean(each)))
     return widths

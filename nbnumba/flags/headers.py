@@ -17,6 +17,7 @@ from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
 from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.sources import main_wavelength
 from nbnumba.statements import CONVENTIONS as CONVENTION_NAMES
 from nbnumba.statements import PART_NAMES, PIVOTS, Beam, Detector, Goniometer, Sampling, Statements
 
@@ -136,8 +137,10 @@ def entries_of(
     """The keys of a header in nanoBragg's order, the pedestal as ADC_OFFSET, those of a response, and nbnumba's own.
 
     The latter two are left out as_c. Those of the geometry are left out where nanoBragg's keys alone bring it back, so that its
-    header keeps its length.
+    header keeps its length. The wavelength is that of the beam as a whole (F5b).
     """
+    whole = dataclasses.replace(experiment.beam, wavelength_A=main_wavelength(experiment.beam))
+    experiment = dataclasses.replace(experiment, beam=whole)
     stated = _nanobragg_entries(experiment.detector, experiment.beam, experiment.goniometer, placement)
     keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
     if as_c:

@@ -148,11 +148,7 @@ def _energies(command_line: CommandLine, beam: Beam) -> tuple[float, ...]:
     defects = command_line.defects
     if sources.number_of_wavelengths(beam, defects) <= MOST_ENERGIES:
         return tuple((HC_EV_A / sources.wavelengths(beam, defects))[::-1].tolist())
-    if beam.sources is not None:
-        shortest, *_, longest = sources.wavelengths(beam, defects).tolist()
-    else:
-        half = 0.005 * (beam.dispersion_percent or 0.0)
-        shortest, longest = beam.wavelength_A * (1.0 - half), beam.wavelength_A * (1.0 + half)
+    shortest, longest = sources.wavelength_range(beam, defects)
     return tuple(np.linspace(HC_EV_A / longest, HC_EV_A / shortest, MOST_ENERGIES).tolist())
 
 

@@ -72,10 +72,11 @@ def _energies(factors: StructureFactors, beam: Beam, defects: Defects) -> Iterat
     """Yield a sentence where sources lie beyond the photon energies of the amplitudes (F9f)."""
     if factors.energies_eV is None or len(factors.energies_eV) == 1:
         return
-    energies, (first, last) = HC_EV_A / sources.wavelengths(beam, defects), (factors.energies_eV[0], factors.energies_eV[-1])
-    if energies.min() < first * (1.0 - structure.SAME_ENERGY) or energies.max() > last * (1.0 + structure.SAME_ENERGY):
+    lowest, highest = (HC_EV_A / wavelength for wavelength in sources.wavelength_range(beam, defects)[::-1])
+    first, last = factors.energies_eV[0], factors.energies_eV[-1]
+    if lowest < first * (1.0 - structure.SAME_ENERGY) or highest > last * (1.0 + structure.SAME_ENERGY):
         reach = f"structure_factors.energies_eV reach from {first:g} to {last:g}"
-        yield f"{reach}, the sources from {energies.min():g} to {energies.max():g} eV: beyond its ends F is that of the nearest"
+        yield f"{reach}, the sources from {lowest:g} to {highest:g} eV: beyond its ends F is that of the nearest"
 
 
 def _beam(beam: Beam, one_means_two: bool) -> Iterator[str]:

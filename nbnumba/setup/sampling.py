@@ -11,6 +11,7 @@ from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import Plane
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import sheet_of
+from nbnumba.setup.sources import main_wavelength
 from nbnumba.stages.beam import scattering_vector, within_resolution
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
@@ -153,7 +154,7 @@ def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
 
 def pixel_reach(experiment: Statements, plane: Plane) -> float:
     """Return the edge, in m, of a crystal of which a pixel spans one fringe: lambda D / p (F1b)."""
-    return experiment.beam.wavelength_A * 1e-10 * plane.distance / max(plane.pixel_fast, plane.pixel_slow)
+    return main_wavelength(experiment.beam) * 1e-10 * plane.distance / max(plane.pixel_fast, plane.pixel_slow)
 
 
 def recommended_oversample(experiment: Statements, plane: Plane, vectors: np.ndarray) -> int:

@@ -1,5 +1,7 @@
 """The sources of the incident beam: direction, wavelength and weight of each (F5a)."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nbnumba.errors import InputError
@@ -32,10 +34,7 @@ def beam_sources(beam: Beam, direction: np.ndarray, polarization: np.ndarray, de
     else:
         untilted = _of_sweeps(beam, direction, polarization, defects.one_step_means_two)
     count = len(untilted.wavelength)
-    wavelengths = beam.wavelength_scale * untilted.wavelength + beam.wavelength_offset_A
-    if wavelengths.min() <= 0.0:
-        shortest = f"the shortest wavelength would be {wavelengths.min():g} A"
-        raise InputError(f"beam.wavelength_offset_A: {beam.wavelength_offset_A:g}: {shortest}; allowed: what leaves it above 0")
+    wavelengths = _moved(beam, untilted.wavelength)
     weights = own_weights(beam, count, defects) if beam.source_weights is None else np.array(beam.source_weights)
     if len(weights) != count:
         raise InputError(f"beam.source_weights: {len(weights)} numbers for {count} sources; allowed: one for each")
@@ -63,6 +62,21 @@ def weights_of(beam: Beam, defects: Defects) -> tuple[float, ...]:
 def mean_wavelength(spectrum: np.ndarray) -> float:
     """Return the mean wavelength of a spectrum (n, 2) of wavelengths and weights, in the unit of the wavelengths (F5b)."""
     return float(np.average(spectrum[:, 0], weights=spectrum[:, 1]))
+
+
+def main_wavelength(beam: Beam) -> float:
+    """Return the wavelength of the beam as a whole, in A, after scale and offset (F5b).
+
+    It is beam.wavelength_A, in whose middle a dispersion is; beside a spectrum, where that has no effect, it is the mean by the
+    weights of the sources.
+    """
+    middle = beam.wavelength_A
+    if beam.spectrum is not None:
+        spectrum = np.array(beam.spectrum)
+        weights = spectrum[:, 1] if beam.source_weights is None else np.array(beam.source_weights)
+        each = np.resize(spectrum[:, 0], len(weights))  # the spectrum of every divergence
+        middle = mean_wavelength(np.column_stack([each, weights if weights.any() else np.ones(len(weights))]))
+    return float(_moved(beam, np.array([middle]))[0])
 
 
 def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
@@ -181,11 +195,46 @@ def numbers(beam: Beam, defects: Defects) -> tuple[int, int, int]:
 
 
 def wavelengths(beam: Beam, defects: Defects) -> np.ndarray:
-    """Return the different wavelengths (n,) of the sources, in A, ascending (F5a)."""
+    """Return the different wavelengths (n,) of the sources, in A, ascending, after scale and offset (F5a).
+
+    Raises InputError where the offset makes one 0 or less.
+    """
+    return np.unique(_moved(beam, _listed_wavelengths(beam, lambda: sweeps(beam, defects.one_step_means_two)[2])))
+
+
+def wavelength_range(beam: Beam, defects: Defects) -> tuple[float, float]:
+    """Return the shortest and the longest wavelength of the sources, in A, after scale and offset (F5a).
+
+    Of a dispersion only the ends are made, whatever the number of its steps. Raises InputError where the offset makes one 0 or
+    less.
+    """
+
+    def ends() -> list[float]:
+        *_, stated = _stated_sweeps(beam)
+        steps, full, step = sweep(*stated, defects.one_step_means_two)
+        return [-full / 2, step * (steps - 1) - full / 2]
+
+    rows = _moved(beam, _listed_wavelengths(beam, ends))
+    return float(rows.min()), float(rows.max())
+
+
+def _listed_wavelengths(beam: Beam, dispersion: Callable[[], list[float]]) -> np.ndarray:
+    """Return the wavelengths of a table, a spectrum or a dispersion, before scale and offset, in A.
+
+    dispersion: it returns the deviations that the dispersion gives, as fractions of the wavelength (F5a).
+    """
     if beam.sources is not None:
-        stated = np.array(beam.sources)[:, 4]
-        return np.unique(np.where(np.isnan(stated), beam.wavelength_A, stated))
-    return np.unique(beam.wavelength_A * (1.0 + np.array(sweeps(beam, defects.one_step_means_two)[2])))
+        return stated_wavelengths(beam)
+    return wavelengths_of_each(beam, [] if beam.spectrum is not None else dispersion())
+
+
+def _moved(beam: Beam, wavelengths: np.ndarray) -> np.ndarray:
+    """Return wavelengths in A after scale and offset (F5a). Raises InputError for those that an offset makes 0 or less."""
+    moved = beam.wavelength_scale * wavelengths + beam.wavelength_offset_A
+    if moved.min() <= 0.0:
+        shortest = f"the shortest wavelength would be {moved.min():g} A"
+        raise InputError(f"beam.wavelength_offset_A: {beam.wavelength_offset_A:g}: {shortest}; allowed: what leaves it above 0")
+    return moved
 
 
 def number_of_wavelengths(beam: Beam, defects: Defects) -> int:

@@ -55,6 +55,22 @@ def test_gradient_of_the_sum_converges_at_second_order():
         assert_second_order(errors(along, 0.1, slope), 95, 1e-14 * value / np.array(ladder(0.1)))
 
 
+@pytest.mark.parametrize("turned, still", [("mosaic_a_deg", "mosaic_c_deg"), ("mosaic_a_deg", "mosaic_spread_deg")])
+def test_the_derivative_by_a_spread_of_0_where_another_turns_the_domains(turned, still):
+    """From above, since no spread is below 0."""
+    experiment = Experiment.from_args(FLAGS).replace({f"crystal.{turned}": 0.5, "crystal.mosaic_domains": 4})
+    name, random = f"crystal.{still}", np.random.default_rng(2)
+    image, pullback = adjoint.vjp(experiment, [name])
+    cotangent = random.normal(size=image.shape)
+    slope = float(pullback(cotangent)[name])
+
+    def along(step):
+        return float((simulate(experiment.replace({name: step})) * cotangent).sum())
+
+    wrong = [abs((4.0 * along(h) - along(2.0 * h) - 3.0 * along(0.0)) / (2.0 * h) / slope - 1.0) for h in (1e-2, 1e-3)]
+    assert wrong[1] < 1e-5 and wrong[1] < 0.03 * wrong[0]
+
+
 def test_every_function_of_adjoint_agrees():
     experiment = several()
     loss = loss_of(experiment)

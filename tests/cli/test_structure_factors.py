@@ -6,11 +6,14 @@ import atoms
 import numpy as np
 import pytest
 
-from nbnumba import Experiment, InputError, StructureFactors, resolution
+from nbnumba import Beam, Crystal, Experiment, InputError, StructureFactors, resolution
 from nbnumba.cli.main import main
+from nbnumba.constants import HC_EV_A
+from nbnumba.flags import structure_factors
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.from_experiment import refined_flags
 from nbnumba.flags.to_experiment import experiment_of
+from nbnumba.setup.remarks import remarks
 
 PLACE = "-lambda 0.9795 -distance 60 -detpixels 60 -pixel 1 -N 5"
 
@@ -55,6 +58,31 @@ def test_flags_of_atoms_reach_them():
     ):  # fmt: skip
         other = said(f"-pdb a.pdb {flags}", match).structure_factors
         assert other.F.shape != plain.shape or np.abs(other.F - plain).max() > 1e-3, flags
+
+
+@pytest.mark.parametrize("count", [3, 1001])
+def test_atoms_at_the_energies_of_a_spectrum(tmp_path, count):
+    """Each wavelength of a spectrum has its f' and f'', after scale and offset; very many have those of their range."""
+    wavelengths = np.linspace(0.97, 0.99, count)
+    (tmp_path / "s.txt").write_text("wavelength_A weight\n" + "".join(f"{x!r} 1\n" for x in wavelengths.tolist()))
+    most = structure_factors.MOST_ENERGIES
+    assert most == 1000
+    made = said("-pdb a.pdb -dmin 8 -spectrum s.txt -wavelength_scale 1.01 -wavelength_offset -0.001", "f' and f''")
+    energies = HC_EV_A / (1.01 * wavelengths - 0.001)[::-1]
+    wanted = energies if count <= most else np.linspace(energies[0], energies[-1], most)
+    np.testing.assert_allclose(made.structure_factors.energies_eV, wanted, rtol=1e-12)
+    assert made.structure_factors.F.shape[0] == min(count, most)
+    spread = np.ptp(made.structure_factors.F, axis=0)
+    assert spread.max() > 1e-3
+
+
+def test_a_spectrum_beyond_the_energies_is_said():
+    factors = StructureFactors(hkl=[[1, 0, 0]], F=[[1.0], [2.0]], energies_eV=(12000.0, 13000.0))
+    beam = Beam(wavelength_A=1.0, spectrum=((0.8, 1.0), (1.0, 1.0)))
+    made = Experiment(crystal=Crystal(30.0), structure_factors=factors, beam=beam)
+    assert any("the sources from 12398.4 to 15498 eV" in sentence for sentence in remarks(made))
+    within = made.replace({"beam.wavelength_A": 5.0, "beam.spectrum": ((0.97, 1.0), (1.0, 1.0))})
+    assert not any("beyond its ends" in sentence for sentence in remarks(within))
 
 
 def test_the_cell_of_a_list_and_another():

@@ -6,10 +6,11 @@ import pytest
 from real_data import REAL, needs
 
 import nbnumba
-from nbnumba import Beam, Experiment, InputError, simulate
+from nbnumba import Beam, Experiment, InputError, resolved, simulate, write_smv
 from nbnumba.constants import HC_EV_A
 from nbnumba.formats import spectrum
-from nbnumba.setup.sources import resampled
+from nbnumba.setup.scene import panel_scenes
+from nbnumba.setup.sources import main_wavelength, resampled
 
 REAL_SPECTRUM = REAL / "text" / "spectrum.lam"
 ROWS = [(1.02, 0.5), (1.03, 2.0), (1.05, 1.0)]
@@ -161,3 +162,23 @@ def test_beams_that_do_not_fit_their_sources():
     ):
         with pytest.raises(InputError, match=words):
             simulate(base.replace(values))
+
+
+def test_what_is_stated_beside_a_spectrum_has_no_effect(tmp_path):
+    """The resolution, sub-pixels and headers are those of the mean wavelength, with the weights, the scale and the offset."""
+    stated = "-cell 50 60 70 -default_F 1 -N 40 -distance 60 -detpixels 20 -pixel 0.2 -lambda 1.2"
+    plain = Experiment.from_args(stated)
+    spectrum = {"beam.spectrum": ((1.0, 1.0), (1.3, 2.0)), "beam.wavelength_A": 5.0}
+    doubled = plain.replace(spectrum | {"beam.wavelength_scale": 2.0, "beam.wavelength_offset_A": -1.2})
+    weighed = plain.replace(spectrum | {"beam.hdivrange_mrad": 1.0, "beam.source_weights": (1.0, 3.0, 2.0, 3.0)})
+    both = [*panel_scenes(plain), *panel_scenes(plain.replace(spectrum))]
+    assert both[0].scene.sampling.oversample == both[1].scene.sampling.oversample > 1
+    assert main_wavelength(plain.beam) == 1.2
+    for made, mean in ((plain.replace(spectrum), 1.2), (doubled, 1.2), (weighed, 1.2)):
+        assert main_wavelength(made.beam) == pytest.approx(mean, rel=1e-15)
+        pixels = np.array([0, 7, 19]), np.array([3, 18, 1])
+        np.testing.assert_allclose(resolved.resolutions(made, *pixels), resolved.resolutions(plain, *pixels), rtol=1e-14)
+    write_smv(tmp_path / "s.img", np.zeros((20, 20), np.uint16), experiment=plain.replace(spectrum))
+    assert "WAVELENGTH=1.2;" in (tmp_path / "s.img").read_bytes()[:512].decode("latin-1").replace(" ", "")
+    read = Experiment.from_args(["-img", str(tmp_path / "s.img"), *stated.split()[:-2]])
+    assert read.beam.wavelength_A == pytest.approx(1.2, rel=1e-15)
