@@ -9,7 +9,7 @@ import oracle
 import pytest
 
 import nbnumba
-from nbnumba import Crystal, Experiment, InputError, StructureFactors, simulate
+from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, simulate
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
 from nbnumba.setup.crystal import orient
 
@@ -43,6 +43,17 @@ def test_labels_add_up_to_the_image():
     assert len(images.crystals) == 2 and all(image.max() > 0.0 for image in (*images.crystals, images.background))
     np.testing.assert_allclose(sum(images.crystals) + images.background, simulate(experiment), rtol=1e-12)
     np.testing.assert_array_equal(images.crystals[1], simulate(experiment.alone(1)))
+
+
+FLAT = [{"air_mm": 500.0}, {"image": np.full((24, 24), 5.0)}, {"radial": ((0.0, 9.0), (1.0, 9.0))}]
+
+
+@pytest.mark.parametrize("background", FLAT)
+def test_labels_of_crystals_are_without_air_and_without_photons_that_are_added(background):
+    bare = several()
+    images = nbnumba.crystal_images(dataclasses.replace(bare, background=Background(**background)))
+    np.testing.assert_array_equal(images.crystals[0], simulate(bare.alone(0)))
+    assert images.background.min() > 0.0
 
 
 def test_a_crystal_may_have_structure_factors_of_its_own():
