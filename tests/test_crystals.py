@@ -10,8 +10,10 @@ import pytest
 
 import nbnumba
 from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, simulate
+from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
 from nbnumba.setup.crystal import orient
+from nbnumba.setup.scene import panel_scenes
 
 FLAGS = "-cell 30 40 50 80 95 100 -misset 10 20 30 -lambda 1.5 -N 5 -default_F 100 -distance 50 -detpixels 24 -pixel 1 "
 FLAGS += "-fluence 1e24 -oversample 1 "
@@ -230,3 +232,21 @@ def test_equal_spreads_turn_domains_as_far_as_an_isotropic_one():
     flags = FLAGS.replace("-misset 10 20 30", "-misset 0 0 0") + "-mosaic_domains 4 "
     own, isotropic = (Experiment.from_args(flags + words) for words in ("-mosaic_abc 3 3 3", "-mosaic 3"))
     np.testing.assert_allclose(simulate(own), simulate(isotropic), rtol=1e-8)
+
+
+def test_crystals_share_the_memory_of_images_and_of_equal_structure_factors():
+    """Of any number of crystals there are two images at once, and one box for all that have the same structure factors."""
+    listed = StructureFactors(hkl=[[0, 0, 0], [49, 49, 49]], F=[1.0, 2.0])
+    one = dataclasses.replace(Experiment.from_args(FLAGS.replace("-detpixels 24", "-detpixels 4000")), structure_factors=listed)
+    few, many = (dataclasses.replace(one, crystal=[one.crystal] * count) for count in (2, 1000))
+    image, scene = 8 * 4000**2, LATTICE_BYTES + SOURCE_BYTES
+    assert cost(few).bytes == cost(one).bytes + image + scene
+    assert cost(many).bytes == cost(few).bytes + 998 * scene
+    own = dataclasses.replace(one.crystal, structure_factors=StructureFactors(hkl=[[1, 2, 3]], F=[5.0]))
+    narrow = dataclasses.replace(one.crystal, n_a=1.0)
+    small = {"detector.pixels": (8, 8)}
+    mixed = dataclasses.replace(one.replace(small), crystal=[one.crystal, own, one.crystal, narrow])
+    boxes = [panel.scene.structure for panel in panel_scenes(mixed)]
+    assert boxes[0].amplitude is boxes[2].amplitude is boxes[3].amplitude
+    assert [box.interpolate for box in boxes] == [False, False, False, True]
+    assert boxes[1].amplitude.tolist() == [5.0, 0.0]
