@@ -234,6 +234,13 @@ def test_equal_spreads_turn_domains_as_far_as_an_isotropic_one():
     np.testing.assert_allclose(simulate(own), simulate(isotropic), rtol=1e-8)
 
 
+def test_no_crystal_asks_for_any_number_of_sub_pixels():
+    large = several(FLAGS.replace("-oversample 1", "-roi 0 0 0 0"), n_a=1e5)
+    with pytest.raises(InputError, match="sampling.oversample: .* ask for 12000. sub-pixels .* at most 1000"):
+        simulate(large)
+    assert "12000" in str(large)  # The table shows what is asked for.
+
+
 def test_crystals_share_the_memory_of_images_and_of_equal_structure_factors():
     """Of any number of crystals there are two images at once, and one box for all that have the same structure factors."""
     listed = StructureFactors(hkl=[[0, 0, 0], [49, 49, 49]], F=[1.0, 2.0])

@@ -103,13 +103,18 @@ def samples(experiment: Statements, plane: Plane, vectors: np.ndarray, layers: i
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, plane, vectors)
     chosen = stated_oversample(stated, plane)
-    if chosen is None and recommended > LARGEST_CHOICE:
-        why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
-        raise InputError(f"sampling.oversample: {plane.name}{why}; allowed without stating it: at most {LARGEST_CHOICE}")
-    oversample = recommended if chosen is None else chosen
+    oversample = usual(recommended, plane) if chosen is None else chosen
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
     running = any(every) and stated.defects.oversample_running_sum
     return Sampling(layers, oversample, *every, running, stated.defects.capture_last_layer)
+
+
+def usual(recommended: int, plane: Plane) -> int:
+    """Return a number of sub-pixels that is chosen by default. Raises InputError where it is above LARGEST_CHOICE."""
+    if recommended > LARGEST_CHOICE:
+        why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
+        raise InputError(f"sampling.oversample: {plane.name}{why}; allowed without stating it: at most {LARGEST_CHOICE}")
+    return recommended
 
 
 def stated_oversample(stated: StatedSampling, plane: Plane) -> int | None:
