@@ -134,14 +134,15 @@ def _cost_of_several(each: Sequence[Statements], machine: Machine, threads: int,
 
 
 def samples_of_panels(experiment: Statements) -> list[tuple[int, int]]:
-    """The numbers of sub-pixels along an edge, and of sensor layers, of each panel."""
+    """The numbers of sub-pixels along an edge, and of sensor layers, of each panel; those of the crystal that needs most."""
     detector, defects, oversample = experiment.detector, experiment.sampling.defects, experiment.sampling.oversample
     layers = [sensor(detector, defects, panel)[0] for panel in detector.panels or (None,)]
     if isinstance(oversample, int):
         return [(oversample, count) for count in layers]
-    vectors, placed = crystal.orient(experiment.crystal, defects), planes(detector, experiment.beam, defects)
+    longest = sampling.with_longest(experiment)
+    vectors, placed = crystal.orient(longest.crystal, defects), planes(detector, experiment.beam, defects)
     chosen = (
-        sampling.stated_oversample(experiment.sampling, plane) or sampling.recommended_oversample(experiment, plane, vectors)
+        sampling.stated_oversample(experiment.sampling, plane) or sampling.recommended_oversample(longest, plane, vectors)
         for plane in placed
     )
     return list(zip(chosen, layers))

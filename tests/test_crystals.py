@@ -9,9 +9,10 @@ import oracle
 import pytest
 
 import nbnumba
-from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, simulate
-from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost
+from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, convergence, dark, simulate
+from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost, samples_of_panels
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
+from nbnumba.setup import sampling
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.scene import panel_scenes
 
@@ -257,3 +258,31 @@ def test_crystals_share_the_memory_of_images_and_of_equal_structure_factors():
     assert boxes[0].amplitude is boxes[2].amplitude is boxes[3].amplitude
     assert [box.interpolate for box in boxes] == [False, False, False, True]
     assert boxes[1].amplitude.tolist() == [5.0, 0.0]
+
+
+def test_what_is_said_is_about_every_crystal():
+    stated = several(n_a=50.0, mosaic_spread_deg=1.0, mosaic_domains=4)
+    doubled = {one.name: one for one in convergence.doublings(stated)}
+    assert (doubled["domains"].before, doubled["domains"].after) == (4, 8)
+    assert [crystal.mosaic_domains for crystal in doubled["domains"].experiment.crystals] == [None, 8]
+    assert sampling.too_coarse(stated) == sampling.too_coarse(stated.alone(1)) != sampling.too_coarse(stated.alone(0))
+    chosen = stated.replace({"sampling.oversample": None})
+    assert samples_of_panels(chosen)[0][0] == chosen.alone(1).sampling.oversample > 1
+    assert doubled["sub-pixels"].before == 1
+
+
+def test_an_image_is_dark_for_a_reason_of_every_crystal():
+    """The amplitudes of the first crystal are 0, and the second lists a reflection that lies beyond the region."""
+    none, far = StructureFactors(hkl=[[1, 2, 3]], F=[0.0]), StructureFactors(hkl=[[90, 0, 0]], F=[100.0])
+    both = dataclasses.replace(several(structure_factors=far), structure_factors=none)
+    causes = [dark.sentence(both.alone(number)).removeprefix("the image is 0 everywhere: ") for number in range(2)]
+    assert "every amplitude" in causes[0] and "begin at" in causes[1]
+    assert dark.sentence(both) == f"the image is 0 everywhere: {causes[0]}; {causes[1]}"
+    lit = dataclasses.replace(both, crystal=[both.crystal, dataclasses.replace(both.crystal, structure_factors=none_but_one())])
+    assert "every amplitude" not in dark.sentence(lit)
+    assert "list of 1" in str(both) and "1 reflections" in str(both)
+
+
+def none_but_one():
+    """Structure factors of a reflection that the region sees."""
+    return StructureFactors(hkl=[[1, 2, 3]], F=[100.0])

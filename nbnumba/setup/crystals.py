@@ -50,11 +50,9 @@ def _most_sub_pixels(experiment: Statements) -> int | tuple[int, ...]:
 
     Raises InputError for more than are chosen by default.
     """
-    defects, numbers = experiment.sampling.defects, []
-    for plane in planes(experiment.detector, experiment.beam, defects):
-        alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in all_of(experiment))
-        needed = max(sampling.recommended_oversample(one, plane, orient(one.crystal, defects)) for one in alone)
-        numbers.append(sampling.usual(needed, plane))
+    defects, longest = experiment.sampling.defects, sampling.with_longest(experiment)
+    every, vectors = planes(experiment.detector, experiment.beam, defects), orient(longest.crystal, defects)
+    numbers = [sampling.usual(sampling.recommended_oversample(longest, plane, vectors), plane) for plane in every]
     return tuple(numbers) if experiment.detector.panels else numbers[0]
 
 

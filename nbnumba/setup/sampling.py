@@ -1,5 +1,6 @@
 """How finely a pixel is sampled (F1b), which pixels are computed (F0), and where emulated threads of nanoBragg begin (P1)."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -134,6 +135,7 @@ def too_coarse(experiment: Statements) -> str | None:
     """
     if experiment.sampling.oversample is None:
         return None
+    experiment = with_longest(experiment)
     vectors = orient(experiment.crystal, experiment.sampling.defects)
     every = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
     plane = min(every, key=lambda plane: (stated_oversample(experiment.sampling, plane) or 0) * pixel_reach(experiment, plane))
@@ -145,6 +147,15 @@ def too_coarse(experiment: Statements) -> str | None:
         f"sampling.oversample {chosen}: {plane.name}intensity may vary across a pixel, "
         f"for the crystal is {edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
     )
+
+
+def with_longest(experiment: Statements) -> Statements:
+    """Return the experiment in which the crystal with the longest edge is the only one: it needs most sub-pixels (F1b)."""
+    if not experiment.other_crystals:
+        return experiment
+    crystals, defects = (experiment.crystal, *experiment.other_crystals), experiment.sampling.defects
+    alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in crystals)
+    return max(alone, key=lambda one: longest_edge(one, orient(one.crystal, defects)))
 
 
 def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
