@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.cost import samples_of_panels
+from nbnumba.crystal_names import name_of
 from nbnumba.experiment import Experiment
 from nbnumba.setup import orientations, sources
 
@@ -33,9 +34,14 @@ def doublings(experiment: Experiment) -> Iterator[Doubled]:
 
     What there is one of for want of a range, and the rows of a table of sources, cannot be doubled and are left out.
     """
-    domains = orientations.number_of_domains(experiment.crystal)
-    if orientations.is_mosaic(experiment.crystal):
-        yield _with("domains", domains, 2 * domains, experiment, {"crystal.mosaic_domains": 2 * domains})
+    mosaic = {
+        name_of(number, "crystal.mosaic_domains"): orientations.number_of_domains(crystal)
+        for number, crystal in enumerate(experiment.crystals)
+        if orientations.is_mosaic(crystal)
+    }
+    if mosaic:
+        domains, finer = sum(mosaic.values()), {name: 2 * number for name, number in mosaic.items()}
+        yield _with("domains", domains, 2 * domains, experiment, finer)
     yield from _wavelengths(experiment)
     steps, step, full = orientations.phi_steps(experiment.goniometer)
     if step > 0.0:

@@ -104,7 +104,7 @@ def cost(
     distance.
     """
     if experiment.other_crystals:
-        return _sum_of_costs([cost(one, machine, threads, command, certain) for one in crystals.each_alone(experiment)])
+        return _cost_of_several(crystals.each_alone(experiment), machine, threads, command, certain)
     defects = experiment.sampling.defects
     windows = sampling.windows(experiment.detector, experiment.sampling)
     pixels = [_pixels(window) for window in windows]
@@ -119,21 +119,30 @@ def cost(
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
 
 
-def _sum_of_costs(costs: Sequence[Cost]) -> Cost:
-    """The cost of an image of several crystals, whose images are computed one after another; lattices are those of all."""
+def _cost_of_several(each: Sequence[Statements], machine: Machine, threads: int, command: bool, certain: float) -> Cost:
+    """The cost of an image of several crystals, whose images are computed one after another; lattices are those of all.
+
+    each: the crystals alone. Their scenes are in memory together, with one box of amplitudes for all that have the same
+    structure factors, and of the images that of one crystal beside the sum.
+    """
+    costs = [cost(one, machine, threads, command, certain) for one in each]
     lattices, seconds = sum(one.lattices for one in costs), sum(one.seconds for one in costs)
-    return costs[0]._replace(lattices=lattices, seconds=seconds, bytes=sum(one.bytes for one in costs))
+    distinct = {id(one.structure_factors): _bytes_of_amplitudes(one) for one in each}
+    tables = sum(of_one.bytes - _bytes_of_image(one, command) - _bytes_of_amplitudes(one) for of_one, one in zip(costs, each))
+    images = _bytes_of_image(each[0], command) + _bytes_of_image(each[0], False)
+    return costs[0]._replace(lattices=lattices, seconds=seconds, bytes=images + tables + sum(distinct.values()))
 
 
 def samples_of_panels(experiment: Statements) -> list[tuple[int, int]]:
-    """The numbers of sub-pixels along an edge, and of sensor layers, of each panel."""
+    """The numbers of sub-pixels along an edge, and of sensor layers, of each panel; those of the crystal that needs most."""
     detector, defects, oversample = experiment.detector, experiment.sampling.defects, experiment.sampling.oversample
     layers = [sensor(detector, defects, panel)[0] for panel in detector.panels or (None,)]
     if isinstance(oversample, int):
         return [(oversample, count) for count in layers]
-    vectors, placed = crystal.orient(experiment.crystal, defects), planes(detector, experiment.beam, defects)
+    longest = sampling.with_longest(experiment)
+    vectors, placed = crystal.orient(longest.crystal, defects), planes(detector, experiment.beam, defects)
     chosen = (
-        sampling.stated_oversample(experiment.sampling, plane) or sampling.recommended_oversample(experiment, plane, vectors)
+        sampling.stated_oversample(experiment.sampling, plane) or sampling.recommended_oversample(longest, plane, vectors)
         for plane in placed
     )
     return list(zip(chosen, layers))
@@ -210,15 +219,18 @@ def _ratio(count: int, rate: float) -> float:
 
 
 def _bytes(experiment: Statements, counts: dict[str, int], command: bool) -> int:
-    slow, fast = sheet_of(experiment.detector).shape
+    tables = counts["lattices"] * LATTICE_BYTES + counts["sources"] * SOURCE_BYTES
+    return _bytes_of_image(experiment, command) + tables + _bytes_of_amplitudes(experiment)
+
+
+def _bytes_of_image(experiment: Statements, command: bool) -> int:
+    return math.prod(sheet_of(experiment.detector).shape) * (COMMAND_BYTES if command else IMAGE_BYTES)
+
+
+def _bytes_of_amplitudes(experiment: Statements) -> int:
+    """The memory of the box and of the list that it is made of."""
     reflections = 0 if experiment.structure_factors.hkl is None else len(experiment.structure_factors.hkl)
-    return (
-        fast * slow * (COMMAND_BYTES if command else IMAGE_BYTES)
-        + counts["lattices"] * LATTICE_BYTES
-        + counts["sources"] * SOURCE_BYTES
-        + _amplitudes(experiment) * AMPLITUDE_BYTES
-        + reflections * REFLECTION_BYTES
-    )
+    return _amplitudes(experiment) * AMPLITUDE_BYTES + reflections * REFLECTION_BYTES
 
 
 def _amplitudes(experiment: Statements) -> int:

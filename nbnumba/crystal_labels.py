@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from nbnumba.experiment import Experiment
+from nbnumba.setup.background import is_bare, without_background
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import simulate, with_options
 
@@ -28,9 +29,8 @@ def crystal_images(experiment: Experiment, **keywords: Any) -> CrystalImages:
     Raises InputError like `simulate`.
     """
     experiment, sheet = with_options(experiment), sheet_of(experiment.detector)
-    first, dry = experiment.alone(0), []
-    for number in range(len(experiment.crystals)):
-        dry.append(simulate(experiment.alone(number).replace({"background.water_um": 0.0}), **keywords))
-    wet = simulate(first, **keywords) if first.background.water_um > 0.0 else dry[0]
+    first, count = experiment.alone(0), len(experiment.crystals)
+    dry = [simulate(without_background(experiment.alone(number)), **keywords) for number in range(count)]
+    wet = dry[0] if is_bare(first) else simulate(first, **keywords)
     as_sheets = (sheet.sheet("image", image, 0.0) for image in (wet, dry[0]))
     return CrystalImages(dry, cast(np.ndarray, sheet.image(next(as_sheets) - next(as_sheets))))

@@ -5,18 +5,22 @@ import math
 import numpy as np
 
 from nbnumba import resolved
-from nbnumba.setup import crystal, detector, sampling, sources
+from nbnumba.setup import crystal, crystals, detector, sampling, sources
 from nbnumba.setup.panels import planes
 from nbnumba.statements import Statements
 
 
 def sentence(experiment: Statements) -> str:
-    """The warning about an image that is 0 in every pixel, with the likeliest cause."""
-    for find_cause in CAUSES:
-        cause = find_cause(experiment)
-        if cause:
-            return f"the image is 0 everywhere: {cause}"
-    return f"the image is 0 everywhere: {_between_spots(experiment)}"
+    """The warning about an image that is 0 in every pixel, with the likeliest cause.
+
+    Of several crystals each has to have one, and those that differ are told.
+    """
+    each = crystals.each_alone(experiment)
+    causes = [next(filter(None, (find_cause(one) for find_cause in CAUSES)), "") for one in each]
+    if all(causes):
+        return f"the image is 0 everywhere: {'; '.join(dict.fromkeys(causes))}"
+    narrow = [one for one in each if one.crystal.shape != "square"]
+    return f"the image is 0 everywhere: {_between_spots((narrow or each)[0])}"
 
 
 def _no_photons(experiment: Statements) -> str | None:

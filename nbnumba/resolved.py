@@ -189,6 +189,11 @@ def _structure(experiment: Statements) -> Iterator[tuple]:
             yield "F by energy", f"{rows[0]:g} to {rows[-1]:g}", f"eV, {len(rows)} rows; {boxes} boxes of {held} in all"
         yield "interpolation", "on" if interpolates else "off", "", factors.interpolate is None
     yield "F of others", f"{factors.default_F:g}", "electrons", not _stated(factors, "default_F")
+    for number, other in enumerate(experiment.other_crystals, start=1):
+        own = other.structure_factors
+        if own is not None:
+            listed = "none" if own.hkl is None else f"{len(own.hkl)} reflections"
+            yield f"list of {number}", f"{listed}, F of others {own.default_F:g}", "electrons"
 
 
 def reflections_range(experiment: Statements) -> tuple[float, float]:

@@ -61,8 +61,10 @@ MOST_CRYSTALS = 1000
 """Crystals in a beam at most."""
 
 MOST_PANELS = 4096
-MOST_ROWS = 2**20
 """Panels of a detector at most."""
+
+MOST_ROWS = 2**20
+"""The row or column of a file's array in which a panel begins, at most."""
 
 UNIT_AXES = 1e-6
 """The most by which the axes of a panel or a group may miss the length 1 and a right angle."""

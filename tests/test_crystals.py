@@ -9,9 +9,12 @@ import oracle
 import pytest
 
 import nbnumba
-from nbnumba import Crystal, Experiment, InputError, StructureFactors, simulate
+from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, convergence, dark, simulate
+from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost, samples_of_panels
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
+from nbnumba.setup import sampling
 from nbnumba.setup.crystal import orient
+from nbnumba.setup.scene import panel_scenes
 
 FLAGS = "-cell 30 40 50 80 95 100 -misset 10 20 30 -lambda 1.5 -N 5 -default_F 100 -distance 50 -detpixels 24 -pixel 1 "
 FLAGS += "-fluence 1e24 -oversample 1 "
@@ -43,6 +46,17 @@ def test_labels_add_up_to_the_image():
     assert len(images.crystals) == 2 and all(image.max() > 0.0 for image in (*images.crystals, images.background))
     np.testing.assert_allclose(sum(images.crystals) + images.background, simulate(experiment), rtol=1e-12)
     np.testing.assert_array_equal(images.crystals[1], simulate(experiment.alone(1)))
+
+
+FLAT = [{"air_mm": 500.0}, {"image": np.full((24, 24), 5.0)}, {"radial": ((0.0, 9.0), (1.0, 9.0))}]
+
+
+@pytest.mark.parametrize("background", FLAT)
+def test_labels_of_crystals_are_without_air_and_without_photons_that_are_added(background):
+    bare = several()
+    images = nbnumba.crystal_images(dataclasses.replace(bare, background=Background(**background)))
+    np.testing.assert_array_equal(images.crystals[0], simulate(bare.alone(0)))
+    assert images.background.min() > 0.0
 
 
 def test_a_crystal_may_have_structure_factors_of_its_own():
@@ -219,3 +233,56 @@ def test_equal_spreads_turn_domains_as_far_as_an_isotropic_one():
     flags = FLAGS.replace("-misset 10 20 30", "-misset 0 0 0") + "-mosaic_domains 4 "
     own, isotropic = (Experiment.from_args(flags + words) for words in ("-mosaic_abc 3 3 3", "-mosaic 3"))
     np.testing.assert_allclose(simulate(own), simulate(isotropic), rtol=1e-8)
+
+
+def test_no_crystal_asks_for_any_number_of_sub_pixels():
+    large = several(FLAGS.replace("-oversample 1", "-roi 0 0 0 0"), n_a=1e5)
+    with pytest.raises(InputError, match="sampling.oversample: .* ask for 12000. sub-pixels .* at most 1000"):
+        simulate(large)
+    assert "12000" in str(large)  # The table shows what is asked for.
+
+
+def test_crystals_share_the_memory_of_images_and_of_equal_structure_factors():
+    """Of any number of crystals there are two images at once, and one box for all that have the same structure factors."""
+    listed = StructureFactors(hkl=[[0, 0, 0], [49, 49, 49]], F=[1.0, 2.0])
+    one = dataclasses.replace(Experiment.from_args(FLAGS.replace("-detpixels 24", "-detpixels 4000")), structure_factors=listed)
+    few, many = (dataclasses.replace(one, crystal=[one.crystal] * count) for count in (2, 1000))
+    image, scene = 8 * 4000**2, LATTICE_BYTES + SOURCE_BYTES
+    assert cost(few).bytes == cost(one).bytes + image + scene
+    assert cost(many).bytes == cost(few).bytes + 998 * scene
+    own = dataclasses.replace(one.crystal, structure_factors=StructureFactors(hkl=[[1, 2, 3]], F=[5.0]))
+    narrow = dataclasses.replace(one.crystal, n_a=1.0)
+    small = {"detector.pixels": (8, 8)}
+    mixed = dataclasses.replace(one.replace(small), crystal=[one.crystal, own, one.crystal, narrow])
+    boxes = [panel.scene.structure for panel in panel_scenes(mixed)]
+    assert boxes[0].amplitude is boxes[2].amplitude is boxes[3].amplitude
+    assert [box.interpolate for box in boxes] == [False, False, False, True]
+    assert boxes[1].amplitude.tolist() == [5.0, 0.0]
+
+
+def test_what_is_said_is_about_every_crystal():
+    stated = several(n_a=50.0, mosaic_spread_deg=1.0, mosaic_domains=4)
+    doubled = {one.name: one for one in convergence.doublings(stated)}
+    assert (doubled["domains"].before, doubled["domains"].after) == (4, 8)
+    assert [crystal.mosaic_domains for crystal in doubled["domains"].experiment.crystals] == [None, 8]
+    assert sampling.too_coarse(stated) == sampling.too_coarse(stated.alone(1)) != sampling.too_coarse(stated.alone(0))
+    chosen = stated.replace({"sampling.oversample": None})
+    assert samples_of_panels(chosen)[0][0] == chosen.alone(1).sampling.oversample > 1
+    assert doubled["sub-pixels"].before == 1
+
+
+def test_an_image_is_dark_for_a_reason_of_every_crystal():
+    """The amplitudes of the first crystal are 0, and the second lists a reflection that lies beyond the region."""
+    none, far = StructureFactors(hkl=[[1, 2, 3]], F=[0.0]), StructureFactors(hkl=[[90, 0, 0]], F=[100.0])
+    both = dataclasses.replace(several(structure_factors=far), structure_factors=none)
+    causes = [dark.sentence(both.alone(number)).removeprefix("the image is 0 everywhere: ") for number in range(2)]
+    assert "every amplitude" in causes[0] and "begin at" in causes[1]
+    assert dark.sentence(both) == f"the image is 0 everywhere: {causes[0]}; {causes[1]}"
+    lit = dataclasses.replace(both, crystal=[both.crystal, dataclasses.replace(both.crystal, structure_factors=none_but_one())])
+    assert "every amplitude" not in dark.sentence(lit)
+    assert "list of 1" in str(both) and "1 reflections" in str(both)
+
+
+def none_but_one():
+    """Structure factors of a reflection that the region sees."""
+    return StructureFactors(hkl=[[1, 2, 3]], F=[100.0])

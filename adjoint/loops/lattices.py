@@ -34,8 +34,6 @@ from nbnumba.stages.structure import slot, surrounding
 from nbnumba.stages.vec3 import cross
 
 
-
-
 def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientations, motions, paths):
     """Add the terms of all lattices of a table to SUM, and their derivatives to the channels and to Q_BAR.
 

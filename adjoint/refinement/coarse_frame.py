@@ -10,13 +10,14 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from adjoint.parameters import Name
-from adjoint.refinement.expected_image import background, is_bare, photons, placed, without_water
+from adjoint.refinement.expected_image import background, photons, placed
 from adjoint.refinement.frames import Frame
 from adjoint.refinement.image_numbers import Numbers
 from adjoint.refinement.phases import Phase
 from nbnumba.backends import Machine
 from nbnumba.crystal_names import name_of
 from nbnumba.experiment import Experiment
+from nbnumba.setup.background import is_bare, without_background
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.panels import planes
 from nbnumba.setup.sheet import sheet_of
@@ -72,7 +73,7 @@ def coarse_frame(
     where an image is too bright.
     """
     experiment, numbers = frame.split(vector)
-    dry = without_water(experiment)
+    dry = without_background(experiment)
     crystal = broadened(dry, phase.broader) if phase.broader > 1.0 else dry
     widths = blur_pixels(experiment, phase.broader) if phase.broader > 1.0 else [0.0] * len(frame.places)
     data = blurred(frame.data[frame.box], frame.places, widths)
@@ -154,7 +155,7 @@ def light_of_water(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons (slow, fast) that the water of an experiment scatters, and those that are added."""
     if is_bare(experiment):
         return np.zeros(sheet_of(experiment.detector).shape)
-    wet, dry = photons(experiment, machine), photons(without_water(experiment), machine)
+    wet, dry = photons(experiment, machine), photons(without_background(experiment), machine)
     return np.asarray(wet, dtype=np.float64) - dry
 
 

@@ -10,6 +10,7 @@ from adjoint.refinement.image_numbers import LARGEST, Numbers
 from nbnumba.backends import Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.setup.background import is_bare, without_background
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import sheet_image
 from nbnumba.statements import Detector
@@ -85,18 +86,6 @@ def expected(frame: Frame, vector: np.ndarray, whole: bool = False) -> np.ndarra
     return image
 
 
-def without_water(experiment: Experiment) -> Experiment:
-    """The experiment without water and photons that are added: its image is that of the crystal alone."""
-    nothing = {"background.water_um": 0.0, "background.air_mm": 0.0, "background.image": None, "background.radial": None}
-    return experiment if is_bare(experiment) else experiment.replace(nothing)
-
-
-def is_bare(experiment: Experiment) -> bool:
-    """Whether an experiment has neither water nor air, and no photons are added."""
-    stated = experiment.background
-    return not stated.water_um and not stated.air_mm and stated.image is None and stated.radial is None
-
-
 def crystal_part(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The crystal's part of the expected image `mean` (slow, fast), in units of the data: gain scale I of the crystal alone."""
     experiment, numbers = frame.split(vector)
@@ -104,7 +93,7 @@ def crystal_part(frame: Frame, vector: np.ndarray, mean: np.ndarray) -> np.ndarr
     if is_bare(experiment):
         crystal[frame.box] = mean[frame.box] - numbers.gain * background(frame, numbers)
         return crystal
-    image = photons(without_water(experiment), frame.machine)
+    image = photons(without_background(experiment), frame.machine)
     crystal[frame.box] = numbers.gain * numbers.scale * image[frame.box]
     return crystal
 

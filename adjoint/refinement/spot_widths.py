@@ -9,11 +9,11 @@ import numpy as np
 from adjoint.gradient import normal_equations
 from adjoint.losses import Gaussian
 from adjoint.parameters import Name
-from adjoint.refinement.coarse_frame import without_water
 from adjoint.refinement.expected_image import photons
 from adjoint.refinement.frames import rendered
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
+from nbnumba.setup.background import without_background
 from nbnumba.setup.sheet import sheet_of
 
 
@@ -23,7 +23,7 @@ def spot_widths(experiment: Experiment, names: Iterable[Name], machine: Machine 
     I is the image of the crystal alone (photons). The width has the unit of the parameter. It is infinite where the image is
     flat or does not depend on the parameter. Raises InputError where the image is too bright or has no such derivative.
     """
-    dry = without_water(experiment)
+    dry = without_background(experiment)
     image = photons(dry, machine)
     flat = np.full(image.shape, image[rendered(dry)].mean())
     loss = Gaussian(sheet_of(dry.detector).image(flat))

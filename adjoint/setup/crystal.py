@@ -112,8 +112,8 @@ def disorder_adj(crystal: Crystal, disorder_bar: np.ndarray) -> dict[str, np.nda
     """Return the cotangents of the B factors, in A^2, and those of the cell through them, in A and degree, by name (A9d).
 
         F9g: 4 W = B G + D A D,    G = (V V^T)^-1,    D = sqrt of the diagonal of G
-        A9d: B_bar = <M, G> / 4,    A_bar = D M D / 4,    G_bar = B M / 4 + diagonal of (M (D A)) / (4 D)
-             V_bar = -2 G G_bar G V
+        A9d: B_bar = <M, G> / 4,    A_bar = D M D / 4, and twice that for b_12, b_13, b_23
+             G_bar = B M / 4 + diagonal of (M (D A)) / (4 D),    V_bar = -2 G G_bar G V
 
     disorder_bar (..., 6): cotangent of hh, kk, ll, hk, hl, kl; M is the symmetric matrix of them, with half of those off the
     diagonal. V is the standard setting of the cell, and A the matrix of the anisotropic B factors.

@@ -37,6 +37,7 @@ HELP = """usage: nbnumba explain -- FLAGS
 
 Renders the image of FLAGS without and with each defect of nanoBragg.c. It prints a line for every defect that changes the
 image: the change of the total, the largest change of a pixel relative to the brightest, the correlation, and what C does.
+A defect that is not possible with FLAGS has a line that says why.
 Before these lines it renders the image with twice as many mosaic domains, energies, phi steps and sub-pixels, one after the
 other, and prints how much each doubling changes, in photons."""
 
@@ -71,18 +72,24 @@ def main(args: Sequence[str]) -> int:
         title = f"{one.name} {one.before} -> {one.after}"
         changed = convergence.change(image, _render(title, _scenes(one.experiment), run.progress, machine))
         print(f"{title:24} changes a pixel by up to {changed.largest:.3g} photons, rms {changed.rms:.3g}")
-    applying = 0
+    applying = refused = 0
     for number, (name, meaning) in enumerate(SWITCHES.items(), start=1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wrong = _scenes(experiment_of(CommandLine([*words, "-c_parity", name])))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                wrong = _scenes(experiment_of(CommandLine([*words, "-c_parity", name])))
+        except InputError as error:  # The image has what C cannot be asked for with this defect.
+            refused += 1
+            print(f"{name:24} is not possible with these flags: {' '.join(str(error).split())}")
+            continue
         title = f"{number}/{len(SWITCHES)} {name}"
         is_same = all(same(one.scene, other.scene) for one, other in zip(right, wrong))
         line = None if is_same else compare(image, _render(title, wrong, run.progress, machine))
         if line is not None:
             applying += 1
             print(f"{name:24} {line}  {meaning}")
-    print(f"{applying} of {len(SWITCHES)} defects change this image")
+    impossible = f"; {refused} are not possible with these flags" if refused else ""
+    print(f"{applying} of {len(SWITCHES)} defects change this image{impossible}")
     return 0
 
 

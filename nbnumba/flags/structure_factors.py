@@ -23,7 +23,7 @@ OF_ATOMS = ("-k_sol", "-b_sol", "-nosolvent", "-add_b", "-anomalous", "-noanomal
 """The flags that count only with -pdb."""
 
 SAME_CELL = 0.003
-"""Relative difference up to which cells are the same, as beside a matrix (to_experiment.py)."""
+"""Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
 
 SURROUNDINGS = 2.5
 """How far beyond the corner of the detector reflections are calculated, in cells of the reciprocal lattice: half a one to the

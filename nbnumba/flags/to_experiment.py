@@ -18,6 +18,7 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
+from nbnumba.flags.structure_factors import SAME_CELL
 from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
 from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
@@ -47,9 +48,6 @@ SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", 
 
 SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
 """Lengths between which the edges of a unit cell are."""
-
-SAME_CELL = 0.003
-"""Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
 
 CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c", "-N_abc": "abc"}
 """The flags that give numbers of unit cells, and along what."""

@@ -1,16 +1,34 @@
 """The background: what an amorphous material in the beam scatters, by molecule and by angle (specs/forward.md, F12)."""
 
+import dataclasses
 import functools
 from importlib import resources
+from typing import TypeVar
 
 import numpy as np
 
 from nbnumba.constants import AIR_PER_M3, AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.stages.records import Amorphous
-from nbnumba.statements import Background
+from nbnumba.statements import Background, Statements
+
+Stated = TypeVar("Stated", bound=Statements)
 
 GRID = 2**14
 """The number of evenly spaced points to which a table of structure factors is interpolated for the kernels (F12)."""
+
+
+def is_bare(experiment: Statements) -> bool:
+    """Whether an experiment has neither material nor air beside the crystal, and no photons are added."""
+    stated = experiment.background
+    return not stated.water_um and not stated.air_mm and stated.image is None and stated.radial is None
+
+
+def without_background(experiment: Stated) -> Stated:
+    """Return the experiment without material, air and photons that are added: its image is that of the crystals alone."""
+    if is_bare(experiment):
+        return experiment
+    nothing = dataclasses.replace(experiment.background, water_um=0.0, air_mm=0.0, image=None, radial=None)
+    return dataclasses.replace(experiment, background=nothing)
 
 
 def photons_per_electron_squared(fluence: float) -> float:

@@ -21,7 +21,8 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
     """Return an experiment for each crystal, in which it is the only one. Their images add up to that of all (F7d).
 
     The first one has the background. Each may lack its part of the tolerance, and all have as many sub-pixels, those of the
-    crystal that needs most where no number is stated. One crystal is the experiment itself.
+    crystal that needs most where no number is stated. One crystal is the experiment itself. Raises InputError for more
+    sub-pixels than are chosen by default.
     """
     if not experiment.other_crystals:
         return (experiment,)
@@ -45,11 +46,13 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
 
 
 def _most_sub_pixels(experiment: Statements) -> int | tuple[int, ...]:
-    """Return the number of sub-pixels along an edge that the largest crystal needs (F1b), for each panel if there are some."""
-    defects, numbers = experiment.sampling.defects, []
-    for plane in planes(experiment.detector, experiment.beam, defects):
-        alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in all_of(experiment))
-        numbers.append(max(sampling.recommended_oversample(one, plane, orient(one.crystal, defects)) for one in alone))
+    """Return the number of sub-pixels along an edge that the largest crystal needs (F1b), for each panel if there are some.
+
+    Raises InputError for more than are chosen by default.
+    """
+    defects, longest = experiment.sampling.defects, sampling.with_longest(experiment)
+    every, vectors = planes(experiment.detector, experiment.beam, defects), orient(longest.crystal, defects)
+    numbers = [sampling.usual(sampling.recommended_oversample(longest, plane, vectors), plane) for plane in every]
     return tuple(numbers) if experiment.detector.panels else numbers[0]
 
 

@@ -1,5 +1,6 @@
 """How finely a pixel is sampled (F1b), which pixels are computed (F0), and where emulated threads of nanoBragg begin (P1)."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -104,13 +105,18 @@ def samples(experiment: Statements, plane: Plane, vectors: np.ndarray, layers: i
     stated = experiment.sampling
     recommended = recommended_oversample(experiment, plane, vectors)
     chosen = stated_oversample(stated, plane)
-    if chosen is None and recommended > LARGEST_CHOICE:
-        why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
-        raise InputError(f"sampling.oversample: {plane.name}{why}; allowed without stating it: at most {LARGEST_CHOICE}")
-    oversample = recommended if chosen is None else chosen
+    oversample = usual(recommended, plane) if chosen is None else chosen
     every = (stated.oversample_thick, stated.oversample_polarization, stated.oversample_omega)
     running = any(every) and stated.defects.oversample_running_sum
     return Sampling(layers, oversample, *every, running, stated.defects.capture_last_layer)
+
+
+def usual(recommended: int, plane: Plane) -> int:
+    """Return a number of sub-pixels that is chosen by default. Raises InputError where it is above LARGEST_CHOICE."""
+    if recommended > LARGEST_CHOICE:
+        why = f"crystal, wavelength, distance and pixel ask for {recommended:.6g} sub-pixels along each edge"
+        raise InputError(f"sampling.oversample: {plane.name}{why}; allowed without stating it: at most {LARGEST_CHOICE}")
+    return recommended
 
 
 def stated_oversample(stated: StatedSampling, plane: Plane) -> int | None:
@@ -130,6 +136,7 @@ def too_coarse(experiment: Statements) -> str | None:
     """
     if experiment.sampling.oversample is None:
         return None
+    experiment = with_longest(experiment)
     vectors = orient(experiment.crystal, experiment.sampling.defects)
     every = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
     plane = min(every, key=lambda plane: (stated_oversample(experiment.sampling, plane) or 0) * pixel_reach(experiment, plane))
@@ -141,6 +148,15 @@ def too_coarse(experiment: Statements) -> str | None:
         f"sampling.oversample {chosen}: {plane.name}intensity may vary across a pixel, "
         f"for the crystal is {edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
     )
+
+
+def with_longest(experiment: Statements) -> Statements:
+    """Return the experiment in which the crystal with the longest edge is the only one: it needs most sub-pixels (F1b)."""
+    if not experiment.other_crystals:
+        return experiment
+    crystals, defects = (experiment.crystal, *experiment.other_crystals), experiment.sampling.defects
+    alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in crystals)
+    return max(alone, key=lambda one: longest_edge(one, orient(one.crystal, defects)))
 
 
 def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:

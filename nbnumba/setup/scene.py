@@ -15,7 +15,7 @@ from nbnumba.setup.remarks import remarks, remarks_of_crystal
 from nbnumba.setup.sampling import Window, windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages import records
-from nbnumba.statements import Beam, Statements
+from nbnumba.statements import Beam, Statements, StructureFactors
 
 MADE_FROM = {
     "panel": "detector.pixel_mm, distance_mm and the beam centre",
@@ -63,13 +63,15 @@ def steps_per_pixel(scene: records.Scene) -> int:
 def panel_scenes(experiment: Statements) -> tuple[PanelScene, ...]:
     """Return the panels of the image of an experiment (F0), those of one crystal after another (F7d).
 
-    Raises InputError for what is impossible, and warns of what is assumed.
+    Crystals with the same structure factors share their amplitudes in memory. Raises InputError for what is impossible, and
+    warns of what is assumed.
     """
     wanted, places = windows(experiment.detector, experiment.sampling), list(sheet_of(experiment.detector).places())
+    boxes: dict[int, records.Structure] = {}
     return tuple(
         PanelScene(scene, window, place, number)
         for number, alone in enumerate(crystals.each_alone(experiment))
-        for scene, window, place in zip(_build(alone, wanted, number), wanted, places, strict=True)
+        for scene, window, place in zip(_build(alone, wanted, boxes, number), wanted, places, strict=True)
     )
 
 
@@ -79,12 +81,15 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     wanted: the pixels that are computed, which decide where emulated threads of nanoBragg begin. Raises InputError for what is
     impossible, and warns of what is assumed.
     """
-    return _build(experiment, (wanted,))[0]
+    return _build(experiment, (wanted,), {})[0]
 
 
-def _build(experiment: Statements, wanted: Sequence[Window], number: int = 0) -> list[records.Scene]:
+def _build(
+    experiment: Statements, wanted: Sequence[Window], boxes: dict[int, records.Structure], number: int = 0
+) -> list[records.Scene]:
     """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records.
 
+    boxes: those of the crystals before, by the identity of their structure factors; that of this crystal is added.
     number: of the crystal. What is assumed of beam and detector is said once, with the first one.
     """
     defects = experiment.sampling.defects
@@ -108,7 +113,7 @@ def _build(experiment: Statements, wanted: Sequence[Window], number: int = 0) ->
     water, material = background.material_with_air(experiment.background, experiment.beam.size_mm, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     numbers = (experiment.crystal.n_a, experiment.crystal.n_b, experiment.crystal.n_c)
-    box = structure.box(experiment.structure_factors, min(numbers), source.wavelength)
+    box = _box(experiment.structure_factors, min(numbers), source.wavelength, boxes)
     groups, scenes = culling.groups(carried), []
     for plane, window in zip(every_plane, wanted, strict=True):
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
@@ -132,6 +137,18 @@ def _build(experiment: Statements, wanted: Sequence[Window], number: int = 0) ->
             built = built._replace(structure=box._replace(latch=latch.find(built, window)))
         scenes.append(built)
     return scenes
+
+
+def _box(
+    factors: StructureFactors, smallest: float, wavelengths: np.ndarray, boxes: dict[int, records.Structure]
+) -> records.Structure:
+    """Return the box of structure factors (structure.box), with the amplitudes of the one among `boxes` that has the same.
+
+    boxes: by the identity of their structure factors, all for the same wavelengths; a new one is added.
+    """
+    if id(factors) not in boxes:
+        boxes[id(factors)] = structure.box(factors, smallest, wavelengths)
+    return boxes[id(factors)]._replace(interpolate=factors.hkl is not None and structure.interpolates(factors, smallest))
 
 
 SINGLE_PANEL = {

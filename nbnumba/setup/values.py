@@ -33,6 +33,9 @@ DISTANCE = ("distance_mm", "close_distance_mm")
 POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
 """The fields that state the position of the detector, unless pix0_mm does."""
 
+EXAMPLE = '{"detector.distance_mm": 231.3}'
+
+
 def numbers_of(name: str) -> tuple[str, str, str] | None:
     """Return the names of the three numbers that a name of VECTORS stands for, of any crystal; None for another name."""
     number, own = number_and_name(name)
@@ -40,9 +43,6 @@ def numbers_of(name: str) -> tuple[str, str, str] | None:
         return None
     a, b, c = (name_of(number, single) for single in VECTORS[own])
     return a, b, c
-
-
-EXAMPLE = '{"detector.distance_mm": 231.3}'
 
 
 def _check_name(name) -> None:

@@ -8,6 +8,7 @@ import pytest
 from nbnumba import Experiment, convergence, simulate
 from nbnumba.cli.main import main
 from nbnumba.flags.run import time_seed
+from nbnumba.parity import SWITCHES
 
 FLAGS = "-cell 50 60 70 -default_F 10 -N 3 -detpixels 8 -oversample 1 -noprogress"
 
@@ -53,3 +54,23 @@ def test_what_can_be_doubled(words, names):
 def test_a_spectrum_is_doubled_in_between():
     finer = convergence.in_between(np.array([[1.2, 3.0], [1.0, 1.0]]))
     np.testing.assert_allclose(finer, [[1.0, 1.0], [1.1, 2.0], [1.2, 3.0]], rtol=1e-15)
+
+
+IMPOSSIBLE = {
+    "-osc 1 -phisteps 2 -phi_sampling mid": {"phi_carryover"},
+    "-air 10 -beamsize 0.1": {"water_scale", "amorphous_ignored"},
+    "-mosaic 1 -mosaic_domains 2 -mosaic_sampling sobol": {"mosaic_float32"},
+    "-gauss_xtal -N_def 1 0 0": {"gauss_metric"},
+    "-lattice other.mat": set(SWITCHES),
+}
+"""Flags that nanoBragg does not have, and the defects of C that an image cannot have with them."""
+
+
+@pytest.mark.parametrize("words, names", IMPOSSIBLE.items())
+def test_a_defect_that_is_not_possible_has_a_line_that_says_why(words, names, run, tmp_path):
+    np.savetxt(tmp_path / "other.mat", np.diag([0.02, 0.015, 0.013]))
+    status, lines, errors = run(f"explain -- {FLAGS} {words}")
+    assert status == 0, errors
+    refused = {line.split()[0]: line for line in lines if "is not possible with these flags: " in line}
+    assert set(refused) == names and all("allowed: " in line for line in refused.values())
+    assert lines[-1].endswith(f"defects change this image; {len(names)} are not possible with these flags")

@@ -1,5 +1,6 @@
 """The report of a refinement: the contents of its pictures and its page, for made-up results."""
 
+import dataclasses
 import html
 import io
 import os
@@ -15,13 +16,15 @@ from PIL import Image
 from scipy import ndimage
 
 import nbnumba
-from nbnumba import pixels, resolved
+from nbnumba import pixels, resolved, simulate
 from nbnumba.cli import refined_table, report
 from nbnumba.cli.report import pictures as drawings
 from nbnumba.cli.report import spots
+from nbnumba.cli.report.labels import labels_of_images
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.setup import sampling, scene
+from nbnumba.setup.background import without_background
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
@@ -433,6 +436,23 @@ def test_reflections_resolutions_and_refined_flags_are_shown(written):
     assert "<h2>Refined flags</h2>" in page and "nbnumba -cell 50 -hkl &#x27;a&lt;b&gt;.hkl&#x27;" in page
     plain_page, plain = written(result())
     assert "Reflections" not in plain_page and (plain["image_1.png"] != pictures["image_1.png"]).any(axis=2).sum() > 500
+
+
+def test_a_peak_is_labelled_by_the_crystal_that_is_brightest_there():
+    flags = "-cell 50 60 70 90 90 90 -default_F 1 -N 5 -distance 60 -detpixels_x 50 -detpixels_y 40 -pixel 0.5"
+    one = nbnumba.Experiment.from_args([*flags.split(), "-misset", "10", "20", "30", "-water", "90"])
+    other = dataclasses.replace(one.crystal, misset_deg=(40.0, 5.0, 6.0))
+    for faint in range(2):
+        crystals = [one.crystal, other]
+        crystals[faint] = dataclasses.replace(crystals[faint], scale=1e-6)
+        experiment = dataclasses.replace(one, crystal=crystals)
+        (labels,) = labels_of_images(SimpleNamespace(experiment=experiment))
+        image = simulate(without_background(experiment))
+        slow, fast = map(int, np.unravel_index(image[:10].argmax(), (10, 50)))
+        alone = scene.panel_scenes(experiment.alone(1 - faint))[0].scene
+        hkl = " ".join(map(str, pixels.reflection(alone, slow, fast)))
+        part, peak = SimpleNamespace(row=2, column=3), SimpleNamespace(row=slow - 2, column=fast - 3)
+        assert labels.reflection(part, peak).startswith(f"{hkl} of crystal {1 - faint}, ")
 
 
 def test_how_spots_agree_is_shown_beside_the_contrast(written):

@@ -14,30 +14,50 @@ from nbnumba.cli.marks import round_resolutions
 from nbnumba.cli.report.spots import CountedPart, Peak
 from nbnumba.experiment import Experiment
 from nbnumba.setup import scene
+from nbnumba.setup.background import without_background
+from nbnumba.setup.sampling import Window
+from nbnumba.setup.scene import PanelScene
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.stages.records import Scene
+from nbnumba.simulate import render
 
 MOST_POINTS = 400
 """The largest number of points along an edge at which resolutions are computed. Rings are smooth, so these suffice."""
 
 
 class Labels(NamedTuple):
-    """The refined experiment of an image and the scenes of its panels, from which the labels follow.
+    """The refined experiment of an image and the scenes of its panels under each crystal, from which the labels follow.
 
     An image of several panels is their sheet, in which the rows of one follow those of another.
     """
 
     experiment: Experiment
-    scenes: tuple[Scene, ...]
+    scenes: tuple[PanelScene, ...]
 
     def reflection(self, part: CountedPart, peak: Peak) -> str:
-        """The text with the reflection of a peak and its resolution, such as "2 -1 3, 2.14 A"."""
+        """The text with the reflection of a peak and its resolution, such as "2 -1 3, 2.14 A".
+
+        Of several crystals it is that with the most photons there, whose number is told: "2 -1 3 of crystal 1, 2.14 A".
+        """
         row, fast = part.row + peak.row, part.column + peak.column
         panel, slow = sheet_of(self.experiment.detector).panel_of(row)
-        hkl = pixels.reflection(self.scenes[panel], slow, fast)
+        brightest = self._brightest(panel, slow, fast)
+        hkl = pixels.reflection(brightest.scene, slow, fast)
         if hkl == (0, 0, 0):
             return "0 0 0, the direct beam"
-        return f"{hkl[0]} {hkl[1]} {hkl[2]}, {resolved.resolution_at(self.experiment, fast, slow, panel):.3g} A"
+        of_which = f" of crystal {brightest.crystal}" if self.experiment.other_crystals else ""
+        return f"{hkl[0]} {hkl[1]} {hkl[2]}{of_which}, {resolved.resolution_at(self.experiment, fast, slow, panel):.3g} A"
+
+    def _brightest(self, panel: int, slow: int, fast: int) -> PanelScene:
+        """The scene of a panel under the crystal that has the most photons in the 3 x 3 pixels about a pixel."""
+        sheet = sheet_of(self.experiment.detector)
+        every = self.scenes[panel :: len(sheet.shapes)]
+        if len(every) == 1:
+            return every[0]
+        rows, columns = ((max(at - 1, 0), min(at + 2, size)) for at, size in zip((slow, fast), sheet.shapes[panel]))
+        near = Window(rows, columns, np.zeros((0, 0), dtype=np.uint8))
+        here = slice(0, sheet.shapes[panel][0]), every[0].place[1]
+        totals = [render([one._replace(window=near, place=here, crystal=0)], sheet.shapes[panel]).sum() for one in every]
+        return every[int(np.argmax(totals))]
 
     def rings(self, part: CountedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
         """The fast and slow coordinates of a grid of pixels, their 1/d (1/A; slow, fast), and the d (A) of the rings.
@@ -70,7 +90,7 @@ def labels_of_images(result: Any) -> Iterator[Labels | None]:
 
 def _labels(experiment: Experiment) -> Labels:
     """The labels of an image, of all of its pixels."""
-    experiment = experiment.replace({"sampling.roi": None, "sampling.mask": None})
+    experiment = without_background(experiment.replace({"sampling.roi": None, "sampling.mask": None}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They were shown when the experiment was stated.
-        return Labels(experiment, tuple(panel.scene for panel in scene.panel_scenes(experiment)))
+        return Labels(experiment, scene.panel_scenes(experiment))
