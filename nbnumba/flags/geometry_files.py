@@ -39,7 +39,7 @@ def flag_of(last: Mapping[str, Any]) -> str | None:
     if len(named) > 1:
         raise InputError(f"{' and '.join(named)} all state the geometry; allowed: one of them")
     for flag, why in UNUSED.items():
-        if flag in last and not named:
+        if flag in last and not named and not (flag == "-image" and "-lattice" in last):
             warnings.warn(f"{flag} has no effect: {why}", stacklevel=2)
     return named[0] if named else None
 

@@ -1,6 +1,7 @@
 """The flag -lattice: crystals beside the first one, from matrices and from lists of experiments of DIALS (F7d)."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ def files_and_scales(words: Sequence[str]) -> list[tuple[str, float]]:
             found.append((word, 1.0))
         elif position == 0 or number(words[position - 1]) is not None:
             raise InputError(f"-lattice: {excerpt(word)} follows no file; allowed: FILE [SCALE], once or several times")
+        elif not 0.0 < scale < math.inf:
+            raise InputError(f"-lattice: the scale {excerpt(word)} is not allowed; allowed: a number above 0")
         else:
             found[-1] = (found[-1][0], scale)
     if not found:

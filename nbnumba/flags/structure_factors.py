@@ -52,11 +52,11 @@ def flag_of(command_line: CommandLine) -> str | None:
 
 
 def structure_factors(
-    command_line: CommandLine, beam: Beam, detector: Detector | None, crystal: Crystal | None, cells: dict[str, float]
+    command_line: CommandLine, beam: Beam, detector: Detector, crystal: Crystal | None, cells: dict[str, float]
 ) -> StructureFactors:
     """Reflections from a file or a dump, what the others have, and whether to interpolate.
 
-    detector: needed for -pdb. crystal: None where no flag and no file of geometry states the cell, so that the file has to.
+    crystal: None where no flag and no file of geometry states the cell, so that the file has to.
     cells: the numbers of unit cells.
     """
     fields = command_line.fields("structure_factors")
@@ -111,7 +111,7 @@ def _of_list(command_line: CommandLine, flag: str, crystal: Crystal | None) -> F
     return FromFile(found.hkl, found.F, found.cell)
 
 
-def _of_atoms(command_line: CommandLine, beam: Beam, detector: Detector | None, crystal: Crystal | None) -> FromFile:
+def _of_atoms(command_line: CommandLine, beam: Beam, detector: Detector, crystal: Crystal | None) -> FromFile:
     """The reflections of atoms, as far as the corners of the detector, with a warning that says how they were made."""
     path = command_line.last["-pdb"]
     coordinates = atoms.read(path, "-pdb")
@@ -152,7 +152,7 @@ def _energies(command_line: CommandLine, beam: Beam) -> tuple[float, ...]:
     return tuple(np.linspace(HC_EV_A / longest, HC_EV_A / shortest, MOST_ENERGIES).tolist())
 
 
-def _resolution(command_line: CommandLine, beam: Beam, detector: Detector | None, crystal: Crystal | None, cell) -> float:
+def _resolution(command_line: CommandLine, beam: Beam, detector: Detector, crystal: Crystal | None, cell) -> float:
     """The resolution, in A and of the cell of the atoms, that the corners of the detector need, or -dmin.
 
     A list must have what lies around the corners, too (SURROUNDINGS). Where the crystal has longer edges than the cell of the

@@ -70,8 +70,7 @@ def experiment_of(command_line: CommandLine) -> Experiment:
     known: list[Crystal] = []
     if _states_cell(command_line) or file_of_factors in (None, "-hkl"):
         known = crystals(command_line, incident.wavelength_A)
-    placed = detector(command_line) if file_of_factors == "-pdb" else None
-    cell_from = known[0] if known else None
+    placed, cell_from = detector(command_line), known[0] if known else None
     factors = structure_factors.structure_factors(command_line, incident, placed, cell_from, _cells(command_line))
     first, *others = known or crystals(command_line, incident.wavelength_A, factors.cell)
     experiment = Experiment(
@@ -79,10 +78,10 @@ def experiment_of(command_line: CommandLine) -> Experiment:
         other_crystals=tuple(others),
         structure_factors=factors,
         beam=incident,
-        detector=detector(command_line) if placed is None else placed,
+        detector=placed,
         goniometer=goniometer(command_line),
         background=background(command_line),
-        sampling=sampling(command_line),
+        sampling=sampling(command_line, placed),
     )
     _warn_of_what_has_no_effect(command_line)
     return _with_added_photons(command_line, experiment) if "-background" in command_line.last else experiment
@@ -558,8 +557,8 @@ def goniometer(command_line: CommandLine) -> Goniometer:
     return Goniometer(**command_line.fields("goniometer"), phisteps=steps if steps is None else max(steps, 1))
 
 
-def sampling(command_line: CommandLine) -> Sampling:
-    """Sub-pixels, region, mask, and the defects of C to reproduce."""
+def sampling(command_line: CommandLine, placed: Detector) -> Sampling:
+    """Sub-pixels, region, mask, and the defects of C to reproduce. placed: the detector; the mask of panels is their sheet."""
     fields = command_line.fields("sampling")
     oversample = command_line.last.get("-oversample")
     if oversample is not None and oversample > 0:
@@ -567,7 +566,10 @@ def sampling(command_line: CommandLine) -> Sampling:
     fields["oversample_thick"] = "-oversample_thick" in command_line.last
     fields["oversample_polarization"] = "-oversample_polar" in command_line.last
     fields["oversample_omega"] = "-oversample_omega" in command_line.last
-    return Sampling(**fields, mask=command_line.mask, c_parity=command_line.defects.names)
+    mask, sheet = command_line.mask, sheet_of(placed)
+    if mask is not None and placed.panels and mask.shape == sheet.shape:
+        mask = sheet.image(mask)
+    return Sampling(**fields, mask=mask, c_parity=command_line.defects.names)
 
 
 def cells_along(edge_mm: float, cell_A: float, axis: str) -> int:
