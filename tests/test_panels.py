@@ -15,6 +15,7 @@ from nbnumba.cli.simulate import report
 from nbnumba.cost import cost
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import run_of
+from nbnumba.formats import smv
 from nbnumba.noise import poisson_counts
 from nbnumba.response import measure
 from nbnumba.rng import Ran1
@@ -202,6 +203,18 @@ def test_a_point_spread_follows_the_edges_of_a_pixel():
     made = measure(image, 3, nbnumba.Response(psf_mm=0.6), (0.1, 0.2), 0.0).pixels.astype(float)
     widths = [np.sqrt((made.sum(axis=1 - axis) * (np.arange(41) - 20) ** 2).sum() / made.sum()) for axis in range(2)]
     assert (np.square(widths) - 1 / 6) @ (1, -4) == pytest.approx(0.0, abs=0.2)
+
+
+def test_a_mask_of_panels_is_one_of_their_sheet_in_flags(tmp_path):
+    """As the files of integers are that a run writes, whose pixels of 0 are then left out."""
+    made = panelled.experiment(1, MIXED)
+    nbnumba.write_expt(str(tmp_path / "made.expt"), made)
+    mask = np.ones(sheet_of(made.detector).shape, np.uint16)
+    mask[2:9, 3:6] = 0
+    smv.write(tmp_path / "mask.img", mask, [("PIXEL_SIZE", 0.1)])
+    found = Experiment.from_args(f"-expt {tmp_path}/made.expt -mask {tmp_path}/mask.img -default_F 100 -N 5 -oversample 1")
+    for part, place in zip(found.sampling.mask, sheet_of(made.detector).places(), strict=True):
+        np.testing.assert_array_equal(part != 0, mask[place] != 0)
 
 
 def test_files_of_panels_are_sheets(tmp_path, monkeypatch, capsys):

@@ -159,7 +159,7 @@ def _resolution(command_line: CommandLine, beam: Beam, detector: Detector, cryst
     file, its reflections of the same resolution have larger indices.
     """
     whole = Experiment(
-        crystal=Crystal(100.0), structure_factors=StructureFactors(default_F=1.0), beam=beam, detector=detector or Detector(),
+        crystal=Crystal(100.0), structure_factors=StructureFactors(default_F=1.0), beam=beam, detector=detector,
         sampling=Sampling(c_parity=command_line.defects.names),
     )  # fmt: skip
     finest = max(resolved.resolution(whole).finest, beam.dmin_A)
