@@ -25,7 +25,7 @@ WINDOW = 48
 BRIGHTEST, BACKGROUND = 1e4, 1.0
 """Photons in the brightest pixel, and of the background in every pixel, so that counts drawn from the image are meaningful."""
 
-STEP, OF_TERMS = 1e-3, 3e-6
+STEP, OF_TERMS = 3e-4, 3e-6
 """The step of the differences, in units in which each parameter by itself moves the image by one standard deviation, and the
 largest error of the derivative, as a fraction of the sum of the terms of all parameters. Differences jump where the nearest
 reflection of a pixel changes within a step, and the derivative is right not to."""
