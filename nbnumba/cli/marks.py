@@ -20,9 +20,9 @@ MARGIN = 0.05
 
 
 def marks(experiment: Experiment, placement: Placement, window: Window) -> Marks:
-    """The marks of a picture of the window, in pixels of the picture. That of several panels is their whole sheet."""
+    """The marks of a picture of the window, in pixels of the picture. That of several panels is a part of their sheet."""
     if experiment.detector.panels:
-        return _marks_of_panels(experiment)
+        return _marks_of_panels(experiment, window)
     top, left = window.rows[0], window.columns[0]
     slow, fast = np.mgrid[slice(*window.rows), slice(*window.columns)]
     resolution = resolved.resolutions(experiment, fast.ravel(), slow.ravel()).reshape(slow.shape)
@@ -34,26 +34,37 @@ def marks(experiment: Experiment, placement: Placement, window: Window) -> Marks
     return Marks(rings, spot if inside else None)
 
 
-def _marks_of_panels(experiment: Experiment) -> Marks:
-    """The marks of the sheet of a detector of panels: on each panel the parts of rings that cross it."""
+def _marks_of_panels(experiment: Experiment, window: Window) -> Marks:
+    """The marks of a part of the sheet of a detector of panels: on each panel the parts of rings that cross it."""
     sheet = sheet_of(experiment.detector)
-    places = tuple(sheet.places())
+    top, left = window.rows[0], window.columns[0]
     resolution, is_pixel, spot = np.zeros(sheet.shape), np.zeros(sheet.shape, dtype=bool), None
-    for number, (place, plane) in enumerate(zip(places, resolved.planes_of(experiment))):
+    for number, (place, plane) in enumerate(zip(sheet.places(), resolved.planes_of(experiment))):
         slow, fast = np.indices(sheet.shapes[number])
         resolution[place] = resolved.resolutions(experiment, fast.ravel(), slow.ravel(), number).reshape(slow.shape)
         is_pixel[place] = True
         crossing = plane.crossing_pixels() if plane.beam_within((0, plane.pixels[1]), (0, plane.pixels[0])) else None
         if crossing is not None:
-            spot = place[0].start + crossing[1] - 0.5, crossing[0] - 0.5
-    middle = (sheet.shape[0] / 2, sheet.shape[1] / 2)
+            spot = place[0].start + crossing[1] - 0.5 - top, crossing[0] - 0.5 - left
+    region = slice(*window.rows), slice(*window.columns)
+    resolution, is_pixel = resolution[region], is_pixel[region]
+    places = tuple(part for place in sheet.places() if (part := _within(place, window)) is not None)
+    middle = (resolution.shape[0] / 2, resolution.shape[1] / 2)
     rings = []
     for d in round_resolutions(resolution[is_pixel]):
         ring = Ring(resolution > d, f"{d:g} A", middle, places)
         line = ring.line()
         if line.any():
             rings.append(ring._replace(label_position=_label_position(line, spot or middle)))
-    return Marks(rings, spot)
+    inside = spot is not None and all(-0.5 <= x <= size - 0.5 for x, size in zip(spot, resolution.shape))
+    return Marks(rings, spot if inside else None)
+
+
+def _within(place: tuple[slice, slice], window: Window) -> tuple[slice, slice] | None:
+    """The part of a panel's place in the sheet that is in a window, in pixels of the window; None for none."""
+    spans = zip(place, (window.rows, window.columns))
+    rows, columns = (slice(max(part.start, low) - low, min(part.stop, high) - low) for part, (low, high) in spans)
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
 def beam_pixel(placement: Placement) -> tuple[float, float]:

@@ -137,12 +137,13 @@ def _draw(picture, marks: Marks) -> None:
     """Draw marks over a picture, thick and large enough to be visible when the whole picture is shown."""
     from PIL import Image, ImageDraw
 
-    width = max(1, round(max(picture.size) / 1200))
+    extent = min(max(picture.size), 4 * min(picture.size))  # a sheet of panels may be very long
+    width = max(1, round(extent / 1200))
     for ring in marks.rings:
         line = Image.fromarray(_thick(ring.line(), width).astype(np.uint8) * 255)
         picture.paste(MARK, mask=line)
     draw = ImageDraw.Draw(picture)
-    font = _font(max(10, round(max(picture.size) / 60)))
+    font = _font(max(10, round(extent / 60)))
     for ring in marks.rings:
         row, column = _in_picture(picture, ring.label_position, draw.textbbox((0, 0), ring.name, font=font, anchor="mm"))
         left, top, right, bottom = draw.textbbox((column, row), ring.name, font=font, anchor="mm")
@@ -150,7 +151,7 @@ def _draw(picture, marks: Marks) -> None:
         draw.text((column, row), ring.name, fill=MARK, font=font, anchor="mm")
     if marks.cross is not None:
         row, column = marks.cross
-        reach = max(4, round(max(picture.size) / 60))
+        reach = max(4, round(extent / 60))
         draw.line((column - reach, row, column + reach, row), fill=MARK, width=width)
         draw.line((column, row - reach, column, row + reach), fill=MARK, width=width)
 

@@ -175,6 +175,20 @@ def test_rings_and_cross_of_panels():
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_rings_of_a_region_of_panels():
+    """Rings of the region alone, where its panels have that resolution."""
+    made = panelled.grid(BASE, 2, 2, (40, 40), 1.0).replace({"sampling.roi": (5, 34, 90, 139)})
+    drawn = marks(made, None, sampling.sheet_window(made.detector, made.sampling))
+    resolution = np.concatenate(list(nbnumba.resolution(made)))[90:140, 5:35]
+    assert drawn.rings and drawn.rings[0].inside.shape == (50, 30)
+    for ring in drawn.rings:
+        inside = resolution > float(ring.name.split()[0])
+        np.testing.assert_array_equal(ring.inside, inside)
+        expected = np.concatenate([png.edge(inside[:30]), png.edge(inside[30:])])
+        np.testing.assert_array_equal(ring.line(), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_labels_of_a_report_of_panels():
     """A peak has the reflection and the resolution of its panel, and rings end at the ends of panels."""
     cut = panelled.experiment(2, ((30, 40), (25, 50), (30, 40)))
@@ -183,7 +197,7 @@ def test_labels_of_a_report_of_panels():
     part = CountedPart(3, 2, *(np.zeros((sheet.shape[0] - 3, sheet.shape[1] - 2)),) * 6)
     for row, column, panel in ((10, 20, 0), (40, 30, 1), (70, 5, 2)):
         start = list(sheet.places())[panel][0].start
-        hkl = pixels.reflection(labels.scenes[panel], row + 3 - start, column + 2)
+        hkl = pixels.reflection(labels.scenes[panel].scene, row + 3 - start, column + 2)
         d = nbnumba.resolution(cut)[panel][row + 3 - start, column + 2]
         assert labels.reflection(part, Peak(row, column, 3)) == f"{hkl[0]} {hkl[1]} {hkl[2]}, {d:.3g} A"
     fast, slow, inverse, names = labels.rings(part)
