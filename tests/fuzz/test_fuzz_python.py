@@ -113,6 +113,7 @@ def restated(case: Case, experiment: Experiment) -> Experiment | None:
     fields = [
         f"{part.name}.{field.name}"
         for part in dataclasses.fields(experiment)
+        if dataclasses.is_dataclass(getattr(experiment, part.name))  # other crystals are a tuple
         for field in dataclasses.fields(getattr(experiment, part.name))
     ]
     names = [*fields, *VECTORS["crystal.misset_deg"], "crystal.n_cells"]
