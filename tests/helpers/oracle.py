@@ -553,7 +553,8 @@ class Crystal:
         self.shape, self.fudge, self.skew = settings.shape, settings.fudge, settings.skew
         self.gauss_metric_of_c = "gauss_metric" in parity
         self.bfactor, self.bfactor_aniso = settings.bfactor, settings.bfactor_aniso
-        a, b, c = direct_from_reciprocal(turned_lattice(IDENTITY, reciprocal), None, None)
+        right = reciprocal if settings.mat_file else reciprocal_from_cell(settings.cell, False)[0]
+        a, b, c = direct_from_reciprocal(turned_lattice(IDENTITY, right), None, None)
         volume = dot(a, cross(b, c))  # of the right cell, also where that of C is another one
         self.star = tuple(scaled(v, 1.0 / volume) for v in (cross(b, c), cross(c, a), cross(a, b)))
 
