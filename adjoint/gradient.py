@@ -27,6 +27,7 @@ from nbnumba.cost import check_memory
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.patches import is_culled
+from nbnumba.setup.sampling import rendered
 from nbnumba.setup.scene import PanelScene
 from nbnumba.simulate import Progress, check_brightness, of_float32, render
 
@@ -125,7 +126,7 @@ def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tu
             _run(problem.of_crystal(number), everywhere, of_one, progress, jacobian=by_one)
             image, derivatives = image + of_one, derivatives + by_one
     check_brightness(image, problem.machine.precision)
-    return image if problem.added is None else image + problem.added, _finite(problem, problem.by_variables(derivatives))
+    return problem.with_added(image), _finite(problem, problem.by_variables(derivatives))
 
 
 def normal_equations(
@@ -208,7 +209,7 @@ def _with_image_terms_of_several(
     if with_normal:
         return _normal_of_several(problem, pixel_loss, terms)
     gradient, _ = _summed(problem, pixel_loss._replace(background_terms=NO_TERMS), None)
-    of_image = [float(np.sum(pixel_loss.data * term)) for term in _image_terms(problem, pixel_loss)]
+    of_image = [float(np.sum(pixel_loss.data * term)) for term in (_rendered(problem, None), *pixel_loss.background_terms)]
     return np.concatenate([gradient, of_image]), None
 
 
@@ -220,19 +221,14 @@ def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int
     """
     shape = (*problem.pixels, problem.kernel_columns + image_terms)
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 24 * math.prod(shape))
-    columns = _jacobian_of_sheet(problem)[1].reshape(-1, problem.count)
+    image, derivatives = _jacobian_of_sheet(problem)
+    columns = derivatives.reshape(-1, problem.count)
     if image_terms:
-        terms = [np.ravel(term) for term in _image_terms(problem, pixel_loss)]
-        columns = np.column_stack([columns, *terms])
+        columns = np.column_stack([columns, *map(np.ravel, (image, *pixel_loss.background_terms))])
     counts = (pixel_loss.data.ravel() != 0.0) | (pixel_loss.weight.ravel() != 0.0)
     counted, weight = columns[counts], pixel_loss.weight.ravel()[counts]
     gradient, normal = counted.T @ pixel_loss.data.ravel()[counts], counted.T @ (counted * weight[:, np.newaxis])
     return _finite(problem, gradient), _finite(problem, normal)
-
-
-def _image_terms(problem: Problem, pixel_loss: SheetLoss) -> list[np.ndarray]:
-    """The image, and the background terms (slow, fast), as sheets (A13a)."""
-    return [_rendered(problem, None), *pixel_loss.background_terms]
 
 
 class SheetLoss(NamedTuple):
@@ -278,23 +274,17 @@ def _of_sum(problem: Problem, loss: Pixelwise, progress: Progress | None) -> tup
 
     Pixels that are not rendered do not count, as in a kernel.
     """
-    image, rendered = _rendered(problem, progress), np.zeros(problem.pixels, dtype=bool)
-    for panel in problem.panels:
-        rows, columns = (slice(*span) for span in panel.window[:2])
-        inside = np.zeros_like(rendered[panel.place])
-        inside[rows, columns] = True
-        rendered[panel.place] |= inside & (panel.window.mask != 0) if panel.window.mask.size else inside
-    of_rendered = Pixelwise(np.where(rendered, loss.data, np.nan), loss.weight, problem.sheet)
+    counts = rendered(problem.experiment.detector, problem.experiment.sampling)
+    of_rendered = Pixelwise(np.where(counts, loss.data, np.nan), loss.weight, problem.sheet)
     of_rendered.kind = loss.kind
-    whole = problem.sheet.image(image)
+    whole = problem.sheet.image(_rendered(problem, progress))
     slopes = of_rendered.derivative(whole), of_rendered.curvature(whole)
     return SheetLoss(GIVEN, *(field("loss", part, problem.sheet, fill=0.0) for part in slopes)), of_rendered.value(whole)
 
 
 def _rendered(problem, progress) -> np.ndarray:
     """The image of a problem, a sheet (slow, fast), with the photons that are added to it."""
-    image = render(problem.panels, problem.pixels, progress, problem.machine)
-    return image if problem.added is None else image + problem.added
+    return problem.with_added(render(problem.panels, problem.pixels, progress, problem.machine))
 
 
 def _of_photons(problem, loss) -> SheetLoss:

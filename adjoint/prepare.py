@@ -86,6 +86,10 @@ class Problem(NamedTuple):
         """The shape of the sheet (slow, fast), which is the image of one panel."""
         return self.sheet.shape
 
+    def with_added(self, image: np.ndarray) -> np.ndarray:
+        """A sheet (slow, fast) with the photons that are added to it (F12a)."""
+        return image if self.added is None else image + self.added
+
     @property
     def crystals(self) -> int:
         """The number of crystals, whose images add up."""
