@@ -296,14 +296,17 @@ def add_angle(tile, runs, channel, x, y, z):
     """
     if runs == TILE // RUN:
         for i in range(LANES):
-            tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
+            add_torque(tile, channel, i, x, y, z)
     else:
         for r in range(runs):
             first = near_lane(tile, r)
             for n in range(RUN):
-                i = np.uint64(first + n)
-                along = x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
-                tile[channel + i] = tile[channel + i] + along
+                add_torque(tile, channel, np.uint64(first + n), x, y, z)
+
+
+def add_torque(tile, channel, i, x, y, z):
+    """Add to the channel that begins there, in lane i, the component of TORQUE along x, y, z."""
+    tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
 
 
 def add_cell_vectors(tile, runs, rotations, m):
