@@ -23,9 +23,17 @@ def motions(experiment: Statements) -> Motions:
     beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
-    stated, ignored = experiment.background, defects.amorphous_ignored
-    air = air_share(stated, beam.size_mm, material_with_air(stated, beam.size_mm, ignored)[1])
-    return Motions(source, *orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects), air)
+    lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects)
+    return Motions(source, *lattices, _air(experiment))
+
+
+def _air(experiment: Statements) -> np.ndarray:
+    """Return what air adds to the entries of the table of the background (n,), in electrons^2; (1,) of 0 without air (A12b)."""
+    stated, size_mm = experiment.background, experiment.beam.size_mm
+    if stated.air_mm == 0.0:
+        return np.zeros(1)
+    both = material_with_air(stated, size_mm, experiment.sampling.defects.amorphous_ignored)[1]
+    return air_share(stated, size_mm, both)
 
 
 def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:

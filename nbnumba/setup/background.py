@@ -76,9 +76,7 @@ def air_molecules(background: Background, size_mm: float) -> float:
 
 
 def air_share(background: Background, size_mm: float, material: Amorphous) -> np.ndarray:
-    """Return what air adds to the entries of a table of `material_with_air` (n,), in electrons^2; (1,) of 0 without air."""
-    if background.air_mm == 0.0:
-        return np.zeros(1)
+    """Return what air adds to the entries of a table of `material_with_air` (n,), in electrons^2."""
     grid = np.arange(GRID) / material.per_stol
     return air_molecules(background, size_mm) * lagrange(*air_table(), grid) ** 2
 
