@@ -10,8 +10,11 @@ from nbnumba.resolved import duration
 
 WIDTH = 40
 LINE = 79
-TYPICAL = {"render": ("of an image", "some 10 s"), "differentiate": ("of a derivative", "some 20 s")}
-TYPICAL |= {"count": ("of a map of reflections", "some 10 s")}
+TYPICAL = {
+    "render": ("of an image", "some 10 s"),
+    "differentiate": ("of a derivative", "some 20 s"),
+    "count": ("of a map of reflections", "some 10 s"),
+}
 """What each driver computes, and how long its compilation takes on a common CPU."""
 OTHERS = ("of a card", "some 10 s")
 """The same of every other kernel that takes long to compile."""
