@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +25,8 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.crystal import orient
 from nbnumba.setup.crystals import each_alone
-from nbnumba.setup.detector import pivot_of, sensor
-from nbnumba.setup.panels import planes
+from nbnumba.setup.detector import pivot_of
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.setup.structure import energy_weights, interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
@@ -197,7 +195,7 @@ def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> E
     experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
-        choices["sampling.oversample"] = _oversample(experiment)
+        choices["sampling.oversample"] = sampling.usual_oversample(experiment)
     is_open = experiment.structure_factors.interpolate is None and not experiment.other_crystals  # each of several chooses
     if experiment.structure_factors.hkl is not None and is_open:
         smallest = min(crystal.n_a, crystal.n_b, crystal.n_c)
@@ -216,18 +214,6 @@ def _with_table_as_image(experiment: Experiment) -> Experiment:
     photons = added_photons(experiment.replace({"sampling.roi": None, "sampling.mask": None}))
     frozen = {"background.radial": None, "background.image": sheet_of(experiment.detector).image(photons)}
     return experiment.replace(frozen)
-
-
-def _oversample(experiment: Experiment) -> int | tuple[int, ...]:
-    """The number of sub-pixels that is chosen for an experiment; where its panels differ, that of each."""
-    if experiment.other_crystals:
-        return cast(int | tuple[int, ...], each_alone(experiment)[0].sampling.oversample)
-    defects = experiment.sampling.defects
-    vectors = orient(experiment.crystal, defects)
-    every_plane = planes(experiment.detector, experiment.beam, defects)
-    layers = (sensor(experiment.detector, defects, plane.panel)[0] for plane in every_plane)
-    chosen = [sampling.samples(experiment, plane, vectors, n).oversample for plane, n in zip(every_plane, layers)]
-    return chosen[0] if len(set(chosen)) == 1 else tuple(chosen)
 
 
 def experiment_and_machine(

@@ -77,11 +77,6 @@ class Experiment(Statements):
         """The experiment of an .expt of dxtbx and DIALS, counted from 0 among those of the file; the rest as from_geometry."""
         return cls.from_geometry(dxtbx.read(path, "from_dxtbx", experiment), image, structure_factors)
 
-    @property
-    def crystals(self) -> tuple[Crystal, ...]:
-        """All crystals in the beam, the first one first."""
-        return crystals.all_of(self)
-
     def alone(self, number: int) -> Experiment:
         """The experiment with one of its crystals alone, counted from 0; the background is there beside the first one (F7d).
 

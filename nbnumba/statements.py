@@ -1195,6 +1195,11 @@ class Statements(ByValue):
     sampling: Sampling = field(default_factory=Sampling)
     other_crystals: tuple[Crystal, ...] = ()
 
+    @property
+    def crystals(self) -> tuple[Crystal, ...]:
+        """All crystals in the beam, the first one first."""
+        return (self.crystal, *self.other_crystals)
+
     def __post_init__(self) -> None:
         if isinstance(self.crystal, (list, tuple)) and len(self.crystal) > 0:
             object.__setattr__(self, "other_crystals", tuple(self.crystal[1:]))

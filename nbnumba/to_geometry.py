@@ -164,7 +164,7 @@ def _scan(series: Sequence[Statements], what: str) -> Scan | None:
 def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> CrystalGeometry:
     """The crystal at phi = 0; without a scan that of the still, at its own phi."""
     if experiment.other_crystals:
-        warnings.warn(f"the geometry has the first of {1 + len(experiment.other_crystals)} crystals", stacklevel=2)
+        warnings.warn(f"the geometry has the first of {len(experiment.crystals)} crystals", stacklevel=2)
     vectors = orient(experiment.crystal, experiment.sampling.defects)
     if scan is None:
         vectors = vectors @ about_axis(spindle, radians(experiment.goniometer.phi_deg)).T

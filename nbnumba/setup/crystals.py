@@ -5,16 +5,9 @@ from typing import TypeVar
 
 from nbnumba.errors import InputError
 from nbnumba.setup import sampling
-from nbnumba.setup.crystal import orient
-from nbnumba.setup.panels import planes
-from nbnumba.statements import Background, Crystal, Statements
+from nbnumba.statements import Background, Statements
 
 Stated = TypeVar("Stated", bound=Statements)
-
-
-def all_of(experiment: Statements) -> tuple[Crystal, ...]:
-    """Return all crystals of an experiment, the first one first."""
-    return (experiment.crystal, *experiment.other_crystals)
 
 
 def each_alone(experiment: Stated) -> tuple[Stated, ...]:
@@ -29,8 +22,8 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
     oversample = experiment.sampling.oversample
     shared = dataclasses.replace(
         experiment.sampling,
-        tolerance=experiment.sampling.tolerance / len(all_of(experiment)),
-        oversample=_most_sub_pixels(experiment) if oversample is None else oversample,
+        tolerance=experiment.sampling.tolerance / len(experiment.crystals),
+        oversample=sampling.usual_oversample(experiment) if oversample is None else oversample,
     )
     return tuple(
         dataclasses.replace(
@@ -41,24 +34,13 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
             background=Background() if number else experiment.background,
             sampling=shared,
         )
-        for number, crystal in enumerate(all_of(experiment))
+        for number, crystal in enumerate(experiment.crystals)
     )
-
-
-def _most_sub_pixels(experiment: Statements) -> int | tuple[int, ...]:
-    """Return the number of sub-pixels along an edge that the largest crystal needs (F1b), for each panel if there are some.
-
-    Raises InputError for more than are chosen by default.
-    """
-    defects, longest = experiment.sampling.defects, sampling.with_longest(experiment)
-    every, vectors = planes(experiment.detector, experiment.beam, defects), orient(longest.crystal, defects)
-    numbers = [sampling.usual(sampling.recommended_oversample(longest, plane, vectors), plane) for plane in every]
-    return tuple(numbers) if experiment.detector.panels else numbers[0]
 
 
 def refuse_several(experiment: Statements, what: str) -> None:
     """Raise InputError for what is made for one crystal at a time, where an experiment has several."""
     if experiment.other_crystals:
-        count = len(all_of(experiment))
+        count = len(experiment.crystals)
         allowed = "one crystal at a time, of Experiment.alone(number)"
         raise InputError(f"other_crystals: {what} of {count} crystals are not known; allowed: {allowed}")

@@ -154,9 +154,20 @@ def with_longest(experiment: Statements) -> Statements:
     """Return the experiment in which the crystal with the longest edge is the only one: it needs most sub-pixels (F1b)."""
     if not experiment.other_crystals:
         return experiment
-    crystals, defects = (experiment.crystal, *experiment.other_crystals), experiment.sampling.defects
-    alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in crystals)
-    return max(alone, key=lambda one: longest_edge(one, orient(one.crystal, defects)))
+    alone = (dataclasses.replace(experiment, crystal=crystal, other_crystals=()) for crystal in experiment.crystals)
+    return max(alone, key=lambda one: longest_edge(one, orient(one.crystal, one.sampling.defects)))
+
+
+def usual_oversample(experiment: Statements) -> int | tuple[int, ...]:
+    """Return the number of sub-pixels along an edge that is chosen by default (F1b); of panels that differ, that of each.
+
+    Of several crystals it is that of the largest. Raises InputError for more than are chosen by default.
+    """
+    defects, longest = experiment.sampling.defects, with_longest(experiment)
+    vectors = orient(longest.crystal, defects)
+    every = planes(experiment.detector, experiment.beam, defects)
+    numbers = tuple(usual(recommended_oversample(longest, plane, vectors), plane) for plane in every)
+    return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
 def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:

@@ -56,8 +56,8 @@ def _is_of_another_crystal(experiment: Statements, name: str) -> bool:
     if not name.startswith("crystal["):
         return False
     number = number_and_name(name)[0]
-    if number not in range(1, 1 + len(experiment.other_crystals)):
-        count = 1 + len(experiment.other_crystals)
+    count = len(experiment.crystals)
+    if number not in range(1, count):
         allowed = f"crystal[1] to crystal[{count - 1}]" if count > 1 else "crystal., as there is one crystal"
         raise InputError(f"{shown(name)} is no parameter; allowed: {allowed}")
     return True
