@@ -1,6 +1,7 @@
 """Mirrors of the lattice stages: the interference of all unit cells of a crystal (A8)."""
 
-from nbnumba.stages import real, sqrt, wide
+from adjoint.stages.vec3 import quadratic_form_adj
+from nbnumba.stages import real, sqrt
 from nbnumba.stages.crystal import is_negative
 from nbnumba.stages.elementary import PER_PI, SIN_PI, sin_and_cos_pi, sinc_pi
 from nbnumba.stages.lattice import (
@@ -100,12 +101,11 @@ def distance_squared_adj(crystal, dh, dk, dl, r_squared_bar):
 
     r_squared_bar: fudge r2_bar, the cotangent of r^2 / fudge.
     """
-    two = real(2) * r_squared_bar
-    dh_bar = two * (crystal.metric_hh * dh + crystal.metric_hk * dk + crystal.metric_hl * dl)
-    dk_bar = two * (crystal.metric_hk * dh + crystal.metric_kk * dk + crystal.metric_kl * dl)
-    dl_bar = two * (crystal.metric_hl * dh + crystal.metric_kl * dk + crystal.metric_ll * dl)
-    squares = (r_squared_bar * dh * dh, r_squared_bar * dk * dk, r_squared_bar * dl * dl)
-    return (dh_bar, dk_bar, dl_bar), (*squares, two * dh * dk, two * dh * dl, two * dk * dl)
+    metric = (
+        crystal.metric_hh, crystal.metric_kk, crystal.metric_ll,
+        crystal.metric_hk, crystal.metric_hl, crystal.metric_kl,
+    )  # fmt: skip
+    return quadratic_form_adj(metric, (dh, dk, dl), r_squared_bar)
 
 
 def sinc3_slope(u):
@@ -149,9 +149,8 @@ def disorder_exponent_adj(crystal, h, k, l, exponent_bar):
         F9g: w = h^T W h,    h = (h, k, l)
         A9d: h_bar = 2 w_bar W h,    hh_bar = w_bar h^2,    hk_bar = 2 w_bar h k,    likewise the others
     """
-    two = wide(2) * exponent_bar
-    h_bar = two * (crystal.disorder_hh * h + crystal.disorder_hk * k + crystal.disorder_hl * l)
-    k_bar = two * (crystal.disorder_hk * h + crystal.disorder_kk * k + crystal.disorder_kl * l)
-    l_bar = two * (crystal.disorder_hl * h + crystal.disorder_kl * k + crystal.disorder_ll * l)
-    squares = (exponent_bar * h * h, exponent_bar * k * k, exponent_bar * l * l)
-    return (h_bar, k_bar, l_bar), (*squares, two * h * k, two * h * l, two * k * l)
+    disorder = (
+        crystal.disorder_hh, crystal.disorder_kk, crystal.disorder_ll,
+        crystal.disorder_hk, crystal.disorder_hl, crystal.disorder_kl,
+    )  # fmt: skip
+    return quadratic_form_adj(disorder, (h, k, l), exponent_bar)

@@ -1,6 +1,7 @@
 """Mirrors of the spine: from the photons of a pixel back to one lattice's contribution (A10 to A12)."""
 
 from nbnumba.stages import real, sqrt
+from nbnumba.stages.pixel import between_entries
 from nbnumba.stages.vec3 import dot, scale
 
 
@@ -24,12 +25,9 @@ def amorphous_adj(material, beam, q, total_bar):
     """
     length = sqrt(dot(q, q))
     position = length * real(0.5) * material.per_stol
-    last = material.value.size - 1
-    first = int(position) if position < real(last - 1) else last - 1
-    fraction = position - real(first) if position < real(last) else real(1)
-    value = material.value[first] * (real(1) - fraction) + material.value[first + 1] * fraction
-    slope = (material.value[first + 1] - material.value[first]) * real(0.5) * material.per_stol
-    moves = position < real(last) and length > real(0)
+    value, step = between_entries(material.value, position)
+    slope = step * real(0.5) * material.per_stol
+    moves = position < real(material.value.size - 1) and length > real(0)
     along_q = total_bar * beam.background_each * slope / length if moves else real(0)
     return total_bar * value, scale(q, along_q)
 
@@ -42,11 +40,8 @@ def air_adj(material, air, beam, q, total_bar):
 
     air: the entries of f_air, at those of the table of the material.
     """
-    position = sqrt(dot(q, q)) * real(0.5) * material.per_stol
-    last = air.size - 1
-    first = int(position) if position < real(last - 1) else last - 1
-    fraction = position - real(first) if position < real(last) else real(1)
-    return total_bar * beam.background_each * (air[first] * (real(1) - fraction) + air[first + 1] * fraction)
+    value, _ = between_entries(air, sqrt(dot(q, q)) * real(0.5) * material.per_stol)
+    return total_bar * beam.background_each * value
 
 
 def sample_factor_adj(sampling, capture, polarization, omega, factor_bar):

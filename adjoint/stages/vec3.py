@@ -24,6 +24,19 @@ def unit_adj(direction, length, direction_bar, length_bar):
     )
 
 
+def quadratic_form_adj(matrix, a, form_bar):
+    """Return the cotangents of a = (x, y, z), and of the elements hh, kk, ll, hk, hl, kl of M (A8b).
+
+        F8b: y = a^T M a
+        A8b: a_bar = 2 y_bar M a,    hh_bar = y_bar x^2,    hk_bar = 2 y_bar x y,    likewise the others
+    """
+    hh, kk, ll, hk, hl, kl = matrix
+    x, y, z = a
+    two = real(2) * form_bar
+    a_bar = two * (hh * x + hk * y + hl * z), two * (hk * x + kk * y + kl * z), two * (hl * x + kl * y + ll * z)
+    return a_bar, (form_bar * x * x, form_bar * y * y, form_bar * z * z, two * x * y, two * x * z, two * y * z)
+
+
 def rotate_adj(a, axis, sine, cosine, rotated_bar):
     """Return the cotangents of a, of the unit axis u, and of sine and cosine of the angle of rotation (A1c).
 

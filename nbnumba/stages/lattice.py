@@ -4,6 +4,7 @@ from nbnumba.stages import real, sqrt, tiny, wide
 from nbnumba.stages.crystal import nearest
 from nbnumba.stages.elementary import PER_PI, decay, sin_and_cos_pi, sin_pi
 from nbnumba.stages.shapes import GAUSS, ROUND, SQUARE, TOPHAT
+from nbnumba.stages.vec3 import quadratic_form
 
 COMPUTED = (SQUARE, ROUND, GAUSS, TOPHAT)
 """The shapes that this module computes; setup refuses any other, because a kernel cannot."""
@@ -73,12 +74,11 @@ def distance_squared(crystal, dh, dk, dl):
     crystal: the Crystal record, of which the metric is read. dh, dk, dl: distances h - h0, k - k0, l - l0 to that reflection,
     without a unit.
     """
-    return (
-        crystal.metric_hh * dh * dh
-        + crystal.metric_kk * dk * dk
-        + crystal.metric_ll * dl * dl
-        + real(2) * (crystal.metric_hk * dh * dk + crystal.metric_hl * dh * dl + crystal.metric_kl * dk * dl)
-    )
+    metric = (
+        crystal.metric_hh, crystal.metric_kk, crystal.metric_ll,
+        crystal.metric_hk, crystal.metric_hl, crystal.metric_kl,
+    )  # fmt: skip
+    return quadratic_form(metric, (dh, dk, dl))
 
 
 def sinc3(u):
@@ -124,12 +124,11 @@ def disorder_exponent(crystal, h, k, l):
 
     crystal: the Crystal record, of which the disorder is read. h, k, l: fractional Miller indices.
     """
-    return (
-        crystal.disorder_hh * h * h
-        + crystal.disorder_kk * k * k
-        + crystal.disorder_ll * l * l
-        + wide(2) * (crystal.disorder_hk * h * k + crystal.disorder_hl * h * l + crystal.disorder_kl * k * l)
-    )
+    disorder = (
+        crystal.disorder_hh, crystal.disorder_kk, crystal.disorder_ll,
+        crystal.disorder_hk, crystal.disorder_hl, crystal.disorder_kl,
+    )  # fmt: skip
+    return quadratic_form(disorder, (h, k, l))
 
 
 def disorder_factor(crystal, h, k, l):

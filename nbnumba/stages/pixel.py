@@ -18,12 +18,18 @@ def amorphous(material, beam, q):
     material: the Amorphous record, a table at even steps of |q| / 2, which is interpolated linearly. beam: the Intensity
     record of all sources, of which background_each is read. q: scattering vector in 1/A.
     """
-    position = sqrt(dot(q, q)) * real(0.5) * material.per_stol
-    last = material.value.size - 1
+    return beam.background_each * between_entries(material.value, sqrt(dot(q, q)) * real(0.5) * material.per_stol)[0]
+
+
+def between_entries(table, position):
+    """Return the value of a table, linear between its entries, and the step between the two entries, in its unit (F12).
+
+    position: in entries, not below 0. Beyond the last entry the value is that entry.
+    """
+    last = table.size - 1
     first = int(position) if position < real(last - 1) else last - 1
     fraction = position - real(first) if position < real(last) else real(1)
-    value = material.value[first] * (real(1) - fraction) + material.value[first + 1] * fraction
-    return beam.background_each * value
+    return table[first] * (real(1) - fraction) + table[first + 1] * fraction, table[first + 1] - table[first]
 
 
 def sample_factor(sampling, capture, polarization, omega):

@@ -24,6 +24,16 @@ def unit(a):
     return scale(a, real(1) / length), length
 
 
+def quadratic_form(matrix, a):
+    """Return a^T M a, in the product of their units.
+
+    matrix: the elements hh, kk, ll, hk, hl, kl of the symmetric matrix M.
+    """
+    hh, kk, ll, hk, hl, kl = matrix
+    x, y, z = a
+    return hh * x * x + kk * y * y + ll * z * z + real(2) * (hk * x * y + hl * x * z + kl * y * z)
+
+
 def rotate(a, axis, sine, cosine):
     """Return a rotated about an axis, in the unit of a (F1c; Rodrigues' rotation formula).
 

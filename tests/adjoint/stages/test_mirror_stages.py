@@ -37,7 +37,7 @@ from adjoint.stages.loss import (
 )
 from adjoint.stages.pixel import air_adj, amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import add_plane_adj, add_row_adj, between_adj, cubic_slopes, weighted_sum_adj
-from adjoint.stages.vec3 import add, rotate_adj, unit_adj
+from adjoint.stages.vec3 import add, quadratic_form_adj, rotate_adj, unit_adj
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.stages import records, shapes
 from nbnumba.stages.beam import polarization_factor, scattering_vector
@@ -54,7 +54,7 @@ from nbnumba.stages.lattice import (
 )
 from nbnumba.stages.pixel import amorphous, photons, sample_factor, sample_weight, term
 from nbnumba.stages.structure import add_plane, between, cubic_weights, surrounding, weighted_row, weighted_sum
-from nbnumba.stages.vec3 import rotate, scale, unit
+from nbnumba.stages.vec3 import quadratic_form, rotate, scale, unit
 
 E = 2.0**-53
 STEP = 1e-3
@@ -325,6 +325,12 @@ def of_lattice_factor_square_adj(random, draw):
     d = [off_peak(random, n) for n in cells]
     natural = np.prod([min(n, 1 / abs(np.sin(np.pi * each))) if each else n for n, each in zip(cells, d)])
     return forward, pull, [*d, *cells], [*(0.2 / n for n in cells), 0.2, 0.2, 0.2], natural
+
+
+@ladder_case(quadratic_form_adj)
+def of_quadratic_form_adj(random, draw):
+    pulled = lambda x, bar: quadratic_form_adj(tuple(x[3:]), tuple(x[:3]), bar[0])  # noqa: E731
+    return lambda x: quadratic_form(tuple(x[3:]), tuple(x[:3])), pulled, random.normal(size=9), 1.0
 
 
 @ladder_case(distance_squared_adj)
@@ -847,6 +853,7 @@ def calls():
         material, beam = records.Amorphous(3.0, random.uniform(1, 5, 4)), beam_record(y, a, photons=z, background_each=x)
         yield add, (a, b)
         yield unit_adj, (a, x, b, y)
+        yield quadratic_form_adj, ((*a, *b), c, x)
         yield rotate_adj, (a, b, x, y, c)
         yield flat_position_adj, (p, x, y, z, a)
         yield curved_position_adj, (p, a, b)
