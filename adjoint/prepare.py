@@ -13,6 +13,7 @@ from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
 from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
+from adjoint.setup.crystal import ANISOTROPIC, ISOTROPIC
 from adjoint.setup.sources import by_own_weights
 from adjoint.stages.records import Cotangent, Motions
 from adjoint.variables import Variable, listed, size, values, variables
@@ -25,6 +26,7 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
+from nbnumba.setup.crystal import weakens_each_term
 from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import pivot_of
 from nbnumba.setup.sheet import Sheet, sheet_of
@@ -143,7 +145,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     names = {name for variable in checked for name in variable.names}
     _refuse(not_differentiable.reasons(experiment, names), checked)
     experiment = freeze_choices(experiment, parameters)
-    panels = _with_disorder(scene.panel_scenes(experiment), names)
+    panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.panel_scenes(experiment))
     warn_beyond_pairs(panels[0].scene, chosen.precision)
     boxes, parts = _boxes(panels[0].scene, experiment, checked), []
     for number, alone in enumerate(each_alone(experiment)):
@@ -180,11 +182,14 @@ def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np
     return None
 
 
-def _with_disorder(panels: tuple[scene.PanelScene, ...], names: Iterable[str]) -> tuple[scene.PanelScene, ...]:
-    """The panels, in whose scenes B factors are computed where they are asked for, also if they are 0 (A9d)."""
-    wanted = {number_and_name(name)[0] for name in names if row_of(name).group == "disorder"}
-    scenes = (panel.scene._replace(crystal=panel.scene.crystal._replace(disordered=True)) for panel in panels)
-    return tuple(panel._replace(scene=one) if panel.crystal in wanted else panel for panel, one in zip(panels, scenes))
+def _with_b_factors(panel: scene.PanelScene, experiment: Experiment, names: Iterable[str]) -> scene.PanelScene:
+    """A panel, in whose scene B factors are computed where they are asked for, also if they are 0 (A9d)."""
+    built, own = panel.scene, {name for number, name in map(number_and_name, names) if number == panel.crystal}
+    each_term = weakens_each_term(experiment.crystals[panel.crystal], experiment.sampling.defects)
+    isotropic, anisotropic = ISOTROPIC in own, not own.isdisjoint(ANISOTROPIC)
+    crystal = built.crystal._replace(disordered=built.crystal.disordered or anisotropic or (isotropic and each_term))
+    beam = built.beam._replace(fades=built.beam.fades or (isotropic and not each_term))
+    return panel._replace(scene=built._replace(crystal=crystal, beam=beam))
 
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
@@ -357,7 +362,7 @@ def _reached(built: Scene) -> np.ndarray:
     """Which channels can differ from 0 in some pixel (channels,)."""
     panel, reached = built.panel, np.ones(WIDTH, dtype=bool)
     absent = {"metric": built.crystal.shape == SQUARE, "beam": not panel.curved, "distance": not panel.curved}
-    absent["disorder"] = not built.crystal.disordered
+    absent |= {"disorder": not built.crystal.disordered, "fading": not built.beam.fades}
     absent["background_each"] = built.beam.background_each == 0.0
     absent |= dict.fromkeys(("normal", "layer", "absorption"), not panel.sensor and built.sampling.layers == 1)
     for name, missing in absent.items():

@@ -315,7 +315,7 @@ class _Prediction:
         electric = polarization_axis(self.experiment.detector, beam)
         electric = np.zeros(3) if along(self.view.sources.direction, electric).all() else electric
         x, y, z = (float(component) for component in electric)
-        record = records.Intensity(True, beam.polarization, x, y, z, 0.0, 0.0, 0.0, 0.0, False)
+        record = records.Intensity(True, beam.polarization, x, y, z, 0.0, 0.0, 0.0, 0.0, False, 0.0, False)
         incident = tuple(self.view.direction)
         rays = (unit(tuple(position))[0] for position in positions(panel, *place.T))
         return np.array([float(polarization_factor(record, ray, incident)) for ray in rays])

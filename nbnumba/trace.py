@@ -16,7 +16,7 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import crystal, crystals, orientations, sampling, scene
 from nbnumba.simulate import with_options
-from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
+from nbnumba.stages.beam import fading_factor, polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, sample_offset, solid_angle
 from nbnumba.stages.lattice import disorder_factor, lattice_factor_radial, signed_sincg
@@ -267,10 +267,10 @@ class _Walk:
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
             latched = (self.slow, self.fast, number, m) >= tuple(structure.latch)
-            phi_steps.append(self._phi_step(step, m % domains, used[step], hkl, structure, latched))
+            phi_steps.append(self._phi_step(step, m % domains, used[step], q, hkl, structure, latched))
         return phi_steps
 
-    def _phi_step(self, step, domain, used, hkl, structure, latched) -> PhiStep:
+    def _phi_step(self, step, domain, used, q, hkl, structure, latched) -> PhiStep:
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
         sizes = self.scene.crystal[:3]
@@ -280,6 +280,8 @@ class _Walk:
         amplitude = self._amplitude(structure, hkl, whole, latched)
         if self.scene.crystal.disordered:
             amplitude *= float(disorder_factor(self.scene.crystal, *hkl))
+        if self.scene.beam.fades:
+            amplitude *= math.sqrt(fading_factor(self.scene.beam, q))
         return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, factors, total, amplitude)
 
     @staticmethod

@@ -11,10 +11,11 @@ import numpy as np
 from adjoint.loops.lattices import differentiate_lattices
 from adjoint.loops.amplitude_table import Lanes, clear_table, enter_all_pending, enter_weights
 from adjoint.loops.rows import (
-    AIR, ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
+    AIR, ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, FADING, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
     PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
 from adjoint.loops.samples import polarization_adj, scatter_adj, trace_ray_adj
+from adjoint.stages.beam import fading_factor_adj
 from adjoint.stages.pixel import air_adj, amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
     BACKGROUND, BACKGROUND_TOTAL, CAPTURE, EVER_RESOLVED, FACTOR, FRESH_PASS, OMEGA, POLARIZATION, Q_X, RESOLVED, SUM, TILE,
@@ -174,7 +175,7 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
     """Add SUM and BACKGROUND to the sums of the pixel (end_sum), and differentiate all but the lattices (A10, A12).
 
     It adds to CAPTURE_BAR and OMEGA_BAR and writes POLARIZATION_BAR, as far as these factors are taken anew at every sample;
-    it adds to BACKGROUND_EACH and AIR, and by scatter_adj and polarization_adj to D_BAR, KAHN and SOURCE. It reads SUM,
+    it adds to BACKGROUND_EACH, AIR and FADING, and by scatter_adj and polarization_adj to D_BAR, KAHN and SOURCE. It reads SUM,
     RESOLVED, BACKGROUND, WEIGHT, FACTOR, CAPTURE, POLARIZATION, OMEGA and Q_BAR.
     """
     share = sources.weight[source]
@@ -191,6 +192,8 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
             tile[POLARIZATION_BAR + i] = bars[1]
             tile[OMEGA_BAR + i] += bars[2]
     end_sum(tile, sampling)
+    if beam.fades:
+        fading_adj(tile, beam)
     if material.per_stol > 0.0 and beam.background_each > 0.0:
         background_adj(tile, beam, material)
         if motions.air.size > 1:
@@ -202,6 +205,15 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
         if sampling.every_polarization and beam.polarized:
             polarization_adj(tile, source, beam, sources, motions)
         scatter_adj(tile, source, sources, motions)
+
+
+def fading_adj(tile, beam):
+    """Add to FADING and Q_BAR for an isotropic B factor (A9d). It reads SUM, RESOLVED, WEIGHT, FACTOR and Q_X, Q_Y, Q_Z."""
+    for i in range(TILE):
+        sum_bar = tile[SUM + i] * tile[RESOLVED + i] * tile[WEIGHT + i] * tile[FACTOR + i]
+        fading_bar, q_bar = fading_factor_adj(beam, three(tile, Q_X, i), sum_bar)
+        tile[FADING + i] += fading_bar
+        add3(tile, Q_BAR, i, q_bar)
 
 
 def background_adj(tile, beam, material):

@@ -8,12 +8,12 @@ from adjoint.parameters import CELL, names_of
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.parity import Defects
-from nbnumba.setup.crystal import ELEMENTS, missetting_deg, orient, reciprocal, record
+from nbnumba.setup.crystal import ELEMENTS, missetting_deg, orient, reciprocal, record, weakens_each_term
 from nbnumba.stages.shapes import GAUSS, SHAPES
 from nbnumba.statements import Crystal
 
 MISSET, NUMBERS = names_of("orientation"), names_of("size")
-ANISOTROPIC = names_of("disorder")[1:]
+ISOTROPIC, *ANISOTROPIC = names_of("disorder")
 METRIC = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
 """The index of each entry of the symmetric metric among hh, kk, ll, hk, hl and kl of the Crystal record."""
 
@@ -108,23 +108,27 @@ def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[..., k] for k, name in enumerate(names)}
 
 
-def disorder_adj(crystal: Crystal, disorder_bar: np.ndarray) -> dict[str, np.ndarray]:
+def b_factors_adj(
+    crystal: Crystal, defects: Defects, fading_bar: np.ndarray, disorder_bar: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return the cotangents of the B factors, in A^2, and those of the cell through them, in A and degree, by name (A9d).
 
         F9g: 4 W = B G + D A D,    G = (V V^T)^-1,    D = sqrt of the diagonal of G
         A9d: B_bar = <M, G> / 4,    A_bar = D M D / 4, and twice that for b_12, b_13, b_23
              G_bar = B M / 4 + diagonal of (M (D A)) / (4 D),    V_bar = -2 G G_bar G V
 
-    disorder_bar (..., 6): cotangent of hh, kk, ll, hk, hl, kl; M is the symmetric matrix of them, with half of those off the
-    diagonal. V is the standard setting of the cell, and A the matrix of the anisotropic B factors.
+    fading_bar (...): cotangent of B / 2. Where the isotropic factor is one of the sum over lattices, B_bar follows from that,
+    and G_bar has no B. disorder_bar (..., 6): cotangent of hh, kk, ll, hk, hl, kl; M is the symmetric matrix of them, with half
+    of those off the diagonal. V is the standard setting of the cell, and A the matrix of the anisotropic B factors.
     """
     setting = standard_setting(*crystal.cell)
     star = np.linalg.inv(setting @ setting.T)
     lengths, quarter = np.sqrt(np.diag(star)), disorder_bar[..., METRIC] * (1.0 + np.eye(3)) / 8.0
     by_matrix = quarter * np.outer(lengths, lengths) * (2.0 - np.eye(3))
     by_lengths = 2.0 * np.einsum("...ij,ij,j->...i", quarter, crystal.b_factors, lengths)
-    star_bar = crystal.b_factor_A2 * quarter + (by_lengths / (2.0 * lengths))[..., np.newaxis] * np.eye(3)
+    in_matrix = weakens_each_term(crystal, defects)
+    star_bar = in_matrix * crystal.b_factor_A2 * quarter + (by_lengths / (2.0 * lengths))[..., np.newaxis] * np.eye(3)
     cell_bar = standard_setting_adj(*crystal.cell, -2.0 * star @ star_bar @ star @ setting)
     elements = np.stack([by_matrix[..., row, column] for row, column in ELEMENTS], axis=-1)
-    isotropic = {"crystal.b_factor_A2": np.einsum("...ij,ij->...", quarter, star)}
-    return isotropic | _named(ANISOTROPIC, elements) | _named(CELL, cell_bar)
+    by_isotropic = np.einsum("...ij,ij->...", quarter, star) if in_matrix else fading_bar / 2.0
+    return {ISOTROPIC: by_isotropic} | _named(ANISOTROPIC, elements) | _named(CELL, cell_bar)

@@ -7,7 +7,7 @@ import numpy as np
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup import orientations, sources
 from adjoint.setup.background import scale_adj
-from adjoint.setup.crystal import disorder_adj, orient_adj, record_adj
+from adjoint.setup.crystal import b_factors_adj, orient_adj, record_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.panels import PanelMirror
 from adjoint.stages.records import Cotangent, Motions
@@ -90,7 +90,8 @@ def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarr
     vectors = orient(crystal, defects)
     gradients, vectors_bar = record_adj(crystal, vectors, defects, cotangent.cells, cotangent.metric)
     by_vectors = cotangent.vectors.reshape(vectors_bar.shape) + vectors_bar
-    for part in (orient_adj(crystal, defects, by_vectors), disorder_adj(crystal, cotangent.disorder)):
+    b_factors = b_factors_adj(crystal, defects, cotangent.fading, cotangent.disorder)
+    for part in (orient_adj(crystal, defects, by_vectors), b_factors):
         for name, gradient in part.items():
             gradients[name] = gradients.get(name, 0.0) + gradient
     return gradients

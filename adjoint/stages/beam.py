@@ -1,7 +1,7 @@
 """Mirrors of the beam stages: scattering vector and polarization factor (A5, A6)."""
 
 from adjoint.stages.vec3 import add
-from nbnumba.stages import real
+from nbnumba.stages import real, wide
 from nbnumba.stages.vec3 import cross, dot, scale
 
 
@@ -51,3 +51,12 @@ def polarization_factor_adj(beam, diffracted, incident, polarization_bar):
     d_bar = add(add(scale(e_axis, e_bar), scale(b_axis, b_bar)), scale(incident, c_bar))
     i_bar = add(add(cross(b_axis, e_axis_bar), cross(b_axis_bar, axis)), scale(diffracted, c_bar))
     return kahn_bar, d_bar, i_bar
+
+
+def fading_factor_adj(beam, q, factor_bar):
+    """Return the cotangents of B / 2, in A^2, and of q, in 1/A, from that of the factor times the factor (A9d).
+
+        F9g: e^2 = exp(-f q^2),    f = B / 2
+        A9d: f_bar = -e^2 e^2_bar q^2,    q_bar = -2 e^2 e^2_bar f q
+    """
+    return -factor_bar * dot(q, q), scale(q, -wide(2) * beam.fading * factor_bar)

@@ -21,10 +21,11 @@ class Cotangent(NamedTuple):
     photons (...): by r_e^2 fluence / steps, in photons per electron^2 and sr.
     background_each (...): by the scale of the background at every sample, in electrons^2.
     air (...): by the logarithm of the path in air, without a unit.
+    fading (...): by B / 2 of the isotropic B factor, in A^2.
     source (..., SOURCE_MOTIONS): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
     metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
-    disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the B factors, without a unit.
+    disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the anisotropic B factors, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
     lattice_angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     """
@@ -42,6 +43,7 @@ class Cotangent(NamedTuple):
     photons: np.ndarray
     background_each: np.ndarray
     air: np.ndarray
+    fading: np.ndarray
     source: np.ndarray
     cells: np.ndarray
     metric: np.ndarray

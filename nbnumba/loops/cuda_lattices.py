@@ -19,7 +19,7 @@ def is_simple(scene: Scene) -> bool:
     """Whether a scene is simple."""
     looked_up = not (scene.structure.interpolate or scene.sampling.running_product)
     uniform = scene.amorphous.per_stol == 0.0
-    ordered = scene.crystal.shape == SQUARE and not scene.crystal.disordered
+    ordered = scene.crystal.shape == SQUARE and not (scene.crystal.disordered or scene.beam.fades)
     return ordered and not is_culled(scene) and looked_up and not scene.panel.curved and uniform
 
 

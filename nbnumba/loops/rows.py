@@ -22,11 +22,11 @@ BACKGROUND_TOTAL | background of all samples, sources (F12) | electrons^2 | end_
 OMEGA | solid angle of the pixel (F3) | sr | trace_ray | weigh, render_tile
 POLARIZATION | polarization factor (F6) | 1 | polarize | weigh, render_tile
 CAPTURE | fraction of the photons that the sensor layer absorbs (F4) | 1 | trace_ray | weigh, render_tile
-EVER_RESOLVED | 1 once dmin has left in a sample of the pixel, before that 0 (F5) | 1 | weigh | polarize, render_tile
+EVER_RESOLVED | not 0 once dmin has left in a sample of the pixel, before that 0 (F5) | 1 | weigh | polarize, render_tile
 D_X, D_Y, D_Z | unit vector from the crystal to the sample (F2) | 1 | trace_ray | scatter, polarize
 AIRPATH | distance from the crystal to the sample (F2) | m | trace_ray | trace_ray
 Q_X, Q_Y, Q_Z | scattering vector (F5) | 1/A | scatter | add_background, extended_q
-RESOLVED | 1 where dmin leaves in the sample, else 0 (F5) | 1 | scatter | polarize, weigh, end_sum, count_lattices
+RESOLVED | factor of SUM: 0 by dmin (F5), else 1, or by B (F9g) | 1 | scatter | polarize, weigh, end_sum, count_lattices
 BACKGROUND | background of the sample under one source (F12) | electrons^2 | add_background | end_sum, count_tile
 WEIGHT | weight of the sample: of its source and of its layer (F10) | 1 | weigh | end_sum, add_each, count_tile, count_lattices
 FACTOR | product of the factors that every sample has anew (F10) | 1 | weigh | end_sum, add_each, count_tile, count_lattices

@@ -24,7 +24,7 @@ from nbnumba.loops.rows import (
     WEIGHT,
 )
 from nbnumba.stages import real
-from nbnumba.stages.beam import polarization_factor, scattering_vector, within_resolution
+from nbnumba.stages.beam import fading_factor, polarization_factor, scattering_vector, within_resolution
 from nbnumba.stages.detector import along_slow, capture_fraction, curved_position, position_in_row, sample_offset, solid_angle
 from nbnumba.stages.pixel import amorphous, sample_factor, sample_weight
 from nbnumba.stages.vec3 import unit
@@ -70,7 +70,7 @@ def illuminate(tile, first, source, beam, sources, sampling):
 def scatter(tile, source, beam, sources):
     """Write the scattering vector Q_X, Q_Y, Q_Z under one source, and to RESOLVED whether dmin leaves the sample in (F5).
 
-    It reads the directions of the rays, D_X, D_Y, D_Z.
+    An isotropic B factor weakens there what the crystal scatters (F9g). It reads the directions of the rays, D_X, D_Y, D_Z.
     """
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     wavelength = sources.wavelength[source]
@@ -78,6 +78,9 @@ def scatter(tile, source, beam, sources):
         q = scattering_vector((tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), incident, wavelength)
         tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i] = q
         tile[RESOLVED + i] = 1.0 if within_resolution(beam, q) else 0.0
+    if beam.fades:
+        for i in range(TILE):
+            tile[RESOLVED + i] = tile[RESOLVED + i] * fading_factor(beam, (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i]))
 
 
 def polarize(tile, first, source, beam, sources, sampling):
@@ -124,7 +127,7 @@ def add_background(tile, beam, material):
 def end_sum(tile, sampling):
     """Add SUM to TOTAL, and BACKGROUND to BACKGROUND_TOTAL, each times WEIGHT and FACTOR (F10).
 
-    SUM counts only where RESOLVED is 1. In a running product SUM replaces TOTAL there (P2).
+    SUM counts times RESOLVED. In a running product SUM replaces TOTAL there (P2).
     """
     for i in range(TILE):
         weight = tile[WEIGHT + i] * tile[FACTOR + i]

@@ -85,9 +85,22 @@ def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.C
     elif crystal.is_oblique:
         cells[0] = np.linalg.det(crystal.cells) / (cells[1] * cells[2])
     upper = [metric[row, column] for row, column in ELEMENTS]
-    disorder = crystal.disorder if crystal.b_factor_A2 != 0.0 or crystal.b_factors.any() else np.zeros((3, 3))
+    disorder = crystal.disorder if weakens_each_term(crystal, defects) else np.zeros((3, 3))
     numbers = map(float, (*upper, *diagonal_below(metric), *(disorder[row, column] for row, column in ELEMENTS)))
     return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, bool(disorder.any()), 0.0, 0.0)
+
+
+def weakens_each_term(crystal: Crystal, defects: Defects) -> bool:
+    """Whether B factors are factors of each term, the isotropic one among them (F9g): where there are anisotropic ones.
+
+    By itself the isotropic one depends on q alone, and is a factor of the sum over the lattices, as long as that is a sum (P2).
+    """
+    return crystal.b_factors.any() or (crystal.b_factor_A2 != 0.0 and defects.oversample_running_sum)
+
+
+def fading(crystal: Crystal, defects: Defects) -> float:
+    """Return what q^2 is multiplied by in the exponent by which the sum over the lattices falls, B / 2, in A^2 (F9g)."""
+    return 0.0 if weakens_each_term(crystal, defects) else crystal.b_factor_A2 / 2.0
 
 
 def diagonal_below(metric: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ MADE_FROM = {
     "panel.absorption": "detector.thickness_um, attenuation_um",
     "beam": "beam.polarization_axis, polarization, dmin_A",
     "beam.photons": "beam.fluence, crystal.scale",
+    "beam.fading": "crystal.b_factor_A2",
     "beam.background_each": "background.water_um, density_g_per_cm3, molar_mass_g",
     "beam.background_once": "background.water_um, density_g_per_cm3, molar_mass_g",
     "amorphous": "background.table, air_mm",
@@ -285,7 +286,7 @@ def _beam(
     background_each = 0.0 if background_once else water * lattices
     if twice_scaled:
         background_each *= scale / steps / (samples.layers if samples.last_capture else 1)
-    of_crystal = experiment.crystal.scale
+    of_crystal, fading = experiment.crystal.scale, crystal.fading(experiment.crystal, experiment.sampling.defects)
     return records.Intensity(
         beam.polarized or (samples.every_polarization and samples.running_product),
         beam.polarization,
@@ -295,4 +296,6 @@ def _beam(
         background_each=background_each / of_crystal,
         background_once=background_once / of_crystal,
         unlit_dark=twice_scaled,
+        fading=fading,
+        fades=fading != 0.0,
     )

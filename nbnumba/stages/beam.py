@@ -1,6 +1,7 @@
 """Beam stages: the scattering vector and the polarization factor (F5, F6)."""
 
 from nbnumba.stages import real
+from nbnumba.stages.elementary import decay
 from nbnumba.stages.vec3 import cross, dot
 
 
@@ -40,3 +41,11 @@ def within_resolution(beam, q):
     beam: the Intensity record of all sources, of which dmin, in A, is read; 0 means no limit. q: scattering vector in 1/A.
     """
     return beam.dmin * beam.dmin * dot(q, q) <= real(1)
+
+
+def fading_factor(beam, q):
+    """Return the factor of the crystal's intensity by its isotropic B factor, exp(-B q^2 / 2), without a unit (F9g).
+
+    beam: the Intensity record of all sources, of which B / 2, in A^2, is read. q: scattering vector in 1/A.
+    """
+    return decay(beam.fading * dot(q, q))

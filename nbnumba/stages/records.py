@@ -47,7 +47,8 @@ class Intensity(NamedTuple):
     polarized: whether the polarization factor counts. kahn: K of Kahn's factor, -1 to 1. axis: the E vector. dmin: resolution
     cut-off in A, 0 for none. photons: r_e^2 fluence / steps, in photons per electron^2 and sr. background_each: scale of the
     background at every sample, in electrons^2. background_once: what is added once to the sum of a pixel, in electrons^2 (P19).
-    unlit_dark: whether a pixel whose samples are all left out by dmin is dark, as in C with its water (P19).
+    unlit_dark: whether a pixel whose samples are all left out by dmin is dark, as in C with its water (P19). fading: the
+    crystal's intensity falls by exp(-fading q^2) (F9g), in A^2. fades: whether it does, or the derivative by it is asked for.
     """
 
     polarized: bool
@@ -60,6 +61,8 @@ class Intensity(NamedTuple):
     background_each: float
     background_once: float
     unlit_dark: bool
+    fading: float
+    fades: bool
 
 
 class Sources(NamedTuple):
@@ -89,10 +92,10 @@ class Crystal(NamedTuple):
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
     to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. least: the diagonal
-    of a diagonal matrix that the metric is not below (F10a). disorder: the symmetric matrix of the B factors (F9g), without a
-    unit. disordered: whether there are any, or they are asked for. most_remote: the largest remoteness at which a term counts
-    (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the pixel, in 1/sr,
-    or in m^2 for point pixels.
+    of a diagonal matrix that the metric is not below (F10a). disorder: the symmetric matrix of the anisotropic B factors (F9g),
+    without a unit. disordered: whether there are any, or they are asked for. most_remote: the largest remoteness at which a
+    term counts (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the
+    pixel, in 1/sr, or in m^2 for point pixels.
     """
 
     n_a: float

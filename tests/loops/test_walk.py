@@ -52,7 +52,7 @@ def records(layers, oversample, sources):
     """As much of the records of a scene as the walks read."""
     sampling = SimpleNamespace(layers=layers, oversample=oversample, every_capture=False, every_polarization=False)
     sampling.last_capture = False
-    beam = SimpleNamespace(background_once=0.0, background_each=0.0, polarized=True, unlit_dark=False, dmin=1.0)
+    beam = SimpleNamespace(background_once=0.0, background_each=0.0, polarized=True, unlit_dark=False, dmin=1.0, fades=False)
     orientations = SimpleNamespace(lattice=None, fresh_lattice=None)
     panel = SimpleNamespace(sensor=False)
     return panel, beam, SimpleNamespace(weight=np.ones(sources)), orientations, sampling

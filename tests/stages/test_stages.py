@@ -426,6 +426,7 @@ def cases():
         yield beam.scattering_vector, (d, i, x)
         yield beam.polarization_factor, (beam_record(0.4, a), d, i)
         yield beam.within_resolution, (beam_record(dmin=x), a)
+        yield beam.fading_factor, (beam_record(fading=x), a)
         yield crystal.index, (*a, b)
         yield crystal.nearest, (10 * u[0],)
         yield elementary.sinc_pi, (u[0] * u[0],)

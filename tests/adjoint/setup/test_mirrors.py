@@ -508,6 +508,7 @@ WHOLE = "-misset 10 20 30 -water 30 -fluence 1e24 -polar 0.4 -detector_abs 250 -
 EXPERIMENTS = {
     "mosflm": ("mosflm", "beam", "turned", "", WHOLE),
     "xds": ("xds", "default", "swung", "", WHOLE + "-gauss_xtal -bfactor 300 -bfactor_aniso 5 -4 3 2 -1 6 "),
+    "faded": ("xds", "default", "swung", "", WHOLE + "-bfactor 300 "),
     "custom": ("custom", "beam", "swung", "-pivot sample ", WHOLE + "-gauss_xtal -c_parity gauss_metric triclinic_angles "),
     "all defects of C": ("custom", "beam", "swung", "", WHOLE + "-tophat_spots -c_parity all "),
 }
@@ -532,7 +533,7 @@ def scene_parts(experiment):
     vectors = np.array(panel[:15]).reshape(5, 3)
     found = dict(zip(("origin", "fast", "slow", "normal", "beam"), vectors))
     found |= {name: getattr(panel, name) for name in ("distance", "close_distance", "layer", "absorption")}
-    found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each")}
+    found |= {name: getattr(beam, name) for name in ("kahn", "photons", "background_each", "fading")}
     found |= {"cells": np.array(crystal[:3]), "metric": np.array(crystal[5:11])}
     found |= {"disorder": np.array(crystal[14:20])}
     return found | {"vectors": orient(experiment.crystal, experiment.sampling.defects).ravel()}

@@ -12,7 +12,7 @@ from random_directions import random_direction
 
 from adjoint.backends.cpu import WORDS, loss_of_pixels
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.stages.beam import polarization_factor_adj, scattering_vector_adj
+from adjoint.stages.beam import fading_factor_adj, polarization_factor_adj, scattering_vector_adj
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.detector import capture_fraction_adj, curved_position_adj, flat_position_adj, solid_angle_adj
 from adjoint.stages.lattice import (
@@ -40,7 +40,7 @@ from adjoint.stages.structure import add_plane_adj, add_row_adj, between_adj, cu
 from adjoint.stages.vec3 import add, quadratic_form_adj, rotate_adj, unit_adj
 from nbnumba.backends.binding import bind, stage_jit, stages
 from nbnumba.stages import records, shapes
-from nbnumba.stages.beam import polarization_factor, scattering_vector
+from nbnumba.stages.beam import fading_factor, polarization_factor, scattering_vector
 from nbnumba.stages.crystal import index, nearest
 from nbnumba.stages.detector import capture_fraction, curved_position, flat_position, solid_angle
 from nbnumba.stages.elementary import sinc_pi
@@ -263,6 +263,20 @@ def of_polarization_factor_adj(random, draw):
         point,
         0.1,
     )
+
+
+@ladder_case(fading_factor_adj)
+def of_fading_factor_adj(random, draw):
+    """The mirror takes the cotangent times the factor, which the kernels have at hand. The first factor is 1."""
+    fading, q = 0.0 if draw == 0 else random.uniform(0.1, 2.0), random.normal(size=3) / 2.0
+
+    def inputs(x):
+        return beam_record()._replace(fading=x[0]), x[1:]
+
+    def backward(x, bar):
+        return fading_factor_adj(*inputs(x), bar[0] * fading_factor(*inputs(x)))
+
+    return lambda x: fading_factor(*inputs(x)), backward, [fading, *q], 0.1
 
 
 @ladder_case(indices_adj)
@@ -861,6 +875,7 @@ def calls():
         yield capture_fraction_adj, (p, n % 4, a, x)
         yield scattering_vector_adj, (a, b, x, c)
         yield polarization_factor_adj, (beam, b, c, x)
+        yield fading_factor_adj, (beam._replace(fading=w[0]), b, x)
         yield indices_adj, (nine, a)
         yield rotate_back, (nine, a)
         yield sinc_pi_slope, (x / 6,)
