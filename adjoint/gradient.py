@@ -114,6 +114,21 @@ def jacobian(
     return problem.sheet.image(image), problem.sheet.image(derivatives)
 
 
+def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:
+    """The image, a sheet (slow, fast), by the kernel of the derivative, so that a refinement compiles no other one for images.
+
+    Raises InputError like vjp.
+    """
+    problem = prepare(experiment, ["beam.fluence"], **machine._asdict())
+    image, everywhere = np.zeros(problem.pixels), SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
+    for number in range(problem.crystals):
+        of_one = np.zeros(problem.pixels)
+        _run(problem.of_crystal(number) if problem.crystals > 1 else problem, everywhere, of_one, None)
+        image += of_one
+    check_brightness(image, problem.machine.precision)
+    return problem.with_added(image)
+
+
 def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The image, and its derivatives, as sheets. The derivatives of several crystals are added up."""
     image, derivatives = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.kernel_columns))

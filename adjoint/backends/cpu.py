@@ -38,7 +38,7 @@ MOST_BANDS = 256
 DEARER = 4
 """A step of a derivative takes about as long as this number of steps of an image."""
 WORDS = machine_words() | {"frexp": frexp}
-MAKERS = {"new_amplitude_table", "differentiate_band"}
+MAKERS = {"new_amplitude_table", "new_rows", "differentiate_band"}
 """The functions of the loops that make arrays, or replace one by another."""
 
 
@@ -73,9 +73,18 @@ def sum_jit(function):
 
 
 def own_jit(function):
-    """Compile a function of the derivative's loops, to be inlined; those of MAKERS by themselves, with what arrays need."""
+    """Compile a function of the derivative's loops over lattices, to be inlined; those of MAKERS with what arrays need."""
+    return _own(function, forceinline=True)
+
+
+def called_jit(function):
+    """Compile a function that is called for a pass, a tile or a band. Inlined into each other they compile twice as long."""
+    return _own(function, forceinline=False)
+
+
+def _own(function, forceinline: bool):
     makes = function.__name__ in MAKERS
-    return part(function, forceinline=not makes, memory=makes)
+    return part(function, forceinline=forceinline and not makes, memory=makes)
 
 
 @thread_safe_cache
@@ -95,7 +104,7 @@ def kernel(precision: str, culled: bool):
         bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
         bound = bind((forward_tiles,), loop_jit, bind((forward_patches, lit), stage_jit, bound))
         bound = bind((samples,), loop_jit, bind((amplitude_table, lattices), own_jit, bound))
-        bound = bind((tiles, pixels, bands), own_jit, bound)
+        bound = bind((tiles, pixels, bands), called_jit, bound)
         return bound | {"loop": loop_over(own_jit(with_globals(one_band, one_band.__globals__ | bound, one_band.__name__)))}
 
     return driver(differentiate, names, precision, culled, memory=True).dispatcher()

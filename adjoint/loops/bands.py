@@ -21,6 +21,8 @@ from nbnumba.loops.lit import complete, is_lit_block, list_all, list_lit, lit_la
 from nbnumba.loops.rows import IS_LIT, ROWS_END, TILE
 from nbnumba.stages import wide
 
+CACHE_LINE, ITEM = 64, 8
+"""The bytes of a line of the processor's cache, and of the longest number."""
 ENTRIES, FEWEST_ENTRIES = 2**12, 2
 """The first size of a tile's amplitude table, with derivatives by amplitudes and without."""
 SEGMENT_BLOCKS = 128
@@ -39,11 +41,11 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     full, has a patch that is not, or a segment ends (nbnumba/loops/lit.py). So it depends on no other part which pixels share a
     tile. If the amplitude table of a tile was too small, the tile is differentiated again with a table of twice the size.
     """
-    tile, dark_tile = np.zeros(2 * ALL_END, wide), np.zeros(ALL_END, wide)  # add_pass copies the tile behind itself
-    block, blocks = np.zeros(ROWS_END, wide), np.zeros(ROWS_END, wide)
+    tile, dark_tile = new_rows(2 * ALL_END), new_rows(ALL_END)  # add_pass copies the tile behind itself
+    block, blocks = new_rows(ROWS_END), new_rows(ROWS_END)
     table = new_amplitude_table(ENTRIES if paths.reflections or paths.weights else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
-    by_parameter, row_columns = np.empty(max(count, 1) * TILE, wide), np.empty(count, np.int64)
+    by_parameter, row_columns = new_rows(max(count, 1) * TILE), np.empty(count, np.int64)
     for n in range(projection.column_of_row.size):
         row_columns[n] = projection.column_of_row[n]
     lit = dark = 0
@@ -90,6 +92,13 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
                         table = new_amplitude_table(2 * table.key.size)
                     add_pixels(band, pixels, True, tile, table, by_parameter, row_columns, results, pixel_loss, projection,
                                paths)  # fmt: skip
+
+
+def new_rows(size):
+    """Zeros (size,), which begin where a line of the processor's cache does, so that no vector of a row lies in two lines."""
+    room = np.zeros(size + CACHE_LINE // ITEM, wide)
+    first = -room.ctypes.data % CACHE_LINE // ITEM
+    return room[first : first + size]
 
 
 def take_block(block, dark_tile, band, within, columns, start, losses_alone, is_lit, results, pixel_loss, panel, beam, sources,

@@ -125,8 +125,8 @@ def apply_loss_to_photons(tile, pixel_loss):
 def take_data(tile, count, pixel_loss):
     """Write DATA and LOSS_WEIGHT of the pixels of a tile. DATA is NaN for pixels that do not count."""
     for i in range(count):
-        slow, fast = int(slow_of(tile, i)), int(fast_of(tile, i))
-        tile[DATA + i], tile[LOSS_WEIGHT + i] = pixel_loss.data[slow, fast], pixel_loss.weight[slow, fast]
+        at = np.uintp(slow_of(tile, i)), np.uintp(fast_of(tile, i))
+        tile[DATA + i], tile[LOSS_WEIGHT + i] = pixel_loss.data[at], pixel_loss.weight[at]
     for i in range(count, LANES):
         tile[DATA + i], tile[LOSS_WEIGHT + i] = np.nan, 0.0
 

@@ -30,7 +30,7 @@ def scatter_adj(tile, source, sources, motions):
         add3(tile, D_BAR, i, d_bar)
         set3(tile, I_BAR, i, i_bar)
         tile[WAVELENGTH_BAR + i] = wavelength_bar
-    source_adj(tile, motions.source[source])
+    source_adj(tile, motions.source[source], True)
 
 
 def polarization_adj(tile, source, beam, sources, motions):
@@ -45,17 +45,18 @@ def polarization_adj(tile, source, beam, sources, motions):
         add3(tile, D_BAR, i, d_bar)
         set3(tile, I_BAR, i, i_bar)
         tile[WAVELENGTH_BAR + i] = 0.0
-    source_adj(tile, motions.source[source])
+    source_adj(tile, motions.source[source], False)
 
 
-def source_adj(tile, motion):
+def source_adj(tile, motion, by_wavelength):
     """Add to SOURCE the derivative along the motions of a source, from I_BAR and WAVELENGTH_BAR (A5a).
 
-    motion (motions, 4): the rates of direction and wavelength. A motion that moves nothing is left out.
+    motion (motions, 4): the rates of direction and wavelength. A motion that moves nothing is left out. by_wavelength: whether
+    WAVELENGTH_BAR may be other than 0.
     """
     for n in range(motion.shape[0]):
         x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
-        if x != 0.0 or y != 0.0 or z != 0.0 or wavelength != 0.0:
+        if x != 0.0 or y != 0.0 or z != 0.0 or (by_wavelength and wavelength != 0.0):
             add_motion(tile, np.uint64(SOURCE + n * TILE), x, y, z, wavelength)
 
 

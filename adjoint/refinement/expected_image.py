@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from adjoint.gradient import image_alone
 from adjoint.losses import field
 from adjoint.refinement.frames import Frame, rendered
 from adjoint.refinement.image_numbers import LARGEST, Numbers
@@ -12,7 +13,6 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup.background import is_bare, without_background
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.simulate import sheet_image
 from nbnumba.statements import Detector
 
 FIELDS = ("image.background", "image.background_x", "image.background_y", "image.background_radial")
@@ -65,7 +65,7 @@ def placed(frame: Frame, values: np.ndarray) -> np.ndarray:
 
 def photons(experiment: Experiment, machine: Machine) -> np.ndarray:
     """The photons of an experiment (slow, fast). Raises InputError if they are too many for their squares to be finite."""
-    image = sheet_image(experiment, machine)
+    image = image_alone(experiment, machine)
     if image.max(initial=0.0) > LARGEST:
         allowed = f"up to {LARGEST:g} photons in a pixel: a smaller fluence or smaller amplitudes"
         raise InputError(f"experiment: a pixel of its image has {image.max():g} photons; allowed: {allowed}")

@@ -1,9 +1,16 @@
 """The parts of a kernel: functions that Numba types one by one; only the kernel with all of them becomes machine code.
 
+No part writes to an array that it also has under another name, and so LLVM is told: else it would not keep in registers what a
+loop reads from one array and writes to another.
+
 Numba by itself makes of every function that another one calls a library of its own, optimized and ready to be called, with all
 functions that it calls in turn: what lies deep in a kernel would be optimized once for every level above it.
 """
 
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from llvmlite.binding import Linkage
@@ -62,6 +69,7 @@ class PartCompiler(Compiler):
 
     def define_pipelines(self) -> list:
         """Numba's passes, which fill the library that is made here."""
+        self.state.flags.noalias = True
         self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
         return super().define_pipelines()
@@ -71,6 +79,33 @@ class KernelCompiler(PartCompiler):
     """Numba's compiler, for kernels."""
 
     library = KernelLibrary
+
+    def compile_extra(self, func):
+        """What Numba calls to compile a function."""
+        with rare_collection():
+            return super().compile_extra(func)
+
+
+RARE = 20_000, 50, 1000
+"""The thresholds of gc.set_threshold while a kernel is compiled."""
+_collection = threading.Lock()
+_usual: list[tuple[int, int, int]] = []
+"""The usual thresholds, once for each kernel that is being compiled."""
+
+
+@contextmanager
+def rare_collection() -> Iterator[None]:
+    """Let Python look for garbage rarely: a compiler makes many objects that live on, and looking at them takes a sixth."""
+    with _collection:
+        _usual.append(_usual[-1] if _usual else gc.get_threshold())
+        gc.set_threshold(*(n if n == 0 else max(n, rare) for n, rare in zip(_usual[-1], RARE)))
+    try:
+        yield
+    finally:
+        with _collection:
+            usual = _usual.pop()
+            if not _usual:
+                gc.set_threshold(*usual)
 
 
 class KernelPart(CPUDispatcher):
