@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from nbnumba.formats.geometry import (
     Geometry,
     PanelGeometry,
     group_tree,
+    lab_of_nexus,
     panel_axes,
     path_of,
     unique_path,
@@ -108,20 +108,14 @@ def read(path: files.PathName, what: str = "-geom", stated: frozenset[str] = fro
     bad = BadPixels(name, files.name_of(path, what), content.bad, content.panels)
     panels = [_panel(content, panel, paths[panel], rail, energy, unplaced, bad) for panel in content.panels]
     origins = [_data_origin(entries) for entries in content.panels.values()]
-    axes = _lab(np.eye(3))
+    axes = lab_of_nexus(np.eye(3))
     clen = _camera_length(content, content.panels[next(iter(content.panels))], "clen", unplaced)
-    frame = FrameGeometry(_lab(1000.0 * clen * rail), axes[0], axes[1])
+    frame = FrameGeometry(lab_of_nexus(1000.0 * clen * rail), axes[0], axes[1])
     return Geometry(
         files.name_of(path, what), "CrystFEL", with_data_origins(panels, origins), group_tree(groups, axes[0], axes[1]), frame,
-        beam_direction=_lab([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
+        beam_direction=lab_of_nexus([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
         notes=(*notes, *bad.notes, *_notes(content)),
     )  # fmt: skip
-
-
-def _lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of CrystFEL in the laboratory frame of nanoBragg: its z is the x there, y stays, x is -z."""
-    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
-    return np.stack([z, y, -x], axis=-1)
 
 
 def _entries(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -223,7 +217,7 @@ def _panel(
     pixel_mm = _pixel_mm(content, panel)
     fast = _vector(content, f"{panel}/fs", entries.get("fs", "x"))
     slow = _vector(content, f"{panel}/ss", entries.get("ss", "y"))
-    axes = panel_axes(_lab(fast), _lab(slow), f"{content.name}: panel {printable(panel)}")
+    axes = panel_axes(lab_of_nexus(fast), lab_of_nexus(slow), f"{content.name}: panel {printable(panel)}")
     clen = _camera_length(content, entries, f"{panel}/clen", unplaced)
     offset = _quantity(content, f"{panel}/coffset", entries.get("coffset", "0"), _UNITS["length"], "a number")
     corner_x, corner_y = (_number(content, panel, f"corner_{axis}") for axis in "xy")
@@ -235,7 +229,7 @@ def _panel(
     return PanelGeometry(
         path, shape,
         pixel_mm * math.sqrt(fast @ fast), pixel_mm * math.sqrt(slow @ slow),
-        _lab(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
+        lab_of_nexus(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
         gain=_gain(content, panel, energy), trusted_max=None if math.isinf(most) else most,
         trusted_min=_number(content, panel, "flag_lessthan") if "flag_lessthan" in entries else None,
         masked=bad.of_panel(area), gain_per_eV=_gain_per_eV(content, panel, energy),

@@ -24,12 +24,12 @@ from nbnumba.formats.geometry import (
     panel_axes,
     path_of,
     unique_path,
-    unit,
     with_data_origins,
 )
 from nbnumba.formats.json_values import MOST_DEPTH, Value
 from nbnumba.formats.json_values import read as read_json
 from nbnumba.formats.text import printable
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an ExperimentList of dxtbx as JSON (.expt)"
 LISTS = {"ExperimentList": "experiment", "DataBlock": "imageset"}
@@ -375,20 +375,13 @@ def _of_axes(goniometer: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     axes = [unit(axis.direction()) for axis in goniometer.get("axes").items()]
     angles = goniometer.get("angles").numbers(len(axes))
     chosen = goniometer.get("scan_axis").whole(0, max(len(axes) - 1, 0))
-    turns = [_about(axis, math.radians(angle)) for axis, angle in zip(axes, angles)]
+    turns = [about_axis(axis, math.radians(angle)) for axis, angle in zip(axes, angles)]
     fixed, setting = np.eye(3), np.eye(3)
     for turn in turns[:chosen]:
         fixed = turn @ fixed
     for turn in turns[chosen + 1 :]:
         setting = turn @ setting
     return fixed, axes[chosen], setting
-
-
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[CrystalGeometry, tuple[str, ...]]:

@@ -1,13 +1,12 @@
 """What a geometry file states, whatever its format: panels, beam, rotation, crystal, in nanoBragg's laboratory frame.
 
-The frame is that of the custom convention (specs/units.md): the frame of imgCIF, dxtbx and NeXus has (X, Y, Z) where this one
-has (-Z, Y, X). None means that the file does not say.
+The frame is that of the custom convention (specs/units.md), in which the beam runs along +x: where this one has (x, y, z), that
+of imgCIF and dxtbx has (z, y, -x), and that of NeXus and CrystFEL (-z, y, x). None means that the file does not say.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nbnumba.errors import InputError
+from nbnumba.geometry.rotations import unit
 
 LARGEST_NUMBER = 1e12
 """No number of a geometry is larger in size."""
@@ -235,13 +235,19 @@ def with_data_origins(panels: list[PanelGeometry], origins: list[tuple[int, int]
 
 
 def lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of the frame of imgCIF, dxtbx and NeXus in that of nanoBragg."""
+    """Vectors (..., 3) of the frame of imgCIF and dxtbx in that of nanoBragg."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     return np.stack([-z, y, x], axis=-1)
 
 
+def lab_of_nexus(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of NeXus and CrystFEL in that of nanoBragg: their z runs along the beam, as x does here."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([z, y, -x], axis=-1)
+
+
 def imgcif(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF, dxtbx and NeXus: the reverse of lab()."""
+    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF and dxtbx: the reverse of lab()."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     return np.stack([z, y, -x], axis=-1)
 
@@ -260,12 +266,6 @@ def along_the_beam(geometry: Geometry) -> np.ndarray:
         across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
     x_axis = unit(across)
     return np.array([x_axis, np.cross(x_axis, direction), -direction]) @ imgcif(np.eye(3)).T
-
-
-def unit(vector: np.ndarray) -> np.ndarray:
-    """The unit vector along a vector that is not 0."""
-    scaled = vector / np.abs(vector).max()
-    return scaled / math.sqrt(scaled @ scaled)
 
 
 def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

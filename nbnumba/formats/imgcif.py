@@ -23,9 +23,9 @@ from nbnumba.formats.geometry import (
     panel_axes,
     path_of,
     unique_path,
-    unit,
 )
 from nbnumba.formats.text import excerpt, number, printable
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "a CBF with the axes of imgCIF, or with a header of Dectris"
 MOST_DEPTH = 200
@@ -115,7 +115,7 @@ class _Axes:
             moving = self.axes[key]
             setting = (settings or {}).get(key, moving.setting)
             if moving.kind == "rotation":
-                turn = _about(unit(moving.vector), math.radians(setting))
+                turn = about_axis(unit(moving.vector), math.radians(setting))
                 rotation, shift = turn @ rotation, turn @ shift
             elif moving.kind == "translation":
                 shift = shift + setting * unit(moving.vector)
@@ -127,13 +127,6 @@ def _axis_rows(block: cif.Block) -> list[tuple[str, ...]]:
     """The rows of the table of axes."""
     coordinates = [f"_axis.{item}[{index}]" for item in ("vector", "offset") for index in (1, 2, 3)]
     return block.table("_axis.id", "_axis.type", "_axis.equipment", "_axis.depends_on", *coordinates)
-
-
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str) -> Geometry:
@@ -286,7 +279,7 @@ def _source(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
     ratio = number(next(iter(block.column("_diffrn_radiation.polarizn_source_ratio")), ""))
     angle = number(next(iter(block.column("_diffrn_radiation.polarizn_source_norm")), ""))
     if ratio is not None and abs(ratio) <= 1.0:
-        normal = _about(unit(towards_source), math.radians((angle or 0.0) % 360.0)) @ [0.0, 1.0, 0.0]
+        normal = about_axis(unit(towards_source), math.radians((angle or 0.0) % 360.0)) @ [0.0, 1.0, 0.0]
         electric = np.cross(lab(normal), direction)
         if np.abs(electric).max() > 1e-6:
             fields |= {"polarization_fraction": (1.0 + ratio) / 2.0, "polarization_axis": unit(electric)}

@@ -27,9 +27,10 @@ from nbnumba.formats.geometry import (
     path_of,
     rectangles,
     unique_path,
-    unit,
 )
+from nbnumba.formats.geometry import lab_of_nexus as lab
 from nbnumba.formats.text import excerpt, printable
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
@@ -118,12 +119,6 @@ def _tree(path: files.PathName, what: str) -> Tree:
     for at, attributes, shape, values in answer["members"]:
         members[at] = Member(attributes, None if shape is None else tuple(shape), values)
     return Tree(members, called, answer.get("missing", []))
-
-
-def lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of NeXus in the laboratory frame of nanoBragg: its z, along the beam, is the x there, and x is -z."""
-    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
-    return np.stack([z, y, -x], axis=-1)
 
 
 def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry:
@@ -325,7 +320,7 @@ def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None
         offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", units)
         if kind == "rotation":
             angle = (angles or {}).get(step, tree.one(step, _ANGLES, "deg") or 0.0)
-            turn = _about(_direction(tree, step), math.radians(angle))
+            turn = about_axis(_direction(tree, step), math.radians(angle))
             rotation, shift = turn @ rotation, turn @ shift
         elif kind == "translation":
             length = tree.one(step, _LENGTHS, "m") or 0.0
@@ -348,13 +343,6 @@ def _direction(tree: Tree, path: str) -> np.ndarray:
     if not np.abs(vector).max() > 1.0 / LARGEST_NUMBER:
         raise InputError(f"{tree.name}: {printable(path)}@vector is 0 0 0; allowed: one that has a direction")
     return unit(vector)
-
-
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 # ------------------------------------------------------------------------------------------------ detector

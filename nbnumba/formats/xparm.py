@@ -19,10 +19,10 @@ from nbnumba.formats.geometry import (
     check_lattice,
     lab,
     panel_axes,
-    unit,
     with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number
+from nbnumba.geometry.rotations import unit
 
 EXPECTED = "an XPARM.XDS or GXPARM.XDS of XDS, of 2010 or later"
 TITLE = "XPARM.XDS"

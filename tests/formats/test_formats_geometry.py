@@ -16,6 +16,7 @@ import nbnumba
 from nbnumba import InputError
 from nbnumba.constants import HC_EV_A
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
+from nbnumba.formats.geometry import lab_of_nexus
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
 """The corners of the two panels, in the frame of imgCIF."""
@@ -542,7 +543,7 @@ def test_the_beam_of_nxmx(tmp_path):
         check_panels(geometry, CORNERS)
         assert geometry.wavelength_A == pytest.approx(WAVELENGTH, rel=1e-6)
         assert geometry.polarization_fraction == pytest.approx(fraction, rel=1e-12)
-        assert abs(geometry.polarization_axis @ nexus.lab([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
+        assert abs(geometry.polarization_axis @ lab_of_nexus([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("flag", geometry_files.FILES)
