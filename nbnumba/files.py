@@ -122,7 +122,7 @@ def write_smv(
         raise InputError(f"write_smv: {why}; allowed: no experiment, for pixels alone, or a file that holds panels")
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
-    own = response_of_panel(response, experiment.detector)
+    own = response_of_panel(response, experiment.detector, adc)
     keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, own)
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
@@ -310,11 +310,15 @@ def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
 
 
 def _geometry_of_smv(path: str) -> Geometry:
-    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention."""
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention, with its gain and its saturation."""
     header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
-    parts = headers.parts_of(headers.fields_of(header, None, False))
-    geometry = geometry_of_parts(path, "SMV", *parts)
-    return geometry if "WAVELENGTH" in header.entries else dataclasses.replace(geometry, wavelength_A=None)
+    geometry = geometry_of_parts(path, "SMV", *headers.parts_of(headers.fields_of(header, None, False)))
+    readout = headers.readout_of(header)
+    saturated = readout.get("response.saturation")
+    limits = {"gain": readout.get("response.gain"), "trusted_max": None if saturated is None else saturated - 1.0}
+    wavelength_A = geometry.wavelength_A if "WAVELENGTH" in header.entries else None
+    panel = dataclasses.replace(geometry.panels[0], **limits)
+    return dataclasses.replace(geometry, panels=(panel,), wavelength_A=wavelength_A)
 
 
 def _array(name: str, values) -> np.ndarray:

@@ -18,10 +18,10 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
-from nbnumba.flags.structure_factors import SAME_CELL
 from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
 from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
+from nbnumba.geometry.cell import LONGEST_CELL_A, SAME_CELL, SHORTEST_CELL_A
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.setup.sources import mean_wavelength, of_at_most
 from nbnumba.stages.shapes import SHAPES
@@ -45,9 +45,6 @@ SPREAD_FLAGS = ("-mosaic", "-mosaic_abc")
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
 
-
-SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
-"""Lengths between which the edges of a unit cell are."""
 
 CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c", "-N_abc": "abc"}
 """The flags that give numbers of unit cells, and along what."""

@@ -20,6 +20,7 @@ from nbnumba.formats.geometry import (
     FrameGeometry,
     Geometry,
     PanelGeometry,
+    checked,
     group_tree,
     lab_of_nexus,
     panel_axes,
@@ -111,11 +112,12 @@ def read(path: files.PathName, what: str = "-geom", stated: frozenset[str] = fro
     axes = lab_of_nexus(np.eye(3))
     clen = _camera_length(content, content.panels[next(iter(content.panels))], "clen", unplaced)
     frame = FrameGeometry(lab_of_nexus(1000.0 * clen * rail), axes[0], axes[1])
-    return Geometry(
+    geometry = Geometry(
         files.name_of(path, what), "CrystFEL", with_data_origins(panels, origins), group_tree(groups, axes[0], axes[1]), frame,
         beam_direction=lab_of_nexus([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
         notes=(*notes, *bad.notes, *_notes(content)),
     )  # fmt: skip
+    return checked(geometry, name, stated)
 
 
 def _entries(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -193,6 +195,14 @@ def _number(content: _File, panel: str, key: str, default: float | None = None) 
     return value
 
 
+def _positive(content: _File, panel: str, key: str) -> float:
+    """A positive number of a panel."""
+    value = _number(content, panel, key)
+    if not value > 1.0 / LARGEST_NUMBER:
+        raise InputError(f"{content.name}: {printable(panel)}/{key} is {value:g}; allowed: a positive number")
+    return value
+
+
 def _camera_length(content: _File, panel: dict[str, str], key: str, unplaced: bool) -> float:
     """The camera length of a panel in m; a stand-in where a flag states it."""
     text = panel.get("clen")
@@ -226,6 +236,9 @@ def _panel(
     shape, first = (int(counts[0]), int(counts[1])), (int(corners["min_fs"]), int(corners["min_ss"]))
     area = PanelPixels(panel, first, shape, (corner_x, corner_y), fast, slow, entries)
     most = min(_number(content, panel, key, math.inf) for key in ("max_adu", "flag_morethan"))
+    if not most > 0.0:
+        stated = f"the largest value of panel {printable(panel)} is {most:g}"
+        raise InputError(f"{content.name}: {stated}; allowed: a positive number")
     return PanelGeometry(
         path, shape,
         pixel_mm * math.sqrt(fast @ fast), pixel_mm * math.sqrt(slow @ slow),
@@ -269,20 +282,17 @@ def _shift(content: _File, axis: str) -> float:
 def _gain(content: _File, panel: str, energy: float | None) -> float | None:
     """The counts per photon."""
     if "adu_per_photon" in content.panels[panel]:
-        gain = _number(content, panel, "adu_per_photon")
-    elif "adu_per_eV" in content.panels[panel] and energy is not None:
-        gain = _number(content, panel, "adu_per_eV") * energy
-    else:
-        return None
-    return gain if gain > 0.0 else None
+        return _positive(content, panel, "adu_per_photon")
+    if "adu_per_eV" in content.panels[panel] and energy is not None:
+        return _positive(content, panel, "adu_per_eV") * energy
+    return None
 
 
 def _gain_per_eV(content: _File, panel: str, energy: float | None) -> float | None:
     """The counts per eV of a photon, of a file that states no photon energy."""
     if energy is not None or "adu_per_photon" in content.panels[panel] or "adu_per_eV" not in content.panels[panel]:
         return None
-    gain = _number(content, panel, "adu_per_eV")
-    return gain if gain > 0.0 else None
+    return _positive(content, panel, "adu_per_eV")
 
 
 def _paths(content: _File) -> tuple[dict[str, str], list[str], list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,12 @@ MOST_ROWS = 2**20
 
 LONGEST_NAME = 40
 """Characters of a name within a path."""
+
+EDGE_ON = 1e-9
+"""The sine of the angle between a plane and a ray from the crystal, or the beam, up to which the ray runs along the plane."""
+
+UNIT_LENGTH = 1e-3
+"""By how much a vector that is a unit vector in its format may be longer or shorter."""
 
 _NOT_IN_PATH = re.compile(r"[^\w.:;+\-()#*]+")
 
@@ -252,6 +258,13 @@ def imgcif(vectors: Any) -> np.ndarray:
     return np.stack([z, y, -x], axis=-1)
 
 
+def turning(spindle: np.ndarray, scan: Scan) -> dict[str, Any]:
+    """The fields of Geometry for a rotation; one of negative width is one about the opposite axis."""
+    if scan.width_deg < 0.0:
+        spindle, scan = -spindle, Scan(scan.first_image, scan.images, -scan.phi_deg, -scan.width_deg)
+    return {"spindle_axis": spindle, "scan": scan}
+
+
 def along_the_beam(geometry: Geometry) -> np.ndarray:
     """The rotation (3, 3) from the frame of nanoBragg to one of imgCIF in which the beam runs along -z, as its readers assume.
 
@@ -266,6 +279,48 @@ def along_the_beam(geometry: Geometry) -> np.ndarray:
         across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
     x_axis = unit(across)
     return np.array([x_axis, np.cross(x_axis, direction), -direction]) @ imgcif(np.eye(3)).T
+
+
+def checked(geometry: Geometry, name: str, stated: Collection[str] = ()) -> Geometry:
+    """The same geometry. Raises InputError, with the name of its file, for one that no image can have.
+
+    These are panels whose gain is not above 0, whose sensor is thinner than nothing, whose least valid value is above the
+    largest, or in whose plane the crystal lies, and a beam along all panels. stated: has "distance" where flags say how far the
+    detector is from the crystal.
+    """
+    for panel in geometry.panels:
+        called = "its detector" if len(geometry.panels) == 1 else f"panel {panel.path}"
+        _check_panel(panel, f"{name}: {called}", "distance" in stated)
+    direction = geometry.beam_direction
+    if direction is not None and geometry.panels and all(abs(direction @ panel.normal) < EDGE_ON for panel in geometry.panels):
+        raise InputError(f"{name} has a beam that runs along the detector; allowed: a detector that the beam meets")
+    return geometry
+
+
+def _check_panel(panel: PanelGeometry, called: str, is_moved: bool) -> None:
+    """Raise InputError, with how messages call it, for a panel that cannot be. is_moved: whether flags put it elsewhere."""
+    for gain, unit_of_gain in ((panel.gain, "photon"), (panel.gain_per_eV, "eV")):
+        if gain is not None and not gain > 0.0:
+            raise InputError(f"{called} has a gain of {gain:g} counts per {unit_of_gain}; allowed: a positive number")
+    if panel.thickness_um is not None and not panel.thickness_um >= 0.0:
+        raise InputError(f"{called} has a sensor of {panel.thickness_um:g} um; allowed: a thickness not below 0")
+    if panel.attenuation_um is not None and not panel.attenuation_um > 0.0:
+        raise InputError(f"{called} has an attenuation depth of {panel.attenuation_um:g} um; allowed: a positive number")
+    least, most = panel.trusted_min, panel.trusted_max
+    if least is not None and most is not None and least > most:
+        stated = f"has valid values from {least:g} to {most:g}"
+        raise InputError(f"{called} {stated}; allowed: the least of them not above the largest")
+    height, distance = float(panel.origin_mm @ panel.normal), float(np.linalg.norm(panel.origin_mm))
+    if not is_moved and not abs(height) > EDGE_ON * distance:
+        raise InputError(f"{called} is in a plane with the crystal; allowed: one at a distance from it")
+
+
+def check_unit(vector: np.ndarray, name: str) -> None:
+    """Raise InputError, with a name, for a vector that has a direction and not the length 1, to UNIT_LENGTH."""
+    length = float(np.linalg.norm(vector))
+    if length > 0.0 and abs(length - 1.0) > UNIT_LENGTH:
+        stated = f"has the axis {' '.join(f'{x:.6g}' for x in vector)} of length {length:.6g}"
+        raise InputError(f"{name} {stated}; allowed: unit vectors")
 
 
 def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -23,9 +23,11 @@ from nbnumba.formats.geometry import (
     GroupGeometry,
     PanelGeometry,
     Scan,
+    checked,
     panel_axes,
     path_of,
     rectangles,
+    turning,
     unique_path,
 )
 from nbnumba.formats.geometry import lab_of_nexus as lab
@@ -34,6 +36,12 @@ from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
+SMALLEST = 1.0 / LARGEST_NUMBER
+"""No edge of a pixel, wavelength or factor is smaller."""
+
+NO_DISTANCE_MM = 100.0
+"""The distance of a master that states none, until a flag does."""
+
 _METRES = ("meter", "metre", "meters", "metres")
 _LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
 _LENGTHS |= {f"{prefix}{name}": size for prefix, size in (("", 1e3), ("milli", 1.0), ("micro", 1e-3)) for name in _METRES}
@@ -51,10 +59,18 @@ class Member(NamedTuple):
 
 
 class Tree:
-    """The members of a file by their paths, how messages call the file, and the files of further members that are missing."""
+    """The members of a file by their paths, how messages call the file, and the files of further members that are missing.
+
+    notes: to which sentences about the file are added.
+    """
 
     def __init__(self, members: dict[str, Member], name: str, missing: list[str]):
         self.members, self.name, self.missing = members, name, missing
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence, once."""
+        self.notes += [] if sentence in self.notes else [sentence]
 
     def attribute(self, path: str, key: str, default: str = "") -> str:
         """An attribute as text."""
@@ -67,9 +83,19 @@ class Tree:
         return [path for path in self.members if path.startswith(f"{below}/") and self.attribute(path, "NX_class") == kind]
 
     def numbers(self, path: str) -> np.ndarray | None:
-        """The numbers of a dataset, one-dimensional; None where it is missing, empty or no numbers."""
-        values = self.members[path].values if path in self.members else None
-        if not values or not all(isinstance(value, (int, float)) for value in values):
+        """The numbers of a dataset, one-dimensional; None where it is missing, empty or not read.
+
+        Raises InputError for a group, and for what are no numbers, or none that are finite.
+        """
+        if path not in self.members:
+            return None
+        member = self.members[path]
+        values = member.values
+        wrong = [value for value in values or () if not isinstance(value, (int, float))]
+        if member.shape is None or wrong:
+            kind = "a group" if member.shape is None else excerpt(wrong[0]) if wrong[0] is not None else "not finite"
+            raise InputError(f"{self.name}: {printable(path)} is {kind}; allowed: finite numbers")
+        if not values:
             return None
         array = np.array(values, dtype=np.float64)
         wrong = array[~(np.abs(array) <= LARGEST_NUMBER)]
@@ -84,7 +110,10 @@ class Tree:
 
     def scale(self, path: str, units: dict[str, float] | None, default: str, key: str = "units") -> float:
         """What a number of a dataset is multiplied by."""
-        stated = self.attribute(path, key) or default
+        stated = self.attribute(path, key)
+        if units is not None and default and not stated and path in self.members:
+            self.note(f"does not state the {key} of {printable(path)}: {default} is taken")
+        stated = stated or default
         if units is None or not stated:
             return 1.0
         if stated.strip().lower() not in units:
@@ -121,11 +150,12 @@ def _tree(path: files.PathName, what: str) -> Tree:
     return Tree(members, called, answer.get("missing", []))
 
 
-def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry:
+def read(path: files.PathName, what: str = "-nexus", stated: frozenset[str] = frozenset()) -> Geometry:
     """Return the geometry of a master; `what` is the flag that named it.
 
-    Raises InputError where h5py is missing, for a file that is no HDF5 or has no detector, for chains of transformations that
-    are broken, and for units that are not known.
+    stated: has "distance" and "wavelength" where flags state these. Raises InputError where h5py is missing, for a file that is
+    no HDF5 or has no detector, for chains of transformations that are broken, for units that are not known, and for values that
+    are no numbers, or that are impossible and not stated by flags.
     """
     name = files.name_of(path, what)
     tree = _tree(name, what)
@@ -133,24 +163,46 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
     if not entries:
         raise InputError(f"{tree.name} has no NXentry; allowed: {EXPECTED}")
     first = entries[0]
+    for kind, places in (("NXentry", entries), ("NXsample", tree.of_class("NXsample", first))):
+        if len(places) > 1:
+            tree.note(f"has {len(places)} {kind}, of which the first counts")
     detectors = tree.of_class("NXdetector", first)
     if not detectors:
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
     modules = _modules(tree, first)
-    fields: dict[str, Any] = _beam(tree, first)
+    fields: dict[str, Any] = _beam(tree, first, "wavelength" in stated)
     masks = {}
     if modules:
-        fields |= _of_modules(tree, modules)
+        fields |= _of_modules(tree, modules, _gain(tree, first))
         places = [_place(tree, *pair) for pair in modules] if _has_mask(tree, modules) else []
         fields["panels"], masks = _masked(tree, name, fields["panels"], places)
     else:
-        fields |= _of_eiger(tree, detectors[0])
+        fields |= _of_eiger(tree, detectors[0], _gain(tree, first), "distance" in stated)
         whole = Module(detectors[0], (0, 0), fields["panels"][0].shape)
         fields["panels"], masks = _masked(tree, name, fields["panels"], [whole])
-    turning = _goniometer(tree, first)
+    turned = _goniometer(tree, first)
     unread = [mask for mask in masks.values() if isinstance(mask, str)]
-    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first), *unread)
-    return Geometry(source=name, kind="NXmx", notes=notes, **fields, **turning)
+    notes = (*fields.pop("notes"), *tree.notes, *turned.pop("notes", ()), *_crystal_notes(tree, first), *unread)
+    geometry = Geometry(source=name, kind="NXmx", notes=notes, **fields, **turned)
+    try:
+        return checked(geometry, tree.name, stated)
+    except InputError as error:
+        why = "".join(f"; it {note}" for note in tree.notes[:3])
+        raise InputError(f"{error}{why}") from None
+
+
+def _gain(tree: Tree, entry: str) -> dict[str, float]:
+    """The counts per photon: 1 / data_scale_factor, by which the data are multiplied. Notes an offset of the data."""
+    groups = [*tree.of_class("NXdata", entry), f"{entry}/data"]
+    for group in groups:
+        offset = tree.one(f"{group}/data_offset")
+        if offset:
+            tree.note(f"states a data_offset of {offset:g}: --offset of refine subtracts one")
+    factors = (tree.one(f"{group}/data_scale_factor") for group in groups)
+    factor = next((factor for factor in factors if factor is not None), None)
+    if factor is not None and not factor > SMALLEST:
+        raise InputError(f"{tree.name}: data_scale_factor is {factor:g}; allowed: a positive number")
+    return {} if factor is None else {"gain": 1.0 / factor}
 
 
 class Module(NamedTuple):
@@ -307,8 +359,24 @@ def _chain(tree: Tree, path: str | None) -> list[str]:
         if path in chain or len(chain) > MOST_CHAIN:
             raise InputError(f"{tree.name}: {printable(path)} depends on itself; allowed: a chain of transformations")
         chain.append(path)
-        path = _target(tree, path, tree.attribute(path, "depends_on", "."))
+        path = _target(tree, path, _depends_on(tree, path))
     return chain
+
+
+def _depends_on(tree: Tree, path: str) -> str:
+    """What a transformation depends on, "." for the laboratory. Raises InputError for what is no path.
+
+    A transformation without the attribute depends on the laboratory, with a sentence.
+    """
+    value = tree.members[path].attributes.get("depends_on") if path in tree.members else "."
+    value = value[0] if isinstance(value, list) and value else value
+    if value is None or value == "":
+        tree.note(f"does not say what {printable(path)} depends on: it is taken to stand in the laboratory")
+        return "."
+    if not isinstance(value, str):
+        stated = f"{printable(path)}@depends_on is {excerpt(str(value))}"
+        raise InputError(f"{tree.name}: {stated}; allowed: a path in the file, or .")
+    return value
 
 
 def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -317,7 +385,8 @@ def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None
     for step in _chain(tree, path):
         kind = tree.attribute(step, "transformation_type")
         units = "offset_units" if _has_own_units(tree, step) else "units"
-        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", units)
+        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0))
+        offset = offset * tree.scale(step, _LENGTHS, "m", units) if offset.any() else offset
         if kind == "rotation":
             angle = (angles or {}).get(step, tree.one(step, _ANGLES, "deg") or 0.0)
             turn = about_axis(_direction(tree, step), math.radians(angle))
@@ -340,7 +409,7 @@ def _has_own_units(tree: Tree, path: str) -> bool:
 
 def _direction(tree: Tree, path: str) -> np.ndarray:
     vector = tree.vector(path, "vector")
-    if not np.abs(vector).max() > 1.0 / LARGEST_NUMBER:
+    if not np.abs(vector).max() > SMALLEST:
         raise InputError(f"{tree.name}: {printable(path)}@vector is 0 0 0; allowed: one that has a direction")
     return unit(vector)
 
@@ -348,8 +417,8 @@ def _direction(tree: Tree, path: str) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ detector
 
 
-def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
-    """Panels, groups and the frame of detectors that have modules: the detector and the path of each."""
+def _of_modules(tree: Tree, every: list[tuple[str, str]], gain: dict[str, float]) -> dict[str, Any]:
+    """Panels, groups and the frame of detectors that have modules: the detector and the path of each; gain: that of panels."""
     if len(every) > MOST_PANELS:
         raise InputError(f"{tree.name} has {len(every)} modules; allowed: at most {MOST_PANELS}")
     chains = [_chain(tree, _module_offset(tree, module)) for _, module in every]
@@ -375,7 +444,7 @@ def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
                 groups[below] = path, step
         own = path_of(module.rpartition("/")[2]) or f"panel{len(panels)}"
         own = "/".join(filter(None, (path, own)))
-        panels.append(_module(tree, detector, module, chain, unique_path(own, taken, own)))
+        panels.append(dataclasses.replace(_module(tree, detector, module, chain, unique_path(own, taken, own)), **gain))
     made = []
     for group_path, step in groups.values():
         rotation, _ = _placed(tree, step)
@@ -393,7 +462,7 @@ def _module_offset(tree: Tree, module: str) -> str | None:
     if f"{module}/module_offset" in tree.members:
         return f"{module}/module_offset"
     path = f"{module}/slow_pixel_direction"
-    return _target(tree, path, tree.attribute(path, "depends_on", ".")) if path in tree.members else None
+    return _target(tree, path, _depends_on(tree, path)) if path in tree.members else None
 
 
 def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str) -> PanelGeometry:
@@ -402,9 +471,9 @@ def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str)
     for key in ("fast_pixel_direction", "slow_pixel_direction"):
         step = f"{module}/{key}"
         size = tree.one(step, _LENGTHS, "m")
-        if size is None or not abs(size) > 1.0 / LARGEST_NUMBER:
+        if size is None or not abs(size) > SMALLEST:
             raise InputError(f"{tree.name}: {printable(step)} is missing, or 0; allowed: the edge of a pixel")
-        rotation, _ = _placed(tree, _target(tree, step, tree.attribute(step, "depends_on", ".")))
+        rotation, _ = _placed(tree, _target(tree, step, _depends_on(tree, step)))
         directions.append(math.copysign(1.0, size) * rotation @ _direction(tree, step))
         sizes.append(abs(size))
     fast, slow = panel_axes(lab(directions[0]), lab(directions[1]), f"{tree.name}: module {printable(module)}")
@@ -442,7 +511,7 @@ def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
     """Sensor and limits of valid values."""
     thickness = tree.one(f"{detector}/sensor_thickness", _LENGTHS, "m")
     fields: dict[str, Any] = {}
-    if thickness is not None and thickness > 0.0:
+    if thickness:
         fields = {"thickness_um": 1000.0 * thickness, "parallax": True}
     material = tree.text(f"{detector}/sensor_material").strip()
     fields |= {"material": {"silicon": "Si"}.get(material.lower(), material)} if material else {}
@@ -453,11 +522,16 @@ def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
     return fields | {key: value for key, value in (("trusted_max", most), ("trusted_min", least)) if value is not None}
 
 
-def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
-    """The panel of an EIGER master without modules: across the beam, +x fast and -y slow in the frame of imgCIF."""
+def _of_eiger(tree: Tree, detector: str, gain: dict[str, float], is_placed: bool) -> dict[str, Any]:
+    """The panel of an EIGER master without modules: across the beam, +x fast and -y slow in the frame of imgCIF.
+
+    gain: that of the panel. is_placed: whether a flag states the distance, before which there is a stand-in for a missing one.
+    """
     distance = tree.one(f"{detector}/detector_distance", _LENGTHS, "m")
     if distance is None:
         distance = tree.one(f"{detector}/distance", _LENGTHS, "m")
+    if is_placed and (distance is None or not distance > 0.0):
+        distance = NO_DISTANCE_MM
     centre = [tree.one(f"{detector}/beam_center_{axis}") for axis in "xy"]
     edges = [tree.one(f"{detector}/{axis}_pixel_size", _LENGTHS, "m") for axis in "xy"]
     if distance is None or None in centre or None in edges or not min(edges) > 1e-6 or not distance > 0.0:
@@ -476,7 +550,7 @@ def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
     corner = np.array([centre[0] * edges[0], centre[1] * edges[1], distance])
     panel = PanelGeometry(
         "detector", (int(counts[0]), int(counts[1])), edges[0], edges[1],
-        lab(corner), lab([-1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0]), **_sensor(tree, detector),
+        lab(corner), lab([-1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0]), **_sensor(tree, detector), **gain,
     )  # fmt: skip
     return {"panels": (panel,)}
 
@@ -484,23 +558,37 @@ def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ beam and rotation
 
 
-def _beam(tree: Tree, entry: str) -> dict[str, Any]:
-    """Direction, wavelength and polarization of the beam."""
+def _beam(tree: Tree, entry: str, is_stated: bool) -> dict[str, Any]:
+    """Direction, wavelength and polarization of the beam.
+
+    is_stated: whether flags state a wavelength, so that one which is impossible is no matter.
+    """
     fields: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, 1.0]), "notes": ()}
     for group in [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]:
-        wavelength = _wavelength(tree, group)
+        try:
+            wavelength = _wavelength(tree, group)
+        except InputError:
+            if not is_stated:
+                raise
+            continue
         if wavelength is None:
             continue
         fields["wavelength_A"], fields["notes"] = wavelength
         stokes = tree.numbers(f"{group}/incident_polarization_stokes")
-        if stokes is not None and len(stokes) == 4 and math.hypot(*stokes[1:3]) <= 1.001 * stokes[0] and stokes[0] > 0.0:
+        if stokes is not None:
+            if len(stokes) != 4 or not 0.0 < stokes[0] or math.hypot(*stokes[1:3]) > 1.001 * stokes[0]:
+                stated = f"{printable(group)}/incident_polarization_stokes is {' '.join(f'{x:g}' for x in stokes[:8])}"
+                raise InputError(f"{tree.name}: {stated}; allowed: I, Q, U and V of a beam, I above 0 and not below Q and U")
             degree, azimuth = min(math.hypot(*stokes[1:3]) / stokes[0], 1.0), math.atan2(stokes[2], stokes[1]) / 2.0
             fields["polarization_fraction"] = (1.0 + degree) / 2.0
             fields["polarization_axis"] = lab([math.cos(azimuth), math.sin(azimuth), 0.0])
         return fields
     for detector in tree.of_class("NXdetector", entry):
         energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
-        if energy is not None and energy > 1.0 / LARGEST_NUMBER:
+        if energy is not None and not energy > SMALLEST and not is_stated:
+            stated = f"{printable(detector)}/detectorSpecific/photon_energy is {energy:g}"
+            raise InputError(f"{tree.name}: {stated}; allowed: a positive number, or -lambda")
+        if energy is not None and energy > SMALLEST:
             fields["wavelength_A"] = HC_EV_A / energy
     return fields
 
@@ -513,8 +601,8 @@ def _wavelength(tree: Tree, group: str) -> tuple[float, tuple[str, ...]] | None:
             if values is None:
                 continue
             value = float(values[0]) * tree.scale(path, units, next(iter(units)))
-            if not 1.0 / LARGEST_NUMBER < value < LARGEST_NUMBER:
-                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number")
+            if not SMALLEST < value < LARGEST_NUMBER:
+                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number, or -lambda")
             several = f"states {len(values)} values of {key}, of which the first counts: give -lambda or -sourcefile"
             notes = (several,) if len(values) > 1 and np.ptp(values) > 0.0 else ()
             return (value if key == "wavelength" else HC_EV_A / value), notes
@@ -528,6 +616,11 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
         return {}
     sample = samples[0]
     named = tree.text(f"{sample}/depends_on")
+    if f"{sample}/depends_on" in tree.members and not named:
+        values = excerpt(str(tree.members[f"{sample}/depends_on"].values))
+        raise InputError(f"{tree.name}: {printable(sample)}/depends_on is {values}; allowed: a path in the file, or .")
+    if not named and tree.of_class("NXtransformations", sample):
+        tree.note(f"does not say which of the transformations of {printable(sample)} turns the crystal: none of them is taken")
     chain = _chain(tree, _target(tree, f"{sample}/depends_on", named)) if named else []
     rotations = [step for step in chain if tree.attribute(step, "transformation_type") == "rotation"]
     scanned = [(step, angles) for step in rotations if (angles := _angles(tree, step)) is not None]
@@ -538,9 +631,9 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
     if not scanned:
         return {}
     ((step, (start, width, images)),) = scanned
-    base = _target(tree, step, tree.attribute(step, "depends_on", "."))
+    base = _target(tree, step, _depends_on(tree, step))
     spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
-    return _turning(spindle, start, width, images)
+    return turning(spindle, Scan(1, images, start, width))
 
 
 CRYSTAL = ("ub_matrix", "orientation_matrix", "unit_cell")
@@ -553,13 +646,6 @@ def _crystal_notes(tree: Tree, entry: str) -> tuple[str, ...]:
     if not stated:
         return ()
     return (f"states a crystal ({', '.join(dict.fromkeys(stated))}), which is not read: give -mat, or -cell and -misset",)
-
-
-def _turning(spindle: np.ndarray, start: float, width: float, images: int) -> dict[str, Any]:
-    """The fields of a spindle; a negative width turns about the opposite axis."""
-    if width < 0.0:
-        spindle, start, width = -spindle, -start, -width
-    return {"spindle_axis": spindle, "scan": Scan(1, images, start, width)}
 
 
 def _angles(tree: Tree, path: str) -> tuple[float, float, int] | None:
@@ -589,5 +675,6 @@ def _of_eiger_goniometer(tree: Tree, sample: str) -> dict[str, Any]:
         angles = _angles(tree, f"{sample}/goniometer/{name}")
         if angles is not None:
             note = f"names no axis of {name} in the laboratory: +x of imgCIF is taken; -spindle_axis states another"
-            return _turning(lab([-1.0, 0.0, 0.0]), *angles) | {"notes": (note,)}
+            start, width, images = angles
+            return turning(lab([-1.0, 0.0, 0.0]), Scan(1, images, start, width)) | {"notes": (note,)}
     return {}
