@@ -63,7 +63,7 @@ def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     return hkl | rest | {"masked": predictions.masked.astype(np.int8)}
 
 
-def _seen_pixels(view: View, predictions: Predictions, place: np.ndarray) -> np.ndarray:
+def _pixels_in_sensor(view: View, predictions: Predictions, place: np.ndarray) -> np.ndarray:
     """The places (n, 2) in pixels at the depth in which dxtbx takes photons to be absorbed; place (n, 2): at the front.
 
     Along the ray that depth is 1 / mu - (t + 1 / mu) exp(-mu t), in a sensor of the thickness t along the ray and the
@@ -105,7 +105,7 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
         "entering": ("bool", entering if osc_deg > 0.0 else np.zeros(number)),
         "s1": ("vec3<double>", in_frame(predictions.s1, "dxtbx")),
         "xyzcal.mm": ("vec3<double>", np.column_stack([place * edges, phi])),
-        "xyzcal.px": ("vec3<double>", np.column_stack([_seen_pixels(view, predictions, place), frame])),
+        "xyzcal.px": ("vec3<double>", np.column_stack([_pixels_in_sensor(view, predictions, place), frame])),
         "delpsical.rad": ("double", np.radians(predictions.delta_psi_deg)),
         "d": ("double", predictions.d_A),
         "photons": ("double", predictions.photons),

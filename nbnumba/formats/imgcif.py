@@ -451,8 +451,8 @@ class _Dectris:
 
     def wavelength(self, is_stated: bool) -> dict[str, float]:
         """The wavelength; one that is impossible is refused unless flags state another."""
-        allowed = "a positive number in A, or -lambda or -energy"
-        values = self.numbers("Wavelength", rf"({_NUMBER})\s*A?(?![a-zA-Z])", allowed, lambda x: is_stated or x > SHORTEST_A)
+        allowed, pattern = "a positive number in A, or -lambda or -energy", rf"({_NUMBER})\s*(?:A(?![a-zA-Z])|$)"
+        values = self.numbers("Wavelength", pattern, allowed, lambda x: is_stated or x > SHORTEST_A)
         return {"wavelength_A": values[0]} if values and values[0] > SHORTEST_A else {}
 
     def polarization(self, is_stated: bool) -> dict[str, Any]:
@@ -482,7 +482,7 @@ _UNKNOWN = re.compile(r"unknown|not set|n/?a|\(nil\)", re.IGNORECASE)
 
 def _of_dectris(block: cif.Block, header: _Dectris, source: str, name: str, stated: frozenset[str]) -> Geometry:
     """The geometry of a header of Dectris: a detector across the beam, +x fast and -y slow in the frame of imgCIF."""
-    edges = rf"({_NUMBER})\s*m?\s*x\s*({_NUMBER})\s*m?(?![a-zA-Z])"
+    edges = rf"({_NUMBER})\s*m?\s*x\s*({_NUMBER})\s*(?:m(?![a-zA-Z])|$)"
     pixel = header.numbers("Pixel_size", edges, "two edges from 1e-9 to 1 m", lambda x: 1e-9 < x < 1.0)
     distance = _distance(header, "distance" in stated)
     centre = header.numbers("Beam_xy", rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)", "two numbers of pixels in brackets")

@@ -359,11 +359,11 @@ def _chain(tree: Tree, path: str | None) -> list[str]:
         if path in chain or len(chain) > MOST_CHAIN:
             raise InputError(f"{tree.name}: {printable(path)} depends on itself; allowed: a chain of transformations")
         chain.append(path)
-        path = _target(tree, path, _depends_on(tree, path))
+        path = _target(tree, path, _base_path(tree, path))
     return chain
 
 
-def _depends_on(tree: Tree, path: str) -> str:
+def _base_path(tree: Tree, path: str) -> str:
     """What a transformation depends on, "." for the laboratory. Raises InputError for what is no path.
 
     A transformation without the attribute depends on the laboratory, with a sentence.
@@ -462,7 +462,7 @@ def _module_offset(tree: Tree, module: str) -> str | None:
     if f"{module}/module_offset" in tree.members:
         return f"{module}/module_offset"
     path = f"{module}/slow_pixel_direction"
-    return _target(tree, path, _depends_on(tree, path)) if path in tree.members else None
+    return _target(tree, path, _base_path(tree, path)) if path in tree.members else None
 
 
 def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str) -> PanelGeometry:
@@ -473,7 +473,7 @@ def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str)
         size = tree.one(step, _LENGTHS, "m")
         if size is None or not abs(size) > SMALLEST:
             raise InputError(f"{tree.name}: {printable(step)} is missing, or 0; allowed: the edge of a pixel")
-        rotation, _ = _placed(tree, _target(tree, step, _depends_on(tree, step)))
+        rotation, _ = _placed(tree, _target(tree, step, _base_path(tree, step)))
         directions.append(math.copysign(1.0, size) * rotation @ _direction(tree, step))
         sizes.append(abs(size))
     fast, slow = panel_axes(lab(directions[0]), lab(directions[1]), f"{tree.name}: module {printable(module)}")
@@ -619,19 +619,20 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
     if f"{sample}/depends_on" in tree.members and not named:
         values = excerpt(str(tree.members[f"{sample}/depends_on"].values))
         raise InputError(f"{tree.name}: {printable(sample)}/depends_on is {values}; allowed: a path in the file, or .")
-    if not named and tree.of_class("NXtransformations", sample):
-        tree.note(f"does not say which of the transformations of {printable(sample)} turns the crystal: none of them is taken")
     chain = _chain(tree, _target(tree, f"{sample}/depends_on", named)) if named else []
     rotations = [step for step in chain if tree.attribute(step, "transformation_type") == "rotation"]
     scanned = [(step, angles) for step in rotations if (angles := _angles(tree, step)) is not None]
     if not chain:
-        return _of_eiger_goniometer(tree, sample)
+        turned = _of_eiger_goniometer(tree, sample)
+        if not named and not turned and tree.of_class("NXtransformations", sample):
+            tree.note(f"does not say which transformation of {printable(sample)} turns the crystal, and none is taken")
+        return turned
     if len(scanned) > 1:
         raise InputError(f"{tree.name}: {printable(' '.join(step for step, _ in scanned))} turn together; allowed: one of them")
     if not scanned:
         return {}
     ((step, (start, width, images)),) = scanned
-    base = _target(tree, step, _depends_on(tree, step))
+    base = _target(tree, step, _base_path(tree, step))
     spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
     return turning(spindle, Scan(1, images, start, width))
 
