@@ -315,9 +315,9 @@ def _geometry_of_smv(path: str) -> Geometry:
     geometry = geometry_of_parts(path, "SMV", *headers.parts_of(headers.fields_of(header, None, False)))
     readout = headers.readout_of(header)
     saturated = readout.get("response.saturation")
-    limits = {"gain": readout.get("response.gain"), "trusted_max": None if saturated is None else saturated - 1.0}
+    most = None if saturated is None else saturated - 1.0
+    panel = dataclasses.replace(geometry.panels[0], gain=readout.get("response.gain"), trusted_max=most)
     wavelength_A = geometry.wavelength_A if "WAVELENGTH" in header.entries else None
-    panel = dataclasses.replace(geometry.panels[0], **limits)
     return dataclasses.replace(geometry, panels=(panel,), wavelength_A=wavelength_A)
 
 
