@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ SMALLEST = 1.0 / LARGEST_NUMBER
 NO_DISTANCE_MM = 100.0
 """The distance of a master that states none, until a flag does."""
 
+_NUMBERED = re.compile(r"/data_[0-9]+$")
 _METRES = ("meter", "metre", "meters", "metres")
 _LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
 _LENGTHS |= {f"{prefix}{name}": size for prefix, size in (("", 1e3), ("milli", 1.0), ("micro", 1e-3)) for name in _METRES}
@@ -218,21 +220,48 @@ class Module(NamedTuple):
         return tuple(slice(first, first + count) for first, count in zip(self.origin, self.size))
 
 
-def read_panels(
-    path: files.PathName, number: int, what: str
-) -> tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]:
+Pixels = tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]
+"""Pixels and bad pixels (slow, fast) of each panel, None without a mask, and the limits of valid values."""
+
+
+def read_panels(path: files.PathName, number: int | None, what: str) -> Pixels:
     """Return pixels and bad pixels (slow, fast) of each panel of image `number`, from 0, and the limits of valid values.
 
-    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. Raises InputError
-    for a file without modules or pixels, and for modules that lie outside its arrays.
+    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. number None: the
+    only image. Raises InputError for a file without modules or pixels, for an image that it lacks, or several of which none is
+    chosen, and for modules that lie outside its arrays.
     """
     tree = _tree(path, what)
-    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
-    modules = [_place(tree, *pair) for pair in _modules(tree, entries[0] if entries else "")]
+    entry = _entry(tree)
+    modules = _modules(tree, entry)
     if not modules:
         raise InputError(f"{tree.name} has no NXdetector_module; allowed: an NXmx master with modules")
-    dataset = _dataset(tree, entries[0], len(modules[0].origin))
-    image = _array(tree, path, dataset, number, len(modules[0].origin))
+    return _read_modules(tree, path, entry, [_place(tree, *pair) for pair in modules], number)
+
+
+def read_only_panel(path: files.PathName, number: int | None, what: str) -> Pixels | None:
+    """Return the same of a file of one module; None for any other file, also one that cannot be read."""
+    try:
+        tree = _tree(path, what)
+        entry = _entry(tree)
+        modules = _modules(tree, entry)
+    except InputError:
+        return None
+    if len(modules) != 1:
+        return None
+    return _read_modules(tree, path, entry, [_place(tree, *modules[0])], number)
+
+
+def _entry(tree: Tree) -> str:
+    """The path of the first entry of a file; "" if it has none."""
+    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
+    return entries[0] if entries else ""
+
+
+def _read_modules(tree: Tree, path: files.PathName, entry: str, modules: list[Module], number: int | None) -> Pixels:
+    """Pixels, bad pixels and limits of modules of an image."""
+    dataset, index = _dataset(tree, entry, len(modules[0].origin), number)
+    image = _array(tree, path, dataset, index, len(modules[0].origin))
     masks = {}
     for detector in dict.fromkeys(module.detector for module in modules):
         at = next((at for at in _mask_paths(detector) if at in tree.members), None)
@@ -284,14 +313,38 @@ def _place(tree: Tree, detector: str, module: str) -> Module:
     return Module(detector, tuple(corner), tuple(counts))
 
 
-def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
-    """The path of the pixels: the first array of the data group that has enough dimensions."""
-    for group in [*tree.of_class("NXdata", entry), f"{entry}/data"]:
-        for path, member in tree.members.items():
-            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
-                return path
+def _dataset(tree: Tree, entry: str, dimensions: int, number: int | None) -> tuple[str, int]:
+    """The path of the pixels of an image, and its number there.
+
+    They are in `data` of the data group, or in data_000001 and on, one after another, or else in its first array of enough
+    dimensions. Raises InputError for an image that the file lacks, and if there are several and none is chosen.
+    """
+    for group in dict.fromkeys([*tree.of_class("NXdata", entry), f"{entry}/data"]):
+        counts = {
+            path: member.shape[0] if len(member.shape) > dimensions else 1
+            for path, member in tree.members.items()
+            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1
+        }
+        names = [f"{group}/data"] if f"{group}/data" in counts else [path for path in counts if _NUMBERED.search(path)]
+        if counts:
+            return _numbered(tree, {path: counts[path] for path in names or list(counts)[:1]}, number)
     elsewhere = f"has its images in {printable(tree.missing[0])}, which cannot be opened" if tree.missing else "has no pixels"
     raise InputError(f"{tree.name} {elsewhere}; allowed: a master with its data files beside it")
+
+
+def _numbered(tree: Tree, counts: dict[str, int], number: int | None) -> tuple[str, int]:
+    """The dataset, of some that hold so many images each, that has an image, and its number there."""
+    total = sum(counts.values())
+    if number is None and total != 1 or number is not None and not 0 <= number < total:
+        chosen = "none of them is chosen" if number is None else f"number {number} is not among them"
+        raise InputError(f"{tree.name} holds {total} images, and {chosen}; allowed: FILE#K, K from 0 to {total - 1}")
+    first, wanted = 0, number or 0
+    paths = iter(counts)
+    path = next(paths)
+    while wanted >= first + counts[path]:
+        first += counts[path]
+        path = next(paths)
+    return path, wanted - first
 
 
 def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:
