@@ -17,8 +17,8 @@ from nbnumba.formats.geometry import (
     GroupGeometry,
     PanelGeometry,
     Scan,
-    rectangles,
 )
+from nbnumba.geometry.rectangles import rectangles
 from nbnumba.geometry.rotations import about_axis, radians, unit
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response

@@ -11,8 +11,9 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import hdf5_members
-from nbnumba.formats.geometry import LARGEST_NUMBER, rectangles
+from nbnumba.formats.geometry import LARGEST_NUMBER
 from nbnumba.formats.text import excerpt, number, printable
+from nbnumba.geometry.rectangles import rectangles
 
 Rectangle = tuple[int, int, int, int]
 

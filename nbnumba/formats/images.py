@@ -195,7 +195,7 @@ def _smv(name: str, what: str) -> Image:
 
 def _of_nxmx(name: str, number: int | None, what: str) -> Image | None:
     """The image of an NXmx file of one module; None for any other file, and for one whose dataset is named."""
-    found = nexus.read_only_panel(name, number, what) if _INSIDE not in name and nxmx.is_hdf5(name) else None
+    found = nexus.read_one_panel(name, number, what) if _INSIDE not in name and nxmx.is_hdf5(name) else None
     if found is None:
         return None
     (pixels,), (bad,), header = found

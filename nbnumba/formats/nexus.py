@@ -27,12 +27,12 @@ from nbnumba.formats.geometry import (
     checked,
     panel_axes,
     path_of,
-    rectangles,
     turning,
     unique_path,
 )
 from nbnumba.formats.geometry import lab_of_nexus as lab
 from nbnumba.formats.text import excerpt, printable
+from nbnumba.geometry.rectangles import rectangles
 from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
@@ -239,7 +239,7 @@ def read_panels(path: files.PathName, number: int | None, what: str) -> Pixels:
     return _read_modules(tree, path, entry, [_place(tree, *pair) for pair in modules], number)
 
 
-def read_only_panel(path: files.PathName, number: int | None, what: str) -> Pixels | None:
+def read_one_panel(path: files.PathName, number: int | None, what: str) -> Pixels | None:
     """Return the same of a file of one module; None for any other file, also one that cannot be read."""
     try:
         tree = _tree(path, what)

@@ -12,7 +12,8 @@ import pytest
 import nbnumba
 from nbnumba import Experiment, InputError, from_geometry
 from nbnumba.formats import endings, images, minicbf_writer, nxmx_writer, unmeasured
-from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab, pixels_within, rectangles
+from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab
+from nbnumba.geometry.rectangles import pixels_within, rectangles
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.crystal import orient
@@ -194,7 +195,7 @@ def test_the_package_nxmx_reads_the_modules():
 
 @pytest.mark.parametrize("compression", ["gzip", "bitshuffle"])
 def test_pixels_and_mask_of_nxmx(compression):
-    """fabio reads the counts of a series less their offset; pixels outside the region are -1 and masked."""
+    """The counts of a series are less their offset; pixels outside the region are -1 and masked."""
     if compression == "bitshuffle":
         pytest.importorskip("hdf5plugin")
     series = [made(PILATUS + f"-phi {0.5 * k} -osc 0.5 -roi 5 480 3 190") for k in range(3)]
