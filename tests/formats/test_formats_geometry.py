@@ -574,7 +574,8 @@ def test_what_is_no_file_of_geometry(tmp_path):
 
 def test_an_experiment_in_python(tmp_path):
     path = written(tmp_path, geometry_files.expt_bytes())
-    experiment = nbnumba.Experiment.from_dxtbx(path, image=4)
+    with pytest.warns(UserWarning, match=r"a gain of 2, which is no part of an experiment: nbnumba.Response\(gain=2\) has it"):
+        experiment = nbnumba.Experiment.from_dxtbx(path, image=4)
     assert experiment.structure_factors.default_F == 1.0 and experiment.goniometer.phi_deg == 10.5
     assert (experiment.detector.thickness_um, experiment.detector.attenuation_um) == (320.0, 500.0)
     geometry = nbnumba.read_geometry(path)
