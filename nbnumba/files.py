@@ -310,9 +310,16 @@ def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
 
 
 def _geometry_of_smv(path: str) -> Geometry:
-    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention, with its gain and its saturation."""
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention, with its gain and its saturation.
+
+    Warns of what the header cannot say, and of a beam centre far off the detector.
+    """
     header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
-    geometry = geometry_of_parts(path, "SMV", *headers.parts_of(headers.fields_of(header, None, False)))
+    fields = headers.fields_of(header, None, False)
+    detector, beam, goniometer = headers.parts_of(fields)
+    for sentence in headers.distant_centres(detector, fields):
+        warnings.warn(f"{header.name}: {sentence}", stacklevel=3)
+    geometry = geometry_of_parts(path, "SMV", detector, beam, goniometer)
     readout = headers.readout_of(header)
     saturated = readout.get("response.saturation")
     most = None if saturated is None else saturated - 1.0

@@ -301,6 +301,8 @@ def test_a_beam_centre_far_off_the_detector_is_said():
     _, messages = experiment("-img in.img")
     wanted = "xbeam_mm, from the header, is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025"
     assert any(wanted in line for line in messages)
+    with pytest.warns(UserWarning, match=f"^read_geometry: 'in.img': detector.{wanted}"):
+        read_geometry("in.img")
     assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
     _, messages = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
     assert messages == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]
