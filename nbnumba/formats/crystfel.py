@@ -17,6 +17,7 @@ from nbnumba.formats.geometry import (
     MOST_PANELS,
     MOST_PIXELS,
     MOST_ROWS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     PanelGeometry,
@@ -33,9 +34,6 @@ from nbnumba.formats.text import excerpt, number, printable
 EXPECTED = "a geometry file of CrystFEL (.geom)"
 COMMENTS = ("%", "#")
 """What a line begins with that is a comment, besides the text after a semicolon."""
-
-NO_DISTANCE_M = 0.1
-"""The camera length until a flag states it: the frame of the detector moves with it."""
 
 LONGEST_VECTOR, DEEPEST = 200, 32
 """The largest number of characters of a vector, and of levels of groups of groups."""
@@ -208,7 +206,7 @@ def _camera_length(content: _File, panel: dict[str, str], key: str, unplaced: bo
     text = panel.get("clen")
     if text is None or text.startswith(("/", "%")):
         if unplaced:
-            return NO_DISTANCE_M
+            return NO_DISTANCE_MM / 1000.0
         if text is None:
             raise InputError(f"{content.name} has no clen; allowed: one, or -distance")
     return _quantity(content, key, text, _UNITS["length"], "-distance")

@@ -13,9 +13,9 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
+from nbnumba.formats.dxtbx import PARALLAX, SIMPLE
 from nbnumba.formats.geometry import CrystalGeometry, Geometry, PanelGeometry, Scan, imgcif
 
-PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
 UNLIMITED = 1e30
 """Stands for a limit of valid values that is not stated."""
 

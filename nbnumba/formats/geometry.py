@@ -23,6 +23,12 @@ LARGEST_NUMBER = 1e12
 ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
 
+NO_DISTANCE_MM = 100.0
+"""The distance of a detector that a file leaves to a flag: a stand-in until the flag states it."""
+
+MATERIALS = {"silicon": "Si", "cdte": "CdTe", "gaas": "GaAs"}
+"""The materials of sensors by the names, in small letters, that detectors call them."""
+
 NO_SENSOR_UM = 1e-3
 """A sensor of at most this thickness stands for none, in formats whose readers refuse 0."""
 

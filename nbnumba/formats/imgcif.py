@@ -13,8 +13,10 @@ from nbnumba.errors import InputError
 from nbnumba.formats import cbf_data, cif, files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
+    MATERIALS,
     MOST_PANELS,
     MOST_PIXELS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     GroupGeometry,
@@ -32,9 +34,6 @@ from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "a CBF with the axes of imgCIF, or with a header of Dectris"
 MOST_DEPTH = 200
-
-NO_DISTANCE_M = 0.1
-"""The distance of a header of Dectris that states none, until a flag does."""
 
 SHORTEST_A = 1.0 / LARGEST_NUMBER
 """No wavelength is shorter."""
@@ -440,7 +439,7 @@ class _Dectris:
         thickness = self.one("sensor, thickness", "m", "a thickness from 0 to 1", lambda x: 0.0 <= x <= 1.0)
         if material is None or not thickness:
             return {}
-        known = {"silicon": "Si", "cdte": "CdTe", "gaas": "GaAs"}.get(material[1].lower(), material[1])
+        known = MATERIALS.get(material[1].lower(), material[1])
         return {"thickness_um": 1e6 * thickness, "material": known, "parallax": True}
 
     def trusted(self) -> tuple[dict[str, float], list[str]]:
@@ -514,7 +513,7 @@ def _distance(header: _Dectris, is_stated: bool) -> float | None:
     """The distance in m; a stand-in for one that is impossible where a flag states it."""
     allowed = "a positive number, or -distance,"
     distance = header.one("Detector_distance", "m", allowed, lambda x: is_stated or x > 0.0)
-    return NO_DISTANCE_M if is_stated and (distance is None or not distance > 0.0) else distance
+    return NO_DISTANCE_MM / 1000.0 if is_stated and (distance is None or not distance > 0.0) else distance
 
 
 def _shape(section: cif.Section, name: str) -> tuple[int, int]:

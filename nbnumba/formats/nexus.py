@@ -17,8 +17,10 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files, hdf5_members
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
+    MATERIALS,
     MOST_PANELS,
     MOST_PIXELS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     GroupGeometry,
@@ -39,9 +41,6 @@ EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
 SMALLEST = 1.0 / LARGEST_NUMBER
 """No edge of a pixel, wavelength or factor is smaller."""
-
-NO_DISTANCE_MM = 100.0
-"""The distance of a master that states none, until a flag does."""
 
 _NUMBERED = re.compile(r"/data_[0-9]+$")
 _METRES = ("meter", "metre", "meters", "metres")
@@ -567,7 +566,7 @@ def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
     if thickness:
         fields = {"thickness_um": 1000.0 * thickness, "parallax": True}
     material = tree.text(f"{detector}/sensor_material").strip()
-    fields |= {"material": {"silicon": "Si"}.get(material.lower(), material)} if material else {}
+    fields |= {"material": MATERIALS.get(material.lower(), material)} if material else {}
     most = tree.one(f"{detector}/saturation_value")
     if most is None:
         most = tree.one(f"{detector}/detectorSpecific/countrate_correction_count_cutoff")
