@@ -42,6 +42,7 @@ LOOKUPS = {"mask": "--mask", "pedestal": "--offset"}
 
 NOT_RENDERED = (
     ("divergence", 0.0, "-divergence"),
+    ("sigma_divergence", 0.0, "-divergence"),
     ("flux", 0.0, "-flux, -exposure and -beamsize"),
     ("transmission", 1.0, "-fluence, or -flux"),
 )

@@ -153,7 +153,7 @@ def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str, stated:
         frame = FrameGeometry(lab(shift), lab(rotation @ [1.0, 0.0, 0.0]), lab(rotation @ [0.0, 1.0, 0.0]))
     made = [(path, axes.placed(axis)[0]) for path, axis in groups]
     rotations = [GroupGeometry(path, lab(turn @ [1.0, 0.0, 0.0]), lab(turn @ [0.0, 1.0, 0.0])) for path, turn in made]
-    fields = _source(block, axes, name, stated) | _goniometer(block, axes, name)
+    fields = _source(block, axes, name, stated) | _goniometer(block, axes, name) | {"notes": _divergence(block, name)}
     return checked(Geometry(source, "imgCIF", tuple(panels), tuple(rotations), frame, **fields), name, stated)
 
 
@@ -316,6 +316,17 @@ def _source(block: cif.Block, axes: _Axes, name: str, stated: frozenset[str]) ->
         if np.abs(electric).max() > 1e-6:
             fields |= {"polarization_fraction": (1.0 + ratio) / 2.0, "polarization_axis": unit(electric)}
     return fields
+
+
+def _divergence(block: cif.Block, name: str) -> tuple[str, ...]:
+    """A sentence about a divergence of the beam, which no image has unless flags give it."""
+    items = [f"_diffrn_radiation.div_{axis}_source" for axis in "xy"]
+    texts = {item: next(iter(block.column(item)), ".") for item in items}
+    known = {item: _number(text, f"{name}: {item}") for item, text in texts.items() if text not in (".", "?")}
+    if not any(known.values()):
+        return ()
+    shown = " and ".join(f"{value:g}" for value in known.values())
+    return (f"states a divergence of the beam of {shown} degrees, which is not rendered: give -hdivrange and -vdivrange",)
 
 
 def _positive(text: str, name: str) -> float:

@@ -85,6 +85,7 @@ def write(content):
     "part, fields, sentence",
     [
         ("beam", {"divergence": -1}, "states a divergence of the beam of -1, which is not rendered: give -divergence"),
+        ("beam", {"sigma_divergence": 0.02}, "states a sigma_divergence of the beam of 0.02, which is not rendered: give"),
         ("beam", {"transmission": 0.1}, "states a transmission of the beam of 0.1, which is not rendered: give -fluence"),
         ("crystal", {"real_space_a": [0.003, 0, 0]}, "states the cell 0.003 40 50 90 90 90, whose edges are taken to be in A"),
     ],
@@ -92,6 +93,12 @@ def write(content):
 def test_values_of_dxtbx_that_are_named(part, fields, sentence, capsys):
     write(changed_expt(part, **fields))
     check("-expt made.expt -image 3", f"warning: -expt 'made.expt' {sentence}", capsys, 0)
+
+
+def test_a_divergence_of_imgcif_is_named(capsys):
+    more = "_diffrn_radiation.div_x_source 0.08\r\n_diffrn_radiation.div_y_source 0.01\r\n"
+    changed(geometry_files.full_cbf_bytes(), "_diffrn_radiation.polarizn", f"{more}_diffrn_radiation.polarizn", "f.cbf")
+    check("-img f.cbf -cell 30 40 50", "states a divergence of the beam of 0.08 and 0.01 degrees, which is not re", capsys, 0)
 
 
 def test_rectangles_of_dxtbx_outside_of_the_panel_mask_nothing():
