@@ -10,6 +10,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.geometry import (
+    LARGEST_NUMBER,
     MOST_PANELS,
     MOST_PIXELS,
     MOST_ROWS,
@@ -334,7 +335,7 @@ def _not_negative(entry: Value) -> float:
 
 
 def _trusted(limits: Value) -> tuple[float | None, float | None]:
-    """The limits of valid values; those of no consequence are None."""
+    """The limits of valid values; those of no consequence, beyond any number of a geometry, are None."""
     if not limits:
         return None, None
     least, most = (_limit(entry) for entry in _pair(limits))
@@ -343,9 +344,8 @@ def _trusted(limits: Value) -> tuple[float | None, float | None]:
 
 def _limit(entry: Value) -> float | None:
     number = entry.value
-    if isinstance(number, float) and math.isinf(number):
-        return None
-    return entry.number()
+    unlimited = isinstance(number, (int, float)) and abs(number) > LARGEST_NUMBER
+    return None if unlimited else entry.number()
 
 
 def _rectangles(mask: Value, shape: tuple[int, int]) -> tuple[tuple[int, int, int, int], ...]:

@@ -153,7 +153,7 @@ def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str, stated:
         frame = FrameGeometry(lab(shift), lab(rotation @ [1.0, 0.0, 0.0]), lab(rotation @ [0.0, 1.0, 0.0]))
     made = [(path, axes.placed(axis)[0]) for path, axis in groups]
     rotations = [GroupGeometry(path, lab(turn @ [1.0, 0.0, 0.0]), lab(turn @ [0.0, 1.0, 0.0])) for path, turn in made]
-    fields = _source(block, axes, name, stated) | _goniometer(block, axes, name) | {"notes": _divergence(block, name)}
+    fields = _source(block, axes, name, stated) | _goniometer(block, axes, name) | {"notes": _beam_notes(block, name)}
     return checked(Geometry(source, "imgCIF", tuple(panels), tuple(rotations), frame, **fields), name, stated)
 
 
@@ -318,7 +318,7 @@ def _source(block: cif.Block, axes: _Axes, name: str, stated: frozenset[str]) ->
     return fields
 
 
-def _divergence(block: cif.Block, name: str) -> tuple[str, ...]:
+def _beam_notes(block: cif.Block, name: str) -> tuple[str, ...]:
     """A sentence about a divergence of the beam, which no image has unless flags give it."""
     items = [f"_diffrn_radiation.div_{axis}_source" for axis in "xy"]
     texts = {item: next(iter(block.column(item)), ".") for item in items}

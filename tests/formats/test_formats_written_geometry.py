@@ -11,6 +11,7 @@ import pytest
 
 import nbnumba
 from nbnumba import Experiment, InputError, from_geometry
+from nbnumba.cli.main import main
 from nbnumba.formats import endings, images, minicbf_writer, nxmx_writer, unmeasured
 from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab
 from nbnumba.geometry.rectangles import pixels_within, rectangles
@@ -355,3 +356,11 @@ def test_a_name_of_another_format_is_refused_with_the_flag_that_writes_it(name, 
     wanted = f"^-floatfile: '{name}' announces .*, but it would hold 4-byte floats; .*, or {flag}$"
     with pytest.raises(InputError, match=wanted):
         endings.check(name, "-floatfile", "4-byte floats")
+
+
+def test_an_expt_without_limits_of_values_is_read_back():
+    """It describes no image, whose values would have some."""
+    words = "-cell 50 -default_F 1 -N 2 -detpixels 8 -exptfile a.expt -nonoise -nointfile -nopgm -quiet"
+    assert main(words.split()) == 0
+    panel = nbnumba.read_geometry("a.expt").panels[0]
+    assert (panel.trusted_min, panel.trusted_max) == (None, None)
