@@ -58,6 +58,9 @@ class Experiment(Statements):
         chosen = geometry.at_image(image)
         for sentence in from_geometry.remarks(chosen):
             warnings.warn(f"{geometry.source!r} {sentence}", stacklevel=2)
+        for field, value in (from_geometry.response_fields(chosen) if chosen.panels else {}).items():
+            why = f"which is no part of an experiment: nbnumba.Response({field}={value:g}) has it"
+            warnings.warn(f"{geometry.source!r} states a {field} of {value:g}, {why}", stacklevel=2)
         return cls(
             crystal=from_geometry.crystal(chosen) if crystal is None else crystal,
             structure_factors=StructureFactors(default_F=1.0) if structure_factors is None else structure_factors,

@@ -5,6 +5,7 @@ The functions take and return arrays, and print nothing. They raise InputError f
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -31,18 +32,18 @@ from nbnumba.formats import (
     spectrum,
 )
 from nbnumba.formats import images as image_files
-from nbnumba.formats.geometry import Geometry, PanelGeometry, Scan
+from nbnumba.formats.geometry import Geometry
 from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet, response_of_panel
 from nbnumba.setup import sampling
-from nbnumba.setup.detector import position_detector, spindle_axis
-from nbnumba.setup.orientations import noise_generator, phi_steps
+from nbnumba.setup.detector import position_detector
+from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.setup.sources import resampled
+from nbnumba.setup.sources import of_at_most
 from nbnumba.simulate import with_options
-from nbnumba.to_geometry import Readout, geometry_of, noise_readout
+from nbnumba.to_geometry import Readout, geometry_of, geometry_of_parts, noise_readout
 
 Path = str | os.PathLike[str]
 
@@ -121,7 +122,7 @@ def write_smv(
         raise InputError(f"write_smv: {why}; allowed: no experiment, for pixels alone, or a file that holds panels")
     defects = experiment.sampling.defects
     placement = position_detector(experiment.detector, experiment.beam, defects)
-    own = response_of_panel(response, experiment.detector)
+    own = response_of_panel(response, experiment.detector, adc)
     keys = headers.entries_of(experiment, placement, adc, defects.header_overflow, own)
     smv.write(path, pixels, keys, "write_smv", defects.header_overflow)
 
@@ -294,7 +295,7 @@ def read_spectrum(path: Path, steps: int | None = None) -> np.ndarray:
     count = len(table) if steps is None else _whole_number("steps", steps)
     if count < 1:
         raise InputError(f"steps: {count} is not allowed; allowed: a whole number of at least 1")
-    return table if count >= len(table) else resampled(table, count)
+    return of_at_most(table, count)
 
 
 def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
@@ -309,21 +310,22 @@ def read_geometry(path: Path, experiment: int | None = None) -> Geometry:
 
 
 def _geometry_of_smv(path: str) -> Geometry:
-    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention."""
+    """The geometry of the header of an SMV image, as -img reads it in MOSFLM's convention, with its gain and its saturation.
+
+    Warns of what the header cannot say, and of a beam centre far off the detector.
+    """
     header = headers.Header(smv.read_header(path, "read_geometry"), f"read_geometry: {path!r}", (), NO_DEFECTS)
-    detector, beam, goniometer = headers.parts_of(headers.fields_of(header, None, False))
-    placement = position_detector(detector, beam, NO_DEFECTS)
-    fast, slow = placement.pixels
-    edge = 1000.0 * placement.pixel
-    panel = PanelGeometry("detector", (slow, fast), edge, edge, 1000.0 * placement.origin, placement.fast, placement.slow)
-    width = phi_steps(goniometer)[2]
-    return Geometry(
-        path, "SMV", (panel,),
-        beam_direction=placement.beam,
-        wavelength_A=beam.wavelength_A if "WAVELENGTH" in header.entries else None,
-        spindle_axis=spindle_axis(detector, goniometer.spindle_axis),
-        scan=Scan(1, 1, goniometer.phi_deg, width) if width > 0.0 else None,
-    )  # fmt: skip
+    fields = headers.fields_of(header, None, False)
+    detector, beam, goniometer = headers.parts_of(fields)
+    for sentence in headers.distant_centres(detector, fields):
+        warnings.warn(f"{header.name}: {sentence}", stacklevel=3)
+    geometry = geometry_of_parts(path, "SMV", detector, beam, goniometer)
+    readout = headers.readout_of(header)
+    saturated = readout.get("response.saturation")
+    most = None if saturated is None else saturated - 1.0
+    panel = dataclasses.replace(geometry.panels[0], gain=readout.get("response.gain"), trusted_max=most)
+    wavelength_A = geometry.wavelength_A if "WAVELENGTH" in header.entries else None
+    return dataclasses.replace(geometry, panels=(panel,), wavelength_A=wavelength_A)
 
 
 def _array(name: str, values) -> np.ndarray:

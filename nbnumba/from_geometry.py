@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
-from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry
+from nbnumba.formats.geometry import EDGE_ON, NO_SENSOR_UM, Geometry, PanelGeometry
 from nbnumba.formats.text import printable
-from nbnumba.geometry.cell import cell_of, standard_setting
+from nbnumba.geometry.cell import LONGEST_CELL_A, SHORTEST_CELL_A, cell_of, standard_setting
 from nbnumba.setup.absorption import attenuation_um
 from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Group, Panel
 
@@ -44,6 +45,18 @@ def goniometer(geometry: Geometry) -> Goniometer:
 def crystal(geometry: Geometry, **fields: Any) -> Crystal:
     """Return the crystal of a geometry, with other fields as given. Raises InputError for a geometry without a crystal."""
     return Crystal(**crystal_fields(geometry) | fields)
+
+
+def states(geometry: Geometry, part: str) -> bool:
+    """Whether a geometry states a part of an experiment, so that it can be made of it alone."""
+    stated = {"detector": geometry.panels, "beam": geometry.wavelength_A, "crystal": geometry.crystal, "goniometer": True}
+    return bool(stated[part])
+
+
+PARTS: dict[str, Callable[[Geometry], Any]] = {
+    "detector": detector, "beam": beam, "goniometer": goniometer, "crystal": crystal,
+}  # fmt: skip
+"""What makes each part of an experiment that a geometry states."""
 
 
 def detector_fields(geometry: Geometry) -> dict[str, Any]:
@@ -92,15 +105,17 @@ def _counted_fields(panel: PanelGeometry) -> dict[str, Any]:
 
 
 def _frame(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return origin and axes of the frame of the detector: the file's, or the first panel's where the crystal is in that plane.
+    """Return origin and axes of the frame of the detector: the file's, or that of the first panel which may stand for it.
 
-    The slow axis is reversed where fast x slow would point to the crystal.
+    That of the file may not where the crystal is in its plane, or the beam runs along it. The slow axis is reversed where
+    fast x slow would point to the crystal.
     """
     first = geometry.panels[0]
     for frame in (geometry.frame, *geometry.panels):
         if frame is not None:
-            height = float(frame.origin_mm @ np.cross(frame.fast_axis, frame.slow_axis))
-            if abs(height) > STEEP * math.sqrt(first.origin_mm @ first.origin_mm):
+            normal = np.cross(frame.fast_axis, frame.slow_axis)
+            height, obliquity = float(frame.origin_mm @ normal), float(_direction(geometry) @ normal)
+            if abs(height) > STEEP * math.sqrt(first.origin_mm @ first.origin_mm) and abs(obliquity) > EDGE_ON:
                 return frame.origin_mm, frame.fast_axis, frame.slow_axis if height > 0.0 else -frame.slow_axis
     raise InputError(f"{geometry.source!r} states panels whose planes all contain the crystal; allowed: one that faces it")
 
@@ -184,9 +199,20 @@ def remarks(geometry: Geometry) -> list[str]:
         material = f" of {printable(panel.material)}" if panel.material else ""
         unknown = "whose absorption is not known, so that none is rendered: give -detector_abs and -detector_thick"
         sentences.append(f"states a sensor{material} of {panel.thickness_um:.4g} um, {unknown}")
+    sentences += _remarks_on_cell(geometry)
     if geometry.wavelength_A is None:
         sentences.append(f"states no wavelength: {Beam.wavelength_A:g} A is taken unless -lambda or -energy gives one")
     return sentences
+
+
+def _remarks_on_cell(geometry: Geometry) -> list[str]:
+    """Return a sentence about a cell that is probably in another unit than A."""
+    if geometry.crystal is None:
+        return []
+    cell = cell_of(geometry.crystal.vectors)
+    if SHORTEST_CELL_A <= min(cell[:3]) <= max(cell[:3]) <= LONGEST_CELL_A:
+        return []
+    return [f"states the cell {' '.join(f'{x:.6g}' for x in cell)}, whose edges are taken to be in A"]
 
 
 def beam_fields(geometry: Geometry) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from nbnumba.cost import check_memory
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
+from nbnumba.formats.geometry import imgcif
 from nbnumba.resolved import ROUNDING
 from nbnumba.setup.view import View, pixel_numbers, positions, view_of
 from nbnumba.simulate import with_options
@@ -78,10 +79,7 @@ def two_theta(experiment: Experiment, points: ArrayLike | None = None) -> Arrays
 
 def in_frame(vectors: np.ndarray, frame: str) -> np.ndarray:
     """Vectors (..., 3) of the laboratory in a frame of FRAMES (F13)."""
-    if frame == "lab":
-        return vectors
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.stack([z, y, -x], axis=-1)
+    return vectors if frame == "lab" else imgcif(vectors)
 
 
 def _check_frame(frame: str) -> None:

@@ -14,9 +14,9 @@ from nbnumba.positions import in_frame
 from nbnumba.predictions import Predictions
 from nbnumba.setup import orientations
 from nbnumba.setup.detector import spindle_axis
-from nbnumba.setup.view import view_of
+from nbnumba.setup.view import View, view_of
 from nbnumba.simulate import with_options
-from nbnumba.spots.rays import pixel_edges
+from nbnumba.spots.rays import pixel_edges, places
 
 PREDICTED = 1
 """The flag by which DIALS knows a predicted reflection."""
@@ -63,10 +63,30 @@ def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     return hkl | rest | {"masked": predictions.masked.astype(np.int8)}
 
 
+def _pixels_in_sensor(view: View, predictions: Predictions, place: np.ndarray) -> np.ndarray:
+    """The places (n, 2) in pixels at the depth in which dxtbx takes photons to be absorbed; place (n, 2): at the front.
+
+    Along the ray that depth is 1 / mu - (t + 1 / mu) exp(-mu t), in a sensor of the thickness t along the ray and the
+    absorption mu: dxtbx's ParallaxCorrectedPxMmStrategy (specs/formats.md, Geometry for dxtbx and DIALS).
+    """
+    seen = place.copy()
+    for number, (panel, shape, layers) in enumerate(zip(view.panels, view.shapes, view.layers)):
+        rows = np.flatnonzero(predictions.panel == number)
+        if not panel.sensor or panel.curved or not len(rows):
+            continue
+        directions = predictions.s1[rows] / np.linalg.norm(predictions.s1[rows], axis=1, keepdims=True)
+        obliquity = directions @ np.array([panel.normal_x, panel.normal_y, panel.normal_z])
+        path, mean_path = panel.layer * layers / obliquity, 1.0 / panel.absorption
+        depth = mean_path - (path + mean_path) * np.exp(-path / mean_path)
+        seen[rows] = places(panel, directions, shape, depth * obliquity)
+    return seen
+
+
 def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str, tuple[str, np.ndarray]]:
     """The columns of a reflection table of DIALS, by their names, each with its type there.
 
     Rays are in imgCIF's frame, angles in radian. The number of the frame is 0 at the start of the rotation and 1 at its end.
+    Pixels are those in which DIALS looks for a spot, deeper in the sensor than the place at its front, which is in mm.
     """
     view, number = view_of(experiment), len(predictions)
     edges = np.array([pixel_edges(panel) for panel in view.panels])[predictions.panel] * 1000.0
@@ -85,7 +105,7 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
         "entering": ("bool", entering if osc_deg > 0.0 else np.zeros(number)),
         "s1": ("vec3<double>", in_frame(predictions.s1, "dxtbx")),
         "xyzcal.mm": ("vec3<double>", np.column_stack([place * edges, phi])),
-        "xyzcal.px": ("vec3<double>", np.column_stack([place, frame])),
+        "xyzcal.px": ("vec3<double>", np.column_stack([_pixels_in_sensor(view, predictions, place), frame])),
         "delpsical.rad": ("double", np.radians(predictions.delta_psi_deg)),
         "d": ("double", predictions.d_A),
         "photons": ("double", predictions.photons),

@@ -203,11 +203,11 @@ def measure_sheet(
     for number, (panel, place, (rows, columns, _)) in enumerate(every):
         region = columns[0], columns[1] - 1, rows[0], rows[1] - 1
         if panel is None:
-            own = response_of_panel(response, detector)
+            own = response_of_panel(response, detector, adc_offset)
             return measure(sheet, generator, own, detector.pixel_mm, adc_offset, region)
         edges = panel.pixel_slow_mm, panel.pixel_fast_mm
         try:
-            own = response_of_panel(response, panel)
+            own = response_of_panel(response, panel, adc_offset)
             noisy = measure(sheet[place], generator, own, edges, adc_offset, region, number)
         except InputError as error:
             raise InputError(f"panel {panel.path}: {error}") from None
@@ -215,9 +215,15 @@ def measure_sheet(
     return NoiseImage(pixels, photons, overloads)
 
 
-def response_of_panel(response: Response, panel: Panel | Detector) -> Response:
-    """The response of a panel, or of the one panel of a detector, of a detector with that response."""
+def response_of_panel(response: Response, panel: Panel | Detector, adc_offset: float) -> Response:
+    """The response of a panel, or of the one panel of a detector, of a detector with that response.
+
+    Raises InputError for a largest valid count that every pixel exceeds by the offset in ADU.
+    """
     limit = LARGEST_PIXEL if panel.trusted_max is None else panel.trusted_max
+    if limit <= max(adc_offset, 0.0):
+        least = f"above {max(adc_offset, 0.0):g}, the offset of every pixel"
+        raise InputError(f"detector.trusted_max: {limit:g} is not allowed in a noise image; allowed: {least}")
     gain = response.gain * (panel.gain if isinstance(panel, Panel) else 1.0)
     return replace(response, gain=gain, saturation=min(response.saturation, limit))
 

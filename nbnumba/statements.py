@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
@@ -1224,3 +1224,7 @@ class Statements(ByValue):
         if others and isinstance(self.crystal, Crystal) and self.crystal.structure_factors is not None:
             why = "the first crystal has the structure factors of the experiment"
             raise InputError(f"crystal.structure_factors: {why}; allowed: None, or a crystal beside the first one")
+
+
+Stated = TypeVar("Stated", bound=Statements)
+"""The kind of an experiment that a function takes and returns."""

@@ -17,9 +17,10 @@ from nbnumba.formats.geometry import (
     GroupGeometry,
     PanelGeometry,
     Scan,
-    rectangles,
 )
+from nbnumba.geometry.rectangles import rectangles
 from nbnumba.geometry.rotations import about_axis, radians, unit
+from nbnumba.parity import NO_DEFECTS
 from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.absorption import COEFFICIENTS, attenuation_um
 from nbnumba.setup.crystal import orient
@@ -29,7 +30,7 @@ from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
 from nbnumba.setup.sheet import masked_pixels_of, sheet_of
 from nbnumba.setup.sources import beam_sources
-from nbnumba.statements import Detector, Panel, Statements
+from nbnumba.statements import Beam, Detector, Goniometer, Panel, Statements
 
 SAME_DEPTH = 0.02
 """Relative difference up to which an attenuation depth is that of a material."""
@@ -103,6 +104,23 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
     )
 
 
+def geometry_of_parts(source: str, kind: str, detector: Detector, beam: Beam, goniometer: Goniometer) -> Geometry:
+    """The geometry of a detector, a beam and the rotation of one image, without polarization, sensor and crystal.
+
+    source, kind: the name and the format of the file that states them. Raises InputError for a detector that cannot be placed.
+    """
+    placed = planes(detector, beam, NO_DEFECTS)
+    return Geometry(
+        source,
+        kind,
+        tuple(_bare_panel(plane) for plane in placed),
+        beam_direction=placed[0].beam,
+        wavelength_A=beam.wavelength_A,
+        spindle_axis=spindle_axis(detector, goniometer.spindle_axis),
+        scan=_scan_of(goniometer, 1),
+    )
+
+
 def _tree(experiment: Statements) -> dict[str, Any]:
     """The frame of a detector of several panels, and the groups that the paths of its panels name."""
     detector, beam = experiment.detector, experiment.beam
@@ -154,11 +172,15 @@ def _scan(series: Sequence[Statements], what: str) -> Scan | None:
         if not (alike and experiment.goniometer == moved and follows):
             allowed = "experiments that differ in goniometer.phi_deg alone, each by the width of one image more"
             raise InputError(f"{what}: experiment {number} does not continue the series; allowed: {allowed}")
-    if width == 0.0:
-        if len(series) > 1:
-            raise InputError(f"{what}: {len(series)} stills are no series; allowed: one still, or a rotation")
-        return None
-    return Scan(1, len(series), starts[0], width)
+    if width == 0.0 and len(series) > 1:
+        raise InputError(f"{what}: {len(series)} stills are no series; allowed: one still, or a rotation")
+    return _scan_of(series[0].goniometer, len(series))
+
+
+def _scan_of(goniometer: Goniometer, images: int) -> Scan | None:
+    """The scan of so many images, of which the first is that of a rotation; None for a still."""
+    width = phi_steps(goniometer)[2]
+    return Scan(1, images, goniometer.phi_deg, width) if width > 0.0 else None
 
 
 def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> CrystalGeometry:
@@ -176,16 +198,9 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
     layers, depth, absorption = sensor(experiment.detector, experiment.sampling.defects, plane.panel)
     has_sensor = depth > 0.0 and absorption > 0.0
     attenuation = 1e6 / absorption if has_sensor else None
-    fast, slow = plane.pixels
     stated = plane.panel
-    return PanelGeometry(
-        path="panel" if stated is None else stated.path,
-        shape=(slow, fast),
-        pixel_fast_mm=plane.pixel_fast * 1000,
-        pixel_slow_mm=plane.pixel_slow * 1000,
-        origin_mm=plane.origin * 1000,
-        fast_axis=plane.fast,
-        slow_axis=plane.slow,
+    return dataclasses.replace(
+        _bare_panel(plane),
         thickness_um=layers * depth * 1e6 if has_sensor else None,
         attenuation_um=attenuation,
         material=(stated.material if stated else None) or _material(attenuation, wavelength_A),
@@ -193,6 +208,20 @@ def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarr
         gain=readout.gain * (stated.gain if stated else 1.0),
         **_limits(stated or experiment.detector, readout),
         masked=_masked(stated or experiment.detector, bad),
+    )
+
+
+def _bare_panel(plane: Plane) -> PanelGeometry:
+    """The pixels of one panel, or of the whole detector, and where they are."""
+    fast, slow = plane.pixels
+    return PanelGeometry(
+        path="panel" if plane.panel is None else plane.panel.path,
+        shape=(slow, fast),
+        pixel_fast_mm=plane.pixel_fast * 1000,
+        pixel_slow_mm=plane.pixel_slow * 1000,
+        origin_mm=plane.origin * 1000,
+        fast_axis=plane.fast,
+        slow_axis=plane.slow,
     )
 
 

@@ -19,7 +19,7 @@ UPWARDS = ("nbnumba.experiment", "nbnumba.flags.to_experiment")
 UPWARD_IMPORT = f"from {UPWARDS[1]} import experiment_from_args"
 
 BELOW_ALL = ("nbnumba.constants", "nbnumba.errors")
-"""What formats and stages import of the packages besides one another."""
+"""What formats, stages and geometry import of the packages besides one another."""
 
 ENDS = ("nbnumba.__main__",)
 """Modules that end the process, besides those of the command line: `python -m nbnumba`."""
@@ -117,8 +117,8 @@ def upward_import_at_top(tree: Tree) -> list[str]:
 
 
 def formats_stand_alone(tree: Tree) -> list[str]:
-    """Formats import constants, errors and formats."""
-    allowed = ("nbnumba.formats", *BELOW_ALL)
+    """Formats import constants, errors, geometry and formats."""
+    allowed = ("nbnumba.formats", "nbnumba.geometry", *BELOW_ALL)
     return forbidden(tree, ("nbnumba.formats",), lambda _, name: within(name, *PACKAGES) and not within(name, *allowed))
 
 

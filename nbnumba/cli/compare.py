@@ -29,6 +29,7 @@ from nbnumba.flags.table import FLAGS
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files, png, raw
 from nbnumba.setup import sampling
+from nbnumba.setup.sheet import sheet_of
 from nbnumba.simulate import simulate
 
 ABOUT = """\
@@ -42,7 +43,8 @@ DIR will hold summary.json, reference.bin and ours.bin (4-byte floats), referenc
 left, ours right, the same shades), reference.log (what the reference program printed), with --save-diff difference.bin
 (ours - reference) and difference.png (its magnitude), and commands.txt, environment.json and SHA256SUMS, of the
 reference program and the files that FLAGS name too. A float image has no header: a reference image of another size has
-the shape of ours times or divided by a whole number, if that fits, and no known shape otherwise.
+the shape of ours times or divided by a whole number, if that fits, and no known shape otherwise. Of a detector of several
+panels the images are sheets, in which the panels lie one below another, as in our -floatfile; nanoBragg knows none.
 """
 BELOW_THRESHOLD, DIFFERENT_SHAPES = 3, 4
 LONGEST = 1024
@@ -96,7 +98,7 @@ def main(args: Sequence[str]) -> int:
     ours = prepare_ours(experiment, command_line, options)
     reference = run_reference(program, flags, experiment.sampling.c_threads)
     image, seconds = run_ours(experiment, options)
-    images = _in_one_shape(reference.image, image, options.resample)
+    images = _in_one_shape(reference.image, image, options.resample, sheet_of(experiment.detector).shapes)
     region = _scaled(shown, image.shape, images.ours.shape)
     summary = {"threshold": threshold, "reference_seconds": reference.seconds, "ours_seconds": seconds, **ours}
     summary |= _summary(images, region, len(reference.image), threshold)
@@ -150,11 +152,8 @@ def _program(path: str) -> str:
 
 
 def _bounds(words: Sequence[str] | None, experiment: Experiment):
-    """The rows and columns to compare, each as (first, one past last), in pixels of our detector."""
-    if experiment.detector.panels:
-        why = "nanoBragg's image is that of a detector without panels"
-        raise InputError(f"compare: {why}; allowed: an experiment without detector.panels")
-    pixels = experiment.detector.pixels
+    """The rows and columns to compare, each as (first, one past last), in pixels of our detector, or of the sheet of panels."""
+    pixels = sheet_of(experiment.detector).shape[::-1]
     if words is None:
         return sampling.region(experiment.sampling.roi, pixels)
     return region(bundle.whole_numbers("--roi", words, "four whole numbers, XMIN XMAX YMIN YMAX"), pixels)
@@ -199,7 +198,7 @@ def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> 
     use_threads(run.threads)
     options.backend, options.precision = options.backend or run.backend, options.precision or run.precision
     check(experiment, machine(options.backend, options.precision), thread_count(), run.max_hours, command=True)
-    rows, columns = sampling.region(experiment.sampling.roi, experiment.detector.pixels)
+    rows, columns = sampling.region(experiment.sampling.roi, sheet_of(experiment.detector).shape[::-1])
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -210,16 +209,19 @@ def prepare_ours(experiment: Experiment, command_line: CommandLine, options) -> 
 
 
 def run_ours(experiment: Experiment, options) -> tuple[np.ndarray, float]:
-    """Our image as float32, and the seconds that it took."""
+    """Our image as float32, of several panels their sheet, and the seconds that it took."""
     started = time.perf_counter()
     image = simulate(experiment, backend=options.backend, precision=options.precision, max_hours=math.inf)
-    image = output.as_float32(image)
-    return image, time.perf_counter() - started
+    whole = output.as_float32(sheet_of(experiment.detector).sheet("image", image, 0.0))
+    return whole, time.perf_counter() - started
 
 
-def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool) -> Images:
-    """Both images, block-averaged to the smaller shape if `resample` and if that is possible."""
-    shape = inferred_shape(len(content) / 4, ours.shape)
+def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool, panels: Sequence[tuple[int, int]]) -> Images:
+    """Both images, block-averaged to the smaller shape if `resample` and if that is possible.
+
+    panels: the shapes, (slow, fast), of what lies in our image one below another.
+    """
+    shape = inferred_shape(len(content) / 4, ours.shape, panels)
     if shape is None:
         return Images(None, ours, None)
     reference = np.frombuffer(content, "<f4").astype(np.float32).reshape(shape)
@@ -230,13 +232,19 @@ def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool) -> Images:
     return Images(reference, averaged(ours, shape), f"ours averaged from {ours.shape} to {shape}")
 
 
-def inferred_shape(count: float, ours: tuple[int, int]) -> tuple[int, int] | None:
-    """The shape of an image of `count` pixels: our shape times or divided by a whole number; None if neither fits."""
+def inferred_shape(
+    count: float, ours: tuple[int, int], panels: Sequence[tuple[int, int]] = ()
+) -> tuple[int, int] | None:
+    """The shape of an image of `count` pixels: our shape times or divided by a whole number; None if neither fits.
+
+    panels: shapes that the number has to divide, too, so that no block of pixels lies in two of them.
+    """
     slow, fast = ours
     for factor in range(1, max(slow, fast, math.isqrt(int(count))) + 1):
         if count == slow * fast * factor * factor:
             return slow * factor, fast * factor
-        if slow % factor == fast % factor == 0 and count == (slow // factor) * (fast // factor):
+        divides = not any(size % factor for size in (slow, fast, *(size for shape in panels for size in shape)))
+        if divides and count == (slow // factor) * (fast // factor):
             return slow // factor, fast // factor
     return None
 

@@ -221,7 +221,7 @@ def _written(image, experiment, placement, window, stats, run, described) -> Ite
         seed = time_seed() if run.seed is None else run.seed
         generator = noise_generator(experiment.crystal, seed)
         noisy = response.measure_sheet(experiment, image, generator, run.response, run.adc)
-        keys = _keys(experiment, placement, run, as_c, response.response_of_panel(run.response, experiment.detector))
+        keys = _keys(experiment, placement, run, as_c, response.response_of_panel(run.response, experiment.detector, run.adc))
         smv.write(paths["noisefile"], noisy.pixels, keys, "-noisefile", as_c)
         yield f"{noisy.photons:.0f} photons on noise image ({noisy.overloads} overloads), seed {seed}"
         yield f"wrote {paths['noisefile']}: SMV"

@@ -315,6 +315,8 @@ def _check_outputs(options, paths, parameters, blocks) -> NewFiles:
         files.check_writable(f"{stem}.mat", option)
     if AMPLITUDES in names:
         files.check_writable(f"{stem}.hkl", option)
+    if any(name.startswith("detector.group[") for name in names):
+        files.check_writable(f"{stem}.expt", option)
     if WEIGHTS in names:
         files.check_writable(f"{stem}.weights", option)
     return new_files

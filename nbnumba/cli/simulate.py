@@ -181,9 +181,9 @@ def check_response(experiment: Experiment, run: Run) -> None:
         detector = experiment.detector
         for panel in detector.panels:
             edges = panel.pixel_slow_mm, panel.pixel_fast_mm
-            response_of_panel(run.response, panel).check(panel.shape, edges, run.adc)
+            response_of_panel(run.response, panel, run.adc).check(panel.shape, edges, run.adc)
         if not detector.panels:
-            response_of_panel(run.response, detector).check(detector.pixels, detector.pixel_mm, run.adc)
+            response_of_panel(run.response, detector, run.adc).check(detector.pixels, detector.pixel_mm, run.adc)
         return
     for name, value in vars(run.response).items():
         if value != getattr(PHOTON_COUNTER, name):

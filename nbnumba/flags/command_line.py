@@ -79,6 +79,7 @@ class CommandLine:
         if "-img" in self.last:
             header = smv.read_header(self.last["-img"], "-img")
             of_image = headers.fields_of(self._header(header, "-img"), self._chosen_convention(), False)
+            of_image |= headers.readout_of(self._header(header, "-img"))
             if "detector.convention" in of_image:  # nbnumba's own keys, which place the detector by themselves
                 fields = {field: value for field, value in fields.items() if field not in headers.POSITION}
             fields |= of_image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,18 +14,22 @@ import numpy as np
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import words_by_flag
 from nbnumba.flags.command_line import OVERRULED, CommandLine
+from nbnumba.flags.geometry_files import FLAGS as FILES_OF_GEOMETRY
 from nbnumba.flags.lattices import ORIENTED
 from nbnumba.flags.run import FACTORS
 from nbnumba.flags.structure_factors import OF_ATOMS
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.flags.to_experiment import SIZE_FLAGS, experiment_of
-from nbnumba.formats import files, hkl, spectrum
+from nbnumba.formats import expt_writer, files, hkl, spectrum
+from nbnumba.formats.geometry import Geometry
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient
-from nbnumba.setup.detector import pivot_of, position_detector
+from nbnumba.setup.detector import pivot_of, position_detector, spindle_axis
+from nbnumba.setup.panels import planes
 from nbnumba.setup.values import BEAM_CENTRE, DISTANCE, NEAR_POINT, VECTORS
 from nbnumba.statements import Crystal
+from nbnumba.to_geometry import Readout, geometry_of
 
 SAME = 1e-9
 """Relative difference up to which flags state a value; a matrix is known to some 1e-15, and is amplified by an oblique cell."""
@@ -37,6 +42,7 @@ CELLS = VECTORS["crystal.n_cells"]
 ABOUT_AXES = tuple(f"crystal.{field}" for field in Crystal.ABOUT_AXES)
 ANISOTROPIC = tuple(f"crystal.{field}" for field in Crystal.ANISOTROPIC)
 OFF_DIAGONAL = VECTORS["crystal.n_def"]
+TURNS = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
 TILTS = ("beam.direction_x_mrad", "beam.direction_y_mrad")
 POSITION = tuple(f"detector.{field}" for field in (*DISTANCE, *BEAM_CENTRE))
 """The parameters that position the detector, in whatever form the position was stated."""
@@ -46,7 +52,7 @@ FORMS = (*BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"], "pix0_mm")
 
 
 class NewFiles:
-    """Names of the files that refined flags read: STEM.mat, .hkl, .weights, and where these are taken STEM_2.mat and so on."""
+    """Names of the files that refined flags read: STEM.mat, .hkl, .weights, .expt, and where taken STEM_2.mat and so on."""
 
     def __init__(self, stem: str = "refined", taken: Iterable[str] = ()):
         self.stem, self.taken = stem, {os.path.realpath(name) for name in taken}
@@ -73,6 +79,17 @@ class NewFiles:
         name, new = self._named(".weights", weights)
         if new:
             spectrum.write_weights(name, weights, "-source_weights")
+        return name
+
+    def geometry(self, geometry: Geometry) -> str:
+        """Write a geometry of panels for dxtbx; returns the name of the file, of the same geometry the same."""
+        beam = [geometry.beam_direction, geometry.polarization_axis, geometry.spindle_axis, geometry.polarization_fraction]
+        scan = geometry.scan and (geometry.scan.phi_deg, geometry.scan.width_deg)
+        places = [(panel.origin_mm, panel.fast_axis, panel.slow_axis) for panel in geometry.panels]
+        key = [np.ravel(np.array(part, dtype=np.float64)) for part in (*beam, scan, geometry.wavelength_A, places)]
+        name, new = self._named(".expt", *key)
+        if new:
+            expt_writer.write(name, geometry, what="-expt")
         return name
 
     def _named(self, ending: str, *arrays: np.ndarray) -> tuple[str, bool]:
@@ -192,6 +209,12 @@ def _origin(experiment: Experiment) -> np.ndarray:
     return position_detector(experiment.detector, experiment.beam, experiment.sampling.defects).origin
 
 
+def _corners(experiment: Experiment) -> list[np.ndarray]:
+    """Corners of the first pixel, in m, and axes of the panels, or of the detector."""
+    placed = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
+    return [part for plane in placed for part in (plane.origin, plane.fast, plane.slow)]
+
+
 def _position(words, refined) -> list[str]:
     """Beam centre and distance in the forms that no header overrules."""
     flags = [flag.names[0] for flag in FLAGS if flag.sets in (*POSITION, *(f"detector.{form}" for form in FORMS))]
@@ -309,6 +332,27 @@ def _weights(refined: Experiment, new_files: NewFiles) -> list[str]:
     return [] if weights is None else ["-source_weights", new_files.weights(np.array(weights))]
 
 
+def _groups(refined: Experiment, new_files: NewFiles) -> list[str]:
+    """A new file of geometry, in which groups are where they are now, and what it does not state.
+
+    It has no crystal: one of a file gets a matrix. Nor has it the spindle of a still, which may be turned by its own phi, and
+    the turns of the whole detector, which are those of flags.
+    """
+    unturned = dataclasses.replace(refined, detector=dataclasses.replace(refined.detector, **dict.fromkeys(TURNS, 0.0)))
+    moved = geometry_of(unturned, Readout(), "-expt")
+    panels = [
+        dataclasses.replace(
+            of_file, masked=of.masked, trusted_min=of.trusted_min, trusted_max=of.trusted_max, data_origin=of.data_origin
+        )
+        for of_file, of in zip(moved.panels, refined.detector.panels)
+    ]
+    name = new_files.geometry(dataclasses.replace(moved, panels=tuple(panels), crystal=None))
+    words = ["-expt", name, *(_cell(refined, new_files) if refined.crystal.orientation is not None else [])]
+    if moved.scan is None:
+        words += ["-spindle_axis", *_numbers(spindle_axis(refined.detector, refined.goniometer.spindle_axis))]
+    return words
+
+
 def _phi_sampling(refined: Experiment, _) -> list[str]:
     chosen = refined.goniometer.phi_sampling
     return [] if chosen is None else ["-phi_sampling", chosen]
@@ -334,7 +378,11 @@ POSITION_QUANTITIES = (
 REFLECTION_FLAGS = (*FACTORS, "-dump", "-column", "-reindex", *OF_ATOMS)
 """The flags that state reflections, which a list in the basis of the crystal replaces."""
 
+GEOMETRY_FLAGS = (*FILES_OF_GEOMETRY, "-img", "-image", "-experiment", "-mat")
+"""The flags that a new file of geometry, and the matrix beside it, replace."""
+
 QUANTITIES: tuple[Quantity, ...] = (
+    Quantity(("detector.groups",), GEOMETRY_FLAGS, _groups),
     *_number_quantities([field for quantity in POSITION_QUANTITIES for field in quantity.fields]),
     Quantity(("beam.polarization",), ("-polar",), _polarization),
     Quantity(("other_crystals",), ("-lattice",), _lattices),
@@ -354,7 +402,7 @@ QUANTITIES: tuple[Quantity, ...] = (
 )
 """All quantities that a refinement changes or freezes, and that flags can state."""
 
-NOT_COMPARED = ("crystal.misset_seed", "other_crystals")
+NOT_COMPARED = ("crystal.misset_seed", "other_crystals", "detector.groups")
 STATED = tuple(field for quantity in QUANTITIES for field in quantity.fields if field not in NOT_COMPARED)
 """The fields that are compared in the end; those of the position of the detector by their values."""
 
@@ -372,7 +420,7 @@ def _sentences(stated: Experiment, refined: Experiment, names: Iterable[Any]) ->
         of_flags, wanted = stated.value(name), refined.value(name)
         if not _close(of_flags, wanted, SAME):
             sentences.append(f"the refined {name} is {_shown(wanted)}, and the refined flags state {_shown(of_flags)}")
-    if not sentences and not _close(_origin(stated), _origin(refined), SAME):
+    if not sentences and not all(map(_close, _corners(stated), _corners(refined), itertools.repeat(SAME))):
         why = "the header of an image places it too"
         sentences.append(f"the refined flags do not place the detector where it was refined: {why}")
     return sentences
@@ -390,7 +438,7 @@ def _of_other_crystals(stated: Experiment, refined: Experiment) -> Iterator[str]
 def _compared(names: Iterable[Any]) -> list[str]:
     """The names whose values flags have to state: those that were refined, and those that new flags can state."""
     refined = [name for tied in names for name in ((tied,) if isinstance(tied, str) else tied)]
-    refined = [name for name in refined if not name.startswith(("image.", "crystal["))]
+    refined = [name for name in refined if not name.startswith(("image.", "crystal[", "detector.group["))]
     forms = {f"detector.{form}" for form in FORMS}
     every = [*refined, *(name for name in STATED if name not in forms), *POSITION]
     return [name for name in dict.fromkeys(every) if name not in TILTS]

@@ -8,6 +8,7 @@ from typing import Any
 from nbnumba import from_geometry
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
+from nbnumba.flags.table import BY_NAME
 from nbnumba.formats import geometry_files
 from nbnumba.formats.geometry import Geometry
 
@@ -20,10 +21,19 @@ ROTATION_FLAGS = ("-phi", "-osc", "-phistep", "-phisteps")
 CRYSTAL_FLAGS = ("-mat",)
 """The flags whose crystal counts before that of a file."""
 
+PART_FLAGS = {
+    "detector": {"-detector_abs", "-detpixels", "-detpixels_x", "-detpixels_y", "-pix0_vector", "-pivot", "-energy", "-lambda"},
+    "beam": {"-energy", "-nopolar", "-polar"},
+    "goniometer": {"-phisteps"},
+    "crystal": {"-cell", "-mat", "-misset"},
+}
+"""The flags that state something of a part of an experiment, besides those that set a field of it as it is."""
+
 STATED = {
     "distance": ("-distance", "-close_distance"),
     "wavelength": ("-lambda", "-energy"),
     "twotheta": ("-twotheta",),
+    "polarization": ("-polar", "-nopolar"),
 }
 """What a file need not state beside which flags."""
 
@@ -34,7 +44,7 @@ UNUSED = {"-image": "no file of geometry is named", "-experiment": "no -expt is 
 def flag_of(last: Mapping[str, Any]) -> str | None:
     """The flag that names a file of geometry, if there is one; last: the values of all flags. InputError: more than one."""
     named = [flag for flag in FLAGS if flag in last]
-    if "-img" in last and (named or geometry_files.kind_of(last["-img"], "-img") == "CBF"):
+    if "-img" in last and (named or geometry_files.kind_of(last["-img"], "-img") not in ("SMV", "")):
         named.append("-img")
     if len(named) > 1:
         raise InputError(f"{' and '.join(named)} all state the geometry; allowed: one of them")
@@ -59,10 +69,28 @@ def fields_of(flag: str, last: Mapping[str, Any], convention: str | None) -> dic
         geometry = dataclasses.replace(geometry, wavelength_A=_wavelength(last))
     for sentence in from_geometry.remarks(geometry):
         warnings.warn(f"{flag} {path!r} {sentence}", stacklevel=2)
+    _check_parts(geometry, f"{flag}: {path!r}", last)
     named = [name for name in CRYSTAL_FLAGS if name in last]
     if named and geometry.crystal is not None:
         warnings.warn(f"{named[0]} counts before the crystal that {flag} {path!r} states", stacklevel=2)
     return stated_fields(geometry, last)
+
+
+def _check_parts(geometry: Geometry, name: str, last: Mapping[str, Any]) -> None:
+    """Raise InputError, with the name of the file, for a part of an experiment that is impossible as the file states it.
+
+    Parts of which flags state something are left to them.
+    """
+    overruled = {(BY_NAME[flag].sets or "").partition(".")[0] for flag in last}
+    overruled |= {part for part, flags in PART_FLAGS.items() if not flags.isdisjoint(last)}
+    for part, make in from_geometry.PARTS.items():
+        if part in overruled or not from_geometry.states(geometry, part):
+            continue
+        try:
+            make(geometry)
+        except InputError as error:
+            impossible = str(error).replace(f"{part}.", f"its {part}'s ")
+            raise InputError(f"{name} states what no image has: {impossible}") from None
 
 
 def _wavelength(last: Mapping[str, Any]) -> float | None:
@@ -80,8 +108,9 @@ def stated_fields(geometry: Geometry, last: Mapping[str, Any]) -> dict[str, Any]
         parts["response"] = from_geometry.response_fields(geometry)
     if geometry.crystal is not None and not any(name in last for name in CRYSTAL_FLAGS):
         parts["crystal"] = from_geometry.crystal_fields(geometry)
+    parts.setdefault("detector", {"convention": "custom"})
     if {"-fdet_vector", "-sdet_vector"} & set(last):
-        parts.get("detector", {}).pop("normal_axis", None)
+        parts["detector"].pop("normal_axis", None)
     return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 

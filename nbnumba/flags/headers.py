@@ -12,7 +12,9 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import printable
+from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.parity import NO_DEFECTS, Defects
+from nbnumba.response import ALLOWED as RESPONSES_ALLOWED
 from nbnumba.response import PHOTON_COUNTER, Response
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.setup.detector import Placement, pivot_of, position_detector, sizes
@@ -99,6 +101,10 @@ OWN = {
 MARK = "NBNUMBA_CONVENTION"
 """The key that every header with nbnumba's own keys has."""
 
+GAIN, SATURATED = "GAIN", "CCD_IMAGE_SATURATION"
+READOUT = {GAIN: "response.gain", SATURATED: "response.saturation"}
+"""The keys of the response of the detector, and their fields."""
+
 TOLERANCE = "NBNUMBA_TOLERANCE"
 """The key of the photons that a pixel may lack (F10a); an image to which every term was added has none."""
 
@@ -151,7 +157,7 @@ def entries_of(
 
 def _response_entries(response: Response) -> list[tuple[str, float]]:
     """The gain in ADU per photon, and the smallest saturated value of a pixel, where they are not those of a photon counter."""
-    entries = [("GAIN", response.gain), ("CCD_IMAGE_SATURATION", math.floor(response.saturation))]
+    entries = [(GAIN, response.gain), (SATURATED, math.floor(response.saturation))]
     defaults = (PHOTON_COUNTER.gain, PHOTON_COUNTER.saturation)
     return [entry for entry, default in zip(entries, defaults) if entry[1] != default]
 
@@ -336,6 +342,26 @@ def fields_of(header: Header, convention: str | None, flipped: bool) -> dict[str
     """
     tolerance = None if header.defects.header_overflow else header.number(TOLERANCE, "sampling.tolerance")
     return _geometry(header, convention, flipped) | ({} if tolerance is None else {"sampling.tolerance": tolerance})
+
+
+def readout_of(header: Header) -> dict[str, float]:
+    """Fields of the response by "part.field" that a header states: its gain, and the value from which on it is saturated.
+
+    None of them where nanoBragg's keys alone count. Warns of a value that neither can be, which is passed over: other programs
+    have a key GAIN with a word, or 0.
+    """
+    fields = {}
+    for key, field in {} if header.defects.header_overflow else READOUT.items():
+        text = header.entries.get(key, "").strip()
+        allowed, test = RESPONSES_ALLOWED[field.partition(".")[2]]
+        value = number(text)
+        if not text or field in header.overruled or (value is not None and value > LARGEST_PIXEL and key == SATURATED):
+            continue
+        if value is None or not test(value):
+            header.warn(f"has {header.shown([key])} in its header, which is passed over; allowed: {allowed}")
+        else:
+            fields[field] = value
+    return fields
 
 
 def _geometry(header: Header, convention: str | None, flipped: bool) -> dict[str, Any]:

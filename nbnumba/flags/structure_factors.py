@@ -14,16 +14,13 @@ from nbnumba.experiment import Experiment
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import FACTORS
 from nbnumba.formats import anomalous, fdump
-from nbnumba.geometry.cell import cell_of, standard_setting
+from nbnumba.geometry.cell import SAME_CELL, cell_of, standard_setting
 from nbnumba.geometry.indices import change_of_basis, reindexed
 from nbnumba.setup import sources
 from nbnumba.statements import Beam, Crystal, Detector, Sampling, StructureFactors
 
 OF_ATOMS = ("-k_sol", "-b_sol", "-nosolvent", "-add_b", "-anomalous", "-noanomalous")
 """The flags that count only with -pdb."""
-
-SAME_CELL = 0.003
-"""Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
 
 SURROUNDINGS = 2.5
 """How far beyond the corner of the detector reflections are calculated, in cells of the reciprocal lattice: half a one to the

@@ -18,12 +18,12 @@ from nbnumba.flags.command_line import CONVENTION_FLAGS, CommandLine
 from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
-from nbnumba.flags.structure_factors import SAME_CELL
 from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
 from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
+from nbnumba.geometry.cell import LONGEST_CELL_A, SAME_CELL, SHORTEST_CELL_A
 from nbnumba.setup.sheet import sheet_of
-from nbnumba.setup.sources import mean_wavelength, resampled
+from nbnumba.setup.sources import mean_wavelength, of_at_most
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import (
     MOST_CELLS,
@@ -45,9 +45,6 @@ SPREAD_FLAGS = ("-mosaic", "-mosaic_abc")
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
 
-
-SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
-"""Lengths between which the edges of a unit cell are."""
 
 CELL_FLAGS = {"-N": "abc", "-Na": "a", "-Nb": "b", "-Nc": "c", "-N_abc": "abc"}
 """The flags that give numbers of unit cells, and along what."""
@@ -171,9 +168,7 @@ def _states_cell(command_line: CommandLine) -> bool:
     return bool({"-mat", "-cell", "-lattice"} & set(command_line.last)) or "orientation" in command_line.fields("crystal")
 
 
-def crystals(
-    command_line: CommandLine, wavelength_A: float, cell_of_factors: Sequence[float] | None = None
-) -> list[Crystal]:
+def crystals(command_line: CommandLine, wavelength_A: float, cell_of_factors: Sequence[float] | None = None) -> list[Crystal]:
     """The crystal of the flags, and those of -lattice, which are as large; without a cell of its own the first of these.
 
     cell_of_factors: as in `crystal`.
@@ -383,10 +378,10 @@ def _spectrum(command_line: CommandLine) -> np.ndarray:
         return table
     if steps < 1:
         raise InputError(f"-spectrum_steps: {steps} is not allowed; allowed: a whole number of at least 1")
-    if steps >= len(table):
+    few = of_at_most(table, steps)
+    if few is table:
         warnings.warn(f"-spectrum_steps has no effect: -spectrum has {len(table)} wavelengths", stacklevel=2)
-        return table
-    return resampled(table, steps)
+    return few
 
 
 def background(command_line: CommandLine) -> Background:

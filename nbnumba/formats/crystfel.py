@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,13 @@ from nbnumba.formats.geometry import (
     MOST_PANELS,
     MOST_PIXELS,
     MOST_ROWS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     PanelGeometry,
+    checked,
     group_tree,
+    lab_of_nexus,
     panel_axes,
     path_of,
     unique_path,
@@ -32,9 +34,6 @@ from nbnumba.formats.text import excerpt, number, printable
 EXPECTED = "a geometry file of CrystFEL (.geom)"
 COMMENTS = ("%", "#")
 """What a line begins with that is a comment, besides the text after a semicolon."""
-
-NO_DISTANCE_M = 0.1
-"""The camera length until a flag states it: the frame of the detector moves with it."""
 
 LONGEST_VECTOR, DEEPEST = 200, 32
 """The largest number of characters of a vector, and of levels of groups of groups."""
@@ -108,20 +107,15 @@ def read(path: files.PathName, what: str = "-geom", stated: frozenset[str] = fro
     bad = BadPixels(name, files.name_of(path, what), content.bad, content.panels)
     panels = [_panel(content, panel, paths[panel], rail, energy, unplaced, bad) for panel in content.panels]
     origins = [_data_origin(entries) for entries in content.panels.values()]
-    axes = _lab(np.eye(3))
+    axes = lab_of_nexus(np.eye(3))
     clen = _camera_length(content, content.panels[next(iter(content.panels))], "clen", unplaced)
-    frame = FrameGeometry(_lab(1000.0 * clen * rail), axes[0], axes[1])
-    return Geometry(
+    frame = FrameGeometry(lab_of_nexus(1000.0 * clen * rail), axes[0], axes[1])
+    geometry = Geometry(
         files.name_of(path, what), "CrystFEL", with_data_origins(panels, origins), group_tree(groups, axes[0], axes[1]), frame,
-        beam_direction=_lab([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
+        beam_direction=lab_of_nexus([0.0, 0.0, 1.0]), wavelength_A=None if energy is None else HC_EV_A / energy,
         notes=(*notes, *bad.notes, *_notes(content)),
     )  # fmt: skip
-
-
-def _lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of CrystFEL in the laboratory frame of nanoBragg: its z is the x there, y stays, x is -z."""
-    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
-    return np.stack([z, y, -x], axis=-1)
+    return checked(geometry, name, stated)
 
 
 def _entries(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -199,12 +193,20 @@ def _number(content: _File, panel: str, key: str, default: float | None = None) 
     return value
 
 
+def _positive(content: _File, panel: str, key: str) -> float:
+    """A positive number of a panel."""
+    value = _number(content, panel, key)
+    if not value > 1.0 / LARGEST_NUMBER:
+        raise InputError(f"{content.name}: {printable(panel)}/{key} is {value:g}; allowed: a positive number")
+    return value
+
+
 def _camera_length(content: _File, panel: dict[str, str], key: str, unplaced: bool) -> float:
     """The camera length of a panel in m; a stand-in where a flag states it."""
     text = panel.get("clen")
     if text is None or text.startswith(("/", "%")):
         if unplaced:
-            return NO_DISTANCE_M
+            return NO_DISTANCE_MM / 1000.0
         if text is None:
             raise InputError(f"{content.name} has no clen; allowed: one, or -distance")
     return _quantity(content, key, text, _UNITS["length"], "-distance")
@@ -223,7 +225,7 @@ def _panel(
     pixel_mm = _pixel_mm(content, panel)
     fast = _vector(content, f"{panel}/fs", entries.get("fs", "x"))
     slow = _vector(content, f"{panel}/ss", entries.get("ss", "y"))
-    axes = panel_axes(_lab(fast), _lab(slow), f"{content.name}: panel {printable(panel)}")
+    axes = panel_axes(lab_of_nexus(fast), lab_of_nexus(slow), f"{content.name}: panel {printable(panel)}")
     clen = _camera_length(content, entries, f"{panel}/clen", unplaced)
     offset = _quantity(content, f"{panel}/coffset", entries.get("coffset", "0"), _UNITS["length"], "a number")
     corner_x, corner_y = (_number(content, panel, f"corner_{axis}") for axis in "xy")
@@ -232,10 +234,13 @@ def _panel(
     shape, first = (int(counts[0]), int(counts[1])), (int(corners["min_fs"]), int(corners["min_ss"]))
     area = PanelPixels(panel, first, shape, (corner_x, corner_y), fast, slow, entries)
     most = min(_number(content, panel, key, math.inf) for key in ("max_adu", "flag_morethan"))
+    if not most > 0.0:
+        stated = f"the largest value of panel {printable(panel)} is {most:g}"
+        raise InputError(f"{content.name}: {stated}; allowed: a positive number")
     return PanelGeometry(
         path, shape,
         pixel_mm * math.sqrt(fast @ fast), pixel_mm * math.sqrt(slow @ slow),
-        _lab(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
+        lab_of_nexus(corner + 1000.0 * (clen + offset) * rail + shift), *axes,
         gain=_gain(content, panel, energy), trusted_max=None if math.isinf(most) else most,
         trusted_min=_number(content, panel, "flag_lessthan") if "flag_lessthan" in entries else None,
         masked=bad.of_panel(area), gain_per_eV=_gain_per_eV(content, panel, energy),
@@ -275,20 +280,17 @@ def _shift(content: _File, axis: str) -> float:
 def _gain(content: _File, panel: str, energy: float | None) -> float | None:
     """The counts per photon."""
     if "adu_per_photon" in content.panels[panel]:
-        gain = _number(content, panel, "adu_per_photon")
-    elif "adu_per_eV" in content.panels[panel] and energy is not None:
-        gain = _number(content, panel, "adu_per_eV") * energy
-    else:
-        return None
-    return gain if gain > 0.0 else None
+        return _positive(content, panel, "adu_per_photon")
+    if "adu_per_eV" in content.panels[panel] and energy is not None:
+        return _positive(content, panel, "adu_per_eV") * energy
+    return None
 
 
 def _gain_per_eV(content: _File, panel: str, energy: float | None) -> float | None:
     """The counts per eV of a photon, of a file that states no photon energy."""
     if energy is not None or "adu_per_photon" in content.panels[panel] or "adu_per_eV" not in content.panels[panel]:
         return None
-    gain = _number(content, panel, "adu_per_eV")
-    return gain if gain > 0.0 else None
+    return _positive(content, panel, "adu_per_eV")
 
 
 def _paths(content: _File) -> tuple[dict[str, str], list[str], list[str]]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import hdf5_members
-from nbnumba.formats.geometry import LARGEST_NUMBER, rectangles
+from nbnumba.formats.geometry import LARGEST_NUMBER
 from nbnumba.formats.text import excerpt, number, printable
+from nbnumba.geometry.rectangles import rectangles
 
 Rectangle = tuple[int, int, int, int]
 
@@ -31,6 +32,9 @@ MASKS = 8
 
 OLD_KEYS = {"mask": "mask0_data", "mask_file": "mask0_file", "mask_good": "mask0_goodbits", "mask_bad": "mask0_badbits"}
 """Older names of the entries of the first mask."""
+
+WORDS = {"true": True, "yes": True, "false": False, "no": False}
+"""Words that say whether a panel is excluded."""
 
 _BITS = re.compile(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
 
@@ -92,7 +96,12 @@ class BadPixels:
         if any(value is None or not abs(value) <= LARGEST_NUMBER for value in values.values()):
             allowed = f"{', '.join(IN_DATA)}, or {', '.join(IN_LAB)}"
             raise InputError(f"{self.name}: the bad region {printable(region)} lacks a limit; allowed: {allowed}")
-        return {key: value for key, value in values.items() if value is not None}
+        limits = {key: value for key, value in values.items() if value is not None}
+        for least, most in zip(keys[::2], keys[1::2]):
+            if limits[least] > limits[most]:
+                stated = f"the bad region {printable(region)} has {least} {limits[least]:g} above {most} {limits[most]:g}"
+                raise InputError(f"{self.name}: {stated}; allowed: the least not above the largest")
+        return limits
 
     def _of(self, panel: PanelPixels, keys: tuple[str, ...]) -> Iterator[dict[str, float]]:
         """The regions of one kind that may lie in a panel."""
@@ -102,7 +111,10 @@ class BadPixels:
         """A panel that no_index excludes, and the edges that mask_edge_pixels does."""
         slow, fast = panel.shape
         excluded = panel.entries.get("no_index", "0").lower()
-        if excluded == "true" or number(excluded) not in (None, 0.0):
+        if excluded not in WORDS and number(excluded) is None:
+            stated = f"no_index of {printable(panel.name)} is {excerpt(excluded)}"
+            raise InputError(f"{self.name}: {stated}; allowed: 0 or 1, {', '.join(WORDS)}")
+        if WORDS.get(excluded, number(excluded) != 0.0):
             yield 0, 0, fast, slow
         text = panel.entries.get("mask_edge_pixels")
         edge = 0.0 if text is None else number(text)

@@ -10,6 +10,7 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.formats import files
 from nbnumba.formats.geometry import (
+    LARGEST_NUMBER,
     MOST_PANELS,
     MOST_PIXELS,
     MOST_ROWS,
@@ -20,16 +21,18 @@ from nbnumba.formats.geometry import (
     PanelGeometry,
     Scan,
     check_lattice,
+    check_unit,
+    checked,
     lab,
     panel_axes,
     path_of,
     unique_path,
-    unit,
     with_data_origins,
 )
 from nbnumba.formats.json_values import MOST_DEPTH, Value
 from nbnumba.formats.json_values import read as read_json
 from nbnumba.formats.text import printable
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an ExperimentList of dxtbx as JSON (.expt)"
 LISTS = {"ExperimentList": "experiment", "DataBlock": "imageset"}
@@ -37,6 +40,14 @@ LISTS = {"ExperimentList": "experiment", "DataBlock": "imageset"}
 
 LOOKUPS = {"mask": "--mask", "pedestal": "--offset"}
 """Files of pixels that an imageset may name, and the options of refine that state the same."""
+
+NOT_RENDERED = (
+    ("divergence", 0.0, "-divergence"),
+    ("sigma_divergence", 0.0, "-divergence"),
+    ("flux", 0.0, "-flux, -exposure and -beamsize"),
+    ("transmission", 1.0, "-fluence, or -flux"),
+)
+"""What a beam states and no image has unless flags give it: the key, the value of no consequence, and the flags."""
 
 PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
 MOST_IMAGES = 10**7
@@ -77,7 +88,7 @@ def read(
     if models["crystal"]:
         fields["crystal"], of_crystal = _crystal(models["crystal"], turn, scan)
         notes += of_crystal
-    return Geometry(**fields, notes=tuple(notes))
+    return checked(Geometry(**fields, notes=tuple(notes)), content.name, stated)
 
 
 def number_of_experiments(path: files.PathName, what: str = "-expt") -> int:
@@ -113,9 +124,11 @@ def _notes(content: Value, chosen: Value, models: dict[str, Value]) -> list[str]
     if pedestals - {0.0}:
         shown = ", ".join(f"{value:g}" for value in sorted(pedestals)[:5])
         notes.append(f"states a pedestal of {shown} counts: -adc adds one to images, and --offset of refine subtracts one")
-    for key, instead in (("divergence", "-divergence"), ("flux", "-flux, -exposure and -beamsize")):
-        value = models["beam"].get(key) if models["beam"] else models["beam"]
-        if value and value.number() > 0.0:
+    if not models["beam"]:
+        return [*notes, "states no beam, which is taken to run along -z of imgCIF"]
+    for key, usual, instead in NOT_RENDERED:
+        value = models["beam"].get(key)
+        if value and value.number() != usual:
             notes.append(f"states a {key} of the beam of {value.number():g}, which is not rendered: give {instead}")
     return notes
 
@@ -280,6 +293,8 @@ def _joined(path: str, name: str) -> str:
 def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The origin, and the axes as rows, of a part whose own are relative to those of the part above."""
     fast, slow = part.get("fast_axis").numbers(3), part.get("slow_axis").numbers(3)
+    for axis in (fast, slow):
+        check_unit(axis, f"{part.name}: {part.path}")
     fast, slow = panel_axes(fast, slow, f"{part.name}: {part.path}")
     own = np.array([fast, slow, np.cross(fast, slow)])
     return origin + part.get("origin").numbers(3) @ axes, own @ axes
@@ -293,12 +308,12 @@ def _panel(panel: Value, path: str, origin: np.ndarray, axes: np.ndarray, taken:
     own_path = unique_path(_joined(path, panel.get("name").text()), taken, _joined(path, f"panel{index}"))
     thickness, mu, parallax = _sensor(panel)
     least, most = _trusted(panel.get("trusted_range"))
-    gain = panel.get("gain").number() if panel.get("gain") else None
+    gain = panel.get("gain").positive() if panel.get("gain") else None
     return PanelGeometry(
         own_path, (slow_pixels, fast_pixels), pixel[0], pixel[1], lab(corner), lab(fast), lab(slow),
         thickness_um=None if thickness is None else 1000.0 * thickness,
         attenuation_um=None if mu is None else 1000.0 / mu,
-        material=panel.get("material").text() or None, parallax=parallax, gain=gain if gain and gain > 0.0 else None,
+        material=panel.get("material").text() or None, parallax=parallax, gain=gain,
         trusted_min=least, trusted_max=most, masked=_rectangles(panel.get("mask"), (slow_pixels, fast_pixels)),
     )  # fmt: skip
 
@@ -311,12 +326,16 @@ def _sensor(panel: Value) -> tuple[float | None, float | None, bool | None]:
         raise strategy.get("type").refusal(f"{SIMPLE} or {PARALLAX}; pixels that are not on a regular grid cannot be rendered")
     of_strategy = (strategy.get("t0"), strategy.get("mu")) if strategy else ()
     stated = (panel.get("thickness"), *of_strategy[:1]), (panel.get("mu"), *of_strategy[1:])
-    thickness, mu = (next((entry.number() for entry in of if entry and entry.number() > 0.0), None) for of in stated)
+    thickness, mu = (next((number for entry in of if entry and (number := _not_negative(entry))), None) for of in stated)
     return thickness, mu, kind == PARALLAX if kind else None
 
 
+def _not_negative(entry: Value) -> float:
+    return entry.number("a number not below 0", lambda x: x >= 0.0)
+
+
 def _trusted(limits: Value) -> tuple[float | None, float | None]:
-    """The limits of valid values; those of no consequence are None."""
+    """The limits of valid values; those of no consequence, beyond any number of a geometry, are None."""
     if not limits:
         return None, None
     least, most = (_limit(entry) for entry in _pair(limits))
@@ -325,19 +344,23 @@ def _trusted(limits: Value) -> tuple[float | None, float | None]:
 
 def _limit(entry: Value) -> float | None:
     number = entry.value
-    if isinstance(number, float) and math.isinf(number):
-        return None
-    return entry.number()
+    unlimited = isinstance(number, (int, float)) and abs(number) > LARGEST_NUMBER
+    return None if unlimited else entry.number()
 
 
 def _rectangles(mask: Value, shape: tuple[int, int]) -> tuple[tuple[int, int, int, int], ...]:
     """The rectangles of bad pixels: first fast and slow pixel, and those after the last ones, from 0."""
     if not mask:
         return ()
-    rows = [entry.numbers(4) for entry in mask.items()]
     most = (shape[1], shape[0], shape[1], shape[0])
-    clipped = [tuple(int(min(max(number, 0), limit)) for number, limit in zip(row, most)) for row in rows]
-    return tuple((f0, s0, f1, s1) for f0, s0, f1, s1 in clipped)
+    clipped = []
+    for entry in mask.items():
+        row = entry.numbers(4)
+        if (row != np.round(row)).any() or (row[:2] > row[2:]).any():
+            raise entry.refusal("whole numbers: the first pixel along fast and slow, and after them the ends")
+        f0, s0, f1, s1 = (int(min(max(number, 0), limit)) for number, limit in zip(row, most))
+        clipped += [(f0, s0, f1, s1)] if f0 < f1 and s0 < s1 else []
+    return tuple(clipped)
 
 
 # ------------------------------------------------------------------------------------------------ goniometer and crystal
@@ -375,20 +398,13 @@ def _of_axes(goniometer: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     axes = [unit(axis.direction()) for axis in goniometer.get("axes").items()]
     angles = goniometer.get("angles").numbers(len(axes))
     chosen = goniometer.get("scan_axis").whole(0, max(len(axes) - 1, 0))
-    turns = [_about(axis, math.radians(angle)) for axis, angle in zip(axes, angles)]
+    turns = [about_axis(axis, math.radians(angle)) for axis, angle in zip(axes, angles)]
     fixed, setting = np.eye(3), np.eye(3)
     for turn in turns[:chosen]:
         fixed = turn @ fixed
     for turn in turns[chosen + 1 :]:
         setting = turn @ setting
     return fixed, axes[chosen], setting
-
-
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[CrystalGeometry, tuple[str, ...]]:
@@ -410,6 +426,6 @@ def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[Cryst
     notes = []
     for key, meaning in (("mosaicity", "degrees"), ("ML_half_mosaicity_deg", "degrees"), ("ML_domain_size_ang", "A")):
         value = crystal.get(key)
-        if value and value.number() > 0.0:
+        if value and _not_negative(value) > 0.0:
             notes.append(f"states a {key} of {value.number():g} {meaning}, which is not rendered: give -mosaic, or -N")
     return made, tuple(notes)

@@ -13,9 +13,9 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
+from nbnumba.formats.dxtbx import PARALLAX, SIMPLE
 from nbnumba.formats.geometry import CrystalGeometry, Geometry, PanelGeometry, Scan, imgcif
 
-PARALLAX, SIMPLE = "ParallaxCorrectedPxMmStrategy", "SimplePxMmStrategy"
 UNLIMITED = 1e30
 """Stands for a limit of valid values that is not stated."""
 
@@ -161,7 +161,7 @@ def _panel(panel: PanelGeometry, offset: float, frame: _Frame) -> dict[str, Any]
         "name": panel.path.rpartition("/")[2],
         "type": "SENSOR_PAD",
         **frame.pose(imgcif(panel.origin_mm), imgcif(panel.fast_axis), imgcif(panel.slow_axis)),
-        "raw_image_offset": [0, 0],
+        "raw_image_offset": list((panel.data_origin or (0, 0))[::-1]),
         "image_size": [panel.shape[1], panel.shape[0]],
         "pixel_size": [panel.pixel_fast_mm, panel.pixel_slow_mm],
         "trusted_range": _trusted_range(panel),

@@ -1,27 +1,33 @@
 """What a geometry file states, whatever its format: panels, beam, rotation, crystal, in nanoBragg's laboratory frame.
 
-The frame is that of the custom convention (specs/units.md): the frame of imgCIF, dxtbx and NeXus has (X, Y, Z) where this one
-has (-Z, Y, X). None means that the file does not say.
+The frame is that of the custom convention (specs/units.md), in which the beam runs along +x: where this one has (x, y, z), that
+of imgCIF and dxtbx has (z, y, -x), and that of NeXus and CrystFEL (-z, y, x). None means that the file does not say.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nbnumba.errors import InputError
+from nbnumba.geometry.rotations import unit
 
 LARGEST_NUMBER = 1e12
 """No number of a geometry is larger in size."""
 
 ORTHOGONAL = 1e-4
 """The largest cosine of the angle between the two axes of a panel; files state them with few digits."""
+
+NO_DISTANCE_MM = 100.0
+"""The distance of a detector that a file leaves to a flag: a stand-in until the flag states it."""
+
+MATERIALS = {"silicon": "Si", "cdte": "CdTe", "gaas": "GaAs"}
+"""The materials of sensors by the names, in small letters, that detectors call them."""
 
 NO_SENSOR_UM = 1e-3
 """A sensor of at most this thickness stands for none, in formats whose readers refuse 0."""
@@ -39,6 +45,12 @@ MOST_ROWS = 2**20
 
 LONGEST_NAME = 40
 """Characters of a name within a path."""
+
+EDGE_ON = 1e-9
+"""The sine of the angle between a plane and a ray from the crystal, or the beam, up to which the ray runs along the plane."""
+
+UNIT_LENGTH = 1e-3
+"""By how much a vector that is a unit vector in its format may be longer or shorter."""
 
 _NOT_IN_PATH = re.compile(r"[^\w.:;+\-()#*]+")
 
@@ -235,15 +247,28 @@ def with_data_origins(panels: list[PanelGeometry], origins: list[tuple[int, int]
 
 
 def lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of the frame of imgCIF, dxtbx and NeXus in that of nanoBragg."""
+    """Vectors (..., 3) of the frame of imgCIF and dxtbx in that of nanoBragg."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     return np.stack([-z, y, x], axis=-1)
 
 
-def imgcif(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF, dxtbx and NeXus: the reverse of lab()."""
+def lab_of_nexus(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of NeXus and CrystFEL in that of nanoBragg: their z runs along the beam, as x does here."""
     x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     return np.stack([z, y, -x], axis=-1)
+
+
+def imgcif(vectors: Any) -> np.ndarray:
+    """Vectors (..., 3) of the frame of nanoBragg in that of imgCIF and dxtbx: the reverse of lab()."""
+    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
+    return np.stack([z, y, -x], axis=-1)
+
+
+def turning(spindle: np.ndarray, scan: Scan) -> dict[str, Any]:
+    """The fields of Geometry for a rotation; one of negative width is one about the opposite axis."""
+    if scan.width_deg < 0.0:
+        spindle, scan = -spindle, Scan(scan.first_image, scan.images, -scan.phi_deg, -scan.width_deg)
+    return {"spindle_axis": spindle, "scan": scan}
 
 
 def along_the_beam(geometry: Geometry) -> np.ndarray:
@@ -262,10 +287,46 @@ def along_the_beam(geometry: Geometry) -> np.ndarray:
     return np.array([x_axis, np.cross(x_axis, direction), -direction]) @ imgcif(np.eye(3)).T
 
 
-def unit(vector: np.ndarray) -> np.ndarray:
-    """The unit vector along a vector that is not 0."""
-    scaled = vector / np.abs(vector).max()
-    return scaled / math.sqrt(scaled @ scaled)
+def checked(geometry: Geometry, name: str, stated: Collection[str] = ()) -> Geometry:
+    """The same geometry. Raises InputError, with the name of its file, for one that no image can have.
+
+    These are panels whose gain is not above 0, whose sensor is thinner than nothing, whose least valid value is above the
+    largest, or in whose plane the crystal lies, and a beam along all panels. stated: has "distance" where flags say how far the
+    detector is from the crystal.
+    """
+    for panel in geometry.panels:
+        called = "its detector" if len(geometry.panels) == 1 else f"panel {panel.path}"
+        _check_panel(panel, f"{name}: {called}", "distance" in stated)
+    direction = geometry.beam_direction
+    if direction is not None and geometry.panels and all(abs(direction @ panel.normal) < EDGE_ON for panel in geometry.panels):
+        raise InputError(f"{name} has a beam that runs along the detector; allowed: a detector that the beam meets")
+    return geometry
+
+
+def _check_panel(panel: PanelGeometry, called: str, is_moved: bool) -> None:
+    """Raise InputError, with how messages call it, for a panel that cannot be. is_moved: whether flags put it elsewhere."""
+    for gain, unit_of_gain in ((panel.gain, "photon"), (panel.gain_per_eV, "eV")):
+        if gain is not None and not gain > 0.0:
+            raise InputError(f"{called} has a gain of {gain:g} counts per {unit_of_gain}; allowed: a positive number")
+    if panel.thickness_um is not None and not panel.thickness_um >= 0.0:
+        raise InputError(f"{called} has a sensor of {panel.thickness_um:g} um; allowed: a thickness not below 0")
+    if panel.attenuation_um is not None and not panel.attenuation_um > 0.0:
+        raise InputError(f"{called} has an attenuation depth of {panel.attenuation_um:g} um; allowed: a positive number")
+    least, most = panel.trusted_min, panel.trusted_max
+    if least is not None and most is not None and least > most:
+        stated = f"has valid values from {least:g} to {most:g}"
+        raise InputError(f"{called} {stated}; allowed: the least of them not above the largest")
+    height, distance = float(panel.origin_mm @ panel.normal), float(np.linalg.norm(panel.origin_mm))
+    if not is_moved and not abs(height) > EDGE_ON * distance:
+        raise InputError(f"{called} is in a plane with the crystal; allowed: one at a distance from it")
+
+
+def check_unit(vector: np.ndarray, name: str) -> None:
+    """Raise InputError, with a name, for a vector that has a direction and not the length 1, to UNIT_LENGTH."""
+    length = float(np.linalg.norm(vector))
+    if length > 0.0 and abs(length - 1.0) > UNIT_LENGTH:
+        stated = f"has the axis {' '.join(f'{x:.6g}' for x in vector)} of length {length:.6g}"
+        raise InputError(f"{name} {stated}; allowed: unit vectors")
 
 
 def panel_axes(fast: np.ndarray, slow: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -285,33 +346,6 @@ def check_lattice(vectors: np.ndarray, name: str) -> None:
     lengths = np.linalg.norm(vectors, axis=1)
     if not lengths.min() > SHORTEST_VECTOR or not abs(np.linalg.det(vectors / lengths[:, None])) > FLATTEST_CELL:
         raise InputError(f"{name} has vectors that lie in a plane; allowed: three that span a cell")
-
-
-def rectangles(bad: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:
-    """Rectangles that cover exactly the pixels (slow, fast) which are True, without overlap.
-
-    Each is its first fast and slow pixel, and those after the last ones, from 0. Runs of pixels that are the same in
-    consecutive rows are one rectangle.
-    """
-    if not bad.any():
-        return ()
-    finished: list[tuple[int, int, int, int]] = []
-    growing: dict[tuple[int, int], int] = {}
-    for row in range(bad.shape[0] + 1):
-        edges = np.flatnonzero(np.diff(bad[row].astype(np.int8), prepend=0, append=0)) if row < bad.shape[0] else np.zeros(0)
-        runs = {(int(first), int(end)) for first, end in edges.reshape(-1, 2)}
-        ended = [run for run in growing if run not in runs]
-        finished += [(first, growing.pop((first, end)), end, row) for first, end in ended]
-        growing |= {run: row for run in runs if run not in growing}
-    return tuple(sorted(finished, key=lambda rectangle: (rectangle[1], rectangle[0])))
-
-
-def pixels_within(masked: Iterable[tuple[int, int, int, int]], shape: tuple[int, int]) -> np.ndarray:
-    """True for the pixels (slow, fast) of a panel that lie in one of some rectangles: the reverse of rectangles()."""
-    within = np.zeros(shape, dtype=bool)
-    for first_fast, first_slow, end_fast, end_slow in masked:
-        within[first_slow:end_slow, first_fast:end_fast] = True
-    return within
 
 
 def path_of(*names: str) -> str:

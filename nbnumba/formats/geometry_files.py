@@ -74,9 +74,9 @@ def read(
     if kind == "dxtbx":
         return dxtbx.read(path, what, experiment, stated)
     if kind == "XDS":
-        return xparm.read(path, what)
+        return xparm.read(path, what, stated)
     if kind == "CrystFEL":
         return crystfel.read(path, what, stated)
     if kind == "NXmx":
-        return nexus.read(path, what)
+        return nexus.read(path, what, stated)
     return imgcif.read(path, what, stated)

@@ -49,12 +49,15 @@ def read(path: str, shape: tuple[int, int], what: str) -> Image:
     _check_file(file_of(path), what)
     if number is None and name.lower().endswith(_FLOATS):
         return Image(raw.read(name, shape, what), {})
-    image = _smv(name, what) if number is None and _is_smv(name) else _by_fabio(name, number, shape, what)
+    if number is None and _is_smv(name):
+        image = _smv(name, what)
+    else:
+        image = _of_nxmx(name, number, what) or _by_fabio(name, number, shape, what)
     if image.pixels.shape != shape:
         raise InputError(
             f"{what}: {path!r} has {_size(image.pixels.shape)} pixels; allowed: {_size(shape)}, fast x slow, as the flags say"
         )
-    return _uncompressed(_with_detector(image, name, number or 0))
+    return image if image.kind == HDF5 else _uncompressed(_with_detector(image, name, number or 0))
 
 
 def read_panels(
@@ -77,7 +80,7 @@ def read_panels(
             return _cut(Image(panels[0], header), shapes, origins, f"{what}: {path!r}")
         return _sheet(panels, [None] * len(panels), header, "", shapes, f"{what}: {path!r}")
     if _INSIDE not in name and nxmx.is_hdf5(file):
-        panels, bad, header = nexus.read_panels(file, number or 0, what)
+        panels, bad, header = nexus.read_panels(file, number, what)
         return _sheet(panels, bad, header, HDF5, shapes, f"{what}: {path!r}")
     whole, widths = (sum(slow for slow, _ in shapes), max(fast for _, fast in shapes)), {fast for _, fast in shapes}
     if origins is not None and not name.lower().endswith(_FLOATS):
@@ -188,6 +191,15 @@ def _is_smv(name: str) -> bool:
 def _smv(name: str, what: str) -> Image:
     header, pixels = smv.read(name, what)
     return Image(pixels, header)
+
+
+def _of_nxmx(name: str, number: int | None, what: str) -> Image | None:
+    """The image of an NXmx file of one module; None for any other file, and for one whose dataset is named."""
+    found = nexus.read_one_panel(name, number, what) if _INSIDE not in name and nxmx.is_hdf5(name) else None
+    if found is None:
+        return None
+    (pixels,), (bad,), header = found
+    return Image(pixels, header, HDF5, bad)
 
 
 def _by_fabio(name: str, number: int | None, shape: tuple[int, int], what: str) -> Image:

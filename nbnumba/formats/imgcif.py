@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,37 +13,48 @@ from nbnumba.errors import InputError
 from nbnumba.formats import cbf_data, cif, files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
+    MATERIALS,
     MOST_PANELS,
     MOST_PIXELS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     GroupGeometry,
     PanelGeometry,
     Scan,
+    checked,
     lab,
     panel_axes,
     path_of,
+    turning,
     unique_path,
-    unit,
 )
 from nbnumba.formats.text import excerpt, number, printable
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "a CBF with the axes of imgCIF, or with a header of Dectris"
 MOST_DEPTH = 200
+
+SHORTEST_A = 1.0 / LARGEST_NUMBER
+"""No wavelength is shorter."""
+
+INTENSITIES = (("gain", "gain"), ("overload", "trusted_max"), ("undefined_value", "trusted_min"))
+"""What imgCIF states of the values of an array, and the field of a panel for it."""
 
 
 def read(path: files.PathName, what: str = "-img", stated: frozenset[str] = frozenset()) -> Geometry:
     """Return the geometry of a CBF; `what` is the flag that named it.
 
-    The axes of imgCIF count, if the file has them, and the header of Dectris tells the sensor. stated: has "twotheta" where
-    flags say how far the detector is swung, which a header of Dectris states without an axis. Raises InputError for a file with
-    neither, a chain of axes that is broken, and array axes that are not straight lines.
+    The axes of imgCIF count, if the file has them, and the header of Dectris tells the sensor. stated: has "distance",
+    "wavelength", "polarization" and "twotheta" where flags state these; a header of Dectris states the last one without an
+    axis. Raises InputError for a file with neither, a chain of axes that is broken, array axes that are not straight lines, and
+    values that are no numbers, or that are impossible and not stated by flags.
     """
     block = cif.read(path, what)
     name = f"{what}: {files.name_of(path, what)!r}"
     header = _Dectris(" ".join(block.column("_array_data.header_contents")), name)
     if block.column("_axis.id"):
-        return _of_axes(block, header, files.name_of(path, what), name)
+        return _of_axes(block, header, files.name_of(path, what), name, stated)
     if header.text:
         return _of_dectris(block, header, files.name_of(path, what), name, stated)
     raise InputError(f"{name} has neither axes nor a header of Dectris; allowed: {EXPECTED}")
@@ -90,10 +102,7 @@ class _Axes:
         return 0.0
 
     def _number(self, text: str, what: str, default: float) -> float:
-        value = default if text in (".", "?") else number(text)
-        if value is None or not abs(value) <= LARGEST_NUMBER:
-            raise InputError(f"{self.name}: {what} is {excerpt(text)}; allowed: a number")
-        return value
+        return default if text in (".", "?") else _number(text, f"{self.name}: {what}")
 
     def chain(self, axis: str) -> list[str]:
         """An axis and those it stands on, up to the laboratory. Raises InputError for one that is missing, or a circle."""
@@ -115,7 +124,7 @@ class _Axes:
             moving = self.axes[key]
             setting = (settings or {}).get(key, moving.setting)
             if moving.kind == "rotation":
-                turn = _about(unit(moving.vector), math.radians(setting))
+                turn = about_axis(unit(moving.vector), math.radians(setting))
                 rotation, shift = turn @ rotation, turn @ shift
             elif moving.kind == "translation":
                 shift = shift + setting * unit(moving.vector)
@@ -129,15 +138,8 @@ def _axis_rows(block: cif.Block) -> list[tuple[str, ...]]:
     return block.table("_axis.id", "_axis.type", "_axis.equipment", "_axis.depends_on", *coordinates)
 
 
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
-
-
-def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str) -> Geometry:
-    """The geometry that the axes of imgCIF state."""
+def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str, stated: frozenset[str]) -> Geometry:
+    """The geometry that the axes of imgCIF state. stated: what flags state, as in read()."""
     axes = _Axes(block, name)
     arrays = _arrays(block, name)
     if not 1 <= len(arrays) <= MOST_PANELS:
@@ -151,9 +153,8 @@ def _of_axes(block: cif.Block, header: _Dectris, source: str, name: str) -> Geom
         frame = FrameGeometry(lab(shift), lab(rotation @ [1.0, 0.0, 0.0]), lab(rotation @ [0.0, 1.0, 0.0]))
     made = [(path, axes.placed(axis)[0]) for path, axis in groups]
     rotations = [GroupGeometry(path, lab(turn @ [1.0, 0.0, 0.0]), lab(turn @ [0.0, 1.0, 0.0])) for path, turn in made]
-    return Geometry(
-        source, "imgCIF", tuple(panels), tuple(rotations), frame, **_source(block, axes, name), **_goniometer(block, axes, name)
-    )  # fmt: skip
+    fields = _source(block, axes, name, stated) | _goniometer(block, axes, name) | {"notes": _beam_notes(block, name)}
+    return checked(Geometry(source, "imgCIF", tuple(panels), tuple(rotations), frame, **fields), name, stated)
 
 
 class Array(NamedTuple):
@@ -182,7 +183,19 @@ def _arrays(block: cif.Block, name: str) -> list[Array]:
     items = ("axis_set_id", "axis_id", "displacement", "displacement_increment")
     for key, *row in block.table(*(f"{category}.{item}" for item in items)):
         sets.setdefault(key, []).append(tuple(row))
+    _check_sections(block, rows, name)
     return [_array(key, of_array, sets, name) for key, of_array in rows.items()]
+
+
+def _check_sections(block: cif.Block, rows: dict[tuple[str, str], list[tuple[str, ...]]], name: str) -> None:
+    """Raise InputError for a section whose start and end along an index are not as far apart as it has elements there."""
+    counts = {(*key, row[0]): row[1] for key, of_array in rows.items() for row in of_array}
+    category = "_array_structure_list_section"
+    for *key, start, end in block.table(*(f"{category}.{item}" for item in ("array_id", "id", "index", "start", "end"))):
+        count = counts.get(tuple(key), "")
+        if count.isdecimal() and not (start.isdecimal() and end.isdecimal() and int(end) - int(start) + 1 == int(count)):
+            stated = f"section {printable(key[1])} goes from {excerpt(start)} to {excerpt(end)}"
+            raise InputError(f"{name}: {stated}; allowed: {count} elements, as its axes have")
 
 
 def _array(key: tuple[str, str], rows: list[tuple[str, ...]], sets: dict[str, list[tuple[str, ...]]], name: str) -> Array:
@@ -231,19 +244,27 @@ def _panel(axes: _Axes, array: Array, path: str, block: cif.Block, header: _Dect
     fast, slow = panel_axes(lab(directions[0]), lab(directions[1]), f"{axes.name}: array {printable(array.key)}")
     return PanelGeometry(
         path, array.shape, abs(array.fast_mm), abs(array.slow_mm), lab(corner), fast, slow,
-        **_intensities(block, array.array_id), **header.sensor(),
+        **_intensities(block, array.array_id, axes.name), **header.sensor(),
     )  # fmt: skip
 
 
-def _intensities(block: cif.Block, array: str) -> dict[str, float]:
+def _intensities(block: cif.Block, array: str, name: str) -> dict[str, float]:
     """Gain and limits of the values of an array."""
     category = "_array_intensities"
-    for key, *texts in block.table(*(f"{category}.{item}" for item in ("array_id", "gain", "overload", "undefined_value"))):
+    items = ("array_id", *(item for item, _ in INTENSITIES))
+    for key, *texts in block.table(*(f"{category}.{item}" for item in items)):
         if key == array:
-            gain, most, undefined = (number(text) for text in texts)
-            fields = {"gain": gain if gain and gain > 0.0 else None, "trusted_max": most, "trusted_min": undefined}
-            return {name: value for name, value in fields.items() if value is not None and abs(value) <= LARGEST_NUMBER}
+            stated = zip(INTENSITIES, texts)
+            known = [(f"{name}: {category}.{item}", field, text) for (item, field), text in stated if text not in (".", "?")]
+            return {field: _number(text, called) for called, field, text in known}
     return {}
+
+
+def _number(text: str, name: str) -> float:
+    value = number(text)
+    if value is None or not abs(value) <= LARGEST_NUMBER:
+        raise InputError(f"{name} is {excerpt(text)}; allowed: a number")
+    return value
 
 
 def _tree(chains: list[list[str]], names: list[str]) -> tuple[list[str], list[tuple[str, str]], str | None]:
@@ -274,43 +295,57 @@ def _tree(chains: list[list[str]], names: list[str]) -> tuple[list[str], list[tu
     return paths, list(innermost.items()), shared
 
 
-def _source(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
-    """Direction, wavelength and polarization of the beam."""
+def _source(block: cif.Block, axes: _Axes, name: str, stated: frozenset[str]) -> dict[str, Any]:
+    """Direction, wavelength and polarization of the beam; stated: what of these flags state."""
     towards_source = next((axis.vector for axis in axes.axes.values() if axis.equipment == "source"), np.array([0.0, 0.0, 1.0]))
     if not np.abs(towards_source).max() > 0.0:
         raise InputError(f"{name}: the axis of the source has the vector 0 0 0; allowed: one that has a direction")
     direction = -unit(lab(towards_source))
     fields: dict[str, Any] = {"beam_direction": direction}
     for text in block.column("_diffrn_radiation_wavelength.wavelength")[:1]:
-        fields["wavelength_A"] = _positive(text, f"{name}: _diffrn_radiation_wavelength.wavelength")
-    ratio = number(next(iter(block.column("_diffrn_radiation.polarizn_source_ratio")), ""))
-    angle = number(next(iter(block.column("_diffrn_radiation.polarizn_source_norm")), ""))
+        if "wavelength" not in stated and text not in (".", "?"):
+            fields["wavelength_A"] = _positive(text, f"{name}: _diffrn_radiation_wavelength.wavelength")
+    item = "_diffrn_radiation.polarizn_source"
+    texts = {ending: next(iter(block.column(f"{item}_{ending}")), ".") for ending in ("ratio", "norm")}
+    ratio, angle = (None if text in (".", "?") else _number(text, f"{name}: {item}_{key}") for key, text in texts.items())
+    if ratio is not None and abs(ratio) > 1.0 and "polarization" not in stated:
+        raise InputError(f"{name}: {item}_ratio is {ratio:g}; allowed: a number from -1 to 1, or -polar")
     if ratio is not None and abs(ratio) <= 1.0:
-        normal = _about(unit(towards_source), math.radians((angle or 0.0) % 360.0)) @ [0.0, 1.0, 0.0]
+        normal = about_axis(unit(towards_source), math.radians((angle or 0.0) % 360.0)) @ [0.0, 1.0, 0.0]
         electric = np.cross(lab(normal), direction)
         if np.abs(electric).max() > 1e-6:
             fields |= {"polarization_fraction": (1.0 + ratio) / 2.0, "polarization_axis": unit(electric)}
     return fields
 
 
+def _beam_notes(block: cif.Block, name: str) -> tuple[str, ...]:
+    """A sentence about a divergence of the beam, which no image has unless flags give it."""
+    items = [f"_diffrn_radiation.div_{axis}_source" for axis in "xy"]
+    texts = {item: next(iter(block.column(item)), ".") for item in items}
+    known = {item: _number(text, f"{name}: {item}") for item, text in texts.items() if text not in (".", "?")}
+    if not any(known.values()):
+        return ()
+    shown = " and ".join(f"{value:g}" for value in known.values())
+    return (f"states a divergence of the beam of {shown} degrees, which is not rendered: give -hdivrange and -vdivrange",)
+
+
 def _positive(text: str, name: str) -> float:
     value = number(text)
-    if value is None or not 1.0 / LARGEST_NUMBER < value <= LARGEST_NUMBER:
+    if value is None or not SHORTEST_A < value <= LARGEST_NUMBER:
         raise InputError(f"{name} is {excerpt(text)}; allowed: a positive number")
     return value
 
 
 def _goniometer(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
     """The axis that turns during the scan, in the laboratory, and where it starts."""
-    turning = [key for key, axis in axes.axes.items() if axis.equipment == "goniometer" and axis.kind == "rotation"]
+    rotations = [key for key, axis in axes.axes.items() if axis.equipment == "goniometer" and axis.kind == "rotation"]
     items = ("axis_id", "angle_increment", "angle_range")
     widths = {row[0]: row[1:] for row in block.table(*(f"_diffrn_scan_axis.{item}" for item in items))}
     moved = []
-    for key in turning:
-        numbers = [number(text) for text in widths.get(key, ())]
+    for key in rotations:
+        called = f"{name}: the angle by which axis {printable(key)} turns"
+        numbers = [0.0 if text in (".", "?") else _number(text, called) for text in widths.get(key, ())]
         width = next((value for value in numbers if value), 0.0)
-        if abs(width) > LARGEST_NUMBER:
-            raise InputError(f"{name}: axis {printable(key)} turns by {width:g}; allowed: an angle")
         if width:
             moved.append((key, width))
     if len(moved) > 1:
@@ -320,12 +355,9 @@ def _goniometer(block: cif.Block, axes: _Axes, name: str) -> dict[str, Any]:
     key, width = moved[0]
     axis = axes.axes[key]
     rotation = np.eye(3) if axis.depends_on in (".", "?") else axes.placed(axis.depends_on)[0]
-    spindle, start = rotation @ unit(axis.vector), axis.setting
-    if width < 0.0:
-        spindle, start, width = -spindle, -start, -width
     first = next(iter(block.column("_diffrn_scan_frame.frame_number")), "1")
     image = int(first) if re.fullmatch(r"[0-9]{1,7}", first) else 1
-    return {"spindle_axis": lab(spindle), "scan": Scan(image, 1, start, width)}
+    return turning(lab(rotation @ unit(axis.vector)), Scan(image, 1, axis.setting, width))
 
 
 # ------------------------------------------------------------------------------------------------ pixels
@@ -387,35 +419,83 @@ class _Dectris:
     def __init__(self, text: str, name: str):
         self.text, self.name = text, name
 
-    def numbers(self, key: str, pattern: str) -> list[float] | None:
-        """The numbers of a line, by a pattern with a group for each; None where there is no such line."""
-        match = re.search(rf"{key}[:=\s]\s*{pattern}", self.text)
-        values = [number(word) for word in match.groups()] if match else []
-        return values if match and all(value is not None and abs(value) <= LARGEST_NUMBER for value in values) else None
+    def numbers(
+        self, key: str, pattern: str, allowed: str, test: Callable[[float], bool] = lambda x: True
+    ) -> list[float] | None:
+        """The numbers of a line, by a pattern with a group for each; None where there is no such line, or it says unknown.
 
-    def one(self, key: str, unit: str = "") -> float | None:
-        """The number of a line, None where there is none."""
-        values = self.numbers(key, rf"({_NUMBER})\s*{unit}")
+        allowed: in words what they are, and pass in a test. Raises InputError for a line of anything else.
+        """
+        line = re.search(rf"{key}[:=\s]\s*([^\r\n]*)", self.text)
+        said = line[1].strip() if line else ""
+        if not said or _UNKNOWN.fullmatch(said):
+            return None
+        match = re.match(pattern, said)
+        values = [number(word) for word in match.groups()] if match else [None]
+        if not all(value is not None and abs(value) <= LARGEST_NUMBER and test(value) for value in values):
+            raise InputError(f"{self.name} has {key} {excerpt(said)} in its header; allowed: {allowed}")
+        return values
+
+    def one(
+        self, key: str, unit: str = "", allowed: str = "a number", test: Callable[[float], bool] = lambda x: True
+    ) -> float | None:
+        """The number of a line, in its only unit; None where there is none."""
+        in_unit = rf"\s*{unit}(?![a-zA-Z])" if unit else ""
+        values = self.numbers(key, rf"({_NUMBER}){in_unit}", f"{allowed}{f' in {unit}' if unit else ''}", test)
         return values[0] if values else None
 
     def sensor(self) -> dict[str, Any]:
         """Thickness and material of the sensor."""
-        match = re.search(rf"#\s*(\w+) sensor, thickness\s+({_NUMBER})\s*m", self.text)
-        thickness = number(match[2]) if match else None
-        if match is None or thickness is None or not 0.0 < thickness < 1.0:
+        material = re.search(r"#\s*(\w+) sensor, thickness", self.text)
+        thickness = self.one("sensor, thickness", "m", "a thickness from 0 to 1", lambda x: 0.0 <= x <= 1.0)
+        if material is None or not thickness:
             return {}
-        material = {"silicon": "Si", "cdte": "CdTe", "gaas": "GaAs"}.get(match[1].lower(), match[1])
-        return {"thickness_um": 1e6 * thickness, "material": material, "parallax": True}
+        known = MATERIALS.get(material[1].lower(), material[1])
+        return {"thickness_um": 1e6 * thickness, "material": known, "parallax": True}
+
+    def trusted(self) -> tuple[dict[str, float], list[str]]:
+        """The limits of valid values, and a sentence where the Count_cutoff is 0, which is none."""
+        cutoff = self.one("Count_cutoff", "", "a number not below 0", lambda x: x >= 0.0)
+        notes = ["states a Count_cutoff of 0, which is taken for none"] if cutoff == 0.0 else []
+        return {"trusted_min": 0.0} | ({"trusted_max": cutoff} if cutoff else {}), notes
+
+    def wavelength(self, is_stated: bool) -> dict[str, float]:
+        """The wavelength; one that is impossible is refused unless flags state another."""
+        allowed, pattern = "a positive number in A, or -lambda or -energy", rf"({_NUMBER})\s*(?:A(?![a-zA-Z])|$)"
+        values = self.numbers("Wavelength", pattern, allowed, lambda x: is_stated or x > SHORTEST_A)
+        return {"wavelength_A": values[0]} if values and values[0] > SHORTEST_A else {}
+
+    def polarization(self, is_stated: bool) -> dict[str, Any]:
+        """The plane of polarization, in which +x of imgCIF lies, and the fraction, impossible ones as in wavelength()."""
+        allowed = "a fraction from 0 to 1, or -polar"
+        fraction = self.one("Polarization", "", allowed, lambda x: is_stated or 0.0 <= x <= 1.0)
+        if fraction is None or not 0.0 <= fraction <= 1.0:
+            return {}
+        return {"polarization_fraction": fraction, "polarization_axis": lab([1.0, 0.0, 0.0])}
+
+    def rotation(self) -> tuple[dict[str, Any], list[str]]:
+        """The rotation about +x of imgCIF, and a sentence that it is taken; nothing for a still."""
+        start, width = self.one("Start_angle"), self.one("Angle_increment")
+        if not width:
+            return {}, []
+        if start is None:
+            stated = f"{self.name} has Angle_increment {width:g} and no Start_angle in its header"
+            raise InputError(f"{stated}; allowed: both of them, or neither")
+        unknown = "names no axis of rotation in the laboratory: +x of imgCIF is taken; -spindle_axis states another"
+        return turning(lab([1.0, 0.0, 0.0]), Scan(1, 1, start, width)), [unknown]
 
 
 _NUMBER = r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?"
+_UNKNOWN = re.compile(r"unknown|not set|n/?a|\(nil\)", re.IGNORECASE)
+"""What a line says where its value is not known."""
 
 
 def _of_dectris(block: cif.Block, header: _Dectris, source: str, name: str, stated: frozenset[str]) -> Geometry:
     """The geometry of a header of Dectris: a detector across the beam, +x fast and -y slow in the frame of imgCIF."""
-    pixel = header.numbers("Pixel_size", rf"({_NUMBER})\s*m?\s*x\s*({_NUMBER})\s*m")
-    distance = header.one("Detector_distance", "m")
-    centre = header.numbers("Beam_xy", rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)")
+    edges = rf"({_NUMBER})\s*m?\s*x\s*({_NUMBER})\s*(?:m(?![a-zA-Z])|$)"
+    pixel = header.numbers("Pixel_size", edges, "two edges from 1e-9 to 1 m", lambda x: 1e-9 < x < 1.0)
+    distance = _distance(header, "distance" in stated)
+    centre = header.numbers("Beam_xy", rf"\(\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\)", "two numbers of pixels in brackets")
     for key, value in (("Pixel_size", pixel), ("Detector_distance", distance), ("Beam_xy", centre)):
         if value is None:
             raise InputError(f"{name} has no {key} in its header; allowed: a header of Dectris with one")
@@ -426,28 +506,25 @@ def _of_dectris(block: cif.Block, header: _Dectris, source: str, name: str, stat
     if not block.sections:
         raise InputError(f"{name} has no binary section; allowed: a whole image")
     fast_mm, slow_mm = (1000.0 * edge for edge in pixel)
-    if not (1e-6 < fast_mm < 1e3 and 1e-6 < slow_mm < 1e3 and distance > 0.0):
-        raise InputError(f"{name} has pixels of {fast_mm:g} x {slow_mm:g} mm at {distance:g} m; allowed: positive numbers")
-    fields = _trusted(header) | header.sensor()
     corner = np.array([-centre[0] * fast_mm, centre[1] * slow_mm, -1000.0 * distance])
     axes = lab([1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0])
+    (fields, notes), (turns, of_axis) = header.trusted(), header.rotation()
+    fields = fields | header.sensor()
     panel = PanelGeometry("detector", _shape(block.sections[0], name), fast_mm, slow_mm, lab(corner), *axes, **fields)
-    made: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, -1.0])}
-    wavelength, fraction = header.one("Wavelength", "A"), header.one("Polarization")
-    if wavelength is not None and wavelength > 0.0:
-        made["wavelength_A"] = wavelength
-    if fraction is not None and 0.0 <= fraction <= 1.0:
-        made |= {"polarization_fraction": fraction, "polarization_axis": lab([1.0, 0.0, 0.0])}
-    start, width = header.one("Start_angle"), header.one("Angle_increment")
-    if start is not None and width is not None and width > 0.0:
-        made |= {"spindle_axis": lab([1.0, 0.0, 0.0]), "scan": Scan(1, 1, start, width)}
-        made["notes"] = ("names no axis of rotation in the laboratory: +x of imgCIF is taken; -spindle_axis states another",)
-    return Geometry(source, "miniCBF", (panel,), **made)
+    notes += of_axis
+    offset = header.one("Detector_Voffset")
+    if offset:
+        notes.append(f"states a Detector_Voffset of {offset:g}, which does not move the detector: its Beam_xy counts")
+    made: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, -1.0]), "notes": tuple(notes), **turns}
+    made |= header.wavelength("wavelength" in stated) | header.polarization("polarization" in stated)
+    return checked(Geometry(source, "miniCBF", (panel,), **made), name, stated)
 
 
-def _trusted(header: _Dectris) -> dict[str, float]:
-    cutoff = header.one("Count_cutoff")
-    return {"trusted_min": 0.0} | ({} if cutoff is None or cutoff <= 0.0 else {"trusted_max": cutoff})
+def _distance(header: _Dectris, is_stated: bool) -> float | None:
+    """The distance in m; a stand-in for one that is impossible where a flag states it."""
+    allowed = "a positive number, or -distance,"
+    distance = header.one("Detector_distance", "m", allowed, lambda x: is_stated or x > 0.0)
+    return NO_DISTANCE_MM / 1000.0 if is_stated and (distance is None or not distance > 0.0) else distance
 
 
 def _shape(section: cif.Section, name: str) -> tuple[int, int]:

@@ -12,7 +12,8 @@ import numpy as np
 from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam, pixels_within
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
+from nbnumba.geometry.rectangles import pixels_within
 
 BAD = -1
 """The value of pixels that hold no measurement."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,23 +17,32 @@ from nbnumba.errors import InputError
 from nbnumba.formats import files, hdf5_members
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
+    MATERIALS,
     MOST_PANELS,
     MOST_PIXELS,
+    NO_DISTANCE_MM,
     FrameGeometry,
     Geometry,
     GroupGeometry,
     PanelGeometry,
     Scan,
+    checked,
     panel_axes,
     path_of,
-    rectangles,
+    turning,
     unique_path,
-    unit,
 )
+from nbnumba.formats.geometry import lab_of_nexus as lab
 from nbnumba.formats.text import excerpt, printable
+from nbnumba.geometry.rectangles import rectangles
+from nbnumba.geometry.rotations import about_axis, unit
 
 EXPECTED = "an NXmx master, or that of an EIGER detector"
 MOST_CHAIN = 100
+SMALLEST = 1.0 / LARGEST_NUMBER
+"""No edge of a pixel, wavelength or factor is smaller."""
+
+_NUMBERED = re.compile(r"/data_[0-9]+$")
 _METRES = ("meter", "metre", "meters", "metres")
 _LENGTHS = {"m": 1e3, "mm": 1.0, "cm": 10.0, "um": 1e-3, "\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "nm": 1e-6}
 _LENGTHS |= {f"{prefix}{name}": size for prefix, size in (("", 1e3), ("milli", 1.0), ("micro", 1e-3)) for name in _METRES}
@@ -50,10 +60,18 @@ class Member(NamedTuple):
 
 
 class Tree:
-    """The members of a file by their paths, how messages call the file, and the files of further members that are missing."""
+    """The members of a file by their paths, how messages call the file, and the files of further members that are missing.
+
+    notes: to which sentences about the file are added.
+    """
 
     def __init__(self, members: dict[str, Member], name: str, missing: list[str]):
         self.members, self.name, self.missing = members, name, missing
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence, once."""
+        self.notes += [] if sentence in self.notes else [sentence]
 
     def attribute(self, path: str, key: str, default: str = "") -> str:
         """An attribute as text."""
@@ -66,9 +84,19 @@ class Tree:
         return [path for path in self.members if path.startswith(f"{below}/") and self.attribute(path, "NX_class") == kind]
 
     def numbers(self, path: str) -> np.ndarray | None:
-        """The numbers of a dataset, one-dimensional; None where it is missing, empty or no numbers."""
-        values = self.members[path].values if path in self.members else None
-        if not values or not all(isinstance(value, (int, float)) for value in values):
+        """The numbers of a dataset, one-dimensional; None where it is missing, empty or not read.
+
+        Raises InputError for a group, and for what are no numbers, or none that are finite.
+        """
+        if path not in self.members:
+            return None
+        member = self.members[path]
+        values = member.values
+        wrong = [value for value in values or () if not isinstance(value, (int, float))]
+        if member.shape is None or wrong:
+            kind = "a group" if member.shape is None else excerpt(wrong[0]) if wrong[0] is not None else "not finite"
+            raise InputError(f"{self.name}: {printable(path)} is {kind}; allowed: finite numbers")
+        if not values:
             return None
         array = np.array(values, dtype=np.float64)
         wrong = array[~(np.abs(array) <= LARGEST_NUMBER)]
@@ -83,7 +111,10 @@ class Tree:
 
     def scale(self, path: str, units: dict[str, float] | None, default: str, key: str = "units") -> float:
         """What a number of a dataset is multiplied by."""
-        stated = self.attribute(path, key) or default
+        stated = self.attribute(path, key)
+        if units is not None and default and not stated and path in self.members:
+            self.note(f"does not state the {key} of {printable(path)}: {default} is taken")
+        stated = stated or default
         if units is None or not stated:
             return 1.0
         if stated.strip().lower() not in units:
@@ -120,17 +151,12 @@ def _tree(path: files.PathName, what: str) -> Tree:
     return Tree(members, called, answer.get("missing", []))
 
 
-def lab(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of NeXus in the laboratory frame of nanoBragg: its z, along the beam, is the x there, and x is -z."""
-    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
-    return np.stack([z, y, -x], axis=-1)
-
-
-def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry:
+def read(path: files.PathName, what: str = "-nexus", stated: frozenset[str] = frozenset()) -> Geometry:
     """Return the geometry of a master; `what` is the flag that named it.
 
-    Raises InputError where h5py is missing, for a file that is no HDF5 or has no detector, for chains of transformations that
-    are broken, and for units that are not known.
+    stated: has "distance" and "wavelength" where flags state these. Raises InputError where h5py is missing, for a file that is
+    no HDF5 or has no detector, for chains of transformations that are broken, for units that are not known, and for values that
+    are no numbers, or that are impossible and not stated by flags.
     """
     name = files.name_of(path, what)
     tree = _tree(name, what)
@@ -138,24 +164,46 @@ def read(path: files.PathName, what: str = "-nexus", entry: int = 0) -> Geometry
     if not entries:
         raise InputError(f"{tree.name} has no NXentry; allowed: {EXPECTED}")
     first = entries[0]
+    for kind, places in (("NXentry", entries), ("NXsample", tree.of_class("NXsample", first))):
+        if len(places) > 1:
+            tree.note(f"has {len(places)} {kind}, of which the first counts")
     detectors = tree.of_class("NXdetector", first)
     if not detectors:
         raise InputError(f"{tree.name} has no NXdetector; allowed: {EXPECTED}")
     modules = _modules(tree, first)
-    fields: dict[str, Any] = _beam(tree, first)
+    fields: dict[str, Any] = _beam(tree, first, "wavelength" in stated)
     masks = {}
     if modules:
-        fields |= _of_modules(tree, modules)
+        fields |= _of_modules(tree, modules, _gain(tree, first))
         places = [_place(tree, *pair) for pair in modules] if _has_mask(tree, modules) else []
         fields["panels"], masks = _masked(tree, name, fields["panels"], places)
     else:
-        fields |= _of_eiger(tree, detectors[0])
+        fields |= _of_eiger(tree, detectors[0], _gain(tree, first), "distance" in stated)
         whole = Module(detectors[0], (0, 0), fields["panels"][0].shape)
         fields["panels"], masks = _masked(tree, name, fields["panels"], [whole])
-    turning = _goniometer(tree, first)
+    turned = _goniometer(tree, first)
     unread = [mask for mask in masks.values() if isinstance(mask, str)]
-    notes = (*fields.pop("notes"), *turning.pop("notes", ()), *_crystal_notes(tree, first), *unread)
-    return Geometry(source=name, kind="NXmx", notes=notes, **fields, **turning)
+    notes = (*fields.pop("notes"), *tree.notes, *turned.pop("notes", ()), *_crystal_notes(tree, first), *unread)
+    geometry = Geometry(source=name, kind="NXmx", notes=notes, **fields, **turned)
+    try:
+        return checked(geometry, tree.name, stated)
+    except InputError as error:
+        why = "".join(f"; it {note}" for note in tree.notes[:3])
+        raise InputError(f"{error}{why}") from None
+
+
+def _gain(tree: Tree, entry: str) -> dict[str, float]:
+    """The counts per photon: 1 / data_scale_factor, by which the data are multiplied. Notes an offset of the data."""
+    groups = [*tree.of_class("NXdata", entry), f"{entry}/data"]
+    for group in groups:
+        offset = tree.one(f"{group}/data_offset")
+        if offset:
+            tree.note(f"states a data_offset of {offset:g}: --offset of refine subtracts one")
+    factors = (tree.one(f"{group}/data_scale_factor") for group in groups)
+    factor = next((factor for factor in factors if factor is not None), None)
+    if factor is not None and not factor > SMALLEST:
+        raise InputError(f"{tree.name}: data_scale_factor is {factor:g}; allowed: a positive number")
+    return {} if factor is None else {"gain": 1.0 / factor}
 
 
 class Module(NamedTuple):
@@ -171,21 +219,48 @@ class Module(NamedTuple):
         return tuple(slice(first, first + count) for first, count in zip(self.origin, self.size))
 
 
-def read_panels(
-    path: files.PathName, number: int, what: str
-) -> tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]:
+Pixels = tuple[list[np.ndarray], list[np.ndarray | None], dict[str, str]]
+"""Pixels and bad pixels (slow, fast) of each panel, None without a mask, and the limits of valid values."""
+
+
+def read_panels(path: files.PathName, number: int | None, what: str) -> Pixels:
     """Return pixels and bad pixels (slow, fast) of each panel of image `number`, from 0, and the limits of valid values.
 
-    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. Raises InputError
-    for a file without modules or pixels, and for modules that lie outside its arrays.
+    The panels are the modules in the order of the Geometry; bad pixels are None where the file has no mask. number None: the
+    only image. Raises InputError for a file without modules or pixels, for an image that it lacks, or several of which none is
+    chosen, and for modules that lie outside its arrays.
     """
     tree = _tree(path, what)
-    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
-    modules = [_place(tree, *pair) for pair in _modules(tree, entries[0] if entries else "")]
+    entry = _entry(tree)
+    modules = _modules(tree, entry)
     if not modules:
         raise InputError(f"{tree.name} has no NXdetector_module; allowed: an NXmx master with modules")
-    dataset = _dataset(tree, entries[0], len(modules[0].origin))
-    image = _array(tree, path, dataset, number, len(modules[0].origin))
+    return _read_modules(tree, path, entry, [_place(tree, *pair) for pair in modules], number)
+
+
+def read_one_panel(path: files.PathName, number: int | None, what: str) -> Pixels | None:
+    """Return the same of a file of one module; None for any other file, also one that cannot be read."""
+    try:
+        tree = _tree(path, what)
+        entry = _entry(tree)
+        modules = _modules(tree, entry)
+    except InputError:
+        return None
+    if len(modules) != 1:
+        return None
+    return _read_modules(tree, path, entry, [_place(tree, *modules[0])], number)
+
+
+def _entry(tree: Tree) -> str:
+    """The path of the first entry of a file; "" if it has none."""
+    entries = tree.of_class("NXentry") or [member for member in tree.members if member.count("/") == 1]
+    return entries[0] if entries else ""
+
+
+def _read_modules(tree: Tree, path: files.PathName, entry: str, modules: list[Module], number: int | None) -> Pixels:
+    """Pixels, bad pixels and limits of modules of an image."""
+    dataset, index = _dataset(tree, entry, len(modules[0].origin), number)
+    image = _array(tree, path, dataset, index, len(modules[0].origin))
     masks = {}
     for detector in dict.fromkeys(module.detector for module in modules):
         at = next((at for at in _mask_paths(detector) if at in tree.members), None)
@@ -237,14 +312,38 @@ def _place(tree: Tree, detector: str, module: str) -> Module:
     return Module(detector, tuple(corner), tuple(counts))
 
 
-def _dataset(tree: Tree, entry: str, dimensions: int) -> str:
-    """The path of the pixels: the first array of the data group that has enough dimensions."""
-    for group in [*tree.of_class("NXdata", entry), f"{entry}/data"]:
-        for path, member in tree.members.items():
-            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1:
-                return path
+def _dataset(tree: Tree, entry: str, dimensions: int, number: int | None) -> tuple[str, int]:
+    """The path of the pixels of an image, and its number there.
+
+    They are in `data` of the data group, or in data_000001 and on, one after another, or else in its first array of enough
+    dimensions. Raises InputError for an image that the file lacks, and if there are several and none is chosen.
+    """
+    for group in dict.fromkeys([*tree.of_class("NXdata", entry), f"{entry}/data"]):
+        counts = {
+            path: member.shape[0] if len(member.shape) > dimensions else 1
+            for path, member in tree.members.items()
+            if path.startswith(f"{group}/") and member.shape is not None and dimensions <= len(member.shape) <= dimensions + 1
+        }
+        names = [f"{group}/data"] if f"{group}/data" in counts else [path for path in counts if _NUMBERED.search(path)]
+        if counts:
+            return _numbered(tree, {path: counts[path] for path in names or list(counts)[:1]}, number)
     elsewhere = f"has its images in {printable(tree.missing[0])}, which cannot be opened" if tree.missing else "has no pixels"
     raise InputError(f"{tree.name} {elsewhere}; allowed: a master with its data files beside it")
+
+
+def _numbered(tree: Tree, counts: dict[str, int], number: int | None) -> tuple[str, int]:
+    """The dataset, of some that hold so many images each, that has an image, and its number there."""
+    total = sum(counts.values())
+    if number is None and total != 1 or number is not None and not 0 <= number < total:
+        chosen = "none of them is chosen" if number is None else f"number {number} is not among them"
+        raise InputError(f"{tree.name} holds {total} images, and {chosen}; allowed: FILE#K, K from 0 to {total - 1}")
+    first, wanted = 0, number or 0
+    paths = iter(counts)
+    path = next(paths)
+    while wanted >= first + counts[path]:
+        first += counts[path]
+        path = next(paths)
+    return path, wanted - first
 
 
 def _array(tree: Tree, path: files.PathName, dataset: str, number: int, dimensions: int) -> np.ndarray:
@@ -312,8 +411,24 @@ def _chain(tree: Tree, path: str | None) -> list[str]:
         if path in chain or len(chain) > MOST_CHAIN:
             raise InputError(f"{tree.name}: {printable(path)} depends on itself; allowed: a chain of transformations")
         chain.append(path)
-        path = _target(tree, path, tree.attribute(path, "depends_on", "."))
+        path = _target(tree, path, _base_path(tree, path))
     return chain
+
+
+def _base_path(tree: Tree, path: str) -> str:
+    """What a transformation depends on, "." for the laboratory. Raises InputError for what is no path.
+
+    A transformation without the attribute depends on the laboratory, with a sentence.
+    """
+    value = tree.members[path].attributes.get("depends_on") if path in tree.members else "."
+    value = value[0] if isinstance(value, list) and value else value
+    if value is None or value == "":
+        tree.note(f"does not say what {printable(path)} depends on: it is taken to stand in the laboratory")
+        return "."
+    if not isinstance(value, str):
+        stated = f"{printable(path)}@depends_on is {excerpt(str(value))}"
+        raise InputError(f"{tree.name}: {stated}; allowed: a path in the file, or .")
+    return value
 
 
 def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -322,10 +437,11 @@ def _placed(tree: Tree, path: str | None, angles: dict[str, float] | None = None
     for step in _chain(tree, path):
         kind = tree.attribute(step, "transformation_type")
         units = "offset_units" if _has_own_units(tree, step) else "units"
-        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0)) * tree.scale(step, _LENGTHS, "m", units)
+        offset = tree.vector(step, "offset", (0.0, 0.0, 0.0))
+        offset = offset * tree.scale(step, _LENGTHS, "m", units) if offset.any() else offset
         if kind == "rotation":
             angle = (angles or {}).get(step, tree.one(step, _ANGLES, "deg") or 0.0)
-            turn = _about(_direction(tree, step), math.radians(angle))
+            turn = about_axis(_direction(tree, step), math.radians(angle))
             rotation, shift = turn @ rotation, turn @ shift
         elif kind == "translation":
             length = tree.one(step, _LENGTHS, "m") or 0.0
@@ -345,23 +461,16 @@ def _has_own_units(tree: Tree, path: str) -> bool:
 
 def _direction(tree: Tree, path: str) -> np.ndarray:
     vector = tree.vector(path, "vector")
-    if not np.abs(vector).max() > 1.0 / LARGEST_NUMBER:
+    if not np.abs(vector).max() > SMALLEST:
         raise InputError(f"{tree.name}: {printable(path)}@vector is 0 0 0; allowed: one that has a direction")
     return unit(vector)
-
-
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The rotation matrix (3, 3) about a unit axis, right-handed, by an angle in radians."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
 
 
 # ------------------------------------------------------------------------------------------------ detector
 
 
-def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
-    """Panels, groups and the frame of detectors that have modules: the detector and the path of each."""
+def _of_modules(tree: Tree, every: list[tuple[str, str]], gain: dict[str, float]) -> dict[str, Any]:
+    """Panels, groups and the frame of detectors that have modules: the detector and the path of each; gain: that of panels."""
     if len(every) > MOST_PANELS:
         raise InputError(f"{tree.name} has {len(every)} modules; allowed: at most {MOST_PANELS}")
     chains = [_chain(tree, _module_offset(tree, module)) for _, module in every]
@@ -387,7 +496,7 @@ def _of_modules(tree: Tree, every: list[tuple[str, str]]) -> dict[str, Any]:
                 groups[below] = path, step
         own = path_of(module.rpartition("/")[2]) or f"panel{len(panels)}"
         own = "/".join(filter(None, (path, own)))
-        panels.append(_module(tree, detector, module, chain, unique_path(own, taken, own)))
+        panels.append(dataclasses.replace(_module(tree, detector, module, chain, unique_path(own, taken, own)), **gain))
     made = []
     for group_path, step in groups.values():
         rotation, _ = _placed(tree, step)
@@ -405,7 +514,7 @@ def _module_offset(tree: Tree, module: str) -> str | None:
     if f"{module}/module_offset" in tree.members:
         return f"{module}/module_offset"
     path = f"{module}/slow_pixel_direction"
-    return _target(tree, path, tree.attribute(path, "depends_on", ".")) if path in tree.members else None
+    return _target(tree, path, _base_path(tree, path)) if path in tree.members else None
 
 
 def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str) -> PanelGeometry:
@@ -414,9 +523,9 @@ def _module(tree: Tree, detector: str, module: str, chain: list[str], path: str)
     for key in ("fast_pixel_direction", "slow_pixel_direction"):
         step = f"{module}/{key}"
         size = tree.one(step, _LENGTHS, "m")
-        if size is None or not abs(size) > 1.0 / LARGEST_NUMBER:
+        if size is None or not abs(size) > SMALLEST:
             raise InputError(f"{tree.name}: {printable(step)} is missing, or 0; allowed: the edge of a pixel")
-        rotation, _ = _placed(tree, _target(tree, step, tree.attribute(step, "depends_on", ".")))
+        rotation, _ = _placed(tree, _target(tree, step, _base_path(tree, step)))
         directions.append(math.copysign(1.0, size) * rotation @ _direction(tree, step))
         sizes.append(abs(size))
     fast, slow = panel_axes(lab(directions[0]), lab(directions[1]), f"{tree.name}: module {printable(module)}")
@@ -454,10 +563,10 @@ def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
     """Sensor and limits of valid values."""
     thickness = tree.one(f"{detector}/sensor_thickness", _LENGTHS, "m")
     fields: dict[str, Any] = {}
-    if thickness is not None and thickness > 0.0:
+    if thickness:
         fields = {"thickness_um": 1000.0 * thickness, "parallax": True}
     material = tree.text(f"{detector}/sensor_material").strip()
-    fields |= {"material": {"silicon": "Si"}.get(material.lower(), material)} if material else {}
+    fields |= {"material": MATERIALS.get(material.lower(), material)} if material else {}
     most = tree.one(f"{detector}/saturation_value")
     if most is None:
         most = tree.one(f"{detector}/detectorSpecific/countrate_correction_count_cutoff")
@@ -465,11 +574,16 @@ def _sensor(tree: Tree, detector: str) -> dict[str, Any]:
     return fields | {key: value for key, value in (("trusted_max", most), ("trusted_min", least)) if value is not None}
 
 
-def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
-    """The panel of an EIGER master without modules: across the beam, +x fast and -y slow in the frame of imgCIF."""
+def _of_eiger(tree: Tree, detector: str, gain: dict[str, float], is_placed: bool) -> dict[str, Any]:
+    """The panel of an EIGER master without modules: across the beam, +x fast and -y slow in the frame of imgCIF.
+
+    gain: that of the panel. is_placed: whether a flag states the distance, before which there is a stand-in for a missing one.
+    """
     distance = tree.one(f"{detector}/detector_distance", _LENGTHS, "m")
     if distance is None:
         distance = tree.one(f"{detector}/distance", _LENGTHS, "m")
+    if is_placed and (distance is None or not distance > 0.0):
+        distance = NO_DISTANCE_MM
     centre = [tree.one(f"{detector}/beam_center_{axis}") for axis in "xy"]
     edges = [tree.one(f"{detector}/{axis}_pixel_size", _LENGTHS, "m") for axis in "xy"]
     if distance is None or None in centre or None in edges or not min(edges) > 1e-6 or not distance > 0.0:
@@ -488,7 +602,7 @@ def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
     corner = np.array([centre[0] * edges[0], centre[1] * edges[1], distance])
     panel = PanelGeometry(
         "detector", (int(counts[0]), int(counts[1])), edges[0], edges[1],
-        lab(corner), lab([-1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0]), **_sensor(tree, detector),
+        lab(corner), lab([-1.0, 0.0, 0.0]), lab([0.0, -1.0, 0.0]), **_sensor(tree, detector), **gain,
     )  # fmt: skip
     return {"panels": (panel,)}
 
@@ -496,23 +610,37 @@ def _of_eiger(tree: Tree, detector: str) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ beam and rotation
 
 
-def _beam(tree: Tree, entry: str) -> dict[str, Any]:
-    """Direction, wavelength and polarization of the beam."""
+def _beam(tree: Tree, entry: str, is_stated: bool) -> dict[str, Any]:
+    """Direction, wavelength and polarization of the beam.
+
+    is_stated: whether flags state a wavelength, so that one which is impossible is no matter.
+    """
     fields: dict[str, Any] = {"beam_direction": lab([0.0, 0.0, 1.0]), "notes": ()}
     for group in [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]:
-        wavelength = _wavelength(tree, group)
+        try:
+            wavelength = _wavelength(tree, group)
+        except InputError:
+            if not is_stated:
+                raise
+            continue
         if wavelength is None:
             continue
         fields["wavelength_A"], fields["notes"] = wavelength
         stokes = tree.numbers(f"{group}/incident_polarization_stokes")
-        if stokes is not None and len(stokes) == 4 and math.hypot(*stokes[1:3]) <= 1.001 * stokes[0] and stokes[0] > 0.0:
+        if stokes is not None:
+            if len(stokes) != 4 or not 0.0 < stokes[0] or math.hypot(*stokes[1:3]) > 1.001 * stokes[0]:
+                stated = f"{printable(group)}/incident_polarization_stokes is {' '.join(f'{x:g}' for x in stokes[:8])}"
+                raise InputError(f"{tree.name}: {stated}; allowed: I, Q, U and V of a beam, I above 0 and not below Q and U")
             degree, azimuth = min(math.hypot(*stokes[1:3]) / stokes[0], 1.0), math.atan2(stokes[2], stokes[1]) / 2.0
             fields["polarization_fraction"] = (1.0 + degree) / 2.0
             fields["polarization_axis"] = lab([math.cos(azimuth), math.sin(azimuth), 0.0])
         return fields
     for detector in tree.of_class("NXdetector", entry):
         energy = tree.one(f"{detector}/detectorSpecific/photon_energy")
-        if energy is not None and energy > 1.0 / LARGEST_NUMBER:
+        if energy is not None and not energy > SMALLEST and not is_stated:
+            stated = f"{printable(detector)}/detectorSpecific/photon_energy is {energy:g}"
+            raise InputError(f"{tree.name}: {stated}; allowed: a positive number, or -lambda")
+        if energy is not None and energy > SMALLEST:
             fields["wavelength_A"] = HC_EV_A / energy
     return fields
 
@@ -525,8 +653,8 @@ def _wavelength(tree: Tree, group: str) -> tuple[float, tuple[str, ...]] | None:
             if values is None:
                 continue
             value = float(values[0]) * tree.scale(path, units, next(iter(units)))
-            if not 1.0 / LARGEST_NUMBER < value < LARGEST_NUMBER:
-                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number")
+            if not SMALLEST < value < LARGEST_NUMBER:
+                raise InputError(f"{tree.name}: {printable(path)} is {values[0]:g}; allowed: a positive number, or -lambda")
             several = f"states {len(values)} values of {key}, of which the first counts: give -lambda or -sourcefile"
             notes = (several,) if len(values) > 1 and np.ptp(values) > 0.0 else ()
             return (value if key == "wavelength" else HC_EV_A / value), notes
@@ -540,19 +668,25 @@ def _goniometer(tree: Tree, entry: str) -> dict[str, Any]:
         return {}
     sample = samples[0]
     named = tree.text(f"{sample}/depends_on")
+    if f"{sample}/depends_on" in tree.members and not named:
+        values = excerpt(str(tree.members[f"{sample}/depends_on"].values))
+        raise InputError(f"{tree.name}: {printable(sample)}/depends_on is {values}; allowed: a path in the file, or .")
     chain = _chain(tree, _target(tree, f"{sample}/depends_on", named)) if named else []
     rotations = [step for step in chain if tree.attribute(step, "transformation_type") == "rotation"]
     scanned = [(step, angles) for step in rotations if (angles := _angles(tree, step)) is not None]
     if not chain:
-        return _of_eiger_goniometer(tree, sample)
+        turned = _of_eiger_goniometer(tree, sample)
+        if not named and not turned and tree.of_class("NXtransformations", sample):
+            tree.note(f"does not say which transformation of {printable(sample)} turns the crystal, and none is taken")
+        return turned
     if len(scanned) > 1:
         raise InputError(f"{tree.name}: {printable(' '.join(step for step, _ in scanned))} turn together; allowed: one of them")
     if not scanned:
         return {}
     ((step, (start, width, images)),) = scanned
-    base = _target(tree, step, tree.attribute(step, "depends_on", "."))
+    base = _target(tree, step, _base_path(tree, step))
     spindle = lab(_placed(tree, base)[0] @ _direction(tree, step))
-    return _turning(spindle, start, width, images)
+    return turning(spindle, Scan(1, images, start, width))
 
 
 CRYSTAL = ("ub_matrix", "orientation_matrix", "unit_cell")
@@ -565,13 +699,6 @@ def _crystal_notes(tree: Tree, entry: str) -> tuple[str, ...]:
     if not stated:
         return ()
     return (f"states a crystal ({', '.join(dict.fromkeys(stated))}), which is not read: give -mat, or -cell and -misset",)
-
-
-def _turning(spindle: np.ndarray, start: float, width: float, images: int) -> dict[str, Any]:
-    """The fields of a spindle; a negative width turns about the opposite axis."""
-    if width < 0.0:
-        spindle, start, width = -spindle, -start, -width
-    return {"spindle_axis": spindle, "scan": Scan(1, images, start, width)}
 
 
 def _angles(tree: Tree, path: str) -> tuple[float, float, int] | None:
@@ -601,5 +728,6 @@ def _of_eiger_goniometer(tree: Tree, sample: str) -> dict[str, Any]:
         angles = _angles(tree, f"{sample}/goniometer/{name}")
         if angles is not None:
             note = f"names no axis of {name} in the laboratory: +x of imgCIF is taken; -spindle_axis states another"
-            return _turning(lab([-1.0, 0.0, 0.0]), *angles) | {"notes": (note,)}
+            start, width, images = angles
+            return turning(lab([-1.0, 0.0, 0.0]), Scan(1, images, start, width)) | {"notes": (note,)}
     return {}

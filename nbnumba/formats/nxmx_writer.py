@@ -14,9 +14,10 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.formats import files
-from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam, pixels_within
+from nbnumba.formats.geometry import NO_SENSOR_UM, Geometry, PanelGeometry, along_the_beam
 from nbnumba.formats.nxmx import MASK
 from nbnumba.formats.text import printable
+from nbnumba.geometry.rectangles import pixels_within
 
 COMPRESSIONS = ("gzip", "bitshuffle")
 """What pixels are compressed with: gzip is read everywhere, bitshuffle with LZ4 needs a plugin and is faster."""

@@ -11,18 +11,22 @@ from nbnumba.formats import files
 from nbnumba.formats.geometry import (
     LARGEST_NUMBER,
     MOST_PIXELS,
+    UNIT_LENGTH,
     CrystalGeometry,
     FrameGeometry,
     Geometry,
     PanelGeometry,
     Scan,
     check_lattice,
+    check_unit,
+    checked,
     lab,
     panel_axes,
-    unit,
     with_data_origins,
 )
 from nbnumba.formats.text import excerpt, number
+from nbnumba.geometry.cell import SAME_CELL, cell_of
+from nbnumba.geometry.rotations import unit
 
 EXPECTED = "an XPARM.XDS or GXPARM.XDS of XDS, of 2010 or later"
 TITLE = "XPARM.XDS"
@@ -49,12 +53,13 @@ class Segment(NamedTuple):
     axes: np.ndarray
 
 
-def read(path: files.PathName, what: str = "-xparm") -> Geometry:
+def read(path: files.PathName, what: str = "-xparm", stated: frozenset[str] = frozenset()) -> Geometry:
     """Return the geometry of an XPARM.XDS; `what` is the flag that named the file.
 
     The laboratory frame of XDS is turned so that the spindle is the x axis of imgCIF, and the beam runs along -z as far as the
     spindle allows. The file does not state how many images there are. If a segment of the detector is moved, each segment is a
-    panel, in the frame of the detector. Raises InputError for what is no such file.
+    panel, in the frame of the detector. stated: has "distance" where flags say how far the detector is. Raises InputError for
+    what is no such file, and for a detector that no image can have.
     """
     name = f"{what}: {files.name_of(path, what)!r}"
     lines = [line for line in files.read_text(path, what).split("\n") if line.strip()]
@@ -64,14 +69,17 @@ def read(path: files.PathName, what: str = "-xparm") -> Geometry:
     rows = [_numbers(lines, row, count, name) for row, count in enumerate(ROWS, start=1)]
     (first, phi, width, *spindle), (wavelength, *beam), cell, a, b, c, counts, origin, *axes = rows
     segments, nx, ny, qx, qy = counts
-    _check(f"{name}: its numbers of pixels", (nx, ny), lambda x: 1 <= x <= MOST_PIXELS and x == round(x), "whole numbers")
-    _check(f"{name}: its size of a pixel", (qx, qy), lambda x: x > 1.0 / LARGEST_NUMBER, "positive numbers")
+    within = f"a whole number from 1 to {MOST_PIXELS}"
+    _check(f"{name}: its number of pixels", (nx, ny), lambda x: 1 <= x <= MOST_PIXELS and x == round(x), within)
+    _check(f"{name}: its size of a pixel", (qx, qy), lambda x: x > 1.0 / LARGEST_NUMBER, "a positive number")
     _check(f"{name}: its wavelength", (wavelength,), lambda x: x > 1.0 / LARGEST_NUMBER, "a positive number")
     _check(f"{name}: its range of an image", (width,), lambda x: x >= 0.0, "a number not below 0")
     _check(f"{name}: its number of segments", (segments,), lambda n: 1 <= n <= MOST_SEGMENTS and n == round(n), "1 or more")
     _check(f"{name}: its first image", (first,), lambda n: n == round(n), "a whole number")
     moved = _segments(lines, int(segments), (int(nx), int(ny)), name)
     frame = _frame(np.array(spindle), np.array(beam), name)
+    for axis in axes[:2]:
+        check_unit(axis, f"{name}: its detector")
     fast, slow = panel_axes(axes[0], axes[1], f"{name}: its detector")
     normal, (orgx, orgy, distance) = _normal(axes[2], fast, slow, name), origin
     point = -orgx * qx * fast - orgy * qy * slow + distance * normal
@@ -90,11 +98,25 @@ def read(path: files.PathName, what: str = "-xparm") -> Geometry:
         ]
     placed = with_data_origins(panels, [each.first[::-1] for each in moved])
     scan = Scan(int(first), None, float(phi), float(width)) if width > 0.0 else None
-    return Geometry(
+    geometry = Geometry(
         files.name_of(path, what), "XDS", placed, frame=FrameGeometry(corner, fast, slow) if moved else None,
         beam_direction=direction, wavelength_A=float(wavelength), spindle_axis=spindle, scan=scan,
-        crystal=CrystalGeometry(vectors, space_group=f"number {cell[0]:g}"),
+        crystal=CrystalGeometry(vectors, space_group=f"number {cell[0]:g}"), notes=_notes(wavelength, beam, cell[1:], vectors),
     )  # fmt: skip
+    return checked(geometry, name, stated)
+
+
+def _notes(wavelength: float, beam: list[float], cell: np.ndarray, vectors: np.ndarray) -> tuple[str, ...]:
+    """Sentences where the file states a quantity twice, and not the same: the beam is 1 / wavelength long."""
+    notes, length = [], float(np.linalg.norm(beam))
+    if abs(length * wavelength - 1.0) > UNIT_LENGTH and abs(length - 1.0) > UNIT_LENGTH:
+        beam_says = f"a beam of length {length:.6g}, which is that of {1 / length:.6g} A"
+        notes.append(f"states {beam_says}, and a wavelength of {wavelength:g} A, which counts")
+    of_vectors = np.array(cell_of(vectors))
+    if not np.allclose(cell, of_vectors, rtol=SAME_CELL, atol=0.0):
+        stated, counts = (" ".join(f"{x:.6g}" for x in numbers) for numbers in (cell, of_vectors))
+        notes.append(f"states the cell {stated}, and vectors of the cell {counts}, which count")
+    return tuple(notes)
 
 
 def _numbers(lines: list[str], row: int, count: int, name: str) -> np.ndarray:
@@ -144,6 +166,8 @@ def _place(segment: Segment, axes: np.ndarray, edges: tuple[float, float], point
     axes: those of the detector as rows. edges: of a pixel. point: the origin of the frame of the detector, its pixel 0 0. The
     centre of the pixel x, y of the image is at (x - origin_x) edge_x fast + (y - origin_y) edge_y slow + distance normal.
     """
+    for axis in segment.axes:
+        check_unit(axis, f"{name}: a segment of its detector")
     fast, slow = panel_axes(*segment.axes, f"{name}: a segment of its detector")
     own = np.array([fast, slow, np.cross(fast, slow)])
     pixels = [first + 0.5 - origin for first, origin in zip(segment.first, segment.origin)]

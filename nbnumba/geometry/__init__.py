@@ -1,1 +1,1 @@
-"""Cells and rotations: functions of numbers and arrays, which know no experiment."""
+"""Cells, rotations and rectangles: functions of numbers and arrays, which know no experiment."""

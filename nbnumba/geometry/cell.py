@@ -6,6 +6,12 @@ import numpy as np
 
 from nbnumba.geometry.rotations import radians, unit
 
+SAME_CELL = 0.003
+"""Relative difference up to which cells are the same: a matrix of eight decimals, and a cell that was refined beside it."""
+
+SHORTEST_CELL_A, LONGEST_CELL_A = 1.0, 1e5
+"""Lengths between which the edges of a unit cell are, in A."""
+
 
 def standard_setting(a: float, b: float, c: float, alpha_deg: float, beta_deg: float, gamma_deg: float) -> np.ndarray:
     """Real-space vectors a, b, c as rows (3, 3), in A: a* along x, b* in the x-y plane, c along z (F7a)."""

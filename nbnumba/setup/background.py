@@ -3,15 +3,12 @@
 import dataclasses
 import functools
 from importlib import resources
-from typing import TypeVar
 
 import numpy as np
 
 from nbnumba.constants import AIR_PER_M3, AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.stages.records import Amorphous
-from nbnumba.statements import Background, Statements
-
-Stated = TypeVar("Stated", bound=Statements)
+from nbnumba.statements import Background, Stated, Statements
 
 GRID = 2**14
 """The number of evenly spaced points to which a table of structure factors is interpolated for the kernels (F12)."""

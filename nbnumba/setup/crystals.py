@@ -1,13 +1,10 @@
 """Several crystals in one beam: each as an experiment of its own, whose images add up to that of all (F7d)."""
 
 import dataclasses
-from typing import TypeVar
 
 from nbnumba.errors import InputError
 from nbnumba.setup import sampling
-from nbnumba.statements import Background, Statements
-
-Stated = TypeVar("Stated", bound=Statements)
+from nbnumba.statements import Background, Stated, Statements
 
 
 def each_alone(experiment: Stated) -> tuple[Stated, ...]:

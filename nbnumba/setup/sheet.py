@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
+from nbnumba.geometry.rectangles import pixels_within
 from nbnumba.statements import Detector, Panel
 
 
@@ -107,10 +108,7 @@ def masked_pixels(detector: Detector) -> np.ndarray:
 
 def masked_pixels_of(part: Panel | Detector, shape: tuple[int, int]) -> np.ndarray:
     """Return which pixels (slow, fast) of a panel its rectangles mask."""
-    is_masked = np.zeros(shape, dtype=bool)
-    for first_fast, first_slow, end_fast, end_slow in part.masked:
-        is_masked[first_slow:end_slow, first_fast:end_fast] = True
-    return is_masked
+    return pixels_within(part.masked, shape)
 
 
 def sheet_of(detector: Detector) -> Sheet:

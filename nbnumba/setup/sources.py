@@ -98,6 +98,11 @@ def resampled(spectrum: np.ndarray, steps: int) -> np.ndarray:
     return np.column_stack([mean + stretch * means, np.full(steps, edges[-1] / steps)])
 
 
+def of_at_most(spectrum: np.ndarray, steps: int) -> np.ndarray:
+    """Return a spectrum (n, 2) as it is, the same array, if it has no more wavelengths than so many; else resampled (F5b)."""
+    return spectrum if steps >= len(spectrum) else resampled(spectrum, steps)
+
+
 def downstream(sources: Sources, direction: np.ndarray) -> list[str]:
     """Return a sentence if sources stand downstream of the crystal.
 

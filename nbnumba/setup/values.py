@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from nbnumba.crystal_names import name_of, number_and_name
 from nbnumba.errors import InputError, shown
@@ -12,9 +12,7 @@ from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import missetting_deg
 from nbnumba.setup.detector import honours_pix0, pivot_of, position_detector
 from nbnumba.setup.panels import members
-from nbnumba.statements import PART_NAMES, Detector, Group, Statements
-
-Stated = TypeVar("Stated", bound=Statements)
+from nbnumba.statements import PART_NAMES, Detector, Group, Stated, Statements
 
 VECTORS: dict[str, tuple[str, str, str]] = {
     "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),

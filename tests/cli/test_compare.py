@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import geometry_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -262,6 +263,26 @@ def test_what_is_refused(run, ours, capsys, tmp_path, options, flags, more, sent
     assert (status, summary) == (2, None)
     assert sentence in message and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_panels_are_compared_as_their_sheet(run, tmp_path):
+    """The reference program writes a sheet, as our -floatfile; a panel that is narrower leaves columns empty."""
+    content = geometry_files.experiments(2)
+    content["detector"][0]["panels"][1]["image_size"] = [4, 6]
+    (tmp_path / "two.expt").write_text(json.dumps(content))
+    flags = shlex.split(f"-expt {tmp_path / 'two.expt'} -image 3 -N 5 -default_F 50 -oversample 1")
+    panels = simulate(Experiment.from_args(flags))
+    sheet = np.zeros((11, 6), np.float32)
+    sheet[:5], sheet[5:, :4] = panels
+    status, summary, seen = run(sheet, flags=flags)
+    assert (status, summary["shape_ours"], summary["correlation"]) == (0, [11, 6], 1.0) and sheet[5:, :4].any()
+    assert seen["words"][:2] == ["-expt", str(tmp_path / "two.expt")]
+    other = sheet.copy()
+    other[7, 2] *= 3.0
+    status, summary, _ = run(other, "--roi", "0", "3", "5", "10", flags=flags)
+    assert summary["largest_difference_at"] == [7, 2] and summary["roi"] == [0, 3, 5, 10]
+    assert inferred_shape(11 * 6 / 4, (12, 6), [(5, 6), (7, 4)]) is None
+    assert inferred_shape(12 * 6 / 4, (12, 6), [(4, 6), (8, 4)]) == (6, 3)
 
 
 def test_what_is_no_program(capsys, tmp_path):

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbnumba import Experiment, InputError, Response, write_smv
+from nbnumba import Experiment, InputError, Response, read_geometry, write_smv
 from nbnumba.flags import headers
+from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.run import run_of
 from nbnumba.formats import images, smv, unmeasured
 from nbnumba.setup.detector import position_detector
 
@@ -212,6 +214,24 @@ def test_headers_of_c_have_no_own_keys():
     assert experiment("-img our.img -c_parity")[0].detector.convention == "mosflm"
 
 
+def test_the_gain_and_the_saturation_of_an_image_are_those_of_the_next():
+    """-img reads them for the noise image, as it places the detector; flags count before them, and c-parity knows neither."""
+    simulated, _ = experiment("-detpixels 8")
+    write_smv("our.img", np.zeros((8, 8), np.uint16), simulated, response=Response(gain=2.5, saturation=1000.7))
+    words = [*CRYSTAL, "-img", "our.img"]
+    assert run_of(CommandLine(words)).response == Response(gain=2.5, saturation=1000.0)
+    assert run_of(CommandLine([*words, "-gain", "3"])).response == Response(gain=3.0, saturation=1000.0)
+    assert run_of(CommandLine([*words, "-c_parity"])).response == Response()
+    panel = read_geometry("our.img").panels[0]
+    assert (panel.gain, panel.trusted_max) == (2.5, 999.0)
+
+
+@pytest.mark.parametrize("key, value", [("GAIN", "low"), ("GAIN", "0"), ("CCD_IMAGE_SATURATION", "-4"), ("GAIN", "nan")])
+def test_a_gain_that_is_none_is_said(key, value):
+    plain(**{key: value})
+    assert experiment("-img in.img")[1][0].startswith(f"-img: 'in.img' has {key}={value} in its header, which is passed over")
+
+
 PLAIN = {"PIXEL_SIZE": 0.1, "DISTANCE": 80, "WAVELENGTH": 1.2, "BEAM_CENTER_X": 1.5, "BEAM_CENTER_Y": 1, "PHI": 3}
 
 
@@ -281,6 +301,8 @@ def test_a_beam_centre_far_off_the_detector_is_said():
     _, messages = experiment("-img in.img")
     wanted = "xbeam_mm, from the header, is 25.5 mm, far off a detector of 1.65 mm; if it counts pixels, give 1.4025"
     assert any(wanted in line for line in messages)
+    with pytest.warns(UserWarning, match=f"^read_geometry: 'in.img': detector.{wanted}"):
+        read_geometry("in.img")
     assert experiment("-detpixels 100 -Xbeam -9 -Ybeam 19")[1] == []
     _, messages = experiment("-detpixels 100 -xds -ORGX 50.5 -ORGY 900")
     assert messages == ["detector.orgy_pixels is 900 pixels, far off a detector of 10 mm"]

@@ -2,13 +2,15 @@
 
 import itertools
 import warnings
+from pathlib import Path
 
+import geometry_files
 import numpy as np
 import pytest
 from geometries import AXES, FORMS, TURNS
 
 from adjoint import PARAMETERS, VECTORS
-from nbnumba import Experiment, simulate
+from nbnumba import Experiment, pixel_positions, simulate
 from nbnumba.flags import headers
 from nbnumba.flags.from_experiment import QUANTITIES, TILTS, NewFiles, refined_flags, without
 from nbnumba.formats import hkl, matrix, smv
@@ -260,3 +262,46 @@ def test_tied_names_are_compared_each():
         warnings.simplefilter("error")
         flags = refined_flags(words, refined, check_names)
     assert flags[-7:] == ["-cell", "31.0", "31.0", "31.0", "90.0", "90.0", "90.0"]
+
+
+GROUPS = {"detector.group[q0].shift_fast_mm": 0.05, "detector.group[q1/p_1].turn_normal_deg": 0.3}
+GROUPS |= {"detector.distance_mm": 100.1}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-expt two.expt -image 3",
+        "-expt two.expt -image 3 -misset 1 2 3 -distance 101 -detector_rotx 2",
+        "-expt two.expt -image 4 -osc 0",
+        "-expt two.expt -phi 5 -osc 1 -cell 30 41 50",
+        "-geom m.geom -phi 7 -osc 0 -cell 30 41 50 -spindle_axis 0 1 0.2",
+        "-img full.cbf -mat A.mat",
+    ],
+)
+def test_groups_that_moved_are_in_a_new_file_of_geometry(words):
+    """It replaces the one of the flags, and a matrix stands for the crystal of that."""
+    for name, content in (
+        ("two.expt", geometry_files.expt_bytes(2)),
+        ("m.geom", geometry_files.geom_bytes()),
+        ("full.cbf", geometry_files.full_cbf_bytes()),
+    ):
+        Path(name).write_bytes(content)
+    words = [*words.split(), *"-default_F 10 -N 3 -oversample 1 -phisteps 2".split()]
+    started = Experiment.from_args(words)
+    path = started.detector.panels[1].path
+    moved = {name.replace("q0", started.detector.panels[0].path).replace("q1/p_1", path): x for name, x in GROUPS.items()}
+    refined = started.replace(moved)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        flags = refined_flags(words, refined, list(moved))
+    assert [str(warning.message) for warning in caught] == []
+    assert flags.count("-expt") == 1 and not {"-geom", "-img", "-image"} & set(flags)
+    stated = Experiment.from_args(flags)
+    for one, other in zip(stated.detector.panels, refined.detector.panels):
+        assert (one.path, one.shape, one.gain, one.masked) == (other.path, other.shape, other.gain, other.masked)
+    for one, other in zip(pixel_positions(refined), pixel_positions(stated)):
+        assert np.abs(one - other).max() < 1e-9
+    for one, other in zip(simulate(refined), simulate(stated)):
+        assert np.abs(one - other).max() < 1e-9 * one.max()

@@ -16,6 +16,7 @@ import nbnumba
 from nbnumba import InputError
 from nbnumba.constants import HC_EV_A
 from nbnumba.formats import cif, crystfel, dxtbx, imgcif, nexus, xparm
+from nbnumba.formats.geometry import lab_of_nexus
 
 CORNERS = [(-1.0, 1.0, -DISTANCE), (0.6, 1.0, -DISTANCE + 0.2)]
 """The corners of the two panels, in the frame of imgCIF."""
@@ -542,7 +543,7 @@ def test_the_beam_of_nxmx(tmp_path):
         check_panels(geometry, CORNERS)
         assert geometry.wavelength_A == pytest.approx(WAVELENGTH, rel=1e-6)
         assert geometry.polarization_fraction == pytest.approx(fraction, rel=1e-12)
-        assert abs(geometry.polarization_axis @ nexus.lab([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
+        assert abs(geometry.polarization_axis @ lab_of_nexus([*axis, 0.0])) == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("flag", geometry_files.FILES)
@@ -573,7 +574,8 @@ def test_what_is_no_file_of_geometry(tmp_path):
 
 def test_an_experiment_in_python(tmp_path):
     path = written(tmp_path, geometry_files.expt_bytes())
-    experiment = nbnumba.Experiment.from_dxtbx(path, image=4)
+    with pytest.warns(UserWarning, match=r"a gain of 2, which is no part of an experiment: nbnumba.Response\(gain=2\) has it"):
+        experiment = nbnumba.Experiment.from_dxtbx(path, image=4)
     assert experiment.structure_factors.default_F == 1.0 and experiment.goniometer.phi_deg == 10.5
     assert (experiment.detector.thickness_um, experiment.detector.attenuation_um) == (320.0, 500.0)
     geometry = nbnumba.read_geometry(path)

@@ -12,7 +12,7 @@ from adjoint.refinement.frames import frame
 from nbnumba import Experiment, InputError
 from nbnumba.cli import measured
 from nbnumba.formats import crystfel, images, nexus
-from nbnumba.formats.geometry import pixels_within
+from nbnumba.geometry.rectangles import pixels_within
 from nbnumba.setup.sheet import masked_pixels
 
 STRIPE = np.zeros((SLOW, FAST), bool)

@@ -13,7 +13,7 @@ from real_data import REAL, needs
 import nbnumba
 from nbnumba import Experiment, InputError
 from nbnumba.cli import measured
-from nbnumba.formats import cbf_data, cif, images
+from nbnumba.formats import cbf_data, cif, images, unmeasured
 from nbnumba.formats.cif import Section
 from nbnumba.formats.geometry import PanelGeometry, with_data_origins
 
@@ -168,7 +168,7 @@ def test_packed_numbers_that_are_refused(tmp_path, monkeypatch):
 
 
 def test_panels_are_a_sheet(files):
-    full, first = images.read_panels("full.cbf", SHAPES, "--data"), images.read_panels("m.nxs", SHAPES, "--data")
+    full, first = images.read_panels("full.cbf", SHAPES, "--data"), images.read_panels("m.nxs#0", SHAPES, "--data")
     assert np.array_equal(full.pixels, ROWS) and full.masked is None
     assert np.array_equal(first.pixels, ROWS) and np.array_equal(first.masked, np.arange(FAST) == np.ones((2 * SLOW, 1)))
     assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
@@ -218,6 +218,24 @@ def test_a_master_whose_data_file_is_missing_names_it(files):
         file["/entry/data/data"] = pixels
     assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
     assert np.array_equal(images.read("m.nxs#1", ROWS.shape, "--data").pixels, ROWS + ROWS.size)
+    with h5py.File("m.nxs", "r+") as file:
+        file["/entry/data/data_000002"] = pixels[:1] + 1
+    assert np.array_equal(images.read_panels("m.nxs#2", SHAPES, "--data").pixels, ROWS + 1)
+    with pytest.raises(InputError, match="holds 3 images, and number 3 is not among them; allowed: FILE#K, K from 0 to 2"):
+        images.read_panels("m.nxs#3", SHAPES, "--data")
+
+
+def test_our_own_nxmx_of_one_panel_holds_one_image(files):
+    """Its gain, which stands beside the pixels, is no image; its mask and its limits count."""
+    made = Experiment.from_args("-cell 50 -default_F 1 -detpixels_x 6 -detpixels_y 5 -roi 1 5 0 4".split())
+    counts = np.arange(30, dtype=np.uint16).reshape(5, 6) + 40
+    nbnumba.write_nxmx("own.nxs", counts, made, adc=40.0, response=nbnumba.Response(gain=2.5, saturation=68.0))
+    image = images.read("own.nxs", (5, 6), "--data")
+    assert (
+        np.array_equal(image.pixels[:, 1:], counts[:, 1:] - 40.0) and image.masked[:, 0].all() and not image.masked[:, 1:].any()
+    )
+    assert unmeasured.saturation(image).reached(image.pixels)[4].tolist() == [False] * 4 + [True] * 2
+    assert nbnumba.read_geometry("own.nxs").panels[0].gain == 2.5
 
 
 def test_panels_that_overlap_in_one_array_have_no_place_in_it():
@@ -238,8 +256,9 @@ def test_panels_that_overlap_in_one_array_have_no_place_in_it():
             SHAPES * 2,
             "has 2 panels of 6 x 5 pixels; allowed: 4 panels of 6 x 5, fast x slow, as the detector has them",
         ),
-        ("m.nxs", [(SLOW, 7)] * 2, "has 2 panels of 6 x 5 pixels; allowed: 2 panels of 7 x 5"),
-        ("m.nxs#2", SHAPES, "has 2 images, and none of the number 2; allowed"),
+        ("m.nxs#0", [(SLOW, 7)] * 2, "has 2 panels of 6 x 5 pixels; allowed: 2 panels of 7 x 5"),
+        ("m.nxs#2", SHAPES, "holds 2 images, and number 2 is not among them; allowed: FILE#K, K from 0 to 1"),
+        ("m.nxs", SHAPES, "holds 2 images, and none of them is chosen; allowed: FILE#K, K from 0 to 1"),
         ("stack.bin", [(SLOW, FAST), (SLOW, 7)], "is one array; allowed for panels of different widths: a full CBF or an NXmx"),
         ("none.cbf", SHAPES, "--data: no such file"),
     ],
@@ -253,7 +272,7 @@ def test_panels_that_do_not_fit(files, name, shapes, sentence):
 def test_measured_panels(files):
     """Counts over the gain of the panels; the mask of the file and the limits of the panels leave pixels out."""
     experiment = Experiment.from_args("-expt two.expt -image 3 -default_F 1".split())
-    found = measured.read("m.nxs", experiment, None, None, None)
+    found = measured.read("m.nxs#0", experiment, None, None, None)
     assert found.data.shape == (2, SLOW, FAST) and np.isnan(found.data[:, :, 1]).all()
     assert np.nanmax(np.abs(found.data.reshape(2 * SLOW, FAST) - ROWS / 2.0)) == 0.0
     assert found.left_out["masked by the file"] == 2 * SLOW and found.counted == 2 * SLOW * (FAST - 1)

@@ -11,8 +11,10 @@ import pytest
 
 import nbnumba
 from nbnumba import Experiment, InputError, from_geometry
+from nbnumba.cli.main import main
 from nbnumba.formats import endings, images, minicbf_writer, nxmx_writer, unmeasured
-from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab, pixels_within, rectangles
+from nbnumba.formats.geometry import Geometry, PanelGeometry, imgcif, lab
+from nbnumba.geometry.rectangles import pixels_within, rectangles
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.parity import NO_DEFECTS
 from nbnumba.setup.crystal import orient
@@ -194,7 +196,7 @@ def test_the_package_nxmx_reads_the_modules():
 
 @pytest.mark.parametrize("compression", ["gzip", "bitshuffle"])
 def test_pixels_and_mask_of_nxmx(compression):
-    """fabio reads the counts of a series less their offset; pixels outside the region are -1 and masked."""
+    """The counts of a series are less their offset; pixels outside the region are -1 and masked."""
     if compression == "bitshuffle":
         pytest.importorskip("hdf5plugin")
     series = [made(PILATUS + f"-phi {0.5 * k} -osc 0.5 -roi 5 480 3 190") for k in range(3)]
@@ -354,3 +356,11 @@ def test_a_name_of_another_format_is_refused_with_the_flag_that_writes_it(name, 
     wanted = f"^-floatfile: '{name}' announces .*, but it would hold 4-byte floats; .*, or {flag}$"
     with pytest.raises(InputError, match=wanted):
         endings.check(name, "-floatfile", "4-byte floats")
+
+
+def test_an_expt_without_limits_of_values_is_read_back():
+    """It describes no image, whose values would have some."""
+    words = "-cell 50 -default_F 1 -N 2 -detpixels 8 -exptfile a.expt -nonoise -nointfile -nopgm -quiet"
+    assert main(words.split()) == 0
+    panel = nbnumba.read_geometry("a.expt").panels[0]
+    assert (panel.trusted_min, panel.trusted_max) == (None, None)

@@ -15,6 +15,9 @@ from nbnumba.setup.view import view_of
 BASE = "-cell 50 60 70 80 85 95 -misset 11 20 30 -default_F 100 -N 60 -lambda 1.3 -distance 120 -detpixels_x 300 "
 BASE += "-detpixels_y 250 -pixel 0.8 -oversample 1 "
 TURNED = "-detector_rotx 4 -detector_roty -7 -detector_rotz 3 -twotheta 15 "
+SENSOR = "-detector_thick 1200 -detector_abs 500 -detector_thicksteps 3 "
+"""A sensor in which spots of oblique rays lie up to a pixel deeper than at its front."""
+
 CUSTOM = "-spindle_axis 0.3 0.2 1 -beam_vector 1 0.03 -0.05 "
 
 PREDICT = """
@@ -31,6 +34,11 @@ panel.set_frame(given["fast"], given["slow"], given["origin"])
 panel.set_pixel_size((given["pixel"], given["pixel"]))
 panel.set_image_size(given["size"])
 panel.set_trusted_range((-1, 1e9))
+if given["mu"] > 0:
+    from dxtbx.model import ParallaxCorrectedPxMmStrategy
+    panel.set_mu(given["mu"])
+    panel.set_thickness(given["thickness"])
+    panel.set_px_mm_strategy(ParallaxCorrectedPxMmStrategy(given["mu"], given["thickness"]))
 beam = Beam(matrix.col(given["s0"]))
 crystal = Crystal(*given["abc"], space_group_symbol="P1")
 if given["osc"] > 0:
@@ -55,13 +63,15 @@ def of_dials(experiment, finest):
         "size": experiment.detector.pixels, "s0": in_frame(view.direction, "dxtbx") / view.wavelength,
         "abc": in_frame(orient(experiment.crystal), "dxtbx"), "axis": in_frame(spindle, "dxtbx"), "dmin": finest,
         "phi": experiment.goniometer.phi_deg, "osc": experiment.value("goniometer.osc_deg"),
+        "thickness": experiment.detector.thickness_um / 1000.0,
+        "mu": 1000.0 / experiment.detector.attenuation_um if experiment.detector.thickness_um else 0.0,
     }  # fmt: skip
     answer = dials.answer(PREDICT, given={name: np.asarray(value).tolist() for name, value in given.items()})
     return {name: np.array(column) for name, column in answer.items()}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("frame", ["", TURNED, "-xds " + TURNED, CUSTOM + TURNED])
+@pytest.mark.parametrize("frame", ["", TURNED, "-xds " + TURNED, CUSTOM + TURNED, SENSOR + TURNED, SENSOR + CUSTOM])
 def test_rotations(frame):
     experiment = Experiment.from_args(BASE + frame + "-phi 35 -osc 6 -phisteps 400")
     table, theirs = predict(experiment, d_min_A=2.2), of_dials(experiment, 2.2)
@@ -74,6 +84,8 @@ def test_rotations(frame):
     rows = {(*hkl, int(sense)): row for row, (hkl, sense) in enumerate(zip(ours.hkl.tolist(), columns["entering"][1]))}
     assert set(keys) == set(rows)
     order = [rows[key] for key in keys]
+    deeper = np.abs(columns["xyzcal.px"][1][:, :2] * experiment.detector.pixel_mm - columns["xyzcal.mm"][1][:, :2]).max()
+    assert (deeper > 0.1) == (SENSOR in frame)
     np.testing.assert_allclose(columns["xyzcal.px"][1][order][:, :2], theirs["xyzcal.px"][:, :2], atol=1e-7)
     np.testing.assert_allclose(columns["xyzcal.mm"][1][order], theirs["xyzcal.mm"], atol=1e-7)
     np.testing.assert_allclose(columns["s1"][1][order], theirs["s1"], atol=1e-9)
