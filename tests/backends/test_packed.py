@@ -65,11 +65,11 @@ def test_sums_over_them_are_those_of_pixels_that_count(experiment, shape):
 def test_shoeboxes_cost_what_their_pixels_cost():
     """One pixel of 64 is rendered, in boxes; one in eight of all tiles holds some of them."""
     flags = (
-        "-cell 70 80 90 -N 5 -default_F 50 -distance 60 -detpixels_x 1280 -detpixels_y 64 -oversample 1 -mosaic 0.5 "
+        "-cell 70 80 90 -N 5 -default_F 50 -distance 60 -detpixels_x 1280 -detpixels_y 192 -oversample 1 -mosaic 0.5 "
         "-mosaic_domains 200"
     )
     made, threads = Experiment.from_args(flags.split()), numba.get_num_threads()
-    slow, fast = np.mgrid[:64, :1280]
+    slow, fast = np.mgrid[:192, :1280]
     mask = (slow % 64 < 8) & (fast % 64 < 8)
     assert mask.sum() * 64 == mask.size
 
