@@ -128,8 +128,11 @@ def _goniometer(experiment) -> dict[str, str]:
 
 
 def _background(experiment) -> dict[str, str]:
-    names = ("background.water_um", "background.air_mm")
-    return {name: "there is none" for name in names if experiment.value(name) == 0.0}
+    amounts = ("background.water_um", "background.air_mm", "background.ice_um")
+    reasons = {name: "there is none" for name in amounts if experiment.value(name) == 0.0}
+    if "background.ice_um" in reasons:
+        reasons["background.ice_size_A"] = "there is no ice"
+    return reasons
 
 
 def _amplitudes(experiment) -> dict[str, str]:

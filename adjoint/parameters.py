@@ -5,6 +5,7 @@ The kernels have a channel for each parameter of some groups (loops/rows.py). So
 
 from typing import NamedTuple
 
+from nbnumba.constants import ICE_SIZES_A
 from nbnumba.crystal_names import number_and_name
 from nbnumba.errors import InputError, shown
 from nbnumba.group_names import MOTIONS, OF_GROUP
@@ -106,8 +107,10 @@ PARAMETERS: dict[str, Parameter] = {
     "goniometer.phi_deg": Parameter("degree", 0.01, ANY, "spindle", moves_spots=True, per_image=True),
     "goniometer.osc_deg": Parameter("degree", 0.01, NOT_NEGATIVE, "spindle", per_image=True),
     AMPLITUDES: Parameter("electrons", 1.0, ANY, "amplitudes"),
-    "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "scale"),
-    "background.air_mm": Parameter("mm", 1.0, NOT_NEGATIVE, "scale"),
+    "background.water_um": Parameter("um", 1.0, NOT_NEGATIVE, "material"),
+    "background.air_mm": Parameter("mm", 1.0, NOT_NEGATIVE, "material"),
+    "background.ice_um": Parameter("um", 1.0, NOT_NEGATIVE, "material"),
+    "background.ice_size_A": Parameter("A", 10.0, ICE_SIZES_A, "material"),
 }
 """Every parameter by itself, a row each; ARRAYS are several numbers, and VECTORS names three parameters at once."""
 
@@ -137,6 +140,7 @@ GROUPS = {
     "detector": "geometry",
     "sensor": "geometry",
     "scale": None,
+    "material": None,
     "amplitudes": "reflections",
     "weights": "weights",
 }
@@ -154,6 +158,9 @@ def names_of(*groups: str) -> tuple[str, ...]:
 CELL = names_of("cell")
 SOURCE_MOTIONS = names_of("source")
 """Parameters that move sources, in the order of their motions (A5a)."""
+
+MATERIAL_MOTIONS = names_of("material")
+"""Parameters that change the table of the background, in the order of their motions (A12b)."""
 
 LATTICE_MOTIONS = names_of("spindle", "mosaic", "orientation")
 """Parameters that turn lattices, in the order of their motions (A7b). Those of the orientation turn the cell vectors; where

@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, MATERIAL_MOTIONS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
 from adjoint.setup.crystal import ANISOTROPIC, ISOTROPIC
 from adjoint.setup.sources import by_own_weights
@@ -164,12 +164,13 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
 
 
 def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
-    """The motions, in which sources do not move with parameters that are not asked for: these then take no time."""
+    """The motions, in which sources and materials do not move with parameters that are not asked for: these take no time."""
     names = {name for variable in checked for name in variable.names}
     unwanted = [name not in names for name in SOURCE_MOTIONS]
     source = motions.source.copy()
     source[:, unwanted] = 0.0
-    return motions._replace(source=source)
+    material = motions.material if not names.isdisjoint(MATERIAL_MOTIONS) else np.zeros((len(MATERIAL_MOTIONS), 1))
+    return motions._replace(source=source, material=material)
 
 
 def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np.ndarray] | None:

@@ -15,6 +15,15 @@ WATER_F = 2.57
 AIR_PER_M3 = 2.503476e25
 """Molecules of air in a cubic metre, at 20 degrees C and 101325 Pa: p / (k T) (F12b)."""
 
+ICE_CELL_A3 = 128.23486867
+"""The volume of the unit cell of ice, in A^3: sqrt(3)/2 a^2 c, with a 4.497 A and c 7.322 A, at 100 K (F12c)."""
+
+ICE_PER_CELL = 4
+"""Molecules in the unit cell of ice (F12c)."""
+
+ICE_SIZES_A = 10.0, 2000.0
+"""The smallest and the largest crystallites of ice, in A: of a few cells, and those whose rings a table resolves (F12c)."""
+
 WATER_G_PER_MOL = 18.0
 """Molar mass of water, in g/mol (nanoBragg; F12)."""
 

@@ -20,6 +20,7 @@ from nbnumba.parity import SWITCHES
 from nbnumba.setup import crystal, detector, orientations, panels, sampling, scene, sources, structure
 from nbnumba.setup.sheet import masked_pixels, parts_with_pixels
 from nbnumba.setup.view import WHOLE_PIXEL
+from nbnumba.shipped_tables import water_table
 from nbnumba.stages.detector import curved_position, flat_position
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Panel, Statements
@@ -421,10 +422,14 @@ def _sampling(experiment: Statements) -> Iterator[tuple]:
     if experiment.background.water_um > 0.0:
         water = experiment.background
         table = "" if water.table is None else f", a table of {len(water.table)} F"
+        table = ", F of liquid water by angle" if water.table == water_table() else table
         material = f"um, {water.density_g_per_cm3:g} g/cm^3 of {water.molar_mass_g:g} g/mol{table}"
         yield "background cube", f"{water.water_um:g}", material
     if experiment.background.air_mm > 0.0:
         yield "path in air", f"{experiment.background.air_mm:g}", f"mm of a beam of {experiment.beam.size_mm:g} mm"
+    if experiment.background.ice_um > 0.0:
+        size = f"um, hexagonal ice in crystallites of {experiment.background.ice_size_A:g} A"
+        yield "cube of ice", f"{experiment.background.ice_um:g}", size
     for name, kind in (("image", "an image"), ("radial", "a radial table")):
         if getattr(experiment.background, name) is not None:
             yield "background added", kind, "in photons"

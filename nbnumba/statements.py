@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from nbnumba.constants import HC_EV_A, WATER_G_PER_CM3, WATER_G_PER_MOL
+from nbnumba.constants import HC_EV_A, ICE_SIZES_A, WATER_G_PER_CM3, WATER_G_PER_MOL
 from nbnumba.errors import InputError, real, shown
 from nbnumba.geometry.cell import cell_of, spans_a_lattice, standard_setting
 from nbnumba.parity import Defects
+from nbnumba.shipped_tables import water_table
 from nbnumba.stages.shapes import SHAPES
 
 if TYPE_CHECKING:
@@ -1031,8 +1032,10 @@ class StructureFactors(_Statement):
 class Background(_Statement):
     """What scatters beside the crystal: a cube of water, or of another amorphous material of that density and molar mass.
 
-    table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; None: water's 2.57 everywhere.
+    table: structure factor of a molecule in electrons by sin(theta) / lambda in 1/A, in pairs; "water": that of liquid water
+    which ships with nbnumba; None: water's 2.57 everywhere.
     air_mm: the length of the beam's path through air (F12b).
+    ice_um: the edge of a cube of ice, a powder of crystallites of the diameter ice_size_A (F12c).
     image: photons that are added to each pixel, of the shape of the image; for panels of different shapes, an array for each.
     radial: photons that are added to a pixel by sin(theta) / lambda in 1/A, in pairs.
     """
@@ -1042,10 +1045,12 @@ class Background(_Statement):
     molar_mass_g: float = WATER_G_PER_MOL
     table: tuple[tuple[float, float], ...] | None = None
     air_mm: float = 0.0
+    ice_um: float = 0.0
+    ice_size_A: float = 500.0
     image: np.ndarray | tuple[np.ndarray, ...] | None = None
     radial: tuple[tuple[float, float], ...] | None = None
 
-    NOT_NEGATIVE = ("water_um", "air_mm")
+    NOT_NEGATIVE = ("water_um", "air_mm", "ice_um")
     POSITIVE = ("density_g_per_cm3", "molar_mass_g")
 
     def __post_init__(self) -> None:
@@ -1056,8 +1061,19 @@ class Background(_Statement):
             self._set("radial", self._pairs("radial", "photons"))
             if min(photons for _, photons in self.radial) < 0.0:
                 raise InputError("background.radial: photons below 0 are not allowed; allowed: 0 or more")
-        if self.table is not None:
+        if isinstance(self.table, str):
+            self._set("table", self._shipped(self.table))
+        elif self.table is not None:
             self._set("table", self._pairs("table", "structure factor"))
+        allowed = f"a number from {ICE_SIZES_A[0]:g} to {ICE_SIZES_A[1]:g}"
+        self._set("ice_size_A", self._number("ice_size_A", self.ice_size_A, allowed, _is_size_of_ice))
+
+    @staticmethod
+    def _shipped(name: str) -> tuple[tuple[float, float], ...]:
+        """The table of a name, which ships with nbnumba. Raises InputError for an unknown name."""
+        if name != "water":
+            raise InputError(f'background.table: {shown(name)} is not allowed; allowed: pairs of numbers, or "water"')
+        return water_table()
 
     @staticmethod
     def _photons(image: Any) -> np.ndarray | tuple[np.ndarray, ...]:
@@ -1172,6 +1188,10 @@ PART_NAMES: dict[type, str] = {
     Background: "background",
     Sampling: "sampling",
 }
+
+
+def _is_size_of_ice(size_A: float) -> bool:
+    return ICE_SIZES_A[0] <= size_A <= ICE_SIZES_A[1]
 
 
 def _whole_31_bits(n: float) -> bool:

@@ -108,6 +108,28 @@ def test_air_equals_the_oracle(more):
     assert (image > 1.001 * simulate(Experiment.from_args(f"{SMALL}{more}"))).all()
 
 
+@pytest.mark.parametrize("more", ["", "-ice_size 200 -water 30 -oversample_polar -dispersion 5 -dispsteps 2",
+                                  "-air 5 -beamsize 0.03 -ice_size 90 -detector_thick 300 -detector_abs 500"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_ice_equals_the_oracle(more):
+    """On and between rings, to what is lost between two entries of the table (F12c)."""
+    words = f"{SMALL}{more} -ice 30 -default_F 1e-3 -lambda 1 -distance 60 -pixel 8".split()
+    image, expected = simulate(Experiment.from_args(words)), oracle.render(words)
+    np.testing.assert_allclose(image, expected, rtol=1e-3, atol=5e-4 * expected.max())
+    without = simulate(Experiment.from_args(words).replace({"background.ice_um": 0.0}))
+    of_ice = image - without
+    assert (of_ice > 1e-3 * without).all() and of_ice.max() > 4 * of_ice.min()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_table_of_water_equals_the_oracle():
+    words = f"{SMALL}-water 300 -water_table".split()
+    image = simulate(Experiment.from_args(words))
+    np.testing.assert_allclose(image, oracle.render(words), rtol=1e-5)
+    named = Experiment.from_args(f"{SMALL}-water 300").replace({"background.table": "water"})
+    np.testing.assert_array_equal(simulate(named), image)
+
+
 def test_experiments_cover_what_they_should(tmp_path):
     """Every flag that the maker knows occurs, and every switch, on and off; few experiments are impossible."""
     seen, impossible = {}, 0

@@ -17,7 +17,7 @@ import adjoint
 import nbnumba
 from adjoint import not_differentiable
 from adjoint.loops.rows import CHANNELS
-from adjoint.parameters import CRYSTAL_SYSTEMS, LATTICE_MOTIONS, PANEL_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import CRYSTAL_SYSTEMS, LATTICE_MOTIONS, MATERIAL_MOTIONS, PANEL_MOTIONS, SOURCE_MOTIONS
 from nbnumba.cli import output
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.run import run_of
@@ -135,7 +135,8 @@ REASONS = [
     ({"detector.attenuation_um": np.inf}, _SENSOR, "there is no sensor that absorbs"),
     (_THROUGH_0, ["goniometer.phi_deg", "goniometer.osc_deg"], "a phi step at exactly 0 carries another lattice over (P1)"),
     ({}, ["goniometer.osc_deg"], "it is 0: a still"),
-    ({}, ["background.water_um", "background.air_mm"], "there is none"),
+    ({}, ["background.water_um", "background.air_mm", "background.ice_um"], "there is none"),
+    ({}, ["background.ice_size_A"], "there is no ice"),
     ({}, ["structure_factors.F"], "there is no list of reflections"),
     (_BY_ENERGY, ["beam.wavelength_A"], "amplitudes depend on the photon energy (F9f)"),
 ]
@@ -409,7 +410,7 @@ def test_parameters_of_groups():
 
 def test_channels_of_the_derivative():
     table = [row for row in rows(section(SPECS["adjoint.md"], "## A0 The derivative"), 3) if row[0].startswith("`")]
-    one_each = {"source": len(SOURCE_MOTIONS), "lattice_angles": len(LATTICE_MOTIONS)}
+    one_each = {"material": len(MATERIAL_MOTIONS), "source": len(SOURCE_MOTIONS), "lattice_angles": len(LATTICE_MOTIONS)}
     counts = {row[0].strip("`"): row[1] for row in table}
     assert {name: one_each[name] if count == "one each" else int(count) for name, count in counts.items()} == CHANNELS
 

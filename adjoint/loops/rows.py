@@ -7,7 +7,7 @@ record (adjoint/stages/records.py). They accumulate over the samples of a pixel.
 
 import numpy as np
 
-from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import LATTICE_MOTIONS, MATERIAL_MOTIONS, SOURCE_MOTIONS
 from nbnumba.loops.rows import ROWS_END, TILE
 
 LATTICE_ANGLE_COUNT = len(LATTICE_MOTIONS)
@@ -15,14 +15,14 @@ LATTICE_ANGLE_COUNT = len(LATTICE_MOTIONS)
 
 CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,
-    "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "air": 1, "fading": 1,
+    "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "material": len(MATERIAL_MOTIONS), "fading": 1,
     "source": len(SOURCE_MOTIONS), "cells": 3, "metric": 6, "disorder": 6, "vectors": 9, "lattice_angles": LATTICE_ANGLE_COUNT,
 }  # fmt: skip
 """The fields of a Cotangent, and how many channels each has."""
 
 (
-    ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH, AIR, FADING,
-    SOURCE, CELLS, METRIC, DISORDER, VECTORS, LATTICE_ANGLES, CHANNELS_END,
+    ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH,
+    MATERIAL, FADING, SOURCE, CELLS, METRIC, DISORDER, VECTORS, LATTICE_ANGLES, CHANNELS_END,
 ) = (ROWS_END + int(TILE * n) for n in np.cumsum([0, *CHANNELS.values()]))  # fmt: skip
 """Where the channels begin. The unit of a channel is electrons^2, that of the pixel's sum, times the unit in the table.
 
@@ -37,7 +37,7 @@ ABSORPTION | absorption coefficient of the sensor | m | capture_adj
 KAHN | Kahn's polarization factor | 1 | polarization_adj
 PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
-AIR | logarithm of the path in air | 1 | path_adj
+MATERIAL | amounts of materials by MATERIAL_MOTIONS | 1/unit of the parameter | materials_adj
 FADING | B / 2 of the isotropic B factor (F9g) | 1/A^2 | fading_adj
 SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_motion
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms

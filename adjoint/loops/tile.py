@@ -11,12 +11,12 @@ import numpy as np
 from adjoint.loops.lattices import differentiate_lattices
 from adjoint.loops.amplitude_table import Lanes, clear_table, enter_all_pending, enter_weights
 from adjoint.loops.rows import (
-    AIR, ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, FADING, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR, PIXEL_OMEGA_BAR,
-    PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
+    ALL_END, BACKGROUND_EACH, CAPTURE_BAR, D_BAR, FADING, MATERIAL, OMEGA_BAR, PHOTONS, PIXEL_CAPTURE_BAR,
+    PIXEL_OMEGA_BAR, PIXEL_POLARIZATION_BAR, POLARIZATION_BAR, Q_BAR, SCALE, POLARIZATION_PASS, TOTAL_BAR, add3, set3, three,
 )  # fmt: skip
 from adjoint.loops.samples import polarization_adj, scatter_adj, trace_ray_adj
 from adjoint.stages.beam import fading_factor_adj
-from adjoint.stages.pixel import air_adj, amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj
+from adjoint.stages.pixel import amorphous_adj, material_adj, photons_adj, sample_factor_adj, sample_weight_adj
 from nbnumba.loops.rows import (
     BACKGROUND, BACKGROUND_TOTAL, CAPTURE, EVER_RESOLVED, FACTOR, FRESH_PASS, OMEGA, POLARIZATION, Q_X, RESOLVED, SUM, TILE,
     TOTAL, WEIGHT,
@@ -175,8 +175,8 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
     """Add SUM and BACKGROUND to the sums of the pixel (end_sum), and differentiate all but the lattices (A10, A12).
 
     It adds to CAPTURE_BAR and OMEGA_BAR and writes POLARIZATION_BAR, as far as these factors are taken anew at every sample;
-    it adds to BACKGROUND_EACH, AIR and FADING, and by scatter_adj and polarization_adj to D_BAR, KAHN and SOURCE. It reads SUM,
-    RESOLVED, BACKGROUND, WEIGHT, FACTOR, CAPTURE, POLARIZATION, OMEGA and Q_BAR.
+    it adds to BACKGROUND_EACH, MATERIAL and FADING, and by scatter_adj and polarization_adj to D_BAR, KAHN and SOURCE. It reads
+    SUM, RESOLVED, BACKGROUND, WEIGHT, FACTOR, CAPTURE, POLARIZATION, OMEGA and Q_BAR.
     """
     share = sources.weight[source]
     if panel.sensor:
@@ -196,8 +196,8 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
         fading_adj(tile, beam)
     if material.per_stol > 0.0 and beam.background_each > 0.0:
         background_adj(tile, beam, material)
-        if motions.air.size > 1:
-            path_adj(tile, beam, material, motions.air)
+        if motions.material.shape[1] > 1:
+            materials_adj(tile, beam, material, motions.material)
     elif beam.background_each > 0.0:
         for i in range(TILE):
             tile[BACKGROUND_EACH + i] += tile[WEIGHT + i] * tile[FACTOR + i]
@@ -224,10 +224,12 @@ def background_adj(tile, beam, material):
         add3(tile, Q_BAR, i, q_bar)
 
 
-def path_adj(tile, beam, material, air):
-    """Add to AIR the derivative by the logarithm of the path in air, for the scattering vector Q_X, Q_Y, Q_Z (A12b)."""
-    for i in range(TILE):
-        tile[AIR + i] += air_adj(material, air, beam, three(tile, Q_X, i), tile[WEIGHT + i] * tile[FACTOR + i])
+def materials_adj(tile, beam, material, rates):
+    """Add to MATERIAL the derivatives by the parameters of materials, for the scattering vector Q_X, Q_Y, Q_Z (A12b)."""
+    for k in range(rates.shape[0]):
+        for i in range(TILE):
+            total_bar = tile[WEIGHT + i] * tile[FACTOR + i]
+            tile[MATERIAL + k * TILE + i] += material_adj(material, rates[k], beam, three(tile, Q_X, i), total_bar)
 
 
 def finish_pixels(tile, beam, sampling):

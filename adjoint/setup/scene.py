@@ -6,12 +6,11 @@ import numpy as np
 
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup import orientations, sources
-from adjoint.setup.background import scale_adj
+from adjoint.setup.background import material_motions, scale_adj
 from adjoint.setup.crystal import b_factors_adj, orient_adj, record_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.panels import PanelMirror
 from adjoint.stages.records import Cotangent, Motions
-from nbnumba.setup.background import air_share, material_with_air
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
 from nbnumba.stages.records import Scene
@@ -24,16 +23,7 @@ def motions(experiment: Statements) -> Motions:
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
     lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects)
-    return Motions(source, *lattices, _air(experiment))
-
-
-def _air(experiment: Statements) -> np.ndarray:
-    """Return what air adds to the entries of the table of the background (n,), in electrons^2; (1,) of 0 without air (A12b)."""
-    stated, size_mm = experiment.background, experiment.beam.size_mm
-    if stated.air_mm == 0.0:
-        return np.zeros(1)
-    both = material_with_air(stated, size_mm, experiment.sampling.defects.amorphous_ignored)[1]
-    return air_share(stated, size_mm, both)
+    return Motions(source, *lattices, material_motions(experiment))
 
 
 def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
@@ -54,7 +44,7 @@ def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) 
     return [
         {
             **shared,
-            **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each, cotangent.air),
+            **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each, cotangent.material),
             **(_panel(experiment, mirror, number, cotangent) if mirror else _whole_detector(experiment, cotangent)),
         }
         for number, scene in enumerate(scenes)

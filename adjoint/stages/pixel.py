@@ -32,15 +32,15 @@ def amorphous_adj(material, beam, q, total_bar):
     return total_bar * value, scale(q, along_q)
 
 
-def air_adj(material, air, beam, q, total_bar):
-    """Return the cotangent of the logarithm of the path in air (A12b).
+def material_adj(material, rates, beam, q, total_bar):
+    """Return the cotangent of a parameter p of the table of the background (A12b).
 
-        F12b: background = B f(|q| / 2),    f = f_water + f_air,    f_air proportional to the path
-        A12b: log_bar = background_bar B f_air
+        F12b: background = B f(|q| / 2)
+        A12b: p_bar = background_bar B df/dp
 
-    air: the entries of f_air, at those of the table of the material.
+    rates: df/dp, at the entries of the table of the material.
     """
-    value, _ = between_entries(air, sqrt(dot(q, q)) * real(0.5) * material.per_stol)
+    value, _ = between_entries(rates, sqrt(dot(q, q)) * real(0.5) * material.per_stol)
     return total_bar * beam.background_each * value
 
 

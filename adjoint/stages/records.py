@@ -20,7 +20,7 @@ class Cotangent(NamedTuple):
     kahn (...): by K of Kahn's factor, without a unit.
     photons (...): by r_e^2 fluence / steps, in photons per electron^2 and sr.
     background_each (...): by the scale of the background at every sample, in electrons^2.
-    air (...): by the logarithm of the path in air, without a unit.
+    material (..., MATERIAL_MOTIONS): by MATERIAL_MOTIONS, the parameters of the table of the background, in their units.
     fading (...): by B / 2 of the isotropic B factor, in A^2.
     source (..., SOURCE_MOTIONS): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
@@ -42,7 +42,7 @@ class Cotangent(NamedTuple):
     kahn: np.ndarray
     photons: np.ndarray
     background_each: np.ndarray
-    air: np.ndarray
+    material: np.ndarray
     fading: np.ndarray
     source: np.ndarray
     cells: np.ndarray
@@ -58,10 +58,10 @@ class Motions(NamedTuple):
     source (sources, SOURCE_MOTIONS, 4): change of the unit direction (3) and of the wavelength, in A, of each source.
     rotations (steps * domains, 9): the matrix, row by row, that rotates a, b, c at phi = 0 to a lattice of the table.
     rotation_rates (steps * domains, LATTICE_MOTIONS, 3): axis times rate of the rotation of that lattice, in radian per degree.
-    fresh_rotations, fresh_rotation_rates: the same for the fresh lattices (P1). air (n,): what air adds to each entry of the
-    table of the background, in electrons^2, which moves with the logarithm of its path by as much; (1,) without air.
+    fresh_rotations, fresh_rotation_rates: the same for the fresh lattices (P1). material (MATERIAL_MOTIONS, n): change of each
+    entry of the table of a background of several materials, in electrons^2; (MATERIAL_MOTIONS, 1) of 0 without air and ice.
 
-    SOURCE_MOTIONS and LATTICE_MOTIONS are names of adjoint/parameters.py.
+    SOURCE_MOTIONS, LATTICE_MOTIONS and MATERIAL_MOTIONS are names of adjoint/parameters.py.
     """
 
     source: np.ndarray
@@ -69,4 +69,4 @@ class Motions(NamedTuple):
     rotation_rates: np.ndarray
     fresh_rotations: np.ndarray
     fresh_rotation_rates: np.ndarray
-    air: np.ndarray
+    material: np.ndarray

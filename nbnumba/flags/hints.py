@@ -54,6 +54,8 @@ MEANINGS = {
     "-oversample": "supersample subpixels oversampling",
     "-roi": "region window",
     "-water": "background solvent waterthickness",
+    "-ice": "icering icerings hexagonalice",
+    "-water_table": "watertable waterscattering liquidwater",
     "-stol": "bg bgfile",
     "-floatfile": "o out output outfile outputfile bin float floatout",
     "-intfile": "smv imgout int",

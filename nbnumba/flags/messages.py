@@ -53,7 +53,7 @@ BESIDES = {
     "goniometer.phisteps": "-phisteps",
     "background.image": "-background",
     "background.radial": "-background",
-    "background.table": "-stol -4stol -Q",
+    "background.table": "-water_table -stol -4stol -Q",
     "sampling.oversample": "-oversample",
     "sampling.oversample_thick": "-oversample_thick",
     "sampling.oversample_polarization": "-oversample_polar",

@@ -391,17 +391,29 @@ def background(command_line: CommandLine) -> Background:
         if fields.get(name) == 0.0:
             del fields[name]
             warnings.warn(f"{command_line.spelling[flag]} 0 is not given: {getattr(Background, name):g} is taken", stacklevel=2)
-    name = command_line.choice(STOL_FLAGS)
-    if name is not None:
+    name = command_line.choice(("-water_table", *STOL_FLAGS))
+    if name == "-water_table":
+        fields["table"] = _water_table(command_line)
+    elif name is not None:
         table = stol.read(command_line.last[name], name)
         table = table[np.argsort(table[:, 0], kind="stable")]
         table[:, 0] /= STOL_FLAGS[name]
         fields["table"] = np.nan_to_num(table, nan=0.0)
-    unused = [flag for flag in (*STOL_FLAGS, "-density", "-molecwt") if flag in command_line.last]
+    unused = [flag for flag in ("-water_table", *STOL_FLAGS, "-density", "-molecwt") if flag in command_line.last]
     if unused and fields.get("water_um", 0.0) == 0.0:
         why = "-water says how much of the material there is"
         warnings.warn(f"{command_line.spelling[unused[0]]} has no effect: {why}", stacklevel=2)
+    if "-ice_size" in command_line.last and fields.get("ice_um", 0.0) == 0.0:
+        warnings.warn("-ice_size has no effect: -ice says how much ice there is", stacklevel=2)
     return Background(**fields)
+
+
+def _water_table(command_line: CommandLine) -> str:
+    """The table of liquid water. Raises InputError with C's defect that has no tables (P10)."""
+    if command_line.defects.amorphous_ignored:
+        why = "amorphous_ignored is about the only background that C has"
+        raise InputError(f"-water_table is not allowed with that defect of C: {why}; allowed: none of its tables")
+    return "water"
 
 
 def _with_added_photons(command_line: CommandLine, experiment: Experiment) -> Experiment:

@@ -1,30 +1,32 @@
-"""The background: what an amorphous material in the beam scatters, by molecule and by angle (specs/forward.md, F12)."""
+"""The background: what water, air and ice in the beam scatter, by molecule and by angle (specs/forward.md, F12 to F12c)."""
 
 import dataclasses
-import functools
-from importlib import resources
+from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.constants import AIR_PER_M3, AVOGADRO, R_E_SQR_M2, WATER_F, WATER_G_PER_CM3, WATER_G_PER_MOL
+from nbnumba.setup import ice
+from nbnumba.setup.tables import lagrange
+from nbnumba.shipped_tables import shipped_table
 from nbnumba.stages.records import Amorphous
 from nbnumba.statements import Background, Stated, Statements
 
 GRID = 2**14
-"""The number of evenly spaced points to which a table of structure factors is interpolated for the kernels (F12)."""
+"""The number of evenly spaced points to which a table of amplitudes is interpolated for the kernels, without ice (F12)."""
 
 
 def is_bare(experiment: Statements) -> bool:
-    """Whether an experiment has neither material nor air beside the crystal, and no photons are added."""
+    """Whether an experiment has neither material nor air nor ice beside the crystal, and no photons are added."""
     stated = experiment.background
-    return not stated.water_um and not stated.air_mm and stated.image is None and stated.radial is None
+    return not stated.water_um and not has_shares(stated) and stated.image is None and stated.radial is None
 
 
 def without_background(experiment: Stated) -> Stated:
-    """Return the experiment without material, air and photons that are added: its image is that of the crystals alone."""
+    """Return the experiment without material, air, ice and photons that are added: its image is that of the crystals alone."""
     if is_bare(experiment):
         return experiment
-    nothing = dataclasses.replace(experiment.background, water_um=0.0, air_mm=0.0, image=None, radial=None)
+    nothing = dataclasses.replace(experiment.background, water_um=0.0, air_mm=0.0, ice_um=0.0, image=None, radial=None)
     return dataclasses.replace(experiment, background=nothing)
 
 
@@ -59,56 +61,60 @@ def material(background: Background, ignored: bool) -> tuple[float, Amorphous]:
     return count, Amorphous((GRID - 1) / stol[-1], values * values)
 
 
-@functools.lru_cache(maxsize=1)
-def air_table() -> tuple[np.ndarray, np.ndarray]:
-    """Return sin(theta) / lambda (n,) in 1/A, and the amplitude (n,) of a molecule of air in electrons, of the data (F12b)."""
-    text = resources.files("nbnumba.data").joinpath("air.stol").read_text("ascii")
-    table = np.array([line.split() for line in text.splitlines() if not line.startswith("#")], dtype=np.float64)
-    return table[:, 0], table[:, 1]
-
-
 def air_molecules(background: Background, size_mm: float) -> float:
     """Return the number of molecules of air in the beam (F12b). size_mm: edge of the beam."""
     return AIR_PER_M3 * (background.air_mm * 1e-3) * (size_mm * 1e-3) ** 2
 
 
-def air_share(background: Background, size_mm: float, material: Amorphous) -> np.ndarray:
-    """Return what air adds to the entries of a table of `material_with_air` (n,), in electrons^2."""
-    grid = np.arange(GRID) / material.per_stol
-    return air_molecules(background, size_mm) * lagrange(*air_table(), grid) ** 2
+class Shares(NamedTuple):
+    """The table of a background of several materials, at even steps of sin(theta)/lambda from 0: what each adds to its entries.
+
+    last: the end of the table, in 1/A. water, air, ice (n,): in electrons^2; 0 for a material that is not there (F12b, F12c).
+    """
+
+    last: float
+    water: np.ndarray
+    air: np.ndarray
+    ice: np.ndarray
+
+    @property
+    def record(self) -> Amorphous:
+        """The table of the sum."""
+        return Amorphous((len(self.water) - 1) / self.last, self.water + self.air + self.ice)
 
 
-def material_with_air(background: Background, size_mm: float, ignored: bool) -> tuple[float, Amorphous]:
-    """Return what `material` returns, with the air in a beam of that edge; without air it is that (F12, F12b).
+def has_shares(background: Background) -> bool:
+    """Whether there is air or ice, so that the table of the background is the sum of several (F12b, F12c)."""
+    return background.air_mm > 0.0 or background.ice_um > 0.0
 
-    With air the first number is 1, and the table holds the electrons^2 of both.
+
+def shares(background: Background, size_mm: float, ignored: bool) -> Shares:
+    """Return what water, air and ice add to the table of a background that has air or ice (F12b, F12c).
+
+    size_mm: edge of the beam. ignored: as for `material`.
     """
     water, alone = material(background, ignored)
-    if background.air_mm == 0.0:
-        return water, alone
-    stol, _ = air_table()
-    last = max(stol[-1], (GRID - 1) / alone.per_stol if alone.per_stol else 0.0)
-    grid = np.arange(GRID) / ((GRID - 1) / last)
-    of_water = np.interp(grid * alone.per_stol, np.arange(len(alone.value)), alone.value) if alone.per_stol else alone.value[0]
-    both = Amorphous((GRID - 1) / last, np.zeros(GRID))
-    return 1.0, both._replace(value=water * of_water + air_share(background, size_mm, both))
+    air_stol, air_amplitude = shipped_table("air.stol")
+    last, number = float(air_stol[-1]), GRID
+    if background.ice_um:
+        number = ice.entries(background.ice_size_A, last)
+    elif alone.per_stol:
+        last = max(last, (GRID - 1) / alone.per_stol)
+    grid, none = np.arange(number) / ((number - 1) / last), np.zeros(number)
+    of_water = np.interp(grid * alone.per_stol, np.arange(len(alone.value)), alone.value)
+    of_air, of_ice = none, none
+    if background.air_mm:
+        of_air = air_molecules(background, size_mm) * lagrange(air_stol, air_amplitude, grid) ** 2
+    if background.ice_um:
+        of_ice = ice.molecules(background.ice_um) * ice.of_molecule(background.ice_size_A, number, last)
+    return Shares(last, water * of_water, of_air, of_ice)
 
 
-def lagrange(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return y at some points, by the cubic through the four nearest points; beyond the ends it is constant (F12).
+def all_materials(background: Background, size_mm: float, ignored: bool) -> tuple[float, Amorphous]:
+    """Return what `material` returns, with the air in a beam of that edge and with ice; without these it is that (F12 to F12c).
 
-    x: ascending, in any unit. y: the values there. points: in the unit of x.
+    With air or ice the first number is 1, and the table holds the electrons^2 of all.
     """
-    first, last = x[0] - (x[-1] - x[0]), x[-1] + (x[-1] - x[0])
-    x = np.concatenate([[first - 1.0, first], x, [last, last + 1.0]])
-    y = np.concatenate([[y[0], y[0]], y, [y[-1], y[-1]]])
-    start = np.clip(np.searchsorted(x, points) - 2, 0, len(x) - 4)
-    total = np.zeros(len(points))
-    for i in range(4):
-        weight = np.ones(len(points))
-        for j in range(4):
-            if i != j:
-                weight *= (points - x[start + j]) / (x[start + i] - x[start + j])
-        total += weight * y[start + i]
-    inside = (points >= x[2]) & (points <= x[-3])
-    return np.where(inside, total, np.where(points < x[2], y[0], y[-1]))
+    if not has_shares(background):
+        return material(background, ignored)
+    return 1.0, shares(background, size_mm, ignored).record

@@ -26,7 +26,7 @@ MADE_FROM = {
     "beam.fading": "crystal.b_factor_A2",
     "beam.background_each": "background.water_um, density_g_per_cm3, molar_mass_g",
     "beam.background_once": "background.water_um, density_g_per_cm3, molar_mass_g",
-    "amorphous": "background.table, air_mm",
+    "amorphous": "background.table, air_mm, ice_um",
     "sources": "beam.sources, wavelength_A and the divergences",
     "crystal": "crystal.n_a, n_b, n_c, fudge",
     "structure": "structure_factors.F, default_F",
@@ -111,7 +111,7 @@ def _build(
     directed = [*sources.downstream(source, every_plane[0].beam), *_polarization_without_plane(experiment.beam, lengthwise)]
     for sentence in directed if number == 0 else ():
         warnings.warn(sentence, stacklevel=4)
-    water, material = background.material_with_air(experiment.background, experiment.beam.size_mm, defects.amorphous_ignored)
+    water, material = background.all_materials(experiment.background, experiment.beam.size_mm, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     numbers = (experiment.crystal.n_a, experiment.crystal.n_b, experiment.crystal.n_c)
     box = _box(experiment.structure_factors, min(numbers), source.wavelength, boxes)
@@ -166,9 +166,10 @@ def _check_statements(experiment: Statements) -> None:
         why = "phi_carryover is about steps at their left edges (P1)"
         raise InputError(f"goniometer.phi_sampling: mid is not allowed with that defect of C: {why}; allowed: left")
     for name in ("water_scale", "amorphous_ignored"):
-        if experiment.background.air_mm and getattr(defects, name):
-            why = f"{name} is about the only background that C has"
-            raise InputError(f"background.air_mm is not allowed with that defect of C: {why}; allowed: 0")
+        for field in ("air_mm", "ice_um"):
+            if getattr(experiment.background, field) and getattr(defects, name):
+                why = f"{name} is about the only background that C has"
+                raise InputError(f"background.{field} is not allowed with that defect of C: {why}; allowed: 0")
     if experiment.crystal.mosaic_sampling == "sobol" and defects.mosaic_float32:
         why = "mosaic_float32 rounds the domains that C draws (P22)"
         raise InputError(f"crystal.mosaic_sampling: sobol is not allowed with that defect of C: {why}; allowed: random")

@@ -28,7 +28,8 @@ VALUES = """
     -hkl r.hkl; -default_F 33; -dump d.bin; -lambda 1.3; -energy 9000; -fluence 1e25; -flux 1e12; -exposure 2; -beamsize 1e-5
     -polar 0.7; -beam_vector 1 .1 0; -polar_vector 0 .2 1; -divergence 2; -hdivrange 2; -vdivrange 2; -hdivstep 0.7
     -vdivstep 0.7; -divsteps 4; -hdivsteps 4; -vdivsteps 5; -dispersion 2; -dispsteps 4
-    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -background b.txt; -air 9; -img i.img
+    -sourcefile s.txt; -dmin 3; -spectrum x.lam; -spectrum_steps 2; -source_weights w.txt; -background b.txt; -air 9
+    -ice 9; -ice_size 90; -img i.img
     -wavelength_scale 1.1; -wavelength_offset 0.1; -mosaic_sampling sobol; -phi_sampling mid
     -mask k.img; -distance 87; -close_distance 88; -pixel 0.15; -detpixels 7; -detpixels_x 7; -detpixels_y 8; -detsize 0.9
     -detsize_f 0.9; -detsize_s 0.8; -Xbeam .21; -Ybeam .31; -Xclose .22; -Yclose .33; -ORGX 2.2; -ORGY 2.3
@@ -57,7 +58,7 @@ TURNS = {"-pivot", "-twotheta_axis", "-spindle_axis", "-odet_vector"}
 CONTEXTS = [
     "", "-osc 1", "-phisteps 3", "-phistep .5", "-osc 1 -phistep .5", "-osc 1 -phisteps 1", "-mosaic .5", "-mosaic_domains 1",
     "-hdivrange 1", "-hdivstep .3", "-hdivrange 0", "-divsteps 1", "-divergence 1 -divsteps 3", "-dispersion 1", "-dispsteps 1",
-    "-sourcefile s.txt", "-water 1", "-detector_thick 100", "-detector_abs inf -detector_thick 100", "-hkl r.hkl",
+    "-sourcefile s.txt", "-water 1", "-ice 1", "-detector_thick 100", "-detector_abs inf -detector_thick 100", "-hkl r.hkl",
     "-round_xtal", "-samplesize 2e-5", "-sample_thick 2e-5", "-flux 1e11", "-xds", "-denzo", "-adxv", "-dials",
     "-fdet_vector 0 0 1", "-pix0_vector_mm 100 -1 1", "-Xbeam .1", "-Xclose .1", "-ORGX 1.5", "-close_distance 90",
     "-nopolar", "-nonoise", "-nointfile", "-nopgm", "-nonoise -nointfile", "-misset random -misset_seed 3", "-c_parity all",

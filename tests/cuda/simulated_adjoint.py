@@ -94,6 +94,7 @@ CASES = {
     "resolution": ("-dmin 3", {}, {}, NAMES),
     "water": ("-water 0.05", {}, {}, [*NAMES, "background.water_um"]),
     "air": ("-water 0.05 -air 1e-8", {}, {}, [*NAMES, "background.water_um", "background.air_mm"]),
+    "ice": ("-ice 0.05 -ice_size 50 -air 1e-8", {}, {}, [*NAMES, "background.ice_um", "background.ice_size_A"]),
     "table": ("", TABLE, {}, [*NAMES, "background.water_um"]),
     "region and mask": ("", {}, {"roi": (1, 4, 1, 3), "mask": MASK}, NAMES),
     "point pixels": ("-point_pixel", {}, {}, NAMES),

@@ -89,6 +89,7 @@ OTHERS = {
     "curved": ("-curved_det", {}, {}),
     "curved layers": ("-curved_det -oversample_thick " + SENSOR, {}, {}),
     "table": ("", TABLE, {}),
+    "ice": ("-ice 1 -ice_size 50 -water 1 -water_table", {}, {}),
     "interpolated": (NEAR, INTERPOLATED, {}),
     "interpolated, by energy": (NEAR, by_energy(LARGE, interpolate=True), {}),
     "latched": (NEAR, INTERPOLATED, {"c_parity": "interpolation_latch"}),

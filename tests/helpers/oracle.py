@@ -128,7 +128,8 @@ NUMBER_FLAGS = {
     "-vdivrange": ("vdivrange", 1e3), "-vdivstep": ("vdivstep", 1e3), "-vdivsteps": ("vdivsteps", None),
     "-phi": ("phi", DEGREES), "-osc": ("osc", DEGREES), "-phistep": ("phistep", DEGREES),
     "-phisteps": ("phisteps", None), "-dmin": ("dmin", 1), "-default_F": ("default_F", 1), "-fudge": ("fudge", 1),
-    "-air": ("air", 1e3), "-water": ("water", 1e6), "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
+    "-air": ("air", 1e3), "-ice": ("ice", 1e6), "-ice_size": ("ice_size", 1), "-water": ("water", 1e6),
+    "-density": ("density", 1e-6), "-sample_den": ("density", 1e-6),
     "-molecwt": ("molecular_weight", 1), "-MW": ("molecular_weight", 1),
     "-seed": ("seed", None), "-mosaic_seed": ("mosaic_seed", None),
     "-misset_seed": ("misset_seed", None),
@@ -142,6 +143,7 @@ SPREAD_FLAGS = {
     "-xtalsize": ("-sample_x", "-sample_y", "-sample_z"), "-xtal_size": ("-sample_x", "-sample_y", "-sample_z"),
 }
 SWITCH_FLAGS = {
+    "-water_table": ("water_table", True),
     "-curved_det": ("curved", True), "-point_pixel": ("point_pixel", True), "-nopolar": ("nopolar", True),
     "-oversample_thick": ("oversample_thick", True), "-oversample_polar": ("oversample_polar", True),
     "-oversample_omega": ("oversample_omega", True), "-round_div": ("round_div", True),
@@ -214,6 +216,7 @@ class Settings:
         self.hdivsteps = self.vdivsteps = 0
         self.phi, self.osc, self.phistep, self.phisteps = 0.0, -1.0, -1.0, -1
         self.dmin, self.default_F, self.water, self.air = 0.0, 0.0, 0.0, 0.0
+        self.ice, self.ice_size, self.water_table = 0.0, 500.0, False
         self.density, self.molecular_weight = WATER_DENSITY, WATER_MOLECULAR_WEIGHT
         self.stol_file, self.stol_unit = None, 1.0
         self.shape, self.fudge, self.interpolate = "SQUARE", 1.0, None
@@ -910,7 +913,7 @@ class Molecule:
     def __init__(self, settings, files, is_water):
         density, weight = settings.density, settings.molecular_weight
         self.number_density = (WATER_DENSITY / WATER_MOLECULAR_WEIGHT if is_water else density / weight) * AVOGADRO
-        self.table = []
+        self.table = shipped("water.stol") if settings.water_table else []
         if settings.stol_file and not is_water:
             with open(real_path(settings.stol_file, files)) as handle:
                 rows = [[float(word) for word in line.split()] for line in handle if line.strip()]
@@ -937,8 +940,38 @@ class Air(Molecule):
 
     def __init__(self):
         self.number_density = 101325.0 / (1.380649e-23 * 293.15)
-        with open(Path(__file__).parents[2] / "nbnumba" / "data" / "air.stol") as handle:
-            self.table = [tuple(map(float, line.split())) for line in handle if not line.startswith("#")]
+        self.table = shipped("air.stol")
+
+
+class Ice(Molecule):
+    """A powder of hexagonal ice: the squared structure factor of a molecule, with rings as wide as those of spheres."""
+
+    def __init__(self, diameter):
+        self.volume = 4.497**2 * math.sqrt(0.75) * 7.322  # A^3, of four molecules
+        self.number_density = 4e30 / self.volume
+        self.diameter, self.table, self.rings = diameter, shipped("ice.stol"), shipped("ice_rings.stol")
+
+    def profile(self, change):
+        """The squared transform of a sphere, summed over a plane at a distance from its centre in 1/A; its integral is 1."""
+        y = math.pi * abs(change) * self.diameter
+        if y < 1e-3:
+            return 0.75 * self.diameter
+        sine, slope = math.sin(y) / y, (math.sin(y) / y - math.cos(y)) / y
+        return 0.75 * self.diameter * (sine**2 + slope**2)
+
+    def intensity(self, stol):
+        """Electrons^2 of a molecule: what is between the rings, and the rings."""
+        q, total = 2.0 * stol, 0.0
+        for half, squares in self.rings:
+            g = 2.0 * half
+            total += squares / g * (self.profile(q - g) - self.profile(q + g))
+        return self.structure_factor(stol)**2 + total / (4.0 * math.pi * q * self.volume * 4.0)
+
+
+def shipped(name):
+    """The pairs of numbers of a table that ships with nbnumba."""
+    with open(Path(__file__).parents[2] / "nbnumba" / "data" / name) as handle:
+        return [tuple(map(float, line.split())) for line in handle if not line.startswith("#")]
 
 
 def lagrange_weights(t):
@@ -996,7 +1029,7 @@ class Model:
             few = min(s.Na, s.Nb, s.Nc) <= 2
         self.interpolate = bool(self.amplitudes.table) and (few if s.interpolate is None else s.interpolate)
         self.molecule = Molecule(s, files, "amorphous_ignored" in self.parity)
-        self.air = Air()
+        self.air, self.ice = Air(), Ice(self.settings.ice_size)
         self.fresh_pixels = self.find_fresh_pixels(c_threads)
         self.latch_pixel = self.find_latch_pixel()
 
@@ -1163,6 +1196,10 @@ class Model:
         molecules = self.settings.air * self.settings.beamsize**2 * self.air.number_density
         return amplitude**2 * CLASSICAL_RADIUS_SQR * self.fluence * molecules
 
+    def ice_intensity(self, squared):
+        """Photons per steradian that the ice scatters."""
+        return squared * CLASSICAL_RADIUS_SQR * self.fluence * self.settings.ice**3 * self.ice.number_density
+
     def summed(self, terms, captures, start):
         """The sum over the terms. A factor that is oversampled weighs each term, or, in C, the sum so far."""
         s, total = self.settings, start
@@ -1194,7 +1231,7 @@ class Model:
         total = self.summed(terms, captures, water_as_in_c * water_capture)
         scale = CLASSICAL_RADIUS_SQR * self.fluence / self.steps
         intensity = scale * total * (1.0 if s.oversample_omega else omega) * (1.0 if s.oversample_polar else polar)
-        if (s.water or s.air) and not water_as_in_c:
+        if (s.water or s.air or s.ice) and not water_as_in_c:
             counted = self.layers if "capture_last_layer" in self.parity else 1  # else each by its own
             again = scale / counted if "water_scale" in self.parity else 1.0
             intensity += again * self.water_photons(slow, fast, omega, polar, captures)
@@ -1218,6 +1255,8 @@ class Model:
                     light = self.water_intensity(self.molecule.structure_factor(q / 2.0))
                     if s.air:
                         light += self.air_intensity(self.air.structure_factor(q / 2.0))
+                    if s.ice:
+                        light += self.ice_intensity(self.ice.intensity(q / 2.0))
                     total += weight * factor * polarization * light
         return total / (len(self.sources) * self.oversample**2)
 

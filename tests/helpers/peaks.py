@@ -25,6 +25,9 @@ UNUSED = ("documented_flags_ignored",)
 """Defects that concern flags of which none is drawn."""
 KINKED = (92000,)
 """Seeds whose first draw of wavelengths puts a pixel half way between two reflections, where an image has a kink."""
+MATERIALS = (("background.air_mm", 1.0, {}), ("background.ice_um", 1 / 3, {"background.ice_size_A": 60.0}))
+"""Materials beside water: what states their amount, of which power of their light that is, and what else is stated."""
+
 MOST, MOST_INTERPOLATED = 32, 8
 """Terms of a pixel: so few that all is done in a minute."""
 
@@ -241,10 +244,16 @@ class Peaked(Maker):
             return None
         stated = stated.replace({"background.water_um": float((self.pick(0.1, 1.0) * PHOTONS / added.max()) ** (1 / 3))})
         defects = stated.sampling.defects
-        if defects.water_scale or defects.amorphous_ignored or self.lights.random() < 0.5:
+        if defects.water_scale or defects.amorphous_ignored:
             return stated
-        air = simulate(stated.replace({"background.air_mm": 1.0})) - simulate(stated)
-        return stated.replace({"background.air_mm": float(0.3 * PHOTONS / air.max())}) if air.max() > 0 else stated
+        for name, power, more in MATERIALS:
+            if self.lights.random() < 0.5:
+                continue
+            some = stated.replace({name: 1.0} | more)
+            light = (simulate(some) - simulate(stated)).max()
+            if light > 0:
+                stated = some.replace({name: float((0.3 * PHOTONS / light) ** power)})
+        return stated
 
 
 def with_b_factors(experiment, d, random):

@@ -12,7 +12,7 @@ from geometries import CELL as FRAME
 
 from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
 from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj, torque
-from adjoint.parameters import CELL, LATTICE_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import CELL, LATTICE_MOTIONS, MATERIAL_MOTIONS, SOURCE_MOTIONS
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
     ANISOTROPIC,
@@ -464,7 +464,8 @@ def test_scale(name, fluence, table):
     experiment = experiment.replace({"beam.fluence": fluence, "background.table": table})
     start, water_um = built(experiment), experiment.background.water_um
     each_bar, photons_bar = random.normal(size=2)
-    found = scale_adj(experiment, start, photons_bar, each_bar, 0.0)
+    nothing = np.zeros(len(MATERIAL_MOTIONS))
+    found = scale_adj(experiment, start, photons_bar, each_bar, nothing)
 
     def beams(values):
         return built(experiment.replace(values)).beam
@@ -473,7 +474,7 @@ def test_scale(name, fluence, table):
     by_photons, by_each = (more.photons - less.photons) / 1e24, (more.background_each - less.background_each) / 1e24
     none = 0.0 * each_bar
     np.testing.assert_allclose(found["beam.fluence"], photons_bar * by_photons + each_bar * by_each, rtol=1e-13)
-    of_each = scale_adj(experiment, start, none, each_bar, 0.0)["beam.fluence"]
+    of_each = scale_adj(experiment, start, none, each_bar, nothing)["beam.fluence"]
     np.testing.assert_allclose(of_each, each_bar * by_each, rtol=1e-13)
     dark = name == "running" and start.amorphous.value[0] != 0.0
     assert by_photons > 0.0 and (by_each != 0.0) == (name in ("twice scaled", "layers", "running") and not dark)
@@ -482,20 +483,25 @@ def test_scale(name, fluence, table):
     assert (found["background.water_um"] != 0.0) == (start.beam.background_each != 0.0 and not dark)
 
 
+@pytest.mark.parametrize("more", ["-water 20 -air 70 ", "-water 20 -air 70 -ice 10 ", "-ice 10 -ice_size 150 ", "-air 70 "])
 @pytest.mark.parametrize("table", [None, ((0.0, 5.0), (0.1, 4.0), (0.2, 3.0))])
-def test_scale_with_air(table):
-    """The table is linear in the path and cubic in the edge of the water: its parts are those of one alone."""
-    experiment = experiment_of("mosflm", more="-water 20 -air 70 ").replace({"background.table": table})
-    start = built(experiment)
-    each = start.beam.background_each
-    wet, dry = (built(experiment.replace({name: 0.0})) for name in ("background.air_mm", "background.water_um"))
-    for point in (3, 50, 9000):
-        both, air = start.amorphous.value[point], dry.amorphous.value[point]
-        np.testing.assert_array_equal(motions(experiment).air[point], air)
-        found = scale_adj(experiment, start, 0.0, both, each * air)
-        np.testing.assert_allclose(found["background.air_mm"], each * air / 70, rtol=1e-13)
-        np.testing.assert_allclose(found["background.water_um"], 3 * each * (both - air) / 20, rtol=1e-11)
-    assert wet.amorphous.value.size == (2 if table is None else start.amorphous.value.size)
+def test_motions_of_materials(more, table):
+    """They are the differences of the table of the background, whose other scale does not change."""
+    experiment = experiment_of("mosflm", more=more).replace({"background.table": table})
+    start, rates = built(experiment), motions(experiment).material
+    assert rates.shape == (len(MATERIAL_MOTIONS), start.amorphous.value.size)
+    for name, rate in zip(MATERIAL_MOTIONS, rates):
+        value = experiment.value(name)
+        if value == 0.0 or name == "background.ice_size_A" and "-ice" not in more:
+            assert not rate.any()
+            continue
+        less, more_of_it = (built(experiment.replace({name: value * factor})) for factor in (1 - 1e-6, 1 + 1e-6))
+        assert less.beam == more_of_it.beam == start.beam
+        difference = (more_of_it.amorphous.value - less.amorphous.value) / (2e-6 * value)
+        np.testing.assert_allclose(rate, difference, rtol=1e-6, atol=1e-6 * np.abs(rate).max())
+        assert np.abs(rate).max() > 0.0
+    found = scale_adj(experiment, start, 0.0, 7.0, np.arange(len(rates)))
+    assert [found[name] for name in MATERIAL_MOTIONS] == list(range(len(rates)))
 
 
 # All of setup
@@ -518,6 +524,7 @@ def cotangent_of(experiment, random, shape=()):
     """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
     sizes = {"cells": (3,), "metric": (6,), "disorder": (6,), "vectors": (9,)}
     sizes |= {"source": (len(SOURCE_MOTIONS),), "lattice_angles": (len(LATTICE_MOTIONS),)}
+    sizes["material"] = (len(MATERIAL_MOTIONS),)
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
     parts, found = scene_parts(experiment), {}
     for name in Cotangent._fields:
@@ -545,8 +552,10 @@ def test_whole_setup(name):
     random, experiment = random_of("whole setup", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
     found = pull(experiment, [built(experiment)], bar)[0]
-    assert set(found) == {*PULLED, "background.air_mm", *SOURCE_MOTIONS, *LATTICE_MOTIONS}
-    assert found["background.air_mm"] == 0.0
+    assert set(found) == {*PULLED, *MATERIAL_MOTIONS, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
+    others = MATERIAL_MOTIONS[1:]
+    np.testing.assert_array_equal([found[name] for name in others], bar.material[1:])
+    found["background.water_um"] -= bar.material[0]
     np.testing.assert_array_equal([found[name] for name in SOURCE_MOTIONS], bar.source)
     still = LATTICE_MOTIONS.index(MISSET[0])
     np.testing.assert_array_equal([found[name] for name in LATTICE_MOTIONS[:still]], bar.lattice_angles[:still])
@@ -604,7 +613,7 @@ def mirrors():
     yield "reciprocal", lambda s: reciprocal_adj(crystal, vectors, s), [(3, 3)]
     for defects in (NO_DEFECTS, METRIC):
         yield "record", lambda n, m, s=defects: record_adj(crystal, vectors, s, n, m), [(3,), (6,)]
-    yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), (), ()]
+    yield "scale", lambda *bars: scale_adj(experiment, built(experiment), *bars), [(), (), (len(MATERIAL_MOTIONS),)]
 
 
 def leaves(found):

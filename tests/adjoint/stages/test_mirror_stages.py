@@ -35,7 +35,7 @@ from adjoint.stages.loss import (
     loss_derivative,
     loss_value,
 )
-from adjoint.stages.pixel import air_adj, amorphous_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
+from adjoint.stages.pixel import amorphous_adj, material_adj, photons_adj, sample_factor_adj, sample_weight_adj, term_adj
 from adjoint.stages.structure import add_plane_adj, add_row_adj, between_adj, cubic_slopes, weighted_sum_adj
 from adjoint.stages.vec3 import add, quadratic_form_adj, rotate_adj, unit_adj
 from nbnumba.backends.binding import bind, stage_jit, stages
@@ -839,8 +839,8 @@ def compiled():
     return bind((*stages("double"), *MIRRORS), stage_jit, WORDS | mirror_words("double"))
 
 
-@ladder_case(air_adj)
-def of_air_adj(random, draw):
+@ladder_case(material_adj)
+def of_material_adj(random, draw):
     """In each interval of a table, and beyond it: air is exp(x) of its share, and the derivative is at x = 0."""
     water, air = random.uniform(1, 5, (2, 5))
     q = tuple((draw % 5 + random.uniform(0.1, 0.9)) * 2 / 3 * random_direction(random))
@@ -849,7 +849,7 @@ def of_air_adj(random, draw):
     def light(x):
         return amorphous(records.Amorphous(3.0, water + np.exp(x[0]) * air), beam, q)
 
-    return light, lambda x, bar: air_adj(records.Amorphous(3.0, water + air), air, beam, q, bar[0]), [0.0], 1.0
+    return light, lambda x, bar: material_adj(records.Amorphous(3.0, water + air), air, beam, q, bar[0]), [0.0], 1.0
 
 
 def calls():
@@ -893,7 +893,7 @@ def calls():
         yield add_row_adj, (a, x, y, z, 0.7, weights, slopes, planes[0][n % 4])
         yield term_adj, (x, y, z)
         yield amorphous_adj, (material, beam, a, x)
-        yield air_adj, (material, material.value, beam, a, x)
+        yield material_adj, (material, material.value, beam, a, x)
         yield sample_factor_adj, (s, x, y, z, 0.7)
         yield sample_weight_adj, (s, x, y)
         yield photons_adj, (beam, s, x, y, z, 0.7, 0.3)
