@@ -33,6 +33,7 @@ from bench.table import heading, row  # noqa: E402
 from nbnumba import Experiment  # noqa: E402
 from nbnumba.backends import cuda as forward  # noqa: E402
 from nbnumba.backends.precision import PRECISIONS, cast, in_type  # noqa: E402
+from nbnumba.hkl_maps import known_reflections  # noqa: E402
 
 CAPABILITIES = ((8, 0), (9, 0))
 """The compute capabilities that kernels are checked for."""
@@ -77,6 +78,12 @@ def sum_types(precision: str) -> tuple:
     """The types of the arguments of the kernel that sums."""
     rows = np.zeros((2, 2), PRECISIONS[precision].wide)
     return tuple(map(typeof, (rows, rows, np.zeros((2, 3), np.int64))))
+
+
+def count_types() -> tuple:
+    """The types of the arguments of the kernel that counts by reflection, which is of precision double."""
+    built, table = _problem().panels[0].scene, np.zeros((2, 4))
+    return tuple(map(typeof, (table, table, table, np.zeros((2, 2), np.int32), known_reflections(built), *built)))
 
 
 def project_types(precision: str) -> tuple:

@@ -1,27 +1,25 @@
-"""Maps of reflections: for each pixel of an image the reflection that gives most of its photons, and its part of them (F15)."""
+"""Maps of reflections: for each pixel the reflection and the crystal that give most of its photons, and their part (F15)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nbnumba import backends
-from nbnumba.backends import cpu
-from nbnumba.backends.cpu_shares import counter
+from nbnumba.backends import CPU, Machine, driver, driver_of_shares
 from nbnumba.backends.pieces import Piece, pixels_of, progress_reporter
 from nbnumba.backends.threads import run_pieces, thread_count
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import scene, structure
-from nbnumba.setup.crystals import refuse_several
 from nbnumba.setup.scene import PanelScene
 from nbnumba.setup.sheet import Sheet, sheet_of
-from nbnumba.simulate import Progress, render, with_options
+from nbnumba.simulate import Progress, of_one, render, with_options
 from nbnumba.stages.records import Scene, Structure
 
 LEAST_PART = 1e-6
@@ -35,22 +33,24 @@ UNKNOWN_DEFECTS = ("oversample_running_sum", "phi_carryover")
 
 
 class HklMap(NamedTuple):
-    """Which reflection gives most of the photons of each pixel (F15).
+    """Which reflection, and which crystal, gives most of the photons of each pixel (F15).
 
     hkl (slow, fast, 3): its Miller indices, int32; 0 0 0 where share is 0. share (slow, fast): its part of the expected photons
-    of the pixel, background included, 0 to 1; 0 where no reflection was looked for, or none gives any. photons (slow, fast):
-    the image. All three are like the image: of panels of one shape they have an axis of panels in front, and of panels of
-    different shapes they are lists.
+    of the pixel, those of all crystals and of the background, 0 to 1; 0 where no reflection was looked for, or none gives any.
+    photons (slow, fast): the image. crystal (slow, fast): the number of its crystal, int32; -1 where share is 0. All are like
+    the image: of panels of one shape they have an axis of panels in front, and of panels of different shapes they are lists.
     """
 
     hkl: np.ndarray
     share: np.ndarray
     photons: np.ndarray
+    crystal: np.ndarray
 
 
 def hkl_map(
     experiment: Experiment,
     *,
+    backend: str = "cpu",
     least_part: float = LEAST_PART,
     progress: Progress | None = None,
     max_hours: float = MOST_HOURS,
@@ -58,15 +58,15 @@ def hkl_map(
     """The map of reflections of an experiment, over its region and mask (F15).
 
     Pixels with less than `least_part` of the photons of the brightest one are not looked at. It may take ten times as long as
-    the image; progress and max_hours are those of `simulate`. Raises InputError for what simulate refuses, and with C's defects
-    phi_carryover and oversample_running_sum.
+    the image; backend, progress and max_hours are those of `simulate`, the precision is double. Raises InputError for what
+    simulate refuses, and with C's defects phi_carryover and oversample_running_sum.
     """
+    machine = backends.machine(backend, "double")
     experiment, part = with_options(experiment), _part(least_part)
     refuse_defects(experiment)
-    refuse_several(experiment, "the reflections of pixels")
-    check(experiment, backends.CPU, thread_count(), hours_granted(max_hours), images=1 + AS_IMAGES)
+    check(experiment, machine, thread_count(), hours_granted(max_hours), images=1 + AS_IMAGES)
     panels, sheet = scene.panel_scenes(experiment), sheet_of(experiment.detector)
-    return of_sheet(panels, render(panels, sheet.shape), sheet, part, progress)
+    return of_sheet(panels, render(panels, sheet.shape, machine=machine), sheet, part, progress, machine)
 
 
 def refuse_defects(experiment: Experiment) -> None:
@@ -95,26 +95,55 @@ def of_sheet(
     sheet: Sheet,
     least_part: float = LEAST_PART,
     progress: Progress | None = None,
+    machine: Machine = CPU,
 ) -> HklMap:
-    """The map of panels whose sheet (slow, fast) of photons is known."""
+    """The map of panels whose sheet (slow, fast) of photons is known.
+
+    The sums of one crystal after another are compared. What is once for a pixel is the same for all crystals but the photons of
+    an electron^2.
+    """
     bright = (image > 0.0) & (image >= least_part * image.max())
-    best, share, known = np.full(image.shape, -1.0), np.zeros(image.shape), _known(panels[0].scene)
-    parts = [_Part(panel, bright[panel.place], known) for panel in panels if bright[panel.place].any()]
+    hkl, largest = np.zeros((*image.shape, 3), dtype=np.int32), np.zeros(image.shape)
+    total, crystal = np.zeros(image.shape), np.full(image.shape, -1, dtype=np.int32)
+    numbers = sorted({panel.crystal for panel in panels}) if bright.any() else []
+    for place, number in enumerate(numbers):
+        own = [panel for panel in panels if panel.crystal == number]
+        tell = progress if progress is None or len(numbers) == 1 else of_one(progress, place, len(numbers))
+        known = known_reflections(own[0].scene)
+        best, of_best, of_all = _counted(own, bright, known, tell, machine)
+        weight = own[0].scene.beam.photons / panels[0].scene.beam.photons
+        brighter = weight * of_best > largest
+        hkl[brighter], crystal[brighter] = structure.indices(known, best[brighter]), number
+        largest[brighter] = (weight * of_best)[brighter]
+        total += weight * of_all
+    share = np.divide(largest, total, out=np.zeros(image.shape), where=largest > 0.0)
+    return HklMap(*(sheet.image(values) for values in (hkl, share, image, crystal)))
+
+
+def _counted(
+    panels: Sequence[PanelScene], bright: np.ndarray, known: Structure, progress: Progress | None, machine: Machine
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What loops/shares.py:count says of the bright pixels of panels under one crystal: best, largest and total."""
+    best, largest, total = np.full(bright.shape, -1.0), np.zeros(bright.shape), np.zeros(bright.shape)
+    counter, backend = driver_of_shares(machine.backend).counter, driver(machine.backend)
+    parts = [_Part(panel, bright[panel.place], known, counter) for panel in panels if bright[panel.place].any()]
     report, every = progress_reporter(progress, [part.size for part in parts]), sum(part.all_steps for part in parts)
-    chains = ([(number, piece)] for number, part in enumerate(parts) for piece in cpu.pieces(*part.spans, part.steps, every))
+    chains = (
+        [(number, piece)] for number, part in enumerate(parts) for piece in backend.pieces(*part.spans, part.steps, every)
+    )
 
     def run(task: tuple[int, Piece]) -> None:
         part = parts[task[0]]
-        part.count(best[part.place[0]], share[part.place[0]], *task[1])
+        part.count(best[part.place[0]], largest[part.place[0]], total[part.place[0]], *task[1])
 
-    run_pieces(run, chains, cpu.workers(every), lambda task: report(task[0], pixels_of(task[1])))
-    return HklMap(*(sheet.image(values) for values in (structure.indices(known, best), share, image)))
+    run_pieces(run, chains, backend.workers(every), lambda task: report(task[0], pixels_of(task[1])))
+    return best, largest, total
 
 
 class _Part:
     """The bright pixels of a panel."""
 
-    def __init__(self, panel: PanelScene, bright: np.ndarray, known: Structure):
+    def __init__(self, panel: PanelScene, bright: np.ndarray, known: Structure, counter: Callable):
         self.place, self.steps = panel.place, 4 * panel.steps
         self.spans = _span(np.any(bright, axis=1)), _span(np.any(bright, axis=0))
         self.all_steps = self.steps * pixels_of(self.spans)
@@ -128,7 +157,7 @@ def _span(some: ArrayLike) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[-1]) + 1
 
 
-def _known(built: Scene) -> Structure:
+def known_reflections(built: Scene) -> Structure:
     """A record whose bounds hold all reflections that a scene can reach; it has no amplitudes."""
     reach = 2.0 / float(built.sources.wavelength.min())
     lengths = np.linalg.norm(built.orientations.lattice.reshape(-1, 3, 3), axis=2).max(axis=0)

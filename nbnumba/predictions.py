@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +15,7 @@ from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.geometry.rotations import radians
 from nbnumba.setup import background, crystal, orientations, structure
-from nbnumba.setup.crystals import refuse_several
+from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import polarization_axis, spindle_axis
 from nbnumba.setup.sheet import masked_pixels_of, parts_with_pixels
 from nbnumba.setup.sources import along
@@ -58,7 +59,7 @@ class Predictions:
     width_fast, width_slow: full widths of the spot at half maximum, as that of a Gaussian as wide, in pixels. NaN stands for
     the centre and the width of a spot without photons. s1 (n, 3): the diffracted ray, of length 1 / wavelength, in 1/A, in the
     frame of the laboratory. F: amplitude, in electrons. masked: whether the pixel of the place (fast, slow) is one that the
-    detector masks (F1e). The arrays are read-only.
+    detector masks (F1e). crystal (n,): number of the crystal. The arrays are read-only.
     """
 
     hkl: np.ndarray
@@ -79,6 +80,7 @@ class Predictions:
     s1: np.ndarray
     F: np.ndarray
     masked: np.ndarray
+    crystal: np.ndarray
 
     def __post_init__(self) -> None:
         for column in self.columns().values():
@@ -116,16 +118,20 @@ def predict(
     those that scatter and are excited by least_excitation or more under some source and lattice of the experiment, and for a
     rotation those that meet the sphere within its range. d_min_A: the finest resolution that is listed; 0: what reaches the
     detector. The region and the mask of the experiment have no effect. A table that takes longer than max_hours, by estimate,
-    is refused. Rows are sorted by panel, then h, k, l, then phi.
+    is refused. Rows are sorted by crystal, panel, then h, k, l, then phi.
 
     Raises InputError for an experiment that cannot be simulated, a rotation of more than 360 degrees, and hkl that are none.
     """
     experiment = with_options(experiment)
-    refuse_several(experiment, "the reflections")
     least, finest = _between(least_excitation, "least_excitation", 1e-6, 1.0), _between(d_min_A, "d_min_A", 0.0, 1e12)
     check(experiment, max_hours=math.inf)
-    hours = hours_granted(max_hours)
-    return _Prediction(experiment, least, finest, hours).table(None if hkl is None else _indices(hkl))
+    hours, listed = hours_granted(max_hours), None if hkl is None else _indices(hkl)
+    tables = []
+    for number, alone in enumerate(each_alone(experiment)):
+        prediction = _Prediction(alone, least, finest, hours, number)
+        tables.append(prediction.table(listed))
+        hours -= prediction.hours_spent
+    return _joined(tables)
 
 
 def check_range(experiment: Experiment) -> float:
@@ -158,12 +164,19 @@ def _indices(hkl: ArrayLike) -> np.ndarray:
     return np.unique(array.astype(np.int64), axis=0)
 
 
-class _Prediction:
-    """What all reflections of an experiment share."""
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """One table of the rows of several."""
+    columns = [part.columns() for part in parts]
+    return Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
 
-    def __init__(self, experiment: Experiment, least: float, finest: float, hours: float = MOST_HOURS):
+
+class _Prediction:
+    """What all reflections of an experiment of one crystal share. number: that of the crystal among several."""
+
+    def __init__(self, experiment: Experiment, least: float, finest: float, hours: float = MOST_HOURS, number: int = 0):
         defects = experiment.sampling.defects
-        self.experiment, self.least, self.hours = experiment, least, hours
+        self.experiment, self.least, self.hours, self.number = experiment, least, hours, number
+        self.hours_spent = 0.0
         self.view: View = view_of(experiment)
         self.vectors = crystal.orient(experiment.crystal, defects)
         self.star = np.linalg.inv(self.vectors).T
@@ -216,6 +229,7 @@ class _Prediction:
             raise InputError(
                 f"predictions: {why} take up to {hours:.3g} hours; allowed: at most {self.hours:g} hours (max_hours)"
             )
+        self.hours_spent += hours
 
     def _rows(self, hkl: np.ndarray, every: bool) -> Predictions:
         """The rows of reflections, wherever they meet the sphere and the detector. every: also of those that cannot be seen."""
@@ -225,8 +239,7 @@ class _Prediction:
             some = hkl[first : first + AT_ONCE]
             meetings = self._meetings(some)
             parts += [self._on_panel(some, meetings, number, every) for number in range(len(self.view.panels))]
-        columns = [part.columns() for part in parts]
-        return Predictions(**{name: np.concatenate([part[name] for part in columns]) for name in columns[0]})
+        return _joined(parts)
 
     def _meetings(self, hkl: np.ndarray) -> ewald.Meetings:
         q = hkl @ self.star
@@ -278,6 +291,7 @@ class _Prediction:
             d_A=d, lorentz=lorentz, excitation=sums.excitation, photons=photons, centre_fast=centre[:, 0],
             centre_slow=centre[:, 1], width_fast=width[:, 0], width_slow=width[:, 1],
             s1=meetings.direction / meetings.wavelength[:, np.newaxis], F=amplitude, masked=self._is_masked(number, place),
+            crystal=np.full(len(hkl), self.number, dtype=np.int32),
         )  # fmt: skip
 
     def _is_masked(self, number: int, place: np.ndarray) -> np.ndarray:

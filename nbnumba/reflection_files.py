@@ -39,16 +39,16 @@ def write_predictions(path: Path, predictions: Predictions, experiment: Experime
 
 
 def write_hkl_map(path: Path, hkl_map: HklMap, what: str = "write_hkl_map") -> None:
-    """Write a map of reflections as NumPy's .npz: hkl, share and photons, the latter two as float32.
+    """Write a map of reflections as NumPy's .npz: hkl, share, photons and crystal, of which share and photons are float32.
 
-    Of panels of different shapes these are hkl_0, hkl_1 and on, likewise share and photons.
+    Of panels of different shapes these are hkl_0, hkl_1 and on, likewise the others.
 
     Raises InputError for what is no HklMap, and for a file that cannot be written.
     """
     if not isinstance(hkl_map, HklMap):
         raise InputError(f"hkl_map: {shown(hkl_map)} is not an HklMap; allowed: what nbnumba.hkl_map returns")
     named: dict[str, np.ndarray] = {}
-    for name, kind in (("hkl", np.int32), ("share", np.float32), ("photons", np.float32)):
+    for name, kind in (("hkl", np.int32), ("share", np.float32), ("photons", np.float32), ("crystal", np.int32)):
         values = getattr(hkl_map, name)
         parts = {f"{name}_{number}": part for number, part in enumerate(values)} if isinstance(values, list) else {name: values}
         named |= {part: value.astype(kind) for part, value in parts.items()}
@@ -99,7 +99,7 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
     entering = predictions.s1 @ np.cross(view.direction, spindle) < 0.0
     return {
         "miller_index": ("cctbx::miller::index<>", predictions.hkl),
-        "id": ("int", np.zeros(number)),
+        "id": ("int", predictions.crystal),
         "panel": ("std::size_t", predictions.panel),
         "flags": ("std::size_t", np.full(number, PREDICTED)),
         "entering": ("bool", entering if osc_deg > 0.0 else np.zeros(number)),

@@ -98,7 +98,7 @@ def render(
     if count > 1:
         total = np.zeros(shape)
         for number in range(count):
-            tell = None if progress is None else _of_one(progress, number, count)
+            tell = None if progress is None else of_one(progress, number, count)
             total += render([p._replace(crystal=0) for p in panels if p.crystal == number], shape, tell, machine)
         return total
     warn_beyond_pairs(panels[0].scene, machine.precision)
@@ -124,7 +124,7 @@ def render(
     return image
 
 
-def _of_one(progress: Progress, number: int, count: int) -> Progress:
+def of_one(progress: Progress, number: int, count: int) -> Progress:
     """The progress of one of several images that are computed one after another."""
     return lambda done, total: progress(number * total + done, count * total)
 

@@ -99,7 +99,7 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
         polarization_fraction=_polarization(first, what),
         spindle_axis=spindle if scan is not None else None,
         scan=scan,
-        crystal=_crystal(first, spindle, scan),
+        **_crystals(first, spindle, scan),
         mask=bad if any(mask.any() for mask in bad) else None,
     )
 
@@ -166,7 +166,8 @@ def _scan(series: Sequence[Statements], what: str) -> Scan | None:
     for number, experiment in enumerate(series[1:], 1):
         moved = dataclasses.replace(series[0].goniometer, phi_deg=starts[number])
         alike = all(
-            getattr(experiment, part) == getattr(series[0], part) for part in ("crystal", "beam", "detector", "sampling")
+            getattr(experiment, part) == getattr(series[0], part)
+            for part in ("crystal", "other_crystals", "beam", "detector", "sampling")
         )
         follows = abs(starts[number] - starts[0] - number * width) <= SAME_ANGLE * max(1.0, abs(starts[number]))
         if not (alike and experiment.goniometer == moved and follows):
@@ -183,14 +184,13 @@ def _scan_of(goniometer: Goniometer, images: int) -> Scan | None:
     return Scan(1, images, goniometer.phi_deg, width) if width > 0.0 else None
 
 
-def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> CrystalGeometry:
-    """The crystal at phi = 0; without a scan that of the still, at its own phi."""
-    if experiment.other_crystals:
-        warnings.warn(f"the geometry has the first of {len(experiment.crystals)} crystals", stacklevel=2)
-    vectors = orient(experiment.crystal, experiment.sampling.defects)
+def _crystals(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> dict[str, Any]:
+    """The first crystal and the others at phi = 0; without a scan those of the still, at its own phi."""
+    every = [orient(crystal, experiment.sampling.defects) for crystal in experiment.crystals]
     if scan is None:
-        vectors = vectors @ about_axis(spindle, radians(experiment.goniometer.phi_deg)).T
-    return CrystalGeometry(vectors, None, "P 1")
+        every = [vectors @ about_axis(spindle, radians(experiment.goniometer.phi_deg)).T for vectors in every]
+    first, *others = (CrystalGeometry(vectors, None, "P 1") for vectors in every)
+    return {"crystal": first, "other_crystals": tuple(others)}
 
 
 def _panel(experiment: Statements, plane: Plane, readout: Readout, bad: np.ndarray, wavelength_A: float) -> PanelGeometry:

@@ -10,6 +10,7 @@ import pytest
 
 import nbnumba
 from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, convergence, dark, simulate
+from nbnumba.cli.main import main
 from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost, samples_of_panels
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
 from nbnumba.setup import sampling
@@ -109,14 +110,34 @@ def test_what_is_impossible_is_refused(change, sentence):
         dataclasses.replace(several(), **change)
 
 
-def test_what_is_of_one_crystal_says_so():
+def test_one_of_several_crystals():
     experiment = several()
-    for function in (nbnumba.predict, nbnumba.hkl_map):
-        with pytest.raises(InputError, match="of 2 crystals are not known; allowed: one crystal at a time"):
-            function(experiment)
-        function(experiment.alone(1))
+    assert experiment.alone(1).crystals == experiment.crystals[1:2]
     with pytest.raises(InputError, match="alone: 2 is no crystal; allowed: 0 to 1"):
         experiment.alone(2)
+
+
+def test_predictions_of_several_crystals_are_those_of_each():
+    """One after another, with the number of the crystal; a list of reflections is one for each."""
+    experiment = several()
+    for hkl in (None, [[1, 2, 3], [2, 0, 1], [0, 3, 1]]):
+        table = nbnumba.predict(experiment, hkl)
+        parts = [nbnumba.predict(experiment.alone(number), hkl) for number in range(2)]
+        assert table.crystal.tolist() == [0] * len(parts[0]) + [1] * len(parts[1]) and set(table.crystal) == {0, 1}
+        for number, part in enumerate(parts):
+            own = table[table.crystal == number]
+            for name, column in part.columns().items():
+                np.testing.assert_array_equal(getattr(own, name), number if name == "crystal" else column)
+
+
+def test_the_time_of_predictions_is_that_of_all_crystals(monkeypatch):
+    """Both together take twice as long as the first: what remains is too little for the second."""
+    experiment = several()
+    alone = nbnumba.predict(experiment.alone(0), [[1, 2, 3]])
+    monkeypatch.setattr("nbnumba.predictions.PAIRS_PER_SECOND", 1.0)
+    assert len(nbnumba.predict(experiment.alone(0), [[1, 2, 3]], max_hours=1.5 / 3600)) == len(alone)
+    with pytest.raises(InputError, match="^predictions: 1 reflections"):
+        nbnumba.predict(experiment, [[1, 2, 3]], max_hours=1.5 / 3600)
 
 
 def test_a_trace_has_a_chain_for_each_crystal():
@@ -167,6 +188,20 @@ def test_all_crystals_of_a_list_of_experiments(tmp_path):
     np.testing.assert_allclose(simulate(found), simulate(experiment), rtol=1e-6, atol=1e-9)
     other = Experiment.from_args(["-expt", both, "-experiment", "1", "-lattice", both, *rest])
     np.testing.assert_allclose(orient(other.crystals[1]), orient(experiment.crystal), atol=1e-6)
+
+
+def test_the_command_line_lists_and_maps_the_reflections_of_all_crystals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = several()
+    words = [*FLAGS.split(), "-lattice", matrix_file(tmp_path / "second.mat", experiment.crystals[1]), "0.4"]
+    outputs = ["-predictions", "p.csv", "-hklmap", "m.npz", "-exptfile", "e.expt", "-seed", "1", "-quiet"]
+    assert main([*words, *outputs]) == 0
+    found, expected = np.load("m.npz"), nbnumba.hkl_map(Experiment.from_args(words))
+    assert set(np.unique(found["crystal"])) >= {0, 1}
+    assert (found["crystal"] == expected.crystal).mean() > 0.99 and (found["hkl"] == expected.hkl).mean() > 0.99
+    rows = (tmp_path / "p.csv").read_text().splitlines()
+    assert rows[0].endswith(",crystal") and {row.rpartition(",")[2] for row in rows[1:]} == {"0", "1"}
+    assert len(json.loads((tmp_path / "e.expt").read_text())["experiment"]) == 2
 
 
 def test_flags_of_a_refined_experiment_state_every_lattice(tmp_path):

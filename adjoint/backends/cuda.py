@@ -10,7 +10,17 @@ from numba import cuda
 from adjoint.backends import cuda_amplitudes, cuda_reductions
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.precision import MIRRORS, mirror_words
-from adjoint.loops import amplitude_table, cuda_interpolation, cuda_lattices, cuda_tile, lattices, pixels, samples, tile_sums
+from adjoint.loops import (
+    amplitude_table,
+    cuda_interpolation,
+    cuda_lattices,
+    cuda_stages,
+    cuda_tile,
+    lattices,
+    pixels,
+    samples,
+    tile_sums,
+)
 from adjoint.loops import rows as row_names
 from adjoint.loops import tile as tiles
 from adjoint.loops.amplitude_table import AmplitudeTable
@@ -26,7 +36,8 @@ from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import PRECISIONS, in_type
 from nbnumba.loops import blocks as pixel_blocks
 from nbnumba.loops import cuda_interpolation as forward_cuda_interpolation
-from nbnumba.loops import cuda_stages, indices, interpolation
+from nbnumba.loops import cuda_stages as forward_cuda_stages
+from nbnumba.loops import indices, interpolation
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import rows as forward_rows
@@ -101,7 +112,7 @@ def frexp(x):
 def kernel(precision: str, simple: bool, culled: bool = False, by_energy: bool = False) -> Callable:
     """The compiled kernel in a precision: for simple scenes without derivatives by amplitudes, for all others, or for those
     that are culled. by_energy: whether amplitudes are of several photon energies."""
-    before, instead = ((cuda_stages,), (cuda_lattices,)) if simple else ((), ())
+    before, instead = ((forward_cuda_stages, cuda_stages), (cuda_lattices,)) if simple else ((), ())
     names = mirror_words(precision) | machine_words(precision) | one_pixel_names() | one_patch(culled, by_energy)
     names["frexp"] = device_jit(with_globals(frexp, {"math": math, "wide": PRECISIONS[precision].wide}, "frexp"))
     names |= {} if card.SIMULATED else {"device": cuda}

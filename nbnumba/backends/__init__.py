@@ -54,3 +54,15 @@ def driver(backend: str) -> ModuleType:
     from nbnumba.backends import cpu
 
     return cpu
+
+
+def driver_of_shares(backend: str) -> ModuleType:
+    """The module that counts the photons of pixels by reflection on a backend (F15). Raises InputError as `driver` does."""
+    driver(backend)
+    if backend == "cuda":
+        from nbnumba.backends import cuda_shares
+
+        return cuda_shares
+    from nbnumba.backends import cpu_shares
+
+    return cpu_shares

@@ -7,6 +7,7 @@ import numpy as np
 from nbnumba.backends.binding import bind, culling_words, driver, loop_jit, stage_jit, stages
 from nbnumba.backends.compiling import Compiled, thread_safe_cache
 from nbnumba.backends.cpu import machine_words, new_tile
+from nbnumba.backends.pieces import Span
 from nbnumba.backends.precision import words
 from nbnumba.loops import blocks, indices, interpolation, lattices, samples, shares
 from nbnumba.loops.rows import TILE
@@ -33,15 +34,15 @@ def kernel() -> Compiled:
 
 
 def counter(scene: Scene, mask: np.ndarray, known: Structure) -> Callable:
-    """The function of best, share, rows and columns that fills part of a map in place, without Python's lock."""
+    """The function of best, largest, total, rows and columns that fills part of a map in place, without Python's lock."""
     compiled = kernel()
 
-    def part(best: np.ndarray, share: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    def part(best: np.ndarray, largest: np.ndarray, total: np.ndarray, rows: Span, columns: Span) -> None:
         room, failed = ROOM, np.ones(1)
         while failed[0]:
             failed = np.zeros(1)
             keys, sums, used = np.zeros((TILE, room)), np.zeros((TILE, room)), np.zeros(TILE)
-            compiled(best, share, failed, keys, sums, used, rows, columns, mask, new_tile(PRECISION), known, *scene)
+            compiled(best, largest, total, failed, keys, sums, used, rows, columns, mask, new_tile(PRECISION), known, *scene)
             room *= 4
 
     return part

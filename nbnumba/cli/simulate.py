@@ -24,7 +24,6 @@ from nbnumba.formats import files
 from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER, response_of_panel
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.crystals import refuse_several
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sheet import sheet_of
@@ -100,7 +99,7 @@ def _hkl_map(
     if run.hklmap is None:
         return None
     with bar("counting by reflection", run.progress) as progress:
-        return hkl_maps.of_sheet(panels, image, sheet_of(experiment.detector), progress=progress)
+        return hkl_maps.of_sheet(panels, image, sheet_of(experiment.detector), progress=progress, machine=run.machine)
 
 
 def _print_lines(*lines: str) -> None:
@@ -168,10 +167,8 @@ def _warn_of_unused_flags(command_line: CommandLine, run: Run) -> None:
 def check_reflections(experiment: Experiment, run: Run) -> None:
     """Raise InputError for an experiment of which the files about reflections that are wanted cannot be made."""
     if run.predictions is not None:
-        refuse_several(experiment, "-predictions, the reflections")
         predictions.check_range(experiment)
     if run.hklmap is not None:
-        refuse_several(experiment, "-hklmap, the reflections of pixels")
         hkl_maps.refuse_defects(experiment)
 
 

@@ -46,8 +46,9 @@ class _Series(NamedTuple):
 
 
 def write(path: files.PathName, geometry: Geometry, images: Images = NO_IMAGES, what: str = "-exptfile") -> None:
-    """Write a geometry as a list of one experiment, which dials.import and dials.index read.
+    """Write a geometry as a list of one experiment for each crystal, which dials.import and dials.index read.
 
+    All experiments share beam, detector, goniometer, scan and images, as those of a sample of several lattices do in DIALS.
     The panels of a detector that has a frame stand in the tree of their groups, each in the frame of its own. A scan counts its
     images as the files are numbered. A still has neither goniometer nor scan. Files whose names have no number are left out,
     with a warning. Raises InputError for files that are not numbered one after another.
@@ -65,18 +66,18 @@ def check(geometry: Geometry, images: Images, what: str = "-exptfile") -> None:
 def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[str, Any]:
     """The object that write() writes."""
     series = _series(images, geometry.scan, what)
-    models: dict[str, dict[str, Any] | None] = {
-        "beam": _beam(geometry),
-        "detector": _detector(geometry, images.offset),
-        "goniometer": None if geometry.scan is None else _goniometer(geometry),
-        "scan": None if geometry.scan is None else _scan(geometry.scan, series),
-        "crystal": None if geometry.crystal is None else _crystal(geometry.crystal),
-        "imageset": None if series is None else _imageset(geometry, images, series, os.path.dirname(os.path.abspath(path))),
+    crystals = [] if geometry.crystal is None else [geometry.crystal, *geometry.other_crystals]
+    lists: dict[str, list[dict[str, Any]]] = {
+        "beam": [_beam(geometry)],
+        "detector": [_detector(geometry, images.offset)],
+        "goniometer": [] if geometry.scan is None else [_goniometer(geometry)],
+        "scan": [] if geometry.scan is None else [_scan(geometry.scan, series)],
+        "crystal": [_crystal(crystal) for crystal in crystals],
+        "imageset": [] if series is None else [_imageset(geometry, images, series, os.path.dirname(os.path.abspath(path)))],
     }
-    present = {kind: model for kind, model in models.items() if model is not None}
-    experiment = {"__id__": "Experiment", "identifier": "", **dict.fromkeys(present, 0)}
-    lists = {kind: [] if model is None else [model] for kind, model in models.items()}
-    return {"__id__": "ExperimentList", "experiment": [experiment], **lists, "profile": [], "scaling_model": []}
+    experiment = {"__id__": "Experiment", "identifier": "", **dict.fromkeys((kind for kind in lists if lists[kind]), 0)}
+    experiments = [experiment | {"crystal": number} for number in range(len(crystals))] or [experiment]
+    return {"__id__": "ExperimentList", "experiment": experiments, **lists, "profile": [], "scaling_model": []}
 
 
 def _numbers(vector: Any) -> list[float]:

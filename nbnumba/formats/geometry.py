@@ -163,6 +163,7 @@ class Geometry:
     the larger component of the electric field, polarization_fraction: its share of the intensity. spindle_axis: the unit
     vector about which the crystal turns by phi, right-handed. beam_at_points, spindle_at_points (images + 1, 3): the same at
     the start of every image and at the end of the last. mask: True for bad pixels (slow, fast), an array for each panel.
+    other_crystals: those in the same beam beside the first, of an experiment whose geometry is to be written.
     notes: sentences about what the file states and the image will not have.
     """
 
@@ -178,6 +179,7 @@ class Geometry:
     spindle_axis: np.ndarray | None = None
     scan: Scan | None = None
     crystal: CrystalGeometry | None = None
+    other_crystals: tuple[CrystalGeometry, ...] = ()
     beam_at_points: np.ndarray | None = None
     spindle_at_points: np.ndarray | None = None
     mask: tuple[np.ndarray, ...] | None = None

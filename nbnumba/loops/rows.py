@@ -18,7 +18,7 @@ do not overlap, and vectorises. A tile of one pixel, on a card, has the same row
 
 row | what it holds | unit | written by | read by
 TOTAL | sum over samples, sources, lattices; in the end the photons (F11) | electrons^2 | end_sum, render_tile | store
-BACKGROUND_TOTAL | background of all samples, sources (F12) | electrons^2 | end_sum, count_tile | render_tile, largest_share
+BACKGROUND_TOTAL | background of all samples, sources (F12) | electrons^2 | end_sum, count_tile | render_tile, largest_sum
 OMEGA | solid angle of the pixel (F3) | sr | trace_ray | weigh, render_tile
 POLARIZATION | polarization factor (F6) | 1 | polarize | weigh, render_tile
 CAPTURE | fraction of the photons that the sensor layer absorbs (F4) | 1 | trace_ray | weigh, render_tile

@@ -26,15 +26,16 @@ from nbnumba.stages.structure import of_source, slot
 
 
 def count(
-    best, share, failed, keys, sums, used, rows, columns, mask, work, known,
+    best, largest, total, failed, keys, sums, used, rows, columns, mask, work, known,
     panel, beam, material, sources, crystal, structure, orientations, sampling,
 ):  # fmt: skip
-    """Fill best and share [rows[0]:rows[1], columns[0]:columns[1]] where the mask is not zero (F15).
+    """Fill best, largest and total [rows[0]:rows[1], columns[0]:columns[1]] where the mask is not zero (F15).
 
     best (slow, fast) float64: the slot of the reflection that gives most photons, among those of `known`, a Structure record
-    that is read for its bounds alone; -1 where none gives any. share (slow, fast) float64: its part of all photons. failed
-    (1,): becomes 1 where a pixel has more reflections than there is room for, and the rest is not filled. keys, sums (TILE,
-    room) and used (TILE,) float64, and work, a tile: for this call to write to. The rest are the records of a Scene.
+    that is read for its bounds alone; -1 where none gives any. largest, total (slow, fast) float64: its photons, and those of
+    all reflections and of the background, up to the factors of the pixel, in electrons^2. failed (1,): becomes 1 where a pixel
+    has more reflections than there is room for, and the rest is not filled. keys, sums (TILE, room) and used (TILE,) float64,
+    and work, a tile: for this call to write to. The rest are the records of a Scene.
     """
     for strip in range(-(-(rows[1] - rows[0]) // BLOCK_SLOW)):
         start, first = 0, rows[0] + strip * BLOCK_SLOW
@@ -47,7 +48,7 @@ def count(
                 )  # fmt: skip
                 for i in range(number):
                     slow, fast = np.uintp(slow_of(work, i)), np.uintp(fast_of(work, i))
-                    best[slow, fast], share[slow, fast] = largest_share(work, i, keys, sums, used)
+                    best[slow, fast], largest[slow, fast], total[slow, fast] = largest_sum(work, i, keys, sums, used)
 
 
 def count_tile(
@@ -102,11 +103,11 @@ def add_to_key(failed, keys, sums, used, i, key, each):
         failed[0] = 1.0
 
 
-def largest_share(tile, i, keys, sums, used):
-    """The key of lane i whose sum is largest, of equal ones the least, or -1; and its part of all sums and BACKGROUND_TOTAL."""
+def largest_sum(tile, i, keys, sums, used):
+    """The key of lane i whose sum is largest, of equal ones the least, or -1; its sum; and all sums with BACKGROUND_TOTAL."""
     key, largest, total = -1.0, 0.0, tile[BACKGROUND_TOTAL + i]
     for place in range(int(used[i])):
         total += sums[i, place]
         if sums[i, place] > largest or (sums[i, place] == largest and keys[i, place] < key):
             key, largest = keys[i, place], sums[i, place]
-    return key, largest / total if largest > 0.0 else 0.0
+    return key, largest, total

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from nbnumba.errors import InputError
 from nbnumba.setup import sampling
 from nbnumba.statements import Background, Stated, Statements
 
@@ -33,11 +32,3 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
         )
         for number, crystal in enumerate(experiment.crystals)
     )
-
-
-def refuse_several(experiment: Statements, what: str) -> None:
-    """Raise InputError for what is made for one crystal at a time, where an experiment has several."""
-    if experiment.other_crystals:
-        count = len(experiment.crystals)
-        allowed = "one crystal at a time, of Experiment.alone(number)"
-        raise InputError(f"other_crystals: {what} of {count} crystals are not known; allowed: {allowed}")

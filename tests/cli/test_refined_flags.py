@@ -149,6 +149,7 @@ OTHERS = {
     "-divergence 1 -divsteps 3": {"beam.hdivrange_mrad": 1.25},
     "-hdivrange 1 -divergence 2 -hdivsteps 3": {"beam.hdivrange_mrad": 1.25, "beam.vdivrange_mrad": 0.5},
     "-water 20": {"background.water_um": 25.5},
+    "-ice 20 -ice_size 300 -water 3 -water_table": {"background.ice_um": 25.5, "background.ice_size_A": 210.0},
     "-detector_thick 450": {"detector.thickness_um": 400.25},
     "-detector_thick 450 -detector_absorb 234": {"detector.attenuation_um": 211.5, "detector.thickness_um": 400.25},
     "-phi 3 -osc 1 -phisteps 3": {"goniometer.phi_deg": 3.5, "goniometer.osc_deg": 1.1},

@@ -1,6 +1,8 @@
 """Files of reflections: text with commas, DIALS' tables in MessagePack, and NumPy's arrays, read back by other programs."""
 
 import csv
+import dataclasses
+import json
 import shlex
 
 import dials
@@ -11,6 +13,10 @@ import nbnumba
 from nbnumba import Experiment, InputError
 from nbnumba.cli.main import main
 from nbnumba.formats.columns import packed
+from nbnumba.geometry.rotations import about_axis
+from nbnumba.reflection_files import dials_columns
+from nbnumba.setup.crystal import orient
+from nbnumba.setup.detector import spindle_axis
 
 WORDS = "-cell 50 60 70 80 85 95 -misset 10 20 30 -default_F 100 -distance 100 -detpixels 60 -pixel 1 -N 12 -oversample 1 "
 ROTATION = WORDS + "-osc 2 -phisteps 40 -phi 5 "
@@ -68,6 +74,65 @@ def test_dials_reads_its_table(flags, tmp_path):
         np.testing.assert_allclose(read["xyzcal.mm"][:, 2], np.radians(table.phi_deg), rtol=1e-12)
         np.testing.assert_allclose(read["xyzcal.px"][:, 2], (table.phi_deg - 5.0) / 2.0, rtol=1e-12, atol=1e-12)
         assert 0.3 < read["entering"].mean() < 0.7
+
+
+def of_two_crystals(flags=ROTATION):
+    one = Experiment.from_args(flags)
+    return dataclasses.replace(one, crystal=[one.crystal, dataclasses.replace(one.crystal, misset_deg=(-40.0, 75.0, 12.0))])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_crystal_of_each_row(tmp_path):
+    """CSV has a last column for it; in a table of DIALS it is the number of the experiment of an .expt that is written."""
+    experiment = of_two_crystals()
+    table = nbnumba.predict(experiment)
+    nbnumba.write_predictions(tmp_path / "p.csv", table, experiment)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert list(rows[0])[-1] == "crystal" and [int(row["crystal"]) for row in rows] == table.crystal.tolist()
+    assert set(table.crystal) == {0, 1}
+    columns = dials_columns(table, experiment)
+    assert columns["id"][0] == "int" and columns["id"][1].tolist() == table.crystal.tolist()
+
+
+CRYSTALS_OF_DIALS = """
+import json, sys
+from dials.array_family import flex
+from dxtbx.model.experiment_list import ExperimentListFactory
+experiments = ExperimentListFactory.from_json_file(sys.argv[1], check_format=False)
+table = flex.reflection_table.from_file(sys.argv[2])
+shared = all(other.beam is experiments[0].beam and other.scan is experiments[0].scan for other in experiments)
+print(json.dumps({"A": [e.crystal.get_A() for e in experiments], "id": list(table["id"]), "shared": shared}))
+"""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dials_reads_several_crystals(tmp_path):
+    """Its experiments share all but the crystal, whose number the rows of the table have."""
+    experiment = of_two_crystals()
+    table = nbnumba.predict(experiment)
+    nbnumba.write_expt(tmp_path / "m.expt", experiment)
+    nbnumba.write_predictions(tmp_path / "p.refl", table, experiment)
+    read = dials.answer(CRYSTALS_OF_DIALS, tmp_path / "m.expt", tmp_path / "p.refl")
+    assert read["shared"] and len(read["A"]) == 2 and read["id"] == table.crystal.tolist()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("flags", [WORDS + "-phi 7", ROTATION])
+def test_crystals_of_a_written_list_are_read_again(flags, tmp_path, monkeypatch):
+    """An experiment for each, with the same beam, detector and scan: -expt takes the first crystal, -lattice the others."""
+    monkeypatch.chdir(tmp_path)
+    experiment = of_two_crystals(flags)
+    nbnumba.write_expt("m.expt", experiment)
+    content = json.loads((tmp_path / "m.expt").read_text())
+    assert [part["crystal"] for part in content["experiment"]] == [0, 1] and len(content["crystal"]) == 2
+    assert {part["beam"] for part in content["experiment"]} == {0} and len(content["beam"]) == 1
+    read = Experiment.from_args("-expt m.expt -experiment 0 -lattice m.expt -N 12 -default_F 100 -oversample 1 -phisteps 40")
+    assert len(read.crystals) == 2
+    turned = 7.0 if flags != ROTATION else 0.0
+    about = about_axis(spindle_axis(experiment.detector, None), np.radians(turned))
+    for own, other in zip(experiment.crystals, read.crystals):
+        expected = orient(own, experiment.sampling.defects) @ about.T
+        np.testing.assert_allclose(orient(other, read.sampling.defects), expected, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

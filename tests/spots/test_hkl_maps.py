@@ -78,6 +78,25 @@ def test_a_share_is_the_part_of_an_image_with_one_reflection(case, experiment_of
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("case", ["lattices", "water"])
+def test_of_several_crystals_the_brightest_reflection_counts(case, experiment_of):
+    """It is the brighter one of those that each crystal has alone; its share is one of all crystals and of the background."""
+    one = experiment_of(case)
+    another = dataclasses.replace(one.crystal, misset_deg=(40.0, -5.0, 60.0), scale=2.0, mosaic_spread_deg=20.0, n_a=6.0)
+    both = dataclasses.replace(one, crystal=[one.crystal, another, dataclasses.replace(another, misset_deg=(1.0, 2.0, 3.0))])
+    found, whole = hkl_map(both, least_part=0.0), nbnumba.simulate(both)
+    np.testing.assert_array_equal(found.photons, whole)
+    maps = [hkl_map(both.alone(number).replace({"background.water_um": 0.0}), least_part=0.0) for number in range(3)]
+    photons = np.array([alone.share * alone.photons for alone in maps])
+    brightest = photons.argmax(axis=0)
+    np.testing.assert_array_equal(found.crystal, brightest)
+    assert (np.bincount(found.crystal.ravel(), minlength=3) > 10).all()
+    hkl = np.array([alone.hkl for alone in maps])
+    np.testing.assert_array_equal(found.hkl, np.take_along_axis(hkl, brightest[np.newaxis, :, :, np.newaxis], axis=0)[0])
+    np.testing.assert_allclose(found.share, photons.max(axis=0) / whole, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_pixel_with_more_reflections_than_there_is_room_for_is_counted_again(experiment_of, monkeypatch):
     experiment = experiment_of("sources")
     whole = hkl_map(experiment)
@@ -94,9 +113,9 @@ def test_threads_regions_and_masks_change_no_share(experiment_of):
     part = hkl_map(experiment.replace({"sampling.roi": (3, 20, 2, 15), "sampling.mask": mask}), least_part=0.0)
     inside = part.photons > 0.0
     assert inside.sum() > 50
-    for one, other in zip(whole, part):
+    for name, one, other in zip(whole._fields, whole, part):
         np.testing.assert_array_equal(one[inside], other[inside])
-        assert not other[~inside].any()
+        assert (other[~inside] == (-1 if name == "crystal" else 0)).all()
     threads.set_thread_count(1)
     try:
         np.testing.assert_array_equal(hkl_map(experiment, least_part=0.0).share, whole.share)
@@ -110,8 +129,9 @@ def test_faint_pixels_and_dark_images_have_no_reflection(experiment_of):
     found = hkl_map(experiment, least_part=0.1)
     bright = found.photons >= 0.1 * found.photons.max()
     assert (found.share[bright] > 0.0).all() and not found.share[~bright].any() and not found.hkl[~bright].any()
+    np.testing.assert_array_equal(found.crystal, np.where(bright, 0, -1))
     dark = hkl_map(experiment.replace({"beam.fluence": 0.0}))
-    assert not dark.share.any() and not dark.hkl.any()
+    assert not dark.share.any() and not dark.hkl.any() and (dark.crystal == -1).all()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -129,7 +149,7 @@ def test_panels_have_maps_like_the_image(shapes, experiment_of, tmp_path):
         hkl, share = expected_share(chain, experiment)
         assert (tuple(whole.hkl[number][pixel]), whole.share[number][pixel]) == (hkl, pytest.approx(share, rel=1e-9))
     nbnumba.write_hkl_map(tmp_path / "m.npz", whole)
-    names = {"hkl", "share", "photons"}
+    names = {"hkl", "share", "photons", "crystal"}
     expected = names if shapes[0] == shapes[1] else {f"{name}_{number}" for name in names for number in range(2)}
     assert set(np.load(tmp_path / "m.npz").files) == expected
 
