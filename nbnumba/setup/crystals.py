@@ -3,7 +3,7 @@
 import dataclasses
 
 from nbnumba.setup import sampling
-from nbnumba.statements import Background, Stated, Statements
+from nbnumba.statements import Background, Stated
 
 
 def each_alone(experiment: Stated) -> tuple[Stated, ...]:
