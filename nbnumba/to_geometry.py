@@ -30,7 +30,7 @@ from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
 from nbnumba.setup.sheet import masked_pixels_of, sheet_of
 from nbnumba.setup.sources import beam_sources
-from nbnumba.statements import Beam, Detector, Goniometer, Panel, Statements
+from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Panel, Statements
 
 SAME_DEPTH = 0.02
 """Relative difference up to which an attenuation depth is that of a material."""
@@ -99,7 +99,7 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
         polarization_fraction=_polarization(first, what),
         spindle_axis=spindle if scan is not None else None,
         scan=scan,
-        crystal=_crystal(first, spindle, scan),
+        crystal=_crystal(first, spindle, scan, what),
         mask=bad if any(mask.any() for mask in bad) else None,
     )
 
@@ -183,10 +183,14 @@ def _scan_of(goniometer: Goniometer, images: int) -> Scan | None:
     return Scan(1, images, goniometer.phi_deg, width) if width > 0.0 else None
 
 
-def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> CrystalGeometry:
-    """The crystal at phi = 0; without a scan that of the still, at its own phi."""
+def _crystal(experiment: Statements, spindle: np.ndarray, scan: Scan | None, what: str) -> CrystalGeometry:
+    """The crystal at phi = 0; without a scan that of the still, at its own phi. Warns of what no geometry states."""
     if experiment.other_crystals:
         warnings.warn(f"the geometry has the first of {len(experiment.crystals)} crystals", stacklevel=2)
+    if experiment.crystal.is_displaced:
+        stated = f"crystal.{', '.join(Crystal.POSITION)}"
+        numbers = " ".join(f"{x:g}" for x in experiment.crystal.position_mm)
+        warnings.warn(f"{what}: {stated}: the geometry cannot state that the crystal is at {numbers} mm", stacklevel=2)
     vectors = orient(experiment.crystal, experiment.sampling.defects)
     if scan is None:
         vectors = vectors @ about_axis(spindle, radians(experiment.goniometer.phi_deg)).T

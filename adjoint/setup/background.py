@@ -4,6 +4,7 @@ import numpy as np
 
 from nbnumba.constants import WATER_F
 from nbnumba.setup.background import molecules, photons_per_electron_squared
+from nbnumba.setup.orientations import number_of_domains, phi_steps
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Background, Statements
 
@@ -23,12 +24,12 @@ def scale_adj(
         A12b: w_bar = 3 (lattices background_each_bar - air_bar) / w,    p_bar = air_bar / p
 
     They are those of the fluence, in photons/m^2, of the edge w of the water, in um, of the path p in air, in mm, and of the
-    scale of the crystal. scene: that of the experiment. photons_bar, background_each_bar (...): cotangents of the fields of the
-    Intensity record. air_bar (...): that of the logarithm of p. With air F12b counts in place of F12. k is the electrons^2, or
-    the molecules, of a cube of 1 um. With water_scale background_each has the further factor r_e^2
-    fluence / steps / layers, and gives the fluence a share; the layers count only with capture_last_layer (P13, P19).
+    scale of the crystal. scene: of the experiment, or of a contribution to its image. photons_bar, background_each_bar (...):
+    cotangents of the fields of the Intensity record. air_bar (...): that of the logarithm of p. With air F12b counts in place
+    of F12. k is the electrons^2, or the molecules, of a cube of 1 um. With water_scale background_each has the further factor
+    r_e^2 fluence / steps / layers, and gives the fluence a share; the layers count only with capture_last_layer (P13, P19).
     """
-    lattices = len(scene.orientations.lattice)
+    lattices = phi_steps(experiment.goniometer)[0] * number_of_domains(experiment.crystal)
     steps = len(scene.sources.weight) * scene.sampling.oversample**2 * lattices
     per_fluence, scale = photons_per_electron_squared(1.0) / steps, experiment.crystal.scale
     water_um = experiment.background.water_um
