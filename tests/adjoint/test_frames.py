@@ -29,7 +29,7 @@ RICH += "-cell_spread 0.01 0.02 0.015 -xtal_position 0.3 -0.2 0.4 -mosaic_seed 4
 NUMBERS = {"scale": 0.7, "background": 3.0, "background_x": -0.8, "background_y": 0.5, "background_radial": 1.5, "gain": 2.5}
 """Of the image; the background stays above 0."""
 PHYSICAL = [name for name in adjoint.PARAMETERS if name not in ARRAYS]
-STEPS = {"A": 0.05, "degree": 0.05, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05, "A^2": 3.0}
+STEPS = {"A": 0.05, "degree": 0.02, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05, "A^2": 3.0}
 """The largest step of a parameter by its unit; of others a hundredth of the value."""
 AGREEMENT, KNOWN = 1e-6, 5e-7
 """Of a derivative: how far it may be off, and how well differences have to know it."""
