@@ -91,7 +91,7 @@ class Chain(NamedTuple):
 
 
 def trace(experiment: Experiment, slow: int, fast: int, panel: int | str | None = None, **keywords: Any) -> Chain:
-    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords.
+    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords; of several, the first.
 
     panel: its number, from 0, or its path; of one panel it may be left out.
     """
