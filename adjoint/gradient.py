@@ -121,9 +121,9 @@ def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:
     """
     problem = prepare(experiment, ["beam.fluence"], **machine._asdict())
     image, everywhere = np.zeros(problem.pixels), SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
-    for number in range(problem.crystals):
+    for number in range(problem.contributions):
         of_one = np.zeros(problem.pixels)
-        _run(problem.of_crystal(number) if problem.crystals > 1 else problem, everywhere, of_one, None)
+        _run(problem.of_contribution(number) if problem.contributions > 1 else problem, everywhere, of_one, None)
         image += of_one
     check_brightness(image, problem.machine.precision)
     return problem.with_added(image)

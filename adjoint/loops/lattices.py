@@ -45,6 +45,7 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
     rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
     rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
+    moving = rotations, rates, motions.stretches, motions.stretch_rates
     runs, is_single = 1, False
     tile[NEAR_PATCH] = 0.0
     for m in range(lattices.shape[0]):
@@ -57,10 +58,10 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
                 bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, ray)
                 runs = list_near(tile)
         if runs > 0:
-            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, motions, paths)
+            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths)
 
 
-def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, motions, paths):
+def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths):
     """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
 
     look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated. square_terms
@@ -68,9 +69,10 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
     HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles,
     CELL_SPREADS, if it asks for spreads of the cell, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of
     interpolated amplitudes to HKL_BAR before. Derivatives by amplitudes go to the amplitude table. runs: the number of runs of
-    lanes, which begin where NEAR_PATCH says. vectors: a, b, c of the lattice. rotations, rates: those of `motions` for the
-    table.
+    lanes, which begin where NEAR_PATCH says. vectors: a, b, c of the lattice. moving: rotations and rotation_rates of the
+    table, stretches and stretch_rates, as in Motions.
     """
+    rotations, rates, stretches, stretch_rates = moving
     look_up(tile, runs, structure, vectors)
     if structure.interpolate:
         interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
@@ -93,10 +95,10 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
     elif paths.geometry:
         add_q_bar(tile, runs, vectors)
     if paths.cell_spreads:
-        add_cell_spreads(tile, runs, vectors, motions.stretch_rates, m)
+        add_cell_spreads(tile, runs, vectors, stretch_rates, m)
     if paths.vectors:
-        if motions.stretches.shape[0] > 1:
-            stretch_hkl_bar(tile, runs, motions.stretches, m)
+        if stretches.shape[0] > 1:
+            stretch_hkl_bar(tile, runs, stretches, m)
         add_cell_vectors(tile, runs, rotations, m)
 
 
