@@ -137,7 +137,7 @@ def _check_lines(experiment, parameters, keywords, *, directions, seed, report, 
         steps = np.where(vector != 0.0, np.abs(vector) * step, steps)
         add(_line(subject, name, unit, vector, step))
     for number in range(directions):
-        vector = random.normal(size=steps.size) * steps
+        vector = _within_bounds(base, checked, random.normal(size=steps.size) * steps)
         add(_line(subject, f"direction {number + 1}", "", vector, _first_step(base, checked, vector)))
     for name, reason in left_out.items():
         add(Line(name, row_of(name).unit, math.nan, math.nan, math.nan, math.nan, UNTESTED, reason))
@@ -210,6 +210,12 @@ def _single_directions(base, checked, random):
             vector[first + number] = 1.0
             yield ", ".join(names), row_of(names[0]).unit, vector
         first += size(variable)
+
+
+def _within_bounds(base, checked, vector: np.ndarray) -> np.ndarray:
+    """A direction (n,) along which those numbers grow that are at their least value, so that there is a side to step to."""
+    least = [np.full(size(variable), parameter_row(variable.key).bounds[0]) for variable in variables(base, checked)]
+    return np.where(pack(base, checked) <= np.concatenate(least), np.abs(vector), vector)
 
 
 def _first_step(base, checked, vector) -> float:

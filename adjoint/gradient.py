@@ -87,10 +87,10 @@ def value_and_grad(
 
 
 def _summed(problem: Problem, pixel_loss: SheetLoss, progress: Progress | None) -> tuple[np.ndarray, float]:
-    """The gradient (n,), and the loss as the kernels compute it. Gradients of several crystals add up (A7d)."""
+    """The gradient (n,), and the loss as the kernels compute it. Gradients of several contributions add up (A7d, A7e)."""
     gradient, value = np.zeros(problem.count), 0.0
-    for number in range(problem.crystals):
-        alone = problem.of_crystal(number) if problem.crystals > 1 else problem
+    for number in range(problem.contributions):
+        alone = problem.of_contribution(number) if problem.contributions > 1 else problem
         results, bands = _run(alone, pixel_loss, NO_IMAGE, progress)
         gradient, value = gradient + _gradient(alone, results, bands), value + _sum_of_bands(problem, results)
     return gradient, value
@@ -121,24 +121,24 @@ def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:
     """
     problem = prepare(experiment, ["beam.fluence"], **machine._asdict())
     image, everywhere = np.zeros(problem.pixels), SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
-    for number in range(problem.crystals):
+    for number in range(problem.contributions):
         of_one = np.zeros(problem.pixels)
-        _run(problem.of_crystal(number) if problem.crystals > 1 else problem, everywhere, of_one, None)
+        _run(problem.of_contribution(number) if problem.contributions > 1 else problem, everywhere, of_one, None)
         image += of_one
     check_brightness(image, problem.machine.precision)
     return problem.with_added(image)
 
 
 def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The image, and its derivatives, as sheets. The derivatives of several crystals are added up."""
+    """The image, and its derivatives, as sheets. The derivatives of several contributions are added up."""
     image, derivatives = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.kernel_columns))
     everywhere = SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
-    if problem.crystals == 1:
+    if problem.contributions == 1:
         _run(problem, everywhere, image, progress, jacobian=derivatives)
     else:
-        for number in range(problem.crystals):
+        for number in range(problem.contributions):
             of_one, by_one = np.zeros_like(image), np.zeros_like(derivatives)
-            _run(problem.of_crystal(number), everywhere, of_one, progress, jacobian=by_one)
+            _run(problem.of_contribution(number), everywhere, of_one, progress, jacobian=by_one)
             image, derivatives = image + of_one, derivatives + by_one
     check_brightness(image, problem.machine.precision)
     return problem.with_added(image), _finite(problem, problem.by_variables(derivatives))
@@ -163,8 +163,8 @@ def normal_equations(
         allowed = f"at most {MOST_DENSE}; value_and_grad takes any number"
         raise InputError(f"parameters: {problem.kernel_columns} numbers make too large a matrix; allowed: {allowed}")
     pixel_loss, value = _apply_loss(problem, loss, progress, with_curvature=True)
-    if problem.crystals > 1:
-        gradient, normal = _normal_of_several(problem, pixel_loss, 0)
+    if problem.contributions > 1:
+        gradient, normal = _normal_of_contributions(problem, pixel_loss, 0)
         return checked(cast(float, value)), by_name(problem.variables, gradient), normal
     results, _ = _run(problem, pixel_loss, NO_IMAGE, progress, normal=True)
     gradient, normal = _normal_equations(problem, results)
@@ -190,8 +190,8 @@ def with_image_terms(
     pixel_loss, value = _apply_loss(problem, loss, None, with_curvature=with_normal, of_sheet=True)
     pixel_loss = pixel_loss._replace(background_terms=background_terms)
     wanted = slice(None) if named else slice(1, None)
-    if problem.crystals > 1:
-        gradient, normal = _with_image_terms_of_several(problem, pixel_loss, with_normal)
+    if problem.contributions > 1:
+        gradient, normal = _with_image_terms_of_contributions(problem, pixel_loss, with_normal)
         return checked(cast(float, value)), gradient[wanted], None if normal is None else normal[wanted, wanted]
     if problem.added is not None:
         background_terms = np.concatenate([background_terms, problem.added[np.newaxis]])
@@ -216,20 +216,20 @@ def _with_added_in_factor(gradient, normal, count: int) -> tuple[np.ndarray, np.
     return fold @ gradient, None if normal is None else fold @ normal @ fold.T
 
 
-def _with_image_terms_of_several(
+def _with_image_terms_of_contributions(
     problem: Problem, pixel_loss: SheetLoss, with_normal: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The gradient and the matrix of with_image_terms for several crystals."""
+    """The gradient and the matrix of with_image_terms for an image of several contributions."""
     terms = 1 + len(pixel_loss.background_terms)
     if with_normal:
-        return _normal_of_several(problem, pixel_loss, terms)
+        return _normal_of_contributions(problem, pixel_loss, terms)
     gradient, _ = _summed(problem, pixel_loss._replace(background_terms=NO_TERMS), None)
     of_image = [float(np.sum(pixel_loss.data * term)) for term in (_rendered(problem, None), *pixel_loss.background_terms)]
     return np.concatenate([gradient, of_image]), None
 
 
-def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int) -> tuple[np.ndarray, np.ndarray]:
-    """J^T r and J^T W J of the sum of the images of several crystals, whose Jacobian J is made as a whole (A7d).
+def _normal_of_contributions(problem: Problem, pixel_loss: SheetLoss, image_terms: int) -> tuple[np.ndarray, np.ndarray]:
+    """J^T r and J^T W J of the sum of the images of several contributions, whose Jacobian J is made as a whole (A7d, A7e).
 
     pixel_loss: derivative and curvature of the loss. image_terms: how many columns of an image follow the parameters (A13a).
     Raises InputError if the memory does not suffice.
@@ -243,6 +243,7 @@ def _normal_of_several(problem: Problem, pixel_loss: SheetLoss, image_terms: int
     counts = (pixel_loss.data.ravel() != 0.0) | (pixel_loss.weight.ravel() != 0.0)
     counted, weight = columns[counts], pixel_loss.weight.ravel()[counts]
     gradient, normal = counted.T @ pixel_loss.data.ravel()[counts], counted.T @ (counted * weight[:, np.newaxis])
+    normal = np.triu(normal) + np.triu(normal, 1).T  # which rounding may have made unsymmetric
     return _finite(problem, gradient), _finite(problem, normal)
 
 
@@ -274,7 +275,7 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
     if is_pixelwise(loss):
         if loss.data.shape != problem.pixels or (loss.sheet != problem.sheet and not of_sheet):
             raise InputError(f"loss: data of {loss.sheet} do not fit; allowed: {problem.sheet}")
-        return (_of_photons(problem, loss), None) if problem.crystals == 1 else _of_sum(problem, loss, progress)
+        return (_of_photons(problem, loss), None) if problem.contributions == 1 else _of_sum(problem, loss, progress)
     image = problem.sheet.image(_rendered(problem, progress))
     pixel_loss = _with_derivative(problem, "loss: derivative", loss.derivative(image))
     if with_curvature:
@@ -285,7 +286,7 @@ def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> t
 
 
 def _of_sum(problem: Problem, loss: Pixelwise, progress: Progress | None) -> tuple[SheetLoss, float]:
-    """A loss of adjoint.losses of the image of several crystals: its derivative and curvature, and its value (A7d).
+    """A loss of adjoint.losses of an image of several contributions: its derivative and curvature, and its value (A7d, A7e).
 
     Pixels that are not rendered do not count, as in a kernel.
     """

@@ -60,6 +60,11 @@ def _crystal(experiment) -> dict[str, str]:
     if experiment.crystal.b_factor_A2 == 0.0:
         anisotropic = [f"crystal.{name}" for name in Crystal.ANISOTROPIC]
         reasons |= dict.fromkeys(anisotropic, "crystal.b_factor_A2 is 0, and no reflection may grow (F9g)")
+    position = [f"crystal.{name}" for name in Crystal.POSITION]
+    if experiment.detector.curved:
+        reasons |= dict.fromkeys(position, "the detector is curved, about the spindle (F7e)")
+    elif experiment.sampling.c_parity:
+        reasons |= dict.fromkeys(position, "C's defects are on, and C knows no such position (F7e)")
     off_diagonal = [f"crystal.{name}" for name in Crystal.OFF_DIAGONAL]
     if experiment.crystal.shape != "gauss":
         reasons |= dict.fromkeys(off_diagonal, "the crystal is not of the shape gauss (F8f)")
@@ -69,13 +74,13 @@ def _crystal(experiment) -> dict[str, str]:
 
 
 def _still_domains(experiment) -> dict[str, str]:
-    """The mosaic spreads that are 0, where no domain is turned (A7b).
+    """The mosaic spreads that are 0, where no domain is turned, and those of the cell (A7b).
 
-    The image has a derivative by a spread of 0 where another turns the domains; about axes of the crystal, one about these.
+    The image has a derivative by a spread of 0 where another one makes domains; about axes of the crystal, one about these.
     """
     crystal = experiment.crystal
     if not is_mosaic(crystal):
-        return dict.fromkeys(names_of("mosaic"), "it is 0, and there are no domains to turn")
+        return dict.fromkeys(names_of("mosaic", "cell_spread"), "it is 0, and there are no domains to turn or to stretch")
     own = [f"crystal.{name}" for name in Crystal.ABOUT_AXES]
     if all(experiment.value(name) == 0.0 for name in own):
         return dict.fromkeys(own, "it is 0, and no domains are turned about axes of the crystal")

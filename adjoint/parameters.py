@@ -49,6 +49,8 @@ _MISSETTING = Parameter("degree", 0.01, ANY, "orientation", moves_spots=True, pe
 _CELLS = Parameter("cells", 1.0, (1.0, INFINITE), "size", per_image=True)
 _OFF_DIAGONAL = Parameter("cells", 1.0, ANY, "size", per_image=True)
 _SPREAD = Parameter("degree", 0.01, (0.0, 180.0), "mosaic", per_image=True)
+_CELL_SPREAD = Parameter("", 0.001, (0.0, 0.5), "cell_spread", per_image=True)
+_POSITION = Parameter("mm", 0.01, ANY, "position", moves_spots=True, per_image=True)
 _ANISOTROPIC = Parameter("A^2", 1.0, ANY, "disorder", per_image=True)
 _DIVERGENCE = Parameter("mrad", 0.1, NOT_NEGATIVE, "source")
 _TILT = Parameter("mrad", 0.1, ANY, "source", moves_spots=True, per_image=True)
@@ -70,6 +72,12 @@ PARAMETERS: dict[str, Parameter] = {
     "crystal.mosaic_a_deg": _SPREAD,
     "crystal.mosaic_b_deg": _SPREAD,
     "crystal.mosaic_c_deg": _SPREAD,
+    "crystal.cell_spread_a": _CELL_SPREAD,
+    "crystal.cell_spread_b": _CELL_SPREAD,
+    "crystal.cell_spread_c": _CELL_SPREAD,
+    "crystal.position_x_mm": _POSITION,
+    "crystal.position_y_mm": _POSITION,
+    "crystal.position_z_mm": _POSITION,
     "crystal.scale": Parameter("", 0.1, NOT_NEGATIVE, "scale", per_image=True),
     "crystal.b_factor_A2": Parameter("A^2", 1.0, NOT_NEGATIVE, "disorder", per_image=True),
     "crystal.b_11_A2": _ANISOTROPIC,
@@ -135,6 +143,8 @@ GROUPS = {
     "disorder": None,
     "spindle": "lattice_angles",
     "mosaic": "lattice_angles",
+    "cell_spread": "cell_spreads",
+    "position": "geometry",
     "source": "geometry",
     "polarization": "geometry",
     "detector": "geometry",

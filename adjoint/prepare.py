@@ -27,7 +27,7 @@ from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import weakens_each_term
-from nbnumba.setup.crystals import each_alone
+from nbnumba.setup.crystals import Contribution, contributions
 from nbnumba.setup.detector import pivot_of
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.setup.structure import energy_weights, interpolates, places
@@ -56,12 +56,12 @@ class Boxes(NamedTuple):
 class Problem(NamedTuple):
     """An experiment whose parameters are stated and whose choices are frozen, and all that its derivative needs.
 
-    variables: what it is differentiated by, in this order. panels: what the image is computed from, the panels of one crystal
-    after another (F7d). For each of these, motions: how sources and lattices move; projections: how derivatives by parameters
-    follow from those by channels; paths: the parts of the derivative that are needed. machine: the backend and the precision.
-    sheet: the shapes of the panels. boxes: how amplitudes depend on the photon energy. weights: which numbers are the weights
-    of sources, and how those of mean 1 move with them (A5b); None if none are. added (slow, fast): photons that are added to
-    the image, a sheet, or None (F12a).
+    variables: what it is differentiated by, in this order. panels: what the image is computed from, the panels of one
+    contribution after another (F7d, F7e). For each of these, motions: how sources and lattices move; projections: how
+    derivatives by parameters follow from those by channels; paths: the parts of the derivative that are needed. machine: the
+    backend and the precision. sheet: the shapes of the panels. boxes: how amplitudes depend on the photon energy. weights:
+    which numbers are the weights of sources, and how those of mean 1 move with them (A5b); None if none are. added (slow,
+    fast): photons that are added to the image, a sheet, or None (F12a).
     """
 
     experiment: Experiment
@@ -91,16 +91,16 @@ class Problem(NamedTuple):
         return image if self.added is None else image + self.added
 
     @property
-    def crystals(self) -> int:
-        """The number of crystals, whose images add up."""
-        return self.panels[-1].crystal + 1
+    def contributions(self) -> int:
+        """The number of contributions to the image: crystals, and phi steps of those that the spindle moves."""
+        return self.panels[-1].contribution + 1
 
-    def of_crystal(self, number: int) -> Problem:
-        """The problem of one of the crystals alone, by all variables."""
-        own = [n for n, panel in enumerate(self.panels) if panel.crystal == number]
+    def of_contribution(self, number: int) -> Problem:
+        """The problem of one of the contributions alone, by all variables."""
+        own = [n for n, panel in enumerate(self.panels) if panel.contribution == number]
         parts = ([part[n] for n in own] for part in (self.motions, self.projections, self.paths))
         motions, projections, paths = parts
-        panels = tuple(self.panels[n]._replace(crystal=0) for n in own)
+        panels = tuple(self.panels[n]._replace(contribution=0) for n in own)
         return self._replace(panels=panels, motions=motions, projections=projections, paths=paths)
 
     @property
@@ -145,16 +145,18 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     names = {name for variable in checked for name in variable.names}
     _refuse(not_differentiable.reasons(experiment, names), checked)
     experiment = freeze_choices(experiment, parameters)
-    panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.panel_scenes(experiment))
+    moved = {number_and_name(name)[0] for name in names if row_of(name).group == "position"}
+    panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.panel_scenes(experiment, moved))
     warn_beyond_pairs(panels[0].scene, chosen.precision)
     boxes, parts = _boxes(panels[0].scene, experiment, checked), []
-    for number, alone in enumerate(each_alone(experiment)):
-        scenes = [panel.scene for panel in panels if panel.crystal == number]
-        has_amplitudes = alone.structure_factors is experiment.structure_factors
+    for number, contribution in enumerate(contributions(experiment, moved)):
+        scenes = [panel.scene for panel in panels if panel.contribution == number]
+        has_amplitudes = contribution.experiment.structure_factors is experiment.structure_factors
         own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
-        matrices, motions = _scenes_by_parameters(alone, number, scenes, checked), _wanted(setup.motions(alone), checked)
-        columns = _columns_of_rows(checked, boxes), _columns_of_arrays(scenes[0], alone, checked, boxes, has_amplitudes)
-        paths = _paths(own, number, matrices, scenes, motions)
+        matrices, motions = _scenes_by_parameters(contribution, scenes, checked), _wanted(setup.motions(contribution), checked)
+        arrays = _columns_of_arrays(scenes[0], contribution.experiment, checked, boxes, has_amplitudes)
+        columns = _columns_of_rows(checked, boxes), arrays
+        paths = _paths(own, contribution.crystal, matrices, scenes, motions)
         parts += [(motions, Projection(matrix, *columns), paths) for matrix in matrices]
     motions_of_each, projections, paths_of_each = (list(part) for part in zip(*parts))
     _refuse_motionless(checked, [projection.matrix for projection in projections], motions_of_each)
@@ -256,6 +258,7 @@ def _moving_channels(motions: Motions) -> np.ndarray:
     moves = np.ones(WIDTH, dtype=bool)
     moves[CHANNEL["source"]] = (motions.source != 0.0).any(axis=(0, 2))
     moves[CHANNEL["lattice_angles"]] = (motions.rotation_rates != 0.0).any(axis=(0, 2))
+    moves[CHANNEL["cell_spreads"]] = (motions.stretch_rates != 0.0).any(axis=0)
     return moves
 
 
@@ -274,14 +277,15 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _scenes_by_parameters(experiment, crystal, scenes, variables) -> list[np.ndarray]:
+def _scenes_by_parameters(contribution: Contribution, scenes, variables) -> list[np.ndarray]:
     """The derivatives (n, channels) of each scene's quantities, one for each channel, by every number except amplitudes.
 
-    crystal: the number of the crystal that the experiment has alone. Parameters of other crystals have 0.
+    scenes: those of a contribution to the image. Parameters of other crystals have 0.
     """
     singles, matrices = [single for variable in variables for single in variable.singles], []
-    for by_channel in setup.pull(experiment, scenes, EACH_CHANNEL):
-        rows, own = np.zeros((len(singles), WIDTH)), {name_of(crystal, name): bars for name, bars in by_channel.items()}
+    for by_channel in setup.pull(contribution, scenes, EACH_CHANNEL):
+        own = {name_of(contribution.crystal, name): bars for name, bars in by_channel.items()}
+        rows = np.zeros((len(singles), WIDTH))
         for row, names in enumerate(singles):
             rows[row] = sum((own[name] for name in names if name in own), np.zeros(WIDTH))
         matrices.append(rows)
@@ -344,9 +348,10 @@ def _paths(variables, crystal, matrices, scenes, motions) -> Paths:
     by_panel = [(matrix != 0.0).any(axis=0) & moving & _reached(built) for matrix, built in zip(matrices, scenes)]
     is_wanted = np.any(by_panel, axis=0)
     return Paths(
-        geometry="geometry" in taken,
+        geometry="geometry" in taken or bool(is_wanted[CHANNEL["origin"]].any()),
         vectors="vectors" in taken,
         lattice_angles=bool(is_wanted[CHANNEL["lattice_angles"]].any()),
+        cell_spreads=bool(is_wanted[CHANNEL["cell_spreads"]].any()),
         reflections="reflections" in taken,
         weights="weights" in taken,
         channels=(ORIGIN + TILE * np.flatnonzero(is_wanted)).astype(np.uint64),

@@ -15,6 +15,8 @@ from bench import cases, clock
 from bench.table import Bar, noise, row
 from nbnumba import Experiment, simulate
 
+NOT_STATED = names_of("position", "cell_spread")
+"""Parameters that no scene states, and by which the image is differentiated in another way: by phi steps, or stretches."""
 REFINED = [*names_of("cell"), "crystal.n_a", *names_of("orientation")]
 REFINED += ["beam.wavelength_A", "beam.fluence", "detector.distance_mm", "detector.xbeam_mm", "detector.ybeam_mm"]
 """The 15 parameters of Jacobians and normal equations: cell, orientation and size of the crystal, beam, detector."""
@@ -67,7 +69,7 @@ class Task(NamedTuple):
 
 
 def task(scene: cases.Scene) -> Task:
-    """The task of a scene, less the weights of sources, with counts of its region in a beam that is bright enough."""
+    """The task of a scene, less weights of sources and NOT_STATED, with counts of its region in a bright enough beam."""
     experiment = scene.experiment
     image = simulate(experiment)
     brighter = BRIGHTEST / image.max()
@@ -76,7 +78,7 @@ def task(scene: cases.Scene) -> Task:
     part, counts = (slice(low, high + 1), slice(left, right + 1)), np.full(image.shape, np.nan)
     counts[part] = np.random.default_rng(1).poisson(image[part] * brighter + BACKGROUND)
     refused = not_differentiable.reasons(experiment)
-    names = [name for name in PARAMETERS if name not in refused and name != WEIGHTS]
+    names = [name for name in PARAMETERS if name not in refused and name not in (WEIGHTS, *NOT_STATED)]
     return Task(scene.name, experiment, Poisson(counts, BACKGROUND), names)
 
 

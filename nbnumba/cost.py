@@ -109,13 +109,14 @@ def cost(
     windows = sampling.windows(experiment.detector, experiment.sampling)
     pixels = [_pixels(window) for window in windows]
     samples = [oversample**2 * layers for oversample, layers in samples_of_panels(experiment)]
+    walks = crystals.number_alone(experiment)
     counts = {
         "pixels": sum(pixels),
         "samples": -(-sum(map(mul, pixels, samples)) // sum(pixels)) if any(pixels) else max(samples),
         "sources": sources.number(experiment.beam, defects),
         "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
     }
-    seconds = _seconds(experiment, windows, counts, threads, certain) if machine.backend == "cpu" else math.nan
+    seconds = _seconds(experiment, windows, counts, threads, certain, walks) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
 
 
@@ -128,7 +129,7 @@ def _cost_of_several(each: Sequence[Statements], machine: Machine, threads: int,
     costs = [cost(one, machine, threads, command, certain) for one in each]
     lattices, seconds = sum(one.lattices for one in costs), sum(one.seconds for one in costs)
     distinct = {id(one.structure_factors): _bytes_of_amplitudes(one) for one in each}
-    tables = sum(of_one.bytes - _bytes_of_image(one, command) - _bytes_of_amplitudes(one) for of_one, one in zip(costs, each))
+    tables = sum(_bytes_of_tables(one, of_one.lattices, of_one.sources) for of_one, one in zip(costs, each))
     images = _bytes_of_image(each[0], command) + _bytes_of_image(each[0], False)
     return costs[0]._replace(lattices=lattices, seconds=seconds, bytes=images + tables + sum(distinct.values()))
 
@@ -163,27 +164,38 @@ def _computed_pixels(window: sampling.Window) -> int:
 
 
 def _seconds(
-    experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int], threads: int, certain: float
+    experiment: Statements,
+    windows: Sequence[sampling.Window],
+    counts: dict[str, int],
+    threads: int,
+    certain: float,
+    walks: int,
 ) -> float:
-    """The estimated time; each tile counts as a whole, because it is computed as a whole. certain: as in `cost`."""
+    """The estimated time; each tile counts as a whole, because it is computed as a whole. certain: as in `cost`.
+
+    walks: how often the samples of a pixel are walked over.
+    """
     computed = sum(map(_computed_pixels, windows))
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))
     rate = INTERPOLATED_STEPS_PER_SECOND if interpolated else STEPS_PER_SECOND
-    parallel = _ratio(samples, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
+    parallel = _ratio(samples * walks, SAMPLES_PER_SECOND) + _ratio(samples * counts["lattices"], rate)
     if parallel > certain * threads and culled_work.is_open_to_culling(experiment):
         shares = culled_work.sample(experiment, windows)
-        parallel = parallel if shares is None else min(parallel, _culled_seconds(shares, computed, counts, rate))
+        parallel = parallel if shares is None else min(parallel, _culled_seconds(shares, computed, counts, rate, walks))
     return parallel / threads + _seconds_of_tables(experiment, counts) + _seconds_of_rows(experiment, windows, counts)
 
 
-def _culled_seconds(shares: culled_work.CulledWork, pixels: int, counts: dict[str, int], rate: float) -> float:
-    """The seconds of one thread where terms are left out (F10a). rate: of the steps of a scene that is not culled."""
+def _culled_seconds(shares: culled_work.CulledWork, pixels: int, counts: dict[str, int], rate: float, walks: int) -> float:
+    """The seconds of one thread where terms are left out (F10a). rate: of the steps of a scene that is not culled.
+
+    walks: how often the samples of a pixel are walked over.
+    """
     samples = pixels * counts["samples"]
     tests = _ratio(samples * counts["sources"] * -(-counts["lattices"] // GROUP) // TILE, 1.0)
     return (
-        _ratio(samples, SAMPLES_PER_SECOND)
+        _ratio(samples * walks, SAMPLES_PER_SECOND)
         + _ratio(samples * counts["sources"], SAMPLES_PER_SECOND) * shares.tiles
         + tests * (TILE_TEST + PATCH_TEST * shares.groups * PATCHES * (GROUP + 1))
         + _ratio(samples * counts["sources"] * counts["lattices"], 1.0) * shares.patches * (1.0 / STEPS_PER_SECOND + 1.0 / rate)
@@ -219,8 +231,14 @@ def _ratio(count: int, rate: float) -> float:
 
 
 def _bytes(experiment: Statements, counts: dict[str, int], command: bool) -> int:
-    tables = counts["lattices"] * LATTICE_BYTES + counts["sources"] * SOURCE_BYTES
-    return _bytes_of_image(experiment, command) + tables + _bytes_of_amplitudes(experiment)
+    contribution = _bytes_of_image(experiment, False) if crystals.number_alone(experiment) > 1 else 0  # beside the sum
+    tables = _bytes_of_tables(experiment, counts["lattices"], counts["sources"])
+    return _bytes_of_image(experiment, command) + contribution + tables + _bytes_of_amplitudes(experiment)
+
+
+def _bytes_of_tables(experiment: Statements, lattices: int, count: int) -> int:
+    """The memory of the tables of lattices and of so many sources, which each contribution to an image has (F7e)."""
+    return lattices * LATTICE_BYTES + count * SOURCE_BYTES * crystals.number_alone(experiment)
 
 
 def _bytes_of_image(experiment: Statements, command: bool) -> int:

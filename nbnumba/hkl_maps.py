@@ -17,6 +17,7 @@ from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
 from nbnumba.setup import scene, structure
+from nbnumba.setup.crystals import refuse_displaced
 from nbnumba.setup.scene import PanelScene
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.simulate import Progress, of_one, render, with_options
@@ -64,6 +65,7 @@ def hkl_map(
     machine = backends.machine(backend, "double")
     experiment, part = with_options(experiment), _part(least_part)
     refuse_defects(experiment)
+    refuse_displaced(experiment, "the reflections of pixels")
     check(experiment, machine, thread_count(), hours_granted(max_hours), images=1 + AS_IMAGES)
     panels, sheet = scene.panel_scenes(experiment), sheet_of(experiment.detector)
     return of_sheet(panels, render(panels, sheet.shape, machine=machine), sheet, part, progress, machine)

@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 from nbnumba.cost import MOST_HOURS, check, hours_granted
 from nbnumba.errors import InputError, real, shown
 from nbnumba.experiment import Experiment
-from nbnumba.geometry.rotations import radians
+from nbnumba.geometry.rotations import about_axis, radians
 from nbnumba.setup import background, crystal, orientations, structure
 from nbnumba.setup.crystals import each_alone
 from nbnumba.setup.detector import polarization_axis, spindle_axis
+from nbnumba.setup.panels import planes, planes_from
 from nbnumba.setup.sheet import masked_pixels_of, parts_with_pixels
 from nbnumba.setup.sources import along
 from nbnumba.setup.view import View, positions, view_of
@@ -24,7 +25,7 @@ from nbnumba.simulate import with_options
 from nbnumba.spots import candidates, ewald
 from nbnumba.spots.rays import Footprint, footprint, places
 from nbnumba.spots.shape_profiles import FWHM, reach
-from nbnumba.spots.sums import Sums, add_up
+from nbnumba.spots.sums import Starts, Sums, add_up
 from nbnumba.stages import records
 from nbnumba.stages.beam import polarization_factor
 from nbnumba.stages.detector import capture_fraction
@@ -42,6 +43,9 @@ PAIRS_PER_SECOND = 1e7
 
 MOST_RANGE_DEG = 360.0
 """The largest range of phi: of a larger one a reflection has more meetings with the sphere than two."""
+
+PLACES = 73
+"""The number of places at which a displaced crystal is looked at in its rotation."""
 
 WHOLE_TURN = 1e-7
 """By how much the range may be larger, for rounding, in degree."""
@@ -192,7 +196,11 @@ class _Prediction:
         lit = self.view.sources.wavelength[self.view.sources.weight > 0.0]
         lit = lit if lit.size else self.view.sources.wavelength
         self.beam = ewald.Beam(self.view.direction, self.view.wavelength, float(lit.min()), float(lit.max()))
-        self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view))
+        self.position = np.array(experiment.crystal.position_mm) / 1000.0
+        displaced = float(np.linalg.norm(self.position))
+        if displaced:
+            self._refuse_behind()
+        self.finest = max(finest, experiment.beam.dmin_A, candidates.finest_resolution(self.view, displaced))
 
     def table(self, hkl: np.ndarray | None) -> Predictions:
         """The table of some reflections, or without any of those that can be seen."""
@@ -210,10 +218,37 @@ class _Prediction:
         return self._sorted(self._rows(near[np.any(scatters, axis=0)], every=False))
 
     def _tilt(self) -> float:
-        """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean."""
+        """The largest angle, in radian, by which a mosaic domain and a source together are turned from the mean.
+
+        By more than that no reciprocal vector is off, as a part of its length. A domain whose cell is not the mean one takes it
+        off by at most the sum of abs(a) abs(a*) s / (1 - s), with the spreads s of a, and so for b and c, because the index h
+        is at most abs(a) times its length.
+        """
         cosines = np.clip(self.view.sources.direction @ self.view.direction, -1.0, 1.0)
         spread = sum(getattr(self.experiment.crystal, name) for name in Crystal.SPREADS)
-        return radians(spread) + float(np.arccos(cosines).max())
+        stretched = np.array([getattr(self.experiment.crystal, name) for name in Crystal.CELL_SPREADS])
+        lengths = np.linalg.norm(self.vectors, axis=1) * np.linalg.norm(self.star, axis=1)
+        off = float((lengths * stretched / (1.0 - stretched)).sum())
+        return off + (1.0 + off) * (radians(spread) + float(np.arccos(cosines).max()))
+
+    def _refuse_behind(self) -> None:
+        """Raise InputError for a displaced crystal that is behind a panel somewhere in its rotation."""
+        every_plane = planes(self.experiment.detector, self.experiment.beam, self.experiment.sampling.defects)
+        for angle in np.linspace(*self.phi, PLACES):
+            planes_from(every_plane, about_axis(self.spindle, angle) @ self.position)
+
+    def _starts(self, meetings: ewald.Meetings) -> np.ndarray:
+        """Where the crystal is at the phi of meetings (n, 3), in m (F7e)."""
+        return ewald.turned(np.tile(self.position, (len(meetings.phi), 1)), self.spindle, meetings.phi)
+
+    def _starts_of_sums(self, meetings: ewald.Meetings, airpath: np.ndarray) -> Starts | None:
+        """Where the rays of all lattices and those of meetings begin; None for a crystal at the origin (F14e)."""
+        if not self.position.any():
+            return None
+        angles = orientations.phi_angles(self.experiment.goniometer)
+        of_steps = ewald.turned(np.tile(self.position, (len(angles), 1)), self.spindle, angles)
+        of_lattices = np.repeat(of_steps, len(self.lattices) // len(angles), axis=0)
+        return Starts(of_lattices, self._starts(meetings), airpath)
 
     @staticmethod
     def _sorted(rows: Predictions) -> Predictions:
@@ -256,15 +291,16 @@ class _Prediction:
     def _on_panel(self, hkl: np.ndarray, meetings: ewald.Meetings, number: int, every: bool) -> Predictions:
         """The rows of those meetings whose rays end on a panel. every: also of reflections that cannot be seen."""
         panel, shape = self.view.panels[number], self.view.shapes[number]
-        place = places(panel, meetings.direction, shape)
+        place = places(panel, meetings.direction, shape, start=self._starts(meetings))
         inside = (place >= 0.0).all(axis=1) & (place <= np.array([shape[1], shape[0]])).all(axis=1)
         place, meetings = place[inside], meetings.of(np.flatnonzero(inside))
         hkl = hkl[meetings.row]
-        footprints = footprint(panel, place)
+        footprints = footprint(panel, place, self._starts(meetings))
         within = np.clip(meetings.phi, *self.phi)
         stars = np.stack([ewald.turned(np.tile(row, (len(hkl), 1)), self.spindle, within) for row in self.star], axis=1)
         per_radian, sources, incident = footprints.pixels_per_radian, self.view.sources, self.view.direction
-        sums = add_up(hkl, meetings, stars, per_radian, self.crystal, sources, self.lattices, incident, self.spindle)
+        starts = self._starts_of_sums(meetings, footprints.airpath)
+        sums = add_up(hkl, meetings, stars, per_radian, self.crystal, sources, self.lattices, incident, self.spindle, starts)
         if not every:
             rows = np.flatnonzero(self._visible(meetings, sums.excitation))
             hkl, place, meetings = hkl[rows], place[rows], meetings.of(rows)
@@ -273,12 +309,16 @@ class _Prediction:
         weaker = np.exp(-np.einsum("ni,ij,nj->n", hkl, self.experiment.crystal.disorder, hkl))
         amplitude = structure.amplitudes(self.box, hkl, first) * weaker
         d = 1.0 / np.maximum(np.linalg.norm(hkl @ self.star, axis=1), 1e-300)
-        captured, depth, depth_variance = self._sensor(number, place)
-        seen_part = captured * self._polarization(panel, place) * footprints.counted
+        start = self._starts(meetings)
+        rays = [unit(tuple(position))[0] for position in positions(panel, *place.T) - start]
+        captured, depth, depth_variance = self._sensor(number, rays)
+        seen_part = captured * self._polarization(rays) * footprints.counted
         photons = self._photons_each() * amplitude**2 * seen_part * sums.total
         photons = np.where(d < self.experiment.beam.dmin_A, 0.0, photons)
         lit = (sums.total > 0.0)[:, np.newaxis]
-        deeper = places(panel, meetings.direction, shape, depth) - place if panel.sensor else np.zeros_like(place)
+        deeper = np.zeros_like(place)
+        if panel.sensor:
+            deeper = places(panel, meetings.direction, shape, depth, start) - place
         centre = np.where(lit, place + sums.shift + deeper, np.nan)
         slant = np.divide(deeper, depth[:, np.newaxis], out=np.zeros_like(deeper), where=depth[:, np.newaxis] > 0.0)
         width = np.where(lit, FWHM * np.sqrt(sums.variance + slant**2 * depth_variance[:, np.newaxis]), np.nan)
@@ -308,28 +348,26 @@ class _Prediction:
         scale = self.experiment.crystal.scale
         return scale * background.photons_per_electron_squared(self.experiment.beam.fluence) / pairs
 
-    def _sensor(self, number: int, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The part of the photons that a panel captures at places (n, 2), their mean depth, m, and its variance, m^2 (F4)."""
+    def _sensor(self, number: int, rays: list[tuple[float, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The part of the photons of rays that a panel captures, their mean depth, m, and its variance, m^2 (F4)."""
         panel, layers = self.view.panels[number], range(self.view.layers[number])
         if not panel.sensor:
-            return np.ones(len(place)), np.zeros(len(place)), np.zeros(len(place))
-        directions = [unit(tuple(position))[0] for position in positions(panel, *place.T)]
-        captured = np.array([[capture_fraction(panel, layer, ray) for layer in layers] for ray in directions])
-        captured = captured.reshape(len(place), len(layers))
+            return np.ones(len(rays)), np.zeros(len(rays)), np.zeros(len(rays))
+        captured = np.array([[capture_fraction(panel, layer, ray) for layer in layers] for ray in rays])
+        captured = captured.reshape(len(rays), len(layers))
         total, depths = captured.sum(axis=1), panel.layer * np.arange(len(layers))
         shares = np.divide(captured, total[:, np.newaxis], out=np.zeros_like(captured), where=total[:, np.newaxis] > 0.0)
         mean = shares @ depths
         return total, mean, np.maximum(shares @ depths**2 - mean**2, 0.0)
 
-    def _polarization(self, panel: records.Panel, place: np.ndarray) -> np.ndarray:
-        """The polarization factor at places (n, 2) of a panel, for the mean beam (F6)."""
+    def _polarization(self, rays: list[tuple[float, float, float]]) -> np.ndarray:
+        """The polarization factor of rays, for the mean beam (F6)."""
         beam = self.experiment.beam
         if not beam.polarized:
-            return np.ones(len(place))
+            return np.ones(len(rays))
         electric = polarization_axis(self.experiment.detector, beam)
         electric = np.zeros(3) if along(self.view.sources.direction, electric).all() else electric
         x, y, z = (float(component) for component in electric)
         record = records.Intensity(True, beam.polarization, x, y, z, 0.0, 0.0, 0.0, 0.0, False, 0.0, False)
         incident = tuple(self.view.direction)
-        rays = (unit(tuple(position))[0] for position in positions(panel, *place.T))
         return np.array([float(polarization_factor(record, ray, incident)) for ray in rays])

@@ -161,17 +161,24 @@ def _crystal(experiment: Statements) -> Iterator[tuple]:
         yield "B factor", f"{part.b_factor_A2:g}" + (f" + {aniso}" if part.b_factors.any() else ""), "A^2"
     if part.scale != 1.0:
         yield "scale", f"{part.scale:g}", ""
+    if part.is_displaced:
+        yield "position at phi 0", " ".join(f"{x:g}" for x in part.position_mm), "mm"
     domains = orientations.number_of_domains(part)
     seed = f", seed {part.mosaic_seed}" if domains > 1 else ""
     spreads = " ".join(f"{getattr(part, name):g}" for name in part.SPREADS)
     spreads_assumed = not _stated(part, *part.SPREADS, "mosaic_domains")
     yield "mosaic spread", spreads, f"degrees, {plural(domains, 'domain')}{seed}", spreads_assumed
+    cell_spreads = [getattr(part, name) for name in part.CELL_SPREADS]
+    if any(cell_spreads):
+        yield "spread of the cell", " ".join(f"{x:g}" for x in cell_spreads), "of a, b, c at most"
     for number, other in enumerate(experiment.other_crystals, start=1):
         turned = crystal.orient(other, defects)
         yield f"crystal {number}", " ".join(f"{x:g}" for x in cell_of(turned)), "A, degrees"
         for name, vector in zip("abc", turned):
             yield f"{name} of {number}", _three(vector), "A"
         yield f"scale of {number}", f"{other.scale:g}", ""
+        if other.is_displaced:
+            yield f"position of {number}", " ".join(f"{x:g}" for x in other.position_mm), "mm"
 
 
 def _structure(experiment: Statements) -> Iterator[tuple]:

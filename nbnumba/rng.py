@@ -38,6 +38,9 @@ _LARGEST_DEVIATE = np.float32(1.0 - 1.2e-7)
 # The state of a generator is an int64 vector: the running number, the last output, the shuffle table.
 _RUNNING, _LAST, _TABLE = 0, 1, 2
 
+_BESIDE = 10**9
+"""How far apart a seed and another_seed are."""
+
 _DEGREES_PER_RADIAN = 180.0 * 0.31830988618379067154
 _FULL_SPHERE = 90.0
 
@@ -148,19 +151,25 @@ def mosaic_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domain
     return Domains(axes, quantiles)
 
 
-def sobol_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED) -> Domains:
+def sobol_domains(count: int, seed: int | Ran1 = DEFAULT_MOSAIC_SEED, first: int = 0) -> Domains:
     """`count` isotropic mosaic domains, distributed as those of mosaic_domains, from Sobol's points (F7b).
 
     The points, in three dimensions and in their own order, are shifted by three deviates of the generator, modulo 1, so that
-    every seed gives others. None of several domains is the identity; a single one is. Raises InputError like mosaic_domains.
+    every seed gives others. first: the first of the three dimensions. None of several domains is the identity; a single one is.
+    Raises InputError like mosaic_domains.
     """
     from scipy.stats import qmc
 
     count, shift = _checked_count(count), generator(seed).uniform(3).astype(np.float64)
-    points = qmc.Sobol(3, scramble=False).random_base2(max(1, math.ceil(math.log2(count))))[:count]
+    points = qmc.Sobol(first + 3, scramble=False).random_base2(max(1, math.ceil(math.log2(count))))[:count, first:]
     azimuth, height, u = (2.0 * ((points + shift) % 1.0) - 1.0).T
     quantiles = np.cbrt(1.0 - u * u) if count > 1 else np.zeros(1)
     return Domains(_axes(azimuth, height), quantiles)
+
+
+def another_seed(seed: int) -> int:
+    """A positive seed for what is drawn beside a sequence: that of any seed and of its negative is the same (F7b)."""
+    return 1 + (abs(_checked_seed(seed)) + _BESIDE) % (_MODULUS - 1)
 
 
 def rotation_angles(domains: Domains, spread_rad: float, rounded: bool = True) -> np.ndarray:

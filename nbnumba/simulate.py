@@ -92,14 +92,15 @@ def render(
     """The sheet (slow, fast) of the panels of an image. Several threads render it in pieces, between which it can end.
 
     shape: that of the sheet. The pieces of all panels are one list, so that no thread waits for a panel to be complete. The
-    images of several crystals are added up, in their order. Raises InputError for pixels that are too bright for the precision.
+    images of several contributions are added up, in their order. Raises InputError for pixels that are too bright for the
+    precision.
     """
-    count = panels[-1].crystal + 1
+    count = panels[-1].contribution + 1
     if count > 1:
         total = np.zeros(shape)
         for number in range(count):
             tell = None if progress is None else of_one(progress, number, count)
-            total += render([p._replace(crystal=0) for p in panels if p.crystal == number], shape, tell, machine)
+            total += render([p._replace(contribution=0) for p in panels if p.contribution == number], shape, tell, machine)
         return total
     warn_beyond_pairs(panels[0].scene, machine.precision)
     backend, image = driver(machine.backend), np.zeros(shape)

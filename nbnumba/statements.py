@@ -49,6 +49,9 @@ MOST_FLUX = 1e50
 MOST_CELLS = 1e9
 """Unit cells along an edge at most: a crystal of a metre."""
 
+MOST_CELL_SPREAD = 0.5
+"""The largest fraction by which a length of the cell differs between mosaic domains: no length comes near to 0."""
+
 LEAST_WIDTH = 1e-6
 """The least eigenvalue of a matrix of numbers of cells, as a part of the largest of these numbers."""
 
@@ -317,9 +320,12 @@ class Crystal(_Statement):
     misset_seed the missetting angles are those of a random orientation, in place of misset_deg. shape, fudge: F8.
     n_d, n_e, n_f are the elements ab, bc and ac of the symmetric matrix of numbers of cells of the shape gauss (F8f).
     mosaic_spread_deg is the largest angle by which a mosaic domain is turned, not a full width at half maximum (F7b).
-    mosaic_sampling: "random" domains, as nanoBragg's, or "sobol", which are spread more evenly. scale is a factor of the
-    photons of the crystal. b_factor_A2 is its B factor, to which b_11_A2 .. b_23_A2 add an anisotropic one, on the reciprocal
-    axes (F9g). structure_factors: those of a crystal beside the first; None: the same ones (F7d).
+    mosaic_sampling: "random" domains, as nanoBragg's, or "sobol", which are spread more evenly. cell_spread_a, cell_spread_b
+    and cell_spread_c are the largest fractions by which lengths of the cell of a domain differ from a, b and c (F7b). scale is
+    a factor of the photons of the crystal. position_x_mm, position_y_mm and position_z_mm are where the crystal is at phi = 0,
+    in the laboratory frame, whose origin is on the spindle (F7e). b_factor_A2 is its B factor, to which b_11_A2 .. b_23_A2 add
+    an anisotropic one, on the reciprocal axes (F9g). structure_factors: those of a crystal beside the first; None: the same
+    ones (F7d).
     """
 
     a_A: float | None = None
@@ -343,10 +349,16 @@ class Crystal(_Statement):
     mosaic_a_deg: float = 0.0
     mosaic_b_deg: float = 0.0
     mosaic_c_deg: float = 0.0
+    cell_spread_a: float = 0.0
+    cell_spread_b: float = 0.0
+    cell_spread_c: float = 0.0
     mosaic_domains: int | None = None
     mosaic_seed: int = 12345678
     mosaic_sampling: str = "random"
     scale: float = 1.0
+    position_x_mm: float = 0.0
+    position_y_mm: float = 0.0
+    position_z_mm: float = 0.0
     b_factor_A2: float = 0.0
     b_11_A2: float = 0.0
     b_22_A2: float = 0.0
@@ -362,13 +374,19 @@ class Crystal(_Statement):
     """The fields that turn mosaic domains about axes of the crystal."""
     SPREADS: ClassVar[tuple[str, ...]] = ("mosaic_spread_deg", *ABOUT_AXES)
     """The fields that turn mosaic domains."""
-    NOT_NEGATIVE = (*SPREADS, "fudge", "b_factor_A2")
+    CELL_SPREADS: ClassVar[tuple[str, ...]] = ("cell_spread_a", "cell_spread_b", "cell_spread_c")
+    """The fields by which lengths of the cell differ between mosaic domains."""
+    DOMAIN_SPREADS: ClassVar[tuple[str, ...]] = (*SPREADS, *CELL_SPREADS)
+    """The fields that make mosaic domains."""
+    NOT_NEGATIVE = (*DOMAIN_SPREADS, "fudge", "b_factor_A2")
+    POSITION: ClassVar[tuple[str, ...]] = ("position_x_mm", "position_y_mm", "position_z_mm")
+    """The fields that state where the crystal is at phi = 0."""
     ANISOTROPIC: ClassVar[tuple[str, ...]] = ("b_11_A2", "b_22_A2", "b_33_A2", "b_12_A2", "b_13_A2", "b_23_A2")
     """The elements of the anisotropic B factor (F9g)."""
     COUNTS = ("mosaic_domains",)
     OFF_DIAGONAL: ClassVar[tuple[str, ...]] = ("n_d", "n_e", "n_f")
     """The elements of the matrix of numbers of cells off its diagonal."""
-    FINITE = (*OFF_DIAGONAL, *ANISOTROPIC)
+    FINITE = (*OFF_DIAGONAL, *ANISOTROPIC, *POSITION)
     VECTORS = ("misset_deg",)
     MOST = MappingProxyType({"misset_deg": MOST_TURNS_DEG} | dict.fromkeys(OFF_DIAGONAL, MOST_CELLS))
 
@@ -390,6 +408,11 @@ class Crystal(_Statement):
         for name in self.SPREADS:
             if getattr(self, name) > 180:
                 raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed; allowed: 0 to 180")
+        for name in self.CELL_SPREADS:
+            if getattr(self, name) > MOST_CELL_SPREAD:
+                why = "a length of the cell would come near to 0 in some mosaic domain"
+                allowed = f"a fraction from 0 to {MOST_CELL_SPREAD:g}"
+                raise InputError(f"crystal.{name}: {getattr(self, name):g} is not allowed: {why}; allowed: {allowed}")
         if not isinstance(self.structure_factors, StructureFactors | None):
             allowed = "a nbnumba.StructureFactors, or None"
             raise InputError(f"crystal.structure_factors: {shown(self.structure_factors)} is not allowed; allowed: {allowed}")
@@ -404,6 +427,16 @@ class Crystal(_Statement):
         """The symmetric matrix (3, 3) of numbers of cells: n_a, n_b, n_c on its diagonal; n_d, n_e, n_f at ab, bc, ac (F8f)."""
         a, b, c, d, e, f = self.n_a, self.n_b, self.n_c, self.n_d, self.n_e, self.n_f
         return np.array([[a, d, f], [d, b, e], [f, e, c]])
+
+    @property
+    def position_mm(self) -> Vector:
+        """Where the crystal is at phi = 0, in mm, in the laboratory frame (F7e)."""
+        return self.position_x_mm, self.position_y_mm, self.position_z_mm
+
+    @property
+    def is_displaced(self) -> bool:
+        """Whether the crystal is elsewhere than where the spindle and the detector are placed about (F7e)."""
+        return any(self.position_mm)
 
     @property
     def is_oblique(self) -> bool:
@@ -1229,6 +1262,17 @@ class Statements(ByValue):
             value, kind = getattr(self, name), part.__name__
             if not isinstance(value, part):
                 raise InputError(f"{name}: {shown(value)} is no {kind}; allowed: a nbnumba.{kind}")
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Raise InputError for a crystal that is displaced before a curved detector, or with a defect of C (F7e)."""
+        for number, crystal in enumerate(self.crystals):
+            if crystal.is_displaced and (self.detector.curved or self.sampling.c_parity):
+                stated = f"crystal{f'[{number}]' if number else ''}.{', '.join(Crystal.POSITION)}"
+                numbers = " ".join(f"{x:g}" for x in crystal.position_mm)
+                why = "a curved detector is a sphere about the spindle" if self.detector.curved else "C knows no such position"
+                allowed = "0 0 0, or a flat detector" if self.detector.curved else "0 0 0, or none of C's defects"
+                raise InputError(f"{stated}: {numbers} is not allowed: {why}; allowed: {allowed}")
 
     def _check_other_crystals(self) -> None:
         """Raise InputError for what are no crystals, too many of them, and for several with a defect of C, which has one."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nbnumba.crystal_names import name_of
 from nbnumba.errors import InputError
 from nbnumba.formats.geometry import (
     CrystalGeometry,
@@ -30,7 +31,7 @@ from nbnumba.setup.panels import frame, paths_above, planes
 from nbnumba.setup.sampling import windows
 from nbnumba.setup.sheet import masked_pixels_of, sheet_of
 from nbnumba.setup.sources import beam_sources
-from nbnumba.statements import Beam, Detector, Goniometer, Panel, Statements
+from nbnumba.statements import Beam, Crystal, Detector, Goniometer, Panel, Statements
 
 SAME_DEPTH = 0.02
 """Relative difference up to which an attenuation depth is that of a material."""
@@ -99,7 +100,7 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
         polarization_fraction=_polarization(first, what),
         spindle_axis=spindle if scan is not None else None,
         scan=scan,
-        **_crystals(first, spindle, scan),
+        **_crystals(first, spindle, scan, what),
         mask=bad if any(mask.any() for mask in bad) else None,
     )
 
@@ -184,8 +185,13 @@ def _scan_of(goniometer: Goniometer, images: int) -> Scan | None:
     return Scan(1, images, goniometer.phi_deg, width) if width > 0.0 else None
 
 
-def _crystals(experiment: Statements, spindle: np.ndarray, scan: Scan | None) -> dict[str, Any]:
-    """The first crystal and the others at phi = 0; without a scan those of the still, at its own phi."""
+def _crystals(experiment: Statements, spindle: np.ndarray, scan: Scan | None, what: str) -> dict[str, Any]:
+    """The first crystal and the others at phi = 0; without a scan those of the still, at its own phi. Warns of positions."""
+    for number, crystal in enumerate(experiment.crystals):
+        if crystal.is_displaced:
+            stated = ", ".join(name_of(number, f"crystal.{name}") for name in Crystal.POSITION)
+            numbers = " ".join(f"{x:g}" for x in crystal.position_mm)
+            warnings.warn(f"{what}: {stated}: the geometry cannot state that the crystal is at {numbers} mm", stacklevel=2)
     every = [orient(crystal, experiment.sampling.defects) for crystal in experiment.crystals]
     if scan is None:
         every = [vectors @ about_axis(spindle, radians(experiment.goniometer.phi_deg)).T for vectors in every]

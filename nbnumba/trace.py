@@ -67,7 +67,9 @@ class Sample(NamedTuple):
 class Chain(NamedTuple):
     """The scaling chain of a pixel: its samples, and the factors from their sum to the photons.
 
-    panel: its number, from 0. crystal: the number of the crystal whose photons these are; the first has the background.
+    panel: its number, from 0. crystal: the number of the crystal whose photons these are; the first has the background, unless
+    it is displaced: then a chain of the number -1 has it. phi_step: the only phi step whose photons these are, of a displaced
+    crystal that the spindle moves; None where they are those of all (F7e).
     """
 
     slow: int
@@ -76,6 +78,7 @@ class Chain(NamedTuple):
     factors: list[Factor]
     panel: int = 0
     crystal: int = 0
+    phi_step: int | None = None
 
     def __getitem__(self, name):
         """The value of a factor of the pixel, or else of the first sample that has a factor of this name."""
@@ -88,7 +91,7 @@ class Chain(NamedTuple):
 
 
 def trace(experiment: Experiment, slow: int, fast: int, panel: int | str | None = None, **keywords: Any) -> Chain:
-    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords.
+    """The chain of the pixel (slow, fast), as `traces` returns it with the same keywords; of several, the first.
 
     panel: its number, from 0, or its path; of one panel it may be left out.
     """
@@ -110,7 +113,8 @@ def traces(
     """The chains of the pixels (slow, fast), each as it is in `simulate` with the same keywords, stale lattices included.
 
     A pixel of a detector with panels is (panel, slow, fast), by the number of the panel, from 0, or by its path. Of several
-    crystals a pixel has a chain each, one after another, and its photons are the sum of theirs (F7d). A chain has every
+    crystals a pixel has a chain each, one after another, and its photons are the sum of theirs (F7d). A displaced crystal that
+    the spindle moves has a chain for each phi step, with the detector as it sees it there (F7e). A chain has every
     lattice, whatever the tolerance, so also those whose terms `simulate` leaves out (F10a). Raises InputError for what
     `simulate` refuses, and for a pixel that the region or the mask excludes.
     """
@@ -131,12 +135,12 @@ def traces(
             raise InputError(f"pixel: {where}slow {slow}, fast {fast} is not rendered; allowed: {allowed}")
     steps = len(wanted) * check(experiment, max_hours=math.inf).steps_per_pixel
     check_memory(f"trace: {steps:.4g} steps of {len(wanted)} pixels", steps * STEP_BYTES)
-    panels, each = scene.panel_scenes(experiment), crystals.each_alone(experiment)
-    of_crystal = len(panels) // len(each)
+    panels, contributions = scene.panel_scenes(experiment), crystals.contributions(experiment)
+    of_each = len(panels) // len(contributions)
     return [
-        _Walk(alone, panels[number * of_crystal + panel].scene, slow, fast).chain()._replace(panel=panel, crystal=number)
+        _Walk(contribution, panels[number * of_each + panel].scene, slow, fast).chain()._replace(panel=panel)
         for panel, slow, fast in wanted
-        for number, alone in enumerate(each)
+        for number, contribution in enumerate(contributions)
     ]
 
 
@@ -172,10 +176,12 @@ def rendered(window: sampling.Window, slow: int, fast: int) -> bool:
 class _Walk:
     """The loop over the samples of a pixel, in the same order as in the kernels; it records every factor."""
 
-    def __init__(self, experiment: Experiment, built: Scene, slow: int, fast: int):
-        self.experiment, self.scene, self.slow, self.fast = experiment, built, slow, fast
+    def __init__(self, contribution: crystals.Contribution, built: Scene, slow: int, fast: int):
+        self.contribution, self.scene, self.slow, self.fast = contribution, built, slow, fast
+        self.experiment = experiment = contribution.experiment
         defects = experiment.sampling.defects
-        self.angles = orientations.phi_angles(experiment.goniometer)
+        self.steps = contribution.phi_steps
+        self.angles = orientations.phi_angles(experiment.goniometer)[self.steps]
         self.vectors = crystal.orient(experiment.crystal, defects)
         self.carries = defects.phi_carryover
         self.total, self.water, self.ever_resolved = built.beam.background_once, 0.0, False
@@ -191,7 +197,8 @@ class _Walk:
                     for source in range(len(sources.weight)):
                         indices = (layer, sub_slow, sub_fast, source)
                         samples.append(self._sample(ray, indices, len(samples)))
-        return Chain(self.slow, self.fast, samples, self._scaling())
+        chain = Chain(self.slow, self.fast, samples, self._scaling())
+        return chain._replace(crystal=self.contribution.crystal, phi_step=self.contribution.phi_step)
 
     def _trace_ray(self, layer, sub_slow, sub_fast):
         panel, layout = self.scene.panel, self.scene.sampling
@@ -267,10 +274,12 @@ class _Walk:
             hkl = tuple(float(index(*lattice[3 * axis : 3 * axis + 3], q)) for axis in range(3))
             step = m // domains
             latched = (self.slow, self.fast, number, m) >= tuple(structure.latch)
-            phi_steps.append(self._phi_step(step, m % domains, used[step], q, hkl, structure, latched))
+            numbers = self.steps[step], m % domains, self.steps[used[step]]
+            phi_steps.append(self._phi_step(numbers, self.angles[step], q, hkl, structure, latched))
         return phi_steps
 
-    def _phi_step(self, step, domain, used, q, hkl, structure, latched) -> PhiStep:
+    def _phi_step(self, numbers, angle, q, hkl, structure, latched) -> PhiStep:
+        step, domain, used = numbers
         near = [nearest(h) for h in hkl]
         whole = tuple(float(h0) for _, h0 in near)
         sizes = self.scene.crystal[:3]
@@ -282,7 +291,7 @@ class _Walk:
             amplitude *= float(disorder_factor(self.scene.crystal, *hkl))
         if self.scene.beam.fades:
             amplitude *= math.sqrt(fading_factor(self.scene.beam, q))
-        return PhiStep(step, domain, math.degrees(self.angles[step]), used, hkl, whole, factors, total, amplitude)
+        return PhiStep(step, domain, math.degrees(angle), used, hkl, whole, factors, total, amplitude)
 
     @staticmethod
     def _amplitude(structure, hkl, whole, latched) -> float:
@@ -310,7 +319,9 @@ class _Walk:
         polarization = 0.0 if dark else self.polarization
         result = photons(beam, layout, self.total + self.water, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence
-        steps = len(self.scene.sources.weight) * layout.oversample**2 * len(self.scene.orientations.lattice)
+        lattices = len(self.scene.orientations.lattice) // len(self.steps)
+        lattices *= orientations.phi_steps(self.experiment.goniometer)[0]
+        steps = len(self.scene.sources.weight) * layout.oversample**2 * lattices
         return [
             ("I_before_scaling", (self.total + self.water,)),
             ("r_e_meters", (math.sqrt(R_E_SQR_M2),)),

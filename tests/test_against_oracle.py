@@ -65,6 +65,14 @@ CORNERS = [
     ),
     (WET + "-detector_thick 300 -detector_thicksteps 1 -oversample_omega", ("water_scale", "oversample_running_sum")),
     (WET + "-oversample_omega", ("oversample_running_sum",)),
+    (SMALL + "-cell_spread 0.05 0 0.1", ()),
+    (SMALL + "-cell_spread 0.05 0.1 0.02 -mosaic_domains 4 -mosaic 2 -mosaic_abc 1 2 3 -mosaic_seed -5 -phi 3", ()),
+    (SMALL + "-cell_spread 0 0.2 0 -mosaic_domains 3 -bfactor 20 -gauss_xtal", ()),
+    (SMALL + "-xtal_position 9 -7 3 -osc 50 -phisteps 3 -phi -20", ()),
+    (SMALL + "-xtal_position 0 0 8 -osc 50 -phisteps 3", ()),
+    (WET + "-xtal_position -9 7 3 -osc 50 -phisteps 2 -detector_thick 300 -detector_abs 500 -oversample_thick -dmin 9", ()),
+    (WET + "-xtal_position 2 7 3 -oversample_polar -oversample_omega -cell_spread 0.05 0 0.1 -mosaic_domains 2", ()),
+    (SMALL + "-xtal_position 2 7 3 -point_pixel -oversample_omega -detector_rotx 30 -twotheta 20 -polar 0.8", ()),
 ]
 """Combinations in which the switches, or two rules about what is not given, meet."""
 

@@ -165,7 +165,8 @@ def test_lattices_of_the_command_line(tmp_path):
     alone = Experiment.from_args([*bare, "-lattice", names[0], names[1], "0.4"])
     np.testing.assert_allclose(simulate(alone), simulate(experiment), rtol=1e-9)
     assert alone.crystals[1].n_a == 5.0
-    refused = [((), "no file is given"), (("0.4",), "follows no file"), ((names[0], "1", "2"), "follows no file")]
+    refused = [((), "no file is given"), (("0.4",), "follows no file"), ((names[0], "1", "2"), "2 numbers follow")]
+    refused += [((names[0], "1", "2", "3", "4", "5"), "5 numbers follow")]
     refused += [((names[0], scale), f"-lattice: the scale '{scale}' is not allowed") for scale in ("-1", "0")]
     for wrong, sentence in refused:
         with pytest.raises(InputError, match=sentence):

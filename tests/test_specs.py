@@ -102,6 +102,8 @@ MEANS = {
 _EVERY_OMEGA = {"sampling.oversample_omega": True, "sampling.c_parity": ["oversample_running_sum"]}
 _SWEEPS = ["beam.dispersion_percent", "beam.hdivrange_mrad", "beam.vdivrange_mrad"]
 _OWN_SPREADS = [f"crystal.mosaic_{axis}_deg" for axis in "abc"]
+_CELL_SPREADS = [f"crystal.cell_spread_{axis}" for axis in "abc"]
+_POSITION = [f"crystal.position_{axis}_mm" for axis in "xyz"]
 _ANISOTROPIC = [f"crystal.b_{ij}_A2" for ij in (11, 22, 33, 12, 13, 23)]
 _OFF_DIAGONAL = ["crystal.n_d", "crystal.n_e", "crystal.n_f"]
 _PANEL = Panel("p", (4, 4), 0.1, 0.1, (0.0, 0.0, 0.0))
@@ -115,9 +117,11 @@ REASONS = [
     ({"beam.fluence": 0.0}, list(adjoint.PARAMETERS), "the fluence is 0, and the image dark"),
     (_EVERY_OMEGA, list(adjoint.PARAMETERS), "C's defect oversample_running_sum is on, which has no derivative here (P2)"),
     ({"crystal.shape": "tophat"}, list(adjoint.PARAMETERS), "the shape tophat is a step (F8e)"),
-    ({}, ["crystal.mosaic_spread_deg", *_OWN_SPREADS], "it is 0, and there are no domains to turn"),
+    ({}, [*_OWN_SPREADS, *_CELL_SPREADS], "it is 0, and there are no domains to turn or to stretch"),
     ({"crystal.mosaic_spread_deg": 1.0}, _OWN_SPREADS, "it is 0, and no domains are turned about axes of the crystal"),
     ({}, _ANISOTROPIC, "crystal.b_factor_A2 is 0, and no reflection may grow (F9g)"),
+    ({"detector.curved": True}, _POSITION, "the detector is curved, about the spindle (F7e)"),
+    ({"sampling.c_parity": ["water_scale"]}, _POSITION, "C's defects are on, and C knows no such position (F7e)"),
     ({}, _OFF_DIAGONAL, "the crystal is not of the shape gauss (F8f)"),
     (
         {"crystal.shape": "gauss", "sampling.c_parity": ["gauss_metric"]},

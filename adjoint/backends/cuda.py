@@ -160,7 +160,8 @@ class Call(NamedTuple):
     @property
     def simple(self) -> bool:
         """Whether the kernel for simple scenes suffices."""
-        return is_simple(self.scene) and not self.has_tables
+        stretched = self.paths.cell_spreads or self.motions.stretches.shape[0] > 1
+        return is_simple(self.scene) and not self.has_tables and not stretched
 
     @property
     def has_tables(self) -> bool:

@@ -8,8 +8,8 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    CELLS, D_HKL, DISORDER, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y, TORQUE_Z,
-    VECTORS, add3, add_scaled3, set3, three,
+    CELL_SPREADS, CELLS, D_HKL, DISORDER, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y,
+    TORQUE_Z, VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import disorder_exponent_adj, lattice_factor_radial_adj, lattice_factor_square_adj
@@ -45,6 +45,7 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
     rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
     rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
+    moving = rotations, rates, motions.stretches, motions.stretch_rates
     runs, is_single = 1, False
     tile[NEAR_PATCH] = 0.0
     for m in range(lattices.shape[0]):
@@ -57,19 +58,21 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
                 bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, ray)
                 runs = list_near(tile)
         if runs > 0:
-            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths)
+            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths)
 
 
-def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, rotations, rates, paths):
+def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths):
     """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
 
     look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated. square_terms
     or radial_terms makes AMPLITUDE 0 where a term does not count, adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From
-    HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles, and
-    VECTORS, if it asks for vectors; interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR before. Derivatives by
-    amplitudes go to the amplitude table. runs: the number of runs of lanes, which begin where NEAR_PATCH says. vectors: a, b, c
-    of the lattice.
+    HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles,
+    CELL_SPREADS, if it asks for spreads of the cell, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of
+    interpolated amplitudes to HKL_BAR before. Derivatives by amplitudes go to the amplitude table. runs: the number of runs of
+    lanes, which begin where NEAR_PATCH says. vectors: a, b, c of the lattice. moving: rotations and rotation_rates of the
+    table, stretches and stretch_rates, as in Motions.
     """
+    rotations, rates, stretches, stretch_rates = moving
     look_up(tile, runs, structure, vectors)
     if structure.interpolate:
         interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
@@ -91,7 +94,11 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
         add_q_bar_and_angles(tile, runs, vectors, rates, m)
     elif paths.geometry:
         add_q_bar(tile, runs, vectors)
+    if paths.cell_spreads:
+        add_cell_spreads(tile, runs, vectors, stretch_rates, m)
     if paths.vectors:
+        if stretches.shape[0] > 1:
+            stretch_hkl_bar(tile, runs, stretches, m)
         add_cell_vectors(tile, runs, rotations, m)
 
 
@@ -309,8 +316,36 @@ def add_torque(tile, channel, i, x, y, z):
     tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
 
 
+def add_cell_spreads(tile, runs, vectors, stretch_rates, m):
+    """Add to CELL_SPREADS, the derivatives by the spreads of the cell, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
+
+    vectors: a, b and c of lattice m. stretch_rates (lattices, 3): the changes of the logarithms of their lengths.
+    """
+    by_a, by_b, by_c = stretch_rates[m, 0], stretch_rates[m, 1], stretch_rates[m, 2]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            h, k, l = fractional_hkl(vectors, extended_q(tile, i))
+            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
+            add3(tile, CELL_SPREADS, i, (h_bar * h * by_a, k_bar * k * by_b, l_bar * l * by_c))
+
+
+def stretch_hkl_bar(tile, runs, stretches, m):
+    """Multiply HKL_BAR by the factors of a, b and c of lattice m, which the cotangents of a, b and c at phi = 0 have (A7b)."""
+    of_a, of_b, of_c = stretches[m, 0], stretches[m, 1], stretches[m, 2]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
+            set3(tile, HKL_BAR, i, (h_bar * of_a, k_bar * of_b, l_bar * of_c))
+
+
 def add_cell_vectors(tile, runs, rotations, m):
     """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
+
+    HKL_BAR is that of a lattice without stretches, or stretch_hkl_bar has multiplied it.
 
     rotations (lattices, 9): the rotation from there to each lattice.
     """

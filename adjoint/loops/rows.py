@@ -17,12 +17,13 @@ CHANNELS = {
     "origin": 3, "fast": 3, "slow": 3, "normal": 3, "beam": 3, "distance": 1, "close_distance": 1, "layer": 1,
     "absorption": 1, "kahn": 1, "photons": 1, "background_each": 1, "material": len(MATERIAL_MOTIONS), "fading": 1,
     "source": len(SOURCE_MOTIONS), "cells": 3, "metric": 6, "disorder": 6, "vectors": 9, "lattice_angles": LATTICE_ANGLE_COUNT,
+    "cell_spreads": 3,
 }  # fmt: skip
 """The fields of a Cotangent, and how many channels each has."""
 
 (
     ORIGIN, FAST, SLOW, NORMAL, BEAM, DISTANCE, CLOSE_DISTANCE, LAYER, ABSORPTION, KAHN, PHOTONS, BACKGROUND_EACH,
-    MATERIAL, FADING, SOURCE, CELLS, METRIC, DISORDER, VECTORS, LATTICE_ANGLES, CHANNELS_END,
+    MATERIAL, FADING, SOURCE, CELLS, METRIC, DISORDER, VECTORS, LATTICE_ANGLES, CELL_SPREADS, CHANNELS_END,
 ) = (ROWS_END + int(TILE * n) for n in np.cumsum([0, *CHANNELS.values()]))  # fmt: skip
 """Where the channels begin. The unit of a channel is electrons^2, that of the pixel's sum, times the unit in the table.
 
@@ -45,6 +46,7 @@ METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
 DISORDER | matrix of the anisotropic B factors (F9g) | 1 | weaken_adj
 VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_cell_vectors
 LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_q_bar_and_angles
+CELL_SPREADS | spreads of the lengths of the cell | 1 | add_cell_spreads
 
 The functions of cuda_lattices.py write CELLS, VECTORS and LATTICE_ANGLES in the place of those named. Channels are read, and
 set to 0 again, by the functions of pixels.py and by the kernel on a card.

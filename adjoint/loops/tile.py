@@ -34,13 +34,14 @@ class Paths(NamedTuple):
     """Which derivatives are wanted.
 
     geometry: by detector and beam. vectors: by the cell vectors. lattice_angles: by the angles that turn lattices.
-    reflections: by structure-factor amplitudes. weights: by weights of sources. channels: where the rows of the wanted
-    channels begin; what the other channels hold is not defined.
+    cell_spreads: by the spreads of the cell. reflections: by structure-factor amplitudes. weights: by weights of sources.
+    channels: where the rows of the wanted channels begin; what the other channels hold is not defined.
     """
 
     geometry: bool
     vectors: bool
     lattice_angles: bool
+    cell_spreads: bool
     reflections: bool
     weights: bool
     channels: np.ndarray

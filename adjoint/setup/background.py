@@ -7,6 +7,7 @@ from adjoint.setup.ice import slope_of_molecule
 from nbnumba.constants import WATER_F
 from nbnumba.setup.background import has_shares, molecules, photons_per_electron_squared, shares
 from nbnumba.setup.ice import molecules as ice_molecules
+from nbnumba.setup.orientations import number_of_domains, phi_steps
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Background, Statements
 
@@ -50,12 +51,13 @@ def scale_adj(
         A12b: cotangents of MATERIAL_MOTIONS are those of the table
 
     They are those of the fluence, in photons/m^2, of the edge w of the water, in um, of the other MATERIAL_MOTIONS and of the
-    scale of the crystal. scene: that of the experiment. photons_bar, background_each_bar (...): cotangents of the fields of the
-    Intensity record. material_bar (..., MATERIAL_MOTIONS): those of the table. With air or ice F12b counts in place of F12. k
-    is the electrons^2, or the molecules, of a cube of 1 um. With water_scale background_each has the further factor r_e^2
-    fluence / steps / layers, and gives the fluence a share; the layers count only with capture_last_layer (P13, P19).
+    scale of the crystal. scene: of the experiment, or of a contribution to its image. photons_bar, background_each_bar (...):
+    cotangents of the fields of the Intensity record. material_bar (..., MATERIAL_MOTIONS): those of the table. With air or ice
+    F12b counts in place of F12. k is the electrons^2, or the molecules, of a cube of 1 um. With water_scale background_each has
+    the further factor r_e^2 fluence / steps / layers, and gives the fluence a share; the layers count only with
+    capture_last_layer (P13, P19).
     """
-    lattices = len(scene.orientations.lattice)
+    lattices = phi_steps(experiment.goniometer)[0] * number_of_domains(experiment.crystal)
     steps = len(scene.sources.weight) * scene.sampling.oversample**2 * lattices
     per_fluence, scale = photons_per_electron_squared(1.0) / steps, experiment.crystal.scale
     water_um = experiment.background.water_um

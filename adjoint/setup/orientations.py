@@ -46,6 +46,23 @@ def motions(
     return tuple(part[steps].reshape(lattices, *part.shape[2:]) for steps in (carried, fresh) for part in parts)
 
 
+def stretches(crystal: Crystal, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return stretches and stretch_rates of the Motions record (A7b).
+
+        F7b: a of a domain = f a,    f = 1 + s z
+        A7b: d(f a)/ds = (z / f) f a,    the rate of the logarithm of f is z / f
+
+    steps: the number of phi steps. z are the numbers that were drawn, and s the spreads of the cell. The rows of the arrays are
+    lattices, as those of motions. Steps that carry the lattice of another step over have the stretches of that one, because
+    they depend on the domain alone (P1).
+    """
+    factors = orientations.stretches(crystal)
+    if not orientations.is_mosaic(crystal):
+        return np.ones((1, 3)), np.zeros((1, 3))
+    rates = orientations.sampled_cells(crystal) / (1.0 if factors is None else factors)
+    return np.ones((1, 3)) if factors is None else np.tile(factors, (steps, 1)), np.tile(rates, (steps, 1))
+
+
 def osc_rates(goniometer: Goniometer) -> np.ndarray:
     """Return the derivative (steps,) of the angle of every phi step with respect to the range, without a unit (A7b).
 

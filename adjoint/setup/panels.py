@@ -8,10 +8,26 @@ from adjoint.geometry.rotations import torque
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, radians
 from nbnumba.group_names import MOTIONS
 from nbnumba.parity import Defects
-from nbnumba.setup.detector import position_detector
+from nbnumba.setup.detector import Plane, position_detector
 from nbnumba.setup.panels import Motion, Pose, frame, motions, motions_of, planes, poses
 from nbnumba.setup.values import group_parameter
 from nbnumba.statements import Beam, Detector, Group
+
+
+def plane_from_adj(
+    plane: Plane, origin_bar: np.ndarray, normal_bar: np.ndarray, close_distance_bar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the cotangents (..., 3) of the origin and the normal of a plane, and of the position that it is seen from (A7e).
+
+        F7e: o' = o - x,    close_distance = o' . n
+        A7e: o_bar = o'_bar + c_bar n,    n_bar += c_bar o',    x_bar = -o_bar
+
+    plane: as it is seen. origin_bar, normal_bar (..., 3), close_distance_bar (...): its cotangents, in m. That of the close
+    distance is in the result, and counts no more.
+    """
+    close_bar = close_distance_bar[..., None]
+    origin_bar = origin_bar + close_bar * plane.normal
+    return origin_bar, normal_bar + close_bar * plane.origin, -origin_bar
 
 
 class Frame(NamedTuple):

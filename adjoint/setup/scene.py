@@ -4,51 +4,77 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS, names_of
 from adjoint.setup import orientations, sources
 from adjoint.setup.background import material_motions, scale_adj
 from adjoint.setup.crystal import b_factors_adj, orient_adj, record_adj
+from adjoint.setup.crystals import position_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
-from adjoint.setup.panels import PanelMirror
+from adjoint.setup.panels import PanelMirror, plane_from_adj
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
+from nbnumba.setup.crystals import BACKGROUND, Contribution
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
+from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.panels import planes, planes_from
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Statements
 
+CELL_SPREADS = names_of("cell_spread")
 
-def motions(experiment: Statements) -> Motions:
-    """Return how sources, lattices and the table of the background move, each of whose parts moves differently (A5a, A7b)."""
+
+def motions(contribution: Contribution) -> Motions:
+    """Return how sources, lattices and the table of the background move, each of whose parts moves differently (A5a, A7b).
+
+    contribution: to an image; the lattices are those that count there.
+    """
+    experiment = contribution.experiment
     beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
     lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects)
-    return Motions(source, *lattices, material_motions(experiment))
+    stretches = orientations.stretches(experiment.crystal, phi_steps(experiment.goniometer)[0])
+    stretches = (rows if len(rows) == 1 else contribution.of_lattices(rows) for rows in stretches)
+    return Motions(source, *map(contribution.of_lattices, lattices), material_motions(experiment), *stretches)
 
 
-def pull(experiment: Statements, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
+def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
     """Return for each panel the gradient by every scalar parameter (...), per unit in which it is stated, by name (A0).
 
-    scenes: those of the panels of the experiment. cotangent: of any of these scenes. The beam of the Panel record is that of
-    the convention, which no parameter moves.
+    contribution: to an image. scenes: those of its panels. cotangent: of any of these scenes. The beam of the Panel record is
+    that of the convention, which no parameter moves. The background alone has no parameters of the crystal.
     """
+    experiment = contribution.experiment
     shared = {
         **_crystal(experiment, cotangent),
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
+        **{name: cotangent.cell_spreads[..., k] for k, name in enumerate(CELL_SPREADS)},
         "beam.polarization": cotangent.kahn,
     }
     for k, name in enumerate(LATTICE_MOTIONS):
         shared[name] = shared.get(name, 0.0) + cotangent.lattice_angles[..., k]
     detector, beam, defects = experiment.detector, experiment.beam, experiment.sampling.defects
     mirror = PanelMirror(detector, beam, defects) if detector.panels else None
-    return [
-        {
+    seen, gradients = planes_from(planes(detector, beam, defects), contribution.position), []
+    for number, scene in enumerate(scenes):
+        plane = cotangent.origin, cotangent.normal, cotangent.close_distance
+        origin_bar, normal_bar, position_bar = plane_from_adj(seen[number], *plane)
+        own = cotangent
+        if contribution.position.any():
+            nothing = np.zeros_like(cotangent.close_distance)
+            own = cotangent._replace(origin=origin_bar, normal=normal_bar, close_distance=nothing)
+        gradient = {
             **shared,
             **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each, cotangent.material),
-            **(_panel(experiment, mirror, number, cotangent) if mirror else _whole_detector(experiment, cotangent)),
+            **(_panel(experiment, mirror, number, own) if mirror else _whole_detector(experiment, own)),
         }
-        for number, scene in enumerate(scenes)
-    ]
+        for name, by_place in position_adj(contribution, position_bar).items():
+            if name not in gradient or contribution.position.any():
+                gradient[name] = gradient.get(name, 0.0) + by_place
+        gradients.append(gradient)
+    if contribution.crystal == BACKGROUND:
+        return [{n: bars for n, bars in gradient.items() if not n.startswith("crystal.")} for gradient in gradients]
+    return gradients
 
 
 def _whole_detector(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:

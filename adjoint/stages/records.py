@@ -28,6 +28,7 @@ class Cotangent(NamedTuple):
     disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the anisotropic B factors, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
     lattice_angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
+    cell_spreads (..., 3): by the spreads of the lengths a, b and c of the cell, without a unit.
     """
 
     origin: np.ndarray
@@ -50,6 +51,7 @@ class Cotangent(NamedTuple):
     disorder: np.ndarray
     vectors: np.ndarray
     lattice_angles: np.ndarray
+    cell_spreads: np.ndarray
 
 
 class Motions(NamedTuple):
@@ -60,6 +62,8 @@ class Motions(NamedTuple):
     rotation_rates (steps * domains, LATTICE_MOTIONS, 3): axis times rate of the rotation of that lattice, in radian per degree.
     fresh_rotations, fresh_rotation_rates: the same for the fresh lattices (P1). material (MATERIAL_MOTIONS, n): change of each
     entry of the table of a background of several materials, in electrons^2; (MATERIAL_MOTIONS, 1) of 0 without air and ice.
+    stretches (steps * domains, 3): the factors of a, b and c of each lattice; (1, 3) where these are 1. stretch_rates (steps *
+    domains, 3): the changes of their logarithms with the spreads of the cell; (1, 3) where there are no domains.
 
     SOURCE_MOTIONS, LATTICE_MOTIONS and MATERIAL_MOTIONS are names of adjoint/parameters.py.
     """
@@ -70,3 +74,5 @@ class Motions(NamedTuple):
     fresh_rotations: np.ndarray
     fresh_rotation_rates: np.ndarray
     material: np.ndarray
+    stretches: np.ndarray
+    stretch_rates: np.ndarray

@@ -24,6 +24,7 @@ from nbnumba.formats import files
 from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER, response_of_panel
 from nbnumba.setup import sampling, scene
+from nbnumba.setup.crystals import refuse_displaced
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
 from nbnumba.setup.sheet import sheet_of
@@ -80,7 +81,9 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     with bar("rendering", run.progress) as progress:
         image = render(panels, sheet_of(experiment.detector).shape, progress, machine)
     image = output.as_float32(added_photons.with_added(experiment, image))
-    lattices, samples = len(built_scene.orientations.lattice), built_scene.sampling.oversample**2 * built_scene.sampling.layers
+    of_first = [panel for panel in panels if (panel.crystal, panel.place) == (panels[0].crystal, panels[0].place)]
+    lattices = sum(len(panel.scene.orientations.lattice) for panel in of_first)
+    samples = built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
     counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")
     say("{}, {} per pixel, {}: {:.2f} s".format(*(resolved.plural(*count_and_noun) for count_and_noun in counts), seconds))
@@ -169,6 +172,7 @@ def check_reflections(experiment: Experiment, run: Run) -> None:
     if run.predictions is not None:
         predictions.check_range(experiment)
     if run.hklmap is not None:
+        refuse_displaced(experiment, "-hklmap, the reflections of pixels")
         hkl_maps.refuse_defects(experiment)
 
 

@@ -13,6 +13,7 @@ from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files
 from nbnumba.setup import sampling
+from nbnumba.setup.crystals import BACKGROUND
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.trace import Chain, PhiStep, rendered, traces
 
@@ -199,8 +200,7 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
     for chain in chains:
         if panels:
             yield f"# panel {chain.panel}: {panels[chain.panel].path}"
-        if experiment.other_crystals:
-            yield f"# crystal {chain.crystal}"
+        yield from (f"# {name} {number}" for name, number in _labels(chain, experiment).items())
         yield f"TRACE_CONFIG: tracing pixel (spixel={chain.slow}, fpixel={chain.fast})"
         yield from (f"# {sentence}" for sentence in _sentences_at_zero(chain))
         domains = _domains(chain)
@@ -211,6 +211,12 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
                 )
             else:
                 yield " ".join([f"TRACE_NB: {name}", *map(_digits, value)])
+
+
+def _labels(chain: Chain, experiment: Experiment) -> dict[str, int]:
+    """The number of the crystal of a chain, where there are several or it is the background; and its phi step, if any."""
+    several = experiment.other_crystals or chain.crystal == BACKGROUND
+    return ({"crystal": chain.crystal} if several else {}) | ({} if chain.phi_step is None else {"phi_step": chain.phi_step})
 
 
 def _domains(chain: Chain) -> int:
@@ -229,7 +235,7 @@ def document(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[st
         "c_threads": experiment.sampling.c_threads,
         "chains": [
             ({"panel": chain.panel} if experiment.detector.panels else {})
-            | ({"crystal": chain.crystal} if experiment.other_crystals else {})
+            | _labels(chain, experiment)
             | {
                 "spixel": chain.slow,
                 "fpixel": chain.fast,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError, shown
-from nbnumba.flags.hints import meant
+from nbnumba.flags.hints import absent, meant
 from nbnumba.flags.table import BY_NAME, VALUES, Flag
 from nbnumba.formats.text import excerpt
 
@@ -97,8 +97,10 @@ def _unknown(spelling: str, given: list[Given]) -> str:
     if not spelling.startswith("-"):
         after = f" after {given[-1].spelling}" if given else ""
         return f"{excerpt(spelling)}{after} is not expected; allowed: a flag (nbnumba --help lists them)"
-    close = meant(spelling)
+    close, why = meant(spelling), absent(spelling)
     shown = spelling if excerpt(spelling) == repr(spelling) else excerpt(spelling)
+    if why is not None:
+        return f"{shown}: no such flag; {why}"
     return f"{shown}: no such flag; " + (f"did you mean {close}?" if close else "nbnumba --help lists them")
 
 

@@ -40,6 +40,8 @@ SAME_POSITION = 1e-13
 CELL = tuple(f"crystal.{field}" for field in Crystal.CELL)
 CELLS = VECTORS["crystal.n_cells"]
 ABOUT_AXES = tuple(f"crystal.{field}" for field in Crystal.ABOUT_AXES)
+CELL_SPREADS = tuple(f"crystal.{field}" for field in Crystal.CELL_SPREADS)
+CRYSTAL_POSITION = VECTORS["crystal.position_mm"]
 ANISOTROPIC = tuple(f"crystal.{field}" for field in Crystal.ANISOTROPIC)
 OFF_DIAGONAL = VECTORS["crystal.n_def"]
 TURNS = ("rotx_deg", "roty_deg", "rotz_deg", "twotheta_deg")
@@ -287,27 +289,18 @@ def _cells(refined: Experiment, _) -> list[str]:
     return [word for name, number in zip(CELLS, numbers) for word in (f"-N{name[-1]}", str(round(number)))]
 
 
-def _off_diagonal(refined: Experiment, _) -> list[str]:
-    """The numbers of unit cells off the diagonal (F8f)."""
-    return ["-N_def", *_numbers(_field(refined, name) for name in OFF_DIAGONAL)]
-
-
-def _about_axes(refined: Experiment, _) -> list[str]:
-    """The mosaic spreads about axes of the crystal."""
-    return ["-mosaic_abc", *_numbers(_field(refined, name) for name in ABOUT_AXES)]
-
-
-def _anisotropic(refined: Experiment, _) -> list[str]:
-    """The anisotropic B factors."""
-    return ["-bfactor_aniso", *_numbers(_field(refined, name) for name in ANISOTROPIC)]
+def _together(flag: str, fields: tuple[str, ...]) -> Quantity:
+    """The quantity of fields whose numbers follow one flag."""
+    return Quantity(fields, (flag,), lambda refined, _: [flag, *_numbers(_field(refined, name) for name in fields)])
 
 
 def _lattices(refined: Experiment, new_files: NewFiles) -> list[str]:
-    """The crystals beside the first: for each a matrix, in which its missetting is, and its scale."""
+    """The crystals beside the first: for each a matrix, in which its missetting is, its scale, and its position, if any."""
     words = []
     for crystal in refined.other_crystals:
         matrix = np.linalg.inv(orient(crystal, refined.sampling.defects)) * refined.beam.wavelength_A
-        words += [new_files.matrix(matrix), repr(crystal.scale)]
+        position = _numbers(crystal.position_mm) if crystal.is_displaced else []
+        words += [new_files.matrix(matrix), repr(crystal.scale), *position]
     return ["-lattice", *words] if words else []
 
 
@@ -390,9 +383,11 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(("crystal.misset_deg", "crystal.misset_seed"), ("-misset", "-misset_seed"), _misset),
     Quantity((*CELL, "crystal.orientation"), ("-cell", "-mat"), _cell),
     Quantity(CELLS, ("-N", "-Na", "-Nb", "-Nc", "-N_abc", *SIZE_FLAGS), _cells),
-    Quantity(OFF_DIAGONAL, ("-N_def",), _off_diagonal),
-    Quantity(ANISOTROPIC, ("-bfactor_aniso",), _anisotropic),
-    Quantity(ABOUT_AXES, ("-mosaic_abc",), _about_axes),
+    _together("-N_def", OFF_DIAGONAL),
+    _together("-bfactor_aniso", ANISOTROPIC),
+    _together("-mosaic_abc", ABOUT_AXES),
+    _together("-cell_spread", CELL_SPREADS),
+    _together("-xtal_position", CRYSTAL_POSITION),
     *POSITION_QUANTITIES,
     Quantity(("structure_factors.hkl", "structure_factors.F"), REFLECTION_FLAGS, _reflections),
     Quantity(("beam.source_weights",), ("-source_weights",), _weights),

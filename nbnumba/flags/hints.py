@@ -15,6 +15,8 @@ MEANINGS = {
     "-misset": "missets missetting missettingangles misorientation",
     "-hkl": "sf fhkl reflections structurefactors fobs fcalc hklfile hklin",
     "-default_F": "f defaultamplitude amplitude",
+    "-cell_spread": "unitcellspread cellvariation spreadofcell",
+    "-xtal_position": "position xtalpos crystalposition samplepos sampleposition",
     "-mosaic_domains": "domains mosdomains mosaicblocks nmosaic",
     "-mosaic": "mos mosaicspreaddeg eta",
     "-lambda": "wl lam wavelengtha angstrom",
@@ -80,11 +82,21 @@ MEANINGS = {
 }
 """Flags that mean what other words say: the words without dashes, underscores and capitals."""
 
+DIFFUSE = "diffuse scattering is not modelled: its halo around every reflection is never dark (specs/forward.md, F10b)"
+
+ABSENT = dict.fromkeys("diffuse usediffuse usediffusemodels diffusegamma diffusesigma gamma sigma".split(), DIFFUSE)
+"""What other programs have and this one has not, and why: the words without dashes, underscores and capitals."""
+
 BY_WORD = {word: flag for flag, words in MEANINGS.items() for word in words.split()}
 AXES = {"x": "xf", "f": "xf", "fast": "xf", "y": "ys", "s": "ys", "slow": "ys", "z": "z", "a": "a", "b": "b", "c": "c"}
 """The axes that the last word of a spelling names, and how flags spell them."""
 
 LIKENESS = 0.7
+
+
+def absent(spelling: str) -> str | None:
+    """The reason why there is nothing like a flag of another program; None if that is not known (F10b)."""
+    return ABSENT.get(_letters(spelling))
 
 
 def meant(spelling: str) -> str | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,41 +18,59 @@ from nbnumba.geometry.cell import standard_setting
 from nbnumba.statements import Crystal
 
 ORIENTED = (*Crystal.CELL, "orientation")
-"""The fields that a lattice of the flag states, besides its scale."""
+"""The fields that a lattice of the flag states, besides its scale and position."""
+
+ALLOWED = "FILE [SCALE [X Y Z]], once or several times"
 
 
-def files_and_scales(words: Sequence[str]) -> list[tuple[str, float]]:
-    """The files that the words of -lattice name, each with the number that follows it, or 1. InputError: a number alone."""
-    found: list[tuple[str, float]] = []
-    for position, word in enumerate(words):
-        scale = number(word)
-        if scale is None:
-            found.append((word, 1.0))
-        elif position == 0 or number(words[position - 1]) is not None:
-            raise InputError(f"-lattice: {excerpt(word)} follows no file; allowed: FILE [SCALE], once or several times")
-        elif not 0.0 < scale < math.inf:
-            raise InputError(f"-lattice: the scale {excerpt(word)} is not allowed; allowed: a number above 0")
+class LatticeFile(NamedTuple):
+    """A file that -lattice names, with the scale of its crystals, and their position, in mm."""
+
+    path: str
+    scale: float = 1.0
+    position_mm: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+def lattice_files(words: Sequence[str]) -> list[LatticeFile]:
+    """The files that the words of -lattice name. Raises InputError for numbers that follow no file, or too many or too few."""
+    found: list[tuple[str, list[str]]] = []
+    for word in words:
+        if number(word) is None:
+            found.append((word, []))
+        elif not found:
+            raise InputError(f"-lattice: {excerpt(word)} follows no file; allowed: {ALLOWED}")
         else:
-            found[-1] = (found[-1][0], scale)
+            found[-1][1].append(word)
     if not found:
-        raise InputError("-lattice: no file is given; allowed: FILE [SCALE], once or several times")
-    return found
+        raise InputError(f"-lattice: no file is given; allowed: {ALLOWED}")
+    return [_lattice_file(path, numbers) for path, numbers in found]
+
+
+def _lattice_file(path: str, words: list[str]) -> LatticeFile:
+    """A file with the numbers after it: none, a scale, or a scale and a position."""
+    numbers = [value for value in map(number, words) if value is not None]
+    if len(numbers) not in (0, 1, 4):
+        raise InputError(f"-lattice: {len(numbers)} numbers follow {excerpt(path)}; allowed: {ALLOWED}")
+    if numbers and not 0.0 < numbers[0] < math.inf:
+        raise InputError(f"-lattice: the scale {excerpt(words[0])} is not allowed; allowed: a number above 0")
+    return LatticeFile(path, numbers[0] if numbers else 1.0, tuple(numbers[1:]) or (0.0, 0.0, 0.0))
 
 
 def lattices(command_line: CommandLine, wavelength_A: float) -> list[dict[str, Any]]:
-    """Cell, orientation and scale of each lattice of -lattice, as fields of a Crystal, in the order of the files.
+    """Cell, orientation, scale and position of each lattice of -lattice, as fields of a Crystal, in the order of the files.
 
     Of a list of experiments every crystal counts once, but not the one that -expt has already taken from the same file. Raises
     InputError for a file that cannot be read, and one without a crystal.
     """
     found: list[dict[str, Any]] = []
-    for path, scale in files_and_scales(command_line.last.get("-lattice", ())):
+    for path, scale, position_mm in lattice_files(command_line.last["-lattice"]):
         if geometry_files.kind_of(path, "-lattice") == "dxtbx":
             of_file = _of_experiments(command_line, path)
         else:
             crystal = Crystal.from_matrix(matrix.read(path, "-lattice"), wavelength_A)
             of_file = [{name: getattr(crystal, name) for name in ORIENTED}]
-        found += [fields | {"scale": scale} for fields in of_file]
+        placed = {"scale": scale, **dict(zip(Crystal.POSITION, position_mm))}
+        found += [fields | placed for fields in of_file]
     return found
 
 
@@ -73,5 +91,5 @@ def _of_experiments(command_line: CommandLine, path: str) -> list[dict[str, Any]
 
 
 def with_orientation(crystal: Crystal, fields: dict[str, Any]) -> Crystal:
-    """A crystal as large, and of the same shape and mosaicity, with the cell, orientation and scale of a lattice."""
+    """A crystal as large, of the same shape and mosaicity, with the cell, orientation, scale and position of a lattice."""
     return dataclasses.replace(crystal, **fields, misset_deg=(0.0, 0.0, 0.0), misset_seed=None)

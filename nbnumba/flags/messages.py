@@ -14,6 +14,8 @@ BESIDES = {
     "crystal.mosaic_a_deg": "-mosaic_abc",
     "crystal.mosaic_b_deg": "-mosaic_abc",
     "crystal.mosaic_c_deg": "-mosaic_abc",
+    **{f"crystal.cell_spread_{axis}": "-cell_spread" for axis in "abc"},
+    **{f"crystal.position_{axis}_mm": "-xtal_position" for axis in "xyz"},
     **{f"crystal.b_{ij}_A2": "-bfactor_aniso" for ij in (11, 22, 33, 12, 13, 23)},
     "crystal.n_d": "-N_def",
     "crystal.n_e": "-N_def",

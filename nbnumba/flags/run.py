@@ -10,7 +10,7 @@ from nbnumba.cost import MOST_HOURS, hours_granted
 from nbnumba.errors import InputError
 from nbnumba.files import MOST_SCALE
 from nbnumba.flags.command_line import CommandLine
-from nbnumba.flags.lattices import files_and_scales
+from nbnumba.flags.lattices import lattice_files
 from nbnumba.formats.nxmx_writer import COMPRESSIONS
 from nbnumba.formats.text import excerpt
 from nbnumba.noise import LARGEST_PIXEL
@@ -107,8 +107,8 @@ def run_of(command_line: CommandLine) -> Run:
             allowed = f"a whole number from {-rng.LARGEST_SEED} to {rng.LARGEST_SEED}"
             raise InputError(f"-{name}: {fields[name]} is not allowed; allowed: {allowed}")
     named = [given for given in command_line.given if given.flag.kind == "file" and given.flag.group != "output"]
-    of_lattices = files_and_scales(command_line.last["-lattice"]) if "-lattice" in command_line.last else []
-    fields["inputs"] = (*((given.spelling, given.value) for given in named), *(("-lattice", path) for path, _ in of_lattices))
+    of_lattices = lattice_files(command_line.last["-lattice"]) if "-lattice" in command_line.last else []
+    fields["inputs"] = (*((given.spelling, given.value) for given in named), *(("-lattice", file.path) for file in of_lattices))
     fields["response"] = Response(**command_line.fields("response"))
     if "-dump" in command_line.last and any(flag in command_line.last for flag in FACTORS):
         fields["dump"] = command_line.last["-dump"]

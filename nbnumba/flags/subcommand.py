@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags.command_line import CommandLine
-from nbnumba.flags.lattices import files_and_scales
+from nbnumba.flags.lattices import lattice_files
 from nbnumba.flags.table import Flag
 
 OF_FILES = ("-scale", "-pgmscale", "-adc", "-seed", "-pngmarks", "-gain", "-readout_noise", "-saturation", "-psf")
@@ -49,7 +49,7 @@ def with_seed(flags: Sequence[str], command_line: CommandLine, experiment: Exper
 def input_files(command_line: CommandLine) -> list[str]:
     """The files that a command line reads, as absolute paths."""
     named = [given.value for given in command_line.given if given.flag.kind == "file" and _is_read(given.flag, command_line)]
-    named += [path for path, _ in files_and_scales(command_line.last["-lattice"])] if "-lattice" in command_line.last else []
+    named += [file.path for file in lattice_files(command_line.last["-lattice"])] if "-lattice" in command_line.last else []
     return [os.path.abspath(path) for path in named]
 
 

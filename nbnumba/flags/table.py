@@ -18,7 +18,7 @@ VALUES = {
     "misset": ("X Y Z | random",),
     "tensor": ("B11", "B22", "B33", "B12", "B13", "B23"),
     "names": ("[NAME ...]",),
-    "lattices": ("FILE [SCALE] ...",),
+    "lattices": ("FILE [SCALE [X Y Z]] ...",),
 }
 """The kinds of values that a flag takes, and how the help shows them."""
 
@@ -69,12 +69,17 @@ FLAGS: tuple[Flag, ...] = (
         "crystal.mosaic_spread_deg",
     ),
     _row("crystal", "-mosaic_abc", "vector", "mosaic spread about each axis of the crystal, beside -mosaic", "deg", "0 0 0"),
+    _row(
+        "crystal", "-cell_spread", "vector", "largest fractions by which a, b and c of mosaic domains differ, 0 to 0.5", "",
+        "0 0 0",
+    ),
     _row("crystal", "-mosaic_domains -mosaic_dom", "whole", "number of mosaic domains", "", "1, or 10 with -mosaic"),
     _row("crystal", "-mosaic_seed", "whole", "seed of the mosaic domains", "", "12345678", "crystal.mosaic_seed"),
     _row("crystal", "-xtal_scale", "number", "factor of the photons of the crystal", "", "1", "crystal.scale"),
+    _row("crystal", "-xtal_position", "vector", "where the crystal is at phi = 0, in the laboratory frame", "mm", "0 0 0"),
     _row("crystal", "-bfactor", "number", "B factor: amplitudes times exp(-B / (4 d^2))", "A^2", "0", "crystal.b_factor_A2"),
     _row("crystal", "-bfactor_aniso", "tensor", "B factors on the reciprocal axes, added to -bfactor", "A^2", "0"),
-    _row("crystal", "-lattice", "lattices", "more crystals: matrices as -mat, or all crystals of an .expt, each with a scale"),
+    _row("crystal", "-lattice", "lattices", "more crystals: matrices as -mat, or all of an .expt, with scale and position"),
     _row(
         "crystal", "-mosaic_sampling", "word", "how mosaic domains are drawn: random, or sobol, which spreads them evenly", "",
         "random", "crystal.mosaic_sampling",

@@ -39,8 +39,8 @@ from nbnumba.statements import (
 SHAPE_FLAGS = {shape.flags.split()[0]: shape.name for shape in SHAPES.values()}
 """The flags that choose the shape of the crystal."""
 
-SPREAD_FLAGS = ("-mosaic", "-mosaic_abc")
-"""The flags that turn mosaic domains."""
+SPREAD_FLAGS = ("-mosaic", "-mosaic_abc", "-cell_spread")
+"""The flags that make mosaic domains."""
 
 SIZE_FLAGS = {"-samplesize": "abc", "-sample_thick": "a", "-sample_width": "b", "-sample_height": "c"}
 """The flags that give edges of the crystal in mm, and along what."""
@@ -188,6 +188,8 @@ def crystal(command_line: CommandLine, wavelength_A: float, cell_of_factors: Seq
     """
     fields = command_line.fields("crystal") | _cells(command_line) | _domains(command_line)
     fields |= zip(Crystal.ABOUT_AXES, command_line.last.get("-mosaic_abc", ()))
+    fields |= zip(Crystal.CELL_SPREADS, command_line.last.get("-cell_spread", ()))
+    fields |= zip(Crystal.POSITION, command_line.last.get("-xtal_position", ()))
     fields |= zip(Crystal.ANISOTROPIC, command_line.last.get("-bfactor_aniso", ()))
     fields |= zip(Crystal.OFF_DIAGONAL, command_line.last.get("-N_def", ()))
     shape = command_line.choice(SHAPE_FLAGS)
@@ -282,7 +284,7 @@ def _cut_to_size(command_line: CommandLine, crystal: Crystal) -> Crystal:
 
 
 def _flags_of_spreads(command_line: CommandLine) -> list[str]:
-    """The flags that state a mosaic spread above 0."""
+    """The flags that state a spread above 0 of mosaic domains."""
     return [flag for flag in SPREAD_FLAGS if np.any(np.array(command_line.last.get(flag, 0.0)) > 0.0)]
 
 

@@ -126,8 +126,7 @@ def _some_lattices(experiment: Statements, spindle: np.ndarray, vectors: np.ndar
     rotations = orientations.domain_rotations(limited, rounded=False)
     first = _spread_indices(-(-count // GROUP), MOST_GROUPS) * GROUP
     index = np.minimum(first[:, np.newaxis] + np.arange(GROUP), count - 1).ravel()
-    own = orientations.own_rotations(limited, experiment.sampling.defects)
-    vectors_of = [vectors] if own is None else [vectors @ matrix.T for matrix in own]
+    vectors_of = orientations.domain_cells(limited, vectors, experiment.sampling.defects)
     steps = zip(angles[index // domains], index % domains % drawn)
     turned = [vectors_of[n % len(vectors_of)] @ about_axis(spindle, angle).T for angle, n in steps]
     lattices = np.array([v @ rotations[n].T for v, n in zip(turned, index % domains % drawn)])

@@ -49,8 +49,8 @@ def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors
     the first pass of each thread (P1). Without phi_carryover both are the same.
     """
     angles = phi_angles(goniometer)
-    domains, about_own_axes = domain_rotations(crystal, rounded=defects.mosaic_float32), own_rotations(crystal, defects)
-    cells = [vectors] if about_own_axes is None else [vectors @ own.T for own in about_own_axes]
+    domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
+    cells = domain_cells(crystal, vectors, defects)
     turned = [[v @ about_axis(spindle, angle).T for v in cells] for angle in angles]
     carried = fresh = turned
     if defects.phi_carryover:
@@ -124,9 +124,40 @@ def own_turns(crystal: Crystal) -> np.ndarray | None:
     return drawn.axes * drawn.quantiles[:, np.newaxis] * spreads
 
 
+def domain_cells(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> list[np.ndarray]:
+    """Return a, b and c of every mosaic domain as rows (3, 3), in A, before phi and the mosaic spread turn them (F7b).
+
+    vectors: those of the crystal at phi = 0. Where all domains have the same ones, the list has them once.
+    """
+    cells = [vectors]
+    about_own_axes, factors = own_rotations(crystal, defects), stretches(crystal)
+    if about_own_axes is not None:
+        cells = [vectors @ own.T for own in about_own_axes]
+    if factors is not None:
+        cells = [cells[n % len(cells)] * factor[:, np.newaxis] for n, factor in enumerate(factors)]
+    return cells
+
+
+def stretches(crystal: Crystal) -> np.ndarray | None:
+    """Return the factors (domains, 3) of a, b and c of the mosaic domains; None without a spread of the cell (F7b)."""
+    spreads = np.array([getattr(crystal, name) for name in Crystal.CELL_SPREADS])
+    return 1.0 + sampled_cells(crystal) * spreads if spreads.any() else None
+
+
+def sampled_cells(crystal: Crystal) -> np.ndarray:
+    """Return by how much a, b and c of each mosaic domain differ, as fractions of the spreads of the cell (domains, 3) (F7b).
+
+    They are drawn beside the sequence of the axes and quantiles, which stay as they are without a spread of the cell.
+    """
+    seed, count = rng.another_seed(crystal.mosaic_seed), number_of_domains(crystal)
+    sobol = crystal.mosaic_sampling == "sobol"
+    drawn = rng.sobol_domains(count, seed, first=3) if sobol else rng.mosaic_domains(count, seed)
+    return drawn.axes * drawn.quantiles[:, np.newaxis]
+
+
 def is_mosaic(crystal: Crystal) -> bool:
-    """Whether mosaic domains are turned: whether there is a mosaic spread."""
-    return any(getattr(crystal, name) != 0.0 for name in Crystal.SPREADS)
+    """Whether mosaic domains differ: whether there is a mosaic spread, or one of the cell."""
+    return any(getattr(crystal, name) != 0.0 for name in Crystal.DOMAIN_SPREADS)
 
 
 def number_of_domains(crystal: Crystal) -> int:

@@ -1,5 +1,6 @@
 """Places the panels of a detector: from their poses and the motions of their groups to planes in the laboratory frame (F1d)."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from nbnumba.errors import InputError
 from nbnumba.geometry.rotations import about_axis, radians, unit
 from nbnumba.parity import Defects
 from nbnumba.setup.detector import EDGE_ON, Placement, Plane, position_detector
-from nbnumba.statements import SMALLEST, UNIT_AXES, Beam, Detector, Group, Panel
+from nbnumba.statements import SMALLEST, UNIT_AXES, Beam, Crystal, Detector, Group, Panel
 
 NOT_MOVED = (0.0, 0.0, 0.0)
 
@@ -53,6 +54,26 @@ def planes(detector: Detector, beam: Beam, defects: Defects) -> tuple[Plane, ...
     return tuple(
         _plane(panel, number, placement, columns, poses(panel, moving)[-1]) for number, panel in enumerate(detector.panels)
     )
+
+
+def planes_from(planes: tuple[Plane, ...], position: np.ndarray) -> tuple[Plane, ...]:
+    """Return the planes as a crystal at a position (3,), in m, sees them: from there to where they are (F7e).
+
+    The axes, and the distance by which sub-pixels are chosen, stay. Raises InputError for a crystal that is in or behind the
+    plane of a panel.
+    """
+    return tuple(_plane_from(plane, position) for plane in planes) if position.any() else planes
+
+
+def _plane_from(plane: Plane, position: np.ndarray) -> Plane:
+    """Return one plane of planes_from."""
+    origin = plane.origin - position
+    close_distance = float(origin @ plane.normal)
+    if close_distance < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
+        numbers = " ".join(f"{1000.0 * x:.6g}" for x in position)
+        why = f"{plane.name}a crystal at {numbers} mm, where phi takes it, is in or behind the plane of the detector"
+        raise InputError(f"crystal.{', '.join(Crystal.POSITION)}: {why}; allowed: a position in front of it")
+    return dataclasses.replace(plane, origin=origin, close_distance=close_distance)
 
 
 def frame(placement: Placement) -> np.ndarray:

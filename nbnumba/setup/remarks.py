@@ -52,10 +52,11 @@ def remarks_of_crystal(crystal: Crystal, number: int) -> list[str]:
 def _crystal(crystal: Crystal) -> Iterator[str]:
     """Yield a sentence for each field of the crystal that has no effect."""
     if not is_mosaic(crystal) and (crystal.mosaic_domains or 1) > 1:
-        yield f"crystal.mosaic_domains has no effect: {' and '.join(f'crystal.{name}' for name in Crystal.SPREADS)} is 0"
+        yield f"crystal.mosaic_domains has no effect: {' and '.join(f'crystal.{name}' for name in Crystal.DOMAIN_SPREADS)} is 0"
     elif is_mosaic(crystal) and number_of_domains(crystal) == 1:
-        for name in (name for name in Crystal.SPREADS if getattr(crystal, name) != 0.0):
-            yield f"crystal.{name} has no effect: the only one of crystal.mosaic_domains is not turned"
+        for name in (name for name in Crystal.DOMAIN_SPREADS if getattr(crystal, name) != 0.0):
+            changed = "turned" if name in Crystal.SPREADS else "stretched"
+            yield f"crystal.{name} has no effect: the only one of crystal.mosaic_domains is not {changed}"
     if crystal.mosaic_sampling != "random" and not is_mosaic(crystal):
         yield "crystal.mosaic_sampling has no effect: there is no mosaic spread"
     if crystal.fudge != 1.0 and crystal.shape == "square":

@@ -17,7 +17,7 @@ from nbnumba.stages.beam import scattering_vector, within_resolution
 from nbnumba.stages.detector import curved_position, flat_position, sample_offset
 from nbnumba.stages.records import Intensity, Panel, Sampling, Sources
 from nbnumba.stages.vec3 import unit
-from nbnumba.statements import Detector, Statements
+from nbnumba.statements import Crystal, Detector, Statements
 from nbnumba.statements import Sampling as StatedSampling
 
 LARGEST_CHOICE = 1000
@@ -171,12 +171,14 @@ def usual_oversample(experiment: Statements) -> int | tuple[int, ...]:
 
 
 def longest_edge(experiment: Statements, vectors: np.ndarray) -> float:
-    """Return the longest edge of the crystal, in m (F1b).
+    """Return the longest edge of the crystal, in m (F1b): of its longest mosaic domain, where the cell has a spread.
 
     vectors: a, b, c as rows, in A.
     """
     crystal = experiment.crystal
-    return max(math.sqrt(v @ v) * n for v, n in zip(vectors * 1e-10, (crystal.n_a, crystal.n_b, crystal.n_c)))
+    stretched = [1.0 + getattr(crystal, name) for name in Crystal.CELL_SPREADS]
+    cells = (crystal.n_a, crystal.n_b, crystal.n_c)
+    return max(math.sqrt(v @ v) * n * most for v, n, most in zip(vectors * 1e-10, cells, stretched))
 
 
 def pixel_reach(experiment: Statements, plane: Plane) -> float:

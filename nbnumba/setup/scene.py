@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from nbnumba.errors import InputError
 from nbnumba.setup import background, crystal, crystals, culling, latch, orientations, sampling, sources, structure
 from nbnumba.setup.detector import Plane, polarization_axis, sensor, spindle_axis
-from nbnumba.setup.panels import planes
+from nbnumba.setup.panels import planes, planes_from
 from nbnumba.setup.remarks import remarks, remarks_of_crystal
 from nbnumba.setup.sampling import Window, windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages import records
-from nbnumba.statements import Beam, Statements, StructureFactors
+from nbnumba.statements import Beam, Crystal, Statements, StructureFactors
 
 MADE_FROM = {
     "panel": "detector.pixel_mm, distance_mm and the beam centre",
@@ -39,15 +39,17 @@ MOST_FRINGES = 2**45
 
 
 class PanelScene(NamedTuple):
-    """A panel of an image under one crystal: its scene, the pixels that are computed, and its rows and columns in the sheet.
+    """A panel of a contribution to an image: its scene, the pixels that are computed, and its rows and columns in the sheet.
 
-    crystal: the number of the crystal. The images of several add up (F7d).
+    crystal: the number of the crystal, or crystals.BACKGROUND. contribution: its number. The images of
+    several contributions add up (F7d, F7e).
     """
 
     scene: records.Scene
     window: Window
     place: tuple[slice, slice]
     crystal: int = 0
+    contribution: int = 0
 
     @property
     def steps(self) -> int:
@@ -61,55 +63,53 @@ def steps_per_pixel(scene: records.Scene) -> int:
     return samples * scene.sources.weight.size * len(scene.orientations.lattice)
 
 
-def panel_scenes(experiment: Statements) -> tuple[PanelScene, ...]:
-    """Return the panels of the image of an experiment (F0), those of one crystal after another (F7d).
+def panel_scenes(experiment: Statements, moved: Collection[int] = ()) -> tuple[PanelScene, ...]:
+    """Return the panels of the image of an experiment (F0), those of one contribution after another (F7d, F7e).
 
-    Crystals with the same structure factors share their amplitudes in memory. Raises InputError for what is impossible, and
-    warns of what is assumed.
+    moved: numbers of crystals whose position is to change (crystals.contributions). Crystals with the same structure factors
+    share their amplitudes in memory. Raises InputError for what is impossible, and warns of what is assumed.
     """
     wanted, places = windows(experiment.detector, experiment.sampling), list(sheet_of(experiment.detector).places())
     boxes: dict[int, records.Structure] = {}
     return tuple(
-        PanelScene(scene, window, place, number)
-        for number, alone in enumerate(crystals.each_alone(experiment))
-        for scene, window, place in zip(_build(alone, wanted, boxes, number), wanted, places, strict=True)
+        PanelScene(scene, window, place, contribution.crystal, number)
+        for number, contribution in enumerate(crystals.contributions(experiment, moved))
+        for scene, window, place in zip(_build(contribution, wanted, boxes), wanted, places, strict=True)
     )
 
 
 def build(experiment: Statements, wanted: Window) -> records.Scene:
-    """Return the scene of an experiment with one panel (F0).
+    """Return the scene of an experiment with one panel and one contribution (F0).
 
     wanted: the pixels that are computed, which decide where emulated threads of nanoBragg begin. Raises InputError for what is
     impossible, and warns of what is assumed.
     """
-    return _build(experiment, (wanted,), {})[0]
+    return _build(crystals.Contribution(experiment), (wanted,), {})[0]
 
 
 def _build(
-    experiment: Statements, wanted: Sequence[Window], boxes: dict[int, records.Structure], number: int = 0
+    contribution: crystals.Contribution, wanted: Sequence[Window], boxes: dict[int, records.Structure]
 ) -> list[records.Scene]:
     """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records.
 
     boxes: those of the crystals before, by the identity of their structure factors; that of this crystal is added.
-    number: of the crystal. What is assumed of beam and detector is said once, with the first one.
     """
-    defects = experiment.sampling.defects
-    for sentence in remarks_of_crystal(experiment.crystal, number) if number else remarks(experiment):
-        warnings.warn(sentence, stacklevel=4)
-    for sentence in structure.nearly_empty(experiment.structure_factors):
+    experiment, defects = contribution.experiment, contribution.experiment.sampling.defects
+    for sentence in _remarks(contribution):
         warnings.warn(sentence, stacklevel=4)
     _check_statements(experiment)
-    every_plane = planes(experiment.detector, experiment.beam, defects)
+    every_plane = planes_from(planes(experiment.detector, experiment.beam, defects), contribution.position)
     vectors = crystal.orient(experiment.crystal, defects)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
-    carried, fresh = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
+    tables = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
+    lattices, (carried, fresh) = len(tables[0]), map(contribution.of_lattices, tables)
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.beam_sources(experiment.beam, every_plane[0].beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
     if lengthwise.all():
         electric = np.zeros(3)  # so that no rounding says what psi is (F6)
     directed = [*sources.downstream(source, every_plane[0].beam), *_polarization_without_plane(experiment.beam, lengthwise)]
-    for sentence in directed if number == 0 else ():
+    for sentence in directed if contribution.crystal == 0 and contribution.is_first else ():
         warnings.warn(sentence, stacklevel=4)
     water, material = background.all_materials(experiment.background, experiment.beam.size_mm, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
@@ -120,9 +120,9 @@ def _build(
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
         samples = sampling.samples(experiment, plane, vectors, layers)
         panel = panel_record(experiment, plane, depth, absorption, samples)
-        steps = len(source.weight) * samples.oversample**2 * len(carried)
+        steps = len(source.weight) * samples.oversample**2 * lattices
         own_captures = panel.sensor and not (samples.every_capture or samples.last_capture)
-        beam = _beam(experiment, electric, steps, len(carried), samples, water, material.value[0], own_captures)
+        beam = _beam(experiment, electric, steps, lattices, samples, water, material.value[0], own_captures)
         rows, threads = plane.pixels[1], defects.c_threads if defects.phi_carryover else 0
         passes = sampling.fresh_passes(rows, threads, window, panel, beam, source, samples)
         cells = crystal_record
@@ -138,6 +138,15 @@ def _build(
             built = built._replace(structure=box._replace(latch=latch.find(built, window)))
         scenes.append(built)
     return scenes
+
+
+def _remarks(contribution: crystals.Contribution) -> list[str]:
+    """Return what is assumed of a crystal, with its first contribution, and of beam and detector, with the first crystal."""
+    if contribution.crystal == crystals.BACKGROUND or not contribution.is_first:
+        return []
+    experiment = contribution.experiment
+    of_crystal = remarks_of_crystal(experiment.crystal, contribution.crystal) if contribution.crystal else remarks(experiment)
+    return [*of_crystal, *structure.nearly_empty(experiment.structure_factors)]
 
 
 def _box(
@@ -173,6 +182,10 @@ def _check_statements(experiment: Statements) -> None:
     if experiment.crystal.mosaic_sampling == "sobol" and defects.mosaic_float32:
         why = "mosaic_float32 rounds the domains that C draws (P22)"
         raise InputError(f"crystal.mosaic_sampling: sobol is not allowed with that defect of C: {why}; allowed: random")
+    for name in Crystal.CELL_SPREADS if defects.mosaic_float32 else ():
+        if getattr(experiment.crystal, name) != 0.0:
+            why = "mosaic_float32 is about the domains of C, all of which have one cell (P22)"
+            raise InputError(f"crystal.{name} is not allowed with that defect of C: {why}; allowed: 0")
     oversample, panels = experiment.sampling.oversample, max(len(experiment.detector.panels), 1)
     if isinstance(oversample, tuple) and len(oversample) != panels:
         raise InputError(f"sampling.oversample: {len(oversample)} numbers for {panels} panels; allowed: one, or as many")

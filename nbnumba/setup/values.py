@@ -18,6 +18,7 @@ VECTORS: dict[str, tuple[str, str, str]] = {
     "crystal.misset_deg": ("crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg"),
     "crystal.n_cells": ("crystal.n_a", "crystal.n_b", "crystal.n_c"),
     "crystal.n_def": ("crystal.n_d", "crystal.n_e", "crystal.n_f"),
+    "crystal.position_mm": ("crystal.position_x_mm", "crystal.position_y_mm", "crystal.position_z_mm"),
 }
 """Names of three numbers at once. Either the name is a field, of three numbers, or each of the three is a field."""
 

@@ -24,15 +24,20 @@ ROUNDING = 1e-9
 """By how much a bound is enlarged, for rounding."""
 
 
-def finest_resolution(view: View) -> float:
-    """Return the finest resolution that reaches a panel, in A: on its border, or in the middle of back-scattering (F14b)."""
+def finest_resolution(view: View, displaced: float = 0.0) -> float:
+    """Return the finest resolution that reaches a panel, in A: on its border, or in the middle of back-scattering (F14b).
+
+    displaced: the distance of the crystal from the origin, in m, or more (F7e). A ray turns by no more than 2 |p| / |x|, as a
+    unit vector, where its start moves by p from the origin and it still ends at x.
+    """
     largest = 0.0
     for panel, (slow, fast) in zip(view.panels, view.shapes):
         rows, columns = np.arange(slow + 1.0), np.arange(fast + 1.0)
         sides = [(columns, np.full(fast + 1, y)) for y in (0.0, slow)] + [(np.full(slow + 1, x), rows) for x in (0.0, fast)]
         border = np.concatenate([positions(panel, *side) for side in sides])
         changes = border / np.linalg.norm(border, axis=1, keepdims=True) - view.direction
-        largest = max(largest, float(np.linalg.norm(changes, axis=1).max()))
+        turned = 2.0 * displaced / max(abs(panel.close_distance), ROUNDING * displaced) if displaced else 0.0
+        largest = max(largest, min(float(np.linalg.norm(changes, axis=1).max()) + turned, 2.0))
         behind = places(panel, -view.direction[np.newaxis], (slow, fast))[0]
         if (behind >= 0.0).all() and behind[0] <= fast and behind[1] <= slow:
             largest = 2.0

@@ -29,24 +29,36 @@ class Footprint(NamedTuple):
     """How a panel lies across some rays (F14a).
 
     pixels_per_radian (n, 2, 3): by how many pixels along fast and slow the place moves, for each component of the change of a
-    unit vector along the ray. solid_angle (n,): that of a pixel, in sr. counted (n,): the solid angle of F3 over it.
+    unit vector along the ray. solid_angle (n,): that of a pixel, in sr. counted (n,): the solid angle of F3 over it. airpath
+    (n,): the length of the ray, in m.
     """
 
     pixels_per_radian: np.ndarray
     solid_angle: np.ndarray
     counted: np.ndarray
+    airpath: np.ndarray
 
 
-def places(panel: Panel, directions: np.ndarray, shape: tuple[int, int], depth: np.ndarray | float = 0.0) -> np.ndarray:
+ORIGIN = np.zeros(3)
+"""Where rays begin: the crystal, unless it is displaced (F7e)."""
+
+
+def places(
+    panel: Panel,
+    directions: np.ndarray,
+    shape: tuple[int, int],
+    depth: np.ndarray | float = 0.0,
+    start: np.ndarray = ORIGIN,
+) -> np.ndarray:
     """Return the places (n, 2) along fast and slow, in pixels, where rays meet a panel; NaN where they do not (F14a).
 
     directions (n, 3): unit vectors. shape: numbers of pixels of the panel, (slow, fast), beyond which a place on a curved panel
-    is not sought. depth: how deep in the sensor, in m.
+    is not sought. depth: how deep in the sensor, in m. start (3,) or (n, 3): where rays begin, in m, at a flat panel.
     """
     if panel.curved:
         return _curved_places(panel, directions, shape, depth)
     origin, fast, slow, normal = _axes(panel)
-    corner = origin + np.asarray(depth)[..., np.newaxis] * normal
+    corner = origin - start + np.asarray(depth)[..., np.newaxis] * normal
     across = np.cross(fast, slow)
     along = directions @ across
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,16 +74,20 @@ def pixel_edges(panel: Panel) -> np.ndarray:
     return np.array([panel.pixel_fast, panel.pixel_slow])
 
 
-def footprint(panel: Panel, found: np.ndarray) -> Footprint:
-    """Return how a panel lies across the rays to places (n, 2) in pixels on it (F14a)."""
-    position, (per_fast, per_slow) = positions(panel, *found.T), _derivatives(panel, found)
+def footprint(panel: Panel, found: np.ndarray, start: np.ndarray = ORIGIN) -> Footprint:
+    """Return how a panel lies across the rays to places (n, 2) in pixels on it (F14a).
+
+    start (3,) or (n, 3): where rays begin, in m, at a flat panel.
+    """
+    position, (per_fast, per_slow) = positions(panel, *found.T) - start, _derivatives(panel, found)
     airpath = np.linalg.norm(position, axis=-1)
+    panel = panel._replace(close_distance=panel.close_distance - start @ _axes(panel)[3])
     direction = position / airpath[:, np.newaxis]
     changes = [(d - (d * direction).sum(-1, keepdims=True) * direction) / airpath[:, np.newaxis] for d in (per_fast, per_slow)]
     omega = np.abs((direction * np.cross(*changes)).sum(axis=-1))
     stated = np.asarray(solid_angle(panel, airpath))
     counted = np.divide(stated, omega, out=np.zeros_like(omega), where=omega > 0.0)
-    return Footprint(_inverse(np.stack(changes, axis=1)), omega, counted)
+    return Footprint(_inverse(np.stack(changes, axis=1)), omega, counted, airpath)
 
 
 def _inverse(changes: np.ndarray) -> np.ndarray:

@@ -26,6 +26,22 @@ class Sums(NamedTuple):
     variance: np.ndarray
 
 
+class Starts(NamedTuple):
+    """Where the rays of a displaced crystal begin (F14e), over the lengths of rays.
+
+    lattices (m, 3): the crystal at the phi step of each lattice, in m. meetings (n, 3): at the phi of each meeting, in m.
+    airpath (n,): the lengths of their rays, in m.
+    """
+
+    lattices: np.ndarray
+    meetings: np.ndarray
+    airpath: np.ndarray
+
+    def of(self, rows: slice) -> "Starts":
+        """Return those of some meetings."""
+        return Starts(self.lattices, self.meetings[rows], self.airpath[rows])
+
+
 def add_up(
     hkl: np.ndarray,
     meetings: Meetings,
@@ -36,18 +52,21 @@ def add_up(
     lattices: np.ndarray,
     incident: np.ndarray,
     spindle: np.ndarray,
+    starts: Starts | None = None,
 ) -> Sums:
     """Return the sums of n reflections (F14d, F14e).
 
     hkl (n, 3): Miller indices. meetings: with the sphere. stars (n, 3, 3): a*, b*, c* then, as rows, in 1/A. pixels_per_radian
     (n, 2, 3): of a Footprint. lattices (m, 9): the table, in A. incident, spindle: unit vectors along mean beam and spindle.
+    starts: of a displaced crystal.
     """
     reciprocal = np.swapaxes(np.linalg.inv(lattices.reshape(-1, 3, 3)), 1, 2)
     at_once = max(1, PAIRS // len(reciprocal))
     parts = []
     for first in range(0, len(hkl), at_once):
         part = slice(first, first + at_once)
-        spots = _Spots(hkl[part], meetings.of(part), stars[part], pixels_per_radian[part], crystal)
+        of_part = None if starts is None else starts.of(part)
+        spots = _Spots(hkl[part], meetings.of(part), stars[part], pixels_per_radian[part], crystal, of_part)
         parts.append(spots.sums(reciprocal, sources, incident, spindle))
     return Sums(*(np.concatenate(columns) for columns in zip(*parts))) if parts else _empty()
 
@@ -59,8 +78,8 @@ def _empty() -> Sums:
 class _Spots:
     """Some reflections, with what does not depend on lattice and source: profile, and the shape of the spot on the sphere."""
 
-    def __init__(self, hkl, meetings: Meetings, stars, pixels_per_radian, crystal: records.Crystal):
-        self.hkl, self.meetings, self.pixels_per_radian = hkl, meetings, pixels_per_radian
+    def __init__(self, hkl, meetings: Meetings, stars, pixels_per_radian, crystal: records.Crystal, starts: Starts | None):
+        self.hkl, self.meetings, self.pixels_per_radian, self.starts = hkl, meetings, pixels_per_radian, starts
         self.profile: Profiles = profiles(crystal, stars, meetings.direction)
         rows = np.arange(len(hkl))
         self.largest = self.profile.sums(rows, np.zeros(len(hkl)))
@@ -89,7 +108,7 @@ class _Spots:
             off = distance[row, lattice]
             plane = self.profile.sums(row, off)
             weights = weight * wavelength**2 * plane
-            places = self._places(row, q[row, lattice], direction, wavelength, off)
+            places = self._places((row, lattice), q[row, lattice], direction, wavelength, off)
             total += np.bincount(row, weights, count)
             np.maximum.at(excitation, row, plane / self.largest[row])
             for moment, values in zip(moments, (*places.T, *(places.T**2))):
@@ -98,14 +117,19 @@ class _Spots:
         variance = np.maximum(mean[2:] - mean[:2] ** 2, 0.0).T + self.variance
         return Sums(total, excitation, mean[:2].T, variance)
 
-    def _places(self, row, q, direction, wavelength, distance) -> np.ndarray:
+    def _places(self, numbers, q, direction, wavelength, distance) -> np.ndarray:
         """Return the places (m, 2) of spots of single lattices, in pixels from those of the meetings.
 
-        row (m,): numbers of reflections. q (m, 3): of the lattices, in 1/A. distance (m,): from the sphere, in 1/A. A spot is
-        where its shape is cut by the sphere, which is not radially opposite to the reflection where the shape is slanted.
+        numbers: of reflections (m,) and of lattices (m,). q (m, 3): of the lattices, in 1/A. distance (m,): from the sphere, in
+        1/A. A spot is where its shape is cut by the sphere, which is not radially opposite to the reflection where the shape is
+        slanted.
         """
+        row, lattice = numbers
         outwards = direction + wavelength * q
         outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
         ray = outwards - (wavelength * distance)[:, np.newaxis] * self.slant[row]
         change = ray - self.meetings.direction[row]
+        if self.starts is not None:  # a ray that begins elsewhere ends where one ends that is turned by as much
+            moved = self.starts.lattices[lattice] - self.starts.meetings[row]
+            change += moved / self.starts.airpath[row, np.newaxis]
         return np.einsum("nai,ni->na", self.pixels_per_radian[row], change)

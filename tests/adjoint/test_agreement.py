@@ -17,6 +17,7 @@ PANEL = "-distance 100 -detpixels_x 20 -detpixels_y 18 -pixel 0.8 -oversample 1 
 RICH = "-oversample 2 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 -dispersion 1 "
 RICH += "-dispsteps 2 -hdivrange 1 -hdivsteps 2 -osc 1 -phisteps 2 -phi 3 -mosaic 0.3 -mosaic_domains 2 -water 0.3 -air 1e-7 "
 GAUSSIAN = "-gauss_xtal -N_def 1 0.5 0.3 -mosaic_abc 0.2 0.3 0.1 -bfactor 20 -bfactor_aniso 3 2 -1 1 0.5 -1 "
+GAUSSIAN += "-cell_spread 0.02 0.03 0.01 -xtal_position 0.5 -0.4 0.3 "
 """What only Gaussian spots have, and what is left of a crystal."""
 FLUENCE = "-fluence 1e26 "
 

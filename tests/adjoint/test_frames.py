@@ -24,11 +24,12 @@ RICH = "-cell 70 70 90 75 85 95 -N 5 -misset 10 20 30 -lambda 1.2 -distance 100 
 RICH += "-oversample 2 -default_F 100 -detector_thick 300 -detector_abs 200 -detector_thicksteps 2 -twotheta 10 -polar 0.5 "
 RICH += "-dispersion 1 -dispsteps 2 -hdivrange 1 -hdivsteps 2 -vdivrange 1 -vdivsteps 2 -osc 1 -phisteps 2 -phi 3 "
 RICH += "-mosaic 0.3 -mosaic_domains 2 -water 0.03 -air 1e-10 -fluence 1e28 "
-RICH += "-gauss_xtal -N_def 1 0.5 0.3 -mosaic_abc 0.2 0.3 0.1 -bfactor 20 -bfactor_aniso 3 2 -1 1 0.5 -1"
+RICH += "-gauss_xtal -N_def 1 0.5 0.3 -mosaic_abc 0.2 0.3 0.1 -bfactor 20 -bfactor_aniso 3 2 -1 1 0.5 -1 "
+RICH += "-cell_spread 0.01 0.02 0.015 -xtal_position 0.3 -0.2 0.4 -mosaic_seed 4"
 NUMBERS = {"scale": 0.7, "background": 3.0, "background_x": -0.8, "background_y": 0.5, "background_radial": 1.5, "gain": 2.5}
 """Of the image; the background stays above 0."""
 PHYSICAL = [name for name in adjoint.PARAMETERS if name not in ARRAYS]
-STEPS = {"A": 0.05, "degree": 0.05, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05, "A^2": 3.0}
+STEPS = {"A": 0.05, "degree": 0.02, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05, "A^2": 3.0}
 """The largest step of a parameter by its unit; of others a hundredth of the value."""
 AGREEMENT, KNOWN = 1e-6, 5e-7
 """Of a derivative: how far it may be off, and how well differences have to know it."""

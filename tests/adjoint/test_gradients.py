@@ -54,6 +54,7 @@ def allowed(experiment) -> list[str]:
     names = [name for name in adjoint.PARAMETERS if name not in found]
     if experiment.crystal.b_factor_A2 == 0.0:
         names.remove("crystal.b_factor_A2")  # which is at its bound
+    names = [name for name in names if not name.startswith("crystal.cell_spread") or experiment.value(name)]  # likewise
     while True:
         try:
             prepare(experiment, names)

@@ -57,7 +57,8 @@ def test_what_is_shared():
     asked = [name for name in [*PARAMETERS, *IMAGE] if name not in ("structure_factors.F", "beam.fluence")]
     own = {block.variable.key for block in unknowns([ONE] * 2, asked, None).blocks if block.own}
     assert own == {
-        *(f"crystal.misset_{axis}_deg" for axis in "xyz"), *names_of("mosaic", "size", "disorder"), "crystal.scale",
+        *(f"crystal.misset_{axis}_deg" for axis in "xyz"), *names_of("mosaic", "cell_spread", "position", "size", "disorder"),
+        "crystal.scale",
         "goniometer.phi_deg", "goniometer.osc_deg", "beam.direction_x_mrad", "beam.direction_y_mrad",
         "image.scale", "image.background", "image.background_x", "image.background_y", "image.background_radial",
     }  # fmt: skip

@@ -229,6 +229,8 @@ REFUSED = [  # what is added to a good command line; what the sentence has to na
     ("-cel 50", ["-cel:", "-cell"]),
     ("-misset_see 5", ["-misset_see", "-misset_seed"]),
     ("-xyzzy", ["-xyzzy", "no such flag"]),
+    ("-diffuse_gamma 50", ["-diffuse_gamma", "no such flag", "diffuse scattering is not modelled"]),
+    ("-use_diffuse", ["-use_diffuse", "no such flag", "diffuse scattering is not modelled"]),
     ("--lambda 1", ["--lambda"]),
     ("-Lambda 1", ["-Lambda"]),
     ("stray", ["'stray'", "-nopgm"]),

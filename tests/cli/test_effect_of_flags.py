@@ -42,7 +42,8 @@ VALUES = """
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
     -pdb a.pdb; -mtz a.mtz; -cif a.cif; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
-    -N_abc 3.5 4 5; -N_def .5 .2 .1; -mosaic_abc 1 2 3; -bfactor_aniso 3 4 5 0 0 0; -lattice m.mat
+    -N_abc 3.5 4 5; -N_def .5 .2 .1; -mosaic_abc 1 2 3; -cell_spread .1 .2 .1; -xtal_position 1 2 3
+    -bfactor_aniso 3 4 5 0 0 0; -lattice m.mat
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
     -spindle_axis 0 .2 1; -pivot sample; -backend cpu; -stolout o; -printout_pixel 3 4
 """

@@ -72,6 +72,17 @@ CASES = {
     "domains about axes of the crystal": (
         PHI + "-mosaic_abc 1 4 2 -mosaic_domains 3", {}, {}, [*NAMES, "crystal.mosaic_a_deg", "crystal.mosaic_c_deg"],
     ),
+    "cells that differ": (
+        PHI + "-cell_spread 0.05 0.1 0.02 -mosaic_domains 3 -mosaic_abc 1 4 2", {}, {},
+        [*NAMES, "crystal.cell_spread_a", "crystal.cell_spread_c", "crystal.mosaic_a_deg"],
+    ),
+    "cells that differ, amplitudes": (
+        "-cell_spread 0.05 0 0.02 -mosaic_domains 2 -gauss_xtal", listed(4), {}, [*WITH, "crystal.cell_spread_b"],
+    ),
+    "displaced": (
+        PHI + "-xtal_position 3 -2 4 -water 0.05", {}, {},
+        [*NAMES, "crystal.position_mm", "background.water_um", "goniometer.phi_deg"],
+    ),
     "B factors": (
         PHI + "-bfactor 200 -bfactor_aniso 30 -20 10 5 -7 9", {}, {}, [*NAMES, "crystal.b_factor_A2", "crystal.b_12_A2"],
     ),

@@ -52,6 +52,8 @@ SIMPLE = {
     "still": ("", {}, {}),
     "steps and domains": (PHI + "-mosaic 0.5 -mosaic_domains 2", {}, {}),
     "domains about axes of the crystal": (PHI + "-mosaic_abc 1 4 2 -mosaic_domains 3", {}, {}),
+    "cells that differ": (PHI + "-cell_spread 0.05 0.1 0.02 -mosaic_domains 3", {}, {}),
+    "displaced": (PHI + "-xtal_position 3 -2 4", WATER, {}),
     "scale": ("-water 1 -xtal_scale 3", {}, {}),
     "phi 0 keeps the lattice, 1 thread": (PHI + "-phi 0", {}, {"c_parity": "phi_carryover"}),
     "phi 0 keeps the lattice, 2 threads": (PHI + "-phi 0", {}, {"c_parity": "phi_carryover", "c_threads": 2}),

@@ -10,6 +10,7 @@ Angstrom, q in 1/Angstrom. Vectors are tuples of three floats and a matrix is a 
 the matrix whose rows are the cell vectors a, b and c.
 """
 
+import copy
 import math
 import shlex
 import struct
@@ -209,6 +210,7 @@ class Settings:
         self.exposure, self.beamsize = 1.0, 1e-4
         self.mosaic, self.domains = -1.0, 0
         self.mosaic_abc = (0.0, 0.0, 0.0)
+        self.cell_spread = self.xtal_position = (0.0, 0.0, 0.0)
         self.dispersion, self.dispsteps, self.round_div = 0.0, 0, True
         self.wavelength_scale, self.wavelength_offset = 1.0, 0.0
         self.within_step = 0.0
@@ -290,6 +292,10 @@ def read_flag(settings, flag, words):
         settings.Na, settings.Nb, settings.Nc = (float(word) for word in take(3))
     elif flag == "-mosaic_abc":
         settings.mosaic_abc = tuple(float(word) / DEGREES for word in take(3))
+    elif flag == "-cell_spread":
+        settings.cell_spread = tuple(float(word) for word in take(3))
+    elif flag == "-xtal_position":
+        settings.xtal_position = tuple(float(word) / 1e3 for word in take(3))
     elif flag == "-bfactor":
         settings.bfactor = float(*take(1))
     elif flag == "-bfactor_aniso":
@@ -495,6 +501,13 @@ class Detector:
             return 1.0 / r**2
         return self.pixel**2 / r**2 * self.close_distance / r
 
+    def seen_from(self, position):
+        """The detector as a crystal sees it that is not at the origin: moved the other way."""
+        moved = copy.copy(self)
+        moved.pix0 = added(self.pix0, scaled(position, -1.0))
+        moved.close_distance = dot(moved.pix0, moved.normal)
+        return moved
+
 
 # ---------------------------------------------------------------------------------------------------------- crystal
 
@@ -556,14 +569,18 @@ class Crystal:
         self.shape, self.fudge, self.skew = settings.shape, settings.fudge, settings.skew
         self.gauss_metric_of_c = "gauss_metric" in parity
         self.bfactor, self.bfactor_aniso = settings.bfactor, settings.bfactor_aniso
+        self.sums_run = "oversample_running_sum" in parity
         right = reciprocal if settings.mat_file else reciprocal_from_cell(settings.cell, False)[0]
         a, b, c = direct_from_reciprocal(turned_lattice(IDENTITY, right), None, None)
         volume = dot(a, cross(b, c))  # of the right cell, also where that of C is another one
         self.star = tuple(scaled(v, 1.0 / volume) for v in (cross(b, c), cross(c, a), cross(a, b)))
 
-    def weakening(self, hkl):
-        """The factor of an amplitude by the B factors, at fractional indices of the cell."""
-        s = added(*(scaled(v, x) for v, x in zip(self.star, hkl)))
+    def weakening(self, hkl, q):
+        """The factor of an amplitude by the B factors, at fractional indices of the cell; an isotropic one alone is that of q.
+
+        They differ where the lattice has another cell than the crystal."""
+        is_of_q = not any(self.bfactor_aniso) and not self.sums_run
+        s = q if is_of_q else added(*(scaled(v, x) for v, x in zip(self.star, hkl)))
         h, k, l = (x * length(v) for v, x in zip(self.star, hkl))
         b11, b22, b33, b12, b13, b23 = self.bfactor_aniso
         along = b11 * h * h + b22 * k * k + b33 * l * l + 2.0 * (b12 * h * k + b13 * h * l + b23 * k * l)
@@ -701,8 +718,9 @@ def missetting(settings, parity, random_numbers):
 def mosaic_domains(settings, parity, random_numbers):
     """The rotation of each mosaic domain; the first one is aligned."""
     count = settings.domains if settings.domains > 0 else 10
-    if settings.mosaic <= 0.0 and not any(settings.mosaic_abc):
+    if settings.mosaic <= 0.0 and not any(settings.mosaic_abc) and not any(settings.cell_spread):
         count = 1
+    settings.stretches = stretches(settings, count)
     stream = [-settings.mosaic_seed]
     spread, is_as_in_c = max(settings.mosaic, 0.0), "mosaic_float32" in parity
     drawn = [cap_axis_and_root(random_numbers, stream) for _ in range(count)]
@@ -711,6 +729,15 @@ def mosaic_domains(settings, parity, random_numbers):
     ]
     angles = [float32(float32(spread) * root) if is_as_in_c else spread * root for _, root in drawn]
     return [IDENTITY] + [rotation(axis, angle) for (axis, _), angle in zip(drawn[1:], angles[1:])]
+
+
+def stretches(settings, count):
+    """The factors of a, b and c of each mosaic domain, drawn by a generator of their own; those of the first are 1."""
+    numbers, stream = Ran1(), [-(1 + (abs(settings.mosaic_seed) + 10**9) % (2**31 - 2))]
+    drawn = [cap_axis_and_root(numbers, stream) for _ in range(count)]
+    return [(1.0, 1.0, 1.0)] + [
+        tuple(1.0 + x * root * spread for x, spread in zip(axis, settings.cell_spread)) for axis, root in drawn[1:]
+    ]
 
 
 def turned_about_own_axes(lattice, turn, frame):
@@ -1047,6 +1074,7 @@ class Model:
         axis, carried = self.detector.spindle, "phi_carryover" in self.parity
         frame = own_frame(self.crystal.lattice)
         starts = [turned_about_own_axes(self.crystal.lattice, turn, frame) for turn in s.own_turns]
+        starts = [tuple(scaled(v, f) for v, f in zip(start, factors)) for start, factors in zip(starts, s.stretches)]
         of_domains = [phi_lattices(start, axis, self.angles, carried) for start in starts]
         self.lattices = [
             [turned_lattice(domain, steps[step]) for domain, steps in zip(self.domains, of_domains)]
@@ -1060,7 +1088,8 @@ class Model:
 
     def recommended_oversample(self):
         """Three sub-pixels per speckle of the crystal's longest edge."""
-        edge = max(length(scaled(v, 1e-10)) * n for v, n in zip(self.crystal.lattice, self.crystal.cells))
+        edges = zip(self.crystal.lattice, self.crystal.cells, self.settings.cell_spread)
+        edge = max(length(scaled(v, 1e-10)) * n * (1.0 + spread) for v, n, spread in edges)
         speckle = self.settings.wavelength / 1e10 * self.detector.distance / self.detector.pixel
         return max(1, math.ceil(3.0 * edge / speckle))
 
@@ -1178,7 +1207,7 @@ class Model:
             else:
                 term.f_cell = self.amplitudes.nearest(term.hkl)
                 is_on = False
-            term.f_cell *= self.crystal.weakening(term.hkl)
+            term.f_cell *= self.crystal.weakening(term.hkl, term.ray.q)
         return terms
 
     def first_captures(self, slow, fast):
@@ -1215,8 +1244,27 @@ class Model:
                 total += value * factor
         return total
 
+    def displaced_parts(self):
+        """For a crystal that is not at the origin: a model of each phi step, without background, that sees the detector from
+        where the spindle takes the crystal; and one of the background alone, at the origin."""
+        parts = []
+        for angle, lattices in zip(self.angles, self.lattices):
+            part = copy.copy(self)
+            part.settings, part.lattices = copy.copy(self.settings), [lattices]
+            part.settings.xtal_position, part.settings.water, part.settings.air = (0.0, 0.0, 0.0), 0.0, 0.0
+            position = turned(rotation(self.detector.spindle, angle), self.settings.xtal_position)
+            part.detector = self.detector.seen_from(position)
+            parts.append(part)
+        background = copy.copy(self)
+        background.settings, background.interpolate = copy.copy(self.settings), False
+        background.settings.xtal_position = (0.0, 0.0, 0.0)
+        background.amplitudes = Amplitudes(None, 0.0)
+        return [*parts, background]
+
     def pixel(self, slow, fast):
-        """Everything about one pixel; `I_pixel` is its value in the image."""
+        """Everything about one pixel; `I_pixel` is its value in the image, and of a displaced crystal alone."""
+        if any(self.settings.xtal_position):
+            return {"I_pixel": sum(part.pixel(slow, fast)["I_pixel"] for part in self.displaced_parts())}
         s, terms = self.settings, self.terms(slow, fast)
         first_point = self.position(slow, fast)
         omega = self.detector.solid_angle(first_point)

@@ -36,7 +36,7 @@ class Peaked(Maker):
     """A generator of random command lines. `experiment` turns one into an experiment with a peak."""
 
     def __init__(self, seed, folder):
-        self.table = None
+        self.table = self.cell_spread = None
         self.lights = np.random.default_rng([seed, 4 if seed in KINKED else 3])
         super().__init__(seed, folder, True)
 
@@ -90,6 +90,7 @@ class Peaked(Maker):
             self.add("-mosaic", math.degrees(self.width) * self.spread(0.2, 2.0))
             if self.apart.random() < 0.7:
                 self.add("-mosaic_abc", *(math.degrees(self.width) * self.apart.uniform(0.2, 2.0, 3)))
+            self.cell_spread = math.degrees(self.width) * self.further.uniform(0.005, 0.05, 3)
             self.add("-mosaic_domains", int(self.random.integers(2, 4)))
             self.add("-mosaic_seed", int(self.random.integers(-9999, 9999)))
 
@@ -215,6 +216,8 @@ class Peaked(Maker):
             stated = stated.replace({"goniometer.phi_sampling": "mid"})
         if random.random() < 0.5 and not stated.sampling.defects.mosaic_float32:
             stated = stated.replace({"crystal.mosaic_sampling": "sobol"})
+        if self.cell_spread is not None and not stated.sampling.defects.mosaic_float32:
+            stated = stated.replace({f"crystal.{name}": x for name, x in zip(Crystal.CELL_SPREADS, self.cell_spread.tolist())})
         if random.random() < 0.3 and self.table is None:
             rows = np.column_stack([self.wavelength * random.uniform(0.98, 1.02, 3), random.uniform(0.1, 2.0, 3)])
             values = {"beam.dispersion_percent": None, "beam.dispsteps": None, "beam.spectrum": rows}

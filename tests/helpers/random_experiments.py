@@ -24,6 +24,7 @@ class Maker:
     def __init__(self, seed, folder, full=False):
         self.random = np.random.default_rng(seed)
         self.apart = np.random.default_rng([seed, 1])  # for what was added later, so that the rest is drawn as before
+        self.further = np.random.default_rng([seed, 2])  # and later still
         self.folder = folder
         self.flags = []
         self.make(full)
@@ -60,6 +61,7 @@ class Maker:
             self.shape()
             self.sources()
             self.sensor()
+            self.position()
         order = self.random.permutation(len(self.flags))
         self.args = [word for i in order for word in self.flags[i]]
 
@@ -160,6 +162,10 @@ class Maker:
         """B factors of reflections that are seen, and mosaic spreads about axes of the crystal."""
         if self.apart.random() < 0.2 and "triclinic_angles" not in self.switches:
             self.add("-mosaic_abc", *self.apart.uniform(0.0, 3.0, 3))
+            if not any(words[0].startswith("-mosaic_dom") for words in self.flags):
+                self.add("-mosaic_domains", 3)
+        if self.further.random() < 0.2 and "mosaic_float32" not in self.switches:
+            self.add("-cell_spread", *self.further.uniform(0.0, 0.1, 3))
             if not any(words[0].startswith("-mosaic_dom") for words in self.flags):
                 self.add("-mosaic_domains", 3)
         if self.apart.random() < 0.3:
@@ -291,6 +297,12 @@ class Maker:
             self.add("-dmin", self.spread(0.2, 50.0))
 
 
+    def position(self):
+        """A crystal that is not where the detector is placed about."""
+        if self.further.random() < 0.4 and not self.switches and ["-curved_det"] not in self.flags:
+            self.add("-xtal_position", *(self.further.uniform(-0.2, 0.2, 3) * self.distance))
+
+
 class Shaken(oracle.Model):
     """The oracle with every lattice factor as large as rounding could make it."""
 
@@ -353,8 +365,10 @@ def rounding(model, wavelength):
 
 
 def is_impossible(model):
-    """Whether the detector faces away from the crystal, or the beam runs along it."""
-    return model.detector.close_distance <= 0.0 or obliquity(model)[0] < 1e-12
+    """Whether the detector faces away from the crystal, wherever that is, or the beam runs along it."""
+    detectors = [part.detector for part in model.displaced_parts()] if any(model.settings.xtal_position) else []
+    faces_away = any(detector.close_distance <= 0.0 for detector in [model.detector, *detectors])
+    return faces_away or obliquity(model)[0] < 1e-12
 
 
 def chosen_pixels(random, image, model, threads):

@@ -8,7 +8,7 @@ import pytest
 from nbnumba import Crystal, Experiment, Goniometer, InputError, rng, simulate
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
 from nbnumba.parity import NO_DEFECTS, Defects
-from nbnumba.setup import orientations
+from nbnumba.setup import orientations, sampling
 from nbnumba.setup.crystal import orient
 
 RULES = [  # osc, phistep, phisteps; the angles after phi in degrees
@@ -208,3 +208,81 @@ def test_values_of_an_experiment_that_says_nothing_about_rotation():
     experiment = Experiment.from_args("-cell 50 -default_F 1 -osc 3".split())
     names = ("goniometer.phisteps", "goniometer.phistep_deg", "goniometer.osc_deg")
     assert [experiment.value(name) for name in names] == [2, 1.5, 3.0]
+
+
+CELL_SPREAD = {"cell_spread_a": 0.1, "cell_spread_b": 0.02, "cell_spread_c": 0.3}
+
+
+def lengths_of(domains=40, **fields):
+    """The lengths (domains, 3) of a, b and c of the domains of a crystal, over its own."""
+    crystal = Crystal(30, 40, 50, 80, 95, 100, misset_deg=(10, 20, 30), mosaic_domains=domains, **fields)
+    vectors = orient(crystal)
+    table = orientations.table(crystal, Goniometer(), np.array([0.0, 0.0, 1.0]), vectors, NO_DEFECTS)[0]
+    cells = table.reshape(-1, 3, 3)
+    unit = cells / np.linalg.norm(cells, axis=2, keepdims=True)
+    own = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.einsum("mij,mkj->mik", unit, unit), np.broadcast_to(own @ own.T, unit.shape), atol=1e-12)
+    return np.linalg.norm(cells, axis=2) / np.linalg.norm(vectors, axis=1)
+
+
+def test_cells_of_domains_have_own_lengths_and_the_same_angles():
+    """By at most the spreads, with the rms that those of mosaic rotations have; the first is the crystal's, Sobol's is not."""
+    spreads = np.array(list(CELL_SPREAD.values()))
+    for drawn, turned in (("random", 0.0), ("sobol", 0.0), ("random", 5.0)):
+        fields = {"mosaic_sampling": drawn, "mosaic_spread_deg": turned, "mosaic_a_deg": turned}
+        off = (lengths_of(1000, **CELL_SPREAD, **fields) - 1.0) / spreads
+        assert np.abs(off).max() <= 1.0 and (np.linalg.norm(off, axis=1) <= 1.0 + 1e-12).all()
+        assert np.sqrt((off**2).mean(axis=0)) == pytest.approx([0.496] * 3, rel=0.05)
+        assert np.abs(off.mean(axis=0)).max() < 0.06
+        assert (np.abs(off[0]).max() < 1e-12) == (drawn == "random")
+        crystal = Crystal(30, mosaic_domains=1000, mosaic_spread_deg=1.0, mosaic_sampling=drawn)
+        turns = orientations.sampled_domains(crystal)
+        both = np.column_stack([off, turns.axes * turns.quantiles[:, np.newaxis]])
+        assert np.abs(np.corrcoef(both.T) - np.eye(6)).max() < 0.1
+
+
+@pytest.mark.parametrize("how", ["random", "sobol"])
+def test_spreads_of_the_cell_shift_no_other_random_numbers(how):
+    """The rotations of the domains are the same with and without them, the first half of twice as many, and the noise, too."""
+    fields = {"mosaic_spread_deg": 3.0, "mosaic_domains": 8, "mosaic_sampling": how, "mosaic_seed": -5, "misset_seed": 7}
+    plain, spread = Crystal(30, 40, 50, **fields), Crystal(30, 40, 50, **fields, **CELL_SPREAD)
+    rotations = [orientations.domain_rotations(crystal, rounded=False) for crystal in (plain, spread)]
+    np.testing.assert_array_equal(*rotations)
+    noises = [orientations.noise_generator(crystal, -3).uniform(4) for crystal in (plain, spread)]
+    np.testing.assert_array_equal(*noises)
+    drawn = orientations.sampled_cells(spread)
+    twice = Crystal(30, 40, 50, **(fields | {"mosaic_domains": 16}), **CELL_SPREAD)
+    np.testing.assert_array_equal(orientations.sampled_cells(twice)[:8], drawn)
+    other = Crystal(30, 40, 50, **(fields | {"mosaic_seed": 6}), **CELL_SPREAD)
+    assert np.abs(orientations.sampled_cells(other) - drawn)[1:].min() > 1e-6
+    negative = Crystal(30, 40, 50, **(fields | {"mosaic_seed": 5}), **CELL_SPREAD)
+    np.testing.assert_array_equal(orientations.sampled_cells(negative), drawn)
+
+
+def test_a_spread_of_the_cell_makes_domains():
+    assert orientations.number_of_domains(Crystal(30, cell_spread_b=0.01)) == 10
+    assert orientations.number_of_domains(Crystal(30, cell_spread_b=0.01, mosaic_domains=3)) == 3
+    assert lengths_of(1, **CELL_SPREAD).tolist() == [[1.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("spread", [0.51, -0.1, math.nan])
+def test_spreads_of_the_cell_that_are_impossible_are_refused(spread):
+    with pytest.raises(InputError, match="crystal.cell_spread_c: "):
+        Crystal(30, cell_spread_c=spread)
+    if spread > 0.5:
+        with pytest.raises(InputError, match="-cell_spread: 0.51 is not allowed: a length of the cell would come near to 0"):
+            Experiment.from_args("-cell 30 -default_F 1 -cell_spread 0 0 0.51")
+
+
+def test_c_has_domains_of_one_cell():
+    experiment = Experiment.from_args("-cell 30 -default_F 1 -N 3 -detpixels 4 -cell_spread 0 0.1 0 -mosaic_domains 2")
+    with pytest.raises(InputError, match="crystal.cell_spread_b is not allowed with that defect of C: mosaic_float32"):
+        simulate(experiment, c_parity="all")
+    simulate(experiment, c_parity="source_weights")
+
+
+def test_the_longest_domain_says_how_many_sub_pixels_there_are():
+    flags = "-cell 100 -default_F 1 -N 100 -pixel 0.1 -distance 100 -lambda 1 "
+    recommended = [Experiment.from_args(flags + more) for more in ("", "-cell_spread 0.4 0 0.1 ")]
+    edges = [sampling.longest_edge(experiment, orient(experiment.crystal)) for experiment in recommended]
+    assert edges == pytest.approx([1e-6, 1.4e-6])

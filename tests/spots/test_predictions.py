@@ -24,6 +24,8 @@ SPREADS = [
     "-mosaic 0.5 -mosaic_domains 200 ",
     "-dispersion 0.5 -dispsteps 21 -hdivrange 4 -hdivsteps 9 -vdivrange 2 -vdivsteps 5 ",
     "-osc 0.6 -phisteps 60 -detector_thick 300 -detector_abs 200 -detector_thicksteps 5 -polar 0.8 -curved_det ",
+    "-osc 0.6 -phi 70 -phisteps 60 -xtal_position 30 -20 8 -detector_thick 300 -detector_abs 200 -polar 0.8 ",
+    "-cell_spread 0.004 0.002 0.003 -mosaic_domains 200 -mosaic_sampling sobol ",
 ]
 SHAPES = {"-gauss_xtal": 0.003, "-round_xtal": 0.01, "-tophat_spots": 0.1, "-square_xtal": 0.015}
 """By how much of the photons of a spot a prediction may be off."""
@@ -61,7 +63,13 @@ def test_photons_centre_and_width_are_those_of_an_image(shape, spread):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("spread", ["", "-mosaic 0.4 -mosaic_domains 30", "-dispersion 2 -dispsteps 21", "-osc 1 -phisteps 60"])
+@pytest.mark.parametrize(
+    "spread",
+    [
+        *("", "-mosaic 0.4 -mosaic_domains 30", "-dispersion 2 -dispsteps 21", "-osc 1 -phisteps 60"),
+        *("-cell_spread 0.02 0.03 0.01 -mosaic_domains 30", "-xtal_position 9 -20 8 -phi 7"),
+    ],
+)
 @pytest.mark.parametrize("shape", ["-gauss_xtal", "-square_xtal"])
 def test_all_spots_are_listed(shape, spread):
     """Hardly anything is left of an image without the reflections of the table, beside 000 and spots across the edges."""

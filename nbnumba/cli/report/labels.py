@@ -25,7 +25,7 @@ MOST_POINTS = 400
 
 
 class Labels(NamedTuple):
-    """The refined experiment of an image and the scenes of its panels under each crystal, from which the labels follow.
+    """The refined experiment of an image and the scenes of its panels for each contribution, from which the labels follow.
 
     An image of several panels is their sheet, in which the rows of one follow those of another.
     """
@@ -48,7 +48,7 @@ class Labels(NamedTuple):
         return f"{hkl[0]} {hkl[1]} {hkl[2]}{of_which}, {resolved.resolution_at(self.experiment, fast, slow, panel):.3g} A"
 
     def _brightest(self, panel: int, slow: int, fast: int) -> PanelScene:
-        """The scene of a panel under the crystal that has the most photons in the 3 x 3 pixels about a pixel."""
+        """The scene of a panel for the contribution that has the most photons in the 3 x 3 pixels about a pixel."""
         sheet = sheet_of(self.experiment.detector)
         every = self.scenes[panel :: len(sheet.shapes)]
         if len(every) == 1:
@@ -56,7 +56,7 @@ class Labels(NamedTuple):
         rows, columns = ((max(at - 1, 0), min(at + 2, size)) for at, size in zip((slow, fast), sheet.shapes[panel]))
         near = Window(rows, columns, np.zeros((0, 0), dtype=np.uint8))
         here = slice(0, sheet.shapes[panel][0]), every[0].place[1]
-        totals = [render([one._replace(window=near, place=here, crystal=0)], sheet.shapes[panel]).sum() for one in every]
+        totals = [render([one._replace(window=near, place=here, contribution=0)], sheet.shapes[panel]).sum() for one in every]
         return every[int(np.argmax(totals))]
 
     def rings(self, part: CountedPart) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:

@@ -12,7 +12,7 @@ from geometries import CELL as FRAME
 
 from adjoint.geometry.cell import skewed_setting_adj, standard_setting_adj
 from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj, torque
-from adjoint.parameters import CELL, LATTICE_MOTIONS, MATERIAL_MOTIONS, SOURCE_MOTIONS
+from adjoint.parameters import CELL, LATTICE_MOTIONS, MATERIAL_MOTIONS, SOURCE_MOTIONS, names_of
 from adjoint.setup.background import scale_adj
 from adjoint.setup.crystal import (
     ANISOTROPIC,
@@ -25,14 +25,16 @@ from adjoint.setup.crystal import (
 from adjoint.setup.detector import position_detector_adj, sensor_adj
 from adjoint.setup.scene import motions, pull
 from adjoint.stages.records import Cotangent
-from nbnumba import Beam, Crystal, Detector, Experiment
+from nbnumba import Beam, Crystal, Detector, Experiment, Group, Panel
 from nbnumba.geometry.cell import skewed_setting, standard_setting
 from nbnumba.geometry.rotations import about_axis, about_xyz
 from nbnumba.parity import NO_DEFECTS, Defects
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient, reciprocal, record
+from nbnumba.setup.crystals import Contribution, contributions
 from nbnumba.setup.detector import pivot_of, position_detector, sensor
+from nbnumba.setup.panels import planes, planes_from
 from nbnumba.stages.shapes import SHAPES
 
 CENTRE = ("xbeam_mm", "ybeam_mm")
@@ -488,7 +490,7 @@ def test_scale(name, fluence, table):
 def test_motions_of_materials(more, table):
     """They are the differences of the table of the background, whose other scale does not change."""
     experiment = experiment_of("mosflm", more=more).replace({"background.table": table})
-    start, rates = built(experiment), motions(experiment).material
+    start, rates = built(experiment), motions(Contribution(experiment)).material
     assert rates.shape == (len(MATERIAL_MOTIONS), start.amorphous.value.size)
     for name, rate in zip(MATERIAL_MOTIONS, rates):
         value = experiment.value(name)
@@ -522,7 +524,7 @@ EXPERIMENTS = {
 
 def cotangent_of(experiment, random, shape=()):
     """A random cotangent, whose parts are so large that all parts of the scene have the same weight."""
-    sizes = {"cells": (3,), "metric": (6,), "disorder": (6,), "vectors": (9,)}
+    sizes = {"cells": (3,), "metric": (6,), "disorder": (6,), "vectors": (9,), "cell_spreads": (3,)}
     sizes |= {"source": (len(SOURCE_MOTIONS),), "lattice_angles": (len(LATTICE_MOTIONS),)}
     sizes["material"] = (len(MATERIAL_MOTIONS),)
     sizes |= dict.fromkeys(("origin", "fast", "slow", "normal", "beam"), (3,))
@@ -551,8 +553,9 @@ def test_whole_setup(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     random, experiment = random_of("whole setup", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
-    found = pull(experiment, [built(experiment)], bar)[0]
-    assert set(found) == {*PULLED, *MATERIAL_MOTIONS, *SOURCE_MOTIONS, *LATTICE_MOTIONS}
+    found = pull(Contribution(experiment), [built(experiment)], bar)[0]
+    assert set(found) == {*PULLED, *MATERIAL_MOTIONS, *SOURCE_MOTIONS, *LATTICE_MOTIONS, *CELL_SPREADS, *POSITION}
+    np.testing.assert_array_equal([found[name] for name in CELL_SPREADS], bar.cell_spreads)
     others = MATERIAL_MOTIONS[1:]
     np.testing.assert_array_equal([found[name] for name in others], bar.material[1:])
     found["background.water_um"] -= bar.material[0]
@@ -577,6 +580,48 @@ def test_whole_setup(name):
         np.testing.assert_allclose(found[parameter] * scale, slope(function, 0.05), rtol=1e-9, atol=1e-11, err_msg=parameter)
 
 
+CELL_SPREADS, POSITION = names_of("cell_spread"), names_of("position")
+PLACES = {
+    "one panel": "",
+    "phi step": "-osc 30 -phisteps 3 -phi 11 ",
+    "swung": "-twotheta 20 -detector_rotx 5 -osc 30 -phisteps 3 ",
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("with_panels", [False, True])
+def test_contribution_of_a_displaced_crystal(name, with_panels):
+    """What is pulled back from the plane of a panel, as the crystal sees it, to its position, phi and the detector."""
+    random, experiment = random_of("displaced", name), experiment_of("mosflm", more=WHOLE + PLACES[name])
+    experiment = experiment.replace(dict(zip(POSITION, (1.0, -2.0, 0.7))))
+    if with_panels:
+        stated = [Panel("p", (6, 8), 0.1, 0.12, (3.0, -2.0, 1.0)), Panel("q", (5, 5), 0.1, 0.1, (-9.0, 2.0, 0.5))]
+        bare = {"detector.thickness_um": 0.0, "detector.attenuation_um": None}
+        of_panels = {"detector.panels": stated, "detector.groups": [Group("q", turn_deg=(1.0, 2.0, 3.0))]}
+        experiment = experiment.replace(bare | of_panels)
+    names = [*POSITION, "goniometer.phi_deg", "detector.rotx_deg", "detector.distance_mm"]
+    names += ["goniometer.osc_deg"] if "osc" in PLACES[name] else []
+    names += ["detector.group[q].turn_fast_deg", "detector.group[q].shift_normal_mm"] if with_panels else []
+    bar = cotangent_of(experiment.replace({"detector.panels": (), "detector.groups": ()}), random)
+    of_plane = "origin", "fast", "slow", "normal", "close_distance"
+    bar = bar._replace(**{part: 0.0 * getattr(bar, part) for part in Cotangent._fields if part not in of_plane})
+    scenes = scene.panel_scenes(experiment)
+    for contribution in contributions(experiment)[:-1]:  # without that of the water
+        step = contribution.phi_step or 0
+        own = [panel.scene for panel in scenes if panel.contribution == step]
+        for number, found in enumerate(pull(contribution, own, bar)):
+
+            def function(moved, step=step, number=number):
+                place = contributions(moved)[step].position
+                plane = planes_from(planes(moved.detector, moved.beam, NO_DEFECTS), place)[number]
+                return sum(np.sum(getattr(bar, part) * getattr(plane, part)) for part in of_plane)
+
+            for parameter in names:
+                start = experiment.value(parameter)
+                expected = slope(lambda h, p=parameter, x=start: function(experiment.replace({p: x + h})), 0.05)
+                np.testing.assert_allclose(found[parameter], expected, rtol=1e-9, atol=1e-11, err_msg=parameter)
+
+
 # Many cotangents at once
 
 
@@ -585,9 +630,9 @@ def test_whole_setup_of_many_cotangents(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     experiment = experiment_of(convention, form, turn, pivot, more=more)
     bars, made = cotangent_of(experiment, random_of("many", name), (2, 3)), built(experiment)
-    together = pull(experiment, [made], bars)[0]
+    together = pull(Contribution(experiment), [made], bars)[0]
     for index in np.ndindex(2, 3):
-        alone = pull(experiment, [made], Cotangent(*(part[index] for part in bars)))[0]
+        alone = pull(Contribution(experiment), [made], Cotangent(*(part[index] for part in bars)))[0]
         for parameter, gradient in alone.items():
             assert together[parameter].shape == (2, 3) and np.shape(gradient) == ()
             np.testing.assert_allclose(together[parameter][index], gradient, rtol=1e-12, err_msg=parameter)

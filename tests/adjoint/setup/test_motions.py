@@ -300,6 +300,36 @@ def test_lattices_move_as_differences_say(phi, fields, mosaic):
     assert np.any(by_spread) == (SPREADS[0] in mosaic and mosaic.get("mosaic_domains") != 1)
 
 
+SPREAD_CELLS = {"cell_spread_a": 0.2, "cell_spread_b": 0.1, "cell_spread_c": 0.3, "mosaic_domains": 4, "mosaic_a_deg": 3.0}
+
+
+@pytest.mark.parametrize("fields", [SPREAD_CELLS, SPREAD_CELLS | {"mosaic_sampling": "sobol", "mosaic_seed": -7}])
+def test_lattices_stretch_as_differences_say(fields):
+    """The lattices are rotations of stretched vectors, whose logarithms change at the rates; these are there at 0, too."""
+    crystal, goniometer = crystal_of(fields), Goniometer(phi_deg=12.0, osc_deg=5.0, phisteps=3)
+    spindle = random_direction(np.random.default_rng(3))
+    rows = lattice_rows(crystal, goniometer, spindle)[0]
+    rotations = lattices.motions(crystal, goniometer, spindle, NO_DEFECTS)[0].reshape(-1, 3, 3)
+    factors, rates = lattices.stretches(crystal, 3)
+    made = np.einsum("mij,mk,kj->mki", rotations, factors, orient(crystal) / 100)
+    np.testing.assert_allclose(made.reshape(-1, 9), rows, rtol=0, atol=1e-15)
+    for axis, name in enumerate(Crystal.CELL_SPREADS):
+        for middle in (0.0, fields[name]):
+            base = dataclasses.replace(crystal, **{name: middle})
+            of_axis = lattices.stretches(base, 3)[1][:, axis]
+
+            def length(h, base=base, name=name, middle=middle, axis=axis):
+                moved = dataclasses.replace(base, **{name: middle + h})
+                vectors = lattice_rows(moved, goniometer, spindle)[0].reshape(-1, 3, 3)
+                return np.log(np.linalg.norm(vectors[:, axis], axis=1))
+
+            one_sided = (-3.0 * length(0.0) + 4.0 * length(1e-5) - length(2e-5)) / 2e-5
+            np.testing.assert_allclose(of_axis, one_sided, rtol=0, atol=1e-8)
+            assert np.abs(of_axis).max() > 0.3
+    still = lattices.stretches(crystal_of({}), 3)
+    assert [part.tolist() for part in still] == [[[1.0] * 3], [[0.0] * 3]]
+
+
 def test_differences_of_lattices_converge():
     crystal, spindle = crystal_of(MOSAICS[2]), random_direction(np.random.default_rng(8))
     goniometer = Goniometer(phi_deg=10.0, osc_deg=50.0, phisteps=3)
