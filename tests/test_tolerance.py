@@ -153,3 +153,14 @@ def test_gradcheck_leaves_no_term_out(capsys):
     assert lines == gradcheck(experiment(SMALL), NAMES, directions=0) and {line.verdict for line in lines} == {"passed"}
     assert main(shlex.split(f"gradcheck --parameters beam.fluence -- {SMALL} -tolerance {JUMPING}")) == 0
     assert "warning: -tolerance has no effect: the image would jump where a term is left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", ["", "-gauss_xtal", "-round_xtal"])
+def test_pixels_too_bright_for_a_number_are_refused_beside_a_tolerance(shape):
+    """Only in double precision are the pixels of a scene that is culled known to be finite, so that no image is looked at."""
+    flags = f"-cell 70 80 90 -N 5 -default_F 1e15 -distance 60 -detpixels 16 -oversample 1 -fluence 1e40 {shape}"
+    experiment = Experiment.from_args(flags.split())
+    image = simulate(experiment, tolerance=1e-3)
+    assert np.isfinite(image).all() and image.max() > 1e39
+    with pytest.raises(InputError, match="too large for float32"):
+        simulate(experiment, tolerance=1e-3, precision="single")

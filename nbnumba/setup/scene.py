@@ -38,6 +38,10 @@ MOST_FRINGES = 2**45
 """The largest product of unit cells and Miller index; of a larger one float64 has too few digits within a fringe (F0)."""
 
 
+BRIGHTEST_CULLED = 1e200
+"""The largest pixel of a scene that is culled, in electrons^2 and in photons: no sum of a pixel is too large for float64."""
+
+
 class PanelScene(NamedTuple):
     """A panel of a contribution to an image: its scene, the pixels that are computed, and its rows and columns in the sheet.
 
@@ -196,7 +200,7 @@ def _check_statements(experiment: Statements) -> None:
 
 
 def culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
-    """Return the Crystal record with the largest remoteness at which a term counts (F10a).
+    """Return the Crystal record with the largest remoteness at which a term counts (F10a); 0 for pixels that are too bright.
 
     A polarization factor is at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source
     is 1.
@@ -205,7 +209,8 @@ def culled(crystal_record, experiment: Statements, panel, source, box, layers: i
     lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
     scale = background.photons_per_electron_squared(experiment.beam.fluence) * np.abs(source.weight).mean()
     omega = culling.largest_solid_angle(panel, layers)
-    brightest = scale * omega * (amplitude * lattice) ** 2
+    peak = (amplitude * lattice) ** 2
+    brightest = scale * omega * peak if peak * max(scale * omega, 1.0) < BRIGHTEST_CULLED else math.inf
     limit = culling.most_remote(crystal_record, float(brightest), experiment.sampling.tolerance)
     return crystal_record._replace(most_remote=limit, remote_per_omega=limit / omega)
 
