@@ -158,7 +158,7 @@ def each_alone(experiment: Stated) -> tuple[Stated, ...]:
 def refuse_displaced(experiment: Statements, what: str) -> None:
     """Raise InputError for what all contributions must have the same pixels for, where an image has several (F7e)."""
     displaced = [crystal for crystal in experiment.crystals if crystal.is_displaced]
-    if displaced and len(contributions(experiment)) > 1:
+    if displaced and (experiment.other_crystals or number_alone(experiment) > 1):
         numbers = " ".join(f"{x:g}" for x in displaced[0].position_mm)
         why = f"{what} of a crystal that the spindle moves, or that is not the only one, or has a background, are not known"
         allowed = "0 0 0, or without background one phi step, or a position along the spindle"
