@@ -120,7 +120,7 @@ def render(
     def run(part: tuple[int, Piece]) -> None:
         number, (rows, columns) = part
         runs[number](images[number], rows, columns)
-        if not is_surely_finite(panels[number].scene, machine.precision):
+        if not is_known_finite(panels[number].scene, machine.precision):
             check_brightness(images[number][slice(*rows), slice(*columns)], machine.precision)
 
     run_pieces(run, chains, workers, lambda part: report(part[0], pixels_of(part[1])))
@@ -143,7 +143,7 @@ def warn_beyond_pairs(built_scene: Scene, precision: str) -> None:
             warnings.warn(f"precision paired: {size} {error}; precision mixed keeps the promise", stacklevel=3)
 
 
-def is_surely_finite(built: Scene, precision: str) -> bool:
+def is_known_finite(built: Scene, precision: str) -> bool:
     """Whether no pixel can be too bright for a number: of a scene that is culled, without background (setup/scene.py:culled).
 
     Most of its pixels are dark, and memory that nothing was written to need not be read.

@@ -22,6 +22,7 @@ SOURCES = (
     "nbnumba/stages/*.py",
     "nbnumba/loops/*.py",
     "nbnumba/backends/*.py",
+    "nbnumba/constants.py",
     "nbnumba/crystal_names.py",
     "nbnumba/group_names.py",
     "nbnumba/rng.py",

@@ -28,7 +28,9 @@ RICH += "-gauss_xtal -N_def 1 0.5 0.3 -mosaic_abc 0.2 0.3 0.1 -bfactor 20 -bfact
 RICH += "-cell_spread 0.01 0.02 0.015 -xtal_position 0.3 -0.2 0.4 -mosaic_seed 4"
 NUMBERS = {"scale": 0.7, "background": 3.0, "background_x": -0.8, "background_y": 0.5, "background_radial": 1.5, "gain": 2.5}
 """Of the image; the background stays above 0."""
-PHYSICAL = [name for name in adjoint.PARAMETERS if name not in ARRAYS]
+ICE = ("background.ice_um", "background.ice_size_A")
+"""Left out: differences of the geometry cross the entries of the table of ice. tests/adjoint/test_gradients.py has it."""
+PHYSICAL = [name for name in adjoint.PARAMETERS if name not in (*ARRAYS, *ICE)]
 STEPS = {"A": 0.05, "degree": 0.02, "mrad": 0.05, "mm": 0.05, "um": 20.0, "cells": 0.02, "": 0.4, "percent": 0.05, "A^2": 3.0}
 """The largest step of a parameter by its unit; of others a hundredth of the value."""
 AGREEMENT, KNOWN = 1e-6, 5e-7

@@ -15,6 +15,7 @@ from nbnumba import trace
 from nbnumba.backends.compiling import with_globals
 from nbnumba.loops import tile as forward
 from nbnumba.loops.rows import TILE
+from nbnumba.setup.crystals import Contribution
 from nbnumba.setup.sampling import sample_order
 
 WALKS = [(1, 1, 1), (2, 1, 1), (1, 3, 1), (1, 1, 4), (2, 3, 2)]
@@ -65,7 +66,7 @@ def test_every_walk_goes_through_the_samples_in_one_order(walk):
     tile = np.zeros(ALL_END)
     image = noted(forward.render_tile, tile, panel, beam, None, sources, None, None, orientations, sampling)
     assert image == expected(*walk)
-    paths = backward.Paths(True, True, True, False, False, np.zeros(0, np.uint64))
+    paths = backward.Paths(True, True, True, False, False, False, np.zeros(0, np.uint64))
     given = (panel, beam, None, sources, None, None, orientations, sampling, None, paths)
     assert noted(backward.differentiate_tile, tile, None, *given) == image
     factors = noted(backward.pixel_factors_adj, tile, False, panel, beam, sources, sampling, None)
@@ -79,6 +80,7 @@ def test_a_trace_goes_through_the_samples_in_that_order(walk):
     """The walk of a trace, whose samples are noted by their layer, sub-pixels and source."""
     _, _, sources, _, sampling = records(*walk)
     own = SimpleNamespace(scene=SimpleNamespace(sampling=sampling, sources=sources), slow=0, fast=0, _scaling=lambda: [])
+    own.contribution = Contribution(None)
     rays = []
     own._trace_ray = lambda *sample: rays.append(sample)
     own._sample = lambda seen, place, number: (number, rays[-1], place)
