@@ -178,3 +178,15 @@ def test_a_refinement_beside_a_radial_table():
     np.testing.assert_allclose(done.image, simulate(done.experiment) + 2.0, rtol=1e-12)
     off = (np.array(done.values["crystal.misset_deg"]) - truth.crystal.misset_deg) / done.uncertainties["crystal.misset_deg"]
     assert (np.abs(off) < 4.0).all()
+
+
+def test_counts_of_an_image_with_an_offset_and_a_gain_become_photons(tmp_path):
+    """An SMV image of our own states both; without them the numbers of the file are photons."""
+    stated = BASE.replace({"background.image": None})
+    response = nbnumba.Response(gain=2.0)
+    nbnumba.write_smv(str(tmp_path / "counts.img"), (40 + 2 * np.floor(IMAGE)).astype(np.uint16), stated, response=response)
+    _, header = nbnumba.read_smv(str(tmp_path / "counts.img"))
+    with pytest.warns(UserWarning, match=r"its ADC_OFFSET, 40, is subtracted, and the rest is divided by its GAIN, 2"):
+        experiment = Experiment.from_args([*FLAGS.split(), "-background", str(tmp_path / "counts.img")])
+    np.testing.assert_array_equal(experiment.background.image, np.floor(IMAGE))
+    assert header["ADC_OFFSET"] == "40"

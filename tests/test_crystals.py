@@ -8,6 +8,7 @@ import numpy as np
 import oracle
 import pytest
 
+import adjoint
 import nbnumba
 from nbnumba import Background, Crystal, Experiment, InputError, StructureFactors, convergence, dark, simulate
 from nbnumba.cli.main import main
@@ -324,3 +325,25 @@ def test_an_image_is_dark_for_a_reason_of_every_crystal():
 def none_but_one():
     """Structure factors of a reflection that the region sees."""
     return StructureFactors(hkl=[[1, 2, 3]], F=[100.0])
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_an_isotropic_b_factor_does_not_change_where_anisotropic_ones_leave_0(spread):
+    flags = "-cell 30 40 50 -N 8 -default_F 100 -distance 50 -detpixels 40 -pixel 1 -fluence 1e26 -oversample 1 -bfactor 20 "
+    experiment = Experiment.from_args((flags + f"-cell_spread {spread:g} {spread:g} 0 -mosaic_domains 5 -mosaic 0.1").split())
+    image, next_to_it = simulate(experiment), simulate(experiment.replace({"crystal.b_11_A2": 1e-9}))
+    np.testing.assert_allclose(next_to_it, image, rtol=1e-9)
+
+
+def test_derivatives_by_a_spread_of_the_cell_that_is_0_are_those_beside_one():
+    """With B factors, too, of which the spread changes what they mean: along all directions at once."""
+    flags = "-cell 30 40 50 80 95 100 -N 8 -default_F 100 -distance 50 -detpixels 20 -pixel 1 -fluence 1e26 -oversample 1 "
+    flags += "-gauss_xtal -bfactor 20 -mosaic_domains 5 -mosaic 0.1"
+    experiment, names = Experiment.from_args(flags.split()), ["crystal.cell_spread_a", "crystal.b_factor_A2"]
+    jacobian = adjoint.jacobian(experiment, names)[1]
+    step = 1e-6
+    for moves in ((1.0, 0.0), (1.0, 100.0)):
+        ways = ({n: experiment.value(n) + k * step * m for n, m in zip(names, moves)} for k in (1, 2))
+        images = [simulate(experiment.replace(way)) for way in ways]
+        slope = (4.0 * images[0] - images[1] - 3.0 * simulate(experiment)) / (2.0 * step)
+        assert np.abs(slope - jacobian @ moves).max() <= 3e-6 * np.abs(slope).max()

@@ -190,7 +190,7 @@ def test_a_trace_of_the_command_line_says_which_place_it_is_of(tmp_path):
 def test_maps_are_of_one_place():
     with pytest.raises(InputError, match="crystal.position_x_mm, position_y_mm, position_z_mm: 4 -3 2: .*are not known"):
         nbnumba.hkl_map(Experiment.from_args(FLAGS + ROTATION + at(PLACE)))
-    with pytest.raises(InputError, match="or has a background"):
+    with pytest.raises(InputError, match="or that has a background"):
         nbnumba.hkl_map(Experiment.from_args(FLAGS + at(PLACE) + "-water 3"))
     still = cornered(CORNER, at(PLACE))
     found, expected = nbnumba.hkl_map(still), nbnumba.hkl_map(cornered(CORNER - PLACE))
@@ -268,3 +268,11 @@ def test_what_is_assumed_is_said_once():
         panel_scenes(Experiment.from_args(FLAGS + ROTATION + at(PLACE) + "-water 3 -fudge 2"))
     messages = [str(warning.message) for warning in caught]
     assert sum("crystal.fudge has no effect" in message for message in messages) == 1
+
+
+def test_maps_of_several_crystals_of_which_one_is_displaced():
+    """The message names that, not the spindle."""
+    one = Experiment.from_args(FLAGS)
+    two = dataclasses.replace(one, other_crystals=(dataclasses.replace(one.crystal, position_z_mm=1.0),))
+    with pytest.raises(InputError, match="0 0 1: the reflections of pixels of several crystals, of which one is displaced"):
+        nbnumba.hkl_map(two)

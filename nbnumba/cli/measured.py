@@ -10,13 +10,11 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
+from nbnumba.formats.images import OFFSET_KEY
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
 from nbnumba.setup.sheet import Sheet, masked_pixels, parts_with_pixels, sheet_of
 from nbnumba.statements import Detector
-
-OFFSET_KEY = "ADC_OFFSET"
-"""The key of an SMV header with the offset that was added to every pixel."""
 
 
 class Gaps(NamedTuple):

@@ -425,7 +425,11 @@ def _with_added_photons(command_line: CommandLine, experiment: Experiment) -> Ex
         return experiment.replace({"background.radial": radial.read(path, experiment.beam.wavelength_A)})
     of_one = len(shapes) == 1
     read = images.read(path, shapes[0], "-background") if of_one else images.read_panels(path, shapes, "-background")
-    photons = np.array(read.pixels, dtype=np.float64)
+    offset, gain = read.stated(images.OFFSET_KEY) or 0.0, read.stated(images.GAIN_KEY) or 1.0
+    photons = (np.array(read.pixels, dtype=np.float64) - offset) / gain
+    if (offset, gain) != (0.0, 1.0):
+        done = f"its {images.OFFSET_KEY}, {offset:g}, is subtracted, and the rest is divided by its {images.GAIN_KEY}, {gain:g}"
+        warnings.warn(f"-background: {path!r} holds counts: {done}", stacklevel=2)
     if read.masked is not None:
         photons[read.masked] = 0.0
         warnings.warn(f"-background: {int(read.masked.sum())} masked pixels of {path!r} have no photons", stacklevel=2)

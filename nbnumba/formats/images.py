@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ RAXIS_RATIO = "RAXIS_COMPRESSION_RATIO"
 """The key in a d*TREK header that holds the factor by which large numbers are compressed."""
 
 
+OFFSET_KEY, GAIN_KEY = "ADC_OFFSET", "GAIN"
+"""The keys of an SMV header with the offset that was added to every pixel, and with the counts of a photon."""
+
+
 class Image(NamedTuple):
     """Pixels (slow, fast) of the type in which they are stored, and the entries of the header as text.
 
@@ -34,6 +39,11 @@ class Image(NamedTuple):
     header: dict[str, str]
     kind: str = ""
     masked: np.ndarray | None = None
+
+    def stated(self, key: str) -> float | None:
+        """The finite number of a key of the header; None where there is none."""
+        value = number_of(self.header.get(key, ""))
+        return value if value is not None and math.isfinite(value) else None
 
 
 def read(path: str, shape: tuple[int, int], what: str) -> Image:

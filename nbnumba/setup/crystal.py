@@ -93,9 +93,12 @@ def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.C
 def weakens_each_term(crystal: Crystal, defects: Defects) -> bool:
     """Whether B factors are factors of each term, the isotropic one among them (F9g): where there are anisotropic ones.
 
-    By itself the isotropic one depends on q alone, and is a factor of the sum over the lattices, as long as that is a sum (P2).
+    By itself the isotropic one depends on q alone, and is a factor of the sum over the lattices, as long as that is a sum (P2),
+    of lattices of one cell: beside a spread of the cell it would change where anisotropic ones leave 0.
     """
-    return crystal.b_factors.any() or (crystal.b_factor_A2 != 0.0 and defects.oversample_running_sum)
+    has_one_cell = not any(getattr(crystal, name) for name in Crystal.CELL_SPREADS)
+    isotropic_alone = has_one_cell and not defects.oversample_running_sum
+    return bool(crystal.b_factors.any()) or (crystal.b_factor_A2 != 0.0 and not isotropic_alone)
 
 
 def fading(crystal: Crystal, defects: Defects) -> float:

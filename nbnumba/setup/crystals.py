@@ -160,6 +160,9 @@ def refuse_displaced(experiment: Statements, what: str) -> None:
     displaced = [crystal for crystal in experiment.crystals if crystal.is_displaced]
     if displaced and (experiment.other_crystals or number_alone(experiment) > 1):
         numbers = " ".join(f"{x:g}" for x in displaced[0].position_mm)
-        why = f"{what} of a crystal that the spindle moves, or that is not the only one, or has a background, are not known"
-        allowed = "0 0 0, or without background one phi step, or a position along the spindle"
+        if experiment.other_crystals:
+            why, allowed = f"{what} of several crystals, of which one is displaced, are not known", "0 0 0, or one crystal"
+        else:
+            why = f"{what} of a crystal that the spindle moves, or that has a background, are not known"
+            allowed = "0 0 0, or without background one phi step, or a position along the spindle"
         raise InputError(f"crystal.{', '.join(Crystal.POSITION)}: {numbers}: {why}; allowed: {allowed}")

@@ -143,10 +143,11 @@ def too_coarse(experiment: Statements) -> str | None:
     needed, chosen = recommended_oversample(experiment, plane, vectors), stated_oversample(experiment.sampling, plane)
     if chosen is None or chosen >= needed:
         return None
-    edge, fringe = longest_edge(experiment, vectors) * 1e10, pixel_reach(experiment, plane) * 1e10
+    edge, ice = longest_edge(experiment, vectors) * 1e10, edge_of_ice(experiment) * 1e10
+    fringe, what = pixel_reach(experiment, plane) * 1e10, "the crystal is" if edge >= ice else "crystallites of ice are"
     return (
         f"sampling.oversample {chosen}: {plane.name}intensity may vary across a pixel, "
-        f"for the crystal is {edge:g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
+        f"for {what} {max(edge, ice):g} A long, and a pixel spans 1/{fringe:g} 1/A; sampling.oversample {needed} is recommended"
     )
 
 
@@ -189,9 +190,15 @@ def pixel_reach(experiment: Statements, plane: Plane) -> float:
 def recommended_oversample(experiment: Statements, plane: Plane, vectors: np.ndarray) -> int:
     """Return the number of sub-pixels along an edge by the rule of nanoBragg: three in a fringe of the longest edge (F1b).
 
-    vectors: a, b, c as rows, in A. Lengths are in m, for the same rounding.
+    Crystallites of ice have edges, too. vectors: a, b, c as rows, in A. Lengths are in m, for the same rounding.
     """
-    return max(1, math.ceil(3.0 * longest_edge(experiment, vectors) / pixel_reach(experiment, plane)))
+    longest = max(longest_edge(experiment, vectors), edge_of_ice(experiment))
+    return max(1, math.ceil(3.0 * longest / pixel_reach(experiment, plane)))
+
+
+def edge_of_ice(experiment: Statements) -> float:
+    """Return the diameter of the crystallites of ice, in m, which makes the width of their rings (F12c); 0 without ice."""
+    return experiment.background.ice_size_A * 1e-10 if experiment.background.ice_um > 0.0 else 0.0
 
 
 def region(roi: tuple[int, int, int, int] | None, pixels: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

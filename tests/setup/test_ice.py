@@ -8,9 +8,9 @@ import pytest
 
 import nbnumba
 from adjoint.setup.ice import slope_of_molecule
-from nbnumba import Experiment, InputError
+from nbnumba import Experiment, InputError, simulate
 from nbnumba.constants import ICE_CELL_A3, ICE_PER_CELL
-from nbnumba.setup import ice
+from nbnumba.setup import ice, sampling
 from nbnumba.setup.background import GRID, shares
 from nbnumba.shipped_tables import shipped_table
 from nbnumba.statements import Background
@@ -247,3 +247,13 @@ def test_flags():
     stated = Experiment.from_args(base + "-ice 9 -ice_size 90 -water 2 -water_table")
     assert (stated.background.ice_um, stated.background.ice_size_A) == (9.0, 90.0)
     assert stated.background == Background(water_um=2.0, ice_um=9.0, ice_size_A=90.0, table="water")
+
+
+def test_rings_have_sub_pixels():
+    """Crystallites that are larger than the crystal say how many there are by default, and a smaller number is warned of."""
+    flags = "-cell 50 60 70 -default_F 1 -N 2 -distance 100 -detpixels 60 -pixel 0.5 -lambda 1 -fluence 1e28 "
+    few, many = (Experiment.from_args(f"{flags} -ice 10 -ice_size {size:g}".split()) for size in (100, 1990))
+    assert sampling.usual_oversample(few) == 3 and sampling.usual_oversample(many) == 3 * 10
+    assert sampling.usual_oversample(many.replace({"background.ice_um": 0.0})) == 3
+    with pytest.warns(UserWarning, match="for crystallites of ice are 1990 A long, .*sampling.oversample 30 is recommended"):
+        simulate(many.replace({"sampling.oversample": 1}))
