@@ -26,8 +26,8 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
-from nbnumba.setup.crystal import weakens_each_term
-from nbnumba.setup.crystals import Contribution, contributions
+from nbnumba.setup.crystal import weakens_each_term, with_disorder
+from nbnumba.setup.crystals import BACKGROUND, Contribution, contributions
 from nbnumba.setup.detector import pivot_of
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.setup.structure import energy_weights, interpolates, places
@@ -196,12 +196,20 @@ def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np
 
 
 def _with_b_factors(panel: scene.PanelScene, experiment: Experiment, names: Iterable[str]) -> scene.PanelScene:
-    """A panel, in whose scene B factors are computed where they are asked for, also if they are 0 (A9d)."""
+    """A panel, in whose scene B factors are computed where they are asked for, also if they are 0 (A9d).
+
+    Where a spread of the cell is asked for, those of a spread of 0 are factors of each term, as they are beside it.
+    """
+    if panel.crystal == BACKGROUND:
+        return panel
     built, own = panel.scene, {name for number, name in map(number_and_name, names) if number == panel.crystal}
-    each_term = weakens_each_term(experiment.crystals[panel.crystal], experiment.sampling.defects)
+    stated = experiment.crystals[panel.crystal]
     isotropic, anisotropic = ISOTROPIC in own, not own.isdisjoint(ANISOTROPIC)
-    crystal = built.crystal._replace(disordered=built.crystal.disordered or anisotropic or (isotropic and each_term))
-    beam = built.beam._replace(fades=built.beam.fades or (isotropic and not each_term))
+    crystal, beam = built.crystal, built.beam
+    if not (each_term := weakens_each_term(stated, experiment.sampling.defects)) and not own.isdisjoint(setup.CELL_SPREADS):
+        each_term, crystal, beam = True, with_disorder(crystal, stated.disorder), beam._replace(fading=0.0, fades=False)
+    crystal = crystal._replace(disordered=crystal.disordered or anisotropic or (isotropic and each_term))
+    beam = beam._replace(fades=beam.fades or (isotropic and not each_term))
     return panel._replace(scene=built._replace(crystal=crystal, beam=beam))
 
 

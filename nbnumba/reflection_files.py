@@ -16,6 +16,7 @@ from nbnumba.setup import orientations
 from nbnumba.setup.detector import spindle_axis
 from nbnumba.setup.view import View, view_of
 from nbnumba.simulate import with_options
+from nbnumba.spots.ewald import turned
 from nbnumba.spots.rays import pixel_edges, places
 
 PREDICTED = 1
@@ -63,8 +64,17 @@ def text_columns(predictions: Predictions) -> dict[str, np.ndarray]:
     return hkl | rest | {"masked": predictions.masked.astype(np.int8)}
 
 
-def _pixels_in_sensor(view: View, predictions: Predictions, place: np.ndarray) -> np.ndarray:
+def _starts(predictions: Predictions, experiment: Experiment) -> np.ndarray:
+    """Where the rays of predictions begin (n, 3), in m: where phi takes their crystal (F7e)."""
+    positions = np.array([crystal.position_mm for crystal in experiment.crystals])[predictions.crystal] / 1000.0
+    spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+    return turned(positions, spindle, np.radians(predictions.phi_deg))
+
+
+def _pixels_in_sensor(view: View, predictions: Predictions, place: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The places (n, 2) in pixels at the depth in which dxtbx takes photons to be absorbed; place (n, 2): at the front.
+
+    starts (n, 3): where rays begin, in m.
 
     Along the ray that depth is 1 / mu - (t + 1 / mu) exp(-mu t), in a sensor of the thickness t along the ray and the
     absorption mu: dxtbx's ParallaxCorrectedPxMmStrategy (specs/formats.md, Geometry for dxtbx and DIALS).
@@ -78,7 +88,7 @@ def _pixels_in_sensor(view: View, predictions: Predictions, place: np.ndarray) -
         obliquity = directions @ np.array([panel.normal_x, panel.normal_y, panel.normal_z])
         path, mean_path = panel.layer * layers / obliquity, 1.0 / panel.absorption
         depth = mean_path - (path + mean_path) * np.exp(-path / mean_path)
-        seen[rows] = places(panel, directions, shape, depth * obliquity)
+        seen[rows] = places(panel, directions, shape, depth * obliquity, starts[rows])
     return seen
 
 
@@ -91,6 +101,7 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
     view, number = view_of(experiment), len(predictions)
     edges = np.array([pixel_edges(panel) for panel in view.panels])[predictions.panel] * 1000.0
     place = np.stack([predictions.fast, predictions.slow], axis=1)
+    seen = _pixels_in_sensor(view, predictions, place, _starts(predictions, experiment))
     osc_deg = orientations.phi_steps(experiment.goniometer)[2]
     start = experiment.goniometer.phi_deg
     frame = (predictions.phi_deg - start) / osc_deg if osc_deg > 0.0 else np.zeros(number)
@@ -105,7 +116,7 @@ def dials_columns(predictions: Predictions, experiment: Experiment) -> dict[str,
         "entering": ("bool", entering if osc_deg > 0.0 else np.zeros(number)),
         "s1": ("vec3<double>", in_frame(predictions.s1, "dxtbx")),
         "xyzcal.mm": ("vec3<double>", np.column_stack([place * edges, phi])),
-        "xyzcal.px": ("vec3<double>", np.column_stack([_pixels_in_sensor(view, predictions, place), frame])),
+        "xyzcal.px": ("vec3<double>", np.column_stack([seen, frame])),
         "delpsical.rad": ("double", np.radians(predictions.delta_psi_deg)),
         "d": ("double", predictions.d_A),
         "photons": ("double", predictions.photons),

@@ -237,6 +237,16 @@ def test_b_factors_weaken_amplitudes_by_their_resolution(more):
         np.testing.assert_allclose(image, ordered * np.exp(-30.0 * (q**2).sum(axis=-1) / 2.0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("precision", ["double", "mixed", "single"])
+@pytest.mark.parametrize("more", ["-oversample 2", "-oversample 1 -c_parity water_scale"])
+def test_water_stays_where_a_b_factor_leaves_nothing_of_a_crystal(more, precision):
+    """The samples of a factor that is 0 as a number are none that dmin leaves out, whose polarization is another one (F10)."""
+    words = "-cell 30 40 50 90 90 90 -lambda 1 -N 5 -distance 50 -detpixels 40 -pixel 3 -fluence 1e26 -water 10 -polar 0.9 "
+    water = simulate(Experiment.from_args(words + more + " -default_F 1e-30"), precision=precision)
+    image = simulate(Experiment.from_args(words + more + " -default_F 1e-3 -bfactor 20000"), precision=precision)
+    np.testing.assert_allclose(image, water, rtol=1e-5)
+
+
 def test_an_isotropic_b_factor_is_an_anisotropic_one_by_the_cosines_of_the_reciprocal_angles():
     flags = FLAGS + "-bfactor 30 "
     isotropic = Experiment.from_args(flags)

@@ -12,6 +12,7 @@ from nbnumba import Experiment, Group, InputError, Panel, crystal_images, simula
 from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost
 from nbnumba.flags.from_experiment import refined_flags
 from nbnumba.geometry.rotations import about_axis
+from nbnumba.reflection_files import dials_columns
 from nbnumba.setup.crystals import BACKGROUND, contributions
 from nbnumba.setup.scene import panel_scenes
 from nbnumba.trace import traces
@@ -196,6 +197,18 @@ def test_maps_are_of_one_place():
     found, expected = nbnumba.hkl_map(still), nbnumba.hkl_map(cornered(CORNER - PLACE))
     np.testing.assert_array_equal(found.hkl, expected.hkl)
     np.testing.assert_allclose(found.share, expected.share, atol=1e-9)
+
+
+def test_pixels_of_a_table_of_dials_lie_along_the_rays_of_the_displaced_crystal():
+    """In a thick sensor: those of a still whose detector is moved the other way, where phi takes the crystal."""
+    sensor = "-detector_thick 2000 -detector_abs 500 -detector_thicksteps 3 -phi 20 -N 30 "
+    place = about_axis(np.array([0.1, 0.0, 1.0]) / np.hypot(0.1, 1.0), np.radians(20.0)) @ PLACE
+    still, moved = cornered(CORNER, sensor + at(PLACE)), cornered(CORNER - place, sensor)
+    columns, expected = (dials_columns(nbnumba.predict(one), one) for one in (still, moved))
+    assert len(columns["id"][1]) > 20
+    for name in ("miller_index", "xyzcal.mm", "xyzcal.px", "s1"):
+        np.testing.assert_allclose(columns[name][1], expected[name][1], atol=1e-8)
+    assert np.abs(columns["xyzcal.px"][1] - columns["xyzcal.mm"][1])[:, :2].max() > 0.1  # pixels are of 1 mm
 
 
 @pytest.mark.parametrize(

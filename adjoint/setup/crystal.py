@@ -8,7 +8,7 @@ from adjoint.parameters import CELL, names_of
 from nbnumba.geometry.cell import standard_setting
 from nbnumba.geometry.rotations import about_xyz
 from nbnumba.parity import Defects
-from nbnumba.setup.crystal import ELEMENTS, missetting_deg, orient, reciprocal, record, weakens_each_term
+from nbnumba.setup.crystal import ELEMENTS, missetting_deg, orient, reciprocal, record
 from nbnumba.stages.shapes import GAUSS, SHAPES
 from nbnumba.statements import Crystal
 
@@ -109,7 +109,7 @@ def _named(names: tuple[str, ...], values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def b_factors_adj(
-    crystal: Crystal, defects: Defects, fading_bar: np.ndarray, disorder_bar: np.ndarray
+    crystal: Crystal, in_matrix: bool, fading_bar: np.ndarray, disorder_bar: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the cotangents of the B factors, in A^2, and those of the cell through them, in A and degree, by name (A9d).
 
@@ -117,16 +117,16 @@ def b_factors_adj(
         A9d: B_bar = <M, G> / 4,    A_bar = D M D / 4, and twice that for b_12, b_13, b_23
              G_bar = B M / 4 + diagonal of (M (D A)) / (4 D),    V_bar = -2 G G_bar G V
 
-    fading_bar (...): cotangent of B / 2. Where the isotropic factor is one of the sum over lattices, B_bar follows from that,
-    and G_bar has no B. disorder_bar (..., 6): cotangent of hh, kk, ll, hk, hl, kl; M is the symmetric matrix of them, with half
-    of those off the diagonal. V is the standard setting of the cell, and A the matrix of the anisotropic B factors.
+    in_matrix: whether the isotropic factor is one of each term, and not of the sum over lattices. fading_bar (...): cotangent
+    of B / 2, from which B_bar follows where it is one of the sum; G_bar then has no B. disorder_bar (..., 6): cotangent of hh,
+    kk, ll, hk, hl, kl; M is the symmetric matrix of them, with half of those off the diagonal. V is the standard setting of the
+    cell, and A the matrix of the anisotropic B factors.
     """
     setting = standard_setting(*crystal.cell)
     star = np.linalg.inv(setting @ setting.T)
     lengths, quarter = np.sqrt(np.diag(star)), disorder_bar[..., METRIC] * (1.0 + np.eye(3)) / 8.0
     by_matrix = quarter * np.outer(lengths, lengths) * (2.0 - np.eye(3))
     by_lengths = 2.0 * np.einsum("...ij,ij,j->...i", quarter, crystal.b_factors, lengths)
-    in_matrix = weakens_each_term(crystal, defects)
     star_bar = in_matrix * crystal.b_factor_A2 * quarter + (by_lengths / (2.0 * lengths))[..., np.newaxis] * np.eye(3)
     cell_bar = standard_setting_adj(*crystal.cell, -2.0 * star @ star_bar @ star @ setting)
     elements = np.stack([by_matrix[..., row, column] for row, column in ELEMENTS], axis=-1)

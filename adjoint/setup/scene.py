@@ -46,7 +46,7 @@ def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotange
     """
     experiment = contribution.experiment
     shared = {
-        **_crystal(experiment, cotangent),
+        **_crystal(experiment, not scenes[0].beam.fades, cotangent),
         **{name: cotangent.source[..., k] for k, name in enumerate(SOURCE_MOTIONS)},
         **{name: cotangent.cell_spreads[..., k] for k, name in enumerate(CELL_SPREADS)},
         "beam.polarization": cotangent.kahn,
@@ -97,16 +97,16 @@ def _panel(experiment: Statements, mirror: PanelMirror, number: int, cotangent: 
     return {**position_detector_adj(experiment.detector, experiment.beam, defects, *frame, nothing, nothing), **of_groups}
 
 
-def _crystal(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
+def _crystal(experiment: Statements, in_matrix: bool, cotangent: Cotangent) -> dict[str, np.ndarray]:
     """Return the gradient by cell, missetting, numbers of unit cells and B factors, by name (A7a, A8b, A9d).
 
-    With gauss_metric the metric depends on the cell both through the vectors and directly (P9).
+    in_matrix: as for b_factors_adj. With gauss_metric the metric depends on the cell through the vectors and directly (P9).
     """
     crystal, defects = experiment.crystal, experiment.sampling.defects
     vectors = orient(crystal, defects)
     gradients, vectors_bar = record_adj(crystal, vectors, defects, cotangent.cells, cotangent.metric)
     by_vectors = cotangent.vectors.reshape(vectors_bar.shape) + vectors_bar
-    b_factors = b_factors_adj(crystal, defects, cotangent.fading, cotangent.disorder)
+    b_factors = b_factors_adj(crystal, in_matrix, cotangent.fading, cotangent.disorder)
     for part in (orient_adj(crystal, defects, by_vectors), b_factors):
         for name, gradient in part.items():
             gradients[name] = gradients.get(name, 0.0) + gradient

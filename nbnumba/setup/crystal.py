@@ -15,7 +15,10 @@ from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import Crystal
 
 ELEMENTS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""The elements of a symmetric matrix in the order of the Crystal record: hh, kk, ll, hk, hl, kl."""
+"""The elements of a symmetric matrix in the order of the Crystal record."""
+
+NAMES_OF_ELEMENTS = ("hh", "kk", "ll", "hk", "hl", "kl")
+"""Their names in that record."""
 
 ROUNDING_OF_EIGENVALUE = 1e-6
 """More than an eigenvalue of a matrix with a diagonal of 1 is off by rounding, of float32, too."""
@@ -85,20 +88,26 @@ def record(crystal: Crystal, vectors: np.ndarray, defects: Defects) -> records.C
     elif crystal.is_oblique:
         cells[0] = np.linalg.det(crystal.cells) / (cells[1] * cells[2])
     upper = [metric[row, column] for row, column in ELEMENTS]
-    disorder = crystal.disorder if weakens_each_term(crystal, defects) else np.zeros((3, 3))
-    numbers = map(float, (*upper, *diagonal_below(metric), *(disorder[row, column] for row, column in ELEMENTS)))
-    return records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, bool(disorder.any()), 0.0, 0.0)
+    numbers = map(float, (*upper, *diagonal_below(metric), *[0.0] * len(ELEMENTS)))
+    ordered = records.Crystal(*map(float, cells), shape.number, crystal.fudge, *numbers, False, 0.0, 0.0)
+    return with_disorder(ordered, crystal.disorder) if weakens_each_term(crystal, defects) else ordered
+
+
+def with_disorder(made: records.Crystal, disorder: np.ndarray) -> records.Crystal:
+    """Return a Crystal record with B factors that are factors of each term; disorder (3, 3): their matrix (F9g)."""
+    elements = {f"disorder_{name}": float(disorder[index]) for name, index in zip(NAMES_OF_ELEMENTS, ELEMENTS)}
+    return made._replace(**elements, disordered=bool(disorder.any()))
 
 
 def weakens_each_term(crystal: Crystal, defects: Defects) -> bool:
     """Whether B factors are factors of each term, the isotropic one among them (F9g): where there are anisotropic ones.
 
-    By itself the isotropic one depends on q alone, and is a factor of the sum over the lattices, as long as that is a sum (P2),
-    of lattices of one cell: beside a spread of the cell it would change where anisotropic ones leave 0.
+    By itself the isotropic one depends on q alone, and is a factor of the sum over the lattices, as long as that is a sum (P2)
+    and the lattices have the cell of the crystal. With other cells it is a factor of each term with and without anisotropic
+    ones, so that the image does not jump where these are 0.
     """
-    has_one_cell = not any(getattr(crystal, name) for name in Crystal.CELL_SPREADS)
-    isotropic_alone = has_one_cell and not defects.oversample_running_sum
-    return bool(crystal.b_factors.any()) or (crystal.b_factor_A2 != 0.0 and not isotropic_alone)
+    other_cells = defects.triclinic_angles or any(getattr(crystal, name) != 0.0 for name in Crystal.CELL_SPREADS)
+    return bool(crystal.b_factors.any() or other_cells or defects.oversample_running_sum)
 
 
 def fading(crystal: Crystal, defects: Defects) -> float:

@@ -1,6 +1,6 @@
 """Beam stages: the scattering vector and the polarization factor (F5, F6)."""
 
-from nbnumba.stages import real
+from nbnumba.stages import far, real
 from nbnumba.stages.elementary import decay
 from nbnumba.stages.vec3 import cross, dot
 
@@ -46,6 +46,8 @@ def within_resolution(beam, q):
 def fading_factor(beam, q):
     """Return the factor of the crystal's intensity by its isotropic B factor, exp(-B q^2 / 2), without a unit (F9g).
 
-    beam: the Intensity record of all sources, of which B / 2, in A^2, is read. q: scattering vector in 1/A.
+    beam: the Intensity record of all sources, of which B / 2, in A^2, is read. q: scattering vector in 1/A. It is never 0: a
+    sample whose sum counts times 0 is one that dmin leaves out.
     """
-    return decay(beam.fading * dot(q, q))
+    exponent, most = beam.fading * dot(q, q), real(far) * real(0.999)
+    return decay(exponent if exponent < most else most)

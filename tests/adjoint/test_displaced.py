@@ -150,6 +150,21 @@ def test_the_derivative_by_a_spread_of_0_where_another_makes_domains():
         adjoint.vjp(experiment.replace({"crystal.mosaic_domains": 1, SPREADS[0]: 0.1}), SPREADS[:1])
 
 
+@pytest.mark.parametrize("stated", [1.0, 0.0])
+def test_an_isotropic_b_factor_beside_a_spread_of_the_cell(stated):
+    """The image does not jump where anisotropic B factors are 0, and derivatives are those of the images beside."""
+    experiment = Experiment.from_args(FLAGS + DOMAINS + "-mosaic 0.5 -bfactor 40")
+    experiment = experiment.replace({name: stated * experiment.value(name) for name in SPREADS})
+    names = [*SPREADS, "crystal.b_factor_A2", "crystal.b_11_A2", "crystal.b_13_A2", "crystal.a_A"]
+    image, columns = adjoint.jacobian(experiment, names)
+    np.testing.assert_allclose(image, simulate(experiment), rtol=1e-12, atol=1e-12 * image.max())
+    for number, name in enumerate(names):
+        value, step = experiment.value(name), 1e-5 if name in SPREADS else 1e-3
+        one, two = (simulate(experiment.replace({name: value + n * step})) for n in (1, 2))
+        differences = (4.0 * one - two - 3.0 * image) / (2.0 * step)  # to the side above
+        np.testing.assert_allclose(differences, columns[..., number], atol=1e-5 * np.abs(columns[..., number]).max())
+
+
 def test_what_has_no_derivative_by_position_says_so():
     experiment = Experiment.from_args(FLAGS)
     changes = ({"detector.curved": True}, "is curved"), ({"sampling.c_parity": "all"}, "C knows no such position")

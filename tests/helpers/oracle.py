@@ -569,18 +569,14 @@ class Crystal:
         self.shape, self.fudge, self.skew = settings.shape, settings.fudge, settings.skew
         self.gauss_metric_of_c = "gauss_metric" in parity
         self.bfactor, self.bfactor_aniso = settings.bfactor, settings.bfactor_aniso
-        self.sums_run = "oversample_running_sum" in parity
         right = reciprocal if settings.mat_file else reciprocal_from_cell(settings.cell, False)[0]
         a, b, c = direct_from_reciprocal(turned_lattice(IDENTITY, right), None, None)
         volume = dot(a, cross(b, c))  # of the right cell, also where that of C is another one
         self.star = tuple(scaled(v, 1.0 / volume) for v in (cross(b, c), cross(c, a), cross(a, b)))
 
-    def weakening(self, hkl, q):
-        """The factor of an amplitude by the B factors, at fractional indices of the cell; an isotropic one alone is that of q.
-
-        They differ where the lattice has another cell than the crystal."""
-        is_of_q = not any(self.bfactor_aniso) and not self.sums_run
-        s = q if is_of_q else added(*(scaled(v, x) for v, x in zip(self.star, hkl)))
+    def weakening(self, hkl):
+        """The factor of an amplitude by the B factors, at fractional indices of the crystal's own cell."""
+        s = added(*(scaled(v, x) for v, x in zip(self.star, hkl)))
         h, k, l = (x * length(v) for v, x in zip(self.star, hkl))
         b11, b22, b33, b12, b13, b23 = self.bfactor_aniso
         along = b11 * h * h + b22 * k * k + b33 * l * l + 2.0 * (b12 * h * k + b13 * h * l + b23 * k * l)
@@ -1207,7 +1203,7 @@ class Model:
             else:
                 term.f_cell = self.amplitudes.nearest(term.hkl)
                 is_on = False
-            term.f_cell *= self.crystal.weakening(term.hkl, term.ray.q)
+            term.f_cell *= self.crystal.weakening(term.hkl)
         return terms
 
     def first_captures(self, slow, fast):
