@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, MATERIAL_MOTIONS, SOURCE_MOTIONS, WEIGHTS, Name, names_of, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, MATERIAL_MOTIONS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
 from adjoint.setup.crystal import ANISOTROPIC, ISOTROPIC
 from adjoint.setup.sources import by_own_weights
@@ -34,9 +34,6 @@ from nbnumba.setup.structure import energy_weights, interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
 from nbnumba.stages.records import Scene
 from nbnumba.stages.shapes import SQUARE
-
-CELL_SPREADS, NO_SPREAD = names_of("cell_spread"), 1e-50
-"""The spreads of the cell, and one that is so small that no cell differs."""
 
 
 class Boxes(NamedTuple):
@@ -147,7 +144,7 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     checked = variables(experiment, parameters)
     names = {name for variable in checked for name in variable.names}
     _refuse(not_differentiable.reasons(experiment, names), checked)
-    experiment = _with_spreads(freeze_choices(experiment, parameters), names)
+    experiment = freeze_choices(experiment, parameters)
     moved = {number_and_name(name)[0] for name in names if row_of(name).group == "position"}
     panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.panel_scenes(experiment, moved))
     warn_beyond_pairs(panels[0].scene, chosen.precision)
@@ -166,13 +163,6 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     sheet, weights, added = sheet_of(experiment.detector), _weights(experiment, checked), added_photons(experiment)
     of_each = motions_of_each, projections, paths_of_each
     return Problem(experiment, checked, panels, *of_each, chosen, sheet, boxes, weights, added)
-
-
-def _with_spreads(experiment: Experiment, names: Iterable[str]) -> Experiment:
-    """The experiment with spreads of the cell that are asked for, and 0, next above 0: no cell differs, and B factors are those
-    beside a spread, by which the image is differentiated (F9g)."""
-    asked = {name: NO_SPREAD for name in names if number_and_name(name)[1] in CELL_SPREADS and experiment.value(name) == 0.0}
-    return experiment.replace(asked) if asked else experiment
 
 
 def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
