@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nbnumba
+from adjoint.prepare import prepare
 from nbnumba import Experiment, Group, InputError, Panel, crystal_images, simulate
 from nbnumba.cost import LATTICE_BYTES, SOURCE_BYTES, cost
 from nbnumba.flags.from_experiment import refined_flags
@@ -159,6 +160,27 @@ def test_sub_pixels_are_chosen_as_at_the_origin():
     scenes = [panel_scenes(Experiment.from_args(words + more)) for more in ("", at((40, -3, 2)))]
     numbers = {panel.scene.sampling.oversample for panels in scenes for panel in panels}
     assert len(numbers) == 1 and numbers.pop() > 1
+
+
+def memory_of(array):
+    """The bytes that an array keeps in memory: those of the array that it is a part of."""
+    return array.nbytes if array.base is None else memory_of(array.base)
+
+
+def test_each_place_has_its_own_lattices_alone():
+    """So that time and memory grow with the number of phi steps, and not with its square."""
+    experiment = Experiment.from_args(FLAGS + "-phi 20 -osc 60 -phisteps 40 -mosaic 1 -mosaic_domains 3 " + at(PLACE))
+    here = panel_scenes(experiment.replace(dict.fromkeys(FIELDS, 0.0)))[0].scene.orientations
+    for field in ("lattice", "fresh_lattice"):
+        tables = [getattr(panel.scene.orientations, field) for panel in panel_scenes(experiment)]
+        np.testing.assert_array_equal(np.concatenate(tables), getattr(here, field))
+        assert sum(map(memory_of, tables)) == getattr(here, field).nbytes
+    problem = prepare(experiment, ["crystal.mosaic_spread_deg", "crystal.cell_spread_a"])
+    alone = prepare(experiment.replace(dict.fromkeys(FIELDS, 0.0)), ["crystal.mosaic_spread_deg", "crystal.cell_spread_a"])
+    for field in ("rotations", "rotation_rates", "stretch_rates"):
+        rows = [getattr(motions, field) for motions in problem.motions]
+        np.testing.assert_array_equal(np.concatenate(rows), getattr(alone.motions[0], field))
+        assert sum(map(memory_of, rows)) == getattr(alone.motions[0], field).nbytes
 
 
 def test_a_trace_has_a_chain_for_each_place():

@@ -15,7 +15,7 @@ JUMP = "a phi step at exactly 0 carries another lattice over (P1)"
 
 
 def motions(
-    crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, defects: Defects
+    crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, defects: Defects, step: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations, rotation_rates, fresh_rotations and fresh_rotation_rates of the Motions record (A7b).
 
@@ -27,8 +27,9 @@ def motions(
     spindle: the unit vector e. defects: those of C that are reproduced. v stands for a, b or c at phi = 0. phi_t is the angle
     of phi step t, and c its rate (osc_rates). u and g are the axis and the quantile of a mosaic domain. The rows of each array
     are lattices, with steps outside and domains inside. A step that has the lattice of another step moves as that one (P1).
+    step: the number of a phi step whose lattices alone are returned, which is without phi_carryover.
     """
-    angles = orientations.phi_angles(goniometer)
+    angles = orientations.chosen_angles(goniometer, step)
     carried = fresh = list(range(len(angles)))
     if defects.phi_carryover:
         carried, fresh = orientations.carried_from(angles), orientations.carried_from(angles, fresh=True)
@@ -39,7 +40,8 @@ def motions(
     by_own_axes = dict.fromkeys((*OWN_SPREADS, *names_of("orientation")), np.zeros(3))
     if own is not None:
         rotations, by_own_axes = outer @ own, _rates_about_own_axes(crystal, defects, outer, own)
-    rotation_rates = _rotation_rates(domains @ spindle, osc_rates(goniometer), mosaic_rates(crystal) | by_own_axes)
+    by_osc = osc_rates(goniometer) if step is None else osc_rates(goniometer)[step : step + 1]
+    rotation_rates = _rotation_rates(domains @ spindle, by_osc, mosaic_rates(crystal) | by_own_axes)
     lattices = len(angles) * len(domains)
     rotations = rotations.reshape(len(angles), len(domains), 9)
     parts = rotations, rotation_rates

@@ -15,7 +15,6 @@ from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.crystals import BACKGROUND, Contribution
 from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
-from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.panels import planes, planes_from
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Statements
@@ -32,10 +31,9 @@ def motions(contribution: Contribution) -> Motions:
     beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
-    lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects)
-    stretches = orientations.stretches(experiment.crystal, phi_steps(experiment.goniometer)[0])
-    stretches = (rows if len(rows) == 1 else contribution.of_lattices(rows) for rows in stretches)
-    return Motions(source, *map(contribution.of_lattices, lattices), material_motions(experiment), *stretches)
+    lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects, contribution.phi_step)
+    stretches = orientations.stretches(experiment.crystal, len(contribution.phi_steps))
+    return Motions(source, *lattices, material_motions(experiment), *stretches)
 
 
 def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:

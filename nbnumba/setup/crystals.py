@@ -43,13 +43,6 @@ class Contribution(NamedTuple):
         count = orientations.phi_steps(self.experiment.goniometer)[0]
         return list(range(count)) if self.phi_step is None else [self.phi_step]
 
-    def of_lattices(self, table: np.ndarray) -> np.ndarray:
-        """Return the rows of a table (steps * domains, ...) of lattices that count, of one with a row for every lattice."""
-        if self.phi_step is None:
-            return table
-        domains = orientations.number_of_domains(self.experiment.crystal)
-        return table[self.phi_step * domains : (self.phi_step + 1) * domains]
-
 
 def contributions(experiment: Statements, moved: Collection[int] = ()) -> tuple[Contribution, ...]:
     """Return those of an image: one for each crystal, and for each phi step of a crystal that the spindle moves (F7d, F7e).

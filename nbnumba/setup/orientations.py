@@ -41,14 +41,27 @@ def within_step(goniometer: Goniometer) -> float:
     return 0.5 if goniometer.phi_sampling == "mid" else 0.0
 
 
-def table(crystal: Crystal, goniometer: Goniometer, spindle: np.ndarray, vectors: np.ndarray, defects: Defects):
+def chosen_angles(goniometer: Goniometer, step: int | None) -> np.ndarray:
+    """Return the angle of every phi step (steps,), in radian, or that of one step alone (1,)."""
+    return phi_angles(goniometer) if step is None else phi_angles(goniometer)[step : step + 1]
+
+
+def table(
+    crystal: Crystal,
+    goniometer: Goniometer,
+    spindle: np.ndarray,
+    vectors: np.ndarray,
+    defects: Defects,
+    step: int | None = None,
+) -> tuple[np.ndarray, ...]:
     """Return the lattices of all phi steps and domains, phi outside: two arrays (steps * domains, 9), in A (F7b).
 
     spindle: unit vector. vectors: a, b, c at phi = 0 as rows, in A. defects: those of C that are reproduced. The first array is
     for every pass but the fresh ones; with phi_carryover the second, which starts from a lattice that is not rotated, is for
-    the first pass of each thread (P1). Without phi_carryover both are the same.
+    the first pass of each thread (P1). Without phi_carryover both are the same. step: the number of a phi step whose lattices
+    alone are returned, (domains, 9), which is without phi_carryover.
     """
-    angles = phi_angles(goniometer)
+    angles = chosen_angles(goniometer, step)
     domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
     cells = domain_cells(crystal, vectors, defects)
     turned = [[v @ about_axis(spindle, angle).T for v in cells] for angle in angles]

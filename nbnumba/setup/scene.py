@@ -105,8 +105,9 @@ def _build(
     every_plane = planes_from(planes(experiment.detector, experiment.beam, defects), contribution.position)
     vectors = crystal.orient(experiment.crystal, defects)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
-    tables = orientations.table(experiment.crystal, experiment.goniometer, spindle, vectors, defects)
-    lattices, (carried, fresh) = len(tables[0]), map(contribution.of_lattices, tables)
+    rotation = experiment.goniometer
+    carried, fresh = orientations.table(experiment.crystal, rotation, spindle, vectors, defects, contribution.phi_step)
+    lattices = orientations.phi_steps(rotation)[0] * orientations.number_of_domains(experiment.crystal)
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.beam_sources(experiment.beam, every_plane[0].beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
