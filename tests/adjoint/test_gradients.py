@@ -17,9 +17,10 @@ from nbnumba import Experiment, InputError, simulate
 from nbnumba.stages.shapes import SHAPES
 from nbnumba.statements import CONVENTIONS
 
-EXPERIMENTS = 100
-TIMES = 5
-"""So often is every parameter seen to do something."""
+EXPERIMENTS, FEW = 100, 30
+"""How many random experiments there are, and the first of them, which are enough for every run."""
+TIMES = 3
+"""So often is every parameter seen to do something in those that take long."""
 
 AGREEMENT, KNOWN = 1e-6, 5e-7
 """Of the derivative: how far the gradient may be off, and how well differences have to know it."""
@@ -172,7 +173,7 @@ def check_all(experiment, loss, random) -> list[str]:
     return right
 
 
-@pytest.mark.parametrize("number", range(EXPERIMENTS))
+@pytest.mark.parametrize("number", [*range(FEW), *(pytest.param(n, marks=pytest.mark.long) for n in range(FEW, EXPERIMENTS))])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_gradient_of_a_random_experiment(number, tmp_path):
     experiment = made(number, tmp_path)
@@ -182,8 +183,9 @@ def test_gradient_of_a_random_experiment(number, tmp_path):
     seen.update(check_all(experiment, judged(number, experiment, simulate(experiment)), np.random.default_rng(number)))
 
 
+@pytest.mark.long
 def test_every_parameter_was_seen_to_do_something():
-    if seen["experiments"] < EXPERIMENTS:
+    if seen["experiments"] < EXPERIMENTS - FEW:
         pytest.skip("not all experiments ran")
     shapes = [name for name, shape in SHAPES.items() if not shape.not_differentiable]
     wanted = [*adjoint.PARAMETERS, *CONVENTIONS, *shapes]
