@@ -183,7 +183,8 @@ def read(path: files.PathName, what: str = "-nexus", stated: frozenset[str] = fr
         fields["panels"], masks = _masked(tree, name, fields["panels"], [whole])
     turned = _goniometer(tree, first)
     unread = [mask for mask in masks.values() if isinstance(mask, str)]
-    notes = (*fields.pop("notes"), *tree.notes, *turned.pop("notes", ()), *_crystal_notes(tree, first), *unread)
+    notes = (*fields.pop("notes"), *tree.notes, *turned.pop("notes", ()), *_crystal_notes(tree, first))
+    notes = (*notes, *_beam_notes(tree, first), *unread)
     geometry = Geometry(source=name, kind="NXmx", notes=notes, **fields, **turned)
     try:
         return checked(geometry, tree.name, stated)
@@ -699,6 +700,19 @@ def _crystal_notes(tree: Tree, entry: str) -> tuple[str, ...]:
     if not stated:
         return ()
     return (f"states a crystal ({', '.join(dict.fromkeys(stated))}), which is not read: give -mat, or -cell and -misset",)
+
+
+INTENSITY = ("flux", "total_flux", "incident_beam_size", "incident_beam_divergence")
+"""The members of a beam that say how much light there is, and where: no part of a geometry."""
+
+
+def _beam_notes(tree: Tree, entry: str) -> tuple[str, ...]:
+    """A sentence where the file states the intensity, the size or the divergence of the beam, which are not read."""
+    beams = [*tree.of_class("NXbeam", entry), *tree.of_class("NXmonochromator", entry)]
+    stated = [name for name in INTENSITY for beam in beams if f"{beam}/{name}" in tree.members]
+    if not stated:
+        return ()
+    return (f"states {', '.join(dict.fromkeys(stated))} of the beam, which is not read: give -fluence, or -hdivrange",)
 
 
 def _angles(tree: Tree, path: str) -> tuple[float, float, int] | None:

@@ -497,8 +497,9 @@ def test_what_a_master_states_beside_its_geometry_is_named(tmp_path):
         file[beam] = [1.0, 1.01]
         file[beam].attrs["units"] = "angstrom"
         file[sample] = np.eye(3)
-    several, crystal = nexus.read(path).notes
-    assert "2 values of wavelength" in several and "ub_matrix" in crystal
+        file["entry/instrument/beam/total_flux"] = 1e12
+    several, crystal, flux = nexus.read(path).notes
+    assert "2 values of wavelength" in several and "ub_matrix" in crystal and "states total_flux of the beam" in flux
 
 
 @pytest.mark.parametrize(
