@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from adjoint import PARAMETERS
+from adjoint import PARAMETERS, refine
 from nbnumba import Experiment, simulate
 
 CELL = "-cell 48 56 64 84 97 103 -misset 12 -25 40 -default_F 100 -lambda 1.1 -N 14 "
@@ -26,6 +26,20 @@ def moved(truth: Experiment, **by) -> Experiment:
     """The experiment with some numbers changed by these differences; misset_x=0.1 stands for crystal.misset_x_deg."""
     full = {name.split(".")[1]: name for name in PARAMETERS}
     return truth.replace({full[name]: truth.value(full[name]) + change for name, change in by.items()})
+
+
+def pulls(true: Experiment, names, moves, seed: int) -> np.ndarray:
+    """(estimate - truth) / uncertainty of every number of a refinement of counts with noise, whose start is moved.
+
+    names: what is refined, of the experiment and of the image. moves: by how much single numbers are off where it starts.
+    """
+    data = counts(true, seed=seed).astype(float)
+    start = true.replace({name: true.value(name) + move for name, move in moves.items()})
+    done = refine(start, data, names, image={"background": BACKGROUND / 2.0})
+    assert done.success, done.message
+    expected = {"image.background": BACKGROUND, "image.scale": 1.0}
+    off = {name: done.values[name] - np.asarray(expected[name] if name in expected else true.value(name)) for name in names}
+    return np.concatenate([np.ravel(off[name] / done.uncertainties[name]) for name in names])
 
 
 def plane(shape, flat, x, y, radial):
