@@ -114,7 +114,7 @@ def write_smv(
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
         raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
     if experiment is None:
-        smv.write(path, pixels, [("ADC_OFFSET", adc)], "write_smv")
+        smv.write(path, pixels, [(smv.OFFSET_KEY, adc)], "write_smv")
         return
     _region(with_options(experiment), pixels)
     if experiment.detector.panels:

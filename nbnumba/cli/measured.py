@@ -10,7 +10,7 @@ from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags.arguments import number
 from nbnumba.formats import images, nxmx, unmeasured
-from nbnumba.formats.images import OFFSET_KEY
+from nbnumba.formats.smv import OFFSET_KEY
 from nbnumba.formats.text import excerpt
 from nbnumba.setup import sampling
 from nbnumba.setup.sheet import Sheet, masked_pixels, parts_with_pixels, sheet_of
@@ -91,8 +91,8 @@ def read(
     sheet = sheet_of(experiment.detector)
     image = _image(path, experiment.detector, "--data")
     limit = unmeasured.saturation(image) if saturation is None else unmeasured.Limit(saturation)
-    noted = offset is None and number(image.header.get(OFFSET_KEY, "")) is not None
-    subtracted = number(image.header[OFFSET_KEY]) if noted else (offset or 0.0)
+    stated = image.stated(OFFSET_KEY) if offset is None else None
+    noted, subtracted = stated is not None, (offset or 0.0) if stated is None else stated
     nowhere = np.zeros(sheet.shape, dtype=bool)
     reasons = {
         "not rendered": ~sampling.rendered(experiment.detector, experiment.sampling),

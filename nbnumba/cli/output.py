@@ -192,7 +192,7 @@ def _keys(
     if run.integers or run.noise:
         why = "the header of SMV describes a detector without panels, which lie one below another in the file"
         warnings.warn(f"the files of integers hold no geometry: {why}; an -nxsfile holds it", stacklevel=2)
-    return [("ADC_OFFSET", run.adc)]
+    return [(smv.OFFSET_KEY, run.adc)]
 
 
 def _written(image, experiment, placement, window, stats, run, described) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
+from nbnumba.formats.smv import GAIN_KEY, OFFSET_KEY, SATURATION_KEY
 from nbnumba.formats.text import printable
 from nbnumba.noise import LARGEST_PIXEL
 from nbnumba.parity import NO_DEFECTS, Defects
@@ -101,8 +102,7 @@ OWN = {
 MARK = "NBNUMBA_CONVENTION"
 """The key that every header with nbnumba's own keys has."""
 
-GAIN, SATURATED = "GAIN", "CCD_IMAGE_SATURATION"
-READOUT = {GAIN: "response.gain", SATURATED: "response.saturation"}
+READOUT = {GAIN_KEY: "response.gain", SATURATION_KEY: "response.saturation"}
 """The keys of the response of the detector, and their fields."""
 
 TOLERANCE = "NBNUMBA_TOLERANCE"
@@ -148,7 +148,7 @@ def entries_of(
     whole = dataclasses.replace(experiment.beam, wavelength_A=main_wavelength(experiment.beam))
     experiment = dataclasses.replace(experiment, beam=whole)
     stated = _nanobragg_entries(experiment.detector, experiment.beam, experiment.goniometer, placement)
-    keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), ("ADC_OFFSET", adc)]
+    keys = [*stated, ("DETECTOR_SN", "000"), ("BEAMLINE", "fake"), (OFFSET_KEY, adc)]
     if as_c:
         return keys
     own = [] if _suffice(stated, experiment, placement) else _own_entries(experiment, placement)
@@ -157,7 +157,7 @@ def entries_of(
 
 def _response_entries(response: Response) -> list[tuple[str, float]]:
     """The gain in ADU per photon, and the smallest saturated value of a pixel, where they are not those of a photon counter."""
-    entries = [(GAIN, response.gain), (SATURATED, math.floor(response.saturation))]
+    entries = [(GAIN_KEY, response.gain), (SATURATION_KEY, math.floor(response.saturation))]
     defaults = (PHOTON_COUNTER.gain, PHOTON_COUNTER.saturation)
     return [entry for entry, default in zip(entries, defaults) if entry[1] != default]
 
@@ -355,7 +355,7 @@ def readout_of(header: Header) -> dict[str, float]:
         text = header.entries.get(key, "").strip()
         allowed, test = RESPONSES_ALLOWED[field.partition(".")[2]]
         value = number(text)
-        if not text or field in header.overruled or (value is not None and value > LARGEST_PIXEL and key == SATURATED):
+        if not text or field in header.overruled or (value is not None and value > LARGEST_PIXEL and key == SATURATION_KEY):
             continue
         if value is None or not test(value):
             header.warn(f"has {header.shown([key])} in its header, which is passed over; allowed: {allowed}")

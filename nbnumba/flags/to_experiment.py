@@ -19,7 +19,7 @@ from nbnumba.flags.lattices import lattices, with_orientation
 from nbnumba.flags.messages import in_flags
 from nbnumba.flags.run import run_of, time_seed
 from nbnumba.flags.table import DOCUMENTED, NO_EFFECT
-from nbnumba.formats import images, matrix, radial, sources, spectrum, stol
+from nbnumba.formats import images, matrix, radial, smv, sources, spectrum, stol
 from nbnumba.formats.text import excerpt
 from nbnumba.geometry.cell import LONGEST_CELL_A, SAME_CELL, SHORTEST_CELL_A
 from nbnumba.setup.sheet import sheet_of
@@ -56,6 +56,9 @@ DIVERGENCE_CORNERS = ("-round_div", "-square_div")
 
 STOL_FLAGS = {"-stol": 1.0, "-4stol": 4.0, "-Q": 4.0 * math.pi}
 """The flags that name a table of structure factors, and its abscissa in units of sin(theta) / lambda."""
+
+TABLE_FLAGS = ("-water_table", *STOL_FLAGS)
+"""The flags that choose the structure factors of the material."""
 
 NEAR_POINT_FLAGS = ("-Xclose", "-Yclose", "-ORGX", "-ORGY")
 """The flags that say where the detector is nearest to the crystal."""
@@ -393,7 +396,7 @@ def background(command_line: CommandLine) -> Background:
         if fields.get(name) == 0.0:
             del fields[name]
             warnings.warn(f"{command_line.spelling[flag]} 0 is not given: {getattr(Background, name):g} is taken", stacklevel=2)
-    name = command_line.choice(("-water_table", *STOL_FLAGS))
+    name = command_line.choice(TABLE_FLAGS)
     if name == "-water_table":
         fields["table"] = _water_table(command_line)
     elif name is not None:
@@ -401,7 +404,7 @@ def background(command_line: CommandLine) -> Background:
         table = table[np.argsort(table[:, 0], kind="stable")]
         table[:, 0] /= STOL_FLAGS[name]
         fields["table"] = np.nan_to_num(table, nan=0.0)
-    unused = [flag for flag in ("-water_table", *STOL_FLAGS, "-density", "-molecwt") if flag in command_line.last]
+    unused = [flag for flag in (*TABLE_FLAGS, "-density", "-molecwt") if flag in command_line.last]
     if unused and fields.get("water_um", 0.0) == 0.0:
         why = "-water says how much of the material there is"
         warnings.warn(f"{command_line.spelling[unused[0]]} has no effect: {why}", stacklevel=2)
@@ -425,10 +428,10 @@ def _with_added_photons(command_line: CommandLine, experiment: Experiment) -> Ex
         return experiment.replace({"background.radial": radial.read(path, experiment.beam.wavelength_A)})
     of_one = len(shapes) == 1
     read = images.read(path, shapes[0], "-background") if of_one else images.read_panels(path, shapes, "-background")
-    offset, gain = read.stated(images.OFFSET_KEY) or 0.0, read.stated(images.GAIN_KEY) or 1.0
+    offset, gain = read.stated(smv.OFFSET_KEY) or 0.0, read.stated(smv.GAIN_KEY) or 1.0
     photons = (np.array(read.pixels, dtype=np.float64) - offset) / gain
     if (offset, gain) != (0.0, 1.0):
-        done = f"its {images.OFFSET_KEY}, {offset:g}, is subtracted, and the rest is divided by its {images.GAIN_KEY}, {gain:g}"
+        done = f"its {smv.OFFSET_KEY}, {offset:g}, is subtracted, and the rest is divided by its {smv.GAIN_KEY}, {gain:g}"
         warnings.warn(f"-background: {path!r} holds counts: {done}", stacklevel=2)
     if read.masked is not None:
         photons[read.masked] = 0.0

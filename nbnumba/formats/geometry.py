@@ -255,9 +255,11 @@ def lab(vectors: Any) -> np.ndarray:
 
 
 def lab_of_nexus(vectors: Any) -> np.ndarray:
-    """Vectors (..., 3) of the frame of NeXus and CrystFEL in that of nanoBragg: their z runs along the beam, as x does here."""
-    x, y, z = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
-    return np.stack([z, y, -x], axis=-1)
+    """Vectors (..., 3) of the frame of NeXus and CrystFEL in that of nanoBragg: their z runs along the beam, as x does here.
+
+    It is the turn by which imgcif() takes vectors of nanoBragg to the frame of imgCIF.
+    """
+    return imgcif(vectors)
 
 
 def imgcif(vectors: Any) -> np.ndarray:

@@ -25,10 +25,6 @@ RAXIS_RATIO = "RAXIS_COMPRESSION_RATIO"
 """The key in a d*TREK header that holds the factor by which large numbers are compressed."""
 
 
-OFFSET_KEY, GAIN_KEY = "ADC_OFFSET", "GAIN"
-"""The keys of an SMV header with the offset that was added to every pixel, and with the counts of a photon."""
-
-
 class Image(NamedTuple):
     """Pixels (slow, fast) of the type in which they are stored, and the entries of the header as text.
 

@@ -19,7 +19,9 @@ Header = Mapping[str, Value] | Iterable[tuple[str, Value]]
 OWN_KEYS = ("HEADER_BYTES", "DIM", "BYTE_ORDER", "TYPE", "SIZE1", "SIZE2")
 """The keys that write() derives from the pixels and puts first."""
 
-NOT_IN_C = ("ADC_OFFSET",)
+OFFSET_KEY, GAIN_KEY, SATURATION_KEY = "ADC_OFFSET", "GAIN", "CCD_IMAGE_SATURATION"
+"""The keys of the offset that was added to every pixel, the counts of a photon, and the value from which on it is saturated."""
+NOT_IN_C = (OFFSET_KEY,)
 """Keys that nanoBragg does not write."""
 
 _BLOCK = 512

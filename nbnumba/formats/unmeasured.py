@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.formats.images import HDF5, Image
+from nbnumba.formats.smv import SATURATION_KEY
 from nbnumba.formats.text import number
 
-SATURATION_KEYS = ("SATURATED_VALUE", "CCD_IMAGE_SATURATION", "saturated_value", "_array_intensities.overload")
+SATURATION_KEYS = ("SATURATED_VALUE", SATURATION_KEY, "saturated_value", "_array_intensities.overload")
 """Keys of headers (ADSC, d*TREK, MarCCD, imgCIF) that hold the value from which on a pixel is saturated."""
 
 CUTOFF_KEYS = ("Count_cutoff", "countrate_correction_count_cutoff")
