@@ -25,7 +25,7 @@ from nbnumba.backends.cpu import workers as own_threads
 from nbnumba.backends.pieces import PER_PIXEL, Span, spans, steps_per_piece
 from nbnumba.backends.precision import PRECISIONS, in_type, words
 from nbnumba.loops import blocks as forward_blocks
-from nbnumba.loops import indices, interpolation, lit
+from nbnumba.loops import indices, interpolation, lit, memory
 from nbnumba.loops import lattices as forward_lattices
 from nbnumba.loops import patches as forward_patches
 from nbnumba.loops import samples as forward_samples
@@ -99,7 +99,7 @@ def kernel(precision: str, culled: bool):
 
     def names() -> dict:
         own_words = WORDS | mirror_words(precision) | culling_words(culled)
-        bound = bind((*stages(precision), *MIRRORS, rows, indices, interpolation), stage_jit, own_words)
+        bound = bind((*stages(precision), *MIRRORS, rows, memory, indices, interpolation), stage_jit, own_words)
         bound = bind((tile_sums,), sum_jit, bound)
         bound = bind((forward_lattices, forward_samples, forward_blocks), loop_jit, bound)
         bound = bind((forward_tiles,), loop_jit, bind((forward_patches, lit), stage_jit, bound))

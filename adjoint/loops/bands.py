@@ -18,11 +18,10 @@ from adjoint.loops.tile import differentiate_tile, set_dark
 from nbnumba.loops import culled
 from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, gather, is_whole, left_of, places, store
 from nbnumba.loops.lit import complete, is_lit_block, list_all, list_lit, lit_lane, take_patch
+from nbnumba.loops.memory import CACHE_LINE, line_start
 from nbnumba.loops.rows import IS_LIT, ROWS_END, TILE
 from nbnumba.stages import wide
 
-CACHE_LINE, ITEM = 64, 8
-"""The bytes of a line of the processor's cache, and of the longest number."""
 ENTRIES, FEWEST_ENTRIES = 2**12, 2
 """The first size of a tile's amplitude table, with derivatives by amplitudes and without."""
 SEGMENT_BLOCKS = 128
@@ -95,9 +94,9 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
 
 
 def new_rows(size):
-    """Zeros (size,), which begin where a line of the processor's cache does, so that no vector of a row lies in two lines."""
-    room = np.zeros(size + CACHE_LINE // ITEM, wide)
-    first = -room.ctypes.data % CACHE_LINE // ITEM
+    """Zeros (size,), which begin at a line of the cache (nbnumba/loops/memory.py)."""
+    room = np.zeros(size + CACHE_LINE, wide)
+    first = line_start(room)
     return room[first : first + size]
 
 

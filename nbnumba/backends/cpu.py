@@ -12,6 +12,7 @@ from nbnumba.backends.precision import PRECISIONS, cast, words
 from nbnumba.loops import blocks, culled, indices, interpolation, lattices, lit, patches, samples, tile
 from nbnumba.loops.blocks import BLOCK_SLOW, PATCH, PATCHES, gather, places, store
 from nbnumba.loops.lit import complete, list_lit, lit_lane, next_lit, take_patch
+from nbnumba.loops.memory import CACHE_LINE, line_start
 from nbnumba.loops.patches import is_culled
 from nbnumba.loops.rows import ROWS_END, TILE
 from nbnumba.loops.tile import render_tile
@@ -19,8 +20,6 @@ from nbnumba.stages.records import Scene
 
 FEWEST_STEPS, STEPS_PER_CALL = 2**16, 2**23
 """The least steps (samples times lattices) of a piece, worth a call, and the most, which take less than tenths of a second."""
-CACHE_LINE = 64
-"""The bytes of a line of the processor's cache."""
 ALONE = 2**18
 """The number of steps that take no longer than to start threads."""
 
@@ -98,7 +97,7 @@ def new_tile(precision: str) -> np.ndarray:
     """An empty tile, which begins where a line of the processor's cache does, so that no vector of a row lies in two lines."""
     kind = np.dtype(PRECISIONS[precision].wide)
     room = np.empty(ROWS_END + CACHE_LINE // kind.itemsize, kind)
-    first = -room.ctypes.data % CACHE_LINE // kind.itemsize
+    first = line_start(room)
     return room[first : first + ROWS_END]
 
 
