@@ -109,14 +109,13 @@ def cost(
     windows = sampling.windows(experiment.detector, experiment.sampling)
     pixels = [_pixels(window) for window in windows]
     samples = [oversample**2 * layers for oversample, layers in samples_of_panels(experiment)]
-    walks = crystals.number_alone(experiment)
     counts = {
         "pixels": sum(pixels),
         "samples": -(-sum(map(mul, pixels, samples)) // sum(pixels)) if any(pixels) else max(samples),
         "sources": sources.number(experiment.beam, defects),
-        "lattices": orientations.phi_steps(experiment.goniometer)[0] * orientations.number_of_domains(experiment.crystal),
+        "lattices": orientations.number_of_lattices(experiment.crystal, experiment.goniometer),
     }
-    seconds = _seconds(experiment, windows, counts, threads, certain, walks) if machine.backend == "cpu" else math.nan
+    seconds = _seconds(experiment, windows, counts, threads, certain) if machine.backend == "cpu" else math.nan
     return Cost(**counts, seconds=seconds, bytes=_bytes(experiment, counts, command))
 
 
@@ -164,18 +163,13 @@ def _computed_pixels(window: sampling.Window) -> int:
 
 
 def _seconds(
-    experiment: Statements,
-    windows: Sequence[sampling.Window],
-    counts: dict[str, int],
-    threads: int,
-    certain: float,
-    walks: int,
+    experiment: Statements, windows: Sequence[sampling.Window], counts: dict[str, int], threads: int, certain: float
 ) -> float:
     """The estimated time; each tile counts as a whole, because it is computed as a whole. certain: as in `cost`.
 
-    walks: how often the samples of a pixel are walked over.
+    Each contribution to the image walks over all samples.
     """
-    computed = sum(map(_computed_pixels, windows))
+    computed, walks = sum(map(_computed_pixels, windows)), crystals.number_alone(experiment)
     samples = computed * counts["samples"] * counts["sources"]
     factors, cells = experiment.structure_factors, experiment.crystal
     interpolated = factors.hkl is not None and structure.interpolates(factors, min(cells.n_a, cells.n_b, cells.n_c))

@@ -319,8 +319,7 @@ class _Walk:
         polarization = 0.0 if dark else self.polarization
         result = photons(beam, layout, self.total + self.water, self.capture, polarization, self.omega)
         fluence = self.experiment.beam.fluence
-        lattices = len(self.scene.orientations.lattice) // len(self.steps)
-        lattices *= orientations.phi_steps(self.experiment.goniometer)[0]
+        lattices = orientations.number_of_lattices(self.experiment.crystal, self.experiment.goniometer)
         steps = len(self.scene.sources.weight) * layout.oversample**2 * lattices
         return [
             ("I_before_scaling", (self.total + self.water,)),

@@ -7,9 +7,12 @@ from adjoint.setup.ice import slope_of_molecule
 from nbnumba.constants import WATER_F
 from nbnumba.setup.background import has_shares, molecules, photons_per_electron_squared, shares
 from nbnumba.setup.ice import molecules as ice_molecules
-from nbnumba.setup.orientations import number_of_domains, phi_steps
+from nbnumba.setup.orientations import number_of_lattices
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Background, Statements
+
+NO_MOTION = np.zeros((len(MATERIAL_MOTIONS), 1))
+"""The motions of a table that does not move."""
 
 
 def material_motions(experiment: Statements) -> np.ndarray:
@@ -22,7 +25,7 @@ def material_motions(experiment: Statements) -> np.ndarray:
     """
     stated = experiment.background
     if not has_shares(stated):
-        return np.zeros((len(MATERIAL_MOTIONS), 1))
+        return NO_MOTION
     of_each = shares(stated, experiment.beam.size_mm, experiment.sampling.defects.amorphous_ignored)
     rates = dict.fromkeys(MATERIAL_MOTIONS, np.zeros(len(of_each.water)))
     if stated.water_um:
@@ -57,7 +60,7 @@ def scale_adj(
     the further factor r_e^2 fluence / steps / layers, and gives the fluence a share; the layers count only with
     capture_last_layer (P13, P19).
     """
-    lattices = phi_steps(experiment.goniometer)[0] * number_of_domains(experiment.crystal)
+    lattices = number_of_lattices(experiment.crystal, experiment.goniometer)
     steps = len(scene.sources.weight) * scene.sampling.oversample**2 * lattices
     per_fluence, scale = photons_per_electron_squared(1.0) / steps, experiment.crystal.scale
     water_um = experiment.background.water_um

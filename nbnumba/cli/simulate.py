@@ -23,7 +23,7 @@ from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import files
 from nbnumba.resolved import Quantity
 from nbnumba.response import PHOTON_COUNTER, response_of_panel
-from nbnumba.setup import sampling, scene
+from nbnumba.setup import orientations, sampling, scene
 from nbnumba.setup.crystals import refuse_displaced
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.remarks import remarks
@@ -81,8 +81,7 @@ def _report(experiment: Experiment, run: Run, paths: dict[str, str]) -> None:
     with bar("rendering", run.progress) as progress:
         image = render(panels, sheet_of(experiment.detector).shape, progress, machine)
     image = output.as_float32(added_photons.with_added(experiment, image))
-    of_first = [panel for panel in panels if (panel.crystal, panel.place) == (panels[0].crystal, panels[0].place)]
-    lattices = sum(len(panel.scene.orientations.lattice) for panel in of_first)
+    lattices = orientations.number_of_lattices(experiment.crystal, experiment.goniometer)
     samples = built_scene.sampling.oversample**2 * built_scene.sampling.layers
     seconds = time.perf_counter() - started
     counts = (lattices, "lattice"), (samples, "sample"), (len(built_scene.sources.weight), "source")

@@ -27,15 +27,19 @@ class Contribution(NamedTuple):
     """What one scene of each panel gives to an image; all contributions add up to the image (F7d, F7e).
 
     experiment: a crystal alone. crystal: its number, or BACKGROUND for that of the background alone, of an experiment whose
-    crystal scatters nothing. is_first: whether it is the first of its crystal. phi_step: the number of the only phi step that
-    counts, of those of the experiment; None where all count. position: of the crystal there, in m.
+    crystal scatters nothing. phi_step: the number of the only phi step that counts, of those of the experiment; None where all
+    count. position: of the crystal there, in m.
     """
 
     experiment: Statements
     crystal: int = 0
-    is_first: bool = True
     phi_step: int | None = None
     position: np.ndarray = np.zeros(3)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first contribution of its crystal."""
+        return self.phi_step in (None, 0)
 
     @property
     def phi_steps(self) -> list[int]:
@@ -99,13 +103,11 @@ def _by_phi_steps(alone: Statements, number: int, is_moved: bool) -> Iterator[Co
 
     is_moved: whether its position is to change.
     """
-    dry, steps = without_background(alone), orientations.phi_steps(alone.goniometer)[0]
-    start = np.array(alone.crystal.position_mm) / 1000.0
-    if steps == 1 or not (is_moved_by_phi(alone) or is_moved):
-        yield Contribution(dry, number, position=phi_rotation(alone, 0) @ start)
-        return
-    for step in range(steps):
-        yield Contribution(dry, number, step == 0, step, phi_rotation(alone, step) @ start)
+    dry, start = without_background(alone), np.array(alone.crystal.position_mm) / 1000.0
+    spindle, angles = _spindle(alone), orientations.phi_angles(alone.goniometer)
+    splits = len(angles) > 1 and (is_moved or is_moved_by_phi(alone))
+    for step, angle in enumerate(angles if splits else angles[:1]):
+        yield Contribution(dry, number, step if splits else None, about_axis(spindle, angle) @ start)
 
 
 def phi_rotation(experiment: Statements, step: int) -> np.ndarray:

@@ -180,6 +180,11 @@ def number_of_domains(crystal: Crystal) -> int:
     return 10 if crystal.mosaic_domains is None else crystal.mosaic_domains
 
 
+def number_of_lattices(crystal: Crystal, goniometer: Goniometer) -> int:
+    """Return the number of lattices of all phi steps and mosaic domains (F7b)."""
+    return phi_steps(goniometer)[0] * number_of_domains(crystal)
+
+
 def mosaic_generator(crystal: Crystal) -> rng.Ran1:
     """Return the random number generator of nanoBragg in the state in which it draws the mosaic domains (N1)."""
     before = None

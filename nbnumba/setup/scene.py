@@ -37,7 +37,6 @@ MADE_FROM = {
 MOST_FRINGES = 2**45
 """The largest product of unit cells and Miller index; of a larger one float64 has too few digits within a fringe (F0)."""
 
-
 BRIGHTEST_CULLED = 1e200
 """The largest pixel of a scene that is culled, in electrons^2 and in photons: no sum of a pixel is too large for float64."""
 
@@ -45,8 +44,8 @@ BRIGHTEST_CULLED = 1e200
 class PanelScene(NamedTuple):
     """A panel of a contribution to an image: its scene, the pixels that are computed, and its rows and columns in the sheet.
 
-    crystal: the number of the crystal, or crystals.BACKGROUND. contribution: its number. The images of
-    several contributions add up (F7d, F7e).
+    crystal: the number of the crystal, or crystals.BACKGROUND. contribution: its number. The images of several contributions
+    add up (F7d, F7e).
     """
 
     scene: records.Scene
@@ -107,7 +106,7 @@ def _build(
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     rotation = experiment.goniometer
     carried, fresh = orientations.table(experiment.crystal, rotation, spindle, vectors, defects, contribution.phi_step)
-    lattices = orientations.phi_steps(rotation)[0] * orientations.number_of_domains(experiment.crystal)
+    lattices = orientations.number_of_lattices(experiment.crystal, rotation)
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.beam_sources(experiment.beam, every_plane[0].beam, electric, defects)
     lengthwise = sources.along(source.direction, electric)
