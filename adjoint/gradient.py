@@ -90,7 +90,7 @@ def _summed(problem: Problem, pixel_loss: SheetLoss, progress: Progress | None) 
     """The gradient (n,), and the loss as the kernels compute it. Gradients of several contributions add up (A7d, A7e)."""
     gradient, value = np.zeros(problem.count), 0.0
     for number in range(problem.contributions):
-        alone = problem.of_contribution(number) if problem.contributions > 1 else problem
+        alone = problem.of_contribution(number)
         results, bands = _run(alone, pixel_loss, NO_IMAGE, progress)
         gradient, value = gradient + _gradient(alone, results, bands), value + _sum_of_bands(problem, results)
     return gradient, value
@@ -120,10 +120,10 @@ def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:
     Raises InputError like vjp.
     """
     problem = prepare(experiment, ["beam.fluence"], **machine._asdict())
-    image, everywhere = np.zeros(problem.pixels), SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
+    image = np.zeros(problem.pixels)
     for number in range(problem.contributions):
         of_one = np.zeros(problem.pixels)
-        _run(problem.of_contribution(number) if problem.contributions > 1 else problem, everywhere, of_one, None)
+        _run(problem.of_contribution(number), _of_every_pixel(problem), of_one, None)
         image += of_one
     check_brightness(image, problem.machine.precision)
     return problem.with_added(image)
@@ -132,7 +132,7 @@ def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:
 def _jacobian_of_sheet(problem: Problem, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The image, and its derivatives, as sheets. The derivatives of several contributions are added up."""
     image, derivatives = np.zeros(problem.pixels), np.zeros((*problem.pixels, problem.kernel_columns))
-    everywhere = SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
+    everywhere = _of_every_pixel(problem)
     if problem.contributions == 1:
         _run(problem, everywhere, image, progress, jacobian=derivatives)
     else:
@@ -243,8 +243,12 @@ def _normal_of_contributions(problem: Problem, pixel_loss: SheetLoss, image_term
     counts = (pixel_loss.data.ravel() != 0.0) | (pixel_loss.weight.ravel() != 0.0)
     counted, weight = columns[counts], pixel_loss.weight.ravel()[counts]
     gradient, normal = counted.T @ pixel_loss.data.ravel()[counts], counted.T @ (counted * weight[:, np.newaxis])
-    normal = np.triu(normal) + np.triu(normal, 1).T  # which rounding may have made unsymmetric
-    return _finite(problem, gradient), _finite(problem, normal)
+    return _finite(problem, gradient), _finite(problem, _symmetric(normal))  # which rounding may have made unsymmetric
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric matrix with the upper triangle of a matrix."""
+    return np.triu(matrix) + np.triu(matrix, 1).T
 
 
 class SheetLoss(NamedTuple):
@@ -260,6 +264,11 @@ class SheetLoss(NamedTuple):
         rows, terms = panel.place[0], self.background_terms
         terms = np.ascontiguousarray(terms[:, rows]) if terms.size else terms
         return PixelLoss(panel.window.mask, self.kind, self.data[rows], self.weight[rows], terms)
+
+
+def _of_every_pixel(problem: Problem) -> SheetLoss:
+    """A loss in which every pixel counts, for what is wanted of pixels by themselves."""
+    return SheetLoss(GIVEN, np.ones(problem.pixels), np.ones(problem.pixels))
 
 
 def _apply_loss(problem, loss, progress, *, with_curvature, of_sheet=False) -> tuple[SheetLoss, float | None]:
@@ -354,9 +363,8 @@ def _gradient(problem, results: Results, bands: Bands) -> np.ndarray:
 def _normal_equations(problem, results: Results) -> tuple[np.ndarray, np.ndarray]:
     """J^T r (m,) and J^T W J (m, m) from the sums of the bands. Raises InputError if a number is not finite."""
     gradient, upper = problem.by_variables(results.gradient.sum(axis=0)), results.normal.sum(axis=0)
-    normal = problem.by_variables(problem.by_variables(upper + np.triu(upper, 1).T).T)
-    normal = np.triu(normal) + np.triu(normal, 1).T  # which rounding may have made unsymmetric
-    return _finite(problem, gradient), _finite(problem, normal)
+    normal = problem.by_variables(problem.by_variables(_symmetric(upper)).T)
+    return _finite(problem, gradient), _finite(problem, _symmetric(normal))  # which rounding may have made unsymmetric
 
 
 def _run(

@@ -96,7 +96,9 @@ class Problem(NamedTuple):
         return self.panels[-1].contribution + 1
 
     def of_contribution(self, number: int) -> Problem:
-        """The problem of one of the contributions alone, by all variables."""
+        """The problem of one of the contributions alone, by all variables; of the only one it is the problem itself."""
+        if self.contributions == 1:
+            return self
         own = [n for n, panel in enumerate(self.panels) if panel.contribution == number]
         parts = ([part[n] for n in own] for part in (self.motions, self.projections, self.paths))
         motions, projections, paths = parts
@@ -153,7 +155,8 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
         scenes = [panel.scene for panel in panels if panel.contribution == number]
         has_amplitudes = contribution.experiment.structure_factors is experiment.structure_factors
         own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
-        matrices, motions = _scenes_by_parameters(contribution, scenes, checked), _wanted(setup.motions(contribution), checked)
+        motions = _wanted(setup.motions(contribution, with_materials=not names.isdisjoint(MATERIAL_MOTIONS)), checked)
+        matrices = _scenes_by_parameters(contribution, scenes, checked)
         arrays = _columns_of_arrays(scenes[0], contribution.experiment, checked, boxes, has_amplitudes)
         columns = _columns_of_rows(checked, boxes), arrays
         paths = _paths(own, contribution.crystal, matrices, scenes, motions)
@@ -166,13 +169,12 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
 
 
 def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
-    """The motions, in which sources and materials do not move with parameters that are not asked for: these take no time."""
+    """The motions, in which sources do not move with parameters that are not asked for: these then take no time."""
     names = {name for variable in checked for name in variable.names}
     unwanted = [name not in names for name in SOURCE_MOTIONS]
     source = motions.source.copy()
     source[:, unwanted] = 0.0
-    material = motions.material if not names.isdisjoint(MATERIAL_MOTIONS) else np.zeros((len(MATERIAL_MOTIONS), 1))
-    return motions._replace(source=source, material=material)
+    return motions._replace(source=source)
 
 
 def _weights(experiment: Experiment, checked: list[Variable]) -> tuple[slice, np.ndarray] | None:

@@ -345,9 +345,8 @@ def stretch_hkl_bar(tile, runs, stretches, m):
 def add_cell_vectors(tile, runs, rotations, m):
     """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
 
-    HKL_BAR is that of a lattice without stretches, or stretch_hkl_bar has multiplied it.
-
-    rotations (lattices, 9): the rotation from there to each lattice.
+    HKL_BAR is that of a lattice without stretches, or stretch_hkl_bar has multiplied it. rotations (lattices, 9): the rotation
+    from there to each lattice.
     """
     rows = nine_numbers(rotations, m)
     for r in range(runs):

@@ -43,7 +43,7 @@ FADING | B / 2 of the isotropic B factor (F9g) | 1/A^2 | fading_adj
 SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_motion
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
-DISORDER | matrix of the anisotropic B factors (F9g) | 1 | weaken_adj
+DISORDER | matrix of the B factors that weaken each term (F9g) | 1 | weaken_adj
 VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_cell_vectors
 LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_q_bar_and_angles
 CELL_SPREADS | spreads of the lengths of the cell | 1 | add_cell_spreads

@@ -6,7 +6,7 @@ import numpy as np
 
 from adjoint.parameters import LATTICE_MOTIONS, SOURCE_MOTIONS, names_of
 from adjoint.setup import orientations, sources
-from adjoint.setup.background import material_motions, scale_adj
+from adjoint.setup.background import NO_MOTION, material_motions, scale_adj
 from adjoint.setup.crystal import b_factors_adj, orient_adj, record_adj
 from adjoint.setup.crystals import position_adj
 from adjoint.setup.detector import position_detector_adj, sensor_adj
@@ -22,10 +22,11 @@ from nbnumba.statements import Statements
 CELL_SPREADS = names_of("cell_spread")
 
 
-def motions(contribution: Contribution) -> Motions:
+def motions(contribution: Contribution, with_materials: bool = True) -> Motions:
     """Return how sources, lattices and the table of the background move, each of whose parts moves differently (A5a, A7b).
 
-    contribution: to an image; the lattices are those that count there.
+    contribution: to an image; the lattices are those that count there. with_materials: whether the table of the background is
+    to move with the amounts of materials, which takes time.
     """
     experiment = contribution.experiment
     beam, detector, defects = experiment.beam, experiment.detector, experiment.sampling.defects
@@ -33,7 +34,8 @@ def motions(contribution: Contribution) -> Motions:
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
     lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects, contribution.phi_step)
     stretches = orientations.stretches(experiment.crystal, len(contribution.phi_steps))
-    return Motions(source, *lattices, material_motions(experiment), *stretches)
+    material = material_motions(experiment) if with_materials else NO_MOTION
+    return Motions(source, *lattices, material, *stretches)
 
 
 def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
@@ -67,8 +69,7 @@ def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotange
             **(_panel(experiment, mirror, number, own) if mirror else _whole_detector(experiment, own)),
         }
         for name, by_place in position_adj(contribution, position_bar).items():
-            if name not in gradient or contribution.position.any():
-                gradient[name] = gradient.get(name, 0.0) + by_place
+            gradient[name] = gradient.get(name, 0.0) + by_place
         gradients.append(gradient)
     if contribution.crystal == BACKGROUND:
         return [{n: bars for n, bars in gradient.items() if not n.startswith("crystal.")} for gradient in gradients]

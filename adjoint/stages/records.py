@@ -25,7 +25,7 @@ class Cotangent(NamedTuple):
     source (..., SOURCE_MOTIONS): by SOURCE_MOTIONS, the parameters of the beam that move its sources, in their units.
     cells (..., 3): by n_a, n_b and n_c where they do not stand in the metric, in unit cells.
     metric (..., 6): by hh, kk, ll, hk, hl and kl of the metric, without a unit.
-    disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the anisotropic B factors, without a unit.
+    disorder (..., 6): by hh, kk, ll, hk, hl and kl of the matrix of the B factors that weaken each term, without a unit.
     vectors (..., 9): by the components of a, b and c at phi = 0 one after another, in A.
     lattice_angles (..., LATTICE_MOTIONS): by LATTICE_MOTIONS, the parameters that rotate the lattices, in degree.
     cell_spreads (..., 3): by the spreads of the lengths a, b and c of the cell, without a unit.

@@ -92,10 +92,10 @@ class Crystal(NamedTuple):
 
     n_a, n_b, n_c: numbers of unit cells along a, b and c. shape: a number of shapes.py. fudge: factor of the squared distance
     to a reflection. metric: the symmetric matrix that this distance is measured by (F8b), without a unit. least: the diagonal
-    of a diagonal matrix that the metric is not below (F10a). disorder: the symmetric matrix of the anisotropic B factors (F9g),
-    without a unit. disordered: whether there are any, or they are asked for. most_remote: the largest remoteness at which a
-    term counts (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of the
-    pixel, in 1/sr, or in m^2 for point pixels.
+    of a diagonal matrix that the metric is not below (F10a). disorder: the symmetric matrix of the B factors that weaken each
+    term (F9g), without a unit. disordered: whether there are any, or they are asked for. most_remote: the largest remoteness at
+    which a term counts (F10a), without a unit; 0: every term counts. remote_per_omega: the same for each unit of solid angle of
+    the pixel, in 1/sr, or in m^2 for point pixels.
     """
 
     n_a: float
