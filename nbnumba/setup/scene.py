@@ -207,11 +207,11 @@ def culled(crystal_record, experiment: Statements, panel, source, box, layers: i
     """
     amplitude = culling.largest_amplitude(box.amplitude, box.interpolate) * math.sqrt(experiment.crystal.scale)
     lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
-    scale = background.photons_per_electron_squared(experiment.beam.fluence) * np.abs(source.weight).mean()
+    scale = background.photons_per_electron_squared(experiment.beam.fluence) * float(np.abs(source.weight).mean())
     omega = culling.largest_solid_angle(panel, layers)
-    peak = (amplitude * lattice) ** 2
-    brightest = scale * omega * peak if peak * max(scale * omega, 1.0) < BRIGHTEST_CULLED else math.inf
-    limit = culling.most_remote(crystal_record, float(brightest), experiment.sampling.tolerance)
+    peak = (amplitude * lattice) * (amplitude * lattice)
+    bounded = omega < math.inf and peak * max(scale * omega, 1.0) < BRIGHTEST_CULLED
+    limit = culling.most_remote(crystal_record, scale * omega * peak if bounded else math.inf, experiment.sampling.tolerance)
     return crystal_record._replace(most_remote=limit, remote_per_omega=limit / omega)
 
 

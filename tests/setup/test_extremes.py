@@ -105,6 +105,12 @@ def test_several_extreme_numbers(one_thread):
         outcome(changes, drawn.choice(OTHERS))
 
 
+@pytest.mark.parametrize("dark", [{"fluence": 0.0}, {"sources": [(-1, 0, 0, 1, 0), (-1, 0, 0, 1, 0)]}])
+def test_no_light_on_a_sensor_that_reaches_the_crystal(dark, one_thread):
+    changes = [(("beam", name), value) for name, value in dark.items()]
+    outcome([*changes, (("detector", "distance_mm"), 0.01), (("detector", "close_distance_mm"), 0.01)], {"crystal": {"shape": "gauss"}})
+
+
 def test_angles_next_to_a_flat_cell(one_thread):
     near = (1e-12, 1e-6, 1.0, 60.0, 119.999999999, 120.0, 179.99999999)
     for angles in itertools.product(near, repeat=3):
