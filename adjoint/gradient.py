@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, NamedTuple, cast
 
@@ -112,6 +114,36 @@ def jacobian(
     check_memory(f"parameters: a jacobian of {' x '.join(map(str, shape))} numbers", 8 * math.prod(shape))
     image, derivatives = _jacobian_of_sheet(problem, progress)
     return problem.sheet.image(image), problem.sheet.image(derivatives)
+
+
+def jacobian_of_pixels(
+    experiment: Experiment, parameters: Iterable[Name], rows: np.ndarray, columns: np.ndarray, machine: Machine = CPU
+) -> tuple[np.ndarray, np.ndarray]:
+    """The photons (pixels,) of some pixels of the sheet, and their derivative by every number of the parameters (pixels, n).
+
+    rows, columns (pixels,): where they are; the experiment renders them, and best no others. Raises InputError like vjp.
+    """
+    problem = prepare(experiment, parameters, **machine._asdict())
+    everywhere, photons, derivatives = _of_every_pixel(problem), 0.0, 0.0
+    for number in range(problem.contributions):
+        image, by_number = sparse_zeros(problem.pixels), sparse_zeros((*problem.pixels, problem.kernel_columns))
+        _run(problem.of_contribution(number), everywhere, image, None, jacobian=by_number)
+        photons, derivatives = photons + image[rows, columns], derivatives + by_number[rows, columns]
+    if problem.added is not None:
+        photons = photons + problem.added[rows, columns]
+    return photons, _finite(problem, problem.by_variables(derivatives))
+
+
+def sparse_zeros(shape: Sequence[int]) -> np.ndarray:
+    """Zeros of which few are going to be touched: the others take neither memory nor time.
+
+    Where the system would hand out memory in huge pages, each of which it fills with zeros, it is asked for small ones.
+    """
+    memory = mmap.mmap(-1, max(8 * math.prod(shape), 1))
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a system without huge pages
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, dtype=np.float64, count=math.prod(shape)).reshape(shape)
 
 
 def image_alone(experiment: Experiment, machine: Machine = CPU) -> np.ndarray:

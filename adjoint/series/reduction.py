@@ -1,0 +1,143 @@
+"""Normal equations of an image, from which the background of every shoebox is eliminated (S4, S5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from adjoint.series.shoeboxes import Shoeboxes
+
+LEAST_VARIANCE = 0.005
+"""Photons^2: the least variance of a pixel, below which a background of next to no photons would count without bound."""
+
+BEYOND = 1.0
+"""Photons: a deviation is an outlier only if it exceeds this, too, so that single photons on no background never are."""
+
+
+class Rules(NamedTuple):
+    """How pixels count (S4).
+
+    readout: standard deviation of the read-out, in photons. misfit: the standard deviation of the model itself, as a fraction
+    of the crystal's photons. influence: standard deviations beyond which a deviation counts as much as one at them, and no
+    more (Huber). plane: whether the background of a box is a plane, and not a constant.
+    """
+
+    readout: float = 0.0
+    misfit: float = 0.0
+    influence: float = 4.0
+    plane: bool = False
+
+
+class Sums(NamedTuple):
+    """The sums of an image over its pixels, without the backgrounds of its boxes (S5).
+
+    gradient (p,), normal (p, p): by the numbers of the image. The factor of the intensity of each box: own_gradient (boxes,),
+    own_normal (boxes,), across (boxes, p). scores (boxes, p): the part of each box in the gradient.
+    """
+
+    gradient: np.ndarray
+    normal: np.ndarray
+    own_gradient: np.ndarray
+    own_normal: np.ndarray
+    across: np.ndarray
+    scores: np.ndarray
+
+
+class Fitted(NamedTuple):
+    """What is expected in the pixels of an image: the crystal's photons and the background (pixels,).
+
+    seen (pixels,): the crystal's photons, scaled to those that its box has above the background. The misfit is a fraction of
+    these: were it one of the crystal's photons, a search would lower it by making strong reflections weak.
+    """
+
+    bragg: np.ndarray
+    background: np.ndarray
+    seen: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The expected photons (pixels,)."""
+        return self.bragg + self.background
+
+
+def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
+    """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model."""
+    counted = np.maximum(fitted.mean, LEAST_VARIANCE)
+    return counted + rules.readout**2 + (rules.misfit * fitted.seen) ** 2
+
+
+def weights(boxes: Shoeboxes, fitted: Fitted, rules: Rules) -> np.ndarray:
+    """The weight of each pixel (pixels,): the inverse of its variance, less for outliers (S4)."""
+    spread = variance(fitted, rules)
+    return influence(boxes.data - fitted.mean, spread, rules) / spread
+
+
+def influence(residual: np.ndarray, spread: np.ndarray, rules: Rules) -> np.ndarray:
+    """By how much an outlier counts less, 0 to 1 (pixels,): Huber's function of the deviation in standard deviations."""
+    limit = rules.influence * np.sqrt(spread + BEYOND**2)
+    return np.minimum(1.0, limit / np.maximum(np.abs(residual), 1e-300))
+
+
+def terms_of(boxes: Shoeboxes, rules: Rules) -> np.ndarray:
+    """The terms of the background of a box in each pixel (pixels, 1 or 3): a constant, or a plane."""
+    constant = np.ones(len(boxes.data))
+    return np.stack([constant, boxes.fast, boxes.slow], axis=1) if rules.plane else constant[:, np.newaxis]
+
+
+def background(boxes: Shoeboxes, terms: np.ndarray, bragg: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The background (pixels,) that fits each box best, beside the crystal's photons; weight (pixels,)."""
+    weighted = terms * weight[:, np.newaxis]
+    inverse = _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    factors = np.einsum("bij,bj->bi", inverse, boxes.sums(weighted * (boxes.data - bragg)[:, np.newaxis]))
+    return np.einsum("pi,pi->p", terms, factors[boxes.box])
+
+
+def fit_background(boxes: Shoeboxes, bragg: np.ndarray, rules: Rules, start: np.ndarray, times: int = 4) -> Fitted:
+    """The crystal's photons with the background that fits, whose weights follow from it (pixels,). start (pixels,)."""
+    terms, fitted = terms_of(boxes, rules), Fitted(bragg, start, seen(boxes, bragg, start))
+    for _ in range(times):
+        level = background(boxes, terms, bragg, weights(boxes, fitted, rules))
+        fitted = Fitted(bragg, level, seen(boxes, bragg, level))
+    return fitted
+
+
+def seen(boxes: Shoeboxes, bragg: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """The crystal's photons (pixels,) scaled, in each box, to the photons above the background `level` (pixels,)."""
+    calculated, observed = boxes.sums(np.abs(bragg)), boxes.sums(boxes.data - level)
+    return (np.maximum(observed, 0.0) / np.maximum(calculated, 1e-300))[boxes.box] * np.abs(bragg)
+
+
+def first_background(boxes: Shoeboxes) -> np.ndarray:
+    """A start of the background (pixels,): the mean of the lower three quarters of each box."""
+    level, ends = np.zeros(len(boxes.data)), np.append(boxes.starts, len(boxes.data))
+    for first, last in zip(ends, ends[1:]):
+        lower = np.sort(boxes.data[first:last])[: max(1, (3 * (last - first)) // 4)]
+        level[first:last] = max(float(lower.mean()), LEAST_VARIANCE)
+    return level
+
+
+def sums_of(boxes: Shoeboxes, fitted: Fitted, derivative: np.ndarray, profile: np.ndarray, weight: np.ndarray, rules: Rules) -> Sums:
+    """The sums of an image (S5).
+
+    derivative (pixels, p): of the crystal's photons by the numbers of the image; profile (pixels,): by the factor of the
+    intensity of the box; weight (pixels,).
+    """
+    terms, residual, p = terms_of(boxes, rules), boxes.data - fitted.mean, derivative.shape[1]
+    columns = np.concatenate([derivative, profile[:, np.newaxis]], axis=1)
+    weighted, weighted_terms = columns * weight[:, np.newaxis], terms * weight[:, np.newaxis]
+    inverse = _inverse(boxes.sums(weighted_terms[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    by_term = boxes.sums(weighted_terms[:, :, np.newaxis] * columns[:, np.newaxis, :])
+    of_terms = boxes.sums(weighted_terms * residual[:, np.newaxis])
+    explained = np.einsum("bij,bjc->bic", inverse, by_term)
+    scores = boxes.sums(weighted * residual[:, np.newaxis]) - np.einsum("bic,bi->bc", explained, of_terms)
+    own = boxes.sums(weighted * profile[:, np.newaxis]) - np.einsum("bic,bi->bc", explained, by_term[:, :, p])
+    normal = weighted[:, :p].T @ derivative - np.einsum("bic,bid->cd", explained[:, :, :p], by_term[:, :, :p])
+    return Sums(scores[:, :p].sum(axis=0), (normal + normal.T) / 2.0, scores[:, p], own[:, p], own[:, :p], scores[:, :p])
+
+
+def _inverse(matrices: np.ndarray) -> np.ndarray:
+    """The inverses of symmetric matrices (boxes, n, n), of which one may be singular: without what it does not know."""
+    if matrices.shape[-1] == 1:
+        return 1.0 / np.maximum(matrices, 1e-300)
+    return np.linalg.pinv(matrices, rcond=1e-10, hermitian=True)

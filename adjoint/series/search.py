@@ -1,0 +1,223 @@
+"""The search for the numbers of a series: Gauss-Newton steps with damping, in which intensities and backgrounds follow (S6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from adjoint.refinement.algebra import NOTHING
+from adjoint.series.images import Model
+from adjoint.series.reduction import (
+    Fitted,
+    Rules,
+    background,
+    first_background,
+    fit_background,
+    sums_of,
+    terms_of,
+    weights,
+)
+from adjoint.series.unknowns import Unknowns
+from nbnumba.errors import InputError
+
+ENOUGH = 1e-3
+"""A search has converged when a step promises to lower the loss by less than this; a standard deviation raises it by 1/2."""
+
+FACTOR = 2.0
+"""The largest factor by which a step changes a number that is not below 0 and moves no spots."""
+
+LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-7, 1e-2, 1e6
+
+
+class Restraints(NamedTuple):
+    """Prior knowledge: the values that numbers are drawn to (n,), and the weights 1 / sigma^2 (n,), 0 without."""
+
+    values: np.ndarray
+    weights: np.ndarray
+
+
+class Point(NamedTuple):
+    """What is known at some numbers: x (n,), factors (reflections,), what is expected, and the normal equations (S5).
+
+    fitted, weight: of the pixels of each image. loss: half the weighted squares of all deviations, and of the restraints.
+    gradient (n,): minus its derivative; normal (n, n). own_gradient, own_normal (reflections,), across (reflections, n): by
+    the factor of the intensity of each reflection, and between these and the numbers.
+    """
+
+    x: np.ndarray
+    factors: np.ndarray
+    fitted: tuple[Fitted, ...]
+    weight: tuple[np.ndarray, ...]
+    loss: float
+    gradient: np.ndarray
+    normal: np.ndarray
+    own_gradient: np.ndarray
+    own_normal: np.ndarray
+    across: np.ndarray
+
+
+class End(NamedTuple):
+    """Where a search ended: the point, whether it converged, how many evaluations it took, and why it ended, in words."""
+
+    point: Point
+    converged: bool
+    evaluations: int
+    reason: str
+
+
+class Problem:
+    """A series to refine: its models, unknowns, and rules of how pixels count.
+
+    reflections: their number. free_factors: whether each reflection has an intensity of its own, and not that of the list of
+    amplitudes.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        unknowns: Unknowns,
+        reflections: int,
+        rules: Rules,
+        restraints: Restraints,
+        free_factors: bool,
+    ):
+        self.models, self.unknowns, self.reflections = tuple(models), unknowns, reflections
+        self.rules, self.restraints, self.free_factors = rules, restraints, free_factors
+        self.matrices = [unknowns.matrix(number) for number in range(len(self.models))]
+
+    def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
+        """The loss with the weights of the point before (or its own), and the point with weights of its own.
+
+        factors None: those that fit best at x. Raises InputError where the numbers give no image.
+        """
+        n, own = self.unknowns.count, self.reflections
+        photons = [model.photons(matrix @ x) for model, matrix in zip(self.models, self.matrices)]
+        if factors is None:
+            factors = self.best_factors([image for image, _ in photons])
+        gradient, normal = self.restraints.weights * (self.restraints.values - x), np.diag(self.restraints.weights)
+        own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
+        restrained = float(self.restraints.weights @ (self.restraints.values - x) ** 2) / 2.0
+        compared, loss, all_fitted, all_weights = restrained, restrained, [], []
+        for number, (model, matrix) in enumerate(zip(self.models, self.matrices)):
+            boxes, (image, derivative) = model.boxes, photons[number]
+            if not len(boxes.data):
+                all_fitted.append(Fitted(np.zeros(0), np.zeros(0), np.zeros(0)))
+                all_weights.append(np.zeros(0))
+                continue
+            of_pixel = factors[boxes.reflection][boxes.box]
+            bragg = image * of_pixel
+            start = first_background(boxes) if before is None else before.fitted[number].background
+            fitted = fit_background(boxes, bragg, self.rules, start)
+            weight = weights(boxes, fitted, self.rules)
+            if before is not None:
+                old = before.weight[number]
+                level = background(boxes, terms_of(boxes, self.rules), bragg, old)
+                compared += float(old @ (boxes.data - bragg - level) ** 2) / 2.0
+            loss += float(weight @ (boxes.data - fitted.mean) ** 2) / 2.0
+            sums = sums_of(boxes, fitted, derivative * of_pixel[:, np.newaxis], image, weight, self.rules)
+            gradient += matrix.T @ sums.gradient
+            normal += matrix.T @ sums.normal @ matrix
+            np.add.at(own_gradient, boxes.reflection, sums.own_gradient)
+            np.add.at(own_normal, boxes.reflection, sums.own_normal)
+            np.add.at(across, boxes.reflection, sums.across @ matrix)
+            all_fitted.append(fitted)
+            all_weights.append(weight)
+        if not self.free_factors:
+            own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
+        ended = Point(
+            x, factors, tuple(all_fitted), tuple(all_weights), loss, gradient, normal, own_gradient, own_normal, across
+        )
+        if not (np.isfinite(loss) and np.isfinite(gradient).all() and np.isfinite(normal).all()):
+            raise InputError("loss: it, or a derivative of it, is not finite; allowed: smaller data or amplitudes")
+        return (loss if before is None else compared), ended
+
+    def best_factors(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The factors (reflections,) that fit images of the crystal (pixels,) best, not below 0, by weights from the data."""
+        square, product = np.zeros(self.reflections), np.zeros(self.reflections)
+        for model, image in zip(self.models, images):
+            boxes = model.boxes
+            if not len(boxes.data):
+                continue
+            level = first_background(boxes)
+            weight = 1.0 / (np.maximum(boxes.data, level) + self.rules.readout**2)
+            np.add.at(square, boxes.reflection, boxes.sums(weight * image * image))
+            np.add.at(product, boxes.reflection, boxes.sums(weight * image * (boxes.data - level)))
+        if not self.free_factors:
+            return np.full(self.reflections, 1.0)
+        return np.maximum(product, 0.0) / np.maximum(square, NOTHING)
+
+    def search(
+        self, start: Point, free: np.ndarray, most: int, accepted: Callable[[int, Point], None] = lambda count, point: None
+    ) -> End:
+        """Search from a point over some of the numbers, `free` (n,), for at most `most` evaluations (S6)."""
+        point, damping, evaluations = start, FIRST_DAMPING, 0
+        while True:
+            step = self._step(point, free, damping)
+            promised = self._promised(point, free)
+            if promised < ENOUGH:
+                return End(point, True, evaluations, f"converged after {evaluations} evaluations")
+            if evaluations >= most:
+                return End(point, False, evaluations, f"did not converge within {evaluations} evaluations")
+            if damping > MOST_DAMPING:
+                return End(point, False, evaluations, f"found no way down after {evaluations} evaluations")
+            x, factors = step
+            evaluations += 1
+            try:
+                compared, candidate = self.point(x, factors, point)
+            except InputError:
+                compared, candidate = np.inf, point
+            if compared < point.loss:
+                gained = point.loss - compared
+                point = candidate
+                damping = max(damping / (10.0 if gained > promised / 4.0 else 2.0), LEAST_DAMPING)
+                accepted(evaluations, point)
+            else:
+                damping *= 6.0
+
+    def reduced(self, point: Point, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradient (n,) and matrix (n, n) by the numbers, after the factors have followed; and the inverse own normals."""
+        known = point.own_normal > 1e-12 * point.own_normal.max(initial=NOTHING)
+        inverse = np.where(known, 1.0 / np.where(known, point.own_normal * (1.0 + damping), 1.0), 0.0)
+        gradient = point.gradient - point.across.T @ (inverse * point.own_gradient)
+        normal = point.normal - (point.across * inverse[:, np.newaxis]).T @ point.across
+        return gradient, normal, inverse
+
+    def _can_move(self, point: Point, free: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Which numbers a step may change (n,): those that are free, known, and not pushed over their bounds."""
+        low, high = self.unknowns.bounds()
+        outwards = ((point.x <= low) & (gradient < 0.0)) | ((point.x >= high) & (gradient > 0.0))
+        return free & ~outwards & (np.diag(point.normal) > NOTHING)
+
+    def _promised(self, point: Point, free: np.ndarray) -> float:
+        """By how much the loss falls in a step without damping, if it were a parabola."""
+        gradient, normal, inverse = self.reduced(point, 0.0)
+        move = np.flatnonzero(self._can_move(point, free, gradient))
+        by_factors = float(inverse @ point.own_gradient**2) / 2.0
+        if not len(move):
+            return by_factors
+        return by_factors + float(gradient[move] @ _solved(normal[np.ix_(move, move)], gradient[move], 0.0)) / 2.0
+
+    def _step(self, point: Point, free: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers (n,) and the factors after a step with some damping, within the bounds."""
+        gradient, normal, inverse = self.reduced(point, damping)
+        move = np.flatnonzero(self._can_move(point, free, gradient))
+        change = np.zeros(len(point.x))
+        if len(move):
+            change[move] = _solved(normal[np.ix_(move, move)], gradient[move], damping)
+        low, high = self.unknowns.bounds()
+        sizes = ~self.unknowns.moving() & (low >= 0.0)
+        x = np.clip(point.x + change, low, high)
+        x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
+        factors = point.factors + inverse * (point.own_gradient - point.across @ (x - point.x))
+        return x, factors if self.free_factors else point.factors
+
+
+def _solved(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
+    """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions that nothing knows."""
+    scales = np.sqrt(np.maximum(np.diag(normal), NOTHING))
+    values, vectors = np.linalg.eigh(normal / scales / scales[:, np.newaxis])
+    known = values > 1e-10
+    along = vectors.T @ (right / scales)
+    return (vectors[:, known] @ (along[known] / (values[known] + damping))) / scales

@@ -1,0 +1,243 @@
+"""The stages of the refinement of a series, from broad spots in large boxes to sharp ones in boxes of their size (S6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from adjoint.series.images import Model, SeriesImage, model_of
+from adjoint.series.reduction import Rules, variance
+from adjoint.series.reflections import Reflections, middle_of, reflections_of
+from adjoint.series.search import End, Point, Problem, Restraints
+from adjoint.series.shoeboxes import shoeboxes
+from adjoint.series.unknowns import Unknowns
+from adjoint.variables import unpack
+from nbnumba.backends import Machine
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+from nbnumba.setup.orientations import phi_steps
+
+COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
+"""How images are rendered while spots are broad."""
+
+COARSE_DOMAINS = 32
+"""The largest number of mosaic domains while spots are broad."""
+
+FIRST_HALF = 7.0
+"""Half the edge of the first boxes, in pixels: the width of a spot, and how far it may be off."""
+
+LEAST_HALF, MOST_HALF = 3.0, 12.0
+"""Half the edge of a box, in pixels."""
+
+WIDTHS, AROUND = 3.0, 1.5
+"""A box reaches so many standard deviations of its spot from the middle, and so many pixels more."""
+
+REACHES = 3.0
+"""Images within so many standard deviations of its rocking curve have a box of a reflection."""
+
+BRIGHT = 5.0
+"""Standard deviations of counting from which on the crystal's photons of a pixel tell how well the model fits."""
+
+MEDIAN_SQUARE, MEDIAN_SCATTER = 0.4549, 2.33
+"""The median of the square of a normal deviation, and the relative standard deviation of that of n, times the root of n."""
+
+MOST_MISFIT = 0.5
+"""The largest misfit: beyond it the crystal's photons would hardly count."""
+
+SAME = 0.02
+"""The misfit has settled when it changes by less than this."""
+
+ROUNDS = 4
+"""How often the misfit is estimated at most."""
+
+ABSENT, SURE = 0.3, 5.0
+"""An image whose factor of the crystal's photons is below ABSENT, by SURE standard deviations, is not one of this crystal."""
+
+
+class Stage(NamedTuple):
+    """What a stage leaves: its name, the problem, the reflections, and where its search ended."""
+
+    name: str
+    problem: Problem
+    reflections: Reflections
+    end: End
+
+
+class Setting(NamedTuple):
+    """What does not change between stages: the images, unknowns, rules, restraints, and the machine.
+
+    free_factors: whether each reflection has an intensity of its own. half: the stated half edges of boxes (fast, slow), in
+    pixels, or None; reach_deg: the stated standard deviation of rocking curves, or that of the start.
+    """
+
+    images: Sequence[SeriesImage]
+    unknowns: Unknowns
+    rules: Rules
+    restraints: Restraints
+    free_factors: bool
+    reach_deg: float
+    half: tuple[float, float] | None
+    machine: Machine
+
+
+def coarse(experiment: Experiment) -> Experiment:
+    """The experiment as it is rendered while spots are broad."""
+    domains = min(experiment.crystal.mosaic_domains, COARSE_DOMAINS)
+    return experiment.replace(COARSE | {"crystal.mosaic_domains": domains})
+
+
+def problem_of(
+    setting: Setting,
+    experiments: Sequence[Experiment],
+    reflections: Reflections,
+    half: np.ndarray,
+    reach_deg: float,
+    rules: Rules,
+    used: np.ndarray,
+) -> Problem:
+    """The problem of some images (`used`, (images,)): their boxes hold the reflections that are bright there."""
+    models: list[Model] = []
+    for number, (image, experiment) in enumerate(zip(setting.images, experiments)):
+        width = phi_steps(experiment.goniometer)[2]
+        near = np.abs(reflections.phi_deg - middle_of(experiment)) <= width / 2.0 + REACHES * reach_deg / reflections.zeta
+        which = np.flatnonzero(near) if used[number] else np.zeros(0, dtype=np.int64)
+        data = image.photons(1.0) if len(which) else np.zeros(image.sheet.shape)
+        boxes = shoeboxes(image.sheet, data, reflections, which, half)
+        models.append(model_of(experiment, setting.unknowns.parameters, boxes, setting.machine))
+    if not any(len(model.boxes.data) for model in models):
+        raise InputError("data: no reflection of the crystal lies on pixels that count; allowed: images that show some")
+    return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, setting.free_factors)
+
+
+def experiments_at(setting: Setting, x: np.ndarray) -> list[Experiment]:
+    """The experiments of the images at some numbers (n,), as they were stated else."""
+    return [
+        unpack(image.experiment, setting.unknowns.parameters, setting.unknowns.of_image(x, number))
+        for number, image in enumerate(setting.images)
+    ]
+
+
+def run(setting: Setting, start: np.ndarray, told: Callable[[str], None], stepped: Callable[[str, int, Point], None]) -> list[Stage]:
+    """The stages of a refinement from a start (n,). told: of each that has ended, a line; stepped: of each step."""
+    stages: list[Stage] = []
+    used = np.ones(len(setting.images), dtype=bool)
+    whole, moving = np.ones(setting.unknowns.count, dtype=bool), setting.unknowns.moving()
+
+    def search(name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int) -> End:
+        _, point = problem.point(x, factors)
+        end = problem.search(point, free, most, lambda count, at: stepped(name, count, at))
+        told(f"{name}: loss {point.loss:.6g} to {end.point.loss:.6g}, {end.reason}")
+        stages.append(Stage(name, problem, found, end))
+        return end
+
+    experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
+    found = reflections_of(experiments, REACHES * setting.reach_deg)
+    half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
+    broad = setting.rules._replace(misfit=1.0)
+    problem = problem_of(setting, experiments, found, half, setting.reach_deg, broad, used)
+    end = search("places of broad spots", problem, found, start, None, moving, 20)
+    end = search("broad spots", problem, found, end.point.x, None, whole, 20)
+    used &= ~absent(problem, end.point)
+    misfit, x = 0.3, end.point.x
+    for round_ in range(ROUNDS):
+        experiments = experiments_at(setting, x)
+        reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
+        sizes = half_edges(setting, problem, end.point, found)
+        found_now = reflections_of(experiments, REACHES * reach_deg)
+        half = _carried(sizes, found, found_now)
+        found, rules = found_now, setting.rules._replace(misfit=misfit)
+        problem = problem_of(setting, experiments, found, half, reach_deg, rules, used)
+        end = search("sharp spots", problem, found, x, None, whole, 40)
+        x, before = end.point.x, misfit
+        misfit = misfit_of(problem, end.point)
+        if abs(misfit - before) < SAME and round_ > 0:
+            break
+    return stages
+
+
+def absent(problem: Problem, point: Point) -> np.ndarray:
+    """Which images are not of this crystal, or blank (images,): their spots are surely weaker than those of the others."""
+    absent = np.zeros(len(problem.models), dtype=bool)
+    for number, (fitted, weight, model) in enumerate(zip(point.fitted, point.weight, problem.models)):
+        information = float(weight @ fitted.bragg**2) if len(weight) else 0.0
+        if information > 0.0:
+            scale = 1.0 + float(weight @ (fitted.bragg * (model.boxes.data - fitted.mean))) / information
+            absent[number] = scale < ABSENT and (1.0 - scale) * np.sqrt(information) > SURE
+    return absent
+
+
+def misfit_of(problem: Problem, point: Point) -> float:
+    """The standard deviation of the model as a fraction of its photons, with which bright pixels scatter as they should."""
+    residuals, spreads, photons = [], [], []
+    counting = problem.rules._replace(misfit=0.0)
+    for model, fitted in zip(problem.models, point.fitted):
+        spread = variance(fitted, counting)
+        bright = fitted.seen > BRIGHT * np.sqrt(spread)
+        residuals.append(np.square(model.boxes.data - fitted.mean)[bright])
+        spreads.append(spread[bright])
+        photons.append(np.square(fitted.seen)[bright])
+    square, spread, bragg = (np.concatenate(part) for part in (residuals, spreads, photons))
+    if not len(square):
+        return 0.0
+
+    def excess(misfit: float) -> float:
+        return float(np.median(square / (spread + misfit**2 * bragg))) / MEDIAN_SQUARE - 1.0
+
+    if excess(0.0) <= 3.0 * MEDIAN_SCATTER / np.sqrt(len(square)):
+        return 0.0
+    low, high = 0.0, MOST_MISFIT
+    for _ in range(40):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
+    return high
+
+
+def _moments(problem: Problem, point: Point) -> np.ndarray:
+    """Sums of the crystal's photons of each reflection (reflections, 7): themselves, and times the first and second powers.
+
+    The powers are those of the distance along fast and slow, and of the number of the image.
+    """
+    moments = np.zeros((problem.reflections, 7))
+    for number, (model, fitted) in enumerate(zip(problem.models, point.fitted)):
+        boxes = model.boxes
+        if len(boxes.data):
+            at = np.stack([boxes.fast, boxes.slow, np.full(len(boxes.data), float(number))], axis=1)
+            powers = np.concatenate([np.ones((len(at), 1)), at, at * at], axis=1)
+            np.add.at(moments, boxes.reflection, boxes.sums(powers * np.maximum(fitted.bragg, 0.0)[:, np.newaxis]))
+    return moments
+
+
+def _deviations(moments: np.ndarray) -> np.ndarray:
+    """The standard deviations (reflections, 3) along fast, slow, and over images; NaN where there are no photons."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = moments[:, 1:4] / moments[:, :1]
+        return np.sqrt(np.maximum(moments[:, 4:7] / moments[:, :1] - means**2, 0.0))
+
+
+def half_edges(setting: Setting, problem: Problem, point: Point, reflections: Reflections) -> np.ndarray:
+    """Half the edges (reflections, 2) of boxes that hold the spots as they are calculated, in pixels."""
+    if setting.half is not None:
+        return np.tile(setting.half, (len(reflections.hkl), 1))
+    widths = _deviations(_moments(problem, point))[:, :2]
+    typical = np.nanmedian(widths, axis=0) if np.isfinite(widths).any() else np.full(2, 1.0)
+    widths = np.where(np.isfinite(widths), widths, typical)
+    return np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF)
+
+
+def rocking_width(problem: Problem, point: Point, reflections: Reflections, experiments: Sequence[Experiment]) -> float:
+    """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong reflections."""
+    moments = _moments(problem, point)
+    width_deg = phi_steps(experiments[0].goniometer)[2]
+    deviations = np.sqrt(np.maximum(_deviations(moments)[:, 2] ** 2, 0.0)) * width_deg * reflections.zeta
+    strong = point.own_normal * point.factors**2 > 25.0 if problem.free_factors else moments[:, 0] > 0.0
+    deviations = deviations[strong & np.isfinite(deviations)]
+    return max(float(np.quantile(deviations, 0.9)), width_deg / 4.0) if len(deviations) else width_deg
+
+
+def _carried(sizes: np.ndarray, before: Reflections, now: Reflections) -> np.ndarray:
+    """The sizes of boxes (reflections, 2) of reflections that are found anew: those of the same one, else the median."""
+    of = {tuple(hkl): size for hkl, size in zip(before.hkl.tolist(), sizes)}
+    typical = np.median(sizes, axis=0)
+    return np.array([of.get(tuple(hkl), typical) for hkl in now.hkl.tolist()]).reshape(-1, 2)
