@@ -1038,6 +1038,29 @@ class StructureFactors(_Statement):
         return cls._of_file(listed.from_hkl(path, "from_hkl", cast(Any, cell)), fields, "from_hkl", path)
 
     @classmethod
+    def from_refl(
+        cls,
+        path: str | os.PathLike[str],
+        expt: str | os.PathLike[str] | None = None,
+        experiment: int | None = None,
+        **fields: Any,
+    ) -> StructureFactors:
+        """Amplitudes of DIALS' intensities, scaled or integrated, expanded to P1 (F9d). fields: the other fields.
+
+        expt: the list of experiments of the table, whose crystal has the space group and the cell; None: P1, and the field
+        `cell`. experiment: the number, from 0, of the experiment in it, and of the rows that count; scaled rows all count.
+        Warns of what was taken. Raises InputError for a file that is none, and for a table without intensities.
+        """
+        from nbnumba.amplitudes import listed
+        from nbnumba.formats import dxtbx
+
+        cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
+        stated = frozenset(["wavelength", "distance"])  # of the list only the crystal counts
+        geometry = None if expt is None else dxtbx.read(expt, "from_refl: expt", experiment, stated)
+        found = listed.from_refl(path, "from_refl", geometry, cast(Any, cell), experiment)
+        return cls._of_file(found, fields, "from_refl", path)
+
+    @classmethod
     def _of_file(
         cls, found: Amplitudes, fields: Mapping[str, Any], called: str, path: str | os.PathLike[str]
     ) -> StructureFactors:

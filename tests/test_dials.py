@@ -80,7 +80,16 @@ def test_dials_finds_crystal_and_amplitudes(folder, kind):
     complete = found["partiality"] > 0.999
     assert complete.sum() > 1500
     assert np.corrcoef((found["intensity"] * found["lp"])[complete], squares[complete])[0, 1] > 0.997
+    read_what_was_integrated(place, whole, known)
     render_what_was_refined(folder, place / "refined.expt", whole)
+
+
+def read_what_was_integrated(place, whole, known):
+    """DIALS' table without DIALS: amplitudes by -refl against those of the images, whose Friedel mates are merged in both."""
+    with pytest.warns(UserWarning, match="profile-fitted intensities of DIALS are read.* unique reflections of P 1 are"):
+        factors = nbnumba.StructureFactors.from_refl(place / "integrated.refl", place / "refined.expt")
+    expected = [known[tuple(index)] for index in (factors.hkl @ whole.T).astype(int).tolist()]
+    assert len(expected) > 1500 and np.corrcoef(factors.F, expected)[0, 1] > 0.99
 
 
 def render_what_was_refined(folder, refined, whole):

@@ -87,6 +87,7 @@ def read(
     if models["crystal"]:
         fields["crystal"], of_crystal = _crystal(models["crystal"], turn, scan)
         notes += of_crystal
+    fields["identifier"] = chosen.get("identifier").text() or None
     fields["profile"] = _profile(_model(content, chosen, "profile"))
     return checked(Geometry(**fields, notes=tuple(notes)), content.name, stated)
 

@@ -174,7 +174,8 @@ class Geometry:
     vector about which the crystal turns by phi, right-handed. beam_at_points, spindle_at_points (images + 1, 3): the same at
     the start of every image and at the end of the last. mask: True for bad pixels (slow, fast), an array for each panel.
     other_crystals: those in the same beam beside the first, of an experiment whose geometry is to be written. profile: how wide
-    spots are. notes: sentences about what the file states and the image will not have.
+    spots are. identifier: the name of the experiment, by which DIALS' tables of reflections call it. notes: sentences about
+    what the file states and the image will not have.
     """
 
     source: str
@@ -194,6 +195,7 @@ class Geometry:
     spindle_at_points: np.ndarray | None = None
     mask: tuple[np.ndarray, ...] | None = None
     profile: ProfileGeometry | None = None
+    identifier: str | None = None
     notes: tuple[str, ...] = ()
 
     def at_image(self, image: int | None) -> Geometry:
