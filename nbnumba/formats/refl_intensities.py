@@ -25,16 +25,16 @@ EXPECTED = "an integrated.refl or scaled.refl of DIALS"
 
 
 class Kind(NamedTuple):
-    """Intensities of a kind: how they are called, the columns of values and variances, and the flag of rows that have them."""
+    """Intensities of a kind: how they are called, the columns of values and variances, and the flags of rows that have them."""
 
     words: str
     column: str
-    flag: int
+    flags: int
 
 
 SCALED = Kind("scaled", "intensity.scale", 1 << 26)
-FITTED = Kind("profile-fitted", "intensity.prf", 1 << 9)
 SUMMED = Kind("summed", "intensity.sum", 1 << 8)
+FITTED = Kind("profile-fitted", "intensity.prf", SUMMED.flags | 1 << 9)
 
 SCALE = "inverse_scale_factor"
 
@@ -56,7 +56,7 @@ def read(
     notes = [f"{kind.words} intensities of DIALS are read"]
     hkl = _whole(table, "miller_index", name, 3)
     of_experiment, said = _of_experiment(table, kind, geometry, experiment, name)
-    taken = of_experiment & (_flags(table, name) & kind.flag > 0) & hkl.any(axis=1)
+    taken = of_experiment & _has(table, kind, name) & hkl.any(axis=1)
     notes += said
     values, sigmas, usable = _corrected(table, kind, name)
     listed, left = int(np.count_nonzero(taken)), int(np.count_nonzero(taken & usable))
@@ -84,7 +84,7 @@ def _kind(table: ReflectionTable, name: str) -> Kind:
     if f"{SCALED.column}.value" in table.columns and SCALE in table.columns:
         return SCALED
     for kind in (FITTED, SUMMED):
-        if f"{kind.column}.value" in table.columns and (_flags(table, name) & kind.flag).any():
+        if f"{kind.column}.value" in table.columns and _has(table, kind, name).any():
             return kind
     raise InputError(f"{name} has no integrated intensities; allowed: {EXPECTED}")
 
@@ -134,8 +134,9 @@ def _of_experiment(
     return ids == number, chosen
 
 
-def _flags(table: ReflectionTable, name: str) -> np.ndarray:
-    return _whole(table, "flags", name)
+def _has(table: ReflectionTable, kind: Kind, name: str) -> np.ndarray:
+    """Which rows (n,) have intensities of a kind, by their flags."""
+    return _whole(table, "flags", name) & kind.flags == kind.flags
 
 
 def _whole(table: ReflectionTable, column: str, name: str, elements: int = 1) -> np.ndarray:
