@@ -132,6 +132,12 @@ def _count(part: str, name: str, value: Any) -> int:
     return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
 
 
+def _index(part: str, name: str, value: Any) -> int:
+    """A number that is counted from 0."""
+    allowed = f"a whole number from 0 to {MOST_COUNT}"
+    return int(_number(part, name, value, allowed, lambda n: 0 <= n <= MOST_COUNT and n == round(n)))
+
+
 def _depth(part: str, name: str, value: Any) -> float | None:
     """The attenuation depth: None, inf or a positive number."""
     if value is None or _is_infinite(value):
@@ -1054,6 +1060,8 @@ class StructureFactors(_Statement):
         from nbnumba.amplitudes import listed
         from nbnumba.formats import dxtbx
 
+        if experiment is not None:
+            experiment = _index("from_refl", "experiment", experiment)
         cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
         stated = frozenset(["wavelength", "distance"])  # of the list only the crystal counts
         geometry = None if expt is None else dxtbx.read(expt, "from_refl: expt", experiment, stated)

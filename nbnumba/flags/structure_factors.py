@@ -113,10 +113,11 @@ def _of_list(command_line: CommandLine, flag: str, crystal: Crystal | None) -> F
 
 def _of_dials(command_line: CommandLine, crystal: Crystal | None) -> listed.Amplitudes:
     """The reflections of -refl, with the space group and the cell of the crystal of -expt, where there is one."""
-    last, geometry = command_line.last, None
-    experiment, cell = last.get("-experiment"), None if crystal is None else _cell(crystal)
-    if "-expt" in last:
-        geometry = dxtbx.read(last["-expt"], "-expt", experiment, frozenset(STATED))
+    last, cell = command_line.last, None if crystal is None else _cell(crystal)
+    if "-expt" not in last:
+        return listed.from_refl(last["-refl"], "-refl", None, cell)
+    experiment = last.get("-experiment")
+    geometry = dxtbx.read(last["-expt"], "-expt", experiment, frozenset(STATED))
     return listed.from_refl(last["-refl"], "-refl", geometry, cell, experiment)
 
 

@@ -58,7 +58,7 @@ def read(
     of_experiment, said = _of_experiment(table, kind, geometry, experiment, name)
     taken = of_experiment & _has(table, kind, name) & hkl.any(axis=1)
     notes += said
-    values, sigmas, usable = _corrected(table, kind, name)
+    values, sigmas, usable = _intensities(table, kind, name)
     listed, left = int(np.count_nonzero(taken)), int(np.count_nonzero(taken & usable))
     if not left:
         raise InputError(f"{name} has {listed} {kind.words} intensities, of which none can be used; allowed: {EXPECTED}")
@@ -89,7 +89,7 @@ def _kind(table: ReflectionTable, name: str) -> Kind:
     raise InputError(f"{name} has no integrated intensities; allowed: {EXPECTED}")
 
 
-def _corrected(table: ReflectionTable, kind: Kind, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _intensities(table: ReflectionTable, kind: Kind, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Intensities and uncertainties (n,) in proportion to |F|^2, and which of them can be used."""
     values, variances = (_column(table, f"{kind.column}.{part}", name) for part in ("value", "variance"))
     factor = np.ones(table.rows)

@@ -181,6 +181,19 @@ def test_tables_without_what_it_takes_are_refused(refl, changes, sentence):
         refl(columns(**changes))
 
 
+@pytest.mark.parametrize("experiment", ["x", -1, 0.5, float("nan"), [1, 2]])
+def test_an_experiment_that_is_no_number_is_refused(refl, experiment):
+    with pytest.raises(InputError, match="from_refl.experiment: .* allowed: a whole number from 0"):
+        refl(columns(), None, experiment)
+
+
+def test_names_that_are_none_are_refused(refl, tmp_path):
+    with pytest.raises(InputError, match="from_refl: int is not the name of a file"):
+        StructureFactors.from_refl(5)
+    with pytest.raises(InputError, match="from_refl: expt: int is not the name of a file"):
+        refl(columns(), 5)
+
+
 def test_a_space_group_that_is_none_is_refused(refl, tmp_path):
     with pytest.raises(InputError, match="the space group of .*m.expt' is 'P 9z'; allowed: a symbol of Hall"):
         refl(columns(), expt(tmp_path, "P 9z"))
