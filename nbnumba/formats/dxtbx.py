@@ -151,7 +151,7 @@ def _imageset(content: Value, chosen: Value) -> Value:
 
 
 def _of_template(imageset: Value, scan: Value, beside: str, numbers: Sequence[int] | None) -> list[ImageFile]:
-    """The images of a scan by the template of their names, or in one file, where image n is at n - 1 or where indices say."""
+    """The images of a scan by the template of their names, or in one file, where image n is at n - 1, as in dxtbx."""
     stated, name = imageset.get("template"), f"{imageset.name}: {imageset.path}.template"
     template = stated.text()
     if not scan:
@@ -166,10 +166,9 @@ def _of_template(imageset: Value, scan: Value, beside: str, numbers: Sequence[in
     listed = files_found(places_of(template, beside), wanted, name, in_one)
     if not listed or numbers is not None:
         check_complete(listed, wanted, f"{name}, {printable(template)!r},")
-    if not in_one or not indices:
-        return listed
-    places = _indices(indices, last - first + 1)
-    return [ImageFile(f"{file.rpartition('#')[0]}#{places[number - first]}", number) for file, number in listed]
+    if in_one and indices and _indices(indices, last - first + 1) != list(range(first - 1, last)):
+        raise indices.refusal(f"{first - 1} to {last - 1}, where dxtbx has images {first} to {last} of a scan")
+    return listed
 
 
 def _of_names(imageset: Value, beside: str, numbers: Sequence[int] | None) -> list[ImageFile]:

@@ -83,11 +83,9 @@ def test_the_last_run_of_digits_numbers_the_images(folder):
     assert [file.number for file in dxtbx.images_of(expt(folder, sequence("run#1/a_##_#.cbf")))] == [3, 4]
 
 
-@pytest.mark.parametrize(
-    "more, places", [({}, [2, 3]), ({"single_file_indices": [2, 3]}, [2, 3]), ({"single_file_indices": [0, 1]}, [0, 1])]
-)
+@pytest.mark.parametrize("more, places", [({}, [2, 3]), ({"single_file_indices": [2, 3]}, [2, 3])])
 def test_images_in_one_file(folder, more, places):
-    """dxtbx takes image n of a scan from place n - 1 of the file; a list that says otherwise counts."""
+    """dxtbx takes image n of a scan from place n - 1 of the file."""
     touch(folder, "a_master.h5")
     path = expt(folder, sequence("a_master.h5", **more))
     files = [ImageFile(f"{folder}/a_master.h5#{place}", number) for place, number in zip(places, (3, 4))]
@@ -137,6 +135,12 @@ def test_a_data_block_of_old_versions_has_its_images_in_its_entry(folder):
         (sequence("\0##"), {}, None, "has no file of images 3 to 4"),
         (sequence("here.h5", single_file_indices=[1]), {}, None, "single_file_indices is .1.; allowed: a list of 2 numbers"),
         (sequence("here.h5", single_file_indices=[1, -1]), {}, None, "single_file_indices.1. is -1; allowed: a whole number"),
+        (
+            sequence("here.h5", single_file_indices=[0, 1]),
+            {},
+            None,
+            "indices is .0, 1.; allowed: 2 to 3, where dxtbx has images 3",
+        ),
         ({"__id__": "MemImageSet"}, {}, None, "names no images; allowed: an imageset with images or a template"),
         (None, {}, None, "names no images; allowed: an experiment with an imageset"),
         ({"images": ["x.cbf"]}, STILLS, None, "has no file of 1, such as 'x.cbf', that is there; allowed"),
@@ -236,6 +240,30 @@ def test_symbols_of_hall_mean_what_they_mean_to_cctbx():
         for (rotation, shift), (expected, by) in zip(ours, operations):
             assert rotation == expected, symbol
             np.testing.assert_allclose((np.array(shift) - by + 0.5) % 1.0, 0.5, rtol=0, atol=1e-9)
+
+
+_PATHS = """
+import json, sys
+from dxtbx.model.experiment_list import ExperimentListFactory
+answers = []
+for name in sys.argv[1:]:
+    images = ExperimentListFactory.from_json_file(name, check_format=False)[0].imageset
+    answers.append([[images.get_path(n) for n in range(len(images))], list(images.indices())])
+print(json.dumps(answers))
+"""
+
+
+def test_images_are_those_of_dxtbx(folder):
+    """Of a scan of the images 3 and 4, as files and in one file."""
+    touch(folder, "a_003.cbf", "a_004.cbf", "a.h5")
+    lookups = dict.fromkeys(("mask", "gain", "pedestal", "dx", "dy"))
+    lists = []
+    for more in ({"template": "a_###.cbf"}, {"template": "a.h5", "single_file_indices": [2, 3]}):
+        path = expt(folder, {**sequence(**more), **lookups, "params": {}})
+        lists.append(path.rename(folder / f"{len(lists)}.expt"))
+    (files, _), (in_one, places) = dials.answer(_PATHS, *lists)
+    assert [file.name for file in dxtbx.images_of(lists[0])] == files
+    assert [file.name for file in dxtbx.images_of(lists[1])] == [f"{name}#{place}" for name, place in zip(in_one, places)]
 
 
 @real_data.needs(real_data.REAL / "l_cysteine")
