@@ -8,7 +8,7 @@ import numpy as np
 
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
-from nbnumba.formats import arrays, columns, endings
+from nbnumba.formats import arrays, columns, endings, refl
 from nbnumba.hkl_maps import HklMap
 from nbnumba.positions import in_frame
 from nbnumba.predictions import Predictions
@@ -34,7 +34,7 @@ def write_predictions(path: Path, predictions: Predictions, experiment: Experime
     if not isinstance(predictions, Predictions):
         raise InputError(f"predictions: {shown(predictions)} are not Predictions; allowed: what nbnumba.predict returns")
     if endings.format_of(os.fspath(path)) == endings.REFLECTIONS_OF_DIALS:
-        columns.write_refl(path, dials_columns(predictions, experiment), what)
+        refl.write_refl(path, dials_columns(predictions, experiment), what)
     else:
         columns.write_csv(path, text_columns(predictions), what)
 

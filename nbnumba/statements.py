@@ -132,6 +132,12 @@ def _count(part: str, name: str, value: Any) -> int:
     return int(_number(part, name, value, allowed, lambda n: 1 <= n <= MOST_COUNT and n == round(n)))
 
 
+def _index(part: str, name: str, value: Any) -> int:
+    """A number that is counted from 0."""
+    allowed = f"a whole number from 0 to {MOST_COUNT}"
+    return int(_number(part, name, value, allowed, lambda n: 0 <= n <= MOST_COUNT and n == round(n)))
+
+
 def _depth(part: str, name: str, value: Any) -> float | None:
     """The attenuation depth: None, inf or a positive number."""
     if value is None or _is_infinite(value):
@@ -1036,6 +1042,31 @@ class StructureFactors(_Statement):
 
         cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
         return cls._of_file(listed.from_hkl(path, "from_hkl", cast(Any, cell)), fields, "from_hkl", path)
+
+    @classmethod
+    def from_refl(
+        cls,
+        path: str | os.PathLike[str],
+        expt: str | os.PathLike[str] | None = None,
+        experiment: int | None = None,
+        **fields: Any,
+    ) -> StructureFactors:
+        """Amplitudes of DIALS' intensities, scaled or integrated, expanded to P1 (F9d). fields: the other fields.
+
+        expt: the list of experiments of the table, whose crystal has the space group and the cell; None: P1, and the field
+        `cell`. experiment: the number, from 0, of the experiment in it, and of the rows that count; scaled rows all count.
+        Warns of what was taken. Raises InputError for a file that is none, and for a table without intensities.
+        """
+        from nbnumba.amplitudes import listed
+        from nbnumba.formats import dxtbx
+
+        if experiment is not None:
+            experiment = _index("from_refl", "experiment", experiment)
+        cell = None if fields.get("cell") is None else cls._checked_cell(fields["cell"])
+        stated = frozenset(["wavelength", "distance"])  # of the list only the crystal counts
+        geometry = None if expt is None else dxtbx.read(expt, "from_refl: expt", experiment, stated)
+        found = listed.from_refl(path, "from_refl", geometry, cast(Any, cell), experiment)
+        return cls._of_file(found, fields, "from_refl", path)
 
     @classmethod
     def _of_file(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import nbnumba
+from nbnumba.formats import refl_intensities
 from nbnumba.formats.geometry import lab
 from nbnumba.geometry.cell import cell_of
 
@@ -80,7 +81,23 @@ def test_dials_finds_crystal_and_amplitudes(folder, kind):
     complete = found["partiality"] > 0.999
     assert complete.sum() > 1500
     assert np.corrcoef((found["intensity"] * found["lp"])[complete], squares[complete])[0, 1] > 0.997
+    read_what_was_integrated(place, whole, known)
     render_what_was_refined(folder, place / "refined.expt", whole)
+
+
+def read_what_was_integrated(place, whole, known):
+    """DIALS' table without DIALS: the intensities that DIALS takes of it, and amplitudes against those of the images."""
+    geometry = nbnumba.read_geometry(place / "refined.expt")
+    read = refl_intensities.read(place / "integrated.refl", "-refl", geometry)
+    hkl, intensities, sigmas = dials.reduced(place / "refined.expt", place / "integrated.refl")
+    ours, theirs = np.lexsort((read.values, *read.hkl.T)), np.lexsort((intensities, *hkl.T))
+    np.testing.assert_array_equal(read.hkl[ours], hkl[theirs])
+    np.testing.assert_allclose(read.values[ours], intensities[theirs], rtol=1e-12)
+    np.testing.assert_allclose(read.sigmas[ours], sigmas[theirs], rtol=1e-12)
+    with pytest.warns(UserWarning, match="profile-fitted intensities of DIALS are read.* unique reflections of P 1 are"):
+        factors = nbnumba.StructureFactors.from_refl(place / "integrated.refl", place / "refined.expt")
+    expected = [known[tuple(index)] for index in (factors.hkl @ whole.T).astype(int).tolist()]
+    assert len(expected) > 1500 and np.corrcoef(factors.F, expected)[0, 1] > 0.99
 
 
 def render_what_was_refined(folder, refined, whole):

@@ -1,4 +1,4 @@
-"""Amplitudes of all of P1 from the reflections of a file: MTZ, CIF, XDS, SHELX or text (F9d)."""
+"""Amplitudes of all of P1 from the reflections of a file: MTZ, CIF, XDS, DIALS, SHELX or text (F9d)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from nbnumba.amplitudes import expansion, french_wilson
 from nbnumba.amplitudes.expansion import IDENTITY, MOST_INDEX
 from nbnumba.errors import InputError
-from nbnumba.formats import files, hkl, mtz, recognise, refln_cif, shelx, xds_reflections
+from nbnumba.formats import files, hkl, mtz, recognise, refl_intensities, refln_cif, shelx, xds_reflections
+from nbnumba.formats.geometry import Geometry
 from nbnumba.formats.reflection_data import Cell, ReflectionData, measured
 from nbnumba.formats.symmetry import Symmetry
 
@@ -53,6 +54,14 @@ def from_hkl(path: files.PathName, what: str, cell: Cell | None = None) -> Ampli
         return of_data(measured(data), name)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(what) else f"{name} {error}; allowed: measured ones") from None
+
+
+def from_refl(
+    path: files.PathName, what: str, geometry: Geometry | None, cell: Cell | None = None, experiment: int | None = None
+) -> Amplitudes:
+    """Return the amplitudes of DIALS' intensities (formats/refl_intensities.py:read), expanded to P1. InputError: as that."""
+    data = refl_intensities.read(path, what, geometry, cell, experiment)
+    return of_data(data, f"{what}: {files.name_of(path, what)!r}")
 
 
 def of_data(data: ReflectionData, name: str) -> Amplitudes:

@@ -31,7 +31,7 @@ OUTPUTS = (
 """The fields of the run that name files to be written, and for which - is the standard output."""
 
 
-FACTORS = ("-hkl", "-pdb", "-mtz", "-cif")
+FACTORS = ("-hkl", "-pdb", "-mtz", "-cif", "-refl")
 """The flags that name a file of structure factors; beside one of them a -dump is written."""
 
 

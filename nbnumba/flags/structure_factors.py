@@ -1,4 +1,4 @@
-"""Structure factors of a command line: from -hkl, -pdb, -mtz, -cif or -dump, and the unit cell that such a file states."""
+"""Structure factors of a command line: from -hkl, -pdb, -mtz, -cif, -refl or -dump, and the unit cell that such a file has."""
 
 import math
 import warnings
@@ -12,8 +12,9 @@ from nbnumba.constants import HC_EV_A
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.flags.command_line import CommandLine
+from nbnumba.flags.geometry_files import STATED
 from nbnumba.flags.run import FACTORS
-from nbnumba.formats import anomalous, fdump
+from nbnumba.formats import anomalous, dxtbx, fdump
 from nbnumba.geometry.cell import SAME_CELL, cell_of, standard_setting
 from nbnumba.geometry.indices import change_of_basis, reindexed
 from nbnumba.setup import sources
@@ -100,12 +101,24 @@ def _of_list(command_line: CommandLine, flag: str, crystal: Crystal | None) -> F
     path = command_line.last[flag]
     if flag == "-hkl":
         found = listed.from_hkl(path, flag, None if crystal is None else _cell(crystal))
+    elif flag == "-refl":
+        found = _of_dials(command_line, crystal)
     else:
         read = listed.from_mtz if flag == "-mtz" else listed.from_cif
         found = read(path, flag, command_line.last.get("-column"))
     for note in found.notes:
         warnings.warn(f"{flag} {path!r}: {note}", stacklevel=2)
     return FromFile(found.hkl, found.F, found.cell)
+
+
+def _of_dials(command_line: CommandLine, crystal: Crystal | None) -> listed.Amplitudes:
+    """The reflections of -refl, with the space group and the cell of the crystal of -expt, where there is one."""
+    last, cell = command_line.last, None if crystal is None else _cell(crystal)
+    if "-expt" not in last:
+        return listed.from_refl(last["-refl"], "-refl", None, cell)
+    experiment = last.get("-experiment")
+    geometry = dxtbx.read(last["-expt"], "-expt", experiment, frozenset(STATED))
+    return listed.from_refl(last["-refl"], "-refl", geometry, cell, experiment)
 
 
 def _of_atoms(command_line: CommandLine, beam: Beam, detector: Detector, crystal: Crystal | None) -> FromFile:

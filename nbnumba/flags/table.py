@@ -88,6 +88,7 @@ FLAGS: tuple[Flag, ...] = (
     _row("crystal", "-pdb", "file", "structure factors of atoms: PDB, mmCIF, or CIF of a small molecule"),
     _row("crystal", "-mtz", "file", "structure factors from an MTZ file, expanded by its space group"),
     _row("crystal", "-cif", "file", "the same from a CIF file of reflections"),
+    _row("crystal", "-refl", "file", "the same from DIALS' intensities, .refl, expanded by the space group of -expt"),
     _row("crystal", "-column", "word", "column of -mtz or -cif with amplitudes or intensities", "", "measured F, if there"),
     _row("crystal", "-k_sol", "number", "density of the bulk solvent of -pdb", "electrons/A^3", "0.35"),
     _row("crystal", "-b_sol", "number", "B of the bulk solvent of -pdb", "A^2", "46"),

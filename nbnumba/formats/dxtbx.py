@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from nbnumba.formats.geometry import (
     Geometry,
     GroupGeometry,
     PanelGeometry,
+    ProfileGeometry,
     Scan,
     check_lattice,
     check_unit,
@@ -29,6 +32,7 @@ from nbnumba.formats.geometry import (
     unique_path,
     with_data_origins,
 )
+from nbnumba.formats.image_files import ImageFile, check_complete, files_found, has_digits, places_of
 from nbnumba.formats.json_values import MOST_DEPTH, Value
 from nbnumba.formats.json_values import read as read_json
 from nbnumba.formats.text import printable
@@ -64,12 +68,7 @@ def read(
     InputError for what is no such list, an experiment that it lacks, a model that is damaged, and a model that no image here
     has: a band of wavelengths unless flags state one, electrons, and offsets of pixels that a refined detector may have.
     """
-    content = read_json(path, what, EXPECTED)
-    content = content.at(0) if isinstance(content.value, list) and content.value else content
-    kind = content.get("__id__").value if isinstance(content.value, dict) else None
-    if not isinstance(kind, str) or kind not in LISTS:
-        raise InputError(f"{content.name} is JSON, but no ExperimentList; allowed: {EXPECTED}")
-    listed = content.get(LISTS[kind])
+    content, listed = _listed(path, what)
     chosen = listed.at(experiment or 0)
     models = {kind: _model(content, chosen, kind) for kind in ("beam", "detector", "goniometer", "scan", "crystal")}
     fields: dict[str, Any] = {"source": files.name_of(path, what), "kind": "dxtbx"}
@@ -88,13 +87,49 @@ def read(
     if models["crystal"]:
         fields["crystal"], of_crystal = _crystal(models["crystal"], turn, scan)
         notes += of_crystal
+    fields["identifier"] = chosen.get("identifier").text() or None
+    fields["profile"] = _profile(_model(content, chosen, "profile"))
     return checked(Geometry(**fields, notes=tuple(notes)), content.name, stated)
+
+
+def images_of(
+    path: files.PathName, what: str = "-expt", experiment: int | None = None, numbers: Sequence[int] | None = None
+) -> list[ImageFile]:
+    """Return the images of one experiment of a list, counted from 0; `what` is the flag that named the file.
+
+    numbers: those of the images of a scan that are wanted, all of which have to be there; None: every image of the experiment
+    whose file is there. A relative path counts from the folder of the list, and then from the working directory; an absolute
+    one that is not there stands for a file of its name in either. No image is opened. Raises InputError for what is no such
+    list, an experiment that it lacks, one without images or without a scan for its template, images that are not there, and a
+    number outside the scan.
+    """
+    content, listed = _listed(path, what)
+    chosen = listed.at(experiment or 0)
+    imageset = _imageset(content, chosen)
+    if not imageset:
+        raise InputError(f"{chosen.name}: {chosen.path} names no images; allowed: an experiment with an imageset")
+    beside = files.name_of(path, what)
+    if imageset.get("template"):
+        return _of_template(imageset, _model(content, chosen, "scan"), beside, numbers)
+    if imageset.get("images"):
+        return _of_names(imageset, beside, numbers)
+    raise InputError(f"{imageset.name}: {imageset.path} names no images; allowed: an imageset with images or a template")
 
 
 def number_of_experiments(path: files.PathName, what: str = "-expt") -> int:
     """Return the number of experiments of a list. Raises InputError for what is no such list."""
     experiments = read_json(path, what, EXPECTED).get("experiment").value
     return len(experiments) if isinstance(experiments, list) else 0
+
+
+def _listed(path: files.PathName, what: str) -> tuple[Value, Value]:
+    """The content of a file, and its list of experiments."""
+    content = read_json(path, what, EXPECTED)
+    content = content.at(0) if isinstance(content.value, list) and content.value else content
+    kind = content.get("__id__").value if isinstance(content.value, dict) else None
+    if not isinstance(kind, str) or kind not in LISTS:
+        raise InputError(f"{content.name} is JSON, but no ExperimentList; allowed: {EXPECTED}")
+    return content, content.get(LISTS[kind])
 
 
 def _model(content: Value, chosen: Value, kind: str) -> Value:
@@ -107,13 +142,68 @@ def _model(content: Value, chosen: Value, kind: str) -> Value:
     return models.at(index.whole(0, max(length - 1, 0)))
 
 
+def _imageset(content: Value, chosen: Value) -> Value:
+    """The imageset of an experiment, which in a data block is the entry itself; None if it has none."""
+    return _model(content, chosen, "imageset") if content.get("__id__").value == "ExperimentList" else chosen
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+def _of_template(imageset: Value, scan: Value, beside: str, numbers: Sequence[int] | None) -> list[ImageFile]:
+    """The images of a scan by the template of their names, or in one file, where image n is at n - 1, as in dxtbx."""
+    stated, name = imageset.get("template"), f"{imageset.name}: {imageset.path}.template"
+    template = stated.text()
+    if not scan:
+        raise InputError(f"{name}, {printable(template)!r}, is without a scan; allowed: a scan, which numbers its images")
+    first, last = _image_range(scan)
+    for number in numbers or ():
+        if not first <= number <= last:
+            raise InputError(f"{name}, {printable(template)!r}, has no image {number}; allowed: {first} to {last}")
+    wanted = range(first, last + 1) if numbers is None else numbers
+    indices = imageset.get("single_file_indices")
+    in_one = not has_digits(template) and (bool(indices) or last > first)
+    listed = files_found(places_of(template, beside), wanted, name, in_one)
+    if not listed or numbers is not None:
+        check_complete(listed, wanted, f"{name}, {printable(template)!r},")
+    if in_one and indices and _indices(indices, last - first + 1) != list(range(first - 1, last)):
+        raise indices.refusal(f"{first - 1} to {last - 1}, where dxtbx has images {first} to {last} of a scan")
+    return listed
+
+
+def _of_names(imageset: Value, beside: str, numbers: Sequence[int] | None) -> list[ImageFile]:
+    """The images of stills by their names."""
+    if numbers is not None:
+        stated = f"{imageset.name}: {imageset.path} has stills, which have no numbers"
+        raise InputError(f"{stated}: {' '.join(map(str, numbers[:5]))} is not allowed; allowed: no choice of images")
+    names = [entry.text() for entry in imageset.get("images").items()]
+    places: list[int | None] = [None] * len(names)
+    if imageset.get("single_file_indices"):
+        places = list(_indices(imageset.get("single_file_indices"), len(names)))
+    listed = []
+    for name, place in zip(names, places):
+        file = next((path for path in places_of(name, beside) if os.path.isfile(path)), None)
+        listed += [] if file is None else [ImageFile(file if place is None else f"{file}#{place}", None)]
+    if not listed:
+        first = f" of {len(names)}, such as {printable(names[0])!r}," if names else ""
+        raise InputError(f"{imageset.name}: {imageset.path} has no file{first} that is there; allowed: images that are there")
+    return listed
+
+
+def _indices(indices: Value, count: int) -> list[int]:
+    """The places, from 0, of so many images in their file."""
+    if not isinstance(indices.value, list) or len(indices.value) != count:
+        raise indices.refusal(f"a list of {count} numbers, one for each image")
+    return [entry.whole(0, MOST_IMAGES) for entry in indices.items()]
+
+
 # ------------------------------------------------------------------------------------------------ beam and scan
 
 
 def _notes(content: Value, chosen: Value, models: dict[str, Value]) -> list[str]:
     """Sentences about what an experiment states besides its models, and about what the panels and the beam do."""
     notes = []
-    imageset = _model(content, chosen, "imageset") if content.get("__id__").value == "ExperimentList" else chosen
+    imageset = _imageset(content, chosen)
     for lookup in ("mask", "gain", "pedestal", "dx", "dy"):
         named = imageset.get(lookup).value if isinstance(imageset.value, dict) else None
         if isinstance(named, str) and named:
@@ -174,9 +264,7 @@ def _wavelength(beam: Value, has_wavelength: bool) -> tuple[float, list[str]]:
 
 def _scan(scan: Value) -> Scan | None:
     """The scan: None where it has no rotation, as that of a series of stills."""
-    first, last = (entry.whole(-MOST_IMAGES, MOST_IMAGES) for entry in _pair(scan.get("image_range")))
-    if not 0 <= last - first < MOST_IMAGES:
-        raise scan.get("image_range").refusal("the numbers of the first and the last image")
+    first, last = _image_range(scan)
     oscillation = scan.get("oscillation")
     if not oscillation and scan.get("properties"):
         properties = scan.get("properties")
@@ -196,6 +284,14 @@ def _scan(scan: Value) -> Scan | None:
     if width < 0.0:
         raise oscillation.refusal("images of a width not below 0")
     return Scan(first, last - first + 1, start, width) if width > 0.0 else None
+
+
+def _image_range(scan: Value) -> tuple[int, int]:
+    """The numbers of the first and of the last image."""
+    first, last = (entry.whole(-MOST_IMAGES, MOST_IMAGES) for entry in _pair(scan.get("image_range")))
+    if not 0 <= last - first < MOST_IMAGES:
+        raise scan.get("image_range").refusal("the numbers of the first and the last image")
+    return first, last
 
 
 def _pair(value: Value) -> list[Value]:
@@ -429,3 +525,17 @@ def _crystal(crystal: Value, turn: np.ndarray, scan: Scan | None) -> tuple[Cryst
         if value and _not_negative(value) > 0.0:
             notes.append(f"states a {key} of {value.number():g} {meaning}, which is not rendered: give -mosaic, or -N")
     return made, tuple(notes)
+
+
+def _profile(profile: Value) -> ProfileGeometry | None:
+    """The profile model gaussian_rs; None for another or none. Where it varies within the scan, its means."""
+    if not profile or profile.get("__id__").value != "gaussian_rs":
+        return None
+    of_beam, of_mosaic = (_mean(profile.get(name)) for name in ("sigma_b", "sigma_m"))
+    return ProfileGeometry(of_beam, of_mosaic)
+
+
+def _mean(values: Value) -> float:
+    """The mean of numbers not below 0, or the number itself."""
+    listed = list(values.items()) if isinstance(values.value, list) and values.value else [values]
+    return float(np.mean([_not_negative(entry) for entry in listed]))

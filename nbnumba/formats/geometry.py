@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -146,12 +146,22 @@ class CrystalGeometry:
     """A crystal: real-space vectors a, b, c as rows (3, 3), in A, at phi = 0 in the laboratory.
 
     at_points (images + 1, 3, 3): the same at the start of every image and at the end of the last, where the crystal varies
-    within the scan. space_group: the symbol in the file.
+    within the scan. space_group: the symbol of Hall in the file, without blanks at its ends (formats/symmetry.py:of_hall).
     """
 
     vectors: np.ndarray
     at_points: np.ndarray | None = None
     space_group: str | None = None
+
+
+class ProfileGeometry(NamedTuple):
+    """How wide DIALS found spots to be, as standard deviations in degrees.
+
+    sigma_b_deg: of the angle between a diffracted ray and its predicted direction. sigma_m_deg: of the angle of rotation.
+    """
+
+    sigma_b_deg: float
+    sigma_m_deg: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +173,9 @@ class Geometry:
     the larger component of the electric field, polarization_fraction: its share of the intensity. spindle_axis: the unit
     vector about which the crystal turns by phi, right-handed. beam_at_points, spindle_at_points (images + 1, 3): the same at
     the start of every image and at the end of the last. mask: True for bad pixels (slow, fast), an array for each panel.
-    other_crystals: those in the same beam beside the first, of an experiment whose geometry is to be written.
-    notes: sentences about what the file states and the image will not have.
+    other_crystals: those in the same beam beside the first, of an experiment whose geometry is to be written. profile: how wide
+    spots are. identifier: the name of the experiment, by which DIALS' tables of reflections call it. notes: sentences about
+    what the file states and the image will not have.
     """
 
     source: str
@@ -183,6 +194,8 @@ class Geometry:
     beam_at_points: np.ndarray | None = None
     spindle_at_points: np.ndarray | None = None
     mask: tuple[np.ndarray, ...] | None = None
+    profile: ProfileGeometry | None = None
+    identifier: str | None = None
     notes: tuple[str, ...] = ()
 
     def at_image(self, image: int | None) -> Geometry:

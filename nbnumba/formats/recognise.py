@@ -35,6 +35,7 @@ BINARY: tuple[tuple[bytes, Kind], ...] = (
     (b"II*\0", Kind("a TIFF image")),
     (b"MM\0*", Kind("a TIFF image")),
     (b"\x93NUMPY", Kind("an array of NumPy")),
+    (b"\x93\xbbdials::af::reflection_table", Kind("a reflection table of DIALS", "-refl for it")),
     (b"%PDF", Kind("a PDF document")),
     (b"\x7fELF", Kind("a program")),
 )

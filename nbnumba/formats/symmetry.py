@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbnumba.errors import InputError, shown
+
 NAMES = (
     *("_symmetry.space_group_name_H-M", "_space_group.name_H-M_alt", "_space_group_name_H-M_alt"),
     *("_symmetry_space_group_name_H-M", "_space_group.name_Hall", "_space_group_name_Hall"),
@@ -43,6 +45,29 @@ def of_operations(name: str, operations: Iterable[Any]) -> Symmetry:
 def of_space_group(group: Any) -> Symmetry | None:
     """Return the symmetry of a space group of gemmi; None for None."""
     return None if group is None else of_operations(group.xhm(), group.operations())
+
+
+def of_hall(symbol: str, name: str) -> Symmetry:
+    """Return the symmetry of a symbol of Hall, such as "P 2ac 2ab" or "P 61 2 (x,y,z+5/12)".
+
+    name: what has the symbol, for the InputError if it is none.
+    """
+    import gemmi
+
+    try:
+        operations = gemmi.symops_from_hall(symbol)
+    except (RuntimeError, ValueError):
+        raise InputError(f"{name} is {shown(symbol)}; allowed: a symbol of Hall, such as P 2ac 2ab") from None
+    group = gemmi.find_spacegroup_by_ops(operations)
+    return of_operations(f"Hall: {symbol.strip()}" if group is None else group.xhm(), operations)
+
+
+def hall_of_number(number: float) -> str | None:
+    """Return the symbol of Hall of a space group by its number; None for what is no number of a group."""
+    import gemmi
+
+    group = gemmi.find_spacegroup_by_number(int(number)) if number == round(number) and 1 <= number <= 230 else None
+    return None if group is None else group.hall
 
 
 def of_triplets(triplets: Sequence[str], name: str = "") -> Symmetry | None:

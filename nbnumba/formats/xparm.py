@@ -24,6 +24,7 @@ from nbnumba.formats.geometry import (
     panel_axes,
     with_data_origins,
 )
+from nbnumba.formats.symmetry import hall_of_number
 from nbnumba.formats.text import excerpt, number
 from nbnumba.geometry.cell import SAME_CELL, cell_of
 from nbnumba.geometry.rotations import unit
@@ -101,7 +102,8 @@ def read(path: files.PathName, what: str = "-xparm", stated: frozenset[str] = fr
     geometry = Geometry(
         files.name_of(path, what), "XDS", placed, frame=FrameGeometry(corner, fast, slow) if moved else None,
         beam_direction=direction, wavelength_A=float(wavelength), spindle_axis=spindle, scan=scan,
-        crystal=CrystalGeometry(vectors, space_group=f"number {cell[0]:g}"), notes=_notes(wavelength, beam, cell[1:], vectors),
+        crystal=CrystalGeometry(vectors, space_group=hall_of_number(cell[0])),
+        notes=_notes(wavelength, beam, cell[1:], vectors),
     )  # fmt: skip
     return checked(geometry, name, stated)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
-from atoms import CELL, REFLECTIONS, mtz
+from atoms import CELL, REFLECTIONS, integrated, mtz
 
 import nbnumba
 from nbnumba import StructureFactors
 from nbnumba.amplitudes import expansion, listed
 from nbnumba.errors import InputError
+from nbnumba.formats.refl import write_refl
 from nbnumba.formats.reflection_data import ReflectionData
 from nbnumba.formats.symmetry import of_space_group
 
@@ -253,11 +254,17 @@ def test_the_recorded_amplitudes_of_a_peptide():
     assert np.corrcoef([(found[hkl], estimated[hkl]) for hkl in found if hkl in estimated], rowvar=False)[0, 1] > 0.9999
 
 
-@pytest.mark.parametrize("kind", ["mtz", "cif", "xds"])
+def of_dials(path, what):
+    return listed.from_refl(path, what, None, CELL)
+
+
+@pytest.mark.parametrize("kind", ["mtz", "cif", "xds", "refl"])
 def test_damaged_files_are_refused_in_a_sentence(tmp_path, kind):
     texts = {"cif": REFLECTIONS.encode(), "xds": XDS.format(law="TRUE").encode()}
+    write_refl(tmp_path / "in.refl", integrated([[1, 2, 3], [2, 0, 0]] * 20, np.linspace(1e3, 1e5, 40)), "-refl")
+    texts["refl"] = (tmp_path / "in.refl").read_bytes()
     content = texts.get(kind) or write_mtz(tmp_path / "in.mtz", PAIR, [[*row[:8], *row[9:], 50.0] for row in ROWS]).read_bytes()
-    read = {"mtz": listed.from_mtz, "cif": listed.from_cif, "xds": listed.from_hkl}[kind]
+    read = {"mtz": listed.from_mtz, "cif": listed.from_cif, "xds": listed.from_hkl, "refl": of_dials}[kind]
     random, refused = np.random.default_rng(3), 0
     for _ in range(150):
         damaged = bytearray(content[: random.integers(10, len(content))] if random.random() < 0.3 else content)

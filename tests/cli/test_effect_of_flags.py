@@ -18,6 +18,7 @@ from nbnumba.flags.run import run_of
 from nbnumba.flags.table import BY_NAME, FLAGS
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import smv
+from nbnumba.formats.refl import write_refl
 from nbnumba.setup import sampling, scene
 
 BASE = "-cell 50 60 70 80 90 100 -default_F 100 -N 3 -detpixels 4"
@@ -41,7 +42,7 @@ VALUES = """
     -calib_seed 5; -tolerance 1e6; -threads 1; -precision mixed; -c_parity phi_carryover; -c_threads 2
     -max_hours 3; -floatfile F.bin; -intfile I.img; -noisefile N.img; -pgmfile P.pgm; -pngfile P.png; -twotheta_axis 0 1 .1
     -exptfile E.expt; -nxsfile N.nxs; -nxscompression bitshuffle; -cbffile C.cbf; -predictions P.csv; -hklmap M.npz
-    -pdb a.pdb; -mtz a.mtz; -cif a.cif; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
+    -pdb a.pdb; -mtz a.mtz; -cif a.cif; -refl a.refl; -column FC; -k_sol 0.3; -b_sol 30; -add_b 3; -anomalous se.txt
     -N_abc 3.5 4 5; -N_def .5 .2 .1; -mosaic_abc 1 2 3; -cell_spread .1 .2 .1; -xtal_position 1 2 3
     -bfactor_aniso 3 4 5 0 0 0; -lattice m.mat
     -expt m.expt; -xparm XPARM.XDS; -geom m.geom; -nexus m.nxs; -image 1; -experiment 0; -reindex k,h,-l
@@ -88,6 +89,7 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "se.txt").write_text("Se 12000 -8 1\nSe 13000 -9 2\n")
     (tmp_path / "a.mtz").write_bytes(atoms.mtz([("FP", "F"), ("FC", "F")], [[1, 2, 3, 10.0, 11.0]]))
     (tmp_path / "a.cif").write_text(atoms.REFLECTIONS)
+    write_refl(tmp_path / "a.refl", atoms.integrated([[1, 2, 3]], [1e4]), "-refl")
     (tmp_path / "x.lam").write_text("1.0 1\n1.1 2\n1.3 3\n")
     (tmp_path / "b.txt").write_text("stol photons\n0 1\n1 2\n")
     (tmp_path / "w.txt").write_text("1\n3\n")

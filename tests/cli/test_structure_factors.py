@@ -1,8 +1,11 @@
-"""-pdb, -mtz, -cif and -hkl on the command line: the cell, the resolution, what is said and refused, and refined flags."""
+"""-pdb, -mtz, -cif, -refl and -hkl on the command line: the cell, the resolution, what is said and refused, refined flags."""
 
+import json
 import shlex
+from pathlib import Path
 
 import atoms
+import geometry_files
 import numpy as np
 import pytest
 
@@ -13,6 +16,7 @@ from nbnumba.flags import structure_factors
 from nbnumba.flags.command_line import CommandLine
 from nbnumba.flags.from_experiment import refined_flags
 from nbnumba.flags.to_experiment import experiment_of
+from nbnumba.formats.refl import write_refl
 from nbnumba.setup.remarks import remarks
 
 PLACE = "-lambda 0.9795 -distance 60 -detpixels 60 -pixel 1 -N 5"
@@ -24,6 +28,10 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "a.pdb").write_text(atoms.PDB)
     (tmp_path / "a.cif").write_text(atoms.REFLECTIONS)
     (tmp_path / "a.mtz").write_bytes(atoms.mtz([("FP", "F"), ("PHI", "P")], [[1, 2, 3, 10.0, 30.0], [0, 0, 4, 7.0, 90.0]]))
+    write_refl(tmp_path / "a.refl", atoms.integrated([[1, 2, 3], [0, 0, 4]], [1e4, 4e4]), "-refl")
+    content = geometry_files.experiments()
+    content["crystal"][0]["space_group_hall_symbol"] = " P 2 2"
+    (tmp_path / "a.expt").write_text(json.dumps(content))
     (tmp_path / "s.hkl").write_text("   1   2   3  100.00    1.00   1\n   2   0   0   -1.00    3.00   1\n")
 
 
@@ -107,9 +115,35 @@ def test_intensities_of_shelx_take_the_cell_of_the_crystal():
     assert made.structure_factors.F.min() > 0.0 and len(made.structure_factors.hkl) == 4
 
 
+def test_intensities_of_dials_take_the_space_group_of_the_list_beside_them():
+    """And the cell of its crystal, whose a, b and c are 30, 40 and 50 A at the start of the scan."""
+    with pytest.warns(UserWarning, match="2 unique reflections of P 2 2 2 are 10 of P1"):
+        made = Experiment.from_args("-refl a.refl -expt a.expt -image 3 -N 5")
+    assert made.structure_factors.cell == pytest.approx((30, 40, 50, 90, 90, 90), rel=1e-12)
+    assert made.value("crystal.a_A") == pytest.approx(30 * 2 / (1 + 1 / 1.1), rel=1e-12)
+    found = dict(zip(map(tuple, made.structure_factors.hkl.tolist()), made.structure_factors.F))
+    assert found[-1, 2, -3] == pytest.approx(100.0, rel=1e-3) and len(found) == 10
+    alone = said("-refl a.refl -cell 30 40 50", "no .expt states the space group: P1 is assumed; F is estimated")
+    assert len(alone.structure_factors.hkl) == 4 and alone.structure_factors.cell == (30.0, 40.0, 50.0, 90.0, 90.0, 90.0)
+    turned = said("-refl a.refl -cell 40 30 50 -reindex k,h,-l", "P1 is assumed").structure_factors.hkl
+    assert [2, 1, -3] in turned.tolist()
+
+
+def test_the_experiment_that_is_chosen_chooses_the_rows_too():
+    content = json.loads(Path("a.expt").read_text())
+    content["experiment"] *= 2
+    Path("a.expt").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="-refl: 'a.refl' has no reflections of experiment 1; allowed: one .*, 0"):
+        Experiment.from_args("-refl a.refl -expt a.expt -experiment 1 -image 3 -N 5")
+
+
 @pytest.mark.parametrize(
     "words, sentence",
     [
+        ("-refl a.refl", "no unit cell is given"),
+        ("-refl a.refl -mtz a.mtz", "-mtz and -refl all state structure factors"),
+        ("-refl a.mtz -cell 30 40 50", "-refl: 'a.mtz' cannot be read: it begins as another file; allowed: a reflection table"),
+        ("-hkl a.refl -cell 30 40 50", "-hkl: 'a.refl' is a reflection table of DIALS; allowed: -refl for it"),
         ("-pdb a.pdb -mtz a.mtz", "-pdb and -mtz all state structure factors; allowed: one of them"),
         ("-hkl s.hkl -cif a.cif", "-hkl and -cif all state structure factors"),
         ("-hkl s.hkl", "no unit cell is given"),
@@ -136,12 +170,14 @@ def test_a_dump_beside_atoms_is_written_and_read_back():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("source", ["-pdb a.pdb -nosolvent", "-mtz a.mtz -column FP -reindex k,h,-l"])
+@pytest.mark.parametrize(
+    "source", ["-pdb a.pdb -nosolvent", "-mtz a.mtz -column FP -reindex k,h,-l", "-refl a.refl -cell 30 40 50"]
+)
 def test_refined_flags_of_a_file(source):
     """The distance changes how far the list of atoms reaches: the amplitudes stay those that were refined."""
     words = shlex.split(f"{PLACE} {source}")
     made = experiment_of(CommandLine(words))
-    moved = made.replace({"detector.distance_mm": 61.5, "crystal.a_A": 40.1 if "mtz" in source else 21.01})
+    moved = made.replace({"detector.distance_mm": 61.5, "crystal.a_A": made.value("crystal.a_A") + 0.01})
     again = experiment_of(CommandLine(refined_flags(words, moved, ["detector.distance_mm"])))
     for field in ("hkl", "F"):
         np.testing.assert_array_equal(getattr(again.structure_factors, field), getattr(made.structure_factors, field))

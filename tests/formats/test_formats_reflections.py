@@ -12,7 +12,7 @@ import pytest
 import nbnumba
 from nbnumba import Experiment, InputError
 from nbnumba.cli.main import main
-from nbnumba.formats.columns import packed
+from nbnumba.formats.messagepack import packed
 from nbnumba.geometry.rotations import about_axis
 from nbnumba.reflection_files import dials_columns
 from nbnumba.setup.crystal import orient

@@ -83,6 +83,23 @@ np.savez(sys.argv[3], hkl=np.array(table["miller_index"]), matrix=np.array(exper
 """
 
 
+_REDUCED = """
+import json, sys
+from dials.array_family import flex
+from dials.util.filter_reflections import filtered_arrays_from_experiments_reflections
+from dxtbx.model.experiment_list import ExperimentListFactory
+experiments = ExperimentListFactory.from_json_file(sys.argv[1], check_format=False)
+table = flex.reflection_table.from_file(sys.argv[2])
+array = filtered_arrays_from_experiments_reflections(experiments, [table])[0]
+print(json.dumps([list(array.indices()), list(array.data()), list(array.sigmas())]))
+"""
+
+
+def reduced(experiments, reflections):
+    """Indices, intensities and uncertainties, in proportion to |F|^2, that DIALS takes of the reflections of one experiment."""
+    return (np.array(part) for part in answer(_REDUCED, experiments, reflections))
+
+
 def process(folder, *imported):
     """Imports, indexes, refines and integrates images in a folder, and returns what was integrated, by name.
 
