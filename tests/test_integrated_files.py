@@ -243,14 +243,16 @@ def test_a_merged_mtz(tmp_path, experiment):
 
 
 def test_the_space_group_of_the_source(tmp_path, experiment):
-    """By the Hall symbol of the crystal; P 1 if it states none."""
-    geometry, rows = geometry_of_one(experiment), [(1, 2, 3, 100.0, 1.0), (-1, 2, -3, 110.0, 1.0), (1, -2, 4, 90.0, 1.0)]
+    """By the Hall symbol of the crystal; P 1 if it states none. Reflections are in its asymmetric unit."""
+    geometry, rows = geometry_of_one(experiment), [(1, 2, 3, 100.0, 1.0), (-1, 2, -3, 110.0, 1.0), (1, -2, -4, 90.0, 1.0)]
     groups = [(" P 2ac 2ab", "P 21 21 21", 2), (" P 2", "P 1 1 2", 3), (" P 2y", "P 1 2 1", 2), (None, "P 1", 3)]
     for symbol, name, count in groups:
         own = dataclasses.replace(geometry, crystal=dataclasses.replace(geometry.crystal, space_group=symbol))
         write_intensities(tmp_path / "m.mtz", merged_table(rows, own), own)
         read = gemmi.read_mtz_file(str(tmp_path / "m.mtz"))
         assert (read.spacegroup.xhm(), read.nreflections) == (name, count)
+        asymmetric_unit = gemmi.ReciprocalAsu(read.spacegroup)
+        assert all(asymmetric_unit.is_in(index) for index in read.make_miller_array().tolist())
 
 
 def test_uncertainties_of_amplitudes():

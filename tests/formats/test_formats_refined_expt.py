@@ -292,6 +292,18 @@ def test_a_band_of_wavelengths_moves_as_one(tmp_path):
     assert "wavelength" not in stated
 
 
+def test_a_beam_that_varied_no_longer_does(tmp_path):
+    path, _ = long_scan(tmp_path, 2)
+    content = json.loads(path.read_text())
+    content["beam"][0]["s0_at_scan_points"] = [[0.01 * number, 0.0, -1.0 / 1.2] for number in range(3)]
+    path.write_text(json.dumps(content))
+    geometry = geometry_at(path, 2)
+    write_refined(path, Source(path), Refined(geometry))
+    read = dxtbx.read(path)
+    assert read.beam_at_points is None and abs(geometry.beam_direction[2]) > 0.01
+    np.testing.assert_allclose(read.beam_direction, geometry.beam_direction, rtol=0, atol=1e-12)
+
+
 LATTICE = geometry_files.CELL
 
 
