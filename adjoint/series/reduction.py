@@ -18,8 +18,8 @@ BEYOND = 1.0
 class Rules(NamedTuple):
     """How pixels count (S4).
 
-    readout: standard deviation of the read-out, in photons. misfit: the standard deviation of the model itself, as a fraction
-    of the crystal's photons. influence: standard deviations beyond which a deviation counts as much as one at them, and no
+    readout: standard deviation of the read-out, in photons. misfit: the standard deviation of the model of a spot, as a
+    fraction of its photons. influence: standard deviations beyond which a deviation counts as much as one at them, and no
     more (Huber). plane: whether the background of a box is a plane, and not a constant.
     """
 
@@ -47,8 +47,9 @@ class Sums(NamedTuple):
 class Fitted(NamedTuple):
     """What is expected in the pixels of an image: the crystal's photons and the background (pixels,).
 
-    seen (pixels,): the crystal's photons, scaled to those that its box has above the background. The misfit is a fraction of
-    these: were it one of the crystal's photons, a search would lower it by making strong reflections weak.
+    seen (pixels,): the crystal's photons, scaled to those that its box has above the background, times the sum of these. The
+    variance of a misfit is a part of it: that of the whole spot is a fraction of its photons, and its pixels count relative to
+    each other as they do by counting, so that the sum of the photons is met.
     """
 
     bragg: np.ndarray
@@ -64,7 +65,7 @@ class Fitted(NamedTuple):
 def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
     """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model."""
     counted = np.maximum(fitted.mean, LEAST_VARIANCE)
-    return counted + rules.readout**2 + (rules.misfit * fitted.seen) ** 2
+    return counted + rules.readout**2 + rules.misfit**2 * fitted.seen
 
 
 def weights(boxes: Shoeboxes, fitted: Fitted, rules: Rules) -> np.ndarray:
@@ -103,9 +104,9 @@ def fit_background(boxes: Shoeboxes, bragg: np.ndarray, rules: Rules, start: np.
 
 
 def seen(boxes: Shoeboxes, bragg: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """The crystal's photons (pixels,) scaled, in each box, to the photons above the background `level` (pixels,)."""
-    calculated, observed = boxes.sums(np.abs(bragg)), boxes.sums(boxes.data - level)
-    return (np.maximum(observed, 0.0) / np.maximum(calculated, 1e-300))[boxes.box] * np.abs(bragg)
+    """The crystal's photons (pixels,), scaled to the photons above the background `level` of their box, times their sum."""
+    calculated, observed = boxes.sums(np.abs(bragg)), np.maximum(boxes.sums(boxes.data - level), 0.0)
+    return (observed**2 / np.maximum(calculated, 1e-300))[boxes.box] * np.abs(bragg)
 
 
 def first_background(boxes: Shoeboxes) -> np.ndarray:

@@ -37,13 +37,10 @@ WIDTHS, AROUND = 3.0, 1.5
 REACHES = 3.0
 """Images within so many standard deviations of its rocking curve have a box of a reflection."""
 
-BRIGHT = 5.0
-"""Standard deviations of counting from which on the crystal's photons of a pixel tell how well the model fits."""
+BRIGHT, FEWEST_BRIGHT = 10.0, 5
+"""Standard deviations of counting from which on the photons of a box tell how well the model fits, and how many boxes do."""
 
-MEDIAN_SQUARE, MEDIAN_SCATTER = 0.4549, 2.33
-"""The median of the square of a normal deviation, and the relative standard deviation of that of n, times the root of n."""
-
-MOST_MISFIT = 0.5
+MOST_MISFIT = 1.0
 """The largest misfit: beyond it the crystal's photons would hardly count."""
 
 SAME = 0.02
@@ -135,12 +132,12 @@ def run(setting: Setting, start: np.ndarray, told: Callable[[str], None], steppe
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
     found = reflections_of(experiments, REACHES * setting.reach_deg)
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
-    broad = setting.rules._replace(misfit=1.0)
+    broad = setting.rules._replace(misfit=0.3)
     problem = problem_of(setting, experiments, found, half, setting.reach_deg, broad, used)
     end = search("places of broad spots", problem, found, start, None, moving, 20)
     end = search("broad spots", problem, found, end.point.x, None, whole, 20)
     used &= ~absent(problem, end.point)
-    misfit, x = 0.3, end.point.x
+    misfit, x = 0.2, end.point.x
     for round_ in range(ROUNDS):
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
@@ -169,26 +166,29 @@ def absent(problem: Problem, point: Point) -> np.ndarray:
 
 
 def misfit_of(problem: Problem, point: Point) -> float:
-    """The standard deviation of the model as a fraction of its photons, with which bright pixels scatter as they should."""
-    residuals, spreads, photons = [], [], []
-    counting = problem.rules._replace(misfit=0.0)
+    """The standard deviation of the model of a spot, as a fraction of its photons, with which bright boxes scatter as expected."""
+    squares, spreads, parts, counting = [], [], [], problem.rules._replace(misfit=0.0)
     for model, fitted in zip(problem.models, point.fitted):
-        spread = variance(fitted, counting)
-        bright = fitted.seen > BRIGHT * np.sqrt(spread)
-        residuals.append(np.square(model.boxes.data - fitted.mean)[bright])
-        spreads.append(spread[bright])
-        photons.append(np.square(fitted.seen)[bright])
-    square, spread, bragg = (np.concatenate(part) for part in (residuals, spreads, photons))
-    if not len(square):
+        boxes = model.boxes
+        if not len(boxes.data):
+            continue
+        photons = boxes.sums(boxes.data - fitted.background)
+        bright = photons > BRIGHT * np.sqrt(np.maximum(boxes.sums(fitted.mean), 1.0))
+        for kind, values in zip(
+            (squares, spreads, parts), ((boxes.data - fitted.mean) ** 2, variance(fitted, counting), fitted.seen)
+        ):
+            kind += [part for part, keep in zip(np.split(values, boxes.starts[1:]), bright) if keep]
+    if len(squares) < FEWEST_BRIGHT:
         return 0.0
 
     def excess(misfit: float) -> float:
-        return float(np.median(square / (spread + misfit**2 * bragg))) / MEDIAN_SQUARE - 1.0
+        each = [np.mean(square / (spread + misfit**2 * part)) for square, spread, part in zip(squares, spreads, parts)]
+        return float(np.median(each)) - 1.0
 
-    if excess(0.0) <= 3.0 * MEDIAN_SCATTER / np.sqrt(len(square)):
+    if excess(0.0) <= 0.1:
         return 0.0
     low, high = 0.0, MOST_MISFIT
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2.0
         low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
     return high

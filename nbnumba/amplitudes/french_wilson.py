@@ -39,7 +39,14 @@ def mean_intensity(intensities: np.ndarray, multiplicity: np.ndarray, squared: n
 
 
 def amplitudes(intensities: np.ndarray, sigmas: np.ndarray, expected: np.ndarray, centric: np.ndarray) -> np.ndarray:
-    """Return the expected amplitudes (n,), given measured intensities and their uncertainties; NaN below WEAKEST (F9e).
+    """Return the expected amplitudes (n,), given measured intensities and their uncertainties; NaN below WEAKEST (F9e)."""
+    return estimates(intensities, sigmas, expected, centric)[0]
+
+
+def estimates(
+    intensities: np.ndarray, sigmas: np.ndarray, expected: np.ndarray, centric: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the expected amplitudes (n,) and their standard uncertainties (n,), (<J> - <F>^2)^(1/2); NaN below WEAKEST (F9e).
 
         acentric: p(J) ~ exp(-J / S),              J > 0, m = I - sigma^2 / S
         centric:  p(J) ~ J^(-1/2) exp(-J / 2 S),   J > 0, m = I - sigma^2 / 2 S
@@ -52,7 +59,7 @@ def amplitudes(intensities: np.ndarray, sigmas: np.ndarray, expected: np.ndarray
     half = np.sqrt(t * t + NEGLIGIBLE)
     high = np.where(t > 0.0, np.sqrt(np.maximum(t, 0.0) + np.sqrt(NEGLIGIBLE)), np.sqrt(NEGLIGIBLE / (half - t)))
     low = np.sqrt(np.maximum(t - np.sqrt(NEGLIGIBLE), 0.0))
-    found = np.empty(len(t))
+    found, spread = np.empty(len(t)), np.empty(len(t))
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # NumPy loads these modules when they are first asked for
     for part in np.array_split(np.arange(len(t)), max(len(t) // 10000, 1)):
         u = (low[part] + high[part])[:, np.newaxis] / 2.0 + (high[part] - low[part])[:, np.newaxis] / 2.0 * nodes
@@ -60,4 +67,7 @@ def amplitudes(intensities: np.ndarray, sigmas: np.ndarray, expected: np.ndarray
         density = weights * np.exp(exponent.min(axis=1, keepdims=True) - exponent)
         density = np.where(centric[part, np.newaxis], density, density * u)
         found[part] = (density * u).sum(axis=1) / density.sum(axis=1)
-    return np.where(intensities < WEAKEST * sigmas, np.nan, found * np.sqrt(sigmas))
+        off = u - found[part, np.newaxis]
+        spread[part] = np.sqrt((density * off**2).sum(axis=1) / density.sum(axis=1))
+    believed = intensities >= WEAKEST * sigmas
+    return tuple(np.where(believed, values * np.sqrt(sigmas), np.nan) for values in (found, spread))

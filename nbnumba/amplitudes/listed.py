@@ -113,7 +113,7 @@ def _of_intensities(rows: expansion.Merged, symmetry: Symmetry, cell: Cell | Non
             allowed = "intensities with their uncertainties and a cell, or amplitudes"
             raise InputError(f"{name} has {below} intensities below 0, and not {lacks}, to estimate F; allowed: {allowed}")
         return np.sqrt(rows.values), f"F is the square root of the intensity, which has not {lacks}"
-    squared = _inverse_squares(rows.hkl, cell)
+    squared = inverse_squares(rows.hkl, cell)
     multiplicity = expansion.multiplicity(rows.hkl, symmetry)
     try:
         expected = french_wilson.mean_intensity(rows.values, multiplicity, squared)
@@ -125,7 +125,7 @@ def _of_intensities(rows: expansion.Merged, symmetry: Symmetry, cell: Cell | Non
     return found, f"F is estimated by French and Wilson's method; {below} intensities are below 0{weak}"
 
 
-def _inverse_squares(hkl_: np.ndarray, cell: Cell) -> np.ndarray:
+def inverse_squares(hkl_: np.ndarray, cell: Cell) -> np.ndarray:
     """1 / d^2 (n,) of reflections, in 1/A^2."""
     import gemmi
 
@@ -134,13 +134,13 @@ def _inverse_squares(hkl_: np.ndarray, cell: Cell) -> np.ndarray:
 
 def _missing(indices: np.ndarray, cell: Cell, symmetry: Symmetry) -> list[str]:
     """A clause that counts the reflections of P1 that are missing between the largest and the smallest d of those listed."""
-    squared = _inverse_squares(indices, cell)
+    squared = inverse_squares(indices, cell)
     volume_star = 1.0 / volume(cell)
     most = squared.max()
     if 4.2 * most**1.5 / volume_star > 1e7:
         return []
     every = in_sphere(cell, 1.0 / np.sqrt(most) * (1.0 - 1e-9))
-    inside = _inverse_squares(every, cell) >= squared.min() * (1.0 - 1e-9)
+    inside = inverse_squares(every, cell) >= squared.min() * (1.0 - 1e-9)
     every = every[inside & ~expansion.absent(every, symmetry)]
     lacking = len(every) - len(indices)
     span = f"between {1.0 / np.sqrt(squared.min()):.4g} and {1.0 / np.sqrt(most):.4g} A"

@@ -68,10 +68,15 @@ def read(
     InputError for what is no such list, an experiment that it lacks, a model that is damaged, and a model that no image here
     has: a band of wavelengths unless flags state one, electrons, and offsets of pixels that a refined detector may have.
     """
-    content, listed = _listed(path, what)
+    return geometry_of(read_json(path, what, EXPECTED), files.name_of(path, what), experiment, stated)
+
+
+def geometry_of(content: Value, source: str, experiment: int | None = None, stated: frozenset[str] = frozenset()) -> Geometry:
+    """Return the same of the content of a file; source: its name."""
+    content, listed = listed_of(content)
     chosen = listed.at(experiment or 0)
-    models = {kind: _model(content, chosen, kind) for kind in ("beam", "detector", "goniometer", "scan", "crystal")}
-    fields: dict[str, Any] = {"source": files.name_of(path, what), "kind": "dxtbx"}
+    models = {kind: model_of(content, chosen, kind) for kind in ("beam", "detector", "goniometer", "scan", "crystal")}
+    fields: dict[str, Any] = {"source": source, "kind": "dxtbx"}
     notes = _notes(content, chosen, models)
     if experiment is None and len(listed.value) > 1:
         notes.append(f"has {len(listed.value)} experiments, of which the first counts: -experiment chooses another, from 0")
@@ -82,13 +87,13 @@ def read(
         fields |= of_beam
         notes += more
     fields |= _detector(models["detector"]) if models["detector"] else {}
-    turn, turning = _goniometer(models["goniometer"], scan)
+    turn, turning = goniometer_of(models["goniometer"], scan)
     fields |= turning
     if models["crystal"]:
         fields["crystal"], of_crystal = _crystal(models["crystal"], turn, scan)
         notes += of_crystal
     fields["identifier"] = chosen.get("identifier").text() or None
-    fields["profile"] = _profile(_model(content, chosen, "profile"))
+    fields["profile"] = _profile(model_of(content, chosen, "profile"))
     return checked(Geometry(**fields, notes=tuple(notes)), content.name, stated)
 
 
@@ -110,7 +115,7 @@ def images_of(
         raise InputError(f"{chosen.name}: {chosen.path} names no images; allowed: an experiment with an imageset")
     beside = files.name_of(path, what)
     if imageset.get("template"):
-        return _of_template(imageset, _model(content, chosen, "scan"), beside, numbers)
+        return _of_template(imageset, model_of(content, chosen, "scan"), beside, numbers)
     if imageset.get("images"):
         return _of_names(imageset, beside, numbers)
     raise InputError(f"{imageset.name}: {imageset.path} names no images; allowed: an imageset with images or a template")
@@ -124,7 +129,11 @@ def number_of_experiments(path: files.PathName, what: str = "-expt") -> int:
 
 def _listed(path: files.PathName, what: str) -> tuple[Value, Value]:
     """The content of a file, and its list of experiments."""
-    content = read_json(path, what, EXPECTED)
+    return listed_of(read_json(path, what, EXPECTED))
+
+
+def listed_of(content: Value) -> tuple[Value, Value]:
+    """The list of experiments that a file is or begins with, and its experiments. Raises InputError for another file."""
     content = content.at(0) if isinstance(content.value, list) and content.value else content
     kind = content.get("__id__").value if isinstance(content.value, dict) else None
     if not isinstance(kind, str) or kind not in LISTS:
@@ -132,7 +141,7 @@ def _listed(path: files.PathName, what: str) -> tuple[Value, Value]:
     return content, content.get(LISTS[kind])
 
 
-def _model(content: Value, chosen: Value, kind: str) -> Value:
+def model_of(content: Value, chosen: Value, kind: str) -> Value:
     """The model of an experiment: an entry of the list of its kind; None if it has none."""
     index = chosen.get(kind)
     if not index:
@@ -144,7 +153,7 @@ def _model(content: Value, chosen: Value, kind: str) -> Value:
 
 def _imageset(content: Value, chosen: Value) -> Value:
     """The imageset of an experiment, which in a data block is the entry itself; None if it has none."""
-    return _model(content, chosen, "imageset") if content.get("__id__").value == "ExperimentList" else chosen
+    return model_of(content, chosen, "imageset") if content.get("__id__").value == "ExperimentList" else chosen
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -331,7 +340,7 @@ def _detector(detector: Value) -> dict[str, Any]:
         made = [_panel(panel, "", *at_origin, taken, index) for index, panel in enumerate(panels)]
         return {"panels": with_data_origins(made, _data_origins(panels))}
     tree = _Tree(panels)
-    origin, axes = _placed(hierarchy, *at_origin)
+    origin, axes = placed(hierarchy, *at_origin)
     tree.follow(hierarchy, "", origin, axes, 0)
     missing = [index for index, panel in enumerate(tree.panels) if panel is None]
     if missing:
@@ -369,9 +378,9 @@ class _Tree:
                 self._add_panel(index, path, origin, axes)
                 continue
             child_path = unique_path(_joined(path, child.get("name").text()), self.taken, _joined(path, f"group{number}"))
-            placed = _placed(child, origin, axes)
-            self.groups.append(GroupGeometry(child_path, lab(placed[1][0]), lab(placed[1][1])))
-            self.follow(child, child_path, *placed, depth + 1)
+            corner, of_child = placed(child, origin, axes)
+            self.groups.append(GroupGeometry(child_path, lab(of_child[0]), lab(of_child[1])))
+            self.follow(child, child_path, corner, of_child, depth + 1)
 
     def _add_panel(self, index: Value, path: str, origin: np.ndarray, axes: np.ndarray) -> None:
         number = index.whole(0, len(self.panels) - 1)
@@ -386,7 +395,7 @@ def _joined(path: str, name: str) -> str:
     return own and "/".join(filter(None, (path, own)))
 
 
-def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The origin, and the axes as rows, of a part whose own are relative to those of the part above."""
     fast, slow = part.get("fast_axis").numbers(3), part.get("slow_axis").numbers(3)
     for axis in (fast, slow):
@@ -398,7 +407,7 @@ def _placed(part: Value, origin: np.ndarray, axes: np.ndarray) -> tuple[np.ndarr
 
 def _panel(panel: Value, path: str, origin: np.ndarray, axes: np.ndarray, taken: set[str], index: int) -> PanelGeometry:
     """A panel, relative to its group's origin and axes."""
-    corner, (fast, slow, _) = _placed(panel, origin, axes)
+    corner, (fast, slow, _) = placed(panel, origin, axes)
     size, pixel = _pair(panel.get("image_size")), [edge.positive() for edge in _pair(panel.get("pixel_size"))]
     fast_pixels, slow_pixels = (count.whole(1, MOST_PIXELS) for count in size)
     own_path = unique_path(_joined(path, panel.get("name").text()), taken, _joined(path, f"panel{index}"))
@@ -462,21 +471,25 @@ def _rectangles(mask: Value, shape: tuple[int, int]) -> tuple[tuple[int, int, in
 # ------------------------------------------------------------------------------------------------ goniometer and crystal
 
 
-def _goniometer(goniometer: Value, scan: Scan | None) -> tuple[np.ndarray, dict[str, Any]]:
+def goniometer_of(goniometer: Value, scan: Scan | None) -> tuple[np.ndarray, dict[str, Any]]:
     """The rotation S F of the crystal at phi = 0 (n or 1, 3, 3), in the frame of dxtbx, and the fields of the spindle."""
     if not goniometer:
         return np.eye(3)[None], {}
-    if goniometer.get("axes"):
-        fixed, axis, setting = _of_axes(goniometer)
-    else:
-        fixed, axis = _rotation(goniometer.get("fixed_rotation")), unit(goniometer.get("rotation_axis").direction())
-        setting = _rotation(goniometer.get("setting_rotation"))
+    fixed, axis, setting = rotations_of(goniometer)
     fields = {"spindle_axis": lab(setting @ axis)}
     if goniometer.get("setting_rotation_at_scan_points"):
         settings = _points(goniometer.get("setting_rotation_at_scan_points"), scan, 9).reshape(-1, 3, 3)
         fields["spindle_at_points"] = lab(settings @ axis)
         return settings @ fixed, fields
     return (setting @ fixed)[None], fields
+
+
+def rotations_of(goniometer: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The fixed rotation F, the axis and the setting rotation S of a goniometer: S R F turns the crystal, R about the axis."""
+    if goniometer.get("axes"):
+        return _of_axes(goniometer)
+    fixed, setting = (_rotation(goniometer.get(f"{kind}_rotation")) for kind in ("fixed", "setting"))
+    return fixed, unit(goniometer.get("rotation_axis").direction()), setting
 
 
 def _rotation(rotation: Value) -> np.ndarray:

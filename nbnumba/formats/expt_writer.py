@@ -68,11 +68,11 @@ def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[st
     series = _series(images, geometry.scan, what)
     crystals = [] if geometry.crystal is None else [geometry.crystal, *geometry.other_crystals]
     lists: dict[str, list[dict[str, Any]]] = {
-        "beam": [_beam(geometry)],
-        "detector": [_detector(geometry, images.offset)],
-        "goniometer": [] if geometry.scan is None else [_goniometer(geometry)],
+        "beam": [beam_of(geometry)],
+        "detector": [detector_of(geometry, images.offset)],
+        "goniometer": [] if geometry.scan is None else [goniometer_of(geometry)],
         "scan": [] if geometry.scan is None else [_scan(geometry.scan, series)],
-        "crystal": [_crystal(crystal) for crystal in crystals],
+        "crystal": [crystal_of(crystal) for crystal in crystals],
         "imageset": [] if series is None else [_imageset(geometry, images, series, os.path.dirname(os.path.abspath(path)))],
     }
     experiment = {"__id__": "Experiment", "identifier": "", **dict.fromkeys((kind for kind in lists if lists[kind]), 0)}
@@ -80,11 +80,12 @@ def content(geometry: Geometry, images: Images, path: str, what: str) -> dict[st
     return {"__id__": "ExperimentList", "experiment": experiments, **lists, "profile": [], "scaling_model": []}
 
 
-def _numbers(vector: Any) -> list[float]:
+def numbers(vector: Any) -> list[float]:
+    """The components of a vector for JSON, where 0 has no sign."""
     return [float(x) + 0.0 for x in vector]
 
 
-def _beam(geometry: Geometry) -> dict[str, Any]:
+def beam_of(geometry: Geometry) -> dict[str, Any]:
     """The beam, whose direction dxtbx states from the crystal to the source, and its plane of polarization by its normal."""
     direction, electric = np.asarray(geometry.beam_direction), geometry.polarization_axis
     if electric is None:
@@ -92,18 +93,18 @@ def _beam(geometry: Geometry) -> dict[str, Any]:
     return {
         "__id__": "monochromatic",
         "probe": "x-ray",
-        "direction": _numbers(imgcif(-direction)),
+        "direction": numbers(imgcif(-direction)),
         "wavelength": geometry.wavelength_A,
         "divergence": 0.0,
         "sigma_divergence": 0.0,
-        "polarization_normal": _numbers(imgcif(np.cross(electric, direction))),
+        "polarization_normal": numbers(imgcif(np.cross(electric, direction))),
         "polarization_fraction": geometry.polarization_fraction,
         "flux": 0.0,
         "transmission": 1.0,
     }
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     """The origin in mm of a group of panels in the frame of dxtbx, and its fast, slow and normal axes as rows."""
 
     origin: np.ndarray
@@ -112,28 +113,30 @@ class _Frame(NamedTuple):
     def pose(self, origin: np.ndarray, fast: np.ndarray, slow: np.ndarray) -> dict[str, list[float]]:
         """What states a place and two axes in this frame."""
         placed = {"fast_axis": self.axes @ fast, "slow_axis": self.axes @ slow, "origin": self.axes @ (origin - self.origin)}
-        return {name: _numbers(vector) for name, vector in placed.items()}
+        return {name: numbers(vector) for name, vector in placed.items()}
 
 
-_LABORATORY = _Frame(np.zeros(3), np.eye(3))
+LABORATORY = Frame(np.zeros(3), np.eye(3))
+"""The frame of dxtbx itself."""
 
 
-def _frame(origin_mm: Any, fast_axis: Any, slow_axis: Any) -> _Frame:
+def frame_of(origin_mm: Any, fast_axis: Any, slow_axis: Any) -> Frame:
+    """A frame by its origin and axes in the laboratory of nanoBragg."""
     origin, fast, slow = imgcif(origin_mm), imgcif(fast_axis), imgcif(slow_axis)
-    return _Frame(origin, np.array([fast, slow, np.cross(fast, slow)]))
+    return Frame(origin, np.array([fast, slow, np.cross(fast, slow)]))
 
 
-def _detector(geometry: Geometry, offset: float) -> dict[str, Any]:
+def detector_of(geometry: Geometry, offset: float = 0.0) -> dict[str, Any]:
     """The panels; where the detector has a frame, with the tree of their groups, which stand at their centres."""
     if geometry.frame is None:
-        return {"panels": [_panel(panel, offset, _LABORATORY) for panel in geometry.panels]}
-    root = _frame(*dataclasses.astuple(geometry.frame))
-    frames, nodes = {"": root}, {"": _node("", _LABORATORY, root)}
+        return {"panels": [_panel(panel, offset, LABORATORY) for panel in geometry.panels]}
+    root = frame_of(*dataclasses.astuple(geometry.frame))
+    frames, nodes = {"": root}, {"": _node("", LABORATORY, root)}
     for group in sorted(geometry.groups, key=lambda group: group.path.count("/")):
         above = _group_of(group.path, frames)
         members = [panel for panel in geometry.panels if panel.path.startswith(f"{group.path}/")]
         centre = np.mean([panel.positions_mm(panel.shape[1] / 2, panel.shape[0] / 2) for panel in members], axis=0)
-        frames[group.path] = _frame(centre, group.fast_axis, group.slow_axis)
+        frames[group.path] = frame_of(centre, group.fast_axis, group.slow_axis)
         nodes[group.path] = _node(group.path, frames[above], frames[group.path])
         nodes[above]["children"].append(nodes[group.path])
     panels = []
@@ -144,18 +147,18 @@ def _detector(geometry: Geometry, offset: float) -> dict[str, Any]:
     return {"panels": panels, "hierarchy": nodes[""]}
 
 
-def _group_of(path: str, frames: dict[str, _Frame]) -> str:
+def _group_of(path: str, frames: dict[str, Frame]) -> str:
     """The innermost group of a panel or a group; "" for the whole detector."""
     names = path.split("/")
     return next((above for count in range(len(names) - 1, 0, -1) if (above := "/".join(names[:count])) in frames), "")
 
 
-def _node(path: str, above: _Frame, frame: _Frame) -> dict[str, Any]:
+def _node(path: str, above: Frame, frame: Frame) -> dict[str, Any]:
     """A group in the tree, whose name is the last part of its path."""
     return {"name": path.rpartition("/")[2], "type": "", **above.pose(frame.origin, *frame.axes[:2]), "children": []}
 
 
-def _panel(panel: PanelGeometry, offset: float, frame: _Frame) -> dict[str, Any]:
+def _panel(panel: PanelGeometry, offset: float, frame: Frame) -> dict[str, Any]:
     thickness = (panel.thickness_um or 0.0) / 1000
     mu = 1000.0 / panel.attenuation_um if panel.attenuation_um else 0.0
     return {
@@ -183,8 +186,9 @@ def _trusted_range(panel: PanelGeometry) -> list[float]:
     return [least, UNLIMITED if panel.trusted_max is None else panel.trusted_max + 0.5]
 
 
-def _goniometer(geometry: Geometry) -> dict[str, Any]:
-    axis = _numbers(imgcif(geometry.spindle_axis))
+def goniometer_of(geometry: Geometry) -> dict[str, Any]:
+    """The spindle, about which the crystal turns from its place at phi = 0."""
+    axis = numbers(imgcif(geometry.spindle_axis))
     return {"rotation_axis": axis, "fixed_rotation": _IDENTITY, "setting_rotation": _IDENTITY}
 
 
@@ -200,8 +204,9 @@ def _scan(scan: Scan, series: _Series | None) -> dict[str, Any]:
     }
 
 
-def _crystal(crystal: CrystalGeometry) -> dict[str, Any]:
-    axes = {f"real_space_{name}": _numbers(imgcif(vector)) for name, vector in zip("abc", crystal.vectors)}
+def crystal_of(crystal: CrystalGeometry) -> dict[str, Any]:
+    """The crystal at phi = 0."""
+    axes = {f"real_space_{name}": numbers(imgcif(vector)) for name, vector in zip("abc", crystal.vectors)}
     return {"__id__": "crystal", **axes, "space_group_hall_symbol": " P 1"}
 
 
@@ -209,12 +214,13 @@ def _imageset(geometry: Geometry, images: Images, series: _Series, folder: str) 
     """Where the images are: relative to the folder of the list, if they are in it or below."""
     lookups = dict.fromkeys(("mask", "gain", "pedestal", "dx", "dy"))
     if geometry.scan is None:
-        return {"__id__": "ImageSet", "images": [_placed(name, folder) for name in images.names], **lookups, "params": {}}
-    numbers = {"single_file_indices": list(range(geometry.scan.images))} if images.in_one else {}
-    return {"__id__": "ImageSequence", "template": _placed(series.template, folder), **numbers, **lookups, "params": {}}
+        return {"__id__": "ImageSet", "images": [placed_name(name, folder) for name in images.names], **lookups, "params": {}}
+    indices = {"single_file_indices": list(range(geometry.scan.images))} if images.in_one else {}
+    return {"__id__": "ImageSequence", "template": placed_name(series.template, folder), **indices, **lookups, "params": {}}
 
 
-def _placed(name: str, folder: str) -> str:
+def placed_name(name: str, folder: str) -> str:
+    """The name of a file: relative to a folder, if the file is in it or below, else from the root."""
     path = os.path.abspath(name)
     relative = os.path.relpath(path, folder)
     return path if relative.startswith(os.pardir) else relative

@@ -223,7 +223,7 @@ class Geometry:
             raise InputError(f"-image: {why}; allowed: ones that change little")
         crystal, beam, spindle = self.crystal, self.beam_direction, self.spindle_axis
         if crystal is not None and crystal.at_points is not None:
-            crystal = CrystalGeometry(_mean_lattice(crystal.at_points[point : point + 2]), None, crystal.space_group)
+            crystal = CrystalGeometry(mean_lattice(crystal.at_points[point : point + 2]), None, crystal.space_group)
         if self.beam_at_points is not None:
             beam = unit(self.beam_at_points[point : point + 2].sum(axis=0))
         if self.spindle_at_points is not None:
@@ -243,7 +243,7 @@ def _turns_round(points: np.ndarray | None, point: int) -> bool:
     return bool(((start * end).sum(axis=-1) <= 0.0).any())
 
 
-def _mean_lattice(vectors: np.ndarray) -> np.ndarray:
+def mean_lattice(vectors: np.ndarray) -> np.ndarray:
     """The lattice (3, 3) whose reciprocal vectors are the means of those of some lattices (n, 3, 3)."""
     return np.linalg.inv(np.linalg.inv(vectors).mean(axis=0))
 

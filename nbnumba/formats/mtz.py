@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -149,5 +149,34 @@ def write(path: files.PathName, hkl: np.ndarray, amplitudes: np.ndarray, cell: C
         mtz.add_column("F(-)", "G")
         values = pair
     mtz.set_data(np.concatenate([rows.astype(np.float32), values.astype(np.float32)], axis=1))
+    with files.replacing(path, what) as stream:
+        stream.write(mtz.write_to_bytes())
+
+
+def write_merged(
+    path: files.PathName,
+    hkl: np.ndarray,
+    columns: Mapping[str, tuple[str, np.ndarray]],
+    cell: Cell,
+    group: Any,
+    wavelength_A: float,
+    what: str,
+) -> None:
+    """Write columns (n,) of unique reflections hkl (n, 3), each with its type, as a merged MTZ of a space group of gemmi.
+
+    Reflections are moved to the asymmetric unit of CCP4, and sorted. NaN is no value. Numbers are float32.
+    """
+    import gemmi
+
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.spacegroup = group
+    mtz.set_cell_for_all(gemmi.UnitCell(*cell))
+    mtz.title = "intensities by refinement"
+    mtz.add_dataset("nbnumba").wavelength = wavelength_A
+    for label, (kind, _) in columns.items():
+        mtz.add_column(label, kind)
+    mtz.set_data(np.column_stack([hkl, *(values for _, values in columns.values())]).astype(np.float32))
+    mtz.ensure_asu()
+    mtz.sort()
     with files.replacing(path, what) as stream:
         stream.write(mtz.write_to_bytes())

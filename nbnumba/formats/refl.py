@@ -47,8 +47,13 @@ class ReflectionTable(NamedTuple):
     rows: int
 
 
-def write_refl(path: files.PathName, columns: Mapping[str, tuple[str, np.ndarray]], what: str) -> None:
-    """Write columns, each with the name of its type in DIALS and an array (n,) or (n, elements), as a table of DIALS."""
+def write_refl(
+    path: files.PathName, columns: Mapping[str, tuple[str, np.ndarray]], what: str, identifiers: Mapping[int, str] | None = None
+) -> None:
+    """Write columns, each with the name of its type in DIALS and an array (n,) or (n, elements), as a table of DIALS.
+
+    identifiers: those of the experiments, by the numbers that the column id has for them; None without any.
+    """
     rows = {len(array) for _, array in columns.values()}
     assert len(rows) == 1, rows
     data = {}
@@ -56,7 +61,7 @@ def write_refl(path: files.PathName, columns: Mapping[str, tuple[str, np.ndarray
         number, size = DIALS_TYPES[kind]
         assert array.size == size * len(array), (name, array.shape)
         data[name] = [kind, [len(array), np.ascontiguousarray(array).astype(number).tobytes()]]
-    table = {"identifiers": {}, "nrows": rows.pop(), "data": data}
+    table = {"identifiers": dict(identifiers or {}), "nrows": rows.pop(), "data": data}
     with files.replacing(path, what) as stream:
         stream.write(packed([REFLECTION_TABLE, VERSION, table]))
 

@@ -70,6 +70,23 @@ def hall_of_number(number: float) -> str | None:
     return None if group is None else group.hall
 
 
+def group_named(name: str) -> Any:
+    """Return the space group of gemmi of a name by Hermann and Mauguin, such as P 21 21 21; None for an unknown one."""
+    import gemmi
+
+    return gemmi.find_spacegroup_by_name(name) if name.strip() else None
+
+
+def group_of_hall(symbol: str) -> Any:
+    """Return the space group of gemmi of a Hall symbol, such as P 2ac 2ab; None for one of no setting that gemmi knows."""
+    import gemmi
+
+    try:
+        return gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(symbol)) if symbol.strip() else None
+    except (RuntimeError, ValueError):
+        return None
+
+
 def of_triplets(triplets: Sequence[str], name: str = "") -> Symmetry | None:
     """Return the symmetry of operations such as x,1/2+y,-z; None without any. Raises ValueError for what is no operation."""
     import gemmi

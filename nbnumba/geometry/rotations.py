@@ -31,6 +31,13 @@ def about_vector(turn: np.ndarray) -> np.ndarray:
     return about_axis(turn / angle, angle) if angle > 0.0 else np.eye(3)
 
 
+def vector_of(rotation: np.ndarray) -> np.ndarray:
+    """The vector about which a rotation matrix (3, 3) of less than half a turn rotates, by its length in radians."""
+    twice = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    sine, cosine = math.sqrt(twice @ twice) / 2.0, (np.trace(rotation) - 1.0) / 2.0
+    return twice * (math.atan2(sine, cosine) / (2.0 * sine) if sine > 0.0 else 0.5)
+
+
 def about_xyz(degrees: tuple[float, float, float]) -> np.ndarray:
     """Rotation matrix (3, 3) about x, then y, then z of the laboratory, angles in degrees."""
     turns = [about_axis(axis, radians(angle)) for axis, angle in zip(np.eye(3), degrees)]
