@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy as np
 from adjoint.parameters import Name, cell_parameters
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.errors import Errors, errors
-from adjoint.series.figures import Figures, figures, shifts, Shifts
+from adjoint.series.figures import Figures, Shifts, figures, shifts
 from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
 from adjoint.series.reflections import Reflections, middle_of
 from adjoint.series.search import Point, Restraints
-from adjoint.series.stages import Setting, Stage, experiments_at, run
+from adjoint.series.stages import Setting, Stage, check_problem, experiments_at, run
 from adjoint.series.unknowns import Unknowns, unknowns
-from adjoint.variables import by_name, pack
+from adjoint.series.verdict import Evidence, evidence, verdict
+from adjoint.variables import pack
 from nbnumba.backends import machine
 from nbnumba.experiment import Experiment
 
@@ -42,6 +43,7 @@ class SeriesRefinement(NamedTuple):
     figures: Figures
     shifts_before: Shifts
     left_out: list[str]
+    seen: Evidence
     stages: list[Stage]
     lines: list[str]
 
@@ -78,15 +80,29 @@ def refine_series(
     refined = unknowns(middle, phi, parameters, knots_deg, own, shared)
     free_factors = amplitudes == "each"
     start = np.concatenate(
-        [np.tile(pack(middle, [block.variable.key if len(block.variable.names) == 1 or block.variable.shape else block.variable.names]),
-                 len(block.at)) for block in refined.blocks]
+        [
+            np.tile(
+                pack(
+                    middle,
+                    [block.variable.key if len(block.variable.names) == 1 or block.variable.shape else block.variable.names],
+                ),
+                len(block.at),
+            )
+            for block in refined.blocks
+        ]
     )
     restraints = Restraints(start.copy(), np.zeros(refined.count))
     if free_factors:
         restraints.weights[refined.indices(SCALE).ravel()] = SCALE_SIGMA**-2
     setting = Setting(
-        images, refined, Rules(readout_noise, 0.0, influence, background == "plane"), restraints, free_factors,
-        reach_deg, shoebox, machine(backend, precision),
+        images,
+        refined,
+        Rules(readout_noise, 0.0, influence, background == "plane"),
+        restraints,
+        free_factors,
+        reach_deg,
+        shoebox,
+        machine(backend, precision),
     )
     lines: list[str] = []
 
@@ -95,13 +111,31 @@ def refine_series(
         told(line)
 
     with one_thread(), np.errstate(all="ignore"):
-        stages = run(setting, start, tell, progress)
+        stages, used = run(setting, start, tell, progress)
         last = stages[-1]
         uncertainty = errors(last.problem, last.end.point)
-        agreement = figures(last.problem, last.end.point, last.reflections, refined.count)
+        agreement = figures(last.problem, last.end.point, last.reflections)
         before = shifts(stages[0].problem, stages[0].problem.point(start, None)[1])
+        check = check_problem(setting, last, used)
+        seen = evidence(check, check.point(last.end.point.x, last.end.point.factors)[1])
+    left_out = [image.name for image, is_used in zip(images, used) if not is_used]
+    success, message, diagnosis = verdict(last.end.converged, last.end.reason, seen, uncertainty, agreement, left_out)
     return SeriesRefinement(
-        last.end.converged, last.end.reason, [], last.end.point.x, start, refined, uncertainty,
-        experiments_at(setting, last.end.point.x), last.reflections, last.end.point.factors, last.end.point, agreement, before,
-        [], stages, lines,
+        success,
+        message,
+        diagnosis,
+        last.end.point.x,
+        start,
+        refined,
+        uncertainty,
+        experiments_at(setting, last.end.point.x),
+        last.reflections,
+        last.end.point.factors,
+        last.end.point,
+        agreement,
+        before,
+        left_out,
+        seen,
+        stages,
+        lines,
     )

@@ -78,8 +78,8 @@ class Figures(NamedTuple):
     outliers: np.ndarray
 
 
-def figures(problem: Problem, point: Point, reflections: Reflections, determined: int) -> Figures:
-    """The agreement at a point; determined: how many numbers the pixels determine."""
+def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures:
+    """The agreement at a point. Of the pixels as many are subtracted as there are numbers, factors and backgrounds."""
     squares, with_misfit, resolutions, means = [], [], [], []
     scale, scale_sigma = np.full(len(problem.models), np.nan), np.full(len(problem.models), np.inf)
     boxes, outliers = [], []
@@ -112,11 +112,13 @@ def figures(problem: Problem, point: Point, reflections: Reflections, determined
         np.add.at(noise, of_image.reflection, of_image.sums(spread))
         far = np.flatnonzero(weight * variance(fitted, problem.rules) < 0.5)
         outliers += [(number, of_image.rows[i], of_image.columns[i], of_image.data[i], fitted.mean[i]) for i in far]
-    square, misfit_square, d, mean = (np.concatenate(parts) if parts else np.zeros(0) for parts in (
-        squares, with_misfit, resolutions, means))
-    total = max(len(square) - determined, 1)
+    square, misfit_square, d, mean = (
+        np.concatenate(parts) if parts else np.zeros(0) for parts in (squares, with_misfit, resolutions, means)
+    )
     strengths = point.own_normal * point.factors**2
     chosen = point.own_normal > 0.0
+    backgrounds = len(boxes) * (3 if problem.rules.plane else 1)
+    total = max(len(square) - problem.unknowns.count - int(chosen.sum()) - backgrounds, 1)
     reflections_seen = max(int(chosen.sum()), 1)
     excess = (float(strengths[chosen].sum()) - reflections_seen) / np.sqrt(2.0 * reflections_seen)
     return Figures(

@@ -14,8 +14,8 @@ from adjoint.series.shoeboxes import Shoeboxes
 from adjoint.variables import unpack
 from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
-from nbnumba.setup.sheet import Sheet, masked_pixels, sheet_of
 from nbnumba.setup.sampling import rendered
+from nbnumba.setup.sheet import Sheet, masked_pixels, sheet_of
 
 
 class SeriesImage(NamedTuple):

@@ -11,6 +11,12 @@ from adjoint.series.shoeboxes import Shoeboxes
 LEAST_VARIANCE = 0.005
 """Photons^2: the least variance of a pixel, below which a background of next to no photons would count without bound."""
 
+CLIPPED, BRIGHTER = 6, 3.0
+"""How often bright pixels are left out of the start of a background, and by how many standard deviations they exceed it."""
+
+SPOT_AREA = 12.0
+"""Pixels over which the photons of a spot are taken to be spread, where weights are by data."""
+
 BEYOND = 1.0
 """Photons: a deviation is an outlier only if it exceeds this, too, so that single photons on no background never are."""
 
@@ -20,13 +26,15 @@ class Rules(NamedTuple):
 
     readout: standard deviation of the read-out, in photons. misfit: the standard deviation of the model of a spot, as a
     fraction of its photons. influence: standard deviations beyond which a deviation counts as much as one at them, and no
-    more (Huber). plane: whether the background of a box is a plane, and not a constant.
+    more (Huber). plane: whether the background of a box is a plane, and not a constant. by_data: whether all pixels of a box
+    weigh the same, by what the box holds: far from the end, weights that follow the model would lead a search away.
     """
 
     readout: float = 0.0
     misfit: float = 0.0
     influence: float = 4.0
     plane: bool = False
+    by_data: bool = False
 
 
 class Sums(NamedTuple):
@@ -47,14 +55,14 @@ class Sums(NamedTuple):
 class Fitted(NamedTuple):
     """What is expected in the pixels of an image: the crystal's photons and the background (pixels,).
 
-    seen (pixels,): the crystal's photons, scaled to those that its box has above the background, times the sum of these. The
-    variance of a misfit is a part of it: that of the whole spot is a fraction of its photons, and its pixels count relative to
-    each other as they do by counting, so that the sum of the photons is met.
+    spot (pixels,): the photons that the whole reflection shows in all of its images, squared, and spread over the pixels like
+    the crystal's photons. The variance of a misfit is a part of it: that of the sum of all pixels of a reflection is a fraction
+    of its photons, and they count relative to each other as they do by counting, so that the sum of the photons is met.
     """
 
     bragg: np.ndarray
     background: np.ndarray
-    seen: np.ndarray
+    spot: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -65,13 +73,24 @@ class Fitted(NamedTuple):
 def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
     """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model."""
     counted = np.maximum(fitted.mean, LEAST_VARIANCE)
-    return counted + rules.readout**2 + rules.misfit**2 * fitted.seen
+    return counted + rules.readout**2 + rules.misfit**2 * fitted.spot
 
 
 def weights(boxes: Shoeboxes, fitted: Fitted, rules: Rules) -> np.ndarray:
     """The weight of each pixel (pixels,): the inverse of its variance, less for outliers (S4)."""
     spread = variance(fitted, rules)
     return influence(boxes.data - fitted.mean, spread, rules) / spread
+
+
+def weights_by_data(boxes: Shoeboxes, photons: np.ndarray, boxes_of_each: np.ndarray, rules: Rules) -> np.ndarray:
+    """Weights (pixels,), the same in all pixels of a box, from the photons in it and the area of a typical spot (S4).
+
+    photons, boxes_of_each (reflections,): what each reflection shows in all of its boxes, and how many these are.
+    """
+    level = first_background(boxes)
+    own = np.maximum(boxes.sums(boxes.data - level), 0.0)
+    misfit = (rules.misfit * photons[boxes.reflection]) ** 2 / np.maximum(boxes_of_each[boxes.reflection], 1.0)
+    return 1.0 / (level + rules.readout**2 + ((own + misfit) / SPOT_AREA)[boxes.box])
 
 
 def influence(residual: np.ndarray, spread: np.ndarray, rules: Rules) -> np.ndarray:
@@ -94,31 +113,28 @@ def background(boxes: Shoeboxes, terms: np.ndarray, bragg: np.ndarray, weight: n
     return np.einsum("pi,pi->p", terms, factors[boxes.box])
 
 
-def fit_background(boxes: Shoeboxes, bragg: np.ndarray, rules: Rules, start: np.ndarray, times: int = 4) -> Fitted:
-    """The crystal's photons with the background that fits, whose weights follow from it (pixels,). start (pixels,)."""
-    terms, fitted = terms_of(boxes, rules), Fitted(bragg, start, seen(boxes, bragg, start))
+def fit_background(boxes: Shoeboxes, first: Fitted, rules: Rules, times: int = 4) -> Fitted:
+    """What is expected with the background that fits, whose weights follow from it; first: that with another background."""
+    terms, fitted = terms_of(boxes, rules), first
     for _ in range(times):
-        level = background(boxes, terms, bragg, weights(boxes, fitted, rules))
-        fitted = Fitted(bragg, level, seen(boxes, bragg, level))
+        fitted = fitted._replace(background=background(boxes, terms, first.bragg, weights(boxes, fitted, rules)))
     return fitted
 
 
-def seen(boxes: Shoeboxes, bragg: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """The crystal's photons (pixels,), scaled to the photons above the background `level` of their box, times their sum."""
-    calculated, observed = boxes.sums(np.abs(bragg)), np.maximum(boxes.sums(boxes.data - level), 0.0)
-    return (observed**2 / np.maximum(calculated, 1e-300))[boxes.box] * np.abs(bragg)
-
-
 def first_background(boxes: Shoeboxes) -> np.ndarray:
-    """A start of the background (pixels,): the mean of the lower three quarters of each box."""
-    level, ends = np.zeros(len(boxes.data)), np.append(boxes.starts, len(boxes.data))
-    for first, last in zip(ends, ends[1:]):
-        lower = np.sort(boxes.data[first:last])[: max(1, (3 * (last - first)) // 4)]
-        level[first:last] = max(float(lower.mean()), LEAST_VARIANCE)
-    return level
+    """A start of the background (pixels,): the mean of each box, without pixels that are brighter than noise explains."""
+    if not len(boxes.data):
+        return np.zeros(0)
+    kept = np.ones(len(boxes.data))
+    for _ in range(CLIPPED):
+        level = (boxes.sums(boxes.data * kept) / np.maximum(boxes.sums(kept), 1.0))[boxes.box]
+        kept = (boxes.data <= level + BRIGHTER * np.sqrt(np.maximum(level, LEAST_VARIANCE) + BEYOND**2)).astype(np.float64)
+    return np.maximum(level, LEAST_VARIANCE)
 
 
-def sums_of(boxes: Shoeboxes, fitted: Fitted, derivative: np.ndarray, profile: np.ndarray, weight: np.ndarray, rules: Rules) -> Sums:
+def sums_of(
+    boxes: Shoeboxes, fitted: Fitted, derivative: np.ndarray, profile: np.ndarray, weight: np.ndarray, rules: Rules
+) -> Sums:
     """The sums of an image (S5).
 
     derivative (pixels, p): of the crystal's photons by the numbers of the image; profile (pixels,): by the factor of the

@@ -18,6 +18,7 @@ from adjoint.series.reduction import (
     sums_of,
     terms_of,
     weights,
+    weights_by_data,
 )
 from adjoint.series.unknowns import Unknowns
 from nbnumba.errors import InputError
@@ -86,6 +87,16 @@ class Problem:
         self.models, self.unknowns, self.reflections = tuple(models), unknowns, reflections
         self.rules, self.restraints, self.free_factors = rules, restraints, free_factors
         self.matrices = [unknowns.matrix(number) for number in range(len(self.models))]
+        self.levels = [first_background(model.boxes) for model in self.models]
+        self.shown, boxes_of_each = np.zeros(reflections), np.zeros(reflections)
+        for model, level in zip(self.models, self.levels):
+            if len(model.boxes.data):
+                np.add.at(self.shown, model.boxes.reflection, model.boxes.sums(model.boxes.data - level))
+                np.add.at(boxes_of_each, model.boxes.reflection, 1.0)
+        self.shown = np.maximum(self.shown, 0.0)
+        self.fixed_weights = None
+        if rules.by_data:
+            self.fixed_weights = [weights_by_data(model.boxes, self.shown, boxes_of_each, rules) for model in self.models]
 
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
@@ -98,6 +109,8 @@ class Problem:
             factors = self.best_factors([image for image, _ in photons])
         gradient, normal = self.restraints.weights * (self.restraints.values - x), np.diag(self.restraints.weights)
         own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
+        total = self._sums_of_reflections([np.abs(image) for image, _ in photons])
+        spread_over = self.shown**2 / np.maximum(total, NOTHING)
         restrained = float(self.restraints.weights @ (self.restraints.values - x) ** 2) / 2.0
         compared, loss, all_fitted, all_weights = restrained, restrained, [], []
         for number, (model, matrix) in enumerate(zip(self.models, self.matrices)):
@@ -108,9 +121,15 @@ class Problem:
                 continue
             of_pixel = factors[boxes.reflection][boxes.box]
             bragg = image * of_pixel
-            start = first_background(boxes) if before is None else before.fitted[number].background
-            fitted = fit_background(boxes, bragg, self.rules, start)
-            weight = weights(boxes, fitted, self.rules)
+            start = self.levels[number] if before is None else before.fitted[number].background
+            spot = spread_over[boxes.reflection][boxes.box] * np.abs(image)
+            fitted = Fitted(bragg, start, spot)
+            if self.fixed_weights is not None:
+                weight = self.fixed_weights[number]
+                fitted = fitted._replace(background=background(boxes, terms_of(boxes, self.rules), bragg, weight))
+            else:
+                fitted = fit_background(boxes, fitted, self.rules)
+                weight = weights(boxes, fitted, self.rules)
             if before is not None:
                 old = before.weight[number]
                 level = background(boxes, terms_of(boxes, self.rules), bragg, old)
@@ -133,15 +152,27 @@ class Problem:
             raise InputError("loss: it, or a derivative of it, is not finite; allowed: smaller data or amplitudes")
         return (loss if before is None else compared), ended
 
+    def _sums_of_reflections(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """The sums over all images of values of their pixels (pixels,), for each reflection (reflections,)."""
+        total = np.zeros(self.reflections)
+        for model, of_image in zip(self.models, values):
+            if len(of_image):
+                np.add.at(total, model.boxes.reflection, model.boxes.sums(of_image))
+        return total
+
     def best_factors(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """The factors (reflections,) that fit images of the crystal (pixels,) best, not below 0, by weights from the data."""
         square, product = np.zeros(self.reflections), np.zeros(self.reflections)
-        for model, image in zip(self.models, images):
+        for number, (model, image) in enumerate(zip(self.models, images)):
             boxes = model.boxes
             if not len(boxes.data):
                 continue
-            level = first_background(boxes)
-            weight = 1.0 / (np.maximum(boxes.data, level) + self.rules.readout**2)
+            level = self.levels[number]
+            weight = (
+                1.0 / (np.maximum(boxes.data, level) + self.rules.readout**2)
+                if self.fixed_weights is None
+                else self.fixed_weights[number]
+            )
             np.add.at(square, boxes.reflection, boxes.sums(weight * image * image))
             np.add.at(product, boxes.reflection, boxes.sums(weight * image * (boxes.data - level)))
         if not self.free_factors:
@@ -149,14 +180,22 @@ class Problem:
         return np.maximum(product, 0.0) / np.maximum(square, NOTHING)
 
     def search(
-        self, start: Point, free: np.ndarray, most: int, accepted: Callable[[int, Point], None] = lambda count, point: None
+        self,
+        start: Point,
+        free: np.ndarray,
+        most: int,
+        enough: float = ENOUGH,
+        accepted: Callable[[int, Point], None] = lambda count, point: None,
     ) -> End:
-        """Search from a point over some of the numbers, `free` (n,), for at most `most` evaluations (S6)."""
+        """Search from a point over some of the numbers, `free` (n,), for at most `most` evaluations (S6).
+
+        enough: the gain of a step below which it has converged.
+        """
         point, damping, evaluations = start, FIRST_DAMPING, 0
         while True:
             step = self._step(point, free, damping)
             promised = self._promised(point, free)
-            if promised < ENOUGH:
+            if promised < enough:
                 return End(point, True, evaluations, f"converged after {evaluations} evaluations")
             if evaluations >= most:
                 return End(point, False, evaluations, f"did not converge within {evaluations} evaluations")

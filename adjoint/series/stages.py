@@ -10,7 +10,7 @@ import numpy as np
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, variance
 from adjoint.series.reflections import Reflections, middle_of, reflections_of
-from adjoint.series.search import End, Point, Problem, Restraints
+from adjoint.series.search import ENOUGH, End, Point, Problem, Restraints
 from adjoint.series.shoeboxes import shoeboxes
 from adjoint.series.unknowns import Unknowns
 from adjoint.variables import unpack
@@ -25,8 +25,14 @@ COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
 COARSE_DOMAINS = 32
 """The largest number of mosaic domains while spots are broad."""
 
+ROUGHLY = 0.02
+"""The coarse stages end when a step promises less than this for each reflection."""
+
 FIRST_HALF = 7.0
 """Half the edge of the first boxes, in pixels: the width of a spot, and how far it may be off."""
+
+CHECKED_HALF = 4.0
+"""Pixels by which boxes are larger where it is checked whether spots are where they are calculated."""
 
 LEAST_HALF, MOST_HALF = 3.0, 12.0
 """Half the edge of a box, in pixels."""
@@ -108,6 +114,15 @@ def problem_of(
     return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, setting.free_factors)
 
 
+def check_problem(setting: Setting, stage: Stage, used: np.ndarray) -> Problem:
+    """The problem of the same model in boxes that are larger than the spots, with weights by data (S9)."""
+    experiments = experiments_at(setting, stage.end.point.x)
+    found, reach_deg = stage.reflections, rocking_width(stage.problem, stage.end.point, stage.reflections, experiments)
+    half = half_edges(setting, stage.problem, stage.end.point, found) + CHECKED_HALF
+    rules = setting.rules._replace(misfit=0.0, by_data=True)
+    return problem_of(setting, experiments, found, half, reach_deg, rules, used)
+
+
 def experiments_at(setting: Setting, x: np.ndarray) -> list[Experiment]:
     """The experiments of the images at some numbers (n,), as they were stated else."""
     return [
@@ -116,15 +131,22 @@ def experiments_at(setting: Setting, x: np.ndarray) -> list[Experiment]:
     ]
 
 
-def run(setting: Setting, start: np.ndarray, told: Callable[[str], None], stepped: Callable[[str, int, Point], None]) -> list[Stage]:
-    """The stages of a refinement from a start (n,). told: of each that has ended, a line; stepped: of each step."""
+def run(
+    setting: Setting, start: np.ndarray, told: Callable[[str], None], stepped: Callable[[str, int, Point], None]
+) -> tuple[list[Stage], np.ndarray]:
+    """The stages of a refinement from a start (n,), and which images were used (images,).
+
+    told: of each stage that has ended, a line; stepped: of each step.
+    """
     stages: list[Stage] = []
     used = np.ones(len(setting.images), dtype=bool)
     whole, moving = np.ones(setting.unknowns.count, dtype=bool), setting.unknowns.moving()
 
-    def search(name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int) -> End:
+    def search(
+        name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int, enough: float
+    ) -> End:
         _, point = problem.point(x, factors)
-        end = problem.search(point, free, most, lambda count, at: stepped(name, count, at))
+        end = problem.search(point, free, most, enough, lambda count, at: stepped(name, count, at))
         told(f"{name}: loss {point.loss:.6g} to {end.point.loss:.6g}, {end.reason}")
         stages.append(Stage(name, problem, found, end))
         return end
@@ -132,10 +154,10 @@ def run(setting: Setting, start: np.ndarray, told: Callable[[str], None], steppe
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
     found = reflections_of(experiments, REACHES * setting.reach_deg)
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
-    broad = setting.rules._replace(misfit=0.3)
+    broad = setting.rules._replace(misfit=0.3, by_data=True)
     problem = problem_of(setting, experiments, found, half, setting.reach_deg, broad, used)
-    end = search("places of broad spots", problem, found, start, None, moving, 20)
-    end = search("broad spots", problem, found, end.point.x, None, whole, 20)
+    end = search("places of broad spots", problem, found, start, None, moving, 20, ROUGHLY * len(found.hkl))
+    end = search("broad spots", problem, found, end.point.x, None, whole, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
     misfit, x = 0.2, end.point.x
     for round_ in range(ROUNDS):
@@ -146,12 +168,12 @@ def run(setting: Setting, start: np.ndarray, told: Callable[[str], None], steppe
         half = _carried(sizes, found, found_now)
         found, rules = found_now, setting.rules._replace(misfit=misfit)
         problem = problem_of(setting, experiments, found, half, reach_deg, rules, used)
-        end = search("sharp spots", problem, found, x, None, whole, 40)
+        end = search("sharp spots", problem, found, x, None, whole, 40, ENOUGH)
         x, before = end.point.x, misfit
         misfit = misfit_of(problem, end.point)
         if abs(misfit - before) < SAME and round_ > 0:
             break
-    return stages
+    return stages, used
 
 
 def absent(problem: Problem, point: Point) -> np.ndarray:
@@ -175,7 +197,7 @@ def misfit_of(problem: Problem, point: Point) -> float:
         photons = boxes.sums(boxes.data - fitted.background)
         bright = photons > BRIGHT * np.sqrt(np.maximum(boxes.sums(fitted.mean), 1.0))
         for kind, values in zip(
-            (squares, spreads, parts), ((boxes.data - fitted.mean) ** 2, variance(fitted, counting), fitted.seen)
+            (squares, spreads, parts), ((boxes.data - fitted.mean) ** 2, variance(fitted, counting), fitted.spot)
         ):
             kind += [part for part, keep in zip(np.split(values, boxes.starts[1:]), bright) if keep]
     if len(squares) < FEWEST_BRIGHT:
