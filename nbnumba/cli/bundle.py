@@ -104,9 +104,7 @@ def environment() -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": thread_count(),
-        "variables": {
-            name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")
-        },
+        "variables": {name: os.environ.get(name) for name in ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "OMP_NUM_THREADS")},
     }
 
 

@@ -86,9 +86,7 @@ def main(args: Sequence[str]) -> int:
     """Run the subcommand; returns the exit status: 3 for a correlation below the threshold, 4 for different shapes."""
     own, flags = bundle.split(args, "compare")
     options = _parser().parse_args(own)
-    threshold = bundle.real_number(
-        "--threshold", options.threshold, "a number from -1 to 1", lambda x: -1.0 <= x <= 1.0
-    )
+    threshold = bundle.real_number("--threshold", options.threshold, "a number from -1 to 1", lambda x: -1.0 <= x <= 1.0)
     command_line = command_line_of(flags, {"-progress": "no progress is shown here"})
     program = _program(options.reference_bin)
     experiment = experiment_of(command_line)
@@ -134,9 +132,7 @@ def _parser() -> bundle.Parser:
         help="compare these pixels alone, both ends included (default: the -roi of FLAGS, or all)",
     )  # fmt: skip
     parser.add_argument("--threshold", default="0.999", help="lowest correlation that passes (default: 0.999)")
-    parser.add_argument(
-        "--resample", action="store_true", help="average blocks of the larger image where shapes are multiples"
-    )
+    parser.add_argument("--resample", action="store_true", help="average blocks of the larger image where shapes are multiples")
     parser.add_argument("--save-diff", action="store_true", help="save the difference too")
     parser.add_argument("--backend", help="of ours: cpu or cuda (default: the -backend of FLAGS, or cpu)")
     parser.add_argument("--precision", help="of ours (default: the -precision of FLAGS, or double)")
@@ -232,9 +228,7 @@ def _in_one_shape(content: bytes, ours: np.ndarray, resample: bool, panels: Sequ
     return Images(reference, averaged(ours, shape), f"ours averaged from {ours.shape} to {shape}")
 
 
-def inferred_shape(
-    count: float, ours: tuple[int, int], panels: Sequence[tuple[int, int]] = ()
-) -> tuple[int, int] | None:
+def inferred_shape(count: float, ours: tuple[int, int], panels: Sequence[tuple[int, int]] = ()) -> tuple[int, int] | None:
     """The shape of an image of `count` pixels: our shape times or divided by a whole number; None if neither fits.
 
     panels: shapes that the number has to divide, too, so that no block of pixels lies in two of them.
@@ -251,9 +245,7 @@ def inferred_shape(
 
 def averaged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The image reduced to `shape` by averaging blocks."""
-    blocks = image.astype(np.float64).reshape(
-        shape[0], image.shape[0] // shape[0], shape[1], image.shape[1] // shape[1]
-    )
+    blocks = image.astype(np.float64).reshape(shape[0], image.shape[0] // shape[0], shape[1], image.shape[1] // shape[1])
     return blocks.mean(axis=(1, 3)).astype(np.float32)
 
 

@@ -38,18 +38,14 @@ only one of them has diverges too, except that nanoBragg traces the first mosaic
 than once, because a pixel has several samples, is numbered from the second on: hkl_frac, hkl_frac[1]; a phi step's are
 phi[3].F_latt. Values near 0 have an absolute floor. Exit status 1 if anything diverges.
 """
-BUNDLE = (
-    "DIR will hold metrics.json, trace_diff.md, commands.txt, environment.json and SHA256SUMS, of the two traces too."
-)
+BUNDLE = "DIR will hold metrics.json, trace_diff.md, commands.txt, environment.json and SHA256SUMS, of the two traces too."
 METRICS, DIFFERENCES = "metrics.json", "trace_diff.md"
 DIVERGES = 1
 PHI_WORDS = ("phi_deg", "k_frac", "F_latt_b", "F_latt")
 """The words of nanoBragg's line for a phi step."""
 
 FLOORS = {
-    **dict.fromkeys(
-        ("fdet_vec", "sdet_vec", "diffracted_vec", "incident_vec", "cos_2theta", "obliquity_factor"), 1e-14
-    ),
+    **dict.fromkeys(("fdet_vec", "sdet_vec", "diffracted_vec", "incident_vec", "cos_2theta", "obliquity_factor"), 1e-14),
     **dict.fromkeys(("pix0_vector_meters", "pixel_pos_meters"), 1e-14),
     "scattering_vec_A_inv": 1e-4,
     **{f"rot_{axis}_angstroms": 1e-11 for axis in "abc"},
@@ -125,9 +121,7 @@ def read(path: str, what: str) -> list[Traced]:
     content = files.read_text(path, what)
     chains = _from_json(content, path, what) if content.lstrip().startswith("{") else _from_text(content, path, what)
     if not any(chain.factors for chain in chains):
-        raise InputError(
-            f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON"
-        )
+        raise InputError(f"{what}: {path!r} holds no factor; allowed: a trace, of lines TRACE_C: or TRACE_NB:, or its JSON")
     return chains
 
 
@@ -195,9 +189,7 @@ def select(chains: list[Traced], words: Sequence[str] | None, what: str) -> list
     chosen = [chain for chain in chains if chain.pixel == pixel]
     if not chosen:
         pixels = "; ".join(f"{slow} {fast}" for slow, fast in (chain.pixel for chain in chains if chain.pixel))
-        raise InputError(
-            f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {pixels or 'unnamed'}"
-        )
+        raise InputError(f"--pixel: {' '.join(words)} is not in {what}; allowed: one of its pixels, {pixels or 'unnamed'}")
     return chosen
 
 
@@ -207,9 +199,7 @@ def compare(reference: list[Traced], ours: list[Traced], tolerance: float) -> li
         (first,), (second,) = reference, ours
         if first.pixel and second.pixel and first.pixel != second.pixel:
             names = [f"{slow} {fast}" for slow, fast in (first.pixel, second.pixel)]
-            raise InputError(
-                f"OURS: its pixel is {names[1]}, that of REFERENCE {names[0]}; allowed: traces of the same pixel"
-            )
+            raise InputError(f"OURS: its pixel is {names[1]}, that of REFERENCE {names[0]}; allowed: traces of the same pixel")
     several = len(reference) > 1 or len(ours) > 1
     left, right = _without_domains(numbered(reference, several), numbered(ours, several))
     return [_compared(key, left.get(key), right.get(key), tolerance) for key in merged(list(left), list(right))]
@@ -250,9 +240,7 @@ def floor(name: str) -> float:
 
 def _compared(name: str, reference: Values | None, ours: Values | None, tolerance: float) -> Comparison:
     if reference is None or ours is None:
-        return Comparison(
-            name, reference, ours, None, None, "only in ours" if reference is None else "only in reference"
-        )
+        return Comparison(name, reference, ours, None, None, "only in ours" if reference is None else "only in reference")
     if len(reference) != len(ours):
         return Comparison(name, reference, ours, None, None, "diverges")
     deltas = [difference(r, o, floor(name)) for r, o in zip(reference, ours)]

@@ -16,6 +16,14 @@ from nbnumba.setup import sampling
 from nbnumba.setup.sheet import Sheet, masked_pixels, parts_with_pixels, sheet_of
 from nbnumba.statements import Detector
 
+READOUT_FLAGS = {
+    **dict.fromkeys(("-gain", "-readout_noise", "-saturation")),
+    **dict.fromkeys(("-psf", "-psf_type", "-calibration_noise", "-calib_seed"), "the expected image is without it"),
+    "-flicker_noise": "the expected image is without it",
+    "-adc": "--offset says what is to be taken off the data",
+}
+"""The flags of a detector's read-out: None for those that describe measured data, else why the flag has no effect here."""
+
 
 class Gaps(NamedTuple):
     """The stored values of gaps: ranges that include both ends, and whether the gaps of the file are added to them."""

@@ -180,9 +180,7 @@ def _marks(experiment: Experiment, placement: Placement, window: Window, run: Ru
     return marks(experiment, placement, window) if run.pngmarks else None
 
 
-def _keys(
-    experiment: Experiment, placement: Placement, run: Run, as_c: bool, shown: Response = PHOTON_COUNTER
-) -> list[tuple]:
+def _keys(experiment: Experiment, placement: Placement, run: Run, as_c: bool, shown: Response = PHOTON_COUNTER) -> list[tuple]:
     """The keys of the header of an SMV file; that of several panels does not say where they are.
 
     shown: the response of its image.

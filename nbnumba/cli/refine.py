@@ -8,13 +8,14 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nbnumba import resolved
-from nbnumba.cli import bundle, measured, refined_table, report
+from nbnumba.cli import bundle, measured, refined_table, report, series
+from nbnumba.cli.option_lists import assignments, comma_list, numbers, with_joined_gaps
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
@@ -26,7 +27,6 @@ from nbnumba.flags.run import run_of
 from nbnumba.flags.subcommand import command_line_of, input_files, with_seed
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats import endings, files, images
-from nbnumba.formats.text import excerpt
 
 ABOUT = """\
 Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
@@ -46,14 +46,6 @@ MOST_COVARIANCES = 1000
 """The largest number of parameters whose covariances are written: those of more would be megabytes."""
 
 READOUT = "-readout_noise"
-READOUT_FLAGS = {
-    **dict.fromkeys(("-gain", READOUT, "-saturation")),
-    **dict.fromkeys(("-psf", "-psf_type", "-calibration_noise", "-calib_seed"), "the expected image is without it"),
-    "-flicker_noise": "the expected image is without it",
-    "-adc": "--offset says what is to be taken off the data",
-}
-"""The flags of a detector's read-out: None for those that describe measured data, else why the flag has no effect here."""
-
 OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
 OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "phases", "method", "offset", "mask")}
 OPTIONS |= {"readout_noise": "--readout-noise"}
@@ -70,11 +62,13 @@ class Block(NamedTuple):
 
 def main(args: Sequence[str]) -> int:
     """Refine, print and write the result. Returns the exit status: 1 if the refinement does not succeed."""
+    if series.is_series(args):
+        return series.main(args)
     own_words, flags = bundle.split(args, "refine")
-    options = _parser().parse_args(_with_joined_gaps(own_words))
+    options = _parser().parse_args(with_joined_gaps(own_words))
     parameters = _parameters(options)
     keywords = _keywords(options)
-    paths = _comma_list("--data", options.data)
+    paths = comma_list("--data", options.data)
     blocks = _blocks(flags, len(paths))
     keywords["image"] = _with_gain(keywords["image"], blocks)
     keywords |= _machine(blocks) | _readout(options, blocks)
@@ -122,30 +116,12 @@ def _parser() -> bundle.Parser:
     return parser
 
 
-def _with_joined_gaps(words: list[str]) -> list[str]:
-    """The words with --gap and its value joined to one word, since argparse would take a value such as -1,-2 for an option."""
-    joined = list(words)
-    while "--gap" in joined[:-1]:
-        index = joined.index("--gap")
-        joined[index : index + 2] = [f"--gap={joined[index + 1]}"]
-    return joined
-
-
-def _comma_list(option: str, occurrences: Iterable[str] | None) -> list[str]:
-    """The items, separated by commas, of all occurrences of an option."""
-    items = [item.strip() for text in occurrences or () for item in text.split(",")]
-    if "" in items:
-        text = ",".join(occurrences)
-        raise InputError(f"{option}: {text!r} has an empty name between commas; allowed: names separated by commas")
-    return items
-
-
 def _parameters(options) -> list[Any]:
     """The parameters to refine: names, and tuples of names that are tied."""
     from adjoint.parameters import cell_parameters
 
     parameters: list[Any] = []
-    for item in _comma_list("--parameters", options.parameters):
+    for item in comma_list("--parameters", options.parameters):
         names = tuple(name.strip() for name in item.split("+"))
         if "" in names:
             raise InputError(f"--parameters: {item!r} has an empty name beside +; allowed: NAME+NAME")
@@ -167,41 +143,20 @@ def _keywords(options) -> dict[str, Any]:
         if options.loss != "gaussian":
             raise InputError(f"--sigma: {options.sigma!r} is given without --loss gaussian; allowed: with --loss gaussian")
         keywords["sigma"] = bundle.real_number("--sigma", options.sigma, "a positive number", lambda x: x > 0.0)
-    keywords["bounds"] = {name: _range(name, text) for name, text in _assignments("--bounds", options.bounds, "LOW:HIGH")}
-    pairs = _assignments("--restraints", options.restraints, "VALUE:SIGMA")
+    keywords["bounds"] = {name: _range(name, text) for name, text in assignments("--bounds", options.bounds, "LOW:HIGH")}
+    pairs = assignments("--restraints", options.restraints, "VALUE:SIGMA")
     keywords["restraints"] = {name: _restraint(name, text) for name, text in pairs}
-    keywords["image"] = dict(_start(name, text) for name, text in _assignments("--start", options.start, "VALUE"))
+    keywords["image"] = dict(_start(name, text) for name, text in assignments("--start", options.start, "VALUE"))
     if options.per_image is not None:
-        names = _comma_list("--per-image", options.per_image)
+        names = comma_list("--per-image", options.per_image)
         keywords["per_image"] = [] if names == ["none"] else names
     return keywords
-
-
-def _assignments(option: str, occurrences: Iterable[str] | None, form: str) -> list[tuple[str, str]]:
-    """The pairs (NAME, TEXT) of an option that lists NAME=TEXT."""
-    text_of: dict[str, str] = {}
-    for item in _comma_list(option, occurrences):
-        name, equals, text = item.partition("=")
-        if not (name and equals and text):
-            raise InputError(f"{option}: {excerpt(item)} is not allowed; allowed: NAME={form}, several separated by commas")
-        if name in text_of:
-            raise InputError(f"{option}: {name} is given twice; allowed: every name once")
-        text_of[name] = text
-    return list(text_of.items())
-
-
-def _numbers(text: str) -> float | tuple[float, ...] | None:
-    """The number of a text, or the numbers of a vector X/Y/Z; None if the text is neither."""
-    values = [number(part) for part in text.split("/")]
-    if None in values:
-        return None
-    return values[0] if len(values) == 1 else tuple(values)
 
 
 def _range(name: str, text: str) -> tuple[Any, Any]:
     """The bounds of a text LOW:HIGH, one of which may be empty."""
     low, colon, high = text.partition(":")
-    least, most = _numbers(low) if low else -np.inf, _numbers(high) if high else np.inf
+    least, most = numbers(low) if low else -np.inf, numbers(high) if high else np.inf
     if not colon or text == ":" or least is None or most is None:
         allowed = "LOW:HIGH, LOW: or :HIGH, each a number, or X/Y/Z for a vector"
         raise InputError(f"--bounds: {name}={text} is not allowed; allowed: {allowed}")
@@ -211,7 +166,7 @@ def _range(name: str, text: str) -> tuple[Any, Any]:
 def _restraint(name: str, text: str) -> tuple[Any, Any]:
     """The expected value of a parameter and its standard deviation, of a text VALUE:SIGMA."""
     value, _, sigma = text.partition(":")
-    expected, deviation = _numbers(value), _numbers(sigma)
+    expected, deviation = numbers(value), numbers(sigma)
     if expected is None or deviation is None or np.min(deviation) <= 0.0:
         allowed = "VALUE:SIGMA, or X/Y/Z:SIGMA for a vector, with a positive SIGMA"
         raise InputError(f"--restraints: {name}={text} is not allowed; allowed: {allowed}")
@@ -249,7 +204,7 @@ def _blocks(flags: Sequence[str], count: int) -> list[Block]:
 
 def _block(words: list[str]) -> Block:
     """The block of some words, with the number of threads that they state set."""
-    command_line = command_line_of(words, READOUT_FLAGS)
+    command_line = command_line_of(words, measured.READOUT_FLAGS)
     use_threads(run_of(command_line).threads)
     experiment = experiment_of(command_line)
     return Block(with_seed(words, command_line, experiment), command_line, experiment)
@@ -297,7 +252,7 @@ def _with_gain(image: dict[str, float], blocks: Sequence[Block]) -> dict[str, fl
 def _check_outputs(options, paths, parameters, blocks) -> NewFiles:
     """The names of new files. Raises InputError for a file that could not be written, before anything is computed."""
     inputs = {os.path.realpath(name): "FLAGS" for block in blocks for name in input_files(block.command_line)}
-    for option, names in (("--data", paths), ("--mask", _comma_list("--mask", options.mask))):
+    for option, names in (("--data", paths), ("--mask", comma_list("--mask", options.mask))):
         inputs |= {os.path.realpath(images.file_of(name)): option for name in names}
     stem = "refined" if options.out is None else os.path.splitext(options.out)[0]
     if options.out is not None:
@@ -324,7 +279,7 @@ def _check_outputs(options, paths, parameters, blocks) -> NewFiles:
 
 def _read(options, paths, blocks) -> list[measured.Measured]:
     """The measured images. Raises InputError for a mask or a number that is impossible, and for what the loss refuses."""
-    masks = _comma_list("--mask", options.mask)
+    masks = comma_list("--mask", options.mask)
     if len(masks) not in (0, 1, len(paths)):
         raise InputError(
             f"--mask: {len(masks)} masks are given for {len(paths)} images; allowed: one for all images, or one for each"
@@ -334,7 +289,7 @@ def _read(options, paths, blocks) -> list[measured.Measured]:
     saturation = options.saturation
     if saturation is not None:
         saturation = bundle.real_number("--saturation", saturation, "a positive number", lambda x: x > 0.0)
-    gaps, measured_images = measured.read_gaps(_comma_list("--gap", options.gap)), []
+    gaps, measured_images = measured.read_gaps(comma_list("--gap", options.gap)), []
     for path, block, mask_path in zip(paths, blocks, mask_paths):
         mask = None if mask_path is None else measured.read_mask(mask_path, block.experiment)
         of_flags = run_of(block.command_line).response.saturation if "-saturation" in block.command_line.last else None
@@ -479,7 +434,7 @@ def _write(options, result, words, notes, titled, command) -> list[str]:
         bundle.write_json(options.out, summary(result, words, notes, command))
         lines.append(f"wrote {options.out}")
     if options.report is not None:
-        title = f"Refinement against {', '.join(_comma_list('--data', options.data))}"
+        title = f"Refinement against {', '.join(comma_list('--data', options.data))}"
         report.write(result, options.report, title=title, flags=titled)
         lines.append(f"wrote {options.report}")
     return lines

@@ -62,9 +62,7 @@ def main(args: Sequence[str]) -> int:
 def _parser() -> bundle.Parser:
     parser = bundle.Parser("trace", usage="nbnumba trace --pixel SLOW FAST [--panel PANEL] --out FILE [options] -- FLAGS",
                            description=ABOUT, epilog=BUNDLE)  # fmt: skip
-    parser.add_argument(
-        "--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated"
-    )
+    parser.add_argument("--pixel", nargs=2, action="append", metavar=("SLOW", "FAST"), help="a pixel to trace; may be repeated")
     parser.add_argument(
         "--panel", metavar="PANEL", help="the panel of these pixels, its number from 0 or its path; of one it may be left out"
     )
@@ -206,9 +204,7 @@ def text(chains: Sequence[Chain], experiment: Experiment, flags: Sequence[str]) 
         domains = _domains(chain)
         for name, value in records(chain):
             if name == "phi":
-                yield " ".join(
-                    ["TRACE_NB_PHI", *(f"{key}={_digits(v)}" for key, v in phi_words(value, domains).items())]
-                )
+                yield " ".join(["TRACE_NB_PHI", *(f"{key}={_digits(v)}" for key, v in phi_words(value, domains).items())])
             else:
                 yield " ".join([f"TRACE_NB: {name}", *map(_digits, value)])
 

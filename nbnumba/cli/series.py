@@ -1,0 +1,238 @@
+"""The subcommand refine with --expt: it refines a series of measured images of one crystal, from the files that DIALS leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nbnumba.cli import bundle, measured, series_files, series_text
+from nbnumba.cli.option_lists import comma_list, with_joined_gaps
+from nbnumba.cli.series_input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
+from nbnumba.cost import granted
+from nbnumba.errors import InputError
+
+ABOUT = """\
+With --expt, refine takes crystal, scan, detector, beam, mask, gain and the names of the images from a list of experiments of
+DIALS, and refines the crystal of a rotation in the shoeboxes of its reflections. FLAGS state the rest, such as -hkl or -mtz, and
+count before the file.
+"""
+NOTES = """\
+Without --parameters orientation, cell, beam centre, mosaic spread, size and scale are refined (specs/cli.md, refine --expt).
+The exit status is 1 if the refinement does not succeed.
+"""
+UNSUCCESSFUL = 1
+OPTIONS = {"own": "--own", "shared": "--shared", "parameters": "--parameters", "readout_noise": "--readout-noise"}
+"""The option that states each argument of adjoint.refine_series, for its messages."""
+
+
+def is_series(words: Sequence[str]) -> bool:
+    """Whether the words of refine are those of a series: --expt is among its own options."""
+    own = list(words[: list(words).index("--")] if "--" in words else words)
+    return any(word == "--expt" or word.startswith("--expt=") for word in own)
+
+
+def main(args: Sequence[str]) -> int:
+    """Refine, print and write the result. Returns the exit status: 1 if the refinement does not succeed."""
+    words = list(args)
+    own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    options = parser().parse_args(with_joined_gaps(own))
+    options.experiment = None if options.experiment is None else _experiment(options.experiment)
+    outputs = series_files.check(options)
+    chosen = choose(options)
+    setup = set_up(chosen, options, flags)
+    system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
+    parameters = _parameters(options, setup, system[0])
+    setup = with_starts(setup, options, parameters)
+    keywords = _keywords(options, setup)
+    reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
+    reader.read(0)
+    print(*series_text.taken_lines(chosen, setup, reader, options, system, parameters), sep="\n", flush=True)
+    result = _refine(chosen, setup, reader, parameters, keywords)
+    _print_result(chosen, result)
+    command = ["nbnumba", "refine", *words]
+    for line in series_files.write(outputs, chosen, result, command):
+        print(line)
+    return 0 if result.success else UNSUCCESSFUL
+
+
+def parser() -> bundle.Parser:
+    """The options of refine with --expt."""
+    usage = "nbnumba refine --expt FILE [options] [-- FLAGS]"
+    made = bundle.Parser("refine", usage=usage, description=ABOUT, epilog=NOTES)
+    add = made.add_argument
+    add("--expt", required=True, metavar="FILE", help="the list of experiments of DIALS")
+    add("--experiment", metavar="K", help="which experiment of the list, from 0 (default: 0)")
+    add("--images", metavar="A:B", help="the images of the scan, by their numbers (default: all whose files are there)")
+    add("--data", action="append", metavar="TEMPLATE|FILE,...", help="the image files (default: as the list says)")
+    add("--start", action="append", metavar="NAME=VALUE[,...]", help="values to start from; X/Y/Z for vectors")
+    add("--parameters", action="append", metavar="NAME[,...]", help="what is refined in place of the default; A+B: tied")
+    add("--cell", metavar="SYSTEM", help="the system of the cell (default: that of the space group)")
+    add("--own", action="append", metavar="NAME[,...]", help="parameters of which each image has its own")
+    add("--shared", action="append", metavar="NAME[,...]", help="parameters that do not vary with phi")
+    add("--knots", metavar="DEG", help="distance of the knots of what varies with phi (default: 2)")
+    add("--shoebox", metavar="FAST,SLOW", help="pixels along the edges of shoeboxes (default: as the spots need)")
+    add("--background", default="constant", choices=("constant", "plane"), help="that of a shoebox (default: constant)")
+    add(
+        "--amplitudes", choices=("each", "given"), help="each: an intensity of each reflection (default); given: those of FLAGS"
+    )
+    add(
+        "--readout-noise",
+        metavar="NUMBER",
+        help="rms noise of the read-out, in counts (default: -readout_noise of FLAGS, or 0)",
+    )
+    add("--mask", metavar="FILE", help="an image, 0 where a pixel is left out")
+    add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: ignore the file's")
+    add("--saturation", metavar="NUMBER", help="pixels from this value on are left out (default: as the file or FLAGS say)")
+    add("--offset", metavar="NUMBER", help="subtracted from every pixel (default: ADC_OFFSET of the header, else 0)")
+    add("--out", metavar="FILE.expt", help="write the refined list, and beside it .refl, .mtz and .json of the same name")
+    add("--report", metavar="DIR", help="write a report with pictures")
+    return made
+
+
+def _experiment(text: str) -> int:
+    return bundle.whole_numbers("--experiment", [text], "a whole number from 0", 0)[0]
+
+
+def _parameters(options: Any, setup: Setup, system: str) -> list[Any]:
+    """The parameters to refine: those of --parameters and --cell, or those by default."""
+    from adjoint.parameters import AMPLITUDES, cell_parameters
+    from adjoint.refine_series import default_parameters
+    from adjoint.variables import variables
+
+    try:
+        if options.parameters is None:
+            names = default_parameters(system, setup.middle)
+        else:
+            names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
+            names += cell_parameters(system) if options.cell is not None else []
+    except InputError as error:
+        raise InputError(f"--cell: {error}") from None
+    if AMPLITUDES in names:
+        raise InputError(f"--parameters: {AMPLITUDES} is not allowed; allowed: --amplitudes each")
+    try:
+        variables(setup.middle, names)
+    except InputError as error:
+        raise InputError(_in_options(str(error))) from None
+    return names
+
+
+def _tied(item: str) -> Any:
+    names = tuple(name.strip() for name in item.split("+"))
+    if "" in names:
+        raise InputError(f"--parameters: {item!r} has an empty name beside +; allowed: NAME+NAME")
+    return names if len(names) > 1 else names[0]
+
+
+def _keywords(options: Any, setup: Setup) -> dict[str, Any]:
+    """The arguments of adjoint.refine_series that options and flags state."""
+    options.amplitudes = options.amplitudes or "each"
+    if options.amplitudes == "given" and not setup.states_amplitudes:
+        raise InputError("--amplitudes: given is not allowed without a list; allowed: -hkl, -mtz, -refl, -pdb or -cif in FLAGS")
+    keywords: dict[str, Any] = {
+        "amplitudes": options.amplitudes,
+        "background": options.background,
+        "readout_noise": _readout_noise(options, setup),
+        "reach_deg": setup.reach_deg,
+        "own": comma_list("--own", options.own),
+        "shared": comma_list("--shared", options.shared),
+        **setup.run.machine._asdict(),
+    }
+    if options.knots is not None:
+        keywords["knots_deg"] = bundle.real_number("--knots", options.knots, "a positive number", lambda x: x > 0.0)
+    if options.shoebox is not None:
+        keywords["shoebox"] = _half_edges(options.shoebox)
+    return keywords
+
+
+def _half_edges(text: str) -> tuple[float, float]:
+    """Half the edges of --shoebox FAST,SLOW."""
+    words, allowed = text.split(","), "FAST,SLOW, two numbers from 3 to 200"
+    if len(words) != 2:
+        raise InputError(f"--shoebox: {text!r} is not allowed; allowed: {allowed}")
+    fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 3.0 <= x <= 200.0) for word in words)
+    return fast / 2.0, slow / 2.0
+
+
+def _readout_noise(options: Any, setup: Setup) -> float:
+    """The noise of the read-out in photons, which options and flags state in counts."""
+    noise = setup.run.response.readout_noise
+    if options.readout_noise is not None:
+        noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
+    panels = setup.middle.detector.panels
+    return noise / (panels[0].gain if panels else setup.run.response.gain)
+
+
+def _readout(options: Any, setup: Setup) -> Readout:
+    """What options say of the pixels. Raises InputError for a number or a mask that is impossible."""
+    offset = None if options.offset is None else bundle.real_number("--offset", options.offset, "a number", lambda x: True)
+    saturation = setup.run.response.saturation if "-saturation" in setup.command_line.last else None
+    if options.saturation is not None:
+        saturation = bundle.real_number("--saturation", options.saturation, "a positive number", lambda x: x > 0.0)
+    mask = None if options.mask is None else measured.read_mask(options.mask, setup.middle)
+    return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
+
+
+def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any], keywords: dict[str, Any]) -> Any:
+    """The result of adjoint.refine_series, with a line for each stage. Its InputErrors name options in place of arguments."""
+    from adjoint.refine_series import refine_series
+    from adjoint.series.images import SeriesImage
+
+    images = [
+        SeriesImage(os.path.basename(file.name), experiment, _read(reader, index))
+        for index, (file, experiment) in enumerate(zip(chosen.images, setup.experiments))
+    ]
+    told = _told(setup.run.progress)
+    try:
+        with granted(setup.run.max_hours, "-max_hours"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the image can", UserWarning)
+            return refine_series(images, parameters, told=told, progress=_progress(setup.run.progress), **keywords)
+    except InputError as error:
+        text = str(error).replace("data:", f"{reader.option}:", 1) if str(error).startswith("data:") else str(error)
+        raise InputError(_in_options(text)) from error
+
+
+def _read(reader: Reader, index: int) -> Callable[[], Any]:
+    return lambda: reader.read(index)
+
+
+def _in_options(message: str) -> str:
+    """A message of adjoint.refine_series in which options replace the arguments that they state."""
+    name, colon, rest = message.partition(":")
+    return f"{OPTIONS[name]}:{rest}" if colon and name in OPTIONS else message
+
+
+def _told(with_steps: bool) -> Callable[[str], None]:
+    """A function that prints a line about a stage that has ended."""
+
+    def told(line: str) -> None:
+        if _on_terminal(with_steps):
+            print(f"\r{'':<79}\r", end="", file=sys.stderr, flush=True)
+        print(line, flush=True)
+
+    return told
+
+
+def _progress(with_steps: bool) -> Callable[[str, int, Any], None]:
+    """A function that shows each step in one line of the terminal."""
+
+    def stepped(stage: str, count: int, point: Any) -> None:
+        if _on_terminal(with_steps):
+            text = f"  {stage}: step {count}, loss {point.loss:.9g}"
+            print(f"\r{text:<79}", end="", file=sys.stderr, flush=True)
+
+    return stepped
+
+
+def _on_terminal(with_steps: bool) -> bool:
+    return with_steps and sys.stderr is not None and sys.stderr.isatty()
+
+
+def _print_result(chosen: Chosen, result: Any) -> None:
+    """Print the table, the figures, the verdict and the diagnosis."""
+    print("", *series_text.table(result), "", *series_text.figure_lines(chosen, result), "", sep="\n")
+    print(result.message if result.success else f"not successful: {result.message}", flush=True)
+    for sentence in result.diagnosis:
+        print(f"nbnumba: warning: {sentence}", file=sys.stderr)

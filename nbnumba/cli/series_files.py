@@ -1,0 +1,119 @@
+"""The files that the refinement of a series leaves: the refined list of experiments, intensities, a summary, and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.cli import bundle, report
+from nbnumba.cli.series_input import Chosen
+from nbnumba.cli.series_intensities import intensities
+from nbnumba.errors import InputError
+from nbnumba.formats import endings, files
+from nbnumba.formats.expt_refined import Refined, Source, write_refined
+from nbnumba.formats.geometry import Geometry
+from nbnumba.integrated_files import write_intensities
+from nbnumba.setup.crystal import orient
+from nbnumba.to_geometry import Readout, geometry_of
+
+ENDINGS = (".refl", ".mtz", ".json")
+"""What is written beside the refined list, under its name."""
+
+
+class Outputs(NamedTuple):
+    """The names of the files of --out, by their endings, and the folder of --report; None for what is not wanted."""
+
+    names: dict[str, str] | None
+    folder: str | None
+
+
+def check(options: Any) -> Outputs:
+    """The files that are to be written. Raises InputError for one that could not be, before anything is computed."""
+    names = None
+    if options.out is not None:
+        endings.check(options.out, "--out", "models of DIALS", ("JSON",))
+        stem = os.path.splitext(options.out)[0]
+        names = {".expt": options.out} | {ending: f"{stem}{ending}" for ending in ENDINGS}
+        if names[".json"] == options.out:
+            raise InputError(f"--out: {options.out!r} is not allowed; allowed: a name that ends in .expt")
+        for name in names.values():
+            files.check_writable(name, "--out")
+        inputs = {os.path.realpath(name) for name in (options.expt, *(options.data or ()), options.mask) if name}
+        taken = [name for name in names.values() if os.path.realpath(name) in inputs]
+        if taken:
+            raise InputError(f"--out: {taken[0]!r} is also a file that is read; allowed: the name of another file")
+    if options.report is not None:
+        report.check(options.report)
+    return Outputs(names, options.report)
+
+
+def write(outputs: Outputs, chosen: Chosen, result: Any, command: Sequence[str]) -> list[str]:
+    """Write the files, all or none, and return a line about each."""
+    lines: list[str] = []
+    with files.together():
+        if outputs.names is not None:
+            lines += _write_result(outputs.names, chosen, result, command)
+    return lines
+
+
+def _write_result(names: dict[str, str], chosen: Chosen, result: Any, command: Sequence[str]) -> list[str]:
+    geometry = refined_geometry(chosen, result)
+    vectors = np.array([orient(one.crystal, one.sampling.defects) for one in result.experiments])
+    source = Source(chosen.path, chosen.number)
+    write_refined(names[".expt"], source, Refined(geometry, np.array(chosen.numbers), vectors), "--out")
+    table = intensities(chosen, result, geometry)
+    whole = dataclasses.replace(geometry, scan=chosen.geometry.scan)
+    identifier = chosen.geometry.identifier or ""
+    lines = [f"wrote {names['.expt']}: refined models, with a crystal for each image"]
+    for ending in (".refl", ".mtz"):
+        write_intensities(names[ending], table, whole, identifier=identifier, what="--out")
+        lines.append(
+            f"wrote {names[ending]}: {np.count_nonzero(table.integrated)} intensities" + ", merged" * (ending == ".mtz")
+        )
+    bundle.write_json(names[".json"], summary(chosen, result, command))
+    return [*lines, f"wrote {names['.json']}"]
+
+
+def refined_geometry(chosen: Chosen, result: Any) -> Geometry:
+    """The geometry of the refined middle image, with the space group of the file."""
+    geometry = geometry_of(result.experiments[len(result.experiments) // 2], Readout(), "--out")
+    assert geometry.crystal is not None and chosen.geometry.crystal is not None
+    crystal = dataclasses.replace(geometry.crystal, space_group=chosen.geometry.crystal.space_group)
+    return dataclasses.replace(geometry, crystal=crystal)
+
+
+def summary(chosen: Chosen, result: Any, command: Sequence[str]) -> dict[str, Any]:
+    """The contents of the JSON file, with arrays as lists."""
+    figures = result.figures
+    return {
+        "success": bool(result.success),
+        "message": str(result.message),
+        "diagnosis": list(result.diagnosis),
+        "names": result.unknowns.labels(),
+        "units": result.unknowns.units(),
+        "start": result.start.tolist(),
+        "values": result.x.tolist(),
+        "uncertainties": result.errors.sigma.tolist(),
+        "uncertainties_by_counting": result.errors.counting.sigma.tolist(),
+        "covariance": result.errors.covariance.tolist(),
+        "images": [{"number": number, "file": file.name} for number, file in zip(chosen.numbers, chosen.images)],
+        "left_out": list(result.left_out),
+        "chi_squared": figures.chi_squared,
+        "chi_squared_with_misfit": figures.with_misfit,
+        "misfit": float(result.stages[-1].problem.rules.misfit),
+        "pixels": figures.pixels,
+        "chi_squared_by_resolution": [list(row) for row in figures.by_d],
+        "chi_squared_by_photons": [list(row) for row in figures.by_photons],
+        "r_factor": figures.r_factor,
+        "shifts_before": list(result.shifts_before.rms),
+        "shifts_after": list(figures.shifts.rms),
+        "image_scales": figures.scale.tolist(),
+        "evidence": result.seen._asdict(),
+        "stages": list(result.lines),
+        "command": list(command),
+        "environment": bundle.environment(),
+    }
