@@ -37,6 +37,11 @@ class Variable(NamedTuple):
         """The rows of the table that it is made of."""
         return tuple(name for single in self.singles for name in single) or (self.key,)
 
+    @property
+    def tied(self) -> Name:
+        """The name, or the tied names, that the variable was made from."""
+        return self.key if self.shape or len(self.names) == 1 else self.names
+
 
 def variables(experiment: Experiment, parameters: Iterable[Name]) -> list[Variable]:
     """The variables that names stand for, checked: names that exist, none twice, tied ones of one value.
