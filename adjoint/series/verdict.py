@@ -54,9 +54,8 @@ def evidence(problem: Problem, point: Point) -> Evidence:
         scatter += float(2.0 * spread @ spread)
         shape = tuple(int(edge) for edge in (boxes.rows.max() + 1 + 2 * FURTHEST, boxes.columns.max() + 1 + 2 * FURTHEST))
         sheet = sparse_zeros(shape)
-        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = fitted.bragg / np.maximum(
-            point.factors[boxes.reflection][boxes.box], 1e-300
-        )
+        factors = point.factors[boxes.reflection][boxes.box]  # one below 0 is a weak intensity, whose spot is no less bright
+        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = fitted.bragg / np.where(factors == 0.0, 1.0, factors)
         for index, (fast, slow) in enumerate(steps):
             moved = sheet[boxes.rows + FURTHEST - slow, boxes.columns + FURTHEST - fast]
             np.add.at(products[index], boxes.reflection, boxes.sums(weight * moved * (boxes.data - level)))

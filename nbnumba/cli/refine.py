@@ -65,6 +65,9 @@ def main(args: Sequence[str]) -> int:
     if series.is_series(args):
         return series.main(args)
     own_words, flags = bundle.split(args, "refine")
+    if "--help" in own_words:
+        print(_parser().format_help(), series.parser().format_help(), sep="\n", end="")
+        return 0
     options = _parser().parse_args(with_joined_gaps(own_words))
     parameters = _parameters(options)
     keywords = _keywords(options)

@@ -1,8 +1,9 @@
-"""The subcommand refine with --expt: it refines a series of measured images of one crystal, from the files that DIALS leaves."""
+"""The subcommand refine with --expt: it refines measured images of one crystal, from the files that DIALS leaves."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,11 +14,13 @@ from nbnumba.cli.option_lists import comma_list, with_joined_gaps
 from nbnumba.cli.series_input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
+from nbnumba.flags.from_experiment import NewFiles, refined_flags
+from nbnumba.formats import files
 
 ABOUT = """\
 With --expt, refine takes crystal, scan, detector, beam, mask, gain and the names of the images from a list of experiments of
-DIALS, and refines the crystal of a rotation in the shoeboxes of its reflections. FLAGS state the rest, such as -hkl or -mtz, and
-count before the file.
+DIALS, and refines the crystal of a rotation in the shoeboxes of its reflections. FLAGS state the rest, such as -hkl or -mtz,
+and count before the file.
 """
 NOTES = """\
 Without --parameters orientation, cell, beam centre, mosaic spread, size and scale are refined (specs/cli.md, refine --expt).
@@ -49,12 +52,18 @@ def main(args: Sequence[str]) -> int:
     keywords = _keywords(options, setup)
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
     reader.read(0)
-    print(*series_text.taken_lines(chosen, setup, reader, options, system, parameters), sep="\n", flush=True)
+    taken = series_text.taken_lines(chosen, setup, reader, options, system, parameters)
+    print(*taken, sep="\n", flush=True)
     result = _refine(chosen, setup, reader, parameters, keywords)
     _print_result(chosen, result)
-    command = ["nbnumba", "refine", *words]
-    for line in series_files.write(outputs, chosen, result, command):
-        print(line)
+    with files.together():
+        refined, notes = _refined_words(setup, result, parameters, outputs)
+        for note in notes:
+            print(f"nbnumba: warning: {note}", file=sys.stderr)
+        told = series_files.Told(taken, ["nbnumba", "refine", *words], refined)
+        lines = [f"flags of image {chosen.middle}:", shlex.join(["nbnumba", *refined])]
+        lines += series_files.write(outputs, chosen, reader, result, told)
+    print("", *lines, sep="\n")
     return 0 if result.success else UNSUCCESSFUL
 
 
@@ -75,13 +84,11 @@ def parser() -> bundle.Parser:
     add("--knots", metavar="DEG", help="distance of the knots of what varies with phi (default: 2)")
     add("--shoebox", metavar="FAST,SLOW", help="pixels along the edges of shoeboxes (default: as the spots need)")
     add("--background", default="constant", choices=("constant", "plane"), help="that of a shoebox (default: constant)")
-    add(
-        "--amplitudes", choices=("each", "given"), help="each: an intensity of each reflection (default); given: those of FLAGS"
-    )
+    add("--amplitudes", choices=("each", "given"), help="each: each reflection has its own (default); given: those of FLAGS")
     add(
         "--readout-noise",
         metavar="NUMBER",
-        help="rms noise of the read-out, in counts (default: -readout_noise of FLAGS, or 0)",
+        help="rms noise of the read-out, in counts (default: as FLAGS say, or 0)",
     )
     add("--mask", metavar="FILE", help="an image, 0 where a pixel is left out")
     add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: ignore the file's")
@@ -104,7 +111,7 @@ def _parameters(options: Any, setup: Setup, system: str) -> list[Any]:
 
     try:
         if options.parameters is None:
-            names = default_parameters(system, setup.middle)
+            names = default_parameters(system)
         else:
             names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
             names += cell_parameters(system) if options.cell is not None else []
@@ -181,7 +188,7 @@ def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any],
     from adjoint.series.images import SeriesImage
 
     images = [
-        SeriesImage(os.path.basename(file.name), experiment, _read(reader, index))
+        SeriesImage(os.path.basename(file.name), experiment, reader.reading(index), reader.gain)
         for index, (file, experiment) in enumerate(zip(chosen.images, setup.experiments))
     ]
     told = _told(setup.run.progress)
@@ -194,8 +201,17 @@ def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any],
         raise InputError(_in_options(text)) from error
 
 
-def _read(reader: Reader, index: int) -> Callable[[], Any]:
-    return lambda: reader.read(index)
+def _refined_words(
+    setup: Setup, result: Any, parameters: list[Any], outputs: series_files.Outputs
+) -> tuple[list[str], list[str]]:
+    """The flags of the refined middle image, and sentences on what they do not state."""
+    stem = "refined" if outputs.names is None else os.path.splitext(outputs.names[".expt"])[0]
+    new_files = NewFiles(f"{stem}_flags", [] if outputs.names is None else outputs.names.values())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        middle = result.experiments[len(result.experiments) // 2]
+        words = refined_flags(setup.words, middle, parameters, new_files)
+    return words, list(dict.fromkeys(str(warning.message) for warning in caught))
 
 
 def _in_options(message: str) -> str:

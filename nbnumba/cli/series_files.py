@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli import bundle, report
-from nbnumba.cli.series_input import Chosen
+from nbnumba.cli import bundle, report, series_text
+from nbnumba.cli.report import series as of_series
+from nbnumba.cli.series_input import Chosen, Reader
 from nbnumba.cli.series_intensities import intensities
 from nbnumba.errors import InputError
 from nbnumba.formats import endings, files
@@ -22,6 +24,10 @@ from nbnumba.to_geometry import Readout, geometry_of
 
 ENDINGS = (".refl", ".mtz", ".json")
 """What is written beside the refined list, under its name."""
+
+
+MOST_COVARIANCES = 1000
+"""The largest number of refined numbers whose covariances are written: those of more would be megabytes."""
 
 
 class Outputs(NamedTuple):
@@ -51,16 +57,47 @@ def check(options: Any) -> Outputs:
     return Outputs(names, options.report)
 
 
-def write(outputs: Outputs, chosen: Chosen, result: Any, command: Sequence[str]) -> list[str]:
-    """Write the files, all or none, and return a line about each."""
+class Told(NamedTuple):
+    """What was printed, for the report: what was taken from where; the command; and the flags of the refined middle image."""
+
+    taken: Sequence[str]
+    command: Sequence[str]
+    flags: Sequence[str]
+
+
+def write(outputs: Outputs, chosen: Chosen, reader: Reader, result: Any, told: Told) -> list[str]:
+    """Write the files and return a line about each."""
     lines: list[str] = []
-    with files.together():
-        if outputs.names is not None:
-            lines += _write_result(outputs.names, chosen, result, command)
+    if outputs.names is not None:
+        lines += _write_result(outputs.names, chosen, result, told)
+    if outputs.folder is not None:
+        _write_report(outputs.folder, chosen, reader, result, told)
+        lines.append(f"wrote {outputs.folder}")
     return lines
 
 
-def _write_result(names: dict[str, str], chosen: Chosen, result: Any, command: Sequence[str]) -> list[str]:
+def _write_report(folder: str, chosen: Chosen, reader: Reader, result: Any, told: Told) -> None:
+    """Write the page of the report and its pictures."""
+    images = [
+        of_series.Shown(index, number, os.path.basename(file.name), reader.reading(index))
+        for index, (number, file) in enumerate(zip(chosen.numbers, chosen.images))
+    ]
+    texts = of_series.Texts(
+        title=f"Refinement of {chosen.name}, {len(images)} images",
+        taken=told.taken,
+        parameters=series_text.table_rows(result),
+        summary=[*series_text.summary_lines(result), *series_text.outlier_lines(chosen, result)],
+        boxes=series_text.box_rows(chosen, result),
+        flags=[("command", shlex.join(told.command)), (_flags_title(chosen), shlex.join(["nbnumba", *told.flags]))],
+    )
+    report.write_files(folder, of_series.file_contents(result, texts, images))
+
+
+def _flags_title(chosen: Chosen) -> str:
+    return f"flags of image {chosen.middle}"
+
+
+def _write_result(names: dict[str, str], chosen: Chosen, result: Any, told: Told) -> list[str]:
     geometry = refined_geometry(chosen, result)
     vectors = np.array([orient(one.crystal, one.sampling.defects) for one in result.experiments])
     source = Source(chosen.path, chosen.number)
@@ -74,7 +111,7 @@ def _write_result(names: dict[str, str], chosen: Chosen, result: Any, command: S
         lines.append(
             f"wrote {names[ending]}: {np.count_nonzero(table.integrated)} intensities" + ", merged" * (ending == ".mtz")
         )
-    bundle.write_json(names[".json"], summary(chosen, result, command))
+    bundle.write_json(names[".json"], summary(chosen, result, told))
     return [*lines, f"wrote {names['.json']}"]
 
 
@@ -86,7 +123,7 @@ def refined_geometry(chosen: Chosen, result: Any) -> Geometry:
     return dataclasses.replace(geometry, crystal=crystal)
 
 
-def summary(chosen: Chosen, result: Any, command: Sequence[str]) -> dict[str, Any]:
+def summary(chosen: Chosen, result: Any, told: Told) -> dict[str, Any]:
     """The contents of the JSON file, with arrays as lists."""
     figures = result.figures
     return {
@@ -99,7 +136,7 @@ def summary(chosen: Chosen, result: Any, command: Sequence[str]) -> dict[str, An
         "values": result.x.tolist(),
         "uncertainties": result.errors.sigma.tolist(),
         "uncertainties_by_counting": result.errors.counting.sigma.tolist(),
-        "covariance": result.errors.covariance.tolist(),
+        "covariance": result.errors.covariance.tolist() if len(result.x) <= MOST_COVARIANCES else None,
         "images": [{"number": number, "file": file.name} for number, file in zip(chosen.numbers, chosen.images)],
         "left_out": list(result.left_out),
         "chi_squared": figures.chi_squared,
@@ -109,11 +146,12 @@ def summary(chosen: Chosen, result: Any, command: Sequence[str]) -> dict[str, An
         "chi_squared_by_resolution": [list(row) for row in figures.by_d],
         "chi_squared_by_photons": [list(row) for row in figures.by_photons],
         "r_factor": figures.r_factor,
-        "shifts_before": list(result.shifts_before.rms),
+        "shifts_before": list(result.before.rms),
         "shifts_after": list(figures.shifts.rms),
         "image_scales": figures.scale.tolist(),
         "evidence": result.seen._asdict(),
         "stages": list(result.lines),
-        "command": list(command),
+        "flags": list(told.flags),
+        "command": list(told.command),
         "environment": bundle.environment(),
     }

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,11 @@ class Chosen(NamedTuple):
     number: int
     geometry: Geometry
     images: list[ImageFile]
+
+    @property
+    def name(self) -> str:
+        """The name of the list without its folder."""
+        return os.path.basename(self.path)
 
     @property
     def numbers(self) -> list[int]:
@@ -212,7 +217,7 @@ def _own_words(chosen: Chosen, given: set[str]) -> tuple[list[str], bool]:
         ({"-oversample"}, ["-oversample", str(OVERSAMPLE)]),
         ({"-phisteps"}, ["-phisteps", str(steps)]),
         ({"-phi_sampling"}, ["-phi_sampling", "mid"]),
-        ({"-interpolate", "-nointerpolate"}, ["-nointerpolate"]),
+        ({"-interpolate", "-nointerpolate"}, ["-nointerpolate"] if amplitudes else []),
         ({"-default_F", *FACTORS, "-dump"}, ["-default_F", "1"]),
     )
     return [word for flags, words in rows if not flags & given for word in words], amplitudes
@@ -322,13 +327,15 @@ def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
 
 
 class Reader:
-    """Reads the images of a series in photons, NaN where a pixel holds no measurement, and keeps as many as KEPT_BYTES hold.
+    """Reads the images of a series, NaN where a pixel holds no measurement, and keeps as many as KEPT_BYTES hold.
 
-    Warnings are those of the first image: others of the same detector would repeat them.
+    gain: counts per photon; images of several panels are in photons already. Warnings are those of the first image, which
+    others of the same detector would repeat.
     """
 
     def __init__(self, chosen: Chosen, setup: Setup, readout: Readout, option: str):
         self.chosen, self.setup, self.readout, self.option = chosen, setup, readout, option
+        self.gain = 1.0 if setup.middle.detector.panels else setup.run.response.gain
         self.first: measured.Measured | None = None
         self.kept: dict[int, np.ndarray] = {}
         self.bytes = 0
@@ -338,14 +345,17 @@ class Reader:
         if index in self.kept:
             return self.kept[index]
         image = self._measured(index)
-        gain = 1.0 if self.setup.middle.detector.panels else self.setup.run.response.gain
-        panels = [_small(panel / gain) for panel in image.panels]
-        photons: Any = panels[0] if np.ndim(image.data[0]) == 1 else panels
+        panels = [_small(panel) for panel in image.panels]
+        counts: Any = panels[0] if np.ndim(image.data[0]) == 1 else panels
         size = sum(panel.nbytes for panel in panels)
         if self.bytes + size <= KEPT_BYTES:
-            self.kept[index] = photons
+            self.kept[index] = counts
             self.bytes += size
-        return photons
+        return counts
+
+    def reading(self, index: int) -> Callable[[], Any]:
+        """A function that reads the image of an index."""
+        return lambda: self.read(index)
 
     def _measured(self, index: int) -> measured.Measured:
         readout = self.readout
@@ -376,7 +386,7 @@ class Readout(NamedTuple):
     gaps: measured.Gaps
 
 
-def _small(photons: np.ndarray) -> np.ndarray:
+def _small(counts: np.ndarray) -> np.ndarray:
     """The same numbers in 4 bytes each, if these hold them."""
-    small = photons.astype(np.float32)
-    return small if np.array_equal(small, photons, equal_nan=True) else photons
+    small = counts.astype(np.float32)
+    return small if np.array_equal(small, counts, equal_nan=True) else counts

@@ -60,7 +60,7 @@ def intensities(chosen: Chosen, result: Any, geometry: Geometry) -> Intensities:
 
 
 def _sums(result: Any) -> dict[str, np.ndarray]:
-    """Of each reflection (reflections,): the calculated photons, those of the background, and the pixels, in all of its boxes."""
+    """Of each reflection (reflections,): calculated photons, those of the background, and pixels, in all of its boxes."""
     sums = {name: np.zeros(len(result.reflections.hkl)) for name in ("calculated", "background", "pixels")}
     for model, fitted in zip(result.stages[-1].problem.models, result.point.fitted):
         boxes = model.boxes
@@ -75,7 +75,7 @@ def _sums(result: Any) -> dict[str, np.ndarray]:
 
 
 def _share_in_images(chosen: Chosen, result: Any) -> np.ndarray:
-    """The part of each rocking curve (reflections,) that lies in the images that were used, as that of a normal distribution."""
+    """The part of each rocking curve (reflections,) in the images that were used, as that of a normal distribution."""
     from adjoint.series.stages import rocking_width
 
     stage, found = result.stages[-1], result.reflections

@@ -13,9 +13,10 @@ from nbnumba.cli.refined_table import cells
 from nbnumba.cli.series_input import Chosen, Reader, Setup
 from nbnumba.flags.run import FACTORS
 from nbnumba.formats.symmetry import group_of_hall
-from nbnumba.geometry.cell import cell_of
 
 HEADINGS = ("parameter", "unit", "start", "refined", "uncertainty", "by counting", "shift")
+
+BOX_HEADINGS = ("worst boxes: image", "hkl", "d (A)", "panel", "fast", "slow", "observed", "calculated", "chi squared")
 
 DIFFERENT = 1.5
 """The ratio from which on the two uncertainties of a number are both printed."""
@@ -51,12 +52,12 @@ def _images(chosen: Chosen, options: Any) -> tuple[str, str]:
     count = len(chosen.images)
     text = f"{first.name} to {os.path.basename(last.name)}, {count} images" if count > 1 else first.name
     numbers = f"{first.number} to {last.number} of the scan" if count > 1 else f"number {first.number} of the scan"
-    return f"{text}, {numbers}", "--data" if options.data else f"{chosen.path}: imageset"
+    return f"{text}, {numbers}", "--data" if options.data else f"{chosen.name}: imageset"
 
 
 def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str]]:
     """The rows of scan, beam and detector."""
-    middle, path = setup.middle, chosen.path
+    middle, path = setup.middle, chosen.name
     goniometer, beam, detector = middle.goniometer, middle.beam, middle.detector
     start, width = setup.experiments[0].goniometer.phi_deg, goniometer.osc_deg
     steps = f"in {goniometer.phisteps} steps, each in its {goniometer.phi_sampling}dle".replace("leftdle", "left edge")
@@ -84,7 +85,7 @@ def _source(setup: Setup, chosen: Chosen, part: str, fields_of: Any) -> str:
     overruled = any(
         getattr(stated, field) != value for field, value in fields_of(chosen.geometry.at_image(chosen.middle)).items()
     )
-    return f"{chosen.path}: {part}" + (", and flags" if overruled else "")
+    return f"{chosen.name}: {part}" + (", and flags" if overruled else "")
 
 
 def _pixel_rows(chosen: Chosen, setup: Setup, reader: Reader) -> Iterator[tuple[str, str, str]]:
@@ -96,12 +97,12 @@ def _pixel_rows(chosen: Chosen, setup: Setup, reader: Reader) -> Iterator[tuple[
     gains = {panel.gain for panel in setup.middle.detector.panels} or {setup.run.response.gain}
     text = ", ".join(f"{gain:g}" for gain in sorted(gains)[:5])
     flag = "-gain" in {given.flag.names[0] for given in setup.command_line.given}
-    yield "gain", f"{text} counts per photon", "-gain" if flag else f"{chosen.path}: detector"
+    yield "gain", f"{text} counts per photon", "-gain" if flag else f"{chosen.name}: detector"
 
 
 def _crystal_rows(chosen: Chosen, setup: Setup, system: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
     """The rows of the crystal: cell and orientation, the system of its cell, and spread and size."""
-    crystal, path = setup.middle.crystal, chosen.path
+    crystal, path = setup.middle.crystal, chosen.name
     of_file = chosen.geometry.crystal
     assert of_file is not None
     cell = " ".join(f"{number:.6g}" for number in crystal.cell)
@@ -137,11 +138,15 @@ def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------------------ table
 
 
-def table(result: Any) -> list[str]:
-    """The lines of the table: of every number its unit, start, value, uncertainty, that by counting if it differs, and shift."""
+def table_rows(result: Any) -> list[tuple[str, ...]]:
+    """The rows of the table, of which the first is its head; uncertainties by counting have a column where some differ."""
     rows = [HEADINGS, *_rows(result)]
-    if not any(row[5] for row in rows[1:]):
-        rows = [(*row[:5], *row[6:]) for row in rows]
+    return rows if any(row[5] for row in rows[1:]) else [(*row[:5], *row[6:]) for row in rows]
+
+
+def table(result: Any) -> list[str]:
+    """The lines of the table: of every number unit, start, value, uncertainty, that by counting if it differs, and shift."""
+    rows = table_rows(result)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [_line(row, widths) for row in rows]
 
@@ -165,21 +170,26 @@ def _rows(result: Any) -> Iterator[tuple[str, ...]]:
 
 def figure_lines(chosen: Chosen, result: Any) -> list[str]:
     """The agreement of model and images, in a crystallographer's terms."""
+    rows = box_rows(chosen, result)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    boxes = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in rows]
+    return [*summary_lines(result), *boxes, *outlier_lines(chosen, result)]
+
+
+def summary_lines(result: Any) -> list[str]:
+    """R of intensities, shifts of spots, reduced chi squared, and what became of the crystal."""
     figures, misfit = result.figures, result.stages[-1].problem.rules.misfit
     fitted = f"; {figures.with_misfit:.3g} with a misfit of {100.0 * misfit:.2g} % of each spot" if misfit else ""
-    lines = [
+    return [
         f"R of intensities of boxes {_number(figures.r_factor)}, of {len(figures.boxes)} boxes",
-        _shift_line("before", result.shifts_before),
+        _shift_line("before", result.before),
         _shift_line("after", figures.shifts),
         f"reduced chi squared {figures.chi_squared:.4g} of {figures.pixels} pixels{fitted}",
         *_shell_lines("by resolution (A)", figures.by_d),
         *_shell_lines("by expected photons", figures.by_photons),
         *_crystal_lines(result),
         *_left_out_lines(result),
-        *box_lines(chosen, result),
-        *_outlier_lines(chosen, result),
     ]
-    return lines
 
 
 def _number(value: float) -> str:
@@ -214,9 +224,9 @@ def _left_out_lines(result: Any) -> list[str]:
     return [f"images left out: {names}"]
 
 
-def box_lines(chosen: Chosen, result: Any) -> list[str]:
-    """A table of the boxes with the largest chi squared."""
-    rows = [("worst boxes: image", "hkl", "d (A)", "panel", "fast", "slow", "observed", "calculated", "chi squared")]
+def box_rows(chosen: Chosen, result: Any) -> list[tuple[str, ...]]:
+    """The rows of a table of the boxes with the largest chi squared, of which the first is its head; empty without boxes."""
+    rows: list[tuple[str, ...]] = [BOX_HEADINGS]
     reflections = result.reflections
     for box in result.figures.boxes[:BOXES]:
         one = box.reflection
@@ -226,11 +236,10 @@ def box_lines(chosen: Chosen, result: Any) -> list[str]:
         rows.append(
             (f"{chosen.numbers[box.image]}", hkl, f"{reflections.d_A[one]:.3g}", *place, *photons, f"{box.chi_squared:.3g}")
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in rows] if len(rows) > 1 else []
+    return rows if len(rows) > 1 else []
 
 
-def _outlier_lines(chosen: Chosen, result: Any) -> list[str]:
+def outlier_lines(chosen: Chosen, result: Any) -> list[str]:
     """How many pixels count less than half because they are outliers, and the first of them."""
     outliers = result.figures.outliers
     if not len(outliers):
@@ -240,8 +249,3 @@ def _outlier_lines(chosen: Chosen, result: Any) -> list[str]:
         where = f"image {chosen.numbers[int(image)]}, fast {column:.0f}, slow {row:.0f}"
         lines.append(f"  {where}: {observed:.6g} photons, expected {expected:.3g}")
     return lines
-
-
-def cell_of_vectors(vectors: np.ndarray) -> str:
-    """A cell in words."""
-    return " ".join(f"{number:.6g}" for number in cell_of(vectors))

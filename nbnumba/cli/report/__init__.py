@@ -27,7 +27,11 @@ def write(result: Any, folder: str, *, title: str = "", flags: Sequence[tuple[st
     Other files that are in the folder stay.
     """
     check(folder)
-    contents = file_contents(result, title or "Refinement", flags)
+    write_files(folder, file_contents(result, title or "Refinement", flags))
+
+
+def write_files(folder: str, contents: dict[str, bytes]) -> None:
+    """Write the files of a report, by their names, in `folder`: all or none."""
     with files.together():
         files.make_folder(folder, FLAG)
         for name, content in contents.items():

@@ -45,41 +45,48 @@ def index_html(
     stand below them.
     """
     parts = [
-        f"<h1>{_escaped(title)}</h1>",
+        f"<h1>{escaped(title)}</h1>",
         _message(result),
         "<h2>Parameters</h2>",
         _parameter_table(result),
-        *(f"<h2>{_escaped(_capitalized(name))}</h2>\n<pre>{_escaped(line)}</pre>" for name, line in flags),
+        *(f"<h2>{escaped(capitalized(name))}</h2>\n<pre>{escaped(line)}</pre>" for name, line in flags),
         "<h2>Phases of the refinement</h2>",
-        _list("ol", result.phases) or "<p>No phase is recorded.</p>",
+        html_list("ol", result.phases) or "<p>No phase is recorded.</p>",
         *_convergence_section(result, overall),
         *_images_section(result, by_image),
     ]
-    head = f'<meta charset="utf-8">\n<title>{_escaped(title)}</title>\n<style>{CSS}</style>'
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """The text of a page with a title, of elements of HTML."""
+    head = f'<meta charset="utf-8">\n<title>{escaped(title)}</title>\n<style>{CSS}</style>'
     body = "\n".join(parts)
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
 
 
-def _escaped(text: Any) -> str:
+def escaped(text: Any) -> str:
+    """Text as HTML shows it."""
     return html.escape(str(text))
 
 
-def _capitalized(text: str) -> str:
+def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _list(kind: str, lines) -> str:
-    items = "\n".join(f"<li>{_escaped(line)}</li>" for line in lines)
+def html_list(kind: str, lines) -> str:
+    """A list of the kind ul or ol; nothing for no line."""
+    items = "\n".join(f"<li>{escaped(line)}</li>" for line in lines)
     return f"<{kind}>\n{items}\n</{kind}>" if items else ""
 
 
-def _table(head: list[str], rows: list[list[str]], numbers: int) -> str:
+def html_table(head: list[str], rows: list[list[str]], numbers: int) -> str:
     """A table; the last `numbers` columns are right-aligned."""
 
     def line(kind, cells):
         first = len(cells) - numbers
         style = ' class="number"'
-        return "<tr>" + "".join(f"<{kind}{style * (i >= first)}>{_escaped(c)}</{kind}>" for i, c in enumerate(cells)) + "</tr>"
+        return "<tr>" + "".join(f"<{kind}{style * (i >= first)}>{escaped(c)}</{kind}>" for i, c in enumerate(cells)) + "</tr>"
 
     return "\n".join(["<table>", line("th", head), *(line("td", row) for row in rows), "</table>"])
 
@@ -98,13 +105,13 @@ def _message(result: Any) -> str:
     spots = _spots(result)
     if len(spots) == 1:
         figures += [list(pair) for pair in zip(SPOT_FIGURES, _spot_figures(spots[0]))]
-    diagnosis = _list("ul", result.diagnosis) or "<p>All parameters are well determined, and nothing wrong was found.</p>"
+    diagnosis = html_list("ul", result.diagnosis) or "<p>All parameters are well determined, and nothing wrong was found.</p>"
     return "\n".join(
         [
-            f'<p class="{kind}"><strong>{verdict}.</strong> {_escaped(result.message)}</p>',
+            f'<p class="{kind}"><strong>{verdict}.</strong> {escaped(result.message)}</p>',
             "<h2>Diagnosis</h2>",
             diagnosis,
-            _table(["figure", "value"], figures, 1),
+            html_table(["figure", "value"], figures, 1),
         ]
     )
 
@@ -133,7 +140,7 @@ def _parameter_table(result: Any) -> str:
     rows = []
     for name, unit, start, value, uncertainty in list(zip(result.names, result.units, *columns))[:MOST_ROWS]:
         rows.append([name, unit, *cells(start, value, uncertainty)[:3]])
-    table = _table(["name", "unit", "start", "refined", "uncertainty"], rows, 3)
+    table = html_table(["name", "unit", "start", "refined", "uncertainty"], rows, 3)
     more = len(result.names) - len(rows)
     return table + (f"\n<p>{more} more are not shown.</p>" if more else "")
 
@@ -141,7 +148,7 @@ def _parameter_table(result: Any) -> str:
 def _convergence_section(result: Any, overall: list[Picture]) -> list[str]:
     """The section with the pictures of the whole refinement; empty if there are none."""
     count = len(result.names)
-    parts = [_figure_element(picture) for picture in overall]
+    parts = [figure_element(picture) for picture in overall]
     if count > LARGEST_MATRIX:
         parts.append(
             f"<p>The correlations of {count} numbers are not drawn, since a picture can show at most {LARGEST_MATRIX}.</p>"
@@ -158,13 +165,13 @@ def _images_section(result: Any, by_image: list[list[Picture]]) -> list[str]:
         head = ["image", "pixels that count", "mean squared residual"]
         if _spots(result):
             head, rows = [*head, *SPOT_FIGURES], [[*row, *_spot_figures(spots)] for row, spots in zip(rows, _spots(result))]
-        parts += ["<h2>Images</h2>", _table(head, rows, len(head) - 1)]
+        parts += ["<h2>Images</h2>", html_table(head, rows, len(head) - 1)]
     if count > MOST_IMAGES:
         subject = f"Image {count} has" if count == MOST_IMAGES + 1 else f"Images {MOST_IMAGES + 1} to {count} have"
         parts.append(f"<p>{subject} no pictures here: the report shows the first {MOST_IMAGES} images.</p>")
     for number, pictures in enumerate(by_image, start=1):
         parts.append(f"<h2>Image {number}</h2>" if several else "<h2>Image</h2>")
-        parts += [*map(_figure_element, pictures)] or ["<p>No pixel of this image counts.</p>"]
+        parts += [*map(figure_element, pictures)] or ["<p>No pixel of this image counts.</p>"]
         if pictures and not any(picture.name.startswith("peaks") for picture in pictures):
             parts.append("<p>No peak of this image stands out from its surroundings.</p>")
     return parts
@@ -178,8 +185,8 @@ def _image_figures(fit: Any) -> list[str]:
     return [str(int(np.isfinite(fit.data).sum())), _four_digits(float(mean))]
 
 
-def _figure_element(picture: Picture) -> str:
+def figure_element(picture: Picture) -> str:
     """The HTML element that shows a picture with its caption."""
-    name, caption = _escaped(picture.name), _escaped(picture.caption)
+    name, caption = escaped(picture.name), escaped(picture.caption)
     alternative = name.removesuffix(".png").replace("_", " ")
     return f'<figure>\n<img src="{name}" alt="{alternative}">\n<figcaption>{caption}</figcaption>\n</figure>'

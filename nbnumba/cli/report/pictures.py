@@ -146,9 +146,9 @@ def _images(number: int, part: CountedPart, peaks: list[Peak], names: list[str |
     measured, calculated = (brightest_of_blocks(image, step) for image in counted)
     scale = stretch(measured, calculated, part.sigma[part.is_measured])
     left, gap, below = 0.75, 0.35, 1.15
-    figure = _figure(left + 3 * wide + 2 * gap + 0.25, below + high + 0.4)
-    panels = [_axes(figure, left + i * (wide + gap), below, wide, high) for i in range(3)]
-    bars = [_axes(figure, left, 0.5, 2 * wide + gap, 0.14), _axes(figure, left + 2 * (wide + gap), 0.5, wide, 0.14)]
+    figure = new_figure(left + 3 * wide + 2 * gap + 0.25, below + high + 0.4)
+    panels = [axes_at(figure, left + i * (wide + gap), below, wide, high) for i in range(3)]
+    bars = [axes_at(figure, left, 0.5, 2 * wide + gap, 0.14), axes_at(figure, left + 2 * (wide + gap), 0.5, wide, 0.14)]
     _draw_intensities(panels[:2], bars[0], part, (measured, calculated), scale, step)
     _draw_residual(panels[2], bars[1], part, residuals_of_blocks(part.residual, step), step)
     for axes, title in zip(panels, ("Measured", "Calculated", "Residual: (measured \u2212 calculated) / \u03c3")):
@@ -157,14 +157,14 @@ def _images(number: int, part: CountedPart, peaks: list[Peak], names: list[str |
     panels[0].set_ylabel("slow (pixel)")
     _number_peaks(panels[0], part, peaks)
     if rings is not None:
-        _draw_rings(panels, rings)
+        draw_rings(panels, rings)
         _name_peaks(panels[1], part, peaks, names)
     caption = (
         "The measured and the calculated image on the same scale, and their difference in standard deviations. Grey pixels do "
         f"not count. Numbers mark the peaks whose profiles are shown.{_about_blocks(step)}"
         f"{'' if rings is None else RINGS_CAPTION}"
     )
-    return Picture(f"image_{number}.png", _png(figure), caption)
+    return Picture(f"image_{number}.png", png_of(figure), caption)
 
 
 def _about_blocks(step: int) -> str:
@@ -234,7 +234,7 @@ def _number_peaks(axes, part: CountedPart, peaks: list[Peak]) -> None:
             (8 * inward, 8 * upward),
             textcoords="offset points",
             color="white",
-            path_effects=_dark_outline(),
+            path_effects=dark_outline(),
             ha="center",
             va="center",
         )
@@ -252,13 +252,13 @@ def _name_peaks(axes, part: CountedPart, peaks: list[Peak], names: list[str | No
             textcoords="offset points",
             color="white",
             fontsize=7,
-            path_effects=_dark_outline(),
+            path_effects=dark_outline(),
             ha="right" if left else "left",
             va="bottom" if peak.row > 0.5 * rows else "top",
         )
 
 
-def _draw_rings(panels, rings: tuple) -> None:
+def draw_rings(panels, rings: tuple) -> None:
     """Draw lines where the resolution has a round value, and label each line with it."""
     fast, slow, inverse, values = rings
     if not values or min(inverse.shape) < 2:
@@ -268,11 +268,11 @@ def _draw_rings(panels, rings: tuple) -> None:
         level_labels = {1.0 / d: f"{d:g} A" for d in values}
         texts = axes.clabel(lines, fmt=level_labels, fontsize=7, inline=False)
         for text in texts or ():
-            text.set_path_effects(_dark_outline())
+            text.set_path_effects(dark_outline())
             text.set_color("white")
 
 
-def _dark_outline() -> list:
+def dark_outline() -> list:
     """Path effects that make white text legible on any colour."""
     from matplotlib.patheffects import withStroke
 
@@ -282,10 +282,10 @@ def _dark_outline() -> list:
 def _profiles(number: int, part: CountedPart, peaks: list[Peak], names: list[str | None]) -> Picture:
     """The profiles of each peak along fast and along slow: measured, and calculated before and after the refinement."""
     reach, high = _reach(peaks), 0.5 + 2.35 * math.ceil(len(peaks) / 2)
-    figure = _figure(13.4 if len(peaks) > 1 else 6.9, high)
+    figure = new_figure(13.4 if len(peaks) > 1 else 6.9, high)
     for i in range(2 * len(peaks)):
         row, column, along = i // 4, i % 4, 1 - i % 2
-        axes = _axes(figure, 0.75 + 3.25 * column, high - 2.4 - 2.35 * row, 2.65, 1.65)
+        axes = axes_at(figure, 0.75 + 3.25 * column, high - 2.4 - 2.35 * row, 2.65, 1.65)
         _draw_profile(axes, peak_profile(part, peaks[i // 2], reach, along))
         title = f"Peak {i // 2 + 1}" if names[i // 2] is None else f"Peak {i // 2 + 1}: {names[i // 2]}"
         axes.set(title=title, xlabel=("slow (pixel)", "fast (pixel)")[along])
@@ -297,7 +297,7 @@ def _profiles(number: int, part: CountedPart, peaks: list[Peak], names: list[str
         f"{2 * (reach // 2) + 1} pixels across: the measured intensity with its standard deviation, and the calculated one "
         f"before and after the refinement.{_about_reflections(names)}"
     )
-    return Picture(f"peaks_{number}.png", _png(figure), caption)
+    return Picture(f"peaks_{number}.png", png_of(figure), caption)
 
 
 def _about_reflections(names: list[str | None]) -> str:
@@ -327,8 +327,8 @@ def _histogram(number: int, part: CountedPart) -> Picture:
     width = edges[1] - edges[0]
     outermost_centres = edges[0] + width / 2, edges[-1] - width / 2
     pixels_per_bin, _ = np.histogram(residual.clip(*outermost_centres), edges)
-    figure = _figure(7.5, 4.0)
-    axes = _axes(figure, 0.75, 0.55, 6.5, 3.05)
+    figure = new_figure(7.5, 4.0)
+    axes = axes_at(figure, 0.75, 0.55, 6.5, 3.05)
     axes.stairs(pixels_per_bin, edges, fill=True, color="#9ecae1", label="residuals")
     x = np.linspace(*edges[[0, -1]], 241)
     axes.plot(x, residual.size * width * np.exp(-x * x / 2) / math.sqrt(2 * math.pi), color=MEASURED, label="normal")
@@ -340,7 +340,7 @@ def _histogram(number: int, part: CountedPart) -> Picture:
         "The histogram of the residuals, compared with the normal distribution. The outermost bins include residuals beyond 6 "
         "standard deviations. Where few photons are expected, residuals are skewed even if the model is right."
     )
-    return Picture(f"residuals_{number}.png", _png(figure), caption)
+    return Picture(f"residuals_{number}.png", png_of(figure), caption)
 
 
 def _moments(residual: np.ndarray) -> str:
@@ -355,8 +355,8 @@ def convergence(result: Any) -> list[Picture]:
     if not result.history:
         return []
     evaluations = _cumulative([step.evaluation for step in result.history])
-    figure = _figure(13.4, 7.4)
-    upper, lower = (_axes(figure, 0.85, bottom, 9.2, 2.8) for bottom in (4.25, 0.55))
+    figure = new_figure(13.4, 7.4)
+    upper, lower = (axes_at(figure, 0.85, bottom, 9.2, 2.8) for bottom in (4.25, 0.55))
     _draw_loss(upper, result, evaluations)
     _draw_shifts(lower, result, evaluations)
     for axes in (upper, lower):
@@ -369,7 +369,7 @@ def convergence(result: Any) -> list[Picture]:
         "Above: the loss less the least loss of the same phase; phases may minimize different functions. Below: the difference "
         "of each refined number from its final value, divided by its final uncertainty; the largest differences are in colour."
     )
-    return [Picture("convergence.png", _png(figure), caption)]
+    return [Picture("convergence.png", png_of(figure), caption)]
 
 
 def _cumulative(evaluations: list[int]) -> np.ndarray:
@@ -453,8 +453,8 @@ def correlation(result: Any) -> list[Picture]:
 
     side = max(0.19 * n, min(0.5 * n, 4.0))
     left = 0.35 + 0.07 * max(map(len, result.names))
-    figure = _figure(left + side + 1.2, left + side + 0.4)
-    axes = _axes(figure, left, left, side, side)
+    figure = new_figure(left + side + 1.2, left + side + 0.4)
+    axes = axes_at(figure, left, left, side, side)
     colours = matplotlib.colormaps[SIGNED].with_extremes(bad=LEFT_OUT)
     mappable = axes.imshow(np.asarray(result.correlation, dtype=float), vmin=-1, vmax=1, cmap=colours, aspect="auto")
     names = [_literal(name) for name in result.names]
@@ -463,9 +463,9 @@ def correlation(result: Any) -> list[Picture]:
     axes.set_title("Correlation")
     if n <= 12:
         _write_correlations(axes, result.correlation)
-    figure.colorbar(mappable, cax=_axes(figure, left + side + 0.25, left, 0.16, side))
+    figure.colorbar(mappable, cax=axes_at(figure, left + side + 0.25, left, 0.16, side))
     caption = "The correlations of the refined numbers. The data cannot separate two numbers whose correlation is -1 or 1."
-    return [Picture("correlation.png", _png(figure), caption)]
+    return [Picture("correlation.png", png_of(figure), caption)]
 
 
 def _write_correlations(axes, matrix) -> None:
@@ -475,7 +475,7 @@ def _write_correlations(axes, matrix) -> None:
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 
-def _figure(wide: float, high: float):
+def new_figure(wide: float, high: float):
     """A figure of the given size in inches, which opens no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -485,13 +485,13 @@ def _figure(wide: float, high: float):
     return figure
 
 
-def _axes(figure, left: float, bottom: float, wide: float, high: float):
+def axes_at(figure, left: float, bottom: float, wide: float, high: float):
     """Axes at a position, and of a size, that are given in inches."""
     width, height = figure.get_size_inches()
     return figure.add_axes((left / width, bottom / height, wide / width, high / height))
 
 
-def _png(figure) -> bytes:
+def png_of(figure) -> bytes:
     """The bytes of a figure as PNG, without the name and the version of the program that drew it."""
     stream = io.BytesIO()
     figure.canvas.print_png(stream, metadata={"Software": None})
