@@ -27,6 +27,7 @@ Without --parameters orientation, cell, beam centre, mosaic spread, size and sca
 The exit status is 1 if the refinement does not succeed.
 """
 UNSUCCESSFUL = 1
+EACH = "--amplitudes each, where each reflection has an intensity of its own"
 OPTIONS = {"own": "--own", "shared": "--shared", "parameters": "--parameters", "readout_noise": "--readout-noise"}
 """The option that states each argument of adjoint.refine_series, for its messages."""
 
@@ -105,25 +106,34 @@ def _experiment(text: str) -> int:
 
 def _parameters(options: Any, setup: Setup, system: str) -> list[Any]:
     """The parameters to refine: those of --parameters and --cell, or those by default."""
-    from adjoint.parameters import AMPLITUDES, cell_parameters
+    from adjoint.parameters import AMPLITUDES, IMAGE
     from adjoint.refine_series import default_parameters
     from adjoint.variables import variables
 
+    of_cell = _of_cell(setup, system) if options.cell is not None or options.parameters is None else []
+    if options.parameters is None:
+        return default_parameters(system)
+    names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
+    for name, instead in (*((name, "crystal.scale; every shoebox has its background") for name in IMAGE), (AMPLITUDES, EACH)):
+        if name in names:
+            raise InputError(f"--parameters: {name} is no parameter of a series; allowed: {instead}")
     try:
-        if options.parameters is None:
-            names = default_parameters(system)
-        else:
-            names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
-            names += cell_parameters(system) if options.cell is not None else []
-    except InputError as error:
-        raise InputError(f"--cell: {error}") from None
-    if AMPLITUDES in names:
-        raise InputError(f"--parameters: {AMPLITUDES} is not allowed; allowed: --amplitudes each")
-    try:
-        variables(setup.middle, names)
+        variables(setup.middle, [*names, *of_cell])
     except InputError as error:
         raise InputError(_in_options(str(error))) from None
-    return names
+    return [*names, *of_cell]
+
+
+def _of_cell(setup: Setup, system: str) -> list[Any]:
+    """The free parameters of the cell in a system. Raises InputError for a system that is unknown, or that it does not fit."""
+    from adjoint.parameters import cell_parameters
+    from adjoint.variables import variables
+
+    try:
+        variables(setup.middle, cell_parameters(system))
+    except InputError as error:
+        raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
+    return cell_parameters(system)
 
 
 def _tied(item: str) -> Any:

@@ -58,8 +58,10 @@ OF_THE_FILE = {
     "-image": "--images chooses images",
     "-experiment": "--experiment chooses one",
     **dict.fromkeys(("-phi", "-osc", "-phistep"), "--expt states the rotation"),
+    "-lattice": "a series is of one crystal",
+    "-c_parity": "nanoBragg.c refines nothing",
 }
-"""Flags that cannot stand beside --expt, and what does what they do."""
+"""Flags that cannot stand beside --expt, and why."""
 
 
 class Chosen(NamedTuple):
@@ -119,6 +121,7 @@ def choose(options: Any) -> Chosen:
 
     Raises InputError for a file, an experiment or an image that is not there, and for one that this cannot refine.
     """
+    _check_experiment(options)
     geometry = dxtbx.read(options.expt, "--expt", options.experiment)
     if geometry.crystal is None:
         raise InputError(f"--expt: {options.expt!r} states no crystal; allowed: an indexed or refined .expt, which has one")
@@ -132,6 +135,14 @@ def choose(options: Any) -> Chosen:
         images = _of_data(comma_list("--data", options.data), wanted, geometry.scan)
     _check_consecutive(images)
     return Chosen(options.expt, options.experiment or 0, geometry, images)
+
+
+def _check_experiment(options: Any) -> None:
+    """Raise InputError for an experiment that the list does not have; several, of which none is chosen, are warned of."""
+    count = dxtbx.number_of_experiments(options.expt, "--expt")
+    if options.experiment is not None and count and options.experiment >= count:
+        allowed = f"0 to {count - 1}, the experiments of {options.expt!r}"
+        raise InputError(f"--experiment: {options.experiment} is not allowed; allowed: {allowed}")
 
 
 def _numbers(text: str | None, scan: Scan) -> list[int] | None:
@@ -199,7 +210,7 @@ def _given(flags: Sequence[str]) -> set[str]:
     every = arguments.read(flags)
     for flag in every:
         if flag.flag.names[0] in OF_THE_FILE:
-            allowed = f"flags without it: {OF_THE_FILE[flag.flag.names[0]]}"
+            allowed = f"flags without it, because {OF_THE_FILE[flag.flag.names[0]]}"
             raise InputError(f"{flag.spelling}: it is not allowed beside --expt; allowed: {allowed}")
     return {flag.flag.names[0] for flag in every}
 

@@ -127,9 +127,10 @@ def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:
     """Which amplitudes, and where they are from."""
     last = setup.command_line.last
     named = next((flag for flag in (*FACTORS, "-dump") if flag in last), None)
-    listed = "1 electron for all" if named is None else f"{len(setup.middle.structure_factors.F or ())} of {last[named]}"
-    if setup.middle.structure_factors.F is not None:
-        listed = f"{setup.middle.structure_factors.F.size} of {last.get(named, 'a list')}"
+    factors = setup.middle.structure_factors
+    listed = f"{factors.default_F:g} electrons for all"
+    if factors.F is not None and named is not None:
+        listed = f"{factors.F.size} of {os.path.basename(last[named])}"
     each = options.amplitudes == "each"
     text = f"{listed}, times an intensity of each reflection that is refined" if each else f"{listed}, on one scale"
     return text, named or "by default"
