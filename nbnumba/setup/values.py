@@ -179,8 +179,15 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
 
 
 def _has(part: Any, fields: Mapping[str, Any]) -> bool:
-    """Whether all fields of a part already hold these very objects, so that nothing of it has to be checked anew."""
-    return all(getattr(part, name) is value for name, value in fields.items())
+    """Whether all fields of a part already hold these very objects, or tuples of them: nothing of it has to be checked anew."""
+    return all(_is_same(getattr(part, name), value) for name, value in fields.items())
+
+
+def _is_same(held: Any, value: Any) -> bool:
+    """Whether two values are one object, or tuples of the same objects."""
+    if type(held) is tuple and type(value) is tuple and len(held) == len(value):
+        return all(a is b for a, b in zip(held, value))
+    return held is value
 
 
 def _with_moved_groups(detector: Detector, values: Mapping[str, Any]) -> Detector:
