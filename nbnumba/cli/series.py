@@ -48,8 +48,9 @@ def main(args: Sequence[str]) -> int:
     chosen = choose(options)
     setup = set_up(chosen, options, flags)
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
-    parameters = _parameters(options, setup, system[0])
+    parameters = _parameters(options, system[0])
     setup = with_starts(setup, options, parameters)
+    _check_parameters(setup, options, system[0], parameters)
     keywords = _keywords(options, setup)
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
     reader.read(0)
@@ -104,36 +105,38 @@ def _experiment(text: str) -> int:
     return bundle.whole_numbers("--experiment", [text], "a whole number from 0", 0)[0]
 
 
-def _parameters(options: Any, setup: Setup, system: str) -> list[Any]:
-    """The parameters to refine: those of --parameters and --cell, or those by default."""
-    from adjoint.parameters import AMPLITUDES, IMAGE
+def _parameters(options: Any, system: str) -> list[Any]:
+    """The parameters to refine: those of --parameters and --cell, or those by default. Raises InputError for other names."""
+    from adjoint.parameters import AMPLITUDES, IMAGE, cell_parameters
     from adjoint.refine_series import default_parameters
-    from adjoint.variables import variables
 
-    of_cell = _of_cell(setup, system) if options.cell is not None or options.parameters is None else []
+    try:
+        of_cell = cell_parameters(system)
+    except InputError as error:
+        raise InputError(f"--cell: {error}") from None
     if options.parameters is None:
         return default_parameters(system)
     names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
     for name, instead in (*((name, "crystal.scale; every shoebox has its background") for name in IMAGE), (AMPLITUDES, EACH)):
         if name in names:
             raise InputError(f"--parameters: {name} is no parameter of a series; allowed: {instead}")
-    try:
-        variables(setup.middle, [*names, *of_cell])
-    except InputError as error:
-        raise InputError(_in_options(str(error))) from None
-    return [*names, *of_cell]
+    return names + (of_cell if options.cell is not None else [])
 
 
-def _of_cell(setup: Setup, system: str) -> list[Any]:
-    """The free parameters of the cell in a system. Raises InputError for a system that is unknown, or that it does not fit."""
+def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any]) -> None:
+    """Raise InputError for parameters that do not exist, and for tied ones that start from different values."""
     from adjoint.parameters import cell_parameters
     from adjoint.variables import variables
 
+    if options.cell is not None:
+        try:
+            variables(setup.middle, cell_parameters(system))
+        except InputError as error:
+            raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
     try:
-        variables(setup.middle, cell_parameters(system))
+        variables(setup.middle, parameters)
     except InputError as error:
-        raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
-    return cell_parameters(system)
+        raise InputError(_in_options(str(error))) from None
 
 
 def _tied(item: str) -> Any:
