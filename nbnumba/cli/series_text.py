@@ -128,7 +128,7 @@ def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:
     last = setup.command_line.last
     named = next((flag for flag in (*FACTORS, "-dump") if flag in last), None)
     factors = setup.middle.structure_factors
-    listed = f"{factors.default_F:g} electrons for all"
+    listed = f"F = {factors.default_F:g} for all"
     if factors.F is not None and named is not None:
         listed = f"{factors.F.size} of {os.path.basename(last[named])}"
     each = options.amplitudes == "each"
