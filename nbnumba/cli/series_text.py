@@ -60,7 +60,8 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
     middle, path = setup.middle, chosen.name
     goniometer, beam, detector = middle.goniometer, middle.beam, middle.detector
     start, width = setup.experiments[0].goniometer.phi_deg, goniometer.osc_deg
-    steps = f"in {goniometer.phisteps} steps, each in its {goniometer.phi_sampling}dle".replace("leftdle", "left edge")
+    where = "middle" if goniometer.phi_sampling == "mid" else "left edge"
+    steps = f"in {goniometer.phisteps} steps, each at its {where}"
     yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", f"{path}: scan, goniometer"
     varies = ", tilted from image to image" if chosen.geometry.beam_at_points is not None else ""
     polarized = f"Kahn factor {beam.polarization:g}" if beam.polarized else "no polarization factor"

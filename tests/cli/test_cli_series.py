@@ -141,6 +141,31 @@ def test_amplitudes_given_have_one_scale(files, tmp_path, monkeypatch, capsys):
     assert "crystal.mosaic_a_deg" not in text.split("parameter ")[1]
 
 
+def test_panels_and_a_gain_give_the_same_numbers(files, tmp_path, monkeypatch):
+    """The same counts on one panel, and twice as many on two panels with a gain of 2."""
+    monkeypatch.chdir(tmp_path)
+    content = json.loads((files / "series.expt").read_text())
+    (tmp_path / "one.expt").write_text(json.dumps(content))
+    (panel,) = content["detector"][0]["panels"]
+    lower = np.array(panel["origin"]) + 0.15 * (PIXELS // 2) * np.array(panel["slow_axis"])
+    half = panel | {"image_size": [PIXELS, PIXELS // 2], "gain": 2.0}
+    panels = [half | {"name": "a"}, half | {"name": "b", "origin": lower.tolist(), "raw_image_offset": [0, PIXELS // 2]}]
+    content["detector"] = [{"panels": panels}]
+    (tmp_path / "two.expt").write_text(json.dumps(content))
+    values = []
+    for name, gain in (("one", 1), ("two", 2)):
+        for number in (2, 3):
+            counts = smv.read(files / f"image_{number:03d}.img", "image")[1].astype(np.uint16) * np.uint16(gain)
+            smv.write(tmp_path / f"{name}_{number}.img", counts, [(smv.OFFSET_KEY, 0)])
+        words = ["refine", "--expt", f"{name}.expt", "--data", f"{name}_#.img", "--images", "2:3", "--out", f"out_{name}.expt"]
+        words += ["--parameters", "crystal.misset_deg", "--", "-mosaic_abc", "0.1", "0.12", "0.14", "-N_abc", "20", "17", "15"]
+        assert main(words) == 0
+        values.append(json.loads((tmp_path / f"out_{name}.json").read_text()))
+    assert np.allclose(values[0]["values"], values[1]["values"], atol=1e-9)
+    assert values[0]["chi_squared"] == pytest.approx(values[1]["chi_squared"], abs=1e-6)
+    assert len(read_geometry(tmp_path / "out_two.expt").panels) == 2
+
+
 # ------------------------------------------------------------------------------------------------ the start
 
 

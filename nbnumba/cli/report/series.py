@@ -30,8 +30,8 @@ from nbnumba.setup.sheet import sheet_of
 MOST_BOXES, MOST_IMAGES = 12, 20
 """How many of the worst boxes, and how many images, get a picture."""
 
-BRIGHT_SHARE = 99.9
-"""The percentile of the pixels of an image that is drawn as bright as can be."""
+BRIGHT_SHARE, LEAST_BLACK = 99.9, 50.0
+"""The percentile of the pixels of an image that is black, and the fewest counts that are: single photons are faint."""
 
 
 class Texts(NamedTuple):
@@ -136,6 +136,7 @@ def _box_picture(number: int, result: Any, box: Any, images: Sequence[Shown]) ->
         limits = {"vmin": -5.0, "vmax": 5.0, "cmap": SIGNED} if index == 2 else {"vmin": 0.0, "vmax": most, "cmap": INTENSITIES}
         drawn = axes.imshow(grid(values), extent=extent, interpolation="nearest", aspect="auto", **limits)
         axes.set(title=title, facecolor=LEFT_OUT, xlabel="fast (pixel)", ylabel="slow (pixel)" if index == 0 else "")
+        axes.tick_params(labelleft=index == 0)
         figure.colorbar(drawn, cax=axes_at(figure, 3.05 + 3.25 * index, 0.5, 0.08, 2.4))
     figure.suptitle(name, fontsize=10)
     photons = f"{box.observed:.0f} photons observed above the background, {box.calculated:.0f} calculated"
@@ -158,12 +159,12 @@ def _image_picture(result: Any, image: Shown) -> Picture:
     step = max(math.ceil(columns / (wide * DPI)), math.ceil(rows / (high * DPI)))
     picture = brightest_of_blocks(data, step)
     known = picture[np.isfinite(picture)]
-    most = float(np.percentile(known, BRIGHT_SHARE)) if len(known) else 1.0
+    most = max(float(np.percentile(known, BRIGHT_SHARE)), LEAST_BLACK) if len(known) else LEAST_BLACK
     figure = new_figure(wide + 1.0, high + 0.9)
     axes = axes_at(figure, 0.75, 0.55, wide, high)
     extent = (-0.5, picture.shape[1] * step - 0.5, picture.shape[0] * step - 0.5, -0.5)
     shown = np.sqrt(np.maximum(picture, 0.0))
-    axes.imshow(shown, extent=extent, cmap="Greys", vmax=max(math.sqrt(most), 1.0), interpolation="nearest", aspect="auto")
+    axes.imshow(shown, extent=extent, cmap="Greys", vmin=0.0, vmax=math.sqrt(most), interpolation="nearest", aspect="auto")
     _draw_places(axes, result, image.index, sheet)
     part = CountedPart(0, 0, data, data, data, data, np.isfinite(data), data)
     with warnings.catch_warnings():
