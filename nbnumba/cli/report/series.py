@@ -46,9 +46,9 @@ class Texts(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An image that may be shown: its index in the series, its number in the scan, its name, and a function that reads it."""
+    """An image that may be shown: its place in the series from 0, its number in the scan, its name, and a function that reads it."""
 
-    index: int
+    order: int
     number: int
     name: str
     read: Any
@@ -150,7 +150,7 @@ def _reflection(result: Any, number: int) -> str:
 
 def _image_picture(result: Any, image: Shown) -> Picture:
     """An image with resolution rings, and the places of its strong spots as they are predicted and as they are observed."""
-    experiment = result.experiments[image.index]
+    experiment = result.experiments[image.order]
     sheet = sheet_of(experiment.detector)
     data = np.asarray(sheet.sheet(image.name, image.read(), np.nan), dtype=np.float64)
     rows, columns = data.shape
@@ -165,7 +165,7 @@ def _image_picture(result: Any, image: Shown) -> Picture:
     extent = (-0.5, picture.shape[1] * step - 0.5, picture.shape[0] * step - 0.5, -0.5)
     shown = np.sqrt(np.maximum(picture, 0.0))
     axes.imshow(shown, extent=extent, cmap="Greys", vmin=0.0, vmax=math.sqrt(most), interpolation="nearest", aspect="auto")
-    _draw_places(axes, result, image.index, sheet)
+    _draw_places(axes, result, image.order, sheet)
     part = CountedPart(0, 0, data, data, data, data, np.isfinite(data), data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
