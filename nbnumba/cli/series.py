@@ -218,8 +218,7 @@ def _refined_words(
     setup: Setup, result: Any, parameters: list[Any], outputs: series_files.Outputs
 ) -> tuple[list[str], list[str]]:
     """The flags of the refined middle image, and sentences on what they do not state."""
-    stem = "refined" if outputs.names is None else os.path.splitext(outputs.names[".expt"])[0]
-    new_files = NewFiles(f"{stem}_flags", [] if outputs.names is None else outputs.names.values())
+    new_files = NewFiles(series_files.flags_name(outputs.names), [] if outputs.names is None else outputs.names.values())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         middle = result.experiments[len(result.experiments) // 2]

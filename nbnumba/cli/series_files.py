@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -52,9 +53,15 @@ def check(options: Any) -> Outputs:
         taken = [name for name in names.values() if os.path.realpath(name) in inputs]
         if taken:
             raise InputError(f"--out: {taken[0]!r} is also a file that is read; allowed: the name of another file")
+    files.check_writable(f"{flags_name(names)}.mat", "--out" if names is not None else "refine")
     if options.report is not None:
         report.check(options.report)
     return Outputs(names, options.report)
+
+
+def flags_name(names: dict[str, str] | None) -> str:
+    """What the names of files begin with that the refined flags of the middle image read."""
+    return "refined_flags" if names is None else f"{os.path.splitext(names['.expt'])[0]}_flags"
 
 
 class Told(NamedTuple):
@@ -107,7 +114,13 @@ def _write_result(names: dict[str, str], chosen: Chosen, result: Any, told: Told
     identifier = chosen.geometry.identifier or ""
     lines = [f"wrote {names['.expt']}: refined models, with a crystal for each image"]
     for ending in (".refl", ".mtz"):
-        write_intensities(names[ending], table, whole, identifier=identifier, what="--out")
+        try:
+            if not table.integrated.any():
+                raise InputError("--out: no reflection has half of its rocking curve in the images; allowed: more images")
+            write_intensities(names[ending], table, whole, identifier=identifier, what="--out")
+        except InputError as error:  # a refinement is worth keeping without its intensities
+            warnings.warn(f"{names[ending]} is not written: {str(error).removeprefix('--out: ')}", stacklevel=2)
+            continue
         lines.append(
             f"wrote {names[ending]}: {np.count_nonzero(table.integrated)} intensities" + ", merged" * (ending == ".mtz")
         )

@@ -9,7 +9,7 @@ import pytest
 
 import nbnumba
 from nbnumba import StructureFactors, read_geometry
-from nbnumba.cli import series_input
+from nbnumba.cli import series_input, series_intensities
 from nbnumba.cli.main import main
 from nbnumba.formats import hkl, refl, smv
 from nbnumba.geometry.cell import cell_of
@@ -164,6 +164,16 @@ def test_panels_and_a_gain_give_the_same_numbers(files, tmp_path, monkeypatch):
     assert np.allclose(values[0]["values"], values[1]["values"], atol=1e-9)
     assert values[0]["chi_squared"] == pytest.approx(values[1]["chi_squared"], abs=1e-6)
     assert len(read_geometry(tmp_path / "out_two.expt").panels) == 2
+
+
+def test_models_are_kept_where_no_intensity_is_whole(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(series_intensities, "LEAST_PARTIALITY", 2.0)
+    words = ["refine", "--expt", str(files / "series.expt"), "--images", "2:3", "--parameters", "crystal.misset_deg"]
+    assert main([*words, "--out", "refined.expt"]) in (0, 1)
+    assert "refined.refl is not written: no reflection has half of its rocking curve" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} >= {"refined.expt", "refined.json"}
+    assert not {"refined.refl", "refined.mtz"} & {path.name for path in tmp_path.iterdir()}
 
 
 # ------------------------------------------------------------------------------------------------ the start

@@ -46,7 +46,7 @@ class Texts(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An image that may be shown: its place in the series from 0, its number in the scan, its name, and a function that reads it."""
+    """An image that may be shown: its place in the series, its number in the scan, its name, and a function that reads it."""
 
     order: int
     number: int
