@@ -8,9 +8,6 @@ import numpy as np
 
 from adjoint.series.shoeboxes import Shoeboxes
 
-LEAST_VARIANCE = 0.005
-"""Photons^2: the least variance of a pixel, below which a background of next to no photons would count without bound."""
-
 CLIPPED, BRIGHTER = 6, 3.0
 """How often bright pixels are left out of the start of a background, and by how many standard deviations they exceed it."""
 
@@ -58,11 +55,13 @@ class Fitted(NamedTuple):
     spot (pixels,): the photons that the whole reflection shows in all of its images, squared, and spread over the pixels like
     the crystal's photons. The variance of a misfit is a part of it: that of the sum of all pixels of a reflection is a fraction
     of its photons, and they count relative to each other as they do by counting, so that the sum of the photons is met.
+    least (pixels,): the least background that is taken to cause noise.
     """
 
     bragg: np.ndarray
     background: np.ndarray
     spot: np.ndarray
+    least: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -70,9 +69,17 @@ class Fitted(NamedTuple):
         return self.bragg + self.background
 
 
+def least_background(boxes: Shoeboxes) -> np.ndarray:
+    """The background (pixels,) of one photon in the whole box: if the box shows none, that many may still be expected."""
+    return (1.0 / boxes.sums(np.ones(len(boxes.data))))[boxes.box]
+
+
 def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
-    """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model."""
-    counted = np.maximum(fitted.mean, LEAST_VARIANCE)
+    """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model.
+
+    A reflection whose intensity comes out below zero, as weak ones do by chance, has the noise of its background.
+    """
+    counted = np.maximum(fitted.background, fitted.least) + np.maximum(fitted.bragg, 0.0)
     return counted + rules.readout**2 + rules.misfit**2 * fitted.spot
 
 
@@ -125,11 +132,11 @@ def first_background(boxes: Shoeboxes) -> np.ndarray:
     """A start of the background (pixels,): the mean of each box, without pixels that are brighter than noise explains."""
     if not len(boxes.data):
         return np.zeros(0)
-    kept = np.ones(len(boxes.data))
+    kept, least = np.ones(len(boxes.data)), least_background(boxes)
     for _ in range(CLIPPED):
         level = (boxes.sums(boxes.data * kept) / np.maximum(boxes.sums(kept), 1.0))[boxes.box]
-        kept = (boxes.data <= level + BRIGHTER * np.sqrt(np.maximum(level, LEAST_VARIANCE) + BEYOND**2)).astype(np.float64)
-    return np.maximum(level, LEAST_VARIANCE)
+        kept = (boxes.data <= level + BRIGHTER * np.sqrt(np.maximum(level, 0.0) + BEYOND**2)).astype(np.float64)
+    return np.maximum(level, least)
 
 
 def sums_of(

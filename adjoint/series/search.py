@@ -15,6 +15,7 @@ from adjoint.series.reduction import (
     background,
     first_background,
     fit_background,
+    least_background,
     sums_of,
     terms_of,
     weights,
@@ -28,6 +29,9 @@ ENOUGH = 1e-3
 
 FACTOR = 2.0
 """The largest factor by which a step changes a number that is not below 0 and moves no spots."""
+
+AT_BOUND = 0.1
+"""A number is at a bound if it is so few of its own standard deviations off: one whose square counts gets there by halves."""
 
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-7, 1e-2, 1e6
 
@@ -116,14 +120,14 @@ class Problem:
         for number, (model, matrix) in enumerate(zip(self.models, self.matrices)):
             boxes, (image, derivative) = model.boxes, photons[number]
             if not len(boxes.data):
-                all_fitted.append(Fitted(np.zeros(0), np.zeros(0), np.zeros(0)))
+                all_fitted.append(Fitted(*np.zeros((4, 0))))
                 all_weights.append(np.zeros(0))
                 continue
             of_pixel = factors[boxes.reflection][boxes.box]
             bragg = image * of_pixel
             start = self.levels[number] if before is None else before.fitted[number].background
             spot = spread_over[boxes.reflection][boxes.box] * np.abs(image)
-            fitted = Fitted(bragg, start, spot)
+            fitted = Fitted(bragg, start, spot, least_background(boxes))
             if self.fixed_weights is not None:
                 weight = self.fixed_weights[number]
                 fitted = fitted._replace(background=background(boxes, terms_of(boxes, self.rules), bragg, weight))
@@ -225,8 +229,8 @@ class Problem:
 
     def _can_move(self, point: Point, free: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Which numbers a step may change (n,): those that are free, known, and not pushed over their bounds."""
-        low, high = self.unknowns.bounds()
-        outwards = ((point.x <= low) & (gradient < 0.0)) | ((point.x >= high) & (gradient > 0.0))
+        at_low, at_high = at_bounds(self.unknowns, point)
+        outwards = (at_low & (gradient < 0.0)) | (at_high & (gradient > 0.0))
         return free & ~outwards & (np.diag(point.normal) > NOTHING)
 
     def _promised(self, point: Point, free: np.ndarray) -> float:
@@ -251,6 +255,13 @@ class Problem:
         x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
         factors = point.factors + inverse * (point.own_gradient - point.across @ (x - point.x))
         return x, factors if self.free_factors else point.factors
+
+
+def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """Which numbers are at their lower and which at their upper bound (n,)."""
+    low, high = unknowns.bounds()
+    near = AT_BOUND / np.sqrt(np.maximum(np.diag(point.normal), NOTHING))
+    return (point.x <= low) | (point.x - low < near), (point.x >= high) | (high - point.x < near)
 
 
 def _solved(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:

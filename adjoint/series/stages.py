@@ -46,6 +46,9 @@ REACHES = 3.0
 BRIGHT, FEWEST_BRIGHT = 10.0, 5
 """Standard deviations of counting from which on the photons of a box tell how well the model fits, and how many boxes do."""
 
+LEAST_EXCESS, SURELY = 0.1, 3.0
+"""Bright boxes scatter more than counting explains if their chi squared does by this, and by so many standard deviations."""
+
 MOST_MISFIT = 1.0
 """The largest misfit: beyond it the crystal's photons would hardly count."""
 
@@ -207,7 +210,9 @@ def misfit_of(problem: Problem, point: Point) -> float:
         each = [np.mean(square / (spread + misfit**2 * part)) for square, spread, part in zip(squares, spreads, parts)]
         return float(np.median(each)) - 1.0
 
-    if excess(0.0) <= 0.1:
+    # Of a box, the mean of n squares of counting has the variance (2 + 1 / mean) / n. A median scatters by a quarter more.
+    scatter = np.mean([np.mean(2.0 + 1.0 / spread) / len(spread) for spread in spreads])
+    if excess(0.0) <= max(LEAST_EXCESS, 1.25 * SURELY * np.sqrt(scatter / len(squares))):
         return 0.0
     low, high = 0.0, MOST_MISFIT
     for _ in range(30):

@@ -42,7 +42,7 @@ def evidence(problem: Problem, point: Point) -> Evidence:
     contrast = left = noise = scatter = 0.0
     steps = [(fast, slow) for slow in range(-FURTHEST, FURTHEST + 1) for fast in range(-FURTHEST, FURTHEST + 1)]
     products, squares = np.zeros((len(steps), problem.reflections)), np.zeros((len(steps), problem.reflections))
-    for number, (model, fitted) in enumerate(zip(problem.models, point.fitted)):
+    for number, (model, matrix, fitted) in enumerate(zip(problem.models, problem.matrices, point.fitted)):
         boxes, weight = model.boxes, point.weight[number]
         if not len(boxes.data):
             continue
@@ -54,9 +54,7 @@ def evidence(problem: Problem, point: Point) -> Evidence:
         scatter += float(2.0 * spread @ spread)
         shape = tuple(int(edge) for edge in (boxes.rows.max() + 1 + 2 * FURTHEST, boxes.columns.max() + 1 + 2 * FURTHEST))
         sheet = sparse_zeros(shape)
-        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = fitted.bragg / np.maximum(
-            point.factors[boxes.reflection][boxes.box], 1e-300
-        )
+        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = model.photons(matrix @ point.x)[0]
         for index, (fast, slow) in enumerate(steps):
             moved = sheet[boxes.rows + FURTHEST - slow, boxes.columns + FURTHEST - fast]
             np.add.at(products[index], boxes.reflection, boxes.sums(weight * moved * (boxes.data - level)))
