@@ -124,7 +124,8 @@ def jacobian_of_pixels(
     rows, columns (pixels,): where they are; the experiment renders them, and best no others. Raises InputError like vjp.
     """
     problem = prepare(experiment, parameters, **machine._asdict())
-    everywhere, photons, derivatives = _of_every_pixel(problem), 0.0, 0.0
+    everywhere, photons = _of_every_pixel(problem), np.zeros(len(rows))
+    derivatives = np.zeros((len(rows), problem.kernel_columns))
     for number in range(problem.contributions):
         image, by_number = sparse_zeros(problem.pixels), sparse_zeros((*problem.pixels, problem.kernel_columns))
         _run(problem.of_contribution(number), everywhere, image, None, jacobian=by_number)
