@@ -24,11 +24,15 @@ from adjoint.series.reduction import (
 from adjoint.series.unknowns import Unknowns
 from nbnumba.errors import InputError
 
-ENOUGH = 1e-3
-"""A search has converged when a step promises to lower the loss by less than this; a standard deviation raises it by 1/2."""
+ENOUGH = 3e-3
+"""A search has converged when a step promises to lower the loss by less than this: 0.08 standard deviations at most, which
+raise it by 1/2 times their square."""
 
 FACTOR = 2.0
 """The largest factor by which a step changes a number that is not below 0 and moves no spots."""
+
+SPREAD = "crystal.mosaic_"
+"""What the names of mosaic spreads begin with: the squares of widths add, so that steps are those of the square."""
 
 AT_BOUND = 0.1
 """A number is at a bound if it is so few of its own standard deviations off: one whose square counts gets there by halves."""
@@ -251,7 +255,9 @@ class Problem:
             change[move] = _solved(normal[np.ix_(move, move)], gradient[move], damping)
         low, high = self.unknowns.bounds()
         sizes = ~self.unknowns.moving() & (low >= 0.0)
-        x = np.clip(point.x + change, low, high)
+        spreads = np.concatenate([np.full(b.count, b.variable.key.startswith(SPREAD)) for b in self.unknowns.blocks])
+        moved = np.where(spreads, np.sqrt(np.maximum(point.x**2 + 2.0 * point.x * change, 0.0)), point.x + change)
+        x = np.clip(moved, low, high)
         x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
         factors = point.factors + inverse * (point.own_gradient - point.across @ (x - point.x))
         return x, factors if self.free_factors else point.factors

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.refinement.algebra import NOTHING
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, variance
 from adjoint.series.reflections import Reflections, middle_of, reflections_of
@@ -18,6 +19,9 @@ from nbnumba.backends import Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup.orientations import phi_steps
+
+SCALE = "crystal.scale"
+"""The parameter that a common factor of all intensities is like."""
 
 COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
 """How images are rendered while spots are broad."""
@@ -139,11 +143,12 @@ def run(
 ) -> tuple[list[Stage], np.ndarray]:
     """The stages of a refinement from a start (n,), and which images were used (images,).
 
-    told: of each stage that has ended, a line; stepped: of each step.
+    Broad spots have factors of their own even where the list of amplitudes holds: a search finds the places of strong spots
+    from further away if the amplitudes of spots that it does not meet yet do not count. told: of each stage that has ended, a line; stepped: of each step.
     """
     stages: list[Stage] = []
     used = np.ones(len(setting.images), dtype=bool)
-    whole, moving = np.ones(setting.unknowns.count, dtype=bool), setting.unknowns.moving()
+    moving = setting.unknowns.moving()
 
     def search(
         name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int, enough: float
@@ -157,12 +162,16 @@ def run(
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
     found = reflections_of(experiments, REACHES * setting.reach_deg)
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
-    broad = setting.rules._replace(misfit=0.3, by_data=True)
-    problem = problem_of(setting, experiments, found, half, setting.reach_deg, broad, used)
+    broad, whole = setting.rules._replace(misfit=0.3, by_data=True), np.ones(setting.unknowns.count, dtype=bool)
+    with_factors, but_scale, scale = setting._replace(free_factors=True), whole.copy(), setting.unknowns.indices(SCALE).ravel()
+    but_scale[scale] = setting.free_factors
+    problem = problem_of(with_factors, experiments, found, half, setting.reach_deg, broad, used)
     end = search("places of broad spots", problem, found, start, None, moving, 20, ROUGHLY * len(found.hkl))
-    end = search("broad spots", problem, found, end.point.x, None, whole, 20, ROUGHLY * len(found.hkl))
+    end = search("broad spots", problem, found, end.point.x, None, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
-    misfit, x = 0.2, end.point.x
+    misfit, x = 0.2, end.point.x.copy()
+    if not setting.free_factors:
+        x[scale] *= common_factor(end.point)
     for round_ in range(ROUNDS):
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
@@ -177,6 +186,11 @@ def run(
         if abs(misfit - before) < SAME and round_ > 0:
             break
     return stages, used
+
+
+def common_factor(point: Point) -> float:
+    """The factor of all intensities that fits best at a point."""
+    return float(point.own_normal @ point.factors) / max(float(point.own_normal.sum()), NOTHING)
 
 
 def absent(problem: Problem, point: Point) -> np.ndarray:
