@@ -23,6 +23,9 @@ from nbnumba.setup.orientations import phi_steps
 SCALE = "crystal.scale"
 """The parameter that a common factor of all intensities is like."""
 
+LEAST_COMMON = 0.01
+"""The least common factor that the scale of sharp spots starts from."""
+
 COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
 """How images are rendered while spots are broad."""
 
@@ -171,7 +174,7 @@ def run(
     used &= ~absent(problem, end.point)
     misfit, x = 0.2, end.point.x.copy()
     if not setting.free_factors:
-        x[scale] *= common_factor(end.point)
+        x[scale] *= max(common_factor(end.point), LEAST_COMMON)
     for round_ in range(ROUNDS):
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)

@@ -13,8 +13,8 @@ from adjoint.series.figures import Figures
 from adjoint.series.reduction import variance
 from adjoint.series.search import Point, Problem
 
-SEEN = 6.0
-"""Standard deviations by which the reflections together have to stand out."""
+SEEN = 25.0
+"""Standard deviations by which the reflections together have to stand out: a search that is led by noise alone reaches 12."""
 
 LEAST_KNOWN = 1e-12
 """Of the largest information about a reflection, the part below which there is none about another."""
