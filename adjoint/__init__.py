@@ -5,8 +5,10 @@ from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.parameters import PARAMETERS, cell_parameters
 from adjoint.refine import refine
+from adjoint.refine_series import SeriesRefinement, default_parameters, refine_series
 from adjoint.refinement.phases import Phase
 from adjoint.refinement.result import Fit, Refinement, Step
+from adjoint.series.images import SeriesImage
 from adjoint.variables import pack, unpack
 from nbnumba.setup.values import VECTORS
 
@@ -15,15 +17,19 @@ __all__ = [
     "PARAMETERS",
     "Refinement",
     "Phase",
+    "SeriesImage",
+    "SeriesRefinement",
     "Step",
     "VECTORS",
     "cell_parameters",
+    "default_parameters",
     "gradcheck",
     "jacobian",
     "losses",
     "normal_equations",
     "pack",
     "refine",
+    "refine_series",
     "unpack",
     "value_and_grad",
     "vjp",

@@ -132,6 +132,8 @@ PANEL_MOTIONS: dict[str, Parameter] = {
 
 def row_of(name: str) -> Parameter:
     """The row of a parameter of PARAMETERS, of a group of panels, or of a crystal beside the first, by its name."""
+    if name in PARAMETERS:
+        return PARAMETERS[name]
     found = OF_GROUP.fullmatch(name)
     return PARAMETERS[number_and_name(name)[1]] if found is None else PANEL_MOTIONS[found["motion"]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from adjoint.setup import scene as setup
 from adjoint.setup.crystal import ANISOTROPIC, ISOTROPIC
 from adjoint.setup.sources import by_own_weights
 from adjoint.stages.records import Cotangent, Motions
-from adjoint.variables import Variable, listed, size, values, variables
+from adjoint.variables import Variable, size, values, variables
 from nbnumba.added_photons import added_photons
 from nbnumba.backends import Machine, machine
 from nbnumba.backends.threads import thread_count
@@ -28,7 +28,8 @@ from nbnumba.loops.rows import TILE
 from nbnumba.setup import sampling, scene
 from nbnumba.setup.crystal import weakens_each_term, with_disorder
 from nbnumba.setup.crystals import BACKGROUND, Contribution, contributions
-from nbnumba.setup.detector import pivot_of
+from nbnumba.setup.detector import pivot_of, position_detector
+from nbnumba.setup.panels import planes_of
 from nbnumba.setup.sheet import Sheet, sheet_of
 from nbnumba.setup.structure import energy_weights, interpolates, places
 from nbnumba.simulate import warn_beyond_pairs, with_options
@@ -139,38 +140,38 @@ def prepare(experiment: Experiment, parameters: Iterable[Name], max_hours: float
     long. keywords: those of experiment_and_machine. Raises InputError for an experiment that cannot be simulated, and for
     parameters that do not exist or by which the image cannot be differentiated (A14).
     """
-    parameters = listed(parameters)
-    variables(experiment, parameters)
     experiment, chosen = experiment_and_machine(experiment, **keywords)
-    check(experiment, chosen, thread_count(), max_hours)
     checked = variables(experiment, parameters)
+    check(experiment, chosen, thread_count(), max_hours)
     names = {name for variable in checked for name in variable.names}
     _refuse(not_differentiable.reasons(experiment, names), checked)
-    experiment = freeze_choices(experiment, parameters)
+    experiment = _with_choices(experiment, values(experiment, checked))
     moved = {number_and_name(name)[0] for name in names if row_of(name).group == "position"}
-    panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.panel_scenes(experiment, moved))
+    detector, every = experiment.detector, contributions(experiment, moved)
+    placement = position_detector(detector, experiment.beam, experiment.sampling.defects)
+    every_plane = planes_of(detector, placement)
+    panels = tuple(_with_b_factors(panel, experiment, names) for panel in scene.scenes_of(experiment, every, every_plane))
     warn_beyond_pairs(panels[0].scene, chosen.precision)
     boxes, parts = _boxes(panels[0].scene, experiment, checked), []
-    for number, contribution in enumerate(contributions(experiment, moved)):
+    for number, contribution in enumerate(every):
         scenes = [panel.scene for panel in panels if panel.contribution == number]
         has_amplitudes = contribution.experiment.structure_factors is experiment.structure_factors
         own = [variable for variable in checked if variable.key != AMPLITUDES or has_amplitudes]
-        motions = _wanted(setup.motions(contribution, with_materials=not names.isdisjoint(MATERIAL_MOTIONS)), checked)
-        matrices = _scenes_by_parameters(contribution, scenes, checked)
+        motions = _wanted(setup.motions(contribution, with_materials=not names.isdisjoint(MATERIAL_MOTIONS)), names)
+        matrices = _by_parameters(setup.pull(contribution, placement, every_plane, scenes, EACH_CHANNEL), contribution, checked)
         arrays = _columns_of_arrays(scenes[0], contribution.experiment, checked, boxes, has_amplitudes)
         columns = _columns_of_rows(checked, boxes), arrays
         paths = _paths(own, contribution.crystal, matrices, scenes, motions)
         parts += [(motions, Projection(matrix, *columns), paths) for matrix in matrices]
     motions_of_each, projections, paths_of_each = (list(part) for part in zip(*parts))
     _refuse_motionless(checked, [projection.matrix for projection in projections], motions_of_each)
-    sheet, weights, added = sheet_of(experiment.detector), _weights(experiment, checked), added_photons(experiment)
+    sheet, weights, added = sheet_of(detector), _weights(experiment, checked), added_photons(experiment)
     of_each = motions_of_each, projections, paths_of_each
     return Problem(experiment, checked, panels, *of_each, chosen, sheet, boxes, weights, added)
 
 
-def _wanted(motions: Motions, checked: list[Variable]) -> Motions:
+def _wanted(motions: Motions, names: set[str]) -> Motions:
     """The motions, in which sources do not move with parameters that are not asked for: these then take no time."""
-    names = {name for variable in checked for name in variable.names}
     unwanted = [name not in names for name in SOURCE_MOTIONS]
     source = motions.source.copy()
     source[:, unwanted] = 0.0
@@ -207,10 +208,14 @@ def _with_b_factors(panel: scene.PanelScene, experiment: Experiment, names: Iter
 
 def freeze_choices(experiment: Experiment, parameters: Iterable[Name] = ()) -> Experiment:
     """The experiment with stated parameters and with automatic choices made, which stay while parameters move (A14)."""
-    defects = experiment.sampling.defects
+    return _with_choices(experiment, values(experiment, variables(experiment, parameters)) if parameters else {})
+
+
+def _with_choices(experiment: Experiment, stated: dict[str, Any]) -> Experiment:
+    """The experiment in which parameters have the values that are stated, and automatic choices are made."""
     if experiment.detector.convention == "custom" and experiment.detector.implied_pivot is None:
-        experiment = experiment.replace({"detector.implied_pivot": pivot_of(experiment.detector, defects)})
-    experiment = experiment.replace(values(experiment, parameters)) if parameters else experiment
+        stated = stated | {"detector.implied_pivot": pivot_of(experiment.detector, experiment.sampling.defects)}
+    experiment = experiment.replace(stated) if stated else experiment
     crystal, choices = experiment.crystal, {}
     if experiment.sampling.oversample is None:
         choices["sampling.oversample"] = sampling.usual_oversample(experiment)
@@ -255,12 +260,11 @@ def _refuse(reasons: dict[str, str], variables: list[Variable]) -> None:
 
 def _refuse_motionless(variables, matrices, motions_of_each):
     """Raise InputError for a parameter that moves nothing of any scene."""
-    row, moves = 0, [_moving_channels(motions) for motions in motions_of_each]
-    for variable in variables:
-        for _ in variable.singles:
-            if not any((matrix[row] != 0.0)[moving].any() for matrix, moving in zip(matrices, moves)):
-                raise InputError(f"parameters: the image cannot be differentiated by {variable.key}: it moves nothing there")
-            row += 1
+    each = [(matrix[:, _moving_channels(motions)] != 0.0).any(axis=1) for matrix, motions in zip(matrices, motions_of_each)]
+    keys = [variable.key for variable in variables for _ in variable.singles]
+    for key, moves in zip(keys, np.any(each, axis=0), strict=True):
+        if not moves:
+            raise InputError(f"parameters: the image cannot be differentiated by {key}: it moves nothing there")
 
 
 def _moving_channels(motions: Motions) -> np.ndarray:
@@ -287,13 +291,14 @@ EACH_CHANNEL = Cotangent(
 """A Cotangent whose fields have a leading axis of channels: each entry is 1 in one channel, and 0 in all others."""
 
 
-def _scenes_by_parameters(contribution: Contribution, scenes, variables) -> list[np.ndarray]:
+def _by_parameters(pulled, contribution: Contribution, variables) -> list[np.ndarray]:
     """The derivatives (n, channels) of each scene's quantities, one for each channel, by every number except amplitudes.
 
-    scenes: those of a contribution to the image. Parameters of other crystals have 0.
+    pulled: the gradients that EACH_CHANNEL gives the scenes of a contribution to the image. Parameters of other crystals have
+    0.
     """
     singles, matrices = [single for variable in variables for single in variable.singles], []
-    for by_channel in setup.pull(contribution, scenes, EACH_CHANNEL):
+    for by_channel in pulled:
         own = {name_of(contribution.crystal, name): bars for name, bars in by_channel.items()}
         rows = np.zeros((len(singles), WIDTH))
         for row, names in enumerate(singles):

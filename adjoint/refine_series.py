@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.parameters import Name, cell_parameters
+from adjoint.losses import number_of
+from adjoint.parameters import IMAGE, Name, cell_parameters
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.errors import Errors, errors
 from adjoint.series.figures import Figures, Shifts, figures, shifts
@@ -20,14 +21,34 @@ from adjoint.series.unknowns import Unknowns, unknowns
 from adjoint.series.verdict import Evidence, evidence, verdict
 from adjoint.variables import pack
 from nbnumba.backends import machine
+from nbnumba.cost import granted
+from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
+from nbnumba.setup.orientations import phi_steps
+from nbnumba.setup.values import numbers_of
 
 SCALE, SCALE_SIGMA = "crystal.scale", 0.2
-"""The scale of images, and how far it may be from 1 where each reflection has an intensity of its own."""
+"""The scale of images, and how far it may be from its start where each reflection has an intensity of its own."""
+
+EACH, GIVEN = "each", "given"
+CONSTANT, PLANE = "constant", "plane"
+
+SAME = 1e-5
+"""Relative differences below this are rounding: a parameter starts from one value in all images."""
+
+LARGEST_HALF = 100.0
+"""Pixels: the largest half edge of a shoebox."""
 
 
 class SeriesRefinement(NamedTuple):
-    """The result of refine_series: specs/series.md, S8, says what its fields are."""
+    """The result of refine_series (S8).
+
+    success, message, diagnosis: the verdict, in words (S9). x, start (n,): the refined numbers, and where they started;
+    unknowns: what each of them is. errors: their uncertainties (S7). experiments: the refined experiment of each image.
+    reflections: those in the shoeboxes; factors (reflections,): what the intensity of each is multiplied by. figures: how well
+    the images are met; before: shifts of spots at the start. left_out: names of images that are not used. seen: what large
+    boxes show. stages: the stages; lines: a line of text for each.
+    """
 
     success: bool
     message: str
@@ -39,28 +60,39 @@ class SeriesRefinement(NamedTuple):
     experiments: list[Experiment]
     reflections: Reflections
     factors: np.ndarray
-    point: Point
     figures: Figures
-    shifts_before: Shifts
+    before: Shifts
     left_out: list[str]
     seen: Evidence
     stages: list[Stage]
     lines: list[str]
 
+    @property
+    def point(self) -> Point:
+        """What is known at the end: what is expected in every pixel of the boxes, and the normal equations."""
+        return self.stages[-1].end.point
 
-def default_parameters(system: str, experiment: Experiment) -> list[Name]:
-    """What is refined unless a user says otherwise: orientation, cell, beam centre, mosaic spread, size and scale (S2)."""
-    spread = [f"crystal.mosaic_{axis}_deg" for axis in "abc"]
-    sizes = [f"crystal.n_{axis}" for axis in "abc"]
-    return ["crystal.misset_deg", *cell_parameters(system), "detector.xbeam_mm", "detector.ybeam_mm", *spread, *sizes, SCALE]
+    def values(self) -> dict[str, np.ndarray]:
+        """The refined numbers by the name of their parameter: (coefficients, numbers of a value)."""
+        return {block.variable.key: self.x[self.unknowns.indices(block.variable.key)] for block in self.unknowns.blocks}
+
+
+def default_parameters(system: str) -> list[Name]:
+    """What is refined unless a user says otherwise (S2), for a crystal system such as orthorhombic.
+
+    Orientation, cell, beam centre, mosaic spread and number of cells along each axis, and scale. Raises InputError.
+    """
+    spreads, sizes = [f"crystal.mosaic_{axis}_deg" for axis in "abc"], [f"crystal.n_{axis}" for axis in "abc"]
+    centre = ["detector.xbeam_mm", "detector.ybeam_mm"]
+    return ["crystal.misset_deg", *cell_parameters(system), *centre, *spreads, *sizes, SCALE]
 
 
 def refine_series(
     images: Sequence[SeriesImage],
     parameters: Iterable[Name],
     *,
-    amplitudes: str = "each",
-    background: str = "constant",
+    amplitudes: str = EACH,
+    background: str = CONSTANT,
     readout_noise: float = 0.0,
     influence: float = 4.0,
     knots_deg: float = 2.0,
@@ -68,74 +100,157 @@ def refine_series(
     shoebox: tuple[float, float] | None = None,
     own: Iterable[str] = (),
     shared: Iterable[str] = (),
-    progress: Callable[[str, int, Point], Any] = lambda stage, count, point: None,
+    restraints: Mapping[str, tuple[Any, float]] | None = None,
+    max_hours: float | None = None,
+    progress: Callable[[str, int, Point], Any] = lambda stage, evaluations, point: None,
     told: Callable[[str], Any] = lambda line: None,
     backend: str = "cpu",
     precision: str = "double",
 ) -> SeriesRefinement:
-    """Refine parameters of a series of images (S1 to S8)."""
-    images = list(images)
-    phi = [middle_of(image.experiment) for image in images]
+    """Refine parameters of consecutive images of a rotation of one crystal, as one problem (S1 to S9).
+
+    images: in the order of phi. parameters: names of adjoint.PARAMETERS or VECTORS, or tuples of names that are tied; see
+    default_parameters. All images start from the values of the middle one, except that the missetting is relative to the
+    orientation of each. amplitudes: "each": the intensity of each reflection is determined, too, and the list of amplitudes
+    only says where to begin; "given": intensities are those of the list, times crystal.scale. background: of each shoebox,
+    "constant" or "plane". readout_noise: in photons. influence: standard deviations from which on a pixel is an outlier.
+    knots_deg: the length of an interval of splines in phi. reach_deg: the standard deviation of rocking curves at the start.
+    shoebox: half of the edges along fast and slow in pixels, by default as the spots need. own, shared: parameters of which
+    each image has its own number, and those that are no spline. restraints: {name: (value, sigma)}, where None is the start.
+    progress: called with every step. told: called with a line for every stage.
+
+    Raises InputError for arguments that do not fit. The result says whether it can be trusted.
+    """
+    images = _checked_images(images)
     middle = images[len(images) // 2].experiment
-    refined = unknowns(middle, phi, parameters, knots_deg, own, shared)
-    free_factors = amplitudes == "each"
-    start = np.concatenate(
-        [
-            np.tile(
-                pack(
-                    middle,
-                    [block.variable.key if len(block.variable.names) == 1 or block.variable.shape else block.variable.names],
-                ),
-                len(block.at),
-            )
-            for block in refined.blocks
-        ]
+    if amplitudes not in (EACH, GIVEN):
+        raise InputError(f"amplitudes: {shown(amplitudes)} is not allowed; allowed: {EACH}, {GIVEN}")
+    if background not in (CONSTANT, PLANE):
+        raise InputError(f"background: {shown(background)} is not allowed; allowed: {CONSTANT}, {PLANE}")
+    phi = [middle_of(image.experiment) for image in images]
+    knots_deg, reach_deg = _positive("knots_deg", knots_deg), _positive("reach_deg", reach_deg, 10.0)
+    refined = unknowns(middle, phi, _physical(parameters), knots_deg, own, shared)
+    start = np.concatenate([np.tile(pack(middle, [block.variable.tied]), len(block.at)) for block in refined.blocks])
+    _check_start(images, refined)
+    rules = Rules(
+        _positive("readout_noise", readout_noise, least=0.0), 0.0, _positive("influence", influence), background == PLANE
     )
-    restraints = Restraints(start.copy(), np.zeros(refined.count))
-    if free_factors:
-        restraints.weights[refined.indices(SCALE).ravel()] = SCALE_SIGMA**-2
-    setting = Setting(
-        images,
-        refined,
-        Rules(readout_noise, 0.0, influence, background == "plane"),
-        restraints,
-        free_factors,
-        reach_deg,
-        shoebox,
-        machine(backend, precision),
-    )
+    prior = _restraints(refined, start, restraints, amplitudes == EACH)
+    chosen = machine(backend, precision)
+    setting = Setting(images, refined, rules, prior, amplitudes == EACH, reach_deg, _half(shoebox), chosen)
     lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
         told(line)
 
-    with one_thread(), np.errstate(all="ignore"):
+    with granted(max_hours), one_thread(), np.errstate(all="ignore"):  # a loss that is not finite is no step
         stages, used = run(setting, start, tell, progress)
-        last = stages[-1]
+        last, first = stages[-1], stages[0]
         uncertainty = errors(last.problem, last.end.point)
         agreement = figures(last.problem, last.end.point, last.reflections)
-        before = shifts(stages[0].problem, stages[0].problem.point(start, None)[1])
+        before = shifts(first.problem, first.problem.point(start, None)[1])
         check = check_problem(setting, last, used)
         seen = evidence(check, check.point(last.end.point.x, last.end.point.factors)[1])
     left_out = [image.name for image, is_used in zip(images, used) if not is_used]
-    success, message, diagnosis = verdict(last.end.converged, last.end.reason, seen, uncertainty, agreement, left_out)
+    words = verdict(last.end.converged, last.end.reason, seen, uncertainty, agreement, left_out)
+    end = last.end.point
     return SeriesRefinement(
-        success,
-        message,
-        diagnosis,
-        last.end.point.x,
-        start,
-        refined,
-        uncertainty,
-        experiments_at(setting, last.end.point.x),
-        last.reflections,
-        last.end.point.factors,
-        last.end.point,
-        agreement,
-        before,
-        left_out,
-        seen,
-        stages,
-        lines,
-    )
+        *words, x=end.x, start=start, unknowns=refined, errors=uncertainty, experiments=experiments_at(setting, end.x),
+        reflections=last.reflections, factors=end.factors, figures=agreement, before=before, left_out=left_out, seen=seen,
+        stages=stages, lines=lines,
+    )  # fmt: skip
+
+
+def _checked_images(images: Any) -> list[SeriesImage]:
+    """The images as a list. Raises InputError for what are no consecutive images of one rotation on one detector."""
+    listed = list(images) if isinstance(images, Sequence) else []
+    if not listed or not all(isinstance(image, SeriesImage) for image in listed):
+        raise InputError(f"images: {shown(images)[:80]} are not allowed; allowed: adjoint.SeriesImages, at least one")
+    first, before = listed[0], None
+    for image in listed:
+        goniometer = image.experiment.goniometer
+        if phi_steps(goniometer)[2] <= 0.0:
+            still = f"image {image.name} is a still, which a series in shoeboxes does not take"
+            raise InputError(f"images: {still}; allowed: images of a rotation (adjoint.refine takes stills)")
+        if before is not None and not goniometer.phi_deg > before:
+            raise InputError(f"images: phi of {image.name} is not after that of the one before; allowed: in order of phi")
+        if image.sheet != first.sheet:
+            raise InputError(f"images: {image.name} has {image.sheet}; allowed: that of {first.name}, {first.sheet}")
+        if image.experiment.other_crystals:
+            raise InputError(f"images: {image.name} has several crystals; allowed: one (adjoint.refine takes several)")
+        before = goniometer.phi_deg
+    return listed
+
+
+def _physical(parameters: Iterable[Name]) -> list[Name]:
+    """The parameters. Raises InputError for numbers of an image, which shoeboxes have in another form, and for amplitudes."""
+    names = [parameters] if isinstance(parameters, str) else list(parameters)
+    for name in names:
+        if name in IMAGE:
+            instead = f"{SCALE}; the background of every shoebox is determined besides"
+            raise InputError(f"parameters: {name} is no parameter of a series; allowed: {instead}")
+        if name == "structure_factors.F":
+            raise InputError(f"parameters: {name} is no parameter of a series; allowed: amplitudes={EACH!r}")
+    return names
+
+
+def _check_start(images: Sequence[SeriesImage], refined: Unknowns) -> None:
+    """Raise InputError for a parameter that varies within the series, but starts from different values."""
+    for block in refined.blocks:
+        if block.shares.shape[1] == 1 or block.variable.key == SCALE:
+            continue
+        values = np.array([np.ravel(image.experiment.value(block.variable.key)) for image in images])
+        if not np.allclose(values, values[0], rtol=SAME, atol=1e-9):
+            raise InputError(f"parameters: {block.variable.key} differs between images; allowed: one start for all of them")
+
+
+def _positive(what: str, value: Any, most: float = 1e6, least: float | None = None) -> float:
+    """A number above 0, or not below `least`. Raises InputError."""
+    number = number_of(what, value)
+    if not (number > 0.0 if least is None else number >= least) or number > most:
+        allowed = "a number above 0" if least is None else f"a number not below {least:g}"
+        raise InputError(f"{what}: {number:g} is not allowed; allowed: {allowed}, at most {most:g}")
+    return number
+
+
+def _half(shoebox: Any) -> tuple[float, float] | None:
+    """Half the edges of boxes. Raises InputError for impossible ones."""
+    if shoebox is None:
+        return None
+    if not isinstance(shoebox, (tuple, list)) or len(shoebox) != 2:
+        raise InputError(f"shoebox: {shown(shoebox)} is not allowed; allowed: half the edges along fast and slow, in pixels")
+    fast, slow = (_positive("shoebox", edge, LARGEST_HALF) for edge in shoebox)
+    return fast, slow
+
+
+def _restraints(refined: Unknowns, start: np.ndarray, given: Mapping[str, Any] | None, each: bool) -> Restraints:
+    """The restraints of all numbers. Raises InputError for names that are not refined and impossible ones."""
+    values, weights = start.copy(), np.zeros(refined.count)
+    if each:
+        weights[refined.indices(SCALE).ravel()] = SCALE_SIGMA**-2
+    for name, pair in (given or {}).items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value, or None, and its sigma")
+        value, sigma = pair
+        indices = _indices(refined, name)
+        weights[indices] = _positive(f"restraints: sigma of {name}", sigma, 1e100) ** -2
+        if value is not None:
+            wanted = np.ravel(np.asarray(value, dtype=np.float64))
+            if len(wanted) not in (1, indices.shape[1]) or not np.isfinite(wanted).all():
+                raise InputError(f"restraints: {name} {shown(value)} is not allowed; allowed: {indices.shape[1]} numbers")
+            values[indices] = wanted
+    return Restraints(values, weights)
+
+
+def _indices(refined: Unknowns, name: str) -> np.ndarray:
+    """The indices of the numbers of a name: a parameter, or one number of a vector. Raises InputError."""
+    allowed = []
+    for block in refined.blocks:
+        parts = numbers_of(block.variable.key) or ()
+        allowed += [block.variable.key, *parts]
+        if name == block.variable.key:
+            return refined.indices(name)
+        if name in parts:
+            return refined.indices(block.variable.key)[:, [parts.index(name)]]
+    raise InputError(f"restraints: {shown(name)} is not refined; allowed: {', '.join(allowed)}")

@@ -1,5 +1,6 @@
 """What an image is differentiated by, as a user names it: parameters alone, tied or as vectors; their values in one vector."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,11 @@ class Variable(NamedTuple):
         """The rows of the table that it is made of."""
         return tuple(name for single in self.singles for name in single) or (self.key,)
 
+    @property
+    def tied(self) -> Name:
+        """The name, or the tied names, that the variable was made from."""
+        return self.key if self.shape or len(self.names) == 1 else self.names
+
 
 def variables(experiment: Experiment, parameters: Iterable[Name]) -> list[Variable]:
     """The variables that names stand for, checked: names that exist, none twice, tied ones of one value.
@@ -64,7 +70,7 @@ def listed(parameters: Iterable[Name]) -> list[Name]:
         return [parameters]
     try:
         names = list(parameters)
-        if all(isinstance(name, str) for name_or_tied in names for name in name_or_tied):
+        if all(isinstance(name, str) or all(isinstance(tied, str) for tied in name) for name in names):
             return names
     except TypeError:
         pass
@@ -116,13 +122,13 @@ def _check_tied(experiment, names):
 
 def size(variable: Variable) -> int:
     """How many numbers a variable has."""
-    return int(np.prod(variable.shape, dtype=int))
+    return math.prod(variable.shape)
 
 
-def values(experiment: Experiment, parameters: Iterable[Name]) -> dict[str, Any]:
-    """The value of every parameter but the amplitudes, for Experiment.replace: tied ones under all of their names."""
+def values(experiment: Experiment, variables: Iterable[Variable]) -> dict[str, Any]:
+    """The value of every variable but the amplitudes, for Experiment.replace: tied ones under all of their names."""
     by_name: dict[str, Any] = {}
-    for variable in variables(experiment, parameters):
+    for variable in variables:
         if variable.key == AMPLITUDES:
             continue
         by_name |= dict.fromkeys(_names(variable), experiment.value(variable.key))

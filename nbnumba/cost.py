@@ -151,7 +151,7 @@ def samples_of_panels(experiment: Statements) -> list[tuple[int, int]]:
 def _pixels(window: sampling.Window) -> int:
     rows, columns = slice(*window.rows), slice(*window.columns)
     if window.mask.size:
-        return int(np.count_nonzero(window.mask[rows, columns]))
+        return int(np.count_nonzero(window.mask.view(bool)[rows, columns]))
     return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 

@@ -11,7 +11,7 @@ def number_and_name(name: str) -> tuple[int, str]:
 
     Of a parameter that is of no crystal, the number is 0.
     """
-    found = OF_CRYSTAL.fullmatch(name)
+    found = OF_CRYSTAL.fullmatch(name) if name.startswith("crystal[") else None
     return (0, name) if found is None else (int(found["number"]), f"crystal.{found['field']}")
 
 

@@ -1221,7 +1221,8 @@ class Sampling(_Statement):
                 parts = [np.zeros(0)]
         axes = (2, 3) if len(parts) == 1 else (2,)
         for part in parts:
-            if part.ndim not in axes or part.dtype.kind not in "biuf" or not np.isfinite(part).all():
+            kind = part.dtype.kind
+            if part.ndim not in axes or kind not in "biuf" or (kind == "f" and not np.isfinite(part).all()):
                 allowed = "numbers (slow, fast), or (panel, slow, fast), 0 where a pixel is not wanted"
                 raise InputError(f"sampling.mask: allowed: {allowed}")
             part.setflags(write=False)

@@ -31,8 +31,8 @@ from nbnumba.statements import PART_NAMES, Group, Panel
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
 PARTS = {name: part for part, name in PART_NAMES.items()}
-CLAUSE = re.compile(r"\b[AFGNPR]\d{1,2}[a-z]?\b")
-CITED_RANGE = re.compile(r"\b([AFGNPR])(\d+) to \1?(\d+)\b")
+CLAUSE = re.compile(r"\b[AFGNPRS]\d{1,2}[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([AFGNPRS])(\d+) to \1?(\d+)\b")
 
 # What nanoBragg.c looks for in the words of its command line, read off its source.
 NANOBRAGG = """
@@ -172,7 +172,7 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    headings = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFGNPR]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    headings = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFGNPRS]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
     assert len(headings) == len({number for number, _ in headings})
     return dict(headings)
 
@@ -249,7 +249,7 @@ def test_switches_that_no_reference_case_shows(tmp_path):
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_files_and_functions_that_the_specs_name_exist(name):
     for path, function in re.findall(r"`([\w/]+\.py)(?::(\w+))?`", SPECS[name]):
-        package = "adjoint" if name in ("adjoint.md", "refine.md") else "nbnumba"
+        package = "adjoint" if name in ("adjoint.md", "refine.md", "series.md") else "nbnumba"
         inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/", "adjoint/")) else ROOT / package / path
         assert inside.is_file(), path
         assert not function or function in definitions(inside), f"{path}:{function}"

@@ -35,7 +35,7 @@ from nbnumba.loops.rows import TILE
 
 MOST_BANDS = 256
 """The largest number of bands of an image."""
-DEARER = 4
+DEARER = 2
 """A step of a derivative takes about as long as this number of steps of an image."""
 WORDS = machine_words() | {"frexp": frexp}
 MAKERS = {"new_amplitude_table", "new_rows", "differentiate_band"}

@@ -85,9 +85,10 @@ def collect_terms(tile, runs, table, lanes):
     count = 0
     for r in range(runs):
         first = near_lane(tile, r)
-        for i in range(first, first + RUN):
-            table.changed[count] = i
-            count += tile[SLOT + i] != tile[PENDING_SLOT + i]
+        if changes(tile, first) > 0:
+            for i in range(first, first + RUN):
+                table.changed[count] = i
+                count += tile[SLOT + i] != tile[PENDING_SLOT + i]
     for n in range(count):
         i = table.changed[n]
         if listed(tile, i, lanes):
@@ -97,6 +98,17 @@ def collect_terms(tile, runs, table, lanes):
         first = near_lane(tile, r)
         for n in range(RUN):
             tile[PENDING + first + n] += amplitude_adj(tile, first + n)
+
+
+def changes(tile, first):
+    """The number of lanes of the run that begins at lane `first` whose reflection in SLOT is not that of PENDING_SLOT.
+
+    It is 0 for most runs, and its loop vectorises; that which lists the lanes does not.
+    """
+    count = 0
+    for n in range(RUN):
+        count += tile[SLOT + first + n] != tile[PENDING_SLOT + first + n]
+    return count
 
 
 def amplitude_adj(tile, i):
@@ -153,10 +165,14 @@ def enter_interpolated(table, tile, lane, amplitude_bar, structure):
 
 
 def add_entry(table, lane, slot_index, value):
-    """Add to the entry of a lane and slot. If half of the table is full a new entry is lost, and counted."""
+    """Add to the entry of a lane and slot. If half of the table is full a new entry is lost, and counted.
+
+    The entries of a lane are near each other, because lanes are entered in their order. The table has room for all lanes.
+    """
     key = np.int64(slot_index) * TILE + lane
-    last = table.key.size - 1
-    index = np.int64(np.uint64(key) * np.uint64(SCATTER) >> np.uint64(20)) & last
+    last, of_lane = table.key.size - 1, table.key.size // TILE
+    scattered = np.int64(np.uint64(slot_index) * np.uint64(SCATTER) >> np.uint64(40))
+    index = lane * of_lane + (scattered & (of_lane - 1))
     while table.key[index] >= 0 and table.key[index] != key:
         index = (index + 1) & last
     if table.key[index] == key:

@@ -40,21 +40,22 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
     full, has a patch that is not, or a segment ends (nbnumba/loops/lit.py). So it depends on no other part which pixels share a
     tile. If the amplitude table of a tile was too small, the tile is differentiated again with a table of twice the size.
     """
-    tile, dark_tile = new_rows(2 * ALL_END), new_rows(ALL_END)  # add_pass copies the tile behind itself
-    block, blocks = new_rows(ROWS_END), new_rows(ROWS_END)
+    tile = new_rows(2 * ALL_END if orientations.fresh_pass.size else ALL_END)  # add_pass copies the tile behind itself
+    dark_tile, block, blocks = new_rows(ALL_END * culled), new_rows(ROWS_END * culled), new_rows(ROWS_END * culled)
     table = new_amplitude_table(ENTRIES if paths.reflections or paths.weights else FEWEST_ENTRIES)
     count = results.normal.shape[1] if results.normal.size else projection.matrix.shape[0]
     by_parameter, row_columns = new_rows(max(count, 1) * TILE), np.empty(count, np.int64)
     for n in range(projection.column_of_row.size):
         row_columns[n] = projection.column_of_row[n]
-    lit = dark = 0
+    lit, dark, is_lit = 0, 0, True
     losses_alone = not (results.image.size or results.image_terms.size or results.jacobian.size)
     for row in range(first, last, BLOCK_SLOW):
         start, within, marked = 0, (row, min(row + BLOCK_SLOW, last)), -1
         while start < places(columns):
             if culled:
                 begun = start
-                marked, is_lit = is_lit_block(blocks, marked, start, within, columns, panel, beam, sources, crystal,
+                if pixel_loss.mask.size == 0:
+                    marked, is_lit = is_lit_block(blocks, marked, start, within, columns, panel, beam, sources, crystal,
                                                   orientations, sampling)  # fmt: skip
                 pixels, start, patches = take_block(block, dark_tile, band, within, columns, start, losses_alone, is_lit,
                                                     results, pixel_loss, panel, beam, sources, crystal, orientations,
@@ -106,7 +107,7 @@ def take_block(block, dark_tile, band, within, columns, start, losses_alone, is_
 
     Returns how many pixels it has, the place that comes next, and the number of patches in LIT_PATCH. losses_alone: nothing of
     dark pixels is wanted but their losses, which are added at once for a whole block, whose dark patches are then not listed.
-    is_lit: whether the block may have photons.
+    is_lit: whether the block may have photons; True under a mask, where patches are asked alone.
     """
     apart = losses_alone and is_whole(pixel_loss.mask, within, columns, start)
     pixels, following, lit = TILE, start + TILE, 0

@@ -40,7 +40,7 @@ PHOTONS | photons per electron^2 and sr | electrons^2 sr/photon | finish_pixels
 BACKGROUND_EACH | background of each sample | 1/electrons^2 | end_pass, background_adj
 MATERIAL | amounts of materials by MATERIAL_MOTIONS | 1/unit of the parameter | materials_adj
 FADING | B / 2 of the isotropic B factor (F9g) | 1/A^2 | fading_adj
-SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_motion
+SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | add_rotation, add_change
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
 DISORDER | matrix of the B factors that weaken each term (F9g) | 1 | weaken_adj
@@ -74,8 +74,8 @@ PIXEL_OMEGA_BAR | cotangent of the solid angle where it is a factor of the pixel
 PIXEL_CAPTURE_BAR | the same of the capture fraction | finish_pixels | pixel_factors_adj
 PIXEL_POLARIZATION_BAR | the same of the polarization factor | finish_pixels | pixel_factors_adj
 POLARIZATION_PASS | the pass in which the polarization was taken | note_polarization | pixel_factors_adj, last_taken
-I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_motion
-WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj, polarization_adj | add_motion
+I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_rotation
+WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj | add_change
 Q_BAR | cotangent of the scattering vector, of one pass | add_q_bar, add_q_bar_and_angles, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
 HKL_BAR | cotangent of hkl | square_terms, radial_terms, add_slopes_of_cell | add_q_bar, add_q_bar_and_angles, add_cell_vectors

@@ -36,7 +36,7 @@ def scatter_adj(tile, source, sources, motions):
 def polarization_adj(tile, source, beam, sources, motions):
     """Add to D_BAR, KAHN and SOURCE from POLARIZATION_BAR, the cotangent of the polarization factor (A6).
 
-    It reads the directions of the rays, D_X, D_Y, D_Z, and writes I_BAR and WAVELENGTH_BAR.
+    It reads the directions of the rays, D_X, D_Y, D_Z, and writes I_BAR.
     """
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     for i in range(TILE):
@@ -44,27 +44,33 @@ def polarization_adj(tile, source, beam, sources, motions):
         tile[KAHN + i] += kahn_bar
         add3(tile, D_BAR, i, d_bar)
         set3(tile, I_BAR, i, i_bar)
-        tile[WAVELENGTH_BAR + i] = 0.0
     source_adj(tile, motions.source[source], False)
 
 
 def source_adj(tile, motion, by_wavelength):
     """Add to SOURCE the derivative along the motions of a source, from I_BAR and WAVELENGTH_BAR (A5a).
 
-    motion (motions, 4): the rates of direction and wavelength. A motion that moves nothing is left out. by_wavelength: whether
-    WAVELENGTH_BAR may be other than 0.
+    motion (motions, 4): the rates of direction and wavelength, of which those of 0 are left out. by_wavelength: whether
+    WAVELENGTH_BAR counts.
     """
     for n in range(motion.shape[0]):
         x, y, z, wavelength = motion[n, 0], motion[n, 1], motion[n, 2], motion[n, 3]
-        if x != 0.0 or y != 0.0 or z != 0.0 or (by_wavelength and wavelength != 0.0):
-            add_motion(tile, np.uint64(SOURCE + n * TILE), x, y, z, wavelength)
+        if x != 0.0 or y != 0.0 or z != 0.0:
+            add_rotation(tile, np.uint64(SOURCE + n * TILE), x, y, z)
+        if by_wavelength and wavelength != 0.0:
+            add_change(tile, np.uint64(SOURCE + n * TILE), wavelength)
 
 
-def add_motion(tile, first, x, y, z, wavelength):
-    """Add to the row that begins at `first` the derivative along one motion (x, y, z, wavelength)."""
+def add_rotation(tile, first, x, y, z):
+    """Add to the row that begins at `first` the derivative along a motion of the direction, at the rate x, y, z."""
     for i in range(LANES):
-        along = tile[X_BAR + i] * x + tile[Y_BAR + i] * y + tile[Z_BAR + i] * z
-        tile[first + i] += along + tile[W_BAR + i] * wavelength
+        tile[first + i] += tile[X_BAR + i] * x + tile[Y_BAR + i] * y + tile[Z_BAR + i] * z
+
+
+def add_change(tile, first, rate):
+    """Add to the row that begins at `first` the derivative along a change of the wavelength, at that rate."""
+    for i in range(LANES):
+        tile[first + i] += tile[W_BAR + i] * rate
 
 
 def trace_ray_adj(tile, sample, with_capture, panel, sampling):

@@ -209,12 +209,17 @@ def end_pass(tile, source, panel, beam, material, sources, sampling, motions, pa
 
 
 def fading_adj(tile, beam):
-    """Add to FADING and Q_BAR for an isotropic B factor (A9d). It reads SUM, RESOLVED, WEIGHT, FACTOR and Q_X, Q_Y, Q_Z."""
+    """Add to FADING, and to Q_BAR where it is not 0, for an isotropic B factor (A9d).
+
+    It reads SUM, RESOLVED, WEIGHT, FACTOR and Q_X, Q_Y, Q_Z.
+    """
     for i in range(TILE):
         sum_bar = tile[SUM + i] * tile[RESOLVED + i] * tile[WEIGHT + i] * tile[FACTOR + i]
-        fading_bar, q_bar = fading_factor_adj(beam, three(tile, Q_X, i), sum_bar)
-        tile[FADING + i] += fading_bar
-        add3(tile, Q_BAR, i, q_bar)
+        tile[FADING + i] += fading_factor_adj(beam, three(tile, Q_X, i), sum_bar)[0]
+    if beam.fading != 0.0:
+        for i in range(TILE):
+            sum_bar = tile[SUM + i] * tile[RESOLVED + i] * tile[WEIGHT + i] * tile[FACTOR + i]
+            add3(tile, Q_BAR, i, fading_factor_adj(beam, three(tile, Q_X, i), sum_bar)[1])
 
 
 def background_adj(tile, beam, material):

@@ -1,1 +1,1 @@
-"""Many measured images of one crystal as one problem: shoeboxes, their local numbers, and normal equations image by image (S1)."""
+"""Many measured images of one crystal as one problem: shoeboxes, and normal equations image by image (specs/series.md)."""

@@ -1,4 +1,4 @@
-"""How a series agrees with its model, in a crystallographer's terms: intensities, shifts of spots, chi squared in shells (S8)."""
+"""How a series agrees with its model: intensities, shifts of spots, chi squared in shells, the worst boxes (S8)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from nbnumba.setup.sheet import Sheet, masked_pixels, sheet_of
 
 
 class SeriesImage(NamedTuple):
-    """An image of a series: its name in messages, its experiment, and a function that reads it.
+    """An image of a series: its name in messages, its experiment, a function that reads it, and counts per photon.
 
     read() gives an image of the shape of simulate's, in counts, NaN where a pixel holds no measurement. It is called when the
     pixels of its shoeboxes are wanted, and the image is not kept.
@@ -28,15 +28,16 @@ class SeriesImage(NamedTuple):
     name: str
     experiment: Experiment
     read: Callable[[], Any]
+    gain: float = 1.0
 
     @property
     def sheet(self) -> Sheet:
         """The shapes of the panels of its detector."""
         return sheet_of(self.experiment.detector)
 
-    def photons(self, gain: float) -> np.ndarray:
+    def photons(self) -> np.ndarray:
         """The sheet in photons, NaN where a pixel is left out: also where the detector masks it, or nothing is rendered."""
-        data = np.array(self.sheet.sheet(self.name, self.read(), np.nan), dtype=np.float64) / gain
+        data = np.array(self.sheet.sheet(self.name, self.read(), np.nan), dtype=np.float64) / self.gain
         data[~np.isfinite(data)] = np.nan
         left_out = masked_pixels(self.experiment.detector)
         data[left_out | ~rendered(self.experiment.detector, self.experiment.sampling)] = np.nan

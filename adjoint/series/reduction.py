@@ -84,9 +84,14 @@ def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
 
 
 def weights(boxes: Shoeboxes, fitted: Fitted, rules: Rules) -> np.ndarray:
-    """The weight of each pixel (pixels,): the inverse of its variance, less for outliers (S4)."""
+    """The weight of each pixel (pixels,): the inverse of its variance, less for outliers (S4).
+
+    A spot that is a part of a pixel off puts photons of its brightest pixel into others: whether a pixel is an outlier is
+    decided with the misfit of the brightest one.
+    """
     spread = variance(fitted, rules)
-    return influence(boxes.data - fitted.mean, spread, rules) / spread
+    brightest = fitted._replace(spot=np.maximum.reduceat(fitted.spot, boxes.starts)[boxes.box])
+    return influence(boxes.data - fitted.mean, variance(brightest, rules), rules) / spread
 
 
 def weights_by_data(boxes: Shoeboxes, photons: np.ndarray, boxes_of_each: np.ndarray, rules: Rules) -> np.ndarray:

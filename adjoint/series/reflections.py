@@ -1,4 +1,4 @@
-"""The reflections of a series: where the exact geometry puts them, in which images, and how wide their rocking curves are (S3)."""
+"""The reflections of a series: where the exact geometry puts them, at which phi, and how fast they rock (S3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.view import view_of
 
 LEAST_ZETA = 0.15
-"""The least cosine between the spindle and the axis about which a reflection passes the sphere fastest: others rock too long."""
+"""The least cosine between the spindle and the axis about which a reflection passes the sphere fastest; others rock long."""
 
 CHUNK_DEG = 2.0
 """The range of phi, in degrees, that is predicted at once, with the crystal of its middle."""

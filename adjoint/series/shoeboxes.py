@@ -1,4 +1,4 @@
-"""Shoeboxes: the pixels of an image around reflections, each in the box of the nearest one, and what was measured there (S3)."""
+"""Shoeboxes: the pixels of an image around reflections, each in the box of the nearest one, with what was measured (S3)."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def problem_of(
         width = phi_steps(experiment.goniometer)[2]
         near = np.abs(reflections.phi_deg - middle_of(experiment)) <= width / 2.0 + REACHES * reach_deg / reflections.zeta
         which = np.flatnonzero(near) if used[number] else np.zeros(0, dtype=np.int64)
-        data = image.photons(1.0) if len(which) else np.zeros(image.sheet.shape)
+        data = image.photons() if len(which) else np.zeros(image.sheet.shape)
         boxes = shoeboxes(image.sheet, data, reflections, which, half)
         models.append(model_of(experiment, setting.unknowns.parameters, boxes, setting.machine))
     if not any(len(model.boxes.data) for model in models):

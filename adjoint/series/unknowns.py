@@ -1,4 +1,4 @@
-"""The unknowns of a series: numbers of all images, of each image, or smooth in phi, and the numbers of one image from them (S2)."""
+"""The unknowns of a series: numbers of all images, of each image, or smooth in phi, and those of one image from them (S2)."""
 
 from __future__ import annotations
 

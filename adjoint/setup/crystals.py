@@ -3,7 +3,7 @@
 import numpy as np
 
 from adjoint.setup.orientations import osc_rates
-from nbnumba.geometry.rotations import DEGREES_PER_RADIAN
+from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, cross
 from nbnumba.setup.crystals import Contribution, phi_rotation
 from nbnumba.setup.detector import spindle_axis
 from nbnumba.setup.values import VECTORS
@@ -22,6 +22,6 @@ def position_adj(contribution: Contribution, position_bar: np.ndarray) -> dict[s
     experiment, step = contribution.experiment, contribution.phi_steps[0]
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     at_start = position_bar @ phi_rotation(experiment, step) / 1000.0
-    by_phi = position_bar @ np.cross(spindle, contribution.position) / DEGREES_PER_RADIAN
+    by_phi = position_bar @ cross(spindle, contribution.position) / DEGREES_PER_RADIAN
     found = {name: at_start[..., axis] for axis, name in enumerate(POSITION)}
     return found | {"goniometer.phi_deg": by_phi, "goniometer.osc_deg": by_phi * osc_rates(experiment.goniometer)[step]}

@@ -6,14 +6,14 @@ from adjoint.geometry.rotations import about_axis_adj, about_xyz_adj
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, about_xyz, radians
 from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS, Convention, to_detector
-from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, position_detector, sensor, sizes, twotheta_axis
+from nbnumba.setup.detector import Placement, honours_pix0, pivot_of, sensor, sizes, twotheta_axis
 from nbnumba.setup.values import BEAM_CENTRE, NEAR_POINT
-from nbnumba.statements import Beam, Detector
+from nbnumba.statements import Detector
 
 
 def position_detector_adj(
     detector: Detector,
-    beam: Beam,
+    placement: Placement,
     defects: Defects,
     origin_bar: np.ndarray,
     fast_bar: np.ndarray,
@@ -29,12 +29,13 @@ def position_detector_adj(
         A1a: o_bar += c_bar n,    n_bar += c_bar o,    c_bar = close_distance_bar + distance_bar / r
              A_bar = (sum of v_bar v^T) A,    W_bar = A_bar T^T,    T_bar = W^T A_bar + r_bar i n'^T
 
-    defects: those of C that are reproduced. origin_bar (..., 3), close_distance_bar and distance_bar (...): in m. fast_bar,
-    slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn with the detector. A dash marks a
-    vector before it is turned. A distance or beam centre that does not count, by the rules of F1a, has 0. Where no distance is
-    stated, or no form of a beam centre, the derivative is by the value that the detector has, as if it were stated.
+    placement: that of the detector. defects: those of C that are reproduced. origin_bar (..., 3), close_distance_bar and
+    distance_bar (...): in m. fast_bar, slow_bar, normal_bar (..., 3): of unit axes. The sum is over the vectors v that turn
+    with the detector. A dash marks a vector before it is turned. A distance or beam centre that does not count, by the rules of
+    F1a, has 0. Where no distance is stated, or no form of a beam centre, the derivative is by the value that the detector has,
+    as if it were stated.
     """
-    placement, degrees = position_detector(detector, beam, defects), (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
+    degrees = (detector.rotx_deg, detector.roty_deg, detector.rotz_deg)
     turn = about_xyz(degrees)
     axis, angle = twotheta_axis(detector), radians(detector.twotheta_deg)
     swing = about_axis(axis, angle)

@@ -7,11 +7,10 @@ import numpy as np
 from adjoint.geometry.rotations import torque
 from nbnumba.geometry.rotations import DEGREES_PER_RADIAN, about_axis, radians
 from nbnumba.group_names import MOTIONS
-from nbnumba.parity import Defects
-from nbnumba.setup.detector import Plane, position_detector
-from nbnumba.setup.panels import Motion, Pose, frame, motions, motions_of, planes, poses
+from nbnumba.setup.detector import Placement, Plane
+from nbnumba.setup.panels import Motion, Pose, frame, motions, motions_of, poses
 from nbnumba.setup.values import group_parameter
-from nbnumba.statements import Beam, Detector, Group
+from nbnumba.statements import Detector, Group
 
 
 def plane_from_adj(
@@ -42,9 +41,9 @@ class Frame(NamedTuple):
 class PanelMirror:
     """The mirror of the panels of a detector, with what all of them share."""
 
-    def __init__(self, detector: Detector, beam: Beam, defects: Defects):
-        self.detector, self.planes, self.motions = detector, planes(detector, beam, defects), motions(detector, of_all=True)
-        self.columns = frame(position_detector(detector, beam, defects))
+    def __init__(self, detector: Detector, placement: Placement, every_plane: tuple[Plane, ...]):
+        self.detector, self.planes, self.motions = detector, every_plane, motions(detector, of_all=True)
+        self.columns = frame(placement)
         self.groups = {group.path: group for group in detector.groups}
 
     def plane_adj(

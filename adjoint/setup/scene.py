@@ -14,8 +14,8 @@ from adjoint.setup.panels import PanelMirror, plane_from_adj
 from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.crystals import BACKGROUND, Contribution
-from nbnumba.setup.detector import beam_direction, polarization_axis, spindle_axis
-from nbnumba.setup.panels import planes, planes_from
+from nbnumba.setup.detector import Placement, Plane, beam_direction, polarization_axis, spindle_axis
+from nbnumba.setup.panels import planes_from
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Statements
 
@@ -38,11 +38,18 @@ def motions(contribution: Contribution, with_materials: bool = True) -> Motions:
     return Motions(source, *lattices, material, *stretches)
 
 
-def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotangent) -> list[dict[str, np.ndarray]]:
+def pull(
+    contribution: Contribution,
+    placement: Placement,
+    every_plane: tuple[Plane, ...],
+    scenes: Sequence[Scene],
+    cotangent: Cotangent,
+) -> list[dict[str, np.ndarray]]:
     """Return for each panel the gradient by every scalar parameter (...), per unit in which it is stated, by name (A0).
 
-    contribution: to an image. scenes: those of its panels. cotangent: of any of these scenes. The beam of the Panel record is
-    that of the convention, which no parameter moves. The background alone has no parameters of the crystal.
+    contribution: to an image. placement: of the detector. every_plane, scenes: those of its panels. cotangent: of any of these
+    scenes. The beam of the Panel record is that of the convention, which no parameter moves. The background alone has no
+    parameters of the crystal.
     """
     experiment = contribution.experiment
     shared = {
@@ -53,9 +60,8 @@ def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotange
     }
     for k, name in enumerate(LATTICE_MOTIONS):
         shared[name] = shared.get(name, 0.0) + cotangent.lattice_angles[..., k]
-    detector, beam, defects = experiment.detector, experiment.beam, experiment.sampling.defects
-    mirror = PanelMirror(detector, beam, defects) if detector.panels else None
-    seen, gradients = planes_from(planes(detector, beam, defects), contribution.position), []
+    mirror = PanelMirror(experiment.detector, placement, every_plane) if experiment.detector.panels else None
+    seen, gradients = planes_from(every_plane, contribution.position), []
     for number, scene in enumerate(scenes):
         plane = cotangent.origin, cotangent.normal, cotangent.close_distance
         origin_bar, normal_bar, position_bar = plane_from_adj(seen[number], *plane)
@@ -66,7 +72,7 @@ def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotange
         gradient = {
             **shared,
             **scale_adj(experiment, scene, cotangent.photons, cotangent.background_each, cotangent.material),
-            **(_panel(experiment, mirror, number, own) if mirror else _whole_detector(experiment, own)),
+            **(_panel(experiment, placement, mirror, number, own) if mirror else _whole_detector(experiment, placement, own)),
         }
         for name, by_place in position_adj(contribution, position_bar).items():
             gradient[name] = gradient.get(name, 0.0) + by_place
@@ -76,24 +82,26 @@ def pull(contribution: Contribution, scenes: Sequence[Scene], cotangent: Cotange
     return gradients
 
 
-def _whole_detector(experiment: Statements, cotangent: Cotangent) -> dict[str, np.ndarray]:
+def _whole_detector(experiment: Statements, placement: Placement, cotangent: Cotangent) -> dict[str, np.ndarray]:
     """Return the gradient by the parameters of a detector without panels, by name (A1a, A4a)."""
     detector, defects = experiment.detector, experiment.sampling.defects
-    placement = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
+    vectors = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal)
     distances = (cotangent.distance, cotangent.close_distance)
     return {
-        **position_detector_adj(detector, experiment.beam, defects, *placement, *distances),
+        **position_detector_adj(detector, placement, defects, *vectors, *distances),
         **sensor_adj(detector, defects, cotangent.layer, cotangent.absorption),
     }
 
 
-def _panel(experiment: Statements, mirror: PanelMirror, number: int, cotangent: Cotangent) -> dict[str, np.ndarray]:
+def _panel(
+    experiment: Statements, placement: Placement, mirror: PanelMirror, number: int, cotangent: Cotangent
+) -> dict[str, np.ndarray]:
     """Return the gradient by the parameters of the frame of the panels, and of groups, by name (A1a, A1d)."""
     plane = (cotangent.origin, cotangent.fast, cotangent.slow, cotangent.normal, cotangent.close_distance)
     frame, of_groups = mirror.plane_adj(number, *plane)
     nothing = np.zeros_like(cotangent.close_distance)
     defects = experiment.sampling.defects
-    return {**position_detector_adj(experiment.detector, experiment.beam, defects, *frame, nothing, nothing), **of_groups}
+    return {**position_detector_adj(experiment.detector, placement, defects, *frame, nothing, nothing), **of_groups}
 
 
 def _crystal(experiment: Statements, in_matrix: bool, cotangent: Cotangent) -> dict[str, np.ndarray]:

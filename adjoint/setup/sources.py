@@ -3,7 +3,7 @@
 import numpy as np
 
 from adjoint.parameters import SOURCE_MOTIONS
-from nbnumba.geometry.rotations import about_axis
+from nbnumba.geometry.rotations import about_axis, cross
 from nbnumba.parity import Defects
 from nbnumba.setup import sources
 from nbnumba.statements import Beam
@@ -114,7 +114,7 @@ def _diverging(horizontal: float, vertical: float, direction: np.ndarray, polari
     if not axis.any():
         return direction, np.zeros(3), np.zeros(3)
     rotation, raised = about_axis(axis, horizontal), about_axis(polarization, vertical) @ direction
-    return rotation @ raised, np.cross(axis, rotation @ raised), rotation @ np.cross(polarization, raised)
+    return rotation @ raised, cross(axis, rotation @ raised), rotation @ cross(polarization, raised)
 
 
 def _tilted(beam: Beam, untilted: np.ndarray, moves: np.ndarray, direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ def render(image, rows, columns, mask, tile, block, blocks, panel, beam, materia
         while start < places(columns):
             within = first, min(first + BLOCK_SLOW, rows[1])
             if culled:
-                marked, start = next_lit(blocks, marked, start, within, columns, panel, beam, sources, crystal, orientations,
-                                         sampling)  # fmt: skip
+                marked, start = next_lit(blocks, marked, start, mask, within, columns, panel, beam, sources, crystal,
+                                         orientations, sampling)  # fmt: skip
                 count, start = gather(block, mask, within, columns, start)
                 for n in range(list_lit(block, count, panel, beam, sources, crystal, orientations, sampling)):
                     take_patch(tile, held, block, lit_lane(block, n))

@@ -18,11 +18,21 @@ def radians(degrees: float) -> float:
 
 
 def about_axis(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rotation matrix (3, 3) about a unit axis by an angle in radians (Rodrigues' formula)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    along = np.outer(axis, axis)
-    return along * (1.0 - math.cos(angle)) + np.eye(3) * math.cos(angle) + cross * math.sin(angle)
+    """Rotation matrix (3, 3) about a unit axis by an angle in radians (Rodrigues' formula).
+
+    The sum axis axis^T (1 - cos) + 1 cos + [axis]x sin, number by number: arrays of nine take many times as long.
+    """
+    x, y, z = map(float, axis)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    versine, beside = 1.0 - cosine, 0.0 * cosine
+    xy, xz, yz = x * y * versine + beside, x * z * versine + beside, y * z * versine + beside
+    return np.array(
+        [
+            [x * x * versine + cosine, xy - z * sine, xz + y * sine],
+            [xy + z * sine, y * y * versine + cosine, yz - x * sine],
+            [xz - y * sine, yz + x * sine, z * z * versine + cosine],
+        ]
+    )
 
 
 def about_vector(turn: np.ndarray) -> np.ndarray:
@@ -42,6 +52,12 @@ def about_xyz(degrees: tuple[float, float, float]) -> np.ndarray:
     """Rotation matrix (3, 3) about x, then y, then z of the laboratory, angles in degrees."""
     turns = [about_axis(axis, radians(angle)) for axis, angle in zip(np.eye(3), degrees)]
     return turns[2] @ turns[1] @ turns[0]
+
+
+def cross(a, b) -> np.ndarray:
+    """The cross product of two vectors (3,), in a tenth of the time of np.cross, which takes arrays of any shape."""
+    (ax, ay, az), (bx, by, bz) = map(float, a), map(float, b)
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def unit(vector) -> np.ndarray:

@@ -49,10 +49,22 @@ def is_whole(mask, rows, columns, start):
     return mask.size == 0 and within
 
 
+def is_unwanted(mask, rows, columns, start):
+    """Whether a block begins at place `start` of the walk over a strip of rows, and none of its pixels is wanted."""
+    if mask.size == 0 or start % TILE > 0:
+        return False
+    left, found = left_of(columns, start), np.uint8(0)
+    for slow in range(rows[0], rows[1]):
+        for fast in range(left, min(left + BLOCK_FAST, columns[1])):
+            found |= mask[np.uintp(slow), np.uintp(fast)]
+    return found == 0
+
+
 def gather(tile, mask, rows, columns, start):
     """Write to the tile, by set_pixel, the wanted pixels of a strip of rows from place `start` of its walk on.
 
     rows: of the strip, at most BLOCK_SLOW. Returns how many pixels the tile holds, and the place of the walk that comes next.
+    Most blocks of a mask of shoeboxes are unwanted, and passed over as a whole.
     The lanes that are left hold the last pixel once more. For a scene that is culled it writes MIDDLE_SLOW to HALF_FAST, too.
     """
     left = left_of(columns, start)
@@ -65,6 +77,9 @@ def gather(tile, mask, rows, columns, start):
         return TILE, start + TILE
     count, end = 0, places(columns)
     while start < end and count < TILE:
+        if is_unwanted(mask, rows, columns, start):
+            start += TILE
+            continue
         slow, fast = place(start % TILE)
         slow, fast = rows[0] + slow, columns[0] + start // TILE * BLOCK_FAST + fast
         if slow < rows[1] and fast < columns[1] and wanted(mask, slow, fast):

@@ -3,7 +3,7 @@
 Spots are small, so that few patches of a block are lit. What a tile costs beside its terms is then paid for lit patches only.
 """
 
-from nbnumba.loops.blocks import BLOCK_FAST, PATCH, PATCHES, bound_row, places
+from nbnumba.loops.blocks import BLOCK_FAST, PATCH, PATCHES, bound_row, is_unwanted, places
 from nbnumba.loops.indices import fast_of, set_pixel, slow_of
 from nbnumba.loops.patches import beam_of, bound_pixels, bounds_pixels, near_patches
 from nbnumba.loops.rows import (
@@ -35,18 +35,19 @@ def list_lit(block, count, panel, beam, sources, crystal, orientations, sampling
     return lit
 
 
-def next_lit(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations, sampling):
-    """The place of the walk over a strip of rows, from `start` on, where the next block begins that may have photons.
+def next_lit(blocks, marked, start, mask, rows, columns, panel, beam, sources, crystal, orientations, sampling):
+    """The place of the walk over a strip of rows, from `start` on, where the next wanted block begins that may have photons.
 
     blocks: a tile in which PATCHES blocks, one beside another, are bounded as if they were patches. marked: the number of the
     blocks that are in it, from -1 at the beginning of a strip. Returns that number, and the place. A place within a block is
     returned as it is.
     """
     while start % TILE == 0 and start < places(columns):
-        marked, is_lit = is_lit_block(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations,
+        if not is_unwanted(mask, rows, columns, start):
+            marked, is_lit = is_lit_block(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations,
                                           sampling)  # fmt: skip
-        if is_lit:
-            break
+            if is_lit:
+                break
         start += TILE
     return marked, start
 
@@ -54,7 +55,7 @@ def next_lit(blocks, marked, start, rows, columns, panel, beam, sources, crystal
 def is_lit_block(blocks, marked, start, rows, columns, panel, beam, sources, crystal, orientations, sampling):
     """Whether the block that holds place `start` of the walk over a strip may have photons.
 
-    The arguments are those of next_lit. Returns `marked` as it is then, and whether.
+    The arguments are those of next_lit, but for the mask. Returns `marked` as it is then, and whether.
     """
     number = start // TILE
     if number // PATCHES != marked:

@@ -70,7 +70,8 @@ def illuminate(tile, first, source, beam, sources, sampling):
 def scatter(tile, source, beam, sources):
     """Write the scattering vector Q_X, Q_Y, Q_Z under one source, and to RESOLVED whether dmin leaves the sample in (F5).
 
-    An isotropic B factor weakens there what the crystal scatters (F9g). It reads the directions of the rays, D_X, D_Y, D_Z.
+    An isotropic B factor weakens there what the crystal scatters (F9g): one of 0, by which the derivative is wanted, weakens
+    nothing. It reads the directions of the rays, D_X, D_Y, D_Z.
     """
     incident = (sources.direction[source, 0], sources.direction[source, 1], sources.direction[source, 2])
     wavelength = sources.wavelength[source]
@@ -78,7 +79,7 @@ def scatter(tile, source, beam, sources):
         q = scattering_vector((tile[D_X + i], tile[D_Y + i], tile[D_Z + i]), incident, wavelength)
         tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i] = q
         tile[RESOLVED + i] = 1.0 if within_resolution(beam, q) else 0.0
-    if beam.fades:
+    if beam.fades and beam.fading != 0.0:
         for i in range(TILE):
             tile[RESOLVED + i] = tile[RESOLVED + i] * fading_factor(beam, (tile[Q_X + i], tile[Q_Y + i], tile[Q_Z + i]))
 

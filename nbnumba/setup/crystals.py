@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.geometry.rotations import about_axis
+from nbnumba.geometry.rotations import about_axis, cross
 from nbnumba.setup import orientations, sampling
 from nbnumba.setup.background import has_shares, without_background
 from nbnumba.setup.detector import spindle_axis
@@ -79,7 +79,7 @@ def number_alone(experiment: Statements) -> int:
 def is_moved_by_phi(experiment: Statements) -> bool:
     """Whether the first crystal is in several places: off the spindle, with several phi steps (F7e)."""
     position = np.array(experiment.crystal.position_mm)
-    off_spindle = float(np.linalg.norm(np.cross(_spindle(experiment), position)))
+    off_spindle = float(np.linalg.norm(cross(_spindle(experiment), position)))
     return orientations.phi_steps(experiment.goniometer)[0] > 1 and off_spindle > ON_SPINDLE * float(np.linalg.norm(position))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.geometry.rotations import about_axis, about_xyz, radians, unit
+from nbnumba.geometry.rotations import about_axis, about_xyz, cross, radians, unit
 from nbnumba.parity import Defects
 from nbnumba.setup.conventions import CONVENTIONS, from_detector, to_detector
 from nbnumba.statements import SMALLEST, Beam, Detector, Panel
@@ -140,8 +140,7 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     direction = beam_direction(detector, beam)
     turn = about_xyz((detector.rotx_deg, detector.roty_deg, detector.rotz_deg))
     swing = about_axis(twotheta_axis(detector), radians(detector.twotheta_deg))
-    placed_by = _placed_by(detector, beam)
-    obliquity = _obliquity(direction, turn @ normal, placed_by)
+    obliquity = _obliquity(direction, turn @ normal, detector, beam)
     distance_mm, close_distance_mm = detector.distance_mm, detector.close_distance_mm
     distance_mm = 100.0 if distance_mm is None else distance_mm
     stated_close_distance = abs(obliquity * distance_mm / 1000) if close_distance_mm is None else close_distance_mm / 1000
@@ -154,7 +153,7 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     if honours_pix0(detector, defects):
         corner = np.array(detector.pix0_mm) / 1000
         unturned_close_distance = float(corner @ normal)
-        unturned_obliquity = obliquity if pivot == "sample" else _obliquity(direction, normal, placed_by)
+        unturned_obliquity = obliquity if pivot == "sample" else _obliquity(direction, normal, detector, beam)
         stated_distance = unturned_close_distance / unturned_obliquity
         stated_close_distance = unturned_close_distance if pivot == "sample" else stated_distance * obliquity
         fixed_point = np.zeros(3) if pivot == "sample" else stated_distance * direction
@@ -164,9 +163,10 @@ def position_detector(detector: Detector, beam: Beam, defects: Defects) -> Place
     close_distance = float(origin @ normal)
     if abs(close_distance) < max(EDGE_ON * math.hypot(*origin), SMALLEST / 2000):
         reason = "the crystal lies in the plane of the detector; allowed: what leaves the detector facing it"
-        raise InputError(f"{placed_by}: {reason}")
+        raise InputError(f"{_placed_by(detector, beam)}: {reason}")
     if close_distance < 0.0:
-        raise InputError(f"{placed_by}: the detector turns its back to the crystal; allowed: what leaves it facing the crystal")
+        reason = "the detector turns its back to the crystal; allowed: what leaves it facing the crystal"
+        raise InputError(f"{_placed_by(detector, beam)}: {reason}")
     x, y = from_detector(convention, *beam_centre, pixel, slow_size)
     return Placement(
         origin, fast, slow, normal, direction, pixel, pixel, detector.pixels,
@@ -242,7 +242,7 @@ def _axes(detector, convention, defects):
     """Return the unit axes fast, slow and normal before the detector turns (F1a, P6)."""
     fast = unit(_own(detector, detector.fast_axis, convention.fast))
     slow = unit(_own(detector, detector.slow_axis, convention.slow))
-    across = np.cross(fast, slow)
+    across = cross(fast, slow)
     if across @ across < 1e-12:
         raise InputError(f"detector.fast_axis, slow_axis: {fast} and {slow} are parallel; allowed: axes that span a plane")
     default = convention.normal
@@ -262,11 +262,12 @@ def twotheta_axis(detector: Detector) -> np.ndarray:
     return unit(_own(detector, detector.twotheta_axis, CONVENTIONS[detector.convention].twotheta))
 
 
-def _obliquity(direction, normal, by: str) -> float:
-    """Return the cosine of the angle between beam and normal. Raises InputError, with the fields `by`, where it is 0 (F1a)."""
+def _obliquity(direction, normal, detector: Detector, beam: Beam) -> float:
+    """Return the cosine of the angle between beam and normal. Raises InputError where it is 0 (F1a)."""
     ratio = float(direction @ normal)
     if abs(ratio) < 1e-12:
-        raise InputError(f"{by}: the incident beam runs along the detector; allowed: any plane that the beam meets")
+        reason = "the incident beam runs along the detector; allowed: any plane that the beam meets"
+        raise InputError(f"{_placed_by(detector, beam)}: {reason}")
     return ratio
 
 

@@ -64,15 +64,14 @@ def table(
     angles = chosen_angles(goniometer, step)
     domains = domain_rotations(crystal, rounded=defects.mosaic_float32)
     cells = domain_cells(crystal, vectors, defects)
-    turned = [[v @ about_axis(spindle, angle).T for v in cells] for angle in angles]
-    carried = fresh = turned
+    turns = np.array([about_axis(spindle, angle) for angle in angles])
+    turned = np.array(cells) @ np.swapaxes(turns, 1, 2)[:, np.newaxis]
+    lattices = (turned @ np.swapaxes(domains, 1, 2)).reshape(len(angles), len(domains), 9)
+    carried = fresh = lattices.reshape(-1, 9)
     if defects.phi_carryover:
-        carried = [turned[from_step] for from_step in carried_from(angles)]
-        fresh = [turned[from_step] for from_step in carried_from(angles, fresh=True)]
-    return tuple(
-        np.array([(v @ u.T).ravel() for of_step in steps for v, u in zip(of_step * (len(domains) // len(cells)), domains)])
-        for steps in (carried, fresh)
-    )
+        carried = lattices[carried_from(angles)].reshape(-1, 9)
+        fresh = lattices[carried_from(angles, fresh=True)].reshape(-1, 9)
+    return carried, fresh
 
 
 def carried_from(angles: np.ndarray, fresh: bool = False) -> list[int]:

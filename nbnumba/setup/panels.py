@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.geometry.rotations import about_axis, radians, unit
+from nbnumba.geometry.rotations import about_axis, cross, radians, unit
 from nbnumba.parity import Defects
 from nbnumba.setup.detector import EDGE_ON, Placement, Plane, position_detector
 from nbnumba.statements import SMALLEST, UNIT_AXES, Beam, Crystal, Detector, Group, Panel
@@ -47,7 +47,11 @@ def planes(detector: Detector, beam: Beam, defects: Defects) -> tuple[Plane, ...
     defects: those of C that are reproduced. Raises InputError for a detector that cannot be placed (position_detector), for a
     frame whose axes are not at right angles, and for a panel whose plane contains the crystal.
     """
-    placement = position_detector(detector, beam, defects)
+    return planes_of(detector, position_detector(detector, beam, defects))
+
+
+def planes_of(detector: Detector, placement: Placement) -> tuple[Plane, ...]:
+    """Return what `planes` does, of a detector whose placement, or that of the frame of its panels, is known."""
     if not detector.panels:
         return (placement,)
     columns, moving = frame(placement), motions(detector)
@@ -115,7 +119,7 @@ def poses(panel: Panel, motions: dict[str, Motion]) -> list[Pose]:
 def stated_pose(panel: Panel) -> Pose:
     """Return the pose that is stated of a panel."""
     fast, slow = np.array(panel.fast_axis), np.array(panel.slow_axis)
-    return Pose(np.array(panel.origin_mm), fast, slow, unit(np.cross(fast, slow)))
+    return Pose(np.array(panel.origin_mm), fast, slow, unit(cross(fast, slow)))
 
 
 def motions_of(panel: Panel, motions: dict[str, Motion]) -> list[tuple[str, Motion]]:
@@ -148,7 +152,7 @@ def _motion(detector: Detector, group: Group) -> Motion:
         own = panels[0] if panels[0].path == group.path else None
         fast_axis, slow_axis = (own.fast_axis, own.slow_axis) if own else ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     centre = np.mean([_centre(panel) for panel in panels], axis=0) if group.centre_mm is None else np.array(group.centre_mm)
-    axes = np.stack((unit(fast_axis), unit(slow_axis), unit(np.cross(fast_axis, slow_axis))), axis=1)
+    axes = np.stack((unit(fast_axis), unit(slow_axis), unit(cross(fast_axis, slow_axis))), axis=1)
     rotation = np.eye(3)
     for axis, degrees in zip(axes.T, group.turn_deg):
         rotation = about_axis(axis, radians(degrees)) @ rotation

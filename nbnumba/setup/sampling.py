@@ -48,7 +48,7 @@ def window(pixels: tuple[int, int], roi: tuple[int, int, int, int] | None, mask:
     mask = np.asarray(mask)
     if mask.shape != (pixels[1], pixels[0]):
         raise InputError(f"sampling.mask of shape {mask.shape} does not fit; allowed: (slow, fast) = {(pixels[1], pixels[0])}")
-    return Window(rows, columns, np.ascontiguousarray(mask != 0).astype(np.uint8))
+    return Window(rows, columns, np.array(mask, dtype=bool, order="C").view(np.uint8))
 
 
 def windows(detector: Detector, stated: StatedSampling) -> tuple[Window, ...]:

@@ -72,12 +72,20 @@ def panel_scenes(experiment: Statements, moved: Collection[int] = ()) -> tuple[P
     moved: numbers of crystals whose position is to change (crystals.contributions). Crystals with the same structure factors
     share their amplitudes in memory. Raises InputError for what is impossible, and warns of what is assumed.
     """
+    every_plane = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
+    return scenes_of(experiment, crystals.contributions(experiment, moved), every_plane)
+
+
+def scenes_of(
+    experiment: Statements, contributions: Sequence[crystals.Contribution], every_plane: tuple[Plane, ...]
+) -> tuple[PanelScene, ...]:
+    """Return what panel_scenes does, of an experiment whose contributions, and the planes of whose panels, are known."""
     wanted, places = windows(experiment.detector, experiment.sampling), list(sheet_of(experiment.detector).places())
     boxes: dict[int, records.Structure] = {}
     return tuple(
         PanelScene(scene, window, place, contribution.crystal, number)
-        for number, contribution in enumerate(crystals.contributions(experiment, moved))
-        for scene, window, place in zip(_build(contribution, wanted, boxes), wanted, places, strict=True)
+        for number, contribution in enumerate(contributions)
+        for scene, window, place in zip(_build(contribution, every_plane, wanted, boxes), wanted, places, strict=True)
     )
 
 
@@ -87,21 +95,26 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     wanted: the pixels that are computed, which decide where emulated threads of nanoBragg begin. Raises InputError for what is
     impossible, and warns of what is assumed.
     """
-    return _build(crystals.Contribution(experiment), (wanted,), {})[0]
+    every_plane = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
+    return _build(crystals.Contribution(experiment), every_plane, (wanted,), {})[0]
 
 
 def _build(
-    contribution: crystals.Contribution, wanted: Sequence[Window], boxes: dict[int, records.Structure]
+    contribution: crystals.Contribution,
+    every_plane: tuple[Plane, ...],
+    wanted: Sequence[Window],
+    boxes: dict[int, records.Structure],
 ) -> list[records.Scene]:
     """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records.
 
-    boxes: those of the crystals before, by the identity of their structure factors; that of this crystal is added.
+    every_plane: where the panels are. boxes: those of the crystals before, by the identity of their structure factors; that of
+    this crystal is added.
     """
     experiment, defects = contribution.experiment, contribution.experiment.sampling.defects
     for sentence in _remarks(contribution):
         warnings.warn(sentence, stacklevel=4)
     _check_statements(experiment)
-    every_plane = planes_from(planes(experiment.detector, experiment.beam, defects), contribution.position)
+    every_plane = planes_from(every_plane, contribution.position)
     vectors = crystal.orient(experiment.crystal, defects)
     spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
     rotation = experiment.goniometer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nbnumba.errors import InputError
-from nbnumba.geometry.rotations import about_axis, unit
+from nbnumba.geometry.rotations import about_axis, cross, unit
 from nbnumba.parity import Defects
 from nbnumba.setup.steps import steps_to_cover
 from nbnumba.stages.records import Sources
@@ -133,11 +133,11 @@ def tilt_axes(direction: np.ndarray, polarization: np.ndarray) -> tuple[np.ndarr
     runs along the beam, the laboratory axis along which the beam has its smallest component takes its place; of several the
     first.
     """
-    across = np.cross(direction, polarization)
-    if along(direction, polarization):
-        across = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    across = cross(direction, polarization)
+    if _runs_along(across):
+        across = cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
     second = unit(across)
-    return unit(np.cross(second, direction)), second
+    return unit(cross(second, direction)), second
 
 
 def sweep(steps: int | None, full: float | None, step: float | None, one_means_two: bool) -> tuple[int, float, float]:
@@ -295,13 +295,18 @@ def upright(direction: np.ndarray, polarization: np.ndarray) -> np.ndarray:
 
     direction, polarization: the unit vectors i and E.
     """
-    across = np.cross(direction, polarization)
-    return np.zeros(3) if along(direction, polarization) else unit(across)
+    across = cross(direction, polarization)
+    return np.zeros(3) if _runs_along(across) else unit(across)
 
 
 def along(directions: np.ndarray, polarization: np.ndarray) -> np.ndarray:
     """Return whether E runs along each of some beams (..., 3); all are unit vectors (F6)."""
-    return (np.cross(directions, polarization) ** 2).sum(axis=-1) < ALONG_THE_BEAM**2
+    return _runs_along(np.cross(directions, polarization))
+
+
+def _runs_along(across: np.ndarray) -> np.ndarray:
+    """Return whether cross products of unit vectors (..., 3) are so short that both run along each other."""
+    return (across**2).sum(axis=-1) < ALONG_THE_BEAM**2
 
 
 def _of_sweeps(beam: Beam, direction: np.ndarray, polarization: np.ndarray, two: bool) -> Sources:

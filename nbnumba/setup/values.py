@@ -32,6 +32,9 @@ DISTANCE = ("distance_mm", "close_distance_mm")
 POSITION = (*DISTANCE, *BEAM_CENTRE, *NEAR_POINT["fast"], *NEAR_POINT["slow"])
 """The fields that state the position of the detector, unless pix0_mm does."""
 
+FIELDS = {part: {field.name for field in dataclasses.fields(kind)} for kind, part in PART_NAMES.items()}
+"""The names of the fields of each part of an experiment."""
+
 EXAMPLE = '{"detector.distance_mm": 231.3}'
 
 
@@ -131,7 +134,7 @@ def value(experiment: Statements, name: str) -> Any:
         return value(experiment, MISSET)[VECTORS[MISSET].index(name)]
     if name in VECTORS and name != MISSET:
         return tuple(value(experiment, number) for number in VECTORS[name])
-    part, field = _split(experiment, name)
+    part, field = _split(name)
     stated = getattr(getattr(experiment, part), field)
     if name in COMPUTED and (stated is None or COMPUTED[name].overruled(experiment)):
         return COMPUTED[name].value(experiment)
@@ -164,14 +167,27 @@ def with_values(experiment: Stated, values: Mapping[str, Any]) -> Stated:
             numbers = (number.partition(".")[2] for number in VECTORS[name])
             parts.setdefault("crystal", {}).update(zip(numbers, _three_numbers(name, wanted)))
         else:
-            part, field = _split(experiment, name)
+            part, field = _split(name)
             parts.setdefault(part, {})[field] = wanted
     if "misset_deg" in parts.get("crystal", {}):
         parts["crystal"].setdefault("misset_seed", None)
     if "detector" in parts:
         parts["detector"] = {**_superseded(experiment, parts["detector"]), **parts["detector"]}
-    changed = {part: dataclasses.replace(getattr(experiment, part), **fields) for part, fields in parts.items()}
-    return dataclasses.replace(experiment, **changed)
+    new = {part: fields for part, fields in parts.items() if not _has(getattr(experiment, part), fields)}
+    changed = {part: dataclasses.replace(getattr(experiment, part), **fields) for part, fields in new.items()}
+    return dataclasses.replace(experiment, **changed) if changed else experiment
+
+
+def _has(part: Any, fields: Mapping[str, Any]) -> bool:
+    """Whether all fields of a part already hold these very objects, or tuples of them: nothing of it has to be checked anew."""
+    return all(_is_same(getattr(part, name), value) for name, value in fields.items())
+
+
+def _is_same(held: Any, value: Any) -> bool:
+    """Whether two values are one object, or tuples of the same objects."""
+    if type(held) is tuple and type(value) is tuple and len(held) == len(value):
+        return all(a is b for a, b in zip(held, value))
+    return held is value
 
 
 def _with_moved_groups(detector: Detector, values: Mapping[str, Any]) -> Detector:
@@ -238,11 +254,10 @@ def _without_pix0(experiment) -> dict[str, Any]:
     return stated | {"distance_mm": placement.stated_distance * 1000}
 
 
-def _split(experiment, name):
+def _split(name):
     """Return the part and the field of a name. Raises InputError for a name that is no parameter."""
     part, _, field = name.partition(".")
-    parts = {name: getattr(experiment, name) for name in PART_NAMES.values()}
-    if part not in parts or field not in {f.name for f in dataclasses.fields(parts[part])}:
+    if field not in FIELDS.get(part, ()):
         raise InputError(f"{shown(name)} is no parameter; allowed: a part and a field of it, such as detector.distance_mm")
     return part, field
 

@@ -11,7 +11,8 @@ from adjoint.setup.panels import PanelMirror
 from nbnumba import InputError, simulate
 from nbnumba.group_names import MOTIONS
 from nbnumba.parity import NO_DEFECTS
-from nbnumba.setup.panels import planes
+from nbnumba.setup.detector import position_detector
+from nbnumba.setup.panels import planes, planes_of
 from nbnumba.setup.values import group_parameter
 
 pytestmark = pytest.mark.filterwarnings("ignore:sampling.oversample")
@@ -38,7 +39,8 @@ def test_planes_by_motions(seed):
     made, random = panelled.experiment(seed), np.random.default_rng(seed)
     stated = made.replace({name: made.value(name) for name in (*DETECTOR, *GROUPS)})
     detector = stated.detector
-    mirror = PanelMirror(detector, stated.beam, NO_DEFECTS)
+    placement = position_detector(detector, stated.beam, NO_DEFECTS)
+    mirror = PanelMirror(detector, placement, planes_of(detector, placement))
     names = [name for name in mirror.plane_adj(0, *(np.zeros(3) for _ in range(4)), np.zeros(()))[1]]
     assert set(names) == set(GROUPS) | {group_parameter(detector.groups[1].path, motion) for motion in MOTIONS}
     direction = dict(zip(names, random.normal(size=len(names))))

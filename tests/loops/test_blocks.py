@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH_FAST, PATCH_SLOW, gather, places
+from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH_FAST, PATCH_SLOW, gather, is_unwanted, places
 from nbnumba.loops.rows import PIXEL_FAST, PIXEL_SLOW, ROWS_END, TILE
 
 NO_MASK = np.zeros((0, 0), dtype=np.uint8)
@@ -50,3 +50,14 @@ def test_the_pixels_of_a_patch_are_neighbours():
     for first in range(0, TILE, lanes):
         slow, fast = np.array(pixels[first : first + lanes]).T
         assert np.ptp(slow) == PATCH_SLOW - 1 and np.ptp(fast) == PATCH_FAST - 1
+
+
+@pytest.mark.parametrize("columns", [(0, 64), (5, 61)])
+def test_unwanted_blocks(columns):
+    """A block is unwanted where none of its pixels is wanted; without a mask none is, and within a block the walk goes on."""
+    rows, mask = (3, 11), np.zeros((20, 64), dtype=np.uint8)
+    mask[[3, 10, 2, 11], [columns[0] + 15, columns[0] + 32, 40, 40]] = 1
+    starts = range(0, places(columns), TILE)
+    assert [bool(is_unwanted(mask, rows, columns, start)) for start in starts] == [False, True, False, True]
+    assert not any(is_unwanted(NO_MASK, rows, columns, start) for start in starts)
+    assert not is_unwanted(mask, rows, columns, TILE + 1)

@@ -34,7 +34,7 @@ from nbnumba.setup.conventions import CONVENTIONS
 from nbnumba.setup.crystal import orient, reciprocal, record
 from nbnumba.setup.crystals import Contribution, contributions
 from nbnumba.setup.detector import pivot_of, position_detector, sensor
-from nbnumba.setup.panels import planes, planes_from
+from nbnumba.setup.panels import planes, planes_from, planes_of
 from nbnumba.stages.shapes import SHAPES
 
 CENTRE = ("xbeam_mm", "ybeam_mm")
@@ -151,7 +151,7 @@ def check_placement(experiment, counts, random, converges=False):
     """
     detector, defects = experiment.detector, experiment.sampling.defects
     bars = placement_bars(random)
-    found = position_detector_adj(detector, experiment.beam, defects, *bars.values())
+    found = position_detector_adj(detector, position_detector(detector, experiment.beam, defects), defects, *bars.values())
     assert list(found) == [f"detector.{name}" for name in PLACED]
     start = [experiment.value(f"detector.{n}") if getattr(detector, n) is None else getattr(detector, n) for n in counts]
 
@@ -443,6 +443,13 @@ def built(experiment):
     return scene.build(experiment, sampling.window(experiment.detector.pixels, None, None))
 
 
+def pulled(contribution, scenes, bar):
+    """The gradients of the panels of a contribution, whose detector is placed here."""
+    experiment = contribution.experiment
+    placement = position_detector(experiment.detector, experiment.beam, experiment.sampling.defects)
+    return pull(contribution, placement, planes_of(experiment.detector, placement), scenes, bar)
+
+
 BACKGROUNDS = {
     "dry": "",
     "wet": "-water 20 ",
@@ -553,7 +560,7 @@ def test_whole_setup(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     random, experiment = random_of("whole setup", name), experiment_of(convention, form, turn, pivot, more=more)
     bar = cotangent_of(experiment, random)
-    found = pull(Contribution(experiment), [built(experiment)], bar)[0]
+    found = pulled(Contribution(experiment), [built(experiment)], bar)[0]
     assert set(found) == {*PULLED, *MATERIAL_MOTIONS, *SOURCE_MOTIONS, *LATTICE_MOTIONS, *CELL_SPREADS, *POSITION}
     np.testing.assert_array_equal([found[name] for name in CELL_SPREADS], bar.cell_spreads)
     others = MATERIAL_MOTIONS[1:]
@@ -609,7 +616,7 @@ def test_contribution_of_a_displaced_crystal(name, with_panels):
     for contribution in contributions(experiment)[:-1]:  # without that of the water
         step = contribution.phi_step or 0
         own = [panel.scene for panel in scenes if panel.contribution == step]
-        for number, found in enumerate(pull(contribution, own, bar)):
+        for number, found in enumerate(pulled(contribution, own, bar)):
 
             def function(moved, step=step, number=number):
                 place = contributions(moved)[step].position
@@ -630,9 +637,9 @@ def test_whole_setup_of_many_cotangents(name):
     convention, form, turn, pivot, more = EXPERIMENTS[name]
     experiment = experiment_of(convention, form, turn, pivot, more=more)
     bars, made = cotangent_of(experiment, random_of("many", name), (2, 3)), built(experiment)
-    together = pull(Contribution(experiment), [made], bars)[0]
+    together = pulled(Contribution(experiment), [made], bars)[0]
     for index in np.ndindex(2, 3):
-        alone = pull(Contribution(experiment), [made], Cotangent(*(part[index] for part in bars)))[0]
+        alone = pulled(Contribution(experiment), [made], Cotangent(*(part[index] for part in bars)))[0]
         for parameter, gradient in alone.items():
             assert together[parameter].shape == (2, 3) and np.shape(gradient) == ()
             np.testing.assert_allclose(together[parameter][index], gradient, rtol=1e-12, err_msg=parameter)
@@ -649,7 +656,8 @@ def mirrors():
     for name in ("mosflm", "xds", "pix0"):
         stated = experiment_of(name, turn="swung")
         place_bars = [(3,), (3,), (3,), (3,), (), ()]
-        yield f"place {name}", lambda *bars, s=stated: position_detector_adj(s.detector, s.beam, NO_DEFECTS, *bars), place_bars
+        detector, placement = stated.detector, position_detector(stated.detector, stated.beam, NO_DEFECTS)
+        yield f"place {name}", lambda *bars, d=detector, p=placement: position_detector_adj(d, p, NO_DEFECTS, *bars), place_bars
     yield "sensor", lambda *bars: sensor_adj(thick, NO_DEFECTS, *bars), [(), ()]
     yield "no sensor", lambda *bars: sensor_adj(Detector(), NO_DEFECTS, *bars), [(), ()]
     yield "standard_setting", lambda v: standard_setting_adj(*CELLS[5], v), [(3, 3)]
