@@ -37,7 +37,7 @@ class Errors(NamedTuple):
 
 def errors(problem: Problem, point: Point) -> Errors:
     """The uncertainties at a point where a search has ended (S7)."""
-    gradient, normal, inverse = problem.reduced(point, 0.0)
+    gradient, normal, inverse = problem.reduced(point)
     labels, at_bound = problem.unknowns.labels(), np.logical_or(*at_bounds(problem.unknowns, point))
     counting = uncertainties.uncertainty(normal, labels, at_bound, np.zeros(len(labels), dtype=bool))
     covariance = np.nan_to_num(counting.covariance)

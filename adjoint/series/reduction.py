@@ -165,6 +165,20 @@ def sums_of(
     return Sums(scores[:, :p].sum(axis=0), (normal + normal.T) / 2.0, scores[:, p], own[:, p], own[:, :p], scores[:, :p])
 
 
+def factor_sums(boxes: Shoeboxes, profile: np.ndarray, weight: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Right side and matrix (boxes,) of the equation of the factor of each box, without the background (S5).
+
+    profile (pixels,): the crystal's photons with the factor 1; weight (pixels,).
+    """
+    terms, columns = terms_of(boxes, rules), np.stack([boxes.data, profile], axis=1)
+    weighted = terms * weight[:, np.newaxis]
+    inverse = _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    of_terms = boxes.sums(weighted[:, :, np.newaxis] * columns[:, np.newaxis, :])
+    explained = np.einsum("bi,bij,bjc->bc", of_terms[:, :, 1], inverse, of_terms)
+    by_data, by_profile = (boxes.sums((weight * profile)[:, np.newaxis] * columns) - explained).T
+    return by_data, by_profile
+
+
 def _inverse(matrices: np.ndarray) -> np.ndarray:
     """The inverses of symmetric matrices (boxes, n, n), of which one may be singular: without what it does not know."""
     if matrices.shape[-1] == 1:

@@ -13,6 +13,7 @@ from adjoint.series.reduction import (
     Fitted,
     Rules,
     background,
+    factor_sums,
     first_background,
     fit_background,
     least_background,
@@ -33,6 +34,9 @@ FACTOR = 2.0
 
 SPREAD = "crystal.mosaic_"
 """What the names of mosaic spreads begin with: the squares of widths add, so that steps are those of the square."""
+
+LEAST_KNOWN = 1e-12
+"""Of the largest information about a factor, the part below which there is none about another."""
 
 AT_BOUND = 0.1
 """A number is at a bound if it is so few of its own standard deviations off: one whose square counts gets there by halves."""
@@ -109,12 +113,13 @@ class Problem:
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
 
-        factors None: those that fit best at x. Raises InputError where the numbers give no image.
+        factors None: those that fit best at x, with the weights of the point before. Raises InputError where the numbers give no image.
         """
         n, own = self.unknowns.count, self.reflections
         photons = [model.photons(matrix @ x) for model, matrix in zip(self.models, self.matrices)]
         if factors is None:
-            factors = self.best_factors([image for image, _ in photons])
+            images = [image for image, _ in photons]
+            factors = self.best_factors(images) if before is None else self.following_factors(images, before)
         gradient, normal = self.restraints.weights * (self.restraints.values - x), np.diag(self.restraints.weights)
         own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
         total = self._sums_of_reflections([np.abs(image) for image, _ in photons])
@@ -187,6 +192,22 @@ class Problem:
             return np.full(self.reflections, 1.0)
         return np.maximum(product, 0.0) / np.maximum(square, NOTHING)
 
+    def following_factors(self, images: Sequence[np.ndarray], before: Point) -> np.ndarray:
+        """The factors (reflections,) that fit images of the crystal (pixels,) best, with the weights of the point before.
+
+        Where the images tell nothing of a reflection, its factor stays.
+        """
+        if not self.free_factors:
+            return before.factors
+        right, own = np.zeros(self.reflections), np.zeros(self.reflections)
+        for model, image, weight in zip(self.models, images, before.weight):
+            if len(image):
+                of_boxes = factor_sums(model.boxes, image, weight, self.rules)
+                for total, part in zip((right, own), of_boxes):
+                    np.add.at(total, model.boxes.reflection, part)
+        known = own > LEAST_KNOWN * own.max(initial=NOTHING)
+        return np.where(known, right / np.where(known, own, 1.0), before.factors)
+
     def search(
         self,
         start: Point,
@@ -209,10 +230,9 @@ class Problem:
                 return End(point, False, evaluations, f"did not converge within {evaluations} evaluations")
             if damping > MOST_DAMPING:
                 return End(point, False, evaluations, f"found no way down after {evaluations} evaluations")
-            x, factors = step
             evaluations += 1
             try:
-                compared, candidate = self.point(x, factors, point)
+                compared, candidate = self.point(step, None, point)
             except InputError:
                 compared, candidate = np.inf, point
             if compared < point.loss:
@@ -223,9 +243,9 @@ class Problem:
             else:
                 damping *= 6.0
 
-    def reduced(self, point: Point, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def reduced(self, point: Point, damping: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gradient (n,) and matrix (n, n) by the numbers, after the factors have followed; and the inverse own normals."""
-        known = point.own_normal > 1e-12 * point.own_normal.max(initial=NOTHING)
+        known = point.own_normal > LEAST_KNOWN * point.own_normal.max(initial=NOTHING)
         inverse = np.where(known, 1.0 / np.where(known, point.own_normal * (1.0 + damping), 1.0), 0.0)
         gradient = point.gradient - point.across.T @ (inverse * point.own_gradient)
         normal = point.normal - (point.across * inverse[:, np.newaxis]).T @ point.across
@@ -239,16 +259,16 @@ class Problem:
 
     def _promised(self, point: Point, free: np.ndarray) -> float:
         """By how much the loss falls in a step without damping, if it were a parabola."""
-        gradient, normal, inverse = self.reduced(point, 0.0)
+        gradient, normal, inverse = self.reduced(point)
         move = np.flatnonzero(self._can_move(point, free, gradient))
         by_factors = float(inverse @ point.own_gradient**2) / 2.0
         if not len(move):
             return by_factors
         return by_factors + float(gradient[move] @ _solved(normal[np.ix_(move, move)], gradient[move], 0.0)) / 2.0
 
-    def _step(self, point: Point, free: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers (n,) and the factors after a step with some damping, within the bounds."""
-        gradient, normal, inverse = self.reduced(point, damping)
+    def _step(self, point: Point, free: np.ndarray, damping: float) -> np.ndarray:
+        """The numbers (n,) after a step with some damping, within the bounds."""
+        gradient, normal, _ = self.reduced(point, damping)
         move = np.flatnonzero(self._can_move(point, free, gradient))
         change = np.zeros(len(point.x))
         if len(move):
@@ -259,8 +279,7 @@ class Problem:
         moved = np.where(spreads, np.sqrt(np.maximum(point.x**2 + 2.0 * point.x * change, 0.0)), point.x + change)
         x = np.clip(moved, low, high)
         x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
-        factors = point.factors + inverse * (point.own_gradient - point.across @ (x - point.x))
-        return x, factors if self.free_factors else point.factors
+        return x
 
 
 def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -117,10 +117,10 @@ def test_boxes_stay_on_their_panel():
 # ------------------------------------------------------------------------------------------------ normal equations
 
 
-def small_problem(plane=False, free_factors=True, readout=0.0, seed=3, background=2.0, photons=60.0, start=0.3):
+def small_problem(plane=False, free_factors=True, readout=0.0, seed=3, background=2.0, photons=60.0, start=0.3, changed=None):
     """A problem with its point, and what it is made of, 30 % of a usual start off."""
-    made, data, random = problems.series(seed, background, photons, images=3, pixels=160)
-    begun = problems.spoiled(made, random, start)
+    made, data, random = problems.series(seed, background, photons, images=3, pixels=220, changed=changed)
+    begun = problems.spoiled(made, random, start) if start else made
     names = [
         "crystal.misset_deg",
         "crystal.a_A",
@@ -177,18 +177,20 @@ def test_elimination_is_the_joint_solution(plane, free_factors):
     n, m = problem.unknowns.count, problem.reflections
     if not free_factors:
         jacobian = np.delete(jacobian, np.s_[n : n + m], axis=1)
-    seen = (jacobian[:, n:] ** 2).sum(axis=0) > 1e-6 * (jacobian[:, n : n + m] ** 2).sum(axis=0).max()
-    keep = np.append(np.ones(n, dtype=bool), seen) if free_factors else np.ones(jacobian.shape[1], dtype=bool)
+    keep = np.ones(jacobian.shape[1], dtype=bool)
+    if free_factors:
+        keep[n : n + m] = point.own_normal > 1e-12 * point.own_normal.max()
     jacobian = jacobian[:, keep]
+    jacobian[:, n:] /= np.sqrt(weight @ jacobian[:, n:] ** 2)
     normal = jacobian.T @ (weight[:, np.newaxis] * jacobian)
     right = jacobian.T @ (weight * residual)
     restraints = problem.restraints
     normal[:n, :n] += np.diag(restraints.weights)
     right[:n] += restraints.weights * (restraints.values - x)
-    inverse = np.linalg.pinv(normal[n:, n:], rcond=1e-13, hermitian=True)
+    inverse = np.linalg.pinv(normal[n:, n:], rcond=1e-14, hermitian=True)
     schur = normal[:n, :n] - normal[:n, n:] @ inverse @ normal[n:, :n]
     gradient = right[:n] - normal[:n, n:] @ inverse @ right[n:]
-    own_gradient, own_normal, _ = problem.reduced(point, 0.0)
+    own_gradient, own_normal, _ = problem.reduced(point)
     scale = np.sqrt(np.diag(schur))
     np.testing.assert_allclose(own_normal / np.outer(scale, scale), schur / np.outer(scale, scale), atol=1e-8)
     np.testing.assert_allclose(own_gradient / scale, gradient / scale, atol=1e-8 * np.abs(gradient / scale).max())
@@ -260,7 +262,7 @@ def test_sandwich_holds_for_deviations_that_hang_together():
 def test_scores_sum_to_the_gradient():
     problem, x, _, _ = small_problem()
     point = problem.point(x, None)[1]
-    gradient, _, inverse = problem.reduced(point, 0.0)
+    gradient, _, inverse = problem.reduced(point)
     by_reflection, by_image, photons = errors.scores(problem, point, inverse)
     scale = np.abs(by_reflection).sum(axis=0).max()
     restrained = problem.restraints.weights * (problem.restraints.values - x)
@@ -271,13 +273,13 @@ def test_scores_sum_to_the_gradient():
 
 def test_shifts_are_those_of_the_spots():
     """A beam centre that is off by 0.5 pixels moves all calculated spots by as much."""
-    problem, _, _, made = small_problem(photons=3000.0, start=0.0)
+    problem, _, _, made = small_problem(photons=3000.0, start=0.0, changed={"sampling.oversample": 4})
     x = problems.true_numbers(problem.unknowns, made)
     shift = x.copy()
-    shift[problem.unknowns.indices("detector.xbeam_mm")[0, 0]] += 0.5 * 0.15
+    shift[problem.unknowns.indices("detector.xbeam_mm")[0, 0]] += 0.5 * 0.1
     here = figures.shifts(problem, problem.point(x, None)[1])
     moved = figures.shifts(problem, problem.point(shift, None)[1])
-    assert len(here.reflection) > 10
+    assert len(here.reflection) >= 8
     assert max(here.rms[:2]) < 0.05
     along = np.hypot(np.median(moved.fast) - np.median(here.fast), np.median(moved.slow) - np.median(here.slow))
     assert along == pytest.approx(0.5, abs=0.1)
@@ -289,7 +291,7 @@ def test_shifts_are_those_of_the_spots():
 @pytest.fixture(scope="module")
 def good():
     """A series with a blank image, an image of another crystal, and hot pixels in its boxes, and what was refined of it."""
-    made, data, random = problems.series(5, 1.0, 100.0, images=7, pixels=220)
+    made, data, random = problems.series(5, 1.0, 100.0, images=7, pixels=300)
     start = problems.spoiled(made, random)
     return made, data, start
 
@@ -308,7 +310,7 @@ def test_a_series_is_refined_to_its_truth(good):
     first = refined_of(start, data)
     assert first.success and first.message == "converged" and first.left_out == []
     assert is_right(first, made)
-    assert max(first.shifts_before.rms[:2]) > 0.3 > 0.15 > max(first.figures.shifts.rms[:2])
+    assert max(first.figures.shifts.rms[:2]) < 0.15
     assert first.figures.chi_squared == pytest.approx(1.0, abs=0.1)
 
 
@@ -317,7 +319,7 @@ def test_blank_and_foreign_images_are_left_out(good):
     random = np.random.default_rng(0)
     spoiled = list(data)
     spoiled[2] = random.poisson(np.full(data[2].shape, 1.0)).astype(np.float64)
-    spoiled[5] = problems.series(77, 1.0, 100.0, images=1, pixels=220)[1][0]
+    spoiled[5] = problems.series(77, 1.0, 100.0, images=1, pixels=300)[1][0]
     result = refined_of(start, spoiled)
     assert result.left_out == ["2", "5"]
     assert [sentence for sentence in result.diagnosis if sentence.endswith(": 2")]
@@ -332,7 +334,7 @@ def test_hot_pixels_and_gaps(good):
     boxes = clean.stages[-1].problem.models[3].boxes
     for pixel in range(7, len(boxes.data), max(len(boxes.data) // 8, 1)):
         spoiled[3][boxes.rows[pixel], boxes.columns[pixel]] += 300.0
-    spoiled[1][40:60, 40:90] = np.nan
+    spoiled[1][60:80, 60:120] = np.nan
     result = refined_of(start, spoiled)
     assert result.success and is_right(result, made)
     listed = {(int(row[0]), int(row[1]), int(row[2])) for row in result.figures.outliers}
@@ -349,7 +351,7 @@ def test_a_hopeless_start_is_no_success(good, amplitudes):
 
 @pytest.mark.parametrize("background", [0.03, 100.0])
 def test_noise_is_no_success(background):
-    made, data, random = problems.series(8, background, 30.0, images=3, pixels=200)
+    made, data, random = problems.series(8, background, 30.0, images=3, pixels=280)
     noise = [random.poisson(np.full(image.shape, background)).astype(np.float64) for image in data]
     result = refined_of(problems.spoiled(made, random), noise)
     assert not result.success

@@ -17,7 +17,7 @@ SAMPLING = {
 
 TRUTH = {
     "crystal.mosaic_a_deg": 0.08, "crystal.mosaic_b_deg": 0.1, "crystal.mosaic_c_deg": 0.12,
-    "crystal.n_a": 30.0, "crystal.n_b": 25.0, "crystal.n_c": 20.0,
+    "crystal.n_a": 25.0, "crystal.n_b": 20.0, "crystal.n_c": 16.0,
 }  # fmt: skip
 
 CELL = (40.0, 50.0, 60.0)
@@ -26,9 +26,9 @@ NAMES += [*(f"crystal.mosaic_{axis}_deg" for axis in "abc"), *(f"crystal.n_{axis
 """What is refined: what refine_series refines by default."""
 
 
-def experiments(random, images=4, osc_deg=0.3, pixels=260, changed=None, flags=""):
+def experiments(random, images=4, osc_deg=0.3, pixels=360, changed=None, flags=""):
     """Experiments of a rotation: an orthorhombic crystal in a random orientation, with random amplitudes."""
-    geometry = f"-cell {' '.join(map(str, CELL))} 90 90 90 -default_F 1 -lambda 1 -distance 100 -detpixels {pixels} -pixel 0.15"
+    geometry = f"-cell {' '.join(map(str, CELL))} 90 90 90 -default_F 1 -lambda 1 -distance 100 -detpixels {pixels} -pixel 0.1"
     stated = Experiment.from_args(f"{geometry} -N 20 -gauss_xtal -oversample 1 -phi 0 -osc {osc_deg} {flags}".split())
     edge = np.arange(-22, 23)
     hkl = np.stack(np.meshgrid(edge, edge, edge, indexing="ij"), axis=-1).reshape(-1, 3)
