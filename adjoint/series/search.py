@@ -32,6 +32,9 @@ raise it by 1/2 times their square."""
 FACTOR = 2.0
 """The largest factor by which a step changes a number that is not below 0 and moves no spots."""
 
+SHORTEST = 0.125
+"""The least part of a step that is made."""
+
 SPREAD = "crystal.mosaic_"
 """What the names of mosaic spreads begin with: the squares of widths add, so that steps are those of the square."""
 
@@ -218,11 +221,12 @@ class Problem:
     ) -> End:
         """Search from a point over some of the numbers, `free` (n,), for at most `most` evaluations (S6).
 
-        enough: the gain of a step below which it has converged.
+        enough: the gain of a step below which it has converged. A step back is made half as long, the next ones, too: where few
+        photons are expected, weights follow each step, and two points could follow each other for ever.
         """
-        point, damping, evaluations = start, FIRST_DAMPING, 0
+        point, damping, evaluations, length, last = start, FIRST_DAMPING, 0, 1.0, np.zeros(len(start.x))
         while True:
-            step = self._step(point, free, damping)
+            step = length * (self._step(point, free, damping) - point.x)
             promised = self._promised(point, free)
             if promised < enough:
                 return End(point, True, evaluations, f"converged after {evaluations} evaluations")
@@ -232,11 +236,13 @@ class Problem:
                 return End(point, False, evaluations, f"found no way down after {evaluations} evaluations")
             evaluations += 1
             try:
-                compared, candidate = self.point(step, None, point)
+                compared, candidate = self.point(point.x + step, None, point)
             except InputError:
                 compared, candidate = np.inf, point
             if compared < point.loss:
                 gained = point.loss - compared
+                back = float(step @ self.reduced(point)[1] @ last) < 0.0
+                length, last = max(length / 2.0, SHORTEST) if back else min(2.0 * length, 1.0), step
                 point = candidate
                 damping = max(damping / (10.0 if gained > promised / 4.0 else 2.0), LEAST_DAMPING)
                 accepted(evaluations, point)
