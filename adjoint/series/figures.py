@@ -80,7 +80,7 @@ class Figures(NamedTuple):
 
 def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures:
     """The agreement at a point. Of the pixels as many are subtracted as there are numbers, factors and backgrounds."""
-    squares, with_misfit, met, resolutions, means = [], [], [], [], []
+    squares, with_misfit, counted, resolutions, means = [], [], [], [], []
     scale, scale_sigma = np.full(len(problem.models), np.nan), np.full(len(problem.models), np.inf)
     boxes, outliers = [], []
     counting = problem.rules._replace(misfit=0.0)
@@ -92,7 +92,7 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
             continue
         residual, spread = of_image.data - fitted.mean, variance(fitted, counting)
         squares.append(residual**2 / spread)
-        met.append(fitted.background < fitted.least)
+        counted.append(np.maximum(fitted.background, fitted.bragg) >= fitted.least)
         with_misfit.append(residual**2 / variance(fitted, problem.rules))
         resolutions.append(reflections.d_A[of_image.reflection][of_image.box])
         means.append(fitted.mean)
@@ -113,14 +113,15 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         np.add.at(noise, of_image.reflection, of_image.sums(spread))
         far = np.flatnonzero(weight * variance(fitted, problem.rules) < 0.5)
         outliers += [(number, of_image.rows[i], of_image.columns[i], of_image.data[i], fitted.mean[i]) for i in far]
-    square, misfit_square, d, mean, empty = (
-        np.concatenate(parts) if parts else np.zeros(0) for parts in (squares, with_misfit, resolutions, means, met)
+    # Where less than a photon is expected in as many pixels as a box has, a background of none is fitted, and nothing deviates.
+    square, misfit_square, d, mean = (
+        np.concatenate(parts)[np.concatenate(counted)] if parts else np.zeros(0)
+        for parts in (squares, with_misfit, resolutions, means)
     )
     strengths = point.own_normal * point.factors**2
     chosen = point.own_normal > 0.0
     backgrounds = len(boxes) * (3 if problem.rules.plane else 1)
-    # A box without a photon is met by a background of none, and has no deviations.
-    total = max(len(square) - int(empty.sum()) - problem.unknowns.count - int(chosen.sum()) - backgrounds, 1)
+    total = max(len(square) - problem.unknowns.count - int(chosen.sum()) - backgrounds, 1)
     reflections_seen = max(int(chosen.sum()), 1)
     excess = (float(strengths[chosen].sum()) - reflections_seen) / np.sqrt(2.0 * reflections_seen)
     return Figures(
