@@ -116,7 +116,8 @@ class Problem:
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
 
-        factors None: those that fit best at x, with the weights of the point before. Raises InputError where the numbers give no image.
+        factors None: those that fit best at x, with the weights of the point before. Raises InputError where the numbers give
+        no image.
         """
         n, own = self.unknowns.count, self.reflections
         photons = [model.photons(matrix @ x) for model, matrix in zip(self.models, self.matrices)]
@@ -296,7 +297,7 @@ def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]
 
 
 def _solved(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
-    """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions that nothing knows."""
+    """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions of no information."""
     scales = np.sqrt(np.maximum(np.diag(normal), NOTHING))
     values, vectors = np.linalg.eigh(normal / scales / scales[:, np.newaxis])
     known = values > 1e-10

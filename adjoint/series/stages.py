@@ -147,7 +147,8 @@ def run(
     """The stages of a refinement from a start (n,), and which images were used (images,).
 
     Broad spots have factors of their own even where the list of amplitudes holds: a search finds the places of strong spots
-    from further away if the amplitudes of spots that it does not meet yet do not count. told: of each stage that has ended, a line; stepped: of each step.
+    from further away if the amplitudes of spots that it does not meet yet do not count. told: of each stage that has ended, a
+    line; stepped: of each step.
     """
     stages: list[Stage] = []
     used = np.ones(len(setting.images), dtype=bool)
@@ -208,7 +209,7 @@ def absent(problem: Problem, point: Point) -> np.ndarray:
 
 
 def misfit_of(problem: Problem, point: Point) -> float:
-    """The standard deviation of the model of a spot, as a fraction of its photons, with which bright boxes scatter as expected."""
+    """The standard deviation of the model of a spot, a fraction of its photons, with which bright boxes scatter as expected."""
     squares, spreads, parts, counting = [], [], [], problem.rules._replace(misfit=0.0)
     for model, fitted in zip(problem.models, point.fitted):
         boxes = model.boxes

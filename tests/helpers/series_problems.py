@@ -84,11 +84,23 @@ def true_numbers(unknowns, made):
     return np.concatenate([np.tile(pack(made[0], [block.variable.key]), len(block.at)) for block in unknowns.blocks])
 
 
-def pulls(result, made):
-    """The deviations of numbers and of factors from the truth, in standard deviations; factors up to their common scale."""
+def pulls_by_name(result, made):
+    """The deviations of numbers from the truth, by label, and of factors up to their common scale, in standard deviations.
+
+    The scale has none where factors are free, since it is no more than its restraint.
+    """
     numbers = (result.x - true_numbers(result.unknowns, made)) / result.errors.sigma
+    scale = result.unknowns.indices("crystal.scale").ravel() if (result.point.own_normal > 0.0).any() else []
+    labelled = {label: number for label, number in zip(result.unknowns.labels(), numbers) if np.isfinite(number)}
+    for index in scale:
+        labelled.pop(result.unknowns.labels()[index], None)
     weight = result.point.own_normal * result.factors
     common = weight @ (result.factors - 1.0) / max(weight @ result.factors, 1e-300)
     known = np.isfinite(result.errors.factors) & (result.errors.factors < 1e3)
-    factors = (result.factors - 1.0 - common * result.factors) / result.errors.factors
-    return numbers[np.isfinite(numbers)], factors[known]
+    factors = (result.factors[known] - 1.0 - common * result.factors[known]) / result.errors.factors[known]
+    return labelled, factors
+
+
+def largest_pull(result, made):
+    """The largest deviation of a number from the truth, in standard deviations."""
+    return max(abs(value) for value in pulls_by_name(result, made)[0].values())
