@@ -87,9 +87,10 @@ def true_numbers(unknowns, made):
 def pulls_by_name(result, made):
     """The deviations of numbers from the truth, by label, and of factors up to their common scale, in standard deviations.
 
-    The scale has none where factors are free, since it is no more than its restraint.
+    Those of counting, which hold for a model without flaw. The scale has none where factors are free, since it is no more
+    than its restraint.
     """
-    numbers = (result.x - true_numbers(result.unknowns, made)) / result.errors.sigma
+    numbers = (result.x - true_numbers(result.unknowns, made)) / result.errors.counting.sigma
     scale = result.unknowns.indices("crystal.scale").ravel() if (result.point.own_normal > 0.0).any() else []
     labelled = {label: number for label, number in zip(result.unknowns.labels(), numbers) if np.isfinite(number)}
     for index in scale:
