@@ -80,7 +80,7 @@ class Figures(NamedTuple):
 
 def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures:
     """The agreement at a point. Of the pixels as many are subtracted as there are numbers, factors and backgrounds."""
-    squares, with_misfit, resolutions, means = [], [], [], []
+    squares, with_misfit, counted, resolutions, means = [], [], [], [], []
     scale, scale_sigma = np.full(len(problem.models), np.nan), np.full(len(problem.models), np.inf)
     boxes, outliers = [], []
     counting = problem.rules._replace(misfit=0.0)
@@ -92,6 +92,7 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
             continue
         residual, spread = of_image.data - fitted.mean, variance(fitted, counting)
         squares.append(residual**2 / spread)
+        counted.append(np.maximum(fitted.background, fitted.bragg) >= fitted.least)
         with_misfit.append(residual**2 / variance(fitted, problem.rules))
         resolutions.append(reflections.d_A[of_image.reflection][of_image.box])
         means.append(fitted.mean)
@@ -112,8 +113,10 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         np.add.at(noise, of_image.reflection, of_image.sums(spread))
         far = np.flatnonzero(weight * variance(fitted, problem.rules) < 0.5)
         outliers += [(number, of_image.rows[i], of_image.columns[i], of_image.data[i], fitted.mean[i]) for i in far]
+    # Where less than a photon is expected in as many pixels as a box has, a background of none is fitted, and nothing deviates.
     square, misfit_square, d, mean = (
-        np.concatenate(parts) if parts else np.zeros(0) for parts in (squares, with_misfit, resolutions, means)
+        np.concatenate(parts)[np.concatenate(counted)] if parts else np.zeros(0)
+        for parts in (squares, with_misfit, resolutions, means)
     )
     strengths = point.own_normal * point.factors**2
     chosen = point.own_normal > 0.0

@@ -8,9 +8,6 @@ import numpy as np
 
 from adjoint.series.shoeboxes import Shoeboxes
 
-LEAST_VARIANCE = 0.005
-"""Photons^2: the least variance of a pixel, below which a background of next to no photons would count without bound."""
-
 CLIPPED, BRIGHTER = 6, 3.0
 """How often bright pixels are left out of the start of a background, and by how many standard deviations they exceed it."""
 
@@ -58,11 +55,13 @@ class Fitted(NamedTuple):
     spot (pixels,): the photons that the whole reflection shows in all of its images, squared, and spread over the pixels like
     the crystal's photons. The variance of a misfit is a part of it: that of the sum of all pixels of a reflection is a fraction
     of its photons, and they count relative to each other as they do by counting, so that the sum of the photons is met.
+    least (pixels,): the least background that is taken to cause noise.
     """
 
     bragg: np.ndarray
     background: np.ndarray
     spot: np.ndarray
+    least: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -70,9 +69,17 @@ class Fitted(NamedTuple):
         return self.bragg + self.background
 
 
+def least_background(boxes: Shoeboxes) -> np.ndarray:
+    """The background (pixels,) of one photon in the whole box: if the box shows none, that many may still be expected."""
+    return (1.0 / boxes.sums(np.ones(len(boxes.data))))[boxes.box]
+
+
 def variance(fitted: Fitted, rules: Rules) -> np.ndarray:
-    """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model."""
-    counted = np.maximum(fitted.mean, LEAST_VARIANCE)
+    """The variance of each pixel (pixels,): of counted photons, of the read-out, and of the model.
+
+    A reflection whose intensity comes out below zero, as weak ones do by chance, has the noise of its background.
+    """
+    counted = np.maximum(fitted.background, fitted.least) + np.maximum(fitted.bragg, 0.0)
     return counted + rules.readout**2 + rules.misfit**2 * fitted.spot
 
 
@@ -130,11 +137,11 @@ def first_background(boxes: Shoeboxes) -> np.ndarray:
     """A start of the background (pixels,): the mean of each box, without pixels that are brighter than noise explains."""
     if not len(boxes.data):
         return np.zeros(0)
-    kept = np.ones(len(boxes.data))
+    kept, least = np.ones(len(boxes.data)), least_background(boxes)
     for _ in range(CLIPPED):
         level = (boxes.sums(boxes.data * kept) / np.maximum(boxes.sums(kept), 1.0))[boxes.box]
-        kept = (boxes.data <= level + BRIGHTER * np.sqrt(np.maximum(level, LEAST_VARIANCE) + BEYOND**2)).astype(np.float64)
-    return np.maximum(level, LEAST_VARIANCE)
+        kept = (boxes.data <= level + BRIGHTER * np.sqrt(np.maximum(level, 0.0) + BEYOND**2)).astype(np.float64)
+    return np.maximum(level, least)
 
 
 def sums_of(
@@ -156,6 +163,20 @@ def sums_of(
     own = boxes.sums(weighted * profile[:, np.newaxis]) - np.einsum("bic,bi->bc", explained, by_term[:, :, p])
     normal = weighted[:, :p].T @ derivative - np.einsum("bic,bid->cd", explained[:, :, :p], by_term[:, :, :p])
     return Sums(scores[:, :p].sum(axis=0), (normal + normal.T) / 2.0, scores[:, p], own[:, p], own[:, :p], scores[:, :p])
+
+
+def factor_sums(boxes: Shoeboxes, profile: np.ndarray, weight: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Right side and matrix (boxes,) of the equation of the factor of each box, without the background (S5).
+
+    profile (pixels,): the crystal's photons with the factor 1; weight (pixels,).
+    """
+    terms, columns = terms_of(boxes, rules), np.stack([boxes.data, profile], axis=1)
+    weighted = terms * weight[:, np.newaxis]
+    inverse = _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    of_terms = boxes.sums(weighted[:, :, np.newaxis] * columns[:, np.newaxis, :])
+    explained = np.einsum("bi,bij,bjc->bc", of_terms[:, :, 1], inverse, of_terms)
+    by_data, by_profile = (boxes.sums((weight * profile)[:, np.newaxis] * columns) - explained).T
+    return by_data, by_profile
 
 
 def _inverse(matrices: np.ndarray) -> np.ndarray:

@@ -13,8 +13,10 @@ from adjoint.series.reduction import (
     Fitted,
     Rules,
     background,
+    factor_sums,
     first_background,
     fit_background,
+    least_background,
     sums_of,
     terms_of,
     weights,
@@ -23,11 +25,24 @@ from adjoint.series.reduction import (
 from adjoint.series.unknowns import Unknowns
 from nbnumba.errors import InputError
 
-ENOUGH = 1e-3
-"""A search has converged when a step promises to lower the loss by less than this; a standard deviation raises it by 1/2."""
+ENOUGH = 3e-3
+"""A search has converged when a step promises to lower the loss by less than this: 0.08 standard deviations at most, which
+raise it by 1/2 times their square."""
 
 FACTOR = 2.0
 """The largest factor by which a step changes a number that is not below 0 and moves no spots."""
+
+SHORTEST = 0.125
+"""The least part of a step that is made."""
+
+SPREAD = "crystal.mosaic_"
+"""What the names of mosaic spreads begin with: the squares of widths add, so that steps are those of the square."""
+
+LEAST_KNOWN = 1e-12
+"""Of the largest information about a factor, the part below which there is none about another."""
+
+AT_BOUND = 0.1
+"""A number is at a bound if it is so few of its own standard deviations off: one whose square counts gets there by halves."""
 
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-7, 1e-2, 1e6
 
@@ -105,12 +120,14 @@ class Problem:
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
 
-        factors None: those that fit best at x. Raises InputError where the numbers give no image.
+        factors None: those that fit best at x, with the weights of the point before. Raises InputError where the numbers give
+        no image.
         """
         n, own = self.unknowns.count, self.reflections
         photons = [model.photons(matrix @ x) for model, matrix in zip(self.models, self.matrices)]
         if factors is None:
-            factors = self.best_factors([image for image, _ in photons])
+            images = [image for image, _ in photons]
+            factors = self.best_factors(images) if before is None else self.following_factors(images, before)
         gradient, normal = self.restraints.weights * (self.restraints.values - x), np.diag(self.restraints.weights)
         own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
         total = self._sums_of_reflections([np.abs(image) for image, _ in photons])
@@ -120,14 +137,14 @@ class Problem:
         for number, (model, matrix) in enumerate(zip(self.models, self.matrices)):
             boxes, (image, derivative) = model.boxes, photons[number]
             if not len(boxes.data):
-                all_fitted.append(Fitted(np.zeros(0), np.zeros(0), np.zeros(0)))
+                all_fitted.append(Fitted(*np.zeros((4, 0))))
                 all_weights.append(np.zeros(0))
                 continue
             of_pixel = factors[boxes.reflection][boxes.box]
             bragg = image * of_pixel
             start = self.levels[number] if before is None else before.fitted[number].background
             spot = spread_over[boxes.reflection][boxes.box] * np.abs(image)
-            fitted = Fitted(bragg, start, spot)
+            fitted = Fitted(bragg, start, spot, least_background(boxes))
             if self.fixed_weights is not None:
                 weight = self.fixed_weights[number]
                 fitted = fitted._replace(background=background(boxes, terms_of(boxes, self.rules), bragg, weight))
@@ -183,6 +200,22 @@ class Problem:
             return np.full(self.reflections, 1.0)
         return np.maximum(product, 0.0) / np.maximum(square, NOTHING)
 
+    def following_factors(self, images: Sequence[np.ndarray], before: Point) -> np.ndarray:
+        """The factors (reflections,) that fit images of the crystal (pixels,) best, with the weights of the point before.
+
+        Where the images tell nothing of a reflection, its factor stays.
+        """
+        if not self.free_factors:
+            return before.factors
+        right, own = np.zeros(self.reflections), np.zeros(self.reflections)
+        for model, image, weight in zip(self.models, images, before.weight):
+            if len(image):
+                of_boxes = factor_sums(model.boxes, image, weight, self.rules)
+                for total, part in zip((right, own), of_boxes):
+                    np.add.at(total, model.boxes.reflection, part)
+        known = own > LEAST_KNOWN * own.max(initial=NOTHING)
+        return np.where(known, right / np.where(known, own, 1.0), before.factors)
+
     def search(
         self,
         start: Point,
@@ -193,11 +226,12 @@ class Problem:
     ) -> End:
         """Search from a point over some of the numbers, `free` (n,), for at most `most` evaluations (S6).
 
-        enough: the gain of a step below which it has converged.
+        enough: the gain of a step below which it has converged. A step back is made half as long, the next ones, too: where few
+        photons are expected, weights follow each step, and two points could follow each other for ever.
         """
-        point, damping, evaluations = start, FIRST_DAMPING, 0
+        point, damping, evaluations, length, last = start, FIRST_DAMPING, 0, 1.0, np.zeros(len(start.x))
         while True:
-            step = self._step(point, free, damping)
+            step = length * (self._step(point, free, damping) - point.x)
             promised = self._promised(point, free)
             if promised < enough:
                 return End(point, True, evaluations, f"converged after {evaluations} evaluations")
@@ -205,23 +239,24 @@ class Problem:
                 return End(point, False, evaluations, f"did not converge within {evaluations} evaluations")
             if damping > MOST_DAMPING:
                 return End(point, False, evaluations, f"found no way down after {evaluations} evaluations")
-            x, factors = step
             evaluations += 1
             try:
-                compared, candidate = self.point(x, factors, point)
+                compared, candidate = self.point(point.x + step, None, point)
             except InputError:
                 compared, candidate = np.inf, point
             if compared < point.loss:
                 gained = point.loss - compared
+                back = float(step @ self.reduced(point)[1] @ last) < 0.0
+                length, last = max(length / 2.0, SHORTEST) if back else min(2.0 * length, 1.0), step
                 point = candidate
                 damping = max(damping / (10.0 if gained > promised / 4.0 else 2.0), LEAST_DAMPING)
                 accepted(evaluations, point)
             else:
                 damping *= 6.0
 
-    def reduced(self, point: Point, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def reduced(self, point: Point, damping: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gradient (n,) and matrix (n, n) by the numbers, after the factors have followed; and the inverse own normals."""
-        known = point.own_normal > 1e-12 * point.own_normal.max(initial=NOTHING)
+        known = point.own_normal > LEAST_KNOWN * point.own_normal.max(initial=NOTHING)
         inverse = np.where(known, 1.0 / np.where(known, point.own_normal * (1.0 + damping), 1.0), 0.0)
         gradient = point.gradient - point.across.T @ (inverse * point.own_gradient)
         normal = point.normal - (point.across * inverse[:, np.newaxis]).T @ point.across
@@ -229,36 +264,44 @@ class Problem:
 
     def _can_move(self, point: Point, free: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Which numbers a step may change (n,): those that are free, known, and not pushed over their bounds."""
-        low, high = self.unknowns.bounds()
-        outwards = ((point.x <= low) & (gradient < 0.0)) | ((point.x >= high) & (gradient > 0.0))
+        at_low, at_high = at_bounds(self.unknowns, point)
+        outwards = (at_low & (gradient < 0.0)) | (at_high & (gradient > 0.0))
         return free & ~outwards & (np.diag(point.normal) > NOTHING)
 
     def _promised(self, point: Point, free: np.ndarray) -> float:
         """By how much the loss falls in a step without damping, if it were a parabola."""
-        gradient, normal, inverse = self.reduced(point, 0.0)
+        gradient, normal, inverse = self.reduced(point)
         move = np.flatnonzero(self._can_move(point, free, gradient))
         by_factors = float(inverse @ point.own_gradient**2) / 2.0
         if not len(move):
             return by_factors
         return by_factors + float(gradient[move] @ _solved(normal[np.ix_(move, move)], gradient[move], 0.0)) / 2.0
 
-    def _step(self, point: Point, free: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """The numbers (n,) and the factors after a step with some damping, within the bounds."""
-        gradient, normal, inverse = self.reduced(point, damping)
+    def _step(self, point: Point, free: np.ndarray, damping: float) -> np.ndarray:
+        """The numbers (n,) after a step with some damping, within the bounds."""
+        gradient, normal, _ = self.reduced(point, damping)
         move = np.flatnonzero(self._can_move(point, free, gradient))
         change = np.zeros(len(point.x))
         if len(move):
             change[move] = _solved(normal[np.ix_(move, move)], gradient[move], damping)
         low, high = self.unknowns.bounds()
         sizes = ~self.unknowns.moving() & (low >= 0.0)
-        x = np.clip(point.x + change, low, high)
+        spreads = np.concatenate([np.full(b.count, b.variable.key.startswith(SPREAD)) for b in self.unknowns.blocks])
+        moved = np.where(spreads, np.sqrt(np.maximum(point.x**2 + 2.0 * point.x * change, 0.0)), point.x + change)
+        x = np.clip(moved, low, high)
         x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
-        factors = point.factors + inverse * (point.own_gradient - point.across @ (x - point.x))
-        return x, factors if self.free_factors else point.factors
+        return x
+
+
+def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """Which numbers are at their lower and which at their upper bound (n,)."""
+    low, high = unknowns.bounds()
+    near = AT_BOUND / np.sqrt(np.maximum(np.diag(point.normal), NOTHING))
+    return (point.x <= low) | (point.x - low < near), (point.x >= high) | (high - point.x < near)
 
 
 def _solved(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
-    """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions that nothing knows."""
+    """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions of no information."""
     scales = np.sqrt(np.maximum(np.diag(normal), NOTHING))
     values, vectors = np.linalg.eigh(normal / scales / scales[:, np.newaxis])
     known = values > 1e-10

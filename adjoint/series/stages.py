@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjoint.refinement.algebra import NOTHING
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, variance
 from adjoint.series.reflections import Reflections, middle_of, reflections_of
@@ -18,6 +19,12 @@ from nbnumba.backends import Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup.orientations import phi_steps
+
+SCALE = "crystal.scale"
+"""The parameter that a common factor of all intensities is like."""
+
+LEAST_COMMON = 0.01
+"""The least common factor that the scale of sharp spots starts from."""
 
 COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
 """How images are rendered while spots are broad."""
@@ -45,6 +52,9 @@ REACHES = 3.0
 
 BRIGHT, FEWEST_BRIGHT = 10.0, 5
 """Standard deviations of counting from which on the photons of a box tell how well the model fits, and how many boxes do."""
+
+LEAST_EXCESS, SURELY = 0.1, 3.0
+"""Bright boxes scatter more than counting explains if their chi squared does by this, and by so many standard deviations."""
 
 MOST_MISFIT = 1.0
 """The largest misfit: beyond it the crystal's photons would hardly count."""
@@ -136,11 +146,13 @@ def run(
 ) -> tuple[list[Stage], np.ndarray]:
     """The stages of a refinement from a start (n,), and which images were used (images,).
 
-    told: of each stage that has ended, a line; stepped: of each step.
+    Broad spots have factors of their own even where the list of amplitudes holds: a search finds the places of strong spots
+    from further away if the amplitudes of spots that it does not meet yet do not count. told: of each stage that has ended, a
+    line; stepped: of each step.
     """
     stages: list[Stage] = []
     used = np.ones(len(setting.images), dtype=bool)
-    whole, moving = np.ones(setting.unknowns.count, dtype=bool), setting.unknowns.moving()
+    moving = setting.unknowns.moving()
 
     def search(
         name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int, enough: float
@@ -154,12 +166,16 @@ def run(
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
     found = reflections_of(experiments, REACHES * setting.reach_deg)
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
-    broad = setting.rules._replace(misfit=0.3, by_data=True)
-    problem = problem_of(setting, experiments, found, half, setting.reach_deg, broad, used)
+    broad, whole = setting.rules._replace(misfit=0.3, by_data=True), np.ones(setting.unknowns.count, dtype=bool)
+    with_factors, but_scale, scale = setting._replace(free_factors=True), whole.copy(), setting.unknowns.indices(SCALE).ravel()
+    but_scale[scale] = setting.free_factors
+    problem = problem_of(with_factors, experiments, found, half, setting.reach_deg, broad, used)
     end = search("places of broad spots", problem, found, start, None, moving, 20, ROUGHLY * len(found.hkl))
-    end = search("broad spots", problem, found, end.point.x, None, whole, 20, ROUGHLY * len(found.hkl))
+    end = search("broad spots", problem, found, end.point.x, None, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
-    misfit, x = 0.2, end.point.x
+    misfit, x = 0.2, end.point.x.copy()
+    if not setting.free_factors:
+        x[scale] *= max(common_factor(end.point), LEAST_COMMON)
     for round_ in range(ROUNDS):
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
@@ -176,6 +192,11 @@ def run(
     return stages, used
 
 
+def common_factor(point: Point) -> float:
+    """The factor of all intensities that fits best at a point."""
+    return float(point.own_normal @ point.factors) / max(float(point.own_normal.sum()), NOTHING)
+
+
 def absent(problem: Problem, point: Point) -> np.ndarray:
     """Which images are not of this crystal, or blank (images,): their spots are surely weaker than those of the others."""
     absent = np.zeros(len(problem.models), dtype=bool)
@@ -188,7 +209,7 @@ def absent(problem: Problem, point: Point) -> np.ndarray:
 
 
 def misfit_of(problem: Problem, point: Point) -> float:
-    """The standard deviation of the model of a spot, as a fraction of its photons, with which bright boxes scatter as expected."""
+    """The standard deviation of the model of a spot, a fraction of its photons, with which bright boxes scatter as expected."""
     squares, spreads, parts, counting = [], [], [], problem.rules._replace(misfit=0.0)
     for model, fitted in zip(problem.models, point.fitted):
         boxes = model.boxes
@@ -207,7 +228,9 @@ def misfit_of(problem: Problem, point: Point) -> float:
         each = [np.mean(square / (spread + misfit**2 * part)) for square, spread, part in zip(squares, spreads, parts)]
         return float(np.median(each)) - 1.0
 
-    if excess(0.0) <= 0.1:
+    # Of a box, the mean of n squares of counting has the variance (2 + 1 / mean) / n. A median scatters by a quarter more.
+    scatter = np.mean([np.mean(2.0 + 1.0 / spread) / len(spread) for spread in spreads])
+    if excess(0.0) <= max(LEAST_EXCESS, 1.25 * SURELY * np.sqrt(scatter / len(squares))):
         return 0.0
     low, high = 0.0, MOST_MISFIT
     for _ in range(30):

@@ -8,13 +8,14 @@ import numpy as np
 
 from adjoint.gradient import sparse_zeros
 from adjoint.refinement.agreement import GOOD, LEAST_EXPLAINED, SMALL
+from adjoint.refinement.algebra import NOTHING
 from adjoint.series.errors import Errors
 from adjoint.series.figures import Figures
 from adjoint.series.reduction import variance
 from adjoint.series.search import Point, Problem
 
-SEEN = 6.0
-"""Standard deviations by which the reflections together have to stand out."""
+SEEN = 25.0
+"""Standard deviations by which the reflections together have to stand out: a search that is led by noise alone reaches 12."""
 
 LEAST_KNOWN = 1e-12
 """Of the largest information about a reflection, the part below which there is none about another."""
@@ -41,8 +42,8 @@ def evidence(problem: Problem, point: Point) -> Evidence:
     """What the boxes of a problem, which are larger than the spots, show at a point."""
     contrast = left = noise = scatter = 0.0
     steps = [(fast, slow) for slow in range(-FURTHEST, FURTHEST + 1) for fast in range(-FURTHEST, FURTHEST + 1)]
-    products, squares = np.zeros((len(steps), problem.reflections)), np.zeros((len(steps), problem.reflections))
-    for number, (model, fitted) in enumerate(zip(problem.models, point.fitted)):
+    products, squares, photons = np.zeros((3, len(steps), problem.reflections))
+    for number, (model, matrix, fitted) in enumerate(zip(problem.models, problem.matrices, point.fitted)):
         boxes, weight = model.boxes, point.weight[number]
         if not len(boxes.data):
             continue
@@ -54,14 +55,16 @@ def evidence(problem: Problem, point: Point) -> Evidence:
         scatter += float(2.0 * spread @ spread)
         shape = tuple(int(edge) for edge in (boxes.rows.max() + 1 + 2 * FURTHEST, boxes.columns.max() + 1 + 2 * FURTHEST))
         sheet = sparse_zeros(shape)
-        factors = point.factors[boxes.reflection][boxes.box]  # one below 0 is a weak intensity, whose spot is no less bright
-        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = fitted.bragg / np.where(factors == 0.0, 1.0, factors)
+        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = model.photons(matrix @ point.x)[0]
         for index, (fast, slow) in enumerate(steps):
             moved = sheet[boxes.rows + FURTHEST - slow, boxes.columns + FURTHEST - fast]
             np.add.at(products[index], boxes.reflection, boxes.sums(weight * moved * (boxes.data - level)))
             np.add.at(squares[index], boxes.reflection, boxes.sums(weight * moved * moved))
+            np.add.at(photons[index], boxes.reflection, boxes.sums(moved))
     known = squares > LEAST_KNOWN * squares.max(initial=LEAST_KNOWN)
-    strengths = np.where(known, np.maximum(products, 0.0) ** 2 / np.where(known, squares, 1.0), 0.0)
+    # The variance of a factor is 1 / squares, and that of one photon, so that single photons on no background are no evidence.
+    variances = 1.0 / np.where(known, squares, 1.0) + 1.0 / np.maximum(photons, NOTHING) ** 2
+    strengths = np.where(known, (np.maximum(products, 0.0) / np.where(known, squares, 1.0)) ** 2 / variances, 0.0)
     seen = np.maximum(known.sum(axis=1), 1)
     # The square of a positive normal deviation is 1/2 in the mean, with the variance 5/4.
     significances = (strengths.sum(axis=1) - seen / 2.0) / np.sqrt(1.25 * seen)
