@@ -149,8 +149,7 @@ def refine_series(
         last, first = stages[-1], stages[0]
         uncertainty = errors(last.problem, last.end.point)
         agreement = figures(last.problem, last.end.point, last.reflections)
-        begun = first.problem.with_rules(rules)
-        before = shifts(begun, begun.point(start, None)[1])
+        before = shifts(first.problem, first.problem.point(start, None)[1])
         check = check_problem(setting, last, used)
         seen = evidence(check, check.point(last.end.point.x, last.end.point.factors)[1])
     left_out = [image.name for image, is_used in zip(images, used) if not is_used]

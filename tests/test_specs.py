@@ -172,7 +172,8 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    headings = [match for text in SPECS.values() for match in re.findall(r"^##+ ([AFGNPRS]\d+[a-z]?) (.+)$", text, re.MULTILINE)]
+    heading = re.compile(r"^##+ ([AFGNPRS]\d+[a-z]?) (.+)$", re.MULTILINE)
+    headings = [match for text in SPECS.values() for match in heading.findall(text)]
     assert len(headings) == len({number for number, _ in headings})
     return dict(headings)
 

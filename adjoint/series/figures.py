@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.series.reduction import Rules, variance
+from adjoint.series.reduction import variance
 from adjoint.series.reflections import Reflections
 from adjoint.series.search import Point, Problem
 
@@ -143,19 +143,23 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
 
 
 def shifts(problem: Problem, point: Point) -> Shifts:
-    """The shifts of strong spots: of the centroids of photons above the background, observed less calculated."""
+    """The shifts of strong spots: of the centroids of photons above the background, observed less calculated.
+
+    Neither depends on how well the model fits: the background is that of each box without its bright pixels, and the calculated
+    centroid is that of the crystal's photons, whatever their number.
+    """
     moments = np.zeros((problem.reflections, 2, 4))  # observed and calculated: sum, and sums times fast, slow and image
     noise, images = np.zeros(problem.reflections), np.zeros(problem.reflections)
-    for number, model in enumerate(problem.models):
+    for number, (model, level) in enumerate(zip(problem.models, problem.levels)):
         boxes, fitted = model.boxes, point.fitted[number]
         if not len(boxes.data):
             continue
         places = np.stack([np.ones(len(boxes.data)), boxes.fast, boxes.slow, np.full(len(boxes.data), number)], axis=1)
-        for kind, photons in enumerate((boxes.data - fitted.background, fitted.bragg)):
+        for kind, photons in enumerate((boxes.data - level, fitted.spot)):
             np.add.at(moments[:, kind], boxes.reflection, boxes.sums(places * photons[:, np.newaxis]))
-        np.add.at(noise, boxes.reflection, boxes.sums(variance(fitted, Rules(readout=problem.rules.readout))))
+        np.add.at(noise, boxes.reflection, boxes.sums(np.maximum(boxes.data, level) + problem.rules.readout**2))
         np.add.at(images, boxes.reflection, 1.0)
-    strong = np.flatnonzero((moments[:, 1, 0] > STRONG * np.sqrt(noise)) & (moments[:, 0, 0] > STRONG * np.sqrt(noise)))
+    strong = np.flatnonzero((moments[:, 0, 0] > STRONG * np.sqrt(noise)) & (moments[:, 1, 0] > 0.0))
     centroids = moments[strong, :, 1:] / np.maximum(moments[strong, :, :1], 1e-300)
     fast, slow, phi = (centroids[:, 0] - centroids[:, 1]).T if len(strong) else np.zeros((3, 0))
     return Shifts(strong, fast, slow, np.where(images[strong] > 1.0, phi, np.nan))

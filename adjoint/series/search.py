@@ -113,10 +113,6 @@ class Problem:
         if rules.by_data:
             self.fixed_weights = [weights_by_data(model.boxes, self.shown, boxes_of_each, rules) for model in self.models]
 
-    def with_rules(self, rules: Rules) -> Problem:
-        """The same problem with other rules of how pixels count."""
-        return Problem(self.models, self.unknowns, self.reflections, rules, self.restraints, self.free_factors)
-
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
 

@@ -108,7 +108,8 @@ def test_several_extreme_numbers(one_thread):
 @pytest.mark.parametrize("dark", [{"fluence": 0.0}, {"sources": [(-1, 0, 0, 1, 0), (-1, 0, 0, 1, 0)]}])
 def test_no_light_on_a_sensor_that_reaches_the_crystal(dark, one_thread):
     changes = [(("beam", name), value) for name, value in dark.items()]
-    outcome([*changes, (("detector", "distance_mm"), 0.01), (("detector", "close_distance_mm"), 0.01)], {"crystal": {"shape": "gauss"}})
+    changes += [(("detector", name), 0.01) for name in ("distance_mm", "close_distance_mm")]
+    outcome(changes, {"crystal": {"shape": "gauss"}})
 
 
 def test_angles_next_to_a_flat_cell(one_thread):
