@@ -8,7 +8,7 @@ from adjoint.refine_series import refine_series
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:sampling.oversample")]
 
-CASES = [(0.03, 3.0), (0.03, 30.0), (1.0, 10.0), (1.0, 300.0), (30.0, 30.0), (30.0, 300.0), (1000.0, 100.0), (1000.0, 300.0)]
+CASES = [(0.03, 3.0), (0.03, 30.0), (1.0, 20.0), (1.0, 300.0), (30.0, 30.0), (30.0, 300.0), (1000.0, 100.0), (1000.0, 300.0)]
 """Photons per pixel of background, and those of bright spots."""
 
 DRAWS = 6
