@@ -23,8 +23,8 @@ from nbnumba.setup.orientations import phi_steps
 SCALE = "crystal.scale"
 """The parameter that a common factor of all intensities is like."""
 
-LEAST_COMMON = 0.01
-"""The least common factor that the scale of sharp spots starts from."""
+LEAST_COMMON = 1e-12
+"""The least common factor that the scale of sharp spots starts from: lists of amplitudes may be on any scale."""
 
 COARSE = {"sampling.oversample": 1, "goniometer.phisteps": 1}
 """How images are rendered while spots are broad."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from nbnumba.cli.series_input import Chosen
 from nbnumba.formats.geometry import Geometry
@@ -76,6 +75,8 @@ def _sums(result: Any) -> dict[str, np.ndarray]:
 
 def _share_in_images(chosen: Chosen, result: Any) -> np.ndarray:
     """The part of each rocking curve (reflections,) in the images that were used, as that of a normal distribution."""
+    from scipy.special import ndtr  # here, because help is to be there at once
+
     from adjoint.series.stages import rocking_width
 
     stage, found = result.stages[-1], result.reflections
