@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.losses import number_of
-from adjoint.parameters import IMAGE, Name, cell_parameters
+from adjoint.parameters import IMAGE, SMALLEST, Name, cell_parameters
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.errors import Errors, errors
 from adjoint.series.figures import Figures, Shifts, figures, shifts
@@ -28,7 +28,7 @@ from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.values import numbers_of
 
 SCALE, SCALE_SIGMA = "crystal.scale", 0.2
-"""The scale of images, and how far it may be from its start where each reflection has an intensity of its own."""
+"""The scale of images, and the part of its start by which it may be off this where each reflection has its own intensity."""
 
 EACH, GIVEN = "each", "given"
 CONSTANT, PLANE = "constant", "plane"
@@ -228,7 +228,8 @@ def _restraints(refined: Unknowns, start: np.ndarray, given: Mapping[str, Any] |
     """The restraints of all numbers. Raises InputError for names that are not refined and impossible ones."""
     values, weights = start.copy(), np.zeros(refined.count)
     if each:
-        weights[refined.indices(SCALE).ravel()] = SCALE_SIGMA**-2
+        scale = refined.indices(SCALE).ravel()
+        weights[scale] = (SCALE_SIGMA * np.maximum(start[scale], SMALLEST)) ** -2
     for name, pair in (given or {}).items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value, or None, and its sigma")

@@ -15,8 +15,8 @@ from nbnumba.formats.geometry import Geometry, imgcif
 from nbnumba.formats.symmetry import Symmetry, group_named, group_of_hall, of_space_group
 from nbnumba.geometry.cell import cell_of
 
-PREDICTED, INTEGRATED = 1, 512
-"""The flags by which DIALS knows a predicted reflection, and one whose intensity is that of a fitted profile."""
+PREDICTED, INTEGRATED = 1, 256 | 512
+"""The flags by which DIALS knows a predicted reflection, and one that has intensities, by a sum and by a fitted profile."""
 
 SHAPES = {"hkl": (3,), "observed": (3,), "calculated": (3,), "s1": (3,)}
 """The shapes of one row of the columns of Intensities that are no single numbers."""
@@ -161,7 +161,7 @@ def write_intensities(
 def dials_columns(intensities: Intensities, geometry: Geometry) -> dict[str, tuple[str, np.ndarray]]:
     """The columns of a table of integrated reflections of DIALS, by their names, each with its type there.
 
-    Sums, without which its programs do not run, are the part of the intensity in the images; none is flagged as integrated.
+    Sums, without which its programs do not run, are the part of the intensity in the images.
     """
     beam, spindle = _beam_and_spindle(geometry)
     rows, integrated, scan = len(intensities), intensities.integrated, geometry.scan

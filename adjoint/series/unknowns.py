@@ -115,6 +115,9 @@ def unknowns(
         if named - keys:
             wrong = sorted(named - keys)[0]
             raise InputError(f"{what}: {shown(wrong)} is not refined; allowed: {', '.join(sorted(keys))}")
+    if own & shared:
+        both = sorted(own & shared)[0]
+        raise InputError(f"own: {both} is among shared, too; allowed: one of them")
     for variable in checked:
         if variable.key in own:
             shares, at = np.eye(len(phi_deg)), tuple(f" (image {number + 1})" for number in range(len(phi_deg)))
@@ -130,12 +133,17 @@ def unknowns(
 def _spline(phi_deg: np.ndarray, knots_deg: float) -> tuple[np.ndarray, tuple[str, ...]]:
     """The shares of the coefficients of a spline at angles (angles, coefficients), and where each coefficient belongs.
 
-    Intervals are as long as each other and about knots_deg. Angles that span less than half of one have one coefficient.
+    Intervals are as long as each other and about knots_deg. Angles that span less than half of one have one coefficient. Raises
+    InputError for more intervals than angles.
     """
     low, high = float(phi_deg.min()), float(phi_deg.max())
     if high - low < knots_deg / 2.0:
         return np.ones((len(phi_deg), 1)), ("",)
-    intervals = max(1, round((high - low) / knots_deg))
+    intervals = max(1.0, np.ceil((high - low) / knots_deg - 0.5))
+    if intervals > len(phi_deg):
+        finding = f"{knots_deg:g} degrees make {intervals:.3g} intervals of {len(phi_deg)} images"
+        raise InputError(f"knots_deg: {finding}; allowed: at least {(high - low) / len(phi_deg):.3g}, or the parameter in own")
+    intervals = int(intervals)
     degree = min(DEGREE, intervals)
     inner = np.linspace(low, high, intervals + 1)
     knots = np.concatenate([np.full(degree, low), inner, np.full(degree, high)])

@@ -15,7 +15,8 @@ from nbnumba.cli.series_input import Chosen, Reader, Readout, Setup, choose, set
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
-from nbnumba.formats import files
+from nbnumba.flags.subcommand import input_files
+from nbnumba.formats import files, images
 
 ABOUT = """\
 With --expt, refine takes crystal, scan, detector, beam, mask, gain and the names of the images from a list of experiments of
@@ -28,7 +29,8 @@ The exit status is 1 if the refinement does not succeed.
 """
 UNSUCCESSFUL = 1
 EACH = "--amplitudes each, where each reflection has an intensity of its own"
-OPTIONS = {"own": "--own", "shared": "--shared", "parameters": "--parameters", "readout_noise": "--readout-noise"}
+OPTIONS = {name: f"--{name}" for name in ("own", "shared", "parameters")}
+OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise"}
 """The option that states each argument of adjoint.refine_series, for its messages."""
 
 
@@ -47,6 +49,8 @@ def main(args: Sequence[str]) -> int:
     outputs = series_files.check(options)
     chosen = choose(options)
     setup = set_up(chosen, options, flags)
+    read = [options.expt, *([options.mask] if options.mask else []), *(images.file_of(image.name) for image in chosen.images)]
+    series_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
     parameters = _parameters(options, system[0])
     setup = with_starts(setup, options, parameters)
@@ -200,7 +204,7 @@ def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any],
     from adjoint.refine_series import refine_series
     from adjoint.series.images import SeriesImage
 
-    images = [
+    frames = [
         SeriesImage(os.path.basename(file.name), experiment, reader.reading(index), reader.gain)
         for index, (file, experiment) in enumerate(zip(chosen.images, setup.experiments))
     ]
@@ -208,7 +212,7 @@ def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any],
     try:
         with granted(setup.run.max_hours, "-max_hours"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the image can", UserWarning)
-            return refine_series(images, parameters, told=told, progress=_progress(setup.run.progress), **keywords)
+            return refine_series(frames, parameters, told=told, progress=_progress(setup.run.progress), **keywords)
     except InputError as error:
         text = str(error).replace("data:", f"{reader.option}:", 1) if str(error).startswith("data:") else str(error)
         raise InputError(_in_options(text)) from error

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,18 +45,26 @@ def check(options: Any) -> Outputs:
         endings.check(options.out, "--out", "models of DIALS", ("JSON",))
         stem = os.path.splitext(options.out)[0]
         names = {".expt": options.out} | {ending: f"{stem}{ending}" for ending in ENDINGS}
+        if options.out == "-":
+            raise InputError("--out: '-' is not allowed, for several files are written; allowed: a name that ends in .expt")
         if names[".json"] == options.out:
             raise InputError(f"--out: {options.out!r} is not allowed; allowed: a name that ends in .expt")
         for name in names.values():
             files.check_writable(name, "--out")
-        inputs = {os.path.realpath(name) for name in (options.expt, *(options.data or ()), options.mask) if name}
-        taken = [name for name in names.values() if os.path.realpath(name) in inputs]
-        if taken:
-            raise InputError(f"--out: {taken[0]!r} is also a file that is read; allowed: the name of another file")
     files.check_writable(f"{flags_name(names)}.mat", "--out" if names is not None else "refine")
     if options.report is not None:
         report.check(options.report)
     return Outputs(names, options.report)
+
+
+def check_not_read(outputs: Outputs, read: Iterable[str]) -> None:
+    """Raise InputError if a file that is to be written is one of those that are read."""
+    inputs = {os.path.realpath(name) for name in read}
+    written = [*(outputs.names or {}).values(), f"{flags_name(outputs.names)}.mat"]
+    for name in written:
+        if os.path.realpath(name) in inputs:
+            option = "refine" if outputs.names is None else "--out"
+            raise InputError(f"{option}: {name!r} is also a file that is read; allowed: the name of another file")
 
 
 def flags_name(names: dict[str, str] | None) -> str:

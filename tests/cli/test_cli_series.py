@@ -27,6 +27,7 @@ def files(tmp_path_factory):
     """A folder with the images of a series and series.expt."""
     folder = tmp_path_factory.mktemp("series")
     write_series(folder, truth())
+    (folder / "amplitudes.json").write_text("1 0 0 10\n")
     return folder
 
 
@@ -111,6 +112,12 @@ def test_intensities_are_those_of_the_true_amplitudes_in_counts(refined):
     counts = np.asarray(columns["intensity.sum.value"]).sum()
     assert 0.3 < counts / _photons_of_spots(folder) < 1.1
     assert StructureFactors.from_mtz(folder / "refined.mtz").hkl.shape[1] == 3
+
+
+def test_its_table_of_intensities_is_read_as_amplitudes(refined):
+    folder, _ = refined
+    factors = nbnumba.StructureFactors.from_refl(folder / "refined.refl", folder / "refined.expt")
+    assert len(factors.hkl) > 20 and (factors.F > 0.0).any()
 
 
 def _photons_of_spots(folder) -> float:
@@ -257,6 +264,10 @@ def test_each_image_has_the_orientation_and_beam_of_its_own(files):
         ("--parameters nothing", "--parameters: 'nothing'"),
         ("--parameters crystal.scale+", "NAME+NAME"),
         ("--own nothing", "--own: 'nothing'"),
+        ("--own crystal.a_A --shared crystal.a_A", "--own: crystal.a_A is among shared"),
+        ("--knots 1e-9", "--knots: 1e-09 degrees make"),
+        ("--out -", "--out: '-'"),
+        ("--out amplitudes.expt -- -hkl amplitudes.json", "--out: 'amplitudes.json' is also a file that is read"),
         ("--knots 0", "--knots: '0'"),
         ("--shoebox 7", "--shoebox: '7'"),
         ("--readout-noise -1", "--readout-noise: '-1'"),
