@@ -17,7 +17,7 @@ from adjoint.series.reduction import Rules
 from adjoint.series.reflections import Reflections, middle_of
 from adjoint.series.search import Point, Restraints
 from adjoint.series.stages import Setting, Stage, check_problem, experiments_at, run
-from adjoint.series.unknowns import Unknowns, unknowns
+from adjoint.series.unknowns import SCALE, Unknowns, unknowns
 from adjoint.series.verdict import Evidence, evidence, verdict
 from adjoint.variables import pack
 from nbnumba.backends import machine
@@ -27,8 +27,8 @@ from nbnumba.experiment import Experiment
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.values import numbers_of
 
-SCALE, SCALE_SIGMA = "crystal.scale", 0.2
-"""The scale of images, and the part of its start by which it may be off this where each reflection has its own intensity."""
+SCALE_SIGMA = 0.2
+"""The part of its start by which the scale may be off this where each reflection has an intensity of its own."""
 
 EACH, GIVEN = "each", "given"
 CONSTANT, PLANE = "constant", "plane"
@@ -149,7 +149,7 @@ def refine_series(
         last, first = stages[-1], stages[0]
         uncertainty = errors(last.problem, last.end.point)
         agreement = figures(last.problem, last.end.point, last.reflections)
-        before = shifts(first.problem, first.problem.point(start, None)[1])
+        before = shifts(first.problem, first.begin)
         check = check_problem(setting, last, used)
         seen = evidence(check, check.point(last.end.point.x, last.end.point.factors)[1])
     left_out = [image.name for image, is_used in zip(images, used) if not is_used]

@@ -29,10 +29,9 @@ class Errors(NamedTuple):
     factors: np.ndarray
 
     @property
-    def differ(self) -> bool:
-        """Whether the two differ for a number."""
-        with np.errstate(invalid="ignore"):
-            return bool(np.any(self.sigma > DIFFERENT * self.counting.sigma))
+    def differ(self) -> np.ndarray:
+        """For which numbers (n,) the two differ."""
+        return np.isfinite(self.sigma) & (self.sigma > DIFFERENT * self.counting.sigma)
 
 
 def errors(problem: Problem, point: Point) -> Errors:
@@ -83,7 +82,7 @@ def scores(problem: Problem, point: Point, inverse: np.ndarray) -> tuple[np.ndar
         if not len(boxes.data):
             continue
         image, derivative = model.photons(matrix @ point.x)
-        np.add.at(photons, boxes.reflection, boxes.sums(image))
+        boxes.add_to(photons, image)
         of_pixel = point.factors[boxes.reflection][boxes.box]
         sums = sums_of(
             boxes, point.fitted[number], derivative * of_pixel[:, np.newaxis], image, point.weight[number], problem.rules

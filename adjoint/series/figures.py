@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjoint.series.reduction import variance
+from adjoint.series.reduction import scale_of, variance
 from adjoint.series.reflections import Reflections
 from adjoint.series.search import Point, Problem
 
@@ -57,9 +57,8 @@ class Figures(NamedTuple):
     chi_squared: reduced, by counting and read-out alone, and with the misfit of the rules. pixels: the number of them. by_d,
     by_photons: rows (least, largest, pixels, chi squared) of shells of resolution in A and of expected photons. r_factor: sum
     of |observed - calculated| photons of boxes over the sum of the observed. scale, scale_sigma (images,): the factor of the
-    crystal's photons of each image that fits it best. significance: standard deviations by which all reflections together
-    stand out. intensity, sigma (reflections,): photons in all boxes of a reflection. boxes: all of them, the worst first.
-    outliers: rows (image, row, column, observed, expected) of pixels that count less than half.
+    crystal's photons of each image that fits it best. boxes: all of them, the worst first. outliers: rows (image, row,
+    column, observed, expected) of pixels that count less than half.
     """
 
     chi_squared: float
@@ -70,12 +69,14 @@ class Figures(NamedTuple):
     r_factor: float
     scale: np.ndarray
     scale_sigma: np.ndarray
-    significance: float
-    intensity: np.ndarray
-    sigma: np.ndarray
     shifts: Shifts
     boxes: list[Box]
     outliers: np.ndarray
+
+    @property
+    def worst(self) -> list[Box]:
+        """The boxes that are named as the worst."""
+        return self.boxes[:WORST]
 
 
 def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures:
@@ -84,8 +85,6 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
     scale, scale_sigma = np.full(len(problem.models), np.nan), np.full(len(problem.models), np.inf)
     boxes, outliers = [], []
     counting = problem.rules._replace(misfit=0.0)
-    observed_all, calculated_all = np.zeros(problem.reflections), np.zeros(problem.reflections)
-    noise = np.zeros(problem.reflections)
     for number, model in enumerate(problem.models):
         of_image, fitted, weight = model.boxes, point.fitted[number], point.weight[number]
         if not len(of_image.data):
@@ -96,10 +95,7 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         with_misfit.append(residual**2 / variance(fitted, problem.rules))
         resolutions.append(reflections.d_A[of_image.reflection][of_image.box])
         means.append(fitted.mean)
-        information = float(weight @ fitted.bragg**2)
-        if information > 0.0:
-            scale[number] = 1.0 + float(weight @ (fitted.bragg * residual)) / information
-            scale_sigma[number] = 1.0 / np.sqrt(information)
+        scale[number], scale_sigma[number] = scale_of(of_image, fitted, weight)
         calculated = of_image.sums(fitted.bragg)
         observed = of_image.sums(of_image.data - fitted.background)
         pixels = of_image.sums(np.ones(len(of_image.data)))
@@ -108,9 +104,6 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
             Box(number, int(reflection), float(o), float(c), float(x))
             for reflection, o, c, x in zip(of_image.reflection, observed, calculated, chi)
         ]
-        np.add.at(observed_all, of_image.reflection, observed)
-        np.add.at(calculated_all, of_image.reflection, calculated)
-        np.add.at(noise, of_image.reflection, of_image.sums(spread))
         far = np.flatnonzero(weight * variance(fitted, problem.rules) < 0.5)
         outliers += [(number, of_image.rows[i], of_image.columns[i], of_image.data[i], fitted.mean[i]) for i in far]
     # Where less than a photon is expected in as many pixels as a box has, a background of none is fitted, and nothing deviates.
@@ -118,12 +111,8 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         np.concatenate(parts)[np.concatenate(counted)] if parts else np.zeros(0)
         for parts in (squares, with_misfit, resolutions, means)
     )
-    strengths = point.own_normal * point.factors**2
-    chosen = point.own_normal > 0.0
-    backgrounds = len(boxes) * (3 if problem.rules.plane else 1)
-    total = max(len(square) - problem.unknowns.count - int(chosen.sum()) - backgrounds, 1)
-    reflections_seen = max(int(chosen.sum()), 1)
-    excess = (float(strengths[chosen].sum()) - reflections_seen) / np.sqrt(2.0 * reflections_seen)
+    factors, backgrounds = int(np.count_nonzero(point.own_normal > 0.0)), len(boxes) * (3 if problem.rules.plane else 1)
+    total = max(len(square) - problem.unknowns.count - factors - backgrounds, 1)
     return Figures(
         chi_squared=float(square.sum()) / total,
         with_misfit=float(misfit_square.sum()) / total,
@@ -133,9 +122,6 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         r_factor=_ratio(sum(abs(b.observed - b.calculated) for b in boxes), sum(max(b.observed, 0.0) for b in boxes)),
         scale=scale,
         scale_sigma=scale_sigma,
-        significance=excess,
-        intensity=calculated_all,
-        sigma=np.sqrt(noise),
         shifts=shifts(problem, point),
         boxes=sorted(boxes, key=lambda box: -box.chi_squared),
         outliers=np.array(outliers, dtype=np.float64).reshape(-1, 5),
@@ -152,12 +138,10 @@ def shifts(problem: Problem, point: Point) -> Shifts:
     noise, images = np.zeros(problem.reflections), np.zeros(problem.reflections)
     for number, (model, level) in enumerate(zip(problem.models, problem.levels)):
         boxes, fitted = model.boxes, point.fitted[number]
-        if not len(boxes.data):
-            continue
         places = np.stack([np.ones(len(boxes.data)), boxes.fast, boxes.slow, np.full(len(boxes.data), number)], axis=1)
         for kind, photons in enumerate((boxes.data - level, fitted.spot)):
-            np.add.at(moments[:, kind], boxes.reflection, boxes.sums(places * photons[:, np.newaxis]))
-        np.add.at(noise, boxes.reflection, boxes.sums(np.maximum(boxes.data, level) + problem.rules.readout**2))
+            boxes.add_to(moments[:, kind], places * photons[:, np.newaxis])
+        boxes.add_to(noise, np.maximum(boxes.data, level) + problem.rules.readout**2)
         np.add.at(images, boxes.reflection, 1.0)
     strong = np.flatnonzero((moments[:, 0, 0] > STRONG * np.sqrt(noise)) & (moments[:, 1, 0] > 0.0))
     centroids = moments[strong, :, 1:] / np.maximum(moments[strong, :, :1], 1e-300)

@@ -94,15 +94,26 @@ def weights(boxes: Shoeboxes, fitted: Fitted, rules: Rules) -> np.ndarray:
     return influence(boxes.data - fitted.mean, variance(brightest, rules), rules) / spread
 
 
-def weights_by_data(boxes: Shoeboxes, photons: np.ndarray, boxes_of_each: np.ndarray, rules: Rules) -> np.ndarray:
+def weights_by_data(
+    boxes: Shoeboxes, level: np.ndarray, photons: np.ndarray, boxes_of_each: np.ndarray, rules: Rules
+) -> np.ndarray:
     """Weights (pixels,), the same in all pixels of a box, from the photons in it and the area of a typical spot (S4).
 
-    photons, boxes_of_each (reflections,): what each reflection shows in all of its boxes, and how many these are.
+    level (pixels,): the start of the background. photons, boxes_of_each (reflections,): what each reflection shows in all of
+    its boxes, and how many these are.
     """
-    level = first_background(boxes)
     own = np.maximum(boxes.sums(boxes.data - level), 0.0)
     misfit = (rules.misfit * photons[boxes.reflection]) ** 2 / np.maximum(boxes_of_each[boxes.reflection], 1.0)
     return 1.0 / (level + rules.readout**2 + ((own + misfit) / SPOT_AREA)[boxes.box])
+
+
+def scale_of(boxes: Shoeboxes, fitted: Fitted, weight: np.ndarray) -> tuple[float, float]:
+    """The factor of the crystal's photons of an image that fits it best, and its standard deviation; NaN and inf without any."""
+    information = float(weight @ fitted.bragg**2)
+    if not information > 0.0:
+        return float("nan"), float("inf")
+    scale = 1.0 + float(weight @ (fitted.bragg * (boxes.data - fitted.mean))) / information
+    return scale, float(1.0 / np.sqrt(information))
 
 
 def influence(residual: np.ndarray, spread: np.ndarray, rules: Rules) -> np.ndarray:
@@ -119,8 +130,7 @@ def terms_of(boxes: Shoeboxes, rules: Rules) -> np.ndarray:
 
 def background(boxes: Shoeboxes, terms: np.ndarray, bragg: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The background (pixels,) that fits each box best, beside the crystal's photons; weight (pixels,)."""
-    weighted = terms * weight[:, np.newaxis]
-    inverse = _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    weighted, inverse = _weighted_terms(boxes, terms, weight)
     factors = np.einsum("bij,bj->bi", inverse, boxes.sums(weighted * (boxes.data - bragg)[:, np.newaxis]))
     return np.einsum("pi,pi->p", terms, factors[boxes.box])
 
@@ -154,8 +164,7 @@ def sums_of(
     """
     terms, residual, p = terms_of(boxes, rules), boxes.data - fitted.mean, derivative.shape[1]
     columns = np.concatenate([derivative, profile[:, np.newaxis]], axis=1)
-    weighted, weighted_terms = columns * weight[:, np.newaxis], terms * weight[:, np.newaxis]
-    inverse = _inverse(boxes.sums(weighted_terms[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    weighted, (weighted_terms, inverse) = columns * weight[:, np.newaxis], _weighted_terms(boxes, terms, weight)
     by_term = boxes.sums(weighted_terms[:, :, np.newaxis] * columns[:, np.newaxis, :])
     of_terms = boxes.sums(weighted_terms * residual[:, np.newaxis])
     explained = np.einsum("bij,bjc->bic", inverse, by_term)
@@ -171,12 +180,17 @@ def factor_sums(boxes: Shoeboxes, profile: np.ndarray, weight: np.ndarray, rules
     profile (pixels,): the crystal's photons with the factor 1; weight (pixels,).
     """
     terms, columns = terms_of(boxes, rules), np.stack([boxes.data, profile], axis=1)
-    weighted = terms * weight[:, np.newaxis]
-    inverse = _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
+    weighted, inverse = _weighted_terms(boxes, terms, weight)
     of_terms = boxes.sums(weighted[:, :, np.newaxis] * columns[:, np.newaxis, :])
     explained = np.einsum("bi,bij,bjc->bc", of_terms[:, :, 1], inverse, of_terms)
     by_data, by_profile = (boxes.sums((weight * profile)[:, np.newaxis] * columns) - explained).T
     return by_data, by_profile
+
+
+def _weighted_terms(boxes: Shoeboxes, terms: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The terms of the background times the weight (pixels, q), and the inverse of their matrix in each box (boxes, q, q)."""
+    weighted = terms * weight[:, np.newaxis]
+    return weighted, _inverse(boxes.sums(weighted[:, :, np.newaxis] * terms[:, np.newaxis, :]))
 
 
 def _inverse(matrices: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class Reflections(NamedTuple):
     """Reflections of a series, one for each time that one passes the sphere (S3).
 
     hkl (n, 3); panel (n,); fast, slow (n,): pixels from the outer edge of the first; phi_deg (n,): where it passes; zeta (n,):
-    the factor by which phi rocks it, 0 to 1; d_A (n,); s1 (n, 3): the diffracted ray, 1/A; F (n,): the amplitude; lorentz (n,).
+    the factor by which phi rocks it, 0 to 1; d_A (n,); s1 (n, 3): the diffracted ray, 1/A; F (n,): the amplitude.
     """
 
     hkl: np.ndarray
@@ -43,11 +43,6 @@ class Reflections(NamedTuple):
     d_A: np.ndarray
     s1: np.ndarray
     F: np.ndarray
-    lorentz: np.ndarray
-
-    def of(self, rows: np.ndarray) -> Reflections:
-        """Some of the reflections."""
-        return Reflections(*(column[rows] for column in self))
 
 
 def middle_of(experiment: Experiment) -> float:
@@ -83,9 +78,7 @@ def _predicted(experiment: Experiment, low: float, high: float) -> Reflections:
     zeta = zeta_of(experiment, table.s1)
     passes = (table.phi_deg >= low) & (table.phi_deg < high) & ~table.masked & (zeta >= LEAST_ZETA)
     table, zeta = table[passes], zeta[passes]
-    return Reflections(
-        table.hkl, table.panel, table.fast, table.slow, table.phi_deg, zeta, table.d_A, table.s1, table.F, table.lorentz
-    )
+    return Reflections(table.hkl, table.panel, table.fast, table.slow, table.phi_deg, zeta, table.d_A, table.s1, table.F)
 
 
 def zeta_of(experiment: Experiment, s1: np.ndarray) -> np.ndarray:

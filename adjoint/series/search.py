@@ -57,13 +57,15 @@ class Restraints(NamedTuple):
 class Point(NamedTuple):
     """What is known at some numbers: x (n,), factors (reflections,), what is expected, and the normal equations (S5).
 
-    fitted, weight: of the pixels of each image. loss: half the weighted squares of all deviations, and of the restraints.
-    gradient (n,): minus its derivative; normal (n, n). own_gradient, own_normal (reflections,), across (reflections, n): by
-    the factor of the intensity of each reflection, and between these and the numbers.
+    images: the crystal's photons with all factors 1 in the pixels of each image (pixels,). fitted, weight: of these pixels.
+    loss: half the weighted squares of all deviations, and of the restraints. gradient (n,): minus its derivative; normal (n,
+    n). own_gradient, own_normal (reflections,), across (reflections, n): by the factor of the intensity of each reflection, and
+    between these and the numbers.
     """
 
     x: np.ndarray
     factors: np.ndarray
+    images: tuple[np.ndarray, ...]
     fitted: tuple[Fitted, ...]
     weight: tuple[np.ndarray, ...]
     loss: float
@@ -105,13 +107,15 @@ class Problem:
         self.levels = [first_background(model.boxes) for model in self.models]
         self.shown, boxes_of_each = np.zeros(reflections), np.zeros(reflections)
         for model, level in zip(self.models, self.levels):
-            if len(model.boxes.data):
-                np.add.at(self.shown, model.boxes.reflection, model.boxes.sums(model.boxes.data - level))
-                np.add.at(boxes_of_each, model.boxes.reflection, 1.0)
+            model.boxes.add_to(self.shown, model.boxes.data - level)
+            np.add.at(boxes_of_each, model.boxes.reflection, 1.0)
         self.shown = np.maximum(self.shown, 0.0)
         self.fixed_weights = None
         if rules.by_data:
-            self.fixed_weights = [weights_by_data(model.boxes, self.shown, boxes_of_each, rules) for model in self.models]
+            self.fixed_weights = [
+                weights_by_data(model.boxes, level, self.shown, boxes_of_each, rules)
+                for model, level in zip(self.models, self.levels)
+            ]
 
     def point(self, x: np.ndarray, factors: np.ndarray | None, before: Point | None = None) -> tuple[float, Point]:
         """The loss with the weights of the point before (or its own), and the point with weights of its own.
@@ -121,12 +125,14 @@ class Problem:
         """
         n, own = self.unknowns.count, self.reflections
         photons = [model.photons(matrix @ x) for model, matrix in zip(self.models, self.matrices)]
+        images = tuple(image for image, _ in photons)
         if factors is None:
-            images = [image for image, _ in photons]
             factors = self.best_factors(images) if before is None else self.following_factors(images, before)
         gradient, normal = self.restraints.weights * (self.restraints.values - x), np.diag(self.restraints.weights)
         own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
-        total = self._sums_of_reflections([np.abs(image) for image, _ in photons])
+        total = np.zeros(own)
+        for model, image in zip(self.models, images):
+            model.boxes.add_to(total, np.abs(image))
         spread_over = self.shown**2 / np.maximum(total, NOTHING)
         restrained = float(self.restraints.weights @ (self.restraints.values - x) ** 2) / 2.0
         compared, loss, all_fitted, all_weights = restrained, restrained, [], []
@@ -162,38 +168,25 @@ class Problem:
             all_weights.append(weight)
         if not self.free_factors:
             own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
-        ended = Point(
-            x, factors, tuple(all_fitted), tuple(all_weights), loss, gradient, normal, own_gradient, own_normal, across
-        )
+        of_pixels = images, tuple(all_fitted), tuple(all_weights)
+        ended = Point(x, factors, *of_pixels, loss, gradient, normal, own_gradient, own_normal, across)
         if not (np.isfinite(loss) and np.isfinite(gradient).all() and np.isfinite(normal).all()):
             raise InputError("loss: it, or a derivative of it, is not finite; allowed: smaller data or amplitudes")
         return (loss if before is None else compared), ended
 
-    def _sums_of_reflections(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """The sums over all images of values of their pixels (pixels,), for each reflection (reflections,)."""
-        total = np.zeros(self.reflections)
-        for model, of_image in zip(self.models, values):
-            if len(of_image):
-                np.add.at(total, model.boxes.reflection, model.boxes.sums(of_image))
-        return total
-
     def best_factors(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """The factors (reflections,) that fit images of the crystal (pixels,) best, not below 0, by weights from the data."""
-        square, product = np.zeros(self.reflections), np.zeros(self.reflections)
-        for number, (model, image) in enumerate(zip(self.models, images)):
-            boxes = model.boxes
-            if not len(boxes.data):
-                continue
-            level = self.levels[number]
-            weight = (
-                1.0 / (np.maximum(boxes.data, level) + self.rules.readout**2)
-                if self.fixed_weights is None
-                else self.fixed_weights[number]
-            )
-            np.add.at(square, boxes.reflection, boxes.sums(weight * image * image))
-            np.add.at(product, boxes.reflection, boxes.sums(weight * image * (boxes.data - level)))
         if not self.free_factors:
-            return np.full(self.reflections, 1.0)
+            return np.ones(self.reflections)
+        square, product = np.zeros(self.reflections), np.zeros(self.reflections)
+        for number, (model, image, level) in enumerate(zip(self.models, images, self.levels)):
+            boxes = model.boxes
+            if self.fixed_weights is None:
+                weight = 1.0 / (np.maximum(boxes.data, level) + self.rules.readout**2)
+            else:
+                weight = self.fixed_weights[number]
+            boxes.add_to(square, weight * image * image)
+            boxes.add_to(product, weight * image * (boxes.data - level))
         return np.maximum(product, 0.0) / np.maximum(square, NOTHING)
 
     def following_factors(self, images: Sequence[np.ndarray], before: Point) -> np.ndarray:

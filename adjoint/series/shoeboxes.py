@@ -37,6 +37,10 @@ class Shoeboxes(NamedTuple):
         """The sums of values (pixels, ...) over each box (boxes, ...)."""
         return np.add.reduceat(values, self.starts, axis=0) if len(self.starts) else np.zeros((0, *values.shape[1:]))
 
+    def add_to(self, totals: np.ndarray, values: np.ndarray) -> None:
+        """Add the sums of values (pixels, ...) over each box to the totals of its reflection (reflections, ...)."""
+        np.add.at(totals, self.reflection, self.sums(values))
+
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """1 in the pixels of boxes, 0 elsewhere, as a sheet."""
         mask = np.zeros(shape, dtype=np.uint8)

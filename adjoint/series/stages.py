@@ -9,19 +9,16 @@ import numpy as np
 
 from adjoint.refinement.algebra import NOTHING
 from adjoint.series.images import Model, SeriesImage, model_of
-from adjoint.series.reduction import Rules, variance
+from adjoint.series.reduction import Rules, scale_of, variance
 from adjoint.series.reflections import Reflections, middle_of, reflections_of
 from adjoint.series.search import ENOUGH, End, Point, Problem, Restraints
 from adjoint.series.shoeboxes import shoeboxes
-from adjoint.series.unknowns import Unknowns
+from adjoint.series.unknowns import SCALE, Unknowns
 from adjoint.variables import unpack
 from nbnumba.backends import Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.setup.orientations import phi_steps
-
-SCALE = "crystal.scale"
-"""The parameter that a common factor of all intensities is like."""
 
 LEAST_COMMON = 1e-12
 """The least common factor that the scale of sharp spots starts from: lists of amplitudes may be on any scale."""
@@ -70,11 +67,12 @@ ABSENT, SURE = 0.3, 5.0
 
 
 class Stage(NamedTuple):
-    """What a stage leaves: its name, the problem, the reflections, and where its search ended."""
+    """What a stage leaves: its name, the problem, the reflections, the point where its search began, and where it ended."""
 
     name: str
     problem: Problem
     reflections: Reflections
+    begin: Point
     end: End
 
 
@@ -155,12 +153,12 @@ def run(
     moving = setting.unknowns.moving()
 
     def search(
-        name: str, problem: Problem, found: Reflections, x: np.ndarray, factors, free: np.ndarray, most: int, enough: float
+        name: str, problem: Problem, found: Reflections, x: np.ndarray, free: np.ndarray, most: int, enough: float
     ) -> End:
-        _, point = problem.point(x, factors)
+        _, point = problem.point(x, None)
         end = problem.search(point, free, most, enough, lambda count, at: stepped(name, count, at))
         told(f"{name}: loss {point.loss:.6g} to {end.point.loss:.6g}, {end.reason}")
-        stages.append(Stage(name, problem, found, end))
+        stages.append(Stage(name, problem, found, point, end))
         return end
 
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
@@ -170,8 +168,8 @@ def run(
     with_factors, but_scale, scale = setting._replace(free_factors=True), whole.copy(), setting.unknowns.indices(SCALE).ravel()
     but_scale[scale] = setting.free_factors
     problem = problem_of(with_factors, experiments, found, half, setting.reach_deg, broad, used)
-    end = search("places of broad spots", problem, found, start, None, moving, 20, ROUGHLY * len(found.hkl))
-    end = search("broad spots", problem, found, end.point.x, None, but_scale, 20, ROUGHLY * len(found.hkl))
+    end = search("places of broad spots", problem, found, start, moving, 20, ROUGHLY * len(found.hkl))
+    end = search("broad spots", problem, found, end.point.x, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
     misfit, x = 0.2, end.point.x.copy()
     if not setting.free_factors:
@@ -184,7 +182,7 @@ def run(
         half = _carried(sizes, found, found_now)
         found, rules = found_now, setting.rules._replace(misfit=misfit)
         problem = problem_of(setting, experiments, found, half, reach_deg, rules, used)
-        end = search("sharp spots", problem, found, x, None, whole, 40, ENOUGH)
+        end = search("sharp spots", problem, found, x, whole, 40, ENOUGH)
         x, before = end.point.x, misfit
         misfit = misfit_of(problem, end.point)
         if abs(misfit - before) < SAME and round_ > 0:
@@ -200,11 +198,9 @@ def common_factor(point: Point) -> float:
 def absent(problem: Problem, point: Point) -> np.ndarray:
     """Which images are not of this crystal, or blank (images,): their spots are surely weaker than those of the others."""
     absent = np.zeros(len(problem.models), dtype=bool)
-    for number, (fitted, weight, model) in enumerate(zip(point.fitted, point.weight, problem.models)):
-        information = float(weight @ fitted.bragg**2) if len(weight) else 0.0
-        if information > 0.0:
-            scale = 1.0 + float(weight @ (fitted.bragg * (model.boxes.data - fitted.mean))) / information
-            absent[number] = scale < ABSENT and (1.0 - scale) * np.sqrt(information) > SURE
+    for number, (model, fitted, weight) in enumerate(zip(problem.models, point.fitted, point.weight)):
+        scale, sigma = scale_of(model.boxes, fitted, weight)
+        absent[number] = scale < ABSENT and 1.0 - scale > SURE * sigma
     return absent
 
 
@@ -247,10 +243,9 @@ def _moments(problem: Problem, point: Point) -> np.ndarray:
     moments = np.zeros((problem.reflections, 7))
     for number, (model, fitted) in enumerate(zip(problem.models, point.fitted)):
         boxes = model.boxes
-        if len(boxes.data):
-            at = np.stack([boxes.fast, boxes.slow, np.full(len(boxes.data), float(number))], axis=1)
-            powers = np.concatenate([np.ones((len(at), 1)), at, at * at], axis=1)
-            np.add.at(moments, boxes.reflection, boxes.sums(powers * np.maximum(fitted.bragg, 0.0)[:, np.newaxis]))
+        at = np.stack([boxes.fast, boxes.slow, np.full(len(boxes.data), float(number))], axis=1)
+        powers = np.concatenate([np.ones((len(at), 1)), at, at * at], axis=1)
+        boxes.add_to(moments, powers * np.maximum(fitted.bragg, 0.0)[:, np.newaxis])
     return moments
 
 
@@ -275,7 +270,7 @@ def rocking_width(problem: Problem, point: Point, reflections: Reflections, expe
     """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong reflections."""
     moments = _moments(problem, point)
     width_deg = phi_steps(experiments[0].goniometer)[2]
-    deviations = np.sqrt(np.maximum(_deviations(moments)[:, 2] ** 2, 0.0)) * width_deg * reflections.zeta
+    deviations = _deviations(moments)[:, 2] * width_deg * reflections.zeta
     strong = point.own_normal * point.factors**2 > 25.0 if problem.free_factors else moments[:, 0] > 0.0
     deviations = deviations[strong & np.isfinite(deviations)]
     return max(float(np.quantile(deviations, 0.9)), width_deg / 4.0) if len(deviations) else width_deg

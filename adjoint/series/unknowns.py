@@ -16,7 +16,10 @@ from nbnumba.experiment import Experiment
 DEGREE = 3
 """The degree of a spline, if it has so many intervals; else the number of its intervals."""
 
-SMOOTH = ("crystal.misset_deg", "crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg", "crystal.scale")
+SCALE = "crystal.scale"
+"""The scale of an image, which a common factor of all intensities is like."""
+
+SMOOTH = ("crystal.misset_deg", "crystal.misset_x_deg", "crystal.misset_y_deg", "crystal.misset_z_deg", SCALE)
 """Parameters that vary within a rotation of several images unless they are shared or each image's own."""
 
 

@@ -12,13 +12,10 @@ from adjoint.refinement.algebra import NOTHING
 from adjoint.series.errors import Errors
 from adjoint.series.figures import Figures
 from adjoint.series.reduction import variance
-from adjoint.series.search import Point, Problem
+from adjoint.series.search import LEAST_KNOWN, Point, Problem
 
 SEEN = 25.0
 """Standard deviations by which the reflections together have to stand out: a search that is led by noise alone reaches 12."""
-
-LEAST_KNOWN = 1e-12
-"""Of the largest information about a reflection, the part below which there is none about another."""
 
 FURTHEST = 4
 """Pixels, along either axis, by which the calculated spots are moved to see whether they fit better elsewhere."""
@@ -43,7 +40,7 @@ def evidence(problem: Problem, point: Point) -> Evidence:
     contrast = left = noise = scatter = 0.0
     steps = [(fast, slow) for slow in range(-FURTHEST, FURTHEST + 1) for fast in range(-FURTHEST, FURTHEST + 1)]
     products, squares, photons = np.zeros((3, len(steps), problem.reflections))
-    for number, (model, matrix, fitted) in enumerate(zip(problem.models, problem.matrices, point.fitted)):
+    for number, (model, fitted) in enumerate(zip(problem.models, point.fitted)):
         boxes, weight = model.boxes, point.weight[number]
         if not len(boxes.data):
             continue
@@ -55,12 +52,12 @@ def evidence(problem: Problem, point: Point) -> Evidence:
         scatter += float(2.0 * spread @ spread)
         shape = tuple(int(edge) for edge in (boxes.rows.max() + 1 + 2 * FURTHEST, boxes.columns.max() + 1 + 2 * FURTHEST))
         sheet = sparse_zeros(shape)
-        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = model.photons(matrix @ point.x)[0]
+        sheet[boxes.rows + FURTHEST, boxes.columns + FURTHEST] = point.images[number]
         for index, (fast, slow) in enumerate(steps):
             moved = sheet[boxes.rows + FURTHEST - slow, boxes.columns + FURTHEST - fast]
-            np.add.at(products[index], boxes.reflection, boxes.sums(weight * moved * (boxes.data - level)))
-            np.add.at(squares[index], boxes.reflection, boxes.sums(weight * moved * moved))
-            np.add.at(photons[index], boxes.reflection, boxes.sums(moved))
+            boxes.add_to(products[index], weight * moved * (boxes.data - level))
+            boxes.add_to(squares[index], weight * moved * moved)
+            boxes.add_to(photons[index], moved)
     known = squares > LEAST_KNOWN * squares.max(initial=LEAST_KNOWN)
     # The variance of a factor is 1 / squares, and that of one photon, so that single photons on no background are no evidence.
     variances = 1.0 / np.where(known, squares, 1.0) + 1.0 / np.maximum(photons, NOTHING) ** 2

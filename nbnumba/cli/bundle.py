@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
@@ -24,6 +25,12 @@ from nbnumba.version import VERSION
 
 COMMANDS, ENVIRONMENT, SUMS = "commands.txt", "environment.json", "SHA256SUMS"
 
+UNSUCCESSFUL = 1
+"""The exit status of a refinement that does not succeed."""
+
+MOST_COVARIANCES = 1000
+"""The largest number of refined numbers whose covariances are written: those of more would be megabytes."""
+
 
 class Parser(argparse.ArgumentParser):
     """The parser of a subcommand's own options. Raises InputError for words that it cannot read."""
@@ -34,6 +41,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         command = self.prog.partition(" ")[2]
         raise InputError(f"{command}: {message}; allowed: what nbnumba {command} -h lists")
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Print warnings as they stand, in which parameters keep their names, on stderr."""
+    for sentence in sentences:
+        print(f"nbnumba: warning: {sentence}", file=sys.stderr)
 
 
 def split(words: Sequence[str], command: str) -> tuple[list[str], list[str]]:

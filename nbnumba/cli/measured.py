@@ -1,7 +1,7 @@
 """Measured images for a refinement: they are read, their offset is subtracted, and pixels that do not count are left out."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,13 @@ READOUT_FLAGS = {
     "-adc": "--offset says what is to be taken off the data",
 }
 """The flags of a detector's read-out: None for those that describe measured data, else why the flag has no effect here."""
+
+
+def add_options(add: Callable[..., Any]) -> None:
+    """Add the options of which pixels of measured images count, and what is subtracted; add: a parser's add_argument."""
+    add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: ignore the file's")
+    add("--saturation", metavar="NUMBER", help="pixels from this value on are left out (default: as the file or FLAGS say)")
+    add("--offset", metavar="NUMBER", help="subtracted from every pixel (default: ADC_OFFSET of the header, else 0)")
 
 
 class Gaps(NamedTuple):

@@ -27,6 +27,17 @@ def comma_list(option: str, occurrences: Iterable[str] | None) -> list[str]:
     return items
 
 
+def tied_names(option: str, occurrences: Iterable[str] | None) -> list[str | tuple[str, ...]]:
+    """The names of an option, and a tuple for each NAME+NAME, whose names are tied."""
+    listed: list[str | tuple[str, ...]] = []
+    for item in comma_list(option, occurrences):
+        names = tuple(name.strip() for name in item.split("+"))
+        if "" in names:
+            raise InputError(f"{option}: {item!r} has an empty name beside +; allowed: NAME+NAME")
+        listed.append(names if len(names) > 1 else names[0])
+    return listed
+
+
 def assignments(option: str, occurrences: Iterable[str] | None, form: str) -> list[tuple[str, str]]:
     """The pairs (NAME, TEXT) of an option that lists NAME=TEXT."""
     text_of: dict[str, str] = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from nbnumba import resolved
 from nbnumba.cli import bundle, measured, refined_table, report, series
-from nbnumba.cli.option_lists import assignments, comma_list, numbers, with_joined_gaps
+from nbnumba.cli.option_lists import assignments, comma_list, numbers, tied_names, with_joined_gaps
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
@@ -40,11 +40,7 @@ SMV, TIFF, EDF, HDF5; FILE#K is image K, from 0, of a file with several), or nan
 pixels that hold no measurement or are saturated, as the file or an option says, and pixels that FLAGS do not render.
 Numbers below 0 are data unless the file or --gap says otherwise. The exit status is 1 if the refinement does not succeed.
 """
-UNSUCCESSFUL = 1
 AMPLITUDES, WEIGHTS = "structure_factors.F", "beam.source_weights"
-MOST_COVARIANCES = 1000
-"""The largest number of parameters whose covariances are written: those of more would be megabytes."""
-
 READOUT = "-readout_noise"
 OPTIONS = {"measured": "--data", "per_image": "--per-image", "image": "--start", "parameters": "--parameters"}
 OPTIONS |= {name: f"--{name}" for name in ("bounds", "restraints", "loss", "sigma", "phases", "method", "offset", "mask")}
@@ -83,14 +79,13 @@ def main(args: Sequence[str]) -> int:
     _print_result(result)
     with files.together():
         words, notes = _refined_words(blocks, result, parameters, keywords["image"], new_files)
-        for note in notes:
-            _warn(note)
+        bundle.warn(notes)
         titled = _titled(words, paths, "refined flags" if result.success else "flags of the last values, without success")
         for title, line in titled:
             print("", f"{title}:", line, sep="\n")
         lines = _write(options, result, words, notes, titled, _command(own_words, blocks))
     print(*lines, sep="\n", end="\n" if lines else "")
-    return 0 if result.success else UNSUCCESSFUL
+    return 0 if result.success else bundle.UNSUCCESSFUL
 
 
 def _parser() -> bundle.Parser:
@@ -108,9 +103,7 @@ def _parser() -> bundle.Parser:
     add("--sigma", metavar="NUMBER", help="standard deviation of a pixel, for --loss gaussian (default: from the counts)")
     add("--readout-noise", metavar="NUMBER", help="for --loss gaussian without --sigma (default: -readout_noise of FLAGS)")
     add("--mask", action="append", metavar="FILE[,...]", help="an image for all data or for each, 0 where a pixel is left out")
-    add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: ignore the file's")
-    add("--saturation", metavar="NUMBER", help="pixels from this value on are left out (default: as the file or FLAGS say)")
-    add("--offset", metavar="NUMBER", help="subtracted from every pixel (default: ADC_OFFSET of the header, else 0)")
+    measured.add_options(add)
     add("--phases", default="auto", choices=("auto", "exact"), help="auto: coarse to fine (default); exact: the last one alone")
     methods = ("auto", "least_squares", "L-BFGS-B", "trust-constr")
     add("--method", default="auto", choices=methods, help="a method of scipy.optimize (default: auto)")
@@ -123,12 +116,7 @@ def _parameters(options) -> list[Any]:
     """The parameters to refine: names, and tuples of names that are tied."""
     from adjoint.parameters import cell_parameters
 
-    parameters: list[Any] = []
-    for item in comma_list("--parameters", options.parameters):
-        names = tuple(name.strip() for name in item.split("+"))
-        if "" in names:
-            raise InputError(f"--parameters: {item!r} has an empty name beside +; allowed: NAME+NAME")
-        parameters.append(names if len(names) > 1 else names[0])
+    parameters: list[Any] = tied_names("--parameters", options.parameters)
     if options.cell is not None:
         try:
             parameters += cell_parameters(options.cell)
@@ -365,8 +353,7 @@ def _print_result(result) -> None:
     print(f"reduced chi squared {result.chi_squared:.4g} of {result.pixels} pixels{share}")
     print(*_spot_lines(result.spots), sep="\n")
     print(result.message if result.success else f"not successful: {result.message}", flush=True)
-    for sentence in result.diagnosis:
-        _warn(sentence)
+    bundle.warn(result.diagnosis)
 
 
 def _spot_lines(spots_of_images: Sequence[Any]) -> list[str]:
@@ -380,11 +367,6 @@ def _spot_lines(spots_of_images: Sequence[Any]) -> list[str]:
             figures.append(f"spots shifted by {spots.shift:.2g} pixels")
         lines.append(("" if len(spots_of_images) == 1 else f"image {image_number}: ") + ", ".join(figures))
     return lines
-
-
-def _warn(sentence: str) -> None:
-    """Print a warning as it stands, in which parameters keep their names, on stderr."""
-    print(f"nbnumba: warning: {sentence}", file=sys.stderr)
 
 
 def _refined_words(blocks, result, parameters, image, new_files) -> tuple[list[list[str]], list[str]]:
@@ -446,7 +428,7 @@ def _write(options, result, words, notes, titled, command) -> list[str]:
 def summary(result, words: list[list[str]], notes: list[str], command: list[str]) -> dict[str, Any]:
     """The contents of the file of --out, with arrays as lists."""
     covariance = result.covariance
-    with_covariance = covariance is not None and len(covariance) <= MOST_COVARIANCES
+    with_covariance = covariance is not None and len(covariance) <= bundle.MOST_COVARIANCES
     return {
         "success": bool(result.success),
         "message": str(result.message),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nbnumba.cli import bundle, measured, series_files, series_text
-from nbnumba.cli.option_lists import comma_list, with_joined_gaps
+from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
 from nbnumba.cli.series_input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
@@ -27,7 +27,6 @@ NOTES = """\
 Without --parameters orientation, cell, beam centre, mosaic spread, size and scale are refined (specs/cli.md, refine --expt).
 The exit status is 1 if the refinement does not succeed.
 """
-UNSUCCESSFUL = 1
 EACH = "--amplitudes each, where each reflection has an intensity of its own"
 OPTIONS = {name: f"--{name}" for name in ("own", "shared", "parameters")}
 OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise"}
@@ -64,13 +63,12 @@ def main(args: Sequence[str]) -> int:
     _print_result(chosen, result)
     with files.together():
         refined, notes = _refined_words(setup, result, parameters, outputs)
-        for note in notes:
-            print(f"nbnumba: warning: {note}", file=sys.stderr)
+        bundle.warn(notes)
         told = series_files.Told(taken, ["nbnumba", "refine", *words], refined)
         lines = [f"flags of image {chosen.middle}:", shlex.join(["nbnumba", *refined])]
         lines += series_files.write(outputs, chosen, reader, result, told)
     print("", *lines, sep="\n")
-    return 0 if result.success else UNSUCCESSFUL
+    return 0 if result.success else bundle.UNSUCCESSFUL
 
 
 def parser() -> bundle.Parser:
@@ -97,9 +95,7 @@ def parser() -> bundle.Parser:
         help="rms noise of the read-out, in counts (default: as FLAGS say, or 0)",
     )
     add("--mask", metavar="FILE", help="an image, 0 where a pixel is left out")
-    add("--gap", action="append", metavar="VALUE[,...]", help="stored values of gaps, or LOW:HIGH; none: ignore the file's")
-    add("--saturation", metavar="NUMBER", help="pixels from this value on are left out (default: as the file or FLAGS say)")
-    add("--offset", metavar="NUMBER", help="subtracted from every pixel (default: ADC_OFFSET of the header, else 0)")
+    measured.add_options(add)
     add("--out", metavar="FILE.expt", help="write the refined list, and beside it .refl, .mtz and .json of the same name")
     add("--report", metavar="DIR", help="write a report with pictures")
     return made
@@ -120,7 +116,7 @@ def _parameters(options: Any, system: str) -> list[Any]:
         raise InputError(f"--cell: {error}") from None
     if options.parameters is None:
         return default_parameters(system)
-    names = [_tied(item) for item in comma_list("--parameters", options.parameters)]
+    names = tied_names("--parameters", options.parameters)
     for name, instead in (*((name, "crystal.scale; every shoebox has its background") for name in IMAGE), (AMPLITUDES, EACH)):
         if name in names:
             raise InputError(f"--parameters: {name} is no parameter of a series; allowed: {instead}")
@@ -141,13 +137,6 @@ def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[
         variables(setup.middle, parameters)
     except InputError as error:
         raise InputError(_in_options(str(error))) from None
-
-
-def _tied(item: str) -> Any:
-    names = tuple(name.strip() for name in item.split("+"))
-    if "" in names:
-        raise InputError(f"--parameters: {item!r} has an empty name beside +; allowed: NAME+NAME")
-    return names if len(names) > 1 else names[0]
 
 
 def _keywords(options: Any, setup: Setup) -> dict[str, Any]:
@@ -266,5 +255,4 @@ def _print_result(chosen: Chosen, result: Any) -> None:
     """Print the table, the figures, the verdict and the diagnosis."""
     print("", *series_text.table(result), "", *series_text.figure_lines(chosen, result), "", sep="\n")
     print(result.message if result.success else f"not successful: {result.message}", flush=True)
-    for sentence in result.diagnosis:
-        print(f"nbnumba: warning: {sentence}", file=sys.stderr)
+    bundle.warn(result.diagnosis)

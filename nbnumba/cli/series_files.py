@@ -27,10 +27,6 @@ ENDINGS = (".refl", ".mtz", ".json")
 """What is written beside the refined list, under its name."""
 
 
-MOST_COVARIANCES = 1000
-"""The largest number of refined numbers whose covariances are written: those of more would be megabytes."""
-
-
 class Outputs(NamedTuple):
     """The names of the files of --out, by their endings, and the folder of --report; None for what is not wanted."""
 
@@ -157,7 +153,7 @@ def summary(chosen: Chosen, result: Any, told: Told) -> dict[str, Any]:
         "values": result.x.tolist(),
         "uncertainties": result.errors.sigma.tolist(),
         "uncertainties_by_counting": result.errors.counting.sigma.tolist(),
-        "covariance": result.errors.covariance.tolist() if len(result.x) <= MOST_COVARIANCES else None,
+        "covariance": result.errors.covariance.tolist() if len(result.x) <= bundle.MOST_COVARIANCES else None,
         "images": [{"number": number, "file": file.name} for number, file in zip(chosen.numbers, chosen.images)],
         "left_out": list(result.left_out),
         "chi_squared": figures.chi_squared,

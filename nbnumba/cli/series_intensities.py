@@ -62,14 +62,9 @@ def _sums(result: Any) -> dict[str, np.ndarray]:
     """Of each reflection (reflections,): calculated photons, those of the background, and pixels, in all of its boxes."""
     sums = {name: np.zeros(len(result.reflections.hkl)) for name in ("calculated", "background", "pixels")}
     for model, fitted in zip(result.stages[-1].problem.models, result.point.fitted):
-        boxes = model.boxes
-        if len(boxes.data):
-            for name, values in (
-                ("calculated", fitted.bragg),
-                ("background", fitted.background),
-                ("pixels", np.ones(len(boxes.data))),
-            ):
-                np.add.at(sums[name], boxes.reflection, boxes.sums(values))
+        model.boxes.add_to(sums["calculated"], fitted.bragg)
+        model.boxes.add_to(sums["background"], fitted.background)
+        model.boxes.add_to(sums["pixels"], np.ones(len(fitted.bragg)))
     return sums
 
 

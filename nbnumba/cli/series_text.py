@@ -18,11 +18,8 @@ HEADINGS = ("parameter", "unit", "start", "refined", "uncertainty", "by counting
 
 BOX_HEADINGS = ("worst boxes: image", "hkl", "d (A)", "panel", "fast", "slow", "observed", "calculated", "chi squared")
 
-DIFFERENT = 1.5
-"""The ratio from which on the two uncertainties of a number are both printed."""
-
-BOXES, OUTLIERS, SHOWN_IMAGES = 12, 10, 10
-"""How many of the worst boxes, of the outliers, and of the images left out are listed."""
+OUTLIERS, SHOWN_IMAGES = 10, 10
+"""How many of the outliers, and of the images left out, are listed."""
 
 
 # ------------------------------------------------------------------------------------------------ what was taken
@@ -159,11 +156,10 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _rows(result: Any) -> Iterator[tuple[str, ...]]:
-    refined = result.unknowns
-    numbers = zip(refined.labels(), refined.units(), result.start, result.x, result.errors.sigma, result.errors.counting.sigma)
-    for label, unit, start, value, sigma, counting in numbers:
+    refined, errors = result.unknowns, result.errors
+    columns = result.start, result.x, errors.sigma, errors.counting.sigma, errors.differ
+    for label, unit, start, value, sigma, counting, differs in zip(refined.labels(), refined.units(), *columns):
         first, refined_value, shown, shift = cells(start, value, sigma)
-        differs = np.isfinite(sigma) and counting * DIFFERENT < sigma
         yield label, unit, first, refined_value, shown, f"{counting:.2g}" if differs else "", shift
 
 
@@ -230,7 +226,7 @@ def box_rows(chosen: Chosen, result: Any) -> list[tuple[str, ...]]:
     """The rows of a table of the boxes with the largest chi squared, of which the first is its head; empty without boxes."""
     rows: list[tuple[str, ...]] = [BOX_HEADINGS]
     reflections = result.reflections
-    for box in result.figures.boxes[:BOXES]:
+    for box in result.figures.worst:
         one = box.reflection
         place = f"{reflections.panel[one]}", f"{reflections.fast[one]:.1f}", f"{reflections.slow[one]:.1f}"
         hkl = " ".join(str(index) for index in reflections.hkl[one])

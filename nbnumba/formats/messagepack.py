@@ -51,9 +51,7 @@ class Reader:
 
     def text(self) -> str:
         """The next value, a text."""
-        kind, size = self._head()
-        if kind != "text":
-            raise Damaged(f"{kind} stands where a text should")
+        size = self._number_of("text", "a text")
         try:
             return str(self._bytes(size), "utf-8")
         except UnicodeDecodeError:
@@ -61,17 +59,11 @@ class Reader:
 
     def whole(self) -> int:
         """The next value, a whole number."""
-        kind, number = self._head()
-        if kind != "a number":
-            raise Damaged(f"{kind} stands where a whole number should")
-        return number
+        return self._number_of("a number", "a whole number")
 
     def binary(self) -> memoryview:
         """The next value, bytes."""
-        kind, size = self._head()
-        if kind != "bytes":
-            raise Damaged(f"{kind} stands where bytes should")
-        return self._bytes(size)
+        return self._bytes(self._number_of("bytes", "bytes"))
 
     def list_of(self, length: int) -> None:
         """Enter the next value, a list of this length."""
@@ -82,10 +74,7 @@ class Reader:
 
     def pairs(self) -> int:
         """Enter the next value, a map of keys and values, of which it returns the number."""
-        kind, length = self._head()
-        if kind != "a map":
-            raise Damaged(f"{kind} stands where a map should")
-        return length
+        return self._number_of("a map", "a map")
 
     def skip(self) -> None:
         """Go past the next value, whatever it is and holds."""
@@ -95,6 +84,13 @@ class Reader:
             values += {"a list": size, "a map": 2 * size}.get(kind, 0) - 1
             if kind in ("text", "bytes", "something else"):
                 self._bytes(size)
+
+    def _number_of(self, wanted: str, words: str) -> int:
+        """The number, or the length, of the next value, which is of the kind that is wanted."""
+        kind, number = self._head()
+        if kind != wanted:
+            raise Damaged(f"{kind} stands where {words} should")
+        return number
 
     def _bytes(self, size: int) -> memoryview:
         end = self._place + size

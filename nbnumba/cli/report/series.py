@@ -27,8 +27,8 @@ from nbnumba.cli.report.pictures import (
 from nbnumba.cli.report.spots import CountedPart, brightest_of_blocks
 from nbnumba.setup.sheet import sheet_of
 
-MOST_BOXES, MOST_IMAGES = 12, 20
-"""How many of the worst boxes, and how many images, get a picture."""
+MOST_IMAGES = 20
+"""How many images get a picture."""
 
 BRIGHT_SHARE, LEAST_BLACK = 99.9, 50.0
 """The percentile of the pixels of an image that is black, and the fewest counts that are: single photons are faint."""
@@ -59,7 +59,7 @@ def file_contents(result: Any, texts: Texts, images: Sequence[Shown]) -> dict[st
     from matplotlib import style
 
     with style.context(["default", STYLE]):
-        boxes = [_box_picture(number, result, box, images) for number, box in enumerate(_worst(result), start=1)]
+        boxes = [_box_picture(number, result, box, images) for number, box in enumerate(result.figures.worst, start=1)]
         places = [_image_picture(result, image) for image in shown_images(images)]
     page = _page(result, texts, boxes, places, len(images))
     pictures = {picture.name: picture.content for picture in (*boxes, *places)}
@@ -70,10 +70,6 @@ def shown_images(images: Sequence[Shown]) -> list[Shown]:
     """At most MOST_IMAGES of the images, evenly spaced."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(int))
     return [images[index] for index in chosen]
-
-
-def _worst(result: Any) -> list[Any]:
-    return list(result.figures.boxes[:MOST_BOXES])
 
 
 # ------------------------------------------------------------------------------------------------ page
