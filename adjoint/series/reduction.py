@@ -108,7 +108,7 @@ def weights_by_data(
 
 
 def scale_of(boxes: Shoeboxes, fitted: Fitted, weight: np.ndarray) -> tuple[float, float]:
-    """The factor of the crystal's photons of an image that fits it best, and its standard deviation; NaN and inf without any."""
+    """The factor of the photons of an image's crystal that fits best, and its standard deviation; NaN and inf without any."""
     information = float(weight @ fitted.bragg**2)
     if not information > 0.0:
         return float("nan"), float("inf")
