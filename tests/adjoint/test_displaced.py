@@ -94,7 +94,8 @@ def test_every_function_of_adjoint_agrees(case):
     curved = np.einsum("sfm,sf,sfn->mn", jacobian, loss.curvature(image), jacobian)
     np.testing.assert_allclose(normal, curved, rtol=1e-9, atol=1e-9 * np.abs(curved).max())
     np.testing.assert_array_equal(normal, normal.T)
-    _, pullback = adjoint.vjp(experiment, names)
+    again, pullback = adjoint.vjp(experiment, names)
+    np.testing.assert_allclose(again, simulate(experiment), rtol=1e-12)
     by_all = gradient, adjoint.value_and_grad(loss, experiment, names)[1], pullback(loss.derivative(image))
     for one in by_all:
         assert (np.abs(flat(one) - expected) <= 1e-12 * size).all()

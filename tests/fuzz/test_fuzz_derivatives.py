@@ -18,6 +18,8 @@ pytestmark = pytest.mark.long
 
 MOST = 50_000
 """Samples of an image that are still differentiated here."""
+ROUNDING = 1e-12
+"""What adding up by phi steps, as where the place of a crystal is a parameter, may change an image by, relative."""
 NAMES = [*adjoint.PARAMETERS, *adjoint.VECTORS]
 DOORS = ("vjp", "jacobian", "value_and_grad", "normal_equations", "pack", "gradcheck")
 
@@ -81,7 +83,7 @@ def through(case: Case, door: str, experiment: Experiment, asked, image: np.ndar
     """The result of a public function of adjoint."""
     if door == "vjp":
         again, pullback = adjoint.vjp(experiment, asked)
-        if not np.array_equal(again, image):
+        if not np.allclose(again, image, rtol=ROUNDING if "crystal.position" in str(asked) else 0.0, atol=0.0):
             raise Fault("vjp has another image than simulate", f"{again} {image}")
         return again, pullback(cotangent(case, image))
     if door == "jacobian":
