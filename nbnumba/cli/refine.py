@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba import resolved
-from nbnumba.cli import bundle, measured, refined_table, report, series
+from nbnumba.cli import bundle, measured, refined_table, report
 from nbnumba.cli.option_lists import assignments, comma_list, numbers, tied_names, with_joined_gaps
+from nbnumba.cli.refine_series import main as series
 from nbnumba.cli.simulate import use_threads
 from nbnumba.cost import granted
 from nbnumba.errors import InputError

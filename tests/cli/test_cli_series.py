@@ -9,8 +9,9 @@ import pytest
 
 import nbnumba
 from nbnumba import StructureFactors, read_geometry
-from nbnumba.cli import series_input, series_intensities
 from nbnumba.cli.main import main
+from nbnumba.cli.refine_series import input as series_input
+from nbnumba.cli.refine_series import intensities as series_intensities
 from nbnumba.formats import hkl, refl, smv
 from nbnumba.geometry.cell import cell_of
 from tests.helpers.series_files import IMAGES, PIXELS, TRUTH, truth, write_series
@@ -209,7 +210,7 @@ def _setup(path, *flags):
 
 
 def _options(path, **stated):
-    from nbnumba.cli import series
+    from nbnumba.cli.refine_series import main as series
 
     words = [word for name, text in stated.items() for word in (f"--{name}", text)]
     return series.parser().parse_args(["--expt", str(path), *words])

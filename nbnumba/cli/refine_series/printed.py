@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nbnumba import from_geometry
+from nbnumba.cli.refine_series.input import Chosen, Reader, Setup
 from nbnumba.cli.refined_table import cells
-from nbnumba.cli.series_input import Chosen, Reader, Setup
 from nbnumba.flags.run import FACTORS
 from nbnumba.formats.symmetry import group_of_hall
 

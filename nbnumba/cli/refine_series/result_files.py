@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli import bundle, report, series_text
+from nbnumba.cli import bundle, report
+from nbnumba.cli.refine_series import printed
+from nbnumba.cli.refine_series.input import Chosen, Reader
+from nbnumba.cli.refine_series.intensities import intensities
 from nbnumba.cli.report import series as of_series
-from nbnumba.cli.series_input import Chosen, Reader
-from nbnumba.cli.series_intensities import intensities
 from nbnumba.errors import InputError
 from nbnumba.formats import endings, files
 from nbnumba.formats.expt_refined import Refined, Source, write_refined
@@ -96,9 +97,9 @@ def _write_report(folder: str, chosen: Chosen, reader: Reader, result: Any, told
     texts = of_series.Texts(
         title=f"Refinement of {chosen.name}, {len(images)} images",
         taken=told.taken,
-        parameters=series_text.table_rows(result),
-        summary=[*series_text.summary_lines(result), *series_text.outlier_lines(chosen, result)],
-        boxes=series_text.box_rows(chosen, result),
+        parameters=printed.table_rows(result),
+        summary=[*printed.summary_lines(result), *printed.outlier_lines(chosen, result)],
+        boxes=printed.box_rows(chosen, result),
         flags=[("command", shlex.join(told.command)), (_flags_title(chosen), shlex.join(["nbnumba", *told.flags]))],
     )
     report.write_files(folder, of_series.file_contents(result, texts, images))

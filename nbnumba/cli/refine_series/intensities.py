@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nbnumba.cli.series_input import Chosen
+from nbnumba.cli.refine_series.input import Chosen
 from nbnumba.formats.geometry import Geometry
 from nbnumba.integrated_files import Intensities, corrections
 

@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nbnumba.cli import bundle, measured, series_files, series_text
+from nbnumba.cli import bundle, measured
 from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
-from nbnumba.cli.series_input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
+from nbnumba.cli.refine_series import printed, result_files
+from nbnumba.cli.refine_series.input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
@@ -45,11 +46,11 @@ def main(args: Sequence[str]) -> int:
     own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     options = parser().parse_args(with_joined_gaps(own))
     options.experiment = None if options.experiment is None else _experiment(options.experiment)
-    outputs = series_files.check(options)
+    outputs = result_files.check(options)
     chosen = choose(options)
     setup = set_up(chosen, options, flags)
     read = [options.expt, *([options.mask] if options.mask else []), *(images.file_of(image.name) for image in chosen.images)]
-    series_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
+    result_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
     parameters = _parameters(options, system[0])
     setup = with_starts(setup, options, parameters)
@@ -57,16 +58,16 @@ def main(args: Sequence[str]) -> int:
     keywords = _keywords(options, setup)
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
     reader.read(0)
-    taken = series_text.taken_lines(chosen, setup, reader, options, system, parameters)
+    taken = printed.taken_lines(chosen, setup, reader, options, system, parameters)
     print(*taken, sep="\n", flush=True)
     result = _refine(chosen, setup, reader, parameters, keywords)
     _print_result(chosen, result)
     with files.together():
         refined, notes = _refined_words(setup, result, parameters, outputs)
         bundle.warn(notes)
-        told = series_files.Told(taken, ["nbnumba", "refine", *words], refined)
+        told = result_files.Told(taken, ["nbnumba", "refine", *words], refined)
         lines = [f"flags of image {chosen.middle}:", shlex.join(["nbnumba", *refined])]
-        lines += series_files.write(outputs, chosen, reader, result, told)
+        lines += result_files.write(outputs, chosen, reader, result, told)
     print("", *lines, sep="\n")
     return 0 if result.success else bundle.UNSUCCESSFUL
 
@@ -208,10 +209,10 @@ def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any],
 
 
 def _refined_words(
-    setup: Setup, result: Any, parameters: list[Any], outputs: series_files.Outputs
+    setup: Setup, result: Any, parameters: list[Any], outputs: result_files.Outputs
 ) -> tuple[list[str], list[str]]:
     """The flags of the refined middle image, and sentences on what they do not state."""
-    new_files = NewFiles(series_files.flags_name(outputs.names), [] if outputs.names is None else outputs.names.values())
+    new_files = NewFiles(result_files.flags_name(outputs.names), [] if outputs.names is None else outputs.names.values())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         middle = result.experiments[len(result.experiments) // 2]
@@ -253,6 +254,6 @@ def _on_terminal(with_steps: bool) -> bool:
 
 def _print_result(chosen: Chosen, result: Any) -> None:
     """Print the table, the figures, the verdict and the diagnosis."""
-    print("", *series_text.table(result), "", *series_text.figure_lines(chosen, result), "", sep="\n")
+    print("", *printed.table(result), "", *printed.figure_lines(chosen, result), "", sep="\n")
     print(result.message if result.success else f"not successful: {result.message}", flush=True)
     bundle.warn(result.diagnosis)

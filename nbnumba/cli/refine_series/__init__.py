@@ -1,0 +1,1 @@
+"""nbnumba refine --expt: measured images of one crystal, from the files that DIALS leaves."""
