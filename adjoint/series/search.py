@@ -273,13 +273,17 @@ class Problem:
         change = np.zeros(len(point.x))
         if len(move):
             change[move] = _solved(normal[np.ix_(move, move)], gradient[move], damping)
-        low, high = self.unknowns.bounds()
-        sizes = ~self.unknowns.moving() & (low >= 0.0)
-        spreads = np.concatenate([np.full(b.count, b.variable.key.startswith(SPREAD)) for b in self.unknowns.blocks])
-        moved = np.where(spreads, np.sqrt(np.maximum(point.x**2 + 2.0 * point.x * change, 0.0)), point.x + change)
-        x = np.clip(moved, low, high)
-        x[sizes] = np.clip(x[sizes], point.x[sizes] / FACTOR, np.maximum(point.x[sizes] * FACTOR, 1e-6))
-        return x
+        return moved(self.unknowns, point.x, change)
+
+
+def moved(unknowns: Unknowns, x: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The numbers (n,) after a change (n,), within their bounds; sizes at most doubled or halved, spreads by their squares."""
+    low, high = unknowns.bounds()
+    sizes = ~unknowns.moving() & (low >= 0.0)
+    spreads = np.concatenate([np.full(block.count, block.variable.key.startswith(SPREAD)) for block in unknowns.blocks])
+    after = np.clip(np.where(spreads, np.sqrt(np.maximum(x**2 + 2.0 * x * change, 0.0)), x + change), low, high)
+    after[sizes] = np.clip(after[sizes], x[sizes] / FACTOR, np.maximum(x[sizes] * FACTOR, 1e-6))
+    return after
 
 
 def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,500 @@
+"""Structure factors from many shots: every pixel of their shoeboxes modelled, in one problem (specs/merging.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjoint.merging.shots import (
+    NO_AMPLITUDES,
+    Rule,
+    Shot,
+    begin,
+    folder_of,
+    keep_unique,
+    step,
+    unknowns_of,
+    written,
+)
+from adjoint.merging.solution import Blocks, Equations, equations, solved, variances, without_common
+from adjoint.merging.statistics import Shell, shells_of
+from adjoint.merging.unique import Unique, unique_of
+from adjoint.parameters import Name, cell_parameters
+from adjoint.refinement.algebra import one_thread
+from adjoint.series.images import SeriesImage
+from adjoint.series.reduction import Rules
+from adjoint.variables import unpack
+from nbnumba.amplitudes import french_wilson
+from nbnumba.amplitudes.listed import Cell
+from nbnumba.backends import machine
+from nbnumba.errors import InputError, shown
+from nbnumba.experiment import Experiment
+from nbnumba.formats.symmetry import Symmetry
+from nbnumba.statements import StructureFactors
+
+DAMPINGS = (1.0, 0.1, 0.1)
+"""By which fractions diagonals are raised in the first passes, while numbers and amplitudes are far from right."""
+
+LEAST_CHANGE, MOST_CHANGE = -0.75, 3.0
+"""An amplitude is at most halved or doubled in a pass: bounds of the change of its square."""
+
+FLOOR = 0.02
+"""The least amplitude, as a part of the root mean square at its resolution: what is below cannot be told from 0."""
+
+ENOUGH = 0.03
+"""The passes have converged when another promises to move numbers by this part of their uncertainties, in the mean."""
+
+MOST_PASSES = 40
+
+SAME_MISFIT = 0.02
+"""The misfit has settled when it changes by less than this."""
+
+FOREIGN = 5.0
+"""A shot whose reflections deviate by so many times more than those of a typical shot, squared, is not one of this crystal."""
+
+BLANK = 5.0
+"""A shot whose scale is less than so many standard deviations above 0 shows nothing of the crystal."""
+
+BELIEVED = {
+    "crystal.misset_deg": (0.0, 0.3), "crystal.a_A": (0.01, 0.0), "crystal.b_A": (0.01, 0.0), "crystal.c_A": (0.01, 0.0),
+    "crystal.alpha_deg": (0.0, 0.5), "crystal.beta_deg": (0.0, 0.5), "crystal.gamma_deg": (0.0, 0.5),
+    "crystal.mosaic_spread_deg": (1.0, 0.05), "crystal.b_factor_A2": (0.0, 10.0),
+}  # fmt: skip
+"""How well the start of a shot's numbers is believed, unless restraints say otherwise: a part of it, and a size, added up."""
+
+START_B_A2 = 10.0
+"""The B factor that shots start from, where it is refined and the experiment has none: it may then become smaller, too."""
+
+B_FACTOR = "crystal.b_factor_A2"
+SCALE = "crystal.scale"
+
+Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
+"""What calls a function with each of some arguments, here or elsewhere, and yields the results in their order."""
+
+
+class Merging(NamedTuple):
+    """Structure factors of many shots (M5, M6).
+
+    success, message, diagnosis: the verdict, in words. unique: the reflections (u,). intensity, sigma (u,): |F|^2 in electrons
+    squared where the geometric mean of all scales is that of their starts, and its uncertainty from the equations, infinite
+    where nothing is known; half_sigma (u,): likewise, times the ratio by which the halves of the shots differ in its shell. F,
+    sigma_F (u,): amplitudes by French and Wilson, NaN where nothing is known. halves, half_sigmas (2, u): intensities of each
+    half of the shots. multiplicity (u,): how many shots tell of each. shells: figures in shells of resolution, the last one of
+    all. experiments: of each shot as refined, None for one that is left out; left_out: their names, and why. passes: how many;
+    misfit: the deviation of the model of a spot, a part of its photons (S4). chi_squared: reduced, with the misfit.
+    """
+
+    success: bool
+    message: str
+    diagnosis: list[str]
+    unique: Unique
+    intensity: np.ndarray
+    sigma: np.ndarray
+    half_sigma: np.ndarray
+    F: np.ndarray
+    sigma_F: np.ndarray
+    halves: np.ndarray
+    half_sigmas: np.ndarray
+    multiplicity: np.ndarray
+    shells: list[Shell]
+    experiments: list[Experiment | None]
+    left_out: dict[str, str]
+    passes: int
+    misfit: float
+    chi_squared: float
+
+
+class State(NamedTuple):
+    """Where a merging is, between passes: what its folder keeps, so that one that was killed goes on.
+
+    number: the pass that is made, or was. damping: of its step. misfit: of its weights; quiet: passes since misfit or shots
+    changed. left_out: numbers of shots, as text, and why. ended: why it ended, or nothing.
+    """
+
+    number: int = 0
+    damping: float = DAMPINGS[0]
+    misfit: float = 0.0
+    left_out: dict[str, str] = {}
+    checked: bool = False
+    ended: str = ""
+
+
+def default_shot_parameters(system: str) -> list[Name]:
+    """What is refined of each shot unless a user says otherwise (M1): orientation, cell, scale, B factor and mosaic spread."""
+    return ["crystal.misset_deg", *cell_parameters(system), SCALE, B_FACTOR, "crystal.mosaic_spread_deg"]
+
+
+def in_turn(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Call a function with each of some arguments, in this process."""
+    return (function(*task) for task in tasks)
+
+
+def merge_shots(
+    shots: Sequence[SeriesImage],
+    cell: Cell,
+    symmetry: Symmetry,
+    *,
+    resolution_A: float,
+    parameters: Iterable[Name],
+    friedel_apart: bool = False,
+    amplitudes: StructureFactors | None = None,
+    restraints: dict[str, tuple[float | None, float]] | None = None,
+    readout_noise: float = 0.0,
+    influence: float = 4.0,
+    folder: str | os.PathLike[str] | None = None,
+    run: Run = in_turn,
+    progress: Callable[[int, int, int], Any] = lambda number, done, total: None,
+    told: Callable[[str], Any] = lambda line: None,
+    backend: str = "cpu",
+    precision: str = "double",
+) -> Merging:
+    """Determine the intensities of all reflections of a crystal form from many shots, with numbers of their own (M1 to M6).
+
+    shots: stills, or images of short rotations, of different crystals, each with its experiment as known before. Its amplitudes
+    do not count. cell: in A and degrees, of the list of reflections; symmetry: their space group. resolution_A: the finest that
+    is merged. parameters: names of numbers that each shot has (default_shot_parameters). friedel_apart: whether Friedel mates
+    are two reflections. amplitudes: where to begin; None: all alike. restraints: {name: (value, sigma)}, where None is the
+    start, in place of what is believed by default. readout_noise: in photons. influence: standard deviations from which on a
+    pixel is an outlier. folder: where work is kept, so that what was killed goes on where it was; None: a temporary one. run:
+    calls a function with each of some arguments, in other processes for instance, which all see the folder; the results do not
+    depend on it. progress: called with the pass, and how many shots of all are done. told: called with a line for each pass.
+
+    Raises InputError for arguments that do not fit, and where no shot is left. The result says whether it can be trusted.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="nbnumba-merge-") as made:
+            return merge_shots(
+                shots, cell, symmetry, resolution_A=resolution_A, parameters=parameters, friedel_apart=friedel_apart,
+                amplitudes=amplitudes, restraints=restraints, readout_noise=readout_noise, influence=influence, folder=made,
+                run=run, progress=progress, told=told, backend=backend, precision=precision,
+            )  # fmt: skip
+    names = tuple(parameters)
+    if not shots or not all(isinstance(shot, SeriesImage) for shot in shots):
+        raise InputError(f"shots: {shown(shots)[:80]} are not allowed; allowed: adjoint.SeriesImages, at least one")
+    if SCALE not in names:
+        raise InputError(f"parameters: {SCALE} is not among them; allowed: parameters with {SCALE}, which every shot has")
+    bare = [_with_start(shot, names) for shot in shots]
+    unique = unique_of(cell, symmetry, resolution_A, friedel_apart)
+    rules = Rules(readout_noise, 0.0, influence, False)
+    rule = Rule(names, rules, _restraints(bare[0].experiment, names, restraints or {}), machine(backend, precision))
+    work = _Work(Path(folder), bare, rule, unique, run, progress, told)
+    with one_thread(), np.errstate(all="ignore"):
+        work.begin(amplitudes)
+        while not work.state.ended:
+            work.make_pass()
+        return work.result()
+
+
+def _with_start(shot: SeriesImage, names: Sequence[Name]) -> SeriesImage:
+    """The shot without amplitudes, and with a B factor that may become smaller where it is refined."""
+    import dataclasses
+
+    experiment = dataclasses.replace(shot.experiment, structure_factors=NO_AMPLITUDES)
+    if B_FACTOR in names and experiment.crystal.b_factor_A2 == 0.0:
+        experiment = experiment.replace({B_FACTOR: START_B_A2})
+    return shot._replace(experiment=experiment)
+
+
+def _restraints(
+    experiment: Experiment, names: Sequence[Name], given: dict[str, tuple[float | None, float]]
+) -> tuple[tuple[str, float | None, float], ...]:
+    """The restraints of the numbers of a shot: those that are given, and what is believed of the others. Raises InputError."""
+    blocks = {block.variable.key: block for block in unknowns_of(experiment, tuple(names)).blocks}
+    for name, (_, sigma) in given.items():
+        if name not in blocks:
+            raise InputError(f"restraints: {shown(name)} is not refined; allowed: {', '.join(blocks)}")
+        if not sigma > 0.0:
+            raise InputError(f"restraints: sigma of {name} is {sigma:g}; allowed: a number above 0")
+    found = [(name, value, float(sigma)) for name, (value, sigma) in given.items()]
+    for key, block in blocks.items():
+        first = block.variable.names[0] if block.variable.names else key
+        part, size = BELIEVED.get(key, BELIEVED.get(first, (0.0, 0.0)))
+        sigma = part * abs(float(experiment.value(first))) + size if part else size
+        if key not in given and sigma > 0.0:
+            found.append((key, None, sigma))
+    return tuple(found)
+
+
+class _Work:
+    """A merging in its folder: its shots, and the passes over them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shots: Sequence[SeriesImage],
+        rule: Rule,
+        unique: Unique,
+        run: Run,
+        progress: Callable[[int, int, int], Any],
+        told: Callable[[str], Any],
+    ):
+        self.folder, self.shots, self.rule, self.unique = folder, shots, rule, unique
+        self.run, self.progress, self.told = run, progress, told
+        self.state = State()
+        self.refined = unknowns_of(shots[0].experiment, rule.parameters)
+
+    @property
+    def used(self) -> list[int]:
+        """The numbers of the shots that are not left out."""
+        return [number for number in range(len(self.shots)) if str(number) not in self.state.left_out]
+
+    def begin(self, amplitudes: StructureFactors | None) -> None:
+        """Prepare the folder, or go on with one whose work was interrupted. Raises InputError for one of other input."""
+        digest = self._digest(amplitudes)
+        kept = self.folder / "state.json"
+        if kept.exists():
+            stated = json.loads(kept.read_text())
+            if stated.pop("digest") != digest:
+                why = "it holds the work on other shots, or with other arguments"
+                raise InputError(f"folder: {os.fspath(self.folder)!r} is not allowed: {why}; allowed: an empty one")
+            self.state = State(**stated)
+            return
+        (self.folder / "boxes").mkdir(parents=True, exist_ok=True)
+        keep_unique(self.folder, self.unique)
+        self.digest = digest
+        self._start_pass(self.state, self._first_amplitudes(amplitudes), np.zeros(len(self.unique.hkl)))
+
+    def _digest(self, amplitudes: StructureFactors | None) -> str:
+        """What tells whether work in a folder is of the same input."""
+        rule = self.rule._replace(rules=self.rule.rules)
+        parts = [repr(rule), repr([(shot.name, shot.gain, repr(shot.experiment)) for shot in self.shots])]
+        parts += [repr(self.unique.hkl.tolist()), "" if amplitudes is None else repr(amplitudes)]
+        self.digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return self.digest
+
+    def _first_amplitudes(self, amplitudes: StructureFactors | None) -> np.ndarray:
+        """The amplitudes (u,) of the first pass: those that are listed, or all alike but for symmetry."""
+        alike = np.sqrt(self.unique.multiplicity.astype(np.float64))
+        if amplitudes is None or amplitudes.hkl is None or amplitudes.F is None:
+            return alike
+        number = self.unique.number_of(np.asarray(amplitudes.hkl))
+        listed = np.abs(amplitudes.F if amplitudes.F.ndim == 1 else amplitudes.F.mean(axis=0))
+        own = np.bincount(number[number >= 0], listed[number >= 0] ** 2, len(alike))
+        count = np.bincount(number[number >= 0], minlength=len(alike))
+        if not own.any():
+            raise InputError("amplitudes: none of them is of a reflection that is merged; allowed: those of this crystal")
+        square = np.where(count > 0, own / np.maximum(count, 1), 0.0)
+        mean = square[count > 0].sum() / self.unique.multiplicity[count > 0].sum()
+        square = np.where(count > 0, square, mean * self.unique.multiplicity)
+        return np.maximum(np.sqrt(square), self._floor(square))
+
+    def _floor(self, squares: np.ndarray) -> np.ndarray:
+        """The least amplitudes (u,), from the mean of squares (u,) at each resolution."""
+        expected = french_wilson.mean_intensity(squares, self.unique.multiplicity, self.unique.inverse_squares)
+        return FLOOR * np.sqrt(expected)
+
+    def _start_pass(self, state: State, amplitudes: np.ndarray, changes: np.ndarray) -> None:
+        """Keep what a pass begins with, so that it can be made again; and forget the pass before the last one."""
+        place = folder_of(self.folder, state.number)
+        place.mkdir(exist_ok=True)
+        with written(place / "amplitudes.npz") as stream:
+            np.savez(stream, amplitudes=amplitudes, changes=changes)
+        self._keep(state)
+        shutil.rmtree(folder_of(self.folder, state.number - 2), ignore_errors=True)
+
+    def _keep(self, state: State) -> None:
+        with written(self.folder / "state.json") as stream:
+            stream.write(json.dumps(state._asdict() | {"digest": self.digest}).encode())
+        self.state = state
+
+    def blocks(self, damping: float = 0.0, shots: Sequence[int] | None = None) -> Blocks:
+        """The blocks of shots after the pass."""
+        return Blocks(self.folder, self.state.number, self.used if shots is None else shots, len(self.unique.hkl), damping)
+
+    def amplitudes(self) -> np.ndarray:
+        """The amplitudes (u,) of the pass."""
+        with np.load(folder_of(self.folder, self.state.number) / "amplitudes.npz") as kept:
+            return kept["amplitudes"]
+
+    def make_pass(self) -> None:
+        """Make the blocks of all shots, and decide how it goes on."""
+        number, rule = self.state.number, self.rule._replace(rules=self.rule.rules._replace(misfit=self.state.misfit))
+        used, failed = self.used, {}
+        tasks = [(self.folder, Shot(self.shots[shot], shot), rule, number, self.state.damping) for shot in used]
+        made: dict[int, tuple[float, float]] = {}
+        for count, (shot, outcome) in enumerate(zip(used, self.run(one_shot, tasks)), start=1):
+            if isinstance(outcome, str):
+                failed[str(shot)] = outcome
+            else:
+                made[shot] = outcome
+            self.progress(number, count, len(used))
+        self.state = self.state._replace(left_out=self.state.left_out | failed)
+        if not self.used:
+            raise InputError(f"shots: none is left; {next(iter(self.state.left_out.values()))}; allowed: shots that show some")
+        moved = int(sum(part for part, _ in made.values()))
+        self._decide(moved, float(np.median([misfit for _, misfit in made.values()])))
+
+    def _decide(self, moved: int, misfit: float) -> None:
+        """Begin the next pass, or end."""
+        state, damping = self.state, self.state.damping
+        blocks, amplitudes = self.blocks(damping), self.amplitudes()
+        sums = equations(blocks)
+        squares = amplitudes**2
+        floor = self._floor(squares)
+        wanted = solved(blocks, sums, damping, ~((amplitudes <= 1.001 * floor) & (sums.right < 0.0)))
+        wanted = without_common(wanted, sums.own, self._common())
+        promised = self._promised(blocks, sums, wanted)
+        self.told(
+            f"pass {state.number}: {len(blocks.shots)} shots, {moved} moved, reduced chi squared "
+            f"{2.0 * sums.loss / self._freedom(sums):.4g}, numbers move by {promised:.2g} of their uncertainties"
+        )
+        changes = np.clip(wanted, LEAST_CHANGE, MOST_CHANGE)
+        following = np.maximum(amplitudes * np.sqrt(1.0 + changes), floor)
+        changes = (following / amplitudes) ** 2 - 1.0
+        number = state.number + 1
+        damping = DAMPINGS[number] if number < len(DAMPINGS) else 0.0
+        state = state._replace(number=number, damping=damping)
+        if number >= len(DAMPINGS) and promised < ENOUGH:
+            foreign = {} if state.checked else self._foreign(sums)
+            if foreign or not state.checked or abs(misfit - state.misfit) >= SAME_MISFIT:
+                state = state._replace(left_out=state.left_out | foreign, checked=True, misfit=misfit)
+            else:
+                return self._keep(self.state._replace(ended="converged"))
+        elif number >= MOST_PASSES:
+            return self._keep(self.state._replace(ended=f"not converged after {MOST_PASSES} passes"))
+        return self._start_pass(state, following, changes)
+
+    def _promised(self, blocks: Blocks, sums: Equations, wanted: np.ndarray) -> float:
+        """By how much a step would move numbers and factors, in uncertainties: root mean square."""
+        promised, count = float(sums.right @ wanted), int((sums.own > 0.0).sum())
+        for block, inverse in blocks.each():
+            promised += float(block.gradient @ inverse @ block.gradient)
+            count += len(block.x)
+        return float(np.sqrt(max(promised, 0.0) / max(count, 1)))
+
+    def _common(self) -> np.ndarray:
+        """What scales, and B factors, of all shots can do to factors as well (1 or 2, u)."""
+        ones = np.ones(len(self.unique.hkl))
+        return np.stack([ones, self.unique.inverse_squares] if B_FACTOR in self.rule.parameters else [ones])
+
+    def _freedom(self, sums: Equations) -> float:
+        """Pixels less what was fitted: numbers of shots, backgrounds, and factors."""
+        fitted = sum(len(block.x) + len(block.number) for block, _ in self.blocks().each()) + int((sums.own > 0.0).sum())
+        return max(float(sums.pixels - fitted), 1.0)
+
+    def _foreign(self, sums: Equations) -> dict[str, str]:
+        """Shots that are not of this crystal: blank ones, and those whose reflections deviate more than a typical shot's."""
+        index = self.refined.indices(SCALE).ravel()[0]
+        found, deviations = {}, {}
+        for shot, (block, inverse) in zip(self.used, self.blocks().each()):
+            known = block.own_normal > 0.0
+            squares = block.own_gradient[known] ** 2 / block.own_normal[known]
+            deviations[shot] = float(squares.mean()) if known.any() else np.inf
+            if not block.x[index] > BLANK * np.sqrt(max(inverse[index, index], 0.0)):
+                found[str(shot)] = "shows nothing of the crystal"
+        typical = max(float(np.median(list(deviations.values()))), 1.0)
+        for shot, deviation in deviations.items():
+            if deviation > FOREIGN * typical and str(shot) not in found:
+                times = np.sqrt(deviation / typical)
+                found[str(shot)] = f"its reflections deviate {times:.1f} times as much as those of a typical shot"
+        return found
+
+    def result(self) -> Merging:
+        """The structure factors, and how well they are known (M5, M6)."""
+        unique, blocks, amplitudes = self.unique, self.blocks(), self.amplitudes()
+        sums = equations(blocks)
+        squares, common = amplitudes**2, self._common()
+        everything = np.ones(len(squares), dtype=bool)
+        intensity = squares * (1.0 + without_common(solved(blocks, sums, 0.0, everything), sums.own, common))
+        sigma = squares * np.sqrt(variances(blocks, sums))
+        halves, half_sigmas = np.zeros((2, len(squares))), np.full((2, len(squares)), np.inf)
+        if len(self.used) > 1:
+            for half in (0, 1):
+                part = self.blocks(shots=self.used[half::2])
+                own = equations(part)
+                halves[half] = squares * (1.0 + without_common(solved(part, own, 0.0, everything), own.own, common))
+                half_sigmas[half] = squares * np.sqrt(variances(part, own))
+        scale, experiments = self._scale(), self._experiments()
+        brightness = scale * np.exp(-2.0 * self._mean_b() * unique.inverse_squares / 4.0)
+        intensity, sigma, halves, half_sigmas = (brightness * part for part in (intensity, sigma, halves, half_sigmas))
+        known = np.isfinite(sigma)
+        F, sigma_F = np.full(len(squares), np.nan), np.full(len(squares), np.nan)
+        expected = brightness * french_wilson.mean_intensity(squares, unique.multiplicity, unique.inverse_squares)
+        F[known], sigma_F[known] = french_wilson.estimates(
+            intensity[known], sigma[known], expected[known], unique.centric[known]
+        )  # fmt: skip
+        shells = shells_of(unique.d_A, sums.observed, intensity, sigma, halves, half_sigmas, unique.mates(), expected)
+        names = {self.shots[int(number)].name: why for number, why in self.state.left_out.items()}
+        chi_squared = 2.0 * sums.loss / self._freedom(sums)
+        words = _verdict(self.state, shells, chi_squared, names, len(self.shots))
+        return Merging(
+            *words, unique=unique, intensity=intensity, sigma=sigma, half_sigma=sigma * _ratios(unique.d_A, shells), F=F,
+            sigma_F=sigma_F, halves=halves, half_sigmas=half_sigmas, multiplicity=sums.observed, shells=shells,
+            experiments=experiments, left_out=names, passes=self.state.number + 1, misfit=self.state.misfit,
+            chi_squared=chi_squared,
+        )  # fmt: skip
+
+    def _numbers(self) -> np.ndarray:
+        """The numbers of the shots that are used (shots, p)."""
+        return np.array([block.x for block, _ in self.blocks().each()])
+
+    def _scale(self) -> float:
+        """The geometric mean of the scales of shots, over that of their starts."""
+        starts = [self.shots[shot].experiment.crystal.scale for shot in self.used]
+        return float(np.exp(np.mean(np.log(self._numbers()[:, self.refined.indices(SCALE).ravel()[0]] / starts))))
+
+    def _mean_b(self) -> float:
+        """The mean B factor of shots, in A^2; 0 where it is not refined."""
+        index = self.refined.indices(B_FACTOR).ravel()
+        return float(self._numbers()[:, index[0]].mean()) if len(index) else 0.0
+
+    def _experiments(self) -> list[Experiment | None]:
+        """The experiment of each shot as refined, without amplitudes, on the scale of the result; None: it is left out."""
+        found: list[Experiment | None] = [None] * len(self.shots)
+        scale = self._scale()
+        for shot, numbers in zip(self.used, self._numbers()):
+            numbers = numbers.copy()
+            numbers[self.refined.indices(SCALE).ravel()] /= scale
+            found[shot] = unpack(self.shots[shot].experiment, self.refined.parameters, numbers)
+        return found
+
+
+def one_shot(folder: Path, shot: Shot, rule: Rule, number: int, damping: float) -> tuple[float, float] | str:
+    """Make the block of a shot in a pass: whether it moved, and the misfit that it shows; or why it cannot be used."""
+    with one_thread(), np.errstate(all="ignore"):
+        try:
+            block = step(folder, shot, rule, number, damping) if number else begin(folder, shot, rule)
+        except InputError as error:
+            return str(error)
+    return block.moved, block.misfit
+
+
+def _ratios(d_A: np.ndarray, shells: Sequence[Shell]) -> np.ndarray:
+    """By how much halves differ more than their uncertainties, at least 1, of the shell of each reflection (u,)."""
+    ratio = np.ones(len(d_A))
+    for shell in shells[:-1]:
+        within = (d_A <= shell.low_A) & (d_A >= shell.high_A)
+        ratio[within] = shell.ratio if shell.ratio > 1.0 else 1.0
+    return ratio
+
+
+def _verdict(
+    state: State, shells: Sequence[Shell], chi_squared: float, left_out: dict[str, str], shots: int
+) -> tuple[bool, str, list[str]]:
+    """Whether structure factors can be believed, the sentence that says it, and what else is to be known."""
+    whole, diagnosis = shells[-1], []
+    if chi_squared > 1.5:
+        diagnosis.append(f"the model does not fit to within noise (reduced chi squared {chi_squared:.3g})")
+    if whole.ratio > 1.5:
+        diagnosis.append(f"halves of the shots differ {whole.ratio:.2g} times more than uncertainties say")
+    if left_out:
+        diagnosis.append(f"{len(left_out)} of {shots} shots are left out, the first of which is {next(iter(left_out))}")
+    if state.ended != "converged":
+        return False, state.ended, diagnosis
+    if len(left_out) > shots / 2:
+        return False, "converged, but more than half of the shots are left out", diagnosis
+    if not whole.cc_half > LEAST_CC:
+        return False, f"converged, but halves of the shots do not agree (CC1/2 {whole.cc_half:.3g})", diagnosis
+    return True, "converged", diagnosis
+
+
+LEAST_CC = 0.3
+"""The correlation of halves below which intensities are no more than noise."""

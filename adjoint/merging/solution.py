@@ -1,0 +1,127 @@
+"""The solution of the equations of all shots, from which the numbers of each shot are eliminated (M4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from adjoint.merging.shots import Block, block_path
+
+TOLERANCE = 1e-4
+"""The residual, as a part of the right side, at which the conjugate gradients end."""
+
+MOST_ITERATIONS = 200
+
+LEAST_KNOWN = 1e-9
+"""Of the largest information about a factor, the part below which there is none about another."""
+
+
+class Blocks(NamedTuple):
+    """The blocks of some shots in a folder, read one by one: memory does not grow with their number.
+
+    pass_number: after which pass. shots: their numbers. count: of unique reflections. damping: by which fraction the diagonal
+    of a shot's own matrix is raised.
+    """
+
+    folder: Path
+    pass_number: int
+    shots: Sequence[int]
+    count: int
+    damping: float = 0.0
+
+    def each(self) -> Iterable[tuple[Block, np.ndarray]]:
+        """Every block, with the inverse of the matrix of its numbers."""
+        for shot in self.shots:
+            block = Block.load(block_path(self.folder, self.pass_number, shot))
+            yield block, block.inverse(self.damping)
+
+
+class Equations(NamedTuple):
+    """The equations of the factors of all unique reflections, after the numbers of shots have followed (M4).
+
+    right (u,); own (u,): the information at known numbers of shots. diagonal (u,): of the matrix; observed (u,): how many
+    shots tell of each. loss, pixels: of all shots.
+    """
+
+    right: np.ndarray
+    own: np.ndarray
+    diagonal: np.ndarray
+    observed: np.ndarray
+    loss: float
+    pixels: int
+
+
+def equations(blocks: Blocks) -> Equations:
+    """The sums over shots (M4)."""
+    right, own, diagonal, observed = (np.zeros(blocks.count) for _ in range(4))
+    loss, pixels = 0.0, 0
+    for block, inverse in blocks.each():
+        followed = block.across @ inverse
+        np.add.at(right, block.number, block.own_gradient - followed @ block.gradient)
+        np.add.at(own, block.number, block.own_normal)
+        np.add.at(diagonal, block.number, block.own_normal - np.einsum("bp,bp->b", followed, block.across))
+        np.add.at(observed, block.number[block.own_normal > 0.0], 1.0)
+        loss, pixels = loss + block.loss, pixels + block.pixels
+    return Equations(right, own, diagonal, observed, loss, pixels)
+
+
+def product(blocks: Blocks, own: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """The matrix of the factors times a vector (u,)."""
+    result = own * vector
+    for block, inverse in blocks.each():
+        along = block.across.T @ vector[block.number]
+        np.add.at(result, block.number, -(block.across @ (inverse @ along)))
+    return result
+
+
+def solved(blocks: Blocks, sums: Equations, raised: float, free: np.ndarray) -> np.ndarray:
+    """By how much the factors (u,) change in a step, by conjugate gradients.
+
+    raised: the fraction by which own is raised. free (u,): which factors may change.
+    """
+    known = free & (sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300))
+    own = np.where(known, sums.own * (1.0 + raised), 1.0)
+    scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), 1e-3 * own), 0.0)
+    x, residual = np.zeros(blocks.count), np.where(known, sums.right, 0.0)
+    direction = scale * residual
+    size = first = float(residual @ direction)
+    for _ in range(MOST_ITERATIONS):
+        if not size > TOLERANCE**2 * first:
+            break
+        image = np.where(known, product(blocks, own, direction), 0.0)
+        curved = float(direction @ image)
+        if not curved > 0.0:  # along what no shot tells, as a common scale
+            break
+        x, residual = x + size / curved * direction, residual - size / curved * image
+        following = scale * residual
+        size, before = float(residual @ following), size
+        direction = following + size / before * direction
+    return x
+
+
+def without_common(changes: np.ndarray, own: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """The changes of factors (u,) without what the scales, and B factors, of all shots can do as well.
+
+    common (c, u): by how much a common scale, or B factor, changes each factor. own (u,): the weight of each change.
+    """
+    matrix = (common * own) @ common.T
+    return changes - np.linalg.lstsq(matrix, (common * own) @ changes, rcond=1e-12)[0] @ common
+
+
+def variances(blocks: Blocks, sums: Equations) -> np.ndarray:
+    """The variances (u,) of the factors, relative to their common scale; infinite where nothing is known (M5).
+
+    Of each shot by itself: its numbers are known as well as all of its reflections together tell them, at factors that the
+    other shots know, too.
+    """
+    known = sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300)
+    at_known = np.where(known, 1.0 / np.where(known, sums.own, 1.0), 0.0)
+    total = at_known.copy()
+    for block, _ in blocks.each():
+        weighted = at_known[block.number][:, np.newaxis] * block.across
+        own = block._replace(normal=block.normal - block.across.T @ weighted).inverse(0.0)
+        np.add.at(total, block.number, np.einsum("bp,pq,bq->b", weighted, own, weighted))
+    return np.where(known, total, np.inf)
