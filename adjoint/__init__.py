@@ -3,6 +3,7 @@
 from adjoint import losses
 from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
+from adjoint.merge import Merging, default_shot_parameters, merge_shots
 from adjoint.parameters import PARAMETERS, cell_parameters
 from adjoint.refine import refine
 from adjoint.refine_series import SeriesRefinement, default_parameters, refine_series
@@ -14,6 +15,7 @@ from nbnumba.setup.values import VECTORS
 
 __all__ = [
     "Fit",
+    "Merging",
     "PARAMETERS",
     "Refinement",
     "Phase",
@@ -23,9 +25,11 @@ __all__ = [
     "VECTORS",
     "cell_parameters",
     "default_parameters",
+    "default_shot_parameters",
     "gradcheck",
     "jacobian",
     "losses",
+    "merge_shots",
     "normal_equations",
     "pack",
     "refine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adjoint.losses import number_of
 from adjoint.merging.shots import (
     NO_AMPLITUDES,
     Rule,
@@ -20,14 +22,16 @@ from adjoint.merging.shots import (
     begin,
     folder_of,
     keep_unique,
+    seen_in,
     step,
     unknowns_of,
     written,
 )
-from adjoint.merging.solution import Blocks, Equations, equations, solved, variances, without_common
+from adjoint.merging.solution import Blocks, Equations, equations, solved, variances
 from adjoint.merging.statistics import Shell, shells_of
 from adjoint.merging.unique import Unique, unique_of
-from adjoint.parameters import Name, cell_parameters
+from adjoint.parameters import SMALLEST, Name, cell_parameters
+from adjoint.refinement.agreement import LEAST_EXPLAINED
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
@@ -43,8 +47,8 @@ from nbnumba.statements import StructureFactors
 DAMPINGS = (1.0, 0.1, 0.1)
 """By which fractions diagonals are raised in the first passes, while numbers and amplitudes are far from right."""
 
-LEAST_CHANGE, MOST_CHANGE = -0.75, 3.0
-"""An amplitude is at most halved or doubled in a pass: bounds of the change of its square."""
+LEAST_PART, MOST_TIMES = 0.25, 4.0
+"""An amplitude is at most halved in each of the first passes, and at most doubled, or made the mean one, in any."""
 
 FLOOR = 0.02
 """The least amplitude, as a part of the root mean square at its resolution: what is below cannot be told from 0."""
@@ -52,16 +56,17 @@ FLOOR = 0.02
 ENOUGH = 0.03
 """The passes have converged when another promises to move numbers by this part of their uncertainties, in the mean."""
 
-MOST_PASSES = 40
+CHECKED_BY, MOST_PASSES = 8, 40
+"""The pass before which it is checked at the latest whether shots are of this crystal, and how many are made at most."""
 
 SAME_MISFIT = 0.02
 """The misfit has settled when it changes by less than this."""
 
-FOREIGN = 5.0
-"""A shot whose reflections deviate by so many times more than those of a typical shot, squared, is not one of this crystal."""
+ELSEWHERE = 1.4
+"""By how many standard deviations, and this part of SEEN, the spots of a shot may fit better elsewhere."""
 
-BLANK = 5.0
-"""A shot whose scale is less than so many standard deviations above 0 shows nothing of the crystal."""
+SEEN = 12.0
+"""Standard deviations by which the spots of a shot together have to stand out: noise alone can do it by nearly as much."""
 
 BELIEVED = {
     "crystal.misset_deg": (0.0, 0.3), "crystal.a_A": (0.01, 0.0), "crystal.b_A": (0.01, 0.0), "crystal.c_A": (0.01, 0.0),
@@ -177,7 +182,12 @@ def merge_shots(
                 run=run, progress=progress, told=told, backend=backend, precision=precision,
             )  # fmt: skip
     names = tuple(parameters)
-    if not shots or not all(isinstance(shot, SeriesImage) for shot in shots):
+    readout_noise = number_between("readout_noise", readout_noise, 0.0, 1e6)
+    influence = number_between("influence", influence, SMALLEST, 1e6)
+    resolution_A = number_between("resolution_A", resolution_A, 0.1, 1000.0)
+    if amplitudes is not None and amplitudes.hkl is None:
+        raise InputError("amplitudes: there is no list of reflections; allowed: StructureFactors with hkl and F, or None")
+    if not isinstance(shots, Sequence) or not shots or not all(isinstance(shot, SeriesImage) for shot in shots):
         raise InputError(f"shots: {shown(shots)[:80]} are not allowed; allowed: adjoint.SeriesImages, at least one")
     if SCALE not in names:
         raise InputError(f"parameters: {SCALE} is not among them; allowed: parameters with {SCALE}, which every shot has")
@@ -193,10 +203,16 @@ def merge_shots(
         return work.result()
 
 
+def number_between(what: str, value: Any, least: float, most: float) -> float:
+    """A number within bounds. Raises InputError."""
+    number = number_of(what, value)
+    if not least <= number <= most:
+        raise InputError(f"{what}: {number:g} is not allowed; allowed: a number from {least:g} to {most:g}")
+    return number
+
+
 def _with_start(shot: SeriesImage, names: Sequence[Name]) -> SeriesImage:
     """The shot without amplitudes, and with a B factor that may become smaller where it is refined."""
-    import dataclasses
-
     experiment = dataclasses.replace(shot.experiment, structure_factors=NO_AMPLITUDES)
     if B_FACTOR in names and experiment.crystal.b_factor_A2 == 0.0:
         experiment = experiment.replace({B_FACTOR: START_B_A2})
@@ -305,6 +321,10 @@ class _Work:
             stream.write(json.dumps(state._asdict() | {"digest": self.digest}).encode())
         self.state = state
 
+    def _rule(self) -> Rule:
+        """The rule of the pass."""
+        return self.rule._replace(rules=self.rule.rules._replace(misfit=self.state.misfit))
+
     def blocks(self, damping: float = 0.0, shots: Sequence[int] | None = None) -> Blocks:
         """The blocks of shots after the pass."""
         return Blocks(self.folder, self.state.number, self.used if shots is None else shots, len(self.unique.hkl), damping)
@@ -316,7 +336,7 @@ class _Work:
 
     def make_pass(self) -> None:
         """Make the blocks of all shots, and decide how it goes on."""
-        number, rule = self.state.number, self.rule._replace(rules=self.rule.rules._replace(misfit=self.state.misfit))
+        number, rule = self.state.number, self._rule()
         used, failed = self.used, {}
         tasks = [(self.folder, Shot(self.shots[shot], shot), rule, number, self.state.damping) for shot in used]
         made: dict[int, tuple[float, float]] = {}
@@ -339,21 +359,22 @@ class _Work:
         sums = equations(blocks)
         squares = amplitudes**2
         floor = self._floor(squares)
-        wanted = solved(blocks, sums, damping, ~((amplitudes <= 1.001 * floor) & (sums.right < 0.0)))
-        wanted = without_common(wanted, sums.own, self._common())
+        free = ~((amplitudes <= 1.001 * floor) & (sums.right < 0.0))
+        wanted = solved(blocks, sums, self._common(), free, damping)
         promised = self._promised(blocks, sums, wanted)
         self.told(
             f"pass {state.number}: {len(blocks.shots)} shots, {moved} moved, reduced chi squared "
             f"{2.0 * sums.loss / self._freedom(sums):.4g}, numbers move by {promised:.2g} of their uncertainties"
         )
-        changes = np.clip(wanted, LEAST_CHANGE, MOST_CHANGE)
-        following = np.maximum(amplitudes * np.sqrt(1.0 + changes), floor)
-        changes = (following / amplitudes) ** 2 - 1.0
         number = state.number + 1
+        least = np.where(number < len(DAMPINGS), LEAST_PART * squares, 0.0)
+        most = np.maximum(MOST_TIMES * squares, (floor / FLOOR) ** 2)
+        following = np.maximum(np.sqrt(np.clip(squares * (1.0 + wanted), least, most)), floor)
+        changes = (following / amplitudes) ** 2 - 1.0
         damping = DAMPINGS[number] if number < len(DAMPINGS) else 0.0
         state = state._replace(number=number, damping=damping)
-        if number >= len(DAMPINGS) and promised < ENOUGH:
-            foreign = {} if state.checked else self._foreign(sums)
+        if number >= len(DAMPINGS) and promised < ENOUGH or number == CHECKED_BY and not state.checked:
+            foreign = {} if state.checked else self._foreign()
             if foreign or not state.checked or abs(misfit - state.misfit) >= SAME_MISFIT:
                 state = state._replace(left_out=state.left_out | foreign, checked=True, misfit=misfit)
             else:
@@ -380,22 +401,11 @@ class _Work:
         fitted = sum(len(block.x) + len(block.number) for block, _ in self.blocks().each()) + int((sums.own > 0.0).sum())
         return max(float(sums.pixels - fitted), 1.0)
 
-    def _foreign(self, sums: Equations) -> dict[str, str]:
-        """Shots that are not of this crystal: blank ones, and those whose reflections deviate more than a typical shot's."""
-        index = self.refined.indices(SCALE).ravel()[0]
-        found, deviations = {}, {}
-        for shot, (block, inverse) in zip(self.used, self.blocks().each()):
-            known = block.own_normal > 0.0
-            squares = block.own_gradient[known] ** 2 / block.own_normal[known]
-            deviations[shot] = float(squares.mean()) if known.any() else np.inf
-            if not block.x[index] > BLANK * np.sqrt(max(inverse[index, index], 0.0)):
-                found[str(shot)] = "shows nothing of the crystal"
-        typical = max(float(np.median(list(deviations.values()))), 1.0)
-        for shot, deviation in deviations.items():
-            if deviation > FOREIGN * typical and str(shot) not in found:
-                times = np.sqrt(deviation / typical)
-                found[str(shot)] = f"its reflections deviate {times:.1f} times as much as those of a typical shot"
-        return found
+    def _foreign(self) -> dict[str, str]:
+        """Shots that are not of this crystal, or not where they are calculated: their numbers, as text, and why."""
+        used = self.used
+        tasks = [(self.folder, Shot(self.shots[shot], shot), self._rule(), self.state.number) for shot in used]
+        return {str(shot): why for shot, why in zip(used, self.run(one_check, tasks)) if why}
 
     def result(self) -> Merging:
         """The structure factors, and how well they are known (M5, M6)."""
@@ -403,14 +413,14 @@ class _Work:
         sums = equations(blocks)
         squares, common = amplitudes**2, self._common()
         everything = np.ones(len(squares), dtype=bool)
-        intensity = squares * (1.0 + without_common(solved(blocks, sums, 0.0, everything), sums.own, common))
+        intensity = squares * (1.0 + solved(blocks, sums, common, everything))
         sigma = squares * np.sqrt(variances(blocks, sums))
         halves, half_sigmas = np.zeros((2, len(squares))), np.full((2, len(squares)), np.inf)
         if len(self.used) > 1:
             for half in (0, 1):
                 part = self.blocks(shots=self.used[half::2])
                 own = equations(part)
-                halves[half] = squares * (1.0 + without_common(solved(part, own, 0.0, everything), own.own, common))
+                halves[half] = squares * (1.0 + solved(part, own, common, everything))
                 half_sigmas[half] = squares * np.sqrt(variances(part, own))
         scale, experiments = self._scale(), self._experiments()
         brightness = scale * np.exp(-2.0 * self._mean_b() * unique.inverse_squares / 4.0)
@@ -465,6 +475,19 @@ def one_shot(folder: Path, shot: Shot, rule: Rule, number: int, damping: float) 
         except InputError as error:
             return str(error)
     return block.moved, block.misfit
+
+
+def one_check(folder: Path, shot: Shot, rule: Rule, number: int) -> str:
+    """Why a shot is not one of this crystal, by what boxes around its spots show after a pass; nothing if it is."""
+    with one_thread(), np.errstate(all="ignore"):
+        seen = seen_in(folder, shot, rule, number)
+    if not seen.significance > SEEN:
+        return f"shows nothing of the crystal: its spots stand out by {seen.significance:.2g} standard deviations together"
+    if seen.explained < LEAST_EXPLAINED:
+        return f"shows something else: the crystal accounts for {100 * seen.explained:.2g} % of the contrast around its spots"
+    if seen.best - seen.significance > ELSEWHERE * max(1.0, seen.significance / SEEN):
+        return f"fits better elsewhere: moved by {seen.shift[0]} pixels along fast and {seen.shift[1]} along slow"
+    return ""
 
 
 def _ratios(d_A: np.ndarray, shells: Sequence[Shell]) -> np.ndarray:

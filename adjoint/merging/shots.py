@@ -28,9 +28,10 @@ from adjoint.series.reduction import (
 from adjoint.series.reflections import Reflections
 from adjoint.series.search import Point, Problem, Restraints, at_bounds, moved
 from adjoint.series.shoeboxes import Shoeboxes, shoeboxes
-from adjoint.series.stages import misfit_of
+from adjoint.series.stages import CHECKED_HALF, misfit_of
 from adjoint.series.unknowns import SCALE, Unknowns, unknowns
-from adjoint.variables import pack
+from adjoint.series.verdict import Evidence, evidence
+from adjoint.variables import pack, unpack
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
@@ -193,8 +194,13 @@ def unknowns_of(experiment: Experiment, parameters: tuple[Name, ...]) -> Unknown
     return unknowns(experiment, [0.0], parameters, 1.0)
 
 
-def boxes_of(shot: SeriesImage, experiment: Experiment, unique: Unique) -> tuple[Shoeboxes, np.ndarray]:
-    """The shoeboxes of a shot around its reflections, each box a reflection, and the unique reflection (boxes,) of each."""
+def boxes_of(
+    shot: SeriesImage, experiment: Experiment, unique: Unique, wider: float = 0.0
+) -> tuple[Shoeboxes, np.ndarray]:
+    """The shoeboxes of a shot around its reflections, each box a reflection, and the unique reflection (boxes,) of each.
+
+    wider: by how many pixels the half of each edge is.
+    """
     table = predict(experiment, least_excitation=LEAST_EXCITATION)
     number = unique.number_of(table.hkl)
     table, number = table[~table.masked & (number != ABSENT)], number[~table.masked & (number != ABSENT)]
@@ -205,7 +211,7 @@ def boxes_of(shot: SeriesImage, experiment: Experiment, unique: Unique) -> tuple
         table.hkl, table.panel, table.centre_fast, table.centre_slow, table.phi_deg, nothing, table.d_A, table.s1, table.F
     )
     widths = np.stack([table.width_fast, table.width_slow], axis=1) / FWHM
-    half = np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF)
+    half = np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF) + wider
     boxes = shoeboxes(shot.sheet, shot.photons(), found, np.arange(len(table)), half)
     return boxes._replace(reflection=np.arange(len(boxes.starts))), number[boxes.reflection]
 
@@ -258,6 +264,18 @@ def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, damping: float)
         change = SHORTER * change
     _, point = problem.point(before.x, ones, reference)
     return _kept(folder, pass_number, shot.number, number, problem, point, 0.0)
+
+
+def seen_in(folder: Path, shot: Shot, rule: Rule, pass_number: int) -> Evidence:
+    """What boxes larger than the spots of a shot show after a pass: whether its spots are where they are calculated (M3)."""
+    unique, amplitudes, _ = list_of(folder, pass_number)
+    block = Block.load(block_path(folder, pass_number, shot.number))
+    experiment = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
+    refined = unknowns_of(experiment, rule.parameters).parameters
+    boxes, _ = boxes_of(shot.image, unpack(experiment, refined, block.x), unique, CHECKED_HALF)
+    by_data = rule._replace(rules=rule.rules._replace(misfit=0.0, by_data=True))
+    problem = _problem(experiment, boxes, by_data, shot.image.experiment)
+    return evidence(problem, problem.point(block.x, np.ones(problem.reflections))[1])
 
 
 def _problem(experiment: Experiment, boxes: Shoeboxes, rule: Rule, start: Experiment) -> Problem:

@@ -68,47 +68,43 @@ def equations(blocks: Blocks) -> Equations:
     return Equations(right, own, diagonal, observed, loss, pixels)
 
 
-def product(blocks: Blocks, own: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """The matrix of the factors times a vector (u,)."""
+def product(blocks: Blocks, own: np.ndarray, common: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """The matrix of the factors times a vector (u,).
+
+    common (c, u): by how much a change of the scales, or of the B factors, of all shots changes each factor as well. The
+    equations tell nothing of it, so that the mean change along it, weighted by own (u,), is held at 0.
+    """
     result = own * vector
     for block, inverse in blocks.each():
         along = block.across.T @ vector[block.number]
         np.add.at(result, block.number, -(block.across @ (inverse @ along)))
-    return result
+    weighted = common * own
+    return result + np.linalg.lstsq(weighted @ common.T, weighted @ vector, rcond=1e-12)[0] @ weighted
 
 
-def solved(blocks: Blocks, sums: Equations, raised: float, free: np.ndarray) -> np.ndarray:
-    """By how much the factors (u,) change in a step, by conjugate gradients.
+def solved(blocks: Blocks, sums: Equations, common: np.ndarray, free: np.ndarray, raised: float = 0.0) -> np.ndarray:
+    """By how much the factors (u,) change in a step, by conjugate gradients (M4).
 
-    raised: the fraction by which own is raised. free (u,): which factors may change.
+    common: see product. free (u,): which factors may change. raised: the fraction by which own is raised.
     """
     known = free & (sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300))
-    own = np.where(known, sums.own * (1.0 + raised), 1.0)
-    scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), 1e-3 * own), 0.0)
+    own, common = np.where(known, sums.own * (1.0 + raised), 0.0), np.where(known, common, 0.0)
+    scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), np.where(known, 1e-3 * own, 1.0)), 0.0)
     x, residual = np.zeros(blocks.count), np.where(known, sums.right, 0.0)
     direction = scale * residual
     size = first = float(residual @ direction)
     for _ in range(MOST_ITERATIONS):
         if not size > TOLERANCE**2 * first:
             break
-        image = np.where(known, product(blocks, own, direction), 0.0)
+        image = np.where(known, product(blocks, own, common, direction), 0.0)
         curved = float(direction @ image)
-        if not curved > 0.0:  # along what no shot tells, as a common scale
+        if not curved > 0.0:  # along what no shot tells
             break
         x, residual = x + size / curved * direction, residual - size / curved * image
         following = scale * residual
         size, before = float(residual @ following), size
         direction = following + size / before * direction
     return x
-
-
-def without_common(changes: np.ndarray, own: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """The changes of factors (u,) without what the scales, and B factors, of all shots can do as well.
-
-    common (c, u): by how much a common scale, or B factor, changes each factor. own (u,): the weight of each change.
-    """
-    matrix = (common * own) @ common.T
-    return changes - np.linalg.lstsq(matrix, (common * own) @ changes, rcond=1e-12)[0] @ common
 
 
 def variances(blocks: Blocks, sums: Equations) -> np.ndarray:
