@@ -1,17 +1,21 @@
-"""The reflections of a series: where the exact geometry puts them, at which phi, and how fast they rock (S3)."""
+"""The reflections of a series: where the exact geometry puts them, at which phi, and how fast they rock (S3, S11)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nbnumba.experiment import Experiment
-from nbnumba.predictions import predict
+from nbnumba.predictions import Predictions, predict
+from nbnumba.setup import crystal
 from nbnumba.setup.detector import spindle_axis
 from nbnumba.setup.orientations import phi_steps
 from nbnumba.setup.view import view_of
+from nbnumba.spots import candidates, ewald
+from nbnumba.spots.shape_profiles import reach
 
 LEAST_ZETA = 0.15
 """The least cosine between the spindle and the axis about which a reflection passes the sphere fastest; others rock long."""
@@ -26,12 +30,19 @@ SHARP = {
 }  # fmt: skip
 """A crystal whose reflections meet the sphere in a point: predictions list those that do so within a range of phi."""
 
+DEVIATIONS = 3.0
+"""A still shows reflections within so many standard deviations of the sphere."""
+
+Absent = Callable[[np.ndarray], np.ndarray]
+"""A function of Miller indices (n, 3) that says which reflections symmetry forbids (n,)."""
+
 
 class Reflections(NamedTuple):
     """Reflections of a series, one for each time that one passes the sphere (S3).
 
     hkl (n, 3); panel (n,); fast, slow (n,): pixels from the outer edge of the first; phi_deg (n,): where it passes; zeta (n,):
-    the factor by which phi rocks it, 0 to 1; d_A (n,); s1 (n, 3): the diffracted ray, 1/A; F (n,): the amplitude.
+    the factor by which phi rocks it, 0 to 1; d_A (n,); s1 (n, 3): the diffracted ray, 1/A; F (n,): the amplitude. image (n,):
+    the number of the still that shows it, -1 in a rotation; delta_psi_deg (n,): the rotation that takes it to the sphere.
     """
 
     hkl: np.ndarray
@@ -43,6 +54,8 @@ class Reflections(NamedTuple):
     d_A: np.ndarray
     s1: np.ndarray
     F: np.ndarray
+    image: np.ndarray
+    delta_psi_deg: np.ndarray
 
 
 def middle_of(experiment: Experiment) -> float:
@@ -78,7 +91,74 @@ def _predicted(experiment: Experiment, low: float, high: float) -> Reflections:
     zeta = zeta_of(experiment, table.s1)
     passes = (table.phi_deg >= low) & (table.phi_deg < high) & ~table.masked & (zeta >= LEAST_ZETA)
     table, zeta = table[passes], zeta[passes]
-    return Reflections(table.hkl, table.panel, table.fast, table.slow, table.phi_deg, zeta, table.d_A, table.s1, table.F)
+    return _reflections(table, zeta, -1)
+
+
+def _reflections(table: Predictions, zeta: np.ndarray, image: int) -> Reflections:
+    """The reflections of a table of predictions."""
+    of_table = table.hkl, table.panel, table.fast, table.slow, table.phi_deg, zeta, table.d_A, table.s1, table.F
+    return Reflections(*of_table, np.full(len(table), image), table.delta_psi_deg)
+
+
+def is_still(experiment: Experiment) -> bool:
+    """Whether an image is a still: its crystal is at rest."""
+    return phi_steps(experiment.goniometer)[2] <= 0.0
+
+
+def reflections_of_stills(
+    experiments: Sequence[Experiment], unsure_deg: float = 0.0, absent: Absent | None = None
+) -> Reflections:
+    """The reflections that stills show, each still its own: those near enough to the sphere (S11).
+
+    unsure_deg: the standard deviation of the orientations. absent: which reflections symmetry forbids. Those on masked pixels
+    are left out. Raises InputError like nbnumba.predict.
+    """
+    parts = [_excited(experiment, number, unsure_deg, absent) for number, experiment in enumerate(experiments)]
+    return Reflections(*(np.concatenate(columns) for columns in zip(*parts)))
+
+
+def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Absent | None) -> Reflections:
+    """The reflections within DEVIATIONS of the sphere in a still."""
+    view, defects = view_of(experiment), experiment.sampling.defects
+    vectors = crystal.orient(experiment.crystal, defects)
+    star = np.linalg.inv(vectors).T
+    lit = view.sources.wavelength[view.sources.weight > 0.0] if np.any(view.sources.weight) else view.sources.wavelength
+    beam = ewald.Beam(view.direction, view.wavelength, float(lit.min()), float(lit.max()))
+    turn, size = rocking_of_still(experiment, unsure_deg)
+    phi = math.radians(experiment.goniometer.phi_deg)
+    spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+    finest = max(experiment.beam.dmin_A, candidates.finest_resolution(view))
+    bounds = spindle, (phi, phi), beam, DEVIATIONS * turn, DEVIATIONS * size, finest
+    near = candidates.listed(experiment.structure_factors)
+    if near is None:
+        near = candidates.all_near(star, vectors, finest, lambda q, around: candidates.near_sphere(q, *bounds, around))
+    else:
+        near = near[candidates.near_sphere(near @ star, *bounds)]
+    if absent is not None and len(near):
+        near = near[~absent(near)]
+    table = predict(experiment.replace(SHARP), near)
+    width = np.hypot(turn, size * table.d_A)
+    shown = (np.abs(np.radians(table.delta_psi_deg)) <= DEVIATIONS * width) & ~table.masked & (table.F != 0.0)
+    table = table[shown]
+    return _reflections(table, np.ones(len(table)), number)
+
+
+def rocking_of_still(experiment: Experiment, unsure_deg: float = 0.0) -> tuple[float, float]:
+    """By how much the reflections of a still may be off the sphere: a standard deviation in radian, and one in 1/A (S11).
+
+    The angle is that of the mosaic spread, the divergence of the beam, the spread of the cell and unsure_deg; the distance that
+    of the size of the crystal, a third of what nearly no photons are beyond.
+    """
+    view, stated = view_of(experiment), experiment.crystal
+    weight = view.sources.weight if np.any(view.sources.weight) else None
+    off = 2.0 * (1.0 - np.clip(view.sources.direction @ view.direction, -1.0, 1.0))
+    divergence = float(np.average(off, weights=weight))
+    mosaic = math.radians(math.hypot(max(getattr(stated, name) for name in stated.SPREADS), unsure_deg))
+    of_cell = max(getattr(stated, name) for name in stated.CELL_SPREADS)
+    vectors = crystal.orient(stated, experiment.sampling.defects)
+    record = crystal.record(stated, vectors, experiment.sampling.defects)
+    size = reach(record, np.linalg.inv(vectors).T, math.exp(-(DEVIATIONS**2) / 2.0)) / DEVIATIONS
+    return math.sqrt(mosaic**2 + divergence + of_cell**2), size
 
 
 def zeta_of(experiment: Experiment, s1: np.ndarray) -> np.ndarray:
