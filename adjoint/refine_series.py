@@ -177,7 +177,9 @@ def refine_series(
         agreement = figures(last.problem, last.end.point, last.reflections)
         before = shifts(first.problem, first.begin)
         check = check_problem(setting, last, used)
-        seen = evidence(check, check.point(last.end.point.x, last.end.point.factors)[1])
+        told_by = last.end.point.strengths
+        factors = last.end.point.factors if told_by is None else told_by.factors
+        seen = evidence(check, check.point(last.end.point.x, factors)[1])
     left_out = [image.name for image, is_used in zip(images, used) if not is_used]
     words = verdict(last.end.converged, last.end.reason, seen, uncertainty, agreement, left_out)
     end = last.end.point

@@ -51,6 +51,20 @@ class Strengths(NamedTuple):
         """Minus the derivative (reflections,) of loss() by the calculated photons."""
         return self.information * (self.observed - self.calculated)
 
+    @property
+    def factors(self) -> np.ndarray:
+        """The most probable factors (reflections,) of expected intensities: by the observed photons, and by what is expected."""
+        calculated = np.where(self.weight > 0.0, self.calculated, 1.0)
+        expected = self.spread**2 * calculated * self.information * (self.observed - self.calculated)
+        return np.maximum(1.0 + expected, 0.0)
+
+    @property
+    def chi_squared(self) -> float:
+        """The mean of the squares of deviations over their variances: 1 where the crystal is right; NaN without reflections."""
+        used = self.weight > 0.0
+        squares = (self.observed - self.calculated)[used] ** 2 / self.variance[used]
+        return float(squares.mean()) if used.any() else float("nan")
+
     def loss(self, calculated: np.ndarray) -> float:
         """Minus the quasi-likelihood of calculated photons (reflections,), up to a constant, with this noise and weight.
 
