@@ -71,6 +71,7 @@ class SeriesRefinement(NamedTuple):
     seen: Evidence
     stages: list[Stage]
     lines: list[str]
+    begun: Experiment
 
     @property
     def point(self) -> Point:
@@ -186,7 +187,7 @@ def refine_series(
     return SeriesRefinement(
         *words, x=end.x, start=start, unknowns=refined, errors=uncertainty, experiments=experiments_at(setting, end.x),
         reflections=last.reflections, factors=end.factors, figures=agreement, before=before, left_out=left_out, seen=seen,
-        stages=stages, lines=lines,
+        stages=stages, lines=lines, begun=images[len(images) // 2].experiment,
     )  # fmt: skip
 
 

@@ -39,6 +39,9 @@ from nbnumba.setup.values import VECTORS
 SIGMA_M_DEG, SIGMA_B_DEG, REACH_DEG = 0.15, 0.05, 0.2
 """Mosaic spread, spread of diffracted rays, and reach of rocking curves, in degrees, where no profile states them."""
 
+UNSURE_DEG = 0.1
+"""The standard deviation of the orientation of a still at the start, in degrees."""
+
 SIZE_OF_WIDTH = 0.56
 """Wavelength over the width of a spot and the edge of a Gaussian crystal: standard deviation in radians, edge in A."""
 
@@ -83,9 +86,19 @@ class Chosen(NamedTuple):
         return [int(image.number) for image in self.images if image.number is not None]
 
     @property
+    def is_still(self) -> bool:
+        """Whether it is a still, whose number is that of its experiment."""
+        return is_still(self.geometry)
+
+    @property
     def middle(self) -> int:
         """The number of the image in the middle, whose cell and detector all share."""
         return self.numbers[len(self.images) // 2]
+
+    @property
+    def geometry_of_middle(self) -> Geometry:
+        """The geometry at the image in the middle, or that of the still."""
+        return self.geometry if self.is_still else self.geometry.at_image(self.middle)
 
     @property
     def scan(self) -> Scan:
@@ -121,13 +134,11 @@ def choose(options: Any) -> Chosen:
 
     Raises InputError for a file, an experiment or an image that is not there, and for one that this cannot refine.
     """
-    _check_experiment(options)
+    check_experiment(options)
     geometry = dxtbx.read(options.expt, "--expt", options.experiment)
     if geometry.crystal is None:
         raise InputError(f"--expt: {options.expt!r} states no crystal; allowed: an indexed or refined .expt, which has one")
-    if geometry.scan is None or geometry.scan.width_deg == 0.0:
-        # Stills: each experiment of the list is a crystal and an image of its own, to be refined by itself.
-        raise InputError(f"--expt: {options.expt!r} states no rotation, but a still; allowed: the images of a rotation")
+    assert geometry.scan is not None, "cli/refine_series/stills.py takes stills"
     wanted = _numbers(options.images, geometry.scan)
     if options.data is None:
         images = dxtbx.images_of(options.expt, "--expt", options.experiment, wanted)
@@ -137,7 +148,12 @@ def choose(options: Any) -> Chosen:
     return Chosen(options.expt, options.experiment or 0, geometry, images)
 
 
-def _check_experiment(options: Any) -> None:
+def is_still(geometry: Geometry) -> bool:
+    """Whether an experiment of a list is a still: it states no rotation."""
+    return geometry.scan is None or geometry.scan.width_deg == 0.0
+
+
+def check_experiment(options: Any) -> None:
     """Raise InputError for an experiment that the list does not have; several, of which none is chosen, are warned of."""
     count = dxtbx.number_of_experiments(options.expt, "--expt")
     if options.experiment is not None and count and options.experiment >= count:
@@ -193,12 +209,16 @@ def set_up(chosen: Chosen, options: Any, flags: Sequence[str]) -> Setup:
     """The experiments of the images at the start, by the flags of the middle image, with what --start states."""
     given = _given(flags)
     own, amplitudes = _own_words(chosen, given)
-    number = [] if options.experiment is None else ["-experiment", str(options.experiment)]
-    words = ["-expt", chosen.path, *number, "-image", str(chosen.middle), *own, *flags]
+    number = [] if options.experiment is None and not chosen.is_still else ["-experiment", str(chosen.number)]
+    image = [] if chosen.is_still else ["-image", str(chosen.middle)]
+    words = ["-expt", chosen.path, *number, *image, *own, *flags]
     command_line = command_line_of(words, measured.READOUT_FLAGS)
     run = run_of(command_line)
     use_threads(run.threads)
     middle = experiment_of(command_line)
+    if chosen.is_still:
+        middle = middle.replace({"goniometer.osc_deg": 0.0, "goniometer.phisteps": 1})
+        return Setup(words, command_line, run, [middle], amplitudes, UNSURE_DEG)
     experiments = [_of_image(middle, chosen, image) for image in chosen.numbers]
     profile = chosen.geometry.profile
     reach_deg = REACH_DEG if profile is None or not profile.sigma_m_deg > 0.0 else profile.sigma_m_deg
@@ -242,7 +262,11 @@ def _start_of(chosen: Chosen) -> tuple[float, list[float], int]:
     assert geometry.crystal is not None
     edges = cell_of(geometry.crystal.vectors)[:3]
     wavelength = geometry.wavelength_A or 1.0
+    if chosen.is_still:
+        edges = (sum(edges) / 3.0,) * 3  # one number of cells along all axes, as it is refined
     cells = [max(SIZE_OF_WIDTH * wavelength / (math.radians(width) * edge), FEWEST_CELLS) for edge in edges]
+    if chosen.is_still:
+        return spread, cells, 1
     steps = math.ceil(STEPS_OF_SPREAD * chosen.scan.width_deg / spread)
     return spread, cells, min(max(steps, 1), MOST_STEPS)
 
