@@ -5,7 +5,7 @@ from adjoint.gradcheck import gradcheck
 from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.parameters import PARAMETERS, cell_parameters
 from adjoint.refine import refine
-from adjoint.refine_series import SeriesRefinement, default_parameters, refine_series
+from adjoint.refine_series import SeriesRefinement, default_parameters, default_still_parameters, refine_series
 from adjoint.refinement.phases import Phase
 from adjoint.refinement.result import Fit, Refinement, Step
 from adjoint.series.images import SeriesImage
@@ -23,6 +23,7 @@ __all__ = [
     "VECTORS",
     "cell_parameters",
     "default_parameters",
+    "default_still_parameters",
     "gradcheck",
     "jacobian",
     "losses",

@@ -236,7 +236,9 @@ def _spread(intensity_sigma: Any, amplitudes: str, stills: bool) -> float | None
     """The standard deviation of intensities about those of the list, or None. Raises InputError for an impossible one."""
     if amplitudes == GIVEN:
         if intensity_sigma is not None:
-            raise InputError(f"intensity_sigma: {shown(intensity_sigma)} is not allowed beside amplitudes={GIVEN!r}; allowed: None")
+            raise InputError(
+                f"intensity_sigma: {shown(intensity_sigma)} is not allowed beside amplitudes={GIVEN!r}; allowed: None"
+            )
         return None
     if intensity_sigma is None:
         return WILSON if stills else None

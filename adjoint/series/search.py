@@ -61,8 +61,8 @@ class Point(NamedTuple):
     images: the crystal's photons with all factors 1 in the pixels of each image (pixels,). fitted, weight: of these pixels.
     loss: half the weighted squares of all deviations, and of the restraints. gradient (n,): minus its derivative; normal (n,
     n). own_gradient, own_normal (reflections,), across (reflections, n): by the factor of the intensity of each reflection, and
-    between these and the numbers. strengths: what the strengths of reflections tell, None where nothing is known of intensities;
-    they are parts of loss, gradient and normal.
+    between these and the numbers. strengths: what those of reflections tell, parts of loss, gradient and normal; None where
+    nothing is known of intensities.
     """
 
     x: np.ndarray

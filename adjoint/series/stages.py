@@ -15,6 +15,7 @@ from adjoint.series.search import ENOUGH, End, Point, Problem, Restraints
 from adjoint.series.shoeboxes import shoeboxes
 from adjoint.series.strengths import mean_factor
 from adjoint.series.unknowns import SCALE, Unknowns
+from adjoint.series.verdict import SEEN, evidence
 from adjoint.variables import unpack
 from nbnumba.backends import Machine
 from nbnumba.errors import InputError
@@ -201,6 +202,8 @@ def run(
     end = search("places of broad spots", problem, found, start, moving, 20, ROUGHLY * len(found.hkl))
     end = search("broad spots", problem, found, end.point.x, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
+    if setting.stills and evidence(problem, end.point).best < SEEN:
+        return stages, used  # sharp spots would be searched for in noise
     misfit, x = 0.2, end.point.x.copy()
     if not setting.free_factors and not setting.stills:
         x[scale] *= max(common_factor(end.point), LEAST_COMMON)
@@ -312,7 +315,7 @@ def half_edges(setting: Setting, problem: Problem, point: Point, reflections: Re
 
 
 def rocking_width(problem: Problem, point: Point, reflections: Reflections, experiments: Sequence[Experiment]) -> float:
-    """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong reflections; 0 of stills."""
+    """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong ones; 0 of stills."""
     moments = _moments(problem, point)
     width_deg = phi_steps(experiments[0].goniometer)[2]
     if width_deg <= 0.0:

@@ -53,7 +53,7 @@ class Strengths(NamedTuple):
 
     @property
     def factors(self) -> np.ndarray:
-        """The most probable factors (reflections,) of expected intensities: by the observed photons, and by what is expected."""
+        """The most probable factors (reflections,) of expected intensities, by these and by the observed photons."""
         calculated = np.where(self.weight > 0.0, self.calculated, 1.0)
         expected = self.spread**2 * calculated * self.information * (self.observed - self.calculated)
         return np.maximum(1.0 + expected, 0.0)

@@ -89,8 +89,8 @@ def verdict(
         )
     if DOUBTFUL < figures.strengths <= STRENGTHS:
         sentences.append(
-            f"the strengths of reflections differ from what is expected by {np.sqrt(figures.strengths):.1f} standard deviations "
-            "(rms): the orientation, the spread or intensity_sigma may be wrong"
+            f"the strengths of reflections are off by {np.sqrt(figures.strengths):.1f} standard deviations (rms): "
+            "the orientation, the spread or intensity_sigma may be wrong"
         )
     failures = []
     if seen.best < SEEN:

@@ -75,7 +75,9 @@ def write_refined(path: files.PathName, source: Source, refined: Refined, what: 
     write_several(path, source.path, {source.experiment: refined}, what)
 
 
-def write_several(path: files.PathName, source: files.PathName, refined: Mapping[int, Refined], what: str = "write_several") -> None:
+def write_several(
+    path: files.PathName, source: files.PathName, refined: Mapping[int, Refined], what: str = "write_several"
+) -> None:
     """Write the content of a list with the models of several of its experiments, by their numbers, replaced by refined ones.
 
     As write_refined, of which this is the whole; models that are equal are written once.

@@ -65,7 +65,8 @@ def reflections(fast, slow, panel=None):
     panel = np.zeros(count, dtype=int) if panel is None else np.array(panel)
     hkl = np.stack([np.arange(count) + 1] * 3, axis=1)
     ones = np.ones(count)
-    return Reflections(hkl, panel, np.array(fast), np.array(slow), zeros, ones, ones, np.ones((count, 3)), ones)
+    of_image = np.full(count, -1), zeros
+    return Reflections(hkl, panel, np.array(fast), np.array(slow), zeros, ones, ones, np.ones((count, 3)), ones, *of_image)
 
 
 def test_pixels_belong_to_the_nearest_reflection():

@@ -48,7 +48,10 @@ def _short(name: Any) -> str:
 def _images(chosen: Chosen, options: Any) -> tuple[str, str]:
     first, last = chosen.images[0], chosen.images[-1]
     if chosen.is_still:
-        return f"{first.name}, the still of experiment {chosen.number}", "--data" if options.data else f"{chosen.name}: imageset"
+        return (
+            f"{first.name}, the still of experiment {chosen.number}",
+            "--data" if options.data else f"{chosen.name}: imageset",
+        )
     count = len(chosen.images)
     text = f"{first.name} to {os.path.basename(last.name)}, {count} images" if count > 1 else first.name
     numbers = f"{first.number} to {last.number} of the scan" if count > 1 else f"number {first.number} of the scan"
@@ -96,9 +99,7 @@ def _wavelengths(chosen: Chosen, setup: Setup) -> str:
 def _source(setup: Setup, chosen: Chosen, part: str, fields_of: Any) -> str:
     """Where a part is from: the file, and flags if they overrule some of its fields."""
     stated = getattr(setup.middle, part)
-    overruled = any(
-        getattr(stated, field) != value for field, value in fields_of(chosen.geometry_of_middle).items()
-    )
+    overruled = any(getattr(stated, field) != value for field, value in fields_of(chosen.geometry_of_middle).items())
     return f"{chosen.name}: {part}" + (", and flags" if overruled else "")
 
 
@@ -202,7 +203,11 @@ def summary_lines(result: Any) -> list[str]:
         f"R of intensities of boxes {number(figures.r_factor)}, of {len(figures.boxes)} boxes",
         _shift_line("before", result.before, still),
         _shift_line("after", figures.shifts, still),
-        *([f"strengths of reflections: mean square deviation {figures.strengths:.3g}"] if np.isfinite(figures.strengths) else []),
+        *(
+            [f"strengths of reflections: mean square deviation {figures.strengths:.3g}"]
+            if np.isfinite(figures.strengths)
+            else []
+        ),
         f"reduced chi squared {figures.chi_squared:.4g} of {figures.pixels} pixels{fitted}",
         *_shell_lines("by resolution (A)", figures.by_d),
         *_shell_lines("by expected photons", figures.by_photons),

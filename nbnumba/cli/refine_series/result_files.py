@@ -44,7 +44,7 @@ def check(options: Any) -> Outputs:
         names = {".expt": options.out} | {ending: f"{stem}{ending}" for ending in ENDINGS}
         if options.out == "-":
             raise InputError("--out: '-' is not allowed, for several files are written; allowed: a name that ends in .expt")
-        if names[".json"] == options.out:
+        if os.path.splitext(options.out)[1].lower() != ".expt":
             raise InputError(f"--out: {options.out!r} is not allowed; allowed: a name that ends in .expt")
         for name in names.values():
             files.check_writable(name, "--out")

@@ -216,4 +216,3 @@ def make_folders(outputs: result_files.Outputs) -> None:
     """Make the folder of the report, in which each still has a folder."""
     if outputs.folder is not None:
         files.make_folder(outputs.folder, report.FLAG)
-
