@@ -16,7 +16,7 @@ from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
 from adjoint.series.reflections import Absent, Reflections, is_still, middle_of
 from adjoint.series.search import Point, Restraints
-from adjoint.series.stages import WILSON, Setting, Stage, check_problem, experiments_at, run
+from adjoint.series.stages import WILSON, Setting, Stage, check_problem, experiments_at, half_edges, run
 from adjoint.series.unknowns import SCALE, Block, Unknowns, unknowns
 from adjoint.series.verdict import Evidence, evidence, verdict
 from adjoint.variables import pack, parameter_row, variables
@@ -41,8 +41,8 @@ LEAST_SPREAD, MOST_SPREAD = 0.01, 100.0
 OF_CRYSTAL = ("cell",)
 """Groups of parameters that are a crystal's, so that each still has its own, besides those that are an image's."""
 
-LARGEST_HALF = 100.0
-"""Pixels: the largest half edge of a shoebox."""
+LEAST_HALF, LARGEST_HALF = 2.5, 100.0
+"""Pixels: the least and the largest half edge of a shoebox, which has to hold background, too."""
 
 
 class SeriesRefinement(NamedTuple):
@@ -183,6 +183,7 @@ def refine_series(
         seen = evidence(check, check.point(last.end.point.x, factors)[1])
     left_out = [image.name for image, is_used in zip(images, used) if not is_used]
     words = verdict(last.end.converged, last.end.reason, seen, uncertainty, agreement, left_out)
+    words[2].extend(_too_small(setting, last))
     end = last.end.point
     return SeriesRefinement(
         *words, x=end.x, start=start, unknowns=refined, errors=uncertainty, experiments=experiments_at(setting, end.x),
@@ -272,13 +273,24 @@ def _positive(what: str, value: Any, most: float = 1e6, least: float | None = No
     return number
 
 
+def _too_small(setting: Setting, last: Stage) -> list[str]:
+    """A sentence if the stated shoeboxes are smaller than spots and their background need."""
+    if setting.half is None:
+        return []
+    needed = np.median(half_edges(setting._replace(half=None), last.problem, last.end.point, last.reflections), axis=0)
+    if not (needed > np.array(setting.half) + 0.5).any():
+        return []
+    edges = [f"{2.0 * fast:.3g} x {2.0 * slow:.3g} pixels" for fast, slow in (setting.half, needed)]
+    return [f"shoeboxes of {edges[0]} hold little background beside their spots, which need {edges[1]}"]
+
+
 def _half(shoebox: Any) -> tuple[float, float] | None:
     """Half the edges of boxes. Raises InputError for impossible ones."""
     if shoebox is None:
         return None
     if not isinstance(shoebox, (tuple, list)) or len(shoebox) != 2:
         raise InputError(f"shoebox: {shown(shoebox)} is not allowed; allowed: half the edges along fast and slow, in pixels")
-    fast, slow = (_positive("shoebox", edge, LARGEST_HALF) for edge in shoebox)
+    fast, slow = (_positive("shoebox", edge, LARGEST_HALF, LEAST_HALF) for edge in shoebox)
     return fast, slow
 
 

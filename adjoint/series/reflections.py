@@ -37,6 +37,36 @@ Absent = Callable[[np.ndarray], np.ndarray]
 """A function of Miller indices (n, 3) that says which reflections symmetry forbids (n,)."""
 
 
+class Tally(NamedTuple):
+    """How many predictions there were, and how many of them were left out for which reason (S3, S11).
+
+    predicted: that meet the sphere on a panel within the range; slow: with zeta below LEAST_ZETA; masked: on pixels that the
+    detector masks; absent: by symmetry, far: too far from the sphere, or without an amplitude, of stills.
+    """
+
+    predicted: int = 0
+    slow: int = 0
+    masked: int = 0
+    absent: int = 0
+    far: int = 0
+
+    def __add__(self, other: object) -> Tally:
+        """The sum of two."""
+        return Tally(*(a + b for a, b in zip(self, other))) if isinstance(other, Tally) else NotImplemented
+
+    def __str__(self) -> str:
+        """The numbers in words."""
+        reasons = (
+            (self.slow, f"pass the sphere slowly (zeta below {LEAST_ZETA:g})"),
+            (self.masked, "lie on masked pixels"),
+            (self.absent, "are absent by symmetry"),
+            (self.far, f"are more than {DEVIATIONS:g} standard deviations off the sphere, or have no amplitude"),
+        )
+        left_out = [f"{count} {why}" for count, why in reasons if count]
+        text = f"{self.predicted} reflections are predicted on the detector"
+        return f"{text}, of which are left out: {', '.join(left_out)}" if left_out else f"{text}, and none is left out"
+
+
 class Reflections(NamedTuple):
     """Reflections of a series, one for each time that one passes the sphere (S3).
 
@@ -64,13 +94,13 @@ def middle_of(experiment: Experiment) -> float:
     return goniometer.phi_deg + phi_steps(goniometer)[2] / 2.0
 
 
-def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> Reflections:
+def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> tuple[Reflections, Tally]:
     """The reflections that pass the sphere within the images of a rotation or up to reach_deg / zeta beside them (S3).
 
     experiments: one for each image, in the order of phi. Those on masked pixels, and with zeta below LEAST_ZETA, are left out.
     Raises InputError like nbnumba.predict.
     """
-    parts, begun = [], 0
+    parts, begun, tally = [], 0, Tally()
     margin = reach_deg / LEAST_ZETA
     while begun < len(experiments):
         first = experiments[begun].goniometer.phi_deg
@@ -80,18 +110,21 @@ def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> Refle
         low = first - (margin if begun == 0 else 0.0)
         last = experiments[end - 1].goniometer
         high = last.phi_deg + phi_steps(last)[2] + (margin if end == len(experiments) else 0.0)
-        parts.append(_predicted(experiments[(begun + end) // 2], low, high))
-        begun = end
-    return Reflections(*(np.concatenate(columns) for columns in zip(*parts)))
+        part, counts = _predicted(experiments[(begun + end) // 2], low, high)
+        parts.append(part)
+        tally, begun = tally + counts, end
+    return Reflections(*(np.concatenate(columns) for columns in zip(*parts))), tally
 
 
-def _predicted(experiment: Experiment, low: float, high: float) -> Reflections:
-    """The reflections that pass the sphere between two angles."""
+def _predicted(experiment: Experiment, low: float, high: float) -> tuple[Reflections, Tally]:
+    """The reflections that pass the sphere between two angles, and how many were left out."""
     table = predict(experiment.replace(SHARP | {"goniometer.phi_deg": low, "goniometer.osc_deg": high - low}))
     zeta = zeta_of(experiment, table.s1)
-    passes = (table.phi_deg >= low) & (table.phi_deg < high) & ~table.masked & (zeta >= LEAST_ZETA)
-    table, zeta = table[passes], zeta[passes]
-    return _reflections(table, zeta, -1)
+    within = (table.phi_deg >= low) & (table.phi_deg < high)
+    slow, masked = within & (zeta < LEAST_ZETA), within & (zeta >= LEAST_ZETA) & table.masked
+    tally = Tally(int(within.sum()), int(slow.sum()), int(masked.sum()))
+    passes = within & ~slow & ~masked
+    return _reflections(table[passes], zeta[passes], -1), tally
 
 
 def _reflections(table: Predictions, zeta: np.ndarray, image: int) -> Reflections:
@@ -107,17 +140,18 @@ def is_still(experiment: Experiment) -> bool:
 
 def reflections_of_stills(
     experiments: Sequence[Experiment], unsure_deg: float = 0.0, absent: Absent | None = None
-) -> Reflections:
-    """The reflections that stills show, each still its own: those near enough to the sphere (S11).
+) -> tuple[Reflections, Tally]:
+    """The reflections that stills show, each still its own: those near enough to the sphere (S11), and how many are left out.
 
     unsure_deg: the standard deviation of the orientations. absent: which reflections symmetry forbids. Those on masked pixels
     are left out. Raises InputError like nbnumba.predict.
     """
     parts = [_excited(experiment, number, unsure_deg, absent) for number, experiment in enumerate(experiments)]
-    return Reflections(*(np.concatenate(columns) for columns in zip(*parts)))
+    joined = Reflections(*(np.concatenate(columns) for columns in zip(*(part for part, _ in parts))))
+    return joined, sum((counts for _, counts in parts), Tally())
 
 
-def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Absent | None) -> Reflections:
+def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Absent | None) -> tuple[Reflections, Tally]:
     """The reflections within DEVIATIONS of the sphere in a still."""
     view, defects = view_of(experiment), experiment.sampling.defects
     vectors = crystal.orient(experiment.crystal, defects)
@@ -134,13 +168,14 @@ def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Abs
         near = candidates.all_near(star, vectors, finest, lambda q, around: candidates.near_sphere(q, *bounds, around))
     else:
         near = near[candidates.near_sphere(near @ star, *bounds)]
-    if absent is not None and len(near):
-        near = near[~absent(near)]
     table = predict(experiment.replace(SHARP), near)
+    forbidden = np.zeros(len(table), dtype=bool) if absent is None or not len(table) else absent(table.hkl)
     width = np.hypot(turn, size * table.d_A)
-    shown = (np.abs(np.radians(table.delta_psi_deg)) <= DEVIATIONS * width) & ~table.masked & (table.F != 0.0)
-    table = table[shown]
-    return _reflections(table, np.ones(len(table)), number)
+    far = ~forbidden & ((np.abs(np.radians(table.delta_psi_deg)) > DEVIATIONS * width) | (table.F == 0.0))
+    masked = ~forbidden & ~far & table.masked
+    tally = Tally(len(table), 0, int(masked.sum()), int(forbidden.sum()), int(far.sum()))
+    table = table[~(forbidden | far | masked)]
+    return _reflections(table, np.ones(len(table)), number), tally
 
 
 def rocking_of_still(experiment: Experiment, unsure_deg: float = 0.0) -> tuple[float, float]:

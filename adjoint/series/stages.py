@@ -10,9 +10,17 @@ import numpy as np
 from adjoint.refinement.algebra import NOTHING
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, scale_of, variance
-from adjoint.series.reflections import Absent, Reflections, is_still, middle_of, reflections_of, reflections_of_stills
+from adjoint.series.reflections import (
+    Absent,
+    Reflections,
+    Tally,
+    is_still,
+    middle_of,
+    reflections_of,
+    reflections_of_stills,
+)
 from adjoint.series.search import ENOUGH, End, Point, Problem, Restraints
-from adjoint.series.shoeboxes import shoeboxes
+from adjoint.series.shoeboxes import FEWEST_PIXELS, shoeboxes
 from adjoint.series.strengths import mean_factor
 from adjoint.series.unknowns import SCALE, Unknowns
 from adjoint.series.verdict import SEEN, evidence
@@ -109,8 +117,11 @@ class Setting(NamedTuple):
         """Whether the images are stills."""
         return is_still(self.images[0].experiment)
 
-    def reflections(self, experiments: Sequence[Experiment], unsure_deg: float) -> Reflections:
-        """The reflections of images whose rocking curves, or orientations of stills, have this standard deviation."""
+    def reflections(self, experiments: Sequence[Experiment], unsure_deg: float) -> tuple[Reflections, Tally]:
+        """The reflections of images whose rocking curves, or orientations of stills, have this standard deviation.
+
+        Also how many predictions there were, and how many of them were left out.
+        """
         if self.stills:
             return reflections_of_stills(experiments, unsure_deg, self.absent)
         return reflections_of(experiments, REACHES * unsure_deg)
@@ -144,9 +155,19 @@ def problem_of(
         boxes = shoeboxes(image.sheet, data, reflections, which, half)
         models.append(model_of(experiment, setting.unknowns.parameters, boxes, setting.machine))
     if not any(len(model.boxes.data) for model in models):
-        raise InputError("data: no reflection of the crystal lies on pixels that count; allowed: images that show some")
+        raise InputError(_nothing_found(setting, experiments, len(reflections.hkl)))
     kinds = setting.free_factors, setting.spread
     return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, *kinds)
+
+
+def _nothing_found(setting: Setting, experiments: Sequence[Experiment], count: int) -> str:
+    """A sentence about images in which no reflection has a shoebox: what was looked for, and how far that came."""
+    first, tally = setting.images[0], setting.reflections(experiments, setting.reach_deg)[1]
+    cell = " ".join(f"{number:.6g}" for number in experiments[0].crystal.cell)
+    of_images = f"image {first.name}" + (f" and {len(setting.images) - 1} more" if len(setting.images) > 1 else "")
+    rest = f"; of the {count} others none has {FEWEST_PIXELS} pixels that count in its shoebox" if count else ""
+    what = f"no reflection of the crystal (cell {cell}) lies on pixels that count of {of_images}: {tally}{rest}"
+    return f"data: {what}; allowed: images that show some"
 
 
 def check_problem(setting: Setting, stage: Stage, used: np.ndarray) -> Problem:
@@ -189,7 +210,8 @@ def run(
         return end
 
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
-    found = setting.reflections(experiments, setting.reach_deg)
+    found, tally = setting.reflections(experiments, setting.reach_deg)
+    told(f"reflections: {tally}")
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
     broad, whole = setting.rules._replace(misfit=0.3, by_data=True), np.ones(setting.unknowns.count, dtype=bool)
     with_factors, but_scale, scale = setting._replace(free_factors=True), whole.copy(), setting.unknowns.indices(SCALE).ravel()
@@ -211,7 +233,7 @@ def run(
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
         sizes = half_edges(setting, problem, end.point, found)
-        found_now = setting.reflections(experiments, 0.0 if setting.stills else reach_deg)
+        found_now, _ = setting.reflections(experiments, 0.0 if setting.stills else reach_deg)
         half = _carried(sizes, found, found_now)
         found, rules = found_now, setting.rules._replace(misfit=misfit)
         problem = problem_of(setting, experiments, found, half, reach_deg, rules, used)

@@ -8,7 +8,6 @@ from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import excerpt
 
-
 MAY_BE_NEGATIVE = ("--gap", "--images", "--experiments")
 """Options whose values may begin with a minus sign, as words such as -1,-2 that argparse would take for options."""
 

@@ -30,7 +30,8 @@ def one():
 def test_reflections_are_those_that_show_photons(flags):
     """Their boxes hold the photons of the image, and each is where predict has it; none is listed that shows nothing."""
     truth, _, _ = stills.still(4, flags=flags, pixels=500)
-    found = reflections.reflections_of_stills([truth, truth])
+    found, tally = reflections.reflections_of_stills([truth, truth])
+    assert tally.predicted - tally.far == len(found.hkl) and tally.far > 0
     first = found.image == 0
     assert (found.image == 1).sum() == first.sum() > 50
     table = predict(truth, found.hkl[first])
@@ -39,14 +40,15 @@ def test_reflections_are_those_that_show_photons(flags):
     np.testing.assert_allclose(found.fast[first], table.fast[rows], atol=1e-9)
     every = predict(truth, least_excitation=1e-6)
     assert table.photons[rows].sum() > 0.97 * every.photons.sum()
-    wide = reflections.reflections_of_stills([truth], 0.3)
+    wide, _ = reflections.reflections_of_stills([truth], 0.3)
     assert len(wide.hkl) > 1.5 * first.sum()
 
 
 def test_absent_reflections_and_the_missetting_of_stills(one):
     truth, _, _ = one
-    whole = reflections.reflections_of_stills([truth])
-    even = reflections.reflections_of_stills([truth], absent=lambda hkl: hkl.sum(axis=1) % 2 == 1)
+    whole, _ = reflections.reflections_of_stills([truth])
+    even, tally = reflections.reflections_of_stills([truth], absent=lambda hkl: hkl.sum(axis=1) % 2 == 1)
+    assert tally.absent > 0 and "absent by symmetry" in str(tally)
     assert 0 < len(even.hkl) < len(whole.hkl) and (even.hkl.sum(axis=1) % 2 == 0).all()
 
 

@@ -23,7 +23,7 @@ def still(seed, photons=300.0, background=1.0, pixels=700, flags="", changed=Non
 
 
 def spoiled(truth, random, size=1.0, known=False):
-    """The experiment 0.1 degrees and 0.3 % of the cell off, times size, of another spread and size; amplitudes alike or known."""
+    """The experiment 0.1 degrees and 0.3 % of the cell off, times size, of another spread; amplitudes alike or known."""
     turn = random.normal(size=3)
     turn *= 0.1 * size / np.linalg.norm(turn)
     changed = {f"crystal.misset_{axis}_deg": truth.value(f"crystal.misset_{axis}_deg") + by for axis, by in zip("xyz", turn)}

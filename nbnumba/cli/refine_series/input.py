@@ -35,9 +35,13 @@ from nbnumba.geometry.cell import cell_of
 from nbnumba.setup.detector import polarization_axis
 from nbnumba.setup.sources import tilt_axes
 from nbnumba.setup.values import VECTORS
+from nbnumba.statements import Crystal
 
 SIGMA_M_DEG, SIGMA_B_DEG, REACH_DEG = 0.15, 0.05, 0.2
 """Mosaic spread, spread of diffracted rays, and reach of rocking curves, in degrees, where no profile states them."""
+
+RAISED = {f"crystal.{name}": 0.01 if name.endswith("_deg") else 0.001 for name in Crystal.DOMAIN_SPREADS}
+"""Where a spread that is refined begins if it is stated as 0: in degrees, or a part of the cell."""
 
 UNSURE_DEG = 0.1
 """The standard deviation of the orientation of a still at the start, in degrees."""
@@ -110,7 +114,8 @@ class Chosen(NamedTuple):
 class Setup(NamedTuple):
     """The start of a series: words of the flags of its middle image, what they mean, and the experiment of each image.
 
-    states_amplitudes: whether flags name amplitudes. reach_deg: the standard deviation of rocking curves.
+    states_amplitudes: whether flags name amplitudes. reach_deg: the standard deviation of rocking curves. raised: spreads that
+    begin above 0 although they are stated as 0.
     """
 
     words: list[str]
@@ -119,6 +124,7 @@ class Setup(NamedTuple):
     experiments: list[Experiment]
     states_amplitudes: bool
     reach_deg: float
+    raised: tuple[str, ...] = ()
 
     @property
     def middle(self) -> Experiment:
@@ -246,8 +252,8 @@ def _own_words(chosen: Chosen, given: set[str]) -> tuple[list[str], bool]:
         ({"-mosaic_sampling"}, ["-mosaic_sampling", "sobol"]),
         ({*CELL_FLAGS, *SIZE_FLAGS}, ["-N_abc", *(f"{number:.4g}" for number in cells)]),
         ({"-oversample"}, ["-oversample", str(OVERSAMPLE)]),
-        ({"-phisteps"}, ["-phisteps", str(steps)]),
-        ({"-phi_sampling"}, ["-phi_sampling", "mid"]),
+        ({"-phisteps"}, [] if chosen.is_still else ["-phisteps", str(steps)]),
+        ({"-phi_sampling"}, [] if chosen.is_still else ["-phi_sampling", "mid"]),
         ({"-interpolate", "-nointerpolate"}, ["-nointerpolate"] if amplitudes else []),
         ({"-default_F", *FACTORS, "-dump"}, ["-default_F", "1"]),
     )
@@ -324,6 +330,16 @@ def with_starts(setup: Setup, options: Any, tied: Sequence[Any]) -> Setup:
         raise InputError(f"--start: {error}") from None
 
 
+def with_raised_spreads(setup: Setup, parameters: Sequence[Any]) -> Setup:
+    """The setup in which refined spreads that are 0 begin at RAISED: at 0 an image does not depend on them (A7b)."""
+    names = [name for one in parameters for name in ((one,) if isinstance(one, str) else one)]
+    zero = [name for name in names if name in RAISED and setup.middle.value(name) == 0.0]
+    if not zero:
+        return setup
+    values = {name: RAISED[name] for name in zero}
+    return setup._replace(experiments=[one.replace(values) for one in setup.experiments], raised=tuple(zero))
+
+
 def _check_start(experiment: Experiment, name: str, text: str, value: Any) -> None:
     from adjoint.parameters import ARRAYS, PARAMETERS
     from adjoint.variables import is_parameter
@@ -345,7 +361,7 @@ def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
     symbol = geometry.crystal.space_group if geometry.crystal is not None else None
     group = group_of_hall(symbol or "")
     if group is None:
-        return "triclinic", "no space group is stated"
+        return "triclinic", f"the Hall symbol {excerpt(symbol)} is unknown" if symbol else "no space group is stated"
     system, named = group.crystal_system_str(), f"by the space group {group.xhm()}"
     if system == "trigonal" and group.xhm().endswith(":R"):
         system = "rhombohedral"

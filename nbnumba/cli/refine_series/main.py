@@ -13,7 +13,17 @@ from nbnumba.amplitudes import expansion
 from nbnumba.cli import bundle, measured
 from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
 from nbnumba.cli.refine_series import printed, result_files, stills
-from nbnumba.cli.refine_series.input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
+from nbnumba.cli.refine_series.input import (
+    Chosen,
+    Reader,
+    Readout,
+    Setup,
+    choose,
+    set_up,
+    system_of,
+    with_raised_spreads,
+    with_starts,
+)
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
@@ -91,7 +101,7 @@ def _job(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_fil
     result_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
     parameters = _parameters(options, system[0], chosen, setup)
-    setup = with_starts(setup, options, parameters)
+    setup = with_raised_spreads(with_starts(setup, options, parameters), parameters)
     _check_parameters(setup, options, system[0], parameters)
     keywords = _keywords(options, setup, chosen)
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
@@ -201,6 +211,7 @@ def _parameters(options: Any, system: str, chosen: Chosen, setup: Setup) -> list
 def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any]) -> None:
     """Raise InputError for parameters that do not exist, and for tied ones that start from different values."""
     from adjoint.parameters import cell_parameters
+    from adjoint.series.unknowns import unknowns
     from adjoint.variables import variables
 
     if options.cell is not None:
@@ -209,7 +220,8 @@ def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[
         except InputError as error:
             raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
     try:
-        variables(setup.middle, parameters)
+        names = [comma_list(f"--{name}", getattr(options, name)) for name in ("own", "shared")]
+        unknowns(setup.middle, [0.0], parameters, 1.0, *names)
     except InputError as error:
         raise InputError(_in_options(str(error))) from None
 
@@ -258,10 +270,10 @@ def _absent(chosen: Chosen) -> Callable[[Any], Any] | None:
 
 def _half_edges(text: str) -> tuple[float, float]:
     """Half the edges of --shoebox FAST,SLOW."""
-    words, allowed = text.split(","), "FAST,SLOW, two numbers from 3 to 200"
+    words, allowed = text.split(","), "FAST,SLOW, two numbers from 5 to 200: a box has to hold background, too"
     if len(words) != 2:
         raise InputError(f"--shoebox: {text!r} is not allowed; allowed: {allowed}")
-    fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 3.0 <= x <= 200.0) for word in words)
+    fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 5.0 <= x <= 200.0) for word in words)
     return fast / 2.0, slow / 2.0
 
 

@@ -66,7 +66,11 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
     where = "middle" if goniometer.phi_sampling == "mid" else "left edge"
     steps = f"in {goniometer.phisteps} steps, each at its {where}"
     if not chosen.is_still:
-        yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", f"{path}: scan, goniometer"
+        source = f"{path}: scan, goniometer"
+        if chosen.geometry.spindle_axis is None:
+            axis = " ".join(f"{number:g}" for number in goniometer.spindle_axis)
+            source = f"{path}: scan; no goniometer is stated, and the spindle is {axis} by default"
+        yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", source
     varies = ", tilted from image to image" if chosen.geometry.beam_at_points is not None else ""
     polarized = f"Kahn factor {beam.polarization:g}" if beam.polarized else "no polarization factor"
     yield (
@@ -125,7 +129,7 @@ def _crystal_rows(chosen: Chosen, setup: Setup, system: tuple[str, str]) -> Iter
     of_images = "" if chosen.is_still else f" of image {chosen.middle}, orientation of each image"
     yield "crystal", f"cell {cell}{of_images}", f"{path}: crystal.{field}"
     group = group_of_hall(of_file.space_group or "")
-    named = "no space group" if group is None else f"space group {group.xhm()}"
+    named = "no space group that is known" if group is None else f"space group {group.xhm()}"
     yield "cell", f"{system[0]}, {named}", system[1]
     profile = chosen.geometry.profile
     source = (
@@ -133,10 +137,16 @@ def _crystal_rows(chosen: Chosen, setup: Setup, system: tuple[str, str]) -> Iter
         if profile is None
         else f"{path}: profile sigma_m {profile.sigma_m_deg:.4g}, sigma_b {profile.sigma_b_deg:.4g}"
     )
+    if profile is not None:
+        ignored = [name for name in ("sigma_m", "sigma_b") if not getattr(profile, f"{name}_deg") > 0.0]
+        source += f", of which {' and '.join(ignored)} 0 is taken as absent" if ignored else ""
     spread = " ".join(f"{getattr(crystal, f'mosaic_{axis}_deg'):.4g}" for axis in "abc")
     size = " ".join(f"{setup.middle.value(f'crystal.n_{axis}'):.4g}" for axis in "abc")
     text = f"spread {spread} degrees about a, b, c, {crystal.mosaic_domains} domains; {size} cells, shape {crystal.shape}"
     yield "spots", text, f"{source}; flags and --start count before"
+    if setup.raised:
+        values = ", ".join(f"{name} {setup.middle.value(name):g}" for name in setup.raised)
+        yield "spreads", f"begin with {values}", "in place of 0, at which no image depends on them"
 
 
 def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The subcommand refine with an --expt of stills: each is a crystal and an image of its own, refined one after another (S11)."""
+"""The subcommand refine with an --expt of stills, each a crystal and an image of its own, refined one after another (S11)."""
 
 from __future__ import annotations
 
