@@ -6,7 +6,7 @@ from adjoint.gradient import jacobian, normal_equations, value_and_grad, vjp
 from adjoint.merge import Merging, default_shot_parameters, merge_shots
 from adjoint.parameters import PARAMETERS, cell_parameters
 from adjoint.refine import refine
-from adjoint.refine_series import SeriesRefinement, default_parameters, refine_series
+from adjoint.refine_series import SeriesRefinement, default_parameters, default_still_parameters, refine_series
 from adjoint.refinement.phases import Phase
 from adjoint.refinement.result import Fit, Refinement, Step
 from adjoint.series.images import SeriesImage
@@ -26,6 +26,7 @@ __all__ = [
     "cell_parameters",
     "default_parameters",
     "default_shot_parameters",
+    "default_still_parameters",
     "gradcheck",
     "jacobian",
     "losses",

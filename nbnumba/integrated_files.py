@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -154,6 +156,42 @@ def write_intensities(
         refl.write_refl(path, dials_columns(intensities, geometry), what, {0: identifier} if identifier else None)
     elif kind == "MTZ":
         _write_mtz(path, intensities, geometry, space_group, what)
+    else:
+        raise InputError(f"{what}: {os.fspath(path)!r} is no name of a table; allowed: one that ends in .refl or .mtz")
+
+
+class OfExperiment(NamedTuple):
+    """The intensities of one experiment of a list: its number there, its refined geometry, and its identifier, or ""."""
+
+    number: int
+    intensities: Intensities
+    geometry: Geometry
+    identifier: str = ""
+
+
+def write_several(path: Path, several: Sequence[OfExperiment], what: str = "write_several") -> None:
+    """Write intensities of experiments of a list, such as stills, in one table of DIALS (.refl), or merged (.mtz).
+
+    The column id of the table is the number of the experiment. What is merged has to be on one scale; cell and space group are
+    those of the first. Raises InputError as write_intensities does.
+    """
+    kind = endings.format_of(os.fspath(path))
+    if kind == endings.REFLECTIONS_OF_DIALS:
+        tables = []
+        for one in several:
+            table = dials_columns(one.intensities, one.geometry)
+            tables.append(table | {"id": ("int", np.full(len(one.intensities), one.number))})
+        columns = {
+            name: (kind_of_column, np.concatenate([table[name][1] for table in tables]))
+            for name, (kind_of_column, _) in tables[0].items()
+        }
+        refl.write_refl(path, columns, what, {one.number: one.identifier for one in several if one.identifier} or None)
+    elif kind == "MTZ":
+        joined = {
+            field.name: np.concatenate([getattr(one.intensities, field.name) for one in several])
+            for field in fields(Intensities)
+        }
+        _write_mtz(path, Intensities(**joined), several[0].geometry, None, what)
     else:
         raise InputError(f"{what}: {os.fspath(path)!r} is no name of a table; allowed: one that ends in .refl or .mtz")
 

@@ -88,6 +88,9 @@ def scores(problem: Problem, point: Point, inverse: np.ndarray) -> tuple[np.ndar
             boxes, point.fitted[number], derivative * of_pixel[:, np.newaxis], image, point.weight[number], problem.rules
         )
         of_boxes = sums.scores @ matrix - followed[boxes.reflection] * sums.own_gradient[:, np.newaxis]
+        if point.strengths is not None:
+            score = point.strengths.score[boxes.reflection][:, np.newaxis]
+            of_boxes = of_boxes + score * (boxes.sums(derivative) @ matrix)
         np.add.at(by_reflection, boxes.reflection, of_boxes)
         by_image[number] = of_boxes.sum(axis=0)
     return by_reflection, by_image, photons

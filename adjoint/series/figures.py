@@ -58,7 +58,8 @@ class Figures(NamedTuple):
     by_photons: rows (least, largest, pixels, chi squared) of shells of resolution in A and of expected photons. r_factor: sum
     of |observed - calculated| photons of boxes over the sum of the observed. scale, scale_sigma (images,): the factor of the
     crystal's photons of each image that fits it best. boxes: all of them, the worst first. outliers: rows (image, row,
-    column, observed, expected) of pixels that count less than half.
+    column, observed, expected) of pixels that count less than half. strengths: the mean square of the deviations of strengths
+    where intensities are expected, NaN where they are not (S12).
     """
 
     chi_squared: float
@@ -72,6 +73,7 @@ class Figures(NamedTuple):
     shifts: Shifts
     boxes: list[Box]
     outliers: np.ndarray
+    strengths: float
 
     @property
     def worst(self) -> list[Box]:
@@ -125,6 +127,7 @@ def figures(problem: Problem, point: Point, reflections: Reflections) -> Figures
         shifts=shifts(problem, point),
         boxes=sorted(boxes, key=lambda box: -box.chi_squared),
         outliers=np.array(outliers, dtype=np.float64).reshape(-1, 5),
+        strengths=float("nan") if point.strengths is None else point.strengths.chi_squared,
     )
 
 

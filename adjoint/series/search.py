@@ -22,6 +22,7 @@ from adjoint.series.reduction import (
     weights,
     weights_by_data,
 )
+from adjoint.series.strengths import Strengths, strengths
 from adjoint.series.unknowns import Unknowns
 from nbnumba.errors import InputError
 
@@ -60,7 +61,8 @@ class Point(NamedTuple):
     images: the crystal's photons with all factors 1 in the pixels of each image (pixels,). fitted, weight: of these pixels.
     loss: half the weighted squares of all deviations, and of the restraints. gradient (n,): minus its derivative; normal (n,
     n). own_gradient, own_normal (reflections,), across (reflections, n): by the factor of the intensity of each reflection, and
-    between these and the numbers.
+    between these and the numbers. strengths: what those of reflections tell, parts of loss, gradient and normal; None where
+    nothing is known of intensities.
     """
 
     x: np.ndarray
@@ -74,6 +76,7 @@ class Point(NamedTuple):
     own_gradient: np.ndarray
     own_normal: np.ndarray
     across: np.ndarray
+    strengths: Strengths | None = None
 
 
 class End(NamedTuple):
@@ -89,7 +92,7 @@ class Problem:
     """A series to refine: its models, unknowns, and rules of how pixels count.
 
     reflections: their number. free_factors: whether each reflection has an intensity of its own, and not that of the list of
-    amplitudes.
+    amplitudes. spread: the standard deviation of intensities about those of the list, over these; None where it is not known.
     """
 
     def __init__(
@@ -100,9 +103,10 @@ class Problem:
         rules: Rules,
         restraints: Restraints,
         free_factors: bool,
+        spread: float | None = None,
     ):
         self.models, self.unknowns, self.reflections = tuple(models), unknowns, reflections
-        self.rules, self.restraints, self.free_factors = rules, restraints, free_factors
+        self.rules, self.restraints, self.free_factors, self.spread = rules, restraints, free_factors, spread
         self.matrices = [unknowns.matrix(number) for number in range(len(self.models))]
         self.levels = [first_background(model.boxes) for model in self.models]
         self.shown, boxes_of_each = np.zeros(reflections), np.zeros(reflections)
@@ -168,8 +172,19 @@ class Problem:
             all_weights.append(weight)
         if not self.free_factors:
             own_gradient, own_normal, across = np.zeros(own), np.zeros(own), np.zeros((own, n))
+        of_reflections = None
+        if self.spread is not None:
+            of_reflections = strengths(self.models, images, all_fitted, factors, self.rules, self.spread)
+            changes = np.zeros((own, n))
+            for model, (_, derivative), matrix in zip(self.models, photons, self.matrices):
+                model.boxes.add_to(changes, derivative @ matrix)
+            gradient += changes.T @ of_reflections.score
+            normal += (changes * of_reflections.information[:, np.newaxis]).T @ changes
+            loss += of_reflections.loss(of_reflections.calculated)
+            if before is not None and before.strengths is not None:
+                compared += before.strengths.loss(of_reflections.calculated)
         of_pixels = images, tuple(all_fitted), tuple(all_weights)
-        ended = Point(x, factors, *of_pixels, loss, gradient, normal, own_gradient, own_normal, across)
+        ended = Point(x, factors, *of_pixels, loss, gradient, normal, own_gradient, own_normal, across, of_reflections)
         if not (np.isfinite(loss) and np.isfinite(gradient).all() and np.isfinite(normal).all()):
             raise InputError("loss: it, or a derivative of it, is not finite; allowed: smaller data or amplitudes")
         return (loss if before is None else compared), ended

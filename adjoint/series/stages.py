@@ -10,10 +10,20 @@ import numpy as np
 from adjoint.refinement.algebra import NOTHING
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, scale_of, variance
-from adjoint.series.reflections import Reflections, middle_of, reflections_of
+from adjoint.series.reflections import (
+    Absent,
+    Reflections,
+    Tally,
+    is_still,
+    middle_of,
+    reflections_of,
+    reflections_of_stills,
+)
 from adjoint.series.search import ENOUGH, End, Point, Problem, Restraints
-from adjoint.series.shoeboxes import shoeboxes
+from adjoint.series.shoeboxes import FEWEST_PIXELS, shoeboxes
+from adjoint.series.strengths import mean_factor
 from adjoint.series.unknowns import SCALE, Unknowns
+from adjoint.series.verdict import SEEN, evidence
 from adjoint.variables import unpack
 from nbnumba.backends import Machine
 from nbnumba.errors import InputError
@@ -59,6 +69,12 @@ MOST_MISFIT = 1.0
 SAME = 0.02
 """The misfit has settled when it changes by less than this."""
 
+WILSON = 1.0
+"""The standard deviation of an intensity over its mean, by Wilson's statistics of an acentric reflection."""
+
+SCALINGS = 3
+"""How often the scale of a still and the noise of its reflections follow each other before a search."""
+
 ROUNDS = 4
 """How often the misfit is estimated at most."""
 
@@ -80,7 +96,9 @@ class Setting(NamedTuple):
     """What does not change between stages: the images, unknowns, rules, restraints, and the machine.
 
     free_factors: whether each reflection has an intensity of its own. half: the stated half edges of boxes (fast, slow), in
-    pixels, or None; reach_deg: the stated standard deviation of rocking curves, or that of the start.
+    pixels, or None; reach_deg: the stated standard deviation of rocking curves, or that of the start, or that of the
+    orientations of stills. spread: the standard deviation of intensities about the listed ones, over these, or None if nothing
+    is known of them. absent: which reflections of stills symmetry forbids.
     """
 
     images: Sequence[SeriesImage]
@@ -91,6 +109,22 @@ class Setting(NamedTuple):
     reach_deg: float
     half: tuple[float, float] | None
     machine: Machine
+    spread: float | None = None
+    absent: Absent | None = None
+
+    @property
+    def stills(self) -> bool:
+        """Whether the images are stills."""
+        return is_still(self.images[0].experiment)
+
+    def reflections(self, experiments: Sequence[Experiment], unsure_deg: float) -> tuple[Reflections, Tally]:
+        """The reflections of images whose rocking curves, or orientations of stills, have this standard deviation.
+
+        Also how many predictions there were, and how many of them were left out.
+        """
+        if self.stills:
+            return reflections_of_stills(experiments, unsure_deg, self.absent)
+        return reflections_of(experiments, REACHES * unsure_deg)
 
 
 def coarse(experiment: Experiment) -> Experiment:
@@ -111,15 +145,29 @@ def problem_of(
     """The problem of some images (`used`, (images,)): their boxes hold the reflections that are bright there."""
     models: list[Model] = []
     for number, (image, experiment) in enumerate(zip(setting.images, experiments)):
-        width = phi_steps(experiment.goniometer)[2]
-        near = np.abs(reflections.phi_deg - middle_of(experiment)) <= width / 2.0 + REACHES * reach_deg / reflections.zeta
+        if setting.stills:
+            near = reflections.image == number
+        else:
+            width = phi_steps(experiment.goniometer)[2]
+            near = np.abs(reflections.phi_deg - middle_of(experiment)) <= width / 2.0 + REACHES * reach_deg / reflections.zeta
         which = np.flatnonzero(near) if used[number] else np.zeros(0, dtype=np.int64)
         data = image.photons() if len(which) else np.zeros(image.sheet.shape)
         boxes = shoeboxes(image.sheet, data, reflections, which, half)
         models.append(model_of(experiment, setting.unknowns.parameters, boxes, setting.machine))
     if not any(len(model.boxes.data) for model in models):
-        raise InputError("data: no reflection of the crystal lies on pixels that count; allowed: images that show some")
-    return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, setting.free_factors)
+        raise InputError(_nothing_found(setting, experiments, len(reflections.hkl)))
+    kinds = setting.free_factors, setting.spread
+    return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, *kinds)
+
+
+def _nothing_found(setting: Setting, experiments: Sequence[Experiment], count: int) -> str:
+    """A sentence about images in which no reflection has a shoebox: what was looked for, and how far that came."""
+    first, tally = setting.images[0], setting.reflections(experiments, setting.reach_deg)[1]
+    cell = " ".join(f"{number:.6g}" for number in experiments[0].crystal.cell)
+    of_images = f"image {first.name}" + (f" and {len(setting.images) - 1} more" if len(setting.images) > 1 else "")
+    rest = f"; of the {count} others none has {FEWEST_PIXELS} pixels that count in its shoebox" if count else ""
+    what = f"no reflection of the crystal (cell {cell}) lies on pixels that count of {of_images}: {tally}{rest}"
+    return f"data: {what}; allowed: images that show some"
 
 
 def check_problem(setting: Setting, stage: Stage, used: np.ndarray) -> Problem:
@@ -162,23 +210,30 @@ def run(
         return end
 
     experiments = [coarse(experiment) for experiment in experiments_at(setting, start)]
-    found = reflections_of(experiments, REACHES * setting.reach_deg)
+    found, tally = setting.reflections(experiments, setting.reach_deg)
+    told(f"reflections: {tally}")
     half = np.full((len(found.hkl), 2), FIRST_HALF) if setting.half is None else np.tile(setting.half, (len(found.hkl), 1))
     broad, whole = setting.rules._replace(misfit=0.3, by_data=True), np.ones(setting.unknowns.count, dtype=bool)
     with_factors, but_scale, scale = setting._replace(free_factors=True), whole.copy(), setting.unknowns.indices(SCALE).ravel()
     but_scale[scale] = setting.free_factors
+    if setting.stills:
+        with_factors = with_factors._replace(spread=WILSON if setting.spread is None else setting.spread)
+        but_scale, moving = whole, moving | setting.unknowns.named(SCALE)
     problem = problem_of(with_factors, experiments, found, half, setting.reach_deg, broad, used)
+    start = with_scales(setting, problem, found, start)
     end = search("places of broad spots", problem, found, start, moving, 20, ROUGHLY * len(found.hkl))
     end = search("broad spots", problem, found, end.point.x, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
+    if setting.stills and evidence(problem, end.point).best < SEEN:
+        return stages, used  # sharp spots would be searched for in noise
     misfit, x = 0.2, end.point.x.copy()
-    if not setting.free_factors:
+    if not setting.free_factors and not setting.stills:
         x[scale] *= max(common_factor(end.point), LEAST_COMMON)
     for round_ in range(ROUNDS):
         experiments = experiments_at(setting, x)
         reach_deg = setting.reach_deg if round_ == 0 else rocking_width(problem, end.point, found, experiments)
         sizes = half_edges(setting, problem, end.point, found)
-        found_now = reflections_of(experiments, REACHES * reach_deg)
+        found_now, _ = setting.reflections(experiments, 0.0 if setting.stills else reach_deg)
         half = _carried(sizes, found, found_now)
         found, rules = found_now, setting.rules._replace(misfit=misfit)
         problem = problem_of(setting, experiments, found, half, reach_deg, rules, used)
@@ -188,6 +243,21 @@ def run(
         if abs(misfit - before) < SAME and round_ > 0:
             break
     return stages, used
+
+
+def with_scales(setting: Setting, problem: Problem, found: Reflections, x: np.ndarray) -> np.ndarray:
+    """The numbers (n,) with a scale of each still at which its intensities are the expected ones in the mean; else the same."""
+    scales = [block for block in setting.unknowns.blocks if block.variable.key == SCALE]
+    if problem.spread is None or not scales:
+        return x
+    x, (block,) = x.copy(), scales
+    for _ in range(SCALINGS):
+        told = problem.point(x, None)[1].strengths
+        assert told is not None
+        factors = np.array([mean_factor(told, found.image == number) for number in range(len(setting.images))])
+        shares = block.shares / block.shares.sum(axis=0)
+        x[block.first : block.first + block.count] *= np.maximum(shares.T @ factors, LEAST_COMMON)
+    return x
 
 
 def common_factor(point: Point) -> float:
@@ -267,9 +337,11 @@ def half_edges(setting: Setting, problem: Problem, point: Point, reflections: Re
 
 
 def rocking_width(problem: Problem, point: Point, reflections: Reflections, experiments: Sequence[Experiment]) -> float:
-    """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong reflections."""
+    """The standard deviation of rocking curves times zeta, in degrees, of the widest tenth of strong ones; 0 of stills."""
     moments = _moments(problem, point)
     width_deg = phi_steps(experiments[0].goniometer)[2]
+    if width_deg <= 0.0:
+        return 0.0
     deviations = _deviations(moments)[:, 2] * width_deg * reflections.zeta
     strong = point.own_normal * point.factors**2 > 25.0 if problem.free_factors else moments[:, 0] > 0.0
     deviations = deviations[strong & np.isfinite(deviations)]
@@ -278,6 +350,7 @@ def rocking_width(problem: Problem, point: Point, reflections: Reflections, expe
 
 def _carried(sizes: np.ndarray, before: Reflections, now: Reflections) -> np.ndarray:
     """The sizes of boxes (reflections, 2) of reflections that are found anew: those of the same one, else the median."""
-    of = {tuple(hkl): size for hkl, size in zip(before.hkl.tolist(), sizes)}
+    before_keys, now_keys = (np.column_stack([of.image, of.hkl]).tolist() for of in (before, now))
+    of_key = {tuple(key): size for key, size in zip(before_keys, sizes)}
     typical = np.median(sizes, axis=0)
-    return np.array([of.get(tuple(hkl), typical) for hkl in now.hkl.tolist()]).reshape(-1, 2)
+    return np.array([of_key.get(tuple(key), typical) for key in now_keys]).reshape(-1, 2)

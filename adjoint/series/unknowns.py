@@ -93,6 +93,10 @@ class Unknowns(NamedTuple):
                 return block.first + np.arange(block.count).reshape(len(block.at), -1)
         return np.zeros((0, 0), dtype=int)
 
+    def named(self, key: str) -> np.ndarray:
+        """Which numbers are those of a parameter (n,)."""
+        return np.concatenate([np.full(block.count, block.variable.key == key) for block in self.blocks])
+
     def moving(self) -> np.ndarray:
         """Which numbers move spots, and not only change them (n,)."""
         return np.concatenate([np.full(block.count, parameter_row(block.variable.key).moves_spots) for block in self.blocks])

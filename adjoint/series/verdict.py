@@ -17,6 +17,9 @@ from adjoint.series.search import LEAST_KNOWN, Point, Problem
 SEEN = 25.0
 """Standard deviations by which the reflections together have to stand out: a search that is led by noise alone reaches 12."""
 
+STRENGTHS, DOUBTFUL = 10.0, 3.0
+"""The mean squares of deviations of strengths beyond which the crystal is wrong, and is said to be hardly right (S12)."""
+
 FURTHEST = 4
 """Pixels, along either axis, by which the calculated spots are moved to see whether they fit better elsewhere."""
 
@@ -84,6 +87,11 @@ def verdict(
         sentences.append(
             f"the data scatter less than they should (reduced chi squared {figures.chi_squared:.3g}): is the gain right?"
         )
+    if DOUBTFUL < figures.strengths <= STRENGTHS:
+        sentences.append(
+            f"the strengths of reflections are off by {np.sqrt(figures.strengths):.1f} standard deviations (rms): "
+            "the orientation, the spread or intensity_sigma may be wrong"
+        )
     failures = []
     if seen.best < SEEN:
         failures.append("nothing in the images stands out from noise where the crystal's reflections may be")
@@ -93,6 +101,9 @@ def verdict(
     elif seen.explained < LEAST_EXPLAINED:
         share = f"{100.0 * max(seen.explained, 0.0):.0f} %"
         failures.append(f"the crystal accounts for {share} of what its shoeboxes show: the refinement ended beside the spots")
+    elif figures.strengths > STRENGTHS:
+        why = f"by {np.sqrt(figures.strengths):.1f} standard deviations (rms)"
+        failures.append(f"other reflections are strong than the calculated ones ({why}): the orientation is not right")
     if not failures and not converged:
         failures.append(f"the search {reason}")
     if failures:

@@ -40,6 +40,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         command = self.prog.partition(" ")[2]
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            message = f"{excerpt(unknown.split()[0])} is no option of it"
         raise InputError(f"{command}: {message}; allowed: what nbnumba {command} -h lists")
 
 

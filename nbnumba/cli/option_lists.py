@@ -8,13 +8,23 @@ from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number
 from nbnumba.formats.text import excerpt
 
+MAY_BE_NEGATIVE = ("--gap", "--images", "--experiments")
+"""Options whose values may begin with a minus sign, as words such as -1,-2 that argparse would take for options."""
+
 
 def with_joined_gaps(words: list[str]) -> list[str]:
-    """The words with --gap and its value joined to one word, since argparse would take a value such as -1,-2 for an option."""
+    """The words with --gap, and what else may have a negative value, joined to one word with its value.
+
+    What begins with a minus sign and a letter, or two minus signs, is an option of its own.
+    """
     joined = list(words)
-    while "--gap" in joined[:-1]:
-        index = joined.index("--gap")
-        joined[index : index + 2] = [f"--gap={joined[index + 1]}"]
+    for option in MAY_BE_NEGATIVE:
+        while option in joined[:-1]:
+            index = joined.index(option)
+            value = joined[index + 1]
+            if option != "--gap" and not (value[:1] == "-" and value[1:2].isdigit()):
+                break
+            joined[index : index + 2] = [f"{option}={value}"]
     return joined
 
 

@@ -64,7 +64,8 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     except MemoryError:
         return {"header": {}, "problem": "its header asks for more memory than a file of this size needs"}, b""
     except Exception as error:
-        return {"header": {}, "problem": " ".join(str(error).split())[:200] or type(error).__name__}, b""
+        words = "" if isinstance(error, AssertionError) else " ".join(str(error).split())[:200]
+        return {"header": {}, "problem": words or "it is damaged, or ends before its pixels do"}, b""
 
 
 def _read_frame(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

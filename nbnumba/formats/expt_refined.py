@@ -8,6 +8,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ SAME = 1e-12
 
 SAME_PHI = 1e-6
 """Difference, in widths of an image, up to which an image starts where one of the source does."""
+
+UNMOVED_MM = 1e-9
+"""Corners of panels that moved less, in mm, did not move: a detector that was not refined is written as it stands."""
 
 MOST_SWING = 3.0
 """By how much more the points of a scan may swing about smooth ones than their means would be wrong without it."""
@@ -68,20 +72,39 @@ def write_refined(path: files.PathName, source: Source, refined: Refined, what: 
     of images vary so that no points of a scan hold them. Raises InputError for a source that is no ExperimentList or lacks the
     experiment, and for a geometry or crystals of images that do not fit it.
     """
+    write_several(path, source.path, {source.experiment: refined}, what)
+
+
+def write_several(
+    path: files.PathName, source: files.PathName, refined: Mapping[int, Refined], what: str = "write_several"
+) -> None:
+    """Write the content of a list with the models of several of its experiments, by their numbers, replaced by refined ones.
+
+    As write_refined, of which this is the whole; models that are equal are written once.
+    """
     text = json.dumps(content(path, source, refined, what), indent=2)
     with files.replacing(path, what) as stream:
         stream.write((text + "\n").encode("ascii"))
 
 
-def content(path: files.PathName, source: Source, refined: Refined, what: str) -> dict[str, Any]:
-    """The object that write_refined() writes."""
-    listed = read_json(source.path, what, dxtbx.EXPECTED)
+def content(path: files.PathName, source: files.PathName, refined: Mapping[int, Refined], what: str) -> dict[str, Any]:
+    """The object that write_several() writes."""
+    listed = read_json(source, what, dxtbx.EXPECTED)
     if not isinstance(listed.value, dict) or listed.value.get("__id__") != "ExperimentList":
         raise InputError(f"{listed.name} is no ExperimentList, and holds no refined models; allowed: {dxtbx.EXPECTED}")
-    before = dxtbx.geometry_of(listed, files.name_of(source.path, what), source.experiment, frozenset(["wavelength"]))
+    for number, one in refined.items():
+        _replace_models(listed, files.name_of(source, what), number, one)
+    folders = (os.path.dirname(os.path.abspath(os.fspath(name))) for name in (source, path))
+    _move_names(listed.value, *folders)
+    return listed.value
+
+
+def _replace_models(listed: Value, name: str, number: int, refined: Refined) -> None:
+    """Replace the models of an experiment of a list by refined ones."""
+    before = dxtbx.geometry_of(listed, name, number, frozenset(["wavelength"]))
     geometry = refined.geometry
     _check(before, geometry, listed.name)
-    chosen = listed.get("experiment").at(source.experiment)
+    chosen = listed.get("experiment").at(number)
     beam, detector, goniometer, crystal = (
         dxtbx.model_of(listed, chosen, kind) for kind in ("beam", "detector", "goniometer", "crystal")
     )
@@ -94,10 +117,7 @@ def content(path: files.PathName, source: Source, refined: Refined, what: str) -
     }
     for kind, model in models.items():
         if model is not None:
-            _replace(listed.value, source.experiment, kind, model)
-    folders = (os.path.dirname(os.path.abspath(os.fspath(name))) for name in (source.path, path))
-    _move_names(listed.value, *folders)
-    return listed.value
+            _replace(listed.value, number, kind, model)
 
 
 def _check(before: Geometry, geometry: Geometry, name: str) -> None:
@@ -131,7 +151,9 @@ def _replace(listed: dict[str, Any], number: int, kind: str, model: dict[str, An
     experiments, models = listed["experiment"], listed[kind]
     index = experiments[number].get(kind)
     others = (other.get(kind) for place, other in enumerate(experiments) if place != number and isinstance(other, dict))
-    if index is None or index in others:
+    if model in models:
+        experiments[number][kind] = models.index(model)
+    elif index is None or index in others:
         experiments[number][kind] = len(models)
         models.append(model)
     else:
@@ -194,6 +216,10 @@ def _detector(detector: Value, before: Geometry, geometry: Geometry) -> dict[str
     if not detector:
         return expt_writer.detector_of(geometry)
     moved = copy.deepcopy(detector.value)
+    if all(_is_same(_corners(new), _corners(old), UNMOVED_MM / SAME) for old, new in zip(before.panels, geometry.panels)):
+        for panel, old, new in zip(moved["panels"], before.panels, geometry.panels):
+            _set_pixels(panel, old, new)
+        return moved
     frames, tree = [LABORATORY] * len(moved["panels"]), moved.get("hierarchy")
     if tree and (len(moved["panels"]) > 1 or tree.get("children")):
         corners = np.array([_corners(of) for of in before.panels]), np.array([_corners(of) for of in geometry.panels])

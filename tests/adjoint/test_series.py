@@ -65,7 +65,8 @@ def reflections(fast, slow, panel=None):
     panel = np.zeros(count, dtype=int) if panel is None else np.array(panel)
     hkl = np.stack([np.arange(count) + 1] * 3, axis=1)
     ones = np.ones(count)
-    return Reflections(hkl, panel, np.array(fast), np.array(slow), zeros, ones, ones, np.ones((count, 3)), ones)
+    of_image = np.full(count, -1), zeros
+    return Reflections(hkl, panel, np.array(fast), np.array(slow), zeros, ones, ones, np.ones((count, 3)), ones, *of_image)
 
 
 def test_pixels_belong_to_the_nearest_reflection():
@@ -138,7 +139,7 @@ def small_problem(plane=False, free_factors=True, readout=0.0, seed=3, backgroun
     setting = Setting(
         problems.images_of(begun, data), refined, rules, restraints, free_factors, 0.1, None, machine("cpu", "double")
     )
-    found = stages.reflections_of(begun, 0.3)
+    found, _ = stages.reflections_of(begun, 0.3)
     half = np.full((len(found.hkl), 2), 5.0)
     problem = problem_of(setting, begun, found, half, 0.1, rules, np.ones(3, dtype=bool))
     return problem, x, setting, made

@@ -292,7 +292,7 @@ def test_a_list_that_is_no_rotation_of_a_crystal_is_refused(files, refuse):
     assert "states no crystal" in refuse(expt="no_crystal.expt")
     still = {name: value for name, value in content["experiment"][0].items() if name != "scan"}
     (files / "still.expt").write_text(json.dumps(content | {"experiment": [still]}))
-    assert "a still" in refuse(expt="still.expt")
+    assert "without a scan" in refuse(expt="still.expt")
     for name in ("no_crystal.expt", "still.expt"):
         (files / name).unlink()
 

@@ -202,8 +202,8 @@ def test_groups_of_a_detector_move_with_their_panels(tmp_path):
     write_refined(path, Source(CSPAD, 3), Refined(geometry))
     old, new = json.loads(CSPAD.read_text()), json.loads(path.read_text())
     assert new["detector"][0] == old["detector"][0] and new["beam"][0] == old["beam"][0] and len(new["crystal"]) == 10
-    stated = [{**of, "beam": 0, "detector": 0} for of in new["experiment"]]
-    assert stated == old["experiment"] and new["experiment"][3] == {**old["experiment"][3], "beam": 1, "detector": 1}
+    stated = [{**of, "detector": 0} for of in new["experiment"]]
+    assert stated == old["experiment"] and new["experiment"][3] == {**old["experiment"][3], "detector": 1}
     assert [a == b for a, b in zip(old["crystal"], new["crystal"])] == [number != 3 for number in range(10)]
     read = dxtbx.read(path, experiment=3)
     assert np.abs(corners(read) - corners(geometry)).max() < 1e-9 and [p.path for p in read.panels] == [

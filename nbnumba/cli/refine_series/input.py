@@ -35,9 +35,16 @@ from nbnumba.geometry.cell import cell_of
 from nbnumba.setup.detector import polarization_axis
 from nbnumba.setup.sources import tilt_axes
 from nbnumba.setup.values import VECTORS
+from nbnumba.statements import Crystal
 
 SIGMA_M_DEG, SIGMA_B_DEG, REACH_DEG = 0.15, 0.05, 0.2
 """Mosaic spread, spread of diffracted rays, and reach of rocking curves, in degrees, where no profile states them."""
+
+RAISED = {f"crystal.{name}": 0.01 if name.endswith("_deg") else 0.001 for name in Crystal.DOMAIN_SPREADS}
+"""Where a spread that is refined begins if it is stated as 0: in degrees, or a part of the cell."""
+
+UNSURE_DEG = 0.1
+"""The standard deviation of the orientation of a still at the start, in degrees."""
 
 SIZE_OF_WIDTH = 0.56
 """Wavelength over the width of a spot and the edge of a Gaussian crystal: standard deviation in radians, edge in A."""
@@ -83,9 +90,19 @@ class Chosen(NamedTuple):
         return [int(image.number) for image in self.images if image.number is not None]
 
     @property
+    def is_still(self) -> bool:
+        """Whether it is a still, whose number is that of its experiment."""
+        return is_still(self.geometry)
+
+    @property
     def middle(self) -> int:
         """The number of the image in the middle, whose cell and detector all share."""
         return self.numbers[len(self.images) // 2]
+
+    @property
+    def geometry_of_middle(self) -> Geometry:
+        """The geometry at the image in the middle, or that of the still."""
+        return self.geometry if self.is_still else self.geometry.at_image(self.middle)
 
     @property
     def scan(self) -> Scan:
@@ -97,7 +114,8 @@ class Chosen(NamedTuple):
 class Setup(NamedTuple):
     """The start of a series: words of the flags of its middle image, what they mean, and the experiment of each image.
 
-    states_amplitudes: whether flags name amplitudes. reach_deg: the standard deviation of rocking curves.
+    states_amplitudes: whether flags name amplitudes. reach_deg: the standard deviation of rocking curves. raised: spreads that
+    begin above 0 although they are stated as 0.
     """
 
     words: list[str]
@@ -106,6 +124,7 @@ class Setup(NamedTuple):
     experiments: list[Experiment]
     states_amplitudes: bool
     reach_deg: float
+    raised: tuple[str, ...] = ()
 
     @property
     def middle(self) -> Experiment:
@@ -121,13 +140,11 @@ def choose(options: Any) -> Chosen:
 
     Raises InputError for a file, an experiment or an image that is not there, and for one that this cannot refine.
     """
-    _check_experiment(options)
+    check_experiment(options)
     geometry = dxtbx.read(options.expt, "--expt", options.experiment)
     if geometry.crystal is None:
         raise InputError(f"--expt: {options.expt!r} states no crystal; allowed: an indexed or refined .expt, which has one")
-    if geometry.scan is None or geometry.scan.width_deg == 0.0:
-        # Stills: each experiment of the list is a crystal and an image of its own, to be refined by itself.
-        raise InputError(f"--expt: {options.expt!r} states no rotation, but a still; allowed: the images of a rotation")
+    assert geometry.scan is not None, "cli/refine_series/stills.py takes stills"
     wanted = _numbers(options.images, geometry.scan)
     if options.data is None:
         images = dxtbx.images_of(options.expt, "--expt", options.experiment, wanted)
@@ -137,7 +154,12 @@ def choose(options: Any) -> Chosen:
     return Chosen(options.expt, options.experiment or 0, geometry, images)
 
 
-def _check_experiment(options: Any) -> None:
+def is_still(geometry: Geometry) -> bool:
+    """Whether an experiment of a list is a still: it states no rotation."""
+    return geometry.scan is None or geometry.scan.width_deg == 0.0
+
+
+def check_experiment(options: Any) -> None:
     """Raise InputError for an experiment that the list does not have; several, of which none is chosen, are warned of."""
     count = dxtbx.number_of_experiments(options.expt, "--expt")
     if options.experiment is not None and count and options.experiment >= count:
@@ -193,12 +215,16 @@ def set_up(chosen: Chosen, options: Any, flags: Sequence[str]) -> Setup:
     """The experiments of the images at the start, by the flags of the middle image, with what --start states."""
     given = _given(flags)
     own, amplitudes = _own_words(chosen, given)
-    number = [] if options.experiment is None else ["-experiment", str(options.experiment)]
-    words = ["-expt", chosen.path, *number, "-image", str(chosen.middle), *own, *flags]
+    number = [] if options.experiment is None and not chosen.is_still else ["-experiment", str(chosen.number)]
+    image = [] if chosen.is_still else ["-image", str(chosen.middle)]
+    words = ["-expt", chosen.path, *number, *image, *own, *flags]
     command_line = command_line_of(words, measured.READOUT_FLAGS)
     run = run_of(command_line)
     use_threads(run.threads)
     middle = experiment_of(command_line)
+    if chosen.is_still:
+        middle = middle.replace({"goniometer.osc_deg": 0.0, "goniometer.phisteps": 1})
+        return Setup(words, command_line, run, [middle], amplitudes, UNSURE_DEG)
     experiments = [_of_image(middle, chosen, image) for image in chosen.numbers]
     profile = chosen.geometry.profile
     reach_deg = REACH_DEG if profile is None or not profile.sigma_m_deg > 0.0 else profile.sigma_m_deg
@@ -226,8 +252,8 @@ def _own_words(chosen: Chosen, given: set[str]) -> tuple[list[str], bool]:
         ({"-mosaic_sampling"}, ["-mosaic_sampling", "sobol"]),
         ({*CELL_FLAGS, *SIZE_FLAGS}, ["-N_abc", *(f"{number:.4g}" for number in cells)]),
         ({"-oversample"}, ["-oversample", str(OVERSAMPLE)]),
-        ({"-phisteps"}, ["-phisteps", str(steps)]),
-        ({"-phi_sampling"}, ["-phi_sampling", "mid"]),
+        ({"-phisteps"}, [] if chosen.is_still else ["-phisteps", str(steps)]),
+        ({"-phi_sampling"}, [] if chosen.is_still else ["-phi_sampling", "mid"]),
         ({"-interpolate", "-nointerpolate"}, ["-nointerpolate"] if amplitudes else []),
         ({"-default_F", *FACTORS, "-dump"}, ["-default_F", "1"]),
     )
@@ -242,7 +268,11 @@ def _start_of(chosen: Chosen) -> tuple[float, list[float], int]:
     assert geometry.crystal is not None
     edges = cell_of(geometry.crystal.vectors)[:3]
     wavelength = geometry.wavelength_A or 1.0
+    if chosen.is_still:
+        edges = (sum(edges) / 3.0,) * 3  # one number of cells along all axes, as it is refined
     cells = [max(SIZE_OF_WIDTH * wavelength / (math.radians(width) * edge), FEWEST_CELLS) for edge in edges]
+    if chosen.is_still:
+        return spread, cells, 1
     steps = math.ceil(STEPS_OF_SPREAD * chosen.scan.width_deg / spread)
     return spread, cells, min(max(steps, 1), MOST_STEPS)
 
@@ -300,6 +330,16 @@ def with_starts(setup: Setup, options: Any, tied: Sequence[Any]) -> Setup:
         raise InputError(f"--start: {error}") from None
 
 
+def with_raised_spreads(setup: Setup, parameters: Sequence[Any]) -> Setup:
+    """The setup in which refined spreads that are 0 begin at RAISED: at 0 an image does not depend on them (A7b)."""
+    names = [name for one in parameters for name in ((one,) if isinstance(one, str) else one)]
+    zero = [name for name in names if name in RAISED and setup.middle.value(name) == 0.0]
+    if not zero:
+        return setup
+    values = {name: RAISED[name] for name in zero}
+    return setup._replace(experiments=[one.replace(values) for one in setup.experiments], raised=tuple(zero))
+
+
 def _check_start(experiment: Experiment, name: str, text: str, value: Any) -> None:
     from adjoint.parameters import ARRAYS, PARAMETERS
     from adjoint.variables import is_parameter
@@ -321,7 +361,7 @@ def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
     symbol = geometry.crystal.space_group if geometry.crystal is not None else None
     group = group_of_hall(symbol or "")
     if group is None:
-        return "triclinic", "no space group is stated"
+        return "triclinic", f"the Hall symbol {excerpt(symbol)} is unknown" if symbol else "no space group is stated"
     system, named = group.crystal_system_str(), f"by the space group {group.xhm()}"
     if system == "trigonal" and group.xhm().endswith(":R"):
         system = "rhombohedral"

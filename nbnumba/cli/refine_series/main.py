@@ -7,17 +7,29 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from nbnumba.amplitudes import expansion
 from nbnumba.cli import bundle, measured
 from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
-from nbnumba.cli.refine_series import printed, result_files
-from nbnumba.cli.refine_series.input import Chosen, Reader, Readout, Setup, choose, set_up, system_of, with_starts
+from nbnumba.cli.refine_series import printed, result_files, stills
+from nbnumba.cli.refine_series.input import (
+    Chosen,
+    Reader,
+    Readout,
+    Setup,
+    choose,
+    set_up,
+    system_of,
+    with_raised_spreads,
+    with_starts,
+)
 from nbnumba.cost import granted
 from nbnumba.errors import InputError
 from nbnumba.flags.from_experiment import NewFiles, refined_flags
 from nbnumba.flags.subcommand import input_files
 from nbnumba.formats import files, images
+from nbnumba.formats.symmetry import group_of_hall, of_space_group
 
 ABOUT = """\
 With --expt, refine takes crystal, scan, detector, beam, mask, gain and the names of the images from a list of experiments of
@@ -30,7 +42,7 @@ The exit status is 1 if the refinement does not succeed.
 """
 EACH = "--amplitudes each, where each reflection has an intensity of its own"
 OPTIONS = {name: f"--{name}" for name in ("own", "shared", "parameters")}
-OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise"}
+OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise", "intensity_sigma": "--intensity-sigma"}
 """The option that states each argument of adjoint.refine_series, for its messages."""
 
 
@@ -40,6 +52,17 @@ def is_series(words: Sequence[str]) -> bool:
     return any(word == "--expt" or word.startswith("--expt=") for word in own)
 
 
+class Job(NamedTuple):
+    """What is refined as one problem: the images of a rotation, or a still; its start, its parameters, and all else."""
+
+    chosen: Chosen
+    setup: Setup
+    system: tuple[str, str]
+    parameters: list[Any]
+    keywords: dict[str, Any]
+    reader: Reader
+
+
 def main(args: Sequence[str]) -> int:
     """Refine, print and write the result. Returns the exit status: 1 if the refinement does not succeed."""
     words = list(args)
@@ -47,29 +70,84 @@ def main(args: Sequence[str]) -> int:
     options = parser().parse_args(with_joined_gaps(own))
     options.experiment = None if options.experiment is None else _experiment(options.experiment)
     outputs = result_files.check(options)
-    chosen = choose(options)
+    of_stills, command = stills.choose(options), ["nbnumba", "refine", *words]
+    if of_stills is not None:
+        every, left_out = of_stills
+        if len(every) + len(left_out) > 1:
+            return _refine_stills(every, left_out, options, flags, outputs, command)
+        chosen = every[0]
+    else:
+        chosen = choose(options)
+    job = _job(chosen, options, flags, outputs)
+    job.reader.read(0)
+    taken = printed.taken_lines(chosen, job.setup, job.reader, options, job.system, job.parameters)
+    print(*taken, sep="\n", flush=True)
+    result = _refine(job)
+    _print_result(chosen, result)
+    with files.together():
+        refined, notes = _refined_words(job.setup, result, job.parameters, outputs)
+        bundle.warn(notes)
+        told = result_files.Told(taken, command, refined)
+        lines = [f"flags of {'the still' if chosen.is_still else f'image {chosen.middle}'}:", shlex.join(["nbnumba", *refined])]
+        lines += result_files.write(outputs, chosen, job.reader, result, told)
+    print("", *lines, sep="\n")
+    return 0 if result.success else bundle.UNSUCCESSFUL
+
+
+def _job(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_files.Outputs) -> Job:
+    """What is refined of a rotation or of a still. Raises InputError for options and flags that do not fit."""
     setup = set_up(chosen, options, flags)
     read = [options.expt, *([options.mask] if options.mask else []), *(images.file_of(image.name) for image in chosen.images)]
     result_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
-    parameters = _parameters(options, system[0])
-    setup = with_starts(setup, options, parameters)
+    parameters = _parameters(options, system[0], chosen, setup)
+    setup = with_raised_spreads(with_starts(setup, options, parameters), parameters)
     _check_parameters(setup, options, system[0], parameters)
-    keywords = _keywords(options, setup)
+    keywords = _keywords(options, setup, chosen)
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
-    reader.read(0)
-    taken = printed.taken_lines(chosen, setup, reader, options, system, parameters)
-    print(*taken, sep="\n", flush=True)
-    result = _refine(chosen, setup, reader, parameters, keywords)
-    _print_result(chosen, result)
-    with files.together():
-        refined, notes = _refined_words(setup, result, parameters, outputs)
-        bundle.warn(notes)
-        told = result_files.Told(taken, ["nbnumba", "refine", *words], refined)
-        lines = [f"flags of image {chosen.middle}:", shlex.join(["nbnumba", *refined])]
-        lines += result_files.write(outputs, chosen, reader, result, told)
+    return Job(chosen, setup, system, parameters, keywords, reader)
+
+
+def _refine_stills(
+    every: Sequence[Chosen],
+    left_out: list[stills.LeftOut],
+    options: Any,
+    flags: Sequence[str],
+    outputs: result_files.Outputs,
+    command: list[str],
+) -> int:
+    """Refine stills one after another; those that fail are named and left out. Returns the exit status: 1 if none succeeds."""
+    stills.make_folders(outputs)
+    taken: list[str] = []
+    done: list[stills.Done] = []
+    first = _job(every[0], options, flags, outputs)
+    for chosen in every:
+        name = chosen.images[0].name
+        try:
+            job = first if chosen is every[0] else _job(chosen, options, flags, outputs)
+            job.reader.read(0)
+            if not taken:
+                taken = printed.taken_lines(chosen, job.setup, job.reader, options, job.system, job.parameters)
+                print(f"{len(every) + len(left_out)} stills, of which the first is:", *taken, "", sep="\n", flush=True)
+            result = _refine(job, quiet=True)
+        except InputError as error:
+            left_out.append(stills.LeftOut(chosen.number, name, str(error)))
+            continue
+        if result.success:
+            done.append(stills.Done(chosen, job.reader, result))
+        else:
+            left_out.append(stills.LeftOut(chosen.number, name, result.message))
+        state = "converged" if result.success else f"not successful: {result.message}"
+        print(f"still {chosen.number}, {os.path.basename(name)}: {state}", flush=True)
+    left_out.sort()
+    lines = [*stills.table(done)] if done else ["no still was refined with success"]
     print("", *lines, sep="\n")
-    return 0 if result.success else bundle.UNSUCCESSFUL
+    bundle.warn(stills.left_out_line(one) for one in left_out)
+    bundle.warn(f"still {one.chosen.number}: {sentence}" for one in done for sentence in one.result.diagnosis)
+    with files.together():
+        lines = stills.write(outputs, done, left_out, result_files.Told(taken, command, []))
+    print("", f"{len(done)} of {len(done) + len(left_out)} stills are refined", *lines, sep="\n")
+    return 0 if done else bundle.UNSUCCESSFUL
 
 
 def parser() -> bundle.Parser:
@@ -79,6 +157,7 @@ def parser() -> bundle.Parser:
     add = made.add_argument
     add("--expt", required=True, metavar="FILE", help="the list of experiments of DIALS")
     add("--experiment", metavar="K", help="which experiment of the list, from 0 (default: 0)")
+    add("--experiments", metavar="A:B|all", help="which stills of the list, from 0 (default: all, unless --experiment)")
     add("--images", metavar="A:B", help="the images of the scan, by their numbers (default: all whose files are there)")
     add("--data", action="append", metavar="TEMPLATE|FILE,...", help="the image files (default: as the list says)")
     add("--start", action="append", metavar="NAME=VALUE[,...]", help="values to start from; X/Y/Z for vectors")
@@ -90,6 +169,11 @@ def parser() -> bundle.Parser:
     add("--shoebox", metavar="FAST,SLOW", help="pixels along the edges of shoeboxes (default: as the spots need)")
     add("--background", default="constant", choices=("constant", "plane"), help="that of a shoebox (default: constant)")
     add("--amplitudes", choices=("each", "given"), help="each: each reflection has its own (default); given: those of FLAGS")
+    add(
+        "--intensity-sigma",
+        metavar="NUMBER",
+        help="by which part intensities differ from those listed (default: not known; stills: 1)",
+    )
     add(
         "--readout-noise",
         metavar="NUMBER",
@@ -106,17 +190,17 @@ def _experiment(text: str) -> int:
     return bundle.whole_numbers("--experiment", [text], "a whole number from 0", 0)[0]
 
 
-def _parameters(options: Any, system: str) -> list[Any]:
+def _parameters(options: Any, system: str, chosen: Chosen, setup: Setup) -> list[Any]:
     """The parameters to refine: those of --parameters and --cell, or those by default. Raises InputError for other names."""
     from adjoint.parameters import AMPLITUDES, IMAGE, cell_parameters
-    from adjoint.refine_series import default_parameters
+    from adjoint.refine_series import default_parameters, default_still_parameters
 
     try:
         of_cell = cell_parameters(system)
     except InputError as error:
         raise InputError(f"--cell: {error}") from None
     if options.parameters is None:
-        return default_parameters(system)
+        return default_still_parameters(system, setup.states_amplitudes) if chosen.is_still else default_parameters(system)
     names = tied_names("--parameters", options.parameters)
     for name, instead in (*((name, "crystal.scale; every shoebox has its background") for name in IMAGE), (AMPLITUDES, EACH)):
         if name in names:
@@ -127,6 +211,7 @@ def _parameters(options: Any, system: str) -> list[Any]:
 def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any]) -> None:
     """Raise InputError for parameters that do not exist, and for tied ones that start from different values."""
     from adjoint.parameters import cell_parameters
+    from adjoint.series.unknowns import unknowns
     from adjoint.variables import variables
 
     if options.cell is not None:
@@ -135,13 +220,16 @@ def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[
         except InputError as error:
             raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
     try:
-        variables(setup.middle, parameters)
+        names = [comma_list(f"--{name}", getattr(options, name)) for name in ("own", "shared")]
+        unknowns(setup.middle, [0.0], parameters, 1.0, *names)
     except InputError as error:
         raise InputError(_in_options(str(error))) from None
 
 
-def _keywords(options: Any, setup: Setup) -> dict[str, Any]:
+def _keywords(options: Any, setup: Setup, chosen: Chosen) -> dict[str, Any]:
     """The arguments of adjoint.refine_series that options and flags state."""
+    from adjoint.series.stages import WILSON
+
     options.amplitudes = options.amplitudes or "each"
     if options.amplitudes == "given" and not setup.states_amplitudes:
         raise InputError("--amplitudes: given is not allowed without a list; allowed: -hkl, -mtz, -refl, -pdb or -cif in FLAGS")
@@ -154,6 +242,18 @@ def _keywords(options: Any, setup: Setup) -> dict[str, Any]:
         "shared": comma_list("--shared", options.shared),
         **setup.run.machine._asdict(),
     }
+    if options.intensity_sigma is not None:
+        if options.amplitudes == "given":
+            raise InputError("--intensity-sigma: it is not allowed with --amplitudes given; allowed: --amplitudes each")
+        if not isinstance(options.intensity_sigma, float):
+            options.intensity_sigma = bundle.real_number(
+                "--intensity-sigma", options.intensity_sigma, "a number from 0.01 to 100", lambda x: 0.01 <= x <= 100.0
+            )
+    elif chosen.is_still and options.amplitudes == "each":
+        options.intensity_sigma = WILSON
+    keywords["intensity_sigma"] = options.intensity_sigma
+    if chosen.is_still:
+        keywords["absent"] = _absent(chosen)
     if options.knots is not None:
         keywords["knots_deg"] = bundle.real_number("--knots", options.knots, "a positive number", lambda x: x > 0.0)
     if options.shoebox is not None:
@@ -161,12 +261,19 @@ def _keywords(options: Any, setup: Setup) -> dict[str, Any]:
     return keywords
 
 
+def _absent(chosen: Chosen) -> Callable[[Any], Any] | None:
+    """Which reflections the space group of the file forbids; None without one."""
+    crystal = chosen.geometry.crystal
+    symmetry = of_space_group(group_of_hall((crystal.space_group if crystal is not None else None) or ""))
+    return None if symmetry is None else lambda hkl: expansion.absent(hkl, symmetry)
+
+
 def _half_edges(text: str) -> tuple[float, float]:
     """Half the edges of --shoebox FAST,SLOW."""
-    words, allowed = text.split(","), "FAST,SLOW, two numbers from 3 to 200"
+    words, allowed = text.split(","), "FAST,SLOW, two numbers from 5 to 200: a box has to hold background, too"
     if len(words) != 2:
         raise InputError(f"--shoebox: {text!r} is not allowed; allowed: {allowed}")
-    fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 3.0 <= x <= 200.0) for word in words)
+    fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 5.0 <= x <= 200.0) for word in words)
     return fast / 2.0, slow / 2.0
 
 
@@ -189,20 +296,21 @@ def _readout(options: Any, setup: Setup) -> Readout:
     return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
 
 
-def _refine(chosen: Chosen, setup: Setup, reader: Reader, parameters: list[Any], keywords: dict[str, Any]) -> Any:
-    """The result of adjoint.refine_series, with a line for each stage. Its InputErrors name options in place of arguments."""
+def _refine(job: Job, quiet: bool = False) -> Any:
+    """The result of adjoint.refine_series, with a line for each stage unless quiet. Its InputErrors name options."""
     from adjoint.refine_series import refine_series
     from adjoint.series.images import SeriesImage
 
+    chosen, setup, reader = job.chosen, job.setup, job.reader
     frames = [
         SeriesImage(os.path.basename(file.name), experiment, reader.reading(index), reader.gain)
         for index, (file, experiment) in enumerate(zip(chosen.images, setup.experiments))
     ]
-    told = _told(setup.run.progress)
+    told = _told(setup.run.progress) if not quiet else lambda line: None
     try:
         with granted(setup.run.max_hours, "-max_hours"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the image can", UserWarning)
-            return refine_series(frames, parameters, told=told, progress=_progress(setup.run.progress), **keywords)
+            return refine_series(frames, job.parameters, told=told, progress=_progress(setup.run.progress), **job.keywords)
     except InputError as error:
         text = str(error).replace("data:", f"{reader.option}:", 1) if str(error).startswith("data:") else str(error)
         raise InputError(_in_options(text)) from error

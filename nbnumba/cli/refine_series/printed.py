@@ -13,6 +13,7 @@ from nbnumba.cli.refine_series.input import Chosen, Reader, Setup
 from nbnumba.cli.refined_table import cells
 from nbnumba.flags.run import FACTORS
 from nbnumba.formats.symmetry import group_of_hall
+from nbnumba.setup.view import view_of
 
 HEADINGS = ("parameter", "unit", "start", "refined", "uncertainty", "by counting", "shift")
 
@@ -46,6 +47,11 @@ def _short(name: Any) -> str:
 
 def _images(chosen: Chosen, options: Any) -> tuple[str, str]:
     first, last = chosen.images[0], chosen.images[-1]
+    if chosen.is_still:
+        return (
+            f"{first.name}, the still of experiment {chosen.number}",
+            "--data" if options.data else f"{chosen.name}: imageset",
+        )
     count = len(chosen.images)
     text = f"{first.name} to {os.path.basename(last.name)}, {count} images" if count > 1 else first.name
     numbers = f"{first.number} to {last.number} of the scan" if count > 1 else f"number {first.number} of the scan"
@@ -59,12 +65,17 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
     start, width = setup.experiments[0].goniometer.phi_deg, goniometer.osc_deg
     where = "middle" if goniometer.phi_sampling == "mid" else "left edge"
     steps = f"in {goniometer.phisteps} steps, each at its {where}"
-    yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", f"{path}: scan, goniometer"
+    if not chosen.is_still:
+        source = f"{path}: scan, goniometer"
+        if chosen.geometry.spindle_axis is None:
+            axis = " ".join(f"{number:g}" for number in goniometer.spindle_axis)
+            source = f"{path}: scan; no goniometer is stated, and the spindle is {axis} by default"
+        yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", source
     varies = ", tilted from image to image" if chosen.geometry.beam_at_points is not None else ""
     polarized = f"Kahn factor {beam.polarization:g}" if beam.polarized else "no polarization factor"
     yield (
         "beam",
-        f"{middle.value('beam.wavelength_A'):.6g} A, {polarized}{varies}",
+        f"{_wavelengths(chosen, setup)}, {polarized}{varies}",
         _source(setup, chosen, "beam", from_geometry.beam_fields),
     )
     panels = len(detector.panels)
@@ -77,12 +88,22 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
     yield "detector", text, _source(setup, chosen, "detector", from_geometry.detector_fields)
 
 
+def _wavelengths(chosen: Chosen, setup: Setup) -> str:
+    """The wavelength, or the band of wavelengths, and that of the file where flags replace it."""
+    sources = view_of(setup.middle).sources.wavelength
+    mean, stated = setup.middle.value("beam.wavelength_A"), chosen.geometry.wavelength_A
+    text = f"{mean:.6g} A"
+    if len(set(sources.tolist())) > 1:
+        band = f"{len(set(sources.tolist()))} wavelengths from {sources.min():.6g} to {sources.max():.6g} A"
+        text = f"{band}, {mean:.6g} A in the mean"
+    replaced = stated is not None and abs(mean - stated) > 1e-9 * stated
+    return text + (f", in place of {stated:.6g} A of the file" if replaced else "")
+
+
 def _source(setup: Setup, chosen: Chosen, part: str, fields_of: Any) -> str:
     """Where a part is from: the file, and flags if they overrule some of its fields."""
     stated = getattr(setup.middle, part)
-    overruled = any(
-        getattr(stated, field) != value for field, value in fields_of(chosen.geometry.at_image(chosen.middle)).items()
-    )
+    overruled = any(getattr(stated, field) != value for field, value in fields_of(chosen.geometry_of_middle).items())
     return f"{chosen.name}: {part}" + (", and flags" if overruled else "")
 
 
@@ -105,9 +126,10 @@ def _crystal_rows(chosen: Chosen, setup: Setup, system: tuple[str, str]) -> Iter
     assert of_file is not None
     cell = " ".join(f"{number:.6g}" for number in crystal.cell)
     field = "A_at_scan_points" if of_file.at_points is not None else "real_space_a, b, c"
-    yield "crystal", f"cell {cell} of image {chosen.middle}, orientation of each image", f"{path}: crystal.{field}"
+    of_images = "" if chosen.is_still else f" of image {chosen.middle}, orientation of each image"
+    yield "crystal", f"cell {cell}{of_images}", f"{path}: crystal.{field}"
     group = group_of_hall(of_file.space_group or "")
-    named = "no space group" if group is None else f"space group {group.xhm()}"
+    named = "no space group that is known" if group is None else f"space group {group.xhm()}"
     yield "cell", f"{system[0]}, {named}", system[1]
     profile = chosen.geometry.profile
     source = (
@@ -115,10 +137,16 @@ def _crystal_rows(chosen: Chosen, setup: Setup, system: tuple[str, str]) -> Iter
         if profile is None
         else f"{path}: profile sigma_m {profile.sigma_m_deg:.4g}, sigma_b {profile.sigma_b_deg:.4g}"
     )
+    if profile is not None:
+        ignored = [name for name in ("sigma_m", "sigma_b") if not getattr(profile, f"{name}_deg") > 0.0]
+        source += f", of which {' and '.join(ignored)} 0 is taken as absent" if ignored else ""
     spread = " ".join(f"{getattr(crystal, f'mosaic_{axis}_deg'):.4g}" for axis in "abc")
     size = " ".join(f"{setup.middle.value(f'crystal.n_{axis}'):.4g}" for axis in "abc")
     text = f"spread {spread} degrees about a, b, c, {crystal.mosaic_domains} domains; {size} cells, shape {crystal.shape}"
     yield "spots", text, f"{source}; flags and --start count before"
+    if setup.raised:
+        values = ", ".join(f"{name} {setup.middle.value(name):g}" for name in setup.raised)
+        yield "spreads", f"begin with {values}", "in place of 0, at which no image depends on them"
 
 
 def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:
@@ -129,8 +157,10 @@ def _amplitudes(setup: Setup, options: Any) -> tuple[str, str]:
     listed = f"F = {factors.default_F:g} for all"
     if factors.F is not None and named is not None:
         listed = f"{factors.F.size} of {os.path.basename(last[named])}"
-    each = options.amplitudes == "each"
+    each, spread = options.amplitudes == "each", options.intensity_sigma
     text = f"{listed}, times an intensity of each reflection that is refined" if each else f"{listed}, on one scale"
+    if each and spread is not None:
+        text += f", expected within {spread:g} of the listed one (standard deviation)"
     return text, named or "by default"
 
 
@@ -177,11 +207,17 @@ def figure_lines(chosen: Chosen, result: Any) -> list[str]:
 def summary_lines(result: Any) -> list[str]:
     """R of intensities, shifts of spots, reduced chi squared, and what became of the crystal."""
     figures, misfit = result.figures, result.stages[-1].problem.rules.misfit
+    still = bool(len(result.experiments) == 1 and result.experiments[0].goniometer.osc_deg == 0.0)
     fitted = f"; {figures.with_misfit:.3g} with a misfit of {100.0 * misfit:.2g} % of each spot" if misfit else ""
     return [
-        f"R of intensities of boxes {_number(figures.r_factor)}, of {len(figures.boxes)} boxes",
-        _shift_line("before", result.before),
-        _shift_line("after", figures.shifts),
+        f"R of intensities of boxes {number(figures.r_factor)}, of {len(figures.boxes)} boxes",
+        _shift_line("before", result.before, still),
+        _shift_line("after", figures.shifts, still),
+        *(
+            [f"strengths of reflections: mean square deviation {figures.strengths:.3g}"]
+            if np.isfinite(figures.strengths)
+            else []
+        ),
         f"reduced chi squared {figures.chi_squared:.4g} of {figures.pixels} pixels{fitted}",
         *_shell_lines("by resolution (A)", figures.by_d),
         *_shell_lines("by expected photons", figures.by_photons),
@@ -190,13 +226,14 @@ def summary_lines(result: Any) -> list[str]:
     ]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "not determined"
 
 
-def _shift_line(when: str, shifts: Any) -> str:
+def _shift_line(when: str, shifts: Any, still: bool) -> str:
     fast, slow, phi = shifts.rms
-    along = f"{_number(fast)} pixels along fast, {_number(slow)} along slow, {_number(phi)} images in phi"
+    along = f"{number(fast)} pixels along fast, {number(slow)} along slow"
+    along += f", {number(phi)} images in phi" if np.isfinite(phi) or not still else ""
     return f"rms shift of {len(shifts.fast)} strong spots {when}: {along}"
 
 

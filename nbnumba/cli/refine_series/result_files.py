@@ -44,7 +44,7 @@ def check(options: Any) -> Outputs:
         names = {".expt": options.out} | {ending: f"{stem}{ending}" for ending in ENDINGS}
         if options.out == "-":
             raise InputError("--out: '-' is not allowed, for several files are written; allowed: a name that ends in .expt")
-        if names[".json"] == options.out:
+        if os.path.splitext(options.out)[1].lower() != ".expt":
             raise InputError(f"--out: {options.out!r} is not allowed; allowed: a name that ends in .expt")
         for name in names.values():
             files.check_writable(name, "--out")
@@ -90,6 +90,11 @@ def write(outputs: Outputs, chosen: Chosen, reader: Reader, result: Any, told: T
 
 def _write_report(folder: str, chosen: Chosen, reader: Reader, result: Any, told: Told) -> None:
     """Write the page of the report and its pictures."""
+    report.write_files(folder, report_contents(chosen, reader, result, told))
+
+
+def report_contents(chosen: Chosen, reader: Reader, result: Any, told: Told) -> dict[str, bytes]:
+    """The page of the report and its pictures, by the names of their files."""
     images = [
         of_series.Shown(index, number, os.path.basename(file.name), reader.reading(index))
         for index, (number, file) in enumerate(zip(chosen.numbers, chosen.images))
@@ -102,7 +107,7 @@ def _write_report(folder: str, chosen: Chosen, reader: Reader, result: Any, told
         boxes=printed.box_rows(chosen, result),
         flags=[("command", shlex.join(told.command)), (_flags_title(chosen), shlex.join(["nbnumba", *told.flags]))],
     )
-    report.write_files(folder, of_series.file_contents(result, texts, images))
+    return of_series.file_contents(result, texts, images)
 
 
 def _flags_title(chosen: Chosen) -> str:
@@ -111,13 +116,16 @@ def _flags_title(chosen: Chosen) -> str:
 
 def _write_result(names: dict[str, str], chosen: Chosen, result: Any, told: Told) -> list[str]:
     geometry = refined_geometry(chosen, result)
-    vectors = np.array([orient(one.crystal, one.sampling.defects) for one in result.experiments])
     source = Source(chosen.path, chosen.number)
-    write_refined(names[".expt"], source, Refined(geometry, np.array(chosen.numbers), vectors), "--out")
+    refined = Refined(geometry)
+    if not chosen.is_still:
+        vectors = np.array([orient(one.crystal, one.sampling.defects) for one in result.experiments])
+        refined = Refined(geometry, np.array(chosen.numbers), vectors)
+    write_refined(names[".expt"], source, refined, "--out")
     table = intensities(chosen, result, geometry)
     whole = dataclasses.replace(geometry, scan=chosen.geometry.scan)
     identifier = chosen.geometry.identifier or ""
-    lines = [f"wrote {names['.expt']}: refined models, with a crystal for each image"]
+    lines = [f"wrote {names['.expt']}: refined models" + ("" if chosen.is_still else ", with a crystal for each image")]
     for ending in (".refl", ".mtz"):
         try:
             if not table.integrated.any():
@@ -163,6 +171,7 @@ def summary(chosen: Chosen, result: Any, told: Told) -> dict[str, Any]:
         "pixels": figures.pixels,
         "chi_squared_by_resolution": [list(row) for row in figures.by_d],
         "chi_squared_by_photons": [list(row) for row in figures.by_photons],
+        "chi_squared_of_strengths": figures.strengths,
         "r_factor": figures.r_factor,
         "shifts_before": list(result.before.rms),
         "shifts_after": list(figures.shifts.rms),
