@@ -58,7 +58,9 @@ class Series:
         except InputError as error:
             raise InputError(_refusal(nominal, drawn, frame, error)) from None
         turned = self._missetting(experiment, frame)
-        values = drawn | {f"{name[:-4]}_{axis}_deg": angles[n] for name, angles in turned.items() for n, axis in enumerate("xyz")}
+        values = dict(drawn)
+        for name, angles in turned.items():
+            values |= {f"{name.removesuffix('_deg')}_{axis}_deg": angle for axis, angle in zip("xyz", angles)}
         experiment = experiment.replace(turned) if turned else experiment
         return FrameNumbers(frame, experiment, values, noise_seed(self.seed, frame))
 
