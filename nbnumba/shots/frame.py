@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from nbnumba.setup.orientations import noise_generator
 from nbnumba.setup.panels import planes
 from nbnumba.setup.scene import PanelScene
 from nbnumba.setup.sheet import Sheet, sheet_of
-from nbnumba.shots.numbers import FrameNumbers, Series
+from nbnumba.shots.numbers import FrameNumbers
 from nbnumba.simulate import render
 
 LEAST_PHOTONS = 0.01
@@ -174,12 +174,3 @@ def check_labels(experiment: Experiment) -> None:
         raise InputError(f"sampling.c_parity: {names} is not allowed with labels; allowed: none of C's defects")
     refuse_defects(dataclasses.replace(experiment, background=type(experiment.background)()))
     crystals.refuse_displaced(experiment, "the labels of pixels")
-
-
-def frames_of(
-    series: Series, numbers: Sequence[int], readout: Readout, with_labels: bool, machine: Machine
-) -> Iterator[Frame]:
-    """Yield the frames of a series, one after another."""
-    renderer = Renderer(machine)
-    for number in numbers:
-        yield renderer.frame(series.numbers(number), readout, with_labels)
