@@ -144,7 +144,7 @@ def write_shots(path: files.PathName, shots: Sequence[Shot], in_one: bool, offse
 
 
 def _place(model: dict[str, Any], models: list[dict[str, Any]], places: dict[str, int], kind: str) -> int:
-    """The place of a model in its list, at whose end it is added if there is no equal one. places: of the models of all lists."""
+    """The place of a model in its list, to which it is added if there is no equal one. places: of the models of all lists."""
     text = f"{kind} {json.dumps(model)}"
     if text not in places:
         places[text] = len(models)

@@ -122,17 +122,33 @@ def write_master(
     """
     import h5py
 
-    placed = layout(geometry)
-    shape = placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
-    virtual = h5py.VirtualLayout((len(parts), *shape), dtype=_stored_type(kind))
-    for number, part in enumerate(parts):
-        virtual[number] = h5py.VirtualSource(part, f"entry/data/{_PIXELS}", (1, *shape))[0]
     content = io.BytesIO()
     with h5py.File(content, "w", libver=_FIRST_WITH_VIRTUAL) as file:
-        data = _entry(file, geometry, wavelengths_A)
-        data.create_virtual_dataset(_PIXELS, virtual, fillvalue=BAD)
+        _virtual_pixels(_entry(file, geometry, wavelengths_A), parts, kind, _shape(geometry))
     with files.replacing(path, what) as stream:
         stream.write(content.getbuffer())
+
+
+def _virtual_pixels(data: Any, parts: Sequence[str], kind: np.dtype, shape: tuple[int, int]) -> None:
+    """The pixels (image, slow, fast) as those in the files of parts. No time is kept, which h5py's own function would keep."""
+    import h5py
+
+    space, source = h5py.h5s.create_simple((len(parts), *shape)), h5py.h5s.create_simple((1, *shape))
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    properties.set_fill_value(np.array([BAD], _stored_type(kind)))
+    for number, part in enumerate(parts):
+        space.select_hyperslab((number, 0, 0), (1, *shape))
+        properties.set_virtual(space, part.encode(), f"entry/data/{_PIXELS}".encode(), source)
+    space.select_all()
+    stored = h5py.h5t.py_create(np.dtype(_stored_type(kind)), logical=True)
+    h5py.h5d.create(data.id, _PIXELS.encode(), stored, space, properties)
+
+
+def _shape(geometry: Geometry) -> tuple[int, int]:
+    """The shape of the image that holds all panels."""
+    placed = layout(geometry)
+    return placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
 
 
 def layout(geometry: Geometry) -> list[Placed]:
@@ -208,7 +224,7 @@ def _stored_type(kind: np.dtype) -> Any:
 
 
 def _beam(instrument: Any, geometry: Geometry, wavelengths_A: Sequence[float]) -> None:
-    """The wavelength, or that of each image, and the polarization by Stokes' parameters, in which x of the frame is horizontal."""
+    """The wavelength, or that of each image, and the polarization by Stokes' parameters; x of the frame is horizontal."""
     beam = _group(instrument, "beam", "NXbeam")
     wavelength = np.array(wavelengths_A) if len(wavelengths_A) else geometry.wavelength_A
     _number(beam, "incident_wavelength", wavelength, "angstrom")
@@ -246,8 +262,7 @@ def _detector(instrument: Any, geometry: Geometry) -> None:
 def _mask(geometry: Geometry) -> np.ndarray:
     """The mask (slow, fast) of all panels: UNMEASURED, MASKED where a rectangle of the panel is, or 0."""
     placed = layout(geometry)
-    whole = placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
-    mask = np.full(whole, UNMEASURED, dtype=np.uint32)
+    mask = np.full(_shape(geometry), UNMEASURED, dtype=np.uint32)
     masks = geometry.mask or [np.zeros(part.panel.shape, dtype=bool) for part in placed]
     for part, bad in zip(placed, masks):
         within = MASKED * pixels_within(part.panel.masked, part.panel.shape)

@@ -144,7 +144,7 @@ class Renderer:
         return Labels(*(sheet.image(a.astype(np.float32) if a.dtype == np.float64 else a) for a in arrays))
 
     def _background_of(self, experiment: Experiment) -> np.ndarray:
-        """The photons of the background alone, a sheet; those of the frame before if nothing that they depend on has changed."""
+        """The photons of the background alone, a sheet: those of the frame before if nothing they depend on has changed."""
         shape = sheet_of(experiment.detector).shape
         if is_bare(experiment):
             return np.broadcast_to(np.zeros(1), shape)

@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """How frames are made: by so many processes (None: as many as cores), or by the scheduler of a cluster; how long at most."""
+    """How frames are made: by so many processes (None: one for each core), or by the scheduler of a cluster."""
 
     workers: int | None = None
     scheduler: str | None = None
@@ -252,7 +252,7 @@ def _check_folder(job: Job, resume: bool, stated: dict[str, Any]) -> None:
     held = [name for name in os.listdir(job.folder) if not name.startswith(".nbnumba-")] if os.path.isdir(job.folder) else []
     path = job.path(truth.STATED)
     if held and not resume:
-        raise InputError(f"out: {job.folder!r} is not empty; allowed: a new or an empty folder, or resume for a series in it")
+        raise InputError(f"out: {job.folder!r} is not empty; allowed: a new or an empty folder, or --resume for a series in it")
     if resume and held:
         try:
             begun = json.loads(files.read_bytes(path, "resume"))

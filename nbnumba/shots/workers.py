@@ -104,8 +104,8 @@ def by_processes(job: Job, numbers: Sequence[int], workers: int) -> Iterator[int
         yield from _completed(pool, futures, rest)
         pool.shutdown()
     except BrokenProcessPool as error:
-        why = "as one does that needs more memory than there is"
-        raise InputError(f"workers: a worker ended in the middle of a frame, {why}; {RESUMED}; allowed: fewer workers") from error
+        why = "workers: a worker ended in the middle of a frame, as one does that needs more memory than there is"
+        raise InputError(f"{why}; {RESUMED}; allowed: fewer workers") from error
     finally:
         writer.close()
         pool.shutdown(wait=False, cancel_futures=True)
