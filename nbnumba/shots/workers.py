@@ -165,7 +165,7 @@ def by_dask(job: Job, numbers: Sequence[int], address: str) -> Iterator[int]:
             shared = client.scatter(job, broadcast=True, hash=False)
             futures = client.map(_make_shared, list(numbers), job=shared, pure=False)
             try:
-                for _, number in distributed.as_completed(futures, with_results=True):
+                for _, number in distributed.as_completed(futures, loop=client.loop, with_results=True):
                     yield number
             finally:
                 client.cancel(futures)
