@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,11 +25,13 @@ from nbnumba.setup.sheet import sheet_of
 from nbnumba.shots import frame_files, identity, truth, workers
 from nbnumba.shots.frame import Frame, Readout, Renderer, check_labels
 from nbnumba.shots.frame_files import FORMATS, Job
-from nbnumba.shots.jitter import NO_JITTER, Jitter
+from nbnumba.shots.jitter import NO_JITTER, Jitter, jitter_of, read_jitter
 from nbnumba.shots.numbers import Series
 from nbnumba.shots.random_numbers import LARGEST_SEED
 
 Progress = Callable[[int, int], None]
+Stated = Jitter | Mapping[str, Any] | str | os.PathLike[str] | None
+"""What states a jitter: a Jitter, the tables of one, or the name of its file."""
 
 MOST_FRAMES = 999999
 """The largest number of a frame, of six digits."""
@@ -62,7 +64,7 @@ def frames(
     experiment: Experiment,
     numbers: Iterable[int] | int,
     *,
-    jitter: Jitter = NO_JITTER,
+    jitter: Stated = None,
     seed: int = 0,
     labels: bool = False,
     noise: bool = True,
@@ -74,7 +76,7 @@ def frames(
     """Yield the frames of a series, one after another, computed in this process (V1 to V4).
 
     numbers: those of the frames, from 1, in any order; a whole number n: 1 to n. Of a rotation phi advances by the range of a
-    frame from one number to the next. jitter: what differs between frames (read_jitter). seed: what is drawn follows from it
+    frame from one number to the next. jitter: what differs between frames: of read_jitter, or its tables, or its file. seed: what is drawn follows from it
     and the number of the frame alone. labels: whether pixels are labelled. noise, response, adc: whether there is a noise
     image, and that of noise_image. backend, precision: those of simulate. What frames have in common is made once.
 
@@ -106,7 +108,7 @@ def make_series(
     experiment: Experiment,
     frames: int | tuple[int, int],
     *,
-    jitter: Jitter = NO_JITTER,
+    jitter: Stated = None,
     seed: int = 0,
     labels: bool = False,
     format: str = "nxmx",
@@ -285,12 +287,21 @@ def _locked(job: Job) -> Iterator[None]:
                 os.unlink(path)
 
 
-def _series(experiment: Experiment, jitter: Jitter, seed: int) -> Series:
+def _series(experiment: Experiment, jitter: Stated, seed: int) -> Series:
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment: {shown(experiment)} is not an Experiment; allowed: a nbnumba.Experiment")
-    if not isinstance(jitter, Jitter):
-        raise InputError(f"jitter: {shown(jitter)} is no Jitter; allowed: what nbnumba.read_jitter returns")
-    return Series(experiment, jitter, _whole("seed", seed, 0, LARGEST_SEED))
+    return Series(experiment, _jitter(jitter), _whole("seed", seed, 0, LARGEST_SEED))
+
+
+def _jitter(stated: Stated) -> Jitter:
+    """A jitter, by itself, by its tables, or by its file."""
+    if stated is None or isinstance(stated, Jitter):
+        return NO_JITTER if stated is None else stated
+    if isinstance(stated, Mapping):
+        return jitter_of(stated)
+    if isinstance(stated, (str, os.PathLike)):
+        return read_jitter(stated, "jitter")
+    raise InputError(f"jitter: {shown(stated)} is not allowed; allowed: what read_jitter returns, tables, or a file of them")
 
 
 def _response(response: Response) -> Response:
