@@ -76,9 +76,10 @@ def frames(
     """Yield the frames of a series, one after another, computed in this process (V1 to V4).
 
     numbers: those of the frames, from 1, in any order; a whole number n: 1 to n. Of a rotation phi advances by the range of a
-    frame from one number to the next. jitter: what differs between frames: of read_jitter, or its tables, or its file. seed: what is drawn follows from it
-    and the number of the frame alone. labels: whether pixels are labelled. noise, response, adc: whether there is a noise
-    image, and that of noise_image. backend, precision: those of simulate. What frames have in common is made once.
+    frame from one number to the next. jitter: what differs between frames: of read_jitter, or its tables, or its file. seed:
+    what is drawn follows from it and the number of the frame alone. labels: whether pixels are labelled. noise: whether there
+    is a noise image; response, adc: those of noise_image. backend, precision: those of simulate. What frames have in common is
+    made once.
 
     Raises InputError for an experiment that cannot be simulated or labelled, and for numbers that a jitter makes impossible.
     """
@@ -184,6 +185,8 @@ def make(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             truth.write(job, numbers)
+        for folder in _folders(job):
+            files.remove_temporaries(folder)  # of workers that were killed, also where the system still lists them
     return estimate
 
 
@@ -261,14 +264,17 @@ def _check_folder(job: Job, resume: bool, stated: dict[str, Any]) -> None:
         except ValueError as error:
             raise InputError(f"resume: {path!r} is damaged: {error}; allowed: a folder in which a series was begun") from None
         identity.check_same(begun if isinstance(begun, dict) else {}, stated, job.folder)
-    folders = [job.folder, *(job.path(name) for name in (frame_files.IMAGES, frame_files.RECORDS))]
-    folders += [job.path(frame_files.LABELS)] if job.labels else []
-    for folder in folders:
+    for folder in _folders(job):
         files.make_folder(folder, "out")
-        files.check_folder(folder, "out")  # which removes what killed processes have left
         if folder == job.folder and not (resume and held):
             with files.replacing(path, "out") as stream:
                 stream.write((json.dumps(stated, indent=1) + "\n").encode("ascii"))
+
+
+def _folders(job: Job) -> list[str]:
+    """The folders of a series, that of the whole series first."""
+    names = [frame_files.IMAGES, frame_files.RECORDS, *([frame_files.LABELS] if job.labels else [])]
+    return [job.folder, *(job.path(name) for name in names)]
 
 
 @contextmanager
