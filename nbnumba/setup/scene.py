@@ -237,10 +237,15 @@ def check_finite(
     """
     for part, record in scene._asdict().items():
         for name, value in record._asdict().items() if besides is None or record is not getattr(besides, part) else ():
-            if value is not finite and not np.isfinite(value).all():
+            if value is not finite and not _is_finite(value):
                 made_from = MADE_FROM.get(f"{part}.{name}", MADE_FROM.get(part, part))
                 why = f"a number that is made from it ({part}.{name}) is too large, or not a number"
                 raise InputError(f"{made_from}: {why}; allowed: numbers nearer to usual ones")
+
+
+def _is_finite(value) -> bool:
+    """Whether a number is finite, or all numbers of an array are; for a single number in a tenth of NumPy's time."""
+    return math.isfinite(value) if isinstance(value, (float, int)) else bool(np.isfinite(value).all())
 
 
 def fringes(scene: records.Scene) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nbnumba import backends
 from nbnumba.backends.threads import most_threads
-from nbnumba.cost import MOST_HOURS, check, check_memory, hours_granted
+from nbnumba.cost import MOST_HOURS, check, check_memory, cost, hours_granted
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
@@ -36,8 +36,11 @@ Stated = Jitter | Mapping[str, Any] | str | os.PathLike[str] | None
 MOST_FRAMES = 999999
 """The largest number of a frame, of six digits."""
 
-OF_NOISE, OF_FILES, OF_LABELS = 2e-7, 5e-8, 2e-7
+OF_NOISE, OF_FILES, OF_LABELS = 1e-7, 5e-8, 1.5e-7
 """Seconds for each pixel of a frame besides the image: to draw its noise, to write it, to label it."""
+
+LOOKED_AT = 30.0
+"""The seconds of a series from which on its estimate is worth a closer look."""
 
 LOCK = "lock"
 
@@ -230,10 +233,14 @@ def _estimate(job: Job, missing: int, whole: int, choices: Choices) -> Estimate:
     """The estimate of a series. Raises InputError for one that takes longer than is granted, or more memory than there is."""
     hours = hours_granted(choices.max_hours)
     count = 0 if choices.scheduler is not None else _workers(job, choices.workers, missing)
-    one = check(job.series.nominal(1), job.machine, job.threads, hours)
+    nominal = job.series.nominal(1)
+    one = check(nominal, job.machine, job.threads, hours)
     pixels = sheet_of(job.series.experiment.detector).pixels
     besides = pixels * (OF_FILES + (OF_NOISE if job.readout.noise else 0.0) + (OF_LABELS if job.labels else 0.0))
-    seconds = math.ceil(missing / max(count, 1)) * (one.seconds + besides)
+    turns = math.ceil(missing / max(count, 1))
+    seconds = turns * (one.seconds + besides)
+    if seconds > LOOKED_AT and job.machine.backend == "cpu":
+        seconds = turns * (cost(nominal, job.machine, job.threads, certain=0.0).seconds + besides)
     if count and seconds > 3600.0 * hours:
         needed = f"{missing} frames take about {seconds / 3600.0:.3g} hours by {count} workers"
         raise InputError(f"frames: {needed}; allowed: at most {hours:g} hours, or as many as max_hours grants")

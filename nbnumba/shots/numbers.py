@@ -53,15 +53,14 @@ class Series:
         """The numbers of a frame. Raises InputError, with the frame, the parameter and its value, for what is impossible."""
         nominal = self.nominal(frame)
         drawn = self.jitter.draw(nominal, self.seed, frame)
+        turned = self._missetting(nominal, frame)
         try:
-            experiment = nominal.replace(drawn) if drawn else nominal
+            experiment = nominal.replace(drawn | turned) if drawn or turned else nominal
         except InputError as error:
             raise InputError(_refusal(nominal, drawn, frame, error)) from None
-        turned = self._missetting(experiment, frame)
         values = dict(drawn)
         for name, angles in turned.items():
             values |= {f"{name.removesuffix('_deg')}_{axis}_deg": angle for axis, angle in zip("xyz", angles)}
-        experiment = experiment.replace(turned) if turned else experiment
         return FrameNumbers(frame, experiment, values, noise_seed(self.seed, frame))
 
     def _missetting(self, experiment: Experiment, frame: int) -> dict[str, tuple[float, float, float]]:

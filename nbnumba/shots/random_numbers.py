@@ -21,11 +21,12 @@ _ROUNDS = ((0x7FEB352D, 15), (0x2C1B3C6D, 13), (0x297A2D39, 17))
 def generator(seed: int, frame: int, *names: str) -> np.random.RandomState:
     """The generator of what is drawn for a frame under those names: other names draw from another sequence.
 
-    It is a RandomState because NumPy promises never to change the deviates of that class.
+    It is a RandomState because NumPy promises never to change the deviates of that class; of its generators this one begins in
+    the least time.
     """
     digest = hashlib.sha256("\n".join(names).encode()).digest()
     words = [int.from_bytes(digest[start : start + 4], "big") for start in range(0, 16, 4)]
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, frame, *words])))
+    return np.random.RandomState(np.random.PCG64(np.random.SeedSequence([seed, frame, *words])))
 
 
 def noise_seed(seed: int, frame: int) -> int:
