@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba import added_photons, hkl_maps
-from nbnumba.backends import CPU, Machine, driver, driver_of_shares
+from nbnumba.backends import CPU, Machine, driver
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.hkl_maps import refuse_defects
-from nbnumba.noise import DEFAULT_ADC_OFFSET, NoiseImage
+from nbnumba.noise import DEFAULT_ADC_OFFSET, NoiseImage, poisson_counts
 from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet
 from nbnumba.setup import crystals, sampling, scene
 from nbnumba.setup.background import is_bare
@@ -99,13 +99,16 @@ class Renderer:
         self.boxes = Boxes()
         self._background: _Background | None = None
 
-    def prepare(self, experiment: Experiment, with_labels: bool) -> None:
-        """Compile what frames need, or load it from disk, and compute nothing."""
+    def prepare(self, experiment: Experiment, readout: Readout, with_labels: bool) -> None:
+        """Compile what frames need, or load it from disk, so that workers find it there; a pixel is computed for that."""
         panels = scene.panel_scenes(experiment, boxes=self.boxes)
         driver(self.machine.backend).prepare(panels[0].scene, self.machine.precision)
+        if readout.noise:
+            poisson_counts(np.ones((1, 1)), 1)
         if with_labels:
-            driver_of_shares(self.machine.backend)
-            hkl_maps.brightest(panels, np.zeros(sheet_of(experiment.detector).shape, dtype=bool), machine=self.machine)
+            one = np.zeros(sheet_of(experiment.detector).shape, dtype=bool)
+            one[panels[0].window.rows[0], panels[0].window.columns[0]] = True
+            hkl_maps.brightest(panels[:1], one, machine=self.machine)
 
     def frame(self, numbers: FrameNumbers, readout: Readout = NOISE, with_labels: bool = False) -> Frame:
         """A frame by its numbers. Raises InputError for an experiment that cannot be simulated, or labelled."""

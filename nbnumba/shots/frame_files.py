@@ -24,6 +24,7 @@ from nbnumba.shots.frame import NOISE, Frame, Labels, Readout
 from nbnumba.shots.numbers import Series
 from nbnumba.to_geometry import Readout as PixelReadout
 from nbnumba.to_geometry import geometry_of, noise_readout
+from nbnumba.version import VERSION
 
 FORMATS = {"nxmx": "h5", "smv": "img", "cbf": "cbf"}
 """The formats of images, and the endings of their files."""
@@ -46,7 +47,8 @@ DESCRIPTIONS = {
 class Job:
     """What a worker needs to make any frame of a series: the series, the folder, and how frames are computed and written.
 
-    form: a word of FORMATS. threads: how many compute a frame. digest: tells one series from another.
+    form: a word of FORMATS. threads: how many compute a frame. digest: tells one series from another. version: that of
+    nbnumba.
     """
 
     series: Series
@@ -58,6 +60,7 @@ class Job:
     machine: Machine = CPU
     threads: int = 1
     digest: str = ""
+    version: str = VERSION
 
     def image_name(self, frame: int) -> str:
         """The name of the file of an image, relative to the folder."""

@@ -180,7 +180,7 @@ def make(
             told(estimate)
         done = estimate.whole
         if missing:
-            Renderer(job.machine).prepare(job.series.numbers(missing[0]).experiment, job.labels)
+            Renderer(job.machine).prepare(job.series.numbers(missing[0]).experiment, job.readout, job.labels)
         for _ in _made(job, missing, choices, estimate.workers):
             done += 1
             if progress is not None:
@@ -291,8 +291,10 @@ def _locked(job: Job) -> Iterator[None]:
     with open(path, "wb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(f"out: another process is making the series in {job.folder!r}; allowed: one at a time") from None
+        except OSError:
+            pass  # a file system without locks
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
@@ -24,6 +24,7 @@ from nbnumba.backends.threads import at_most
 from nbnumba.errors import InputError
 from nbnumba.shots.frame import Renderer
 from nbnumba.shots.frame_files import Job, geometry, write_frame
+from nbnumba.version import VERSION
 
 CONNECTION_SECONDS = 30
 """For how long a scheduler is waited for."""
@@ -160,6 +161,7 @@ def by_dask(job: Job, numbers: Sequence[int], address: str) -> Iterator[int]:
     import distributed
 
     client = _client(address)
+    cancelled = getattr(distributed.client, "FutureCancelledError", CancelledError)
     try:
         with client:
             shared = client.scatter(job, broadcast=True, hash=False)
@@ -169,14 +171,16 @@ def by_dask(job: Job, numbers: Sequence[int], address: str) -> Iterator[int]:
                     yield number
             finally:
                 client.cancel(futures)
-    except (distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError, OSError, ImportError) as error:
+    except (distributed.scheduler.KilledWorker, cancelled, OSError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         allowed = "workers with nbnumba of this version, that share the folder"
         raise InputError(f"--scheduler: {address!r}: frames were not made: {reason}; {RESUMED}; allowed: {allowed}") from error
 
 
 def _make_shared(number: int, job: Job) -> int:
-    """Make a frame in a worker of dask. Raises InputError where the folder is not that of the process that asked."""
+    """Make a frame in a worker of dask. Raises InputError where it has no such folder, or another version of nbnumba."""
+    if job.version != VERSION:
+        raise InputError(f"--scheduler: a worker has nbnumba {VERSION}, and not {job.version}; allowed: the same version")
     if not os.path.isdir(job.folder):
         raise InputError(f"--scheduler: a worker has no folder {job.folder!r}; allowed: a folder that all workers share")
     return make(job, number)
