@@ -52,6 +52,8 @@ if TYPE_CHECKING:  # at run time __getattr__ imports these when they are asked f
     from nbnumba.positions import pixel_positions, resolution, scattering_vectors, two_theta
     from nbnumba.predictions import Predictions, predict
     from nbnumba.reflection_files import write_hkl_map, write_predictions
+    from nbnumba.shots.jitter import read_jitter
+    from nbnumba.shots.make import frames, make_series
 
 __all__ = [
     "Background",
@@ -72,7 +74,9 @@ __all__ = [
     "__version__",
     "crystal_images",
     "files",
+    "frames",
     "hkl_map",
+    "make_series",
     "noise_image",
     "parity",
     "pixel_positions",
@@ -81,6 +85,7 @@ __all__ = [
     "read_geometry",
     "read_hkl",
     "read_image",
+    "read_jitter",
     "read_mask",
     "read_matrix",
     "read_smv",
@@ -112,6 +117,8 @@ _HOMES = {
     "positions": ("pixel_positions", "resolution", "scattering_vectors", "two_theta"),
     "predictions": ("Predictions", "predict"),
     "reflection_files": ("write_hkl_map", "write_predictions"),
+    "shots.jitter": ("read_jitter",),
+    "shots.make": ("frames", "make_series"),
 }
 """The modules of the public names that are in neither this module nor nbnumba.files."""
 

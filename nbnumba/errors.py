@@ -22,6 +22,6 @@ def shown(value: object) -> str:
 
 def real(values: Any) -> Any:
     """The values as they are. Raises TypeError for complex numbers, of which NumPy would drop the imaginary parts."""
-    if np.iscomplexobj(values):
+    if not isinstance(values, (float, int)) and np.iscomplexobj(values):
         raise TypeError("complex numbers")
     return values

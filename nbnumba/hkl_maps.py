@@ -105,8 +105,27 @@ def of_sheet(
     an electron^2.
     """
     bright = (image > 0.0) & (image >= least_part * image.max())
-    hkl, largest = np.zeros((*image.shape, 3), dtype=np.int32), np.zeros(image.shape)
-    total, crystal = np.zeros(image.shape), np.full(image.shape, -1, dtype=np.int32)
+    found = brightest(panels, bright, progress, machine)
+    return HklMap(*(sheet.image(values) for values in (found.hkl, found.share, image, found.crystal)))
+
+
+class Brightest(NamedTuple):
+    """Of each pixel of a sheet the reflection and the crystal that give most photons, and their share (F15), as in HklMap."""
+
+    hkl: np.ndarray
+    share: np.ndarray
+    crystal: np.ndarray
+
+
+def brightest(
+    panels: Sequence[PanelScene], bright: np.ndarray, progress: Progress | None = None, machine: Machine = CPU
+) -> Brightest:
+    """The brightest reflections of those pixels of panels for which `bright` (slow, fast), a sheet, is true.
+
+    The share is that of all photons of the panels: of those of the crystals, if the panels have no background.
+    """
+    hkl, largest = np.zeros((*bright.shape, 3), dtype=np.int32), np.zeros(bright.shape)
+    total, crystal = np.zeros(bright.shape), np.full(bright.shape, -1, dtype=np.int32)
     numbers = sorted({panel.crystal for panel in panels}) if bright.any() else []
     for place, number in enumerate(numbers):
         own = [panel for panel in panels if panel.crystal == number]
@@ -118,8 +137,8 @@ def of_sheet(
         hkl[brighter], crystal[brighter] = structure.indices(known, best[brighter]), number
         largest[brighter] = (weight * of_best)[brighter]
         total += weight * of_all
-    share = np.divide(largest, total, out=np.zeros(image.shape), where=largest > 0.0)
-    return HklMap(*(sheet.image(values) for values in (hkl, share, image, crystal)))
+    share = np.divide(largest, total, out=np.zeros(bright.shape), where=largest > 0.0)
+    return Brightest(hkl, share, crystal)
 
 
 def _counted(

@@ -105,6 +105,12 @@ def geometry_of(experiments: Statements | Sequence[Statements], readout: Readout
     )
 
 
+def with_crystals_of(geometry: Geometry, experiment: Statements) -> Geometry:
+    """A geometry of a still or of a scan with the crystals of another experiment, whose rotation has the same spindle."""
+    spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+    return dataclasses.replace(geometry, **_crystals(experiment, spindle, geometry.scan, "series"))
+
+
 def geometry_of_parts(source: str, kind: str, detector: Detector, beam: Beam, goniometer: Goniometer) -> Geometry:
     """The geometry of a detector, a beam and the rotation of one image, without polarization, sensor and crystal.
 

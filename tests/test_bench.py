@@ -52,6 +52,18 @@ def test_a_small_scene_agrees_with_the_oracle_and_is_timed(run, tmp_path, name):
     assert figures["speedup"] == pytest.approx(figures["wall_s_1"] / figures["wall_s_2"])
 
 
+def test_frames_of_a_series_are_those_of_simulate_and_are_timed(run, tmp_path, monkeypatch):
+    from bench import shots
+
+    rows, bars = shots.bench(tmp_path, 32, 2, None)
+    assert [row["what"] for row in rows][:3] == ["their kernels", "frames: images", "a loop of simulate"] and not bars
+    assert all(row["rate"] > 0.0 and row["ms"] == pytest.approx(1e3 / row["rate"]) for row in rows)
+    monkeypatch.setattr(shots.nbnumba, "simulate", lambda experiment: np.zeros((32, 32)))
+    monkeypatch.setattr(shots, "seconds", lambda *_: pytest.fail("a wrong image was timed"))
+    with pytest.raises(shots.WrongImage, match="frame 1 of 32 x 32 pixels"):
+        shots.bench(tmp_path, 32, 2, None)
+
+
 def test_a_scene_is_of_the_size_that_its_name_promises(run, tmp_path):
     sizes = {name: make(tmp_path).experiment.detector.pixels for name, make in run.cases.SCENES.items()}
     assert sizes == {

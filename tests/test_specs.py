@@ -31,8 +31,8 @@ from nbnumba.statements import PART_NAMES, Group, Panel
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
 PARTS = {name: part for part, name in PART_NAMES.items()}
-CLAUSE = re.compile(r"\b[AFGNPRS]\d{1,2}[a-z]?\b")
-CITED_RANGE = re.compile(r"\b([AFGNPRS])(\d+) to \1?(\d+)\b")
+CLAUSE = re.compile(r"\b[AFGNPRSV]\d{1,2}[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([AFGNPRSV])(\d+) to \1?(\d+)\b")
 
 # What nanoBragg.c looks for in the words of its command line, read off its source.
 NANOBRAGG = """
@@ -172,7 +172,7 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    heading = re.compile(r"^##+ ([AFGNPRS]\d+[a-z]?) (.+)$", re.MULTILINE)
+    heading = re.compile(r"^##+ ([AFGNPRSV]\d+[a-z]?) (.+)$", re.MULTILINE)
     headings = [match for text in SPECS.values() for match in heading.findall(text)]
     assert len(headings) == len({number for number, _ in headings})
     return dict(headings)

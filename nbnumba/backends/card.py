@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -51,10 +52,20 @@ _working = threading.RLock()
 """The lock of the call that uses the card."""
 
 
+_process: list[int] = []
+"""The process that has begun to use the card."""
+
+
 def check() -> None:
-    """Raise InputError if there is no card on which kernels can run. The message says what is missing."""
+    """Raise InputError if there is no card on which kernels can run. The message says what is missing.
+
+    CUDA does not work in a process that was forked from one that had used it.
+    """
     if SIMULATED:
         return
+    if _process and _process[0] != os.getpid():
+        why = "this process was forked from one that had used the card, and CUDA does not work here"
+        raise InputError(f"backend 'cuda': {why}; allowed: backend cpu, or processes that are spawned")
     try:
         from numba import cuda
     except ImportError as error:
@@ -64,6 +75,7 @@ def check() -> None:
     try:
         available, cards = cuda.is_available(), list(cuda.list_devices())
         if available and cards:
+            _process[:] = [os.getpid()]
             return
         from numba.cuda.cudadrv.nvvm import NVVM
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
 import threading
 import types
@@ -140,6 +141,28 @@ def exact(function: Callable) -> Compiled:
 def inlined(function: Callable) -> Compiled:
     """A part of an `exact` function."""
     return Compiled(function, False, False, {"error_model": "numpy", "forceinline": True})
+
+
+def _hold_over_fork() -> None:
+    """Wait until no other thread makes a kernel, so that a child process finds the locks of that free, and kernels whole."""
+    _making.acquire()
+    of_numba = sys.modules.get("numba.core.compiler_lock")
+    if of_numba is not None:
+        of_numba.global_compiler_lock.acquire()
+        _held.append(of_numba.global_compiler_lock)
+
+
+def _release_after_fork() -> None:
+    while _held:
+        _held.pop().release()
+    _making.release()
+
+
+_held: list = []
+"""Numba's lock, while a process forks."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_over_fork, after_in_parent=_release_after_fork, after_in_child=_release_after_fork)
 
 
 def thread_safe_cache(make: Callable) -> Callable:

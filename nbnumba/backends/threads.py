@@ -71,6 +71,20 @@ def set_thread_count(threads: int | None) -> None:
     _stated[:] = [] if threads is None else [threads]
 
 
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """In this block, let no work of the calling thread have more threads than that."""
+    before = getattr(_this_thread, "most", None)
+    _this_thread.most = threads
+    try:
+        yield
+    finally:
+        if before is None:
+            del _this_thread.most
+        else:
+            _this_thread.most = before
+
+
 def most_threads() -> int:
     """The threads that there are at most: NUMBA_NUM_THREADS, or the cores."""
     check_settings()

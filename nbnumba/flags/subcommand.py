@@ -15,10 +15,13 @@ OF_FILES += ("-psf_type", "-flicker_noise", "-calibration_noise", "-calib_seed")
 """The flags that change what is written of an image, and not the image."""
 
 
-def command_line_of(flags: Sequence[str], others: Mapping[str, str | None] | None = None) -> CommandLine:
+def command_line_of(
+    flags: Sequence[str], others: Mapping[str, str | None] | None = None, quiet: bool = False
+) -> CommandLine:
     """The command line of flags that describe a run. Warns of those that have no effect here.
 
-    others: more flags without effect, each with the reason; None instead of a reason: it has an effect all the same. Raises
+    others: more flags without effect, each with the reason; None instead of a reason: it has an effect all the same. quiet:
+    whether -quiet has one. Raises
     InputError for a flag that names a file to be written.
     """
     command_line = CommandLine(flags)
@@ -29,7 +32,7 @@ def command_line_of(flags: Sequence[str], others: Mapping[str, str | None] | Non
             warnings.warn(f"{command_line.spelling[flag]} has no effect: {why}", stacklevel=2)
     if "--dry-run" in command_line.last:
         raise InputError("--dry-run: nothing but simulate and example can run dry; allowed: flags that describe the run")
-    if "-quiet" in command_line.last:
+    if "-quiet" in command_line.last and not quiet:
         warnings.warn("-quiet has no effect: what is printed here is the result", stacklevel=2)
     for given in command_line.given:
         if given.flag.kind == "file" and not _is_read(given.flag, command_line):

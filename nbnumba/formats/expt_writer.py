@@ -7,6 +7,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,15 @@ class Images(NamedTuple):
 
 NO_IMAGES = Images()
 """No image."""
+
+
+class Shot(NamedTuple):
+    """One image of several that differ: its geometry, its file, its number, and its place, from 0, in a file of all."""
+
+    geometry: Geometry
+    name: str
+    number: int
+    index: int
 
 
 class _Series(NamedTuple):
@@ -102,6 +112,58 @@ def beam_of(geometry: Geometry) -> dict[str, Any]:
         "flux": 0.0,
         "transmission": 1.0,
     }
+
+
+def write_shots(path: files.PathName, shots: Sequence[Shot], in_one: bool, offset: float, what: str = "-exptfile") -> None:
+    """Write a list with an experiment for each crystal of each image, which may all differ in beam, detector and crystal.
+
+    Equal models are written once. in_one: whether one HDF5 file holds all images; else each has a file of its own, which is
+    numbered. offset: what was added to every pixel. A rotation has a scan of one image for each image.
+    """
+    lists: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("beam", "detector", "goniometer", "scan", "crystal", "imageset")
+    }
+    places: dict[str, int] = {}
+    experiments = []
+    folder = os.path.dirname(os.path.abspath(path))
+    for shot in shots:
+        models = {"beam": beam_of(shot.geometry), "detector": detector_of(shot.geometry, offset)}
+        scan = shot.geometry.scan
+        if scan is not None:
+            models |= {"goniometer": goniometer_of(shot.geometry)}
+            models |= {"scan": _scan(scan, _Series("", shot.index + 1 if in_one else shot.number))}
+        models["imageset"] = _imageset_of_shot(shot, in_one, folder)
+        crystal, *others = (shot.geometry.crystal, *shot.geometry.other_crystals)
+        for each in (crystal, *others):
+            own = models if each is None else models | {"crystal": crystal_of(each)}
+            experiment: dict[str, Any] = {"__id__": "Experiment", "identifier": ""}
+            experiments.append(experiment | {kind: _place(model, lists[kind], places, kind) for kind, model in own.items()})
+    content = {"__id__": "ExperimentList", "experiment": experiments, **lists, "profile": [], "scaling_model": []}
+    with files.replacing(path, what) as stream:
+        stream.write((json.dumps(content, indent=1) + "\n").encode("ascii"))
+
+
+def _place(model: dict[str, Any], models: list[dict[str, Any]], places: dict[str, int], kind: str) -> int:
+    """The place of a model in its list, to which it is added if there is no equal one. places: of the models of all lists."""
+    text = f"{kind} {json.dumps(model)}"
+    if text not in places:
+        places[text] = len(models)
+        models.append(model)
+    return places[text]
+
+
+def _imageset_of_shot(shot: Shot, in_one: bool, folder: str) -> dict[str, Any]:
+    """Where one image is: in a file of all images, or in one of its own."""
+    lookups = dict.fromkeys(("mask", "gain", "pedestal", "dx", "dy"))
+    name = placed_name(shot.name, folder)
+    if shot.geometry.scan is None:
+        indices = {"single_file_indices": [shot.index]} if in_one else {}
+        return {"__id__": "ImageSet", "images": [name], **indices, **lookups, "params": {}}
+    if in_one:
+        return {"__id__": "ImageSequence", "template": name, "single_file_indices": [shot.index], **lookups, "params": {}}
+    series = _numbered(name)
+    assert series is not None
+    return {"__id__": "ImageSequence", "template": series.template, **lookups, "params": {}}
 
 
 class Frame(NamedTuple):

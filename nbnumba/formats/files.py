@@ -398,6 +398,15 @@ def _remove_abandoned(directory: str) -> None:
                     os.unlink(entry.path)
 
 
+def remove_temporaries(directory: str) -> None:
+    """Remove all unfinished files in a directory to which nobody else writes."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
 def _has_ended(temporary: re.Match) -> bool:
     """Whether the process that made a temporary file ran on this machine and has ended; the match is of _TEMPORARY."""
     if temporary[1] != _HOST:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ UNMEASURED, MASKED = 1, 256
 """The bits of NXmx's mask for a pixel that has no value, and for one that a user masks."""
 
 _GZIP_LEVEL = 4
+_PIXELS = "data"
+_FIRST_WITH_VIRTUAL = ("v110", "v110")
 _MCSTAS = np.diag([-1.0, 1.0, -1.0])
 _TRANSFORMATIONS = "/entry/instrument/detector/transformations"
 _PHI = "/entry/sample/transformations/phi"
@@ -90,6 +93,64 @@ def write(
         stream.write(content.getbuffer())
 
 
+def write_part(
+    path: files.PathName, image: np.ndarray, geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile"
+) -> None:
+    """Write one image (slow, fast) of a series as the HDF5 file to which a master refers (write_master)."""
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        entry = _group(file, "entry", "NXentry")
+        _pixels(_group(entry, "data", "NXdata"), image[np.newaxis], geometry, compression)
+    with files.replacing(path, what) as stream:
+        stream.write(content.getbuffer())
+
+
+def write_master(
+    path: files.PathName,
+    parts: Sequence[str],
+    kind: np.dtype,
+    geometry: Geometry,
+    wavelengths_A: Sequence[float] = (),
+    what: str = "-nxsfile",
+) -> None:
+    """Write the master of a series, whose images are in files of write_part: a virtual dataset (image, slow, fast).
+
+    parts: the names of the files of the images, relative to the folder of the master. kind: the type of the images before they
+    are stored. wavelengths_A: those of the images, where they differ.
+    """
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver=_FIRST_WITH_VIRTUAL) as file:
+        _virtual_pixels(_entry(file, geometry, wavelengths_A), parts, kind, _shape(geometry))
+    with files.replacing(path, what) as stream:
+        stream.write(content.getbuffer())
+
+
+def _virtual_pixels(data: Any, parts: Sequence[str], kind: np.dtype, shape: tuple[int, int]) -> None:
+    """The pixels (image, slow, fast) as those in the files of parts. No time is kept, which h5py's own function would keep."""
+    import h5py
+
+    space, source = h5py.h5s.create_simple((len(parts), *shape)), h5py.h5s.create_simple((1, *shape))
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    properties.set_fill_value(np.array([BAD], _stored_type(kind)))
+    for number, part in enumerate(parts):
+        space.select_hyperslab((number, 0, 0), (1, *shape))
+        properties.set_virtual(space, part.encode(), f"entry/data/{_PIXELS}".encode(), source)
+    space.select_all()
+    stored = h5py.h5t.py_create(np.dtype(_stored_type(kind)), logical=True)
+    h5py.h5d.create(data.id, _PIXELS.encode(), stored, space, properties)
+
+
+def _shape(geometry: Geometry) -> tuple[int, int]:
+    """The shape of the image that holds all panels."""
+    placed = layout(geometry)
+    return placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
+
+
 def layout(geometry: Geometry) -> list[Placed]:
     """Where each panel lies in the image that holds all."""
     placed, row = [], 0
@@ -103,16 +164,22 @@ def _write(stream: io.BytesIO, pixels: np.ndarray, geometry: Geometry, compressi
     import h5py
 
     with h5py.File(stream, "w") as file:
-        file.attrs["default"] = "entry"
-        entry = _group(file, "entry", "NXentry")
-        entry.attrs["default"] = "data"
-        entry["definition"] = "NXmx"
-        _data(entry, pixels, geometry, compression)
-        instrument = _group(entry, "instrument", "NXinstrument")
-        instrument["name"] = "simulated by nbnumba"
-        _beam(instrument, geometry)
-        _detector(instrument, geometry)
-        _sample(entry, geometry)
+        _pixels(_entry(file, geometry), pixels, geometry, compression)
+
+
+def _entry(file: Any, geometry: Geometry, wavelengths_A: Sequence[float] = ()) -> Any:
+    """Write everything but the pixels; return the group of the data, to which they belong."""
+    file.attrs["default"] = "entry"
+    entry = _group(file, "entry", "NXentry")
+    entry.attrs["default"] = "data"
+    entry["definition"] = "NXmx"
+    data = _data(entry, geometry)
+    instrument = _group(entry, "instrument", "NXinstrument")
+    instrument["name"] = "simulated by nbnumba"
+    _beam(instrument, geometry, wavelengths_A)
+    _detector(instrument, geometry)
+    _sample(entry, geometry)
+    return data
 
 
 def _group(parent: Any, name: str, kind: str) -> Any:
@@ -128,27 +195,39 @@ def _number(group: Any, name: str, value: Any, units: str | None = None) -> Any:
     return group[name]
 
 
-def _data(entry: Any, pixels: np.ndarray, geometry: Geometry, compression: str) -> None:
-    """The pixels, compressed image by image, and what they are multiplied by to be photons."""
+def _data(entry: Any, geometry: Geometry) -> Any:
+    """The group of the pixels, with what they are multiplied by to be photons."""
     data = _group(entry, "data", "NXdata")
-    data.attrs["signal"] = "data"
+    data.attrs["signal"] = _PIXELS
+    gains = {panel.gain or 1.0 for panel in geometry.panels}
+    if len(gains) == 1 and gains != {1.0}:
+        data["data_scale_factor"] = 1.0 / gains.pop()
+    return data
+
+
+def _pixels(data: Any, pixels: np.ndarray, geometry: Geometry, compression: str) -> None:
+    """The pixels (image, slow, fast), compressed image by image."""
     options: dict[str, Any] = {"compression": "gzip", "compression_opts": _GZIP_LEVEL, "shuffle": True}
     if compression == "bitshuffle":
         import hdf5plugin
 
         options = dict(hdf5plugin.Bitshuffle(cname="lz4"))
-    stored = pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.int32)
-    stored[:, _mask(geometry) == UNMEASURED] = BAD
-    data.create_dataset("data", data=stored, chunks=(1, *stored.shape[1:]), **options)
-    gains = {panel.gain or 1.0 for panel in geometry.panels}
-    if len(gains) == 1 and gains != {1.0}:
-        data["data_scale_factor"] = 1.0 / gains.pop()
+    stored = pixels.astype(_stored_type(pixels.dtype))
+    if geometry.mask is not None or len(geometry.panels) > 1:
+        stored[:, _mask(geometry) == UNMEASURED] = BAD
+    data.create_dataset(_PIXELS, data=stored, chunks=(1, *stored.shape[1:]), **options)
 
 
-def _beam(instrument: Any, geometry: Geometry) -> None:
-    """The wavelength, and the polarization by Stokes' parameters, in which x of the frame is horizontal."""
+def _stored_type(kind: np.dtype) -> Any:
+    """The type in which pixels are stored: whole numbers of 32 bits, or numbers of 32 bits."""
+    return np.float32 if kind.kind == "f" else np.int32
+
+
+def _beam(instrument: Any, geometry: Geometry, wavelengths_A: Sequence[float]) -> None:
+    """The wavelength, or that of each image, and the polarization by Stokes' parameters; x of the frame is horizontal."""
     beam = _group(instrument, "beam", "NXbeam")
-    _number(beam, "incident_wavelength", geometry.wavelength_A, "angstrom")
+    wavelength = np.array(wavelengths_A) if len(wavelengths_A) else geometry.wavelength_A
+    _number(beam, "incident_wavelength", wavelength, "angstrom")
     if geometry.polarization_fraction is not None and geometry.polarization_axis is not None:
         x, y, _ = _MCSTAS @ along_the_beam(geometry) @ geometry.polarization_axis
         degree, azimuth = 2.0 * geometry.polarization_fraction - 1.0, 2.0 * math.atan2(y, x)
@@ -183,8 +262,7 @@ def _detector(instrument: Any, geometry: Geometry) -> None:
 def _mask(geometry: Geometry) -> np.ndarray:
     """The mask (slow, fast) of all panels: UNMEASURED, MASKED where a rectangle of the panel is, or 0."""
     placed = layout(geometry)
-    whole = placed[-1].first_row + placed[-1].rows, max(part.columns for part in placed)
-    mask = np.full(whole, UNMEASURED, dtype=np.uint32)
+    mask = np.full(_shape(geometry), UNMEASURED, dtype=np.uint32)
     masks = geometry.mask or [np.zeros(part.panel.shape, dtype=bool) for part in placed]
     for part, bad in zip(placed, masks):
         within = MASKED * pixels_within(part.panel.masked, part.panel.shape)

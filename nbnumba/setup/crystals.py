@@ -64,7 +64,7 @@ def contributions(experiment: Statements, moved: Collection[int] = ()) -> tuple[
     for number, alone in enumerate(each):
         found += _by_phi_steps(alone, number, number in moved) if displaced[number] else [Contribution(alone, number)]
     if displaced[0] and _has_material(experiment):
-        found.append(_background(each[0]))
+        found.append(background_alone(each[0]))
     return tuple(found)
 
 
@@ -115,7 +115,7 @@ def phi_rotation(experiment: Statements, step: int) -> np.ndarray:
     return about_axis(_spindle(experiment), orientations.phi_angles(experiment.goniometer)[step])
 
 
-def _background(alone: Statements) -> Contribution:
+def background_alone(alone: Statements) -> Contribution:
     """Return the background alone: the crystal of its experiment scatters nothing, in one orientation (F7e)."""
     still = Goniometer(spindle_axis=alone.goniometer.spindle_axis)
     alone = dataclasses.replace(alone, crystal=Crystal(alone.crystal.a_A), structure_factors=NOTHING, goniometer=still)

@@ -21,7 +21,7 @@ from nbnumba.stages.culling import index_reach, least_sine, remoteness_limit, sp
 from nbnumba.stages.detector import solid_angle
 from nbnumba.stages.lattice import distance_squared
 from nbnumba.stages.shapes import SQUARE
-from nbnumba.statements import Beam, Statements, StructureFactors
+from nbnumba.statements import Beam, Statements
 
 MOST_TILES, MOST_SOURCES, MOST_GROUPS, MOST_PANELS = 32, 8, 6, 8
 """How many tiles, sources and groups of lattices are bounded, and panels looked at."""
@@ -69,14 +69,14 @@ def sample(experiment: Statements, wanted: Sequence[sampling.Window]) -> CulledW
     electric = polarization_axis(experiment.detector, experiment.beam)
     source = sources.beam_sources(_fewer_sources(experiment.beam, defects), placed[0].beam, electric, defects)
     record = crystal.record(experiment.crystal, vectors, defects)
-    largest, some = _largest_amplitude(experiment, min(record[:3])), []
+    (largest, interpolate), some = _largest_amplitude(experiment, min(record[:3])), []
     lit = [number for number, window in enumerate(wanted) if not window.mask.size or window.mask.any()]
     looked_at = [lit[n] for n in _spread_indices(len(lit), MOST_PANELS)]
     for plane, window in ((placed[n], wanted[n]) for n in looked_at):
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
         samples = sampling.samples(experiment, plane, vectors, layers)
         panel = scene.panel_record(experiment, plane, depth, absorption, samples)
-        cells = scene.culled(record, experiment, panel, source, largest, layers)
+        cells = scene.culled(record, experiment, panel, source, largest, interpolate, layers)
         if cells.most_remote == 0.0:
             return None
         some.append(_patches(panel, samples, cells, _some_blocks(window, MOST_TILES // len(looked_at))))
@@ -87,13 +87,12 @@ def sample(experiment: Statements, wanted: Sequence[sampling.Window]) -> CulledW
     return _shares(cells, patches, (source.direction[few], source.wavelength[few]), lattices)
 
 
-def _largest_amplitude(experiment: Statements, smallest: float):
-    """The Structure record of an experiment whose reflections all have the largest amplitude (F9)."""
+def _largest_amplitude(experiment: Statements, smallest: float) -> tuple[float, bool]:
+    """The largest magnitude of the amplitudes of an experiment, in electrons, and whether they are interpolated (F9)."""
     factors = experiment.structure_factors
     listed = () if factors.hkl is None else np.abs(factors.F)
     largest = max(abs(factors.default_F), float(np.max(listed, initial=0.0)))
-    interpolate = factors.hkl is not None and structure.interpolates(factors, smallest)
-    return structure.box(StructureFactors(default_F=largest), smallest)._replace(interpolate=interpolate)
+    return largest, factors.hkl is not None and structure.interpolates(factors, smallest)
 
 
 def _fewer_sources(beam: Beam, defects) -> Beam:

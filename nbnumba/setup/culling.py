@@ -71,7 +71,12 @@ def largest_solid_angle(panel: Panel, layers: int) -> float:
 
 def largest_amplitude(amplitude: np.ndarray, interpolate: bool) -> float:
     """Return an upper bound of the magnitude of an amplitude, in electrons (F9)."""
-    return float(np.abs(amplitude).max()) * (OVERSHOOT if interpolate else 1.0)
+    return with_overshoot(float(np.abs(amplitude).max()), interpolate)
+
+
+def with_overshoot(largest: float, interpolate: bool) -> float:
+    """Return an upper bound of what is interpolated between amplitudes of at most `largest`, if they are interpolated (F9b)."""
+    return largest * (OVERSHOOT if interpolate else 1.0)
 
 
 def every_term(scene: Scene) -> Scene:

@@ -9,13 +9,14 @@ import numpy as np
 
 from nbnumba.errors import InputError
 from nbnumba.setup import background, crystal, crystals, culling, latch, orientations, sampling, sources, structure
+from nbnumba.setup.boxes import Boxes
 from nbnumba.setup.detector import Plane, polarization_axis, sensor, spindle_axis
 from nbnumba.setup.panels import planes, planes_from
 from nbnumba.setup.remarks import remarks, remarks_of_crystal
 from nbnumba.setup.sampling import Window, windows
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.stages import records
-from nbnumba.statements import Beam, Crystal, Statements, StructureFactors
+from nbnumba.statements import Beam, Crystal, Statements
 
 MADE_FROM = {
     "panel": "detector.pixel_mm, distance_mm and the beam centre",
@@ -66,22 +67,28 @@ def steps_per_pixel(scene: records.Scene) -> int:
     return samples * scene.sources.weight.size * len(scene.orientations.lattice)
 
 
-def panel_scenes(experiment: Statements, moved: Collection[int] = ()) -> tuple[PanelScene, ...]:
+def panel_scenes(
+    experiment: Statements, moved: Collection[int] = (), boxes: Boxes | None = None
+) -> tuple[PanelScene, ...]:
     """Return the panels of the image of an experiment (F0), those of one contribution after another (F7d, F7e).
 
-    moved: numbers of crystals whose position is to change (crystals.contributions). Crystals with the same structure factors
-    share their amplitudes in memory. Raises InputError for what is impossible, and warns of what is assumed.
+    moved: numbers of crystals whose position is to change (crystals.contributions). boxes: those of images before. Crystals
+    with the same structure factors share their amplitudes in memory. Raises InputError for what is impossible, and warns of
+    what is assumed.
     """
     every_plane = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
-    return scenes_of(experiment, crystals.contributions(experiment, moved), every_plane)
+    return scenes_of(experiment, crystals.contributions(experiment, moved), every_plane, boxes)
 
 
 def scenes_of(
-    experiment: Statements, contributions: Sequence[crystals.Contribution], every_plane: tuple[Plane, ...]
+    experiment: Statements,
+    contributions: Sequence[crystals.Contribution],
+    every_plane: tuple[Plane, ...],
+    boxes: Boxes | None = None,
 ) -> tuple[PanelScene, ...]:
     """Return what panel_scenes does, of an experiment whose contributions, and the planes of whose panels, are known."""
     wanted, places = windows(experiment.detector, experiment.sampling), list(sheet_of(experiment.detector).places())
-    boxes: dict[int, records.Structure] = {}
+    boxes = Boxes() if boxes is None else boxes
     return tuple(
         PanelScene(scene, window, place, contribution.crystal, number)
         for number, contribution in enumerate(contributions)
@@ -96,19 +103,19 @@ def build(experiment: Statements, wanted: Window) -> records.Scene:
     impossible, and warns of what is assumed.
     """
     every_plane = planes(experiment.detector, experiment.beam, experiment.sampling.defects)
-    return _build(crystals.Contribution(experiment), every_plane, (wanted,), {})[0]
+    return _build(crystals.Contribution(experiment), every_plane, (wanted,), Boxes())[0]
 
 
 def _build(
     contribution: crystals.Contribution,
     every_plane: tuple[Plane, ...],
     wanted: Sequence[Window],
-    boxes: dict[int, records.Structure],
+    boxes: Boxes,
 ) -> list[records.Scene]:
     """Return a scene for each panel. They differ in panel, intensity, sampling and limits, and share all other records.
 
-    every_plane: where the panels are. boxes: those of the crystals before, by the identity of their structure factors; that of
-    this crystal is added.
+    every_plane: where the panels are. boxes: those of the crystals, or of the images, before; that of this
+    crystal is added.
     """
     experiment, defects = contribution.experiment, contribution.experiment.sampling.defects
     for sentence in _remarks(contribution):
@@ -131,7 +138,8 @@ def _build(
     water, material = background.all_materials(experiment.background, experiment.beam.size_mm, defects.amorphous_ignored)
     crystal_record = crystal.record(experiment.crystal, vectors, defects)
     numbers = (experiment.crystal.n_a, experiment.crystal.n_b, experiment.crystal.n_c)
-    box = _box(experiment.structure_factors, min(numbers), source.wavelength, boxes)
+    box = boxes.box(experiment.structure_factors, min(numbers), source.wavelength)
+    largest = boxes.largest(experiment.structure_factors)
     groups, scenes = culling.groups(carried), []
     for plane, window in zip(every_plane, wanted, strict=True):
         layers, depth, absorption = sensor(experiment.detector, defects, plane.panel)
@@ -144,11 +152,11 @@ def _build(
         passes = sampling.fresh_passes(rows, threads, window, panel, beam, source, samples)
         cells = crystal_record
         if not experiment.sampling.c_parity:
-            cells = culled(crystal_record, experiment, panel, source, box, layers)
+            cells = culled(crystal_record, experiment, panel, source, largest, box.interpolate, layers)
         if not scenes or defects.phi_carryover:
             table = records.Orientations(carried, fresh, passes, *groups)
         built = records.Scene(panel, beam, material, source, cells, box, table, samples)
-        check_finite(built, besides=scenes[0] if scenes else None)
+        check_finite(built, besides=scenes[0] if scenes else None, finite=box.amplitude if math.isfinite(largest) else None)
         if not scenes:
             _check_fringes(built)
         if defects.interpolation_latch and box.interpolate:
@@ -164,18 +172,6 @@ def _remarks(contribution: crystals.Contribution) -> list[str]:
     experiment = contribution.experiment
     of_crystal = remarks_of_crystal(experiment.crystal, contribution.crystal) if contribution.crystal else remarks(experiment)
     return [*of_crystal, *structure.nearly_empty(experiment.structure_factors)]
-
-
-def _box(
-    factors: StructureFactors, smallest: float, wavelengths: np.ndarray, boxes: dict[int, records.Structure]
-) -> records.Structure:
-    """Return the box of structure factors (structure.box), with the amplitudes of the one among `boxes` that has the same.
-
-    boxes: by the identity of their structure factors, all for the same wavelengths; a new one is added.
-    """
-    if id(factors) not in boxes:
-        boxes[id(factors)] = structure.box(factors, smallest, wavelengths)
-    return boxes[id(factors)]._replace(interpolate=factors.hkl is not None and structure.interpolates(factors, smallest))
 
 
 SINGLE_PANEL = {
@@ -212,13 +208,16 @@ def _check_statements(experiment: Statements) -> None:
         raise InputError(f"sampling.c_parity: {wrong[0]} with {count} panels: {SINGLE_PANEL[wrong[0]]}; allowed: {others}")
 
 
-def culled(crystal_record, experiment: Statements, panel, source, box, layers: int) -> records.Crystal:
+def culled(
+    crystal_record, experiment: Statements, panel, source, largest: float, interpolate: bool, layers: int
+) -> records.Crystal:
     """Return the Crystal record with the largest remoteness at which a term counts (F10a); 0 for pixels that are too bright.
 
-    A polarization factor is at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source
+    largest: of the amplitudes, in electrons, between which it is larger where they are interpolated. A polarization factor is
+    at most 1, capture fractions of the layers add up to at most 1, and the mean weight of a source
     is 1.
     """
-    amplitude = culling.largest_amplitude(box.amplitude, box.interpolate) * math.sqrt(experiment.crystal.scale)
+    amplitude = culling.with_overshoot(largest, interpolate) * math.sqrt(experiment.crystal.scale)
     lattice = crystal_record.n_a * crystal_record.n_b * crystal_record.n_c
     scale = background.photons_per_electron_squared(experiment.beam.fluence) * float(np.abs(source.weight).mean())
     omega = culling.largest_solid_angle(panel, layers)
@@ -228,17 +227,25 @@ def culled(crystal_record, experiment: Statements, panel, source, box, layers: i
     return crystal_record._replace(most_remote=limit, remote_per_omega=limit / omega)
 
 
-def check_finite(scene: records.Scene, besides: records.Scene | None = None) -> None:
+def check_finite(
+    scene: records.Scene, besides: records.Scene | None = None, finite: np.ndarray | None = None
+) -> None:
     """Raise InputError, with the fields that it is made from, for a number of a scene that is not finite (F0).
 
-    besides: a scene that has been checked. Records that it shares are not looked at again.
+    besides: a scene that has been checked. Records that it shares are not looked at again. finite: an array that is known to
+    be.
     """
     for part, record in scene._asdict().items():
         for name, value in record._asdict().items() if besides is None or record is not getattr(besides, part) else ():
-            if not np.isfinite(value).all():
+            if value is not finite and not _is_finite(value):
                 made_from = MADE_FROM.get(f"{part}.{name}", MADE_FROM.get(part, part))
                 why = f"a number that is made from it ({part}.{name}) is too large, or not a number"
                 raise InputError(f"{made_from}: {why}; allowed: numbers nearer to usual ones")
+
+
+def _is_finite(value) -> bool:
+    """Whether a number is finite, or all numbers of an array are; for a single number in a tenth of NumPy's time."""
+    return math.isfinite(value) if isinstance(value, (float, int)) else bool(np.isfinite(value).all())
 
 
 def fringes(scene: records.Scene) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import adjoint
-from nbnumba import Experiment, simulate
+from nbnumba import Experiment, InputError, simulate
 from nbnumba.backends import cpu, threads
 from nbnumba.backends.pieces import pixels_of, spans
 from nbnumba.loops.blocks import BLOCK_SLOW
@@ -27,7 +27,7 @@ import multiprocessing
 
 import numba
 import adjoint
-from nbnumba import Experiment, simulate
+from nbnumba import Experiment, InputError, simulate
 
 experiment = Experiment.from_args({ARGS!r})
 
@@ -189,3 +189,52 @@ def test_derivatives_have_the_same_bits_however_they_are_cut(names, monkeypatch)
             assert bits() == expected
         finally:
             threads.set_thread_count(None)
+
+
+FORKED = """
+import multiprocessing
+import threading
+import time
+
+from numba.core.compiler_lock import global_compiler_lock
+from nbnumba.backends import compiling
+
+@compiling.thread_safe_cache
+def kernel(seconds):
+    with global_compiler_lock:
+        time.sleep(seconds)
+    return seconds
+
+def child():
+    assert kernel(0.0) == 0.0
+
+if __name__ == "__main__":
+    at_work = threading.Thread(target=kernel, args=(1.0,))
+    at_work.start()
+    time.sleep(0.2)  # the thread makes a kernel, and holds the locks of that
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20.0)
+    print(process.exitcode)
+    process.kill()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_process_that_is_forked_while_a_thread_compiles_can_compile(tmp_path):
+    """The child found the locks held, by a thread that it does not have, and waited for ever."""
+    (tmp_path / "script.py").write_text(FORKED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(name for name in sys.path if name)}
+    command = [sys.executable, "-W", "ignore", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_is_refused_the_card_that_its_parent_has_used(monkeypatch):
+    from nbnumba.backends import card
+
+    monkeypatch.setattr(card, "SIMULATED", False)
+    monkeypatch.setattr(card, "_process", [os.getpid() + 1])
+    with pytest.raises(InputError, match="forked from one that had used the card.*; allowed: backend cpu, or .* spawned"):
+        card.check()

@@ -100,6 +100,38 @@ def reduced(experiments, reflections):
     return (np.array(part) for part in answer(_REDUCED, experiments, reflections))
 
 
+_STRONG = """
+import sys
+import numpy as np
+from dials.array_family import flex
+from dxtbx.model.experiment_list import ExperimentListFactory
+experiment = ExperimentListFactory.from_json_file(sys.argv[1], check_format=False)[0]
+table = flex.reflection_table.from_file(sys.argv[2])
+indexed = table.select(table.get_flags(table.flags.indexed))
+np.savez(sys.argv[3], hkl=np.array(indexed["miller_index"]), place=np.array(indexed["xyzobs.px.value"]), found=len(table),
+    matrix=np.array(experiment.crystal.get_A()).reshape(3, 3))
+"""
+
+
+def index(folder, master, *options):
+    """Imports, finds and indexes the spots of a master of images, and returns what was indexed, by name.
+
+    hkl (n, 3), place (n, 3): fast, slow and frame of the strong spots that are indexed; found: the number of strong spots;
+    matrix (3, 3): A in the frame of dxtbx. Skips the test where DIALS is absent, with the reason.
+    """
+    require()
+    for command in (
+        ["dials.import", str(master), "output.experiments=imported.expt"],
+        ["dials.find_spots", "imported.expt", "nproc=1"],
+        ["dials.index", "imported.expt", "strong.refl", "space_group=P1", *options],
+        [PYTHON, "-c", _STRONG, "indexed.expt", "indexed.refl", "strong.npz"],
+    ):
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        assert ran.returncode == 0, (command, ran.stdout[-2000:], ran.stderr[-2000:])
+    with np.load(Path(folder) / "strong.npz") as arrays:
+        return dict(arrays)
+
+
 def process(folder, *imported):
     """Imports, indexes, refines and integrates images in a folder, and returns what was integrated, by name.
 
