@@ -35,7 +35,7 @@ from adjoint.refinement.agreement import LEAST_EXPLAINED
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
-from adjoint.variables import unpack
+from adjoint.variables import Variable, unpack
 from nbnumba.amplitudes import french_wilson
 from nbnumba.amplitudes.listed import Cell
 from nbnumba.backends import machine
@@ -71,7 +71,7 @@ SEEN = 12.0
 BELIEVED = {
     "crystal.misset_deg": (0.0, 0.3), "crystal.a_A": (0.01, 0.0), "crystal.b_A": (0.01, 0.0), "crystal.c_A": (0.01, 0.0),
     "crystal.alpha_deg": (0.0, 0.5), "crystal.beta_deg": (0.0, 0.5), "crystal.gamma_deg": (0.0, 0.5),
-    "crystal.mosaic_spread_deg": (1.0, 0.05), "crystal.b_factor_A2": (0.0, 10.0),
+    "crystal.mosaic_spread_deg": (1.0, 0.05), "crystal.mosaic_a_deg": (1.0, 0.05), "crystal.b_factor_A2": (0.0, 10.0),
 }  # fmt: skip
 """How well the start of a shot's numbers is believed, unless restraints say otherwise: a part of it, and a size, added up."""
 
@@ -94,7 +94,8 @@ class Merging(NamedTuple):
     sigma_F (u,): amplitudes by French and Wilson, NaN where nothing is known. halves, half_sigmas (2, u): intensities of each
     half of the shots. multiplicity (u,): how many shots tell of each. shells: figures in shells of resolution, the last one of
     all. experiments: of each shot as refined, None for one that is left out; left_out: their names, and why. passes: how many;
-    misfit: the deviation of the model of a spot, a part of its photons (S4). chi_squared: reduced, with the misfit.
+    misfit: the deviation of the model of a spot, a part of its photons (S4). chi_squared: reduced, with the misfit. variables:
+    what each shot has of its own.
     """
 
     success: bool
@@ -115,6 +116,7 @@ class Merging(NamedTuple):
     passes: int
     misfit: float
     chi_squared: float
+    variables: tuple[Variable, ...]
 
 
 class State(NamedTuple):
@@ -132,9 +134,14 @@ class State(NamedTuple):
     ended: str = ""
 
 
-def default_shot_parameters(system: str) -> list[Name]:
-    """What is refined of each shot unless a user says otherwise (M1): orientation, cell, scale, B factor and mosaic spread."""
-    return ["crystal.misset_deg", *cell_parameters(system), SCALE, B_FACTOR, "crystal.mosaic_spread_deg"]
+def default_shot_parameters(system: str, about_axes: bool = False) -> list[Name]:
+    """What is refined of each shot unless a user says otherwise (M1): orientation, cell, scale, B factor and mosaic spread.
+
+    system: of the crystal, such as orthorhombic. about_axes: whether the spread is stated about each axis of the crystal: it is
+    then the same about all of them. Raises InputError.
+    """
+    spread: Name = tuple(f"crystal.mosaic_{axis}_deg" for axis in "abc") if about_axes else "crystal.mosaic_spread_deg"
+    return ["crystal.misset_deg", *cell_parameters(system), SCALE, B_FACTOR, spread]
 
 
 def in_turn(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
@@ -439,7 +446,7 @@ class _Work:
             *words, unique=unique, intensity=intensity, sigma=sigma, half_sigma=sigma * _ratios(unique.d_A, shells), F=F,
             sigma_F=sigma_F, halves=halves, half_sigmas=half_sigmas, multiplicity=sums.observed, shells=shells,
             experiments=experiments, left_out=names, passes=self.state.number + 1, misfit=self.state.misfit,
-            chi_squared=chi_squared,
+            chi_squared=chi_squared, variables=tuple(block.variable for block in self.refined.blocks),
         )  # fmt: skip
 
     def _numbers(self) -> np.ndarray:

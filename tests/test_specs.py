@@ -31,8 +31,8 @@ from nbnumba.statements import PART_NAMES, Group, Panel
 ROOT = Path(__file__).parent.parent
 SPECS = {path.name: path.read_text() for path in sorted((ROOT / "specs").glob("*.md"))}
 PARTS = {name: part for part, name in PART_NAMES.items()}
-CLAUSE = re.compile(r"\b[AFGNPRSV]\d{1,2}[a-z]?\b")
-CITED_RANGE = re.compile(r"\b([AFGNPRSV])(\d+) to \1?(\d+)\b")
+CLAUSE = re.compile(r"\b[AFGMNPRSV]\d{1,2}[a-z]?\b")
+CITED_RANGE = re.compile(r"\b([AFGMNPRSV])(\d+) to \1?(\d+)\b")
 
 # What nanoBragg.c looks for in the words of its command line, read off its source.
 NANOBRAGG = """
@@ -250,7 +250,7 @@ def test_switches_that_no_reference_case_shows(tmp_path):
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_files_and_functions_that_the_specs_name_exist(name):
     for path, function in re.findall(r"`([\w/]+\.py)(?::(\w+))?`", SPECS[name]):
-        package = "adjoint" if name in ("adjoint.md", "refine.md", "series.md") else "nbnumba"
+        package = "adjoint" if name in ("adjoint.md", "refine.md", "series.md", "merging.md") else "nbnumba"
         inside = ROOT / path if path.startswith(("tests/", "bench/", "nbnumba/", "adjoint/")) else ROOT / package / path
         assert inside.is_file(), path
         assert not function or function in definitions(inside), f"{path}:{function}"

@@ -206,10 +206,10 @@ def boxes_of(
     table, number = table[~table.masked & (number != ABSENT)], number[~table.masked & (number != ABSENT)]
     lit = np.isfinite(table.centre_fast)
     table, number = table[lit], number[lit]
-    nothing = np.zeros(len(table))
     found = Reflections(
-        table.hkl, table.panel, table.centre_fast, table.centre_slow, table.phi_deg, nothing, table.d_A, table.s1, table.F
-    )
+        table.hkl, table.panel, table.centre_fast, table.centre_slow, table.phi_deg, np.ones(len(table)), table.d_A, table.s1,
+        table.F, np.zeros(len(table), dtype=np.int64), table.delta_psi_deg,
+    )  # fmt: skip
     widths = np.stack([table.width_fast, table.width_slow], axis=1) / FWHM
     half = np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF) + wider
     boxes = shoeboxes(shot.sheet, shot.photons(), found, np.arange(len(table)), half)
@@ -310,12 +310,15 @@ def _kept(
     """Keep the photons and the block of a shot at a point. Numbers that would have to go beyond a bound do not move."""
     at_low, at_high = at_bounds(problem.unknowns, point)
     free = ~((at_low & (point.gradient < 0.0)) | (at_high & (point.gradient > 0.0)))
+    fitted, boxes = point.fitted[0], problem.models[0].boxes
+    # Where neither background nor crystal reaches the least, a background of none was fitted, and nothing deviates (S8).
+    counted = int(np.count_nonzero(np.maximum(fitted.background, fitted.bragg) >= least_background(boxes)))
     block = Block(
-        point.x, point.loss, len(problem.models[0].boxes.data), was_moved, misfit_of(problem, point), number,
+        point.x, point.loss, counted, was_moved, misfit_of(problem, point), number,
         point.gradient * free, point.normal * np.outer(free, free), point.own_gradient, point.own_normal, point.across * free,
     )  # fmt: skip
     with written(photons_path(folder, pass_number, shot)) as stream:
-        stream.write(np.stack([point.fitted[0].bragg, point.fitted[0].background]).tobytes())
+        stream.write(np.stack([fitted.bragg, fitted.background]).tobytes())
     block.save(block_path(folder, pass_number, shot))
     return block
 

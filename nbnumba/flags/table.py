@@ -314,6 +314,7 @@ SUBCOMMANDS = {
     "gradcheck": "check the derivative of an image against differences",
     "refine": "refine parameters of an experiment against measured images",
     "series": "make many images: a rotation, stills in random orientations, training sets with labels",
+    "merge": "structure factors from many shots, every pixel of which is modelled",
     "example": "render a rotation frame of a real protein, with nothing to prepare",
     "trace": "write the scaling chain of pixels, factor by factor",
     "compare-traces": "compare two such chains, nanoBragg's or our own",

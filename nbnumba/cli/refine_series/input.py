@@ -395,10 +395,8 @@ class Reader:
         """The image of an index in the series: (slow, fast), or one array for each panel."""
         if index in self.kept:
             return self.kept[index]
-        image = self._measured(index)
-        panels = [_small(panel) for panel in image.panels]
-        counts: Any = panels[0] if np.ndim(image.data[0]) == 1 else panels
-        size = sum(panel.nbytes for panel in panels)
+        counts = counts_of(self._measured(index))
+        size = sum(panel.nbytes for panel in (counts if isinstance(counts, list) else [counts]))
         if self.bytes + size <= KEPT_BYTES:
             self.kept[index] = counts
             self.bytes += size
@@ -435,6 +433,12 @@ class Readout(NamedTuple):
     saturation: float | None
     offset: float | None
     gaps: measured.Gaps
+
+
+def counts_of(image: measured.Measured) -> Any:
+    """What was measured as an image: (slow, fast), or a list of one array for each panel."""
+    panels = [_small(panel) for panel in image.panels]
+    return panels[0] if np.ndim(image.data[0]) == 1 else panels
 
 
 def _small(counts: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""nbnumba merge: structure factors from many shots, from lists of experiments and the images that they name."""

@@ -1,0 +1,120 @@
+"""The shots of a merging: stills, or images of rotations, of lists of experiments, each with its experiment and its file."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbnumba.cli import measured
+from nbnumba.cli.refine_series import stills
+from nbnumba.cli.refine_series.input import Chosen, Readout, Setup, choose, counts_of, set_up, with_raised_spreads
+from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
+
+OF_ROTATIONS = ("images", "knots", "own", "shared")
+"""Options of refine --expt that merge does not have."""
+
+
+class ShotFile(NamedTuple):
+    """A shot as it is read: its file, the experiment that says which pixels it has, and what options say of them.
+
+    Calling it gives what was measured, NaN where a pixel holds no measurement: (slow, fast), or one array for each panel.
+    """
+
+    name: str
+    experiment: Experiment
+    readout: Readout
+    option: str
+
+    def __call__(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the first shot was read where warnings are shown
+            return self.read()
+
+    def read(self) -> Any:
+        """The image, with warnings. Raises InputError for a file that does not fit."""
+        readout = self.readout
+        how = readout.mask, readout.saturation, readout.offset, readout.gaps
+        try:
+            return counts_of(measured.read(self.name, self.experiment, *how))
+        except InputError as error:
+            raise InputError(str(error).replace("--data:", f"{self.option}:", 1)) from None
+
+
+class Source(NamedTuple):
+    """Where a shot is from: its list, the experiment there and the number of the image, and the image's file."""
+
+    chosen: Chosen
+    number: int
+    file: str
+
+    @property
+    def name(self) -> str:
+        """What the shot is called: the file, its part in it, and the number of the experiment if there are several."""
+        return f"{self.chosen.name}, experiment {self.chosen.number}, {os.path.basename(self.file)}"
+
+
+class Shots(NamedTuple):
+    """All shots: where they are from, their experiments at the start, and the first one's setup. left_out: lines of text."""
+
+    sources: list[Source]
+    experiments: list[Experiment]
+    first: Setup
+    left_out: list[str]
+
+
+class Form(NamedTuple):
+    """What to merge: space group, of gemmi; crystal system, and why; cell; finest resolution; what each shot has of its own."""
+
+    group: Any
+    system: tuple[str, str]
+    cell: tuple[float, float, float, float, float, float]
+    resolution_A: float
+    parameters: list[Any]
+
+
+def read_shots(options: Any, flags: Sequence[str]) -> Shots:
+    """The shots of the lists of --shots. Raises InputError for lists and images that are not there."""
+    sources: list[Source] = []
+    experiments: list[Experiment] = []
+    first: Setup | None = None
+    left_out: list[str] = []
+    for path in options.shots:
+        of_list = copy.copy(options)
+        of_list.expt, of_list.experiment, of_list.experiments = path, None, None
+        for name in OF_ROTATIONS:
+            setattr(of_list, name, None)
+        try:
+            found = stills.choose(of_list)
+            chosen = [choose(of_list)] if found is None else found[0]
+            left_out += [] if found is None else [stills.left_out_line(one) for one in found[1]]
+        except InputError as error:
+            raise InputError(str(error).replace("--expt:", "--shots:", 1)) from None
+        for one in chosen:
+            with warnings.catch_warnings():
+                if first is not None:
+                    warnings.simplefilter("ignore", UserWarning)  # those of the first shot, once more
+                setup = set_up(one, of_list, flags)
+            first = first or setup
+            for image, experiment in zip(one.images, setup.experiments):
+                sources.append(Source(one, int(image.number or 0), image.name))
+                experiments.append(experiment)
+    assert first is not None
+    return Shots(sources, experiments, first, left_out)
+
+
+def with_raised(shots: Shots, parameters: Sequence[Any]) -> Shots:
+    """The shots in which refined spreads that are 0 begin above it, as those of a series do."""
+    raised = with_raised_spreads(shots.first._replace(experiments=shots.experiments), parameters)
+    return shots._replace(experiments=raised.experiments, first=shots.first._replace(raised=raised.raised))
+
+
+def median_cell(experiments: Sequence[Experiment]) -> tuple[float, float, float, float, float, float]:
+    """The median of each number of the cells of shots, in A and degrees; numbers that all have alike stay what they are."""
+    a, b, c, alpha, beta, gamma = np.median([experiment.crystal.cell for experiment in experiments], axis=0).tolist()
+    return a, b, c, alpha, beta, gamma
