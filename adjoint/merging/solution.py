@@ -19,6 +19,10 @@ LEAST_KNOWN = 1e-9
 """Of the largest information about a factor, the part below which there is none about another."""
 
 
+KEPT_BYTES = 2**26
+"""Blocks are kept in memory up to so many bytes; the others are read whenever they are wanted."""
+
+
 class Blocks(NamedTuple):
     """The blocks of some shots in a folder, read one by one: memory does not grow with their number.
 
@@ -68,17 +72,47 @@ def equations(blocks: Blocks) -> Equations:
     return Equations(right, own, diagonal, observed, loss, pixels)
 
 
-def product(blocks: Blocks, own: np.ndarray, common: np.ndarray, vector: np.ndarray) -> np.ndarray:
+class Followed(NamedTuple):
+    """By how much the numbers of a shot follow factors: number (boxes,), across (boxes, p), and its inverse matrix (p, p)."""
+
+    number: np.ndarray
+    across: np.ndarray
+    inverse: np.ndarray
+
+
+class Elimination:
+    """What eliminating the numbers of shots takes from the matrix of the factors, for one product after another."""
+
+    def __init__(self, blocks: Blocks):
+        self.blocks, self.kept, size = blocks, [], 0
+        for block, inverse in blocks.each():
+            size += block.across.nbytes + block.number.nbytes + inverse.nbytes
+            if size > KEPT_BYTES:
+                break
+            self.kept.append(Followed(block.number, block.across, inverse))
+
+    def each(self) -> Iterable[Followed]:
+        """Every shot's part: those that are kept, then the others."""
+        yield from self.kept
+        for block, inverse in self.blocks._replace(shots=self.blocks.shots[len(self.kept) :]).each():
+            yield Followed(block.number, block.across, inverse)
+
+    def product(self, vector: np.ndarray) -> np.ndarray:
+        """It times a vector (u,)."""
+        result = np.zeros(len(vector))
+        for number, across, inverse in self.each():
+            np.add.at(result, number, across @ (inverse @ (across.T @ vector[number])))
+        return result
+
+
+def product(eliminated: Elimination, own: np.ndarray, common: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """The matrix of the factors times a vector (u,).
 
     common (c, u): by how much a change of the scales, or of the B factors, of all shots changes each factor as well. The
     equations tell nothing of it, so that the mean change along it, weighted by own (u,), is held at 0.
     """
-    result = own * vector
-    for block, inverse in blocks.each():
-        along = block.across.T @ vector[block.number]
-        np.add.at(result, block.number, -(block.across @ (inverse @ along)))
     weighted = common * own
+    result = own * vector - eliminated.product(vector)
     return result + np.linalg.lstsq(weighted @ common.T, weighted @ vector, rcond=1e-12)[0] @ weighted
 
 
@@ -90,13 +124,14 @@ def solved(blocks: Blocks, sums: Equations, common: np.ndarray, free: np.ndarray
     known = free & (sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300))
     own, common = np.where(known, sums.own * (1.0 + raised), 0.0), np.where(known, common, 0.0)
     scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), np.where(known, 1e-3 * own, 1.0)), 0.0)
+    eliminated = Elimination(blocks)
     x, residual = np.zeros(blocks.count), np.where(known, sums.right, 0.0)
     direction = scale * residual
     size = first = float(residual @ direction)
     for _ in range(MOST_ITERATIONS):
         if not size > TOLERANCE**2 * first:
             break
-        image = np.where(known, product(blocks, own, common, direction), 0.0)
+        image = np.where(known, product(eliminated, own, common, direction), 0.0)
         curved = float(direction @ image)
         if not curved > 0.0:  # along what no shot tells
             break

@@ -1,0 +1,203 @@
+"""The subcommand merge: shots that `nbnumba series` made, with a spoiled start, by processes and by dask; what it refuses."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+import shots_problem as problem
+from scipy.spatial.transform import Rotation
+
+from nbnumba import StructureFactors, read_geometry
+from nbnumba.cli.main import main
+
+SPOTS = "-N_abc 28 22 19 -gauss_xtal -oversample 1 -dispersion 0.2 -dispsteps 8 -mosaic_domains 20 -mosaic_sampling sobol "
+SPOTS += "-nointerpolate -fluence 1e26 "
+FRAMES = 10
+JITTER = """
+[orientation]
+distribution = "uniform"
+[crystal.scale]
+distribution = "uniform"
+low = 0.3
+high = 3.0
+[crystal.a_A]
+distribution = "normal"
+sigma = 0.016
+"""
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """A folder with a series of stills, and start.expt, in which they are 0.1 degrees and 0.3 % off; the true amplitudes."""
+    folder = tmp_path_factory.mktemp("shots")
+    model = problem.write_coordinates(folder / "model.pdb", 3)
+    (folder / "jitter.toml").write_text(JITTER)
+    amplitudes = StructureFactors.from_coordinates(model, 1.9, energy_eV=12398.42 / problem.WAVELENGTH_A, solvent=False)
+    amplitudes.to_mtz(folder / "true.mtz")
+    flags = f"-mtz {folder / 'true.mtz'} -lambda {problem.WAVELENGTH_A} -distance 50 -detpixels 300 -pixel 0.25 -mosaic 0.15 "
+    flags += f"{SPOTS} -water 0.0001 -quiet"
+    options = ["--out", str(folder / "made"), "--frames", str(FRAMES), "--jitter", str(folder / "jitter.toml")]
+    assert main(["series", *options, "--workers", "1", "--", *flags.split()]) == 0
+    listed = json.loads((folder / "made" / "truth.expt").read_text())
+    random = np.random.default_rng(4)
+    for crystal in listed["crystal"]:
+        turn = random.normal(size=3)
+        turned = Rotation.from_rotvec(np.radians(0.1) * turn / np.linalg.norm(turn))
+        for axis in "abc":
+            edge = turned.apply(crystal[f"real_space_{axis}"]) * (1.0 + 0.003 * random.choice([-1.0, 1.0]))
+            crystal[f"real_space_{axis}"] = edge.tolist()
+        crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(problem.GROUP).hall
+    (folder / "made" / "start.expt").write_text(json.dumps(listed))
+    return folder, amplitudes
+
+
+def words(folder, *options, flags=""):
+    start = ["merge", "--shots", str(folder / "made" / "start.expt"), "--resolution", "2.3"]
+    return [*start, *options, "--", *SPOTS.split(), "-mosaic", "0.12", *flags.split()]
+
+
+@pytest.fixture(scope="module")
+def merged(shots, tmp_path_factory):
+    """The files that it leaves, made in this process, and what it prints."""
+    place = tmp_path_factory.mktemp("merged")
+    options = ["--out", str(place / "merged.mtz"), "--report", str(place / "report"), "--workers", "1", "--anomalous"]
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(words(shots[0], *options)) == 0
+    return place, printed.getvalue()
+
+
+def test_amplitudes_are_the_true_ones(shots, merged):
+    mtz = gemmi.read_mtz_file(str(merged[0] / "merged.mtz"))
+    assert mtz.spacegroup.xhm() == problem.GROUP
+    labels = [column.label for column in mtz.columns]
+    values = [f"{kind}{mate}" for kind in "FI" for mate in ("", "(+)", "(-)")]
+    assert set(labels) == {"H", "K", "L", "SHOTS", *values, *(f"SIG{value}" for value in values)}
+    listed = shots[1]
+    known = dict(zip(map(tuple, listed.hkl.tolist()), np.abs(listed.F).tolist()))
+    hkl = mtz.make_miller_array()
+    several = np.array(mtz.column_with_label("SHOTS").array) >= 2
+    for label, sign in (("F(+)", 1), ("F(-)", -1)):
+        F = np.array(mtz.column_with_label(label).array)
+        use = np.isfinite(F) & several
+        truth = np.array([known[tuple(one)] for one in (sign * hkl[use]).tolist()])
+        correlation, r, _ = problem.compared(F[use].astype(float), truth)
+        assert use.sum() > 60 and correlation > 0.99 and r < 0.05
+
+
+def test_models_and_tables(shots, merged):
+    with open(merged[0] / "merged.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == FRAMES and {row["used"] for row in rows} == {"1"}
+    true = [read_geometry(shots[0] / "made" / "truth.expt", n) for n in range(FRAMES)]
+    found, began = ([read_geometry(path, n) for n in range(FRAMES)] for path in (
+        merged[0] / "merged.expt", shots[0] / "made" / "start.expt"
+    ))  # fmt: skip
+    for before, after, right in zip(began, found, true):
+        off = [np.abs(one.crystal.vectors - right.crystal.vectors).max() for one in (before, after)]
+        assert off[1] < 0.2 * off[0]
+    summary = json.loads((merged[0] / "merged.json").read_text())
+    assert summary["success"] and summary["shots"] == FRAMES and summary["friedel_apart"] and not summary["left_out"]
+    assert summary["shells"][-1]["cc_half"] > 0.98
+    assert sorted(os.listdir(merged[0] / "report")) == ["agreement.png", "coverage.png", "halves.png", "index.html"]
+    assert "CC1/2" in (merged[0] / "report" / "index.html").read_text()
+
+
+def test_what_is_printed(merged):
+    place, out = merged
+    assert "space group   P 21 21 21   [the lists]" in out and "mates         apart   [--anomalous]" in out
+    assert f"pass 0: {FRAMES} shots" in out and "R_split" in out and f"wrote {place / 'merged.mtz'}" in out
+
+
+def content(path):
+    """What an MTZ file holds, as text that says which numbers differ."""
+    return np.array(gemmi.read_mtz_file(str(path)).array)
+
+
+@pytest.mark.long
+def test_processes_and_a_killed_run_give_the_same(shots, merged, tmp_path):
+    """Killed in the middle, and gone on with by two processes."""
+    work, out = tmp_path / "work", tmp_path / "m.mtz"
+    command = [sys.executable, "-m", "nbnumba", *words(shots[0], "--anomalous", "--out", str(out), "--work", str(work))]
+    separator = command.index("--")
+    command[separator:separator] = ["--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120.0
+    while not list(work.glob("pass_002/*.block")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert list(work.glob("pass_*/*.block")) and not out.exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pass 0:" not in done.stdout
+    np.testing.assert_array_equal(content(out), content(merged[0] / "merged.mtz"))
+
+
+@pytest.mark.long
+def test_dask_gives_the_same(shots, merged, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", local_directory=str(tmp_path)
+    ) as cluster:
+        options = ["--anomalous", "--out", str(tmp_path / "m.mtz"), "--work", str(tmp_path / "work")]
+        assert main(words(shots[0], *options, "--scheduler", cluster.scheduler_address)) == 0
+    np.testing.assert_array_equal(content(tmp_path / "m.mtz"), content(merged[0] / "merged.mtz"))
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--out", "m.hkl"], "--out: 'm.hkl' is not allowed; allowed: a name that ends in .mtz"),
+        (["--out", "none/m.mtz"], "--out: 'none/m"),
+        (["--out", "m.mtz", "--space-group", "P 9"], "--space-group: 'P 9' is not known"),
+        (["--out", "m.mtz", "--resolution", "0"], "--resolution: 0 is not allowed"),
+        (["--out", "m.mtz", "--parameters", "crystal.a_A"], "--parameters: crystal.scale is not among them"),
+        (["--out", "m.mtz", "--parameters", "nonsense"], "--parameters: nonsense"),
+        (["--out", "m.mtz", "--workers", "0"], "--workers: 0 is not allowed"),
+        (["--out", "m.mtz", "--workers", "2", "--scheduler", "x"], "--workers: it is not allowed beside --scheduler"),
+        (["--out", "m.mtz", "--cell", "cubical"], "--cell: "),
+        (["--out", "m.mtz", "--data", "one.img"], "--data: 1 files are named for 10 stills"),
+        (["--out", "m.mtz", "--readout-noise", "-1"], "--readout-noise: '-1' is not allowed"),
+        (["--out", "m.mtz", "--bounds", "1"], "merge: '--bounds' is no option of it"),
+    ],
+)
+def test_what_is_refused(shots, tmp_path, monkeypatch, capsys, options, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert main(words(shots[0], *options)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"nbnumba: {sentence}"), error
+    assert not os.listdir(tmp_path)
+
+
+def test_lists_that_are_wrong(shots, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder, _ = shots
+    for given, sentence in (
+        (["none.expt"], "--shots: no such file 'none.expt'"),
+        ([str(folder / "model.pdb")], "--shots: "),
+        ([str(folder / "made" / "start.expt")] * 2, "--shots: a list is named twice"),
+    ):
+        assert main(["merge", "--shots", *given, "--out", "m.mtz"]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"nbnumba: {sentence}")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "made", copy)
+    assert main(["merge", "--shots", str(copy / "start.expt"), "--out", str(copy / "start.mtz")]) == 2
+    assert "is also a file that is read" in capsys.readouterr().err
+    listed = json.loads((copy / "start.expt").read_text())
+    listed["crystal"][3]["space_group_hall_symbol"] = " P 1"
+    (copy / "other.expt").write_text(json.dumps(listed))
+    assert main(["merge", "--shots", str(copy / "other.expt"), "--out", "m.mtz"]) == 2
+    assert "crystals have the space groups" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["copy"] and Path("copy").is_dir()
