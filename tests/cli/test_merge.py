@@ -164,7 +164,7 @@ def test_dask_gives_the_same(shots, merged, tmp_path):
         (["--out", "m.mtz", "--space-group", "P 9"], "--space-group: 'P 9' is not known"),
         (["--out", "m.mtz", "--resolution", "0"], "--resolution: 0 is not allowed"),
         (["--out", "m.mtz", "--parameters", "crystal.a_A"], "--parameters: crystal.scale is not among them"),
-        (["--out", "m.mtz", "--parameters", "nonsense"], "--parameters: nonsense"),
+        (["--out", "m.mtz", "--parameters", "nonsense"], "--parameters: 'nonsense' is no parameter"),
         (["--out", "m.mtz", "--workers", "0"], "--workers: '0' is not allowed"),
         (["--out", "m.mtz", "--workers", "2", "--scheduler", "x"], "--workers: it is not allowed beside --scheduler"),
         (["--out", "m.mtz", "--cell", "cubical"], "--cell: "),
