@@ -224,8 +224,6 @@ def run(
     end = search("places of broad spots", problem, found, start, moving, 20, ROUGHLY * len(found.hkl))
     end = search("broad spots", problem, found, end.point.x, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
-    if setting.stills and evidence(problem, end.point).best < SEEN:
-        return stages, used  # sharp spots would be searched for in noise
     misfit, x = 0.2, end.point.x.copy()
     if not setting.free_factors and not setting.stills:
         x[scale] *= max(common_factor(end.point), LEAST_COMMON)
@@ -240,7 +238,8 @@ def run(
         end = search("sharp spots", problem, found, x, whole, 40, ENOUGH)
         x, before = end.point.x, misfit
         misfit = misfit_of(problem, end.point)
-        if abs(misfit - before) < SAME and round_ > 0:
+        lost = setting.stills and round_ > 0 and not end.converged and evidence(problem, end.point).best < SEEN
+        if lost or abs(misfit - before) < SAME and round_ > 0:
             break
     return stages, used
 

@@ -283,7 +283,7 @@ def _readout_noise(options: Any, setup: Setup) -> float:
     if options.readout_noise is not None:
         noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
     panels = setup.middle.detector.panels
-    return noise / (panels[0].gain if panels else setup.run.response.gain)
+    return noise / setup.run.response.gain / (panels[0].gain if panels else 1.0)
 
 
 def _readout(options: Any, setup: Setup) -> Readout:

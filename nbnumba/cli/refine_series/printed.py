@@ -113,7 +113,7 @@ def _pixel_rows(chosen: Chosen, setup: Setup, reader: Reader) -> Iterator[tuple[
     if first is not None:
         text = first.line().partition(": ")[2]
         yield "pixels", text, f"{os.path.basename(first.path)}, as the first of {len(chosen.images)}"
-    gains = {panel.gain for panel in setup.middle.detector.panels} or {setup.run.response.gain}
+    gains = {panel.gain * setup.run.response.gain for panel in setup.middle.detector.panels} or {setup.run.response.gain}
     text = ", ".join(f"{gain:g}" for gain in sorted(gains)[:5])
     flag = "-gain" in {given.flag.names[0] for given in setup.command_line.given}
     yield "gain", f"{text} counts per photon", "-gain" if flag else f"{chosen.name}: detector"
