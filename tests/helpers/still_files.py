@@ -32,9 +32,8 @@ def write_stills(folder) -> None:
         name = folder / f"still_{number}.img"
         expected = simulate(experiment) * (number != BLANK) + BACKGROUND
         smv.write(name, np.minimum(generator.poisson(expected), 65000).astype(np.uint16), [(smv.OFFSET_KEY, 0)])
-        turned = {
-            f"crystal.misset_{axis}_deg": experiment.value(f"crystal.misset_{axis}_deg") + by for axis, by in zip("xyz", TURN_DEG)
-        }
+        names = [f"crystal.misset_{axis}_deg" for axis in "xyz"]
+        turned = {name: experiment.value(name) + by for name, by in zip(names, TURN_DEG)}
         nbnumba.write_expt(folder / "one.expt", experiment.replace(turned), [name], adc=0.0)
         lists.append(json.loads((folder / "one.expt").read_text()))
     (folder / "one.expt").unlink()

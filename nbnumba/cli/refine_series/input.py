@@ -380,8 +380,8 @@ def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
 class Reader:
     """Reads the images of a series, NaN where a pixel holds no measurement, and keeps as many as KEPT_BYTES hold.
 
-    gain: counts per photon; of several panels, the gain of flags, since that of each panel is taken off already. Warnings are those of the first image, which
-    others of the same detector would repeat.
+    gain: counts per photon, of several panels that of flags, for each panel's own is divided out before. Warnings are those of
+    the first image, which others of the same detector would repeat.
     """
 
     def __init__(self, chosen: Chosen, setup: Setup, readout: Readout, option: str):

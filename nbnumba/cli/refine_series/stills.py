@@ -28,7 +28,7 @@ HEADINGS = ("still", "image", "reflections", "shift before", "after (pixels)", "
 HEADINGS += ("cells", "chi squared", "of strengths", "result")
 
 
-class Done(NamedTuple):
+class RefinedStill(NamedTuple):
     """A still that was refined: what was chosen, its reader, and the result of adjoint.refine_series."""
 
     chosen: Chosen
@@ -127,14 +127,14 @@ def _image(path: str, number: int) -> str:
 # ------------------------------------------------------------------------------------------------ table
 
 
-def table(done: Sequence[Done]) -> list[str]:
+def table(done: Sequence[RefinedStill]) -> list[str]:
     """The lines of the table: a row for each still that was refined."""
     rows = [HEADINGS, *(_row(one) for one in done)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
     return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _row(one: Done) -> tuple[str, ...]:
+def _row(one: RefinedStill) -> tuple[str, ...]:
     result = one.result
     experiment, figures = result.experiments[0], result.figures
     before, after = (f"{np.hypot(*shifts.rms[:2]):.2f}" for shifts in (result.before, figures.shifts))
@@ -154,7 +154,7 @@ def _row(one: Done) -> tuple[str, ...]:
 
 
 def write(
-    outputs: result_files.Outputs, done: Sequence[Done], left_out: Sequence[LeftOut], told: result_files.Told
+    outputs: result_files.Outputs, done: Sequence[RefinedStill], left_out: Sequence[LeftOut], told: result_files.Told
 ) -> list[str]:
     """Write the files of several stills and return a line about each; those that are left out keep their old models."""
     lines: list[str] = []
