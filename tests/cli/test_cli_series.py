@@ -314,8 +314,9 @@ def test_images_that_do_not_fit_are_refused(files, refuse, tmp_path):
     assert "no pixel" in refuse(*words)
 
 
-def test_a_file_that_is_cut_off_and_pixels_without_reflections_are_refused_with_what_was_found(files, refuse, tmp_path):
-    whole = nbnumba.Experiment.from_args("-cell 22 26 30 90 90 90 -default_F 1 -detpixels_x 487 -detpixels_y 195 -pixel 0.172 -N 5".split())
+def test_a_cut_file_and_pixels_without_reflections_are_refused_with_what_was_found(files, refuse, tmp_path, capsys):
+    words = "-cell 22 26 30 90 90 90 -default_F 1 -detpixels_x 487 -detpixels_y 195 -pixel 0.172 -N 5"
+    whole = nbnumba.Experiment.from_args(words.split())
     nbnumba.write_cbf(tmp_path / "whole.cbf", np.arange(487 * 195).reshape(195, 487) % 977, whole)
     content = (tmp_path / "whole.cbf").read_bytes()
     (tmp_path / "cut_1.cbf").write_bytes(content[: len(content) // 2])
@@ -327,6 +328,8 @@ def test_a_file_that_is_cut_off_and_pixels_without_reflections_are_refused_with_
     smv.write(tmp_path / "corner.img", mask, [(smv.OFFSET_KEY, 0)])
     words = ["refine", "--expt", str(files / "series.expt"), "--images", "1", "--data", str(tmp_path / "zero_#.img")]
     assert main([*words, "--mask", str(tmp_path / "corner.img")]) == 2
+    sentence = capsys.readouterr().err
+    assert "(cell 22 26 30 90 90 90)" in sentence and "zero_1.img" in sentence and "reflections are predicted" in sentence
 
 
 def test_what_a_file_states_in_vain_is_said(files, monkeypatch, capsys):

@@ -3,16 +3,21 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbnumba import StructureFactors, read_geometry
 from nbnumba.cli.main import main
+from nbnumba.cli.refine_series import main as series
+from nbnumba.cli.refine_series import stills as still_files
 from nbnumba.formats import hkl, refl
 from nbnumba.geometry.cell import cell_of
 from nbnumba.setup.crystal import orient
 from tests.helpers.still_files import BLANK, MISSETS, truths, write_stills
+
+CSPAD = Path(__file__).parents[3] / "shared" / "data" / "real" / "geometry" / "cspad_stills.expt"
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -135,3 +140,15 @@ def test_what_cannot_be_is_refused_in_a_sentence(files, monkeypatch, capsys, wor
     sentences = [line for line in printed.err.splitlines() if "warning" not in line]
     assert len(sentences) == 1 and named in sentences[0] and "allowed:" in sentences[0] and not printed.out
     assert sorted(path.name for path in files.iterdir()) == listed
+
+
+@pytest.mark.skipif(not CSPAD.exists(), reason="the real stills are not here")
+def test_an_image_of_another_experiment_is_noticed():
+    """The real images of thermolysin were taken at 1.2726 A, and the ten real experiments at 1.8163 A."""
+    image = CSPAD.parents[1] / "images" / "idx-20130301060858401.cbf"
+    options = series.parser().parse_args(["--expt", str(CSPAD), "--experiment", "0", "--data", str(image)])
+    options.experiment = 0
+    ((chosen,), left_out) = still_files.choose(options)
+    assert left_out == [] and chosen.is_still
+    with pytest.warns(UserWarning, match="states a wavelength of 1.27261 A, and experiment 0 of the list 1.8163 A"):
+        still_files.warn_of_another_wavelength(chosen)

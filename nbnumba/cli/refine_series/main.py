@@ -100,6 +100,8 @@ def main(args: Sequence[str]) -> int:
 def _task(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_files.Outputs) -> Task:
     """What is refined of a rotation or of a still. Raises InputError for options and flags that do not fit."""
     setup = set_up(chosen, options, flags)
+    if chosen.is_still:
+        stills.warn_of_another_wavelength(chosen)
     read = [options.expt, *([options.mask] if options.mask else []), *(images.file_of(image.name) for image in chosen.images)]
     result_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
