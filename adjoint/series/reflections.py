@@ -37,7 +37,7 @@ Absent = Callable[[np.ndarray], np.ndarray]
 """A function of Miller indices (n, 3) that says which reflections symmetry forbids (n,)."""
 
 
-class Tally(NamedTuple):
+class Counts(NamedTuple):
     """How many predictions there were, and how many of them were left out for which reason (S3, S11).
 
     predicted: that meet the sphere on a panel within the range; slow: with zeta below LEAST_ZETA; masked: on pixels that the
@@ -50,9 +50,9 @@ class Tally(NamedTuple):
     absent: int = 0
     far: int = 0
 
-    def __add__(self, other: object) -> Tally:
+    def __add__(self, other: object) -> Counts:
         """The sum of two."""
-        return Tally(*(a + b for a, b in zip(self, other))) if isinstance(other, Tally) else NotImplemented
+        return Counts(*(a + b for a, b in zip(self, other))) if isinstance(other, Counts) else NotImplemented
 
     def __str__(self) -> str:
         """The numbers in words."""
@@ -94,13 +94,13 @@ def middle_of(experiment: Experiment) -> float:
     return goniometer.phi_deg + phi_steps(goniometer)[2] / 2.0
 
 
-def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> tuple[Reflections, Tally]:
+def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> tuple[Reflections, Counts]:
     """The reflections that pass the sphere within the images of a rotation or up to reach_deg / zeta beside them (S3).
 
     experiments: one for each image, in the order of phi. Those on masked pixels, and with zeta below LEAST_ZETA, are left out.
     Raises InputError like nbnumba.predict.
     """
-    parts, begun, tally = [], 0, Tally()
+    parts, begun, tally = [], 0, Counts()
     margin = reach_deg / LEAST_ZETA
     while begun < len(experiments):
         first = experiments[begun].goniometer.phi_deg
@@ -116,13 +116,13 @@ def reflections_of(experiments: Sequence[Experiment], reach_deg: float) -> tuple
     return Reflections(*(np.concatenate(columns) for columns in zip(*parts))), tally
 
 
-def _predicted(experiment: Experiment, low: float, high: float) -> tuple[Reflections, Tally]:
+def _predicted(experiment: Experiment, low: float, high: float) -> tuple[Reflections, Counts]:
     """The reflections that pass the sphere between two angles, and how many were left out."""
     table = predict(experiment.replace(SHARP | {"goniometer.phi_deg": low, "goniometer.osc_deg": high - low}))
     zeta = zeta_of(experiment, table.s1)
     within = (table.phi_deg >= low) & (table.phi_deg < high)
     slow, masked = within & (zeta < LEAST_ZETA), within & (zeta >= LEAST_ZETA) & table.masked
-    tally = Tally(int(within.sum()), int(slow.sum()), int(masked.sum()))
+    tally = Counts(int(within.sum()), int(slow.sum()), int(masked.sum()))
     passes = within & ~slow & ~masked
     return _reflections(table[passes], zeta[passes], -1), tally
 
@@ -140,18 +140,18 @@ def is_still(experiment: Experiment) -> bool:
 
 def reflections_of_stills(
     experiments: Sequence[Experiment], unsure_deg: float = 0.0, absent: Absent | None = None
-) -> tuple[Reflections, Tally]:
+) -> tuple[Reflections, Counts]:
     """The reflections that stills show, each still its own: those near enough to the sphere (S11), and how many are left out.
 
     unsure_deg: the standard deviation of the orientations. absent: which reflections symmetry forbids. Those on masked pixels
     are left out. Raises InputError like nbnumba.predict.
     """
-    parts = [_excited(experiment, number, unsure_deg, absent) for number, experiment in enumerate(experiments)]
+    parts = [_near_sphere(experiment, number, unsure_deg, absent) for number, experiment in enumerate(experiments)]
     joined = Reflections(*(np.concatenate(columns) for columns in zip(*(part for part, _ in parts))))
-    return joined, sum((counts for _, counts in parts), Tally())
+    return joined, sum((counts for _, counts in parts), Counts())
 
 
-def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Absent | None) -> tuple[Reflections, Tally]:
+def _near_sphere(experiment: Experiment, number: int, unsure_deg: float, absent: Absent | None) -> tuple[Reflections, Counts]:
     """The reflections within DEVIATIONS of the sphere in a still."""
     view, defects = view_of(experiment), experiment.sampling.defects
     vectors = crystal.orient(experiment.crystal, defects)
@@ -173,7 +173,7 @@ def _excited(experiment: Experiment, number: int, unsure_deg: float, absent: Abs
     width = np.hypot(turn, size * table.d_A)
     far = ~forbidden & ((np.abs(np.radians(table.delta_psi_deg)) > DEVIATIONS * width) | (table.F == 0.0))
     masked = ~forbidden & ~far & table.masked
-    tally = Tally(len(table), 0, int(masked.sum()), int(forbidden.sum()), int(far.sum()))
+    tally = Counts(len(table), 0, int(masked.sum()), int(forbidden.sum()), int(far.sum()))
     table = table[~(forbidden | far | masked)]
     return _reflections(table, np.ones(len(table)), number), tally
 

@@ -12,8 +12,8 @@ from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import Rules, scale_of, variance
 from adjoint.series.reflections import (
     Absent,
+    Counts,
     Reflections,
-    Tally,
     is_still,
     middle_of,
     reflections_of,
@@ -117,7 +117,7 @@ class Setting(NamedTuple):
         """Whether the images are stills."""
         return is_still(self.images[0].experiment)
 
-    def reflections(self, experiments: Sequence[Experiment], unsure_deg: float) -> tuple[Reflections, Tally]:
+    def reflections(self, experiments: Sequence[Experiment], unsure_deg: float) -> tuple[Reflections, Counts]:
         """The reflections of images whose rocking curves, or orientations of stills, have this standard deviation.
 
         Also how many predictions there were, and how many of them were left out.
@@ -155,12 +155,12 @@ def problem_of(
         boxes = shoeboxes(image.sheet, data, reflections, which, half)
         models.append(model_of(experiment, setting.unknowns.parameters, boxes, setting.machine))
     if not any(len(model.boxes.data) for model in models):
-        raise InputError(_nothing_found(setting, experiments, len(reflections.hkl)))
+        raise InputError(_without_boxes(setting, experiments, len(reflections.hkl)))
     kinds = setting.free_factors, setting.spread
     return Problem(models, setting.unknowns, len(reflections.hkl), rules, setting.restraints, *kinds)
 
 
-def _nothing_found(setting: Setting, experiments: Sequence[Experiment], count: int) -> str:
+def _without_boxes(setting: Setting, experiments: Sequence[Experiment], count: int) -> str:
     """A sentence about images in which no reflection has a shoebox: what was looked for, and how far that came."""
     first, tally = setting.images[0], setting.reflections(experiments, setting.reach_deg)[1]
     cell = " ".join(f"{number:.6g}" for number in experiments[0].crystal.cell)
@@ -224,8 +224,6 @@ def run(
     end = search("places of broad spots", problem, found, start, moving, 20, ROUGHLY * len(found.hkl))
     end = search("broad spots", problem, found, end.point.x, but_scale, 20, ROUGHLY * len(found.hkl))
     used &= ~absent(problem, end.point)
-    if setting.stills and evidence(problem, end.point).best < SEEN:
-        return stages, used  # sharp spots would be searched for in noise
     misfit, x = 0.2, end.point.x.copy()
     if not setting.free_factors and not setting.stills:
         x[scale] *= max(common_factor(end.point), LEAST_COMMON)
@@ -240,7 +238,8 @@ def run(
         end = search("sharp spots", problem, found, x, whole, 40, ENOUGH)
         x, before = end.point.x, misfit
         misfit = misfit_of(problem, end.point)
-        if abs(misfit - before) < SAME and round_ > 0:
+        lost = setting.stills and round_ > 0 and not end.converged and evidence(problem, end.point).best < SEEN
+        if lost or abs(misfit - before) < SAME and round_ > 0:
             break
     return stages, used
 

@@ -54,9 +54,9 @@ class Strengths(NamedTuple):
     @property
     def factors(self) -> np.ndarray:
         """The most probable factors (reflections,) of expected intensities, by these and by the observed photons."""
-        calculated = np.where(self.weight > 0.0, self.calculated, 1.0)
-        expected = self.spread**2 * calculated * self.information * (self.observed - self.calculated)
-        return np.maximum(1.0 + expected, 0.0)
+        used = self.weight > 0.0
+        told = self.spread**2 * self.calculated * (self.observed - self.calculated) / self.variance
+        return np.maximum(1.0 + np.where(used, told, 0.0), 0.0)
 
     @property
     def chi_squared(self) -> float:

@@ -103,7 +103,7 @@ def verdict(
         failures.append(f"the crystal accounts for {share} of what its shoeboxes show: the refinement ended beside the spots")
     elif figures.strengths > STRENGTHS:
         why = f"by {np.sqrt(figures.strengths):.1f} standard deviations (rms)"
-        failures.append(f"other reflections are strong than the calculated ones ({why}): the orientation is not right")
+        failures.append(f"the strong reflections are not the calculated ones ({why}): the orientation is not right")
     if not failures and not converged:
         failures.append(f"the search {reason}")
     if failures:

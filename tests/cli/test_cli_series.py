@@ -53,7 +53,7 @@ def refuse(files, monkeypatch, capsys):
         listed = sorted(path.name for path in files.iterdir())
         assert main(["refine", "--expt", expt, *words]) == 2
         printed = capsys.readouterr()
-        assert sorted(path.name for path in files.iterdir()) == listed
+        assert sorted(path.name for path in files.iterdir()) == listed and not printed.out
         sentences = [line for line in printed.err.splitlines() if "warning" not in line]
         assert len(sentences) == 1 and "allowed:" in sentences[0] or "cannot write" in sentences[0] or "no such" in sentences[0]
         return sentences[0]
@@ -271,6 +271,14 @@ def test_each_image_has_the_orientation_and_beam_of_its_own(files):
         ("--out amplitudes.expt -- -hkl amplitudes.json", "--out: 'amplitudes.json' is also a file that is read"),
         ("--knots 0", "--knots: '0'"),
         ("--shoebox 7", "--shoebox: '7'"),
+        ("--shoebox 3,3", "--shoebox: '3'"),
+        ("--images -3:5", "--images: '-3:5'"),
+        ("--out x.txt", "a name that ends in .expt"),
+        ("--report nowhere/report", "--report: 'nowhere/report' is in no folder that is there"),
+        ("--shared nothing", "--shared: 'nothing'"),
+        ("--bounds crystal.scale=1:2", "'--bounds' is no option of it"),
+        ("--experiments all", "--experiments: 'all'"),
+        ("--intensity-sigma x", "--intensity-sigma: 'x'"),
         ("--readout-noise -1", "--readout-noise: '-1'"),
         ("--mask gone.img", "--mask"),
         ("--gap x", "--gap: 'x'"),
@@ -304,6 +312,43 @@ def test_images_that_do_not_fit_are_refused(files, refuse, tmp_path):
     smv.write(tmp_path / "mask.img", np.zeros((PIXELS, PIXELS), dtype=np.uint16), [(smv.OFFSET_KEY, 0)])
     words = ("--images", "1", "--data", str(tmp_path / "empty_#.img"), "--mask", str(tmp_path / "mask.img"))
     assert "no pixel" in refuse(*words)
+
+
+def test_a_cut_file_and_pixels_without_reflections_are_refused_with_what_was_found(files, refuse, tmp_path, capsys):
+    words = "-cell 22 26 30 90 90 90 -default_F 1 -detpixels_x 487 -detpixels_y 195 -pixel 0.172 -N 5"
+    whole = nbnumba.Experiment.from_args(words.split())
+    nbnumba.write_cbf(tmp_path / "whole.cbf", np.arange(487 * 195).reshape(195, 487) % 977, whole)
+    content = (tmp_path / "whole.cbf").read_bytes()
+    (tmp_path / "cut_1.cbf").write_bytes(content[: len(content) // 2])
+    sentence = refuse("--images", "1", "--data", str(tmp_path / "cut_#.cbf"))
+    assert "cut_1.cbf" in sentence and "AssertionError" not in sentence
+    smv.write(tmp_path / "zero_1.img", np.zeros((PIXELS, PIXELS), dtype=np.uint16), [(smv.OFFSET_KEY, 0)])
+    mask = np.zeros((PIXELS, PIXELS), dtype=np.uint16)
+    mask[:3, :3] = 1
+    smv.write(tmp_path / "corner.img", mask, [(smv.OFFSET_KEY, 0)])
+    words = ["refine", "--expt", str(files / "series.expt"), "--images", "1", "--data", str(tmp_path / "zero_#.img")]
+    assert main([*words, "--mask", str(tmp_path / "corner.img")]) == 2
+    sentence = capsys.readouterr().err
+    assert "(cell 22 26 30 90 90 90)" in sentence and "zero_1.img" in sentence and "reflections are predicted" in sentence
+
+
+def test_what_a_file_states_in_vain_is_said(files, monkeypatch, capsys):
+    """A sigma of 0, an unknown Hall symbol and a missing goniometer are not taken as absent in silence."""
+    monkeypatch.chdir(files)
+    content = json.loads((files / "series.expt").read_text())
+    content["profile"] = [{"__id__": "gaussian_rs", "n_sigma": 3, "sigma_b": 0.0, "sigma_m": 0.15}]
+    content["experiment"][0] = {k: v for k, v in content["experiment"][0].items() if k != "goniometer"} | {"profile": 0}
+    content["crystal"][0]["space_group_hall_symbol"] = "P nonsense"
+    (files / "vain.expt").write_text(json.dumps(content))
+    words = ["--parameters", "crystal.scale,crystal.mosaic_a_deg", "--start", "crystal.mosaic_a_deg=0", "--images", "3"]
+    main(["refine", "--expt", "vain.expt", *words])
+    text = capsys.readouterr().out
+    (files / "vain.expt").unlink()
+    assert "of which sigma_b 0 is taken as absent" in text
+    assert "the Hall symbol 'P nonsense' is unknown" in text
+    assert "no goniometer is stated, and the spindle is" in text
+    assert "begin with crystal.mosaic_a_deg 0.01" in text and "in place of 0" in text
+    assert "reflections are predicted on the detector" in text
 
 
 def test_help_tells_of_both_ways(capsys):

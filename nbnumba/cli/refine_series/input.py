@@ -380,13 +380,13 @@ def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
 class Reader:
     """Reads the images of a series, NaN where a pixel holds no measurement, and keeps as many as KEPT_BYTES hold.
 
-    gain: counts per photon; images of several panels are in photons already. Warnings are those of the first image, which
-    others of the same detector would repeat.
+    gain: counts per photon, of several panels that of flags, for each panel's own is divided out before. Warnings are those of
+    the first image, which others of the same detector would repeat.
     """
 
     def __init__(self, chosen: Chosen, setup: Setup, readout: Readout, option: str):
         self.chosen, self.setup, self.readout, self.option = chosen, setup, readout, option
-        self.gain = 1.0 if setup.middle.detector.panels else setup.run.response.gain
+        self.gain = setup.run.response.gain
         self.first: measured.Measured | None = None
         self.kept: dict[int, np.ndarray] = {}
         self.bytes = 0

@@ -41,6 +41,9 @@ Without --parameters orientation, cell, beam centre, mosaic spread, size and sca
 The exit status is 1 if the refinement does not succeed.
 """
 EACH = "--amplitudes each, where each reflection has an intensity of its own"
+KNOTS_DEG = 2.0
+"""The length of an interval of splines where --knots does not state it, as in adjoint.refine_series."""
+
 OPTIONS = {name: f"--{name}" for name in ("own", "shared", "parameters")}
 OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise", "intensity_sigma": "--intensity-sigma"}
 """The option that states each argument of adjoint.refine_series, for its messages."""
@@ -52,7 +55,7 @@ def is_series(words: Sequence[str]) -> bool:
     return any(word == "--expt" or word.startswith("--expt=") for word in own)
 
 
-class Job(NamedTuple):
+class Task(NamedTuple):
     """What is refined as one problem: the images of a rotation, or a still; its start, its parameters, and all else."""
 
     chosen: Chosen
@@ -78,34 +81,36 @@ def main(args: Sequence[str]) -> int:
         chosen = every[0]
     else:
         chosen = choose(options)
-    job = _job(chosen, options, flags, outputs)
-    job.reader.read(0)
-    taken = printed.taken_lines(chosen, job.setup, job.reader, options, job.system, job.parameters)
+    task = _task(chosen, options, flags, outputs)
+    task.reader.read(0)
+    taken = printed.taken_lines(chosen, task.setup, task.reader, options, task.system, task.parameters)
     print(*taken, sep="\n", flush=True)
-    result = _refine(job)
+    result = _refine(task)
     _print_result(chosen, result)
     with files.together():
-        refined, notes = _refined_words(job.setup, result, job.parameters, outputs)
+        refined, notes = _refined_words(task.setup, result, task.parameters, outputs)
         bundle.warn(notes)
         told = result_files.Told(taken, command, refined)
         lines = [f"flags of {'the still' if chosen.is_still else f'image {chosen.middle}'}:", shlex.join(["nbnumba", *refined])]
-        lines += result_files.write(outputs, chosen, job.reader, result, told)
+        lines += result_files.write(outputs, chosen, task.reader, result, told)
     print("", *lines, sep="\n")
     return 0 if result.success else bundle.UNSUCCESSFUL
 
 
-def _job(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_files.Outputs) -> Job:
+def _task(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_files.Outputs) -> Task:
     """What is refined of a rotation or of a still. Raises InputError for options and flags that do not fit."""
     setup = set_up(chosen, options, flags)
+    if chosen.is_still:
+        stills.warn_of_another_wavelength(chosen)
     read = [options.expt, *([options.mask] if options.mask else []), *(images.file_of(image.name) for image in chosen.images)]
     result_files.check_not_read(outputs, [*read, *input_files(setup.command_line)])
     system = (options.cell, "--cell") if options.cell is not None else system_of(chosen.geometry, setup.middle)
     parameters = _parameters(options, system[0], chosen, setup)
     setup = with_raised_spreads(with_starts(setup, options, parameters), parameters)
-    _check_parameters(setup, options, system[0], parameters)
     keywords = _keywords(options, setup, chosen)
+    _check_parameters(setup, options, system[0], parameters, keywords.get("knots_deg", KNOTS_DEG))
     reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
-    return Job(chosen, setup, system, parameters, keywords, reader)
+    return Task(chosen, setup, system, parameters, keywords, reader)
 
 
 def _refine_stills(
@@ -119,22 +124,22 @@ def _refine_stills(
     """Refine stills one after another; those that fail are named and left out. Returns the exit status: 1 if none succeeds."""
     stills.make_folders(outputs)
     taken: list[str] = []
-    done: list[stills.Done] = []
-    first = _job(every[0], options, flags, outputs)
+    done: list[stills.RefinedStill] = []
+    first = _task(every[0], options, flags, outputs)
     for chosen in every:
         name = chosen.images[0].name
         try:
-            job = first if chosen is every[0] else _job(chosen, options, flags, outputs)
-            job.reader.read(0)
+            task = first if chosen is every[0] else _task(chosen, options, flags, outputs)
+            task.reader.read(0)
             if not taken:
-                taken = printed.taken_lines(chosen, job.setup, job.reader, options, job.system, job.parameters)
+                taken = printed.taken_lines(chosen, task.setup, task.reader, options, task.system, task.parameters)
                 print(f"{len(every) + len(left_out)} stills, of which the first is:", *taken, "", sep="\n", flush=True)
-            result = _refine(job, quiet=True)
+            result = _refine(task, quiet=True)
         except InputError as error:
             left_out.append(stills.LeftOut(chosen.number, name, str(error)))
             continue
         if result.success:
-            done.append(stills.Done(chosen, job.reader, result))
+            done.append(stills.RefinedStill(chosen, task.reader, result))
         else:
             left_out.append(stills.LeftOut(chosen.number, name, result.message))
         state = "converged" if result.success else f"not successful: {result.message}"
@@ -208,9 +213,10 @@ def _parameters(options: Any, system: str, chosen: Chosen, setup: Setup) -> list
     return names + (of_cell if options.cell is not None else [])
 
 
-def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any]) -> None:
-    """Raise InputError for parameters that do not exist, and for tied ones that start from different values."""
+def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any], knots_deg: float) -> None:
+    """Raise InputError for parameters that do not exist, tied ones that differ at the start, and what cannot vary so."""
     from adjoint.parameters import cell_parameters
+    from adjoint.series.reflections import middle_of
     from adjoint.series.unknowns import unknowns
     from adjoint.variables import variables
 
@@ -221,7 +227,7 @@ def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[
             raise InputError(f"--cell: {str(error).removeprefix('parameters: ')}") from None
     try:
         names = [comma_list(f"--{name}", getattr(options, name)) for name in ("own", "shared")]
-        unknowns(setup.middle, [0.0], parameters, 1.0, *names)
+        unknowns(setup.middle, [middle_of(one) for one in setup.experiments], parameters, knots_deg, *names)
     except InputError as error:
         raise InputError(_in_options(str(error))) from None
 
@@ -283,7 +289,7 @@ def _readout_noise(options: Any, setup: Setup) -> float:
     if options.readout_noise is not None:
         noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
     panels = setup.middle.detector.panels
-    return noise / (panels[0].gain if panels else setup.run.response.gain)
+    return noise / setup.run.response.gain / (panels[0].gain if panels else 1.0)
 
 
 def _readout(options: Any, setup: Setup) -> Readout:
@@ -296,12 +302,12 @@ def _readout(options: Any, setup: Setup) -> Readout:
     return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
 
 
-def _refine(job: Job, quiet: bool = False) -> Any:
+def _refine(task: Task, quiet: bool = False) -> Any:
     """The result of adjoint.refine_series, with a line for each stage unless quiet. Its InputErrors name options."""
     from adjoint.refine_series import refine_series
     from adjoint.series.images import SeriesImage
 
-    chosen, setup, reader = job.chosen, job.setup, job.reader
+    chosen, setup, reader = task.chosen, task.setup, task.reader
     frames = [
         SeriesImage(os.path.basename(file.name), experiment, reader.reading(index), reader.gain)
         for index, (file, experiment) in enumerate(zip(chosen.images, setup.experiments))
@@ -310,7 +316,7 @@ def _refine(job: Job, quiet: bool = False) -> Any:
     try:
         with granted(setup.run.max_hours, "-max_hours"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the image can", UserWarning)
-            return refine_series(frames, job.parameters, told=told, progress=_progress(setup.run.progress), **job.keywords)
+            return refine_series(frames, task.parameters, told=told, progress=_progress(setup.run.progress), **task.keywords)
     except InputError as error:
         text = str(error).replace("data:", f"{reader.option}:", 1) if str(error).startswith("data:") else str(error)
         raise InputError(_in_options(text)) from error

@@ -13,6 +13,7 @@ from nbnumba.cli.refine_series.input import Chosen, Reader, Setup
 from nbnumba.cli.refined_table import cells
 from nbnumba.flags.run import FACTORS
 from nbnumba.formats.symmetry import group_of_hall
+from nbnumba.setup.detector import spindle_axis
 from nbnumba.setup.view import view_of
 
 HEADINGS = ("parameter", "unit", "start", "refined", "uncertainty", "by counting", "shift")
@@ -68,7 +69,7 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
     if not chosen.is_still:
         source = f"{path}: scan, goniometer"
         if chosen.geometry.spindle_axis is None:
-            axis = " ".join(f"{number:g}" for number in goniometer.spindle_axis)
+            axis = " ".join(f"{component:g}" for component in spindle_axis(detector, goniometer.spindle_axis))
             source = f"{path}: scan; no goniometer is stated, and the spindle is {axis} by default"
         yield "scan", f"phi from {start:g} degrees, {width:g} an image, {steps}", source
     varies = ", tilted from image to image" if chosen.geometry.beam_at_points is not None else ""
@@ -90,8 +91,9 @@ def _geometry_rows(chosen: Chosen, setup: Setup) -> Iterator[tuple[str, str, str
 
 def _wavelengths(chosen: Chosen, setup: Setup) -> str:
     """The wavelength, or the band of wavelengths, and that of the file where flags replace it."""
-    sources = view_of(setup.middle).sources.wavelength
-    mean, stated = setup.middle.value("beam.wavelength_A"), chosen.geometry.wavelength_A
+    view = view_of(setup.middle)
+    sources = view.sources.wavelength
+    mean, stated = view.wavelength, chosen.geometry.wavelength_A
     text = f"{mean:.6g} A"
     if len(set(sources.tolist())) > 1:
         band = f"{len(set(sources.tolist()))} wavelengths from {sources.min():.6g} to {sources.max():.6g} A"
@@ -113,7 +115,7 @@ def _pixel_rows(chosen: Chosen, setup: Setup, reader: Reader) -> Iterator[tuple[
     if first is not None:
         text = first.line().partition(": ")[2]
         yield "pixels", text, f"{os.path.basename(first.path)}, as the first of {len(chosen.images)}"
-    gains = {panel.gain for panel in setup.middle.detector.panels} or {setup.run.response.gain}
+    gains = {panel.gain * setup.run.response.gain for panel in setup.middle.detector.panels} or {setup.run.response.gain}
     text = ", ".join(f"{gain:g}" for gain in sorted(gains)[:5])
     flag = "-gain" in {given.flag.names[0] for given in setup.command_line.given}
     yield "gain", f"{text} counts per photon", "-gain" if flag else f"{chosen.name}: detector"

@@ -50,6 +50,9 @@ def check(options: Any) -> Outputs:
             files.check_writable(name, "--out")
     files.check_writable(f"{flags_name(names)}.mat", "--out" if names is not None else "refine")
     if options.report is not None:
+        if not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
+            allowed = "a folder in one that exists, as for --out"
+            raise InputError(f"--report: {options.report!r} is in no folder that is there; allowed: {allowed}")
         report.check(options.report)
     return Outputs(names, options.report)
 

@@ -16,7 +16,7 @@ from nbnumba.cli.refine_series.input import Chosen, Reader, check_experiment, is
 from nbnumba.cli.refine_series.intensities import intensities, measures
 from nbnumba.errors import InputError
 from nbnumba.flags.arguments import number as number_of_text
-from nbnumba.formats import dxtbx, expt_refined, files
+from nbnumba.formats import dxtbx, expt_refined, files, geometry_files
 from nbnumba.formats.image_files import ImageFile
 from nbnumba.formats.text import excerpt
 from nbnumba.integrated_files import OfExperiment, write_several
@@ -24,11 +24,14 @@ from nbnumba.integrated_files import OfExperiment, write_several
 NOT_OF_STILLS = ("images", "knots", "own", "shared")
 """Options that say what images of a rotation have in common, or which they are."""
 
+WITH_WAVELENGTH, OTHER_WAVELENGTH = ("CBF", "NXmx"), 0.005
+"""Images whose headers state a wavelength, and the part of it by which that of the list differs from it if it is another."""
+
 HEADINGS = ("still", "image", "reflections", "shift before", "after (pixels)", "turned (deg)", "cell (A, deg)", "spread (deg)")
 HEADINGS += ("cells", "chi squared", "of strengths", "result")
 
 
-class Done(NamedTuple):
+class RefinedStill(NamedTuple):
     """A still that was refined: what was chosen, its reader, and the result of adjoint.refine_series."""
 
     chosen: Chosen
@@ -124,17 +127,31 @@ def _image(path: str, number: int) -> str:
     return images[0].name
 
 
+def warn_of_another_wavelength(chosen: Chosen) -> None:
+    """Warn of an image whose own header states another wavelength than the list: it may be that of another experiment."""
+    path, stated = files.name_of(chosen.images[0].name.partition("#")[0], "--data"), chosen.geometry.wavelength_A
+    try:
+        kind = geometry_files.kind_of(path, "--data")
+        flag = geometry_files.FLAGS[kind] if kind in WITH_WAVELENGTH else None
+        own = None if flag is None else geometry_files.read(path, flag).wavelength_A
+    except InputError:  # a header that states no geometry; what is wrong with its pixels is said when they are read
+        return
+    if own is not None and stated is not None and abs(own - stated) > OTHER_WAVELENGTH * stated:
+        finding = f"{path} states a wavelength of {own:.6g} A, and experiment {chosen.number} of the list {stated:.6g} A"
+        warnings.warn(f"{finding}: it may be the image of another one", stacklevel=2)
+
+
 # ------------------------------------------------------------------------------------------------ table
 
 
-def table(done: Sequence[Done]) -> list[str]:
+def table(done: Sequence[RefinedStill]) -> list[str]:
     """The lines of the table: a row for each still that was refined."""
     rows = [HEADINGS, *(_row(one) for one in done)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
     return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _row(one: Done) -> tuple[str, ...]:
+def _row(one: RefinedStill) -> tuple[str, ...]:
     result = one.result
     experiment, figures = result.experiments[0], result.figures
     before, after = (f"{np.hypot(*shifts.rms[:2]):.2f}" for shifts in (result.before, figures.shifts))
@@ -154,7 +171,7 @@ def _row(one: Done) -> tuple[str, ...]:
 
 
 def write(
-    outputs: result_files.Outputs, done: Sequence[Done], left_out: Sequence[LeftOut], told: result_files.Told
+    outputs: result_files.Outputs, done: Sequence[RefinedStill], left_out: Sequence[LeftOut], told: result_files.Told
 ) -> list[str]:
     """Write the files of several stills and return a line about each; those that are left out keep their old models."""
     lines: list[str] = []

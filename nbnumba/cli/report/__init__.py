@@ -8,7 +8,6 @@ from typing import Any
 
 from nbnumba.cli.report.page import MOST_IMAGES, index_html
 from nbnumba.cli.report.pictures import pictures_of_result
-from nbnumba.errors import InputError
 from nbnumba.formats import files
 
 FLAG = "--report"
@@ -17,9 +16,6 @@ PAGE = "index.html"
 
 def check(folder: str) -> None:
     """Raise InputError if a report could not be written to `folder`. The caller asks before a long computation."""
-    above = os.path.dirname(os.path.abspath(os.fspath(folder)))
-    if not os.path.isdir(above):
-        raise InputError(f"{FLAG}: {folder!r} is in no folder that is there; allowed: a folder in one that exists, as of --out")
     files.check_folder(folder, FLAG)
 
 
