@@ -204,4 +204,3 @@ def is_whole(job: Job, frame: int) -> bool:
     if record is None or sorted(record["sha256"]) != sorted(job.names(frame)):
         return False
     return all(sum_of(job.path(name)) == digest for name, digest in record["sha256"].items())
-
