@@ -216,6 +216,7 @@ def _pixels(data: Any, pixels: np.ndarray, geometry: Geometry, compression: str)
     if geometry.mask is not None or len(geometry.panels) > 1:
         stored[:, _mask(geometry) == UNMEASURED] = BAD
     data.create_dataset(_PIXELS, data=stored, chunks=(1, *stored.shape[1:]), **options)
+    data.file.flush()  # so that its place in the file does not depend on when Python closes it
 
 
 def _stored_type(kind: np.dtype) -> Any:

@@ -368,6 +368,21 @@ def test_without_dask_a_scheduler_is_refused(folder, capsys, monkeypatch):
     assert "--scheduler needs the package distributed" in capsys.readouterr().err
 
 
+def test_bytes_do_not_depend_on_when_datasets_are_closed(folder, tmp_path, monkeypatch):
+    """HDF5 gives a chunk its place when it is written, at the latest when its dataset is closed, which Python may do late."""
+    held = []
+    for name in ("create_dataset", "create_group"):
+        original = getattr(h5py.Group, name)
+
+        def holding(*args, original=original, **keywords):
+            held.append(original(*args, **keywords))
+            return held[-1]
+
+        monkeypatch.setattr(h5py.Group, name, holding)
+    assert main(words(folder, "held", "--workers", "1", "--labels")) == 0
+    assert held and sums(folder / "held") == sums(folder / "undisturbed")
+
+
 def test_two_processes_cannot_make_one_series(folder, capsys):
     import fcntl
 
