@@ -383,6 +383,14 @@ def test_bytes_do_not_depend_on_when_datasets_are_closed(folder, tmp_path, monke
     assert held and sums(folder / "held") == sums(folder / "undisturbed")
 
 
+def test_without_h5py_labels_and_masters_are_refused(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert main(words(folder, "none", "--format", "smv", "--labels")) == 2
+    assert "labels needs the package h5py, which is not installed" in capsys.readouterr().err
+    assert main(words(folder, "none")) == 2
+    assert "series needs the package h5py" in capsys.readouterr().err
+
+
 def test_two_processes_cannot_make_one_series(folder, capsys):
     import fcntl
 
