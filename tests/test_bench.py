@@ -59,8 +59,9 @@ def test_frames_of_a_series_are_those_of_simulate_and_are_timed(run, tmp_path, m
     assert [row["what"] for row in rows][:3] == ["their kernels", "frames: images", "a loop of simulate"] and not bars
     assert all(row["rate"] > 0.0 and row["ms"] == pytest.approx(1e3 / row["rate"]) for row in rows)
     monkeypatch.setattr(shots.nbnumba, "simulate", lambda experiment: np.zeros((32, 32)))
-    monkeypatch.setattr(shots, "seconds", lambda *_: pytest.fail("a wrong image was timed"))
-    with pytest.raises(shots.WrongImage, match="frame 1 of 32 x 32 pixels"):
+    for name in ("seconds", "seconds_of_frames"):
+        monkeypatch.setattr(shots, name, lambda *_, **__: pytest.fail("a wrong image was timed"))
+    with pytest.raises(shots.WrongImage, match="frame 2 of 32 x 32 pixels"):
         shots.bench(tmp_path, 32, 2, None)
 
 

@@ -38,5 +38,6 @@ def write(
             dataset.attrs["description"] = description
             if unit:
                 dataset.attrs["units"] = unit
+            file.flush()  # so that its place in the file does not depend on when Python closes it
     with files.replacing(path, what) as stream:
         stream.write(content.getbuffer())

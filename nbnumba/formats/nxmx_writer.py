@@ -54,17 +54,22 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
     if compression not in COMPRESSIONS:
         raise InputError(f"{what}: compression {compression!r} is not allowed; allowed: {', '.join(COMPRESSIONS)}")
     for package in ("h5py", "hdf5plugin") if compression == "bitshuffle" else ("h5py",):
-        try:
-            import_module(package)
-        except ImportError:
-            need = f"{what} needs the package {package}, which is not installed"
-            raise InputError(f"{need}; allowed with it: pip install nbnumba[nexus]") from None
+        require(package, what)
     for panel in geometry.panels:
         if panel.material not in (None, *KNOWN_MATERIALS):
             stated, known = printable(panel.material), ", ".join(KNOWN_MATERIALS)
             raise InputError(f"{what}: the sensor of {panel.path} is of {stated}; allowed in NXmx readers: {known}")
     if len({(panel.thickness_um, panel.material) for panel in geometry.panels}) > 1:
         raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
+
+
+def require(package: str, what: str) -> None:
+    """Raise InputError where a package for files of HDF5 is missing. what: the flag or the function that needs it."""
+    try:
+        import_module(package)
+    except ImportError:
+        need = f"{what} needs the package {package}, which is not installed"
+        raise InputError(f"{need}; allowed with it: pip install nbnumba[nexus]") from None
 
 
 def losses(geometry: Geometry) -> list[str]:
@@ -216,6 +221,7 @@ def _pixels(data: Any, pixels: np.ndarray, geometry: Geometry, compression: str)
     if geometry.mask is not None or len(geometry.panels) > 1:
         stored[:, _mask(geometry) == UNMEASURED] = BAD
     data.create_dataset(_PIXELS, data=stored, chunks=(1, *stored.shape[1:]), **options)
+    data.file.flush()  # so that its place in the file does not depend on when Python closes it
 
 
 def _stored_type(kind: np.dtype) -> Any:

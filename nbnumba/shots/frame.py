@@ -126,9 +126,7 @@ class Renderer:
         """The noise image of a sheet, as nbnumba.noise_image makes it."""
         if not readout.noise:
             return None
-        return measure_sheet(
-            experiment, image, noise_generator(experiment.crystal, seed), readout.response, readout.adc
-        )
+        return measure_sheet(experiment, image, noise_generator(experiment.crystal, seed), readout.response, readout.adc)
 
     def _labels(self, experiment: Experiment, panels: Sequence[PanelScene], rendered: np.ndarray, sheet: Sheet) -> Labels:
         """The labels of a frame whose photons, a sheet, are known, but for those that are added (V4)."""

@@ -106,6 +106,8 @@ def pixel_readout(job: Job) -> PixelReadout:
 def check_format(job: Job, experiment: Experiment) -> list[str]:
     """Raise InputError where images of this experiment cannot be written in the format; return what it cannot state."""
     described = geometry(job, experiment)
+    if job.labels:
+        nxmx_writer.require("h5py", "labels")
     if job.readout.noise and job.form != "smv" and job.readout.adc != int(job.readout.adc):
         stated = f"{job.readout.adc:g} is not allowed with format {job.form}, from whose pixels it is subtracted"
         raise InputError(f"adc: {stated}; allowed: a whole number")
@@ -204,4 +206,3 @@ def is_whole(job: Job, frame: int) -> bool:
     if record is None or sorted(record["sha256"]) != sorted(job.names(frame)):
         return False
     return all(sum_of(job.path(name)) == digest for name, digest in record["sha256"].items())
-

@@ -94,9 +94,7 @@ def frames(
     return _frames(Renderer(machine), series, [_whole("numbers", number, 1, MOST_FRAMES) for number in wanted], readout, labels)
 
 
-def _frames(
-    renderer: Renderer, series: Series, numbers: Sequence[int], readout: Readout, labels: bool
-) -> Iterator[Frame]:
+def _frames(renderer: Renderer, series: Series, numbers: Sequence[int], readout: Readout, labels: bool) -> Iterator[Frame]:
     for place, number in enumerate(numbers):
         if place == 0:
             yield renderer.frame(series.numbers(number), readout, labels)

@@ -69,9 +69,9 @@ def _write_master(job: Job, shots: Sequence[Shot]) -> list[str]:
 
 def _as_scan(geometry: Geometry, images: int) -> Geometry:
     """The geometry of the first image as that of a scan of so many; of a still as it is."""
-    return geometry if geometry.scan is None else dataclasses.replace(
-        geometry, scan=dataclasses.replace(geometry.scan, images=images)
-    )
+    if geometry.scan is None:
+        return geometry
+    return dataclasses.replace(geometry, scan=dataclasses.replace(geometry.scan, images=images))
 
 
 def _write_models(job: Job, shots: Sequence[Shot]) -> str:
@@ -92,13 +92,13 @@ def _continues(first: Shot, shot: Shot) -> bool:
     assert one.scan is not None and other.scan is not None
     expected = one.scan.phi_deg + shot.index * one.scan.width_deg
     follows = abs(other.scan.phi_deg - expected) <= SAME_ANGLE * max(1.0, abs(expected))
-    crystals = [[expt_writer.crystal_of(each) for each in (g.crystal, *g.other_crystals) if each] for g in (one, other)]
-    return (
-        follows
-        and other.scan.width_deg == one.scan.width_deg
-        and other.panels is one.panels
-        and crystals[0] == crystals[1]
-    )
+    return follows and other.scan.width_deg == one.scan.width_deg and _models(one) == _models(other)
+
+
+def _models(geometry: Geometry) -> list[Any]:
+    """The models of a geometry as truth.expt states them, but for its rotation."""
+    crystals = [expt_writer.crystal_of(each) for each in (geometry.crystal, *geometry.other_crystals) if each is not None]
+    return [expt_writer.beam_of(geometry), expt_writer.detector_of(geometry), *crystals]
 
 
 def amplitude_files(experiment: Experiment) -> list[tuple[str, StructureFactors]]:
@@ -144,4 +144,3 @@ def _row(job: Job, index: int, numbers: FrameNumbers) -> dict[str, Any]:
     named = {"frame": numbers.frame, "index": index, "image": job.image_name(numbers.frame), **labels}
     drawn = {"noise_seed": numbers.noise_seed, "goniometer.phi_deg": numbers.experiment.goniometer.phi_deg, **numbers.values}
     return named | drawn | record["figures"]
-

@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
@@ -161,7 +161,6 @@ def by_dask(job: Job, numbers: Sequence[int], address: str) -> Iterator[int]:
     import distributed
 
     client = _client(address)
-    cancelled = getattr(distributed.client, "FutureCancelledError", CancelledError)
     try:
         with client:
             shared = client.scatter(job, broadcast=True, hash=False)
@@ -171,8 +170,10 @@ def by_dask(job: Job, numbers: Sequence[int], address: str) -> Iterator[int]:
                     yield number
             finally:
                 client.cancel(futures)
-    except (distributed.scheduler.KilledWorker, cancelled, OSError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a scheduler, or a worker without nbnumba, has to say
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         allowed = "workers with nbnumba of this version, that share the folder"
         raise InputError(f"--scheduler: {address!r}: frames were not made: {reason}; {RESUMED}; allowed: {allowed}") from error
 

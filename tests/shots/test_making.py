@@ -223,6 +223,16 @@ def test_a_rotation_is_one_scan(folder, form, tmp_path):
     np.testing.assert_array_equal(read, expected)
 
 
+def test_a_rotation_whose_models_are_equal_is_one_scan_also_with_jitter(folder, tmp_path):
+    """Of what no model states: the fluence, and the mosaic spread."""
+    table = 'distribution = "lognormal"\nsigma = 0.1\n'
+    (tmp_path / "jitter.toml").write_text(f"[beam.fluence]\n{table}[crystal.mosaic_spread_deg]\n{table}")
+    args = ["series", "--out", str(tmp_path / "out"), "--frames", "3", "--jitter", str(tmp_path / "jitter.toml"), "--"]
+    assert main([*args, *FLAGS.format(folder=folder).split(), "-osc", "1", "-phisteps", "2", "-quiet"]) == 0
+    content = json.loads((tmp_path / "out" / "truth.expt").read_text())
+    assert len(content["experiment"]) == 1 and content["scan"][0]["image_range"] == [1, 3]
+
+
 def test_a_rotation_with_jitter_has_an_experiment_for_each_image(folder, tmp_path):
     (tmp_path / "jitter.toml").write_text(
         '[crystal.misset_x_deg]\ndistribution = "normal"\nsigma = 0.1\n'
@@ -316,10 +326,69 @@ def test_a_scheduler_that_does_not_answer_is_named(folder, tmp_path, capsys, mon
     assert "--scheduler: 'tcp://127.0.0.1:9' does not answer" in capsys.readouterr().err
 
 
+def test_workers_without_this_program_are_named(folder, tmp_path, capsys):
+    """Of a cluster whose processes find another package of that name."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "nbnumba").mkdir()
+    (tmp_path / "nbnumba" / "__init__.py").write_text("")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    words_of_scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    scheduler = ["--scheduler-file", str(tmp_path / "scheduler.json")]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        *scheduler,
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--no-nanny",
+    ]
+    quiet = {"env": environment, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen([*words_of_scheduler, *scheduler], **quiet), subprocess.Popen(worker, **quiet)]
+    try:
+        end = time.monotonic() + 60.0
+        while not (tmp_path / "scheduler.json").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert distributed.__version__
+        assert main(words(folder, "foreign", "--scheduler", str(tmp_path / "scheduler.json"))) == 2
+        said = capsys.readouterr().err
+        assert re.search(r"--scheduler: '.*scheduler.json': frames were not made: .*; allowed: workers with nbnumba", said), (
+            said
+        )
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def test_without_dask_a_scheduler_is_refused(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(words(folder, "none", "--scheduler", "tcp://127.0.0.1:9")) == 2
     assert "--scheduler needs the package distributed" in capsys.readouterr().err
+
+
+def test_bytes_do_not_depend_on_when_datasets_are_closed(folder, tmp_path, monkeypatch):
+    """HDF5 gives a chunk its place when it is written, at the latest when its dataset is closed, which Python may do late."""
+    held = []
+    for name in ("create_dataset", "create_group"):
+        original = getattr(h5py.Group, name)
+
+        def holding(*args, original=original, **keywords):
+            held.append(original(*args, **keywords))
+            return held[-1]
+
+        monkeypatch.setattr(h5py.Group, name, holding)
+    assert main(words(folder, "held", "--workers", "1", "--labels")) == 0
+    assert held and sums(folder / "held") == sums(folder / "undisturbed")
+
+
+def test_without_h5py_labels_and_masters_are_refused(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert main(words(folder, "none", "--format", "smv", "--labels")) == 2
+    assert "labels needs the package h5py, which is not installed" in capsys.readouterr().err
+    assert main(words(folder, "none")) == 2
+    assert "series needs the package h5py" in capsys.readouterr().err
 
 
 def test_two_processes_cannot_make_one_series(folder, capsys):
