@@ -216,6 +216,17 @@ def _options(path, **stated):
     return series.parser().parse_args(["--expt", str(path), *words])
 
 
+def test_a_template_names_the_images_that_are_there(files, tmp_path):
+    """Without --images, as for the template of the list; with it, all of them have to be there."""
+    for number in (3, 4, 5):
+        (tmp_path / f"image_{number:03d}.img").write_bytes((files / f"image_{number:03d}.img").read_bytes())
+    options = _options(files / "series.expt", data=str(tmp_path / "image_###.img"))
+    assert series_input.choose(options).numbers == [3, 4, 5]
+    options.images = "2:4"
+    with pytest.raises(nbnumba.InputError, match="has no file of image 2; allowed: images that are there"):
+        series_input.choose(options)
+
+
 def test_each_image_has_the_orientation_and_beam_of_its_own(files):
     """A crystal and a beam that vary within the scan: the detector stays where it is, and the cell is that of the middle."""
     content = json.loads((files / "series.expt").read_text())
@@ -248,7 +259,7 @@ def test_each_image_has_the_orientation_and_beam_of_its_own(files):
         ("--images x", "numbers from 1 to 8"),
         ("--images 5:3", "A not above B"),
         ("--data image_1.img", "--data: 'image_1.img' is one file for 8 images"),
-        ("--data gone_###.img", "--data: 'gone_###.img' has no file of images 1 to 8"),
+        ("--data gone_###.img", "--data: 'gone_###.img' has no file of an image of the scan"),
         ("--data image_001.img,image_002.img", "2 files are named for 8 images"),
         ("--experiment 3", "--experiment: 3"),
         ("--out nowhere/x.expt", "--out"),

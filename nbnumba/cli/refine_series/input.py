@@ -28,7 +28,7 @@ from nbnumba.flags.subcommand import command_line_of
 from nbnumba.flags.to_experiment import CELL_FLAGS, SHAPE_FLAGS, SIZE_FLAGS, experiment_of
 from nbnumba.formats import dxtbx, endings
 from nbnumba.formats.geometry import Geometry, Scan
-from nbnumba.formats.image_files import ImageFile, has_digits, template_files
+from nbnumba.formats.image_files import ImageFile, files_found, has_digits, template_files
 from nbnumba.formats.symmetry import group_of_hall
 from nbnumba.formats.text import excerpt
 from nbnumba.geometry.cell import cell_of
@@ -184,9 +184,14 @@ def _numbers(text: str | None, scan: Scan) -> list[int] | None:
 
 
 def _of_data(names: list[str], wanted: list[int] | None, scan: Scan) -> list[ImageFile]:
-    """The images of --data: of a template, or of a list of files, one for each image."""
+    """The images of --data: of a template, or of a list of files, one for each image. None wanted: those that are there."""
     every = list(range(scan.first_image, scan.first_image + (scan.images or 1))) if wanted is None else wanted
     if len(names) == 1 and (len(every) > 1 or has_digits(names[0])):
+        if wanted is None and has_digits(names[0]):
+            found = files_found(names, every, f"--data: {names[0]!r}", in_one=True)
+            if not found:
+                raise InputError(f"--data: {names[0]!r} has no file of an image of the scan; allowed: a template of some")
+            return found
         if has_digits(names[0]) or endings.format_of(names[0]) == "HDF5":
             return template_files(names[0], every, "--data")
         allowed = "a template with a # for each digit of an image's number, an HDF5 file, or a file for each image"
