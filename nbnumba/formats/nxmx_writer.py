@@ -54,7 +54,7 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
     if compression not in COMPRESSIONS:
         raise InputError(f"{what}: compression {compression!r} is not allowed; allowed: {', '.join(COMPRESSIONS)}")
     for package in ("h5py", "hdf5plugin") if compression == "bitshuffle" else ("h5py",):
-        require(package, what)
+        check_package(package, what)
     for panel in geometry.panels:
         if panel.material not in (None, *KNOWN_MATERIALS):
             stated, known = printable(panel.material), ", ".join(KNOWN_MATERIALS)
@@ -63,7 +63,7 @@ def check(geometry: Geometry, compression: str = "gzip", what: str = "-nxsfile")
         raise InputError(f"{what}: the panels have different sensors; allowed in NXmx: one thickness and one material")
 
 
-def require(package: str, what: str) -> None:
+def check_package(package: str, what: str) -> None:
     """Raise InputError where a package for files of HDF5 is missing. what: the flag or the function that needs it."""
     try:
         import_module(package)

@@ -107,7 +107,7 @@ def check_format(job: Job, experiment: Experiment) -> list[str]:
     """Raise InputError where images of this experiment cannot be written in the format; return what it cannot state."""
     described = geometry(job, experiment)
     if job.labels:
-        nxmx_writer.require("h5py", "labels")
+        nxmx_writer.check_package("h5py", "labels")
     if job.readout.noise and job.form != "smv" and job.readout.adc != int(job.readout.adc):
         stated = f"{job.readout.adc:g} is not allowed with format {job.form}, from whose pixels it is subtracted"
         raise InputError(f"adc: {stated}; allowed: a whole number")
