@@ -16,8 +16,8 @@ from nbnumba.errors import InputError
 from nbnumba.flags.subcommand import input_files
 from nbnumba.formats import files, images
 from nbnumba.formats.symmetry import group_named, group_of_hall, of_space_group
+from nbnumba.pools import pool
 from nbnumba.positions import resolution
-from nbnumba.shots.pools import pool
 
 ABOUT = """\
 Determines the amplitudes of all reflections of a crystal form from many shots: stills, or images of rotations, of lists of

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import nbnumba
+from nbnumba import pools
 from nbnumba.cli.main import main
 from nbnumba.formats import dxtbx
 from nbnumba.setup.crystal import orient
@@ -319,9 +320,7 @@ def test_a_folder_without_a_series_is_not_resumed(tmp_path, folder, capsys):
 
 def test_a_scheduler_that_does_not_answer_is_named(folder, tmp_path, capsys, monkeypatch):
     pytest.importorskip("distributed")
-    from nbnumba.shots import workers
-
-    monkeypatch.setattr(workers, "CONNECTION_SECONDS", 1)
+    monkeypatch.setattr(pools, "CONNECTION_SECONDS", 1)
     assert main(words(folder, "nobody", "--scheduler", "tcp://127.0.0.1:9")) == 2
     assert "--scheduler: 'tcp://127.0.0.1:9' does not answer" in capsys.readouterr().err
 
@@ -353,7 +352,7 @@ def test_workers_without_this_program_are_named(folder, tmp_path, capsys):
         assert distributed.__version__
         assert main(words(folder, "foreign", "--scheduler", str(tmp_path / "scheduler.json"))) == 2
         said = capsys.readouterr().err
-        assert re.search(r"--scheduler: '.*scheduler.json': frames were not made: .*; allowed: workers with nbnumba", said), (
+        assert re.search(r"--scheduler: '.*scheduler.json': work was not done: .*; allowed: workers with nbnumba", said), (
             said
         )
     finally:
