@@ -172,7 +172,7 @@ def section(text, title):
 
 def clauses():
     """Numbers of all clauses, from the headings, with the words after them."""
-    heading = re.compile(r"^##+ ([AFGNPRSV]\d+[a-z]?) (.+)$", re.MULTILINE)
+    heading = re.compile(r"^##+ ([AFGMNPRSV]\d+[a-z]?) (.+)$", re.MULTILINE)
     headings = [match for text in SPECS.values() for match in heading.findall(text)]
     assert len(headings) == len({number for number, _ in headings})
     return dict(headings)

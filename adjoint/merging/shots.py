@@ -93,7 +93,7 @@ class Block(NamedTuple):
     x (p,): its numbers; loss, pixels; moved: whether the last step was made; misfit: what its bright boxes ask for (S4). number
     (boxes,): of the unique reflection of each box. gradient (p,), normal (p, p): by its numbers, restraints included;
     own_gradient, own_normal (boxes,), across (boxes, p): by the factor of the intensity of each box, 1 here, and between these
-    and the numbers.
+    and the numbers. photons (boxes,): of the crystal in each box.
     """
 
     x: np.ndarray
@@ -107,11 +107,13 @@ class Block(NamedTuple):
     own_gradient: np.ndarray
     own_normal: np.ndarray
     across: np.ndarray
+    photons: np.ndarray
 
     def save(self, path: Path) -> None:
         """Write the block as one array, whole or not at all."""
         head = [len(self.x), len(self.number), self.loss, self.pixels, self.moved, self.misfit]
-        parts = [head, self.x, self.number, self.gradient, self.normal, self.own_gradient, self.own_normal, self.across]
+        by_numbers = self.gradient, self.normal, self.own_gradient, self.own_normal, self.across
+        parts = [head, self.x, self.number, *by_numbers, self.photons]
         with written(path) as stream:
             stream.write(np.concatenate([np.ravel(np.asarray(part, dtype=np.float64)) for part in parts]).tobytes())
 
@@ -121,10 +123,10 @@ class Block(NamedTuple):
         values = np.fromfile(path)
         p, boxes = int(values[0]), int(values[1])
         loss, pixels, moved, misfit = (float(value) for value in values[2:HEAD])
-        ends = np.cumsum([p, boxes, p, p * p, boxes, boxes])
-        x, number, gradient, normal, own_gradient, own_normal, across = np.split(values[HEAD:], ends)
+        ends = np.cumsum([p, boxes, p, p * p, boxes, boxes, boxes * p])
+        x, number, gradient, normal, own_gradient, own_normal, across, photons = np.split(values[HEAD:], ends)
         own = number.astype(np.int64), gradient, normal.reshape(p, p), own_gradient, own_normal, across.reshape(boxes, p)
-        return Block(x, loss, int(pixels), moved, misfit, *own)
+        return Block(x, loss, int(pixels), moved, misfit, *own, photons)
 
     def inverse(self, damping: float) -> np.ndarray:
         """The inverse (p, p) of the matrix of the numbers, its diagonal raised by a fraction; of directions that are known."""
@@ -316,6 +318,7 @@ def _kept(
     block = Block(
         point.x, point.loss, counted, was_moved, misfit_of(problem, point), number,
         point.gradient * free, point.normal * np.outer(free, free), point.own_gradient, point.own_normal, point.across * free,
+        boxes.sums(point.images[0]),
     )  # fmt: skip
     with written(photons_path(folder, pass_number, shot)) as stream:
         stream.write(np.stack([fitted.bragg, fitted.background]).tobytes())

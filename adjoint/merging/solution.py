@@ -47,20 +47,21 @@ class Equations(NamedTuple):
     """The equations of the factors of all unique reflections, after the numbers of shots have followed (M4).
 
     right (u,); own (u,): the information at known numbers of shots. diagonal (u,): of the matrix; observed (u,): how many
-    shots tell of each. loss, pixels: of all shots.
+    shots tell of each; photons (u,): of the crystals, in all boxes of each. loss, pixels: of all shots.
     """
 
     right: np.ndarray
     own: np.ndarray
     diagonal: np.ndarray
     observed: np.ndarray
+    photons: np.ndarray
     loss: float
     pixels: int
 
 
 def equations(blocks: Blocks) -> Equations:
     """The sums over shots (M4)."""
-    right, own, diagonal, observed = (np.zeros(blocks.count) for _ in range(4))
+    right, own, diagonal, observed, photons = (np.zeros(blocks.count) for _ in range(5))
     loss, pixels = 0.0, 0
     for block, inverse in blocks.each():
         followed = block.across @ inverse
@@ -68,8 +69,9 @@ def equations(blocks: Blocks) -> Equations:
         np.add.at(own, block.number, block.own_normal)
         np.add.at(diagonal, block.number, block.own_normal - np.einsum("bp,bp->b", followed, block.across))
         np.add.at(observed, block.number[block.own_normal > 0.0], 1.0)
+        np.add.at(photons, block.number, block.photons)
         loss, pixels = loss + block.loss, pixels + block.pixels
-    return Equations(right, own, diagonal, observed, loss, pixels)
+    return Equations(right, own, diagonal, observed, photons, loss, pixels)
 
 
 class Followed(NamedTuple):
@@ -146,11 +148,11 @@ def variances(blocks: Blocks, sums: Equations) -> np.ndarray:
     """The variances (u,) of the factors, relative to their common scale; infinite where nothing is known (M5).
 
     Of each shot by itself: its numbers are known as well as all of its reflections together tell them, at factors that the
-    other shots know, too.
+    other shots know, too. One photon more: a count of none may be of a mean of one (S7).
     """
     known = sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300)
     at_known = np.where(known, 1.0 / np.where(known, sums.own, 1.0), 0.0)
-    total = at_known.copy()
+    total = at_known + 1.0 / np.maximum(sums.photons, 1e-150) ** 2
     for block, _ in blocks.each():
         weighted = at_known[block.number][:, np.newaxis] * block.across
         own = block._replace(normal=block.normal - block.across.T @ weighted).inverse(0.0)

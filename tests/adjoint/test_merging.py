@@ -190,7 +190,7 @@ def random_blocks(folder, count, boxes, factors, p=4):
         whole, slope = derivative.T @ derivative, derivative.T @ residual
         shots.Block(
             random.normal(size=p), 1.0, 3 * boxes, 1.0, 0.0, number, slope[:p], whole[:p, :p], slope[p:], np.diag(whole)[p:],
-            whole[p:, :p],
+            whole[p:, :p], np.full(boxes, 1e9),
         ).save(shots.block_path(folder, 0, shot))  # fmt: skip
         places = np.concatenate([factors + shot * p + np.arange(p), number])
         np.add.at(matrix, (places[:, None], places), whole)
