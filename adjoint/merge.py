@@ -19,10 +19,9 @@ from adjoint.merging.shots import (
     NO_AMPLITUDES,
     Rule,
     Shot,
-    begin,
+    cut,
     folder_of,
     keep_unique,
-    seen_in,
     step,
     unknowns_of,
     written,
@@ -31,7 +30,6 @@ from adjoint.merging.solution import Blocks, Equations, equations, solved, varia
 from adjoint.merging.statistics import Shell, shells_of
 from adjoint.merging.unique import Unique, unique_of
 from adjoint.parameters import SMALLEST, Name, cell_parameters
-from adjoint.refinement.agreement import LEAST_EXPLAINED
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
@@ -61,12 +59,6 @@ CHECKED_BY, MOST_PASSES = 8, 40
 
 SAME_MISFIT = 0.02
 """The misfit has settled when it changes by less than this."""
-
-ELSEWHERE = 1.4
-"""By how many standard deviations, and this part of SEEN, the spots of a shot may fit better elsewhere."""
-
-SEEN = 12.0
-"""Standard deviations by which the spots of a shot together have to stand out: noise alone can do it by nearly as much."""
 
 BELIEVED = {
     "crystal.misset_deg": (0.0, 0.3), "crystal.a_A": (0.01, 0.0), "crystal.b_A": (0.01, 0.0), "crystal.c_A": (0.01, 0.0),
@@ -122,15 +114,17 @@ class Merging(NamedTuple):
 class State(NamedTuple):
     """Where a merging is, between passes: what its folder keeps, so that one that was killed goes on.
 
-    number: the pass that is made, or was. damping: of its step. misfit: of its weights; quiet: passes since misfit or shots
-    changed. left_out: numbers of shots, as text, and why. ended: why it ended, or nothing.
+    number: the pass that is made, or was. damping: of its step. misfit: of its weights. generation: of the boxes: 0 at first, 1
+    when they were cut anew, and shots were checked; cuts: whether this pass cuts them. left_out: numbers of shots, as text, and
+    why. ended: why it ended, or nothing.
     """
 
     number: int = 0
     damping: float = DAMPINGS[0]
     misfit: float = 0.0
+    generation: int = 0
+    cuts: bool = True
     left_out: dict[str, str] = {}
-    checked: bool = False
     ended: str = ""
 
 
@@ -280,7 +274,8 @@ class _Work:
                 raise InputError(f"folder: {os.fspath(self.folder)!r} is not allowed: {why}; allowed: an empty one")
             self.state = State(**stated)
             return
-        (self.folder / "boxes").mkdir(parents=True, exist_ok=True)
+        for generation in (0, 1):
+            (self.folder / f"boxes_{generation}").mkdir(parents=True, exist_ok=True)
         keep_unique(self.folder, self.unique)
         self.digest = digest
         self._start_pass(self.state, self._first_amplitudes(amplitudes), np.zeros(len(self.unique.hkl)))
@@ -328,10 +323,6 @@ class _Work:
             stream.write(json.dumps(state._asdict() | {"digest": self.digest}).encode())
         self.state = state
 
-    def _rule(self) -> Rule:
-        """The rule of the pass."""
-        return self.rule._replace(rules=self.rule.rules._replace(misfit=self.state.misfit))
-
     def blocks(self, damping: float = 0.0, shots: Sequence[int] | None = None) -> Blocks:
         """The blocks of shots after the pass."""
         return Blocks(self.folder, self.state.number, self.used if shots is None else shots, len(self.unique.hkl), damping)
@@ -343,9 +334,10 @@ class _Work:
 
     def make_pass(self) -> None:
         """Make the blocks of all shots, and decide how it goes on."""
-        number, rule = self.state.number, self._rule()
+        number, rule = self.state.number, self.rule._replace(rules=self.rule.rules._replace(misfit=self.state.misfit))
         used, failed = self.used, {}
-        tasks = [(self.folder, Shot(self.shots[shot], shot), rule, number, self.state.damping) for shot in used]
+        state = self.state._replace(left_out={})
+        tasks = [(self.folder, Shot(self.shots[shot], shot), rule, state) for shot in used]
         made: dict[int, tuple[float, float]] = {}
         for count, (shot, outcome) in enumerate(zip(used, self.run(one_shot, tasks)), start=1):
             if isinstance(outcome, str):
@@ -379,13 +371,15 @@ class _Work:
         following = np.maximum(np.sqrt(np.clip(squares * (1.0 + wanted), least, most)), floor)
         changes = (following / amplitudes) ** 2 - 1.0
         damping = DAMPINGS[number] if number < len(DAMPINGS) else 0.0
-        state = state._replace(number=number, damping=damping)
-        if number >= len(DAMPINGS) and promised < ENOUGH or number == CHECKED_BY and not state.checked:
-            foreign = {} if state.checked else self._foreign()
-            if foreign or not state.checked or abs(misfit - state.misfit) >= SAME_MISFIT:
-                state = state._replace(left_out=state.left_out | foreign, checked=True, misfit=misfit)
-            else:
-                return self._keep(self.state._replace(ended="converged"))
+        state = state._replace(number=number, damping=damping, cuts=False)
+        settled = number >= len(DAMPINGS) and promised < ENOUGH
+        if not state.generation and (settled or number == CHECKED_BY):
+            state = state._replace(generation=1, cuts=True, misfit=misfit)
+            following, changes = amplitudes, np.zeros(len(amplitudes))
+        elif settled and abs(misfit - state.misfit) >= SAME_MISFIT:
+            state = state._replace(misfit=misfit)
+        elif settled:
+            return self._keep(self.state._replace(ended="converged"))
         elif number >= MOST_PASSES:
             return self._keep(self.state._replace(ended=f"not converged after {MOST_PASSES} passes"))
         return self._start_pass(state, following, changes)
@@ -407,12 +401,6 @@ class _Work:
         """Pixels less what was fitted: numbers of shots, backgrounds, and factors."""
         fitted = sum(len(block.x) + len(block.number) for block, _ in self.blocks().each()) + int((sums.own > 0.0).sum())
         return max(float(sums.pixels - fitted), 1.0)
-
-    def _foreign(self) -> dict[str, str]:
-        """Shots that are not of this crystal, or not where they are calculated: their numbers, as text, and why."""
-        used = self.used
-        tasks = [(self.folder, Shot(self.shots[shot], shot), self._rule(), self.state.number) for shot in used]
-        return {str(shot): why for shot, why in zip(used, self.run(one_check, tasks)) if why}
 
     def result(self) -> Merging:
         """The structure factors, and how well they are known (M5, M6)."""
@@ -474,27 +462,17 @@ class _Work:
         return found
 
 
-def one_shot(folder: Path, shot: Shot, rule: Rule, number: int, damping: float) -> tuple[float, float] | str:
+def one_shot(folder: Path, shot: Shot, rule: Rule, state: State) -> tuple[float, float] | str:
     """Make the block of a shot in a pass: whether it moved, and the misfit that it shows; or why it cannot be used."""
     with one_thread(), np.errstate(all="ignore"):
         try:
-            block = step(folder, shot, rule, number, damping) if number else begin(folder, shot, rule)
+            if state.cuts:
+                block = cut(folder, shot, rule, state.number, state.generation)
+            else:
+                block = step(folder, shot, rule, state.number, state.generation, state.damping)
         except InputError as error:
             return str(error)
     return block.moved, block.misfit
-
-
-def one_check(folder: Path, shot: Shot, rule: Rule, number: int) -> str:
-    """Why a shot is not one of this crystal, by what boxes around its spots show after a pass; nothing if it is."""
-    with one_thread(), np.errstate(all="ignore"):
-        seen = seen_in(folder, shot, rule, number)
-    if not seen.significance > SEEN:
-        return f"shows nothing of the crystal: its spots stand out by {seen.significance:.2g} standard deviations together"
-    if seen.explained < LEAST_EXPLAINED:
-        return f"shows something else: the crystal accounts for {100 * seen.explained:.2g} % of the contrast around its spots"
-    if seen.best - seen.significance > ELSEWHERE * max(1.0, seen.significance / SEEN):
-        return f"fits better elsewhere: moved by {seen.shift[0]} pixels along fast and {seen.shift[1]} along slow"
-    return ""
 
 
 def _ratios(d_A: np.ndarray, shells: Sequence[Shell]) -> np.ndarray:

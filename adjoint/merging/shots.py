@@ -14,6 +14,7 @@ import numpy as np
 
 from adjoint.merging.unique import ABSENT, Unique
 from adjoint.parameters import Name
+from adjoint.refinement.agreement import LEAST_EXPLAINED
 from adjoint.series.images import Model, SeriesImage, model_of
 from adjoint.series.reduction import (
     Fitted,
@@ -30,7 +31,7 @@ from adjoint.series.search import Point, Problem, Restraints, at_bounds, moved
 from adjoint.series.shoeboxes import Shoeboxes, shoeboxes
 from adjoint.series.stages import CHECKED_HALF, misfit_of
 from adjoint.series.unknowns import SCALE, Unknowns, unknowns
-from adjoint.series.verdict import Evidence, evidence
+from adjoint.series.verdict import evidence
 from adjoint.variables import pack, unpack
 from nbnumba.backends import CPU, Machine
 from nbnumba.errors import InputError
@@ -57,6 +58,12 @@ FEWEST_BOXES = 5
 
 SCALINGS, LARGEST = 3, 100.0
 """How often the scale of a shot is fitted before the first pass, and the largest factor of each time."""
+
+SEEN = 12.0
+"""Standard deviations by which the spots of a shot together have to stand out: noise alone can do it by nearly as much."""
+
+ELSEWHERE = 1.4
+"""By how many standard deviations, times the significance over SEEN, the spots of a shot may fit better elsewhere."""
 
 HEAD = 6
 """The numbers before the arrays of a block in its file."""
@@ -153,9 +160,9 @@ def photons_path(folder: Path, pass_number: int, shot: int) -> Path:
     return folder_of(folder, pass_number) / f"{shot:06d}.photons"
 
 
-def boxes_path(folder: Path, shot: int) -> Path:
-    """Where the boxes of a shot are."""
-    return folder / "boxes" / f"{shot:06d}.npz"
+def boxes_path(folder: Path, shot: int, generation: int) -> Path:
+    """Where the boxes of a shot are: the first ones (generation 0), or those that were cut anew."""
+    return folder / f"boxes_{generation}" / f"{shot:06d}.npz"
 
 
 @lru_cache(maxsize=2)
@@ -218,32 +225,39 @@ def boxes_of(
     return boxes._replace(reflection=np.arange(len(boxes.starts))), number[boxes.reflection]
 
 
-def begin(folder: Path, shot: Shot, rule: Rule) -> Block:
-    """Cut out the boxes of a shot where its experiment puts them, and make its block with the amplitudes of pass 0 (M2).
+def cut(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int) -> Block:
+    """Cut out the boxes of a shot where its numbers put them, and make its block with the amplitudes of a pass (M2).
 
-    A shot whose block is there is not made anew. Raises InputError for a shot without reflections on its pixels.
+    Before the first pass its numbers are those of its experiment, but for a scale that is fitted; later they are those of the
+    pass before, and boxes wider than the spots show whether they are right. A shot whose block is there is not made anew.
+    Raises InputError for a shot that is not one of this crystal, and for one without reflections on its pixels.
     """
-    if block_path(folder, 0, shot.number).exists():
-        return Block.load(block_path(folder, 0, shot.number))
-    unique, amplitudes, _ = list_of(folder, 0)
-    experiment = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
-    boxes, number = boxes_of(shot.image, experiment, unique)
+    if block_path(folder, pass_number, shot.number).exists():
+        return Block.load(block_path(folder, pass_number, shot.number))
+    unique, amplitudes, _ = list_of(folder, pass_number)
+    start = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
+    parameters = unknowns_of(start, rule.parameters).parameters
+    x = pack(start, parameters)
+    if pass_number:
+        x = Block.load(block_path(folder, pass_number - 1, shot.number)).x
+        _check(shot, rule, start, x, unique)
+    boxes, number = boxes_of(shot.image, unpack(start, parameters, x), unique)
     if len(boxes.starts) < FEWEST_BOXES:
         found = f"{len(boxes.starts)} reflections are on its pixels"
         raise InputError(f"{shot.image.name}: {found}; allowed: {FEWEST_BOXES} or more")
-    with written(boxes_path(folder, shot.number)) as stream:
+    with written(boxes_path(folder, shot.number, generation)) as stream:
         np.savez(stream, number=number, **boxes._asdict())
-    problem = _problem(experiment, boxes, rule, experiment)
-    x = pack(experiment, problem.unknowns.parameters)
-    for _ in range(SCALINGS):
-        _, point = problem.point(x, np.ones(problem.reflections))
+    problem = _problem(start, boxes, rule, shot.image.experiment)
+    ones = np.ones(problem.reflections)
+    for _ in range(0 if pass_number else SCALINGS):
+        _, point = problem.point(x, ones)
         scale, _ = scale_of(boxes, point.fitted[0], point.weight[0])
         x[problem.unknowns.indices(SCALE).ravel()] *= min(max(scale, 1.0 / LARGEST), LARGEST)
-    _, point = problem.point(x, np.ones(problem.reflections))
-    return _kept(folder, 0, shot.number, number, problem, point, 1.0)
+    _, point = problem.point(x, ones)
+    return _kept(folder, pass_number, shot.number, number, problem, point, 1.0)
 
 
-def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, damping: float) -> Block:
+def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int, damping: float) -> Block:
     """Move the numbers of a shot as its block and the amplitudes of a pass ask for, and make its block anew (M3).
 
     A step that makes the shot worse is made shorter, and at last not made. A shot whose block is there is not made anew.
@@ -251,7 +265,7 @@ def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, damping: float)
     if block_path(folder, pass_number, shot.number).exists():
         return Block.load(block_path(folder, pass_number, shot.number))
     unique, amplitudes, changes = list_of(folder, pass_number)
-    boxes, number = load_boxes(folder, shot.number)
+    boxes, number = load_boxes(folder, shot.number, generation)
     before = Block.load(block_path(folder, pass_number - 1, shot.number))
     bragg, level = np.fromfile(photons_path(folder, pass_number - 1, shot.number)).reshape(2, -1)
     experiment = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
@@ -268,16 +282,21 @@ def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, damping: float)
     return _kept(folder, pass_number, shot.number, number, problem, point, 0.0)
 
 
-def seen_in(folder: Path, shot: Shot, rule: Rule, pass_number: int) -> Evidence:
-    """What boxes larger than the spots of a shot show after a pass: whether its spots are where they are calculated (M3)."""
-    unique, amplitudes, _ = list_of(folder, pass_number)
-    block = Block.load(block_path(folder, pass_number, shot.number))
-    experiment = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
-    refined = unknowns_of(experiment, rule.parameters).parameters
-    boxes, _ = boxes_of(shot.image, unpack(experiment, refined, block.x), unique, CHECKED_HALF)
+def _check(shot: Shot, rule: Rule, start: Experiment, x: np.ndarray, unique: Unique) -> None:
+    """Raise InputError unless boxes wider than the spots of a shot show that these are where its numbers x put them (M3)."""
+    parameters = unknowns_of(start, rule.parameters).parameters
+    boxes, _ = boxes_of(shot.image, unpack(start, parameters, x), unique, CHECKED_HALF)
     by_data = rule._replace(rules=rule.rules._replace(misfit=0.0, by_data=True))
-    problem = _problem(experiment, boxes, by_data, shot.image.experiment)
-    return evidence(problem, problem.point(block.x, np.ones(problem.reflections))[1])
+    problem = _problem(start, boxes, by_data, shot.image.experiment)
+    seen = evidence(problem, problem.point(x, np.ones(problem.reflections))[1])
+    if not seen.significance > SEEN:
+        what = f"its spots stand out by {seen.significance:.2g} standard deviations together, and by {SEEN:g} is wanted"
+        raise InputError(f"it shows nothing of the crystal: {what}")
+    if seen.explained < LEAST_EXPLAINED:
+        share = f"{100 * seen.explained:.2g} % of the contrast around its spots"
+        raise InputError(f"it shows something else: the crystal accounts for {share}")
+    if seen.best - seen.significance > ELSEWHERE * max(1.0, seen.significance / SEEN):
+        raise InputError(f"it fits better elsewhere: moved by {seen.shift[0]} pixels along fast and {seen.shift[1]} along slow")
 
 
 def _problem(experiment: Experiment, boxes: Shoeboxes, rule: Rule, start: Experiment) -> Problem:
@@ -326,7 +345,7 @@ def _kept(
     return block
 
 
-def load_boxes(folder: Path, shot: int) -> tuple[Shoeboxes, np.ndarray]:
+def load_boxes(folder: Path, shot: int, generation: int) -> tuple[Shoeboxes, np.ndarray]:
     """The boxes of a shot, and the unique reflection (boxes,) of each."""
-    with np.load(boxes_path(folder, shot)) as kept:
+    with np.load(boxes_path(folder, shot, generation)) as kept:
         return Shoeboxes(*(kept[name] for name in Shoeboxes._fields)), kept["number"]

@@ -52,7 +52,7 @@ def test_amplitudes_are_true_and_better_than_averages(made):
     assert correlation > 0.999 and r < 0.02
     assert 0.85 < np.sqrt(np.mean(pulls**2)) < 1.2
     assert 0.9 < result.chi_squared < 1.1
-    mean = averaged(truth, data, result.unique, [shots.load_boxes(folder, number) for number in range(len(data))])
+    mean = averaged(truth, data, result.unique, [shots.load_boxes(folder, number, 1) for number in range(len(data))])
     assert r < 0.1 * problem.compared(mean[known], true[known])[1]
 
 
