@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -37,10 +36,12 @@ from adjoint.variables import Variable, unpack
 from nbnumba.amplitudes import french_wilson
 from nbnumba.amplitudes.listed import Cell
 from nbnumba.backends import machine
+from nbnumba.digests import digest
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats.symmetry import Symmetry
 from nbnumba.statements import StructureFactors
+from nbnumba.version import VERSION
 
 DAMPINGS = (1.0, 0.1, 0.1)
 """By which fractions diagonals are raised in the first passes, while numbers and amplitudes are far from right."""
@@ -265,11 +266,11 @@ class _Work:
 
     def begin(self, amplitudes: StructureFactors | None) -> None:
         """Prepare the folder, or go on with one whose work was interrupted. Raises InputError for one of other input."""
-        digest = self._digest(amplitudes)
+        own = self._digest(amplitudes)
         kept = self.folder / "state.json"
         if kept.exists():
             stated = json.loads(kept.read_text())
-            if stated.pop("digest") != digest:
+            if stated.pop("digest") != own:
                 why = "it holds the work on other shots, or with other arguments"
                 raise InputError(f"folder: {os.fspath(self.folder)!r} is not allowed: {why}; allowed: an empty one")
             self.state = State(**stated)
@@ -277,15 +278,12 @@ class _Work:
         for generation in (0, 1):
             (self.folder / f"boxes_{generation}").mkdir(parents=True, exist_ok=True)
         keep_unique(self.folder, self.unique)
-        self.digest = digest
         self._start_pass(self.state, self._first_amplitudes(amplitudes), np.zeros(len(self.unique.hkl)))
 
     def _digest(self, amplitudes: StructureFactors | None) -> str:
         """What tells whether work in a folder is of the same input."""
-        rule = self.rule._replace(rules=self.rule.rules)
-        parts = [repr(rule), repr([(shot.name, shot.gain, repr(shot.experiment)) for shot in self.shots])]
-        parts += [repr(self.unique.hkl.tolist()), "" if amplitudes is None else repr(amplitudes)]
-        self.digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        shots = [(shot.name, shot.gain, shot.experiment, _stated(shot.read)) for shot in self.shots]
+        self.digest = digest([VERSION, self.rule, shots, self.unique.hkl, amplitudes])
         return self.digest
 
     def _first_amplitudes(self, amplitudes: StructureFactors | None) -> np.ndarray:
@@ -460,6 +458,11 @@ class _Work:
             numbers[self.refined.indices(SCALE).ravel()] /= scale
             found[shot] = unpack(self.shots[shot].experiment, self.refined.parameters, numbers)
         return found
+
+
+def _stated(read: Callable[[], Any]) -> Any:
+    """What a reader is, if it says so as a tuple; nothing of a function, which is another one in another process."""
+    return tuple(read) if isinstance(read, tuple) else None
 
 
 def one_shot(folder: Path, shot: Shot, rule: Rule, state: State) -> tuple[float, float] | str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from nbnumba import backends
 from nbnumba.backends.threads import most_threads
 from nbnumba.cost import MOST_HOURS, check, check_memory, cost, hours_granted
+from nbnumba.digests import digest
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
@@ -169,7 +170,7 @@ def make(
     numbers = range(ends[0], ends[1] + 1)
     _check(job, numbers)
     stated = identity.parts(job, ends)
-    job = job.with_digest(identity.digest(stated))
+    job = job.with_digest(digest(stated))
     _check_folder(job, choices.resume, stated)
     with _locked(job):
         missing = [number for number in numbers if not (choices.resume and frame_files.is_whole(job, number))]

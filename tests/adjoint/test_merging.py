@@ -119,6 +119,12 @@ def test_the_same_after_an_interruption(made, tmp_path):
     assert again.experiments == whole.experiments
     with pytest.raises(InputError, match=r"^folder: .* is not allowed: it holds the work on other shots"):
         merged(start[:3], data[:3], folder=tmp_path / "work")
+    listed = StructureFactors(hkl=[[1, 2, 3], [2, 2, 2]], F=[3.0, 4.0])
+    other = StructureFactors(hkl=[[1, 2, 3], [2, 2, 2]], F=[3.0, 5.0])
+    with pytest.raises(Killed):
+        merged(start[:4], data[:4], folder=tmp_path / "listed", run=killed_after(2), amplitudes=listed)
+    with pytest.raises(InputError, match=r"^folder: .* with other arguments"):
+        merged(start[:4], data[:4], folder=tmp_path / "listed", amplitudes=other)
 
 
 @pytest.mark.long
