@@ -329,7 +329,7 @@ def test_workers_without_this_program_are_named(folder, tmp_path, capsys):
     """Of a cluster whose processes find another package of that name."""
     distributed = pytest.importorskip("distributed")
     (tmp_path / "nbnumba").mkdir()
-    (tmp_path / "nbnumba" / "__init__.py").write_text("")
+    (tmp_path / "nbnumba" / "__init__.py").write_text("raise ImportError('another package')\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     words_of_scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
     scheduler = ["--scheduler-file", str(tmp_path / "scheduler.json")]
