@@ -1,4 +1,4 @@
-"""Uncertainties of stills over many draws, and that no wrong result is called right (S12); some 5 minutes on one core."""
+"""Uncertainties of stills over many draws, and that no wrong result is called right (S12); under 2 minutes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:goniometer.phi_sampling"),
 ]
 
-DRAWS = 40
+DRAWS = 14
 SPECTRUM = "-dispersion 0.5 -dispsteps 9"
 
 
@@ -37,7 +37,7 @@ def test_pulls(amplitudes, flags, photons, background):
     rms = np.sqrt(np.nanmean(np.square(every), axis=0))
     whole = np.sqrt(np.nanmean(np.square(every)))
     print(f"{amplitudes} {flags} {photons} {background}: {whole:.3f}, each {rms.round(2)}")
-    assert 0.88 < whole < 1.12
+    assert 0.8 < whole < 1.25
     spread = 5.0 / np.sqrt(2.0 * DRAWS)
     assert ((1.0 - spread < rms) & (rms < 1.0 + spread)).all()
     assert (np.abs(np.nanmean(every, axis=0)) < 4.0 / np.sqrt(DRAWS)).all()
@@ -46,7 +46,7 @@ def test_pulls(amplitudes, flags, photons, background):
 @pytest.mark.parametrize("amplitudes", ["each", "given"])
 @pytest.mark.parametrize("size", [3.0, 5.0, 10.0])
 def test_far_starts_are_right_or_no_success(size, amplitudes):
-    for draw in range(10):
+    for draw in range(4):
         truth, data, random = stills.still(2000 + draw)
         start = stills.spoiled(truth, random, size, known=amplitudes == "given")
         result = stills.refined([start], [data], amplitudes, size=size)

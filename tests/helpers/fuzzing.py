@@ -25,7 +25,7 @@ import numpy as np
 from nbnumba import InputError
 
 TESTS = Path(__file__).resolve().parent.parent
-SECONDS = float(os.environ.get("NBNUMBA_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("NBNUMBA_FUZZ_SECONDS", "45"))
 MOST_CASES = int(os.environ.get("NBNUMBA_FUZZ_CASES", "0")) or 10**9
 FIRST = 20261128
 """The seed of the first case of every fuzzer, unless another is stated."""
