@@ -68,7 +68,8 @@ def load_numba() -> ModuleType:
     for warning in caught:
         refused = REFUSED.match(str(warning.message))
         if refused:
-            raise InputError(f"{refused[1]}={refused[2]} in the environment: Numba cannot read it; allowed: not set")
+            where = "the environment" if refused[1] in os.environ else ".numba_config.yaml"
+            raise InputError(f"{refused[1]}={refused[2]} in {where}: Numba cannot read it; allowed: not set")
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if numba.config.DISABLE_JIT:
         why = "images would take hours in plain Python"

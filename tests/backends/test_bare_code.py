@@ -76,7 +76,7 @@ def test_a_damaged_file_is_left_to_numba(tmp_path):
     path.write_bytes(cached_files.sealed(content[32:].replace(b"fill_deviates", b"fill_deviatez")))
     assert drawn()
     path.write_bytes(content)
-    (tmp_path / ".numba_config.yaml").write_text("opt: 3\n")
+    (tmp_path / ".numba_config.yaml").write_text("opt: '3'\n")
     assert drawn()
     (tmp_path / ".numba_config.yaml").unlink()
     assert not drawn()
