@@ -29,8 +29,9 @@ PROGRAM = [sys.executable, "-m", "nbnumba"]
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled():
-    """The kernel is on disk before the processes of the tests start, because compiling it would print a line on stderr."""
-    nbnumba.simulate(nbnumba.Experiment.from_args([word for word in BASE if word != "-noprogress"]))
+    """The kernels are on disk before the processes of the tests start, because compiling them would print a line on stderr."""
+    experiment = nbnumba.Experiment.from_args([word for word in BASE if word != "-noprogress"])
+    nbnumba.noise_image(experiment, nbnumba.simulate(experiment), seed=1)
 
 
 def names(folder):
