@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +39,12 @@ from adjoint.variables import Variable, unpack
 from nbnumba.amplitudes import french_wilson
 from nbnumba.amplitudes.listed import Cell
 from nbnumba.backends import machine
+from nbnumba.cost import check_memory
 from nbnumba.digests import digest
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats.symmetry import Symmetry
+from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.statements import StructureFactors
 from nbnumba.version import VERSION
 
@@ -70,6 +75,18 @@ BELIEVED = {
 
 START_B_A2 = 10.0
 """The B factor that shots start from, where it is refined and the experiment has none: it may then become smaller, too."""
+
+CELL_PART, CELL_DEG = 0.03, 2.0
+"""By how much operations of a space group may change the edges, as a part of them, and the angles of the cell of the shots."""
+
+FINEST = 0.25
+"""The finest resolution over the wavelength: 0.5 can diffract, and a spectrum reaches beyond its mean."""
+
+REFLECTION_BYTES = 150
+"""Memory that a reflection of P1 takes while the unique ones are found, measured."""
+
+OWN_FILES = ("boxes_", "pass_", "unique.npz", "state.json", "lock")
+"""How the names in the folder of a work begin."""
 
 B_FACTOR = "crystal.b_factor_A2"
 SCALE = "crystal.scale"
@@ -157,6 +174,7 @@ def merge_shots(
     readout_noise: float = 0.0,
     influence: float = 4.0,
     folder: str | os.PathLike[str] | None = None,
+    source: Any = None,
     run: Run = in_turn,
     progress: Callable[[int, int, int], Any] = lambda number, done, total: None,
     told: Callable[[str], Any] = lambda line: None,
@@ -170,9 +188,11 @@ def merge_shots(
     is merged. parameters: names of numbers that each shot has (default_shot_parameters). friedel_apart: whether Friedel mates
     are two reflections. amplitudes: where to begin; None: all alike. restraints: {name: (value, sigma)}, where None is the
     start, in place of what is believed by default. readout_noise: in photons. influence: standard deviations from which on a
-    pixel is an outlier. folder: where work is kept, so that what was killed goes on where it was; None: a temporary one. run:
-    calls a function with each of some arguments, in other processes for instance, which all see the folder; the results do not
-    depend on it. progress: called with the pass, and how many shots of all are done. told: called with a line for each pass.
+    pixel is an outlier. folder: where work is kept, so that what was killed goes on where it was; None: a temporary one.
+    source: what tells the measured numbers of the shots from others of the same names, such as the times of their files; a
+    folder with work on others is refused. run: calls a function with each of some arguments, in other processes for instance,
+    which all see the folder; the results do not depend on it. progress: called with the pass, and how many shots of all are
+    done. told: called with a line for each pass.
 
     Raises InputError for arguments that do not fit, and where no shot is left. The result says whether it can be trusted.
     """
@@ -181,7 +201,7 @@ def merge_shots(
             return merge_shots(
                 shots, cell, symmetry, resolution_A=resolution_A, parameters=parameters, friedel_apart=friedel_apart,
                 amplitudes=amplitudes, restraints=restraints, readout_noise=readout_noise, influence=influence, folder=made,
-                run=run, progress=progress, told=told, backend=backend, precision=precision,
+                source=source, run=run, progress=progress, told=told, backend=backend, precision=precision,
             )  # fmt: skip
     names = tuple(parameters)
     readout_noise = number_between("readout_noise", readout_noise, 0.0, 1e6)
@@ -193,16 +213,86 @@ def merge_shots(
         raise InputError(f"shots: {shown(shots)[:80]} are not allowed; allowed: adjoint.SeriesImages, at least one")
     if SCALE not in names:
         raise InputError(f"parameters: {SCALE} is not among them; allowed: parameters with {SCALE}, which every shot has")
+    _check_symmetry(symmetry, cell)
+    _check_resolution(shots[0].experiment, cell, resolution_A)
     bare = [_with_start(shot, names) for shot in shots]
     unique = unique_of(cell, symmetry, resolution_A, friedel_apart)
+    if not len(unique.hkl):
+        raise InputError(f"resolution_A: {resolution_A:g} is not allowed: it has no reflection; allowed: a finer one")
     rules = Rules(readout_noise, 0.0, influence, False)
     rule = Rule(names, rules, _restraints(bare[0].experiment, names, restraints or {}), machine(backend, precision))
     work = _Work(Path(folder), bare, rule, unique, run, progress, told)
-    with one_thread(), np.errstate(all="ignore"):
-        work.begin(amplitudes)
+    with one_thread(), np.errstate(all="ignore"), _kept_in(work.folder):
+        work.begin(amplitudes, source)
         while not work.state.ended:
             work.make_pass()
         return work.result()
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """In this block a folder keeps work, and no other process uses it. Raises InputError where that is not possible.
+
+    A folder in which nothing was begun is left as it was.
+    """
+    name, is_new = os.fspath(folder), not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(held for held in os.listdir(folder) if not held.startswith(OWN_FILES))
+        if foreign:
+            raise _not_allowed(folder, f"it holds {foreign[0]!r}, which is of no work")
+        with _locked(folder / "lock"):
+            yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"folder: work cannot be kept in {name!r}: {reason}; allowed: a folder with room for files") from error
+    finally:
+        if is_new and folder.is_dir() and not os.listdir(folder):
+            folder.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """In this block no other process has the file open in this way. Raises InputError if one has."""
+    with open(path, "wb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            name = os.fspath(path.parent)
+            raise InputError(f"folder: another process works in {name!r}; allowed: one at a time") from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            if os.listdir(path.parent) == [path.name]:
+                path.unlink()
+
+
+def _not_allowed(folder: Path, why: str) -> InputError:
+    return InputError(f"folder: {os.fspath(folder)!r} is not allowed: {why}; allowed: an empty one")
+
+
+def _check_symmetry(symmetry: Symmetry, cell: Cell) -> None:
+    """Raise InputError unless the operations of a space group leave a cell nearly as it is."""
+    vectors = standard_setting(*cell)
+    for rotation in symmetry.rotations:
+        turned = cell_of(rotation.T @ vectors)
+        edges = max(abs(one - other) / other for one, other in zip(turned[:3], cell[:3]))
+        if edges > CELL_PART or max(abs(one - other) for one, other in zip(turned[3:], cell[3:])) > CELL_DEG:
+            numbers = " ".join(f"{number:.6g}" for number in cell)
+            raise InputError(
+                f"symmetry: {symmetry.name} is not that of a cell of {numbers}; allowed: a space group that fits it"
+            )
+
+
+def _check_resolution(experiment: Experiment, cell: Cell, resolution_A: float) -> None:
+    """Raise InputError for a resolution that the wavelength does not reach, and for more reflections than memory holds."""
+    least = FINEST * experiment.beam.wavelength_A
+    if resolution_A < least:
+        raise InputError(f"resolution_A: {resolution_A:g} is not allowed; allowed: {least:.3g} or more at this wavelength")
+    count = 4.0 / 3.0 * math.pi * float(np.linalg.det(standard_setting(*cell))) / resolution_A**3
+    check_memory(f"resolution_A: {resolution_A:g} A has {count:.2g} reflections, which take", int(REFLECTION_BYTES * count))
 
 
 def number_between(what: str, value: Any, least: float, most: float) -> float:
@@ -264,27 +354,34 @@ class _Work:
         """The numbers of the shots that are not left out."""
         return [number for number in range(len(self.shots)) if str(number) not in self.state.left_out]
 
-    def begin(self, amplitudes: StructureFactors | None) -> None:
+    def begin(self, amplitudes: StructureFactors | None, source: Any) -> None:
         """Prepare the folder, or go on with one whose work was interrupted. Raises InputError for one of other input."""
-        own = self._digest(amplitudes)
+        self.digest = self._digest(amplitudes, source)
         kept = self.folder / "state.json"
         if kept.exists():
-            stated = json.loads(kept.read_text())
-            if stated.pop("digest") != own:
-                why = "it holds the work on other shots, or with other arguments"
-                raise InputError(f"folder: {os.fspath(self.folder)!r} is not allowed: {why}; allowed: an empty one")
-            self.state = State(**stated)
+            self.state = self._kept_state(kept)
             return
+        first = self._first_amplitudes(amplitudes)
         for generation in (0, 1):
             (self.folder / f"boxes_{generation}").mkdir(parents=True, exist_ok=True)
         keep_unique(self.folder, self.unique)
-        self._start_pass(self.state, self._first_amplitudes(amplitudes), np.zeros(len(self.unique.hkl)))
+        self._start_pass(self.state, first, np.zeros(len(self.unique.hkl)))
 
-    def _digest(self, amplitudes: StructureFactors | None) -> str:
-        """What tells whether work in a folder is of the same input."""
-        shots = [(shot.name, shot.gain, shot.experiment, _stated(shot.read)) for shot in self.shots]
-        self.digest = digest([VERSION, self.rule, shots, self.unique.hkl, amplitudes])
-        return self.digest
+    def _kept_state(self, path: Path) -> State:
+        """The state of the work in the folder. Raises InputError for one that is damaged, or of other input."""
+        try:
+            stated = json.loads(path.read_text())
+            of, state = stated.pop("digest"), State(**stated)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise _not_allowed(self.folder, f"its {path.name} is damaged") from None
+        if of != self.digest:
+            raise _not_allowed(self.folder, "it holds the work on other shots, or with other arguments")
+        return state
+
+    def _digest(self, amplitudes: StructureFactors | None, source: Any) -> str:
+        """What tells whether work in a folder is of the same input: every number of it, and the version."""
+        shots = [(shot.name, shot.gain, shot.experiment) for shot in self.shots]
+        return digest([VERSION, repr(self.rule), shots, self.unique.symmetry, self.unique.hkl, amplitudes, source])
 
     def _first_amplitudes(self, amplitudes: StructureFactors | None) -> np.ndarray:
         """The amplitudes (u,) of the first pass: those that are listed, or all alike but for symmetry."""
@@ -300,12 +397,11 @@ class _Work:
         square = np.where(count > 0, own / np.maximum(count, 1), 0.0)
         mean = square[count > 0].sum() / self.unique.multiplicity[count > 0].sum()
         square = np.where(count > 0, square, mean * self.unique.multiplicity)
-        return np.maximum(np.sqrt(square), self._floor(square))
+        return np.maximum(np.sqrt(square), FLOOR * np.sqrt(self._expected(square)))
 
-    def _floor(self, squares: np.ndarray) -> np.ndarray:
-        """The least amplitudes (u,), from the mean of squares (u,) at each resolution."""
-        expected = french_wilson.mean_intensity(squares, self.unique.multiplicity, self.unique.inverse_squares)
-        return FLOOR * np.sqrt(expected)
+    def _expected(self, squares: np.ndarray) -> np.ndarray:
+        """The mean (u,) of squares (u,) of amplitudes at the resolution of each."""
+        return french_wilson.mean_intensity(squares, self.unique.multiplicity, self.unique.inverse_squares)
 
     def _start_pass(self, state: State, amplitudes: np.ndarray, changes: np.ndarray) -> None:
         """Keep what a pass begins with, so that it can be made again; and forget the pass before the last one."""
@@ -345,7 +441,9 @@ class _Work:
             self.progress(number, count, len(used))
         self.state = self.state._replace(left_out=self.state.left_out | failed)
         if not self.used:
-            raise InputError(f"shots: none is left; {next(iter(self.state.left_out.values()))}; allowed: shots that show some")
+            first, why = next(iter(self.state.left_out.items()))
+            found = f"none is left; {self.shots[int(first)].name}, the first of them: {why}"
+            raise InputError(f"shots: {found}; allowed: shots that show reflections of this crystal")
         moved = int(sum(part for part, _ in made.values()))
         self._decide(moved, float(np.median([misfit for _, misfit in made.values()])))
 
@@ -353,9 +451,10 @@ class _Work:
         """Begin the next pass, or end."""
         state, damping = self.state, self.state.damping
         blocks, amplitudes = self.blocks(damping), self.amplitudes()
-        sums = equations(blocks)
         squares = amplitudes**2
-        floor = self._floor(squares)
+        expected = self._expected(squares)
+        floor = FLOOR * np.sqrt(expected)
+        sums = equations(blocks, squares / expected)
         free = ~((amplitudes <= 1.001 * floor) & (sums.right < 0.0))
         wanted = solved(blocks, sums, self._common(), free, damping)
         promised = self._promised(blocks, sums, wanted)
@@ -365,7 +464,7 @@ class _Work:
         )
         number = state.number + 1
         least = np.where(number < len(DAMPINGS), LEAST_PART * squares, 0.0)
-        most = np.maximum(MOST_TIMES * squares, (floor / FLOOR) ** 2)
+        most = np.maximum(MOST_TIMES * squares, expected)
         following = np.maximum(np.sqrt(np.clip(squares * (1.0 + wanted), least, most)), floor)
         changes = (following / amplitudes) ** 2 - 1.0
         damping = DAMPINGS[number] if number < len(DAMPINGS) else 0.0
@@ -403,24 +502,26 @@ class _Work:
     def result(self) -> Merging:
         """The structure factors, and how well they are known (M5, M6)."""
         unique, blocks, amplitudes = self.unique, self.blocks(), self.amplitudes()
-        sums = equations(blocks)
         squares, common = amplitudes**2, self._common()
+        expected = self._expected(squares)
+        part = squares / expected
+        sums = equations(blocks, part)
         everything = np.ones(len(squares), dtype=bool)
         intensity = squares * (1.0 + solved(blocks, sums, common, everything))
         sigma = squares * np.sqrt(variances(blocks, sums))
         halves, half_sigmas = np.zeros((2, len(squares))), np.full((2, len(squares)), np.inf)
         if len(self.used) > 1:
             for half in (0, 1):
-                part = self.blocks(shots=self.used[half::2])
-                own = equations(part)
-                halves[half] = squares * (1.0 + solved(part, own, common, everything))
-                half_sigmas[half] = squares * np.sqrt(variances(part, own))
+                of_half = self.blocks(shots=self.used[half::2])
+                own = equations(of_half, part)
+                halves[half] = squares * (1.0 + solved(of_half, own, common, everything))
+                half_sigmas[half] = squares * np.sqrt(variances(of_half, own))
         scale, experiments = self._scale(), self._experiments()
         brightness = scale * np.exp(-2.0 * self._mean_b() * unique.inverse_squares / 4.0)
         intensity, sigma, halves, half_sigmas = (brightness * part for part in (intensity, sigma, halves, half_sigmas))
         known = np.isfinite(sigma)
         F, sigma_F = np.full(len(squares), np.nan), np.full(len(squares), np.nan)
-        expected = brightness * french_wilson.mean_intensity(squares, unique.multiplicity, unique.inverse_squares)
+        expected = brightness * expected
         F[known], sigma_F[known] = french_wilson.estimates(
             intensity[known], sigma[known], expected[known], unique.centric[known]
         )  # fmt: skip
@@ -428,12 +529,23 @@ class _Work:
         names = {self.shots[int(number)].name: why for number, why in self.state.left_out.items()}
         chi_squared = 2.0 * sums.loss / self._freedom(sums)
         words = _verdict(self.state, shells, chi_squared, names, len(self.shots))
+        words[2].extend(self._outliers())
         return Merging(
             *words, unique=unique, intensity=intensity, sigma=sigma, half_sigma=sigma * _ratios(unique.d_A, shells), F=F,
             sigma_F=sigma_F, halves=halves, half_sigmas=half_sigmas, multiplicity=sums.observed, shells=shells,
             experiments=experiments, left_out=names, passes=self.state.number + 1, misfit=self.state.misfit,
             chi_squared=chi_squared, variables=tuple(block.variable for block in self.refined.blocks),
         )  # fmt: skip
+
+    def _outliers(self) -> list[str]:
+        """A sentence about shots that the model fits far worse than most (M7)."""
+        of_shots = np.array([2.0 * block.loss / max(block.pixels, 1) for block, _ in self.blocks().each()])
+        worse = np.flatnonzero(of_shots > WORSE * max(float(np.median(of_shots)), 1.0))
+        if not len(worse):
+            return []
+        worst = int(worse[np.argmax(of_shots[worse])])
+        name = f"{self.shots[self.used[worst]].name} (reduced chi squared {of_shots[worst]:.3g})"
+        return [f"{len(worse)} of {len(of_shots)} shots fit far worse than most, the worst of which is {name}"]
 
     def _numbers(self) -> np.ndarray:
         """The numbers of the shots that are used (shots, p)."""
@@ -506,6 +618,9 @@ def _verdict(
         return False, f"converged, but halves of the shots do not agree (CC1/2 {whole.cc_half:.3g})", diagnosis
     return True, "converged", diagnosis
 
+
+WORSE = 3.0
+"""The reduced chi squared of a shot over the median of all, or over 1, above which it is named."""
 
 LEAST_CC = 0.3
 """The correlation of halves below which intensities are no more than noise."""

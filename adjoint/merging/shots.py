@@ -243,8 +243,7 @@ def cut(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int)
         _check(shot, rule, start, x, unique)
     boxes, number = boxes_of(shot.image, unpack(start, parameters, x), unique)
     if len(boxes.starts) < FEWEST_BOXES:
-        found = f"{len(boxes.starts)} reflections are on its pixels"
-        raise InputError(f"{shot.image.name}: {found}; allowed: {FEWEST_BOXES} or more")
+        raise InputError(f"{len(boxes.starts)} reflections are on its pixels; allowed: {FEWEST_BOXES} or more")
     with written(boxes_path(folder, shot.number, generation)) as stream:
         np.savez(stream, number=number, **boxes._asdict())
     problem = _problem(start, boxes, rule, shot.image.experiment)

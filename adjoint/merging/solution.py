@@ -15,8 +15,9 @@ TOLERANCE = 1e-4
 
 MOST_ITERATIONS = 200
 
-LEAST_KNOWN = 1e-9
-"""Of the largest information about a factor, the part below which there is none about another."""
+LEAST_KNOWN = 1e-6
+"""The information about an intensity, in units of the mean one at its resolution, below which there is none: its standard
+deviation would be 1000 of these. Information about the factor of a weak one is less by the square of its intensity."""
 
 
 KEPT_BYTES = 2**26
@@ -46,12 +47,14 @@ class Blocks(NamedTuple):
 class Equations(NamedTuple):
     """The equations of the factors of all unique reflections, after the numbers of shots have followed (M4).
 
-    right (u,); own (u,): the information at known numbers of shots. diagonal (u,): of the matrix; observed (u,): how many
-    shots tell of each; photons (u,): of the crystals, in all boxes of each. loss, pixels: of all shots.
+    right (u,); own (u,): the information at known numbers of shots; known (u,): whether there is some. diagonal (u,): of the
+    matrix; observed (u,): how many shots tell of each; photons (u,): of the crystals, in all boxes of each. loss, pixels: of
+    all shots.
     """
 
     right: np.ndarray
     own: np.ndarray
+    known: np.ndarray
     diagonal: np.ndarray
     observed: np.ndarray
     photons: np.ndarray
@@ -59,8 +62,8 @@ class Equations(NamedTuple):
     pixels: int
 
 
-def equations(blocks: Blocks) -> Equations:
-    """The sums over shots (M4)."""
+def equations(blocks: Blocks, part: np.ndarray) -> Equations:
+    """The sums over shots (M4). part (u,): the intensity that each factor multiplies, over the mean one at its resolution."""
     right, own, diagonal, observed, photons = (np.zeros(blocks.count) for _ in range(5))
     loss, pixels = 0.0, 0
     for block, inverse in blocks.each():
@@ -71,7 +74,8 @@ def equations(blocks: Blocks) -> Equations:
         np.add.at(observed, block.number[block.own_normal > 0.0], 1.0)
         np.add.at(photons, block.number, block.photons)
         loss, pixels = loss + block.loss, pixels + block.pixels
-    return Equations(right, own, diagonal, observed, photons, loss, pixels)
+    known = own > LEAST_KNOWN * part**2
+    return Equations(right, own, known, diagonal, observed, photons, loss, pixels)
 
 
 class Followed(NamedTuple):
@@ -123,7 +127,7 @@ def solved(blocks: Blocks, sums: Equations, common: np.ndarray, free: np.ndarray
 
     common: see product. free (u,): which factors may change. raised: the fraction by which own is raised.
     """
-    known = free & (sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300))
+    known = free & sums.known
     own, common = np.where(known, sums.own * (1.0 + raised), 0.0), np.where(known, common, 0.0)
     scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), np.where(known, 1e-3 * own, 1.0)), 0.0)
     eliminated = Elimination(blocks)
@@ -150,7 +154,7 @@ def variances(blocks: Blocks, sums: Equations) -> np.ndarray:
     Of each shot by itself: its numbers are known as well as all of its reflections together tell them, at factors that the
     other shots know, too. One photon more: a count of none may be of a mean of one (S7).
     """
-    known = sums.own > LEAST_KNOWN * sums.own.max(initial=1e-300)
+    known = sums.known
     at_known = np.where(known, 1.0 / np.where(known, sums.own, 1.0), 0.0)
     total = at_known + 1.0 / np.maximum(sums.photons, 1e-150) ** 2
     for block, _ in blocks.each():

@@ -69,7 +69,7 @@ def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int |
     for word, value in zip(words, values):
         if value is None or value != round(value) or (lowest is not None and value < lowest):
             raise InputError(f"{option}: {excerpt(word)} is not allowed; allowed: {allowed}")
-    return tuple(int(value) for value in values)
+    return tuple(int(word) if word.isascii() and word.isdigit() else int(value) for word, value in zip(words, values))
 
 
 def real_number(option: str, word: str, allowed: str, test) -> float:

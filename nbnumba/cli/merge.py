@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ Work that is kept (--work) goes on where it was interrupted. The exit status is 
 
 
 OPTIONS = {"folder": "--work", "resolution_A": "--resolution", "readout_noise": "--readout-noise", "shots": "--shots"}
-OPTIONS |= {"parameters": "--parameters", "workers": "--workers"}
+OPTIONS |= {"parameters": "--parameters", "workers": "--workers", "symmetry": "--space-group"}
 """The option that states each argument of adjoint.merge_shots, for its messages."""
 
 
@@ -46,10 +47,11 @@ def main(args: Sequence[str]) -> int:
     read = [*options.shots, *([options.mask] if options.mask else []), *input_files(shots.first.command_line)]
     outputs.check_not_read([*read, *{images.file_of(source.file) for source in shots.sources}])
     geometry = shots.sources[0].chosen.geometry
-    system = (options.cell, "--cell") if options.cell is not None else system_of(geometry, shots.experiments[0])
+    group = _group(options, shots)
+    system = (options.cell, "--cell") if options.cell is not None else system_of(geometry, shots.experiments[0], group)
     parameters = _parameters(options, system[0], shots)
     shots = with_raised(shots, parameters)
-    form = Form(_group(options, shots), system, median_cell(shots.experiments), _resolution(options, shots), parameters)
+    form = Form(group, system, median_cell(shots.experiments), _resolution(options, shots), parameters)
     readout = _readout(options, shots)
     option = "--data" if options.data else "--shots"
     readers = [ShotFile(of.file, one, readout, option) for of, one in zip(shots.sources, shots.experiments)]
@@ -90,10 +92,12 @@ def parser() -> bundle.Parser:
 
 def _workers(options: Any) -> int:
     """The number of processes. Raises InputError."""
+    if options.scheduler is not None and options.workers is not None:
+        raise InputError("--workers: it is not allowed beside --scheduler; allowed: one of them")
+    if options.scheduler is not None and options.work is None:
+        raise InputError("--scheduler: there is no --work; allowed: beside --work DIR, a folder that all workers see")
     if options.workers is None:
         return most_threads()
-    if options.scheduler is not None:
-        raise InputError("--workers: it is not allowed beside --scheduler; allowed: one of them")
     return bundle.whole_numbers("--workers", [options.workers], "a whole number of at least 1", 1)[0]
 
 
@@ -112,7 +116,8 @@ def _parameters(options: Any, system: str, shots: Shots) -> list[Any]:
     try:
         unknowns_of(shots.experiments[0], tuple(names))
     except InputError as error:
-        raise InputError(_in_options(str(error))) from None
+        option = "--parameters" if options.parameters is not None else "--cell"
+        raise InputError(f"{option}: {str(error).removeprefix('parameters: ')}") from None
     return names
 
 
@@ -177,11 +182,20 @@ def _merge(options: Any, shots: Shots, readers: Sequence[ShotFile], form: Form, 
                 every, form.cell, symmetry, resolution_A=form.resolution_A, parameters=form.parameters,
                 friedel_apart=options.anomalous,
                 amplitudes=first.middle.structure_factors if first.states_amplitudes else None,
-                readout_noise=noise / (panels[0].gain if panels else gain), folder=options.work, run=run, told=told,
-                progress=progress, **first.run.machine._asdict(),
+                readout_noise=noise / (panels[0].gain if panels else gain), folder=options.work, source=_of_files(readers),
+                run=run, told=told, progress=progress, **first.run.machine._asdict(),
             )  # fmt: skip
     except InputError as error:
         raise InputError(_in_options(str(error))) from error
+
+
+def _of_files(readers: Sequence[ShotFile]) -> list[Any]:
+    """What tells the pixels of the shots from others of the same names: files, when they were written, and what options say."""
+    found: list[Any] = [readers[0].readout]
+    for name in dict.fromkeys(images.file_of(reader.name) for reader in readers):
+        stated = os.stat(name)
+        found.append((os.path.realpath(name), stated.st_size, stated.st_mtime_ns))
+    return found + [reader.name for reader in readers]
 
 
 def _in_options(message: str) -> str:

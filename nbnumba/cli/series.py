@@ -140,7 +140,10 @@ def _job(options: Any, run: Run, experiment: Experiment) -> tuple[Job, tuple[int
 def _frames(text: str) -> tuple[int, int]:
     """The first and the last frame of --frames."""
     allowed = f"A:B, or a number of frames, from 1 to {MOST_FRAMES}"
-    numbers = bundle.whole_numbers("--frames", text.split(":"), allowed, 1)
+    words = text.split(":")
+    if "" in words:
+        raise InputError(f"--frames: {text!r} is not allowed; allowed: {allowed}")
+    numbers = bundle.whole_numbers("--frames", words, allowed, 1)
     if len(numbers) > 2 or max(numbers) > MOST_FRAMES or sorted(numbers) != list(numbers):
         raise InputError(f"--frames: {text!r} is not allowed; allowed: {allowed}")
     return (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])

@@ -126,7 +126,10 @@ NO_JITTER = Jitter({})
 
 def _stated(experiment: Experiment, name: str, distribution: Distribution) -> float:
     """The value of a parameter in an experiment. Raises InputError for what is no single number that can vary."""
-    value = experiment.value(name)
+    try:
+        value = experiment.value(name)
+    except InputError as error:
+        raise InputError(f"jitter: {error}") from None
     if name in VECTORS:
         raise InputError(f"jitter: {name} is three numbers; allowed: {', '.join(VECTORS[name])}, each by itself")
     if value is None and distribution.centre is not None:

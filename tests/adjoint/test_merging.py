@@ -208,7 +208,7 @@ def test_the_solution_is_that_of_the_whole_matrix(tmp_path):
     """Conjugate gradients after elimination give the step of all numbers; variances are nearly those of the inverse."""
     matrix, right = random_blocks(tmp_path, 12, 25, 40)
     blocks = solution.Blocks(tmp_path, 0, range(12), 40)
-    sums = solution.equations(blocks)
+    sums = solution.equations(blocks, np.ones(40))
     none = np.zeros((0, 40))
     step = solution.solved(blocks, sums, none, np.ones(40, dtype=bool))
     expected = np.linalg.solve(matrix, right)
@@ -226,7 +226,7 @@ def test_factors_that_are_held_do_not_change(tmp_path):
     blocks = solution.Blocks(tmp_path, 0, range(6), 30)
     free = np.arange(30) % 3 > 0
     common = np.ones((1, 30))
-    sums = solution.equations(blocks)
+    sums = solution.equations(blocks, np.ones(30))
     step = solution.solved(blocks, sums, common, free)
     assert (step[~free] == 0.0).all() and np.abs(step[free]).min() > 0.0
 

@@ -206,7 +206,7 @@ def test_a_file_that_states_no_jitter_is_refused_by_name(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"crystal.d_A": {"distribution": "normal", "sigma": 1}}, "'crystal.d_A' is no parameter"),
+        ({"crystal.d_A": {"distribution": "normal", "sigma": 1}}, "jitter: 'crystal.d_A' is no parameter"),
         ({"crystal.shape": {"distribution": "normal", "sigma": 1}}, "crystal.shape is 'square', which does not vary"),
         ({"crystal.misset_deg": {"distribution": "normal", "sigma": 1}}, "crystal.misset_deg is three numbers"),
         ({"crystal.mosaic_domains": {"distribution": "normal", "sigma": 1}}, "crystal.mosaic_domains is None, which does not"),

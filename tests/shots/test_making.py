@@ -254,8 +254,10 @@ def test_a_rotation_with_jitter_has_an_experiment_for_each_image(folder, tmp_pat
 REFUSED = [
     (["--frames", "0:3"], "", "--frames: '0' is not allowed; allowed: A:B, or a number of frames, from 1 to 999999"),
     (["--frames", "5:3"], "", "--frames: '5:3' is not allowed"),
+    (["--frames", "5:"], "", "--frames: '5:' is not allowed; allowed: A:B"),
     (["--workers", "0"], "", "--workers: '0' is not allowed; allowed: a whole number of at least 1"),
     (["--workers", "2", "--scheduler", "x"], "", "--workers and --scheduler are both given"),
+    (["--seed", "9223372036854775809"], "", "--seed: 9223372036854775809 is not allowed"),
     (["--seed", "-1"], "", "--seed: '-1' is not allowed; allowed: a whole number from 0"),
     (["--jitter", "no.toml"], "", "--jitter: no such file 'no.toml'"),
     (["--format", "tif"], "", "invalid choice: 'tif'"),

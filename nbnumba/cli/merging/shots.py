@@ -79,7 +79,7 @@ class Form(NamedTuple):
 
 
 def read_shots(options: Any, flags: Sequence[str]) -> Shots:
-    """The shots of the lists of --shots. Raises InputError for lists and images that are not there."""
+    """The shots of the lists of --shots. Raises InputError for lists and images that are not there, or not of one hand."""
     sources: list[Source] = []
     experiments: list[Experiment] = []
     first: Setup | None = None
@@ -96,6 +96,7 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
         except InputError as error:
             raise InputError(str(error).replace("--expt:", "--shots:", 1)) from None
         for one in chosen:
+            _check_cell(one)
             with warnings.catch_warnings():
                 if first is not None:
                     warnings.simplefilter("ignore", UserWarning)  # those of the first shot, once more
@@ -106,6 +107,14 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
                 experiments.append(experiment)
     assert first is not None
     return Shots(sources, experiments, first, left_out)
+
+
+def _check_cell(chosen: Chosen) -> None:
+    """Raise InputError for a left-handed cell, by which reflections of a shot would be taken for their Friedel mates."""
+    crystal = chosen.geometry.crystal
+    if crystal is not None and np.linalg.det(crystal.vectors) < 0.0:
+        what = f"experiment {chosen.number} of {chosen.path!r} has the vectors of a left-handed cell"
+        raise InputError(f"--shots: {what}; allowed: right-handed ones, as with -a, -b, -c and -h, -k, -l in their place")
 
 
 def with_raised(shots: Shots, parameters: Sequence[Any]) -> Shots:

@@ -358,13 +358,16 @@ def _check_start(experiment: Experiment, name: str, text: str, value: Any) -> No
         raise InputError(f"--start: {name}={text} is not allowed; allowed: {allowed}")
 
 
-def system_of(geometry: Geometry, experiment: Experiment) -> tuple[str, str]:
-    """The crystal system by which the cell is refined, and why, in words: that of the space group, if the cell fits it."""
+def system_of(geometry: Geometry, experiment: Experiment, group: Any = None) -> tuple[str, str]:
+    """The crystal system by which the cell is refined, and why, in words: that of the space group, if the cell fits it.
+
+    group: of gemmi, None for that of the geometry.
+    """
     from adjoint.parameters import cell_parameters
     from adjoint.variables import variables
 
     symbol = geometry.crystal.space_group if geometry.crystal is not None else None
-    group = group_of_hall(symbol or "")
+    group = group_of_hall(symbol or "") if group is None else group
     if group is None:
         return "triclinic", f"the Hall symbol {excerpt(symbol)} is unknown" if symbol else "no space group is stated"
     system, named = group.crystal_system_str(), f"by the space group {group.xhm()}"
