@@ -89,7 +89,7 @@ def run(folder: Path, counts: list[int], workers: int) -> int:
             )
         missed += judged(rows[-1])
     (folder / "figures.json").write_text(json.dumps(rows, indent=1))
-    draw(folder / "figures.png", rows)
+    draw(folder / "figures.png", rows, "shots", "averaged")
     print(*([f"MISSED: {line}" for line in missed] or ["all as wanted"]), sep="\n")
     return 1 if missed else 0
 
@@ -99,9 +99,7 @@ def run(folder: Path, counts: list[int], workers: int) -> int:
 
 def make_stills(folder: Path, count: int, workers: int) -> StructureFactors:
     """Make stills by nbnumba series, and start.expt, in which they are off. Returns the true amplitudes, of P1."""
-    model = write_coordinates(folder / "model.pdb", SEED, CELL, ATOMS)
-    amplitudes = StructureFactors.from_coordinates(model, 0.97 * RESOLUTION_A, energy_eV=12398.42 / WAVELENGTH_A, solvent=False)
-    amplitudes.to_mtz(folder / "true.mtz")
+    amplitudes = true_amplitudes(folder)
     random = np.random.default_rng(SEED)
     wavelengths = WAVELENGTH_A * (1.0 + np.linspace(-0.004, 0.004, 161))
     spikes = np.exp(-((wavelengths / WAVELENGTH_A - 1.0) ** 2) / (2.0 * 0.0012**2)) * random.exponential(size=161)
@@ -123,6 +121,14 @@ def make_stills(folder: Path, count: int, workers: int) -> StructureFactors:
             crystal[f"real_space_{axis}"] = edge.tolist()
         crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(GROUP).hall
     (folder / "made" / "start.expt").write_text(json.dumps(listed))
+    return amplitudes
+
+
+def true_amplitudes(folder: Path) -> StructureFactors:
+    """The amplitudes of a model with one ytterbium, of P1, which are also written to true.mtz."""
+    model = write_coordinates(folder / "model.pdb", SEED, CELL, ATOMS)
+    amplitudes = StructureFactors.from_coordinates(model, 0.97 * RESOLUTION_A, energy_eV=12398.42 / WAVELENGTH_A, solvent=False)
+    amplitudes.to_mtz(folder / "true.mtz")
     return amplitudes
 
 
@@ -257,8 +263,8 @@ def judged(row: dict) -> list[str]:
     return found
 
 
-def draw(path: Path, rows: list[dict]) -> None:
-    """The picture: correlation, R and anomalous correlation by the number of shots."""
+def draw(path: Path, rows: list[dict], counted: str, other: str) -> None:
+    """The picture: correlation, R and anomalous correlation by the number of what is counted, merged and by another way."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -267,10 +273,10 @@ def draw(path: Path, rows: list[dict]) -> None:
     figure, every = plt.subplots(1, 3, figsize=(11.0, 3.4), layout="constrained")
     labels = {"correlation": "1 - CC of F", "r": "R of F", "anomalous": "CC of anomalous differences"}
     for axes, (name, label) in zip(every, labels.items()):
-        for what, mark in (("merged", "o-"), ("averaged", "s--")):
+        for what, mark in (("merged", "o-"), (other, "s--")):
             values = [1.0 - row[what][name] if name == "correlation" else row[what][name] for row in rows]
-            axes.plot([row["shots"] for row in rows], values, mark, label=what)
-        axes.set(xscale="log", yscale="linear" if name == "anomalous" else "log", xlabel="shots", ylabel=label)
+            axes.plot([row[counted] for row in rows], values, mark, label=what)
+        axes.set(xscale="log", yscale="linear" if name == "anomalous" else "log", xlabel=counted, ylabel=label)
         axes.legend()
     figure.savefig(path, dpi=130)
 

@@ -19,9 +19,12 @@ import shots_problem as problem
 from scipy.spatial.transform import Rotation
 
 from adjoint import merge
-from nbnumba import StructureFactors, read_geometry
+from nbnumba import Experiment, StructureFactors, read_geometry, write_expt
 from nbnumba.cli.main import main
 from nbnumba.cli.merge import main as merge_main
+from nbnumba.cli.merge import parser
+from nbnumba.cli.merging.shots import read_shots
+from nbnumba.errors import InputError
 
 SPOTS = "-N_abc 28 22 19 -gauss_xtal -oversample 1 -dispersion 0.2 -dispsteps 8 -mosaic_domains 20 -mosaic_sampling sobol "
 SPOTS += "-nointerpolate -fluence 1e26 "
@@ -261,3 +264,60 @@ def test_lists_that_are_wrong(shots, tmp_path, monkeypatch, capsys):
     assert main(["merge", "--shots", str(copy / "hand.expt"), "--out", "m.mtz"]) == 2
     assert "experiment 3 of" in (said := capsys.readouterr().err) and "of a left-handed cell; allowed: right-handed" in said
     assert os.listdir(tmp_path) == ["copy"] and Path("copy").is_dir()
+
+
+def rotation(folder, misset):
+    """The list of a rotation of three images, whose files are there, in a folder; and what it contains."""
+    folder.mkdir()
+    words = f"-cell 16 20 24 90 90 90 -misset {misset} -default_F 1 -N 10 -lambda 1.3 -distance 50 -detpixels 100 -pixel 0.2"
+    first = Experiment.from_args([*words.split(), "-osc", "0.5"])
+    series = [first.replace({"goniometer.phi_deg": 0.5 * number}) for number in range(3)]
+    names = [folder / f"image_{number:03d}.img" for number in (1, 2, 3)]
+    for name in names:
+        name.touch()
+    write_expt(folder / "integrated.expt", series, names)
+    return folder / "integrated.expt", json.loads((folder / "integrated.expt").read_text())
+
+
+def both_rotations(tmp_path):
+    """Two lists of a rotation each, and a third with both, such as DIALS writes."""
+    (first, one), (second, two) = rotation(tmp_path / "one", "10 20 30"), rotation(tmp_path / "two", "40 50 60")
+    together = {kind: [*models, *two[kind]] if isinstance(models, list) else models for kind, models in one.items()}
+    for kind, number in together["experiment"][1].items():
+        if isinstance(number, int):
+            together["experiment"][1][kind] = number + len(one[kind])
+    for imageset in together["imageset"]:
+        imageset["template"] = os.path.join(tmp_path, imageset["template"])
+    for imageset, list_ in zip(together["imageset"], (first, second)):
+        imageset["template"] = str(list_.parent / os.path.basename(imageset["template"]))
+    (tmp_path / "scaled.expt").write_text(json.dumps(together))
+    return first, second, tmp_path / "scaled.expt"
+
+
+def test_rotations_are_all_taken_from_one_list_and_from_several_of_one_name(tmp_path):
+    """Each image is a shot with the crystal and the phi of its own, and a name that no other has."""
+    first, second, both = both_rotations(tmp_path)
+    for lists in ((first, second), (both,)):
+        shots = read_shots(parser().parse_args(["--shots", *map(str, lists), "--out", "m.mtz"]), [])
+        assert [experiment.goniometer.phi_deg for experiment in shots.experiments] == [0.0, 0.5, 1.0] * 2
+        assert [source.file for source in shots.sources] == [
+            str(one.parent / f"image_{number:03d}.img") for one in (first, second) for number in (1, 2, 3)
+        ]
+        assert len({source.name for source in shots.sources}) == 6
+        turned = [np.array(experiment.crystal.orientation) for experiment in shots.experiments]
+        assert not np.allclose(turned[0], turned[3], atol=0.1) and np.allclose(turned[0], turned[2])
+
+
+def test_lists_of_rotations_that_are_wrong(tmp_path):
+    first, second, both = both_rotations(tmp_path)
+    listed = json.loads(both.read_text())
+    listed["experiment"][1].pop("scan")
+    (tmp_path / "mixed.expt").write_text(json.dumps(listed))
+    for lists, data, sentence in (
+        ([both], ["--data", "a_###.img"], r"--data: .* has 2 rotations"),
+        ([first, second], ["--data", "a_###.img"], r"--data: it is not allowed, because 2 lists"),
+        ([tmp_path / "mixed.expt"], [], r"--shots: experiment 1 of .* is a still, and others are rotations"),
+    ):
+        options = parser().parse_args(["--shots", *map(str, lists), "--out", "m.mtz", *data])
+        with pytest.raises(InputError, match=sentence):
+            read_shots(options, [])

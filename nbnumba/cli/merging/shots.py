@@ -12,9 +12,10 @@ import numpy as np
 
 from nbnumba.cli import measured
 from nbnumba.cli.refine_series import stills
-from nbnumba.cli.refine_series.input import Chosen, Readout, Setup, choose, counts_of, set_up, with_raised_spreads
+from nbnumba.cli.refine_series.input import Chosen, Readout, Setup, choose, counts_of, is_still, set_up, with_raised_spreads
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
+from nbnumba.formats import dxtbx
 
 OF_ROTATIONS = ("images", "knots", "own", "shared")
 """Options of refine --expt that merge does not have."""
@@ -47,16 +48,17 @@ class ShotFile(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a shot is from: its list, the experiment there and the number of the image, and the image's file."""
+    """Where a shot is from: its list and what this is called, the experiment there, the number of the image, and its file."""
 
     chosen: Chosen
+    list_name: str
     number: int
     file: str
 
     @property
     def name(self) -> str:
-        """What the shot is called: the file, its part in it, and the number of the experiment if there are several."""
-        return f"{self.chosen.name}, experiment {self.chosen.number}, {os.path.basename(self.file)}"
+        """What the shot is called, which no other one is: the list, the number of the experiment in it, and the image."""
+        return f"{self.list_name}, experiment {self.chosen.number}, {os.path.basename(self.file)}"
 
 
 class Shots(NamedTuple):
@@ -84,26 +86,30 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
     experiments: list[Experiment] = []
     first: Setup | None = None
     left_out: list[str] = []
+    names = _names(options.shots)
+    if options.data is not None and len(options.shots) > 1:
+        what = f"{len(options.shots)} lists name images of their own"
+        raise InputError(f"--data: it is not allowed, because {what}; allowed: one list beside it")
     for path in options.shots:
         of_list = copy.copy(options)
         of_list.expt, of_list.experiment, of_list.experiments = path, None, None
         for name in OF_ROTATIONS:
             setattr(of_list, name, None)
         try:
-            found = stills.choose(of_list)
-            chosen = [choose(of_list)] if found is None else found[0]
-            left_out += [] if found is None else [stills.left_out_line(one) for one in found[1]]
+            chosen, lost = _chosen(of_list)
         except InputError as error:
             raise InputError(str(error).replace("--expt:", "--shots:", 1)) from None
+        left_out += lost
         for one in chosen:
             _check_cell(one)
+            of_list.experiment = None if one.is_still else one.number
             with warnings.catch_warnings():
                 if first is not None:
                     warnings.simplefilter("ignore", UserWarning)  # those of the first shot, once more
                 setup = set_up(one, of_list, flags)
             first = first or setup
             for image, experiment in zip(one.images, setup.experiments):
-                sources.append(Source(one, int(image.number or 0), image.name))
+                sources.append(Source(one, names[path], int(image.number or 0), image.name))
                 experiments.append(experiment)
     assert first is not None
     return Shots(sources, experiments, first, left_out)
@@ -115,6 +121,36 @@ def _check_cell(chosen: Chosen) -> None:
     if crystal is not None and np.linalg.det(crystal.vectors) < 0.0:
         what = f"experiment {chosen.number} of {chosen.path!r} has the vectors of a left-handed cell"
         raise InputError(f"--shots: {what}; allowed: right-handed ones, as with -a, -b, -c and -h, -k, -l in their place")
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """What lists are called: the names of their files, with folders where two have the same name."""
+    files = [os.path.basename(path) for path in paths]
+    return {path: path if files.count(file) > 1 else file for path, file in zip(paths, files)}
+
+
+def _chosen(options: Any) -> tuple[list[Chosen], list[str]]:
+    """The experiments of a list that are merged, and lines about those that are left out: its stills, or all its rotations.
+
+    Raises InputError for a list that has both, and for --data beside several rotations.
+    """
+    count = dxtbx.number_of_experiments(options.expt, "--expt")
+    if is_still(dxtbx.read(options.expt, "--expt", 0)):
+        found = stills.choose(options)
+        assert found is not None, "the first experiment is a still"
+        return found[0], [stills.left_out_line(one) for one in found[1]]
+    if count > 1 and options.data is not None:
+        what = f"{options.expt!r} has {count} rotations, whose images are those that it names"
+        raise InputError(f"--data: {what}; allowed: a list of stills, or of one rotation")
+    chosen = []
+    for number in range(max(count, 1)):
+        if is_still(dxtbx.read(options.expt, "--expt", number)):
+            what = f"experiment {number} of {options.expt!r} is a still, and others are rotations"
+            raise InputError(f"--expt: {what}; allowed: either in a list")
+        of_one = copy.copy(options)
+        of_one.experiment = number
+        chosen.append(choose(of_one))
+    return chosen, []
 
 
 def with_raised(shots: Shots, parameters: Sequence[Any]) -> Shots:
