@@ -19,6 +19,9 @@ from nbnumba.experiment import Experiment
 OF_ROTATIONS = ("images", "knots", "own", "shared")
 """Options of refine --expt that merge does not have."""
 
+SAME_A = 0.01
+"""Vectors of a cell that differ by less, in A, are those of the same crystal."""
+
 
 class ShotFile(NamedTuple):
     """A shot as it is read: its file, the experiment that says which pixels it has, and what options say of them.
@@ -92,7 +95,8 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
         try:
             found = stills.choose(of_list)
             chosen = [choose(of_list)] if found is None else found[0]
-            left_out += [] if found is None else [stills.left_out_line(one) for one in found[1]]
+            lines = [] if found is None else [stills.left_out_line(one) for one in found[1]]
+            left_out += [line.replace("--expt:", "--shots:", 1) for line in lines]
         except InputError as error:
             raise InputError(str(error).replace("--expt:", "--shots:", 1)) from None
         for one in chosen:
@@ -106,6 +110,7 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
                 sources.append(Source(one, int(image.number or 0), image.name))
                 experiments.append(experiment)
     assert first is not None
+    _check_not_twice(sources)
     return Shots(sources, experiments, first, left_out)
 
 
@@ -115,6 +120,20 @@ def _check_cell(chosen: Chosen) -> None:
     if crystal is not None and np.linalg.det(crystal.vectors) < 0.0:
         what = f"experiment {chosen.number} of {chosen.path!r} has the vectors of a left-handed cell"
         raise InputError(f"--shots: {what}; allowed: right-handed ones, as with -a, -b, -c and -h, -k, -l in their place")
+
+
+def _check_not_twice(sources: Sequence[Source]) -> None:
+    """Raise InputError for a shot that is there twice, which would count as two: the same crystal on the same image."""
+    of_image: dict[str, list[Source]] = {}
+    for source in sources:
+        folder, name = os.path.split(source.file)
+        others = of_image.setdefault(os.path.join(os.path.realpath(folder), name), [])
+        for other in others:
+            own, known = (one.chosen.geometry_of_middle.crystal for one in (source, other))
+            if own is not None and known is not None and np.abs(own.vectors - known.vectors).max() < SAME_A:
+                what = f"{source.name} is {other.name} once more, the same crystal on the same image"
+                raise InputError(f"--shots: {what}; allowed: each once")
+        others.append(source)
 
 
 def with_raised(shots: Shots, parameters: Sequence[Any]) -> Shots:
