@@ -110,7 +110,7 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
                 sources.append(Source(one, int(image.number or 0), image.name))
                 experiments.append(experiment)
     assert first is not None
-    _check_not_twice(sources)
+    _check_once(sources)
     return Shots(sources, experiments, first, left_out)
 
 
@@ -122,7 +122,7 @@ def _check_cell(chosen: Chosen) -> None:
         raise InputError(f"--shots: {what}; allowed: right-handed ones, as with -a, -b, -c and -h, -k, -l in their place")
 
 
-def _check_not_twice(sources: Sequence[Source]) -> None:
+def _check_once(sources: Sequence[Source]) -> None:
     """Raise InputError for a shot that is there twice, which would count as two: the same crystal on the same image."""
     of_image: dict[str, list[Source]] = {}
     for source in sources:
