@@ -432,6 +432,8 @@ class _Work:
         used, failed = self.used, {}
         state = self.state._replace(left_out={})
         tasks = [(self.folder, Shot(self.shots[shot], shot), rule, state) for shot in used]
+        if state.cuts:
+            self.told(f"boxes of {len(used)} shots are cut" + (" anew, and it is checked whether they are of this crystal" if number else ""))
         made: dict[int, tuple[float, float]] = {}
         for count, (shot, outcome) in enumerate(zip(used, self.run(one_shot, tasks)), start=1):
             if isinstance(outcome, str):
@@ -614,6 +616,10 @@ def _verdict(
         return False, state.ended, diagnosis
     if len(left_out) > shots / 2:
         return False, "converged, but more than half of the shots are left out", diagnosis
+    if chi_squared > MOST_CHI_SQUARED:
+        return False, f"converged, but the model does not fit (reduced chi squared {chi_squared:.3g})", diagnosis
+    if whole.ratio > MOST_RATIO:
+        return False, f"converged, but halves differ {whole.ratio:.2g} times more than uncertainties say", diagnosis
     if not whole.cc_half > LEAST_CC:
         return False, f"converged, but halves of the shots do not agree (CC1/2 {whole.cc_half:.3g})", diagnosis
     return True, "converged", diagnosis
@@ -621,6 +627,10 @@ def _verdict(
 
 WORSE = 3.0
 """The reduced chi squared of a shot over the median of all, or over 1, above which it is named."""
+
+MOST_CHI_SQUARED, MOST_RATIO = 10.0, 4.0
+"""The reduced chi squared, and the ratio by which halves differ more than uncertainties say, above which nothing is believed:
+shots in wrong orientations that are not refined gave 25 to 56, and 3 to 4.5, and amplitudes that were wrong by half."""
 
 LEAST_CC = 0.3
 """The correlation of halves below which intensities are no more than noise."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from nbnumba import interrupts
 from nbnumba.backends.threads import most_threads
 from nbnumba.cli import bundle, measured
 from nbnumba.cli.merging import printed, result_files
 from nbnumba.cli.merging.shots import Form, ShotFile, Shots, median_cell, read_shots, with_raised
 from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
 from nbnumba.cli.progress import bar
-from nbnumba.cli.refine_series.input import Readout, system_of
+from nbnumba.cli.refine_series.input import Readout, given_flags, system_of
 from nbnumba.errors import InputError
 from nbnumba.flags.subcommand import input_files
+from nbnumba.flags.to_experiment import CELL_FLAGS, SIZE_FLAGS
 from nbnumba.formats import files, images
 from nbnumba.formats.symmetry import group_named, group_of_hall, of_space_group
 from nbnumba.pools import pool
@@ -49,7 +52,7 @@ def main(args: Sequence[str]) -> int:
     geometry = shots.sources[0].chosen.geometry
     group = _group(options, shots)
     system = (options.cell, "--cell") if options.cell is not None else system_of(geometry, shots.experiments[0], group)
-    parameters = _parameters(options, system[0], shots)
+    parameters = _parameters(options, system[0], shots, flags)
     shots = with_raised(shots, parameters)
     form = Form(group, system, median_cell(shots.experiments), _resolution(options, shots), parameters)
     readout = _readout(options, shots)
@@ -62,6 +65,7 @@ def main(args: Sequence[str]) -> int:
     bundle.warn([*shots.left_out, *(f"{name} is left out: {why}" for name, why in result.left_out.items())])
     bundle.warn(result.diagnosis)
     with files.together():
+        form = form._replace(cell=median_cell([one for one in result.experiments if one is not None]))
         lines = result_files.write(outputs, shots, form, result, ["nbnumba", "merge", *words])
     print("", *lines, sep="\n")
     return 0 if result.success else bundle.UNSUCCESSFUL
@@ -101,8 +105,8 @@ def _workers(options: Any) -> int:
     return bundle.whole_numbers("--workers", [options.workers], "a whole number of at least 1", 1)[0]
 
 
-def _parameters(options: Any, system: str, shots: Shots) -> list[Any]:
-    """What is refined of each shot. Raises InputError for names that are none."""
+def _parameters(options: Any, system: str, shots: Shots, flags: Sequence[str]) -> list[Any]:
+    """What is refined of each shot; the number of cells, too, unless FLAGS state it. Raises InputError for names that are none."""
     from adjoint.merge import default_shot_parameters
     from adjoint.merging.shots import unknowns_of
 

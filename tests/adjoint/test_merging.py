@@ -6,8 +6,9 @@ import shots_problem as problem
 
 import adjoint
 from adjoint import merge
+from adjoint.merge import State, _verdict
 from adjoint.merging import shots, solution
-from adjoint.merging.statistics import shells_of
+from adjoint.merging.statistics import Shell, shells_of
 from adjoint.merging.unique import ABSENT, unique_of
 from nbnumba import InputError, StructureFactors
 from nbnumba.formats.symmetry import group_named, of_space_group
@@ -271,3 +272,20 @@ def test_shots_that_are_none_are_refused():
         with pytest.raises(InputError, match=r"^shots: .* allowed: adjoint.SeriesImages"):
             adjoint.merge_shots(wrong, problem.CELL, SYMMETRY, resolution_A=2.0, parameters=NAMES)
     assert merge.BELIEVED
+
+
+@pytest.mark.parametrize(
+    ("chi_squared", "ratio", "cc_half", "says"),
+    [
+        (1.2, 1.1, 0.9, ""),
+        (9.0, 1.1, 0.9, ""),
+        (24.7, 2.9, 0.6, "the model does not fit (reduced chi squared 24.7)"),
+        (1.2, 4.5, 0.9, "halves differ 4.5 times"),
+        (1.2, 1.1, 0.2, "halves of the shots do not agree"),
+    ],
+)
+def test_what_converged_may_still_be_wrong(chi_squared, ratio, cc_half, says):
+    whole = Shell(10.0, 2.0, 100, 100, 5.0, 10.0, cc_half, 0.1, ratio, float("nan"))
+    success, message, diagnosis = _verdict(State(ended="converged"), [whole], chi_squared, {}, 10)
+    assert success == (not says) and says in message
+    assert bool(diagnosis) == (chi_squared > 1.5 or ratio > 1.5)

@@ -263,6 +263,11 @@ def test_lists_that_are_wrong(shots, tmp_path, monkeypatch, capsys):
     (copy / "hand.expt").write_text(json.dumps(listed))
     assert main(["merge", "--shots", str(copy / "hand.expt"), "--out", "m.mtz"]) == 2
     assert "experiment 3 of" in (said := capsys.readouterr().err) and "of a left-handed cell; allowed: right-handed" in said
+    listed = json.loads((copy / "start.expt").read_text())
+    listed["experiment"][4] = listed["experiment"][2]
+    (copy / "twice.expt").write_text(json.dumps(listed))
+    assert main(["merge", "--shots", str(copy / "twice.expt"), "--out", "m.mtz"]) == 2
+    assert "experiment 2, series.nxs#2 once more, the same crystal on the same image; allowed" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["copy"] and Path("copy").is_dir()
 
 

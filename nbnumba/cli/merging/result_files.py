@@ -20,6 +20,8 @@ from nbnumba.errors import InputError
 from nbnumba.formats import expt_refined, files, mtz
 from nbnumba.to_geometry import Readout, geometry_of
 
+B_FACTOR = "crystal.b_factor_A2"
+
 COLUMNS = ("name", "list", "experiment", "image", "file", "used", "why_not")
 """The first columns of the table of shots; those of the refined numbers follow."""
 
@@ -161,12 +163,14 @@ def shots_table(shots: Shots, result: Any) -> str:
     """The table of shots as CSV: where each is from, whether it is used, and its refined numbers."""
     stream = io.StringIO()
     names = _numbers(result)
+    used_b = [one.crystal.b_factor_A2 for one in result.experiments if one is not None]
+    mean = {B_FACTOR: sum(used_b) / max(len(used_b), 1)}  # the amplitudes have it (M5)
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*COLUMNS, *names])
     for source, experiment in zip(shots.sources, result.experiments):
         place = source.chosen.path, source.chosen.number, source.number, source.file
         used = int(experiment is not None), result.left_out.get(source.name, "")
-        numbers = ["" if experiment is None else repr(experiment.value(name)) for name in names]
+        numbers = ["" if experiment is None else repr(experiment.value(name) - mean.get(name, 0.0)) for name in names]
         writer.writerow([source.name, *place, *used, *numbers])
     return stream.getvalue()
 

@@ -20,6 +20,9 @@ from nbnumba.formats import dxtbx
 OF_ROTATIONS = ("images", "knots", "own", "shared")
 """Options of refine --expt that merge does not have."""
 
+SAME_A = 0.01
+"""Vectors of a cell that differ by less, in A, are those of the same crystal."""
+
 
 class ShotFile(NamedTuple):
     """A shot as it is read: its file, the experiment that says which pixels it has, and what options say of them.
@@ -99,7 +102,7 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
             chosen, lost = _chosen(of_list)
         except InputError as error:
             raise InputError(str(error).replace("--expt:", "--shots:", 1)) from None
-        left_out += lost
+        left_out += [line.replace("--expt:", "--shots:", 1) for line in lost]
         for one in chosen:
             _check_cell(one)
             of_list.experiment = None if one.is_still else one.number
@@ -112,6 +115,7 @@ def read_shots(options: Any, flags: Sequence[str]) -> Shots:
                 sources.append(Source(one, names[path], int(image.number or 0), image.name))
                 experiments.append(experiment)
     assert first is not None
+    _check_once(sources)
     return Shots(sources, experiments, first, left_out)
 
 
@@ -151,6 +155,20 @@ def _chosen(options: Any) -> tuple[list[Chosen], list[str]]:
         of_one.experiment = number
         chosen.append(choose(of_one))
     return chosen, []
+
+
+def _check_once(sources: Sequence[Source]) -> None:
+    """Raise InputError for a shot that is there twice, which would count as two: the same crystal on the same image."""
+    of_image: dict[str, list[Source]] = {}
+    for source in sources:
+        folder, name = os.path.split(source.file)
+        others = of_image.setdefault(os.path.join(os.path.realpath(folder), name), [])
+        for other in others:
+            own, known = (one.chosen.geometry_of_middle.crystal for one in (source, other))
+            if own is not None and known is not None and np.abs(own.vectors - known.vectors).max() < SAME_A:
+                what = f"{source.name} is {other.name} once more, the same crystal on the same image"
+                raise InputError(f"--shots: {what}; allowed: each once")
+        others.append(source)
 
 
 def with_raised(shots: Shots, parameters: Sequence[Any]) -> Shots:

@@ -218,7 +218,7 @@ def _check_consecutive(images: Sequence[ImageFile]) -> None:
 
 def set_up(chosen: Chosen, options: Any, flags: Sequence[str]) -> Setup:
     """The experiments of the images at the start, by the flags of the middle image, with what --start states."""
-    given = _given(flags)
+    given = given_flags(flags)
     own, amplitudes = _own_words(chosen, given)
     number = [] if options.experiment is None and not chosen.is_still else ["-experiment", str(chosen.number)]
     image = [] if chosen.is_still else ["-image", str(chosen.middle)]
@@ -236,7 +236,7 @@ def set_up(chosen: Chosen, options: Any, flags: Sequence[str]) -> Setup:
     return Setup(words, command_line, run, experiments, amplitudes, reach_deg)
 
 
-def _given(flags: Sequence[str]) -> set[str]:
+def given_flags(flags: Sequence[str]) -> set[str]:
     """The first names of the flags that are given. Raises InputError for those that cannot stand beside --expt."""
     every = arguments.read(flags)
     for flag in every:
