@@ -70,6 +70,7 @@ BELIEVED = {
     "crystal.misset_deg": (0.0, 0.3), "crystal.a_A": (0.01, 0.0), "crystal.b_A": (0.01, 0.0), "crystal.c_A": (0.01, 0.0),
     "crystal.alpha_deg": (0.0, 0.5), "crystal.beta_deg": (0.0, 0.5), "crystal.gamma_deg": (0.0, 0.5),
     "crystal.mosaic_spread_deg": (1.0, 0.05), "crystal.mosaic_a_deg": (1.0, 0.05), "crystal.b_factor_A2": (0.0, 10.0),
+    "crystal.n_a": (0.5, 1.0),
 }  # fmt: skip
 """How well the start of a shot's numbers is believed, unless restraints say otherwise: a part of it, and a size, added up."""
 
@@ -146,14 +147,16 @@ class State(NamedTuple):
     ended: str = ""
 
 
-def default_shot_parameters(system: str, about_axes: bool = False) -> list[Name]:
+def default_shot_parameters(system: str, about_axes: bool = False, size: bool = False) -> list[Name]:
     """What is refined of each shot unless a user says otherwise (M1): orientation, cell, scale, B factor and mosaic spread.
 
     system: of the crystal, such as orthorhombic. about_axes: whether the spread is stated about each axis of the crystal: it is
-    then the same about all of them. Raises InputError.
+    then the same about all of them. size: whether the number of cells is refined, too, the same along all axes. Raises
+    InputError.
     """
     spread: Name = tuple(f"crystal.mosaic_{axis}_deg" for axis in "abc") if about_axes else "crystal.mosaic_spread_deg"
-    return ["crystal.misset_deg", *cell_parameters(system), SCALE, B_FACTOR, spread]
+    cells: list[Name] = [tuple(f"crystal.n_{axis}" for axis in "abc")] if size else []
+    return ["crystal.misset_deg", *cell_parameters(system), SCALE, B_FACTOR, spread, *cells]
 
 
 def in_turn(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
@@ -433,7 +436,8 @@ class _Work:
         state = self.state._replace(left_out={})
         tasks = [(self.folder, Shot(self.shots[shot], shot), rule, state) for shot in used]
         if state.cuts:
-            self.told(f"boxes of {len(used)} shots are cut" + (" anew, and it is checked whether they are of this crystal" if number else ""))
+            anew = " anew, and it is checked whether they are of this crystal" if number else ""
+            self.told(f"boxes of {len(used)} shots are cut{anew}")
         made: dict[int, tuple[float, float]] = {}
         for count, (shot, outcome) in enumerate(zip(used, self.run(one_shot, tasks)), start=1):
             if isinstance(outcome, str):
@@ -614,6 +618,10 @@ def _verdict(
         diagnosis.append(f"{len(left_out)} of {shots} shots are left out, the first of which is {next(iter(left_out))}")
     if state.ended != "converged":
         return False, state.ended, diagnosis
+    if state.misfit > MOST_MISFIT:
+        what = f"the model meets a spot to within {100 * state.misfit:.0f} % of its photons"
+        why = "the shape of spots, as by the size of the crystal and its spread, is not that of the shots"
+        return False, f"converged, but {what}: {why}", diagnosis
     if len(left_out) > shots / 2:
         return False, "converged, but more than half of the shots are left out", diagnosis
     if chi_squared > MOST_CHI_SQUARED:
@@ -631,6 +639,9 @@ WORSE = 3.0
 MOST_CHI_SQUARED, MOST_RATIO = 10.0, 4.0
 """The reduced chi squared, and the ratio by which halves differ more than uncertainties say, above which nothing is believed:
 shots in wrong orientations that are not refined gave 25 to 56, and 3 to 4.5, and amplitudes that were wrong by half."""
+
+MOST_MISFIT = 0.5
+"""The misfit beyond which spots have another shape than the calculated ones, so that intensities cannot be believed."""
 
 LEAST_CC = 0.3
 """The correlation of halves below which intensities are no more than noise."""

@@ -60,7 +60,13 @@ def main(args: Sequence[str]) -> int:
     readers = [ShotFile(of.file, one, readout, option) for of, one in zip(shots.sources, shots.experiments)]
     readers[0].read()
     print(*printed.taken_lines(shots, form, options), sep="\n", flush=True)
-    result = _merge(options, shots, readers, form, workers)
+    try:
+        result = _merge(options, shots, readers, form, workers)
+    except KeyboardInterrupt:
+        if options.work is None:
+            raise
+        print(f"nbnumba: interrupted; the same command goes on with what is in {options.work!r}", file=sys.stderr)
+        return interrupts.STATUS
     print("", *printed.table(result), "", *printed.summary(result), sep="\n")
     bundle.warn([*shots.left_out, *(f"{name} is left out: {why}" for name, why in result.left_out.items())])
     bundle.warn(result.diagnosis)
@@ -106,13 +112,15 @@ def _workers(options: Any) -> int:
 
 
 def _parameters(options: Any, system: str, shots: Shots, flags: Sequence[str]) -> list[Any]:
-    """What is refined of each shot; the number of cells, too, unless FLAGS state it. Raises InputError for names that are none."""
+    """What is refined of each shot; the number of cells, too, unless FLAGS state it. InputError: names that are none."""
     from adjoint.merge import default_shot_parameters
     from adjoint.merging.shots import unknowns_of
 
     crystal = shots.experiments[0].crystal
     try:
-        names = default_shot_parameters(system, about_axes=any(getattr(crystal, name) for name in crystal.ABOUT_AXES))
+        about_axes = any(getattr(crystal, name) for name in crystal.ABOUT_AXES)
+        size = {*SIZE_FLAGS, *CELL_FLAGS}.isdisjoint(given_flags(flags)) and crystal.n_a == crystal.n_b == crystal.n_c
+        names = default_shot_parameters(system, about_axes, size)
     except InputError as error:
         raise InputError(f"--cell: {error}") from None
     if options.parameters is not None:

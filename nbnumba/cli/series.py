@@ -18,6 +18,7 @@ from nbnumba.flags.subcommand import command_line_of
 from nbnumba.flags.to_experiment import experiment_of
 from nbnumba.formats.nxmx_writer import COMPRESSIONS
 from nbnumba.resolved import duration, plural
+from nbnumba.setup.orientations import phi_steps
 from nbnumba.shots import make
 from nbnumba.shots.frame import Readout
 from nbnumba.shots.frame_files import FORMATS, Job
@@ -54,6 +55,10 @@ def main(args: Sequence[str]) -> int:
     if command_line.last.get("-misset") == "random" and not {"-seed", "-misset_seed"} & set(command_line.last):
         raise InputError("-misset: random is not the same when a series is resumed; allowed: random with a -misset_seed")
     experiment = experiment_of(command_line)
+    if phi_steps(experiment.goniometer)[2] > 0.0 and not {"-phi_sampling", "-c_parity"} & set(command_line.last):
+        experiment = experiment.replace({"goniometer.phi_sampling": "mid"})
+        if not run.quiet:
+            print("phi steps are rendered in their middles, as detectors record them; -phi_sampling left: at their beginnings")
     counted = Counted()
     try:
         job, ends, choices = _job(options, run, experiment)

@@ -205,12 +205,23 @@ def _parameters(options: Any, system: str, chosen: Chosen, setup: Setup) -> list
     except InputError as error:
         raise InputError(f"--cell: {error}") from None
     if options.parameters is None:
-        return default_still_parameters(system, setup.states_amplitudes) if chosen.is_still else default_parameters(system)
+        names = default_still_parameters(system, setup.states_amplitudes) if chosen.is_still else default_parameters(system)
+        return _with_stated_spread(names, setup)
     names = tied_names("--parameters", options.parameters)
     for name, instead in (*((name, "crystal.scale; every shoebox has its background") for name in IMAGE), (AMPLITUDES, EACH)):
         if name in names:
             raise InputError(f"--parameters: {name} is no parameter of a series; allowed: {instead}")
     return names + (of_cell if options.cell is not None else [])
+
+
+def _with_stated_spread(names: list[Any], setup: Setup) -> list[Any]:
+    """The parameters, with the one mosaic spread in place of those about axes where FLAGS state it and not these."""
+    stated = setup.command_line.last
+    if "-mosaic" not in stated or "-mosaic_abc" in stated:
+        return names
+    about_axes = [f"crystal.mosaic_{axis}_deg" for axis in "abc"]
+    places = [place for place, name in enumerate(names) if name in about_axes or name == tuple(about_axes)]
+    return [*names[: places[0]], "crystal.mosaic_spread_deg", *names[places[-1] + 1 :]]
 
 
 def _check_parameters(setup: Setup, options: Any, system: str, parameters: list[Any], knots_deg: float) -> None:
