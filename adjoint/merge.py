@@ -45,7 +45,7 @@ from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats.symmetry import Symmetry
 from nbnumba.geometry.cell import cell_of, standard_setting
-from nbnumba.statements import StructureFactors
+from nbnumba.statements import Background, StructureFactors
 from nbnumba.version import VERSION
 
 DAMPINGS = (1.0, 0.1, 0.1)
@@ -307,8 +307,11 @@ def number_between(what: str, value: Any, least: float, most: float) -> float:
 
 
 def _with_start(shot: SeriesImage, names: Sequence[Name]) -> SeriesImage:
-    """The shot without amplitudes, and with a B factor that may become smaller where it is refined."""
-    experiment = dataclasses.replace(shot.experiment, structure_factors=NO_AMPLITUDES)
+    """The shot without amplitudes and background, and with a B factor that may become smaller where it is refined.
+
+    The background is that of each box (M1): one that the experiment states would count as photons of the crystal.
+    """
+    experiment = dataclasses.replace(shot.experiment, structure_factors=NO_AMPLITUDES, background=Background())
     if B_FACTOR in names and experiment.crystal.b_factor_A2 == 0.0:
         experiment = experiment.replace({B_FACTOR: START_B_A2})
     return shot._replace(experiment=experiment)

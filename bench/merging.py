@@ -161,11 +161,12 @@ def merge(folder: Path, count: int, workers: int) -> int:
 
 
 def true_of(truth: StructureFactors, hkl: np.ndarray) -> np.ndarray:
-    """The true amplitudes (n,) of reflections (n, 3)."""
+    """The true amplitudes (n,) of reflections (n, 3), which all have to be there."""
     assert truth.hkl is not None and truth.F is not None
-    keys = expansion.key(truth.hkl)
+    keys, wanted = expansion.key(truth.hkl), expansion.key(hkl)
+    assert np.isin(wanted, keys).all(), "the truth is known of all reflections that the space group does not forbid"
     order = np.argsort(keys)
-    return np.abs(truth.F)[order][np.searchsorted(keys[order], expansion.key(hkl))]
+    return np.abs(truth.F)[order][np.searchsorted(keys[order], wanted)]
 
 
 def figures_of(plus: np.ndarray, minus: np.ndarray, hkl: np.ndarray, truth: StructureFactors, known: np.ndarray) -> Figures:

@@ -91,6 +91,14 @@ def test_mates_that_differ_are_not_one(made):
     assert (result.half_sigma[np.isfinite(result.sigma)] > result.sigma[np.isfinite(result.sigma)]).mean() > 0.5
 
 
+def test_a_background_that_is_stated_changes_nothing(made):
+    """What backgrounds are is determined in each box: the water of the experiment is no part of the crystal's photons."""
+    _, data, start, _, _ = made
+    wet = [experiment.replace({"background.water_um": 0.1}) for experiment in start[:2]]
+    without, with_water = (merged(some, data[:2], resolution_A=3.0).intensity for some in (start[:2], wet))
+    np.testing.assert_array_equal(without, with_water)
+
+
 def test_the_same_after_an_interruption(made, tmp_path):
     """Bit for bit, wherever it was killed, and whatever runs it; and not with other shots."""
     truth, data, start, _, _ = made

@@ -310,7 +310,7 @@ def test_rotations_are_all_taken_from_one_list_and_from_several_of_one_name(tmp_
         ]
         assert len({source.name for source in shots.sources}) == 6
         turned = [np.array(experiment.crystal.orientation) for experiment in shots.experiments]
-        assert not np.allclose(turned[0], turned[3], atol=0.1) and np.allclose(turned[0], turned[2])
+        assert not np.allclose(turned[0], turned[3]) and np.allclose(turned[0], turned[2])
 
 
 def test_lists_of_rotations_that_are_wrong(tmp_path):
