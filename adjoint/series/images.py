@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from nbnumba.backends import CPU, Machine
 from nbnumba.experiment import Experiment
 from nbnumba.setup.sampling import rendered
 from nbnumba.setup.sheet import Sheet, masked_pixels, sheet_of
+from nbnumba.statements import Background
 
 
 class SeriesImage(NamedTuple):
@@ -64,7 +66,11 @@ class Model(NamedTuple):
 
 
 def model_of(experiment: Experiment, parameters: tuple[Name, ...], boxes: Shoeboxes, machine: Machine = CPU) -> Model:
-    """The model of an image in its boxes, with automatic choices made (A14)."""
+    """The model of an image in its boxes, with automatic choices made (A14), without a background that is stated.
+
+    Every box has a background of its own, beside the photons of the crystal alone.
+    """
+    experiment = dataclasses.replace(experiment, background=Background())
     sheet = sheet_of(experiment.detector)
     stated: dict[str, Any] = {"sampling.mask": sheet.image(boxes.mask(sheet.shape)), "sampling.roi": None}
     if len(sheet.shapes) == 1 and len(boxes.rows):

@@ -405,3 +405,19 @@ def test_threads_do_not_change_a_bit(good):
         numba.set_num_threads(threads)
     np.testing.assert_array_equal(results[0].x, results[1].x)
     np.testing.assert_array_equal(results[0].factors, results[1].factors)
+
+
+def test_a_background_that_is_stated_is_no_part_of_the_crystals_photons():
+    """Every box has one of its own; one that flags state would be scaled with the intensity of its reflection."""
+    from adjoint.series.images import model_of
+    from adjoint.series.shoeboxes import Shoeboxes
+
+    (made,) = problems.experiments(np.random.default_rng(0), images=1)
+    rows = np.arange(100)
+    boxes = Shoeboxes(rows, rows + 50, np.zeros(100), np.array([0]), np.array([0]), 0.0 * rows, 0.0 * rows)
+    photons = [
+        model_of(experiment, ("crystal.a_A",), boxes).photons(np.array([problems.CELL[0]]))[0]
+        for experiment in (made, made.replace({"background.water_um": 5.0, "background.air_mm": 100.0}))
+    ]
+    np.testing.assert_array_equal(photons[0], photons[1])
+    assert photons[0].max() > 0.0
