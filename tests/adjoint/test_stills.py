@@ -166,6 +166,7 @@ def two_halves(experiment):
     return dataclasses.replace(experiment, detector=made.detector)
 
 
+@pytest.mark.long
 def test_far_starts_and_noise_are_no_success():
     """From 0.3 degrees and 0.9 % of the cell on, spots are taken for others; the strengths of reflections tell."""
     for seed, size in ((403, 3.0), (405, 10.0)):

@@ -201,7 +201,7 @@ def test_true_models_are_those_of_each_image(folder):
 
 @pytest.mark.parametrize("form", ["nxmx", "smv", "cbf"])
 def test_a_rotation_is_one_scan(folder, form, tmp_path):
-    """Without jitter, of every format: one crystal, a scan of all images; the images are those of each phi."""
+    """Without jitter, of every format: one crystal, a scan of all images; the images are those of each phi, in mid-steps."""
     flags = "-osc 0.5 -phisteps 2 -phi 3 -detpixels_x 487 -detpixels_y 195 -pixel 0.172 -nopgm"
     args = ["series", "--out", str(tmp_path / "rotation"), "--frames", "4:6", "--format", form, "--seed", "3", "--"]
     assert main([*args, *FLAGS.format(folder=folder).split(), *flags.split(), "-quiet"]) == 0
@@ -209,7 +209,7 @@ def test_a_rotation_is_one_scan(folder, form, tmp_path):
     assert len(content["experiment"]) == 1
     [scan] = content["scan"]
     assert scan["oscillation"] == [4.5, 0.5] and scan["image_range"] == ([1, 3] if form == "nxmx" else [4, 6])
-    experiment = nbnumba.Experiment.from_args(f"{FLAGS.format(folder=folder)} {flags}")
+    experiment = nbnumba.Experiment.from_args(f"{FLAGS.format(folder=folder)} {flags} -phi_sampling mid")
     [frame] = nbnumba.frames(experiment, [5], seed=3)
     expected = frame.pixels.astype(int)
     if form == "smv":
