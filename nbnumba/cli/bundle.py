@@ -53,14 +53,25 @@ def warn(sentences: Iterable[str]) -> None:
 
 
 def split(words: Sequence[str], command: str) -> tuple[list[str], list[str]]:
-    """The subcommand's own words and nanoBragg's flags: the words before and after the first --."""
-    words = list(words)
-    if "--" in words:
-        separator = words.index("--")
-        return words[:separator], words[separator + 1 :]
-    if {"-h", "--help"} & set(words):
-        return words, []
+    """The subcommand's own words and nanoBragg's flags: the words before and after the first --, which has to be there."""
+    if "--" in words or {"-h", "--help"} & set(words):
+        return own_and_flags(words)
     raise InputError(f"{command}: no -- is given; allowed: nbnumba {command} [its own options] -- nanoBragg's flags")
+
+
+def own_and_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The subcommand's own words and nanoBragg's flags, which are none without a --."""
+    words = list(words)
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
+def check_not_read(written: Iterable[str], read: Iterable[str], option: str = "--out") -> None:
+    """Raise InputError, naming an option, if a file that is to be written is one of those that are read."""
+    inputs = {os.path.realpath(name) for name in read}
+    for name in written:
+        if os.path.realpath(name) in inputs:
+            raise InputError(f"{option}: {name!r} is also a file that is read; allowed: the name of another file")
 
 
 def whole_numbers(option: str, words: Sequence[str], allowed: str, lowest: int | None = None) -> tuple[int, ...]:

@@ -12,9 +12,9 @@ from nbnumba.backends.threads import most_threads
 from nbnumba.cli import bundle, measured
 from nbnumba.cli.merging import printed, result_files
 from nbnumba.cli.merging.shots import Form, ShotFile, Shots, median_cell, read_shots, with_raised
-from nbnumba.cli.option_lists import comma_list, tied_names, with_joined_gaps
+from nbnumba.cli.option_lists import tied_names, with_joined_gaps
 from nbnumba.cli.progress import bar
-from nbnumba.cli.refine_series.input import Readout, given_flags, system_of
+from nbnumba.cli.refine_series.input import given_flags, readout_noise, readout_of, system_of
 from nbnumba.errors import InputError
 from nbnumba.flags.subcommand import input_files
 from nbnumba.flags.to_experiment import CELL_FLAGS, SIZE_FLAGS
@@ -42,20 +42,20 @@ OPTIONS |= {"parameters": "--parameters", "workers": "--workers", "symmetry": "-
 def main(args: Sequence[str]) -> int:
     """Merge, print and write the result. Returns the exit status: 1 if it does not succeed."""
     words = list(args)
-    own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    own, flags = bundle.own_and_flags(words)
     options = parser().parse_args(with_joined_gaps(own))
     outputs = result_files.check(options)
     workers = _workers(options)
     shots = read_shots(options, flags)
     read = [*options.shots, *([options.mask] if options.mask else []), *input_files(shots.first.command_line)]
-    outputs.check_not_read([*read, *{images.file_of(source.file) for source in shots.sources}])
+    bundle.check_not_read(outputs.names, [*read, *{images.file_of(source.file) for source in shots.sources}])
     geometry = shots.sources[0].chosen.geometry
     group = _group(options, shots)
     system = (options.cell, "--cell") if options.cell is not None else system_of(geometry, shots.experiments[0], group)
     parameters = _parameters(options, system[0], shots, flags)
     shots = with_raised(shots, parameters)
     form = Form(group, system, median_cell(shots.experiments), _resolution(options, shots), parameters)
-    readout = _readout(options, shots)
+    readout = readout_of(options, shots.first)
     option = "--data" if options.data else "--shots"
     readers = [ShotFile(of.file, one, readout, option) for of, one in zip(shots.sources, shots.experiments)]
     readers[0].read()
@@ -156,29 +156,13 @@ def _resolution(options: Any, shots: Shots) -> float:
     return float(min(part.min() for part in (of_pixels if isinstance(of_pixels, list) else [of_pixels])))
 
 
-def _readout(options: Any, shots: Shots) -> Readout:
-    """What options say of the pixels. Raises InputError."""
-    offset = None if options.offset is None else bundle.real_number("--offset", options.offset, "a number", lambda x: True)
-    first, saturation = shots.first, None
-    if "-saturation" in first.command_line.last:
-        saturation = first.run.response.saturation
-    if options.saturation is not None:
-        saturation = bundle.real_number("--saturation", options.saturation, "a positive number", lambda x: x > 0.0)
-    mask = None if options.mask is None else measured.read_mask(options.mask, shots.experiments[0])
-    return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
-
-
 def _merge(options: Any, shots: Shots, readers: Sequence[ShotFile], form: Form, workers: int) -> Any:
     """The result of adjoint.merge_shots, with a line for each pass."""
     from adjoint.merge import merge_shots
     from adjoint.series.images import SeriesImage
 
     first = shots.first
-    panels = first.middle.detector.panels
-    gain = 1.0 if panels else first.run.response.gain
-    noise = first.run.response.readout_noise
-    if options.readout_noise is not None:
-        noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
+    noise, gain = readout_noise(options, first), first.run.response.gain
     every = [
         SeriesImage(source.name, experiment, reader, gain)
         for source, experiment, reader in zip(shots.sources, shots.experiments, readers)
@@ -194,7 +178,7 @@ def _merge(options: Any, shots: Shots, readers: Sequence[ShotFile], form: Form, 
                 every, form.cell, symmetry, resolution_A=form.resolution_A, parameters=form.parameters,
                 friedel_apart=options.anomalous,
                 amplitudes=first.middle.structure_factors if first.states_amplitudes else None,
-                readout_noise=noise / (panels[0].gain if panels else gain), folder=options.work, source=_of_files(readers),
+                readout_noise=noise, folder=options.work, source=_of_files(readers),
                 run=run, told=told, progress=progress, **first.run.machine._asdict(),
             )  # fmt: skip
     except InputError as error:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +14,10 @@ import numpy as np
 from nbnumba.cli import bundle, report
 from nbnumba.cli.merging import printed
 from nbnumba.cli.merging.shots import Form, Shots
+from nbnumba.cli.refine_series.result_files import refined_geometry
 from nbnumba.cli.report import merge as of_merge
 from nbnumba.errors import InputError
 from nbnumba.formats import expt_refined, files, mtz
-from nbnumba.to_geometry import Readout, geometry_of
 
 B_FACTOR = "crystal.b_factor_A2"
 
@@ -35,12 +34,10 @@ class Outputs(NamedTuple):
     models: dict[str, str]
     folder: str | None
 
-    def check_not_read(self, read: Iterable[str]) -> None:
-        """Raise InputError if a file that is to be written is one of those that are read."""
-        inputs = {os.path.realpath(name) for name in read}
-        for name in (self.mtz, self.json, self.csv, *self.models.values()):
-            if os.path.realpath(name) in inputs:
-                raise InputError(f"--out: {name!r} is also a file that is read; allowed: the name of another file")
+    @property
+    def names(self) -> list[str]:
+        """The names of the files, without those of the report."""
+        return [self.mtz, self.json, self.csv, *self.models.values()]
 
 
 def check(options: Any) -> Outputs:
@@ -53,7 +50,7 @@ def check(options: Any) -> Outputs:
     if len(models) < len(options.shots):
         raise InputError("--shots: a list is named twice; allowed: each list once")
     outputs = Outputs(options.out, f"{stem}.json", f"{stem}.csv", models, options.report)
-    for name in (outputs.mtz, outputs.json, outputs.csv, *models.values()):
+    for name in outputs.names:
         files.check_writable(name, "--out")
     if options.report is not None:
         report.check(options.report)
@@ -152,10 +149,7 @@ def _models(path: str, shots: Shots, result: Any) -> dict[int, expt_refined.Refi
     for source, experiment in zip(shots.sources, result.experiments):
         if experiment is None or source.chosen.path != path or not source.chosen.is_still:
             continue
-        geometry, before = geometry_of(experiment, Readout(), "--out"), source.chosen.geometry.crystal
-        assert geometry.crystal is not None and before is not None
-        crystal = dataclasses.replace(geometry.crystal, space_group=before.space_group)
-        found[source.chosen.number] = expt_refined.Refined(dataclasses.replace(geometry, crystal=crystal))
+        found[source.chosen.number] = expt_refined.Refined(refined_geometry(source.chosen, experiment))
     return found
 
 

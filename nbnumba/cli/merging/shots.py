@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nbnumba.cli import measured
 from nbnumba.cli.refine_series import stills
-from nbnumba.cli.refine_series.input import Chosen, Readout, Setup, choose, counts_of, is_still, set_up, with_raised_spreads
+from nbnumba.cli.refine_series.input import (
+    Chosen,
+    Readout,
+    Setup,
+    choose,
+    counts_of,
+    is_still,
+    read_image,
+    set_up,
+    with_raised_spreads,
+)
 from nbnumba.errors import InputError
 from nbnumba.experiment import Experiment
 from nbnumba.formats import dxtbx
@@ -42,12 +51,7 @@ class ShotFile(NamedTuple):
 
     def read(self) -> Any:
         """The image, with warnings. Raises InputError for a file that does not fit."""
-        readout = self.readout
-        how = readout.mask, readout.saturation, readout.offset, readout.gaps
-        try:
-            return counts_of(measured.read(self.name, self.experiment, *how))
-        except InputError as error:
-            raise InputError(str(error).replace("--data:", f"{self.option}:", 1)) from None
+        return counts_of(read_image(*self))
 
 
 class Source(NamedTuple):

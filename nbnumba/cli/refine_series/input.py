@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nbnumba import from_geometry
-from nbnumba.cli import measured
+from nbnumba.cli import bundle, measured
 from nbnumba.cli.option_lists import assignments, comma_list, numbers
 from nbnumba.cli.simulate import use_threads
 from nbnumba.errors import InputError
@@ -415,21 +415,10 @@ class Reader:
         return lambda: self.read(index)
 
     def _measured(self, index: int) -> measured.Measured:
-        readout = self.readout
         with warnings.catch_warnings():
             if self.first is not None:
                 warnings.simplefilter("ignore", UserWarning)
-            try:
-                image = measured.read(
-                    self.chosen.images[index].name,
-                    self.setup.experiments[index],
-                    readout.mask,
-                    readout.saturation,
-                    readout.offset,
-                    readout.gaps,
-                )
-            except InputError as error:
-                raise InputError(str(error).replace("--data:", f"{self.option}:", 1)) from None
+            image = read_image(self.chosen.images[index].name, self.setup.experiments[index], self.readout, self.option)
         self.first = self.first or image
         return image
 
@@ -441,6 +430,33 @@ class Readout(NamedTuple):
     saturation: float | None
     offset: float | None
     gaps: measured.Gaps
+
+
+def readout_noise(options: Any, setup: Setup) -> float:
+    """The noise of the read-out in photons, which options and flags state in counts."""
+    noise = setup.run.response.readout_noise
+    if options.readout_noise is not None:
+        noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
+    panels = setup.middle.detector.panels
+    return noise / setup.run.response.gain / (panels[0].gain if panels else 1.0)
+
+
+def readout_of(options: Any, setup: Setup) -> Readout:
+    """What options say of the pixels. Raises InputError for a number or a mask that is impossible."""
+    offset = None if options.offset is None else bundle.real_number("--offset", options.offset, "a number", lambda x: True)
+    saturation = setup.run.response.saturation if "-saturation" in setup.command_line.last else None
+    if options.saturation is not None:
+        saturation = bundle.real_number("--saturation", options.saturation, "a positive number", lambda x: x > 0.0)
+    mask = None if options.mask is None else measured.read_mask(options.mask, setup.middle)
+    return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
+
+
+def read_image(name: str, experiment: Experiment, readout: Readout, option: str) -> measured.Measured:
+    """A measured image. Raises InputError, naming the option that named the file, for one that does not fit."""
+    try:
+        return measured.read(name, experiment, *readout)
+    except InputError as error:
+        raise InputError(str(error).replace("--data:", f"{option}:", 1)) from None
 
 
 def counts_of(image: measured.Measured) -> Any:

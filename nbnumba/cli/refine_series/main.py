@@ -16,9 +16,10 @@ from nbnumba.cli.refine_series import printed, result_files, stills
 from nbnumba.cli.refine_series.input import (
     Chosen,
     Reader,
-    Readout,
     Setup,
     choose,
+    readout_noise,
+    readout_of,
     set_up,
     system_of,
     with_raised_spreads,
@@ -51,8 +52,7 @@ OPTIONS |= {"knots_deg": "--knots", "readout_noise": "--readout-noise", "intensi
 
 def is_series(words: Sequence[str]) -> bool:
     """Whether the words of refine are those of a series: --expt is among its own options."""
-    own = list(words[: list(words).index("--")] if "--" in words else words)
-    return any(word == "--expt" or word.startswith("--expt=") for word in own)
+    return any(word == "--expt" or word.startswith("--expt=") for word in bundle.own_and_flags(words)[0])
 
 
 class Task(NamedTuple):
@@ -69,7 +69,7 @@ class Task(NamedTuple):
 def main(args: Sequence[str]) -> int:
     """Refine, print and write the result. Returns the exit status: 1 if the refinement does not succeed."""
     words = list(args)
-    own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    own, flags = bundle.own_and_flags(words)
     options = parser().parse_args(with_joined_gaps(own))
     options.experiment = None if options.experiment is None else _experiment(options.experiment)
     outputs = result_files.check(options)
@@ -109,7 +109,7 @@ def _task(chosen: Chosen, options: Any, flags: Sequence[str], outputs: result_fi
     setup = with_raised_spreads(with_starts(setup, options, parameters), parameters)
     keywords = _keywords(options, setup, chosen)
     _check_parameters(setup, options, system[0], parameters, keywords.get("knots_deg", KNOTS_DEG))
-    reader = Reader(chosen, setup, _readout(options, setup), "--data" if options.data else "--expt")
+    reader = Reader(chosen, setup, readout_of(options, setup), "--data" if options.data else "--expt")
     return Task(chosen, setup, system, parameters, keywords, reader)
 
 
@@ -253,7 +253,7 @@ def _keywords(options: Any, setup: Setup, chosen: Chosen) -> dict[str, Any]:
     keywords: dict[str, Any] = {
         "amplitudes": options.amplitudes,
         "background": options.background,
-        "readout_noise": _readout_noise(options, setup),
+        "readout_noise": readout_noise(options, setup),
         "reach_deg": setup.reach_deg,
         "own": comma_list("--own", options.own),
         "shared": comma_list("--shared", options.shared),
@@ -292,25 +292,6 @@ def _half_edges(text: str) -> tuple[float, float]:
         raise InputError(f"--shoebox: {text!r} is not allowed; allowed: {allowed}")
     fast, slow = (bundle.real_number("--shoebox", word, allowed, lambda x: 5.0 <= x <= 200.0) for word in words)
     return fast / 2.0, slow / 2.0
-
-
-def _readout_noise(options: Any, setup: Setup) -> float:
-    """The noise of the read-out in photons, which options and flags state in counts."""
-    noise = setup.run.response.readout_noise
-    if options.readout_noise is not None:
-        noise = bundle.real_number("--readout-noise", options.readout_noise, "a number not below 0", lambda x: x >= 0.0)
-    panels = setup.middle.detector.panels
-    return noise / setup.run.response.gain / (panels[0].gain if panels else 1.0)
-
-
-def _readout(options: Any, setup: Setup) -> Readout:
-    """What options say of the pixels. Raises InputError for a number or a mask that is impossible."""
-    offset = None if options.offset is None else bundle.real_number("--offset", options.offset, "a number", lambda x: True)
-    saturation = setup.run.response.saturation if "-saturation" in setup.command_line.last else None
-    if options.saturation is not None:
-        saturation = bundle.real_number("--saturation", options.saturation, "a positive number", lambda x: x > 0.0)
-    mask = None if options.mask is None else measured.read_mask(options.mask, setup.middle)
-    return Readout(mask, saturation, offset, measured.read_gaps(comma_list("--gap", options.gap)))
 
 
 def _refine(task: Task, quiet: bool = False) -> Any:

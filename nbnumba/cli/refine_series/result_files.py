@@ -17,6 +17,7 @@ from nbnumba.cli.refine_series.input import Chosen, Reader
 from nbnumba.cli.refine_series.intensities import intensities
 from nbnumba.cli.report import series as of_series
 from nbnumba.errors import InputError
+from nbnumba.experiment import Experiment
 from nbnumba.formats import endings, files
 from nbnumba.formats.expt_refined import Refined, Source, write_refined
 from nbnumba.formats.geometry import Geometry
@@ -59,12 +60,8 @@ def check(options: Any) -> Outputs:
 
 def check_not_read(outputs: Outputs, read: Iterable[str]) -> None:
     """Raise InputError if a file that is to be written is one of those that are read."""
-    inputs = {os.path.realpath(name) for name in read}
     written = [*(outputs.names or {}).values(), f"{flags_name(outputs.names)}.mat"]
-    for name in written:
-        if os.path.realpath(name) in inputs:
-            option = "refine" if outputs.names is None else "--out"
-            raise InputError(f"{option}: {name!r} is also a file that is read; allowed: the name of another file")
+    bundle.check_not_read(written, read, "refine" if outputs.names is None else "--out")
 
 
 def flags_name(names: dict[str, str] | None) -> str:
@@ -118,7 +115,7 @@ def _flags_title(chosen: Chosen) -> str:
 
 
 def _write_result(names: dict[str, str], chosen: Chosen, result: Any, told: Told) -> list[str]:
-    geometry = refined_geometry(chosen, result)
+    geometry = refined_geometry(chosen, result.experiments[len(result.experiments) // 2])
     source = Source(chosen.path, chosen.number)
     refined = Refined(geometry)
     if not chosen.is_still:
@@ -144,9 +141,9 @@ def _write_result(names: dict[str, str], chosen: Chosen, result: Any, told: Told
     return [*lines, f"wrote {names['.json']}"]
 
 
-def refined_geometry(chosen: Chosen, result: Any) -> Geometry:
-    """The geometry of the refined middle image, with the space group of the file."""
-    geometry = geometry_of(result.experiments[len(result.experiments) // 2], Readout(), "--out")
+def refined_geometry(chosen: Chosen, experiment: Experiment) -> Geometry:
+    """The geometry of a refined image, with the space group of the file."""
+    geometry = geometry_of(experiment, Readout(), "--out")
     assert geometry.crystal is not None and chosen.geometry.crystal is not None
     crystal = dataclasses.replace(geometry.crystal, space_group=chosen.geometry.crystal.space_group)
     return dataclasses.replace(geometry, crystal=crystal)

@@ -177,7 +177,7 @@ def write(
     lines: list[str] = []
     names = outputs.names
     if names is not None and done:
-        geometries = [result_files.refined_geometry(one.chosen, one.result) for one in done]
+        geometries = [result_files.refined_geometry(one.chosen, one.result.experiments[0]) for one in done]
         refined = {one.chosen.number: expt_refined.Refined(geometry) for one, geometry in zip(done, geometries)}
         expt_refined.write_several(names[".expt"], done[0].chosen.path, refined, "--out")
         lines.append(f"wrote {names['.expt']}: refined models of {len(done)} stills")
