@@ -113,6 +113,15 @@ def number_of(what: str, value) -> float:
     raise InputError(f"{what}: {shown(value)} is not a number; allowed: a number")
 
 
+def bounded(what: str, value, most: float = 1e6, least: float | None = None) -> float:
+    """A number above 0, or not below `least`. Raises InputError."""
+    number = number_of(what, value)
+    if not (number > 0.0 if least is None else number >= least) or number > most:
+        allowed = "a number above 0" if least is None else f"a number not below {least:g}"
+        raise InputError(f"{what}: {number:g} is not allowed; allowed: {allowed}, at most {most:g}")
+    return number
+
+
 def field(
     what: str, values, sheet: Sheet | None = None, one_for_all: bool = True, fill: float = np.nan
 ) -> np.ndarray:

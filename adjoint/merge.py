@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import math
 import os
@@ -12,11 +11,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from adjoint.losses import number_of
+from adjoint.losses import bounded
 from adjoint.merging.shots import (
     NO_AMPLITUDES,
     Rule,
@@ -29,9 +28,9 @@ from adjoint.merging.shots import (
     written,
 )
 from adjoint.merging.solution import Blocks, Equations, equations, solved, variances
-from adjoint.merging.statistics import Shell, shells_of
+from adjoint.merging.statistics import Columns, Shell, shells_of
 from adjoint.merging.unique import Unique, unique_of
-from adjoint.parameters import SMALLEST, Name, cell_parameters
+from adjoint.parameters import Name, cell_parameters
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.images import SeriesImage
 from adjoint.series.reduction import Rules
@@ -43,10 +42,14 @@ from nbnumba.cost import check_memory
 from nbnumba.digests import digest
 from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
+from nbnumba.formats import files
 from nbnumba.formats.symmetry import Symmetry
 from nbnumba.geometry.cell import cell_of, standard_setting
 from nbnumba.statements import Background, StructureFactors
 from nbnumba.version import VERSION
+
+if TYPE_CHECKING:
+    from nbnumba.pools import Run
 
 DAMPINGS = (1.0, 0.1, 0.1)
 """By which fractions diagonals are raised in the first passes, while numbers and amplitudes are far from right."""
@@ -91,9 +94,6 @@ OWN_FILES = ("boxes_", "pass_", "unique.npz", "state.json", "lock")
 
 B_FACTOR = "crystal.b_factor_A2"
 SCALE = "crystal.scale"
-
-Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
-"""What calls a function with each of some arguments, here or elsewhere, and yields the results in their order."""
 
 
 class Merging(NamedTuple):
@@ -207,9 +207,9 @@ def merge_shots(
                 source=source, run=run, progress=progress, told=told, backend=backend, precision=precision,
             )  # fmt: skip
     names = tuple(parameters)
-    readout_noise = number_between("readout_noise", readout_noise, 0.0, 1e6)
-    influence = number_between("influence", influence, SMALLEST, 1e6)
-    resolution_A = number_between("resolution_A", resolution_A, 0.1, 1000.0)
+    readout_noise = bounded("readout_noise", readout_noise, least=0.0)
+    influence = bounded("influence", influence)
+    resolution_A = bounded("resolution_A", resolution_A, 1000.0, 0.1)
     if amplitudes is not None and amplitudes.hkl is None:
         raise InputError("amplitudes: there is no list of reflections; allowed: StructureFactors with hkl and F, or None")
     if not isinstance(shots, Sequence) or not shots or not all(isinstance(shot, SeriesImage) for shot in shots):
@@ -257,14 +257,8 @@ def _kept_in(folder: Path) -> Iterator[None]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """In this block no other process has the file open in this way. Raises InputError if one has."""
-    with open(path, "wb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            name = os.fspath(path.parent)
-            raise InputError(f"folder: another process works in {name!r}; allowed: one at a time") from None
-        except OSError:
-            pass  # a file system without locks
+    name = os.fspath(path.parent)
+    with files.locked(path, InputError(f"folder: another process works in {name!r}; allowed: one at a time")):
         try:
             yield
         finally:
@@ -296,14 +290,6 @@ def _check_resolution(experiment: Experiment, cell: Cell, resolution_A: float) -
         raise InputError(f"resolution_A: {resolution_A:g} is not allowed; allowed: {least:.3g} or more at this wavelength")
     count = 4.0 / 3.0 * math.pi * float(np.linalg.det(standard_setting(*cell))) / resolution_A**3
     check_memory(f"resolution_A: {resolution_A:g} A has {count:.2g} reflections, which take", int(REFLECTION_BYTES * count))
-
-
-def number_between(what: str, value: Any, least: float, most: float) -> float:
-    """A number within bounds. Raises InputError."""
-    number = number_of(what, value)
-    if not least <= number <= most:
-        raise InputError(f"{what}: {number:g} is not allowed; allowed: a number from {least:g} to {most:g}")
-    return number
 
 
 def _with_start(shot: SeriesImage, names: Sequence[Name]) -> SeriesImage:
@@ -465,11 +451,11 @@ class _Work:
         floor = FLOOR * np.sqrt(expected)
         sums = equations(blocks, squares / expected)
         free = ~((amplitudes <= 1.001 * floor) & (sums.right < 0.0))
-        wanted = solved(blocks, sums, self._common(), free, damping)
-        promised = self._promised(blocks, sums, wanted)
+        wanted = solved(sums, self._common(), free, damping)
+        promised = _promised(sums, wanted)
         self.told(
             f"pass {state.number}: {len(blocks.shots)} shots, {moved} moved, reduced chi squared "
-            f"{2.0 * sums.loss / self._freedom(sums):.4g}, numbers move by {promised:.2g} of their uncertainties"
+            f"{2.0 * sums.loss / _freedom(sums):.4g}, numbers move by {promised:.2g} of their uncertainties"
         )
         number = state.number + 1
         least = np.where(number < len(DAMPINGS), LEAST_PART * squares, 0.0)
@@ -490,23 +476,10 @@ class _Work:
             return self._keep(self.state._replace(ended=f"not converged after {MOST_PASSES} passes"))
         return self._start_pass(state, following, changes)
 
-    def _promised(self, blocks: Blocks, sums: Equations, wanted: np.ndarray) -> float:
-        """By how much a step would move numbers and factors, in uncertainties: root mean square."""
-        promised, count = float(sums.right @ wanted), int((sums.own > 0.0).sum())
-        for block, inverse in blocks.each():
-            promised += float(block.gradient @ inverse @ block.gradient)
-            count += len(block.x)
-        return float(np.sqrt(max(promised, 0.0) / max(count, 1)))
-
     def _common(self) -> np.ndarray:
         """What scales, and B factors, of all shots can do to factors as well (1 or 2, u)."""
         ones = np.ones(len(self.unique.hkl))
         return np.stack([ones, self.unique.inverse_squares] if B_FACTOR in self.rule.parameters else [ones])
-
-    def _freedom(self, sums: Equations) -> float:
-        """Pixels less what was fitted: numbers of shots, backgrounds, and factors."""
-        fitted = sum(len(block.x) + len(block.number) for block, _ in self.blocks().each()) + int((sums.own > 0.0).sum())
-        return max(float(sums.pixels - fitted), 1.0)
 
     def result(self) -> Merging:
         """The structure factors, and how well they are known (M5, M6)."""
@@ -516,17 +489,19 @@ class _Work:
         part = squares / expected
         sums = equations(blocks, part)
         everything = np.ones(len(squares), dtype=bool)
-        intensity = squares * (1.0 + solved(blocks, sums, common, everything))
+        intensity = squares * (1.0 + solved(sums, common, everything))
         sigma = squares * np.sqrt(variances(blocks, sums))
         halves, half_sigmas = np.zeros((2, len(squares))), np.full((2, len(squares)), np.inf)
         if len(self.used) > 1:
             for half in (0, 1):
                 of_half = self.blocks(shots=self.used[half::2])
                 own = equations(of_half, part)
-                halves[half] = squares * (1.0 + solved(of_half, own, common, everything))
+                halves[half] = squares * (1.0 + solved(own, common, everything))
                 half_sigmas[half] = squares * np.sqrt(variances(of_half, own))
-        scale, experiments = self._scale(), self._experiments()
-        brightness = scale * np.exp(-2.0 * self._mean_b() * unique.inverse_squares / 4.0)
+        of_shots = [(block.x, 2.0 * block.loss / max(block.pixels, 1)) for block in blocks.each()]
+        numbers, fits = (np.array(column) for column in zip(*of_shots))
+        scale = float(np.exp(np.mean(np.log(self._scales(numbers)))))
+        brightness = scale * np.exp(-2.0 * self._mean_b(numbers) * unique.inverse_squares / 4.0)
         intensity, sigma, halves, half_sigmas = (brightness * part for part in (intensity, sigma, halves, half_sigmas))
         known = np.isfinite(sigma)
         F, sigma_F = np.full(len(squares), np.nan), np.full(len(squares), np.nan)
@@ -534,56 +509,57 @@ class _Work:
         F[known], sigma_F[known] = french_wilson.estimates(
             intensity[known], sigma[known], expected[known], unique.centric[known]
         )  # fmt: skip
-        shells = shells_of(unique.d_A, sums.observed, intensity, sigma, halves, half_sigmas, unique.mates(), expected)
+        of_all = Columns(unique.d_A, sums.observed, intensity, sigma, halves, half_sigmas, unique.mates())
+        shells = shells_of(of_all, expected)
         names = {self.shots[int(number)].name: why for number, why in self.state.left_out.items()}
-        chi_squared = 2.0 * sums.loss / self._freedom(sums)
+        chi_squared = 2.0 * sums.loss / _freedom(sums)
         words = _verdict(self.state, shells, chi_squared, names, len(self.shots))
-        words[2].extend(self._outliers())
+        words[2].extend(_outliers(fits, [self.shots[shot].name for shot in self.used]))
         return Merging(
             *words, unique=unique, intensity=intensity, sigma=sigma, half_sigma=sigma * _ratios(unique.d_A, shells), F=F,
             sigma_F=sigma_F, halves=halves, half_sigmas=half_sigmas, multiplicity=sums.observed, shells=shells,
-            experiments=experiments, left_out=names, passes=self.state.number + 1, misfit=self.state.misfit,
-            chi_squared=chi_squared, variables=tuple(block.variable for block in self.refined.blocks),
+            experiments=self._experiments(numbers, scale), left_out=names, passes=self.state.number + 1,
+            misfit=self.state.misfit, chi_squared=chi_squared, variables=tuple(block.variable for block in self.refined.blocks),
         )  # fmt: skip
 
-    def _outliers(self) -> list[str]:
-        """A sentence about shots that the model fits far worse than most (M7)."""
-        of_shots = np.array([2.0 * block.loss / max(block.pixels, 1) for block, _ in self.blocks().each()])
-        worse = np.flatnonzero(of_shots > WORSE * max(float(np.median(of_shots)), 1.0))
-        if not len(worse):
-            return []
-        worst = int(worse[np.argmax(of_shots[worse])])
-        name = f"{self.shots[self.used[worst]].name} (reduced chi squared {of_shots[worst]:.3g})"
-        return [f"{len(worse)} of {len(of_shots)} shots fit far worse than most, the worst of which is {name}"]
-
-    def _numbers(self) -> np.ndarray:
-        """The numbers of the shots that are used (shots, p)."""
-        return np.array([block.x for block, _ in self.blocks().each()])
-
-    def _scale(self) -> float:
-        """The geometric mean of the scales of shots, over that of their starts."""
+    def _scales(self, numbers: np.ndarray) -> np.ndarray:
+        """The scales (shots,) of the shots that are used, whose numbers are (shots, p), over those of their starts."""
         starts = [self.shots[shot].experiment.crystal.scale for shot in self.used]
-        return float(np.exp(np.mean(np.log(self._numbers()[:, self.refined.indices(SCALE).ravel()[0]] / starts))))
+        return numbers[:, self.refined.indices(SCALE).ravel()[0]] / starts
 
-    def _mean_b(self) -> float:
+    def _mean_b(self, numbers: np.ndarray) -> float:
         """The mean B factor of shots, in A^2; 0 where it is not refined."""
         index = self.refined.indices(B_FACTOR).ravel()
-        return float(self._numbers()[:, index[0]].mean()) if len(index) else 0.0
+        return float(numbers[:, index[0]].mean()) if len(index) else 0.0
 
-    def _experiments(self) -> list[Experiment | None]:
+    def _experiments(self, numbers: np.ndarray, scale: float) -> list[Experiment | None]:
         """The experiment of each shot as refined, without amplitudes, on the scale of the result; None: it is left out."""
         found: list[Experiment | None] = [None] * len(self.shots)
-        scale = self._scale()
-        for shot, numbers in zip(self.used, self._numbers()):
-            numbers = numbers.copy()
-            numbers[self.refined.indices(SCALE).ravel()] /= scale
-            found[shot] = unpack(self.shots[shot].experiment, self.refined.parameters, numbers)
+        for shot, own in zip(self.used, numbers.copy()):
+            own[self.refined.indices(SCALE).ravel()] /= scale
+            found[shot] = unpack(self.shots[shot].experiment, self.refined.parameters, own)
         return found
 
 
-def _stated(read: Callable[[], Any]) -> Any:
-    """What a reader is, if it says so as a tuple; nothing of a function, which is another one in another process."""
-    return tuple(read) if isinstance(read, tuple) else None
+def _promised(sums: Equations, wanted: np.ndarray) -> float:
+    """By how much a step would move numbers and factors, in uncertainties: root mean square."""
+    count = sums.numbers + int((sums.own > 0.0).sum())
+    return float(np.sqrt(max(float(sums.right @ wanted) + sums.promised, 0.0) / max(count, 1)))
+
+
+def _freedom(sums: Equations) -> float:
+    """Pixels less what was fitted: numbers of shots, backgrounds, and factors."""
+    return max(float(sums.pixels - sums.numbers - sums.boxes - int((sums.own > 0.0).sum())), 1.0)
+
+
+def _outliers(chi_squared: np.ndarray, names: Sequence[str]) -> list[str]:
+    """A sentence about shots that the model fits far worse than most, by what each shows (shots,) (M7)."""
+    worse = np.flatnonzero(chi_squared > WORSE * max(float(np.median(chi_squared)), 1.0))
+    if not len(worse):
+        return []
+    worst = int(worse[np.argmax(chi_squared[worse])])
+    name = f"{names[worst]} (reduced chi squared {chi_squared[worst]:.3g})"
+    return [f"{len(worse)} of {len(chi_squared)} shots fit far worse than most, the worst of which is {name}"]
 
 
 def one_shot(folder: Path, shot: Shot, rule: Rule, state: State) -> tuple[float, float] | str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjoint.losses import number_of
+from adjoint.losses import bounded
 from adjoint.parameters import IMAGE, SMALLEST, Name, cell_parameters
 from adjoint.refinement.algebra import one_thread
 from adjoint.series.errors import Errors, errors
@@ -151,7 +151,7 @@ def refine_series(
     if background not in (CONSTANT, PLANE):
         raise InputError(f"background: {shown(background)} is not allowed; allowed: {CONSTANT}, {PLANE}")
     phi = [middle_of(image.experiment) for image in images]
-    knots_deg, reach_deg = _positive("knots_deg", knots_deg), _positive("reach_deg", reach_deg, 10.0)
+    knots_deg, reach_deg = bounded("knots_deg", knots_deg), bounded("reach_deg", reach_deg, 10.0)
     physical, stills = _physical(parameters), is_still(middle)
     if stills:
         own = [*own, *_own_of_stills(images, physical, {*own, *shared})]
@@ -159,7 +159,7 @@ def refine_series(
     start = np.concatenate([_start_of(images, block) for block in refined.blocks])
     _check_start(images, refined)
     rules = Rules(
-        _positive("readout_noise", readout_noise, least=0.0), 0.0, _positive("influence", influence), background == PLANE
+        bounded("readout_noise", readout_noise, least=0.0), 0.0, bounded("influence", influence), background == PLANE
     )
     spread = _spread(intensity_sigma, amplitudes, stills)
     prior = _restraints(refined, start, restraints, amplitudes == EACH and spread is None)
@@ -243,7 +243,7 @@ def _spread(intensity_sigma: Any, amplitudes: str, stills: bool) -> float | None
         return None
     if intensity_sigma is None:
         return WILSON if stills else None
-    return _positive("intensity_sigma", intensity_sigma, MOST_SPREAD, LEAST_SPREAD)
+    return bounded("intensity_sigma", intensity_sigma, MOST_SPREAD, LEAST_SPREAD)
 
 
 def _start_of(images: Sequence[SeriesImage], block: Block) -> np.ndarray:
@@ -264,15 +264,6 @@ def _check_start(images: Sequence[SeriesImage], refined: Unknowns) -> None:
             raise InputError(f"parameters: {block.variable.key} differs between images; allowed: one start for all of them")
 
 
-def _positive(what: str, value: Any, most: float = 1e6, least: float | None = None) -> float:
-    """A number above 0, or not below `least`. Raises InputError."""
-    number = number_of(what, value)
-    if not (number > 0.0 if least is None else number >= least) or number > most:
-        allowed = "a number above 0" if least is None else f"a number not below {least:g}"
-        raise InputError(f"{what}: {number:g} is not allowed; allowed: {allowed}, at most {most:g}")
-    return number
-
-
 def _too_small(setting: Setting, last: Stage) -> list[str]:
     """A sentence if the stated shoeboxes are smaller than spots and their background need."""
     if setting.half is None:
@@ -290,7 +281,7 @@ def _half(shoebox: Any) -> tuple[float, float] | None:
         return None
     if not isinstance(shoebox, (tuple, list)) or len(shoebox) != 2:
         raise InputError(f"shoebox: {shown(shoebox)} is not allowed; allowed: half the edges along fast and slow, in pixels")
-    fast, slow = (_positive("shoebox", edge, LARGEST_HALF, LEAST_HALF) for edge in shoebox)
+    fast, slow = (bounded("shoebox", edge, LARGEST_HALF, LEAST_HALF) for edge in shoebox)
     return fast, slow
 
 
@@ -305,7 +296,7 @@ def _restraints(refined: Unknowns, start: np.ndarray, given: Mapping[str, Any] |
             raise InputError(f"restraints: {name} {shown(pair)} is not allowed; allowed: a value, or None, and its sigma")
         value, sigma = pair
         indices = _indices(refined, name)
-        weights[indices] = _positive(f"restraints: sigma of {name}", sigma, 1e100) ** -2
+        weights[indices] = bounded(f"restraints: sigma of {name}", sigma, 1e100) ** -2
         if value is not None:
             wanted = np.ravel(np.asarray(value, dtype=np.float64))
             if len(wanted) not in (1, indices.shape[1]) or not np.isfinite(wanted).all():

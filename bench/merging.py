@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 import gemmi  # noqa: E402
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from scipy.spatial.transform import Rotation  # noqa: E402
-from shots_problem import GROUP, WAVELENGTH_A, write_coordinates  # noqa: E402
+from shots_problem import GROUP, WAVELENGTH_A, spoil, write_coordinates  # noqa: E402
 
+from adjoint.merging.unique import representative  # noqa: E402
 from nbnumba import Experiment, StructureFactors  # noqa: E402
 from nbnumba.amplitudes import expansion  # noqa: E402
 from nbnumba.formats.symmetry import group_named, of_space_group  # noqa: E402
@@ -54,16 +56,28 @@ class Figures(NamedTuple):
 
 def main() -> int:
     """Make stills, merge and average subsets of them, and print what came out. Returns 1 if something is not as wanted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    counts = [25, 50, 100, 300]
-    parser.add_argument("--shots", type=int, nargs="+", default=counts, help="numbers of shots (default: 25 50 100 300)")
+    options = options_of(__doc__, "shots", [25, 50, 100, 300])
+    with kept_in(options.folder) as folder:
+        return run(folder, sorted(options.shots), options.workers)
+
+
+def options_of(description: str | None, what: str, counts: list[int]) -> argparse.Namespace:
+    """The options: how many there are of what is merged, workers, and the folder."""
+    parser = argparse.ArgumentParser(description=description)
+    named = f"numbers of {what} (default: {' '.join(map(str, counts))})"
+    parser.add_argument(f"--{what}", type=int, nargs="+", default=counts, help=named)
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--folder", help="where files are kept (default: a temporary folder)")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+@contextmanager
+def kept_in(stated: str | None) -> Iterator[Path]:
+    """The folder that is stated, or a temporary one."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.folder or temporary)
+        folder = Path(stated or temporary).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        return run(folder, sorted(options.shots), options.workers)
+        yield folder
 
 
 def run(folder: Path, counts: list[int], workers: int) -> int:
@@ -112,14 +126,7 @@ def make_stills(folder: Path, count: int, workers: int) -> StructureFactors:
         program("series", "--out", folder / "made", "--frames", count, "--jitter", folder / "jitter.toml", "--workers", workers,
                 "--", "-mtz", folder / "true.mtz", *GEOMETRY.split(), *flags(folder, TRUE_SPREAD_DEG), "-quiet")  # fmt: skip
     listed = json.loads((folder / "made" / "truth.expt").read_text())
-    random = np.random.default_rng(SEED + 1)
-    for crystal in listed["crystal"]:
-        turn = random.normal(size=3)
-        turned = Rotation.from_rotvec(np.radians(TURN_DEG) * turn / np.linalg.norm(turn))
-        for axis in "abc":
-            edge = turned.apply(crystal[f"real_space_{axis}"]) * (1.0 + STRETCH * random.choice([-1.0, 1.0]))
-            crystal[f"real_space_{axis}"] = edge.tolist()
-        crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(GROUP).hall
+    spoil(listed, np.random.default_rng(SEED + 1), TURN_DEG, STRETCH)
     (folder / "made" / "start.expt").write_text(json.dumps(listed))
     return amplitudes
 
@@ -217,11 +224,11 @@ def averaged(folder: Path, count: int, truth: StructureFactors) -> Figures:
         spots = predict(base.replace(values), least_excitation=0.1)
         image = pixels_of(folder / "made" / row["image"])
         sums = [summed(image, spot) for spot in zip(spots.centre_fast, spots.centre_slow)]
-        for key, value in zip(representatives(spots.hkl, symmetry), sums):
+        for key, value in zip(representative(spots.hkl, symmetry, True), sums):
             total.setdefault(int(key), []).append(value / float(row["crystal.scale"]))
     keys = np.array([key for key, values in total.items() if len(values) >= 2])
     hkl = expansion.of_key(keys)
-    mate = representatives(-hkl, symmetry)
+    mate = representative(-hkl, symmetry, True)
     mean = {key: max(float(np.mean(values)), 0.0) ** 0.5 for key, values in total.items()}
     several = {key for key, values in total.items() if len(values) >= 2}
     pairs = np.array([key < other and other in several for key, other in zip(keys.tolist(), mate.tolist())])
@@ -233,11 +240,6 @@ def pixels_of(path: Path) -> np.ndarray:
     """The counts of a file of a series."""
     with h5py.File(path) as file:
         return file["entry/data/data"][0].astype(np.float64)
-
-
-def representatives(hkl: np.ndarray, symmetry) -> np.ndarray:
-    """The key (n,) that all equivalents of a reflection have, mates apart."""
-    return np.max([expansion.key(turned) for turned in expansion.equivalents(hkl, symmetry, False)], axis=0)
 
 
 def summed(image: np.ndarray, place: tuple[float, float], half: int = 4, around: int = 7) -> float:

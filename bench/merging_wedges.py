@@ -1,11 +1,9 @@
 """Structure factors from simulated wedges against the truth, beside DIALS' integration and scaling, by the number of wedges."""
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +17,9 @@ import gemmi  # noqa: E402
 import merging  # noqa: E402
 import numpy as np  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
-from shots_problem import GROUP, compared  # noqa: E402
+from shots_problem import GROUP, compared, spoil  # noqa: E402
 
+from adjoint.merging.unique import representative  # noqa: E402
 from nbnumba import StructureFactors  # noqa: E402
 from nbnumba.amplitudes import expansion  # noqa: E402
 from nbnumba.formats.symmetry import group_named, of_space_group  # noqa: E402
@@ -73,17 +72,11 @@ class Figures(NamedTuple):
 
 def main() -> int:
     """Make wedges, merge and integrate the first of them, and print what came out. Returns 1 where DIALS does better."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wedges", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of wedges (default: 1 2 4 8)")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--folder", help="where files are kept (default: a temporary folder)")
-    options = parser.parse_args()
+    options = merging.options_of(__doc__, "wedges", [1, 2, 4, 8])
     if not dials.has_dials():
         print("DIALS is absent, and nothing is compared with it: apt-get install --no-install-recommends dials")
         return 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(options.folder or temporary).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+    with merging.kept_in(options.folder) as folder:
         return run(folder, sorted(options.wedges), options.workers)
 
 
@@ -227,12 +220,7 @@ def start_of(wedge: Path) -> Path:
     if by_dials_refined.exists():
         return by_dials_refined
     listed = json.loads((wedge / "truth.expt").read_text())
-    crystal = listed["crystal"][0]
-    turn = np.random.default_rng(merging.SEED).normal(size=3)
-    turned = Rotation.from_rotvec(np.radians(SPOILED_DEG) * turn / np.linalg.norm(turn))
-    for axis in "abc":
-        crystal[f"real_space_{axis}"] = turned.apply(crystal[f"real_space_{axis}"]).tolist()
-    crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(GROUP).hall
+    spoil(listed, np.random.default_rng(merging.SEED), SPOILED_DEG, 0.0)
     (wedge / "start.expt").write_text(json.dumps(listed))
     print(f"{wedge.name} starts from the true models, {SPOILED_DEG:g} degrees off")
     return wedge / "start.expt"
@@ -249,7 +237,7 @@ def reflections(path: Path) -> Reflections:
     for sign, mate in ((1, "+"), (-1, "-")):
         stated = [np.array(merged.column_with_label(f"{name}({mate})").array, float) for name in ("F", "I", "SIGI")]
         known = np.isfinite(stated).all(axis=0)
-        keys.append(merging.representatives(sign * hkl[known], symmetry))
+        keys.append(representative(sign * hkl[known], symmetry, True))
         columns.append(np.stack(stated)[:, known])
     key, first = np.unique(np.concatenate(keys), return_index=True)  # a centric reflection may be listed as both mates
     return Reflections(key, *np.concatenate(columns, axis=1)[:, first])
@@ -260,7 +248,7 @@ def figures_of(found: Reflections, truth: StructureFactors) -> Figures:
     hkl = expansion.of_key(found.key)
     expected = merging.true_of(truth, hkl)
     correlation, r, scale = compared(found.F, expected)
-    mates = merging.representatives(-hkl, of_space_group(group_named(GROUP)))
+    mates = representative(-hkl, of_space_group(group_named(GROUP)), True)
     paired = (found.key < mates) & np.isin(mates, found.key)
     other = np.searchsorted(found.key, mates[paired])
     observed, true = found.F[paired] - found.F[other], expected[paired] - expected[other]

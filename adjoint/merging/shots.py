@@ -27,7 +27,7 @@ from adjoint.series.reduction import (
     weights,
 )
 from adjoint.series.reflections import Reflections
-from adjoint.series.search import Point, Problem, Restraints, at_bounds, moved
+from adjoint.series.search import Point, Problem, Restraints, at_bounds, directions, moved
 from adjoint.series.shoeboxes import Shoeboxes, shoeboxes
 from adjoint.series.stages import CHECKED_HALF, misfit_of
 from adjoint.series.unknowns import SCALE, Unknowns, unknowns
@@ -137,9 +137,8 @@ class Block(NamedTuple):
 
     def inverse(self, damping: float) -> np.ndarray:
         """The inverse (p, p) of the matrix of the numbers, its diagonal raised by a fraction; of directions that are known."""
-        scales = np.sqrt(np.maximum(np.diag(self.normal), 1e-300))
         known = np.diag(self.normal) > 0.0
-        values, vectors = np.linalg.eigh(self.normal / scales / scales[:, np.newaxis])
+        scales, values, vectors = directions(self.normal)
         kept = values > 1e-9
         made = (vectors[:, kept] / (values[kept] + damping)) @ vectors[:, kept].T
         return np.where(known[:, np.newaxis] & known, made / scales / scales[:, np.newaxis], 0.0)
@@ -165,20 +164,21 @@ def boxes_path(folder: Path, shot: int, generation: int) -> Path:
     return folder / f"boxes_{generation}" / f"{shot:06d}.npz"
 
 
-@lru_cache(maxsize=2)
-def list_of(folder: Path, pass_number: int) -> tuple[Unique, np.ndarray, np.ndarray]:
-    """The unique reflections of a folder, their amplitudes (u,) in a pass, and by how much their factors moved before it."""
-    with np.load(folder_of(folder, pass_number) / "amplitudes.npz") as kept:
-        return unique_kept(folder), kept["amplitudes"], kept["changes"]
+def list_of(folder: Path, pass_number: int) -> tuple[Unique, StructureFactors, np.ndarray]:
+    """The unique reflections of a folder, their amplitudes in a pass, and by how much their factors moved before it (u,)."""
+    pair = folder / "unique.npz", folder_of(folder, pass_number) / "amplitudes.npz"
+    return _list_of(*pair, *((stated.st_ino, stated.st_mtime_ns) for stated in map(os.stat, pair)))
 
 
 @lru_cache(maxsize=2)
-def unique_kept(folder: Path) -> Unique:
-    """The unique reflections of a folder."""
-    with np.load(folder / "unique.npz") as kept:
+def _list_of(unique_path: Path, path: Path, *written_at: tuple[int, int]) -> tuple[Unique, StructureFactors, np.ndarray]:
+    """What list_of returns, of files as they were written then: a folder may be emptied, and used once more."""
+    with np.load(unique_path) as kept:
         arrays = {name: kept[name] for name in kept.files}
     symmetry = Symmetry(str(arrays.pop("name")), arrays.pop("rotations"), arrays.pop("translations"))
-    return Unique(symmetry, bool(arrays.pop("friedel_apart")), **arrays)
+    unique = Unique(symmetry, bool(arrays.pop("friedel_apart")), **arrays)
+    with np.load(path) as kept:
+        return unique, unique.listed(kept["amplitudes"]), kept["changes"]
 
 
 def keep_unique(folder: Path, unique: Unique) -> None:
@@ -191,7 +191,10 @@ def keep_unique(folder: Path, unique: Unique) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there as a whole, or not at all."""
+    """A file that is there as a whole, or not at all.
+
+    It is put in place at once, also in a block of files.together(), and what a killed process leaves is one name, written anew.
+    """
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as stream:
         yield stream
@@ -203,26 +206,34 @@ def unknowns_of(experiment: Experiment, parameters: tuple[Name, ...]) -> Unknown
     return unknowns(experiment, [0.0], parameters, 1.0)
 
 
-def boxes_of(
-    shot: SeriesImage, experiment: Experiment, unique: Unique, wider: float = 0.0
-) -> tuple[Shoeboxes, np.ndarray]:
-    """The shoeboxes of a shot around its reflections, each box a reflection, and the unique reflection (boxes,) of each.
+class Spots(NamedTuple):
+    """The spots of a shot: reflections, half the edges of their boxes (n, 2), and their unique reflections (n,)."""
 
-    wider: by how many pixels the half of each edge is.
-    """
+    reflections: Reflections
+    half: np.ndarray
+    number: np.ndarray
+
+    def boxes(self, shot: SeriesImage, data: np.ndarray, wider: float = 0.0) -> tuple[Shoeboxes, np.ndarray]:
+        """The shoeboxes in a sheet, each box a reflection, and the unique reflection (boxes,) of each.
+
+        wider: by how many pixels the half of each edge is.
+        """
+        boxes = shoeboxes(shot.sheet, data, self.reflections, np.arange(len(self.number)), self.half + wider)
+        return boxes._replace(reflection=np.arange(len(boxes.starts))), self.number[boxes.reflection]
+
+
+def spots_of(experiment: Experiment, unique: Unique) -> Spots:
+    """The spots that an experiment shows on pixels that count (M2)."""
     table = predict(experiment, least_excitation=LEAST_EXCITATION)
     number = unique.number_of(table.hkl)
-    table, number = table[~table.masked & (number != ABSENT)], number[~table.masked & (number != ABSENT)]
-    lit = np.isfinite(table.centre_fast)
-    table, number = table[lit], number[lit]
+    shown = ~table.masked & (number != ABSENT) & np.isfinite(table.centre_fast)
+    table = table[shown]
     found = Reflections(
         table.hkl, table.panel, table.centre_fast, table.centre_slow, table.phi_deg, np.ones(len(table)), table.d_A, table.s1,
         table.F, np.zeros(len(table), dtype=np.int64), table.delta_psi_deg,
     )  # fmt: skip
     widths = np.stack([table.width_fast, table.width_slow], axis=1) / FWHM
-    half = np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF) + wider
-    boxes = shoeboxes(shot.sheet, shot.photons(), found, np.arange(len(table)), half)
-    return boxes._replace(reflection=np.arange(len(boxes.starts))), number[boxes.reflection]
+    return Spots(found, np.clip(WIDTHS * widths + AROUND, LEAST_HALF, MOST_HALF), number[shown])
 
 
 def cut(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int) -> Block:
@@ -234,19 +245,19 @@ def cut(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int)
     """
     if block_path(folder, pass_number, shot.number).exists():
         return Block.load(block_path(folder, pass_number, shot.number))
-    unique, amplitudes, _ = list_of(folder, pass_number)
-    start = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
+    unique, listed, _ = list_of(folder, pass_number)
+    start = dataclasses.replace(shot.image.experiment, structure_factors=listed)
     parameters = unknowns_of(start, rule.parameters).parameters
-    x = pack(start, parameters)
+    x = Block.load(block_path(folder, pass_number - 1, shot.number)).x if pass_number else pack(start, parameters)
+    spots, data = spots_of(unpack(start, parameters, x), unique), shot.image.photons()
     if pass_number:
-        x = Block.load(block_path(folder, pass_number - 1, shot.number)).x
-        _check(shot, rule, start, x, unique)
-    boxes, number = boxes_of(shot.image, unpack(start, parameters, x), unique)
+        _check(rule, start, x, spots.boxes(shot.image, data, CHECKED_HALF)[0])
+    boxes, number = spots.boxes(shot.image, data)
     if len(boxes.starts) < FEWEST_BOXES:
         raise InputError(f"{len(boxes.starts)} reflections are on its pixels; allowed: {FEWEST_BOXES} or more")
     with written(boxes_path(folder, shot.number, generation)) as stream:
         np.savez(stream, number=number, **boxes._asdict())
-    problem = _problem(start, boxes, rule, shot.image.experiment)
+    problem = _problem(start, boxes, rule)
     ones = np.ones(problem.reflections)
     for _ in range(0 if pass_number else SCALINGS):
         _, point = problem.point(x, ones)
@@ -263,12 +274,11 @@ def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int
     """
     if block_path(folder, pass_number, shot.number).exists():
         return Block.load(block_path(folder, pass_number, shot.number))
-    unique, amplitudes, changes = list_of(folder, pass_number)
+    _, listed, changes = list_of(folder, pass_number)
     boxes, number = load_boxes(folder, shot.number, generation)
     before = Block.load(block_path(folder, pass_number - 1, shot.number))
     bragg, level = np.fromfile(photons_path(folder, pass_number - 1, shot.number)).reshape(2, -1)
-    experiment = dataclasses.replace(shot.image.experiment, structure_factors=unique.listed(amplitudes))
-    problem = _problem(experiment, boxes, rule, shot.image.experiment)
+    problem = _problem(dataclasses.replace(shot.image.experiment, structure_factors=listed), boxes, rule)
     reference = _reference(problem, before, boxes, bragg * (1.0 + changes[number])[boxes.box], level)
     change = before.inverse(damping) @ (before.gradient - before.across.T @ changes[number])
     ones = np.ones(problem.reflections)
@@ -281,12 +291,9 @@ def step(folder: Path, shot: Shot, rule: Rule, pass_number: int, generation: int
     return _kept(folder, pass_number, shot.number, number, problem, point, 0.0)
 
 
-def _check(shot: Shot, rule: Rule, start: Experiment, x: np.ndarray, unique: Unique) -> None:
+def _check(rule: Rule, start: Experiment, x: np.ndarray, boxes: Shoeboxes) -> None:
     """Raise InputError unless boxes wider than the spots of a shot show that these are where its numbers x put them (M3)."""
-    parameters = unknowns_of(start, rule.parameters).parameters
-    boxes, _ = boxes_of(shot.image, unpack(start, parameters, x), unique, CHECKED_HALF)
-    by_data = rule._replace(rules=rule.rules._replace(misfit=0.0, by_data=True))
-    problem = _problem(start, boxes, by_data, shot.image.experiment)
+    problem = _problem(start, boxes, rule._replace(rules=rule.rules._replace(misfit=0.0, by_data=True)))
     seen = evidence(problem, problem.point(x, np.ones(problem.reflections))[1])
     if not seen.significance > SEEN:
         what = f"its spots stand out by {seen.significance:.2g} standard deviations together, and by {SEEN:g} is wanted"
@@ -298,10 +305,10 @@ def _check(shot: Shot, rule: Rule, start: Experiment, x: np.ndarray, unique: Uni
         raise InputError(f"it fits better elsewhere: moved by {seen.shift[0]} pixels along fast and {seen.shift[1]} along slow")
 
 
-def _problem(experiment: Experiment, boxes: Shoeboxes, rule: Rule, start: Experiment) -> Problem:
-    """The problem of a shot alone, in which each box is a reflection of its own."""
-    refined = unknowns_of(experiment, rule.parameters)
-    model: Model = model_of(experiment, refined.parameters, boxes, rule.machine)
+def _problem(start: Experiment, boxes: Shoeboxes, rule: Rule) -> Problem:
+    """The problem of a shot alone, from an experiment, in which each box is a reflection of its own."""
+    refined = unknowns_of(start, rule.parameters)
+    model: Model = model_of(start, refined.parameters, boxes, rule.machine)
     values, weight = pack(start, refined.parameters), np.zeros(refined.count)
     for name, value, sigma in rule.restraints:
         indices = refined.indices(name).ravel()

@@ -19,7 +19,6 @@ LEAST_KNOWN = 1e-6
 """The information about an intensity, in units of the mean one at its resolution, below which there is none: its standard
 deviation would be 1000 of these. Information about the factor of a weak one is less by the square of its intensity."""
 
-
 KEPT_BYTES = 2**26
 """Blocks are kept in memory up to so many bytes; the others are read whenever they are wanted."""
 
@@ -37,45 +36,10 @@ class Blocks(NamedTuple):
     count: int
     damping: float = 0.0
 
-    def each(self) -> Iterable[tuple[Block, np.ndarray]]:
-        """Every block, with the inverse of the matrix of its numbers."""
+    def each(self) -> Iterable[Block]:
+        """Every block."""
         for shot in self.shots:
-            block = Block.load(block_path(self.folder, self.pass_number, shot))
-            yield block, block.inverse(self.damping)
-
-
-class Equations(NamedTuple):
-    """The equations of the factors of all unique reflections, after the numbers of shots have followed (M4).
-
-    right (u,); own (u,): the information at known numbers of shots; known (u,): whether there is some. diagonal (u,): of the
-    matrix; observed (u,): how many shots tell of each; photons (u,): of the crystals, in all boxes of each. loss, pixels: of
-    all shots.
-    """
-
-    right: np.ndarray
-    own: np.ndarray
-    known: np.ndarray
-    diagonal: np.ndarray
-    observed: np.ndarray
-    photons: np.ndarray
-    loss: float
-    pixels: int
-
-
-def equations(blocks: Blocks, part: np.ndarray) -> Equations:
-    """The sums over shots (M4). part (u,): the intensity that each factor multiplies, over the mean one at its resolution."""
-    right, own, diagonal, observed, photons = (np.zeros(blocks.count) for _ in range(5))
-    loss, pixels = 0.0, 0
-    for block, inverse in blocks.each():
-        followed = block.across @ inverse
-        np.add.at(right, block.number, block.own_gradient - followed @ block.gradient)
-        np.add.at(own, block.number, block.own_normal)
-        np.add.at(diagonal, block.number, block.own_normal - np.einsum("bp,bp->b", followed, block.across))
-        np.add.at(observed, block.number[block.own_normal > 0.0], 1.0)
-        np.add.at(photons, block.number, block.photons)
-        loss, pixels = loss + block.loss, pixels + block.pixels
-    known = own > LEAST_KNOWN * part**2
-    return Equations(right, own, known, diagonal, observed, photons, loss, pixels)
+            yield Block.load(block_path(self.folder, self.pass_number, shot))
 
 
 class Followed(NamedTuple):
@@ -90,18 +54,19 @@ class Elimination:
     """What eliminating the numbers of shots takes from the matrix of the factors, for one product after another."""
 
     def __init__(self, blocks: Blocks):
-        self.blocks, self.kept, size = blocks, [], 0
-        for block, inverse in blocks.each():
-            size += block.across.nbytes + block.number.nbytes + inverse.nbytes
-            if size > KEPT_BYTES:
-                break
+        self.blocks, self.kept, self.bytes = blocks, [], 0
+
+    def add(self, block: Block, inverse: np.ndarray) -> None:
+        """Keep the part of the next shot, if there is room for it and for those before."""
+        self.bytes += block.across.nbytes + block.number.nbytes + inverse.nbytes
+        if self.bytes <= KEPT_BYTES:
             self.kept.append(Followed(block.number, block.across, inverse))
 
     def each(self) -> Iterable[Followed]:
         """Every shot's part: those that are kept, then the others."""
         yield from self.kept
-        for block, inverse in self.blocks._replace(shots=self.blocks.shots[len(self.kept) :]).each():
-            yield Followed(block.number, block.across, inverse)
+        for block in self.blocks._replace(shots=self.blocks.shots[len(self.kept) :]).each():
+            yield Followed(block.number, block.across, block.inverse(self.blocks.damping))
 
     def product(self, vector: np.ndarray) -> np.ndarray:
         """It times a vector (u,)."""
@@ -109,6 +74,49 @@ class Elimination:
         for number, across, inverse in self.each():
             np.add.at(result, number, across @ (inverse @ (across.T @ vector[number])))
         return result
+
+
+class Equations(NamedTuple):
+    """The equations of the factors of all unique reflections, after the numbers of shots have followed (M4).
+
+    right (u,); own (u,): the information at known numbers of shots; known (u,): whether there is some. diagonal (u,): of the
+    matrix; eliminated: what is taken from own in it. observed (u,): how many shots tell of each; photons (u,): of the crystals,
+    in all boxes of each. loss, pixels: of all shots; numbers, boxes: how many all shots have. promised: twice what the loss
+    falls by where the numbers of shots move and no factor does, were it a parabola.
+    """
+
+    right: np.ndarray
+    own: np.ndarray
+    known: np.ndarray
+    diagonal: np.ndarray
+    eliminated: Elimination
+    observed: np.ndarray
+    photons: np.ndarray
+    loss: float
+    pixels: int
+    numbers: int
+    boxes: int
+    promised: float
+
+
+def equations(blocks: Blocks, part: np.ndarray) -> Equations:
+    """The sums over shots (M4). part (u,): the intensity that each factor multiplies, over the mean one at its resolution."""
+    right, own, diagonal, observed, photons = (np.zeros(blocks.count) for _ in range(5))
+    loss, promised, pixels, numbers, boxes = 0.0, 0.0, 0, 0, 0
+    eliminated = Elimination(blocks)
+    for block in blocks.each():
+        inverse = block.inverse(blocks.damping)
+        followed = block.across @ inverse
+        np.add.at(right, block.number, block.own_gradient - followed @ block.gradient)
+        np.add.at(own, block.number, block.own_normal)
+        np.add.at(diagonal, block.number, block.own_normal - np.einsum("bp,bp->b", followed, block.across))
+        np.add.at(observed, block.number[block.own_normal > 0.0], 1.0)
+        np.add.at(photons, block.number, block.photons)
+        loss, pixels, promised = loss + block.loss, pixels + block.pixels, promised + block.gradient @ inverse @ block.gradient
+        numbers, boxes = numbers + len(block.x), boxes + len(block.number)
+        eliminated.add(block, inverse)
+    sums = right, own, own > LEAST_KNOWN * part**2, diagonal, eliminated, observed, photons
+    return Equations(*sums, loss, pixels, numbers, boxes, float(promised))
 
 
 def product(eliminated: Elimination, own: np.ndarray, common: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -122,7 +130,7 @@ def product(eliminated: Elimination, own: np.ndarray, common: np.ndarray, vector
     return result + np.linalg.lstsq(weighted @ common.T, weighted @ vector, rcond=1e-12)[0] @ weighted
 
 
-def solved(blocks: Blocks, sums: Equations, common: np.ndarray, free: np.ndarray, raised: float = 0.0) -> np.ndarray:
+def solved(sums: Equations, common: np.ndarray, free: np.ndarray, raised: float = 0.0) -> np.ndarray:
     """By how much the factors (u,) change in a step, by conjugate gradients (M4).
 
     common: see product. free (u,): which factors may change. raised: the fraction by which own is raised.
@@ -130,14 +138,13 @@ def solved(blocks: Blocks, sums: Equations, common: np.ndarray, free: np.ndarray
     known = free & sums.known
     own, common = np.where(known, sums.own * (1.0 + raised), 0.0), np.where(known, common, 0.0)
     scale = np.where(known, 1.0 / np.maximum(np.where(known, sums.diagonal, 1.0), np.where(known, 1e-3 * own, 1.0)), 0.0)
-    eliminated = Elimination(blocks)
-    x, residual = np.zeros(blocks.count), np.where(known, sums.right, 0.0)
+    x, residual = np.zeros(len(own)), np.where(known, sums.right, 0.0)
     direction = scale * residual
     size = first = float(residual @ direction)
     for _ in range(MOST_ITERATIONS):
         if not size > TOLERANCE**2 * first:
             break
-        image = np.where(known, product(eliminated, own, common, direction), 0.0)
+        image = np.where(known, product(sums.eliminated, own, common, direction), 0.0)
         curved = float(direction @ image)
         if not curved > 0.0:  # along what no shot tells
             break
@@ -157,7 +164,7 @@ def variances(blocks: Blocks, sums: Equations) -> np.ndarray:
     known = sums.known
     at_known = np.where(known, 1.0 / np.where(known, sums.own, 1.0), 0.0)
     total = at_known + 1.0 / np.maximum(sums.photons, 1e-150) ** 2
-    for block, _ in blocks.each():
+    for block in blocks.each():
         weighted = at_known[block.number][:, np.newaxis] * block.across
         own = block._replace(normal=block.normal - block.across.T @ weighted).inverse(0.0)
         np.add.at(total, block.number, np.einsum("bp,pq,bq->b", weighted, own, weighted))

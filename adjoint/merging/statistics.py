@@ -12,9 +12,6 @@ SHELLS = 10
 IN_SHELL = 20
 """Reflections of a shell, at least."""
 
-CLEAR = 2.0
-"""A ratio of half-data deviations above which uncertainties are called too small, and below its inverse too large."""
-
 
 class Shell(NamedTuple):
     """Figures of a shell of resolution, or of all reflections.
@@ -42,54 +39,50 @@ class Shell(NamedTuple):
         return self.observed / self.possible if self.possible else float("nan")
 
 
-def shells_of(
-    d_A: np.ndarray,
-    multiplicity: np.ndarray,
-    intensity: np.ndarray,
-    sigma: np.ndarray,
-    halves: np.ndarray,
-    half_sigmas: np.ndarray,
-    mates: tuple[np.ndarray, np.ndarray],
-    expected: np.ndarray,
-) -> list[Shell]:
-    """The shells, from low to high resolution, and last all of them together.
+class Columns(NamedTuple):
+    """What is known of unique reflections, in the order of all arrays.
 
     d_A, multiplicity, intensity, sigma (u,); sigma is not finite where nothing is known. halves, half_sigmas (2, u): of each
-    half of the shots. mates (pairs,), (pairs,): numbers of Friedel mates. expected (u,): the mean intensity at the resolution
-    of a reflection: one whose uncertainty exceeds it counts as not observed.
+    half of the shots. mates (pairs,), (pairs,): numbers of Friedel mates.
     """
-    sigma = np.where(sigma < expected, sigma, np.inf)
-    half_sigmas = np.where((half_sigmas < expected).all(axis=0), half_sigmas, np.inf)
-    order = np.argsort(-d_A, kind="stable")
+
+    d_A: np.ndarray
+    multiplicity: np.ndarray
+    intensity: np.ndarray
+    sigma: np.ndarray
+    halves: np.ndarray
+    half_sigmas: np.ndarray
+    mates: tuple[np.ndarray, np.ndarray]
+
+
+def shells_of(of: Columns, expected: np.ndarray) -> list[Shell]:
+    """The shells, from low to high resolution, and last all of them together.
+
+    expected (u,): the mean intensity at the resolution of a reflection: one whose uncertainty exceeds it counts as not
+    observed.
+    """
+    sigma = np.where(of.sigma < expected, of.sigma, np.inf)
+    of = of._replace(sigma=sigma, half_sigmas=np.where((of.half_sigmas < expected).all(axis=0), of.half_sigmas, np.inf))
+    order = np.argsort(-of.d_A, kind="stable")
     parts = np.array_split(order, max(min(len(order) // IN_SHELL, SHELLS), 1))
-    columns = d_A, multiplicity, intensity, sigma, halves, half_sigmas, mates
-    return [_shell(part, *columns) for part in [*parts, order]] if len(order) else []
+    return [_shell(part, of) for part in [*parts, order]] if len(order) else []
 
 
-def _shell(
-    part: np.ndarray,
-    d_A: np.ndarray,
-    multiplicity: np.ndarray,
-    intensity: np.ndarray,
-    sigma: np.ndarray,
-    halves: np.ndarray,
-    half_sigmas: np.ndarray,
-    mates: tuple[np.ndarray, np.ndarray],
-) -> Shell:
-    seen = part[np.isfinite(sigma[part])]
-    both = part[np.isfinite(half_sigmas[:, part]).all(axis=0)]
-    one, two = halves[:, both]
-    within = np.isin(mates[0], both) & np.isin(mates[1], both)
-    differences = halves[:, mates[0][within]] - halves[:, mates[1][within]]
-    deviations = (one - two) / np.sqrt((half_sigmas[:, both] ** 2).sum(axis=0))
+def _shell(part: np.ndarray, of: Columns) -> Shell:
+    seen = part[np.isfinite(of.sigma[part])]
+    both = part[np.isfinite(of.half_sigmas[:, part]).all(axis=0)]
+    one, two = of.halves[:, both]
+    within = np.isin(of.mates[0], both) & np.isin(of.mates[1], both)
+    differences = of.halves[:, of.mates[0][within]] - of.halves[:, of.mates[1][within]]
+    deviations = (one - two) / np.sqrt((of.half_sigmas[:, both] ** 2).sum(axis=0))
     total = float(np.sum(one + two)) / 2.0
     return Shell(
-        low_A=float(d_A[part].max()),
-        high_A=float(d_A[part].min()),
+        low_A=float(of.d_A[part].max()),
+        high_A=float(of.d_A[part].min()),
         possible=len(part),
         observed=len(seen),
-        multiplicity=_mean(multiplicity[seen]),
-        i_over_sigma=_mean(intensity[seen] / sigma[seen]),
+        multiplicity=_mean(of.multiplicity[seen]),
+        i_over_sigma=_mean(of.intensity[seen] / of.sigma[seen]),
         cc_half=correlation(one, two),
         r_split=float(np.abs(one - two).sum() / total / np.sqrt(2.0)) if total > 0.0 else float("nan"),
         ratio=float(np.sqrt(np.mean(deviations**2))) if len(both) else float("nan"),

@@ -39,7 +39,7 @@ class Unique(NamedTuple):
 
     def number_of(self, hkl: np.ndarray) -> np.ndarray:
         """The unique reflection (m,) of reflections hkl (m, 3), or ABSENT."""
-        keys = _representative(hkl, self.symmetry, self.friedel_apart)
+        keys = representative(hkl, self.symmetry, self.friedel_apart)
         known = expansion.key(self.hkl)
         place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
         return np.where(known[place] == keys, place, ABSENT)
@@ -61,7 +61,7 @@ def unique_of(cell: Cell, symmetry: Symmetry, resolution_A: float, friedel_apart
     """The unique reflections of a cell of at least a resolution, without those that the space group forbids."""
     every = in_sphere(cell, resolution_A)
     every = every[every.any(axis=1) & ~expansion.absent(every, symmetry)]
-    keys, number = np.unique(_representative(every, symmetry, friedel_apart), return_inverse=True)
+    keys, number = np.unique(representative(every, symmetry, friedel_apart), return_inverse=True)
     hkl = expansion.of_key(keys)
     return Unique(
         symmetry, friedel_apart, hkl, inverse_squares(hkl, cell), expansion.centric(hkl, symmetry),
@@ -69,7 +69,7 @@ def unique_of(cell: Cell, symmetry: Symmetry, resolution_A: float, friedel_apart
     )  # fmt: skip
 
 
-def _representative(hkl: np.ndarray, symmetry: Symmetry, friedel_apart: bool) -> np.ndarray:
+def representative(hkl: np.ndarray, symmetry: Symmetry, friedel_apart: bool) -> np.ndarray:
     """The largest key (n,) among the equivalents of each reflection."""
     best = None
     for turned in expansion.equivalents(hkl, symmetry, not friedel_apart):

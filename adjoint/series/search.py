@@ -310,8 +310,13 @@ def at_bounds(unknowns: Unknowns, point: Point) -> tuple[np.ndarray, np.ndarray]
 
 def _solved(normal: np.ndarray, right: np.ndarray, damping: float) -> np.ndarray:
     """The solution x of normal x = right, the diagonal raised by a fraction `damping`; without directions of no information."""
-    scales = np.sqrt(np.maximum(np.diag(normal), NOTHING))
-    values, vectors = np.linalg.eigh(normal / scales / scales[:, np.newaxis])
+    scales, values, vectors = directions(normal)
     known = values > 1e-10
     along = vectors.T @ (right / scales)
     return (vectors[:, known] @ (along[known] / (values[known] + damping))) / scales
+
+
+def directions(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scales (n,) by which a matrix (n, n) gets the diagonal 1, and its eigenvalues (n,) and vectors (n, n) then."""
+    scales = np.sqrt(np.maximum(np.diag(normal), NOTHING))
+    return scales, *np.linalg.eigh(normal / scales / scales[:, np.newaxis])

@@ -281,6 +281,21 @@ def _record(names: list[str]) -> None:
 
 
 @contextmanager
+def locked(path: PathName, refusal: InputError) -> Iterator[None]:
+    """In this block no other process has the file open in this way; it is made if it is not there. Raises the refusal."""
+    import fcntl
+
+    with open(path, "wb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+@contextmanager
 def replacing(path: PathName, what: str = "output file") -> Iterator[BinaryIO]:
     """Yield a binary stream whose content becomes the file `path` when the block, and that of together(), has ended.
 

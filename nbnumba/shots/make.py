@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import operator
@@ -287,13 +286,8 @@ def _folders(job: Job) -> list[str]:
 def _locked(job: Job) -> Iterator[None]:
     """In this block no other process makes the series. Raises InputError if one does."""
     path = job.path(f"{frame_files.RECORDS}/{LOCK}")
-    with open(path, "wb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"out: another process is making the series in {job.folder!r}; allowed: one at a time") from None
-        except OSError:
-            pass  # a file system without locks
+    refusal = InputError(f"out: another process is making the series in {job.folder!r}; allowed: one at a time")
+    with files.locked(path, refusal):
         try:
             yield
         finally:

@@ -1,5 +1,7 @@
 """Structure factors of many simulated shots: right, with uncertainties that hold, and the same after an interruption."""
 
+import shutil
+
 import numpy as np
 import pytest
 import shots_problem as problem
@@ -8,7 +10,7 @@ import adjoint
 from adjoint import merge
 from adjoint.merge import State, _verdict
 from adjoint.merging import shots, solution
-from adjoint.merging.statistics import Shell, shells_of
+from adjoint.merging.statistics import Columns, Shell, shells_of
 from adjoint.merging.unique import ABSENT, unique_of
 from nbnumba import InputError, StructureFactors
 from nbnumba.formats.symmetry import group_named, of_space_group
@@ -136,6 +138,19 @@ def test_the_same_after_an_interruption(made, tmp_path):
         merged(start[:4], data[:4], folder=tmp_path / "listed", amplitudes=other)
 
 
+def test_a_folder_that_was_emptied_is_read_anew(tmp_path):
+    """What a process remembers of a folder is what its files hold, also if they are others of the same names."""
+    for resolution_A, value in ((3.0, 2.0), (2.5, 5.0)):
+        unique = unique_of(problem.CELL, SYMMETRY, resolution_A, False)
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        shots.folder_of(tmp_path / "work", 0).mkdir(parents=True)
+        shots.keep_unique(tmp_path / "work", unique)
+        amplitudes = np.full(len(unique.hkl), value)
+        np.savez(shots.folder_of(tmp_path / "work", 0) / "amplitudes.npz", amplitudes=amplitudes, changes=0.0 * amplitudes)
+        found, listed, changes = shots.list_of(tmp_path / "work", 0)
+        assert len(found.hkl) == len(unique.hkl) == len(changes) and (listed.F == value).all()
+
+
 @pytest.mark.long
 def test_blank_and_foreign_shots_are_named_and_left_out(made):
     truth, data, start, _, _ = made
@@ -219,7 +234,7 @@ def test_the_solution_is_that_of_the_whole_matrix(tmp_path):
     blocks = solution.Blocks(tmp_path, 0, range(12), 40)
     sums = solution.equations(blocks, np.ones(40))
     none = np.zeros((0, 40))
-    step = solution.solved(blocks, sums, none, np.ones(40, dtype=bool))
+    step = solution.solved(sums, none, np.ones(40, dtype=bool))
     expected = np.linalg.solve(matrix, right)
     np.testing.assert_allclose(step, expected[:40], rtol=1e-3, atol=1e-3 * np.abs(expected[:40]).max())
     variances = np.diag(np.linalg.inv(matrix))[:40]
@@ -236,7 +251,7 @@ def test_factors_that_are_held_do_not_change(tmp_path):
     free = np.arange(30) % 3 > 0
     common = np.ones((1, 30))
     sums = solution.equations(blocks, np.ones(30))
-    step = solution.solved(blocks, sums, common, free)
+    step = solution.solved(sums, common, free)
     assert (step[~free] == 0.0).all() and np.abs(step[free]).min() > 0.0
 
 
@@ -246,10 +261,8 @@ def test_shells():
     halves = truth + 0.1 * random.normal(size=(2, 400))
     sigmas = np.full((2, 400), 0.1)
     sigmas[0, :7] = np.inf
-    found = shells_of(
-        np.linspace(8.0, 2.0, 400), np.full(400, 5.0), truth, np.full(400, 0.07), halves, sigmas, (np.zeros(0, int),) * 2,
-        np.ones(400),
-    )  # fmt: skip
+    ends, mates = np.linspace(8.0, 2.0, 400), (np.zeros(0, int),) * 2
+    found = shells_of(Columns(ends, np.full(400, 5.0), truth, np.full(400, 0.07), halves, sigmas, mates), np.ones(400))
     assert len(found) == 11 and [found[0].low_A, found[-1].high_A] == [8.0, 2.0]
     whole = found[-1]
     one, two = halves[:, 7:]

@@ -16,7 +16,6 @@ import gemmi
 import numpy as np
 import pytest
 import shots_problem as problem
-from scipy.spatial.transform import Rotation
 
 from adjoint import merge
 from nbnumba import Experiment, StructureFactors, read_geometry, write_expt
@@ -57,14 +56,7 @@ def shots(tmp_path_factory):
     options = ["--out", str(folder / "made"), "--frames", str(FRAMES), "--jitter", str(folder / "jitter.toml")]
     assert main(["series", *options, "--workers", "1", "--", *flags.split()]) == 0
     listed = json.loads((folder / "made" / "truth.expt").read_text())
-    random = np.random.default_rng(4)
-    for crystal in listed["crystal"]:
-        turn = random.normal(size=3)
-        turned = Rotation.from_rotvec(np.radians(0.1) * turn / np.linalg.norm(turn))
-        for axis in "abc":
-            edge = turned.apply(crystal[f"real_space_{axis}"]) * (1.0 + 0.003 * random.choice([-1.0, 1.0]))
-            crystal[f"real_space_{axis}"] = edge.tolist()
-        crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(problem.GROUP).hall
+    problem.spoil(listed, np.random.default_rng(4))
     (folder / "made" / "start.expt").write_text(json.dumps(listed))
     return folder, amplitudes
 

@@ -105,3 +105,14 @@ def compared(F, truth):
     """Correlation and R of amplitudes (n,) with the true ones, after the one scale that suits them best; and that scale."""
     scale = float(F @ truth / (F @ F))
     return float(np.corrcoef(F, truth)[0, 1]), float(np.abs(scale * F - truth).sum() / truth.sum()), scale
+
+
+def spoil(listed, random, turn_deg=0.1, stretch=0.003):
+    """Turn the crystals of a list of experiments, stretch their edges, and state the space group, in place."""
+    for crystal in listed["crystal"]:
+        turn = random.normal(size=3)
+        turned = Rotation.from_rotvec(np.radians(turn_deg) * turn / np.linalg.norm(turn))
+        for axis in "abc":
+            edge = turned.apply(crystal[f"real_space_{axis}"]) * (1.0 + stretch * random.choice([-1.0, 1.0]))
+            crystal[f"real_space_{axis}"] = edge.tolist()
+        crystal["space_group_hall_symbol"] = gemmi.SpaceGroup(GROUP).hall
