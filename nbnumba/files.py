@@ -36,7 +36,7 @@ from nbnumba.formats.geometry import Geometry
 from nbnumba.geometry.indices import reindexed  # noqa: F401 - public here
 from nbnumba.noise import DEFAULT_ADC_OFFSET, LARGEST_PIXEL, NoiseImage, ScaledImage, scaled_integers
 from nbnumba.parity import NO_DEFECTS
-from nbnumba.response import PHOTON_COUNTER, Response, measure_sheet, response_of_panel
+from nbnumba.response import PHOTON_COUNTER, Response, check_response, measure_sheet, response_of_panel
 from nbnumba.setup import sampling
 from nbnumba.setup.detector import position_detector
 from nbnumba.setup.orientations import noise_generator
@@ -62,7 +62,7 @@ def noise_image(
     all panels, in their order.
     """
     experiment, adc = with_options(experiment), _offset(adc)
-    _check_response(response)
+    check_response(response)
     sheet = sheet_of(experiment.detector)
     whole = sheet.sheet("image", image, 0.0) if len(sheet.shapes) > 1 else _fitting(experiment, image)
     generator = noise_generator(experiment.crystal, _whole_number("seed", seed))
@@ -109,7 +109,7 @@ def write_smv(
     states its gain and its saturation.
     """
     pixels, adc = _image(pixels), _offset(adc)
-    _check_response(response)
+    check_response(response)
     if pixels.dtype != np.uint16:
         allowed = "whole numbers of 16 bits (numpy.uint16), slow and fast"
         raise InputError(f"write_smv: pixels {pixels.dtype} of shape {pixels.shape} are not allowed; allowed: {allowed}")
@@ -142,7 +142,7 @@ def write_expt(
     """
     named = [images] if isinstance(images, (str, os.PathLike)) else images
     names = tuple(os.fspath(name) for name in named)
-    _check_response(response)
+    check_response(response)
     geometry = geometry_of(_series(experiment), noise_readout(response, _offset(adc)), "write_expt")
     in_one = len(names) == 1 and endings.format_of(names[0]) == "HDF5"
     expt_writer.write(path, geometry, expt_writer.Images(names, in_one, _offset(adc)), "write_expt")
@@ -221,7 +221,7 @@ def _series(experiment: Experiment | Sequence[Experiment]) -> list[Experiment]:
 
 def _subtracted_readout(adc: float, response: Response) -> Readout:
     """The readout of a noise image from which adc is subtracted. Raises InputError for an offset that is not whole."""
-    _check_response(response)
+    check_response(response)
     if _offset(adc) != int(adc):
         raise InputError(f"adc: {adc:g} is not allowed; allowed: a whole number, which is subtracted from whole numbers")
     return noise_readout(response, adc, subtracted=True)
@@ -369,12 +369,6 @@ def _shape(shape) -> tuple[int, int]:
 
 def _offset(adc) -> float:
     return _number("adc", adc, -LARGEST_PIXEL, LARGEST_PIXEL)
-
-
-def _check_response(response) -> None:
-    """Raise InputError for anything but a Response."""
-    if not isinstance(response, Response):
-        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
 
 
 def _scale(scale) -> float:

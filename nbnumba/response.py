@@ -145,6 +145,13 @@ PHOTON_COUNTER = Response()
 """C's detector."""
 
 
+def check_response(response: Response) -> Response:
+    """The response, as it is. Raises InputError for anything but a Response."""
+    if not isinstance(response, Response):
+        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
+    return response
+
+
 def measure(
     image: np.ndarray,
     seed: int | Ran1,

@@ -19,7 +19,7 @@ from nbnumba.errors import InputError, shown
 from nbnumba.experiment import Experiment
 from nbnumba.formats import files
 from nbnumba.noise import DEFAULT_ADC_OFFSET
-from nbnumba.response import PHOTON_COUNTER, Response, response_of_panel
+from nbnumba.response import PHOTON_COUNTER, Response, check_response, response_of_panel
 from nbnumba.setup import sampling
 from nbnumba.setup.sheet import sheet_of
 from nbnumba.shots import frame_files, identity, truth, workers
@@ -86,7 +86,7 @@ def frames(
 
     Raises InputError for an experiment that cannot be simulated or labelled, and for numbers that a jitter makes impossible.
     """
-    series, readout = _series(experiment, jitter, seed), Readout(bool(noise), _response(response), _offset(adc))
+    series, readout = _series(experiment, jitter, seed), Readout(bool(noise), check_response(response), _offset(adc))
     machine = backends.machine(backend, precision)
     if labels:
         check_labels(experiment)
@@ -148,7 +148,7 @@ def make_series(
     job = Job(
         series=_series(experiment, jitter, seed),
         folder=os.path.abspath(files.name_of(out, "out")),
-        readout=Readout(bool(noise), _response(response), _offset(adc)),
+        readout=Readout(bool(noise), check_response(response), _offset(adc)),
         labels=bool(labels),
         form=format,
         compression=compression,
@@ -310,12 +310,6 @@ def _jitter(stated: Stated) -> Jitter:
     if isinstance(stated, (str, os.PathLike)):
         return read_jitter(stated, "jitter")
     raise InputError(f"jitter: {shown(stated)} is not allowed; allowed: what read_jitter returns, tables, or a file of them")
-
-
-def _response(response: Response) -> Response:
-    if not isinstance(response, Response):
-        raise InputError(f"response: {shown(response)} is not a Response; allowed: a nbnumba.Response")
-    return response
 
 
 def _offset(adc: float) -> float:

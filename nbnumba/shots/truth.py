@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ def write(job: Job, frames: Sequence[int]) -> None:
     shots = list(_shots(job, frames))
     names = [STATED, *_write_master(job, shots), _write_models(job, shots)]
     names += [name for name, factors in amplitude_files(job.series.experiment) if _write_amplitudes(job, name, factors)]
-    names.append(_write_table(job, frames))
     records = [frame_files.record_of(job, frame) or {} for frame in frames]
+    names.append(_write_table(job, frames, records))
     sums = {name: digest for record in records for name, digest in record["sha256"].items()}
     sums |= {name: frame_files.sealed(job.path(name)) for name in names}
     with files.replacing(job.path(SUMS), "series") as stream:
@@ -123,12 +123,12 @@ def _write_amplitudes(job: Job, name: str, factors: StructureFactors) -> bool:
     return True
 
 
-def _write_table(job: Job, frames: Sequence[int]) -> str:
-    """Write the table of shots: a row for each frame, with its files and its numbers, all digits of them."""
+def _write_table(job: Job, frames: Sequence[int], records: Sequence[Mapping[str, Any]]) -> str:
+    """Write the table of shots: a row for each frame, with its files, its numbers and its record, all digits of them."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    for index, frame in enumerate(frames):
-        row = _row(job, index, job.series.numbers(frame))
+    for index, (frame, record) in enumerate(zip(frames, records)):
+        row = _row(job, index, job.series.numbers(frame)) | record["figures"]
         if index == 0:
             table.writerow(row)
         table.writerow(repr(value) if isinstance(value, float) else value for value in row.values())
@@ -138,9 +138,8 @@ def _write_table(job: Job, frames: Sequence[int]) -> str:
 
 
 def _row(job: Job, index: int, numbers: FrameNumbers) -> dict[str, Any]:
-    """The row of a frame: its number, its place from 0, its files, the seed of its noise, phi, what was drawn, photons."""
+    """The row of a frame: its number, its place from 0, its files, the seed of its noise, phi, and what was drawn."""
     labels = {"labels": job.label_name(numbers.frame)} if job.labels else {}
-    record = frame_files.record_of(job, numbers.frame) or {}
     named = {"frame": numbers.frame, "index": index, "image": job.image_name(numbers.frame), **labels}
     drawn = {"noise_seed": numbers.noise_seed, "goniometer.phi_deg": numbers.experiment.goniometer.phi_deg, **numbers.values}
-    return named | drawn | record["figures"]
+    return named | drawn
