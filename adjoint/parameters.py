@@ -124,9 +124,7 @@ PARAMETERS: dict[str, Parameter] = {
 
 _SHIFT = Parameter("mm", 0.01, ANY, "detector", moves_spots=True)
 
-PANEL_MOTIONS: dict[str, Parameter] = {
-    name: _SHIFT if name.endswith("_mm") else _DETECTOR_ANGLE for name in MOTIONS
-}
+PANEL_MOTIONS: dict[str, Parameter] = {name: _SHIFT if name.endswith("_mm") else _DETECTOR_ANGLE for name in MOTIONS}
 """The parameters of a group of panels, or of a panel, by the end of their names: detector.group[PATH].shift_fast_mm."""
 
 
@@ -143,7 +141,7 @@ GROUPS = {
     "orientation": "vectors",
     "size": None,
     "disorder": None,
-    "spindle": "lattice_angles",
+    "spindle": "sweep",
     "mosaic": "lattice_angles",
     "cell_spread": "cell_spreads",
     "position": "geometry",
@@ -177,6 +175,8 @@ MATERIAL_MOTIONS = names_of("material")
 LATTICE_MOTIONS = names_of("spindle", "mosaic", "orientation")
 """Parameters that turn lattices, in the order of their motions (A7b). Those of the orientation turn the cell vectors; where
 domains are turned about axes of the crystal, they turn lattices besides."""
+OF_OSC, OF_SPREAD = (LATTICE_MOTIONS.index(name) for name in ("goniometer.osc_deg", "crystal.mosaic_spread_deg"))
+"""The numbers of two of them."""
 
 IMAGE: dict[str, Parameter] = {
     "image.scale": Parameter("", 0.1, (SMALLEST, INFINITE), "image", per_image=True),

@@ -11,7 +11,7 @@ from adjoint import not_differentiable
 from adjoint.loops.pixels import Projection
 from adjoint.loops.rows import CHANNELS, ORIGIN, WIDTH
 from adjoint.loops.tile import Paths
-from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, MATERIAL_MOTIONS, SOURCE_MOTIONS, WEIGHTS, Name, row_of
+from adjoint.parameters import AMPLITUDES, ARRAYS, GROUPS, MATERIAL_MOTIONS, OF_OSC, SOURCE_MOTIONS, WEIGHTS, Name, row_of
 from adjoint.setup import scene as setup
 from adjoint.setup.crystal import ANISOTROPIC, ISOTROPIC
 from adjoint.setup.sources import by_own_weights
@@ -362,10 +362,13 @@ def _paths(variables, crystal, matrices, scenes, motions) -> Paths:
     moving = _moving_channels(motions)
     by_panel = [(matrix != 0.0).any(axis=0) & moving & _reached(built) for matrix, built in zip(matrices, scenes)]
     is_wanted = np.any(by_panel, axis=0)
+    angles = is_wanted[CHANNEL["lattice_angles"]]
+    sweeps = bool(angles[OF_OSC] and motions.osc_rates.size)
     return Paths(
         geometry="geometry" in taken or bool(is_wanted[CHANNEL["origin"]].any()),
-        vectors="vectors" in taken,
-        lattice_angles=bool(is_wanted[CHANNEL["lattice_angles"]].any()),
+        vectors=bool(is_wanted[CHANNEL["vectors"]].any()),
+        sweep=sweeps,
+        lattice_angles=int(angles.sum()) > int(sweeps),
         cell_spreads=bool(is_wanted[CHANNEL["cell_spreads"]].any()),
         reflections="reflections" in taken,
         weights="weights" in taken,

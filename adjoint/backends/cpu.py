@@ -11,6 +11,7 @@ from numba import vectorize
 from adjoint.backends.band_pieces import Inputs, Part, parts_of
 from adjoint.backends.frexp import frexp
 from adjoint.backends.precision import MIRRORS, mirror_words
+from adjoint.backends.prefetch import prefetch
 from adjoint.backends.sharing import loop_over, runner
 from adjoint.loops import amplitude_table, bands, lattices, pixels, rows, samples, tile_sums
 from adjoint.loops import tile as tiles
@@ -37,7 +38,7 @@ MOST_BANDS = 256
 """The largest number of bands of an image."""
 DEARER = 2
 """A step of a derivative takes about as long as this number of steps of an image."""
-WORDS = machine_words() | {"frexp": frexp}
+WORDS = machine_words() | {"frexp": frexp, "prefetch": prefetch}
 MAKERS = {"new_amplitude_table", "new_rows", "differentiate_band"}
 """The functions of the loops that make arrays, or replace one by another."""
 

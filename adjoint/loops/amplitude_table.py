@@ -1,17 +1,17 @@
 """Derivatives by structure-factor amplitudes, and by weights of sources: a table of those that the pixels of a tile see.
 
 The derivative by an amplitude can be weighed by that of the loss only when its pixel is complete. Until then it is in a table
-with one entry for each pixel and reflection, a hash table with open addressing. A pixel sees the same reflection in many
-passes: the derivative by it is pending in rows of the tile (PENDING, PENDING_SLOT) until the reflection changes. A slot is the
-index of a reflection in the list of amplitudes. The slots behind this list are those of the sources, whose entries are the
-derivatives by their weights (A5b).
+with one entry for each pixel and reflection, a hash table with open addressing. A pixel sees the same one or two reflections
+in many terms, for example where mosaic domains turn it back and forth between them: derivatives by two reflections are pending
+in rows of the tile (PENDING, EARLIER) until a third one comes. A slot is the index of a reflection in the list of amplitudes.
+The slots behind this list are those of the sources, whose entries are the derivatives by their weights (A5b).
 """
 
 from typing import NamedTuple  # noqa: I001
 
 import numpy as np
 
-from adjoint.loops.rows import DERIVATIVE, PENDING, PENDING_SLOT, SCALE
+from adjoint.loops.rows import DERIVATIVE, EARLIER, EARLIER_SLOT, PENDING, PENDING_SLOT, SCALE
 from adjoint.stages.pixel import term_adj
 from nbnumba.loops.patches import RUN, near_lane
 from nbnumba.loops.rows import (
@@ -23,6 +23,10 @@ from nbnumba.stages.pixel import sample_weight
 from nbnumba.stages.structure import cubic_weights, strides
 
 SCATTER = 0x9E3779B97F4A7C15
+
+
+SEARCHED = RUN
+"""The lanes that are searched together for new reflections: few, because each of them is looked at where one has one."""
 
 
 class AmplitudeTable(NamedTuple):
@@ -62,12 +66,13 @@ def new_amplitude_table(size):
 
 
 def clear_table(tile, table):
-    """Remove all entries, and set PENDING_SLOT to -1 and PENDING to 0."""
+    """Remove all entries, and set PENDING_SLOT and EARLIER_SLOT to -1, PENDING and EARLIER to 0."""
     for n in range(table.count[0]):
         table.key[table.filled[n]] = -1
     table.count[:] = 0
     for i in range(TILE):
         tile[PENDING_SLOT + i], tile[PENDING + i] = -1.0, 0.0
+        tile[EARLIER_SLOT + i], tile[EARLIER + i] = -1.0, 0.0
 
 
 def entry_of(table, n):
@@ -77,38 +82,46 @@ def entry_of(table, n):
 
 
 def collect_terms(tile, runs, table, lanes):
-    """Add the derivatives of one lattice's terms by their amplitudes to PENDING, lane by lane.
+    """Add the derivatives of one lattice's terms by their amplitudes to PENDING or EARLIER, lane by lane.
 
-    Where the reflection in SLOT is not that of PENDING_SLOT, what is pending is entered first, and the new one begins. Only
-    the lanes that `lanes` names are entered; what is pending in the others is discarded. runs: of lanes that have terms.
+    Where the reflection in SLOT is new, that is, neither that of PENDING_SLOT nor that of EARLIER_SLOT, what is pending of the
+    earlier one is entered, PENDING becomes EARLIER, and the new one begins. Only the lanes that `lanes` names are entered; what
+    is pending in the others is discarded. runs: of lanes that have terms.
     """
     count = 0
     for r in range(runs):
         first = near_lane(tile, r)
-        if changes(tile, first) > 0:
-            for i in range(first, first + RUN):
-                table.changed[count] = i
-                count += tile[SLOT + i] != tile[PENDING_SLOT + i]
+        for begin in range(first, first + RUN, SEARCHED):
+            if add_to_pending(tile, begin):
+                for i in range(begin, begin + SEARCHED):
+                    table.changed[count] = i
+                    count += is_new(tile, i)
     for n in range(count):
         i = table.changed[n]
         if listed(tile, i, lanes):
-            enter_pending(tile, table, i)
-        tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], 0.0
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            tile[PENDING + first + n] += amplitude_adj(tile, first + n)
+            enter_pending(tile, table, i, EARLIER_SLOT, EARLIER)
+        tile[EARLIER_SLOT + i], tile[EARLIER + i] = tile[PENDING_SLOT + i], tile[PENDING + i]
+        tile[PENDING_SLOT + i], tile[PENDING + i] = tile[SLOT + i], amplitude_adj(tile, i)
 
 
-def changes(tile, first):
-    """The number of lanes of the run that begins at lane `first` whose reflection in SLOT is not that of PENDING_SLOT.
+def add_to_pending(tile, first):
+    """Add the derivatives in the SEARCHED lanes from `first` on to PENDING or EARLIER; returns whether any reflection is new.
 
-    It is 0 for most runs, and its loop vectorises; that which lists the lanes does not.
+    There is none for most, and this loop vectorises; that which lists the lanes with new ones does not.
     """
-    count = 0
-    for n in range(RUN):
-        count += tile[SLOT + first + n] != tile[PENDING_SLOT + first + n]
-    return count
+    found = False
+    for n in range(SEARCHED):
+        i = first + n
+        bar = amplitude_adj(tile, i)
+        tile[PENDING + i] += bar if tile[SLOT + i] == tile[PENDING_SLOT + i] else real(0)
+        tile[EARLIER + i] += bar if tile[SLOT + i] == tile[EARLIER_SLOT + i] else real(0)
+        found |= is_new(tile, i)
+    return found
+
+
+def is_new(tile, i):
+    """Whether nothing is pending of the reflection in SLOT of lane i."""
+    return (tile[SLOT + i] != tile[PENDING_SLOT + i]) & (tile[SLOT + i] != tile[EARLIER_SLOT + i])
 
 
 def amplitude_adj(tile, i):
@@ -116,16 +129,17 @@ def amplitude_adj(tile, i):
     return term_adj(tile[AMPLITUDE + i], tile[LATTICE_FACTOR + i], tile[SCALE + i])[0]
 
 
-def enter_pending(tile, table, lane):
-    """Enter what is pending in a lane (PENDING, PENDING_SLOT) into the table."""
-    if tile[PENDING + lane] != 0.0:
-        add_entry(table, lane, int(tile[PENDING_SLOT + lane]), tile[PENDING + lane])
+def enter_pending(tile, table, lane, slot_row, row):
+    """Enter what is pending in a lane into the table: in the row PENDING, with PENDING_SLOT, or EARLIER, with EARLIER_SLOT."""
+    if tile[row + lane] != 0.0:
+        add_entry(table, lane, int(tile[slot_row + lane]), tile[row + lane])
 
 
 def enter_all_pending(tile, table):
     """Enter what is pending in all lanes into the table."""
     for i in range(TILE):
-        enter_pending(tile, table, i)
+        enter_pending(tile, table, i, EARLIER_SLOT, EARLIER)
+        enter_pending(tile, table, i, PENDING_SLOT, PENDING)
 
 
 def enter_weights(tile, table, slot_index, sampling):

@@ -16,9 +16,10 @@ from adjoint.loops.pixels import (
 from adjoint.loops.rows import ALL_END
 from adjoint.loops.tile import differentiate_tile, set_dark
 from nbnumba.loops import culled
-from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, gather, is_whole, left_of, places, store
+from nbnumba.loops.blocks import BLOCK_FAST, BLOCK_SLOW, PATCH, PATCH_FAST, gather, is_whole, left_of, places, store
+from nbnumba.loops.indices import fast_of, slow_of
 from nbnumba.loops.lit import complete, is_lit_block, list_all, list_lit, lit_lane, take_patch
-from nbnumba.loops.memory import CACHE_LINE, line_start
+from nbnumba.loops.memory import CACHE_LINE, line_start, prefetch
 from nbnumba.loops.rows import IS_LIT, ROWS_END, TILE
 from nbnumba.stages import wide
 
@@ -73,6 +74,7 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
                             dark += lanes
                     if is_complete(lit, ends and n == patches):
                         complete(tile, -(-lit // PATCH), panel, crystal, sampling)
+                        ask_for_data(tile, pixel_loss)
                         while has_lost(tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling,
                                        motions, paths):  # fmt: skip
                             table = new_amplitude_table(2 * table.key.size)
@@ -87,6 +89,7 @@ def differentiate_band(band, first, last, columns, results, pixel_loss, projecti
             else:
                 pixels, start = gather(tile, pixel_loss.mask, within, columns, start)
                 if pixels > 0:
+                    ask_for_data(tile, pixel_loss)
                     while has_lost(tile, table, panel, beam, material, sources, crystal, structure, orientations, sampling,
                                    motions, paths):  # fmt: skip
                         table = new_amplitude_table(2 * table.key.size)
@@ -119,6 +122,17 @@ def take_block(block, dark_tile, band, within, columns, start, losses_alone, is_
         results.value[band] += loss_of_dark_pixels(dark_tile, within[0], first_fast, pixel_loss, lit, block)
         return pixels, following, lit
     return pixels, following, list_all(block, pixels)
+
+
+def ask_for_data(tile, pixel_loss):
+    """Ask for the data and weights of the pixels of a tile, which are wanted when it is differentiated (prefetch).
+
+    They are far apart in memory: each row of a patch is asked for.
+    """
+    for i in range(0, TILE, PATCH_FAST):
+        slow, fast = np.uintp(slow_of(tile, i)), np.uintp(fast_of(tile, i))
+        prefetch(pixel_loss.data, slow, fast)
+        prefetch(pixel_loss.weight, slow, fast)
 
 
 def is_complete(held, ends):

@@ -57,10 +57,10 @@ def differentiate_lattice_range(tile, first, end, crystal, structure, lattices, 
         lattice_factor_bar = term_adj(amplitude, factor, weight)[1]
         h_bar, k_bar, l_bar, n_a_bar, n_b_bar, n_c_bar = lattice_factor_square_adj(crystal, dh, dk, dl, lattice_factor_bar)
         cells = add(cells, (n_a_bar, n_b_bar, n_c_bar))
-        if paths.geometry or paths.lattice_angles:
+        if paths.geometry or paths.lattice_angles or paths.sweep:
             q_bar_of_lattice = indices_adj(nine_to_real(vectors), (h_bar, k_bar, l_bar))
             q_bar = add(q_bar, q_bar_of_lattice)
-            if paths.lattice_angles:
+            if paths.lattice_angles or paths.sweep:
                 torque = cross(q_bar_of_lattice, near)
                 for n in range(LATTICE_ANGLE_COUNT):
                     angles[n] += dot((rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]), torque)

@@ -8,9 +8,10 @@ import numpy as np  # noqa: I001
 
 from adjoint.loops.amplitude_table import add_entry, amplitude_adj, collect_terms, enter_interpolated, listed
 from adjoint.loops.rows import (
-    CELL_SPREADS, CELLS, D_HKL, DISORDER, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, Q_BAR, SCALE, TORQUE, TORQUE_X, TORQUE_Y,
-    TORQUE_Z, VECTORS, add3, add_scaled3, set3, three,
+    CELL_SPREADS, CELLS, D_HKL, DISORDER, HKL_BAR, LANES, LATTICE_ANGLES, METRIC, OSC, Q_BAR, SCALE, SPREAD, SWEPT,
+    VECTORS, add3, add_scaled3, set3, three,
 )  # fmt: skip
+from adjoint.parameters import OF_OSC, OF_SPREAD
 from adjoint.stages.crystal import indices_adj, rotate_back
 from adjoint.stages.lattice import disorder_exponent_adj, lattice_factor_radial_adj, lattice_factor_square_adj
 from adjoint.stages.pixel import term_adj
@@ -31,7 +32,11 @@ from nbnumba.stages.lattice import disorder_exponent, disorder_factor, lattice_f
 from nbnumba.stages.pixel import term
 from nbnumba.stages.shapes import GAUSS, SQUARE
 from nbnumba.stages.structure import slot, surrounding
-from nbnumba.stages.vec3 import cross
+from nbnumba.stages.vec3 import cross, dot
+
+IN_TURN, AT_ONCE, BY_STEPS = range(3)
+"""How the derivative by the range of the rotation is made (A7b): lattice by lattice, like that by any other angle; lattice by
+lattice with what all have in common, where each is alone in its step; or after each step, from the change of VECTORS."""
 
 
 def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientations, motions, paths):
@@ -43,9 +48,10 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
     entered. ray: what beam_of says of the source.
     """
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
-    rotations = motions.fresh_rotations if lanes.fresh else motions.rotations
-    rates = motions.fresh_rotation_rates if lanes.fresh else motions.rotation_rates
-    moving = rotations, rates, motions.stretches, motions.stretch_rates
+    moving = motions_of_table(motions, lanes.fresh)
+    osc_rates, sweep = moving[2], kind_of_sweep(lattices.shape[0], moving[2], paths)
+    if sweep != IN_TURN:
+        begin_sweep(tile, sweep, motions)
     runs, is_single = 1, False
     tile[NEAR_PATCH] = 0.0
     for m in range(lattices.shape[0]):
@@ -58,21 +64,44 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
                 bound_lattices(tile, crystal, nine_to_wide(vectors), NOTHING, ray)
                 runs = list_near(tile)
         if runs > 0:
-            differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths)
+            differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, structure, moving, paths)
+        if sweep == BY_STEPS and (m + 1) % (lattices.shape[0] // osc_rates.size) == 0:
+            add_sweep_of_step(tile, motions.spindle_motion, osc_rates[m // (lattices.shape[0] // osc_rates.size)])
 
 
-def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structure, moving, paths):
+def motions_of_table(motions, fresh):
+    """How the lattices of a table move: rotations, rotation_rates and osc_rates, stretches and stretch_rates, as in Motions."""
+    if fresh:
+        moving = motions.fresh_rotations, motions.fresh_rotation_rates, motions.fresh_osc_rates
+    else:
+        moving = motions.rotations, motions.rotation_rates, motions.osc_rates
+    return moving[0], moving[1], moving[2], motions.stretches, motions.stretch_rates
+
+
+def kind_of_sweep(count, osc_rates, paths):
+    """How the derivative by the range of the rotation is made of a table of so many lattices: IN_TURN, AT_ONCE or BY_STEPS.
+
+    Where it is not wanted, or lattices are turned about axes of their own, which no rate of a step says: IN_TURN, as the
+    derivative by any other angle.
+    """
+    if not paths.sweep or osc_rates.size == 0:
+        return IN_TURN
+    if count == osc_rates.size and not paths.lattice_angles:
+        return AT_ONCE
+    return IN_TURN if culled else BY_STEPS
+
+
+def differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, structure, moving, paths):
     """Add the terms of lattice m to SUM, and their derivatives to the channels and to Q_BAR, in some lanes.
 
     look_up writes D_HKL, SLOT and AMPLITUDE, which interpolate_runs overwrites where amplitudes are interpolated. square_terms
-    or radial_terms makes AMPLITUDE 0 where a term does not count, adds to SUM and CELLS (and METRIC) and writes HKL_BAR. From
-    HKL_BAR follow Q_BAR, if `paths` asks for geometry or lattice angles, LATTICE_ANGLES, if it asks for lattice angles,
-    CELL_SPREADS, if it asks for spreads of the cell, and VECTORS, if it asks for vectors; interpolate_adj adds the slope of
-    interpolated amplitudes to HKL_BAR before. Derivatives by amplitudes go to the amplitude table. runs: the number of runs of
-    lanes, which begin where NEAR_PATCH says. vectors: a, b, c of the lattice. moving: rotations and rotation_rates of the
-    table, stretches and stretch_rates, as in Motions.
+    or radial_terms makes AMPLITUDE 0 where a term does not count, adds to SUM and CELLS (and METRIC) and writes HKL_BAR;
+    interpolate_adj adds the slope of interpolated amplitudes to HKL_BAR. From HKL_BAR follow CELL_SPREADS, if `paths` asks for
+    spreads of the cell, and by add_motion Q_BAR and VECTORS, with the angles that `paths` asks for. Derivatives by amplitudes
+    go to the amplitude table. runs: the number of runs of lanes, which begin where NEAR_PATCH says. sweep: what kind_of_sweep
+    returns. vectors: a, b, c of the lattice. moving: what motions_of_table returns.
     """
-    rotations, rates, stretches, stretch_rates = moving
+    rotations, rates, osc_rates, stretches, stretch_rates = moving
     look_up(tile, runs, structure, vectors)
     if structure.interpolate:
         interpolate_runs(tile, runs, (lanes.pass_index, m), structure, vectors)
@@ -90,16 +119,19 @@ def differentiate_lattice(tile, runs, table, lanes, m, vectors, crystal, structu
         interpolate_adj(tile, runs, table, lanes, structure, paths)
     elif paths.reflections:
         collect_terms(tile, runs, table, lanes)
-    if paths.lattice_angles:
-        add_q_bar_and_angles(tile, runs, vectors, rates, m)
-    elif paths.geometry:
-        add_q_bar(tile, runs, vectors)
     if paths.cell_spreads:
         add_cell_spreads(tile, runs, vectors, stretch_rates, m)
-    if paths.vectors:
-        if stretches.shape[0] > 1:
-            stretch_hkl_bar(tile, runs, stretches, m)
-        add_cell_vectors(tile, runs, rotations, m)
+    lattice, rotation = nine_to_wide(vectors), nine_numbers(rotations, m)
+    if stretches.shape[0] > 1:
+        lattice = remove_stretches(tile, runs, lattice, stretches, m)
+    if sweep == AT_ONCE:
+        add_motions_and_sweep(tile, runs, lattice, rotation, osc_rates[m])
+    elif osc_rates.size and (paths.lattice_angles or (culled and paths.sweep)):
+        add_motions_and_spread(tile, runs, lattice, rotation, rates, m)
+    elif paths.geometry or paths.vectors or paths.lattice_angles or paths.sweep:
+        add_motions(tile, runs, lattice, rotation)
+        if paths.lattice_angles and osc_rates.size == 0:
+            add_angles(tile, runs, lattice, rates, m)
 
 
 def look_up(tile, runs, structure, vectors):
@@ -264,56 +296,138 @@ def enter_reflections(tile, i, table, structure):
         add_entry(table, i, int(tile[SLOT + i]), amplitude_adj(tile, i))
 
 
-def add_q_bar(tile, runs, vectors):
-    """Add to Q_BAR, the cotangent of the scattering vector, from HKL_BAR (A7)."""
-    rows = nine_to_wide(vectors)
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            add3(tile, Q_BAR, i, indices_adj(rows, three(tile, HKL_BAR, i)))
+def remove_stretches(tile, runs, lattice, stretches, m):
+    """Multiply HKL_BAR by the factors of a, b and c of lattice m, and return a, b and c of the lattice without them (A7b).
 
-
-def add_q_bar_and_angles(tile, runs, vectors, rotation_rates, m):
-    """Add to Q_BAR from HKL_BAR (A7), and to LATTICE_ANGLES the derivatives by the angles that turn the lattice (A7b).
-
-    vectors: a, b and c of lattice m. It adds to Q_BAR what add_q_bar does, q_bar of this lattice. The derivative by an angle by
-    which the lattice turns at the rate omega is omega . (q_bar x q), with q in Q_X, Q_Y, Q_Z; q_bar x q is written to
-    TORQUE. rotation_rates (lattices, angles, 3): omega, in radian per degree. An angle that does not turn the lattice is left
-    out.
+    The cotangents of a, b and c at phi = 0 have these factors; those of q and of angles follow from either pair.
     """
-    rows = nine_to_wide(vectors)
+    of_a, of_b, of_c = stretches[m, 0], stretches[m, 1], stretches[m, 2]
     for r in range(runs):
         first = near_lane(tile, r)
         for n in range(RUN):
             i = first + n
-            q_bar = indices_adj(rows, three(tile, HKL_BAR, i))
-            add3(tile, Q_BAR, i, q_bar)
-            set3(tile, TORQUE, i, cross(q_bar, three(tile, Q_X, i)))
+            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
+            set3(tile, HKL_BAR, i, (h_bar * of_a, k_bar * of_b, l_bar * of_c))
+    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = lattice
+    return a_x / of_a, a_y / of_a, a_z / of_a, b_x / of_b, b_y / of_b, b_z / of_b, c_x / of_c, c_y / of_c, c_z / of_c
+
+
+def add_motion(tile, i, lattice, rotation):
+    """Add to Q_BAR, the cotangent of the scattering vector, and to VECTORS, that of a, b, c at phi = 0, in lane i (A7, A7b).
+
+    It reads HKL_BAR, and q in Q_X, Q_Y, Q_Z. lattice: a, b and c of the lattice, without stretches. rotation: the nine numbers
+    of the rotation from phi = 0 to there. Returns what Q_BAR got.
+    """
+    hkl_bar, q_back = three(tile, HKL_BAR, i), rotate_back(rotation, three(tile, Q_X, i))
+    q_bar = indices_adj(lattice, hkl_bar)
+    add3(tile, Q_BAR, i, q_bar)
+    add_scaled3(tile, VECTORS, i, hkl_bar[0], q_back)
+    add_scaled3(tile, VECTORS + 3 * TILE, i, hkl_bar[1], q_back)
+    add_scaled3(tile, VECTORS + 6 * TILE, i, hkl_bar[2], q_back)
+    return q_bar
+
+
+def add_motions(tile, runs, lattice, rotation):
+    """Do what add_motion does in some lanes."""
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            add_motion(tile, first + n, lattice, rotation)
+
+
+def add_motions_and_sweep(tile, runs, lattice, rotation, rate):
+    """Do what add_motion does, and add to the channel of the range of the rotation, for a lattice that is alone in its step.
+
+    The derivative by the angle of the spindle is q_bar . (q x e), of which q x e is in SWEPT (A7b). rate: that of the angle.
+    """
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            q_bar = add_motion(tile, i, lattice, rotation)
+            tile[OSC + i] += rate * dot(q_bar, three(tile, SWEPT, i))
+
+
+def add_motions_and_spread(tile, runs, lattice, rotation, rotation_rates, m):
+    """Do what add_motion does, and add to the channel of the mosaic spread, and, if patches are left out, of the range (A7b).
+
+    The derivative by an angle by which the lattice turns at the rate omega is omega . (q_bar x q). rotation_rates (lattices,
+    angles, 3): omega, in radian per degree.
+    """
+    by_spread = rotation_rates[m, OF_SPREAD, 0], rotation_rates[m, OF_SPREAD, 1], rotation_rates[m, OF_SPREAD, 2]
+    by_osc = rotation_rates[m, OF_OSC, 0], rotation_rates[m, OF_OSC, 1], rotation_rates[m, OF_OSC, 2]
+    for r in range(runs):
+        first = near_lane(tile, r)
+        for n in range(RUN):
+            i = first + n
+            torque = cross(add_motion(tile, i, lattice, rotation), three(tile, Q_X, i))
+            tile[SPREAD + i] += dot(by_spread, torque)
+            if culled:
+                tile[OSC + i] += dot(by_osc, torque)
+
+
+def begin_sweep(tile, sweep, motions):
+    """Write to SWEPT, AT_ONCE, q x e in 1/A, and BY_STEPS what the derivative by the angle of the spindle is so far (A7b)."""
+    if sweep == AT_ONCE:
+        spindle = motions.spindle[0], motions.spindle[1], motions.spindle[2]
+        for i in range(TILE):
+            set3(tile, SWEPT, i, cross(three(tile, Q_X, i), spindle))
+    else:
+        for i in range(TILE):
+            tile[SWEPT + i] = by_spindle(tile, i, motions.spindle_motion)
+
+
+def add_sweep_of_step(tile, motion, rate):
+    """Add to the channel of the range what the lattices of one phi step have added to the derivative by the spindle (A7b).
+
+    motion (9,): how a, b and c at phi = 0 move with the angle of the spindle. rate: that of the angle of the step.
+    """
+    for i in range(TILE):
+        so_far = by_spindle(tile, i, motion)
+        tile[OSC + i] += rate * (so_far - tile[SWEPT + i])
+        tile[SWEPT + i] = so_far
+
+
+def by_spindle(tile, i, motion):
+    """The derivative by the angle of the spindle in lane i, from VECTORS: with it a, b and c at phi = 0 move along `motion`."""
+    of_a = dot((motion[0], motion[1], motion[2]), three(tile, VECTORS, i))
+    of_b = dot((motion[3], motion[4], motion[5]), three(tile, VECTORS + 3 * TILE, i))
+    return of_a + of_b + dot((motion[6], motion[7], motion[8]), three(tile, VECTORS + 6 * TILE, i))
+
+
+def add_angles(tile, runs, lattice, rotation_rates, m):
+    """Add to LATTICE_ANGLES the derivatives by all angles that turn lattice m (A7b), from HKL_BAR and Q_X, Q_Y, Q_Z.
+
+    lattice: a, b and c. rotation_rates (lattices, angles, 3): the rate omega of the rotation, in radian per degree.
+    """
+    a_x, a_y, a_z, b_x, b_y, b_z, c_x, c_y, c_z = lattice
     for n in range(rotation_rates.shape[1]):
-        x, y, z = rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]
-        if x != 0.0 or y != 0.0 or z != 0.0:
-            add_angle(tile, runs, np.uint64(LATTICE_ANGLES + n * TILE), x, y, z)
+        omega = rotation_rates[m, n, 0], rotation_rates[m, n, 1], rotation_rates[m, n, 2]
+        if omega[0] != 0.0 or omega[1] != 0.0 or omega[2] != 0.0:
+            rates = cross(omega, (a_x, a_y, a_z)), cross(omega, (b_x, b_y, b_z)), cross(omega, (c_x, c_y, c_z))
+            add_angle(tile, runs, np.uint64(LATTICE_ANGLES + n * TILE), rates)
 
 
-def add_angle(tile, runs, channel, x, y, z):
-    """Add to the channel that begins there the derivative by one angle, by which the lattice turns at the rate x, y, z.
+def add_angle(tile, runs, channel, rates):
+    """Add to the channel that begins there the derivative by one angle, with which a, b and c of the lattice have these rates.
 
-    The loop over all lanes vectorises, that over a run does not: the compiler does not see that channels are not TORQUE.
+    The loop over all lanes vectorises, that over a run does not: the compiler does not see that channels are not HKL_BAR.
     """
     if runs == TILE // RUN:
         for i in range(LANES):
-            add_torque(tile, channel, i, x, y, z)
+            add_turn(tile, channel, i, rates)
     else:
         for r in range(runs):
             first = near_lane(tile, r)
             for n in range(RUN):
-                add_torque(tile, channel, np.uint64(first + n), x, y, z)
+                add_turn(tile, channel, np.uint64(first + n), rates)
 
 
-def add_torque(tile, channel, i, x, y, z):
-    """Add to the channel that begins there, in lane i, the component of TORQUE along x, y, z."""
-    tile[channel + i] = tile[channel + i] + x * tile[TORQUE_X + i] + y * tile[TORQUE_Y + i] + z * tile[TORQUE_Z + i]
+def add_turn(tile, channel, i, rates):
+    """Add to the channel that begins there, in lane i, the derivative by an angle, of which a, b and c have these rates."""
+    q = three(tile, np.uint64(Q_X), i)
+    h_bar, k_bar, l_bar = three(tile, np.uint64(HKL_BAR), i)
+    tile[channel + i] = tile[channel + i] + h_bar * dot(rates[0], q) + k_bar * dot(rates[1], q) + l_bar * dot(rates[2], q)
 
 
 def add_cell_spreads(tile, runs, vectors, stretch_rates, m):
@@ -329,32 +443,3 @@ def add_cell_spreads(tile, runs, vectors, stretch_rates, m):
             h, k, l = fractional_hkl(vectors, extended_q(tile, i))
             h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
             add3(tile, CELL_SPREADS, i, (h_bar * h * by_a, k_bar * k * by_b, l_bar * l * by_c))
-
-
-def stretch_hkl_bar(tile, runs, stretches, m):
-    """Multiply HKL_BAR by the factors of a, b and c of lattice m, which the cotangents of a, b and c at phi = 0 have (A7b)."""
-    of_a, of_b, of_c = stretches[m, 0], stretches[m, 1], stretches[m, 2]
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
-            set3(tile, HKL_BAR, i, (h_bar * of_a, k_bar * of_b, l_bar * of_c))
-
-
-def add_cell_vectors(tile, runs, rotations, m):
-    """Add to VECTORS, the cotangent of a, b, c at phi = 0, from HKL_BAR and q in Q_X, Q_Y, Q_Z (A7b).
-
-    HKL_BAR is that of a lattice without stretches, or stretch_hkl_bar has multiplied it. rotations (lattices, 9): the rotation
-    from there to each lattice.
-    """
-    rows = nine_numbers(rotations, m)
-    for r in range(runs):
-        first = near_lane(tile, r)
-        for n in range(RUN):
-            i = first + n
-            q_back = rotate_back(rows, three(tile, Q_X, i))
-            h_bar, k_bar, l_bar = three(tile, HKL_BAR, i)
-            add_scaled3(tile, VECTORS, i, h_bar, q_back)
-            add_scaled3(tile, VECTORS + 3 * TILE, i, k_bar, q_back)
-            add_scaled3(tile, VECTORS + 6 * TILE, i, l_bar, q_back)

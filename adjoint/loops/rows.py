@@ -44,8 +44,8 @@ SOURCE | motions of the sources by SOURCE_MOTIONS | 1/unit of the parameter | ad
 CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
 DISORDER | matrix of the B factors that weaken each term (F9g) | 1 | weaken_adj
-VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_cell_vectors
-LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_q_bar_and_angles
+VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_motion
+LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_angle, add_motions_and_spread, add_motions_and_sweep
 CELL_SPREADS | spreads of the lengths of the cell | 1 | add_cell_spreads
 
 The functions of cuda_lattices.py write CELLS, VECTORS and LATTICE_ANGLES in the place of those named. Channels are read, and
@@ -56,11 +56,11 @@ WIDTH = (CHANNELS_END - ROWS_END) // TILE
 
 (
     D_BAR, OMEGA_BAR, CAPTURE_BAR, POLARIZATION_BAR, TOTAL_BAR, PIXEL_OMEGA_BAR, PIXEL_CAPTURE_BAR, PIXEL_POLARIZATION_BAR,
-    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, TORQUE, SCALE, PENDING_SLOT, PENDING, DATA,
-    LOSS_WEIGHT, LOSS, DERIVATIVE, CURVATURE, ALL_END,
+    POLARIZATION_PASS, I_BAR, WAVELENGTH_BAR, Q_BAR, D_HKL, HKL_BAR, SWEPT, SCALE, PENDING_SLOT, PENDING, EARLIER_SLOT,
+    EARLIER, DATA, LOSS_WEIGHT, LOSS, DERIVATIVE, CURVATURE, ALL_END,
 ) = (
     CHANNELS_END + int(TILE * n)
-    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1])
+    for n in np.cumsum([0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 )  # fmt: skip
 """Where the other rows begin. Vectors have three rows, x, y, z or h, k, l.
 
@@ -76,13 +76,15 @@ PIXEL_POLARIZATION_BAR | the same of the polarization factor | finish_pixels | p
 POLARIZATION_PASS | the pass in which the polarization was taken | note_polarization | pixel_factors_adj, last_taken
 I_BAR | cotangent of the incident direction, of one sample | scatter_adj, polarization_adj | add_rotation
 WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj | add_change
-Q_BAR | cotangent of the scattering vector, of one pass | add_q_bar, add_q_bar_and_angles, background_adj | scatter_adj
+Q_BAR | cotangent of the scattering vector, of one pass | add_motion, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
-HKL_BAR | cotangent of hkl | square_terms, radial_terms, add_slopes_of_cell | add_q_bar, add_q_bar_and_angles, add_cell_vectors
-TORQUE | q_bar x q, of one lattice | add_q_bar_and_angles | add_q_bar_and_angles
+HKL_BAR | cotangent of hkl | square_terms, radial_terms, add_slopes_of_cell, remove_stretches | add_motion, add_turn
+SWEPT | q x e, or in its first row the derivative by the spindle so far | begin_sweep, add_sweep_of_step | add_motions_and_sweep
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
-PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | collect_terms, enter_pending
-PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, collect_terms | enter_pending
+PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | is_new, enter_pending
+PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, add_to_pending | enter_pending
+EARLIER_SLOT | the slot that was in PENDING_SLOT before, or -1 | clear_table, collect_terms | is_new, enter_pending
+EARLIER | derivative by that amplitude, not yet entered either | clear_table, add_to_pending | enter_pending
 DATA | the measured pixel, NaN where it does not count | take_data | apply_loss, apply_loss_to_photons
 LOSS_WEIGHT | the weight of the measured pixel | take_data | apply_loss, apply_loss_to_photons
 LOSS | loss of the pixel | apply_loss, loss_of_dark_pixels | apply_loss, loss_of_dark_pixels
@@ -92,8 +94,8 @@ CURVATURE | curvature of the loss by the photons | apply_loss_to_photons | add_n
 
 X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
 """The rows of I_BAR and WAVELENGTH_BAR, as numbers without a sign."""
-TORQUE_X, TORQUE_Y, TORQUE_Z = np.uint64(TORQUE), np.uint64(TORQUE + TILE), np.uint64(TORQUE + 2 * TILE)
-"""The rows of TORQUE, as numbers without a sign."""
+OSC, SPREAD = (LATTICE_ANGLES + TILE * LATTICE_MOTIONS.index(n) for n in ("goniometer.osc_deg", "crystal.mosaic_spread_deg"))
+"""The channels of two of the angles, which add_motions_and_spread, add_motions_and_sweep and add_sweep_of_step write."""
 LANES = np.uint64(TILE)
 """For loops over rows whose offset is known at run time alone: an index that cannot be negative need not be checked."""
 

@@ -33,13 +33,15 @@ from nbnumba.stages.structure import of_source
 class Paths(NamedTuple):
     """Which derivatives are wanted.
 
-    geometry: by detector and beam. vectors: by the cell vectors. lattice_angles: by the angles that turn lattices.
+    geometry: by detector and beam. vectors: by the cell vectors. sweep: by the range of the rotation, where each phi step turns
+    as a whole. lattice_angles: by the other angles that turn lattices.
     cell_spreads: by the spreads of the cell. reflections: by structure-factor amplitudes. weights: by weights of sources.
     channels: where the rows of the wanted channels begin; what the other channels hold is not defined.
     """
 
     geometry: bool
     vectors: bool
+    sweep: bool
     lattice_angles: bool
     cell_spreads: bool
     reflections: bool

@@ -15,6 +15,7 @@ from adjoint.stages.records import Cotangent, Motions
 from nbnumba.setup.crystal import orient
 from nbnumba.setup.crystals import BACKGROUND, Contribution
 from nbnumba.setup.detector import Placement, Plane, beam_direction, polarization_axis, spindle_axis
+from nbnumba.setup.orientations import own_turns
 from nbnumba.setup.panels import planes_from
 from nbnumba.stages.records import Scene
 from nbnumba.statements import Statements
@@ -33,9 +34,11 @@ def motions(contribution: Contribution, with_materials: bool = True) -> Motions:
     source = sources.motions(beam, beam_direction(detector, beam), polarization_axis(detector, beam), defects)
     spindle = spindle_axis(detector, experiment.goniometer.spindle_axis)
     lattices = orientations.motions(experiment.crystal, experiment.goniometer, spindle, defects, contribution.phi_step)
+    sweeps = orientations.sweeps(experiment.crystal, experiment.goniometer, defects, contribution.phi_step)
     stretches = orientations.stretches(experiment.crystal, len(contribution.phi_steps))
     material = material_motions(experiment) if with_materials else NO_MOTION
-    return Motions(source, *lattices, material, *stretches)
+    spindle_motions = orientations.spindle_motions(experiment.crystal, spindle, defects)
+    return Motions(source, *lattices, material, *stretches, *sweeps, *spindle_motions)
 
 
 def pull(
@@ -60,6 +63,10 @@ def pull(
     }
     for k, name in enumerate(LATTICE_MOTIONS):
         shared[name] = shared.get(name, 0.0) + cotangent.lattice_angles[..., k]
+    if own_turns(experiment.crystal) is None:
+        spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
+        motion = orientations.spindle_motions(experiment.crystal, spindle, experiment.sampling.defects)[1]
+        shared["goniometer.phi_deg"] = cotangent.vectors @ motion
     mirror = PanelMirror(experiment.detector, placement, every_plane) if experiment.detector.panels else None
     seen, gradients = planes_from(every_plane, contribution.position), []
     for number, scene in enumerate(scenes):

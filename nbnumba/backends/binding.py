@@ -43,9 +43,7 @@ def loop_jit(function: Callable) -> Callable:
     return part(function, forceinline=False)
 
 
-def part(
-    function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: bool = True, memory: bool = False
-) -> KernelPart:
+def part(function: Callable, fastmath: frozenset[str] = FASTMATH, forceinline: bool = True, memory: bool = False) -> KernelPart:
     """A function compiled as a part of kernels; the same part for the same code under the same names.
 
     Numba types and lowers it once for all kernels of a process that have it, whatever their precision, culled or not. memory:
@@ -107,12 +105,11 @@ def _bind_function(name: str, own: dict[str, types.FunctionType], jit: Callable,
 
 def culling_words(culled: bool) -> dict:
     """Those words of the loops that depend on whether the scene is culled (F10a)."""
-    return {"culled": culled, "ahead": True, "RUN": PATCH if culled else TILE}
+    run, searched = (PATCH, PATCH) if culled else (TILE, 2 * PATCH)
+    return {"culled": culled, "ahead": True, "RUN": run, "SEARCHED": searched}
 
 
-def driver(
-    function: Callable, names: Callable[[], dict], precision: str, culled: bool, memory: bool = False
-) -> Compiled:
+def driver(function: Callable, names: Callable[[], dict], precision: str, culled: bool, memory: bool = False) -> Compiled:
     """A driver function compiled with its stages, and kept on disk for as long as the package's sources do not change.
 
     names: returns what `bind` has bound, parts of a kernel; it is asked only when Numba is needed. memory: as in `part`.

@@ -74,7 +74,8 @@ def one_pixel_rows(names: dict) -> dict:
 
 def one_patch(culled: bool, by_energy: bool) -> dict:
     """The words that depend on the scene, for a tile of one pixel, which is one patch (F9f, F10a)."""
-    return {"culled": culled, "ahead": False, "PATCH": 1, "PATCHES": 1, "RUN": 1, "CHUNK": 1, "by_energy": by_energy}
+    lanes = dict.fromkeys(("PATCH", "PATCHES", "RUN", "SEARCHED", "CHUNK"), 1)
+    return {"culled": culled, "ahead": False, "by_energy": by_energy} | lanes
 
 
 def kind_of_scene(culled: bool, by_energy: bool) -> str:

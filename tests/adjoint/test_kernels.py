@@ -42,7 +42,7 @@ def test_pixels_that_do_not_count_get_nothing():
     for first, row in channels.items():
         tile[first : first + TILE] = row
     pixel_loss = PixelLoss(np.zeros((0, 0), np.uint8), GAUSSIAN, data, np.full((2, stop), 0.5), np.zeros((0, 0, 0)))
-    paths = Paths(True, True, True, False, False, False, np.array([*channels], np.uint64))
+    paths = Paths(True, True, True, True, False, False, False, np.array([*channels], np.uint64))
     value = bound["apply_loss"](tile, stop - start, pixel_loss, paths)
     by_sum = tile[DERIVATIVE : DERIVATIVE + TILE].copy()
     bound["apply_loss_to_photons"](tile, pixel_loss)

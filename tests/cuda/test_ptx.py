@@ -41,7 +41,7 @@ BOUNDS = {
     ("differentiate simple", "mixed"): (255, 1580, 150, 345),
     ("differentiate simple", "paired"): (255, 1560, 0, 0),
     ("differentiate simple", "single"): (229, 750, 0, 0),
-    ("differentiate", "double"): (255, 1720, 270, 590),
+    ("differentiate", "double"): (255, 1720, 280, 590),
     ("differentiate", "mixed"): (255, 1560, 265, 625),
     ("differentiate", "paired"): (255, 1750, 215, 535),
     ("differentiate", "single"): (251, 750, 0, 0),

@@ -66,7 +66,7 @@ def test_every_walk_goes_through_the_samples_in_one_order(walk):
     tile = np.zeros(ALL_END)
     image = noted(forward.render_tile, tile, panel, beam, None, sources, None, None, orientations, sampling)
     assert image == expected(*walk)
-    paths = backward.Paths(True, True, True, False, False, False, np.zeros(0, np.uint64))
+    paths = backward.Paths(True, True, True, True, False, False, False, np.zeros(0, np.uint64))
     given = (panel, beam, None, sources, None, None, orientations, sampling, None, paths)
     assert noted(backward.differentiate_tile, tile, None, *given) == image
     factors = noted(backward.pixel_factors_adj, tile, False, panel, beam, sources, sampling, None)

@@ -504,7 +504,7 @@ def of_loss_curvature(random, draw):
     return forward, lambda x, bar: bar[0] * loss_curvature(kind, x[0], np.nan, weight), [value], value
 
 
-ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-9, "lattice_factor_radial_adj": 1e-10}
+ROUGH = {"lattice_factor_square_adj": 1e-10, "sinc3_slope": 1e-9, "lattice_factor_radial_adj": 1e-10, "sinc_pi_slope": 1e-11}
 """Where the stage itself is known less well: N d is rounded; sine and cosine are polynomials in float64, however exact x is."""
 
 
@@ -586,7 +586,7 @@ def distances(n):
 
 @pytest.mark.parametrize("n", [1.0, 1.0 + 1e-9, 1.5, 2.0, 3.0, 7.3, 36.0, 89.99, 1000.0])
 def test_slopes_of_the_grating(n):
-    """A8: N d is known to e N d, and the slope of the polynomial to 1e-13, which counts twice.
+    """A8: N d is known to e N d, and the slope of the polynomial to 4e-12, which counts twice.
 
     A distance of 0 counts as 1e-60.
     """
@@ -597,10 +597,10 @@ def test_slopes_of_the_grating(n):
         assert sign * above / below == pytest.approx(value, rel=1e-12, abs=20 * E * np.pi * n * n * abs(d) / below)
         slopes = sincg_slopes(n, d, 1 / below)
         found_d, found_n = (each / below for each in slopes)
-        known, t = 3e-13 + 20 * E * n * abs(d), max(abs(d), 1e-60)
+        known, t = 4e-11 + 20 * E * n * abs(d), max(abs(d), 1e-60)
         steepest = np.pi * n / below * min(1, (n * t) ** 2)
-        assert sign * found_d == pytest.approx(by_d, rel=1e-12, abs=(known if d else 4) * steepest), d
-        assert sign * found_n == pytest.approx(by_n, rel=1e-12, abs=known * np.pi * t / below), d
+        assert sign * found_d == pytest.approx(by_d, rel=1e-11, abs=(known if d else 4) * steepest), d
+        assert sign * found_n == pytest.approx(by_n, rel=1e-11, abs=known * np.pi * t / below), d
         assert sincg_slopes(n, -d, 1 / below) == (-slopes[0] if d else slopes[0], slopes[1])
 
 
@@ -612,7 +612,9 @@ def test_slope_of_the_polynomial():
 
     u = np.linspace(0.0, 0.25, 200)
     expected_ = [high(lambda _: -(PI**3) / 3, 0.0), *(high(exact, each) for each in u[1:])]
-    np.testing.assert_allclose([sinc_pi_slope(each) for each in u], np.array(expected_, float), rtol=1e-13)
+    errors = np.array([sinc_pi_slope(each) for each in u]) / np.array(expected_, float) - 1.0
+    assert 3.5e-12 < np.abs(errors).max() < 3.9e-12
+    assert np.sum(np.diff(np.sign(errors)) != 0) == 6  # by Chebyshev's theorem no polynomial of six coefficients is better
 
 
 def test_factors_of_a_single_cell_do_not_move():
@@ -620,7 +622,7 @@ def test_factors_of_a_single_cell_do_not_move():
     for d in (0.0, 1e-60, 1e-9, 0.1, -0.3, 0.5):
         by_d, by_n = lattice_factor_square_adj(crystal_record((1.0, 7.0, 7.0)), d, 0.01, 0.02, 1.0)[0::3]
         assert by_d == pytest.approx(0.0, abs=1e-13)
-        assert (by_n == pytest.approx(0.0, abs=1e-11)) == (abs(d) == 0.5)
+        assert (by_n == pytest.approx(0.0, abs=1e-9)) == (abs(d) == 0.5)  # 4e-12 of 49 pi / 2, the slope where d is 0
 
 
 def test_slope_of_a_lattice_factor_at_a_reflection():
