@@ -66,16 +66,15 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
         if runs > 0:
             differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, structure, moving, paths)
         if sweep == BY_STEPS and (m + 1) % (lattices.shape[0] // osc_rates.size) == 0:
-            add_sweep_of_step(tile, motions.spindle_motion, osc_rates[m // (lattices.shape[0] // osc_rates.size)])
+            add_sweep_of_step(tile, motions.spindle, osc_rates[m // (lattices.shape[0] // osc_rates.size)])
 
 
 def motions_of_table(motions, fresh):
     """How the lattices of a table move: rotations, rotation_rates and osc_rates, stretches and stretch_rates, as in Motions."""
+    rates = motions.osc_rates[int(fresh)]
     if fresh:
-        moving = motions.fresh_rotations, motions.fresh_rotation_rates, motions.fresh_osc_rates
-    else:
-        moving = motions.rotations, motions.rotation_rates, motions.osc_rates
-    return moving[0], moving[1], moving[2], motions.stretches, motions.stretch_rates
+        return motions.fresh_rotations, motions.fresh_rotation_rates, rates, motions.stretches, motions.stretch_rates
+    return motions.rotations, motions.rotation_rates, rates, motions.stretches, motions.stretch_rates
 
 
 def kind_of_sweep(count, osc_rates, paths):
@@ -369,30 +368,35 @@ def add_motions_and_spread(tile, runs, lattice, rotation, rotation_rates, m):
 def begin_sweep(tile, sweep, motions):
     """Write to SWEPT, AT_ONCE, q x e in 1/A, and BY_STEPS what the derivative by the angle of the spindle is so far (A7b)."""
     if sweep == AT_ONCE:
-        spindle = motions.spindle[0], motions.spindle[1], motions.spindle[2]
+        axis = row3(motions.spindle, 0)
         for i in range(TILE):
-            set3(tile, SWEPT, i, cross(three(tile, Q_X, i), spindle))
+            set3(tile, SWEPT, i, cross(three(tile, Q_X, i), axis))
     else:
         for i in range(TILE):
-            tile[SWEPT + i] = by_spindle(tile, i, motions.spindle_motion)
+            tile[SWEPT + i] = by_spindle(tile, i, motions.spindle)
 
 
-def add_sweep_of_step(tile, motion, rate):
+def add_sweep_of_step(tile, spindle, rate):
     """Add to the channel of the range what the lattices of one phi step have added to the derivative by the spindle (A7b).
 
-    motion (9,): how a, b and c at phi = 0 move with the angle of the spindle. rate: that of the angle of the step.
+    spindle: as in Motions. rate: that of the angle of the step.
     """
     for i in range(TILE):
-        so_far = by_spindle(tile, i, motion)
+        so_far = by_spindle(tile, i, spindle)
         tile[OSC + i] += rate * (so_far - tile[SWEPT + i])
         tile[SWEPT + i] = so_far
 
 
-def by_spindle(tile, i, motion):
-    """The derivative by the angle of the spindle in lane i, from VECTORS: with it a, b and c at phi = 0 move along `motion`."""
-    of_a = dot((motion[0], motion[1], motion[2]), three(tile, VECTORS, i))
-    of_b = dot((motion[3], motion[4], motion[5]), three(tile, VECTORS + 3 * TILE, i))
-    return of_a + of_b + dot((motion[6], motion[7], motion[8]), three(tile, VECTORS + 6 * TILE, i))
+def by_spindle(tile, i, spindle):
+    """The derivative by the angle of the spindle in lane i, from VECTORS. spindle: as in Motions."""
+    of_a = dot(row3(spindle, 1), three(tile, VECTORS, i))
+    of_b = dot(row3(spindle, 2), three(tile, VECTORS + 3 * TILE, i))
+    return of_a + of_b + dot(row3(spindle, 3), three(tile, VECTORS + 6 * TILE, i))
+
+
+def row3(table, n):
+    """The three numbers of row n of a table."""
+    return table[n, 0], table[n, 1], table[n, 2]
 
 
 def add_angles(tile, runs, lattice, rotation_rates, m):

@@ -45,7 +45,7 @@ CELLS | numbers of unit cells along a, b, c | 1 | square_terms, radial_terms
 METRIC | metric of the distance to a reflection (F8b) | 1 | radial_terms
 DISORDER | matrix of the B factors that weaken each term (F9g) | 1 | weaken_adj
 VECTORS | cell vectors a, b, c at phi = 0 | 1/A | add_motion
-LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_angle, add_motions_and_spread, add_motions_and_sweep
+LATTICE_ANGLES | angles by which lattices turn, LATTICE_MOTIONS | 1/deg | add_angle, add_motions_and_spread
 CELL_SPREADS | spreads of the lengths of the cell | 1 | add_cell_spreads
 
 The functions of cuda_lattices.py write CELLS, VECTORS and LATTICE_ANGLES in the place of those named. Channels are read, and

@@ -48,34 +48,31 @@ def motions(
     return tuple(part[steps].reshape(lattices, *part.shape[2:]) for steps in (carried, fresh) for part in parts)
 
 
-def sweeps(
-    crystal: Crystal, goniometer: Goniometer, defects: Defects, step: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return osc_rates and fresh_osc_rates of the Motions record (A7b); the arguments are those of motions.
+def sweeps(crystal: Crystal, goniometer: Goniometer, defects: Defects, step: int | None = None) -> np.ndarray:
+    """Return osc_rates of the Motions record (A7b); the arguments are those of motions.
 
     They are empty where domains are turned about axes of the crystal before phi, so that the angle of the spindle moves
     lattices otherwise than by their vectors at phi = 0.
     """
     if orientations.own_turns(crystal) is not None:
-        return np.zeros(0), np.zeros(0)
+        return np.zeros((2, 0))
     rates = osc_rates(goniometer)
     if step is not None:
         rates = rates[step : step + 1]
     if not defects.phi_carryover:
-        return rates, rates
+        return np.array([rates, rates])
     angles = orientations.chosen_angles(goniometer, step)
-    return rates[orientations.carried_from(angles)], rates[orientations.carried_from(angles, fresh=True)]
+    return np.array([rates[orientations.carried_from(angles, fresh)] for fresh in (False, True)])
 
 
-def spindle_motions(crystal: Crystal, spindle: np.ndarray, defects: Defects) -> tuple[np.ndarray, np.ndarray]:
-    """Return spindle and spindle_motion of the Motions record (A7b).
+def spindle_motions(crystal: Crystal, spindle: np.ndarray, defects: Defects) -> np.ndarray:
+    """Return spindle of the Motions record (A7b).
 
         F7b: lattice = M v,    M = U R(e, phi)
         A7b: d(M v)/dphi = (U e) x (M v) = M (e x v)
     """
     first = orientations.domain_rotations(crystal, rounded=defects.mosaic_float32)[0]
-    moved = np.cross(spindle, orient(crystal, defects))
-    return first @ spindle / DEGREES_PER_RADIAN, moved.ravel() / DEGREES_PER_RADIAN
+    return np.vstack([first @ spindle, np.cross(spindle, orient(crystal, defects))]) / DEGREES_PER_RADIAN
 
 
 def stretches(crystal: Crystal, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ def motions(contribution: Contribution, with_materials: bool = True) -> Motions:
     stretches = orientations.stretches(experiment.crystal, len(contribution.phi_steps))
     material = material_motions(experiment) if with_materials else NO_MOTION
     spindle_motions = orientations.spindle_motions(experiment.crystal, spindle, defects)
-    return Motions(source, *lattices, material, *stretches, *sweeps, *spindle_motions)
+    return Motions(source, *lattices, material, *stretches, sweeps, spindle_motions)
 
 
 def pull(
@@ -65,8 +65,8 @@ def pull(
         shared[name] = shared.get(name, 0.0) + cotangent.lattice_angles[..., k]
     if own_turns(experiment.crystal) is None:
         spindle = spindle_axis(experiment.detector, experiment.goniometer.spindle_axis)
-        motion = orientations.spindle_motions(experiment.crystal, spindle, experiment.sampling.defects)[1]
-        shared["goniometer.phi_deg"] = cotangent.vectors @ motion
+        motions_of_vectors = orientations.spindle_motions(experiment.crystal, spindle, experiment.sampling.defects)[1:]
+        shared["goniometer.phi_deg"] = cotangent.vectors @ motions_of_vectors.ravel()
     mirror = PanelMirror(experiment.detector, placement, every_plane) if experiment.detector.panels else None
     seen, gradients = planes_from(every_plane, contribution.position), []
     for number, scene in enumerate(scenes):
