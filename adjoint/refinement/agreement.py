@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
+from scipy.special import gammaln, xlogy  # scipy.stats has the probabilities, too, and takes half a second to import
 
 from adjoint.refinement.spots import Spots
 
@@ -163,7 +164,7 @@ def root_of_counts(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Expected counts, and the mean and the variance of the square root of a count, from the Poisson distribution."""
     mean, k = np.geomspace(1e-3, 100.0, 101), np.arange(300)
-    probability = stats.poisson.pmf(k, mean[:, None])
+    probability = np.exp(xlogy(k, mean[:, None]) - gammaln(k + 1.0) - mean[:, None])
     root = probability @ np.sqrt(k)
     return mean, root, mean - root**2
 
