@@ -595,6 +595,9 @@ def _verdict(
         diagnosis.append(f"halves of the shots differ {whole.ratio:.2g} times more than uncertainties say")
     if left_out:
         diagnosis.append(f"{len(left_out)} of {shots} shots are left out, the first of which is {next(iter(left_out))}")
+    used = shots - len(left_out)
+    if used < ENOUGH_SHOTS:
+        diagnosis.append(f"so few shots ({used}) can agree and be wrong: their halves hardly test the uncertainties")
     if state.ended != "converged":
         return False, state.ended, diagnosis
     if state.misfit > MOST_MISFIT:
@@ -618,6 +621,9 @@ WORSE = 3.0
 MOST_CHI_SQUARED, MOST_RATIO = 10.0, 4.0
 """The reduced chi squared, and the ratio by which halves differ more than uncertainties say, above which nothing is believed:
 shots in wrong orientations that are not refined gave 25 to 56, and 3 to 4.5, and amplitudes that were wrong by half."""
+
+ENOUGH_SHOTS = 6
+"""The number of shots below which a half has one or two, so that it is said how little the agreement of the halves tells."""
 
 MOST_MISFIT = 0.5
 """The misfit beyond which spots have another shape than the calculated ones, so that intensities cannot be believed."""

@@ -50,6 +50,7 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
     moving = motions_of_table(motions, lanes.fresh)
     osc_rates, sweep = moving[2], kind_of_sweep(lattices.shape[0], moving[2], paths)
+    domains = lattices.shape[0] // osc_rates.size if osc_rates.size else lattices.shape[0]
     if sweep != IN_TURN:
         begin_sweep(tile, sweep, motions)
     runs, is_single = 1, False
@@ -65,8 +66,8 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
                 runs = list_near(tile)
         if runs > 0:
             differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, structure, moving, paths)
-        if sweep == BY_STEPS and (m + 1) % (lattices.shape[0] // osc_rates.size) == 0:
-            add_sweep_of_step(tile, motions.spindle, osc_rates[m // (lattices.shape[0] // osc_rates.size)])
+        if sweep == BY_STEPS and (m + 1) % domains == 0:
+            add_sweep_of_step(tile, motions.spindle, osc_rates[m // domains])
 
 
 def motions_of_table(motions, fresh):

@@ -310,3 +310,11 @@ def test_what_converged_may_still_be_wrong(chi_squared, ratio, cc_half, says):
     success, message, diagnosis = _verdict(State(ended="converged"), [whole], chi_squared, {}, 10)
     assert success == (not says) and says in message
     assert bool(diagnosis) == (chi_squared > 1.5 or ratio > 1.5)
+
+
+def test_few_shots_are_said():
+    """Two shots agree with each other more easily than they are right."""
+    whole = Shell(10.0, 2.0, 100, 100, 5.0, 10.0, 0.9, 0.1, 1.1, float("nan"))
+    for count, left_out, few in ((2, {}, True), (5, {}, True), (6, {}, False), (7, {"a": "dark", "b": "dark"}, True)):
+        success, _, diagnosis = _verdict(State(ended="converged"), [whole], 1.1, left_out, count)
+        assert success and any(f"so few shots ({count - len(left_out)})" in line for line in diagnosis) == few
