@@ -6,6 +6,7 @@ The lower half is the program of that process. It imports nothing from nbnumba.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -75,11 +76,30 @@ def _part(dataset: Any, number: int, dimensions: int) -> tuple[dict[str, Any], b
     images = dataset.shape[0] if dataset.ndim == dimensions + 1 else 1
     if not 0 <= number < images:
         return {"problem": f"has {images} images, and none of the number {number}"}, b""
+    missing = _missing_source(dataset, number, dimensions)
+    if missing:
+        return {"problem": f"has the pixels of image #{number} in {missing}, which is not there"}, b""
     pixels = np.asarray(dataset[number] if dataset.ndim == dimensions + 1 else dataset[()])
     if pixels.dtype.kind not in "iufb" or pixels.ndim != dimensions:
         return {"problem": f"is {pixels.dtype} of shape {pixels.shape}"}, b""
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return {"dtype": pixels.dtype.str, "shape": list(pixels.shape)}, pixels.tobytes()
+
+
+def _missing_source(dataset: Any, number: int, dimensions: int) -> str:
+    """The name of a file that is not there, in which a virtual dataset has pixels of an image; "" for none.
+
+    HDF5 by itself gives such pixels a value that looks like a gap. It looks for the file beside that of the dataset, and then
+    from where the program runs.
+    """
+    folder = os.path.dirname(os.path.abspath(dataset.file.filename))
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        low, high = source.vspace.get_select_bounds()
+        concerns = dataset.ndim == dimensions or low[0] <= number <= high[0]
+        places = (os.path.join(folder, source.file_name), source.file_name)
+        if concerns and source.file_name != "." and "%" not in source.file_name and not any(map(os.path.exists, places)):
+            return str(source.file_name)
+    return ""
 
 
 def _members(

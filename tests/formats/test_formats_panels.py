@@ -202,6 +202,24 @@ def test_panels_are_cut_out_of_one_array(files):
         images.read_panels("other.img", shapes, "--data", origins)
 
 
+def test_a_virtual_dataset_whose_file_is_missing_names_it(files):
+    """HDF5 by itself would fill the image with a number that looks like a gap. Images in files that are there can be read."""
+    import h5py
+
+    with h5py.File("m.nxs", "r+") as file:
+        pixels = file["/entry/data/data"][()]
+        del file["/entry/data/data"]
+        layout = h5py.VirtualLayout(pixels.shape, pixels.dtype)
+        for number in range(len(pixels)):
+            layout[number] = h5py.VirtualSource(f"part_{number}.h5", "data", pixels.shape[1:])
+        file["/entry/data"].create_virtual_dataset("data", layout, fillvalue=-1)
+    with h5py.File("part_1.h5", "w") as file:
+        file["data"] = pixels[1]
+    assert np.array_equal(images.read_panels("m.nxs#1", SHAPES, "--data").pixels, ROWS + ROWS.size)
+    with pytest.raises(InputError, match="has the pixels of image #0 in part_0.h5, which is not there"):
+        images.read_panels("m.nxs#0", SHAPES, "--data")
+
+
 def test_a_master_whose_data_file_is_missing_names_it(files):
     """With modules, or without as those of EIGER; the data file beside it makes it whole again."""
     import h5py
