@@ -15,9 +15,10 @@ HELP = """usage: nbnumba gradcheck [--parameters NAME,NAME...] [--directions N] 
 
 Compares the gradient of a loss of the image of FLAGS with finite differences. It prints a line for every parameter and for
 random directions in the space of all parameters: the analytic and the numeric derivative, their relative difference, the order
-of convergence of the differences, and the verdict. Without --parameters it checks all parameters that apply; without -roi it
-uses a window about the brightest pixel. Derivatives that are 0 and differences that do not converge are untested. The exit
-status is 1 if a derivative fails."""
+of convergence of the differences, and the verdict. Differences of a smooth image converge at order 2; "-" or another order
+means that they are exact but for rounding, or that the image has kinks there. Without --parameters it checks all parameters
+that apply; without -roi it uses a window about the brightest pixel. Derivatives that are 0 and differences that do not converge
+are untested. The exit status is 1 if a derivative fails."""
 
 OPTIONS = ("--parameters", "--directions", "--seed")
 

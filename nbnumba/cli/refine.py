@@ -31,7 +31,7 @@ from nbnumba.formats import endings, files, images
 
 ABOUT = """\
 Refines parameters of the experiment that FLAGS describe against measured images, and prints each with its standard
-uncertainty, and the flags of the refined experiment. NAMES are those of adjoint.PARAMETERS and VECTORS (specs/adjoint.md,
+uncertainty, and the flags of the refined experiment. NAMES are those of adjoint.PARAMETERS and VECTORS (specs/inputs.md,
 A15), such as detector.distance_mm or crystal.misset_deg, tied ones joined by +, and image.scale, image.background,
 image.background_x, image.background_y, image.background_radial, image.gain (specs/refine.md, R1).
 """
