@@ -364,6 +364,8 @@ def _paths(variables, crystal, matrices, scenes, motions) -> Paths:
     is_wanted = np.any(by_panel, axis=0)
     angles = is_wanted[CHANNEL["lattice_angles"]]
     sweeps = bool(angles[OF_OSC] and motions.osc_rates.size)
+    if sweeps:
+        is_wanted[CHANNEL["vectors"]] = True  # the loops make the derivative by the range of these channels, which begin with 0
     return Paths(
         geometry="geometry" in taken or bool(is_wanted[CHANNEL["origin"]].any()),
         vectors=bool(is_wanted[CHANNEL["vectors"]].any()),

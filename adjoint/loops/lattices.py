@@ -1,7 +1,7 @@
 """The loop over the table of lattices: the sum over lattices (F8 to F10) and its derivative (A7 to A10).
 
 For each lattice there are several loops over the pixels of the tile: one for the look-up, which does not vectorise, one for
-the terms and their derivatives, and one for each cotangent that is wanted.
+the terms and their derivatives, and one for what the motions of the lattice and of q add to the channels.
 """
 
 import numpy as np  # noqa: I001
@@ -389,7 +389,10 @@ def add_sweep_of_step(tile, spindle, rate):
 
 
 def by_spindle(tile, i, spindle):
-    """The derivative by the angle of the spindle in lane i, from VECTORS. spindle: as in Motions."""
+    """The derivative by the angle of the spindle in lane i, from VECTORS, of which every channel is wanted (Paths).
+
+    spindle: as in Motions.
+    """
     of_a = dot(row3(spindle, 1), three(tile, VECTORS, i))
     of_b = dot(row3(spindle, 2), three(tile, VECTORS + 3 * TILE, i))
     return of_a + of_b + dot(row3(spindle, 3), three(tile, VECTORS + 6 * TILE, i))

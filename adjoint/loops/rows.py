@@ -79,7 +79,7 @@ WAVELENGTH_BAR | cotangent of the wavelength, of one sample | scatter_adj | add_
 Q_BAR | cotangent of the scattering vector, of one pass | add_motion, background_adj | scatter_adj
 D_HKL | distance to the nearest reflection along h, k, l | look_up | square_terms, radial_terms
 HKL_BAR | cotangent of hkl | square_terms, radial_terms, add_slopes_of_cell, remove_stretches | add_motion, add_turn
-SWEPT | q x e, or in its first row the derivative by the spindle so far | begin_sweep, add_sweep_of_step | add_motions_and_sweep
+SWEPT | q x e, or in its first row the derivative by the spindle so far | begin_sweep | add_motions_and_sweep, add_sweep_of_step
 SCALE | factor of a term in the pixel's sum | begin_pass | square_terms, radial_terms, amplitude_adj
 PENDING_SLOT | slot of the amplitude that PENDING belongs to, or -1 | clear_table, collect_terms | is_new, enter_pending
 PENDING | derivative by an amplitude that is not yet entered into the table | clear_table, add_to_pending | enter_pending
@@ -95,7 +95,7 @@ CURVATURE | curvature of the loss by the photons | apply_loss_to_photons | add_n
 X_BAR, Y_BAR, Z_BAR, W_BAR = np.uint64(I_BAR), np.uint64(I_BAR + TILE), np.uint64(I_BAR + 2 * TILE), np.uint64(WAVELENGTH_BAR)
 """The rows of I_BAR and WAVELENGTH_BAR, as numbers without a sign."""
 OSC, SPREAD = (LATTICE_ANGLES + TILE * LATTICE_MOTIONS.index(n) for n in ("goniometer.osc_deg", "crystal.mosaic_spread_deg"))
-"""The channels of two of the angles, which add_motions_and_spread, add_motions_and_sweep and add_sweep_of_step write."""
+"""The channels of two of the angles, which add_motions_and_spread, add_motions_and_sweep and add_sweep_of_step write, too."""
 LANES = np.uint64(TILE)
 """For loops over rows whose offset is known at run time alone: an index that cannot be negative need not be checked."""
 

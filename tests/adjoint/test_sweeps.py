@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from differences import slope
 
-from adjoint import vjp
+from adjoint import jacobian, vjp
 from nbnumba import Experiment, simulate
 
 SCENE = (
@@ -43,3 +43,17 @@ def test_derivatives_are_those_of_the_image(name):
         gradient = vjp(experiment, wanted)[1](cotangent)
         assert [gradient[name] for name in wanted] == pytest.approx([expected[name] for name in wanted], rel=1e-6)
         assert all(gradient[name] != 0.0 for name in wanted)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_no_pixel_remembers_those_before_it(precision):
+    """A derivative that is made of others is that of its pixel alone, also if the others are not asked for."""
+    flags = "-cell 61 47 53 80 95 104 -default_F 100 -lambda 1.1 -distance 90 -pixel 0.1 -detpixels 96 -misset 12 30 47 -phi 7"
+    flags += " -osc 3 -spindle_axis 0.3 1 -0.2 -phisteps 4 -oversample 1 -N 30 -nonoise -mosaic 0.8 -mosaic_domains 5"
+    experiment, name = Experiment.from_args(flags.split()), "goniometer.osc_deg"
+    whole = jacobian(experiment, [name], precision=precision)[1][..., 0]
+    part = jacobian(experiment, [name], precision=precision, roi=(40, 95, 48, 95))[1][..., 0]
+    assert np.array_equal(part[48:, 40:], whole[48:, 40:]) and np.abs(whole).max() > 0.0
+    among = jacobian(experiment, ["goniometer.phi_deg", name, "crystal.a_A"], precision=precision)[1][..., 1]
+    assert np.array_equal(whole, among)
