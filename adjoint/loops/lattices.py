@@ -49,8 +49,8 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
     """
     lattices = orientations.fresh_lattice if lanes.fresh else orientations.lattice
     moving = motions_of_table(motions, lanes.fresh)
-    osc_rates, sweep = moving[2], kind_of_sweep(lattices.shape[0], moving[2], paths)
-    domains = lattices.shape[0] // osc_rates.size if osc_rates.size else lattices.shape[0]
+    steps, sweep = motions.osc_rates.shape[0], kind_of_sweep(lattices.shape[0], motions.osc_rates.shape[0], paths)
+    domains = lattices.shape[0] // steps if steps else lattices.shape[0]
     if sweep != IN_TURN:
         begin_sweep(tile, sweep, motions)
     runs, is_single = 1, False
@@ -67,26 +67,25 @@ def differentiate_lattices(tile, table, lanes, ray, crystal, structure, orientat
         if runs > 0:
             differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, structure, moving, paths)
         if sweep == BY_STEPS and (m + 1) % domains == 0:
-            add_sweep_of_step(tile, motions.spindle, osc_rates[m // domains])
+            add_sweep_of_step(tile, motions.spindle, motions.osc_rates[m // domains, int(lanes.fresh)])
 
 
 def motions_of_table(motions, fresh):
     """How the lattices of a table move: rotations, rotation_rates and osc_rates, stretches and stretch_rates, as in Motions."""
-    rates = motions.osc_rates[int(fresh)]
-    if fresh:
-        return motions.fresh_rotations, motions.fresh_rotation_rates, rates, motions.stretches, motions.stretch_rates
-    return motions.rotations, motions.rotation_rates, rates, motions.stretches, motions.stretch_rates
+    rotations = motions.fresh_rotations if fresh else motions.rotations
+    rates = motions.fresh_rotation_rates if fresh else motions.rotation_rates
+    return rotations, rates, motions.osc_rates, motions.stretches, motions.stretch_rates
 
 
-def kind_of_sweep(count, osc_rates, paths):
-    """How the derivative by the range of the rotation is made of a table of so many lattices: IN_TURN, AT_ONCE or BY_STEPS.
+def kind_of_sweep(count, steps, paths):
+    """How the derivative by the range of the rotation is made of so many lattices of phi steps: IN_TURN, AT_ONCE or BY_STEPS.
 
-    Where it is not wanted, or lattices are turned about axes of their own, which no rate of a step says: IN_TURN, as the
-    derivative by any other angle.
+    Where it is not wanted, or lattices are turned about axes of their own, so that no rate of a step says how, and steps is 0:
+    IN_TURN, as the derivative by any other angle.
     """
-    if not paths.sweep or osc_rates.size == 0:
+    if not paths.sweep or steps == 0:
         return IN_TURN
-    if count == osc_rates.size and not paths.lattice_angles:
+    if count == steps and not paths.lattice_angles:
         return AT_ONCE
     return IN_TURN if culled else BY_STEPS
 
@@ -125,12 +124,12 @@ def differentiate_lattice(tile, runs, table, lanes, m, sweep, vectors, crystal, 
     if stretches.shape[0] > 1:
         lattice = remove_stretches(tile, runs, lattice, stretches, m)
     if sweep == AT_ONCE:
-        add_motions_and_sweep(tile, runs, lattice, rotation, osc_rates[m])
-    elif osc_rates.size and (paths.lattice_angles or (culled and paths.sweep)):
+        add_motions_and_sweep(tile, runs, lattice, rotation, osc_rates[m, int(lanes.fresh)])
+    elif osc_rates.shape[0] > 0 and (paths.lattice_angles or (culled and paths.sweep)):
         add_motions_and_spread(tile, runs, lattice, rotation, rates, m)
     elif paths.geometry or paths.vectors or paths.lattice_angles or paths.sweep:
         add_motions(tile, runs, lattice, rotation)
-        if paths.lattice_angles and osc_rates.size == 0:
+        if paths.lattice_angles and osc_rates.shape[0] == 0:
             add_angles(tile, runs, lattice, rates, m)
 
 

@@ -55,14 +55,14 @@ def sweeps(crystal: Crystal, goniometer: Goniometer, defects: Defects, step: int
     lattices otherwise than by their vectors at phi = 0.
     """
     if orientations.own_turns(crystal) is not None:
-        return np.zeros((2, 0))
+        return np.zeros((0, 2))
     rates = osc_rates(goniometer)
     if step is not None:
         rates = rates[step : step + 1]
     if not defects.phi_carryover:
-        return np.array([rates, rates])
+        return np.column_stack([rates, rates])
     angles = orientations.chosen_angles(goniometer, step)
-    return np.array([rates[orientations.carried_from(angles, fresh)] for fresh in (False, True)])
+    return np.column_stack([rates[orientations.carried_from(angles, fresh)] for fresh in (False, True)])
 
 
 def spindle_motions(crystal: Crystal, spindle: np.ndarray, defects: Defects) -> np.ndarray:

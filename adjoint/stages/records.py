@@ -64,8 +64,8 @@ class Motions(NamedTuple):
     entry of the table of a background of several materials, in electrons^2; (MATERIAL_MOTIONS, 1) of 0 without air and ice.
     stretches (steps * domains, 3): the factors of a, b and c of each lattice; (1, 3) where these are 1. stretch_rates (steps *
     domains, 3): the changes of their logarithms with the spreads of the cell; (1, 3) where there are no domains. osc_rates
-    (2, steps): the changes of the angles of the phi steps with the range of the rotation, without a unit, and those of the
-    fresh lattices; (2, 0) where domains are turned about axes of the crystal. spindle (4, 3): its axis as the first domain
+    (steps, 2): the changes of the angles of the phi steps with the range of the rotation, without a unit, and those of the
+    fresh lattices; (0, 2) where domains are turned about axes of the crystal. spindle (4, 3): its axis as the first domain
     turns it, times radian per degree, and the changes of a, b and c at phi = 0 with its angle, in A per degree.
 
     SOURCE_MOTIONS, LATTICE_MOTIONS and MATERIAL_MOTIONS are names of adjoint/parameters.py.
